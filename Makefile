@@ -1,0 +1,66 @@
+# 目标自带说明：直接敲 make 即可列出
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
+UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+
+.PHONY: help run demo test lint format bench chaos docs-check lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kaguan needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(BENCH_STAMP): requirements-bench.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+run: $(STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, relay, worker, mail sink, carrier simulator
+	@exec $(BIN)/kaguan up
+
+demo: $(STAMP) ## Walk the whole flow against the stack that `make run` started, and print each timeline
+	@$(BIN)/python -m kaguan.dev.demo
+
+lint: $(STAMP) ## Format check, lint, types, architecture contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## Every check and test, coverage thresholds included
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --skip-empty
+	$(BIN)/coverage report --include='src/kaguan/*/service.py' --fail-under=90
+
+format: $(STAMP) ## Rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCH_STAMP) ## Measure speed as ratios against honest rivals; writes docs/BENCHMARKS.md
+	$(BIN)/python -m tests.bench
+
+chaos: $(STAMP) ## The long fault campaign: real processes, real signals, an independent checker
+	$(BIN)/python -m tests.chaos
+
+docs-check: $(STAMP) ## Run every command that README and the guides print
+	$(BIN)/python -m pytest tests/e2e -k documentation
+
+lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile $(UNLOCKED) pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile $(UNLOCKED) -c requirements.txt pyproject.toml --extra local --extra dev -o requirements-dev.txt
+	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt pyproject.toml --extra local --extra dev --extra bench -o requirements-bench.txt
+
+clean: ## Remove the virtual environment and every cache (not the data in .kaguan)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* htmlcov .import_linter_cache

@@ -1,0 +1,182 @@
+"""配置的全部键：分组、类型、单位、默认值、取值范围。键名是契约（DESIGN §5）。"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Bytes = Annotated[int, Field(ge=1)]
+
+MIB = 1024 * 1024
+
+
+class Environment(StrEnum):
+    DEV = "dev"
+    STAGING = "staging"
+    PROD = "prod"
+
+
+class Group(BaseModel):
+    """配置分组：不可变，未知键是错误。"""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Api(Group):
+    """HTTP 服务。"""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    processes: int = Field(1, ge=1, le=64)
+    body_limit: Bytes = 16 * MIB
+    header_limit: Bytes = 16 * 1024
+    request_timeout: Seconds = 10.0  # 整个请求的时限
+    read_timeout: Seconds = 10.0  # 读完请求体的时限（慢速攻击）
+    keepalive_timeout: Seconds = 15.0
+    idempotency_ttl: Seconds = 86_400.0
+    backlog_limit: int = Field(1_000_000, ge=1)  # 待投递行数超过它就回 503/2003
+    rate_per_token: int = Field(2_000, ge=1)  # 每秒请求数
+    rate_per_address: int = Field(2_000, ge=1)  # 每秒请求数
+    trusted_proxies: tuple[str, ...] = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
+    cors_origins: tuple[str, ...] = ()  # 空 = 关闭
+    metrics_public: bool = False  # 默认 /metrics 只对本机与 ops 令牌开放
+    bcrypt_rounds: int = Field(12, ge=4, le=16)
+    bcrypt_concurrency: int = Field(2, ge=1, le=32)
+    bcrypt_queue: int = Field(64, ge=1)  # 排队更长就回 503
+
+
+class Database(Group):
+    """PostgreSQL：唯一的记录。"""
+
+    url: SecretStr = SecretStr("")
+    pool_min: int = Field(10, ge=1, le=500)
+    pool_max: int = Field(25, ge=1, le=500)
+    acquire_timeout: Seconds = 3.0
+    statement_timeout: Seconds = 3.0
+    lock_timeout: Seconds = 1.0
+    idle_in_transaction_timeout: Seconds = 10.0
+    slow_query: Seconds = 0.1
+    connect_timeout: Seconds = 3.0
+    connect_attempts: int = Field(5, ge=1, le=100)
+    connect_backoff: Seconds = 0.5  # 首次等待，之后翻倍
+
+
+class Redis(Group):
+    """Redis / Valkey：可丢弃的快车道。"""
+
+    url: SecretStr = SecretStr("")
+    pool_max: int = Field(10, ge=1, le=1_000)
+    pool_idle: int = Field(5, ge=0, le=1_000)
+    socket_timeout: Seconds = 5.0
+    connect_timeout: Seconds = 3.0
+    connect_attempts: int = Field(5, ge=1, le=100)
+    connect_backoff: Seconds = 0.5
+
+
+class Relay(Group):
+    """发件箱 → 队列，以及重投。"""
+
+    batch_size: int = Field(300, ge=1, le=5_000)
+    poll_interval: Seconds = 1.0
+    doorbell_interval: Seconds = 0.003  # 每个 API 进程至多这么久按一次门铃
+    high_water: int = Field(5_000, ge=1)  # 每个队列在 Redis 里至多这么多投递
+    backoff_max: Seconds = 5.0  # Redis 不在时的退避上限
+    presence_interval: Seconds = 2.0
+    presence_age: Seconds = 3.0  # 交出多久之后才核对
+    backstop_age: Seconds = 120.0
+    lease_scan_interval: Seconds = 1.0
+    max_deliveries_without_result: int = Field(5, ge=1)  # 连续这么多次丢租约即判为毒丸
+    metrics_port: Port | None = None
+
+
+class Worker(Group):
+    """执行任务的进程。"""
+
+    concurrency: int = Field(20, ge=3, le=1_000)
+    lease: Seconds = 15.0
+    shutdown_grace: Seconds = 20.0
+    task_timeout: Seconds = 600.0
+    metrics_port: Port | None = None
+
+
+class Tasks(Group):
+    """重试与失败策略。"""
+
+    max_retries: int = Field(5, ge=0, le=100)
+    backoff_base: Seconds = 2.0
+    backoff_cap: Seconds = 600.0
+    retention_days: int = Field(30, ge=1)
+
+
+class UncertainPolicy(StrEnum):
+    RESEND = "resend"
+    HOLD = "hold"
+
+
+class Smtp(Group):
+    """外发邮件。``url`` 形如 ``smtp://用户:密码@主机:端口``；``smtps://`` 为隐式 TLS。"""
+
+    url: SecretStr = SecretStr("")
+    sender: str = "卡管 <no-reply@kaguan.example>"
+    starttls: Literal["required", "optional", "off"] = "optional"
+    timeout: Seconds = 10.0
+    data_timeout: Seconds = 60.0  # 等对方确认正文的时限（RFC 5321 §4.5.3.2.6 建议更长，受任务时限约束）
+    connections: int = Field(4, ge=1, le=100)
+    per_second: int = Field(50, ge=1)
+    uncertain: UncertainPolicy = UncertainPolicy.HOLD
+
+
+class OneLink(Group):
+    """OneLink 方言：先取令牌，HTTP 200 带业务码，每批至多 100 张。"""
+
+    base_url: str = ""
+    app_id: str = "kaguan-dev"
+    password: SecretStr = SecretStr("")
+    per_second: int = Field(50, ge=1)
+    concurrency: int = Field(4, ge=1)
+    timeout: Seconds = 10.0
+
+
+class ControlCenter(Group):
+    """Control Center 方言：Basic 认证、分页、一次只许一个调用。"""
+
+    base_url: str = ""
+    username: str = "kaguan-dev"
+    api_key: SecretStr = SecretStr("")
+    per_second: int = Field(5, ge=1)
+    concurrency: int = Field(1, ge=1)
+    timeout: Seconds = 10.0
+
+
+class Carriers(Group):
+    onelink: OneLink = OneLink()
+    control_center: ControlCenter = ControlCenter()
+    freshness: Seconds = 300.0  # 这么久之内看过的卡，不强制就不再问
+    time_budget: Seconds = 30.0
+
+
+class Telemetry(Group):
+    sample_ratio: float = Field(1.0, ge=0, le=1)
+    service_namespace: str = "kaguan"
+
+
+class Logging(Group):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "console"] = "auto"
+    directory: Path | None = None
+    max_bytes: Bytes = 50 * MIB
+    backups: int = Field(5, ge=0, le=100)
+    pool_interval: Seconds = 60.0  # 多久记一次连接池
+
+
+class Simulator(Group):
+    """`kaguan up` 带起的运营商模拟器。"""
+
+    port: Port | None = None
+    cards: int = Field(100_000, ge=1)
+    seed: int = 20_261

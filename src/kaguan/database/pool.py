@@ -1,0 +1,142 @@
+"""连接池：每个进程一个，SQLAlchemy 引擎也坐在它上面，两者共用连接、上限与指标（T009、T077、T078）。"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import stamina
+import structlog
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from kaguan.database.slow import SlowQueryCursor, slow_query_cursor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.config.model import Database
+
+log = structlog.get_logger(__name__)
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Pool = AsyncConnectionPool[Connection]
+
+# 故障时的正常后果，不是程序错误
+CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
+
+
+class DatabaseUnavailableError(Exception):
+    """启动时按配置的次数重试之后，仍连不上 PostgreSQL。"""
+
+
+def server_options(config: Database) -> str:
+    """会话级时限（毫秒），随连接带给服务器。"""
+    seconds_by_name = {
+        "statement_timeout": config.statement_timeout,
+        "lock_timeout": config.lock_timeout,
+        "idle_in_transaction_session_timeout": config.idle_in_transaction_timeout,
+    }
+    return " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in seconds_by_name.items())
+
+
+def connection_arguments(config: Database, process: str) -> dict[str, Any]:
+    """Psycopg 的连接参数。``application_name`` 让每个进程在 pg_stat_activity 里认得出来。"""
+    return {
+        "application_name": f"kaguan-{process}",
+        "connect_timeout": max(2, round(config.connect_timeout)),
+        "options": server_options(config),
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+async def wait_for_database(config: Database, process: str) -> None:
+    """启动时等 PostgreSQL：指数退避，至多 ``connect_attempts`` 次（T009、T078）。
+
+    Raises:
+        DatabaseUnavailableError: 次数用尽。
+    """
+    url = config.url.get_secret_value()
+    arguments = connection_arguments(config, process)
+    try:
+        async for attempt in stamina.retry_context(
+            on=psycopg.OperationalError,
+            attempts=config.connect_attempts,
+            timeout=None,
+            wait_initial=config.connect_backoff,
+            wait_max=30.0,
+            wait_jitter=0,
+        ):
+            with attempt:
+                log.info("连接数据库", attempt=attempt.num)
+                connection = await psycopg.AsyncConnection.connect(url, autocommit=True, **arguments)
+                await connection.close()
+    except psycopg.Error as error:
+        raise DatabaseUnavailableError(
+            f"连不上 PostgreSQL（试了 {config.connect_attempts} 次）：{str(error).splitlines()[0]}；"
+            "请检查 KAGUAN_DATABASE__URL 与服务器是否在运行"
+        ) from None
+
+
+@asynccontextmanager
+async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
+    """打开本进程唯一的连接池；离开时关闭全部连接。
+
+    池里的连接是自动提交的：单条语句一次往返；需要事务就用 ``connection.transaction()``。
+
+    Raises:
+        DatabaseUnavailableError: 启动时连不上。
+    """
+    await wait_for_database(config, process)
+
+    async def configure(connection: Connection) -> None:
+        connection.cursor_factory = slow_query_cursor(config.slow_query)
+
+    pool = Pool(
+        config.url.get_secret_value(),
+        min_size=min(config.pool_min, config.pool_max),
+        max_size=config.pool_max,
+        timeout=config.acquire_timeout,
+        kwargs={"autocommit": True, **connection_arguments(config, process)},
+        configure=configure,
+        reconnect_timeout=60,
+        max_idle=300,
+        name=f"kaguan-{process}",
+        close_returns=True,
+        open=False,
+    )
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close(timeout=5)
+
+
+def engine_on(pool: Pool) -> AsyncEngine:
+    """SQLAlchemy 异步引擎，连接取自 ``pool``。用 ``engine.begin()`` 开事务。"""
+
+    async def checkout() -> Connection:
+        connection = await pool.getconn()
+        # SQLAlchemy 自己管事务边界
+        await connection.set_autocommit(False)
+        return connection
+
+    return create_async_engine("postgresql+psycopg://", poolclass=NullPool, async_creator=checkout)
+
+
+__all__ = [
+    "CONNECTION_ERRORS",
+    "Connection",
+    "DatabaseUnavailableError",
+    "Pool",
+    "SlowQueryCursor",
+    "engine_on",
+    "open_pool",
+    "wait_for_database",
+]

@@ -1,0 +1,16 @@
+"""按包加载 ``.sql`` 文件：一条语句一个文件，是 SQL 文本进入程序的唯一入口（T092）。"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import LiteralString, cast
+
+
+@cache
+def load(package: str, name: str) -> LiteralString:
+    """读取 ``<package>/sql/<name>.sql``。
+
+    文本来自随代码发布的文件而非用户输入，因此可以当作 LiteralString；每个文件由测试在迁移后的库上 PREPARE。
+    """
+    return cast("LiteralString", (files(package) / "sql" / f"{name}.sql").read_text("utf-8"))

@@ -1,0 +1,17 @@
+"""全部表在此汇齐，供 Alembic 与元数据测试用。"""
+
+from kaguan.database.metadata import Base
+from kaguan.mail.model import EmailDelivery
+from kaguan.orders.model import Order
+from kaguan.outbox.model import Broker, Outbox
+from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
+from kaguan.tasks.model import Task, TaskEvent
+from kaguan.tokens.model import ApiToken, IdempotencyKey
+from kaguan.users.model import User
+
+metadata = Base.metadata
+
+__all__ = [
+    "ApiToken", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Outbox", "Sim", "SimEvent", "SimUsage",
+    "SyncCheckpoint", "Task", "TaskEvent", "User", "metadata",
+]  # fmt: skip

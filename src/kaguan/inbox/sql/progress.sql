@@ -1,0 +1,3 @@
+update tb_task
+set progress = %(progress)s
+where id = %(task_id)s and delivery = %(delivery)s and status = 'running'

@@ -1,0 +1,177 @@
+"""任务的词汇（类型、队列、状态）与表。不变量写成 CHECK，不写成注释（DESIGN §4）。"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kaguan.database.metadata import Base
+
+
+class TaskType(StrEnum):
+    """任务类型，也是 SAQ 的函数名。退役的名字不得再用。"""
+
+    EMAIL_SEND = "email:send"
+    DATA_SYNC = "data:sync"
+    SIM_STATUS_SYNC = "sim:status_sync"
+
+
+class Priority(StrEnum):
+    """优先级，也是队列名。"""
+
+    CRITICAL = "critical"
+    DEFAULT = "default"
+    LOW = "low"
+
+    @property
+    def rank(self) -> PriorityRank:
+        return PriorityRank[self.name]
+
+
+class PriorityRank(IntEnum):
+    """发件箱里的次序：小的先走。"""
+
+    CRITICAL = 0
+    DEFAULT = 1
+    LOW = 2
+
+    @property
+    def queue(self) -> Priority:
+        return Priority[self.name]
+
+
+QUEUE_WEIGHTS: dict[Priority, int] = {Priority.CRITICAL: 6, Priority.DEFAULT: 3, Priority.LOW: 1}
+
+
+class TaskStatus(StrEnum):
+    """状态机见 DESIGN §4。"""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNCERTAIN = "uncertain"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+class TaskEventKind(StrEnum):
+    """时间线里的例外事件；正常路径由 tb_task 的时间列说明。"""
+
+    ATTEMPT_FAILED = "attempt_failed"
+    REDRIVEN = "redriven"
+    FENCED = "fenced"
+    UNCERTAIN = "uncertain"
+    CANCEL_REQUESTED = "cancel_requested"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    INTERRUPTED = "interrupted"
+    PARKED = "parked"
+    RESEND = "resend"
+
+
+def _one_of(column: str, values: type[StrEnum]) -> str:
+    return f"{column} in ({', '.join(repr(str(value)) for value in values)})"
+
+
+class Task(Base):
+    """任务的记录：API 受理之后，一切以它为准。"""
+
+    __tablename__ = "tb_task"
+    __table_args__ = (
+        CheckConstraint(_one_of("type", TaskType), name="type"),
+        CheckConstraint(_one_of("queue", Priority), name="queue"),
+        CheckConstraint(_one_of("status", TaskStatus), name="status"),
+        CheckConstraint("(finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))", name="finished"),
+        CheckConstraint(
+            "(status = 'running') = (lease_until is not null) and (status = 'running') = (worker is not null)",
+            name="lease",
+        ),
+        CheckConstraint("attempt between 0 and max_attempts", name="attempt"),
+        CheckConstraint("delivery >= 1 and max_attempts >= 1 and lost_leases >= 0", name="counters"),
+        CheckConstraint("intent_at is null or status in ('running', 'uncertain')", name="intent"),
+        CheckConstraint("request_id is null or length(request_id) between 1 and 128", name="request_id"),
+        Index("uq_tb_task_principal_request_id", "principal", "request_id", unique=True,
+              postgresql_where=text("request_id is not null")),
+        # 重投用：只含需要看护的行
+        Index("ix_tb_task_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_tb_task_running", "lease_until", postgresql_where=text("status = 'running'")),
+        Index("ix_tb_task_waiting", "id", postgresql_where=text("status in ('pending', 'retrying')")),
+        # 列表用：id 是 UUIDv7，本身按时间有序
+        Index("ix_tb_task_status_id", "status", "id",
+              postgresql_where=text("status in ('failed', 'uncertain', 'cancelled')")),
+        Index("ix_tb_task_type_id", "type", "id"),
+        Index("ix_tb_task_request_id", "request_id", postgresql_where=text("request_id is not null")),
+        # 保留期清理用
+        Index("ix_tb_task_finished_at", "finished_at", postgresql_where=text("finished_at is not null")),
+        {"postgresql_with": {"fillfactor": 70}},
+    )  # fmt: skip
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    type: Mapped[str] = mapped_column(Text)
+    queue: Mapped[str] = mapped_column(Text)
+    principal: Mapped[str] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    max_attempts: Mapped[int] = mapped_column(SmallInteger)
+    delivery: Mapped[int] = mapped_column(server_default="1")
+    lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    worker: Mapped[str | None] = mapped_column(Text)
+    intent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    traceparent: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    queued_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class TaskEvent(Base):
+    """例外事件：失败的尝试、重投及其原因、挡住的旧写入、取消、重放。"""
+
+    __tablename__ = "tb_task_event"
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", TaskEventKind), name="kind"),
+        Index("ix_tb_task_event_task_id_id", "task_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(Uuid)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+    kind: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    delivery: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(Text)
+    actor: Mapped[str | None] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    traceparent: Mapped[str | None] = mapped_column(Text)

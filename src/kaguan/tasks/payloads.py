@@ -1,0 +1,64 @@
+"""队列载荷：每种任务一个冻结的模型（T051–T053）。与 HTTP 模型、数据行是三种形状，有意不合并。"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kaguan.sims.model import Carrier, SyncType
+from kaguan.tasks.model import TaskType
+
+
+class Payload(BaseModel):
+    """``v`` 是载荷版本：新旧进程并存时，看不懂的版本搁置而不是猜。"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = 1
+
+
+class AttachmentPayload(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    filename: str
+    content_type: str
+    content_base64: str
+
+
+class EmailPayload(Payload):
+    """email:send。收件人各是单个 addr-spec，已在受理时校验。``template`` 与 ``subject/body`` 二选一由受理方保证。"""
+
+    to: tuple[str, ...]
+    cc: tuple[str, ...] = ()
+    subject: str
+    body: str
+    html: str | None = None
+    attachments: tuple[AttachmentPayload, ...] = ()
+
+
+class DataSyncPayload(Payload):
+    """data:sync。日期是业务日（Asia/Shanghai），含两端。"""
+
+    sync_type: SyncType
+    start_date: date
+    end_date: date
+    batch_size: Annotated[int, Field(ge=1, le=1_000)] = 100
+    carrier: Carrier | None = None
+
+
+class SimStatusPayload(Payload):
+    """sim:status_sync。ICCID 已规范化、去重。"""
+
+    iccids: tuple[str, ...]
+    force_sync: bool = False
+
+
+AnyPayload: TypeAlias = EmailPayload | DataSyncPayload | SimStatusPayload
+
+PAYLOADS: dict[TaskType, type[Payload]] = {
+    TaskType.EMAIL_SEND: EmailPayload,
+    TaskType.DATA_SYNC: DataSyncPayload,
+    TaskType.SIM_STATUS_SYNC: SimStatusPayload,
+}

@@ -1,0 +1,106 @@
+"""一次尝试：处理器看得到的一切。它带着隔离令牌，旧的持有者写不进任何东西。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from psycopg.types.json import Jsonb
+
+from kaguan.database.sql import load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection, Pool
+    from workers.outcome import Outcome
+
+PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
+
+
+class FencedError(Exception):
+    """这次投递已不归本进程所有：租约被收走，或任务已取消。什么都不许再写。"""
+
+
+class CancelledByUserError(Exception):
+    """用户要求取消，处理器在安全点停下。"""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """一个任务的一次执行。
+
+    Attributes:
+        task_id: 任务号，处处相同。
+        delivery: 隔离令牌；与库里不符即 :class:`FencedError`。
+        attempt: 第几次尝试，从 1 起。
+        payload: 任务载荷（由类型对应的模型校验）。
+        intended: 上一次尝试死在无法幂等的调用前后，而策略是重发。
+        lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。
+    """
+
+    pool: Pool
+    task_id: UUID
+    type: str
+    delivery: int
+    attempt: int
+    max_attempts: int
+    payload: dict[str, Any]
+    request_id: str | None = None
+    intended: bool = False
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    _progress_at: float = 0.0
+
+    def checkpoint(self) -> None:
+        """安全点。
+
+        Raises:
+            FencedError: 租约已失。
+            CancelledByUserError: 用户要求取消。
+        """
+        if self.lost.is_set():
+            raise FencedError
+        if self.cancel_requested.is_set():
+            raise CancelledByUserError
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """带隔离令牌检查的事务：锁住任务行，确认仍归自己，再让处理器写入。
+
+        Raises:
+            FencedError: 令牌已失效；事务回滚。
+        """
+        async with self.pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(load("kaguan.inbox", "fence"), self.token)
+            if await cursor.fetchone() is None:
+                raise FencedError
+            yield connection
+
+    async def declare_intent(self, connection: Connection) -> None:
+        """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。"""
+        await connection.execute(load("kaguan.inbox", "declare_intent"), self.token)
+
+    async def report(self, done: int, total: int | None = None, **counters: int) -> None:
+        """写进度（至多每秒一次；最后一次由结算带上）。"""
+        now = asyncio.get_running_loop().time()
+        if now - self._progress_at < PROGRESS_INTERVAL:
+            return
+        self._progress_at = now
+        progress = Jsonb({"done": done, "total": total, **counters})
+        async with self.pool.connection() as connection:
+            await connection.execute(load("kaguan.inbox", "progress"), {**self.token, "progress": progress})
+
+    @property
+    def token(self) -> dict[str, Any]:
+        """隔离令牌，作为 SQL 参数。"""
+        return {"task_id": self.task_id, "delivery": self.delivery}
+
+
+class Handler(Protocol):
+    """处理器：一次尝试进，一个结果出。"""
+
+    async def __call__(self, attempt: Attempt) -> Outcome: ...

@@ -1,0 +1,48 @@
+"""处理结果是值，不是异常：预料之中的结局都在这里，异常只表示意外。"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from kaguan.database.pool import Connection
+
+# 处理器自己的写入：与结算在同一事务里执行，结算被挡住则一并回滚
+Write: TypeAlias = Callable[[Connection], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """做完了。``result`` 进 tb_task.result（可 JSON 序列化，不含个人信息以外的大块内容）。"""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    write: Write | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """暂时的失败：耗一次尝试，按退避再来；``delay`` （秒）是对方指定的等待下限。"""
+
+    reason: str
+    delay: float | None = None
+    write: Write | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """永久的失败：不再重试。"""
+
+    reason: str
+    write: Write | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """外部调用的结局不明（只可能来自无法幂等的调用）：由策略或人决定。"""
+
+    reason: str
+    write: Write | None = None
+
+
+Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain
