@@ -98,6 +98,9 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
     async def configure(connection: Connection) -> None:
         connection.cursor_factory = slow_query_cursor(config.slow_query)
 
+    async def reset(connection: Connection) -> None:
+        await connection.set_autocommit(True)  # SQLAlchemy 借走时关了它（engine_on）
+
     pool = Pool(
         config.url.get_secret_value(),
         min_size=min(config.pool_min, config.pool_max),
@@ -105,6 +108,7 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
         timeout=config.acquire_timeout,
         kwargs={"autocommit": True, **connection_arguments(config, process)},
         configure=configure,
+        reset=reset,
         reconnect_timeout=60,
         max_idle=300,
         name=f"kaguan-{process}",

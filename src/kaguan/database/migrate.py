@@ -1,0 +1,62 @@
+"""迁移：`kaguan migrate`、`kaguan up` 与测试共用的 Alembic 入口。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+SCRIPTS = Path(__file__).resolve().parents[3] / "migrations"
+CONNECT_TIMEOUT = 5  # 秒
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """库里的版本与代码要求的版本；空库的 ``current`` 为 ``None``。"""
+
+    current: str | None
+    head: str | None
+
+    @property
+    def up_to_date(self) -> bool:
+        return self.current == self.head
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """升到 ``revision``。同时只有一个进程能迁移（咨询锁），其余等它做完后发现无事可做。
+
+    Raises:
+        sqlalchemy.exc.OperationalError: 连不上，或等锁超时。
+        alembic.util.CommandError: 没有这个版本。
+    """
+    command.upgrade(_config(url), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """退到 ``revision``（``-1`` 为上一版，``base`` 为空库）。异常同 ``upgrade``。"""
+    command.downgrade(_config(url), revision)
+
+
+def status(url: str) -> Status:
+    """异常同 ``upgrade``。"""
+    head = ScriptDirectory.from_config(_config(url)).get_current_head()
+    engine = create_engine(
+        url.replace("postgresql://", "postgresql+psycopg://", 1),
+        poolclass=NullPool,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT},
+    )
+    with engine.connect() as connection:
+        return Status(MigrationContext.configure(connection).get_current_revision(), head)
+
+
+def _config(url: str) -> Config:
+    config = Config(attributes={"url": url})
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,103 @@
+"""一个要作为子进程运行的程序：命令、最小环境、身份、停止信号，以及怎样才算就绪。"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from kaguan.dev.privileges import Identity
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+READY_POLL = 0.05  # 秒
+
+
+class StartError(Exception):
+    """起不来。消息是一行，说明原因与怎么办。"""
+
+
+async def ready_at_once() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """一个子进程。
+
+    Attributes:
+        stop_signal: 体面停止用的信号。
+        death_signal: 监督者被 SIGKILL 时内核发给它的信号（只有 Linux 有）。
+        ready: 是否就绪；由监督者反复询问，自己须有时限，不得抛异常。
+        ready_timeout: 秒；多久未就绪即算起不来。
+        stop_timeout: 秒；发出停止信号后多久强杀。
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    identity: Identity | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    death_signal: signal.Signals = signal.SIGKILL
+    ready: Callable[[], Awaitable[bool]] = ready_at_once
+    ready_timeout: float = 30.0
+    stop_timeout: float = 25.0
+
+    def spawn_options(self) -> dict[str, Any]:
+        """``subprocess.Popen`` 与 ``asyncio.create_subprocess_exec`` 通用的参数。
+
+        自成一个会话：终端的 Ctrl-C 只到监督者，由它按顺序停。
+        """
+        options: dict[str, Any] = {
+            "cwd": self.directory,
+            "env": minimal_environment() | dict(self.environment),
+            "start_new_session": True,
+            "preexec_fn": _die_with_parent(self.death_signal),
+        }
+        if self.identity is not None:
+            options |= {"user": self.identity.uid, "group": self.identity.gid, "extra_groups": []}
+        return options
+
+
+def minimal_environment() -> dict[str, str]:
+    """子进程继承的最小环境：不把用户终端里的 PG*、REDIS* 与密钥带过去。"""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
+
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)  # 在 fork 之前载入，子进程里只剩一次系统调用
+    parent = os.getpid()
+
+    def set_death_signal() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:  # 父进程恰在此前死了
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return set_death_signal
+
+
+async def wait_until_ready(program: Program, alive: Callable[[], bool]) -> None:
+    """等到就绪。
+
+    Raises:
+        StartError: 进程先死了，或超时。
+    """
+    try:
+        async with asyncio.timeout(program.ready_timeout):
+            while not await program.ready():
+                if not alive():
+                    raise StartError(f"{program.name} 启动时退出")
+                await asyncio.sleep(READY_POLL)
+    except TimeoutError:
+        raise StartError(f"{program.name} 在 {program.ready_timeout:g} 秒内没有就绪") from None

@@ -1,0 +1,134 @@
+"""全部测试共用的真实服务器：一个 PostgreSQL、一个 Valkey，每个用例一份模板库的副本。"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import redis
+
+from kaguan.config import Settings, load_settings
+from kaguan.database.migrate import upgrade
+from kaguan.database.pool import Pool, open_pool
+from kaguan.dev.ports import free_port
+from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.privileges import server_identity
+from kaguan.dev.program import Program, wait_until_ready
+from kaguan.dev.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+TEMPLATE = "kaguan_template"
+REDIS_DATABASES = itertools.cycle(range(1, 64))
+SEQUENCE = itertools.count(1)
+
+
+@contextmanager
+def running(program: Program, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """启动一个服务器直到就绪，离开时体面地停。"""
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(program.argv, stdout=log, stderr=log, **program.spawn_options())
+    try:
+        asyncio.run(wait_until_ready(program, lambda: process.poll() is None))
+        yield process
+    finally:
+        process.send_signal(program.stop_signal)
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def servers_directory() -> Iterator[Path]:
+    """服务器数据的临时目录。以 root 运行时服务器换成 nobody，所以它必须走得进来（pytest 的 tmp_path 不行）。"""
+    directory = Path(tempfile.mkdtemp(prefix="kaguan-tests-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_directory: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(
+        servers_directory / "postgres",
+        servers_directory / "postgres-password",
+        free_port(),
+        identity=server_identity(),
+        disposable=True,
+    )
+    asyncio.run(server.prepare())
+    with running(server.program(), servers_directory / "postgres.log"):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(servers_directory: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(
+        servers_directory / "valkey",
+        servers_directory / "valkey-password",
+        free_port(),
+        identity=server_identity(),
+        append_only=False,
+    )
+    server.prepare()
+    with running(server.program(), servers_directory / "valkey.log"):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def admin(postgres_server: PostgresServer) -> Iterator[psycopg.Connection]:
+    """超级用户的同步连接，用来建、删每个用例的库；模板库只迁移一次。"""
+    with psycopg.connect(postgres_server.url_of("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+        upgrade(postgres_server.url_of(TEMPLATE))
+        yield connection
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
+    """一份刚迁移好的空库，本用例独占。"""
+    name = f"test_{next(SEQUENCE)}"
+    admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield postgres_server.url_of(name)
+    admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_url(valkey_server: ValkeyServer) -> str:
+    """一个清空的 Redis 库，本用例独占。"""
+    url = valkey_server.url_of(next(REDIS_DATABASES))
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+def environ(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]:
+    """指向本用例服务器的环境变量；用例可以先加几个键再 ``load_settings``。"""
+    return {
+        "KAGUAN_ENV": "dev",
+        "KAGUAN_DATA_DIR": str(tmp_path),
+        "KAGUAN_DATABASE__URL": database_url,
+        "KAGUAN_DATABASE__POOL_MIN": "1",
+        "KAGUAN_DATABASE__POOL_MAX": "5",
+        "KAGUAN_REDIS__URL": redis_url,
+        "KAGUAN_API__BCRYPT_ROUNDS": "4",
+    }
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return load_settings(environ)
+
+
+@pytest.fixture
+async def pool(settings: Settings) -> AsyncIterator[Pool]:
+    async with open_pool(settings.database, "test") as opened:
+        yield opened

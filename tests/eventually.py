@@ -1,0 +1,35 @@
+"""等一个条件成立：轮询，有时限，失败时说清等的是什么。"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+INTERVAL = 0.02  # 秒
+
+
+async def eventually(predicate: Callable[[], T | Awaitable[T]], timeout: float = 10.0) -> T:  # noqa: ASYNC109 时限就是它的含义
+    """反复求值，直到结果为真，返回该结果。
+
+    Args:
+        predicate: 同步或异步的条件。
+        timeout: 秒。
+
+    Raises:
+        AssertionError: 到时仍不成立；消息含最后一次的结果。
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        result = predicate()
+        value: T = await result if inspect.isawaitable(result) else result
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"等了 {timeout:g} 秒仍不成立：{predicate!r}，最后一次是 {value!r}")
+        await asyncio.sleep(INTERVAL)
