@@ -1,0 +1,201 @@
+"""配置日志：structlog 与标准库 logging（SAQ、aiohttp、alembic、psycopg）走同一条路。"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+import structlog
+from opentelemetry import trace
+
+from kaguan.logging.folding import FoldingHandler
+from kaguan.logging.masking import mask_event
+from kaguan.logging.rotation import RotatingFile
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+    from kaguan.config.model import Logging
+
+APP_LOG = "app.log"
+ACCESS_LOG = "access.log"
+
+# 第三方记录器的下限：SAQ 在 INFO 逐任务记，且失败时打印参数；aiohttp.access 由我们自己的访问日志代替
+LEVELS = {"saq": logging.WARNING, "aiohttp.access": logging.CRITICAL, "asyncio": logging.WARNING}
+LEVELS |= {"alembic": logging.WARNING, "urllib3": logging.WARNING, "stamina": logging.ERROR, "mail.log": logging.ERROR}
+
+
+def configure_logging(config: Logging, process: str) -> ExitStack:
+    """让本进程的全部日志按配置写出；返回值关闭时写完折叠摘要、关文件、还原。
+
+    终端上是可读的一行，否则是 JSON 行，写到标准错误（标准输出留给命令的结果）；给了 ``directory`` 就同时写
+    ``<directory>/app.log``。
+    """
+    handler = FoldingHandler(_sinks(config, process))
+    handler.addFilter(_hide_saq_arguments)
+    structlog.configure(
+        processors=[*_context_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    previous_handlers, previous_level = root.handlers[:], root.level
+    root.handlers[:] = [handler]
+    root.setLevel(config.level)
+    previous_levels = {name: logging.getLogger(name).level for name in LEVELS}
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(True)  # noqa: FBT003 标准库的签名如此
+
+    def restore() -> None:
+        logging.captureWarnings(False)  # noqa: FBT003 同上
+        root.handlers[:] = previous_handlers
+        root.setLevel(previous_level)
+        for name, level in previous_levels.items():
+            logging.getLogger(name).setLevel(level)
+        structlog.reset_defaults()
+        handler.close()
+
+    closer = ExitStack()
+    closer.callback(restore)
+    return closer
+
+
+def access_logger(config: Logging, process: str) -> FilteringBoundLogger:
+    """访问日志：只写 ``<directory>/access.log``；没有目录就写标准输出。每次调用打开一次文件，由组合根持有。
+
+    一请求一行是热路径，所以不经标准库 logging。字段由调用方给（T118–T121），正文须先脱敏、截断。
+    """
+    if config.directory is None:
+        output: _Output = sys.stdout.buffer
+    else:
+        output = RotatingFile(config.directory / ACCESS_LOG, config.max_bytes, config.backups)
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        add_span,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Process(process),
+        structlog.processors.JSONRenderer(serializer=_json_line),
+    ]
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _LineWriter(output),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    ).bind()
+    return logger
+
+
+def add_span(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """加上当前跨度的 trace_id、span_id（W3C 的十六进制写法）。已有的不覆盖。"""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event.setdefault("trace_id", f"{context.trace_id:032x}")
+        event.setdefault("span_id", f"{context.span_id:016x}")
+    return event
+
+
+class _Process:
+    """加上进程名与进程号；派生的子进程报自己的号。"""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["process"] = self._process
+        event["pid"] = os.getpid()
+        return event
+
+
+class _Output(Protocol):
+    def write(self, line: bytes, /) -> object: ...
+
+
+class _LineWriter:
+    """Structlog 的末端：收一行字节。"""
+
+    def __init__(self, output: _Output) -> None:
+        self._output = output
+
+    def info(self, line: bytes) -> None:
+        self._output.write(line)
+
+    debug = warning = error = critical = exception = info
+
+
+class _FileHandler(logging.Handler):
+    def __init__(self, output: RotatingFile) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+
+    def close(self) -> None:
+        self._output.close()
+        super().close()
+
+
+def _sinks(config: Logging, process: str) -> list[logging.Handler]:
+    stream: logging.Handler = logging.StreamHandler(sys.stderr)
+    console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
+    stream.setFormatter(_formatter(process, console=console))
+    sinks = [stream]
+    if config.directory is not None:
+        file = _FileHandler(RotatingFile(config.directory / APP_LOG, config.max_bytes, config.backups))
+        file.setFormatter(_formatter(process, console=False))
+        sinks.append(file)
+    return sinks
+
+
+def _formatter(process: str, *, console: bool) -> logging.Formatter:
+    render: Processor
+    if console:
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24, sort_keys=False)
+    else:
+        render = structlog.processors.JSONRenderer(serializer=_json_text)
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_context_processors(),
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _Process(process),
+            structlog.processors.format_exc_info,
+            mask_event,
+            render,
+        ],
+    )
+
+
+def _context_processors() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        add_span,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _hide_saq_arguments(record: logging.LogRecord) -> bool:
+    """SAQ 失败时把整个 Job（含参数）打进日志：只留任务键。"""
+    if record.name.partition(".")[0] == "saq" and isinstance(record.args, tuple):
+        record.args = tuple(
+            argument if isinstance(argument, str | int | float) else getattr(argument, "id", type(argument).__name__)
+            for argument in record.args
+        )
+    return True
+
+
+def _json_line(event: EventDict, **_options: object) -> bytes:
+    return orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+
+
+def _json_text(event: EventDict, **_options: object) -> str:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -1,0 +1,149 @@
+"""消息路径上的跨度：名字与属性只在这里声明一次（DESIGN §7）。
+
+依 OpenTelemetry 语义约定 1.44「Messaging spans」：create → PRODUCER，批量 send → CLIENT 并链接每条消息的创建上下文，
+process → CONSUMER。跨度名里的目的地是任务类型（低基数），``messaging.destination.name`` 是 SAQ 的队列名。
+异常只记类型，不记消息与堆栈：它们可能带着个人信息，详情在日志里按 task_id 找。
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from kaguan.telemetry.propagation import context_from, link_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from uuid import UUID
+
+    from opentelemetry.trace import Link, Span
+    from opentelemetry.util.types import AttributeValue
+
+SYSTEM = "saq"
+MESSAGING_SYSTEM = "messaging.system"
+OPERATION_NAME = "messaging.operation.name"
+OPERATION_TYPE = "messaging.operation.type"
+DESTINATION_NAME = "messaging.destination.name"
+MESSAGE_ID = "messaging.message.id"
+BATCH_COUNT = "messaging.batch.message_count"
+ERROR_TYPE = "error.type"
+TASK_TYPE = "kaguan.task.type"
+TASK_ATTEMPT = "kaguan.task.attempt"
+TASK_OUTCOME = "kaguan.task.outcome"
+
+MAX_LINKS = 128  # SDK 每个跨度的默认上限；更多的会被静默丢掉，不如自己截
+
+_tracer = trace.get_tracer("kaguan")
+
+
+@contextmanager
+def create_span(type: str, task_id: UUID | str, queue: str) -> Iterator[Span]:  # noqa: A002 与 tb_task.type 同名
+    """受理：一条消息的创建上下文，父级是当前的 HTTP 跨度。"""
+    with _messaging_span("create", type, SpanKind.PRODUCER, _message(type, task_id, queue)) as span:
+        yield span
+
+
+@contextmanager
+def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> Iterator[Span]:
+    """投递：一批消息一个跨度，自成一根，链接到每条消息的创建上下文。只在批次非空时开。
+
+    Args:
+        traceparents: 每条消息的创建上下文。
+        queues: 各队列在这一批里的条数。
+    """
+    links = [link for link in map(link_from, traceparents) if link is not None]
+    attributes: dict[str, AttributeValue] = {BATCH_COUNT: sum(queues.values())}
+    destination = next(iter(queues)) if len(queues) == 1 else ""
+    if destination:
+        attributes[DESTINATION_NAME] = destination
+    else:
+        attributes |= {f"kaguan.queue.{queue}.message_count": count for queue, count in queues.items()}
+    with _messaging_span("send", destination, SpanKind.CLIENT, attributes, Context(), links[:MAX_LINKS]) as span:
+        yield span
+
+
+@contextmanager
+def process_span(
+    type: str,  # noqa: A002 与 tb_task.type 同名
+    task_id: UUID | str,
+    queue: str,
+    attempt: int,
+    traceparent: str | None,
+) -> Iterator[Span]:
+    """处理：第一次尝试是创建上下文的子跨度；之后各是新的根，链接回创建上下文（隔几小时的重试不该拉长原来那条跟踪）。"""
+    attributes = {**_message(type, task_id, queue), TASK_ATTEMPT: attempt}
+    context, links = context_from(traceparent), []
+    if attempt > 1 and (link := link_from(traceparent)) is not None:
+        context, links = Context(), [link]
+    with _messaging_span("process", type, SpanKind.CONSUMER, attributes, context, links) as span:
+        yield span
+
+
+def record_outcome(span: Span, outcome: str, error: str | None = None) -> None:
+    """在 process 跨度上写下结局；``error`` 是低基数的错误种类，给了它跨度即为失败。"""
+    span.set_attribute(TASK_OUTCOME, outcome)
+    if error is not None:
+        record_error(span, error)
+
+
+def record_error(span: Span, error: str) -> None:
+    """标记跨度失败。``error`` 是类名或错误码，不是消息。"""
+    span.set_attribute(ERROR_TYPE, error)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+@contextmanager
+def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> Iterator[Span]:
+    """对外调用（SMTP、运营商、SQL）：只在被记录的父跨度之下才开，空转的轮询因此不产生跨度。"""
+    parent = trace.get_current_span()
+    if not parent.is_recording():
+        yield parent
+        return
+    with _span(name, SpanKind.CLIENT, attributes) as span:
+        yield span
+
+
+def _message(task_type: str, task_id: UUID | str, queue: str) -> dict[str, AttributeValue]:
+    return {DESTINATION_NAME: queue, MESSAGE_ID: str(task_id), TASK_TYPE: task_type}
+
+
+@contextmanager
+def _messaging_span(
+    operation: str,
+    destination: str,
+    kind: SpanKind,
+    attributes: Mapping[str, AttributeValue],
+    context: Context | None = None,
+    links: list[Link] | None = None,
+) -> Iterator[Span]:
+    attributes = {MESSAGING_SYSTEM: SYSTEM, OPERATION_NAME: operation, OPERATION_TYPE: operation, **attributes}
+    with _span(f"{operation} {destination}".rstrip(), kind, attributes, context, links) as span:
+        yield span
+
+
+@contextmanager
+def _span(
+    name: str,
+    kind: SpanKind,
+    attributes: Mapping[str, AttributeValue],
+    context: Context | None = None,
+    links: list[Link] | None = None,
+) -> Iterator[Span]:
+    with _tracer.start_as_current_span(
+        name,
+        context,
+        kind,
+        attributes,
+        links,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            record_error(span, type(error).__qualname__)
+            raise
