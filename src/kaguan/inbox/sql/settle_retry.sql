@@ -1,0 +1,26 @@
+-- 先发件箱后任务：与 relay 的加锁次序相同。令牌失效则两处都不写（由调用者回滚）。
+with staged as (
+    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    select
+        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        clock_timestamp() + make_interval(secs => %(delay)s), traceparent
+    from tb_task
+    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
+    on conflict (task_id) do update
+    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
+    returning task_id, available_at
+),
+settled as (
+    update tb_task t
+    set status = 'retrying', delivery = t.delivery + 1, available_at = staged.available_at, last_error = %(error)s,
+        queued_at = null, lease_until = null, worker = null, intent_at = null
+    from staged
+    where t.id = staged.task_id and t.delivery = %(delivery)s and t.attempt = %(attempt)s and t.status = 'running'
+    returning t.id, t.attempt, t.created_at
+),
+noted as (
+    insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
+    select id, 'attempt_failed', attempt, %(delivery)s, %(worker)s, %(error)s, %(traceparent)s
+    from settled
+)
+select extract(epoch from clock_timestamp() - created_at)::float8 from settled

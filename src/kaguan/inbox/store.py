@@ -1,0 +1,79 @@
+"""认领与结算的 SQL。每条都以投递号为隔离令牌。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+
+from kaguan.database.sql import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+
+PACKAGE = "kaguan.inbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """认领到的任务。``age`` 自受理、``queued_for`` 自交出，单位秒。"""
+
+    type: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    payload: dict[str, Any]
+    request_id: str | None
+    intended: bool
+    traceparent: str | None
+    age: float
+    queued_for: float
+
+
+async def claim(connection: Connection, token: Mapping[str, Any], worker: str, lease: float) -> Claim | None:
+    """认领一次投递；None = 别人有它，或已做完。"""
+    async with connection.cursor(row_factory=class_row(Claim)) as cursor:
+        await cursor.execute(load(PACKAGE, "claim"), {**token, "worker": worker, "lease": lease})
+        return await cursor.fetchone()
+
+
+async def heartbeat(
+    connection: Connection, held: Sequence[tuple[UUID, int]], worker: str, lease: float
+) -> dict[tuple[UUID, int], bool]:
+    """续租；返回仍归自己的 → 用户是否要求取消。"""
+    cursor = await connection.execute(
+        load(PACKAGE, "heartbeat"), {**_pairs(held), "worker": worker, "lease": lease}
+    )
+    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+
+
+async def release(connection: Connection, held: Sequence[tuple[UUID, int]], worker: str) -> int:
+    """交还未做完的；返回个数。"""
+    cursor = await connection.execute(load(PACKAGE, "release"), {**_pairs(held), "worker": worker})
+    return len(await cursor.fetchall())
+
+
+async def settle(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> float | None:
+    """执行一种结算；返回自受理以来的秒数，None = 令牌已失效，什么也没写。"""
+    cursor = await connection.execute(load(PACKAGE, statement), parameters)
+    row = await cursor.fetchone()
+    return None if row is None else float(row[0])
+
+
+async def outcome_of(connection: Connection, task_id: UUID) -> tuple[str, int, int] | None:
+    """任务当前的 (状态, 投递号, 尝试次数)。"""
+    cursor = await connection.execute(load(PACKAGE, "outcome_of"), {"task_id": task_id})
+    row = await cursor.fetchone()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+async def note_fenced(connection: Connection, token: Mapping[str, Any], attempt: int, worker: str) -> None:
+    await connection.execute(load(PACKAGE, "note_fenced"), {**token, "attempt": attempt, "worker": worker})
+
+
+def _pairs(held: Sequence[tuple[UUID, int]]) -> dict[str, Any]:
+    return {"task_ids": [item[0] for item in held], "deliveries": [item[1] for item in held]}

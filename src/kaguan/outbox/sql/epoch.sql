@@ -1,0 +1,1 @@
+select epoch from tb_broker where id = 1

@@ -1,0 +1,31 @@
+-- 重投：队列里已不见的任务得到新的投递号，回到发件箱。仍是 queued 且投递号没变的才动（与认领、完成竞争时让路）。
+with lost as materialized (
+    select t.id
+    from tb_task t
+    join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as l (task_id, delivery)
+        on t.id = l.task_id and t.delivery = l.delivery
+    where t.status = 'queued'
+    for no key update of t skip locked
+),
+moved as (
+    update tb_task t
+    set status = 'pending', delivery = t.delivery + 1, queued_at = null, available_at = clock_timestamp()
+    from lost
+    where t.id = lost.id
+    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at
+),
+staged as (
+    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    select
+        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        available_at, traceparent
+    from moved
+    on conflict (task_id) do update
+    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
+),
+noted as (
+    insert into tb_task_event (task_id, kind, attempt, delivery, detail)
+    select id, 'redriven', attempt, delivery, jsonb_build_object('cause', %(cause)s::text)
+    from moved
+)
+select count(*)::int from moved

@@ -1,0 +1,67 @@
+-- 租约到期（或被主动交还：lease_until = -infinity）的运行中任务，一处定夺：
+--   死在无法幂等的调用前后且策略不是重发 → uncertain；连丢租约太多次 → 毒丸，failed；
+--   用户已要求取消 → cancelled；否则回到 pending。被中断的尝试不计数。
+with expired as materialized (
+    select
+        id,
+        lease_until = '-infinity' as released,
+        intent_at is not null as intended,
+        case
+            when intent_at is not null and not (type = any(%(resend_types)s::text[])) then 'uncertain'
+            when lease_until <> '-infinity' and lost_leases + 1 >= %(max_lost)s then 'failed'
+            when cancel_requested_at is not null then 'cancelled'
+            else 'pending'
+        end as verdict
+    from tb_task
+    where status = 'running' and lease_until < clock_timestamp()
+    order by lease_until
+    limit %(limit)s
+    for no key update skip locked
+),
+moved as (
+    update tb_task t
+    set status = e.verdict,
+        attempt = case when e.verdict = 'pending' then greatest(t.attempt - 1, 0) else t.attempt end,
+        delivery = t.delivery + 1,
+        lost_leases = t.lost_leases + case when e.released then 0 else 1 end,
+        lease_until = null,
+        worker = null,
+        queued_at = null,
+        intent_at = case when e.verdict in ('failed', 'cancelled') then null else t.intent_at end,
+        available_at = clock_timestamp(),
+        finished_at = case when e.verdict in ('failed', 'cancelled') then clock_timestamp() end,
+        last_error = case
+            when e.verdict = 'failed' then '{"reason": "屡次丢失租约，疑似击垮 worker"}'
+            when e.verdict = 'uncertain' then '{"reason": "执行者在外部调用前后失联，结局不明"}'
+            else t.last_error
+        end
+    from expired e
+    where t.id = e.id
+    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at, e.verdict, e.released,
+        e.intended
+),
+staged as (
+    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    select
+        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        available_at, traceparent
+    from moved
+    where verdict = 'pending'
+    on conflict (task_id) do update
+    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
+),
+noted as (
+    insert into tb_task_event (task_id, kind, attempt, delivery, detail)
+    select
+        id,
+        case verdict
+            when 'uncertain' then 'uncertain'
+            when 'failed' then 'parked'
+            when 'cancelled' then 'cancelled'
+            else case when intended then 'resend' when released then 'interrupted' else 'redriven' end
+        end,
+        attempt, delivery,
+        jsonb_build_object('cause', case when released then 'worker_stopped' else 'lease_expired' end)
+    from moved
+)
+select id, type, verdict, released from moved

@@ -1,0 +1,144 @@
+"""发件箱与重投的 SQL。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+
+from kaguan.database.sql import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+    from kaguan.tasks.model import PriorityRank
+
+PACKAGE = "kaguan.outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """一行到期的待交付。``waited`` 是到期以来的秒数。"""
+
+    task_id: UUID
+    delivery: int
+    type: str
+    priority: int
+    traceparent: str | None
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """一个已交出、还没有被认领的任务。"""
+
+    id: UUID
+    delivery: int
+    queue: str
+    queued_at: datetime
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """一个租约已失的任务与对它的裁决。"""
+
+    id: UUID
+    type: str
+    verdict: str
+    released: bool
+
+
+async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int]) -> list[Due]:
+    """锁住并取出到期的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
+    parameters = {"priorities": [int(rank) for rank in rooms], "rooms": list(rooms.values())}
+    async with connection.cursor(row_factory=class_row(Due)) as cursor:
+        await cursor.execute(load(PACKAGE, "fetch"), parameters)
+        return await cursor.fetchall()
+
+
+async def mark_handed_over(connection: Connection, rows: Sequence[Due]) -> None:
+    await connection.execute(
+        load(PACKAGE, "handed_over"),
+        {"task_ids": [row.task_id for row in rows], "deliveries": [row.delivery for row in rows]},
+    )
+
+
+async def defer(connection: Connection, rows: Sequence[Due], delay: float) -> None:
+    """``delay`` 秒之后再交。"""
+    await connection.execute(load(PACKAGE, "defer"), {"task_ids": [row.task_id for row in rows], "delay": delay})
+
+
+async def park(connection: Connection, row: Due, reason: str) -> None:
+    await connection.execute(load(PACKAGE, "park"), {"task_id": row.task_id, "reason": reason})
+
+
+async def handed(connection: Connection, parameters: Mapping[str, Any]) -> list[Handed]:
+    async with connection.cursor(row_factory=class_row(Handed)) as cursor:
+        await cursor.execute(load(PACKAGE, "handed"), parameters)
+        return await cursor.fetchall()
+
+
+async def redrive(connection: Connection, lost: Sequence[tuple[UUID, int]], cause: str) -> int:
+    """把 (任务号, 投递号) 重投；返回真正动了的个数。"""
+    cursor = await connection.execute(
+        load(PACKAGE, "redrive"),
+        {"task_ids": [item[0] for item in lost], "deliveries": [item[1] for item in lost], "cause": cause},
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def redrive_expired(connection: Connection, *, resend_types: list[str], max_lost: int, limit: int) -> list[Expired]:
+    async with connection.cursor(row_factory=class_row(Expired)) as cursor:
+        await cursor.execute(
+            load(PACKAGE, "redrive_expired"), {"resend_types": resend_types, "max_lost": max_lost, "limit": limit}
+        )
+        return await cursor.fetchall()
+
+
+async def redrive_orphans(connection: Connection, *, after: UUID, age: float, limit: int) -> tuple[UUID | None, int]:
+    """看一页等待中的任务，补上缺了发件箱行的；返回这一页的最后一个任务号与补上的个数。"""
+    cursor = await connection.execute(load(PACKAGE, "orphans"), {"after": after, "age": age, "limit": limit})
+    row = await cursor.fetchone()
+    return (None, 0) if row is None else (row[0], int(row[1]))
+
+
+async def lost_epoch(connection: Connection, before: datetime, limit: int) -> list[tuple[UUID, int]]:
+    cursor = await connection.execute(load(PACKAGE, "lost_epoch"), {"before": before, "limit": limit})
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def epoch(connection: Connection) -> UUID | None:
+    cursor = await connection.execute(load(PACKAGE, "epoch"))
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def set_epoch(connection: Connection, value: UUID) -> None:
+    await connection.execute(load(PACKAGE, "set_epoch"), {"epoch": value})
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBacklog:
+    """一个队列的待交付概况；``waiting`` 到 cap 为止。"""
+
+    priority: int
+    waiting: int
+    oldest_due_seconds: float | None
+
+
+async def backlog(connection: Connection, cap: int) -> list[QueueBacklog]:
+    async with connection.cursor(row_factory=class_row(QueueBacklog)) as cursor:
+        await cursor.execute(load(PACKAGE, "status"), {"cap": cap})
+        return await cursor.fetchall()
+
+
+async def parked(connection: Connection, cap: int) -> int:
+    cursor = await connection.execute(load(PACKAGE, "parked"), {"cap": cap})
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])

@@ -1,0 +1,78 @@
+"""Redis 客户端：显式的池上限、时限与保活（``from_url`` 的默认值一样也没有）。"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import stamina
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.config.model import Redis as RedisConfig
+
+log = structlog.get_logger(__name__)
+
+HEALTH_CHECK_INTERVAL = 15  # 秒
+ACQUIRE_TIMEOUT = 3.0  # 秒：池里没有空闲连接时等多久
+RETRIES = 1  # 断线时单个命令重试一次；更久的断线由调用者退避
+
+
+class QueueUnavailableError(Exception):
+    """启动时按配置的次数重试之后，仍连不上 Redis。"""
+
+
+def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
+    """按配置建客户端；不连接。``connections`` 覆盖池的上限（worker 的每个取件槽占一个连接）。"""
+    pool = BlockingConnectionPool.from_url(
+        config.url.get_secret_value(),
+        max_connections=connections or config.pool_max,
+        timeout=ACQUIRE_TIMEOUT,
+        socket_timeout=config.socket_timeout,
+        socket_connect_timeout=config.connect_timeout,
+        socket_keepalive=True,
+        health_check_interval=HEALTH_CHECK_INTERVAL,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
+        decode_responses=False,
+    )
+    return Redis.from_pool(pool)
+
+
+async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
+    """启动时等 Redis：指数退避，至多 ``connect_attempts`` 次（T010）。
+
+    Raises:
+        QueueUnavailableError: 次数用尽。
+    """
+    try:
+        async for attempt in stamina.retry_context(
+            on=RedisError,
+            attempts=config.connect_attempts,
+            timeout=None,
+            wait_initial=config.connect_backoff,
+            wait_max=30.0,
+            wait_jitter=0,
+        ):
+            with attempt:
+                log.info("连接 Redis", attempt=attempt.num)
+                await client.ping()
+    except RedisError as error:
+        raise QueueUnavailableError(
+            f"连不上 Redis（试了 {config.connect_attempts} 次）：{error}；请检查 KAGUAN_REDIS__URL 与服务器是否在运行"
+        ) from None
+
+
+@asynccontextmanager
+async def open_redis(config: RedisConfig, connections: int | None = None) -> AsyncIterator[Redis]:
+    """客户端，离开时关闭全部连接；不等服务器就绪（Redis 可以不在）。"""
+    client = build_client(config, connections)
+    try:
+        yield client
+    finally:
+        await client.aclose(close_connection_pool=True)

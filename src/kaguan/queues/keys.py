@@ -1,0 +1,25 @@
+"""Redis 键的构造：全部在此，别处不拼键名。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+EPOCH = "kaguan:epoch"
+
+
+def task_lock(task_id: UUID) -> str:
+    """任务锁，值是投递号：替 PostgreSQL 挡掉明显的重复，不决定任何事。"""
+    return f"kaguan:task:{task_id}:lock"
+
+
+def task_status(task_id: UUID) -> str:
+    """最近结算的投递号：迟到的重复投递看一眼就走。"""
+    return f"kaguan:task:{task_id}:status"
+
+
+def delivery_key(task_id: UUID, delivery: int) -> str:
+    """一次投递在 SAQ 里的键：任务号加投递号，换了投递号就是新任务（LESSONS SAQ B）。"""
+    return f"{task_id}:{delivery}"

@@ -1,0 +1,63 @@
+"""按条件重放：先看后做，限速，逐个留痕。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+
+from kaguan.tasks import store
+from kaguan.tasks.model import TaskStatus, TaskType
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kaguan.database.pool import Connection
+
+log = structlog.get_logger(__name__)
+
+PREVIEW_LIMIT = 20
+FIRST_ID = UUID(int=0)
+LAST_ID = UUID(int=2**128 - 1)
+_UUID7_TIME_SHIFT = 80  # RFC 9562 §5.7：前 48 位是毫秒时间戳
+
+
+def id_floor(moment: datetime) -> UUID:
+    """不早于 ``moment`` 的最小 UUIDv7，用作时间条件的主键边界。"""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << _UUID7_TIME_SHIFT)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """重放的条件。``rate`` 是每秒个数。"""
+
+    status: TaskStatus = TaskStatus.FAILED
+    type: TaskType | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 100
+    rate: float = 50.0
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "type": self.type,
+            "since": FIRST_ID if self.since is None else id_floor(self.since),
+            "until": LAST_ID if self.until is None else id_floor(self.until),
+            "limit": self.limit,
+            "rate": self.rate,
+        }
+
+
+async def preview(connection: Connection, replay: Replay) -> list[dict[str, Any]]:
+    """会选中的前几个任务；什么也不改。"""
+    return await store.replay_preview(connection, {**replay.parameters(), "limit": min(replay.limit, PREVIEW_LIMIT)})
+
+
+async def run(connection: Connection, replay: Replay, actor: str) -> tuple[int, datetime | None]:
+    """重放；返回个数与最后一个的到期时间。"""
+    count, last_due = await store.replay(connection, {**replay.parameters(), "actor": actor})
+    log.info("按条件重放", actor=actor, count=count, status=replay.status, task_type=replay.type)
+    return count, last_due

@@ -1,0 +1,168 @@
+"""任务的规则：受理、取消、人工重来、重放。写什么在这里定，何时提交由调用者定。"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+import uuid_utils.compat as uuid7_source
+
+from kaguan.errors import Code, DomainError, FieldError, conflict, not_found
+from kaguan.tasks import store
+from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.telemetry.propagation import current_traceparent
+from kaguan.telemetry.spans import create_span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from typing import Any
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+    from kaguan.tasks.payloads import Payload
+
+log = structlog.get_logger(__name__)
+
+SYSTEM_PRINCIPAL = "system"
+REPLAY_LIMIT = 1_000
+CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
+RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """要受理的一个任务。``request_id`` 在 ``principal`` 内唯一；``schedule_at`` 之前不执行。"""
+
+    type: TaskType
+    payload: Payload
+    queue: Priority = Priority.DEFAULT
+    principal: str = SYSTEM_PRINCIPAL
+    request_id: str | None = None
+    schedule_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """受理的结果；``replayed`` 表示这是重复提交，返回的是首个任务。"""
+
+    task_id: UUID
+    status: TaskStatus
+    replayed: bool = False
+
+
+async def accept(connection: Connection, submission: Submission, max_attempts: int) -> Accepted:
+    """受理一个任务：任务行与发件箱行一条语句写入（I4）。
+
+    连接处于事务中就随事务提交，处于自动提交则自成一次提交。
+
+    Raises:
+        DomainError: ``request_id`` 已用于内容不同的任务（1011）。
+    """
+    outcome = (await accept_many(connection, [submission], max_attempts))[0]
+    if isinstance(outcome, DomainError):
+        raise outcome
+    return outcome
+
+
+async def accept_many(
+    connection: Connection, submissions: Sequence[Submission], max_attempts: int
+) -> list[Accepted | DomainError]:
+    """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。"""
+    staged = [_Staged.of(submission) for submission in submissions]
+    inserted = await store.insert(connection, _columns(staged), max_attempts)
+    repeated: dict[str, list[str]] = {}
+    for item in staged:
+        if item.task_id not in inserted and item.submission.request_id is not None:
+            repeated.setdefault(item.submission.principal, []).append(item.submission.request_id)
+    firsts = {
+        (principal, request_id): answer
+        for principal, request_ids in repeated.items()
+        for request_id, answer in (await store.first_answers(connection, principal, request_ids)).items()
+    }
+    for (task_type, queue), count in Counter((s.type, s.queue) for s in submissions).items():
+        log.info("受理任务", task_type=task_type, queue=queue, count=count, replayed=len(staged) - len(inserted))
+    return [_outcome(item, inserted, firsts) for item in staged]
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    submission: Submission
+    task_id: UUID
+    payload: str
+    fingerprint: bytes
+    traceparent: str | None
+
+    @classmethod
+    def of(cls, submission: Submission) -> _Staged:
+        payload = submission.payload.model_dump_json()
+        subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n{payload}"
+        task_id = uuid7_source.uuid7()
+        with create_span(submission.type, task_id, submission.queue):
+            traceparent = current_traceparent()
+        return cls(submission, task_id, payload, hashlib.sha256(subject.encode()).digest(), traceparent)
+
+
+def _columns(staged: Sequence[_Staged]) -> dict[str, list[Any]]:
+    submissions = [item.submission for item in staged]
+    return {
+        "ids": [item.task_id for item in staged],
+        "types": [str(s.type) for s in submissions],
+        "queues": [str(s.queue) for s in submissions],
+        "priorities": [int(s.queue.rank) for s in submissions],
+        "principals": [s.principal for s in submissions],
+        "request_ids": [s.request_id for s in submissions],
+        "fingerprints": [item.fingerprint for item in staged],
+        "payloads": [item.payload for item in staged],
+        "schedules": [s.schedule_at for s in submissions],
+        "traceparents": [item.traceparent for item in staged],
+    }
+
+
+def _outcome(
+    item: _Staged, inserted: set[UUID], firsts: dict[tuple[str, str], store.FirstAnswer]
+) -> Accepted | DomainError:
+    if item.task_id in inserted:
+        return Accepted(item.task_id, TaskStatus.PENDING)
+    first = firsts.get((item.submission.principal, item.submission.request_id or ""))
+    if first is None or first.fingerprint != item.fingerprint:
+        reason = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
+        return DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(reason,))
+    return Accepted(first.id, TaskStatus(first.status), replayed=True)
+
+
+async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
+    """取消任务；返回之后的状态（正在运行的仍是 running，处理器会在安全点停下）。
+
+    Raises:
+        DomainError: 没有此任务（1004），或已结束（1005）。
+    """
+    before = await store.cancel(connection, task_id, actor)
+    if before is None:
+        raise not_found("任务", "task")
+    status = TaskStatus(before)
+    if status is TaskStatus.RUNNING:
+        log.info("请求取消运行中的任务", task_id=str(task_id), actor=actor)
+        return status
+    if status not in CANCELLABLE:
+        raise conflict("status", f"任务已结束（{status}），不能取消", f"task is already {status}")
+    log.info("取消任务", task_id=str(task_id), actor=actor)
+    return TaskStatus.CANCELLED
+
+
+async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
+    """人工重来一个失败或结局不明的任务。
+
+    Raises:
+        DomainError: 没有此任务（1004），或状态不许（1005）。
+    """
+    before = await store.retry(connection, task_id, actor)
+    if before is None:
+        raise not_found("任务", "task")
+    if before not in RETRYABLE:
+        raise conflict("status", f"{before} 状态的任务不能重来", f"a task that is {before} cannot be retried")
+    log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before)
+    return TaskStatus.PENDING

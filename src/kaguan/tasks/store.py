@@ -1,0 +1,144 @@
+"""任务的 SQL：只取数、写数，不做判断。"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+
+from kaguan.database.sql import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+
+PACKAGE = "kaguan.tasks"
+EVENT_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """tb_task 的一行，不含载荷。"""
+
+    id: UUID
+    type: str
+    queue: str
+    request_id: str | None
+    status: str
+    attempt: int
+    max_attempts: int
+    delivery: int
+    lost_leases: int
+    worker: str | None
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    last_error: dict[str, Any] | None
+    traceparent: str | None
+    created_at: datetime
+    available_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    lease_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """tb_task_event 的一行。"""
+
+    at: datetime
+    kind: str
+    attempt: int
+    delivery: int
+    worker: str | None
+    actor: str | None
+    detail: dict[str, Any]
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """某个 request_id 的首个任务。"""
+
+    request_id: str
+    id: UUID
+    status: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """列表条件；``since``（含）与 ``before``（不含）是 UUIDv7 边界。"""
+
+    since: UUID
+    before: UUID
+    type: str | None = None
+    status: str | None = None
+    queue: str | None = None
+    request_id: str | None = None
+
+
+async def insert(connection: Connection, columns: dict[str, Sequence[Any]], max_attempts: int) -> set[UUID]:
+    """插入一批任务与发件箱行；返回真正插入的任务号（重复的 request_id 不在其中）。"""
+    cursor = await connection.execute(load(PACKAGE, "accept"), {**columns, "max_attempts": max_attempts})
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def first_answers(connection: Connection, principal: str, request_ids: list[str]) -> dict[str, FirstAnswer]:
+    async with connection.cursor(row_factory=class_row(FirstAnswer)) as cursor:
+        await cursor.execute(load(PACKAGE, "first_answer"), {"principal": principal, "request_ids": request_ids})
+        return {row.request_id: row for row in await cursor.fetchall()}
+
+
+async def find(connection: Connection, task_id: UUID) -> TaskRecord | None:
+    async with connection.cursor(row_factory=class_row(TaskRecord)) as cursor:
+        await cursor.execute(load(PACKAGE, "find"), {"task_id": task_id})
+        return await cursor.fetchone()
+
+
+async def events(connection: Connection, task_id: UUID) -> list[EventRecord]:
+    async with connection.cursor(row_factory=class_row(EventRecord)) as cursor:
+        await cursor.execute(load(PACKAGE, "events"), {"task_id": task_id, "limit": EVENT_LIMIT})
+        return await cursor.fetchall()
+
+
+async def list_tasks(connection: Connection, where: TaskFilter, limit: int) -> list[TaskRecord]:
+    """按 id 倒序的一页。"""
+    async with connection.cursor(row_factory=class_row(TaskRecord)) as cursor:
+        await cursor.execute(load(PACKAGE, "list"), {**asdict(where), "limit": limit})
+        return await cursor.fetchall()
+
+
+async def cancel(connection: Connection, task_id: UUID, actor: str) -> str | None:
+    """取消；返回取消之前的状态，没有此任务则为 None。"""
+    cursor = await connection.execute(load(PACKAGE, "cancel"), {"task_id": task_id, "actor": actor})
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def retry(connection: Connection, task_id: UUID, actor: str) -> str | None:
+    """人工重来；返回之前的状态，没有此任务则为 None。"""
+    cursor = await connection.execute(load(PACKAGE, "retry"), {"task_id": task_id, "actor": actor})
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def replay(connection: Connection, parameters: dict[str, Any]) -> tuple[int, datetime | None]:
+    """按条件重放；返回个数与最后一个的到期时间。"""
+    cursor = await connection.execute(load(PACKAGE, "replay"), parameters)
+    row = await cursor.fetchone()
+    return (0, None) if row is None else (row[0], row[1])
+
+
+async def replay_preview(connection: Connection, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """同样的条件会选中谁，只看不动。"""
+    cursor = await connection.execute(load(PACKAGE, "replay_preview"), parameters)
+    return [
+        {"task_id": str(task_id), "type": task_type, "last_error": error, "finished_at": finished_at}
+        for task_id, task_type, error, finished_at in await cursor.fetchall()
+    ]

@@ -1,0 +1,41 @@
+"""任务的时间线：正常路径来自时间列，例外来自事件，合在一起按时间排。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kaguan.tasks.model import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from kaguan.tasks.store import EventRecord, TaskRecord
+
+
+def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, Any]]:
+    """每一项 ``{stage, at, …}``，按时间升序。"""
+    normal: list[tuple[str, datetime | None]] = [
+        ("accepted", task.created_at),
+        ("queued", task.queued_at),
+        ("started", task.started_at),
+    ]
+    stages: list[dict[str, Any]] = [{"stage": stage, "at": at} for stage, at in normal if at is not None]
+    stages += [
+        {
+            "stage": event.kind,
+            "at": event.at,
+            "attempt": event.attempt,
+            "delivery": event.delivery,
+            **({"worker": event.worker} if event.worker else {}),
+            **({"actor": event.actor} if event.actor else {}),
+            **event.detail,
+        }
+        for event in events
+    ]
+    if task.status == TaskStatus.RETRYING:
+        stages.append({"stage": "next_attempt", "at": task.available_at})
+    # 取消自带事件，不再重复
+    if task.finished_at is not None and task.status != TaskStatus.CANCELLED:
+        stages.append({"stage": task.status, "at": task.finished_at})
+    return sorted(stages, key=lambda item: item["at"])
