@@ -107,14 +107,25 @@ def check_text(text: str) -> Fault | None:
 
 def check_attachment(filename: str, content_type: str, size: int) -> Fault | None:
     """单个附件。``size`` 是解码后的字节数；个数与总大小由调用方按本模块的常量核对。"""
-    if not 1 <= len(filename) <= FILENAME_LENGTH:
+    if size > MAX_ATTACHMENT_BYTES:
+        return Fault(f"附件合计至多 {MAX_ATTACHMENT_BYTES} 字节", f"attachments may total {MAX_ATTACHMENT_BYTES} bytes")
+    return _check_filename(filename) or _check_content_type(content_type)
+
+
+def _check_filename(filename: str) -> Fault | None:
+    if not 1 <= len(filename) <= FILENAME_LENGTH or filename != filename.strip():
         return Fault(
-            f"文件名应为 1 至 {FILENAME_LENGTH} 个字符", f"file name must have 1 to {FILENAME_LENGTH} characters"
+            f"文件名应为 1 至 {FILENAME_LENGTH} 个字符，首尾无空白",
+            f"file name must have 1 to {FILENAME_LENGTH} characters and no white space around it",
         )
     if filename in {".", ".."} or "/" in filename or "\\" in filename or check_header(filename) is not None:
         return Fault(
             "文件名不得含路径分隔符或控制字符", "file name must not contain path separators or control characters"
         )
+    return None
+
+
+def _check_content_type(content_type: str) -> Fault | None:
     if not _TOKEN.match(content_type):
         return Fault("content_type 应形如 type/subtype", "content_type must look like type/subtype")
     if content_type.lower().startswith(_COMPOSITE_TYPES):
@@ -122,6 +133,4 @@ def check_attachment(filename: str, content_type: str, size: int) -> Fault | Non
             "multipart 与 message 类型不可作附件，请用 application/octet-stream",
             "multipart and message types cannot be attached, use application/octet-stream",
         )
-    if size > MAX_ATTACHMENT_BYTES:
-        return Fault(f"附件合计至多 {MAX_ATTACHMENT_BYTES} 字节", f"attachments may total {MAX_ATTACHMENT_BYTES} bytes")
     return None

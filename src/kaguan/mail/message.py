@@ -1,0 +1,166 @@
+"""由载荷与任务号得到要发出的字节。同一任务的每次尝试逐字节相同：Message-ID、Date、分界串都由输入决定。"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from typing import TYPE_CHECKING
+
+from kaguan.mail import header
+from kaguan.mail.address import (
+    MAX_ATTACHMENT_BYTES,
+    MAX_ATTACHMENTS,
+    MAX_RECIPIENTS,
+    check_attachment,
+    check_header,
+    check_text,
+    parse_address,
+    wire_address,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from kaguan.tasks.payloads import AttachmentPayload, EmailPayload
+
+
+class UnsendableError(Exception):
+    """载荷无论试多少次都变不成一封合法的邮件。消息说明是哪一处，不含正文与地址。"""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """一封可以交给 SMTP 的邮件。
+
+    Attributes:
+        sender: MAIL FROM。
+        recipients: 载荷里的地址 → RCPT TO 用的形式；收件人只取自这里，从不取自头部。
+        content: 行尾为 CRLF 的完整邮件，未作点填充。
+        smtputf8: 需要对方支持 SMTPUTF8（RFC 6531）。
+    """
+
+    message_id: str
+    sender: str
+    recipients: dict[str, str]
+    content: bytes
+    smtputf8: bool
+
+
+def sender_address(sender: str) -> tuple[str, str]:
+    """配置里的发件人 → (显示名, 地址)。
+
+    Raises:
+        UnsendableError: 不是合法的发件人。
+    """
+    name, address = parseaddr(sender)
+    parsed = parse_address(address)
+    if parsed is None or check_header(name) is not None:
+        raise UnsendableError("配置 KAGUAN_SMTP__SENDER 不是合法的发件人")
+    return name, wire_address(parsed)
+
+
+def message_id(task_id: UUID, sender: str) -> str:
+    """``<任务号@发件域>``：重发也不变，收件端可据此去重。"""
+    domain = sender.rpartition("@")[2]
+    return f"<{task_id}@{wire_address(f'a@{domain}').removeprefix('a@')}>"
+
+
+def build(payload: EmailPayload, task_id: UUID, sender: str, date: datetime) -> Envelope:
+    """组装邮件。
+
+    Args:
+        payload: 任务载荷。
+        task_id: 任务号，决定 Message-ID 与分界串。
+        sender: 发件人，``显示名 <地址>``。
+        date: Date 头；各次尝试须给同一个值。
+
+    Raises:
+        UnsendableError: 收件人、标题或附件不合格。
+    """
+    name, address = sender_address(sender)
+    recipients = _recipients(payload)
+    identifier = message_id(task_id, address)
+    head = "".join(_headers(payload, identifier, (name, address), recipients, date))
+    body = _body(payload, task_id).as_bytes()
+    smtputf8 = not (address + "".join(recipients.values())).isascii()
+    return Envelope(identifier, address, recipients, head.encode("utf-8") + body, smtputf8)
+
+
+def _headers(
+    payload: EmailPayload, identifier: str, sender: tuple[str, str], recipients: dict[str, str], date: datetime
+) -> Iterator[str]:
+    fault = check_header(payload.subject)
+    if fault is not None:
+        raise UnsendableError(f"标题{fault.zh}")
+    yield f"Message-ID: {identifier}\r\n"
+    yield f"Date: {format_datetime(date.replace(microsecond=0))}\r\n"
+    yield header.named_mailbox("From", *sender)
+    yield header.mailboxes("To", _addresses(payload.to, recipients))
+    if payload.cc:
+        yield header.mailboxes("Cc", _addresses(payload.cc, recipients))
+    yield header.unstructured("Subject", payload.subject)
+
+
+def _recipients(payload: EmailPayload) -> dict[str, str]:
+    recipients: dict[str, str] = {}
+    for text in (*payload.to, *payload.cc):
+        parsed = parse_address(text)
+        if parsed is None:
+            raise UnsendableError("有收件人不是合法的邮件地址")
+        recipients[parsed] = wire_address(parsed)
+    if not 1 <= len(recipients) <= MAX_RECIPIENTS or not payload.to:
+        raise UnsendableError(f"收件人应为 1 至 {MAX_RECIPIENTS} 个")
+    return recipients
+
+
+def _addresses(texts: Sequence[str], recipients: dict[str, str]) -> list[str]:
+    return [recipients[address] for address in dict.fromkeys(parse_address(text) or "" for text in texts)]
+
+
+def _body(payload: EmailPayload, task_id: UUID) -> EmailMessage:
+    for text in (payload.body, payload.html or ""):
+        fault = check_text(text)
+        if fault is not None:
+            raise UnsendableError(f"正文{fault.zh}")
+    message = EmailMessage(policy=SMTP)
+    message.set_content(payload.body, cte=_transfer_encoding(payload.body))
+    if payload.html is not None:
+        message.add_alternative(payload.html, subtype="html", cte=_transfer_encoding(payload.html))
+    for filename, content_type, content in _decoded(payload.attachments):
+        maintype, _, subtype = content_type.partition("/")
+        disposition = f"Content-Disposition: {header.disposition(filename)}"
+        message.add_attachment(content, maintype=maintype, subtype=subtype, cte="base64", headers=[disposition])
+    # 「=_」不会出现在 base64 或 quoted-printable 里，因此分界串与内容永不相撞
+    for index, part in enumerate(message.walk()):
+        if part.is_multipart():
+            part.set_boundary(f"=_kaguan_{task_id.hex}_{index}")
+    return message
+
+
+def _transfer_encoding(text: str) -> str:
+    """从不用 7bit / 8bit：编码过的正文里不会有过长的行，也不会出现分界串。"""
+    return "quoted-printable" if text.isascii() else "base64"
+
+
+def _decoded(attachments: Sequence[AttachmentPayload]) -> list[tuple[str, str, bytes]]:
+    if len(attachments) > MAX_ATTACHMENTS:
+        raise UnsendableError(f"附件至多 {MAX_ATTACHMENTS} 个")
+    decoded = []
+    for item in attachments:
+        try:
+            content = base64.b64decode(item.content_base64, validate=True)
+        except (binascii.Error, ValueError):
+            raise UnsendableError("附件不是合法的 base64") from None
+        fault = check_attachment(item.filename, item.content_type, len(content))
+        if fault is not None:
+            raise UnsendableError(f"附件：{fault.zh}")
+        decoded.append((item.filename, item.content_type, content))
+    if sum(len(content) for _, _, content in decoded) > MAX_ATTACHMENT_BYTES:
+        raise UnsendableError(f"附件合计至多 {MAX_ATTACHMENT_BYTES} 字节")
+    return decoded
