@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from kaguan.database.slow import SlowQueryCursor, slow_query_cursor
+from kaguan.database.observed import ObservedCursor, observed_cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,7 +96,7 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
     await wait_for_database(config, process)
 
     async def configure(connection: Connection) -> None:
-        connection.cursor_factory = slow_query_cursor(config.slow_query)
+        connection.cursor_factory = observed_cursor(config.slow_query)
 
     async def reset(connection: Connection) -> None:
         await connection.set_autocommit(True)  # SQLAlchemy 借走时关了它（engine_on）
@@ -138,8 +138,8 @@ __all__ = [
     "CONNECTION_ERRORS",
     "Connection",
     "DatabaseUnavailableError",
+    "ObservedCursor",
     "Pool",
-    "SlowQueryCursor",
     "engine_on",
     "open_pool",
     "wait_for_database",

@@ -1,0 +1,131 @@
+"""全部指标在此声明一次（DESIGN §7；docs/METRICS.md 由测试与这里比对）。
+
+每个进程一个 :class:`Metrics`，由组合根建好、往下传；不用全局注册表。时长单位一律秒；计数器输出时带 ``_total`` 后缀。
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# 从 1 毫秒到 10 分钟：既看得清快路径，也装得下退避之后才成的任务
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
+HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
+
+# 断路器状态的数值
+BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
+
+
+class Metrics:
+    """一个进程的全部指标。标签值必须是有限的集合：类型、队列、原因，从不是号码或文本。"""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._declare_pipeline()
+        self._declare_exceptions()
+        self._declare_latencies()
+        self._declare_state()
+        self._declare_outside()
+
+    def _declare_pipeline(self) -> None:
+        self.accepted = self._counter("kaguan_tasks_accepted", "受理的任务", "type", "queue")
+        self.relayed = self._counter("kaguan_tasks_relayed", "relay 交给队列的投递", "type", "queue")
+        self.started = self._counter("kaguan_tasks_started", "worker 认领并开始的尝试", "type", "queue")
+        self.settled = self._counter(
+            "kaguan_tasks_settled",
+            "结算的尝试：succeeded failed retrying uncertain cancelled",
+            "type",
+            "queue",
+            "outcome",
+        )
+        self.retried = self._counter("kaguan_tasks_retried", "排定的重试", "type", "queue")
+
+    def _declare_exceptions(self) -> None:
+        self.redriven = self._counter("kaguan_tasks_redriven", "重投，按原因", "cause")
+        self.leases_lost = self._counter("kaguan_leases_lost", "到期未续的租约", "type")
+        self.fenced_writes = self._counter("kaguan_fenced_writes", "隔离令牌挡住的写入", "type")
+        self.duplicates_suppressed = self._counter("kaguan_duplicates_suppressed", "认领不到而安静丢弃的投递", "type")
+        self.uncertain = self._counter("kaguan_tasks_uncertain", "结局不明的任务", "type")
+        self.parked = self._counter("kaguan_outbox_parked", "搁置的毒丸行", "type")
+        self.relay_failures = self._counter("kaguan_relay_failures", "relay 失败的一轮，按对方", "dependency")
+
+    def _declare_latencies(self) -> None:
+        self.commit_to_relay = self._histogram("kaguan_commit_to_relay_seconds", "到期（提交）到交给队列", "queue")
+        self.relay_to_start = self._histogram("kaguan_relay_to_start_seconds", "交给队列到开始处理", "queue")
+        self.run = self._histogram("kaguan_task_run_seconds", "一次尝试的处理时间", "type")
+        self.accept_to_effect = self._histogram("kaguan_accept_to_effect_seconds", "受理到效果提交", "type")
+        self.http = self._histogram(
+            "kaguan_http_request_seconds", "HTTP 请求", "method", "route", "status", buckets=HTTP_BUCKETS
+        )
+        self.relay_batch = self._histogram(
+            "kaguan_relay_batch_size", "relay 一批的行数", buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000)
+        )
+
+    def _declare_state(self) -> None:
+        self.oldest_pending = self._gauge("kaguan_outbox_oldest_pending_seconds", "最老的到期行等了多久", "queue")
+        self.backlog = self._gauge("kaguan_outbox_backlog", "待交付的行，数到上限为止", "queue")
+        self.outbox_parked_rows = self._gauge("kaguan_outbox_parked_rows", "仍搁置着的行，数到上限为止")
+        self.unsettled = self._gauge("kaguan_tasks_unsettled", "已交出而未结算的任务，数到上限为止", "status")
+        self.database_pool = self._gauge(
+            "kaguan_database_pool_connections", "数据库连接：open in_use idle waiting", "state"
+        )
+        self.redis_pool = self._gauge("kaguan_redis_pool_connections", "Redis 连接：open in_use idle waiting", "state")
+        self.loop_lag = self._gauge("kaguan_event_loop_lag_seconds", "事件循环的迟滞：上个采样周期内最大的一次")
+        self.running = self._gauge("kaguan_worker_running", "正在处理的任务", "queue")
+        self.worker_slots = self._gauge("kaguan_worker_slots", "并发上限", "queue")
+        self.spans_dropped = self._gauge("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度（自启动）")
+
+    def _declare_outside(self) -> None:
+        self.carrier_calls = self._counter(
+            "kaguan_carrier_calls", "运营商调用，按结果", "carrier", "operation", "outcome"
+        )
+        self.carrier_seconds = self._histogram(
+            "kaguan_carrier_call_seconds", "运营商调用的时长", "carrier", "operation"
+        )
+        self.breaker_state = self._gauge("kaguan_carrier_breaker_state", "断路器：0 闭合 1 半开 2 断开", "carrier")
+        self.smtp = self._counter("kaguan_smtp_recipients", "邮件收件人，按结局", "outcome")
+        self.smtp_seconds = self._histogram("kaguan_smtp_send_seconds", "一封信的 SMTP 会话时长")
+        self.rate_limited = self._counter("kaguan_http_rate_limited", "被限流拒绝的请求", "scope")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = LATENCY_BUCKETS) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+def observe(histogram: Histogram, seconds: float, traceparent: str | None = None) -> None:
+    """记一次时长，被采样的跟踪附上 exemplar。
+
+    Args:
+        histogram: 已带好标签的直方图。
+        seconds: 时长；跨机时钟或舍入造成的负值按 0 记。
+        traceparent: 这条消息的跟踪；不给就用当前跨度。
+    """
+    trace_id = _sampled_current() if traceparent is None else _sampled(traceparent)
+    histogram.observe(max(seconds, 0.0), None if trace_id is None else {"trace_id": trace_id})
+
+
+def _sampled_current() -> str | None:
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.trace_flags.sampled else None
+
+
+def _sampled(traceparent: str) -> str | None:
+    """``00-<32 位 trace_id>-<16 位 span_id>-<2 位标志>``；标志最低位是 sampled（W3C Trace Context §3.2.2.5）。"""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) == 4 and int(parts[3], 16) & 1 else None  # noqa: PLR2004 四段由标准规定
