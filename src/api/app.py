@@ -1,0 +1,54 @@
+"""组合根：把服务、中间件、路由装成一个应用。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from api import health, orders, sims, tasks, users
+from api.dispatch import serve
+from api.guard import GUARD, Guard
+from api.keys import ENGINE, POOL, REDIS, SERVICES, SETTINGS, Services
+from api.middleware.deadline import deadline
+from api.middleware.errors import errors_in_envelope
+from api.middleware.request import request_context
+from api.proxies import CLIENT_ADDRESS, ClientAddress
+
+if TYPE_CHECKING:
+    from api.endpoint import Endpoint
+
+ROUTES: tuple[Endpoint, ...] = (
+    *users.ROUTES,
+    *orders.ROUTES,
+    *sims.ROUTES,
+    *tasks.ROUTES,
+    *health.ROUTES,
+)
+
+
+def create_app(services: Services) -> web.Application:
+    """装配应用；``services`` 的生命由调用方管。"""
+    settings = services.settings
+    app = web.Application(
+        middlewares=[request_context, errors_in_envelope, deadline], client_max_size=settings.api.body_limit
+    )
+    app[SERVICES] = services
+    app[SETTINGS] = settings
+    app[POOL] = services.pool
+    app[ENGINE] = services.engine
+    app[REDIS] = services.redis
+    app[GUARD] = Guard(services.pool)
+    app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
+    for route in ROUTES:
+        register(app, route)
+    return app
+
+
+def register(app: web.Application, route: Endpoint) -> None:
+    """登记一条路由；GET 同时回答 HEAD。"""
+    handler = serve(route)
+    if route.method == "GET":
+        app.router.add_get(route.pattern, handler, allow_head=True)
+    else:
+        app.router.add_route(route.method, route.pattern, handler)

@@ -1,0 +1,155 @@
+"""把请求绑定成带类型的值：路径、查询、请求体；有错一次说全，逐个指名字段。"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from api import json_body
+from api.context import context_of
+from api.keys import SETTINGS
+from api.reasons import field_errors
+from kaguan.errors import Code, DomainError, FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api.endpoint import Endpoint
+
+BIGINT_MAX = 2**63 - 1
+POSITIVE = re.compile(r"[1-9][0-9]{0,18}")
+UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+MAX_PATH_TEXT = 64
+JSON_TYPES = frozenset({"application/json"})
+UTF8 = frozenset({"utf-8", "utf8"})
+
+
+def bind_path(endpoint: Endpoint, request: web.Request) -> dict[str, Any]:
+    """按模板的类型转换路径参数。"""
+    values: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for name, kind in endpoint.parameters.items():
+        text = request.match_info[name]
+        value = _convert(kind, text)
+        if value is None:
+            errors.append(FieldError(name, *_PATH_REASONS[kind]))
+        values[name] = value
+    if errors:
+        raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(errors))
+    return values
+
+
+_PATH_REASONS = {
+    "int": ("应为 1 到 2^63-1 的整数", "must be an integer from 1 to 2^63-1"),
+    "uuid": ("应为 UUID", "must be a UUID"),
+    "str": (f"应为 1 到 {MAX_PATH_TEXT} 个可见字符", f"must be 1 to {MAX_PATH_TEXT} printable characters"),
+}
+
+
+def _convert(kind: str, text: str) -> int | UUID | str | None:
+    match kind:
+        case "int":
+            return int(text) if POSITIVE.fullmatch(text) and int(text) <= BIGINT_MAX else None
+        case "uuid":
+            return UUID(text) if UUID_TEXT.fullmatch(text) else None
+        case _:
+            return text if 0 < len(text) <= MAX_PATH_TEXT and text.isprintable() else None
+
+
+def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
+    """查询参数：重复的、未知的、越界的都是错误。"""
+    model = endpoint.query or _no_query()
+    given = request.query
+    errors = [
+        FieldError(name, "重复的参数", "given more than once") for name in given if len(given.getall(name)) > 1
+    ] + [
+        FieldError(name if _storable(name) else "query", "含无法保存的字符", "contains unstorable characters")
+        for name, value in given.items()
+        if not (_storable(name) and _storable(value))
+    ]
+    if errors:
+        raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(dict.fromkeys(errors)))
+    if not given and endpoint.query is None:
+        return None
+    return _validated(lambda: model.model_validate(dict(given)))
+
+
+@cache
+def _no_query() -> type[BaseModel]:
+    return type("NoQuery", (BaseModel,), {"model_config": {"extra": "forbid"}, "__module__": __name__})
+
+
+def _storable(text: str) -> bool:
+    """PostgreSQL 存得下：没有 NUL，也没有孤立代理项。"""
+    return "\x00" not in text and (text.isascii() or text.isprintable() or _encodable(text))
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+async def bind_body(endpoint: Endpoint, request: web.Request) -> tuple[BaseModel | None, bytes]:
+    """读取并校验请求体；返回模型与原始字节（幂等指纹用）。"""
+    raw = await read_body(request)
+    if endpoint.body is None:
+        if raw.strip() not in {b"", b"{}"}:
+            raise DomainError(
+                Code.INVALID_PARAMETERS, fields=(FieldError("body", "这条路由不收请求体", "no body is accepted"),)
+            )
+        return None, raw
+    _require_json(request)
+    value = json_body.parse(raw)
+    context_of(request).body = value
+    model = endpoint.body
+    # 严格的 JSON 模式：布尔与浮点不是整数，而日期、枚举、UUID 仍可写成字符串
+    return _validated(lambda: model.model_validate_json(raw)), raw
+
+
+async def read_body(request: web.Request) -> bytes:
+    """整个请求体，有大小与时间的上限。
+
+    Raises:
+        DomainError: 1007 过大；2004 太慢；1010 压缩或分块损坏。
+    """
+    if not request.can_read_body:
+        return b""
+    limit = request.app[SETTINGS].api.read_timeout
+    try:
+        async with asyncio.timeout(limit):
+            return await request.read()
+    except TimeoutError:
+        raise DomainError(
+            Code.TIMED_OUT, f"{limit:g} 秒内没有收完请求体", f"body not received within {limit:g} seconds"
+        ) from None
+    except web.HTTPRequestEntityTooLarge:
+        raise DomainError(Code.BODY_TOO_LARGE) from None
+    except (web.RequestPayloadError, ValueError):
+        raise json_body.malformed("请求体的编码已损坏", "the body's encoding is corrupt") from None
+
+
+def _require_json(request: web.Request) -> None:
+    content_type = request.headers.get("Content-Type")
+    if content_type is None or request.content_type not in JSON_TYPES:
+        raise DomainError(
+            Code.UNSUPPORTED_MEDIA_TYPE, "请用 Content-Type: application/json", "use Content-Type: application/json"
+        )
+    charset = request.charset
+    if charset is not None and charset.lower() not in UTF8:
+        raise DomainError(Code.UNSUPPORTED_MEDIA_TYPE, "字符集只支持 UTF-8", "only UTF-8 is supported")
+
+
+def _validated(build: Callable[[], BaseModel]) -> BaseModel:
+    try:
+        return build()
+    except ValidationError as error:
+        raise DomainError(Code.INVALID_PARAMETERS, fields=field_errors(error)) from None

@@ -1,0 +1,74 @@
+"""一次请求的上下文：请求号、语言、客户端地址。解析失败的请求也有。"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from uuid_utils import uuid7
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
+
+# 请求号只收这些字符，既能放进日志与响应头，也不会被用来注入
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+LANGUAGE_RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,35})?\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*")
+
+
+@dataclass(slots=True)
+class Context:
+    """随请求走的事实。
+
+    Attributes:
+        address: 客户端地址；只有可信代理的 X-Forwarded-For 才算数。
+        body: 已解析的 JSON 请求体，访问日志用它掩码，免得再解析一遍。
+        rate: 限流器给出的响应头。
+    """
+
+    request_id: str
+    language: str
+    address: str = ""
+    trace_id: str | None = None
+    principal: str | None = None
+    body: Any = None
+    rate: dict[str, str] = field(default_factory=dict)
+
+
+CONTEXT = web.RequestKey("CONTEXT", Context)
+
+
+def context_of(request: BaseRequest) -> Context:
+    """取上下文；还没有就建（畸形请求不经过中间件）。"""
+    context = request.get(CONTEXT)
+    if context is None:
+        context = Context(
+            request_id=_request_id(request.headers.get("X-Request-ID")),
+            language=preferred_language(request.headers.get("Accept-Language")),
+            address=request.remote or "",
+        )
+        request[CONTEXT] = context
+    return context
+
+
+def _request_id(given: str | None) -> str:
+    if given is not None and SANE_REQUEST_ID.fullmatch(given):
+        return given
+    return str(uuid7())
+
+
+def preferred_language(header: str | None) -> str:
+    """``zh`` 或 ``en``（RFC 9110 §12.5.4 的权重；看不懂的部分略过）。默认中文。"""
+    if not header:
+        return "zh"
+    best, best_weight = "zh", 0.0
+    for part in header.split(",", 16)[:16]:
+        match = LANGUAGE_RANGE.fullmatch(part)
+        if match is None:
+            continue
+        language = match[1].lower()
+        weight = float(match[2] or 1)
+        if language in {"zh", "en"} and weight > best_weight:
+            best, best_weight = language, weight
+    return best

@@ -1,0 +1,66 @@
+"""一条路由从请求到应答：认证 → 绑定 → 幂等 → 处理 → 提交 → 信封。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from api import binding
+from api.call import Answer, Call
+from api.context import context_of
+from api.envelope import success
+from api.guard import GUARD
+from api.idempotency import Idempotency, fingerprint, key_of
+from api.keys import ENGINE, SETTINGS
+from api.unit_of_work import Mode, UnitOfWork
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+
+    from api.endpoint import Endpoint
+
+
+def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """这条路由的 aiohttp 处理函数。"""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        principal = await request.app[GUARD].admit(request, endpoint)
+        path = binding.bind_path(endpoint, request)
+        query = binding.bind_query(endpoint, request)
+        body, raw = await binding.bind_body(endpoint, request)
+        key = key_of(request, endpoint)
+        mode = Mode.TRANSACTION if key is not None else endpoint.mode
+        async with UnitOfWork(request.app[ENGINE], mode) as unit:
+            call = Call(request, principal, body, query, path, unit)
+            if key is None:
+                return await _answer(endpoint, call)
+            lifetime = request.app[SETTINGS].api.idempotency_ttl
+            idempotency = Idempotency(principal.name, key, fingerprint(request, raw), lifetime)
+            return await _answer_once(endpoint, call, idempotency)
+
+    handle.__name__ = endpoint.name
+    return handle
+
+
+async def _answer(endpoint: Endpoint, call: Call[Any, Any]) -> web.StreamResponse:
+    answer = await endpoint.handler(call)
+    await call.unit.commit()
+    if isinstance(answer, Answer):
+        return success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
+    return answer
+
+
+async def _answer_once(endpoint: Endpoint, call: Call[Any, Any], idempotency: Idempotency) -> web.Response:
+    """首个应答与业务写入同一事务落库；之后原样重放。"""
+    connection = await call.unit.raw()
+    replayed = await idempotency.claim(connection)
+    if replayed is not None:
+        return replayed
+    answer = await endpoint.handler(call)
+    if not isinstance(answer, Answer):
+        raise TypeError(f"{endpoint.name} 接受幂等键，就必须返回 Answer")
+    response = success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
+    await idempotency.remember(connection, response)
+    await call.unit.commit()
+    return response

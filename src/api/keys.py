@@ -1,0 +1,38 @@
+"""应用里共享的东西：每样一个带类型的键，没有全局变量（T061）。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kaguan.config import Settings
+from kaguan.database.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """进程启动时建好、交给应用的东西。应用不拥有它们：谁打开谁关闭。
+
+    Attributes:
+        ring: 提交之后按门铃（合并、不阻塞、不抛异常）；没有中继可叫时什么都不做。
+    """
+
+    settings: Settings
+    pool: Pool
+    engine: AsyncEngine
+    redis: Redis
+    ring: Callable[[], None]
+
+
+SERVICES = web.AppKey("SERVICES", Services)
+SETTINGS = web.AppKey("SETTINGS", Settings)
+POOL = web.AppKey("POOL", Pool)
+ENGINE = web.AppKey("ENGINE", AsyncEngine)
+REDIS = web.AppKey("REDIS", Redis)

@@ -1,0 +1,38 @@
+"""异常 → 信封。预料之中的各有其码；其余一律 2001，细节只进日志。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+from opentelemetry import trace
+
+from api.envelope import failure
+from api.translation import translate
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+log = structlog.get_logger(__name__)
+
+
+@web.middleware
+async def errors_in_envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < web.HTTPBadRequest.status_code:
+            raise
+        translated = translate(error)
+    except Exception as error:
+        translated = translate(error)
+        if translated.unexpected:
+            log.exception("请求处理出错", method=request.method, path=request.path)
+            trace.get_current_span().record_exception(error)
+        elif translated.cause:
+            log.warning("请求未完成", method=request.method, path=request.path, cause=translated.cause)
+    if request.transport is None:
+        # 客户端已走；写不出去，但访问日志仍要有一行
+        log.debug("客户端已断开", path=request.path)
+    return failure(request, translated.error, translated.headers)

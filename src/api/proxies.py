@@ -1,0 +1,50 @@
+"""客户端地址：X-Forwarded-For 只有来自可信代理才算数，从右往左剥掉可信的那些。"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+MAX_HOPS = 16
+
+
+class ClientAddress:
+    """由可信网段判断客户端地址。"""
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        self._networks: list[IPv4Network | IPv6Network] = [ip_network(item, strict=False) for item in trusted]
+
+    def __call__(self, request: web.Request) -> str:
+        peer = request.remote or ""
+        if not self._networks or not self._trusts(peer):
+            return peer
+        hops = [hop.strip() for value in request.headers.getall("X-Forwarded-For", []) for hop in value.split(",")]
+        client = peer
+        for hop in reversed(hops[-MAX_HOPS:]):
+            address = _parse(hop)
+            if address is None:
+                break
+            client = str(address)
+            if not self._trusts(client):
+                break
+        return client
+
+    def _trusts(self, text: str) -> bool:
+        address = _parse(text)
+        return address is not None and any(address in network for network in self._networks)
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+CLIENT_ADDRESS = web.AppKey("CLIENT_ADDRESS", ClientAddress)

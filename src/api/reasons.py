@@ -1,0 +1,91 @@
+"""把 pydantic 的错误说成中英文的人话，字段写成 ``to[0]``、``user.email``。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic_core import PydanticCustomError
+
+from kaguan.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+MAX_REPORTED = 100
+
+_REASONS: Mapping[str, tuple[str, str]] = {
+    "missing": ("必填", "required"),
+    "extra_forbidden": ("未知字段", "unknown field"),
+    "string_type": ("应为字符串", "must be a string"),
+    "string_too_short": ("至少 {min_length} 个字符", "at least {min_length} characters"),
+    "string_too_long": ("至多 {max_length} 个字符", "at most {max_length} characters"),
+    "string_pattern_mismatch": ("格式不符：{pattern}", "must match {pattern}"),
+    "string_unicode": ("不是合法的 Unicode", "must be valid Unicode"),
+    "int_type": ("应为整数", "must be an integer"),
+    "int_parsing": ("应为整数", "must be an integer"),
+    "int_parsing_size": ("整数过大", "integer too large"),
+    "int_from_float": ("应为整数", "must be an integer"),
+    "float_type": ("应为数字", "must be a number"),
+    "bool_type": ("应为 true 或 false", "must be true or false"),
+    "bool_parsing": ("应为 true 或 false", "must be true or false"),
+    "greater_than": ("应 > {gt}", "must be > {gt}"),
+    "greater_than_equal": ("应 ≥ {ge}", "must be >= {ge}"),
+    "less_than": ("应 < {lt}", "must be < {lt}"),
+    "less_than_equal": ("应 ≤ {le}", "must be <= {le}"),
+    "enum": ("允许 {expected}", "must be {expected}"),
+    "literal_error": ("允许 {expected}", "must be {expected}"),
+    "list_type": ("应为数组", "must be an array"),
+    "tuple_type": ("应为数组", "must be an array"),
+    "dict_type": ("应为对象", "must be an object"),
+    "model_type": ("应为对象", "must be an object"),
+    "model_attributes_type": ("应为对象", "must be an object"),
+    "too_short": ("至少 {min_length} 项", "at least {min_length} items"),
+    "too_long": ("至多 {max_length} 项", "at most {max_length} items"),
+    "uuid_parsing": ("应为 UUID", "must be a UUID"),
+    "uuid_type": ("应为 UUID", "must be a UUID"),
+    "date_from_datetime_parsing": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
+    "date_from_datetime_inexact": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
+    "date_parsing": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
+    "date_type": ("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD"),
+    "datetime_parsing": ("应为 RFC 3339 时间", "must be an RFC 3339 time"),
+    "datetime_from_date_parsing": ("应为 RFC 3339 时间", "must be an RFC 3339 time"),
+    "datetime_type": ("应为 RFC 3339 时间", "must be an RFC 3339 time"),
+    "timezone_aware": ("须带时区", "must have a time zone"),
+    "union_tag_not_found": ("缺少类型", "the type is missing"),
+    "union_tag_invalid": ("允许 {expected_tags}", "must be one of {expected_tags}"),
+}
+_FALLBACK = ("值有误", "invalid value")
+
+
+def reason(zh: str, en: str) -> PydanticCustomError:
+    """在模型的校验器里抛出它：两种语言都带上。"""
+    return PydanticCustomError("reason", "{en}", {"zh": zh, "en": en})
+
+
+def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
+    """全部出错字段，至多 :data:`MAX_REPORTED` 个；从不带上输入值。"""
+    items = error.errors(include_url=False, include_input=False)[:MAX_REPORTED]
+    return tuple(FieldError(_path(item["loc"]), *_reason(item)) for item in items)
+
+
+def _reason(item: ErrorDetails) -> tuple[str, str]:
+    context = item.get("ctx", {})
+    if item["type"] == "reason":
+        return context["zh"], context["en"]
+    zh, en = _REASONS.get(item["type"], _FALLBACK)
+    return zh.format(**context), en.format(**context)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            # 键名来自用户：截短，并去掉写不进应答的字符
+            name = part[:100].encode("utf-8", "replace").decode()
+            path += f".{name}" if path else name
+    return path or "body"

@@ -1,0 +1,107 @@
+"""在 aiohttp 的服务器上补两件事：绕过中间件的拒绝也套信封；不透露软件名。"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from api.decoration import decorate
+from api.envelope import failure
+from api.keys import SETTINGS
+from api.translation import translate
+from kaguan.errors import Code, DomainError
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractAccessLogger
+    from aiohttp.web_request import BaseRequest
+
+log = structlog.get_logger(__name__)
+
+
+class EnvelopeRequestHandler(RequestHandler):
+    """417（Expect）、400（畸形 HTTP）、过长的头都不经过中间件，只经过这里。"""
+
+    __slots__ = ()
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException) and resp.status >= web.HTTPBadRequest.status_code:
+            translated = translate(resp)
+            status = resp.status
+            resp = failure(request, translated.error, translated.headers)
+            resp.set_status(status)
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """解析失败（4xx）或中间件之外的意外（500）。细节只进日志。"""
+        del message
+        if status >= web.HTTPInternalServerError.status_code:
+            log.error("请求处理出错", exc_info=exc)
+            error = DomainError(Code.INTERNAL)
+        else:
+            log.info("畸形的 HTTP 请求", kind=type(exc).__name__)
+            error = DomainError(Code.INVALID_PARAMETERS, "HTTP 请求格式有误", "malformed HTTP request")
+        if request.writer.output_size > 0:
+            raise ConnectionError("应答已发出一半，只能断开")
+        response = failure(request, error)
+        response.set_status(status)
+        response.force_close()
+        return response
+
+
+class DecoratedRequest(web.Request):
+    """应答发出之前的最后一步：补响应头，去掉框架自报的 Server。连解析失败的请求也经过它。"""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        await super()._prepare_hook(response)
+        decorate(self, response)
+        response.headers.pop("Server", None)
+
+
+class EnvelopeServer(web.Server):
+    """用 :class:`EnvelopeRequestHandler` 处理连接的服务器。"""
+
+    def __call__(self) -> RequestHandler:
+        return EnvelopeRequestHandler(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """与 ``web.AppRunner`` 相同，只是换了服务器类。"""
+
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        return EnvelopeServer(
+            plain.request_handler,
+            request_factory=partial(self.app._make_request, _cls=DecoratedRequest),  # noqa: SLF001 aiohttp 没有公开的取法
+            handler_cancellation=plain.handler_cancellation,
+            loop=plain._loop,  # noqa: SLF001 同上
+            **plain._kwargs,  # noqa: SLF001 同上
+        )
+
+
+def runner(app: web.Application, access_log_class: type[AbstractAccessLogger]) -> Runner:
+    """应用的运行器，限额取自配置。"""
+    config = app[SETTINGS].api
+    return Runner(
+        app,
+        handle_signals=False,
+        keepalive_timeout=config.keepalive_timeout,
+        max_line_size=config.header_limit,
+        max_field_size=config.header_limit,
+        lingering_time=1.0,
+        shutdown_timeout=20.0,
+        access_log_class=access_log_class,
+    )

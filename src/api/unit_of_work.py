@@ -1,0 +1,73 @@
+"""工作单元：一次调用至多一条连接、一个事务。提交只在端点层发生。"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from kaguan.database.pool import Connection
+
+
+class Mode(Enum):
+    """连接怎么用。"""
+
+    TRANSACTION = "transaction"  # 写：惰性开启的一个事务，由端点层提交
+    AUTOCOMMIT = "autocommit"  # 读：单条语句，不开事务
+    NONE = "none"  # 处理函数自己从连接池取
+
+
+class UnitOfWork:
+    """惰性取连接：处理函数可以先做慢的事（散列密码），再碰数据库。"""
+
+    def __init__(self, engine: AsyncEngine, mode: Mode) -> None:
+        self._engine = engine
+        self._mode = mode
+        self._connection: AsyncConnection | None = None
+        self._after_commit: list[Callable[[], None]] = []
+
+    async def connection(self) -> AsyncConnection:
+        """SQLAlchemy 连接；首次调用时取得。写路由里它已在事务中。"""
+        if self._mode is Mode.NONE:
+            raise RuntimeError("这条路由没有声明工作单元")
+        if self._connection is None:
+            connection = await self._engine.connect()
+            self._connection = connection
+            if self._mode is Mode.AUTOCOMMIT:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+            else:
+                # 先由 SQLAlchemy 开事务（不多一次往返），raw() 的手写 SQL 才会随它提交
+                await connection.begin()
+        return self._connection
+
+    async def raw(self) -> Connection:
+        """同一条连接、同一个事务的 psycopg 面孔，给手写 SQL（任务与发件箱）用。"""
+        connection = await self.connection()
+        return cast("Connection", (await connection.get_raw_connection()).driver_connection)
+
+    def after_commit(self, callback: Callable[[], Any]) -> None:
+        """提交成功之后调用（如按门铃）；回滚则不调用。"""
+        self._after_commit.append(callback)
+
+    async def commit(self) -> None:
+        if self._connection is not None and self._mode is Mode.TRANSACTION:
+            await self._connection.commit()
+        callbacks, self._after_commit = self._after_commit, []
+        for callback in callbacks:
+            callback()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """未提交的一律回滚，连接归还。"""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()

@@ -1,0 +1,10 @@
+"""路由：users。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from api.endpoint import Endpoint
+
+ROUTES: tuple[Endpoint, ...] = ()

@@ -1,0 +1,116 @@
+"""令牌与幂等键的 SQL。连接由调用方给，从不提交。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from kaguan.database.sql import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from kaguan.database.pool import Connection
+
+PACKAGE = "kaguan.tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatch:
+    id: int
+    name: str
+    token_hash: bytes
+    scopes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """一枚令牌的全部公开事实（没有令牌本身，也没有摘要）。"""
+
+    id: int
+    name: str
+    hint: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """幂等键的首个应答。"""
+
+    fingerprint: bytes
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+async def find_by_hash(connection: Connection, token_hash: bytes) -> TokenMatch | None:
+    async with connection.cursor(row_factory=class_row(TokenMatch)) as cursor:
+        await cursor.execute(load(PACKAGE, "token_by_hash"), {"token_hash": token_hash})
+        return await cursor.fetchone()
+
+
+async def touch(connection: Connection, ids: Sequence[int]) -> None:
+    await connection.execute(load(PACKAGE, "token_touch"), {"ids": list(ids)})
+
+
+async def insert(
+    connection: Connection, name: str, token_hash: bytes, hint: str, scopes: Sequence[str], lifetime: float | None
+) -> TokenRow:
+    """插入一枚令牌；``lifetime`` 秒之后过期，None 为不过期。"""
+    parameters = {
+        "name": name, "token_hash": token_hash, "hint": hint, "scopes": list(scopes), "lifetime": lifetime,
+    }  # fmt: skip
+    async with connection.cursor(row_factory=class_row(TokenRow)) as cursor:
+        await cursor.execute(load(PACKAGE, "token_insert"), parameters)
+        row = await cursor.fetchone()
+    if row is None:
+        raise LookupError("插入令牌没有返回行")
+    return row
+
+
+async def select_all(connection: Connection) -> list[TokenRow]:
+    async with connection.cursor(row_factory=class_row(TokenRow)) as cursor:
+        await cursor.execute(load(PACKAGE, "token_list"))
+        return await cursor.fetchall()
+
+
+async def revoke(connection: Connection, name: str) -> bool:
+    """吊销；没有这个名字的有效令牌就是 False。"""
+    cursor = await connection.execute(load(PACKAGE, "token_revoke"), {"name": name})
+    return cursor.rowcount > 0
+
+
+async def lock_key(connection: Connection, principal: str, key: str) -> bool:
+    """在当前事务里占住幂等键；别人占着就是 False（不等）。"""
+    cursor = await connection.execute(load(PACKAGE, "key_lock"), {"principal": principal, "key": key})
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+async def find_key(connection: Connection, principal: str, key: str) -> StoredAnswer | None:
+    async with connection.cursor(row_factory=class_row(StoredAnswer)) as cursor:
+        await cursor.execute(load(PACKAGE, "key_find"), {"principal": principal, "key": key})
+        return await cursor.fetchone()
+
+
+async def remember_key(connection: Connection, principal: str, key: str, answer: StoredAnswer, lifetime: float) -> None:
+    await connection.execute(
+        load(PACKAGE, "key_remember"),
+        {
+            "principal": principal,
+            "key": key,
+            "fingerprint": answer.fingerprint,
+            "status": answer.status,
+            "headers": Jsonb(answer.headers),
+            "body": Jsonb(answer.body),
+            "lifetime": lifetime,
+        },
+    )
