@@ -44,6 +44,7 @@ class Api(Group):
     rate_per_address: int = Field(2_000, ge=1)  # 每秒请求数
     trusted_proxies: tuple[str, ...] = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
+    metrics_port: Port | None = None  # 多进程时第 n 个子进程在 metrics_port + n 上另开 /metrics
     metrics_public: bool = False  # 默认 /metrics 只对本机与 ops 令牌开放
     bcrypt_rounds: int = Field(12, ge=4, le=16)
     bcrypt_concurrency: int = Field(2, ge=1, le=32)
@@ -158,6 +159,8 @@ class Carriers(Group):
     control_center: ControlCenter = ControlCenter()
     freshness: Seconds = 300.0  # 这么久之内看过的卡，不强制就不再问
     time_budget: Seconds = 30.0
+    breaker_failures: int = Field(5, ge=1, le=1_000)  # 连续这么多次失败就熔断
+    breaker_cooldown: Seconds = 10.0  # 熔断这么久之后放行试探
 
 
 class Telemetry(Group):

@@ -53,7 +53,7 @@ class Metrics:
 
     def _declare_exceptions(self) -> None:
         self.redriven = self._counter("kaguan_tasks_redriven", "重投，按原因", "cause")
-        self.leases_lost = self._counter("kaguan_leases_lost", "到期未续的租约", "type")
+        self.leases_lost = self._counter("kaguan_leases_lost", "到期未续的租约")
         self.fenced_writes = self._counter("kaguan_fenced_writes", "隔离令牌挡住的写入", "type")
         self.duplicates_suppressed = self._counter("kaguan_duplicates_suppressed", "认领不到而安静丢弃的投递", "type")
         self.uncertain = self._counter("kaguan_tasks_uncertain", "结局不明的任务", "type")
@@ -61,8 +61,10 @@ class Metrics:
         self.relay_failures = self._counter("kaguan_relay_failures", "relay 失败的一轮，按对方", "dependency")
 
     def _declare_latencies(self) -> None:
-        self.commit_to_relay = self._histogram("kaguan_commit_to_relay_seconds", "到期（提交）到交给队列", "queue")
-        self.relay_to_start = self._histogram("kaguan_relay_to_start_seconds", "交给队列到开始处理", "queue")
+        self.commit_to_relay = self._histogram(
+            "kaguan_commit_to_relay_seconds", "到期（提交）到交给队列", "type", "queue"
+        )
+        self.relay_to_start = self._histogram("kaguan_relay_to_start_seconds", "交给队列到开始处理", "type", "queue")
         self.run = self._histogram("kaguan_task_run_seconds", "一次尝试的处理时间", "type")
         self.accept_to_effect = self._histogram("kaguan_accept_to_effect_seconds", "受理到效果提交", "type")
         self.http = self._histogram(
