@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
@@ -116,6 +116,8 @@ class _Process:
 class _Output(Protocol):
     def write(self, line: bytes, /) -> object: ...
 
+    def close(self) -> None: ...
+
 
 class _LineWriter:
     """Structlog 的末端：收一行字节。"""
@@ -129,28 +131,50 @@ class _LineWriter:
     debug = warning = error = critical = exception = info
 
 
-class _FileHandler(logging.Handler):
-    def __init__(self, output: RotatingFile) -> None:
+class _JsonHandler(logging.Handler):
+    """JSON 行：渲染一次，写到每个出口。"""
+
+    def __init__(self, outputs: list[_Output]) -> None:
         super().__init__()
-        self._output = output
+        self._outputs = outputs
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._output.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+        line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        for output in self._outputs:
+            output.write(line)
 
     def close(self) -> None:
-        self._output.close()
+        for output in self._outputs:
+            output.close()
         super().close()
 
 
+class _StandardError:
+    """标准错误。对方（管道另一头）没了就不写，日志不该拖垮业务。"""
+
+    def write(self, line: bytes) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(line.decode())
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """不归我们关。"""
+
+
 def _sinks(config: Logging, process: str) -> list[logging.Handler]:
-    stream: logging.Handler = logging.StreamHandler(sys.stderr)
     console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
-    stream.setFormatter(_formatter(process, console=console))
-    sinks = [stream]
+    outputs: list[_Output] = [] if console else [_StandardError()]
     if config.directory is not None:
-        file = _FileHandler(RotatingFile(config.directory / APP_LOG, config.max_bytes, config.backups))
-        file.setFormatter(_formatter(process, console=False))
-        sinks.append(file)
+        outputs.append(RotatingFile(config.directory / APP_LOG, config.max_bytes, config.backups))
+    sinks: list[logging.Handler] = []
+    if console:
+        stream = logging.StreamHandler(sys.stderr)
+        stream.setFormatter(_formatter(process, console=True))
+        sinks.append(stream)
+    if outputs:
+        lines = _JsonHandler(outputs)
+        lines.setFormatter(_formatter(process, console=False))
+        sinks.append(lines)
     return sinks
 
 

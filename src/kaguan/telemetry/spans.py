@@ -7,17 +7,20 @@ process → CONSUMER。跨度名里的目的地是任务类型（低基数），
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from kaguan.telemetry.propagation import context_from, link_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
+    from types import TracebackType
     from uuid import UUID
 
     from opentelemetry.trace import Link, Span
@@ -40,47 +43,40 @@ MAX_LINKS = 128  # SDK 每个跨度的默认上限；更多的会被静默丢掉
 _tracer = trace.get_tracer("kaguan")
 
 
-@contextmanager
-def create_span(type: str, task_id: UUID | str, queue: str) -> Iterator[Span]:  # noqa: A002 与 tb_task.type 同名
+def create_span(type: str, task_id: UUID | str, queue: str) -> AbstractContextManager[Span]:  # noqa: A002 与列同名
     """受理：一条消息的创建上下文，父级是当前的 HTTP 跨度。"""
-    with _messaging_span("create", type, SpanKind.PRODUCER, _message(type, task_id, queue)) as span:
-        yield span
+    return _messaging_span("create", type, SpanKind.PRODUCER, _message(type, task_id, queue))
 
 
-@contextmanager
-def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> Iterator[Span]:
+def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> AbstractContextManager[Span]:
     """投递：一批消息一个跨度，自成一根，链接到每条消息的创建上下文。只在批次非空时开。
 
     Args:
         traceparents: 每条消息的创建上下文。
         queues: 各队列在这一批里的条数。
     """
-    links = [link for link in map(link_from, traceparents) if link is not None]
     attributes: dict[str, AttributeValue] = {BATCH_COUNT: sum(queues.values())}
     destination = next(iter(queues)) if len(queues) == 1 else ""
     if destination:
         attributes[DESTINATION_NAME] = destination
     else:
         attributes |= {f"kaguan.queue.{queue}.message_count": count for queue, count in queues.items()}
-    with _messaging_span("send", destination, SpanKind.CLIENT, attributes, Context(), links[:MAX_LINKS]) as span:
-        yield span
+    links = [link for link in map(link_from, islice(traceparents, MAX_LINKS)) if link is not None]
+    return _messaging_span("send", destination, SpanKind.CLIENT, attributes, Context(), links)
 
 
-@contextmanager
 def process_span(
-    type: str,  # noqa: A002 与 tb_task.type 同名
+    type: str,  # noqa: A002 与列同名
     task_id: UUID | str,
     queue: str,
     attempt: int,
     traceparent: str | None,
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """处理：第一次尝试是创建上下文的子跨度；之后各是新的根，链接回创建上下文（隔几小时的重试不该拉长原来那条跟踪）。"""
     attributes = {**_message(type, task_id, queue), TASK_ATTEMPT: attempt}
-    context, links = context_from(traceparent), []
     if attempt > 1 and (link := link_from(traceparent)) is not None:
-        context, links = Context(), [link]
-    with _messaging_span("process", type, SpanKind.CONSUMER, attributes, context, links) as span:
-        yield span
+        return _messaging_span("process", type, SpanKind.CONSUMER, attributes, Context(), [link])
+    return _messaging_span("process", type, SpanKind.CONSUMER, attributes, context_from(traceparent))
 
 
 def record_outcome(span: Span, outcome: str, error: str | None = None) -> None:
@@ -96,22 +92,16 @@ def record_error(span: Span, error: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-@contextmanager
-def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> Iterator[Span]:
+def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> AbstractContextManager[Span]:
     """对外调用（SMTP、运营商、SQL）：只在被记录的父跨度之下才开，空转的轮询因此不产生跨度。"""
     parent = trace.get_current_span()
-    if not parent.is_recording():
-        yield parent
-        return
-    with _span(name, SpanKind.CLIENT, attributes) as span:
-        yield span
+    return _Active(name, SpanKind.CLIENT, attributes) if parent.is_recording() else nullcontext(parent)
 
 
 def _message(task_type: str, task_id: UUID | str, queue: str) -> dict[str, AttributeValue]:
     return {DESTINATION_NAME: queue, MESSAGE_ID: str(task_id), TASK_TYPE: task_type}
 
 
-@contextmanager
 def _messaging_span(
     operation: str,
     destination: str,
@@ -119,31 +109,35 @@ def _messaging_span(
     attributes: Mapping[str, AttributeValue],
     context: Context | None = None,
     links: list[Link] | None = None,
-) -> Iterator[Span]:
+) -> _Active:
     attributes = {MESSAGING_SYSTEM: SYSTEM, OPERATION_NAME: operation, OPERATION_TYPE: operation, **attributes}
-    with _span(f"{operation} {destination}".rstrip(), kind, attributes, context, links) as span:
-        yield span
+    return _Active(f"{operation} {destination}".rstrip(), kind, attributes, context, links)
 
 
-@contextmanager
-def _span(
-    name: str,
-    kind: SpanKind,
-    attributes: Mapping[str, AttributeValue],
-    context: Context | None = None,
-    links: list[Link] | None = None,
-) -> Iterator[Span]:
-    with _tracer.start_as_current_span(
-        name,
-        context,
-        kind,
-        attributes,
-        links,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        try:
-            yield span
-        except BaseException as error:
-            record_error(span, type(error).__qualname__)
-            raise
+class _Active:
+    """开一个跨度并设为当前。与 ``start_as_current_span`` 同义，但省下两层生成器（热路径），且异常只记类型。"""
+
+    __slots__ = ("_arguments", "_span", "_token")
+
+    def __init__(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, AttributeValue],
+        context: Context | None = None,
+        links: list[Link] | None = None,
+    ) -> None:
+        self._arguments = (name, context, kind, attributes, links)
+
+    def __enter__(self) -> Span:
+        self._span = _tracer.start_span(*self._arguments)
+        self._token = attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        detach(self._token)
+        if kind is not None:
+            record_error(self._span, kind.__qualname__)
+        self._span.end()
