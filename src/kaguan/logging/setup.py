@@ -211,7 +211,7 @@ def _hide_saq_arguments(record: logging.LogRecord) -> bool:
     """SAQ 失败时把整个 Job（含参数）打进日志：只留任务键。"""
     if record.name.partition(".")[0] == "saq" and isinstance(record.args, tuple):
         record.args = tuple(
-            argument if isinstance(argument, str | int | float) else getattr(argument, "id", type(argument).__name__)
+            argument if isinstance(argument, str | int | float) else getattr(argument, "key", type(argument).__name__)
             for argument in record.args
         )
     return True

@@ -1,0 +1,55 @@
+"""脱敏规则逐条。"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaguan.logging.masking import MASK, mask, mask_value
+
+URL_PART = st.text(st.characters(categories=("L", "N"), include_characters="!$&'()*+,;=~._-%"), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("postgresql://u:p@h:5432/d", "postgresql://u:***@h:5432/d"),
+        ("redis://:p@h/0", "redis://:***@h/0"),
+        ("smtp://me%40x:a@b:c@h:25", "smtp://me%40x:***@h:25"),
+        ("https://h/path", "https://h/path"),
+        ("host=h password=abc user=u", "host=h password=*** user=u"),
+        ("host=h password='a b' user=u", "host=h password=*** user=u"),
+        ('{"password": "a b", "x": 1}', '{"password": ***, "x": 1}'),
+        ("?token=abc&x=1", "?token=***&x=1"),
+        ("Authorization: Bearer abcdefgh", "Authorization: Bearer ***"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
+        ("令牌 kg_abcdefgh12 无效", "令牌 kg_*** 无效"),
+        ("Key (email)=(a@b.c) already exists.", "Key (email)=(***) already exists."),
+        ("Failing row contains (1, a@b.c, (x)).", "Failing row contains (***)."),
+        ("没有什么可盖的 key", "没有什么可盖的 key"),
+    ],
+)
+def test_rules(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+@given(URL_PART, URL_PART)
+def test_the_password_of_any_url_is_hidden(user: str, password: str) -> None:
+    assert (
+        mask(f"连不上 postgresql://{user}:{password}@db/kaguan 了") == f"连不上 postgresql://{user}:{MASK}@db/kaguan 了"
+    )
+
+
+def test_secret_fields_are_hidden_at_any_depth() -> None:
+    given_value = {"a": [{"password": "x"}, "kg_abcdefgh"], "Authorization": "y", "n": 1, "none": None}
+    assert mask_value(given_value) == {
+        "a": [{"password": MASK}, "kg_***"],
+        "Authorization": MASK,
+        "n": 1,
+        "none": None,
+    }
+
+
+def test_an_exception_as_a_value_is_masked_text() -> None:
+    assert mask_value(ValueError("postgresql://u:p@h/d")) == "postgresql://u:***@h/d"
