@@ -1,0 +1,170 @@
+"""Control Center 方言（Cisco IoT Control Center REST API，developer.cisco.com/docs/control-center）。
+
+HTTP Basic（用户名 + API key）；``GET /rws/api/v1/devices?modifiedSince=&pageSize≤50&pageNumber`` 按变更时间升序分页；
+逐卡细节 ``/devices/{iccid}``；同一时刻只许一个调用，每秒至多 5 次。公开接口只有账期累计用量，
+逐日用量 ``/devices/{iccid}/dailyUsages`` 是与模拟器约定的扩展。
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+from pydantic import Field, ValidationError
+
+from kaguan.carriers import states
+from kaguan.carriers.gateway import (
+    Capabilities,
+    CardFailed,
+    CardInfo,
+    CardNotFound,
+    CardStatus,
+    CarrierError,
+    DayUsage,
+    Page,
+    ProtocolError,
+    RejectedError,
+)
+from kaguan.carriers.guarded import Request
+from kaguan.carriers.records import MALFORMED, Record, read_one
+from kaguan.sims.iccid import normalise
+from kaguan.sims.model import Carrier, LifecycleState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kaguan.carriers.gateway import InfoResult, StatusResult, UsageResult
+    from kaguan.carriers.guarded import GuardedTransport
+    from kaguan.config.model import ControlCenter
+
+T = TypeVar("T")
+
+DEVICES = "/rws/api/v1/devices"
+MAX_BATCH = 10  # 逐卡一次调用、每秒 5 次：十张约两秒，远在时限之内
+PAGE_SIZE = 50
+
+
+def capabilities(config: ControlCenter) -> Capabilities:
+    return Capabilities(MAX_BATCH, PAGE_SIZE, config.per_second, config.concurrency)
+
+
+class _Listing(Record):
+    devices: list[dict[str, Any]]
+    lastPage: bool  # noqa: N815 对方的字段名
+
+
+class _Status(Record):
+    status: str
+
+
+class _Info(Record):
+    msisdn: str | None = None
+    imsi: str | None = None
+    dateActivated: datetime | None = None  # noqa: N815 对方的字段名
+
+
+class _Usage(Record):
+    dataUsage: Annotated[int, Field(ge=0)]  # noqa: N815 对方的字段名；单位字节
+    smsUsage: Annotated[int, Field(ge=0)] = 0  # noqa: N815 同上
+    revision: Annotated[int, Field(ge=1)] = 1
+
+
+class ControlCenterGateway:
+    def __init__(self, config: ControlCenter, transport: GuardedTransport) -> None:
+        self._config = config
+        self._transport = transport
+        self._authorization = aiohttp.encode_basic_auth(config.username, config.api_key.get_secret_value())
+
+    @property
+    def carrier(self) -> Carrier:
+        return Carrier.CONTROL_CENTER
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities(self._config)
+
+    async def statuses(self, iccids: Sequence[str]) -> list[StatusResult]:
+        return await self._each("device-details", "", iccids, _status)
+
+    async def infos(self, iccids: Sequence[str]) -> list[InfoResult]:
+        return await self._each("device-details", "", iccids, _info)
+
+    async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]:
+        return await self._each("daily-usages", "/dailyUsages", iccids, _usage, date=f"{day:%Y-%m-%d}Z")
+
+    async def changed_since(self, since: datetime, page: int) -> Page:
+        params = {
+            "modifiedSince": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "pageSize": str(PAGE_SIZE),
+            "pageNumber": str(page),
+        }
+        body = await self._get("search-devices", DEVICES, params, self._transport.deadline())
+        try:
+            listing = _Listing.model_validate(body)
+        except ValidationError:
+            raise ProtocolError("设备列表不合约定") from None
+        return Page([_listed(record) for record in listing.devices], listing.lastPage)
+
+    async def ping(self) -> None:
+        await self.changed_since(datetime.now(UTC), 1)
+
+    async def _each(
+        self,
+        operation: str,
+        suffix: str,
+        iccids: Sequence[str],
+        read: Callable[[str, dict[str, Any]], T],
+        **params: str,
+    ) -> list[T | CardNotFound | CardFailed]:
+        """一张一张地问。半途断了：已问到的照给，其余记为可重试；一张都没问到才算整次失败。"""
+        if len(iccids) > MAX_BATCH:
+            raise RejectedError(f"一批至多 {MAX_BATCH} 张")
+        deadline = self._transport.deadline()
+        results: list[T | CardNotFound | CardFailed] = []
+        for iccid in iccids:
+            try:
+                body = await self._get(operation, f"{DEVICES}/{quote(iccid)}{suffix}", params, deadline)
+            except CarrierError as error:
+                if not results or not error.retryable:
+                    raise
+                rest = iccids[len(results) :]
+                return [*results, *(CardFailed(late, error.code, retryable=True) for late in rest)]
+            results.append(CardNotFound(iccid) if body is None else read_one(iccid, body, read))
+        return results
+
+    async def _get(self, operation: str, path: str, params: dict[str, str], deadline: float) -> dict[str, Any] | None:
+        """取一个 JSON 对象；``None`` 是 404。"""
+        request = Request(operation, path, params, {"Authorization": self._authorization})
+        reply = await self._transport.get(request, deadline)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return None
+        if reply.status >= HTTPStatus.BAD_REQUEST:
+            raise RejectedError(f"对方拒绝：HTTP {reply.status}")
+        if not isinstance(reply.body, dict):
+            raise ProtocolError("应答不是 JSON 对象")
+        return reply.body
+
+
+def _listed(record: dict[str, Any]) -> StatusResult:
+    iccid = normalise(str(record.get("iccid", "")))
+    if iccid is None:
+        return CardFailed("", MALFORMED, retryable=False)
+    return read_one(iccid.digits, record, _status)
+
+
+def _status(iccid: str, record: dict[str, Any]) -> CardStatus:
+    raw = _Status.model_validate(record).status
+    return CardStatus(iccid, states.CONTROL_CENTER.get(raw, LifecycleState.UNKNOWN), raw)
+
+
+def _info(iccid: str, record: dict[str, Any]) -> CardInfo:
+    info = _Info.model_validate(record)
+    return CardInfo(iccid, info.msisdn, info.imsi, info.dateActivated.date() if info.dateActivated else None)
+
+
+def _usage(iccid: str, record: dict[str, Any]) -> DayUsage:
+    usage = _Usage.model_validate(record)
+    return DayUsage(iccid, usage.dataUsage, usage.smsUsage, usage.revision)

@@ -1,0 +1,156 @@
+"""运营商网关的约定：能力、逐卡结果、调用级错误。各家方言都实现 :class:`CarrierGateway`，调用方不知道是哪一家。
+
+逐卡的结局是值（找到、没有、失败），一批里坏几张不影响其余；整次调用做不成才是异常，只有下面这几种。
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from kaguan.sims.model import Carrier, LifecycleState
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """一家运营商接口的能力与限制。
+
+    Attributes:
+        max_batch: 一次 :class:`CarrierGateway` 调用至多问多少张卡。
+        page_size: 变更列表每页的卡数；0 表示没有变更列表，只能逐卡问。
+        per_second: 全部进程合计，每秒至多多少次 HTTP 调用。
+        max_concurrency: 全部进程合计，同时在途的 HTTP 调用数。
+    """
+
+    max_batch: int
+    page_size: int
+    per_second: int
+    max_concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardStatus:
+    """一张卡的状态：规范状态与运营商原文分开放；认不出的原文是 ``unknown``。"""
+
+    iccid: str
+    state: LifecycleState
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardInfo:
+    iccid: str
+    msisdn: str | None
+    imsi: str | None
+    activated_on: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """一张卡一天的用量（字节、条）；``revision`` 越大越新。"""
+
+    iccid: str
+    data_bytes: int
+    sms_count: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardNotFound:
+    """运营商说没有这张卡。是结果，不是失败。"""
+
+    iccid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardFailed:
+    """这张卡没问成。``retryable``：再问一次也许就成。"""
+
+    iccid: str
+    reason: str
+    retryable: bool
+
+
+StatusResult: TypeAlias = CardStatus | CardNotFound | CardFailed
+InfoResult: TypeAlias = CardInfo | CardNotFound | CardFailed
+UsageResult: TypeAlias = DayUsage | CardNotFound | CardFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """变更列表的一页；``last`` 表示后面没有了。"""
+
+    results: list[StatusResult]
+    last: bool
+
+
+class CarrierError(Exception):
+    """整次调用做不成。``code`` 是指标与日志用的短词。"""
+
+    code = "error"
+    retryable = True
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after  # 秒；对方给出的等待下限
+
+
+class TransientError(CarrierError):
+    """网络、超时、对方 5xx、熔断中：过一会儿再来。"""
+
+    code = "transient"
+
+
+class RateLimitedError(CarrierError):
+    """对方或本地限流说太快了。"""
+
+    code = "rate_limited"
+
+
+class ProtocolError(CarrierError):
+    """应答不是约定的样子。可能是中间设备的错误页，值得有限次重试。"""
+
+    code = "protocol"
+
+
+class RejectedError(CarrierError):
+    """对方明确拒绝（参数、权限、凭据）：再来也一样。"""
+
+    code = "rejected"
+    retryable = False
+
+
+class CarrierGateway(Protocol):
+    """一家运营商。
+
+    每个方法都有总时限（``Carriers.time_budget``），令牌过期在内部刷新一次并重放，不露给调用方。
+    三个逐卡方法按所问的次序、每张恰好一个结果地返回。
+
+    Raises:
+        CarrierError: 整次调用做不成（上面的子类之一）。
+    """
+
+    @property
+    def carrier(self) -> Carrier: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def statuses(self, iccids: Sequence[str]) -> list[StatusResult]: ...
+
+    async def infos(self, iccids: Sequence[str]) -> list[InfoResult]: ...
+
+    async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]: ...
+
+    async def changed_since(self, since: datetime, page: int) -> Page:
+        """自 ``since`` 起变更过的卡，第 ``page`` 页（从 1 起）；``page_size`` 为 0 的方言不支持。"""
+        ...
+
+    async def ping(self) -> None:
+        """验证地址与凭据。"""
+        ...

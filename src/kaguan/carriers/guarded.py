@@ -1,0 +1,203 @@
+"""全部运营商调用的唯一出口：限流、并发、熔断、时限、有限次重试、跨度、指标都在这里，适配器只懂方言、绕不开它。"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import aiohttp
+import orjson
+from opentelemetry import propagate
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import OpenedState
+
+from kaguan.carriers.gateway import CarrierError, ProtocolError, RateLimitedError, RejectedError, TransientError
+from kaguan.telemetry.spans import client_span
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from kaguan.carriers.limiter import SharedLimits
+    from kaguan.config.model import Carriers
+    from kaguan.sims.model import Carrier
+
+ATTEMPTS = 3
+BACKOFF = 0.2  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ
+RETRY_AFTER_LIMIT = 3_600.0  # 秒；对方要求更久也只信到这里
+BODY_LIMIT = 8 * 1024 * 1024
+CHUNK = 64 * 1024
+
+# 指标钩子：(运营商, 操作, 结局, 秒)；结局是 "ok" 或 CarrierError.code
+Observe: TypeAlias = Callable[["Carrier", str, str, float], None]
+
+
+class CircuitOpenError(TransientError):
+    """熔断中：没有去问。"""
+
+    code = "circuit_open"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """一次 GET。``operation`` 是低基数的名字，用于跨度与指标；参数可能含令牌与卡号，从不外露。"""
+
+    operation: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """对方的应答：HTTP 状态与 JSON 正文。429 与 5xx 已在这里变成异常，不会到适配器手里。"""
+
+    status: int
+    body: Any
+
+
+class GuardedTransport:
+    """一家运营商的受护通道。"""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        timeout: float,
+        limits: SharedLimits,
+        config: Carriers,
+        observe: Observe | None = None,
+    ) -> None:
+        self._carrier = carrier
+        self._session = session
+        self._base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._limits = limits
+        self._time_budget = config.time_budget
+        self._breaker_cooldown = config.breaker_cooldown
+        # 只有 TransientError 说明对方病了；其余（限流、拒绝、取消）不计入熔断
+        self._breakers = AsyncCircuitBreakerFactory(
+            default_threshold=config.breaker_failures,
+            default_ttl=config.breaker_cooldown,
+            exclude=[RateLimitedError, RejectedError, ProtocolError, asyncio.CancelledError],
+        )
+        self._observe = observe
+
+    def deadline(self) -> float:
+        """一次网关操作的截止时刻（事件循环的钟）：从现在起 ``time_budget`` 秒。"""
+        return asyncio.get_running_loop().time() + self._time_budget
+
+    async def get(self, request: Request, deadline: float) -> Reply:
+        """发出请求；查询是幂等的，所以暂时的失败在时限内再试。
+
+        Raises:
+            CarrierError: 次数或时限用尽。
+        """
+        loop = asyncio.get_running_loop()
+        attempt = 1
+        while True:
+            try:
+                return await self._observed(request, deadline)
+            except CircuitOpenError:
+                raise
+            except (TransientError, RateLimitedError) as error:
+                pause = random.uniform(0, BACKOFF * 2**attempt)  # noqa: S311 只为错开，不涉安全
+                pause = max(pause, error.retry_after or 0.0)
+                if attempt == ATTEMPTS or loop.time() + pause >= deadline:
+                    raise
+            attempt += 1
+            await asyncio.sleep(pause)
+
+    async def _observed(self, request: Request, deadline: float) -> Reply:
+        started = asyncio.get_running_loop().time()
+        outcome = "ok"
+        name = f"{self._carrier} {request.operation}"
+        attributes = {"kaguan.carrier": self._carrier.value, "http.request.method": "GET"}
+        with client_span(name, attributes) as span:
+            try:
+                return await self._behind_breaker(request, deadline, span)
+            except CarrierError as error:
+                outcome = error.code
+                raise
+            finally:
+                if self._observe is not None:
+                    elapsed = asyncio.get_running_loop().time() - started
+                    self._observe(self._carrier, request.operation, outcome, elapsed)
+
+    async def _behind_breaker(self, request: Request, deadline: float, span: Span) -> Reply:
+        breaker = await self._breakers.get_breaker(self._carrier)
+        try:
+            async with breaker, self._limits.slot(deadline):
+                return await self._exchange(request, deadline, span)
+        except OpenedState as opened:
+            # 库里反复抛出同一个异常对象，不清掉回溯就越积越长
+            opened.__traceback__ = None
+            raise CircuitOpenError("熔断中", self._breaker_cooldown) from None
+
+    async def _exchange(self, request: Request, deadline: float, span: Span) -> Reply:
+        remaining = deadline - asyncio.get_running_loop().time()
+        if remaining <= 0:
+            raise RateLimitedError("时限已到")
+        headers = dict(request.headers)
+        propagate.inject(headers)
+        try:
+            # 地址里有令牌和卡号：不让通用的 HTTP 埋点把它记下来
+            with suppress_http_instrumentation():
+                async with self._session.get(
+                    self._base_url + request.path,
+                    params=request.params,
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=min(self._timeout, remaining)),
+                    allow_redirects=False,
+                ) as response:
+                    span.set_attribute("http.response.status_code", response.status)
+                    return Reply(response.status, _parse(response, await _read(response)))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise TransientError(f"连接失败：{type(error).__name__}") from None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK):
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise ProtocolError("应答过大")
+    return bytes(body)
+
+
+def _parse(response: aiohttp.ClientResponse, body: bytes) -> Any:  # noqa: ANN401 JSON 正文，由适配器校验
+    status = response.status
+    retry_after = _retry_after(response.headers.get("Retry-After"))
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise RateLimitedError("对方限流", retry_after)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise TransientError(f"对方出错：HTTP {status}", retry_after)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        raise ProtocolError(f"意外的重定向：HTTP {status}")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ProtocolError(f"应答不是 JSON：HTTP {status}") from None
+
+
+def _retry_after(value: str | None) -> float | None:
+    """``Retry-After`` 的两种写法：秒数或 HTTP 日期（RFC 9110 §10.2.3）；看不懂的当作没有。"""
+    if value is None:
+        return None
+    try:
+        seconds = float(value) if value.isdecimal() else _seconds_until(parsedate_to_datetime(value))
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), RETRY_AFTER_LIMIT)
+
+
+def _seconds_until(moment: datetime) -> float:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - datetime.now(UTC)).total_seconds()

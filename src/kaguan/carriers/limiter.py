@@ -1,0 +1,151 @@
+"""一家运营商的速率与并发上限，由全部工作进程经 Redis 共享；Redis 不在时退到本进程的上限，而不是放开。"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.exceptions import RedisError
+
+from kaguan.carriers.gateway import RateLimitedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from kaguan.carriers.gateway import Capabilities
+    from kaguan.sims.model import Carrier
+
+log = structlog.get_logger(__name__)
+
+REDIS_AWAY = 5.0  # 秒；Redis 出错之后这么久不再碰它
+POLL = (0.01, 0.05)  # 秒；等名额时的随机间隔
+
+# 有序集合：成员是租约号，分数是到期毫秒（Redis 的钟）。持有者死了，租约到期自动腾出
+ACQUIRE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+def lease_key(carrier: Carrier) -> str:
+    """并发租约的 Redis 键。"""
+    return f"kaguan:carrier:{carrier}:leases"
+
+
+class SharedLimits:
+    """一家运营商的名额。
+
+    Args:
+        lease: 一个并发名额至多被占多久（秒），须大于单次请求的时限。
+        redis: 共享用；``None`` 即只有本进程的上限。
+    """
+
+    def __init__(self, carrier: Carrier, capabilities: Capabilities, lease: float, redis: Redis | None) -> None:
+        self._carrier = carrier
+        self._capabilities = capabilities
+        self._lease = lease
+        self._redis = redis
+        self._away_until = 0.0
+        self._item = RateLimitItemPerSecond(capabilities.per_second)
+        self._local_rate = MovingWindowRateLimiter(MemoryStorage())
+        self._shared_rate = _shared_rate(redis)
+        # 本进程的并发上限总是生效：既是 Redis 不在时的后备，也免得同进程的协程去 Redis 互相争
+        self._local_slots = asyncio.Semaphore(capabilities.max_concurrency)
+
+    @asynccontextmanager
+    async def slot(self, deadline: float) -> AsyncIterator[None]:
+        """占一个并发名额和一次速率名额，离开时还回并发名额。
+
+        Args:
+            deadline: 事件循环的时刻；等到这时还没有就放弃。
+
+        Raises:
+            RateLimitedError: 到时限仍排不上。
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._local_slots.acquire()
+        except TimeoutError:
+            raise RateLimitedError("并发名额已满") from None
+        try:
+            token = await self._acquire_lease(deadline)
+            try:
+                await self._wait_for_rate(deadline)
+                yield
+            finally:
+                await self._release_lease(token)
+        finally:
+            self._local_slots.release()
+
+    async def _acquire_lease(self, deadline: float) -> str | None:
+        token = secrets.token_hex(8)
+        arguments = (self._capabilities.max_concurrency, token, int(self._lease * 1000))
+        while (redis := self._reachable_redis()) is not None:
+            try:
+                # 类型桩把同步与异步两种返回混在一起
+                reply: Any = redis.eval(ACQUIRE, 1, lease_key(self._carrier), *arguments)
+                if await reply:
+                    return token
+            except RedisError as error:
+                self._note_away(error)
+                break
+            await _pause(deadline, "并发名额已满")
+        return None
+
+    async def _release_lease(self, token: str | None) -> None:
+        if token is None or (redis := self._reachable_redis()) is None:
+            return
+        try:
+            await redis.zrem(lease_key(self._carrier), token)
+        except RedisError as error:
+            self._note_away(error)
+
+    async def _wait_for_rate(self, deadline: float) -> None:
+        while not await self._hit():
+            await _pause(deadline, "速率名额已满")
+
+    async def _hit(self) -> bool:
+        if self._shared_rate is not None and self._reachable_redis() is not None:
+            try:
+                return await self._shared_rate.hit(self._item, "carrier", self._carrier)
+            except RedisError as error:
+                self._note_away(error)
+        return await self._local_rate.hit(self._item, "carrier", self._carrier)
+
+    def _reachable_redis(self) -> Redis | None:
+        return self._redis if asyncio.get_running_loop().time() >= self._away_until else None
+
+    def _note_away(self, error: RedisError) -> None:
+        self._away_until = asyncio.get_running_loop().time() + REDIS_AWAY
+        log.warning("Redis 不可用，运营商限流退到本进程", carrier=self._carrier, error=type(error).__name__)
+
+
+def _shared_rate(redis: Redis | None) -> MovingWindowRateLimiter | None:
+    if redis is None:
+        return None
+    # 与其余部分共用连接池；uri 只用来选实现
+    options: dict[str, Any] = {"connection_pool": redis.connection_pool}
+    return MovingWindowRateLimiter(
+        RedisStorage("async+redis://", implementation="redispy", key_prefix="kaguan:limits", **options)
+    )
+
+
+async def _pause(deadline: float, reason: str) -> None:
+    pause = random.uniform(*POLL)  # noqa: S311 只为错开，不涉安全
+    if asyncio.get_running_loop().time() + pause >= deadline:
+        raise RateLimitedError(reason)
+    await asyncio.sleep(pause)

@@ -1,0 +1,192 @@
+"""OneLink 方言（中国移动物联网开放平台 EC v5 的公开做法）。
+
+先以 appid / password / transid 换令牌（约 30 分钟），其后每次带令牌；HTTP 总是 200，成败看正文的 ``status``；
+一批至多 100 张，卡号以下划线相连。12021 是令牌过期。公开资料没有逐卡错误码与繁忙码，这里的取值与模拟器约定。
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, date, datetime
+from decimal import Decimal  # noqa: TC003 pydantic 在运行时要用
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from kaguan.carriers import states
+from kaguan.carriers.gateway import (
+    Capabilities,
+    CardFailed,
+    CardInfo,
+    CardNotFound,
+    CardStatus,
+    DayUsage,
+    Page,
+    ProtocolError,
+    RateLimitedError,
+    RejectedError,
+    TransientError,
+)
+from kaguan.carriers.guarded import Request
+from kaguan.carriers.records import Record, match
+from kaguan.sims.model import Carrier, LifecycleState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kaguan.carriers.gateway import InfoResult, StatusResult, UsageResult
+    from kaguan.carriers.guarded import GuardedTransport
+    from kaguan.config.model import OneLink
+
+T = TypeVar("T")
+
+MAX_BATCH = 100
+BYTES_PER_KB = 1024
+
+OK = "0"
+TOKEN_EXPIRED = "12021"  # noqa: S105 错误码，不是口令
+CARD_NOT_FOUND = "12011"
+TOO_FREQUENT = "11018"
+BUSY = "12000"
+
+
+def capabilities(config: OneLink) -> Capabilities:
+    return Capabilities(MAX_BATCH, 0, config.per_second, config.concurrency)
+
+
+class _Envelope(Record):
+    status: str
+    message: str = ""
+    result: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class _Token(Record):
+    token: Annotated[str, Field(min_length=1)]
+
+
+class _Status(Record):
+    cardStatus: str  # noqa: N815 对方的字段名
+
+
+class _Info(Record):
+    msisdn: str | None = None
+    imsi: str | None = None
+    activeDate: date | None = None  # noqa: N815 对方的字段名
+
+
+class _Usage(Record):
+    dataAmount: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]  # noqa: N815 对方的字段名；单位 KB
+    smsAmount: Annotated[int, Field(ge=0)] = 0  # noqa: N815 同上
+    revision: Annotated[int, Field(ge=1)] = 1
+
+
+class OneLinkGateway:
+    def __init__(self, config: OneLink, transport: GuardedTransport) -> None:
+        self._config = config
+        self._transport = transport
+        self._token: str | None = None
+        self._token_lock = asyncio.Lock()
+        self._sequence = 0
+
+    @property
+    def carrier(self) -> Carrier:
+        return Carrier.ONELINK
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities(self._config)
+
+    async def statuses(self, iccids: Sequence[str]) -> list[StatusResult]:
+        return await self._batch("sim-status/batch", iccids, _status)
+
+    async def infos(self, iccids: Sequence[str]) -> list[InfoResult]:
+        return await self._batch("sim-card-info/batch", iccids, _info)
+
+    async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]:
+        return await self._batch("sim-data-usage-daily/batch", iccids, _usage, queryDate=f"{day:%Y%m%d}")
+
+    async def changed_since(self, since: datetime, page: int) -> Page:  # noqa: ARG002 约定的签名
+        raise RejectedError("OneLink 没有变更列表")
+
+    async def ping(self) -> None:
+        await self._renew(None, self._transport.deadline())
+
+    async def _batch(
+        self, operation: str, iccids: Sequence[str], read: Callable[[str, dict[str, Any]], T], **params: str
+    ) -> list[T | CardNotFound | CardFailed]:
+        if len(iccids) > MAX_BATCH:
+            raise RejectedError(f"一批至多 {MAX_BATCH} 张")
+        records = await self._query(operation, {"iccids": "_".join(iccids), **params})
+        return match(iccids, records, lambda iccid, record: _unless_refused(iccid, record, read))
+
+    async def _query(self, operation: str, params: dict[str, str]) -> list[dict[str, Any]]:
+        """带令牌的查询；令牌过期就刷新一次并重放。"""
+        deadline = self._transport.deadline()
+        token = self._token or await self._renew(None, deadline)
+        envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
+        if envelope.status == TOKEN_EXPIRED:
+            token = await self._renew(token, deadline)
+            envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
+        if envelope.status != OK:
+            raise RejectedError(f"对方拒绝：{envelope.status[:16]}")
+        return envelope.result
+
+    async def _renew(self, stale: str | None, deadline: float) -> str:
+        """换新令牌；并发的过期只换一次，后到的直接用新的。"""
+        async with self._token_lock:
+            if self._token is None or self._token == stale:
+                credentials = {"appid": self._config.app_id, "password": self._config.password.get_secret_value()}
+                envelope = await self._call("get-token", "get/token", credentials, deadline)
+                if envelope.status != OK:
+                    raise RejectedError(f"换令牌被拒：{envelope.status[:16]}")
+                self._token = _read_token(envelope)
+            return self._token
+
+    async def _call(self, operation: str, path: str, params: dict[str, str], deadline: float) -> _Envelope:
+        request = Request(operation, f"/v5/ec/{path}", {**params, "transid": self._transaction_id()})
+        reply = await self._transport.get(request, deadline)
+        try:
+            envelope = _Envelope.model_validate(reply.body)
+        except ValidationError:
+            raise ProtocolError(f"应答不合约定：HTTP {reply.status}") from None
+        if envelope.status == TOO_FREQUENT:
+            raise RateLimitedError("对方限流")
+        if envelope.status == BUSY:
+            raise TransientError("对方繁忙")
+        return envelope
+
+    def _transaction_id(self) -> str:
+        """应用号 + 时间（14 位）+ 序号（8 位），按文档每次唯一。"""
+        self._sequence = (self._sequence + 1) % 100_000_000
+        return f"{self._config.app_id}{datetime.now(UTC):%Y%m%d%H%M%S}{self._sequence:08d}"
+
+
+def _read_token(envelope: _Envelope) -> str:
+    try:
+        return _Token.model_validate(envelope.result[0]).token
+    except (IndexError, ValidationError):
+        raise ProtocolError("令牌应答不合约定") from None
+
+
+def _unless_refused(
+    iccid: str, record: dict[str, Any], read: Callable[[str, dict[str, Any]], T]
+) -> T | CardNotFound | CardFailed:
+    code = str(record.get("status", OK))
+    if code == OK:
+        return read(iccid, record)
+    return CardNotFound(iccid) if code == CARD_NOT_FOUND else CardFailed(iccid, code[:16], retryable=code == BUSY)
+
+
+def _status(iccid: str, record: dict[str, Any]) -> CardStatus:
+    raw = _Status.model_validate(record).cardStatus
+    return CardStatus(iccid, states.ONELINK.get(raw, LifecycleState.UNKNOWN), raw)
+
+
+def _info(iccid: str, record: dict[str, Any]) -> CardInfo:
+    info = _Info.model_validate(record)
+    return CardInfo(iccid, info.msisdn, info.imsi, info.activeDate)
+
+
+def _usage(iccid: str, record: dict[str, Any]) -> DayUsage:
+    usage = _Usage.model_validate(record)
+    return DayUsage(iccid, int(usage.dataAmount * BYTES_PER_KB), usage.smsAmount, usage.revision)
