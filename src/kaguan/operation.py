@@ -1,0 +1,33 @@
+"""业务操作的日志：做了什么、对谁、多久；被拒绝的也记一行（T041、T043）。"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from kaguan.errors import DomainError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def operation(name: str, **facts: object) -> Iterator[dict[str, object]]:
+    """给一个业务操作计时（毫秒）并记日志；块内可往返回的字典里添编号，不得添个人信息。"""
+    started = time.perf_counter()
+    try:
+        yield facts
+    except DomainError as error:
+        log.info("业务操作被拒绝", operation=name, code=int(error.code), **_with_duration(facts, started))
+        raise
+    else:
+        log.info("业务操作完成", operation=name, **_with_duration(facts, started))
+
+
+def _with_duration(facts: dict[str, object], started: float) -> dict[str, Any]:
+    return {**facts, "duration_ms": round((time.perf_counter() - started) * 1000, 1)}

@@ -1,0 +1,31 @@
+"""在 SQLAlchemy 的事务里暂存任务：实体与任务、发件箱行同生共死（I4）。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from kaguan.tasks.model import TaskType
+from kaguan.tasks.service import Submission, accept
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from kaguan.database.pool import Connection
+    from kaguan.tasks.payloads import EmailPayload
+
+
+@dataclass(frozen=True, slots=True)
+class Stager:
+    """以谁的名义、至多试几次地暂存任务。"""
+
+    principal: str
+    max_attempts: int
+
+    async def email(self, connection: AsyncConnection, payload: EmailPayload) -> UUID:
+        """暂存一封邮件；连接必须已在事务中，随它提交。返回任务号。"""
+        raw = cast("Connection", (await connection.get_raw_connection()).driver_connection)
+        submission = Submission(TaskType.EMAIL_SEND, payload, principal=self.principal)
+        return (await accept(raw, submission, self.max_attempts)).task_id
