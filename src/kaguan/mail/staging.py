@@ -24,7 +24,6 @@ def order_mail(
     order_id: str,
     amount: int,
     currency: str,
-    *,
     email: str,
     username: str,
     language: Language = "zh",

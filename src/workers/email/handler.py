@@ -1,0 +1,128 @@
+"""email:send：先记意向，再发信，再记结局（I3）。已被收下的收件人不再寄第二次。"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from kaguan.mail import store
+from kaguan.mail.message import UnsendableError, build
+from kaguan.mail.model import DeliveryStatus
+from kaguan.tasks.payloads import EmailPayload
+from workers.email.receipt import Fate, Receipt
+from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kaguan.database.pool import Connection
+    from kaguan.mail.message import Envelope
+    from kaguan.mail.store import Letter, Recorded
+    from workers.attempt import Attempt
+    from workers.email.transport import Mailer
+    from workers.outcome import Write
+
+log = structlog.get_logger(__name__)
+
+STATUS_OF = {
+    Fate.ACCEPTED: DeliveryStatus.ACCEPTED,
+    Fate.REFUSED: DeliveryStatus.REFUSED,
+    Fate.DEFERRED: DeliveryStatus.DEFERRED,
+}
+
+
+class EmailHandler:
+    """``sender`` 是发件人，``显示名 <地址>``。"""
+
+    def __init__(self, mailer: Mailer, sender: str) -> None:
+        self._mailer = mailer
+        self._sender = sender
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        payload = EmailPayload.model_validate(attempt.payload)
+        async with attempt.pool.connection() as connection:
+            known, first_tried = await store.recipients(connection, attempt.task_id)
+        date = first_tried or datetime.now(UTC)
+        try:
+            envelope = build(payload, attempt.task_id, self._sender, date)
+        except UnsendableError as error:
+            return GiveUp(f"邮件无法组装：{error}")
+        letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
+        due = _due(envelope, known)
+        if not due:
+            return Done(_result(envelope, known, {}))
+
+        async def declare() -> list[str]:
+            attempt.checkpoint()
+            async with attempt.transaction() as connection:
+                await attempt.declare_intent(connection)
+                return await store.intend(connection, letter, due)
+
+        receipts = await self._mailer.send(envelope, due, declare)
+        log.info("邮件投递结束", **_counts(receipts))
+        return _conclude(envelope, letter, known, receipts)
+
+
+def _due(envelope: Envelope, known: Mapping[str, DeliveryStatus]) -> list[str]:
+    """还要投递的收件人：没有定论的；若全都被拒过（人要求重试），就再试被拒的。"""
+    final = {DeliveryStatus.ACCEPTED, DeliveryStatus.REFUSED}
+    undecided = [recipient for recipient in envelope.recipients if known.get(recipient) not in final]
+    if undecided or DeliveryStatus.ACCEPTED in known.values():
+        return undecided
+    return list(envelope.recipients)
+
+
+def _conclude(
+    envelope: Envelope, letter: Letter, known: Mapping[str, DeliveryStatus], receipts: Mapping[str, Receipt]
+) -> Outcome:
+    """逐收件人的结局 → 任务的结局；不明最先，其次可再试，最后才是定论。"""
+    write = _recorder(letter, receipts)
+    fates = {receipt.fate for receipt in receipts.values()}
+    if Fate.UNKNOWN in fates:
+        return Uncertain(_reason("对方是否收下不明", receipts, Fate.UNKNOWN), write)
+    if Fate.DEFERRED in fates:
+        return Retry(_reason("暂时未能投递", receipts, Fate.DEFERRED), write=write)
+    if Fate.ACCEPTED in fates or DeliveryStatus.ACCEPTED in known.values():
+        return Done(_result(envelope, known, receipts), write)
+    return GiveUp(_reason("全部收件人被拒收", receipts, Fate.REFUSED), write)
+
+
+def _recorder(letter: Letter, receipts: Mapping[str, Receipt]) -> Write:
+    """不明的收件人不记：行仍是 intended，如实。"""
+    outcomes: list[Recorded] = [
+        store.Recorded(recipient, STATUS_OF[receipt.fate], receipt.code, receipt.reply)
+        for recipient, receipt in receipts.items()
+        if receipt.fate is not Fate.UNKNOWN
+    ]
+
+    async def write(connection: Connection) -> None:
+        if outcomes:
+            await store.record(connection, letter, outcomes)
+
+    return write
+
+
+def _reason(summary: str, receipts: Mapping[str, Receipt], fate: Fate) -> str:
+    """只说应答码与人数：地址与对方的原话留在 tb_email_delivery，不进日志。"""
+    codes = Counter(_label(receipt) for receipt in receipts.values() if receipt.fate is fate)
+    return f"{summary}（" + "，".join(f"{label} × {count}" for label, count in sorted(codes.items())) + "）"
+
+
+def _label(receipt: Receipt) -> str:
+    return receipt.reply if receipt.code is None else str(receipt.code)
+
+
+def _counts(receipts: Mapping[str, Receipt]) -> dict[str, int]:
+    return {str(fate): sum(receipt.fate is fate for receipt in receipts.values()) for fate in Fate}
+
+
+def _result(envelope: Envelope, known: Mapping[str, DeliveryStatus], receipts: Mapping[str, Receipt]) -> dict[str, Any]:
+    recipients = []
+    for recipient in envelope.recipients:
+        receipt = receipts.get(recipient)
+        status = known.get(recipient) if receipt is None else STATUS_OF[receipt.fate]
+        recipients.append({"recipient": recipient, "status": status, "code": receipt.code if receipt else None})
+    return {"message_id": envelope.message_id, "recipients": recipients}

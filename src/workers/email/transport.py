@@ -1,0 +1,163 @@
+"""外发邮件：有界、保持、查活的 SMTP 连接，按中继主机限速。一次 :meth:`Mailer.send` 给出每个收件人的结局。"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from opentelemetry import trace
+
+from kaguan.mail.address import wire_address
+from kaguan.mail.message import sender_address
+from workers.email.receipt import Fate, Receipt
+from workers.email.relay_host import parse_relay_host
+from workers.email.session import Session, UnreachableError, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from kaguan.config.model import Smtp
+    from kaguan.mail.message import Envelope
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+
+IDLE_LIMIT = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
+AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
+MESSAGES_PER_CONNECTION = 100  # 常见中继的上限
+RATE_POLL = 0.01  # 秒；限额用完后至少等这么久再看
+
+
+class Mailer:
+    """一个进程到一台中继的全部连接，至多 ``config.connections`` 条。由 :func:`open_mailer` 建立与关闭。"""
+
+    def __init__(self, config: Smtp, tls: ssl.SSLContext) -> None:
+        self._config = config
+        self._tls = tls
+        self._relay = parse_relay_host(config.url.get_secret_value())
+        self._helo = wire_address(sender_address(config.sender)[1]).rpartition("@")[2]
+        self._slots = asyncio.Semaphore(config.connections)
+        self._idle: list[Session] = []
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._rate = RateLimitItemPerSecond(config.per_second)
+
+    async def send(
+        self, envelope: Envelope, recipients: list[str], declare: Callable[[], Awaitable[list[str]]]
+    ) -> dict[str, Receipt]:
+        """投递一封信。
+
+        Args:
+            envelope: 邮件。
+            recipients: 要投递的收件人。
+            declare: 连接已就绪、第一条 MAIL 命令之前调用；返回确实可投的收件人。它抛出的异常原样传出，什么都没发。
+
+        Returns:
+            每个收件人的结局；连不上则全部 deferred，且没有调用过 ``declare``。
+        """
+        with tracer.start_as_current_span(
+            "smtp send",
+            kind=trace.SpanKind.CLIENT,
+            attributes={"server.address": self._relay.host, "server.port": self._relay.port},
+        ) as span:
+            try:
+                receipts = await self._send(envelope, declare)
+            except UnreachableError as error:
+                receipts = dict.fromkeys(recipients, Receipt(Fate.DEFERRED, error.code, str(error)))
+            for fate in Fate:
+                span.set_attribute(f"kaguan.mail.{fate}", sum(item.fate is fate for item in receipts.values()))
+            return receipts
+
+    async def _send(self, envelope: Envelope, declare: Callable[[], Awaitable[list[str]]]) -> dict[str, Receipt]:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._config.data_timeout):
+                    await self._slots.acquire()
+                    stack.callback(self._slots.release)
+                    await self._wait_for_rate()
+            except TimeoutError:
+                raise UnreachableError("等连接或限额超时") from None
+            session = await stack.enter_async_context(self._session())
+            declared = await declare()
+            return await session.deliver(envelope, declared) if declared else {}
+
+    async def _wait_for_rate(self) -> None:
+        while not await self._limiter.hit(self._rate, self._relay.name):
+            window = await self._limiter.get_window_stats(self._rate, self._relay.name)
+            await asyncio.sleep(max(RATE_POLL, window.reset_time - time.time()))
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        """借一条连接；好好地用完就还回来，半途出事（含取消）就当场关掉。"""
+        session = await self._reuse() or await open_session(self._relay, self._config, self._tls, self._helo)
+        try:
+            yield session
+        except BaseException:
+            session.abort()
+            raise
+        if session.usable and session.delivered < MESSAGES_PER_CONNECTION:
+            self._idle.append(session)
+        else:
+            await session.close()
+
+    async def _reuse(self) -> Session | None:
+        while self._idle:
+            session = self._idle.pop()
+            if self._fresh(session) and await session.alive():
+                return session
+            await session.close()
+        return None
+
+    def _fresh(self, session: Session) -> bool:
+        now = asyncio.get_running_loop().time()
+        return session.usable and now - session.used_at < IDLE_LIMIT and now - session.opened_at < AGE_LIMIT
+
+    async def close_stale(self) -> int:
+        """关掉闲置过久的连接；返回关了几条。"""
+        stale = [session for session in self._idle if not self._fresh(session)]
+        self._idle = [session for session in self._idle if session not in stale]
+        for session in stale:
+            await session.close()
+        return len(stale)
+
+    async def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for session in idle:
+            await session.close()
+
+
+@asynccontextmanager
+async def open_mailer(config: Smtp, tls: ssl.SSLContext | None = None) -> AsyncIterator[Mailer]:
+    """本进程唯一的外发通道；离开时关闭全部连接。
+
+    Args:
+        config: SMTP 配置。
+        tls: 验证对方证书用；不给则用系统信任库（``SSL_CERT_FILE`` 可指定 CA）。
+
+    Raises:
+        ValueError: URL 不合法。
+        UnsendableError: 发件人不合法。
+    """
+    mailer = Mailer(config, tls or ssl.create_default_context())
+    keeper = asyncio.create_task(_keep(mailer), name="smtp-idle")
+    try:
+        yield mailer
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        await mailer.close()
+
+
+async def _keep(mailer: Mailer) -> None:
+    while True:
+        await asyncio.sleep(IDLE_LIMIT / 2)
+        closed = await mailer.close_stale()
+        if closed:
+            log.debug("关闭闲置的 SMTP 连接", closed=closed)

@@ -1,0 +1,78 @@
+"""邮件测试共用：造一行正在执行的任务，跑一次处理器，按结算的规矩落账。"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from pydantic import SecretStr
+from uuid_utils.compat import uuid7
+
+from kaguan.config.model import Smtp
+from kaguan.tasks.payloads import EmailPayload
+from workers.attempt import Attempt
+from workers.email.handler import EmailHandler
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Pool
+    from workers.email.transport import Mailer
+    from workers.outcome import Outcome
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+SENDER = "卡管 <no-reply@kaguan.example>"
+
+
+def config_for(url: str, **overrides: object) -> Smtp:
+    return Smtp.model_validate({"url": SecretStr(url), "sender": SENDER, "starttls": "off", **overrides})
+
+
+def server_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATES / "localhost.crt", CERTIFICATES / "localhost.key")
+    return context
+
+
+def client_tls() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(CERTIFICATES / "localhost.crt"))
+
+
+def mail_to(*recipients: str, **fields: object) -> EmailPayload:
+    return EmailPayload.model_validate({"to": recipients, "subject": "你好", "body": "正文", **fields})
+
+
+async def insert_running(pool: Pool, payload: EmailPayload) -> UUID:
+    """一行 running 的 email:send。"""
+    task_id = UUID(str(uuid7()))
+    async with pool.connection() as connection:
+        await connection.execute(
+            "insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts,"
+            " lease_until, worker) values (%s, 'email:send', 'default', 'test', %s, 'running', 1, 6,"
+            " clock_timestamp() + interval '1 minute', 'test')",
+            (task_id, Jsonb(payload.model_dump(mode="json"))),
+        )
+    return task_id
+
+
+def attempt_of(pool: Pool, task_id: UUID, payload: EmailPayload, number: int = 1) -> Attempt:
+    return Attempt(pool, task_id, "email:send", 1, number, 6, payload.model_dump(mode="json"))
+
+
+async def run(mailer: Mailer, attempt: Attempt) -> Outcome:
+    """执行一次；结局的写入与清除意向在同一事务里，如结算所为。"""
+    outcome = await EmailHandler(mailer, SENDER)(attempt)
+    async with attempt.transaction() as connection:
+        if outcome.write is not None:
+            await outcome.write(connection)
+        await connection.execute("update tb_task set intent_at = null where id = %s", (attempt.task_id,))
+    return outcome
+
+
+async def deliveries(pool: Pool, task_id: UUID) -> dict[str, tuple[str, int | None]]:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select recipient, status, smtp_code from tb_email_delivery where task_id = %s", (task_id,)
+        )
+        return {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}

@@ -1,0 +1,208 @@
+"""一台真会使坏的 SMTP 服务器：按脚本拒收、灰名单、断线、装死、藏起 STARTTLS；测试由此看客户端的真实行为。"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+STALL = "stall"  # 不答，直到对方放弃
+DROP = "drop"  # 直接断开
+
+
+@dataclass
+class Mail:
+    sender: str
+    recipients: list[str]
+    content: bytes
+    encrypted: bool
+    login: str | None
+
+
+@dataclass
+class Script:
+    """每个阶段怎么答：一行应答、``STALL`` 或 ``DROP``。``recipients`` 按地址给，可给多次（依次用掉）。"""
+
+    greeting: str = "220 test ESMTP"
+    mail: str = "250 ok"
+    recipients: dict[str, list[str]] = field(default_factory=dict)
+    data: str = "354 go on"
+    body: list[str] = field(default_factory=list)
+    noop: str = "250 ok"
+    drop_in_body: bool = False
+    starttls: ssl.SSLContext | None = None
+    implicit_tls: ssl.SSLContext | None = None
+    smtputf8: bool = True
+    credentials: tuple[str, str] | None = None
+
+
+@dataclass
+class SmtpServer:
+    script: Script
+    port: int = 0
+    mails: list[Mail] = field(default_factory=list)
+    connections: int = 0
+    open_now: int = 0
+    most_open: int = 0
+    commands: list[str] = field(default_factory=list)
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def url(self) -> str:
+        return f"{'smtps' if self.script.implicit_tls else 'smtp'}://127.0.0.1:{self.port}"
+
+    def url_as(self, username: str, password: str) -> str:
+        return self.url.replace("://", f"://{username}:{password}@")
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, _Hangup):
+            await _Dialogue(self, reader, writer).run()
+        self.open_now -= 1
+        writer.close()
+        with suppress(ConnectionError, OSError):
+            await writer.wait_closed()
+
+
+class _Hangup(Exception):  # noqa: N818 不是错误，是脚本要求挂断
+    pass
+
+
+class _Dialogue:
+    def __init__(self, server: SmtpServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.server = server
+        self.script = server.script
+        self.reader = reader
+        self.writer = writer
+        self.encrypted = server.script.implicit_tls is not None
+        self.login: str | None = None
+        self.sender = ""
+        self.recipients: list[str] = []
+
+    async def say(self, reply: str) -> None:
+        if reply == STALL:
+            self.server.stalled.set()
+            await self.reader.read(-1)
+            raise _Hangup
+        if reply == DROP:
+            raise _Hangup
+        self.writer.write(reply.encode("utf-8", "surrogateescape") + b"\r\n")
+        await self.writer.drain()
+
+    async def run(self) -> None:
+        await self.say(self.script.greeting)
+        while True:
+            line = (await self.reader.readuntil(b"\r\n")).decode("utf-8").strip()
+            verb = line.partition(" ")[0].upper()
+            self.server.commands.append(verb)
+            if verb == "QUIT":
+                await self.say("221 bye")
+                return
+            await getattr(self, f"on_{verb.lower()}", self.on_unknown)(line)
+
+    async def on_unknown(self, line: str) -> None:
+        del line
+        await self.say("500 what?")
+
+    async def on_ehlo(self, line: str) -> None:
+        del line
+        extensions = ["test", "SIZE 33554432", "8BITMIME"]
+        if self.script.smtputf8:
+            extensions.append("SMTPUTF8")
+        if self.script.starttls is not None and not self.encrypted:
+            extensions.append("STARTTLS")
+        if self.script.credentials is not None:
+            extensions.append("AUTH PLAIN")
+        await self.say("\r\n".join(f"250-{name}" for name in extensions[:-1]) + f"\r\n250 {extensions[-1]}")
+
+    async def on_starttls(self, line: str) -> None:
+        del line
+        assert self.script.starttls is not None
+        await self.say("220 go ahead")
+        await self.writer.start_tls(self.script.starttls)
+        self.encrypted = True
+
+    async def on_auth(self, line: str) -> None:
+        _, username, password = base64.b64decode(line.split()[2]).decode().split("\0")
+        if (username, password) != self.script.credentials:
+            await self.say("535 5.7.8 authentication failed")
+            return
+        self.login = username
+        await self.say("235 ok")
+
+    async def on_noop(self, line: str) -> None:
+        del line
+        await self.say(self.script.noop)
+
+    async def on_rset(self, line: str) -> None:
+        del line
+        self.recipients = []
+        await self.say("250 ok")
+
+    async def on_mail(self, line: str) -> None:
+        self.sender = line[line.index("<") + 1 : line.index(">")]
+        self.recipients = []
+        await self.say(self.script.mail)
+
+    async def on_rcpt(self, line: str) -> None:
+        address = line[line.index("<") + 1 : line.index(">")]
+        planned = self.script.recipients.get(address, [])
+        reply = planned.pop(0) if planned else "250 ok"
+        if reply.startswith("250"):
+            self.recipients.append(address)
+        await self.say(reply)
+
+    async def on_data(self, line: str) -> None:
+        del line
+        await self.say(self.script.data)
+        if not self.script.data.startswith("354"):
+            return
+        if self.script.drop_in_body:
+            await self.reader.readexactly(1000)
+            raise _Hangup
+        content = bytearray()
+        while (row := await self.reader.readuntil(b"\r\n")) != b".\r\n":
+            content += row[1:] if row.startswith(b".") else row
+        reply = self.script.body.pop(0) if self.script.body else "250 accepted"
+        if reply.startswith("250") or reply in {DROP, STALL}:
+            # 收下了，只是可能没说：正是「重复与否说不清」的那一刻
+            self.server.mails.append(
+                Mail(self.sender, list(self.recipients), bytes(content), self.encrypted, self.login)
+            )
+        await self.say(reply)
+
+
+@asynccontextmanager
+async def smtp_server(script: Script | None = None) -> AsyncIterator[SmtpServer]:
+    """在本机随机端口上开一台；离开时关闭并断开全部连接。"""
+    server = SmtpServer(script or Script())
+    dialogues: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        dialogues.add(task)
+        try:
+            await server.serve(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            dialogues.discard(task)
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=server.script.implicit_tls)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        for task in tuple(dialogues):
+            task.cancel()
+        await asyncio.gather(*dialogues, return_exceptions=True)
