@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kaguan.config.model import Smtp
     from kaguan.mail.message import Envelope
-    from workers.email.relay_host import RelayHost
+    from kaguan.mail.relay_host import RelayHost
 
 DATA_CHUNK = 64 * 1024  # 字节；每块各有时限，慢而不断的对方因此不会被一刀切
 START_INPUT = 354

@@ -16,8 +16,8 @@ from opentelemetry import trace
 
 from kaguan.mail.address import wire_address
 from kaguan.mail.message import sender_address
+from kaguan.mail.relay_host import parse_relay_host
 from workers.email.receipt import Fate, Receipt
-from workers.email.relay_host import parse_relay_host
 from workers.email.session import Session, UnreachableError, open_session
 
 if TYPE_CHECKING:
