@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from api.reasons import reason
 from api.shapes import RequestModel
@@ -19,12 +18,16 @@ def _refuse_null(value: object) -> object:
     return value
 
 
-def _without_default(schema: dict[str, Any]) -> None:
+def _without_null(schema: dict[str, Any]) -> None:
+    """文档里的类型与默认值都不含 null。"""
     schema.pop("default", None)
+    for alternative in schema.pop("anyOf", []):
+        if alternative != {"type": "null"}:
+            schema.update(alternative)
 
 
-# 可以不给、但给了就不许是 null 的字段：文档里的类型与默认值都不含 null
-Optional = Annotated[T | SkipJsonSchema[None], BeforeValidator(_refuse_null), Field(json_schema_extra=_without_default)]
+# 可以不给、但给了就不许是 null 的字段
+Optional = Annotated[T | None, BeforeValidator(_refuse_null), Field(json_schema_extra=_without_null)]
 
 
 class PatchModel(RequestModel):

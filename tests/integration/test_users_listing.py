@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 FILL = """
 insert into tb_user (username, email, password_hash, status)
-select 'user' || n, 'user' || n || '@example.com', 'x', case when n % 5 = 0 then 'banned' else 'active' end
+select 'user' || n, 'user' || n || '@example.com', 'x', case when n %% 5 = 0 then 'banned' else 'active' end
 from generate_series(1, %s) as n
 """
 
@@ -80,7 +80,7 @@ async def test_status_filters_items_and_total(api: Api) -> None:
         ("page=1&page=2", "page"),
         ("cursor=", "cursor"),
         ("cursor=abc", "cursor"),
-        ("cursor=%00", "query"),
+        ("cursor=%00", "cursor"),
         ("cursor=" + cursor_of("i:0"), "cursor"),
         ("cursor=" + cursor_of("i:-5"), "cursor"),
         ("cursor=" + cursor_of("i:007"), "cursor"),
