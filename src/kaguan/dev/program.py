@@ -7,14 +7,17 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kaguan.dev.privileges import Identity
+
+Ready = Callable[[], Awaitable[bool]]
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -48,7 +51,7 @@ class Program:
     identity: Identity | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
-    ready: Callable[[], Awaitable[bool]] = ready_at_once
+    ready: Ready = ready_at_once
     ready_timeout: float = 30.0
     stop_timeout: float = 25.0
 

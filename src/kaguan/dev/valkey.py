@@ -75,7 +75,7 @@ class ValkeyServer:
             self.url, socket_timeout=PROBE_TIMEOUT, socket_connect_timeout=PROBE_TIMEOUT, retry=once
         )
         try:
-            await client.execute_command("PING")
+            await client.config_get("maxmemory-policy")
         except (RedisError, OSError):
             return False
         finally:

@@ -1,0 +1,48 @@
+"""命令行入口 ``kaguan``。错误一行，说清怎么办；退出码见 :mod:`kaguan.cli.failure`。"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from kaguan.cli import configuration, migrations, outbox, processes, tasks, tokens
+from kaguan.cli.doctor import doctor
+from kaguan.cli.failure import EXIT_USAGE, explain
+
+EPILOG = "退出码：0 成功；1 失败；2 用法或配置有误；3 依赖（PostgreSQL、Redis）不可用。"
+
+app = typer.Typer(
+    name="kaguan",
+    help="卡管：物联网卡管理后端。应答 2xx 的工作一定做完。",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+processes.register(app)
+app.add_typer(migrations.app, name="migrate")
+app.add_typer(tokens.app, name="token")
+app.add_typer(tasks.app, name="task")
+app.add_typer(outbox.app, name="outbox")
+app.command(name="doctor")(doctor)
+app.add_typer(configuration.app, name="config")
+
+
+def main() -> None:
+    """入口。"""
+    try:
+        code = app(standalone_mode=False, prog_name="kaguan")
+    except typer.Abort:
+        code = EXIT_USAGE
+    except typer.TyperException as error:
+        sys.stderr.write(f"用法有误：{error.format_message()}；`kaguan --help` 列出全部命令\n")
+        code = EXIT_USAGE
+    except Exception as error:
+        failure = explain(error)
+        if failure is None:
+            raise
+        message, code = failure
+        sys.stderr.write(f"{message}\n")
+    sys.exit(code)

@@ -1,0 +1,49 @@
+"""`kaguan config`。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+from pydantic import BaseModel, SecretStr
+
+from kaguan.cli.printing import AsJson, print_facts, print_json
+from kaguan.config import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(help="配置。", no_args_is_help=True)
+MASK = "********"
+
+
+@app.callback()
+def group() -> None:
+    """配置。"""
+
+
+@app.command()
+def show(*, as_json: AsJson = False) -> None:
+    """全部键与当前值；密钥只说有没有。"""
+    values = dict(flatten(load_settings(), "KAGUAN_"))
+    if as_json:
+        print_json(values)
+    else:
+        print_facts(values)
+
+
+def flatten(group: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
+    """逐个给出（环境变量名，值），密钥已遮住。"""
+    for name in type(group).model_fields:
+        value = getattr(group, name)
+        key = f"{prefix}{name.upper()}"
+        if isinstance(value, BaseModel):
+            yield from flatten(value, f"{key}__")
+        elif isinstance(value, SecretStr):
+            yield key, MASK if value.get_secret_value() else ""
+        elif isinstance(value, str | int | float | None):
+            yield key, value
+        elif isinstance(value, tuple):
+            yield key, list(value)
+        else:
+            yield key, str(value)

@@ -1,0 +1,134 @@
+"""`kaguan doctor`：逐个检查依赖，说清怎么办。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psycopg
+import typer
+from redis.exceptions import RedisError
+
+from kaguan.cli.failure import EXIT_DEPENDENCY
+from kaguan.cli.printing import AsJson, print_json
+from kaguan.cli.session import open_connection
+from kaguan.config import load_settings
+from kaguan.database import migrate
+from kaguan.dev.probes import greets_as_smtp, is_listening
+from kaguan.queues.client import build_client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from kaguan.config import Settings
+
+MINIMUM_POSTGRES = 150_000  # server_version_num：15
+DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "http": 80, "https": 443}
+EVICTION_POLICY = "noeviction"
+START_HINT = "请先运行 kaguan up，或给出"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """一项检查的结果；``advice`` 在不正常时说怎么办。"""
+
+    part: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """检查每个依赖并说清怎么办；有不正常的退出码为 3。"""
+    settings = load_settings()
+    findings = asyncio.run(_examine(settings))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            advice = f"；{finding.advice}" if finding.advice else ""
+            typer.echo(f"{'正常' if finding.ok else '异常'}  {finding.part}：{finding.detail}{advice}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(EXIT_DEPENDENCY)
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    checks: list[Awaitable[Finding]] = [
+        _postgres(settings),
+        _redis(settings),
+        _smtp(settings.smtp.url.get_secret_value()),
+        _carrier("运营商 onelink", settings.carriers.onelink.base_url, "KAGUAN_CARRIERS__ONELINK__BASE_URL"),
+        _carrier(
+            "运营商 control_center",
+            settings.carriers.control_center.base_url,
+            "KAGUAN_CARRIERS__CONTROL_CENTER__BASE_URL",
+        ),
+    ]
+    configuration = Finding("配置", ok=True, detail=f"环境 {settings.env}，数据目录 {settings.data_dir}")
+    return [configuration, *await asyncio.gather(*checks)]
+
+
+async def _postgres(settings: Settings) -> Finding:
+    part = "PostgreSQL"
+    if not settings.database.url.get_secret_value():
+        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_DATABASE__URL")
+    try:
+        async with open_connection(settings) as connection:
+            version = connection.info.server_version
+    except psycopg.Error as error:
+        reason = str(error).splitlines()[0]
+        return Finding(part, ok=False, detail=reason, advice="请检查服务器是否在运行、KAGUAN_DATABASE__URL 是否正确")
+    if version < MINIMUM_POSTGRES:
+        return Finding(part, ok=False, detail=f"版本 {version}", advice="需要 PostgreSQL 15 或更新")
+    found = migrate.status(settings.database.url.get_secret_value())
+    detail = f"版本 {version // 10_000}，迁移在 {found.current}"
+    if not found.up_to_date:
+        return Finding(part, ok=False, detail=detail, advice=f"代码要求 {found.head}：请运行 kaguan migrate up")
+    return Finding(part, ok=True, detail=detail)
+
+
+async def _redis(settings: Settings) -> Finding:
+    part = "Redis"
+    if not settings.redis.url.get_secret_value():
+        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_REDIS__URL")
+    client = build_client(settings.redis)
+    try:
+        server = await client.info("server")
+        memory = await client.info("memory")
+    except RedisError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return Finding(part, ok=False, detail=reason, advice="请检查服务器是否在运行、KAGUAN_REDIS__URL 是否正确")
+    finally:
+        await client.aclose()
+    policy = memory.get("maxmemory_policy")
+    detail = f"版本 {server.get('valkey_version') or server.get('redis_version')}，maxmemory-policy {policy}"
+    if policy != EVICTION_POLICY:
+        return Finding(part, ok=False, detail=detail, advice=f"请设为 {EVICTION_POLICY}：淘汰键等于丢掉投递")
+    return Finding(part, ok=True, detail=detail)
+
+
+async def _smtp(url: str) -> Finding:
+    if not url:
+        return Finding("SMTP", ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_SMTP__URL")
+    scheme, host, port = _address(url)
+    # 隐式 TLS 不先打招呼，只看通不通
+    answered = await (is_listening(port, host) if scheme == "smtps" else greets_as_smtp(port, host))
+    if answered:
+        return Finding("SMTP", ok=True, detail=f"{host}:{port}")
+    return Finding("SMTP", ok=False, detail=f"{host}:{port} 没有应答", advice="请检查 KAGUAN_SMTP__URL 与邮件服务器")
+
+
+async def _carrier(part: str, url: str, key: str) -> Finding:
+    if not url:
+        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} {key}")
+    _, host, port = _address(url)
+    if await is_listening(port, host):
+        return Finding(part, ok=True, detail=f"{host}:{port}")
+    return Finding(part, ok=False, detail=f"{host}:{port} 连不上", advice=f"请检查 {key} 与网络")
+
+
+def _address(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)

@@ -1,0 +1,59 @@
+"""`kaguan migrate`。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from alembic.util import CommandError as AlembicError
+
+from kaguan.cli.failure import EXIT_USAGE, CommandError
+from kaguan.cli.printing import AsJson, print_facts, print_json
+from kaguan.cli.session import database_url
+from kaguan.config import load_settings
+from kaguan.database import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(help="数据库迁移（Alembic）。", no_args_is_help=True)
+
+Revision = Annotated[str, typer.Argument(help="版本号；head 最新，-1 上一版，base 空库")]
+
+
+@app.command()
+def up(revision: Revision = "head", *, as_json: AsJson = False) -> None:
+    """升级。"""
+    _change(migrate.upgrade, revision, as_json=as_json)
+
+
+@app.command()
+def down(revision: Revision, *, as_json: AsJson = False) -> None:
+    """降级；会丢掉那之后加的表与列。"""
+    _change(migrate.downgrade, revision, as_json=as_json)
+
+
+@app.command()
+def status(*, as_json: AsJson = False) -> None:
+    """库里的版本与代码要求的版本；不一致时退出码为 1。"""
+    url = database_url(load_settings())
+    if not _report(migrate.status(url), as_json=as_json):
+        raise typer.Exit(1)
+
+
+def _change(action: Callable[[str, str], None], revision: str, *, as_json: bool) -> None:
+    url = database_url(load_settings())
+    try:
+        action(url, revision)
+    except AlembicError as error:
+        raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看现在在哪", EXIT_USAGE) from None
+    _report(migrate.status(url), as_json=as_json)
+
+
+def _report(found: migrate.Status, *, as_json: bool) -> bool:
+    facts = {"current": found.current, "head": found.head, "up_to_date": found.up_to_date}
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts({"库里的版本": found.current, "代码的版本": found.head, "一致": found.up_to_date})
+    return found.up_to_date

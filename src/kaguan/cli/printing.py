@@ -1,0 +1,61 @@
+"""命令的结果：给人看的一张表，或 ``--json`` 给程序看。"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+AsJson = Annotated[bool, typer.Option("--json", help="输出 JSON")]
+
+
+def print_json(value: object) -> None:
+    """任意由 dict、list、dataclass、UUID、时间组成的值。"""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    typer.echo(orjson.dumps(value, default=str, option=options).decode())
+
+
+def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+    """``columns`` 是键到表头；没有行就只说 ``empty``。"""
+    if not rows:
+        typer.echo(empty)
+        return
+    lines = [list(columns.values()), *([_cell(row.get(key)) for key in columns] for row in rows)]
+    widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """一行一个「名：值」。"""
+    width = max((_width(name) for name in facts), default=0)
+    for name, value in facts.items():
+        typer.echo(f"{name}{' ' * (width - _width(name))}  {_cell(value)}")
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case datetime():
+            return value.astimezone().isoformat(" ", "seconds")
+        case bool():
+            return "是" if value else "否"
+        case dict() | list():
+            return orjson.dumps(value, default=str).decode()
+        case float():
+            return f"{value:.1f}"
+        case _:
+            return str(value)
+
+
+def _width(text: str) -> int:
+    """终端里占几格：东亚宽字符两格（Unicode TR11）。"""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

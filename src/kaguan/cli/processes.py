@@ -1,0 +1,58 @@
+"""起进程的命令：整套、单个进程、OpenAPI 文档。"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from kaguan.dev.up import run_up
+
+# kaguan 不许导入这三个包，所以换成它们的进程
+MODULES = {"api": "api", "relay": "relay", "worker": "workers"}
+
+
+def register(app: typer.Typer) -> None:
+    """把本文件的命令挂到 ``app``。"""
+    for command in (up, api, relay, worker, openapi):
+        app.command()(command)
+
+
+def up() -> None:
+    """在本机带起整套：PostgreSQL、Valkey、API、relay、worker、邮件收件端、运营商模拟器。"""
+    raise typer.Exit(run_up())
+
+
+def api(
+    processes: Annotated[int | None, typer.Option(min=1, max=64, help="进程数（KAGUAN_API__PROCESSES）")] = None,
+) -> None:
+    """HTTP 服务。"""
+    if processes is not None:
+        os.environ["KAGUAN_API__PROCESSES"] = str(processes)
+    _become("api")
+
+
+def relay() -> None:
+    """把发件箱交给队列，并重投丢了的。"""
+    _become("relay")
+
+
+def worker() -> None:
+    """执行任务。"""
+    _become("worker")
+
+
+def openapi() -> None:
+    """打印 OpenAPI 3.1 文档（YAML 或 JSON，由 api 包生成）。"""
+    _become_module("api.openapi")
+
+
+def _become(name: str) -> None:
+    _become_module(MODULES[name])
+
+
+def _become_module(module: str) -> None:
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 就是要换成那个进程，信号直达

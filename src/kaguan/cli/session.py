@@ -1,0 +1,51 @@
+"""命令用的连接：一条，用完即关。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+
+from kaguan.cli.failure import EXIT_USAGE, CommandError
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import connection_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from kaguan.database.pool import Connection
+
+T = TypeVar("T")
+
+
+def database_url(settings: Settings) -> str:
+    """Raises CommandError：没有配置数据库。"""
+    url = settings.database.url.get_secret_value()
+    if not url:
+        raise CommandError(
+            "没有数据库地址；请先运行 kaguan up（用同一个 KAGUAN_DATA_DIR），或给出 KAGUAN_DATABASE__URL", EXIT_USAGE
+        )
+    return url
+
+
+@asynccontextmanager
+async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
+    """自动提交的一条连接，时限与各进程相同。"""
+    connection = await psycopg.AsyncConnection.connect(
+        database_url(settings), autocommit=True, **connection_arguments(settings.database, "cli")
+    )
+    async with connection:
+        yield connection
+
+
+def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """连上数据库做一件事；整件事一个事务，做不成就什么也没发生。"""
+    settings = load_settings()
+
+    async def run() -> T:
+        async with open_connection(settings) as connection, connection.transaction():
+            return await work(connection)
+
+    return asyncio.run(run())

@@ -1,0 +1,109 @@
+"""`kaguan task`。"""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
+from kaguan.cli.session import with_database
+from kaguan.errors import not_found
+from kaguan.tasks import service, store
+from kaguan.tasks.model import Priority, TaskStatus, TaskType  # noqa: TC001 typer 运行时读注解
+from kaguan.tasks.replay import FIRST_ID, LAST_ID
+from kaguan.tasks.timeline import timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kaguan.database.pool import Connection
+
+app = typer.Typer(help="任务。", no_args_is_help=True)
+
+COLUMNS = {
+    "id": "任务",
+    "type": "类型",
+    "queue": "队列",
+    "status": "状态",
+    "attempts": "尝试",
+    "created_at": "受理",
+    "finished_at": "结束",
+}
+
+TaskId = Annotated[UUID, typer.Argument(help="任务号")]
+
+
+@app.command(name="list")
+def list_tasks(
+    status: Annotated[TaskStatus | None, typer.Option(help="状态")] = None,
+    task_type: Annotated[TaskType | None, typer.Option("--type", help="类型")] = None,
+    queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
+    request_id: Annotated[str | None, typer.Option(help="提交时的 request_id")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="至多几个")] = 20,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """最近的任务，新的在前。"""
+    where = store.TaskFilter(FIRST_ID, LAST_ID, task_type, status, queue, request_id)
+    tasks = with_database(lambda connection: store.list_tasks(connection, where, limit))
+    if as_json:
+        print_json([_public(task) for task in tasks])
+    else:
+        rows = [asdict(task) | {"attempts": f"{task.attempt}/{task.max_attempts}"} for task in tasks]
+        print_table(COLUMNS, rows, "没有符合条件的任务")
+
+
+@app.command()
+def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
+    """一个任务与它的时间线。"""
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        task = await store.find(connection, task_id)
+        if task is None:
+            raise not_found(f"任务 {task_id} ", "task")
+        return _public(task) | {"timeline": timeline(task, await store.events(connection, task_id))}
+
+    found = with_database(work)
+    if as_json:
+        print_json(found)
+        return
+    stages = found.pop("timeline")
+    print_facts({name: value for name, value in found.items() if value is not None})
+    typer.echo("时间线")
+    for stage in stages:
+        detail = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
+        print_facts(
+            {f"  {stage['at'].astimezone().isoformat(' ', 'milliseconds')}": f"{stage['stage']} {detail or ''}"}
+        )
+
+
+@app.command()
+def retry(task_id: TaskId, *, as_json: AsJson = False) -> None:
+    """重来一个失败或结局不明的任务。"""
+    _act(service.retry, task_id, as_json=as_json)
+
+
+@app.command()
+def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
+    """取消；正在运行的会在安全点停下。"""
+    _act(service.cancel, task_id, as_json=as_json)
+
+
+def _act(action: Callable[[Connection, UUID, str], Awaitable[TaskStatus]], task_id: UUID, *, as_json: bool) -> None:
+    actor = f"cli:{getpass.getuser()}"
+    status = with_database(lambda connection: action(connection, task_id, actor))
+    if as_json:
+        print_json({"task_id": task_id, "status": status})
+    else:
+        typer.echo(f"任务 {task_id} 现在是 {status}")
+
+
+def _public(task: store.TaskRecord) -> dict[str, Any]:
+    """与 API 同名：``task_id``、``attempts``。"""
+    row = asdict(task)
+    row["task_id"], row["attempts"] = row.pop("id"), row.pop("attempt")
+    return row

@@ -1,0 +1,74 @@
+"""`kaguan token`。"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kaguan.cli.failure import CommandError
+from kaguan.cli.printing import AsJson, print_json, print_table
+from kaguan.cli.session import with_database
+from kaguan.tokens import service, store
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Connection
+
+app = typer.Typer(help="API 令牌。", no_args_is_help=True)
+
+SECONDS_PER_DAY = 86_400.0
+COLUMNS = {
+    "name": "名字",
+    "hint": "开头",
+    "scopes": "权限",
+    "created_at": "签发",
+    "expires_at": "过期",
+    "last_used_at": "最近使用",
+    "revoked_at": "吊销",
+}
+
+Name = Annotated[str, typer.Option(help="名字，有效令牌中唯一")]
+Scopes = Annotated[str, typer.Option(help=f"逗号分隔：{' '.join(service.SCOPES)}")]
+Days = Annotated[float | None, typer.Option(min=0.001, help="几天后过期；不给即不过期")]
+
+
+@app.command()
+def create(name: Name, scopes: Scopes, days: Days = None, *, as_json: AsJson = False) -> None:
+    """签发；令牌只显示这一次。"""
+    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    lifetime = None if days is None else days * SECONDS_PER_DAY
+    issued = with_database(lambda connection: service.create(connection, name, wanted, lifetime))
+    if as_json:
+        print_json({"token": issued.token, **_public(issued.row)})
+    else:
+        typer.echo(issued.token)
+
+
+@app.command(name="list")
+def list_tokens(*, as_json: AsJson = False) -> None:
+    """全部令牌（没有令牌本身）。"""
+    rows = [_public(row) for row in with_database(store.select_all)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(COLUMNS, [row | {"scopes": ",".join(row["scopes"])} for row in rows], "还没有令牌")
+
+
+@app.command()
+def revoke(name: Annotated[str, typer.Argument(help="名字")], *, as_json: AsJson = False) -> None:
+    """吊销，立即生效。"""
+
+    async def work(connection: Connection) -> bool:
+        return await store.revoke(connection, name)
+
+    if not with_database(work):
+        raise CommandError(f"没有名为 {name} 的有效令牌；`kaguan token list` 列出全部")
+    if as_json:
+        print_json({"name": name, "revoked": True})
+    else:
+        typer.echo(f"已吊销 {name}")
+
+
+def _public(row: store.TokenRow) -> dict[str, Any]:
+    return asdict(row)

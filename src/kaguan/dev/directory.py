@@ -1,0 +1,120 @@
+"""数据目录：布局、权限、同一时刻只许一套使用的锁。"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kaguan.dev.ports import free_port, is_free
+from kaguan.dev.privileges import write_private
+from kaguan.dev.program import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+PRIVATE = ("pids", "logs", "mail", "secrets")
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """一套栈的全部状态所在（``KAGUAN_DATA_DIR``，绝对路径）。"""
+
+    path: Path
+
+    @property
+    def env(self) -> Path:
+        return self.path / "env"
+
+    @property
+    def dev_token(self) -> Path:
+        return self.path / "dev-token"
+
+    @property
+    def pids(self) -> Path:
+        return self.path / "pids"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def mail(self) -> Path:
+        return self.path / "mail"
+
+    @property
+    def secrets(self) -> Path:
+        return self.path / "secrets"
+
+    @property
+    def servers(self) -> Path:
+        """两个服务器的数据；root 启动且服务器用户进不来时是指向别处的链接。"""
+        return self.path / "servers"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """占住数据目录。锁随进程消失，被 SIGKILL 也不留下。
+
+        Raises:
+            StartError: 目录不可写，或另一套正在用它。
+        """
+        try:
+            # 0711：root 启动时 nobody 要能穿过它；里面的文件与子目录各自是私有的
+            self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise StartError(
+                f"数据目录 {self.path} 不可写（{error.strerror}）；请用 KAGUAN_DATA_DIR 换一个目录"
+            ) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise StartError(
+                    f"另一套 kaguan（进程 {lock.read().strip()}）正在使用数据目录 {self.path}；"
+                    "请先停掉它，或用 KAGUAN_DATA_DIR 换一个目录"
+                ) from None
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            self._lay_out()
+            yield
+
+    def _lay_out(self) -> None:
+        for name in PRIVATE:
+            folder = self.path / name
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
+        for stale in self.pids.glob("*.pid"):  # 上一套被 SIGKILL 时留下的；子进程已随它而去
+            stale.unlink()
+
+    def port(self, name: str) -> int:
+        """``name`` 的端口：第一次挑空闲的，之后沿用；被别的程序占了才换。"""
+        path = self.path / "ports.json"
+        ports: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        if name not in ports or not is_free(ports[name]):
+            taken = set(ports.values())
+            port = free_port()
+            while port in taken:
+                port = free_port()
+            ports[name] = port
+            write_private(path, json.dumps(ports, indent=2) + "\n")
+        return ports[name]
+
+    def write_env(self, values: Mapping[str, str]) -> None:
+        """写 ``env``，供第二个终端里的命令、psql、redis-cli 找到这一套。"""
+        lines = ["# 由 kaguan up 写入；含密码，勿外传"]
+        lines += [f"{key}={value if PLAIN_VALUE.fullmatch(value) else _quoted(value)}" for key, value in values.items()]
+        write_private(self.env, "\n".join(lines) + "\n")
+
+
+def _quoted(value: str) -> str:
+    """Dotenv 与 shell 都认的单引号写法；值里的单引号不会出现（我们只写地址、端口与生成的密钥）。"""
+    return "'" + value.replace("'", "") + "'"

@@ -1,0 +1,177 @@
+"""`kaguan up` 由哪些子进程组成，它们各自拿到什么环境。"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaguan.dev.placement import place_servers
+from kaguan.dev.ports import LOOPBACK, is_free
+from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.privileges import Identity, server_identity, write_private
+from kaguan.dev.probes import answers_ready, greets_as_smtp, is_listening
+from kaguan.dev.program import Program, Ready, StartError
+from kaguan.dev.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kaguan.config import Settings
+    from kaguan.dev.directory import DataDirectory
+
+DATABASE_URL = "KAGUAN_DATABASE__URL"
+REDIS_URL = "KAGUAN_REDIS__URL"
+SMTP_URL = "KAGUAN_SMTP__URL"
+ONELINK = "KAGUAN_CARRIERS__ONELINK__"
+CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
+RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"
+WORKER_METRICS = "KAGUAN_WORKER__METRICS_PORT"
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把它换成本机能连的地址
+
+
+@dataclass(slots=True)
+class Stack:
+    """一套栈的规划：先 ``servers()``，再迁移，再 ``applications()``。
+
+    Attributes:
+        given: 进程环境；其中已给出的服务器地址优先，对应的子进程就不起。
+        values: 写进 ``<数据目录>/env`` 的键值。
+    """
+
+    data: DataDirectory
+    settings: Settings
+    given: Mapping[str, str]
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{self._api_host}:{self.settings.api.port}"
+
+    @property
+    def _api_host(self) -> str:
+        return LOOPBACK if self.settings.api.host in EVERYWHERE else self.settings.api.host
+
+    def check_api_port(self) -> None:
+        """Raises StartError：端口被占。"""
+        api = self.settings.api
+        if not is_free(api.port, api.host):
+            raise StartError(f"端口 {api.port} 已被占用；请停掉占用它的程序，或用 KAGUAN_API__PORT 换一个端口")
+
+    async def servers(self) -> list[Program]:
+        """PostgreSQL 与 Valkey；环境里给了地址的不起。
+
+        Raises:
+            StartError: 准备不成。
+        """
+        programs = []
+        identity = server_identity()
+        home = self.data.servers
+        if not (self.given.get(DATABASE_URL) and self.given.get(REDIS_URL)):
+            home = place_servers(self.data, identity)
+        if not self._take(DATABASE_URL):
+            programs.append(await self._postgres(home, identity))
+        if not self._take(REDIS_URL):
+            programs.append(self._valkey(home, identity))
+        return programs
+
+    async def _postgres(self, home: Path, identity: Identity | None) -> Program:
+        server = PostgresServer(
+            home / "postgres", self.data.secrets / "postgres-password", self.data.port("postgres"), identity
+        )
+        await server.prepare()
+        self.values[DATABASE_URL] = server.url
+        return server.program()
+
+    def _valkey(self, home: Path, identity: Identity | None) -> Program:
+        server = ValkeyServer(
+            home / "valkey", self.data.secrets / "valkey-password", self.data.port("valkey"), identity
+        )
+        server.prepare()
+        self.values[REDIS_URL] = server.url
+        return server.program()
+
+    def applications(self) -> list[Program]:
+        """邮件收件端、运营商模拟器、API、relay、worker。须在服务器之后调用。"""
+        self.values |= {
+            "KAGUAN_API__HOST": self.settings.api.host,
+            "KAGUAN_API__PORT": str(self.settings.api.port),
+        }
+        programs = [*self._smtp_sink(), *self._simulator()]
+        relay_port = self._port_of(RELAY_METRICS, "relay-metrics")
+        worker_port = self._port_of(WORKER_METRICS, "worker-metrics")
+        api_ready = partial(answers_ready, self.settings.api.port, self._api_host)
+        return [
+            *programs,
+            self._python("api", "api", ready=api_ready),
+            self._python("relay", "relay", ready=partial(is_listening, relay_port)),
+            self._python("worker", "workers", ready=partial(is_listening, worker_port)),
+        ]
+
+    def _smtp_sink(self) -> list[Program]:
+        if self._take(SMTP_URL):
+            return []
+        port = self.data.port("smtp")
+        self.values[SMTP_URL] = f"smtp://{LOOPBACK}:{port}"
+        return [self._python("smtp", "kaguan.dev.smtp_sink", ready=partial(greets_as_smtp, port))]
+
+    def _simulator(self) -> list[Program]:
+        addresses = [f"{prefix}BASE_URL" for prefix in (ONELINK, CONTROL_CENTER)]
+        external = [self._take(address) for address in addresses]
+        for key in (f"{ONELINK}PASSWORD", f"{CONTROL_CENTER}API_KEY"):
+            if not self._take(key):
+                self.values[key] = self._secret(key.rpartition("__")[2].lower())
+        if all(external):
+            return []
+        port = self._port_of("KAGUAN_SIMULATOR__PORT", "simulator")
+        for address, given in zip(addresses, external, strict=True):
+            if not given:
+                self.values[address] = f"http://{LOOPBACK}:{port}"  # 两种方言在同一个进程里，路径不重叠
+        simulator = self.settings.simulator
+        arguments = ("--port", str(port), "--cards", str(simulator.cards), "--seed", str(simulator.seed))
+        return [self._python("simulator", "kaguan.carriers.simulator", arguments, ready=partial(is_listening, port))]
+
+    def _take(self, key: str) -> bool:
+        """环境里已给出 ``key`` 就原样采用。"""
+        if not self.given.get(key):
+            return False
+        self.values[key] = self.given[key]
+        return True
+
+    def _port_of(self, key: str, name: str) -> int:
+        if not self._take(key):
+            self.values[key] = str(self.data.port(name))
+        return int(self.values[key])
+
+    def _secret(self, name: str) -> str:
+        path = self.data.secrets / name
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(24))
+        return path.read_text("utf-8").strip()
+
+    def _python(self, name: str, module: str, arguments: tuple[str, ...] = (), *, ready: Ready) -> Program:
+        return Program(
+            name,
+            (sys.executable, "-m", module, *arguments),
+            Path.cwd(),
+            environment=self.child_environment(),
+            stop_signal=signal.SIGTERM,
+            ready=ready,
+        )
+
+    def child_environment(self) -> dict[str, str]:
+        """应用进程的环境：用户给的全部，加上这一套的地址与日志目录。"""
+        return {
+            "KAGUAN_LOGGING__FORMAT": "console",
+            **os.environ,
+            **self.given,
+            **self.values,
+            "KAGUAN_DATA_DIR": str(self.data.path),
+            "KAGUAN_LOGGING__DIRECTORY": str(self.data.logs),
+            "PYTHONUNBUFFERED": "1",
+        }

@@ -1,0 +1,118 @@
+"""`kaguan up`：在一台机器上带起整套系统，一份日志，Ctrl-C 反序停下。"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from kaguan.config import ConfigurationError, load_settings
+from kaguan.config.model import Logging
+from kaguan.database.migrate import status, upgrade
+from kaguan.dev.banner import banner
+from kaguan.dev.dev_token import ensure_dev_token
+from kaguan.dev.directory import DataDirectory
+from kaguan.dev.output import Output
+from kaguan.dev.program import StartError
+from kaguan.dev.stack import DATABASE_URL, Stack
+from kaguan.dev.supervisor import Supervisor
+from kaguan.logging.setup import configure_logging
+
+log = structlog.get_logger(__name__)
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_CONFIGURATION = 2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_up() -> int:
+    """运行到收到停止信号；返回退出码：0 正常停下，1 起不来，2 配置有误。"""
+    started = time.monotonic()
+    try:
+        load_settings()  # 先查配置，再动磁盘
+        data = DataDirectory(Path(os.environ.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
+        with data.locked(), _logging(data):
+            data.env.unlink(missing_ok=True)  # 上次写的地址不作数
+            return asyncio.run(_Up(Stack(data, load_settings(), dict(os.environ)), started).run())
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIGURATION
+    except StartError as error:
+        sys.stderr.write(f"启动失败：{error}\n")
+        return EXIT_FAILURE
+
+
+def _logging(data: DataDirectory) -> contextlib.ExitStack:
+    """监督者自己的话与子进程的输出同在标准输出，也进 ``logs/app.log``。"""
+    with contextlib.redirect_stderr(sys.stdout):
+        return configure_logging(Logging(format="console", directory=data.logs), "up")
+
+
+class _Up:
+    def __init__(self, stack: Stack, started: float) -> None:
+        self._stack = stack
+        self._started = started
+        self._stop = asyncio.Event()
+        self._supervisor = Supervisor(Output(), stack.data.pids)
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+            else:
+                log.info("启动未完成就收到停止信号")
+                starting.cancel()
+                await asyncio.wait({starting})
+            await stopping
+        finally:
+            stopping.cancel()
+            await self._supervisor.stop()
+            self._stack.data.env.unlink(missing_ok=True)
+        log.info("全部停止")
+        return EXIT_OK
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.warning("再次收到停止信号，强行结束")
+            self._supervisor.kill()
+            return
+        log.info("收到停止信号，按相反次序停止；再按一次 Ctrl-C 强行结束", signal=number.name)
+        self._stop.set()
+
+    async def _start(self) -> None:
+        stack = self._stack
+        stack.check_api_port()
+        await self._supervisor.start(await stack.servers())
+        database_url = stack.values[DATABASE_URL]
+        try:
+            _migrate(database_url)
+            token = await ensure_dev_token(database_url, stack.data.dev_token)
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise StartError(f"数据库迁移不成：{str(error).splitlines()[0]}；请检查 {DATABASE_URL}") from None
+        applications = stack.applications()
+        stack.data.write_env(stack.values)
+        await self._supervisor.start(applications)
+        sys.stdout.write(banner(stack, token, time.monotonic() - self._started))
+        sys.stdout.flush()
+
+
+def _migrate(database_url: str) -> None:
+    before = status(database_url)
+    if not before.up_to_date:
+        upgrade(database_url)
+        log.info("数据库已迁移", before=before.current, after=before.head)
