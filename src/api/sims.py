@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from api.call import Answer, Call
 from api.endpoint import endpoint
 from api.listing import Listing, ListQuery
+from api.reasons import reason
 from api.shapes import QueryModel, RequestModel, View
 from kaguan.errors import Code
 from kaguan.sims import service, store
@@ -30,6 +32,17 @@ BATCH_MAX = 1_000
 
 Number = Annotated[str, Field(min_length=1, max_length=64)]
 Remark = Annotated[str, Field(max_length=500)]
+
+
+def _written_out(value: object) -> object:
+    # pydantic 也把数字串当作时间戳收下；这里只认 YYYY-MM-DD
+    if isinstance(value, str) and not _ISO_DATE.fullmatch(value):
+        raise reason("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD")
+    return value
+
+
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+QueryDate = Annotated[date, BeforeValidator(_written_out, json_schema_input_type=date)]
 
 
 class SimIn(RequestModel):
@@ -106,8 +119,8 @@ class SimList(Listing[SimView]):
 class UsageQuery(QueryModel):
     """业务日的范围，含两端；默认到今天为止的 30 天。"""
 
-    start_date: date | None = None
-    end_date: date | None = None
+    start_date: QueryDate | None = None
+    end_date: QueryDate | None = None
 
 
 class UsageDayView(View):

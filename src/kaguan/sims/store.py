@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, text
@@ -87,14 +88,15 @@ class UsageRow:
 
 
 async def insert_sims(connection: AsyncConnection, values: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """一条语句写入多张卡，已在库的跳过；返回写进去的 ``{iccid: id}``。"""
+    """成批写入，已在库的跳过；返回写进去的 ``{iccid: id}``。"""
     statement = (
         insert(Sim)
-        .values(list(values))
         .on_conflict_do_nothing(index_elements=[Sim.iccid], index_where=text("deleted_at is null"))
         .returning(Sim.iccid, Sim.id)
     )
-    return {row.iccid: row.id for row in await connection.execute(statement)}
+    # 按号码的次序写：两批重叠的卡互相等待时不会死锁
+    ordered = sorted(values, key=itemgetter("iccid"))
+    return {row.iccid: row.id for row in await connection.execute(statement, ordered)}
 
 
 def get_statement(iccid: str) -> Query:
