@@ -39,6 +39,7 @@ class Attempt:
         attempt: 第几次尝试，从 1 起。
         payload: 任务载荷（由类型对应的模型校验）。
         intended: 上一次尝试死在无法幂等的调用前后，而策略是重发。
+        declared: 本次尝试已记下意向；此后的意外即结局不明。
         lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。
     """
 
@@ -51,6 +52,7 @@ class Attempt:
     payload: dict[str, Any]
     request_id: str | None = None
     intended: bool = False
+    declared: bool = False
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     _progress_at: float = 0.0
@@ -75,14 +77,23 @@ class Attempt:
             FencedError: 令牌已失效；事务回滚。
         """
         async with self.pool.connection() as connection, connection.transaction():
-            cursor = await connection.execute(load("kaguan.inbox", "fence"), self.token)
-            if await cursor.fetchone() is None:
-                raise FencedError
+            await self.fence(connection)
             yield connection
+
+    async def fence(self, connection: Connection) -> None:
+        """在事务里锁住任务行，确认令牌仍有效。
+
+        Raises:
+            FencedError: 令牌已失效。
+        """
+        cursor = await connection.execute(load("kaguan.inbox", "fence"), self.token)
+        if await cursor.fetchone() is None:
+            raise FencedError
 
     async def declare_intent(self, connection: Connection) -> None:
         """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。"""
         await connection.execute(load("kaguan.inbox", "declare_intent"), self.token)
+        self.declared = True
 
     async def report(self, done: int, total: int | None = None, **counters: int) -> None:
         """写进度（至多每秒一次；最后一次由结算带上）。"""

@@ -45,4 +45,12 @@ class Uncertain:
     write: Write | None = None
 
 
-Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """用户要求取消，处理器在安全点停下。"""
+
+    reason: str
+    write: Write | None = None
+
+
+Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain | Cancelled

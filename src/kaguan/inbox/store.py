@@ -45,9 +45,7 @@ async def heartbeat(
     connection: Connection, held: Sequence[tuple[UUID, int]], worker: str, lease: float
 ) -> dict[tuple[UUID, int], bool]:
     """续租；返回仍归自己的 → 用户是否要求取消。"""
-    cursor = await connection.execute(
-        load(PACKAGE, "heartbeat"), {**_pairs(held), "worker": worker, "lease": lease}
-    )
+    cursor = await connection.execute(load(PACKAGE, "heartbeat"), {**_pairs(held), "worker": worker, "lease": lease})
     return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
 
 

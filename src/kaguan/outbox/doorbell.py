@@ -62,7 +62,7 @@ class Doorbell:
 
 
 async def listen(config: Database, heard: asyncio.Event) -> None:
-    """relay 一侧：听到铃就置位 ``heard``；连接断了就重连，重连后先置位一次（可能漏听）。"""
+    """在 relay 一侧：听到铃就置位 ``heard``；连接断了就重连，重连后先置位一次（可能漏听）。"""
     while True:
         try:
             async with await _connect(config, "listener") as connection:

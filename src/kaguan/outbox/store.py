@@ -93,7 +93,9 @@ async def redrive(connection: Connection, lost: Sequence[tuple[UUID, int]], caus
     return 0 if row is None else int(row[0])
 
 
-async def redrive_expired(connection: Connection, *, resend_types: list[str], max_lost: int, limit: int) -> list[Expired]:
+async def redrive_expired(
+    connection: Connection, *, resend_types: list[str], max_lost: int, limit: int
+) -> list[Expired]:
     async with connection.cursor(row_factory=class_row(Expired)) as cursor:
         await cursor.execute(
             load(PACKAGE, "redrive_expired"), {"resend_types": resend_types, "max_lost": max_lost, "limit": limit}
@@ -140,5 +142,19 @@ async def backlog(connection: Connection, cap: int) -> list[QueueBacklog]:
 
 async def parked(connection: Connection, cap: int) -> int:
     cursor = await connection.execute(load(PACKAGE, "parked"), {"cap": cap})
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def expire_tasks(connection: Connection, days: int, limit: int) -> int:
+    """删去结束超过 ``days`` 天的一批任务；返回个数。"""
+    cursor = await connection.execute(load(PACKAGE, "expire_tasks"), {"days": days, "limit": limit})
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def expire_keys(connection: Connection, limit: int) -> int:
+    """删去一批过期的幂等键；返回个数。"""
+    cursor = await connection.execute(load(PACKAGE, "expire_keys"), {"limit": limit})
     row = await cursor.fetchone()
     return 0 if row is None else int(row[0])

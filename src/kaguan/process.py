@@ -1,0 +1,74 @@
+"""进程的外壳：配置、日志、跟踪、信号、退出码。业务从传入的 ``main`` 开始。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from kaguan.config import ConfigurationError, Settings, load_settings
+from kaguan.database.pool import DatabaseUnavailableError
+from kaguan.logging.setup import configure_logging
+from kaguan.queues.client import QueueUnavailableError
+from kaguan.telemetry.setup import configure_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = structlog.get_logger(__name__)
+
+EXIT_OK = 0
+EXIT_CONFIGURATION = 2
+EXIT_DEPENDENCY = 3
+EXIT_STUCK = 4
+STOP_DEADLINE = 29.0  # 秒：停机再拖就强行退出（DESIGN §4：至多 30 秒）
+
+
+def run_process(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+    """跑一个进程直到 SIGINT/SIGTERM；返回退出码：0 正常，2 配置有误，3 依赖不可用，4 停不下来。"""
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIGURATION
+    with ExitStack() as stack:
+        stack.enter_context(configure_logging(settings.logging, name))
+        stack.callback(configure_telemetry(settings.telemetry, name))
+        try:
+            uvloop.run(_supervised(name, settings, main))
+        except (DatabaseUnavailableError, QueueUnavailableError) as error:
+            log.error(str(error))  # noqa: TRY400 一行说清，不要堆栈
+            return EXIT_DEPENDENCY
+    return EXIT_OK
+
+
+async def _supervised(
+    name: str, settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask(signal_name: str) -> None:
+        if stop.is_set():
+            return
+        log.info("收到停止信号", process=name, signal=signal_name)
+        stop.set()
+        loop.call_later(STOP_DEADLINE, _give_up)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask, number.name)
+    log.info("进程启动", process=name, env=settings.env)
+    await main(settings, stop)
+    log.info("进程停止", process=name)
+
+
+def _give_up() -> None:
+    """看门狗：有处理器不肯停。租约会收回它手里的任务。"""
+    log.error("停机超时，强行退出", deadline_s=STOP_DEADLINE)
+    os._exit(EXIT_STUCK)

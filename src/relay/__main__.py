@@ -1,0 +1,67 @@
+"""relay 进程的组合根：资源按序打开，循环并行，逆序关闭。"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from kaguan.config import UncertainPolicy
+from kaguan.database.pool import open_pool
+from kaguan.outbox.doorbell import listen
+from kaguan.process import run_process
+from kaguan.queues.client import open_redis, wait_for_redis
+from kaguan.queues.saq import build_queues
+from kaguan.tasks.model import TaskType
+from kaguan.telemetry.exposition import serve_metrics
+from kaguan.telemetry.metrics import Metrics
+from relay.epoch import EpochRedrive
+from relay.forward import Forwarder
+from relay.loop import run
+from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from relay.retention import Retention
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kaguan.config import Settings
+
+METRICS_HOST = "127.0.0.1"
+RETENTION_INTERVAL = 60.0  # 秒
+ORPHAN_INTERVAL = 5.0  # 秒
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """转交、重投、保留期，直到 ``stop``。"""
+    config = settings.relay
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
+        redis = await stack.enter_async_context(open_redis(settings.redis))
+        await wait_for_redis(redis, settings.redis)
+        metrics = Metrics()
+        await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
+        queues = build_queues(redis)
+        resend = (str(TaskType.EMAIL_SEND),) if settings.smtp.uncertain is UncertainPolicy.RESEND else ()
+        heard = asyncio.Event()
+        forwarder = Forwarder(pool, queues, config, settings.worker.task_timeout, metrics)
+        loops: list[tuple[str, Callable[[], Awaitable[int]], float, asyncio.Event | None]] = [
+            ("forward", forwarder.run_once, config.poll_interval, heard),
+            ("lease", LeaseRedrive(pool, config, resend, metrics).run_once, config.lease_scan_interval, None),
+            ("presence", PresenceRedrive(pool, queues, config, metrics).run_once, config.presence_interval, None),
+            ("epoch", EpochRedrive(pool, redis, queues, metrics).run_once, config.poll_interval, None),
+            ("orphan", OrphanRedrive(pool, config, metrics).run_once, ORPHAN_INTERVAL, None),
+            ("retention", Retention(pool, settings.tasks).run_once, RETENTION_INTERVAL, None),
+        ]
+        listener = asyncio.create_task(listen(settings.database, heard), name="listener")
+        stack.callback(listener.cancel)
+        async with asyncio.TaskGroup() as group:
+            for name, run_once, interval, wake in loops:
+                group.create_task(
+                    run(name, run_once, interval=interval, backoff_max=config.backoff_max, stop=stop, wake=wake),
+                    name=name,
+                )
+
+
+if __name__ == "__main__":
+    sys.exit(run_process("relay", main))

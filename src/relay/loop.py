@@ -1,0 +1,61 @@
+"""循环：``run_once() -> int`` 之外的一切——何时再来、出错怎么退避、怎么停。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
+
+from kaguan.database.pool import CONNECTION_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = structlog.get_logger(__name__)
+
+# 对方不在：退避再来，只在开始与恢复时各说一次
+AWAY = (RedisError, PoolTimeout, *CONNECTION_ERRORS)
+FIRST_BACKOFF = 0.2  # 秒
+
+
+async def run(
+    name: str,
+    run_once: Callable[[], Awaitable[int]],
+    *,
+    interval: float,
+    backoff_max: float,
+    stop: asyncio.Event,
+    wake: asyncio.Event | None = None,
+) -> None:
+    """反复 ``run_once``：有活就接着干，没活就等 ``interval`` 秒、门铃或停机。"""
+    failures = 0
+    while not stop.is_set():
+        try:
+            done = await run_once()
+        except AWAY as error:
+            failures += 1
+            if failures == 1:
+                log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
+            await _pause(min(backoff_max, FIRST_BACKOFF * 2 ** min(failures - 1, 10)), stop, None)
+            continue
+        if failures:
+            log.info("依赖恢复", loop=name, failures=failures)
+            failures = 0
+        if done == 0:
+            await _pause(interval, stop, wake)
+
+
+async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None) -> None:
+    """等到时间、门铃或停机，哪个先到算哪个。"""
+    waiting = {asyncio.create_task(event.wait()) for event in (stop, wake) if event is not None}
+    with suppress(asyncio.CancelledError):
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    if wake is not None:
+        wake.clear()

@@ -1,0 +1,126 @@
+"""重投：租约已失的、Redis 忘了的、发件箱里漏了的，都要回来。绝不靠 SAQ 自己的 sweep。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from kaguan.outbox import store
+from kaguan.queues import saq
+from kaguan.queues.keys import delivery_key
+from kaguan.tasks.model import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kaguan.config.model import Relay
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.store import Handed
+    from kaguan.queues.saq import KaguanQueue
+    from kaguan.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+PAGE = 1_000
+FIRST_ID = UUID(int=0)
+START = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRedrive:
+    """租约已失的运行中任务。``resend_types`` 是策略为重发的任务类型。"""
+
+    pool: Pool
+    config: Relay
+    resend_types: tuple[str, ...]
+    metrics: Metrics
+
+    async def run_once(self) -> int:
+        async with self.pool.connection() as connection:
+            expired = await store.redrive_expired(
+                connection,
+                resend_types=list(self.resend_types),
+                max_lost=self.config.max_deliveries_without_result,
+                limit=PAGE,
+            )
+        for task in expired:
+            cause = "worker_stopped" if task.released else "lease_expired"
+            log.warning("收回任务", task_id=str(task.id), task_type=task.type, cause=cause, verdict=task.verdict)
+            self.metrics.redriven.labels(cause=cause).inc()
+            if not task.released:
+                self.metrics.leases_lost.inc()
+        return len(expired)
+
+
+@dataclass(slots=True)
+class PresenceRedrive:
+    """核对已交出的任务是否还在 SAQ 里；一次看一页，一圈圈地看。"""
+
+    pool: Pool
+    queues: Mapping[Priority, KaguanQueue]
+    config: Relay
+    metrics: Metrics
+    _after: tuple[datetime, UUID] = field(default=START)
+
+    async def run_once(self) -> int:
+        """看一页；返回 1 表示还有下一页，0 表示看完一圈。"""
+        async with self.pool.connection() as connection:
+            page = await store.handed(
+                connection,
+                {
+                    "age": self.config.presence_age,
+                    "backstop": self.config.backstop_age,
+                    "after_at": self._after[0],
+                    "after_id": self._after[1],
+                    "limit": PAGE,
+                },
+            )
+        if not page:
+            self._after = START
+            return 0
+        missing = await self._missing(page)
+        if missing:
+            async with self.pool.connection() as connection:
+                count = await store.redrive(connection, [(task.id, task.delivery) for task in missing], "queue_forgot")
+            log.warning("队列忘了任务，重投", count=count)
+            self.metrics.redriven.labels(cause="queue_forgot").inc(count)
+        full = len(page) == PAGE
+        self._after = (page[-1].queued_at, page[-1].id) if full else START
+        return int(full)
+
+    async def _missing(self, page: list[Handed]) -> list[Handed]:
+        """不在未完成集里的，以及逾期很久、SAQ 里已没有内容或停在执行中的。"""
+        keys = [(Priority(task.queue), delivery_key(task.id, task.delivery)) for task in page]
+        present = await saq.known(self.queues, keys)
+        missing = [task for task, here in zip(page, present, strict=True) if not here]
+        for task, here in zip(page, present, strict=True):
+            if here and task.overdue:
+                job = await self.queues[Priority(task.queue)].job(delivery_key(task.id, task.delivery))
+                if job is None or job.status.name == "ACTIVE":
+                    missing.append(task)
+        return missing
+
+
+@dataclass(slots=True)
+class OrphanRedrive:
+    """兜底：在等待、却没有发件箱行的任务。"""
+
+    pool: Pool
+    config: Relay
+    metrics: Metrics
+    _after: UUID = FIRST_ID
+
+    async def run_once(self) -> int:
+        async with self.pool.connection() as connection:
+            last, moved = await store.redrive_orphans(
+                connection, after=self._after, age=self.config.presence_age, limit=PAGE
+            )
+        if moved:
+            log.warning("补上缺失的发件箱行", count=moved)
+            self.metrics.redriven.labels(cause="no_outbox_row").inc(moved)
+        self._after = last or FIRST_ID
+        return moved

@@ -1,0 +1,72 @@
+"""worker 进程的组合根：资源按序打开，取件直到停止信号，交还做不完的，逆序关闭。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from kaguan.carriers.build import open_gateways
+from kaguan.database.pool import open_pool
+from kaguan.process import run_process
+from kaguan.queues.client import open_redis, wait_for_redis
+from kaguan.queues.saq import build_queues
+from kaguan.tasks.model import TaskType
+from kaguan.telemetry.exposition import serve_metrics
+from kaguan.telemetry.metrics import Metrics
+from workers.consumer import Consumer
+from workers.execution import Execution
+from workers.guard import DuplicateGuard
+from workers.heartbeat import beating
+from workers.leases import Leases
+from workers.registry import complete
+from workers.settlement import Settlement
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+
+log = structlog.get_logger(__name__)
+
+METRICS_HOST = "127.0.0.1"
+SPARE_CONNECTIONS = 10  # SAQ 的上游任务、任务锁、限流
+
+
+def worker_name() -> str:
+    """每次启动都不同：重启后的进程不会被误认作旧的持有者。"""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """取件、执行、续租，直到 ``stop``。"""
+    config = settings.worker
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
+        redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
+        await wait_for_redis(redis, settings.redis)
+        metrics = Metrics()
+        await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
+        handlers = await open_handlers(stack, settings, redis, metrics)
+        leases = Leases(pool, worker_name(), config.lease)
+        execution = Execution(
+            pool=pool,
+            handlers=complete(handlers),
+            guard=DuplicateGuard(redis, config.lease),
+            leases=leases,
+            settlement=Settlement(pool, leases.worker, settings.tasks),
+            metrics=metrics,
+            task_timeout=config.task_timeout,
+        )
+        async with beating(leases):
+            await Consumer(build_queues(redis), execution, config).run(stop)
+            returned = await leases.release_all()
+        log.info("已停止取件", returned=returned)
+
+
+if __name__ == "__main__":
+    sys.exit(run_process("worker", main))

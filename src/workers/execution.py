@@ -1,0 +1,177 @@
+"""每个处理器外面的同一条流水线：放行 → 认领 → 执行 → 结算 → 记下。只有这里兜住处理器的意外。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from psycopg_pool import PoolTimeout
+from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
+
+from kaguan.database.pool import CONNECTION_ERRORS
+from kaguan.inbox import store
+from kaguan.tasks.model import TaskStatus, TaskType
+from kaguan.telemetry.metrics import observe
+from kaguan.telemetry.spans import process_span, record_outcome
+from workers.attempt import Attempt, CancelledByUserError, FencedError
+from workers.outcome import Cancelled, GiveUp, Outcome, Retry, Uncertain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.trace import Span
+    from saq.types import Context
+
+    from kaguan.database.pool import Pool
+    from kaguan.inbox.store import Claim
+    from kaguan.telemetry.metrics import Metrics
+    from workers.attempt import Handler
+    from workers.guard import DuplicateGuard
+    from workers.leases import Leases
+    from workers.settlement import Settlement
+
+log = structlog.get_logger(__name__)
+
+CLAIM_PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久；之后由核对收回
+FIRST_BACKOFF = 0.2  # 秒
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """SAQ 函数：一次投递进来，一次尝试出去。从不抛出业务异常，SAQ 因此从不重试、也不记参数。"""
+
+    pool: Pool
+    handlers: Mapping[TaskType, Handler]
+    guard: DuplicateGuard
+    leases: Leases
+    settlement: Settlement
+    metrics: Metrics
+    task_timeout: float  # 秒
+
+    async def __call__(self, context: Context, *, task_id: str, delivery: int) -> None:
+        token: dict[str, Any] = {"task_id": UUID(task_id), "delivery": delivery}
+        with bound_contextvars(task_id=task_id, delivery=delivery):
+            if not await self.guard.admit(UUID(task_id), delivery):
+                self.metrics.duplicates_suppressed.labels(type=self._type_of(context)).inc()
+                return
+            claim = await self._claim(token)
+            if claim is None:
+                self.metrics.duplicates_suppressed.labels(type=self._type_of(context)).inc()
+                return
+            await self._run(token, claim)
+
+    @staticmethod
+    def _type_of(context: Context) -> str:
+        job = context.get("job")
+        return "" if job is None else job.function
+
+    async def _claim(self, token: dict[str, Any]) -> Claim | None:
+        """认领；PostgreSQL 不在就退避等它。"""
+        deadline = asyncio.get_running_loop().time() + CLAIM_PATIENCE
+        delay = FIRST_BACKOFF
+        while True:
+            try:
+                async with self.pool.connection() as connection:
+                    return await store.claim(connection, token, self.leases.worker, self.leases.lease)
+            except (PoolTimeout, *CONNECTION_ERRORS) as error:
+                if asyncio.get_running_loop().time() + delay > deadline:
+                    log.warning("认领时数据库不可用，放下这次投递", error=type(error).__name__)
+                    return None
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    async def _run(self, token: dict[str, Any], claim: Claim) -> None:
+        attempt = Attempt(
+            pool=self.pool,
+            task_id=token["task_id"],
+            type=claim.type,
+            delivery=token["delivery"],
+            attempt=claim.attempt,
+            max_attempts=claim.max_attempts,
+            payload=claim.payload,
+            request_id=claim.request_id,
+            intended=claim.intended,
+        )
+        labels = {"type": claim.type, "queue": claim.queue}
+        self.metrics.started.labels(**labels).inc()
+        observe(self.metrics.relay_to_start.labels(**labels), claim.queued_for)
+        self.leases.hold(attempt)
+        started = asyncio.get_running_loop().time()
+        with (
+            bound_contextvars(task_type=claim.type, request_id=claim.request_id, attempt=claim.attempt),
+            process_span(claim.type, attempt.task_id, claim.queue, claim.attempt, claim.traceparent) as span,
+        ):
+            outcome = await self._handle(attempt)
+            elapsed = asyncio.get_running_loop().time() - started
+            observe(self.metrics.run.labels(type=claim.type), elapsed)
+            await self._settle(attempt, outcome, labels, elapsed, span)
+
+    async def _handle(self, attempt: Attempt) -> Outcome:
+        """执行处理器，把一切意外折成结果。停机的取消原样放行：任务由停机流程交还。"""
+        try:
+            async with asyncio.timeout(self.task_timeout):
+                return await self.handlers[TaskType(attempt.type)](attempt)
+        except FencedError:
+            return _FENCED
+        except CancelledByUserError:
+            return Cancelled("用户取消")
+        except ValidationError as error:
+            return GiveUp(f"载荷看不懂（{error.error_count()} 处），版本或内容不符")
+        except TimeoutError:
+            reason = f"超过时限 {self.task_timeout:g} 秒"
+        except Exception as error:  # 处理器的意外在此折成结果，别处不兜
+            log.exception("处理器意外失败")
+            reason = f"意外：{type(error).__name__}"
+        return Uncertain(reason) if attempt.declared else Retry(reason)
+
+    async def _settle(
+        self, attempt: Attempt, outcome: Outcome, labels: dict[str, str], elapsed: float, span: Span
+    ) -> None:
+        if outcome is _FENCED:
+            self.leases.drop(attempt)
+            await self._fenced(attempt, span)
+            return
+        try:
+            settled = await self.settlement.settle(attempt, outcome)
+        except FencedError:
+            await self._fenced(attempt, span)
+            return
+        except (PoolTimeout, *CONNECTION_ERRORS) as error:
+            log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)  # noqa: TRY400 不需要堆栈
+            record_outcome(span, "unsettled", type(error).__name__)
+            return
+        finally:
+            self.leases.drop(attempt)
+        await self.guard.settled(attempt.task_id, attempt.delivery)
+        self._record(settled.status, outcome, labels, elapsed, span)
+        observe(self.metrics.accept_to_effect.labels(type=attempt.type), settled.age)
+
+    async def _fenced(self, attempt: Attempt, span: Span) -> None:
+        """旧的持有者醒来：什么也没写，留一条痕迹。"""
+        record_outcome(span, "fenced")
+        self.metrics.fenced_writes.labels(type=attempt.type).inc()
+        log.warning("隔离令牌已失效，丢弃结果")
+        async with self.pool.connection() as connection:
+            await store.note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
+
+    def _record(self, status: TaskStatus, outcome: Outcome, labels: dict[str, str], elapsed: float, span: Span) -> None:
+        self.metrics.settled.labels(**labels, outcome=status).inc()
+        duration_ms = round(elapsed * 1000, 1)
+        if status is TaskStatus.RETRYING:
+            self.metrics.retried.labels(**labels).inc()
+        if status is TaskStatus.UNCERTAIN:
+            self.metrics.uncertain.labels(type=labels["type"]).inc()
+        if status is TaskStatus.SUCCEEDED:
+            record_outcome(span, status)
+            log.info("任务完成", duration_ms=duration_ms)
+            return
+        record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
+        log.warning("任务未完成", status=status, reason=getattr(outcome, "reason", None), duration_ms=duration_ms)
+
+
+# 执行途中就发现令牌失效：不是一种结局，只是内部记号
+_FENCED: Outcome = Cancelled("令牌失效")

@@ -1,0 +1,39 @@
+"""心跳：在后台反复续租；数据库暂时不在就下一拍再试。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg_pool import PoolTimeout
+
+from kaguan.database.pool import CONNECTION_ERRORS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from workers.leases import Leases
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def beating(leases: Leases) -> AsyncIterator[None]:
+    """进入即开始心跳，离开即停。"""
+    task = asyncio.create_task(_run(leases), name="heartbeat")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _run(leases: Leases) -> None:
+    while True:
+        try:
+            await leases.run_once()
+        except (PoolTimeout, *CONNECTION_ERRORS) as error:
+            log.warning("心跳失败，下一拍再试", error=type(error).__name__)
+        await asyncio.sleep(leases.interval)

@@ -1,0 +1,65 @@
+"""租约：本进程手里的每次尝试登记在此，一次心跳一条 UPDATE 全部续上（不是一个任务一条）。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from kaguan.inbox import store
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from workers.attempt import Attempt
+
+log = structlog.get_logger(__name__)
+
+BEATS_PER_LEASE = 3
+
+
+@dataclass(slots=True)
+class Leases:
+    """``lease`` 单位秒；心跳间隔是它的三分之一。"""
+
+    pool: Pool
+    worker: str
+    lease: float
+    _held: dict[tuple[UUID, int], Attempt] = field(default_factory=dict)
+
+    @property
+    def interval(self) -> float:
+        return self.lease / BEATS_PER_LEASE
+
+    def hold(self, attempt: Attempt) -> None:
+        self._held[attempt.task_id, attempt.delivery] = attempt
+
+    def drop(self, attempt: Attempt) -> None:
+        self._held.pop((attempt.task_id, attempt.delivery), None)
+
+    async def run_once(self) -> int:
+        """续租一次。不再归自己的立即告知处理器停手；用户要求取消的也在这里知道。返回 0：总是等下一拍。"""
+        held = dict(self._held)
+        if not held:
+            return 0
+        async with self.pool.connection() as connection:
+            ours = await store.heartbeat(connection, list(held), self.worker, self.lease)
+        for token, attempt in held.items():
+            if token not in ours:
+                # 心跳途中刚结算完的不算丢
+                if token in self._held:
+                    log.warning("租约已失", task_id=str(attempt.task_id), delivery=attempt.delivery)
+                    attempt.lost.set()
+            elif ours[token]:
+                attempt.cancel_requested.set()
+        return 0
+
+    async def release_all(self) -> int:
+        """停机：交还手里剩下的，立刻，不计尝试次数。"""
+        held = list(self._held)
+        if not held:
+            return 0
+        async with self.pool.connection() as connection:
+            return await store.release(connection, held, self.worker)

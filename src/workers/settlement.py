@@ -1,0 +1,120 @@
+"""结算：把结果折成一条带隔离令牌的语句，与处理器自己的写入同一事务（I2）。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from psycopg.types.json import Jsonb
+from psycopg_pool import PoolTimeout
+
+from kaguan.database.pool import CONNECTION_ERRORS
+from kaguan.inbox import store
+from kaguan.tasks.backoff import full_jitter
+from kaguan.tasks.model import TaskEventKind, TaskStatus
+from kaguan.telemetry.propagation import current_traceparent
+from workers.attempt import FencedError
+from workers.outcome import Cancelled, Done, GiveUp, Outcome, Retry, Uncertain
+
+if TYPE_CHECKING:
+    from kaguan.config.model import Tasks
+    from kaguan.database.pool import Pool
+    from workers.attempt import Attempt
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回
+FIRST_BACKOFF = 0.2  # 秒
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """结算的结果：任务的新状态，与自受理以来的秒数。"""
+
+    status: TaskStatus
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    status: TaskStatus
+    name: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    pool: Pool
+    worker: str
+    config: Tasks
+
+    async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled:
+        """写下结局；PostgreSQL 暂时不在就坚持重试。
+
+        Raises:
+            FencedError: 令牌已失效，处理器的写入一并回滚。
+        """
+        statement = self._statement(attempt, outcome)
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        delay = FIRST_BACKOFF
+        while True:
+            try:
+                return Settled(statement.status, await self._write(attempt, outcome, statement))
+            except (PoolTimeout, *CONNECTION_ERRORS) as error:
+                if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
+                    raise
+                log.warning("结算时数据库不可用，重试", task_id=str(attempt.task_id), error=type(error).__name__)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    async def _write(self, attempt: Attempt, outcome: Outcome, statement: _Statement) -> float:
+        async with self.pool.connection() as connection:
+            if outcome.write is None:
+                age = await store.settle(connection, statement.name, statement.parameters)
+            else:
+                async with connection.transaction():
+                    await attempt.fence(connection)
+                    await outcome.write(connection)
+                    age = await store.settle(connection, statement.name, statement.parameters)
+                    if age is None:
+                        raise FencedError
+            if age is not None:
+                return age
+            # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
+            now = await store.outcome_of(connection, attempt.task_id)
+            bumped = int(statement.status is TaskStatus.RETRYING)
+            if now == (statement.status, attempt.delivery + bumped, attempt.attempt):
+                return 0.0
+        raise FencedError
+
+    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement:
+        token = {**attempt.token, "attempt": attempt.attempt}
+        match outcome:
+            case Done(result):
+                return _Statement(TaskStatus.SUCCEEDED, "settle_done", {**token, "result": Jsonb(result)})
+            case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
+                wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
+                parameters = {**self._noted(token, reason), "delay": wait}
+                return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
+            case Retry(reason):
+                reason = f"{attempt.max_attempts} 次尝试用尽：{reason}"
+                return self._ended(TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, token, reason)
+            case GiveUp(reason):
+                return self._ended(TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, token, reason)
+            case Cancelled(reason):
+                return self._ended(TaskStatus.CANCELLED, TaskEventKind.CANCELLED, token, reason)
+            case Uncertain(reason):
+                return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
+
+    def _ended(self, status: TaskStatus, kind: TaskEventKind, token: dict[str, Any], reason: str) -> _Statement:
+        return _Statement(status, "settle_failed", {**self._noted(token, reason), "status": status, "kind": kind})
+
+    def _noted(self, token: dict[str, Any], reason: str) -> dict[str, Any]:
+        return {
+            **token,
+            "error": Jsonb({"reason": reason}),
+            "worker": self.worker,
+            "traceparent": current_traceparent(),
+        }
