@@ -8,21 +8,21 @@ import signal
 import sys
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiosmtplib
 
 from kaguan.dev.ports import free_port
 from kaguan.dev.probes import greets_as_smtp
+from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.smtp_sink import smtp_sink
-from tests.eventually import eventually
 from tests.mail_tasks import attempt_of, config_for, insert_running, mail_to, run
 from workers.email.transport import open_mailer
 from workers.outcome import Done
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kaguan.database.pool import Pool
     from kaguan.tasks.payloads import EmailPayload
 
@@ -91,21 +91,19 @@ async def test_recipients_come_from_the_envelope_only(pool: Pool, tmp_path: Path
 
 async def test_the_sink_process_greets_logs_no_address_and_stops_on_sigterm(tmp_path: Path) -> None:
     port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "KAGUAN_DATA_DIR": str(tmp_path),
-        "KAGUAN_SMTP__URL": f"smtp://127.0.0.1:{port}",
-    }
-
-    async def ready() -> bool:
-        return await greets_as_smtp(port)
-
+    program = Program(
+        "smtp",
+        (sys.executable, "-m", "kaguan.dev.smtp_sink"),
+        Path.cwd(),
+        {"KAGUAN_DATA_DIR": str(tmp_path), "KAGUAN_SMTP__URL": f"smtp://127.0.0.1:{port}"},
+        ready=partial(greets_as_smtp, port),
+    )
+    output = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kaguan.dev.smtp_sink",
-        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        *program.argv, stdout=output, stderr=asyncio.subprocess.STDOUT, **program.spawn_options()
+    )
     try:
-        await eventually(ready)
+        await wait_until_ready(program, lambda: process.returncode is None)
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False) as client:
             await client.sendmail("s@x.example", ["secret@x.example"], b"Subject: x\r\n\r\n.dot\r\n")
         parsed, envelope = stored_in(tmp_path / "mail")
@@ -113,7 +111,7 @@ async def test_the_sink_process_greets_logs_no_address_and_stops_on_sigterm(tmp_
         assert envelope == {"mail_from": "s@x.example", "rcpt_tos": ["secret@x.example"]}
     finally:
         process.send_signal(signal.SIGTERM)
-        output, _ = await asyncio.wait_for(process.communicate(), 20)
+        printed, _ = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0
-    assert "收下一封邮件" in output.decode()
-    assert "secret@" not in output.decode()
+    assert "收下一封邮件" in printed.decode()
+    assert "secret@" not in printed.decode()

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LINE_LENGTH = 76  # RFC 2047 §2：含编码字的行至多 76
-_WORD_OCTETS = 45  # 编码后 60 字符，加上 =?utf-8?b?…?= 不超过 75
+_WORD_OCTETS = 39  # 编码后 52 字符，连同 =?utf-8?b?…?= 与头名在 76 以内
+_SEGMENT_LENGTH = 55  # 字符；一段 RFC 2231 续行，连同 filename*NN*= 在 76 以内
 _PLAIN_TEXT = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._\-]{1,60}\Z")
 
@@ -40,10 +41,20 @@ def named_mailbox(name: str, display: str, address: str) -> str:
 
 
 def disposition(filename: str) -> str:
-    """Content-Disposition 的值；文件名除最朴素的以外一律按 RFC 2231 百分号编码。"""
+    """Content-Disposition 的值；文件名除最朴素的以外一律按 RFC 2231 百分号编码，长的分段，每行都不超长。"""
     if _PLAIN_NAME.match(filename):
         return f'attachment; filename="{filename}"'
-    return f"attachment; filename*=utf-8''{quote(filename, safe='')}"
+    segments = [""]
+    for character in filename:
+        encoded = quote(character, safe="")
+        if len(segments[-1]) + len(encoded) > _SEGMENT_LENGTH:
+            segments.append("")
+        segments[-1] += encoded
+    if len(segments) == 1:
+        return f"attachment;\r\n filename*=utf-8''{segments[0]}"
+    lines = [f"filename*{index}*={segment}" for index, segment in enumerate(segments)]
+    lines[0] = f"filename*0*=utf-8''{segments[0]}"
+    return "attachment;\r\n " + ";\r\n ".join(lines)
 
 
 def _encoded_words(text: str) -> list[str]:

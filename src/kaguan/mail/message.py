@@ -7,7 +7,7 @@ import binascii
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, getaddresses
 from typing import TYPE_CHECKING
 
 from kaguan.mail import header
@@ -58,9 +58,10 @@ def sender_address(sender: str) -> tuple[str, str]:
     Raises:
         UnsendableError: 不是合法的发件人。
     """
-    name, address = parseaddr(sender)
+    mailboxes = getaddresses([sender])
+    name, address = mailboxes[0] if mailboxes else ("", "")
     parsed = parse_address(address)
-    if parsed is None or check_header(name) is not None:
+    if len(mailboxes) != 1 or parsed is None or check_header(sender) is not None:
         raise UnsendableError("配置 KAGUAN_SMTP__SENDER 不是合法的发件人")
     return name, wire_address(parsed)
 
@@ -132,15 +133,23 @@ def _body(payload: EmailPayload, task_id: UUID) -> EmailMessage:
     message.set_content(payload.body, cte=_transfer_encoding(payload.body))
     if payload.html is not None:
         message.add_alternative(payload.html, subtype="html", cte=_transfer_encoding(payload.html))
-    for filename, content_type, content in _decoded(payload.attachments):
-        maintype, _, subtype = content_type.partition("/")
-        disposition = f"Content-Disposition: {header.disposition(filename)}"
-        message.add_attachment(content, maintype=maintype, subtype=subtype, cte="base64", headers=[disposition])
+    for attachment in _decoded(payload.attachments):
+        if message.get_content_type() != "multipart/mixed":
+            message.make_mixed()
+        message.attach(_part(*attachment))
     # 「=_」不会出现在 base64 或 quoted-printable 里，因此分界串与内容永不相撞
     for index, part in enumerate(message.walk()):
         if part.is_multipart():
             part.set_boundary(f"=_kaguan_{task_id.hex}_{index}")
     return message
+
+
+def _part(filename: str, content_type: str, content: bytes) -> EmailMessage:
+    part = EmailMessage(policy=SMTP)
+    maintype, _, subtype = content_type.partition("/")
+    part.set_content(content, maintype=maintype, subtype=subtype, cte="base64")
+    part.set_raw("Content-Disposition", header.disposition(filename))
+    return part
 
 
 def _transfer_encoding(text: str) -> str:

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+import uvloop
+
+from kaguan.mail.message import Envelope, build
+from tests.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls
+from tests.smtp_server import DROP, Script, SmtpServer, smtp_server
+from workers.email.receipt import Fate, Receipt
+from workers.email.transport import Mailer, open_mailer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TASK_ID = UUID("01890000-0000-7000-8000-000000000001")
+
+
+def letter(*recipients: str, body: str = "正文") -> Envelope:
+    return build(mail_to(*recipients or ("a@x.example",), body=body), TASK_ID, SENDER, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def send(mailer: Mailer, envelope: Envelope | None = None) -> dict[str, Receipt]:
+    chosen = envelope or letter()
+    recipients = list(chosen.recipients)
+
+    async def declare() -> list[str]:
+        return recipients
+
+    return await mailer.send(chosen, recipients, declare)
+
+
+@asynccontextmanager
+async def stage(script: Script | None = None, **config: object) -> AsyncIterator[tuple[SmtpServer, Mailer]]:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(smtp_server(script))
+        url = str(config.pop("url", server.url)).replace("PORT", str(server.port))
+        mailer = await stack.enter_async_context(open_mailer(config_for(url, **config), client_tls()))
+        yield server, mailer
+
+
+def only(receipts: dict[str, Receipt]) -> Receipt:
+    (receipt,) = receipts.values()
+    return receipt
+
+
+async def test_one_connection_carries_many_mails_and_is_checked_before_each_reuse() -> None:
+    async with stage() as (server, mailer):
+        for _ in range(5):
+            assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 1
+    assert server.commands.count("NOOP") == 4
+    assert len(server.mails) == 5
+
+
+async def test_a_connection_the_server_closed_meanwhile_is_replaced_unnoticed() -> None:
+    async with stage(Script(noop=DROP)) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 2
+
+
+async def test_never_more_connections_than_configured() -> None:
+    async with stage(connections=2) as (server, mailer):
+        receipts = await asyncio.gather(*(send(mailer) for _ in range(12)))
+    assert all(only(receipt).fate is Fate.ACCEPTED for receipt in receipts)
+    assert len(server.mails) == 12
+    assert server.most_open <= 2
+
+
+async def test_idle_connections_are_closed_with_a_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage() as (server, mailer):
+        await send(mailer)
+        assert await mailer.close_stale() == 0
+        monkeypatch.setattr("workers.email.transport.IDLE_LIMIT", 0.0)
+        assert await mailer.close_stale() == 1
+        assert server.commands[-1] == "QUIT"
+
+
+async def test_a_refused_mail_leaves_the_connection_fit_for_the_next_one() -> None:
+    script = Script(recipients={"bad@x.example": ["550 no"]})
+    async with stage(script) as (server, mailer):
+        assert only(await send(mailer, letter("bad@x.example"))).fate is Fate.REFUSED
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 1
+
+
+async def test_the_relay_gets_no_more_per_second_than_configured() -> None:
+    async with stage(per_second=2) as (server, mailer):
+        started = asyncio.get_running_loop().time()
+        await asyncio.gather(*(send(mailer) for _ in range(5)))
+        # 每秒 2 封：第 5 封至少要等两个窗口；只断言下限，机器慢也不会误报
+        assert asyncio.get_running_loop().time() - started >= 2.0
+    assert len(server.mails) == 5
+
+
+@pytest.mark.parametrize("mode", ["required", "optional"])
+async def test_starttls_is_used_when_offered(mode: str) -> None:
+    async with stage(Script(starttls=server_tls()), starttls=mode) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.mails[0].encrypted
+
+
+async def test_stripped_starttls_is_refused_before_any_mail_command() -> None:
+    async with stage(starttls="required") as (server, mailer):
+        receipt = only(await send(mailer))
+    assert receipt.fate is Fate.DEFERRED
+    assert "STARTTLS" in receipt.reply
+    assert "MAIL" not in server.commands
+
+
+async def test_a_password_is_never_sent_in_clear_when_starttls_vanished() -> None:
+    script = Script(credentials=("user", "secret"))
+    async with stage(script, url="smtp://user:secret@127.0.0.1:PORT", starttls="optional") as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.DEFERRED
+    assert "AUTH" not in server.commands
+
+
+async def test_optional_starttls_without_login_goes_on_in_clear() -> None:
+    async with stage(starttls="optional") as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert not server.mails[0].encrypted
+
+
+async def test_implicit_tls_and_login() -> None:
+    script = Script(implicit_tls=server_tls(), credentials=("us er", "p@ss:word"))
+    url = "smtps://us%20er:p%40ss%3Aword@127.0.0.1:PORT"
+    async with stage(script, url=url) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert (server.mails[0].encrypted, server.mails[0].login) == (True, "us er")
+
+
+async def test_a_wrong_password_defers_and_says_535_but_not_the_password() -> None:
+    script = Script(credentials=("user", "right"))
+    async with stage(script, url="smtp://user:wrong@127.0.0.1:PORT") as (_, mailer):
+        receipt = only(await send(mailer))
+    assert (receipt.fate, receipt.code) == (Fate.DEFERRED, 535)
+    assert "wrong" not in receipt.reply
+
+
+async def test_an_untrusted_certificate_is_refused() -> None:
+    async with (
+        smtp_server(Script(implicit_tls=server_tls())) as server,
+        open_mailer(config_for(server.url)) as mailer,  # 系统信任库里没有测试证书
+    ):
+        assert only(await send(mailer)).fate is Fate.DEFERRED
+    assert server.mails == []
+
+
+async def test_a_relay_without_smtputf8_refuses_international_addresses_only() -> None:
+    async with stage(Script(smtputf8=False)) as (_, mailer):
+        receipt = only(await send(mailer, letter("用户@例子.测试")))
+        assert receipt.fate is Fate.REFUSED
+        assert "SMTPUTF8" in receipt.reply
+        assert only(await send(mailer, letter("user@例子.测试"))).fate is Fate.ACCEPTED
+
+
+async def test_a_server_that_hangs_in_the_greeting_is_given_up_on() -> None:
+    async with stage(Script(greeting="stall"), timeout=0.2) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.DEFERRED
+        assert server.stalled.is_set()
+
+
+async def test_a_cancelled_delivery_never_returns_its_connection() -> None:
+    script = Script(recipients={"a@x.example": ["stall"]})
+    async with stage(script) as (server, mailer):
+        task = asyncio.create_task(send(mailer))
+        await server.stalled.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 2
+
+
+async def test_hostile_reply_text_is_stored_as_one_clean_bounded_line() -> None:
+    script = Script(recipients={"a@x.example": ["550-\x00\x1b[31m\udcff\r\n550 " + "y" * 2000]})
+    async with stage(script) as (_, mailer):
+        receipt = only(await send(mailer))
+    assert receipt.fate is Fate.REFUSED
+    assert receipt.reply.isprintable()
+    assert len(receipt.reply) <= 500
+
+
+@pytest.mark.parametrize(
+    ("script", "fate"),
+    [
+        (Script(), Fate.ACCEPTED),
+        (Script(body=[DROP]), Fate.UNKNOWN),
+        (Script(drop_in_body=True), Fate.DEFERRED),
+        (Script(data=DROP), Fate.DEFERRED),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Fate) else "",
+)
+def test_the_moment_of_the_break_is_told_apart_on_the_loop_that_workers_run_on(script: Script, fate: Fate) -> None:
+    async def scenario() -> Receipt:
+        async with stage(script) as (_, mailer):
+            return only(await send(mailer, letter(body="x" * 12_000_000)))
+
+    assert uvloop.run(scenario()).fate is fate

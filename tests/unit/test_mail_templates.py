@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from jinja2 import UndefinedError
+
+from kaguan.mail.address import check_header
+from kaguan.mail.render import Language, Template, render
+from kaguan.mail.staging import format_amount, order_mail, welcome_mail
+from kaguan.orders.model import OrderStatus
+
+HOSTILE = "{{7*7}} {% raw %} ${x} %s {0.__class__} <script>\r\nBcc: evil@x.example"
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_welcome_mail_names_the_user_in_both_parts(language: Language) -> None:
+    mail = welcome_mail("li.si", "li@例子.测试", language)
+    assert mail.to == ("li@例子.测试",)
+    assert mail.html is not None
+    assert all("li.si" in part for part in (mail.subject, mail.body, mail.html))
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_every_order_status_has_its_own_subject(language: Language) -> None:
+    mails = [order_mail(status, "A-1", 123_456, "CNY", "a@x.example", "li.si", language) for status in OrderStatus]
+    assert len({mail.subject for mail in mails}) == len(OrderStatus)
+    assert all("A-1" in mail.subject and "1,234.56 CNY" in mail.body for mail in mails)
+
+
+def test_languages_differ() -> None:
+    assert welcome_mail("a", "a@x.example", "zh").subject == "a，欢迎使用卡管"
+    assert welcome_mail("a", "a@x.example", "en").subject == "Welcome to kaguan, a"
+
+
+def test_user_values_are_never_templates_nor_markup_nor_headers() -> None:
+    rendered = render(Template.WELCOME, "zh", username=HOSTILE, email="a@x.example")
+    assert check_header(rendered.subject) is None
+    assert "{{7*7}} {% raw %} ${x} %s {0.__class__}" in rendered.subject
+    assert HOSTILE in rendered.text
+    assert "<script>" not in rendered.html
+    assert "&lt;script&gt;" in rendered.html
+    assert "49" not in rendered.html
+
+
+def test_a_missing_value_is_an_error_not_a_blank() -> None:
+    with pytest.raises(UndefinedError):
+        render(Template.WELCOME, "zh", username="a")
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        (1, "CNY", "0.01"),
+        (100, "CNY", "1.00"),
+        (123_456_789, "USD", "1,234,567.89"),
+        (500, "JPY", "500"),
+        (1_234, "KWD", "1.234"),
+        (2**62, "CNY", "46,116,860,184,273,879.04"),
+    ],
+)
+def test_amounts_are_written_exactly(amount: int, currency: str, text: str) -> None:
+    assert format_amount(amount, currency) == text
