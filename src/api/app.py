@@ -9,7 +9,7 @@ from aiohttp import web
 from api import health, orders, sims, tasks, users
 from api.dispatch import serve
 from api.guard import GUARD, Guard
-from api.keys import ENGINE, POOL, REDIS, SERVICES, SETTINGS, Services
+from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
 from api.middleware.deadline import deadline
 from api.middleware.errors import errors_in_envelope
 from api.middleware.request import request_context
@@ -38,8 +38,10 @@ def create_app(services: Services) -> web.Application:
     app[POOL] = services.pool
     app[ENGINE] = services.engine
     app[REDIS] = services.redis
+    app[METRICS] = services.metrics
     app[GUARD] = Guard(services.pool)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
+    app.cleanup_ctx.append(users.password_hashing)
     for route in ROUTES:
         register(app, route)
     return app

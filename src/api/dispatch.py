@@ -10,7 +10,7 @@ from api.context import context_of
 from api.envelope import success
 from api.guard import GUARD
 from api.idempotency import Idempotency, fingerprint, key_of
-from api.keys import ENGINE, SETTINGS
+from api.keys import SERVICES, SETTINGS
 from api.unit_of_work import Mode, UnitOfWork
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
         body, raw = await binding.bind_body(endpoint, request)
         key = key_of(request, endpoint)
         mode = Mode.TRANSACTION if key is not None else endpoint.mode
-        async with UnitOfWork(request.app[ENGINE], mode) as unit:
+        async with UnitOfWork(request.app[SERVICES], mode) as unit:
             call = Call(request, principal, body, query, path, unit)
             if key is None:
                 return await _answer(endpoint, call)

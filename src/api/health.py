@@ -16,7 +16,7 @@ class LiveView(View):
     status: str = Field("ok", description="进程在运行即为 ok")
 
 
-@endpoint("GET", "/health/live", scope=None, summary="进程是否活着", tag="health", data=LiveView, mode=Mode.NONE)
+@endpoint("GET", "/health/live", scope=None, summary="进程是否活着", tag="health", data=LiveView, mode=Mode.DIRECT)
 async def live(_call: Call[Any, Any]) -> Answer:
     return Answer(LiveView(status="ok"))
 

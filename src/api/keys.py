@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kaguan.config import Settings
 from kaguan.database.pool import Pool
+from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ class Services:
     pool: Pool
     engine: AsyncEngine
     redis: Redis
+    metrics: Metrics
     ring: Callable[[], None]
 
 
@@ -35,4 +37,5 @@ SERVICES = web.AppKey("SERVICES", Services)
 SETTINGS = web.AppKey("SETTINGS", Settings)
 POOL = web.AppKey("POOL", Pool)
 ENGINE = web.AppKey("ENGINE", AsyncEngine)
+METRICS = web.AppKey("METRICS", Metrics)
 REDIS = web.AppKey("REDIS", Redis)

@@ -65,10 +65,10 @@ def reason(zh: str, en: str) -> PydanticCustomError:
     return PydanticCustomError("reason", "{en}", {"zh": zh, "en": en})
 
 
-def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
-    """全部出错字段，至多 :data:`MAX_REPORTED` 个；从不带上输入值。"""
+def field_errors(error: ValidationError, skip: int = 0) -> tuple[FieldError, ...]:
+    """全部出错字段，至多 :data:`MAX_REPORTED` 个；从不带上输入值。``skip`` 去掉路径开头的几段。"""
     items = error.errors(include_url=False, include_input=False)[:MAX_REPORTED]
-    return tuple(FieldError(_path(item["loc"]), *_reason(item)) for item in items)
+    return tuple(FieldError(_path(item["loc"][skip:]), *_reason(item)) for item in items)
 
 
 def _reason(item: ErrorDetails) -> tuple[str, str]:

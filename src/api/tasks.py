@@ -1,10 +1,108 @@
-"""路由：tasks。"""
+"""``/api/v1/tasks``：提交任务（T062–T065）。校验之后一条语句落库，立刻 202。"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from api.endpoint import Endpoint
+from api import task_batch, task_operations
+from api.call import Answer, Call
+from api.endpoint import Endpoint, endpoint
+from api.task_models import AcceptedView, EmailTask, SimTask, SyncTask
+from api.unit_of_work import Mode
+from kaguan.errors import Code
+from kaguan.tasks.model import TaskType
+from kaguan.tasks.service import Submission, accept
 
-ROUTES: tuple[Endpoint, ...] = ()
+TAG = "任务"
+WRITE = "tasks:write"
+PATH = "/api/v1/tasks"
+ACCEPTED = 202
+ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
+
+
+@endpoint(
+    "POST",
+    f"{PATH}/email",
+    scope=WRITE,
+    summary="提交邮件任务",
+    tag=TAG,
+    body=EmailTask,
+    data=AcceptedView,
+    success=ACCEPTED,
+    errors=ERRORS,
+    mode=Mode.DIRECT,
+    guards_backlog=True,
+    body_example={"request_id": "welcome-42", "to": ["a@example.com"], "subject": "您好", "body": "正文"},
+)
+async def submit_email(call: Call[EmailTask, None]) -> Answer:
+    return await _submit(call, TaskType.EMAIL_SEND)
+
+
+@endpoint(
+    "POST",
+    f"{PATH}/sync",
+    scope=WRITE,
+    summary="提交数据同步任务",
+    tag=TAG,
+    body=SyncTask,
+    data=AcceptedView,
+    success=ACCEPTED,
+    errors=ERRORS,
+    mode=Mode.DIRECT,
+    guards_backlog=True,
+    body_example={"sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-07"},
+)
+async def submit_sync(call: Call[SyncTask, None]) -> Answer:
+    return await _submit(call, TaskType.DATA_SYNC)
+
+
+@endpoint(
+    "POST",
+    f"{PATH}/sim",
+    scope=WRITE,
+    summary="提交卡状态同步任务",
+    tag=TAG,
+    body=SimTask,
+    data=AcceptedView,
+    success=ACCEPTED,
+    errors=ERRORS,
+    mode=Mode.DIRECT,
+    guards_backlog=True,
+    body_example={"iccids": ["8986001234567890123"], "force_sync": True},
+)
+async def submit_sim(call: Call[SimTask, None]) -> Answer:
+    return await _submit(call, TaskType.SIM_STATUS_SYNC)
+
+
+async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
+    body = call.body
+    submission = Submission(
+        type=task_type,
+        payload=body.payload(),
+        queue=body.priority,
+        principal=call.principal.name,
+        request_id=body.request_id,
+        schedule_at=getattr(body, "schedule_at", None),
+    )
+    services = call.services
+    accepted = await accept(await call.unit.raw(), submission, services.settings.tasks.max_retries + 1)
+    if not accepted.replayed:
+        call.unit.after_commit(services.ring)
+        call.unit.after_commit(services.metrics.accepted.labels(task_type.value, body.priority.value).inc)
+    data = {
+        "task_id": accepted.task_id,
+        "type": task_type.value,
+        "queue": body.priority.value,
+        "status": accepted.status.value,
+        "replayed": accepted.replayed,
+    }
+    return Answer(data, headers={"Location": f"{PATH}/{accepted.task_id}", "Retry-After": "1"})
+
+
+ROUTES: tuple[Endpoint, ...] = (
+    submit_email,
+    submit_sync,
+    submit_sim,
+    *task_batch.ROUTES,
+    *task_operations.ROUTES,
+)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from api.keys import Services
     from kaguan.database.pool import Connection
 
 
@@ -19,42 +20,55 @@ class Mode(Enum):
 
     TRANSACTION = "transaction"  # 写：惰性开启的一个事务，由端点层提交
     AUTOCOMMIT = "autocommit"  # 读：单条语句，不开事务
-    NONE = "none"  # 处理函数自己从连接池取
+    DIRECT = "direct"  # 热路径：池里的 psycopg 连接，自动提交，不经 SQLAlchemy
 
 
 class UnitOfWork:
     """惰性取连接：处理函数可以先做慢的事（散列密码），再碰数据库。"""
 
-    def __init__(self, engine: AsyncEngine, mode: Mode) -> None:
-        self._engine = engine
+    def __init__(self, services: Services, mode: Mode) -> None:
+        self._services = services
         self._mode = mode
         self._connection: AsyncConnection | None = None
-        self._after_commit: list[Callable[[], None]] = []
+        self._direct: Connection | None = None
+        self._after_commit: list[Callable[[], object]] = []
 
     async def connection(self) -> AsyncConnection:
         """SQLAlchemy 连接；首次调用时取得。写路由里它已在事务中。"""
-        if self._mode is Mode.NONE:
-            raise RuntimeError("这条路由没有声明工作单元")
         if self._connection is None:
-            connection = await self._engine.connect()
+            connection = await self._services.engine.connect()
             self._connection = connection
-            if self._mode is Mode.AUTOCOMMIT:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-            else:
+            if self._mode is Mode.TRANSACTION:
                 # 先由 SQLAlchemy 开事务（不多一次往返），raw() 的手写 SQL 才会随它提交
                 await connection.begin()
+            else:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
         return self._connection
 
     async def raw(self) -> Connection:
-        """同一条连接、同一个事务的 psycopg 面孔，给手写 SQL（任务与发件箱）用。"""
+        """Psycopg 连接，给手写 SQL（任务与发件箱）用：与 :meth:`connection` 同一条、同一事务；DIRECT 时直接取自池。"""
+        if self._mode is Mode.DIRECT:
+            if self._direct is None:
+                self._direct = await self._services.pool.getconn()
+            return self._direct
         connection = await self.connection()
         return cast("Connection", (await connection.get_raw_connection()).driver_connection)
 
-    def after_commit(self, callback: Callable[[], Any]) -> None:
+    async def release(self) -> None:
+        """提前还连接（如事件流在等待时不该占着它）。未提交的回滚。"""
+        if self._direct is not None:
+            direct, self._direct = self._direct, None
+            await self._services.pool.putconn(direct)
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
         """提交成功之后调用（如按门铃）；回滚则不调用。"""
         self._after_commit.append(callback)
 
     async def commit(self) -> None:
+        """只由端点层调用。"""
         if self._connection is not None and self._mode is Mode.TRANSACTION:
             await self._connection.commit()
         callbacks, self._after_commit = self._after_commit, []
@@ -68,6 +82,4 @@ class UnitOfWork:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """未提交的一律回滚，连接归还。"""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
+        await self.release()

@@ -1,0 +1,103 @@
+"""``POST /api/v1/tasks/batch``：至多 1000 个任务，一个事务，逐项作答。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from api.call import Answer, Call
+from api.endpoint import Endpoint, endpoint
+from api.reasons import field_errors
+from api.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch
+from kaguan.errors import MEANINGS, Code, DomainError, FieldError
+from kaguan.tasks.service import Accepted, Submission, accept_many
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Item = EmailItem | SyncItem | SimItem
+ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
+
+
+@endpoint(
+    "POST",
+    "/api/v1/tasks/batch",
+    scope="tasks:write",
+    summary="批量提交任务",
+    tag="任务",
+    body=TaskBatch,
+    data=BatchView,
+    success=202,
+    errors=(Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT),
+    guards_backlog=True,
+    body_example={"tasks": [{"type": "sim:status_sync", "iccids": ["8986001234567890123"]}]},
+)
+async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
+    """有错的项各得其错，其余照收；一项也收不下就是 400。"""
+    outcomes: list[Item | DomainError] = [_parse(item) for item in call.body.tasks]
+    valid = [item for item in outcomes if not isinstance(item, DomainError)]
+    if not valid:
+        raise _all_refused(outcomes)
+    services = call.services
+    results = iter(
+        await accept_many(
+            await call.unit.raw(),
+            [_submission(item, call.principal.name) for item in valid],
+            services.settings.tasks.max_retries + 1,
+        )
+    )
+    pairs = [(item, item if isinstance(item, DomainError) else next(results)) for item in outcomes]
+    for item, result in pairs:
+        if isinstance(result, Accepted) and not result.replayed and not isinstance(item, DomainError):
+            call.unit.after_commit(services.metrics.accepted.labels(item.type.value, item.priority.value).inc)
+    call.unit.after_commit(services.ring)
+    items = [_answer(index, item, result, call.language) for index, (item, result) in enumerate(pairs)]
+    accepted = sum(item["code"] == Code.OK for item in items)
+    return Answer({"accepted": accepted, "rejected": len(items) - accepted, "items": items})
+
+
+def _parse(item: dict[str, Any]) -> Item | DomainError:
+    try:
+        return ITEM.validate_json(orjson.dumps(item))
+    except ValidationError as error:
+        return DomainError(Code.INVALID_PARAMETERS, fields=field_errors(error, skip=_tag_depth(item)))
+    except TypeError:
+        # orjson 装不下的整数（超过 64 位）
+        return DomainError(Code.INVALID_PARAMETERS, fields=(FieldError("", "整数过大", "integer too large"),))
+
+
+def _tag_depth(item: dict[str, Any]) -> int:
+    """错误路径的第一段是类型标签，不是用户写的字段。"""
+    return 1 if item.get("type") in {"email:send", "data:sync", "sim:status_sync"} else 0
+
+
+def _submission(item: Item, principal: str) -> Submission:
+    schedule_at = item.schedule_at if isinstance(item, EmailItem) else None
+    return Submission(item.type, item.payload(), item.priority, principal, item.request_id, schedule_at)
+
+
+def _answer(index: int, item: Item | DomainError, result: Accepted | DomainError, language: str) -> dict[str, Any]:
+    if isinstance(result, DomainError) or isinstance(item, DomainError):
+        error = result if isinstance(result, DomainError) else DomainError(Code.INTERNAL)
+        errors = [field.render(language) for field in error.fields]
+        return {"index": index, "code": int(error.code), "msg": error.text(language), "errors": errors}
+    task = {
+        "task_id": result.task_id, "type": item.type, "queue": item.priority, "status": result.status,
+        "replayed": result.replayed,
+    }  # fmt: skip
+    return {"index": index, "code": 0, "msg": MEANINGS[Code.OK].text(language), "task": task}
+
+
+def _all_refused(outcomes: Sequence[Item | DomainError]) -> DomainError:
+    fields = tuple(
+        FieldError(f"tasks[{index}].{field.field}".rstrip("."), field.zh, field.en)
+        for index, outcome in enumerate(outcomes)
+        if isinstance(outcome, DomainError)
+        for field in outcome.fields
+    )
+    return DomainError(Code.INVALID_PARAMETERS, fields=fields[:100])
+
+
+ROUTES: tuple[Endpoint, ...] = (submit_batch,)

@@ -1,0 +1,106 @@
+"""``/api/v1/tasks``：查看、取消、重来、重放。"""
+
+from __future__ import annotations
+
+from api import task_events
+from api.call import Answer, Call
+from api.endpoint import Endpoint, endpoint
+from api.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
+from api.unit_of_work import Mode
+from kaguan.errors import Code, not_found
+from kaguan.tasks import replay, service, store
+from kaguan.tasks.timeline import timeline
+
+TAG = "任务"
+READ = "tasks:read"
+WRITE = "tasks:write"
+PATH = "/api/v1/tasks"
+
+
+@endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT)
+async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
+    query = call.query
+    rows = await store.list_tasks(await call.unit.raw(), query.filter(), query.limit + 1)
+    page = rows[: query.limit]
+    return Answer(
+        {
+            "items": [task_view(row) for row in page],
+            "limit": query.limit,
+            "next_cursor": page[-1].id if len(rows) > query.limit else None,
+        }
+    )
+
+
+@endpoint(
+    "GET",
+    PATH + "/{task_id:uuid}",
+    scope=READ,
+    summary="任务详情与时间线",
+    tag=TAG,
+    data=TaskView,
+    errors=(Code.NOT_FOUND,),
+    mode=Mode.DIRECT,
+)
+async def get_task(call: Call[None, None]) -> Answer:
+    connection = await call.unit.raw()
+    task = await store.find(connection, call.uuid("task_id"))
+    if task is None:
+        raise not_found("任务", "task")
+    return Answer(task_view(task, timeline(task, await store.events(connection, task.id))))
+
+
+@endpoint(
+    "POST",
+    PATH + "/{task_id:uuid}/cancel",
+    scope=WRITE,
+    summary="取消任务",
+    tag=TAG,
+    data=StatusView,
+    errors=(Code.NOT_FOUND, Code.CONFLICT),
+)
+async def cancel_task(call: Call[None, None]) -> Answer:
+    """还没跑的立即取消；正在跑的在安全点停下（此时状态仍是 running）。"""
+    task_id = call.uuid("task_id")
+    status = await service.cancel(await call.unit.raw(), task_id, call.principal.name)
+    return Answer({"task_id": task_id, "status": status})
+
+
+@endpoint(
+    "POST",
+    PATH + "/{task_id:uuid}/retry",
+    scope=WRITE,
+    summary="重来失败的任务",
+    tag=TAG,
+    data=StatusView,
+    success=202,
+    errors=(Code.NOT_FOUND, Code.CONFLICT),
+)
+async def retry_task(call: Call[None, None]) -> Answer:
+    task_id = call.uuid("task_id")
+    status = await service.retry(await call.unit.raw(), task_id, call.principal.name)
+    call.unit.after_commit(call.services.ring)
+    return Answer({"task_id": task_id, "status": status}, headers={"Location": f"{PATH}/{task_id}"})
+
+
+@endpoint(
+    "POST",
+    f"{PATH}/replay",
+    scope=WRITE,
+    summary="按条件重放",
+    tag=TAG,
+    body=ReplayRequest,
+    data=ReplayView,
+    body_example={"status": "failed", "type": "email:send", "limit": 10, "dry_run": True},
+)
+async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
+    """先试运行，再以 ``dry_run: false`` 真做；限速，逐个留痕。"""
+    wanted = call.body.replay()
+    connection = await call.unit.raw()
+    if call.body.dry_run:
+        return Answer({"dry_run": True, "matched": await replay.preview(connection, wanted)})
+    count, last_due = await replay.run(connection, wanted, call.principal.name)
+    call.unit.after_commit(call.services.ring)
+    return Answer({"dry_run": False, "replayed": count, "last_due": last_due})
+
+
+ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)

@@ -1,0 +1,136 @@
+"""任务在应答里的样子。"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from api.reasons import reason
+from api.shapes import PageSize, QueryModel, RequestModel, View
+from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.tasks.replay import FIRST_ID, LAST_ID, Replay, id_floor
+from kaguan.tasks.store import TaskFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kaguan.tasks.store import TaskRecord
+
+MAX_REPLAY = 1_000
+MAX_REPLAY_RATE = 500
+
+
+class TaskView(View):
+    """一个任务。``attempts`` 是已开始的尝试数。"""
+
+    task_id: UUID
+    type: TaskType
+    queue: Priority
+    status: TaskStatus
+    request_id: str | None
+    attempts: int
+    max_attempts: int
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    trace_id: str | None
+    created_at: datetime
+    available_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    timeline: list[dict[str, Any]] | None = None
+
+
+class TaskPage(View):
+    items: list[TaskView]
+    limit: int
+    next_cursor: UUID | None
+
+
+class StatusView(View):
+    task_id: UUID
+    status: TaskStatus
+
+
+class ReplayView(View):
+    dry_run: bool
+    matched: list[dict[str, Any]] | None = Field(None, description="试运行：前几个会被选中的任务")
+    replayed: int | None = Field(None, description="实际重放的个数")
+    last_due: datetime | None = Field(None, description="最后一个的到期时间（限速错开）")
+
+
+class TaskQuery(QueryModel):
+    """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
+
+    type: TaskType | None = None
+    status: TaskStatus | None = None
+    queue: Priority | None = None
+    request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    since: AwareDatetime | None = Field(None, description="受理时间下限（含），RFC 3339")
+    until: AwareDatetime | None = Field(None, description="受理时间上限（不含），RFC 3339")
+    cursor: UUID | None = None
+    limit: PageSize = 20
+
+    def filter(self) -> TaskFilter:
+        until = LAST_ID if self.until is None else id_floor(self.until)
+        return TaskFilter(
+            since=FIRST_ID if self.since is None else id_floor(self.since),
+            before=until if self.cursor is None else min(until, self.cursor),
+            type=self.type, status=self.status, queue=self.queue, request_id=self.request_id,
+        )  # fmt: skip
+
+
+class ReplayRequest(RequestModel):
+    """按条件重放失败（或结局不明）的任务；``dry_run`` 默认为真，先看会选中谁。"""
+
+    status: TaskStatus = TaskStatus.FAILED
+    type: TaskType | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_REPLAY)] = 100
+    rate: Annotated[int, Field(ge=1, le=MAX_REPLAY_RATE, description="每秒至多重放几个")] = 50
+    dry_run: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.status not in {TaskStatus.FAILED, TaskStatus.UNCERTAIN}:
+            raise reason("status 只能是 failed 或 uncertain", "status must be failed or uncertain")
+        return self
+
+    def replay(self) -> Replay:
+        return Replay(self.status, self.type, self.since, self.until, self.limit, float(self.rate))
+
+
+def task_view(task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """:class:`TaskView` 的内容；热路径，直接给字典。"""
+    return {
+        "task_id": task.id,
+        "type": task.type,
+        "queue": task.queue,
+        "status": task.status,
+        "request_id": task.request_id,
+        "attempts": task.attempt,
+        "max_attempts": task.max_attempts,
+        "progress": task.progress,
+        "result": task.result,
+        "error": task.last_error,
+        "trace_id": _trace_id(task.traceparent),
+        "created_at": task.created_at,
+        "available_at": task.available_at,
+        "queued_at": task.queued_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+        "cancel_requested_at": task.cancel_requested_at,
+        **({} if timeline is None else {"timeline": timeline}),
+    }
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    """``00-<trace_id>-<span_id>-<flags>``（W3C Trace Context）。"""
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) >= 2 else None  # noqa: PLR2004 四段里的第二段
