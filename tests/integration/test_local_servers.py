@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -13,6 +19,11 @@ from sqlalchemy import text
 
 from kaguan.database.migrate import status
 from kaguan.database.pool import Pool, engine_on
+from kaguan.dev.ports import free_port
+from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.predecessor import command_line
+from kaguan.dev.privileges import server_identity
+from tests.conftest import running
 
 if TYPE_CHECKING:
     from kaguan.dev.valkey import ValkeyServer
@@ -58,3 +69,47 @@ async def test_valkey_wants_a_password_and_never_evicts(valkey_server: ValkeySer
             await stranger.get("x")
     async with Redis.from_url(redis_url) as client:
         assert await client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_postgres_keeps_its_data_over_sigkill_and_a_misleading_pid_file(servers_directory: Path) -> None:
+    folder = servers_directory / "recovery"
+    folder.mkdir(mode=0o711)
+    server = PostgresServer(folder / "postgres", folder / "password", free_port(), server_identity())
+    asyncio.run(server.prepare())
+    with running(server.program(), folder / "log") as process:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        pid_file = folder / "postgres" / "data" / "postmaster.pid"
+        left_behind = pid_file.read_text().splitlines()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+    # 进程号被一个活着的、不相干的进程（本测试）重用
+    pid_file.write_text("\n".join([str(os.getpid()), *left_behind[1:]]) + "\n")
+    asyncio.run(server.prepare())
+    with running(server.program(), folder / "log"), psycopg.connect(server.url) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_passwords_are_in_private_files_and_not_on_any_command_line(
+    postgres_server: PostgresServer, valkey_server: ValkeyServer
+) -> None:
+    for server in (postgres_server, valkey_server):
+        password = server.password_file.read_text().strip()
+        assert len(password) >= 32
+        assert stat.S_IMODE(server.password_file.stat().st_mode) == 0o600
+        assert not any(password in word for word in server.program().argv)
+        assert not any(password in value for value in server.program().environment.values())
+    assert stat.S_IMODE((valkey_server.directory / "valkey.conf").stat().st_mode) == 0o600
+
+
+def test_postgres_refuses_a_wrong_password(postgres_server: PostgresServer) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(f"postgresql://kaguan:wrong@127.0.0.1:{postgres_server.port}/postgres")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="只有 root 才换用户")
+def test_servers_do_not_run_as_root(postgres_server: PostgresServer) -> None:
+    pid_file = postgres_server.directory / "data" / "postmaster.pid"
+    pid = int(pid_file.read_text().split()[0])
+    assert "postgres" in command_line(pid)
+    assert Path(f"/proc/{pid}").stat().st_uid != 0

@@ -31,6 +31,18 @@ class Output:
         except OSError:
             self._broken = True
 
+    def write(self, text: str) -> int:
+        """让标准库的日志处理器也写到这里：监督者自己的话前面是 ``kaguan``。"""
+        for line in text.splitlines():
+            self.line("kaguan", line)
+        return len(text)
+
+    def flush(self) -> None:
+        """每行已即时写出。"""
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
     async def follow(self, name: str, stream: asyncio.StreamReader) -> deque[str]:
         """逐行转出直到流结束；返回最后几行，供说明它为何退出。"""
         last: deque[str] = deque(maxlen=KEPT_LINES)

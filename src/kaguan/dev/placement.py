@@ -30,7 +30,7 @@ def place_servers(data: DataDirectory, identity: Identity | None) -> Path:
         StartError: 公共位置建不了。
     """
     if identity is not None:
-        _remove_orphans()
+        _remove_orphans(_instance_of(data.path))
     if identity is None or can_enter(data.path, identity):
         if not data.servers.is_symlink():
             data.servers.mkdir(mode=0o711, exist_ok=True)
@@ -84,13 +84,13 @@ def _link(data: DataDirectory, home: Path) -> None:
     data.servers.symlink_to(home)
 
 
-def _remove_orphans() -> None:
-    """数据目录已被删掉的，公共位置里的那份也不留。"""
+def _remove_orphans(ours: str | None) -> None:
+    """数据目录已被删掉的，公共位置里的那份也不留。``ours`` 是本数据目录的编号：它可能刚被搬过来。"""
     if not SYSTEM_DIRECTORY.is_dir():
         return
     for home in SYSTEM_DIRECTORY.iterdir():
         origin = home / ORIGIN
-        if not origin.exists():
+        if home.name == ours or not origin.exists():
             continue
         owner = Path(origin.read_text("utf-8").strip())
         if _instance_of(owner) != home.name and not _in_use(home):

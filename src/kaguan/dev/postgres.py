@@ -16,6 +16,7 @@ import structlog
 
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.ports import LOOPBACK
+from kaguan.dev.predecessor import settle_postmaster
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program, StartError
 
@@ -52,12 +53,13 @@ class PostgresServer:
         return f"postgresql://{ROLE}:{password}@{LOOPBACK}:{self.port}/{database}"
 
     async def prepare(self) -> None:
-        """首次启动时建库；之后是空操作。
+        """首次启动时建库；之后只等上一次的收尾。
 
         Raises:
-            StartError: initdb 失败。
+            StartError: 建库失败，或上一次的进程停不下来。
         """
         if (self.directory / "data" / "PG_VERSION").exists() and self.password_file.exists():
+            await settle_postmaster(self.directory / "data")
             return
         make_private(self.directory, self.identity)
         shutil.rmtree(self.directory / "data", ignore_errors=True)  # 上次建到一半

@@ -20,10 +20,16 @@ class Identity:
     gid: int
 
 
-def server_identity() -> Identity | None:
-    """服务器应换成的身份；``None`` 表示不必换（本来就不是 root）。"""
+def server_identity(existing: Path | None = None) -> Identity | None:
+    """服务器应换成的身份；``None`` 表示不必换（本来就不是 root）。
+
+    Args:
+        existing: 已有的服务器数据；普通用户建的由 root 启动时，仍用那个用户。
+    """
     if os.geteuid() != 0:
         return None
+    if existing is not None and existing.exists() and (owner := existing.stat()).st_uid != 0:
+        return Identity(owner.st_uid, owner.st_gid)
     nobody = pwd.getpwnam("nobody")
     return Identity(nobody.pw_uid, nobody.pw_gid)
 

@@ -70,7 +70,7 @@ class Stack:
             StartError: 准备不成。
         """
         programs = []
-        identity = server_identity()
+        identity = server_identity(self.data.servers / "postgres")
         home = self.data.servers
         if not (self.given.get(DATABASE_URL) and self.given.get(REDIS_URL)):
             home = place_servers(self.data, identity)

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TextIO, cast
 
 import psycopg
 import structlog
@@ -40,9 +41,10 @@ def run_up() -> int:
     try:
         load_settings()  # 先查配置，再动磁盘
         data = DataDirectory(Path(os.environ.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
-        with data.locked(), _logging(data):
+        output = Output()
+        with data.locked(), _logging(data, output):
             data.env.unlink(missing_ok=True)  # 上次写的地址不作数
-            return asyncio.run(_Up(Stack(data, load_settings(), dict(os.environ)), started).run())
+            return asyncio.run(_Up(Stack(data, load_settings(), dict(os.environ)), output, started).run())
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION
@@ -51,18 +53,18 @@ def run_up() -> int:
         return EXIT_FAILURE
 
 
-def _logging(data: DataDirectory) -> contextlib.ExitStack:
-    """监督者自己的话与子进程的输出同在标准输出，也进 ``logs/app.log``。"""
-    with contextlib.redirect_stderr(sys.stdout):
+def _logging(data: DataDirectory, output: Output) -> contextlib.ExitStack:
+    """监督者自己的话与子进程的输出并在一起，也进 ``logs/app.log``。"""
+    with contextlib.redirect_stderr(cast("TextIO", output)):
         return configure_logging(Logging(format="console", directory=data.logs), "up")
 
 
 class _Up:
-    def __init__(self, stack: Stack, started: float) -> None:
+    def __init__(self, stack: Stack, output: Output, started: float) -> None:
         self._stack = stack
         self._started = started
         self._stop = asyncio.Event()
-        self._supervisor = Supervisor(Output(), stack.data.pids)
+        self._supervisor = Supervisor(output, stack.data.pids)
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()

