@@ -1,0 +1,104 @@
+"""演示用的客户端：找到正在运行的那一套，调它的 HTTP 接口，等任务做完，打印时间线。"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from kaguan.config import Settings
+
+REQUEST_TIMEOUT = 15.0  # 秒
+TASK_TIMEOUT = 180.0  # 秒；Control Center 方言一次只许一个调用，几页要走一会儿
+POLL_INTERVAL = 0.2  # 秒
+SETTLED = frozenset({"succeeded", "failed", "cancelled", "uncertain"})
+
+
+class DemoError(Exception):
+    """哪一步与预期不符，或栈没有在运行；消息是一行。"""
+
+
+def expect(condition: object, complaint: str) -> None:
+    """不成立就带着 ``complaint`` 结束演示。"""
+    if not condition:
+        raise DemoError(complaint)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """``mail`` 是邮件收件端存信的目录。"""
+
+    http: aiohttp.ClientSession
+    mail: Path
+
+    async def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 任意 JSON
+        """调一个接口，返回 ``data``。
+
+        Raises:
+            DemoError: 应答不是成功。
+        """
+        async with self.http.request(method, f"/api/v1{path}", json=body) as response:
+            envelope = await response.json()
+        if envelope["code"] != 0:
+            status = HTTPStatus(response.status)
+            raise DemoError(f"{method} {path}：{status.value} {envelope['code']} {envelope['msg']} {envelope['data']}")
+        return envelope["data"]
+
+    async def finished(self, task_id: str) -> dict[str, Any]:
+        """等任务有结局，打印时间线与 trace_id。
+
+        Raises:
+            DemoError: 没有成功，或太久。
+        """
+        try:
+            async with asyncio.timeout(TASK_TIMEOUT):
+                task = await self.call("GET", f"/tasks/{task_id}")
+                while task["status"] not in SETTLED:
+                    await asyncio.sleep(POLL_INTERVAL)
+                    task = await self.call("GET", f"/tasks/{task_id}")
+        except TimeoutError:
+            raise DemoError(f"任务 {task_id} 等了 {TASK_TIMEOUT:g} 秒仍未完成；看 kaguan task show {task_id}") from None
+        say(f"  任务 {task['type']} {task_id} → {task['status']}   trace {task['trace_id']}")
+        for stage in task["timeline"]:
+            say(f"    {stage['at']}  {stage['stage']}")
+        expect(task["status"] == "succeeded", f"任务 {task_id} 没有成功：{task['error']}")
+        return dict(task)
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Client]:
+    """连到 ``kaguan up`` 带起的那一套。
+
+    Raises:
+        DemoError: 没有开发令牌，或 API 连不上。
+    """
+    token = await asyncio.to_thread(_dev_token, settings.data_dir / "dev-token")
+    base = f"http://{settings.api.host}:{settings.api.port}"
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(base, headers=headers, timeout=timeout) as http:
+        try:
+            yield Client(http, settings.data_dir / "mail")
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            raise DemoError(f"连不上 {base}（{type(error).__name__}）；请先在另一个终端运行 make run") from None
+
+
+def _dev_token(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise DemoError(f"读不到 {path}（{error.strerror}）；请先在另一个终端运行 make run") from None
