@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # 从 1 毫秒到 10 分钟：既看得清快路径，也装得下退避之后才成的任务
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
 
 # 断路器状态的数值
 BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
@@ -129,5 +132,5 @@ def _sampled_current() -> str | None:
 
 def _sampled(traceparent: str) -> str | None:
     """``00-<32 位 trace_id>-<16 位 span_id>-<2 位标志>``；标志最低位是 sampled（W3C Trace Context §3.2.2.5）。"""
-    parts = traceparent.split("-")
-    return parts[1] if len(parts) == 4 and int(parts[3], 16) & 1 else None  # noqa: PLR2004 四段由标准规定
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return match["trace_id"] if match is not None and int(match["flags"], 16) & 1 else None
