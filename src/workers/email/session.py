@@ -52,8 +52,10 @@ class Session:
         try:
             await self._client.noop()
         except NETWORK_ERRORS:
-            self._client.close()
-            return False
+            self.abort()
+        except BaseException:
+            self.abort()  # 取消也不留下半开的连接
+            raise
         return self.usable
 
     async def close(self) -> None:
@@ -75,7 +77,6 @@ class Session:
         Returns:
             每个收件人恰有一个结局。
         """
-        self.used_at = asyncio.get_running_loop().time()
         receipts: dict[str, Receipt] = {}
         accepted: list[str] = []
         try:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 from opentelemetry import trace
 
 from kaguan.mail.address import wire_address
 from kaguan.mail.message import sender_address
 from kaguan.mail.relay_host import parse_relay_host
+from workers.email.rate import RelayRate
 from workers.email.receipt import Fate, Receipt
 from workers.email.session import Session, UnreachableError, open_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from redis.asyncio import Redis
 
     from kaguan.config.model import Smtp
     from kaguan.mail.message import Envelope
@@ -32,21 +31,19 @@ tracer = trace.get_tracer(__name__)
 IDLE_LIMIT = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
 AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
 MESSAGES_PER_CONNECTION = 100  # 常见中继的上限
-RATE_POLL = 0.01  # 秒；限额用完后至少等这么久再看
 
 
 class Mailer:
     """一个进程到一台中继的全部连接，至多 ``config.connections`` 条。由 :func:`open_mailer` 建立与关闭。"""
 
-    def __init__(self, config: Smtp, tls: ssl.SSLContext) -> None:
+    def __init__(self, config: Smtp, redis: Redis | None, tls: ssl.SSLContext) -> None:
         self._config = config
         self._tls = tls
         self._relay = parse_relay_host(config.url.get_secret_value())
         self._helo = wire_address(sender_address(config.sender)[1]).rpartition("@")[2]
         self._slots = asyncio.Semaphore(config.connections)
         self._idle: list[Session] = []
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._rate = RateLimitItemPerSecond(config.per_second)
+        self._rate = RelayRate(self._relay.name, config.per_second, redis)
 
     async def send(
         self, envelope: Envelope, recipients: list[str], declare: Callable[[], Awaitable[list[str]]]
@@ -80,17 +77,12 @@ class Mailer:
                 async with asyncio.timeout(self._config.data_timeout):
                     await self._slots.acquire()
                     stack.callback(self._slots.release)
-                    await self._wait_for_rate()
+                    await self._rate.wait()
             except TimeoutError:
                 raise UnreachableError("等连接或限额超时") from None
             session = await stack.enter_async_context(self._session())
             declared = await declare()
             return await session.deliver(envelope, declared) if declared else {}
-
-    async def _wait_for_rate(self) -> None:
-        while not await self._limiter.hit(self._rate, self._relay.name):
-            window = await self._limiter.get_window_stats(self._rate, self._relay.name)
-            await asyncio.sleep(max(RATE_POLL, window.reset_time - time.time()))
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
@@ -101,6 +93,7 @@ class Mailer:
         except BaseException:
             session.abort()
             raise
+        session.used_at = asyncio.get_running_loop().time()
         if session.usable and session.delivered < MESSAGES_PER_CONNECTION:
             self._idle.append(session)
         else:
@@ -133,18 +126,21 @@ class Mailer:
 
 
 @asynccontextmanager
-async def open_mailer(config: Smtp, tls: ssl.SSLContext | None = None) -> AsyncIterator[Mailer]:
+async def open_mailer(
+    config: Smtp, redis: Redis | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Mailer]:
     """本进程唯一的外发通道；离开时关闭全部连接。
 
     Args:
         config: SMTP 配置。
+        redis: 各进程共享限速用；``None`` 即只在本进程内限。
         tls: 验证对方证书用；不给则用系统信任库（``SSL_CERT_FILE`` 可指定 CA）。
 
     Raises:
         ValueError: URL 不合法。
         UnsendableError: 发件人不合法。
     """
-    mailer = Mailer(config, tls or ssl.create_default_context())
+    mailer = Mailer(config, redis, tls or ssl.create_default_context())
     keeper = asyncio.create_task(_keep(mailer), name="smtp-idle")
     try:
         yield mailer
