@@ -99,10 +99,10 @@ async def otlp_receiver() -> AsyncIterator[OtlpReceiver]:
     receiver = OtlpReceiver("")
     application = web.Application(client_max_size=64 * 1024 * 1024)
     application.router.add_post(TRACES_PATH, receiver.receive)
-    runner = web.AppRunner(application, access_log=None)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
         receiver.endpoint = f"http://{host}:{port}"
         yield receiver

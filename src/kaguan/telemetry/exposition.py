@@ -38,10 +38,10 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int | None
     if port is None:
         yield
         return
-    runner = web.AppRunner(_application(registry), access_log=None, handle_signals=False)
+    runner = web.AppRunner(_application(registry), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, shutdown_timeout=SHUTDOWN_TIMEOUT).start()
+        await web.TCPSite(runner, host, port).start()
         yield
     finally:
         await runner.cleanup()
