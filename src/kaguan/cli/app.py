@@ -9,6 +9,8 @@ import typer
 from kaguan.cli import configuration, migrations, outbox, processes, tasks, tokens
 from kaguan.cli.doctor import doctor
 from kaguan.cli.failure import EXIT_USAGE, explain
+from kaguan.config.model import Logging
+from kaguan.logging.setup import configure_logging
 
 EPILOG = "退出码：0 成功；1 失败；2 用法或配置有误；3 依赖（PostgreSQL、Redis）不可用。"
 
@@ -31,18 +33,25 @@ app.add_typer(configuration.app, name="config")
 
 
 def main() -> None:
-    """入口。"""
+    """入口。结果在标准输出；日志（警告以上）与错误在标准错误，``--json`` 的输出因此总能被程序读。"""
+    with configure_logging(Logging(level="WARNING", format="console"), "cli"):
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
-        code = app(standalone_mode=False, prog_name="kaguan")
+        result = app(standalone_mode=False, prog_name="kaguan")
     except typer.Abort:
-        code = EXIT_USAGE
+        return EXIT_USAGE
     except typer.TyperException as error:
         sys.stderr.write(f"用法有误：{error.format_message()}；`kaguan --help` 列出全部命令\n")
-        code = EXIT_USAGE
+        return EXIT_USAGE
     except Exception as error:
         failure = explain(error)
         if failure is None:
             raise
         message, code = failure
         sys.stderr.write(f"{message}\n")
-    sys.exit(code)
+        return code
+    return int(result or 0)

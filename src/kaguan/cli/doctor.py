@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import psycopg
 import typer
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from kaguan.cli.failure import EXIT_DEPENDENCY
 from kaguan.cli.printing import AsJson, print_json
@@ -77,12 +78,12 @@ async def _postgres(settings: Settings) -> Finding:
     try:
         async with open_connection(settings) as connection:
             version = connection.info.server_version
-    except psycopg.Error as error:
+        found = migrate.status(settings.database.url.get_secret_value())
+    except (psycopg.Error, SQLAlchemyError) as error:
         reason = str(error).splitlines()[0]
         return Finding(part, ok=False, detail=reason, advice="请检查服务器是否在运行、KAGUAN_DATABASE__URL 是否正确")
     if version < MINIMUM_POSTGRES:
         return Finding(part, ok=False, detail=f"版本 {version}", advice="需要 PostgreSQL 15 或更新")
-    found = migrate.status(settings.database.url.get_secret_value())
     detail = f"版本 {version // 10_000}，迁移在 {found.current}"
     if not found.up_to_date:
         return Finding(part, ok=False, detail=detail, advice=f"代码要求 {found.head}：请运行 kaguan migrate up")

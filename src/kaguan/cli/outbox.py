@@ -66,7 +66,7 @@ def redrive(
                 break
         return total
 
-    count = with_database(work)
+    count = with_database(work, atomic=False)  # 一页一提交：积压再大也不长占锁
     if as_json:
         print_json({"redriven": count})
     else:

@@ -40,12 +40,15 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
         yield connection
 
 
-def with_database(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """连上数据库做一件事；整件事一个事务，做不成就什么也没发生。"""
+def with_database(work: Callable[[Connection], Awaitable[T]], *, atomic: bool = True) -> T:
+    """连上数据库做一件事。``atomic`` 时整件事一个事务，做不成就什么也没发生；否则逐条提交。"""
     settings = load_settings()
 
     async def run() -> T:
-        async with open_connection(settings) as connection, connection.transaction():
-            return await work(connection)
+        async with open_connection(settings) as connection:
+            if not atomic:
+                return await work(connection)
+            async with connection.transaction():
+                return await work(connection)
 
     return asyncio.run(run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -94,12 +95,20 @@ def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
 
 
 def _act(action: Callable[[Connection, UUID, str], Awaitable[TaskStatus]], task_id: UUID, *, as_json: bool) -> None:
-    actor = f"cli:{getpass.getuser()}"
+    actor = _actor()
     status = with_database(lambda connection: action(connection, task_id, actor))
     if as_json:
         print_json({"task_id": task_id, "status": status})
     else:
         typer.echo(f"任务 {task_id} 现在是 {status}")
+
+
+def _actor() -> str:
+    """留痕用：谁在命令行上做的。"""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # 容器里的用户号常常没有名字
+        return f"cli:{os.getuid()}"
 
 
 def _public(task: store.TaskRecord) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""命令行：用法、配置、帮助——不需要服务器的部分。"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.config import known_keys
+from tests.invocation import Invocation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = (
+    (), ("up",), ("api",), ("relay",), ("worker",), ("openapi",), ("doctor",),
+    ("migrate",), ("migrate", "up"), ("migrate", "down"), ("migrate", "status"),
+    ("token",), ("token", "create"), ("token", "list"), ("token", "revoke"),
+    ("task",), ("task", "list"), ("task", "show"), ("task", "retry"), ("task", "cancel"),
+    ("outbox",), ("outbox", "status"), ("outbox", "redrive"), ("config",), ("config", "show"),
+)  # fmt: skip
+SCREEN = 24  # 行
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Invocation:
+    """在本进程里跑一条命令；返回退出码、标准输出、标准错误。"""
+    monkeypatch.setenv("KAGUAN_DATA_DIR", str(tmp_path))
+
+    return Invocation(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "kaguan")
+def test_help_of_every_command_fits_a_screen(run: Invocation, command: tuple[str, ...]) -> None:
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) <= SCREEN
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("nope",), "No such command"),
+        (("task", "show", "1"), "UUID"),
+        (("task", "list", "--limit", "0"), "limit"),
+        (("token", "create", "--name", "x"), "scopes"),
+        (("task", "list"), "KAGUAN_DATABASE__URL"),
+        (("outbox", "status"), "kaguan up"),
+        (("migrate", "status"), "kaguan up"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_advice_and_exit_code_2(
+    run: Invocation, command: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [("up",), ("config", "show"), ("doctor",), ("task", "list")])
+def test_an_unknown_configuration_key_is_named_with_the_nearest_known_one(
+    run: Invocation, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("KAGUAN_API__PROT", "1")
+    code, out, err = run(*command)
+    assert (code, out) == (2, "")
+    assert err == "未知配置键 KAGUAN_API__PROT；是否想写 KAGUAN_API__PORT？\n"
+
+
+def test_config_show_lists_every_key_and_masks_secrets(run: Invocation, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = "planted-secret-value"
+    monkeypatch.setenv("KAGUAN_SMTP__URL", f"smtp://user:{planted}@mail.example")
+    monkeypatch.setenv("KAGUAN_CARRIERS__ONELINK__PASSWORD", planted)
+    code, out, _ = run("config", "show", "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert set(shown) | {"KAGUAN_CONFIG_FILE"} == known_keys()
+    assert planted not in out
+    assert planted not in run("config", "show")[1]
+    assert shown["KAGUAN_SMTP__URL"] == "********"
+    assert shown["KAGUAN_REDIS__URL"] == ""
+
+
+def test_doctor_without_any_server_names_each_missing_part(run: Invocation) -> None:
+    code, out, _ = run("doctor", "--json")
+    findings = {finding["part"]: finding for finding in json.loads(out)}
+    assert code == 3
+    assert findings["配置"]["ok"]
+    assert not findings["PostgreSQL"]["ok"]
+    assert all(finding["advice"] for finding in findings.values() if not finding["ok"])
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [(("api",), "api"), (("relay",), "relay"), (("worker",), "workers"), (("openapi",), "api.openapi")],
+)
+def test_process_commands_become_the_process(
+    run: Invocation,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    module: str,
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _path, arguments: became.append(arguments))
+    assert run(*command)[0] == 0
+    assert became == [[sys.executable, "-m", module]]
+
+
+def test_api_passes_the_number_of_processes_on(run: Invocation, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+    monkeypatch.setenv("KAGUAN_API__PROCESSES", "1")
+    monkeypatch.setattr(os, "execv", lambda *_: seen.append(os.environ.get("KAGUAN_API__PROCESSES")))
+    assert run("api", "--processes", "3")[0] == 0
+    assert seen == ["3"]
+    assert run("api", "--processes", "0")[0] == 2
