@@ -7,13 +7,12 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from kaguan.config import UncertainPolicy
 from kaguan.database.pool import open_pool
 from kaguan.outbox.doorbell import listen
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
-from kaguan.tasks.model import TaskType
+from kaguan.tasks.uncertain import resend_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from relay.epoch import EpochRedrive
@@ -42,12 +41,16 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         metrics = Metrics()
         await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
         queues = build_queues(redis)
-        resend = (str(TaskType.EMAIL_SEND),) if settings.smtp.uncertain is UncertainPolicy.RESEND else ()
         heard = asyncio.Event()
         forwarder = Forwarder(pool, queues, config, settings.worker.task_timeout, metrics)
         loops: list[tuple[str, Callable[[], Awaitable[int]], float, asyncio.Event | None]] = [
             ("forward", forwarder.run_once, config.poll_interval, heard),
-            ("lease", LeaseRedrive(pool, config, resend, metrics).run_once, config.lease_scan_interval, None),
+            (
+                "lease",
+                LeaseRedrive(pool, config, resend_types(settings.smtp), metrics).run_once,
+                config.lease_scan_interval,
+                None,
+            ),
             ("presence", PresenceRedrive(pool, queues, config, metrics).run_once, config.presence_interval, None),
             ("epoch", EpochRedrive(pool, redis, queues, metrics).run_once, config.poll_interval, None),
             ("orphan", OrphanRedrive(pool, config, metrics).run_once, ORPHAN_INTERVAL, None),

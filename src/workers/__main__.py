@@ -19,6 +19,7 @@ from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
 from kaguan.tasks.model import TaskType
 from kaguan.telemetry.exposition import serve_metrics
+from kaguan.tasks.uncertain import resend_types
 from kaguan.telemetry.metrics import Metrics
 from workers.consumer import Consumer
 from workers.execution import Execution
@@ -58,7 +59,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             handlers=complete(handlers),
             guard=DuplicateGuard(redis, config.lease),
             leases=leases,
-            settlement=Settlement(pool, leases.worker, settings.tasks),
+            settlement=Settlement(pool, leases.worker, settings.tasks, resend_types(settings.smtp)),
             metrics=metrics,
             task_timeout=config.task_timeout,
         )

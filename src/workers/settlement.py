@@ -49,6 +49,7 @@ class Settlement:
     pool: Pool
     worker: str
     config: Tasks
+    resend_types: tuple[str, ...] = ()  # 结局不明时按策略重发的任务类型
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled:
         """写下结局；PostgreSQL 暂时不在就坚持重试。
@@ -96,7 +97,7 @@ class Settlement:
                 return _Statement(TaskStatus.SUCCEEDED, "settle_done", {**token, "result": Jsonb(result)})
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
-                parameters = {**self._noted(token, reason), "delay": wait}
+                parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}
                 return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
             case Retry(reason):
                 reason = f"{attempt.max_attempts} 次尝试用尽：{reason}"
@@ -105,6 +106,10 @@ class Settlement:
                 return self._ended(TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, token, reason)
             case Cancelled(reason):
                 return self._ended(TaskStatus.CANCELLED, TaskEventKind.CANCELLED, token, reason)
+            case Uncertain(reason) if attempt.type in self.resend_types and attempt.attempt < attempt.max_attempts:
+                wait = full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
+                parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.RESEND}
+                return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
             case Uncertain(reason):
                 return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
 

@@ -35,17 +35,17 @@ def upgrade(url: str, revision: str = "head") -> None:
         sqlalchemy.exc.OperationalError: 连不上，或等锁超时。
         alembic.util.CommandError: 没有这个版本。
     """
-    command.upgrade(_config(url), revision)
+    command.upgrade(configuration(url), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
     """退到 ``revision``（``-1`` 为上一版，``base`` 为空库）。异常同 ``upgrade``。"""
-    command.downgrade(_config(url), revision)
+    command.downgrade(configuration(url), revision)
 
 
 def status(url: str) -> Status:
     """异常同 ``upgrade``。"""
-    head = ScriptDirectory.from_config(_config(url)).get_current_head()
+    head = ScriptDirectory.from_config(configuration(url)).get_current_head()
     engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         poolclass=NullPool,
@@ -55,7 +55,7 @@ def status(url: str) -> Status:
         return Status(MigrationContext.configure(connection).get_current_revision(), head)
 
 
-def _config(url: str) -> Config:
+def configuration(url: str) -> Config:
     config = Config(attributes={"url": url})
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -13,14 +13,15 @@ with staged as (
 settled as (
     update tb_task t
     set status = 'retrying', delivery = t.delivery + 1, available_at = staged.available_at, last_error = %(error)s,
-        queued_at = null, lease_until = null, worker = null, intent_at = null
+        queued_at = null, lease_until = null, worker = null,
+        intent_at = case when %(kind)s = 'resend' then t.intent_at end
     from staged
     where t.id = staged.task_id and t.delivery = %(delivery)s and t.attempt = %(attempt)s and t.status = 'running'
     returning t.id, t.attempt, t.created_at
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
-    select id, 'attempt_failed', attempt, %(delivery)s, %(worker)s, %(error)s, %(traceparent)s
+    select id, %(kind)s, attempt, %(delivery)s, %(worker)s, %(error)s, %(traceparent)s
     from settled
 )
 select extract(epoch from clock_timestamp() - created_at)::float8 from settled

@@ -1,0 +1,298 @@
+"""投递协议：受理 → 转交 → 认领 → 结算，每一步都在真的库与 Valkey 上。"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from kaguan.config import load_settings
+from kaguan.errors import Code, DomainError
+from kaguan.queues.keys import delivery_key
+from kaguan.tasks import service
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.payloads import EmailPayload
+from tests.eventually import eventually
+from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
+from workers.outcome import Done, GiveUp, Retry, Uncertain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Connection, Pool
+    from workers.attempt import Attempt
+    from workers.outcome import Outcome
+
+
+@pytest.fixture
+async def pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
+    async with open_pipeline(settings, pool) as opened:
+        yield opened
+
+
+async def deliver(pipeline: Pipeline, handler: Recording, task_id: UUID, worker: str = "worker-a") -> None:
+    """转交之后，像 SAQ 那样执行当前的投递一次。"""
+    await pipeline.forwarder.run_once()
+    record = await pipeline.task(task_id)
+    await pipeline.execution(handler, worker)({}, task_id=str(task_id), delivery=record.delivery)  # type: ignore[typeddict-item]
+
+
+async def test_task_and_outbox_row_are_one_commit(pipeline: Pipeline) -> None:
+    payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
+    with pytest.raises(ZeroDivisionError):
+        async with pipeline.pool.connection() as connection, connection.transaction():
+            await service.accept(connection, service.Submission(TaskType.EMAIL_SEND, payload), MAX_ATTEMPTS)
+            raise ZeroDivisionError
+    assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(0, 0)]
+    await pipeline.submit()
+    assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(1, 1)]
+
+
+async def test_same_request_id_returns_the_first_task_and_another_body_is_refused(pipeline: Pipeline) -> None:
+    (first,) = await pipeline.submit(principal="p", request_id="r-1")
+    assert await pipeline.submit(principal="p", request_id="r-1") == [first]
+    assert await pipeline.submit(principal="other", request_id="r-1") != [first]
+    other = EmailPayload(to=("b@example.com",), subject="s", body="b")
+    submission = service.Submission(TaskType.EMAIL_SEND, other, principal="p", request_id="r-1")
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(DomainError) as refusal:
+            await service.accept(connection, submission, MAX_ATTEMPTS)
+    assert refusal.value.code is Code.IDEMPOTENCY_KEY_REUSED
+
+
+async def test_fifty_identical_submissions_at_once_make_one_task(pipeline: Pipeline) -> None:
+    answers = await asyncio.gather(*(pipeline.submit(principal="p", request_id="same") for _ in range(50)))
+    assert len({answer[0] for answer in answers}) == 1
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(1,)]
+
+
+async def test_relay_hands_over_by_priority_and_deletes_what_it_handed(pipeline: Pipeline) -> None:
+    for queue in (Priority.LOW, Priority.DEFAULT, Priority.CRITICAL):
+        await pipeline.submit(3, queue)
+    assert await pipeline.forwarder.run_once() == 9
+    assert await pipeline.forwarder.run_once() == 0
+    assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("queued", 9)]
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+    for queue in pipeline.queues.values():
+        assert await queue.count("queued") == 3
+
+
+async def test_redis_payload_holds_ids_only(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    job = await pipeline.queues[Priority.DEFAULT].job(delivery_key(task_id, 1))
+    assert job is not None
+    assert job.kwargs == {"task_id": str(task_id), "delivery": 1}
+
+
+async def test_two_relays_hand_over_each_row_once(pipeline: Pipeline) -> None:
+    await pipeline.submit(600)
+    async with open_pipeline(pipeline.settings, pipeline.pool) as other:
+        moved = await asyncio.gather(*(p.forwarder.run_once() for p in (pipeline, other) for _ in range(3)))
+    assert sum(moved) == 600
+    assert await pipeline.queues[Priority.DEFAULT].count("incomplete") == 600
+
+
+async def test_relay_stops_at_the_high_water_mark(environ: dict[str, str], pool: Pool) -> None:
+    settings = load_settings({**environ, "KAGUAN_RELAY__HIGH_WATER": "5"})
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit(8)
+        await pipeline.submit(2, Priority.CRITICAL)
+        assert await pipeline.forwarder.run_once() == 7
+        assert await pipeline.forwarder.run_once() == 0
+        assert await pipeline.sql("select count(*) from tb_outbox") == [(3,)]
+
+
+async def test_redis_away_marks_nothing(environ: dict[str, str], pool: Pool) -> None:
+    settings = load_settings({**environ, "KAGUAN_REDIS__URL": "redis://127.0.0.1:1/0"})
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        with pytest.raises(RedisConnectionError):
+            await pipeline.forwarder.run_once()
+        assert await pipeline.status(task_id) == "pending"
+        assert await pipeline.sql("select count(*) from tb_outbox") == [(1,)]
+
+
+async def test_redis_out_of_memory_marks_nothing(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(Exception, match="OOM|memory"):
+            await pipeline.forwarder.run_once()
+    finally:
+        await pipeline.redis.config_set("maxmemory", "0")
+    assert await pipeline.status(task_id) == "pending"
+    assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    # 入队成功而标记没有提交：行还在，任务仍是 pending
+    await pipeline.sql("update tb_task set status = 'pending', queued_at = null")
+    await pipeline.sql(
+        "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 1, 'email:send', 1)", task_id
+    )
+    handler = Recording.of()
+    await deliver(pipeline, handler, task_id)
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+    assert len(handler.attempts) == 1
+    assert await pipeline.status(task_id) == "succeeded"
+
+
+async def test_scheduled_task_waits_in_postgresql(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit(schedule_at=datetime.now(UTC) + timedelta(hours=1))
+    assert await pipeline.forwarder.run_once() == 0
+    await pipeline.sql("update tb_outbox set available_at = now() where task_id = %s", task_id)
+    assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_effect_and_settlement_are_one_transaction(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+
+    async def write(connection: Connection) -> None:
+        await connection.execute(
+            "insert into tb_sim_event (iccid, old_state, new_state, source) values ('x','a','b','t')"
+        )
+
+    async def failing_write(connection: Connection) -> None:
+        await write(connection)
+        raise ZeroDivisionError
+
+    await pipeline.forwarder.run_once()
+    with pytest.raises(ZeroDivisionError):
+        await pipeline.execution(Recording.of(Done(write=failing_write)))({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+    assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
+    assert await pipeline.status(task_id) == "running"
+
+
+async def test_transient_failures_are_retried_five_times_then_failed_with_every_cause(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of(*(Retry(f"第 {n} 次") for n in range(1, 7)))
+    for _ in range(MAX_ATTEMPTS):
+        await pipeline.sql("update tb_outbox set available_at = now()")
+        await deliver(pipeline, handler, task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, len(handler.attempts)) == ("failed", 6, 6)
+    events = await pipeline.sql("select detail->>'reason' from tb_task_event where kind = 'attempt_failed' order by id")
+    assert [row[0] for row in events][:5] == [f"第 {n} 次" for n in range(1, 6)]
+    assert "第 6 次" in events[5][0]
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+
+
+async def test_permanent_error_fails_at_the_first_attempt(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await deliver(pipeline, Recording.of(GiveUp("550")), task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, record.last_error) == ("failed", 1, {"reason": "550"})
+
+
+async def test_unexpected_exception_is_a_retry_and_after_a_declared_intent_it_is_uncertain(pipeline: Pipeline) -> None:
+    first, second = await pipeline.submit(2)
+
+    class Exploding:
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            if attempt.task_id == second:
+                async with attempt.transaction() as connection:
+                    await attempt.declare_intent(connection)
+            raise ZeroDivisionError
+
+    await pipeline.forwarder.run_once()
+    for task_id in (first, second):
+        await pipeline.execution(Exploding())({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+    assert await pipeline.status(first) == "retrying"
+    assert await pipeline.status(second) == "uncertain"
+
+
+async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+
+    class Unsure:
+        seen: list[bool]
+
+        def __init__(self) -> None:
+            self.seen = []
+
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            self.seen.append(attempt.intended)
+            async with attempt.transaction() as connection:
+                await attempt.declare_intent(connection)
+            return Uncertain("断在 DATA 之后") if len(self.seen) == 1 else Done()
+
+    handler = Unsure()
+    for delivery in (1, 2):
+        await pipeline.sql("update tb_outbox set available_at = now()")
+        await pipeline.forwarder.run_once()
+        await pipeline.execution(handler, resend=("email:send",))({}, task_id=str(task_id), delivery=delivery)  # type: ignore[typeddict-item]
+    assert handler.seen == [False, True]
+    assert await pipeline.status(task_id) == "succeeded"
+
+
+async def test_unknown_payload_version_is_parked_not_guessed(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+
+    class Reading:
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            EmailPayload.model_validate(attempt.payload)
+            return Done()
+
+    await pipeline.sql("update tb_task set payload = payload || '{\"v\": 9}'")
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Reading())({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+    assert await pipeline.status(task_id) == "failed"
+
+
+async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
+    waiting, running = await pipeline.submit(2)
+    async with pipeline.pool.connection() as connection:
+        assert await service.cancel(connection, waiting, "tester") == "cancelled"
+    await pipeline.forwarder.run_once()
+    started = asyncio.Event()
+
+    class Patient:
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            started.set()
+            await attempt.cancel_requested.wait()
+            attempt.checkpoint()
+            return Done()
+
+    execution = pipeline.execution(Patient())
+    job = asyncio.create_task(execution({}, task_id=str(running), delivery=1))  # type: ignore[typeddict-item, arg-type]
+    await started.wait()
+    async with pipeline.pool.connection() as connection:
+        assert await service.cancel(connection, running, "tester") == "running"
+    await execution.leases.run_once()
+    await job
+    assert await pipeline.status(waiting) == "cancelled"
+    assert await pipeline.status(running) == "cancelled"
+
+
+async def test_failed_task_is_retried_by_a_person_with_all_its_attempts(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await deliver(pipeline, Recording.of(GiveUp("bad")), task_id)
+    async with pipeline.pool.connection() as connection:
+        assert await service.retry(connection, task_id, "tester") == "pending"
+        with pytest.raises(DomainError):
+            await service.retry(connection, task_id, "tester")
+    await deliver(pipeline, Recording.of(Done({"ok": 1})), task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, record.result) == ("succeeded", 1, {"ok": 1})
+
+
+async def test_saq_workers_take_everything_from_all_three_queues(pipeline: Pipeline) -> None:
+    for queue in Priority:
+        await pipeline.submit(20, queue)
+    handler = Recording.of()
+    async with pipeline.working(handler):
+        assert await pipeline.forwarder.run_once() == 60
+
+        async def all_done() -> bool:
+            return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(60,)]
+
+        await eventually(all_done, timeout=20)
+    assert len(handler.attempts) == 60

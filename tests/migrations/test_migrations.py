@@ -1,0 +1,45 @@
+"""迁移：上、下、再上；模型与迁移一致。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.util.exc import CommandError
+
+from kaguan.database import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[tuple[str]]]:
+    with psycopg.connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+def tables(connection: psycopg.Connection[tuple[str]]) -> set[str]:
+    rows = connection.execute("select table_name from information_schema.tables where table_schema = 'public'")
+    return {row[0] for row in rows} - {"alembic_version"}
+
+
+def test_down_removes_everything_and_up_brings_it_back(
+    database_url: str, connection: psycopg.Connection[tuple[str]]
+) -> None:
+    before = tables(connection)
+    assert "tb_task" in before
+    migrate.downgrade(database_url, "base")
+    assert tables(connection) == set()
+    migrate.upgrade(database_url)
+    assert tables(connection) == before
+
+
+def test_models_and_migrations_agree(database_url: str) -> None:
+    configuration = migrate.configuration(database_url)
+    try:
+        command.check(configuration)
+    except CommandError as difference:
+        pytest.fail(str(difference))

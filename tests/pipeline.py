@@ -1,0 +1,134 @@
+"""消息路径的零件：真实的库与 Valkey，处理器由用例给。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from kaguan.queues.client import open_redis
+from kaguan.queues.saq import KaguanQueue, build_queues
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.payloads import EmailPayload
+from kaguan.tasks.service import Submission, accept_many
+from kaguan.tasks.store import TaskRecord, find
+from kaguan.telemetry.metrics import Metrics
+from relay.epoch import EpochRedrive
+from relay.forward import Forwarder
+from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from workers.consumer import Consumer
+from workers.execution import Execution
+from workers.guard import DuplicateGuard
+from workers.leases import Leases
+from workers.outcome import Done, Outcome
+from workers.settlement import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from workers.attempt import Attempt, Handler
+
+MAX_ATTEMPTS = 6
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """一套 relay 与 worker 的零件，逐步驱动。"""
+
+    settings: Settings
+    pool: Pool
+    redis: Redis
+    queues: dict[Priority, KaguanQueue]
+    metrics: Metrics
+    forwarder: Forwarder
+    leases_redrive: LeaseRedrive
+    presence: PresenceRedrive
+    epoch: EpochRedrive
+    orphans: OrphanRedrive
+
+    async def submit(self, count: int = 1, queue: Priority = Priority.DEFAULT, **options: Any) -> list[UUID]:
+        payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
+        submissions = [Submission(TaskType.EMAIL_SEND, payload, queue, **options) for _ in range(count)]
+        async with self.pool.connection() as connection:
+            outcomes = await accept_many(connection, submissions, MAX_ATTEMPTS)
+        return [outcome.task_id for outcome in outcomes if not isinstance(outcome, Exception)]
+
+    async def task(self, task_id: UUID) -> TaskRecord:
+        async with self.pool.connection() as connection:
+            record = await find(connection, task_id)
+        assert record is not None
+        return record
+
+    async def status(self, task_id: UUID) -> str:
+        return (await self.task(task_id)).status
+
+    async def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(statement.encode(), parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    def execution(self, handler: Handler, worker: str = "worker-a", resend: tuple[str, ...] = ()) -> Execution:
+        lease = self.settings.worker.lease
+        return Execution(
+            pool=self.pool,
+            handlers=dict.fromkeys(TaskType, handler),
+            guard=DuplicateGuard(self.redis, lease),
+            leases=Leases(self.pool, worker, lease),
+            settlement=Settlement(self.pool, worker, self.settings.tasks, resend),
+            metrics=self.metrics,
+            task_timeout=self.settings.worker.task_timeout,
+        )
+
+    @asynccontextmanager
+    async def working(self, handler: Handler) -> AsyncIterator[Execution]:
+        """真的 SAQ Worker 在取件，离开时停下。"""
+        execution = self.execution(handler)
+        stop = asyncio.Event()
+        consumer = Consumer(self.queues, execution, self.settings.worker)
+        task = asyncio.create_task(consumer.run(stop))
+        try:
+            yield execution
+        finally:
+            stop.set()
+            await task
+
+
+@asynccontextmanager
+async def open_pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
+    async with open_redis(settings.redis, connections=64) as redis:
+        queues = build_queues(redis)
+        metrics = Metrics()
+        yield Pipeline(
+            settings,
+            pool,
+            redis,
+            queues,
+            metrics,
+            Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, metrics),
+            LeaseRedrive(pool, settings.relay, (), metrics),
+            PresenceRedrive(pool, queues, settings.relay, metrics),
+            EpochRedrive(pool, redis, queues, metrics),
+            OrphanRedrive(pool, settings.relay, metrics),
+        )
+
+
+@dataclass(slots=True)
+class Recording:
+    """记下每次尝试、给出预定结果的处理器。"""
+
+    outcomes: list[Outcome]
+    attempts: list[Attempt]
+
+    @classmethod
+    def of(cls, *outcomes: Outcome) -> Recording:
+        return cls(list(outcomes), [])
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        self.attempts.append(attempt)
+        return self.outcomes.pop(0) if self.outcomes else Done({"n": len(self.attempts)})
