@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from typing import TYPE_CHECKING, cast
 
-from aiosmtplib import SMTP, SMTPException, SMTPRecipientRefused, SMTPResponseException
-from aiosmtplib.errors import SMTPSenderRefused
+from aiosmtplib import (
+    SMTP,
+    SMTPAuthenticationError,
+    SMTPConnectError,
+    SMTPConnectTimeoutError,
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+    SMTPServerDisconnected,
+)
 
-from workers.email.receipt import Fate, Receipt, clean, judge, judge_data, judge_final, judge_recipient
+from workers.email.receipt import Fate, Receipt, judge, judge_data, judge_final, judge_recipient
 
 if TYPE_CHECKING:
-    import ssl
-
     from aiosmtplib.protocol import SMTPProtocol
 
     from kaguan.config.model import Smtp
@@ -24,6 +32,18 @@ DATA_CHUNK = 64 * 1024  # 字节；每块各有时限，慢而不断的对方因
 START_INPUT = 354
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 NETWORK_ERRORS = (SMTPException, OSError, TimeoutError)
+# 从具体到一般，取第一个相符的
+_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (SMTPConnectTimeoutError, "连接中继超时"),
+    (SMTPConnectError, "连不上中继"),
+    (SMTPAuthenticationError, "中继拒绝登录"),
+    (SMTPServerDisconnected, "中继断开了连接"),
+    (TimeoutError, "等中继应答超时"),
+    (ssl.SSLError, "与中继协商 TLS 失败"),
+    (ConnectionError, "与中继的连接断了"),
+    (SMTPResponseException, "中继的应答不合规"),
+    (SMTPException, "中继缺少所需的能力"),
+)
 
 
 class UnreachableError(Exception):
@@ -214,5 +234,9 @@ def _encoding(*, utf8: bool) -> str:
 def _describe(error: BaseException) -> str:
     """只说种类与应答码，不带对方可能回显的地址或凭据。"""
     if isinstance(error, SMTPResponseException):
-        return clean(f"{type(error).__name__} {error.code}")
-    return type(error).__name__
+        return f"{_kind(error)} {error.code}"
+    return _kind(error)
+
+
+def _kind(error: BaseException) -> str:
+    return next((text for kind, text in _KINDS if isinstance(error, kind)), type(error).__name__)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from kaguan.mail.relay_host import RelayHost, parse_relay_host
+from workers.email.receipt import Fate, clean, judge, judge_data, judge_final, judge_recipient
+
+
+@pytest.mark.parametrize(
+    ("url", "relay"),
+    [
+        ("smtp://127.0.0.1:2525", RelayHost("127.0.0.1", 2525, implicit_tls=False)),
+        ("smtp://mail.example", RelayHost("mail.example", 25, implicit_tls=False)),
+        ("smtps://mail.example", RelayHost("mail.example", 465, implicit_tls=True)),
+        ("smtp://a%40b:p%2Fw@mail.example:587", RelayHost("mail.example", 587, False, "a@b", "p/w")),  # noqa: FBT003 表里看得清
+        ("smtp://user@mail.example", RelayHost("mail.example", 25, False, "user", "")),  # noqa: FBT003 同上
+    ],
+)
+def test_relay_urls_are_taken_apart(url: str, relay: RelayHost) -> None:
+    assert parse_relay_host(url) == relay
+
+
+@pytest.mark.parametrize("url", ["", "mail.example:25", "http://mail.example", "smtp://", "smtp://user:secret@:25"])
+def test_a_bad_relay_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ValueError, match="KAGUAN_SMTP__URL") as caught:
+        parse_relay_host(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_password_is_not_in_the_repr() -> None:
+    assert "secret" not in repr(parse_relay_host("smtp://user:secret@mail.example"))
+
+
+@pytest.mark.parametrize(
+    ("code", "at_recipient", "at_data", "at_end"),
+    [
+        (250, Fate.ACCEPTED, Fate.DEFERRED, Fate.ACCEPTED),
+        (251, Fate.ACCEPTED, Fate.DEFERRED, Fate.ACCEPTED),
+        (354, Fate.DEFERRED, Fate.DEFERRED, Fate.UNKNOWN),
+        (421, Fate.DEFERRED, Fate.DEFERRED, Fate.DEFERRED),
+        (451, Fate.DEFERRED, Fate.DEFERRED, Fate.DEFERRED),
+        (550, Fate.REFUSED, Fate.REFUSED, Fate.REFUSED),
+        (552, Fate.DEFERRED, Fate.REFUSED, Fate.REFUSED),
+        (999, Fate.DEFERRED, Fate.DEFERRED, Fate.UNKNOWN),
+        (-1, Fate.DEFERRED, Fate.DEFERRED, Fate.UNKNOWN),
+    ],
+)
+def test_what_a_reply_code_means_depends_on_the_phase(
+    code: int, at_recipient: Fate, at_data: Fate, at_end: Fate
+) -> None:
+    judged = (judge_recipient(code, ""), judge_data(code, ""), judge_final(code, ""))
+    assert tuple(receipt.fate for receipt in judged) == (at_recipient, at_data, at_end)
+
+
+def test_reply_text_is_made_storable() -> None:
+    assert clean("a\x00b\r\nc\udcffd\x1b[0m") == "a b  c?d [0m"
+    assert judge(250, "x" * 1000).reply == "x" * 500
