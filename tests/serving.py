@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
-from aiohttp.web_log import AccessLogger
 
+from api.access import AccessSink
 from api.app import create_app
 from api.keys import Services
 from api.server import runner
 from kaguan.database.pool import engine_on, open_pool
+from kaguan.logging.setup import access_logger
 from kaguan.queues.client import build_client
 from kaguan.telemetry.metrics import Metrics
 from kaguan.tokens import service as tokens
@@ -89,15 +90,16 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, scopes: Sequence[str] = SCOPES) -> AsyncIterator[Api]:
-    """起一个应用直到离开；令牌有 ``scopes``。"""
+async def serving(settings: Settings, scopes: Sequence[str] = SCOPES, name: str = "test") -> AsyncIterator[Api]:
+    """起一个应用直到离开；令牌叫 ``name``，有 ``scopes``。"""
     rings: list[None] = []
     async with open_pool(settings.database, "test") as pool, build_client(settings.redis) as redis:
         engine = engine_on(pool)
         services = Services(settings, pool, engine, redis, Metrics(), lambda: rings.append(None))
         async with pool.connection() as connection:
-            issued = await tokens.create(connection, "test", scopes)
-        run = runner(create_app(services), AccessLogger)
+            issued = await tokens.create(connection, name, scopes)
+        access = AccessSink(access_logger(settings.logging, "api"), services.metrics)
+        run = runner(create_app(services), access)
         await run.setup()
         site = web.TCPSite(run, "127.0.0.1", 0)
         await site.start()

@@ -6,32 +6,28 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api import health, orders, sims, tasks, users
+from api import docs, task_events, users
 from api.dispatch import serve
-from api.guard import GUARD, Guard
+from api.guard import GUARD, Guard, guarding
 from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
+from api.middleware.addresses import limit_addresses
 from api.middleware.deadline import deadline
 from api.middleware.errors import errors_in_envelope
 from api.middleware.request import request_context
+from api.middleware.tracing import server_span
 from api.proxies import CLIENT_ADDRESS, ClientAddress
+from api.routes import ROUTES
 
 if TYPE_CHECKING:
     from api.endpoint import Endpoint
-
-ROUTES: tuple[Endpoint, ...] = (
-    *users.ROUTES,
-    *orders.ROUTES,
-    *sims.ROUTES,
-    *tasks.ROUTES,
-    *health.ROUTES,
-)
 
 
 def create_app(services: Services) -> web.Application:
     """装配应用；``services`` 的生命由调用方管。"""
     settings = services.settings
     app = web.Application(
-        middlewares=[request_context, errors_in_envelope, deadline], client_max_size=settings.api.body_limit
+        middlewares=[request_context, server_span, errors_in_envelope, limit_addresses, deadline],
+        client_max_size=settings.api.body_limit,
     )
     app[SERVICES] = services
     app[SETTINGS] = settings
@@ -39,9 +35,12 @@ def create_app(services: Services) -> web.Application:
     app[ENGINE] = services.engine
     app[REDIS] = services.redis
     app[METRICS] = services.metrics
-    app[GUARD] = Guard(services.pool)
+    app[GUARD] = Guard(services)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
-    app.cleanup_ctx.append(users.password_hashing)
+    app[task_events.STREAMS] = task_events.Streams()
+    app.cleanup_ctx.extend([users.password_hashing, guarding])
+    app.on_startup.append(docs.remember_document)
+    app.on_shutdown.append(task_events.stop_streams)
     for route in ROUTES:
         register(app, route)
     return app

@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str]
     example: Any
     body_example: Any
+    body_document: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Endpoint:
         errors: 除通用错误之外会给出的错误码，进文档。
         idempotent: 是否接受 ``Idempotency-Key``。
         produces: 成功应答的媒体类型；不是 JSON 的路由自己构造应答，不套信封。
+        body_document: 文档里的请求体形状，与 ``body`` 不同时才给（逐项校验的批量）。
         guards_backlog: 会新增任务；积压超限时回 503/2003。
     """
 
@@ -86,6 +88,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     example: Any = None
     body_example: Any = None
+    body_document: Any = None
 
     @property
     def pattern(self) -> str:

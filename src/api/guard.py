@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
+from psycopg import Error
+from psycopg_pool import PoolTimeout
 
+from api.backlog import Backlog
 from api.context import context_of
+from api.limits import Counter, Limiter
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
     from api.endpoint import Endpoint
-    from kaguan.database.pool import Pool
+    from api.keys import Services
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +36,13 @@ SCHEME = "Bearer "
 class Guard:
     """认出调用者。令牌缓存极短，换来热路径上不必每次查库。"""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, services: Services) -> None:
+        self._pool = services.pool
+        self._metrics = services.metrics
+        counter = Counter(services.redis)
+        self._per_token = Limiter("token", services.settings.api.rate_per_token, counter)
+        self._per_address = Limiter("address", services.settings.api.rate_per_address, counter)
+        self._backlog = Backlog(services.pool, services.settings.api.backlog_limit)
         self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._used: set[int] = set()
 
@@ -38,15 +50,34 @@ class Guard:
         """放行或拒绝。
 
         Raises:
-            DomainError: 1002 未认证；1003 没有权限。
+            DomainError: 1002 未认证；1003 没有权限；1006 太快；2003 积压过多。
         """
         if endpoint.scope is None:
             return ANONYMOUS
-        principal = await self.identify(_bearer(request))
-        context_of(request).principal = principal.name
+        principal = await self.identify(bearer(request))
+        context = context_of(request)
+        context.principal = principal.name
+        context.rate = await self._limited(self._per_token, str(principal.id))
         if not principal.may(endpoint.scope):
             raise DomainError(Code.NOT_ALLOWED, f"需要权限 {endpoint.scope}", f"scope {endpoint.scope} is required")
+        if endpoint.guards_backlog:
+            self._backlog.check()
         return principal
+
+    async def admit_address(self, address: str) -> dict[str, str]:
+        """按地址限流，先于认证：猜令牌的也受限。
+
+        Raises:
+            DomainError: 1006。
+        """
+        return await self._limited(self._per_address, address)
+
+    async def _limited(self, limiter: Limiter, key: str) -> dict[str, str]:
+        try:
+            return await limiter.admit(key)
+        except DomainError:
+            self._metrics.rate_limited.labels(limiter.scope).inc()
+            raise
 
     async def identify(self, token: str | None) -> Principal:
         """令牌是谁的。
@@ -73,6 +104,17 @@ class Guard:
         self._used.add(principal.id)
         return principal
 
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._backlog.run(), self._keep_flushing()]
+
+    async def _keep_flushing(self) -> None:
+        while True:
+            await asyncio.sleep(TOUCH_INTERVAL)
+            try:
+                await self.flush()
+            except (Error, PoolTimeout) as error:
+                log.debug("没能写令牌的最后使用时间", error=type(error).__name__)
+
     async def flush(self) -> int:
         """写下攒着的最后使用时间；返回枚数。"""
         used, self._used = self._used, set()
@@ -82,7 +124,16 @@ class Guard:
         return len(used)
 
 
-def _bearer(request: web.Request) -> str | None:
+async def guarding(app: web.Application) -> AsyncIterator[None]:
+    """门卫的后台活：积压估计、令牌的最后使用时间。"""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in app[GUARD].background()]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+def bearer(request: web.Request) -> str | None:
     header = request.headers.get("Authorization", "")
     return header[len(SCHEME) :].strip() if header[: len(SCHEME)].lower() == SCHEME.lower() else None
 

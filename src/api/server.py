@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from api.access import AccessLog, AccessSink
 from api.decoration import decorate
 from api.envelope import failure
 from api.keys import SETTINGS
@@ -16,7 +17,6 @@ from api.translation import translate
 from kaguan.errors import Code, DomainError
 
 if TYPE_CHECKING:
-    from aiohttp.abc import AbstractAccessLogger
     from aiohttp.web_request import BaseRequest
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ class Runner(web.AppRunner):
         )
 
 
-def runner(app: web.Application, access_log_class: type[AbstractAccessLogger]) -> Runner:
+def runner(app: web.Application, access: AccessSink) -> Runner:
     """应用的运行器，限额取自配置。"""
     config = app[SETTINGS].api
     return Runner(
@@ -103,5 +103,6 @@ def runner(app: web.Application, access_log_class: type[AbstractAccessLogger]) -
         max_field_size=config.header_limit,
         lingering_time=1.0,
         shutdown_timeout=20.0,
-        access_log_class=access_log_class,
+        access_log_class=AccessLog,
+        access_log=access,
     )

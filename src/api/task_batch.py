@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
 from api.reasons import field_errors
-from api.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch
+from api.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
 from kaguan.tasks.service import Accepted, Submission, accept_many
 
@@ -28,6 +28,7 @@ ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
     summary="批量提交任务",
     tag="任务",
     body=TaskBatch,
+    body_document=TaskBatchDocument,
     data=BatchView,
     success=202,
     errors=(Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT),

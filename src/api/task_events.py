@@ -40,6 +40,10 @@ class Streams:
 STREAMS = web.AppKey("STREAMS", Streams)
 
 
+async def stop_streams(app: web.Application) -> None:
+    app[STREAMS].stopping.set()
+
+
 @endpoint(
     "GET",
     "/api/v1/tasks/{task_id:uuid}/events",

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal, Self, TypeAlias
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, ValidationInfo, field_validator, model_validator
 
 from api.reasons import reason
 from api.shapes import RequestModel, View
@@ -123,15 +123,21 @@ class EmailTask(Submitted):
     attachments: Annotated[list[Attachment], Field(max_length=address.MAX_ATTACHMENTS)] = Field(default_factory=list)
     schedule_at: ScheduleAt | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(self.to) + len(self.cc) > address.MAX_RECIPIENTS:
-            limit = address.MAX_RECIPIENTS
+    @field_validator("cc")
+    @classmethod
+    def _check_recipients(cls, cc: list[str], info: ValidationInfo) -> list[str]:
+        limit = address.MAX_RECIPIENTS
+        if len(info.data.get("to", ())) + len(cc) > limit:
             raise reason(f"收件人与抄送合计至多 {limit} 个", f"at most {limit} recipients in to and cc together")
-        if sum(item.size for item in self.attachments) > address.MAX_ATTACHMENT_BYTES:
-            limit = address.MAX_ATTACHMENT_BYTES
+        return cc
+
+    @field_validator("attachments")
+    @classmethod
+    def _check_size(cls, attachments: list[Attachment]) -> list[Attachment]:
+        limit = address.MAX_ATTACHMENT_BYTES
+        if sum(item.size for item in attachments) > limit:
             raise reason(f"附件合计至多 {limit} 字节", f"attachments may total {limit} bytes")
-        return self
+        return attachments
 
     def payload(self) -> EmailPayload:
         attachments = tuple(AttachmentPayload(**item.model_dump()) for item in self.attachments)
@@ -150,13 +156,15 @@ class SyncTask(Submitted):
     batch_size: Annotated[int, Field(ge=1, le=1_000)] = 100
     carrier: Carrier | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.start_date > self.end_date:
-            raise reason("start_date 不得晚于 end_date", "start_date must not be after end_date")
-        if (self.end_date - self.start_date).days >= MAX_SYNC_DAYS:
+    @field_validator("end_date")
+    @classmethod
+    def _check_range(cls, end: date, info: ValidationInfo) -> date:
+        start = info.data.get("start_date")
+        if start is not None and start > end:
+            raise reason("不得早于 start_date", "must not be before start_date")
+        if start is not None and (end - start).days >= MAX_SYNC_DAYS:
             raise reason(f"至多 {MAX_SYNC_DAYS} 天", f"at most {MAX_SYNC_DAYS} days")
-        return self
+        return end
 
     def payload(self) -> DataSyncPayload:
         return DataSyncPayload(
@@ -194,6 +202,12 @@ class TaskBatch(RequestModel):
     """一批任务：每一项是对应单个任务的字段，加上 ``type``。逐项校验，有错的项不影响其余。"""
 
     tasks: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class TaskBatchDocument(RequestModel):
+    """:class:`TaskBatch` 在文档里的形状。"""
+
+    tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 class AcceptedView(View):

@@ -65,6 +65,9 @@ def translate(error: BaseException) -> Translated:
     for kind, code in _DATABASE_CODES:
         if isinstance(error, kind):
             return Translated(DomainError(code), cause=type(error).__name__)
+    if isinstance(error, ConnectionError):
+        # 客户端在请求中途断开：应答送不到，只为访问日志留下状态
+        return Translated(DomainError(Code.INVALID_PARAMETERS), cause="disconnected")
     if isinstance(error, TimeoutError):
         return Translated(DomainError(Code.TIMED_OUT), cause="timeout")
     return Translated(DomainError(Code.INTERNAL), unexpected=True)

@@ -1,0 +1,66 @@
+"""HTTP 服务的组合根：资源按序打开，逆序关闭。"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from api.access import AccessSink
+from api.app import create_app
+from api.keys import Services
+from api.processes import SHARED_PORT, supervise, watch_parent
+from api.server import runner
+from kaguan.database.pool import engine_on, open_pool
+from kaguan.logging.setup import access_logger
+from kaguan.outbox.doorbell import Doorbell
+from kaguan.process import run_process
+from kaguan.queues.client import open_redis
+from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.monitor import Monitor
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+
+log = structlog.get_logger(__name__)
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """一个进程就自己服务；多个就看着子进程。"""
+    shares_port = SHARED_PORT in sys.argv
+    if settings.api.processes > 1 and not shares_port:
+        await supervise(settings.api.processes, stop)
+    else:
+        await serve(settings, stop, shares_port=shares_port)
+
+
+async def serve(settings: Settings, stop: asyncio.Event, *, shares_port: bool) -> None:
+    """服务到 ``stop``；Redis 不在也照常受理（任务在 PostgreSQL 里等）。"""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database, "api"))
+        redis = await stack.enter_async_context(open_redis(settings.redis))
+        engine = engine_on(pool)
+        stack.push_async_callback(engine.dispose)
+        doorbell = Doorbell(settings.database, settings.relay.doorbell_interval)
+        await stack.enter_async_context(doorbell.ringing())
+        metrics = Metrics()
+        monitor = asyncio.create_task(Monitor(metrics, pool, redis, settings.logging.pool_interval).run(stop))
+        stack.callback(monitor.cancel)
+        app = create_app(Services(settings, pool, engine, redis, metrics, doorbell.ring))
+        run = runner(app, AccessSink(access_logger(settings.logging, "api"), metrics))
+        await run.setup()
+        stack.push_async_callback(run.cleanup)
+        await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=shares_port or None).start()
+        if shares_port:
+            parent = asyncio.create_task(watch_parent(stop))
+            stack.callback(parent.cancel)
+        log.info("开始服务", host=settings.api.host, port=settings.api.port)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run_process("api", main))

@@ -1,0 +1,95 @@
+"""访问日志与 HTTP 指标：每个请求一行，绕过全部中间件的也不例外（LESSONS「aiohttp」）。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from api.context import context_of
+from api.redaction import LIMIT, OVERLAP, redact, truncate
+from kaguan.logging.masking import mask
+
+if TYPE_CHECKING:
+    from aiohttp.web_request import BaseRequest
+    from structlog.typing import FilteringBoundLogger
+
+    from kaguan.telemetry.metrics import Metrics
+
+MAX_AGENT = 512
+MAX_PATH = 2_048
+UNMATCHED = "unmatched"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSink:
+    """访问日志写到哪里、指标记到哪里。"""
+
+    log: FilteringBoundLogger
+    metrics: Metrics
+
+
+class AccessLog(AbstractAccessLogger):
+    """由 aiohttp 在应答写完之后调用；``logger`` 实为 :class:`AccessSink`。"""
+
+    logger: Any
+
+    def log(self, request: BaseRequest, response: web.StreamResponse, time: float) -> None:
+        context = context_of(request)
+        sink: AccessSink = self.logger
+        sink.metrics.http.labels(
+            request.method if request.method in METHODS else "OTHER", _route(request), str(response.status)
+        ).observe(time)
+        sink.log.info(
+            "请求",
+            method=request.method[:32],
+            path=mask(request.path[:MAX_PATH]),
+            status=response.status,
+            duration_ms=round(time * 1000, 2),
+            request_id=context.request_id,
+            trace_id=context.trace_id,
+            ip=context.address,
+            user_agent=mask(request.headers.get("User-Agent", "")[:MAX_AGENT]),
+            principal=context.principal,
+            request_body=_request_body(request),
+            response_body=_response_body(response),
+        )
+
+
+def _route(request: BaseRequest) -> str:
+    """路由模板：有限的集合，才能当指标的标签。"""
+    match_info = request.match_info if isinstance(request, web.Request) and request._match_info else None  # noqa: SLF001 畸形请求没有匹配结果，公开属性会断言失败
+    resource = None if match_info is None else match_info.route.resource
+    return UNMATCHED if resource is None else resource.canonical
+
+
+def _request_body(request: BaseRequest) -> str:
+    raw = request._read_bytes  # noqa: SLF001 aiohttp 没有公开的「已读的正文」
+    if raw is None:
+        raw = _arrived(request)
+    return redact(raw, request.content_type if "Content-Type" in request.headers else "", context_of(request).body)
+
+
+def _arrived(request: BaseRequest) -> bytes:
+    """没读正文就被拒的请求：已到的部分也记下，不等没到的。"""
+    content = request.content
+    if not request.can_read_body or content.exception() is not None:
+        return b""
+    try:
+        return content.read_nowait(LIMIT + OVERLAP)
+    except (RuntimeError, web.RequestPayloadError, ValueError):
+        return b""
+
+
+def _response_body(response: web.StreamResponse) -> str:
+    if not isinstance(response, web.Response):
+        return "<流式应答>"
+    body = response.body
+    if not isinstance(body, bytes | bytearray):
+        return ""
+    if response.content_type == "application/json":
+        return redact(bytes(body), response.content_type)
+    return truncate(f"<{response.content_type} {len(body)} 字节>", MAX_AGENT)

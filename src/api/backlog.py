@@ -1,0 +1,57 @@
+"""积压保护：待交付的行超过上限就回 503/2003。估计值在请求之外更新，至多每秒一次。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from kaguan.errors import Code, DomainError
+from kaguan.outbox import store
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Pool
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 1.0  # 秒
+COST_SHARE = 50  # 计数至多占用它自己耗时的五十分之一：积压越大，看得越稀
+RETRY_AFTER = 5  # 秒
+
+
+class Backlog:
+    """待交付行数的估计。"""
+
+    def __init__(self, pool: Pool, limit: int) -> None:
+        self._pool = pool
+        self._limit = limit
+        self.rows = 0
+
+    def check(self) -> None:
+        """不查库，只看估计值。
+
+        Raises:
+            DomainError: 2003，积压超过上限。
+        """
+        if self.rows > self._limit:
+            raise DomainError(Code.OVERLOADED, retry_after=RETRY_AFTER)
+
+    async def run_once(self) -> int:
+        """更新估计；数到上限为止。"""
+        async with self._pool.connection() as connection:
+            lines = await store.backlog(connection, self._limit + 1)
+        self.rows = sum(line.waiting for line in lines)
+        return self.rows
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            try:
+                await self.run_once()
+            except (Error, PoolTimeout) as error:
+                log.debug("没能更新积压估计", error=type(error).__name__)
+            await asyncio.sleep(max(INTERVAL, (loop.time() - started) * COST_SHARE))

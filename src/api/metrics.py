@@ -1,0 +1,54 @@
+"""``GET /metrics``：OpenMetrics（带 exemplar）。默认只对本机与有 ``ops`` 权限的令牌开放。"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from api.context import context_of
+from api.endpoint import Endpoint, endpoint
+from api.guard import GUARD, bearer
+from api.unit_of_work import Mode
+from kaguan.errors import Code, DomainError
+from kaguan.telemetry.exposition import render
+from kaguan.tokens.service import OPERATE
+
+if TYPE_CHECKING:
+    from api.call import Call
+
+PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "Via")
+
+
+@endpoint(
+    "GET",
+    "/metrics",
+    scope=None,
+    summary="Prometheus 指标",
+    tag="运维",
+    mode=Mode.DIRECT,
+    produces="text/plain",
+    errors=(Code.NOT_AUTHENTICATED, Code.NOT_ALLOWED),
+)
+async def metrics(call: Call[Any, Any]) -> web.StreamResponse:
+    request = call.request
+    if not (call.services.settings.api.metrics_public or _is_local(request)):
+        principal = await request.app[GUARD].identify(bearer(request))
+        if not principal.may(OPERATE):
+            raise DomainError(Code.NOT_ALLOWED, f"需要权限 {OPERATE}", f"scope {OPERATE} is required")
+    content_type, body = render(call.services.metrics.registry, request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+def _is_local(request: web.Request) -> bool:
+    """本机直连；经本机反向代理来的不算。"""
+    if any(name in request.headers for name in PROXY_HEADERS):
+        return False
+    try:
+        return ip_address(context_of(request).address).is_loopback
+    except ValueError:
+        return False
+
+
+ROUTES: tuple[Endpoint, ...] = (metrics,)

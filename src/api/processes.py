@@ -1,0 +1,74 @@
+"""多进程：父进程不服务，只看着子进程；端口由内核分给它们（SO_REUSEPORT，socket(7)）。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+SHARED_PORT = "--shared-port"
+RESTART_DELAY = 0.5  # 秒，之后翻倍
+RESTART_DELAY_MAX = 10.0
+STEADY = 30.0  # 秒：活过这么久，退避从头算
+STOP_TIMEOUT = 25.0  # 秒
+PARENT_CHECK = 1.0  # 秒
+
+
+async def supervise(count: int, stop: asyncio.Event) -> None:
+    """保持 ``count`` 个子进程，直到 ``stop``；死一个补一个，退避重启。"""
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            group.create_task(_keep(number, stop), name=f"api-{number}")
+
+
+async def _keep(number: int, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    delay = RESTART_DELAY
+    while not stop.is_set():
+        started = loop.time()
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", SHARED_PORT)
+        log.info("子进程启动", number=number, pid=child.pid)
+        await _until_exit(child, stop)
+        if stop.is_set():
+            return
+        delay = RESTART_DELAY if loop.time() - started > STEADY else min(delay * 2, RESTART_DELAY_MAX)
+        log.error("子进程意外退出，稍后重启", number=number, pid=child.pid, code=child.returncode, delay_s=delay)
+        await _wait(stop, delay)
+
+
+async def _until_exit(child: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+    """等子进程退出；停机时请它停，到时不停就强杀。"""
+    exited = asyncio.create_task(child.wait())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({exited, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if exited.done():
+        return
+    child.terminate()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await exited
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+async def watch_parent(stop: asyncio.Event) -> None:
+    """子进程：父进程没了（被 SIGKILL）就自己停。"""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 内核没有「父进程没了」的可等待事件
+        await asyncio.sleep(PARENT_CHECK)
+    log.warning("父进程已不在，停止服务")
+    stop.set()

@@ -1,0 +1,20 @@
+"""全部路由。文档、路由器、契约测试都看这一处。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api import docs, health, metrics, orders, sims, tasks, users
+
+if TYPE_CHECKING:
+    from api.endpoint import Endpoint
+
+ROUTES: tuple[Endpoint, ...] = (
+    *users.ROUTES,
+    *orders.ROUTES,
+    *sims.ROUTES,
+    *tasks.ROUTES,
+    *health.ROUTES,
+    *metrics.ROUTES,
+    *docs.ROUTES,
+)
