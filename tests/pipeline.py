@@ -6,7 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from kaguan.queues.client import open_redis
 from kaguan.queues.saq import KaguanQueue, build_queues
@@ -27,6 +26,7 @@ from workers.settlement import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from redis.asyncio import Redis
 

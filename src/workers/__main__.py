@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
@@ -12,24 +11,25 @@ from uuid import uuid4
 
 import structlog
 
-from kaguan.carriers.build import open_gateways
 from kaguan.database.pool import open_pool
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
-from kaguan.tasks.model import TaskType
-from kaguan.telemetry.exposition import serve_metrics
 from kaguan.tasks.uncertain import resend_types
+from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from workers.consumer import Consumer
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
+from workers.handlers import open_handlers
 from workers.heartbeat import beating
 from workers.leases import Leases
 from workers.registry import complete
 from workers.settlement import Settlement
 
 if TYPE_CHECKING:
+    import asyncio
+
     from kaguan.config import Settings
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await wait_for_redis(redis, settings.redis)
         metrics = Metrics()
         await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
-        handlers = await open_handlers(stack, settings, redis, metrics)
+        handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics))
         leases = Leases(pool, worker_name(), config.lease)
         execution = Execution(
             pool=pool,

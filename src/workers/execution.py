@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
+from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
 from kaguan.database.pool import CONNECTION_ERRORS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.trace import Span
-    from saq.types import Context
 
     from kaguan.database.pool import Pool
     from kaguan.inbox.store import Claim
@@ -52,7 +52,7 @@ class Execution:
     metrics: Metrics
     task_timeout: float  # 秒
 
-    async def __call__(self, context: Context, *, task_id: str, delivery: int) -> None:
+    async def __call__(self, context: Mapping[str, object], *, task_id: str, delivery: int) -> None:
         token: dict[str, Any] = {"task_id": UUID(task_id), "delivery": delivery}
         with bound_contextvars(task_id=task_id, delivery=delivery):
             if not await self.guard.admit(UUID(task_id), delivery):
@@ -65,9 +65,9 @@ class Execution:
             await self._run(token, claim)
 
     @staticmethod
-    def _type_of(context: Context) -> str:
+    def _type_of(context: Mapping[str, object]) -> str:
         job = context.get("job")
-        return "" if job is None else job.function
+        return job.function if isinstance(job, Job) else ""
 
     async def _claim(self, token: dict[str, Any]) -> Claim | None:
         """认领；PostgreSQL 不在就退避等它。"""

@@ -99,10 +99,9 @@ class Settlement:
                 wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
                 parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}
                 return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
-            case Retry(reason):
-                reason = f"{attempt.max_attempts} 次尝试用尽：{reason}"
-                return self._ended(TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, token, reason)
-            case GiveUp(reason):
+            case Retry(reason) | GiveUp(reason):
+                used_up = isinstance(outcome, Retry)
+                reason = f"{attempt.max_attempts} 次尝试用尽：{reason}" if used_up else reason
                 return self._ended(TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, token, reason)
             case Cancelled(reason):
                 return self._ended(TaskStatus.CANCELLED, TaskEventKind.CANCELLED, token, reason)

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import kaguan
 import pytest
+from sqlalchemy.orm import configure_mappers
+
+import kaguan
+from kaguan.database.metadata import Base
 from kaguan.database.tables import metadata
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(kaguan.__file__).parent
 FILES = sorted(ROOT.glob("*/sql/*.sql"))
+STATEMENTS = {path: path.read_text("utf-8") for path in FILES}
 
 
 def test_there_are_statements_to_check() -> None:
@@ -30,16 +34,12 @@ async def test_statement_prepares_against_the_migrated_schema(path: Path, pool: 
             names.append(match[1])
         return f"${names.index(match[1]) + 1}"
 
-    statement = re.sub(r"%\((\w+)\)s", number, path.read_text("utf-8")).replace("%%", "%")
+    statement = re.sub(r"%\((\w+)\)s", number, STATEMENTS[path]).replace("%%", "%")
     async with pool.connection() as connection:
         await connection.execute(f"prepare probe as {statement}".encode())
 
 
 def test_no_foreign_keys_and_no_relationships() -> None:
-    from sqlalchemy.orm import configure_mappers  # noqa: PLC0415 只此一处
-
-    from kaguan.database.metadata import Base  # noqa: PLC0415 同上
-
     configure_mappers()
     assert not [table.name for table in metadata.tables.values() if table.foreign_keys]
     assert not [m.class_.__name__ for m in Base.registry.mappers if m.relationships]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,6 +21,7 @@ from workers.outcome import Done, GiveUp, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from kaguan.config import Settings
     from kaguan.database.pool import Connection, Pool
@@ -39,15 +39,19 @@ async def deliver(pipeline: Pipeline, handler: Recording, task_id: UUID, worker:
     """转交之后，像 SAQ 那样执行当前的投递一次。"""
     await pipeline.forwarder.run_once()
     record = await pipeline.task(task_id)
-    await pipeline.execution(handler, worker)({}, task_id=str(task_id), delivery=record.delivery)  # type: ignore[typeddict-item]
+    await pipeline.execution(handler, worker)({}, task_id=str(task_id), delivery=record.delivery)
 
 
 async def test_task_and_outbox_row_are_one_commit(pipeline: Pipeline) -> None:
     payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
-    with pytest.raises(ZeroDivisionError):
+
+    async def accept_then_fail() -> None:
         async with pipeline.pool.connection() as connection, connection.transaction():
             await service.accept(connection, service.Submission(TaskType.EMAIL_SEND, payload), MAX_ATTEMPTS)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await accept_then_fail()
     assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(0, 0)]
     await pipeline.submit()
     assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(1, 1)]
@@ -78,8 +82,7 @@ async def test_relay_hands_over_by_priority_and_deletes_what_it_handed(pipeline:
     assert await pipeline.forwarder.run_once() == 0
     assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("queued", 9)]
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
-    for queue in pipeline.queues.values():
-        assert await queue.count("queued") == 3
+    assert [await queue.count("queued") for queue in pipeline.queues.values()] == [3, 3, 3]
 
 
 async def test_redis_payload_holds_ids_only(pipeline: Pipeline) -> None:
@@ -122,7 +125,7 @@ async def test_redis_out_of_memory_marks_nothing(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.redis.config_set("maxmemory", "1mb")
     try:
-        with pytest.raises(Exception, match="OOM|memory"):
+        with pytest.raises(Exception, match=r"OOM|memory"):
             await pipeline.forwarder.run_once()
     finally:
         await pipeline.redis.config_set("maxmemory", "0")
@@ -140,7 +143,7 @@ async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeli
     )
     handler = Recording.of()
     await deliver(pipeline, handler, task_id)
-    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
     assert len(handler.attempts) == 1
     assert await pipeline.status(task_id) == "succeeded"
 
@@ -166,7 +169,7 @@ async def test_effect_and_settlement_are_one_transaction(pipeline: Pipeline) -> 
 
     await pipeline.forwarder.run_once()
     with pytest.raises(ZeroDivisionError):
-        await pipeline.execution(Recording.of(Done(write=failing_write)))({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+        await pipeline.execution(Recording.of(Done(write=failing_write)))({}, task_id=str(task_id), delivery=1)
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
     assert await pipeline.status(task_id) == "running"
 
@@ -204,7 +207,7 @@ async def test_unexpected_exception_is_a_retry_and_after_a_declared_intent_it_is
 
     await pipeline.forwarder.run_once()
     for task_id in (first, second):
-        await pipeline.execution(Exploding())({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+        await pipeline.execution(Exploding())({}, task_id=str(task_id), delivery=1)
     assert await pipeline.status(first) == "retrying"
     assert await pipeline.status(second) == "uncertain"
 
@@ -228,7 +231,7 @@ async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pip
     for delivery in (1, 2):
         await pipeline.sql("update tb_outbox set available_at = now()")
         await pipeline.forwarder.run_once()
-        await pipeline.execution(handler, resend=("email:send",))({}, task_id=str(task_id), delivery=delivery)  # type: ignore[typeddict-item]
+        await pipeline.execution(handler, resend=("email:send",))({}, task_id=str(task_id), delivery=delivery)
     assert handler.seen == [False, True]
     assert await pipeline.status(task_id) == "succeeded"
 
@@ -243,7 +246,7 @@ async def test_unknown_payload_version_is_parked_not_guessed(pipeline: Pipeline)
 
     await pipeline.sql("update tb_task set payload = payload || '{\"v\": 9}'")
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Reading())({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+    await pipeline.execution(Reading())({}, task_id=str(task_id), delivery=1)
     assert await pipeline.status(task_id) == "failed"
 
 
@@ -262,7 +265,7 @@ async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
             return Done()
 
     execution = pipeline.execution(Patient())
-    job = asyncio.create_task(execution({}, task_id=str(running), delivery=1))  # type: ignore[typeddict-item, arg-type]
+    job = asyncio.create_task(execution({}, task_id=str(running), delivery=1))
     await started.wait()
     async with pipeline.pool.connection() as connection:
         assert await service.cancel(connection, running, "tester") == "running"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.inbox import store
 from kaguan.queues.keys import delivery_key
 from kaguan.tasks.model import Priority
+from tests.eventually import eventually
 from tests.pipeline import Pipeline, Recording, open_pipeline
 from workers.outcome import Done
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from kaguan.database.pool import Connection, Pool
     from workers.attempt import Attempt
@@ -37,9 +39,10 @@ class Held:
         self.started = asyncio.Event()
         self.released = asyncio.Event()
         self.intend = intend
-        self.effects = 0
+        self.attempts: list[Attempt] = []
 
     async def __call__(self, attempt: Attempt) -> Outcome:
+        self.attempts.append(attempt)
         if self.intend:
             async with attempt.transaction() as connection:
                 await attempt.declare_intent(connection)
@@ -48,7 +51,6 @@ class Held:
         return Done({"by": "zombie"}, write=self._write)
 
     async def _write(self, connection: Connection) -> None:
-        self.effects += 1
         await connection.execute(
             "insert into tb_sim_event (iccid, old_state, new_state, source) values ('z','a','b','t')"
         )
@@ -57,7 +59,7 @@ class Held:
 async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID) -> asyncio.Task[None]:
     """一个认领了任务、然后租约到期的执行者。"""
     await pipeline.forwarder.run_once()
-    job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, task_id=str(task_id), delivery=1))  # type: ignore[typeddict-item, arg-type]
+    job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, task_id=str(task_id), delivery=1))
     await handler.started.wait()
     await pipeline.sql("update tb_task set lease_until = now() - interval '1 second' where id = %s", task_id)
     return job
@@ -69,7 +71,7 @@ async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_no
     job = await start_zombie(pipeline, zombie, task_id)
     assert await pipeline.leases_redrive.run_once() == 1
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recording.of(Done({"by": "heir"})))({}, task_id=str(task_id), delivery=2)  # type: ignore[typeddict-item]
+    await pipeline.execution(Recording.of(Done({"by": "heir"})))({}, task_id=str(task_id), delivery=2)
     zombie.released.set()
     await job
     record = await pipeline.task(task_id)
@@ -85,7 +87,7 @@ async def test_zombie_that_wakes_while_the_heir_is_running_changes_nothing(pipel
     job = await start_zombie(pipeline, zombie, task_id)
     await pipeline.leases_redrive.run_once()
     await pipeline.forwarder.run_once()
-    other = asyncio.create_task(pipeline.execution(heir, "heir")({}, task_id=str(task_id), delivery=2))  # type: ignore[typeddict-item, arg-type]
+    other = asyncio.create_task(pipeline.execution(heir, "heir")({}, task_id=str(task_id), delivery=2))
     await heir.started.wait()
     zombie.released.set()
     await job
@@ -99,19 +101,21 @@ async def test_zombie_that_wakes_while_the_heir_is_running_changes_nothing(pipel
 async def test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost(pipeline: Pipeline) -> None:
     kept, lost = await pipeline.submit(2)
     await pipeline.forwarder.run_once()
-    execution = pipeline.execution(Held(), "worker-a")
-    jobs = [asyncio.create_task(execution({}, task_id=str(i), delivery=1)) for i in (kept, lost)]  # type: ignore[typeddict-item, arg-type]
-    running = "select count(*) from tb_task where status = 'running'"
-    while await pipeline.sql(running) != [(2,)]:
-        await asyncio.sleep(0)
+    handler = Held()
+    execution = pipeline.execution(handler, "worker-a")
+    jobs = [asyncio.create_task(execution({}, task_id=str(i), delivery=1)) for i in (kept, lost)]
+
+    async def both_running() -> bool:
+        return await pipeline.sql("select count(*) from tb_task where status = 'running'") == [(2,)]
+
+    await eventually(both_running)
     await pipeline.sql("update tb_task set lease_until = now() - interval '1 second' where id = %s", lost)
     await pipeline.leases_redrive.run_once()
     await pipeline.sql("update tb_task set lease_until = now() + interval '1 second' where id = %s", kept)
     await execution.leases.run_once()
     renewed = await pipeline.sql("select lease_until > now() + interval '5 seconds' from tb_task where id = %s", kept)
     assert renewed == [(True,)]
-    states = {attempt.task_id: attempt.lost.is_set() for attempt in execution.leases._held.values()}
-    assert states == {kept: False, lost: True}
+    assert {attempt.task_id: attempt.lost.is_set() for attempt in handler.attempts} == {kept: False, lost: True}
     for job in jobs:
         job.cancel()
     await asyncio.gather(*jobs, return_exceptions=True)
@@ -132,7 +136,7 @@ async def test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted
     await pipeline.forwarder.run_once()
     handler = Held()
     execution = pipeline.execution(handler)
-    job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))  # type: ignore[typeddict-item, arg-type]
+    job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
     await handler.started.wait()
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
@@ -148,13 +152,11 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
     for delivery in range(1, limit + 1):
         await pipeline.forwarder.run_once()
         async with pipeline.pool.connection() as connection:
-            from kaguan.inbox import store  # noqa: PLC0415 只此一处直接认领
-
             token = {"task_id": poison, "delivery": delivery}
             assert await store.claim(connection, token, "doomed", 0.000001) is not None
         await pipeline.leases_redrive.run_once()
     assert await pipeline.status(poison) == "failed"
-    await pipeline.execution(Recording.of())({}, task_id=str(healthy), delivery=1)  # type: ignore[typeddict-item]
+    await pipeline.execution(Recording.of())({}, task_id=str(healthy), delivery=1)
     assert await pipeline.status(healthy) == "succeeded"
 
 
@@ -168,7 +170,7 @@ async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(p
     assert await pipeline.forwarder.run_once() == 50
     handler = Recording.of()
     for task_id in tasks:
-        await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)  # type: ignore[typeddict-item]
+        await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
     assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("succeeded", 50)]
 
 
@@ -185,7 +187,7 @@ async def test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not(pipeline:
 async def test_redrive_gives_way_to_a_completion(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=1)  # type: ignore[typeddict-item]
+    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=1)
     await pipeline.redis.flushdb()
     await pipeline.presence.run_once()
     await pipeline.epoch.run_once()
@@ -198,14 +200,15 @@ async def test_waiting_task_without_outbox_row_gets_one(pipeline: Pipeline) -> N
     await pipeline.sql("delete from tb_outbox")
     assert await pipeline.orphans.run_once() == 1
     assert await pipeline.forwarder.run_once() == 1
-    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=2)  # type: ignore[typeddict-item]
+    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=2)
     assert await pipeline.status(task_id) == "succeeded"
 
 
 async def test_malformed_job_in_the_active_list_does_not_stop_the_rest(pipeline: Pipeline) -> None:
     queue = pipeline.queues[Priority.DEFAULT]
     await pipeline.redis.set("saq:job:default:garbage", b"{not json")
-    await pipeline.redis.lpush(queue.namespace("active"), "saq:job:default:garbage")
+    active = queue.namespace("active")
+    await pipeline.redis.lpush(active, "saq:job:default:garbage")  # type: ignore[misc] # 同步与异步混在一起
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     await pipeline.redis.zrem(queue.namespace("incomplete"), queue.job_id(delivery_key(task_id, 1)))

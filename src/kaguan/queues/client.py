@@ -61,7 +61,7 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
         ):
             with attempt:
                 log.info("连接 Redis", attempt=attempt.num)
-                await client.ping()
+                await client.ping()  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
     except RedisError as error:
         raise QueueUnavailableError(
             f"连不上 Redis（试了 {config.connect_attempts} 次）：{error}；请检查 KAGUAN_REDIS__URL 与服务器是否在运行"

@@ -72,7 +72,13 @@ async def accept_many(
     connection: Connection, submissions: Sequence[Submission], max_attempts: int
 ) -> list[Accepted | DomainError]:
     """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。"""
-    staged = [_Staged.of(submission) for submission in submissions]
+    return await accept_staged(connection, [Staged.of(submission) for submission in submissions], max_attempts)
+
+
+async def accept_staged(
+    connection: Connection, staged: Sequence[Staged], max_attempts: int
+) -> list[Accepted | DomainError]:
+    """写入已备好的任务。备好与写入分开，跟踪上下文因此属于提交它的请求，而写入可以合并。"""
     inserted = await store.insert(connection, _columns(staged), max_attempts)
     repeated: dict[str, list[str]] = {}
     for item in staged:
@@ -83,13 +89,15 @@ async def accept_many(
         for principal, request_ids in repeated.items()
         for request_id, answer in (await store.first_answers(connection, principal, request_ids)).items()
     }
-    for (task_type, queue), count in Counter((s.type, s.queue) for s in submissions).items():
+    for (task_type, queue), count in Counter((item.submission.type, item.submission.queue) for item in staged).items():
         log.info("受理任务", task_type=task_type, queue=queue, count=count, replayed=len(staged) - len(inserted))
     return [_outcome(item, inserted, firsts) for item in staged]
 
 
 @dataclass(frozen=True, slots=True)
-class _Staged:
+class Staged:
+    """备好待写的任务：号码、序列化的载荷、内容摘要、创建上下文。"""
+
     submission: Submission
     task_id: UUID
     payload: str
@@ -97,7 +105,7 @@ class _Staged:
     traceparent: str | None
 
     @classmethod
-    def of(cls, submission: Submission) -> _Staged:
+    def of(cls, submission: Submission) -> Staged:
         payload = submission.payload.model_dump_json()
         subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n{payload}"
         task_id = uuid7_source.uuid7()
@@ -106,7 +114,7 @@ class _Staged:
         return cls(submission, task_id, payload, hashlib.sha256(subject.encode()).digest(), traceparent)
 
 
-def _columns(staged: Sequence[_Staged]) -> dict[str, list[Any]]:
+def _columns(staged: Sequence[Staged]) -> dict[str, list[Any]]:
     submissions = [item.submission for item in staged]
     return {
         "ids": [item.task_id for item in staged],
@@ -123,7 +131,7 @@ def _columns(staged: Sequence[_Staged]) -> dict[str, list[Any]]:
 
 
 def _outcome(
-    item: _Staged, inserted: set[UUID], firsts: dict[tuple[str, str], store.FirstAnswer]
+    item: Staged, inserted: set[UUID], firsts: dict[tuple[str, str], store.FirstAnswer]
 ) -> Accepted | DomainError:
     if item.task_id in inserted:
         return Accepted(item.task_id, TaskStatus.PENDING)

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from kaguan.database.sql import load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -83,7 +83,7 @@ class TaskFilter:
     request_id: str | None = None
 
 
-async def insert(connection: Connection, columns: dict[str, Sequence[Any]], max_attempts: int) -> set[UUID]:
+async def insert(connection: Connection, columns: Mapping[str, Sequence[Any]], max_attempts: int) -> set[UUID]:
     """插入一批任务与发件箱行；返回真正插入的任务号（重复的 request_id 不在其中）。"""
     cursor = await connection.execute(load(PACKAGE, "accept"), {**columns, "max_attempts": max_attempts})
     return {row[0] for row in await cursor.fetchall()}

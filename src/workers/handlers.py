@@ -1,0 +1,43 @@
+"""处理器的装配：各自的连接在此打开，离开时关闭。"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from kaguan.carriers.build import open_gateways
+from kaguan.tasks.model import TaskType
+from workers.email.handler import EmailHandler
+from workers.email.transport import open_mailer
+from workers.sim.handler import SimStatusSync
+from workers.sync.handler import DataSync
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from redis.asyncio import Redis
+
+    from kaguan.config import Settings
+    from kaguan.telemetry.metrics import Metrics
+    from workers.attempt import Handler
+
+
+@asynccontextmanager
+async def open_handlers(
+    settings: Settings, redis: Redis, metrics: Metrics
+) -> AsyncIterator[Mapping[TaskType, Handler]]:
+    """每种任务类型的处理器。"""
+
+    def carrier_called(carrier: str, operation: str, outcome: str, seconds: float) -> None:
+        metrics.carrier_calls.labels(carrier, operation, outcome).inc()
+        metrics.carrier_seconds.labels(carrier, operation).observe(seconds)
+
+    async with (
+        open_mailer(settings.smtp) as mailer,
+        open_gateways(settings.carriers, redis, carrier_called) as gateways,
+    ):
+        yield {
+            TaskType.EMAIL_SEND: EmailHandler(mailer, settings.smtp.sender),
+            TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers),
+            TaskType.DATA_SYNC: DataSync(gateways, settings.carriers),
+        }

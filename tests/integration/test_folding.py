@@ -1,0 +1,80 @@
+"""合并提交：并发的受理一起提交，坏的一行只害它自己。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from kaguan.errors import DomainError
+from kaguan.tasks.folding import FoldedAccept
+from kaguan.tasks.model import TaskType
+from kaguan.tasks.payloads import EmailPayload
+from kaguan.tasks.service import Accepted, Submission
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.database.pool import Pool
+
+SUBMISSION = Submission(TaskType.EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"), principal="p")
+
+
+@pytest.fixture
+async def folded(pool: Pool) -> AsyncIterator[FoldedAccept]:
+    async with FoldedAccept(pool, 6).running() as opened:
+        yield opened
+
+
+async def counts(pool: Pool) -> tuple[int, int]:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select (select count(*) from tb_task)::int, (select count(distinct xmin::text) from tb_task)::int"
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+async def test_concurrent_submissions_share_few_commits(folded: FoldedAccept, pool: Pool) -> None:
+    answers = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(300)))
+    tasks, transactions = await counts(pool)
+    assert len({answer.task_id for answer in answers}) == tasks == 300
+    assert transactions <= 10
+
+
+async def test_a_lone_submission_is_committed_when_answered(folded: FoldedAccept, pool: Pool) -> None:
+    await folded.accept(SUBMISSION)
+    assert await counts(pool) == (1, 1)
+
+
+async def test_a_bad_row_fails_alone(folded: FoldedAccept, pool: Pool) -> None:
+    bad = replace(SUBMISSION, request_id="x" * 500)
+    answers = await asyncio.gather(
+        *(folded.accept(bad if n == 7 else SUBMISSION) for n in range(20)), return_exceptions=True
+    )
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, psycopg.errors.CheckViolation)] == [7]
+    assert (await counts(pool))[0] == 19
+
+
+async def test_same_request_id_in_one_fold_is_one_task_and_a_different_body_is_refused(
+    folded: FoldedAccept, pool: Pool
+) -> None:
+    same = replace(SUBMISSION, request_id="r")
+    other = replace(same, payload=EmailPayload(to=("b@example.com",), subject="s", body="b"))
+    answers = await asyncio.gather(*(folded.accept(s) for s in (same, same, other)), return_exceptions=True)
+    accepted = [answer for answer in answers if isinstance(answer, Accepted)]
+    assert len({answer.task_id for answer in accepted}) == 1
+    assert sorted(answer.replayed for answer in accepted) == [False, True]
+    assert isinstance(answers[2], DomainError)
+    assert (await counts(pool))[0] == 1
+
+
+async def test_database_away_fails_every_waiting_request(folded: FoldedAccept, pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("alter table tb_task rename to gone")
+    answers = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(5)), return_exceptions=True)
+    assert all(isinstance(answer, psycopg.Error) for answer in answers)
