@@ -1,0 +1,35 @@
+-- 一批卡资料：运营商没给的不抹掉我们的；different 是两边都有而不同的卡
+with seen as (
+    select *
+    from unnest(%(iccids)s::text[], %(msisdns)s::text[], %(imsis)s::text[], %(activated)s::date[])
+        as t (iccid, msisdn, imsi, activated_on)
+), locked as materialized (
+    select s.id,
+           s.iccid,
+           coalesce(seen.msisdn, s.msisdn) as msisdn,
+           coalesce(seen.imsi, s.imsi) as imsi,
+           coalesce(seen.activated_on, s.activated_on) as activated_on,
+           (coalesce(seen.msisdn, s.msisdn), coalesce(seen.imsi, s.imsi), coalesce(seen.activated_on, s.activated_on))
+               is distinct from (s.msisdn, s.imsi, s.activated_on) as changed,
+           coalesce(seen.msisdn <> s.msisdn, false) or coalesce(seen.imsi <> s.imsi, false)
+               or coalesce(seen.activated_on <> s.activated_on, false) as different
+    from tb_sim s
+    join seen on seen.iccid = s.iccid
+    where s.deleted_at is null and s.carrier = %(carrier)s
+    order by s.id
+    for no key update of s
+), updated as (
+    update tb_sim s
+    set msisdn = l.msisdn,
+        imsi = l.imsi,
+        activated_on = l.activated_on,
+        info_synced_at = %(asked_at)s,
+        updated_at = case when l.changed then clock_timestamp() else s.updated_at end,
+        version = s.version + l.changed::int
+    from locked l
+    where s.id = l.id
+)
+select count(*) as matched,
+       count(*) filter (where changed) as updated,
+       coalesce(array_agg(iccid order by id) filter (where different), '{}') as different
+from locked

@@ -1,0 +1,36 @@
+-- 一批状态：只动 asked_at 之前看过的卡（迟到的旧应答不盖新值）；状态变了才记事件、升版本，同一条语句里
+with seen as (
+    select * from unnest(%(iccids)s::text[], %(states)s::text[], %(raws)s::text[]) as t (iccid, state, raw)
+), locked as materialized (
+    select s.id, s.iccid, s.lifecycle_state as old_state, s.status_synced_at, seen.state, seen.raw
+    from tb_sim s
+    join seen on seen.iccid = s.iccid
+    where s.deleted_at is null and s.carrier = %(carrier)s
+    order by s.id
+    for no key update of s
+), eligible as materialized (
+    select *, old_state <> state as changed
+    from locked
+    where status_synced_at is null or status_synced_at <= %(asked_at)s
+), updated as (
+    update tb_sim s
+    set lifecycle_state = e.state,
+        carrier_status = e.raw,
+        status_source = %(carrier)s,
+        status_synced_at = %(asked_at)s,
+        status_changed_at = case when e.changed then %(asked_at)s else s.status_changed_at end,
+        updated_at = case when e.changed then clock_timestamp() else s.updated_at end,
+        version = s.version + e.changed::int
+    from eligible e
+    where s.id = e.id
+), events as (
+    insert into tb_sim_event (iccid, old_state, new_state, carrier_status, source, task_id)
+    select iccid, old_state, state, raw, %(carrier)s, %(task_id)s
+    from eligible
+    where changed
+    order by id
+)
+select (select count(*) from locked) as matched,
+       (select coalesce(jsonb_agg(jsonb_build_object('iccid', iccid, 'old', old_state, 'new', state) order by id), '[]')
+        from eligible where changed) as changes,
+       array(select iccid from seen where not exists (select from locked l where l.iccid = seen.iccid)) as missing_here

@@ -1,0 +1,3 @@
+select carrier, sync_type, day, cursor, batches, counters, done_at is not null
+from tb_sync_checkpoint
+where task_id = %(task_id)s

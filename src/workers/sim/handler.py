@@ -1,0 +1,78 @@
+"""sim:status_sync：按名单问状态。逐卡出结果；做完的批次留得住，重试只问剩下的。"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from kaguan.carriers.gateway import CardStatus, CarrierError, RejectedError
+from kaguan.sims import sync_store
+from kaguan.tasks.payloads import SimStatusPayload
+from workers.sim.report import Report
+from workers.sync.asking import ask
+from workers.sync.statuses import record_statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kaguan.carriers.gateway import CarrierGateway
+    from kaguan.config.model import Carriers
+    from kaguan.sims.model import Carrier
+    from workers.attempt import Attempt
+    from workers.outcome import Outcome
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SimStatusSync:
+    """新鲜期内看过的卡不再问，除非 ``force_sync``；任务受理之后已问过的，重试时也不再问。"""
+
+    gateways: Mapping[Carrier, CarrierGateway]
+    config: Carriers
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        payload = SimStatusPayload.model_validate(attempt.payload)
+        async with attempt.pool.connection() as connection:
+            cards = await sync_store.cards_to_check(connection, attempt.task_id, payload.iccids, self.config.freshness)
+            points = await sync_store.load_checkpoints(connection, attempt.task_id)
+        due = [card for card in cards if not card.done and (payload.force_sync or not card.fresh)]
+        report = Report(payload.iccids, cards, due, {point.carrier: point for point in points})
+        groups: defaultdict[Carrier, list[str]] = defaultdict(list)
+        for card in due:
+            groups[card.carrier].append(card.iccid)
+        for carrier, iccids in groups.items():
+            await self._sync_carrier(attempt, carrier, iccids, report)
+        log.info("状态同步一轮完成", asked=len(due), answered=report.answered, pending=report.pending)
+        return report.outcome()
+
+    async def _sync_carrier(self, attempt: Attempt, carrier: Carrier, iccids: list[str], report: Report) -> None:
+        gateway = self.gateways.get(carrier)
+        if gateway is None:
+            report.interrupted(iccids, RejectedError(f"运营商 {carrier} 未配置"))
+            return
+        size = gateway.capabilities.max_batch
+        for start in range(0, len(iccids), size):
+            attempt.checkpoint()
+            batch = iccids[start : start + size]
+            try:
+                await self._sync_batch(attempt, gateway, batch, report)
+            except CarrierError as error:
+                report.interrupted(batch, error)
+            await attempt.report(report.answered, len(report.due), pending=report.pending)
+
+    async def _sync_batch(self, attempt: Attempt, gateway: CarrierGateway, batch: list[str], report: Report) -> None:
+        """问一批、写一批：状态、事件、检查点在一个带隔离令牌的事务里。"""
+        async with attempt.pool.connection() as connection:
+            asked_at = await sync_store.database_now(connection)
+        results = await ask(gateway.statuses, batch)
+        found = [result for result in results if isinstance(result, CardStatus)]
+        checkpoint = report.checkpoint(gateway.carrier, asked_at)
+        async with attempt.transaction() as connection:
+            await record_statuses(connection, checkpoint, found, asked_at, attempt.task_id)
+            checkpoint.batches += 1
+            await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
+        report.take(results)

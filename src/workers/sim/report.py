@@ -1,0 +1,95 @@
+"""一次状态同步的账：做成的跨尝试累加在检查点里，没做成的只算本次（它们总会被再问）。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kaguan.carriers.gateway import CardFailed, CardNotFound
+from kaguan.sims.model import SyncType
+from kaguan.sims.sync_store import Checkpoint
+from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
+from workers.outcome import Done, GiveUp, Outcome, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from kaguan.carriers.gateway import CarrierError, StatusResult
+    from kaguan.sims.model import Carrier
+    from kaguan.sims.sync_store import CardToCheck
+
+
+@dataclass(slots=True)
+class Report:
+    """``asked`` 是点名的卡，``cards`` 是其中在库的，``due`` 是这次要问的。"""
+
+    asked: tuple[str, ...]
+    cards: list[CardToCheck]
+    due: list[CardToCheck]
+    checkpoints: dict[Carrier, Checkpoint]
+    answered: int = 0
+    pending: int = 0  # 暂时没问成，值得重试
+    delay: float | None = None  # 秒；对方要求的等待下限里最长的
+    reason: str = ""
+    problems: Tally = field(default_factory=Tally)
+
+    def checkpoint(self, carrier: Carrier, at: datetime) -> Checkpoint:
+        """这家的检查点；每个任务每家只有一行，日子是第一次问的那天。"""
+        if carrier not in self.checkpoints:
+            self.checkpoints[carrier] = Checkpoint(carrier, SyncType.SIM_STATUS, at.date())
+        return self.checkpoints[carrier]
+
+    def take(self, results: Sequence[StatusResult]) -> None:
+        """收下一批的逐卡结果（写库由处理器做）。"""
+        for result in results:
+            match result:
+                case CardFailed(iccid, reason, retryable):
+                    self.pending += retryable
+                    self.reason = reason if retryable else self.reason
+                    self.problems.fail(iccid, reason)
+                case CardNotFound(iccid):
+                    self.answered += 1
+                    self.problems.drift(Sample.MISSING_THERE, [iccid])
+                case _:
+                    self.answered += 1
+
+    def interrupted(self, iccids: Sequence[str], error: CarrierError) -> None:
+        """整批没问成。"""
+        self.reason = error.reason
+        self.delay = max(self.delay or 0.0, error.retry_after or 0.0) or None
+        self.take([CardFailed(iccid, error.code, error.retryable) for iccid in iccids])
+
+    def outcome(self) -> Outcome:
+        """有值得重试的就重试；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
+        if self.pending:
+            return Retry(f"{self.pending} 张卡暂时没问成：{self.reason}", self.delay)
+        if self.due and not self.answered:
+            return GiveUp(f"{len(self.due)} 张卡全部失败：{self.reason or self.problems.samples[Sample.FAILURES][0]}")
+        return Done(self.result())
+
+    def result(self) -> dict[str, Any]:
+        """结果：计数加有上限的明细。"""
+        total = Tally()
+        for checkpoint in self.checkpoints.values():
+            total.merge(checkpoint.tally)
+        known = {card.iccid for card in self.cards}
+        unregistered = [iccid for iccid in self.asked if iccid not in known]
+        synced = total.counters[Count.FETCHED]
+        unsynced = self.problems.counters[Count.FAILED] + self.problems.counters[Count.MISSING_THERE]
+        return {
+            "total": len(self.asked),
+            "synced": synced,
+            "changed": total.counters[Count.UPDATED],
+            "unchanged": total.counters[Count.UNCHANGED],
+            "skipped_fresh": max(len(self.cards) - synced - unsynced, 0),
+            "not_registered": len(unregistered),
+            "not_found": self.problems.counters[Count.MISSING_THERE],
+            "failed": self.problems.counters[Count.FAILED],
+            "unknown_codes": total.counters[Count.UNKNOWN_CODES],
+            "changes": total.samples.get(Sample.CHANGES, []),
+            "failures": self.problems.samples.get(Sample.FAILURES, []),
+            "not_found_iccids": self.problems.samples.get(Sample.MISSING_THERE, []),
+            "not_registered_iccids": unregistered[:SAMPLE_LIMIT],
+            "details_limit": SAMPLE_LIMIT,
+        }

@@ -1,0 +1,113 @@
+"""data:sync：运营商 × 业务日 × 批次。被杀在哪里，重来就从哪里接着走；计数跨尝试累加。"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from kaguan.carriers.gateway import CarrierError
+from kaguan.sims import sync_store
+from kaguan.sims.model import Carrier, SyncType
+from kaguan.sims.sync_store import Checkpoint
+from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
+from kaguan.tasks.payloads import DataSyncPayload
+from workers.outcome import Done, GiveUp, Outcome, Retry
+from workers.sync.passes import step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+    from kaguan.carriers.gateway import CarrierGateway
+    from workers.attempt import Attempt
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSync:
+    gateways: Mapping[Carrier, CarrierGateway]
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        payload = DataSyncPayload.model_validate(attempt.payload)
+        carriers = [payload.carrier] if payload.carrier is not None else list(self.gateways)
+        if not carriers or any(carrier not in self.gateways for carrier in carriers):
+            return GiveUp(f"运营商未配置：{', '.join(carriers) or '一家也没有'}")
+        async with attempt.pool.connection() as connection:
+            known = {
+                (point.carrier, point.day): point
+                for point in await sync_store.load_checkpoints(connection, attempt.task_id)
+            }
+        plan = [
+            known.get((carrier, day)) or Checkpoint(carrier, payload.sync_type, day)
+            for carrier in carriers
+            for day in business_days(payload)
+        ]
+        stops = await self._run(attempt, plan, payload.batch_size)
+        log.info("数据同步一轮完成", sync_type=payload.sync_type, parts=len(plan), stopped=len(stops))
+        return _outcome(stops, payload, plan)
+
+    async def _run(self, attempt: Attempt, plan: list[Checkpoint], batch_size: int) -> dict[Carrier, CarrierError]:
+        """走完全部计划；一家走不下去就放下它，别家照走。"""
+        stops: dict[Carrier, CarrierError] = {}
+        for checkpoint in plan:
+            while not checkpoint.done and checkpoint.carrier not in stops:
+                attempt.checkpoint()
+                try:
+                    await step(attempt, self.gateways[checkpoint.carrier], checkpoint, batch_size)
+                except CarrierError as error:
+                    stops[checkpoint.carrier] = error
+                await _report(attempt, plan)
+        return stops
+
+
+def business_days(payload: DataSyncPayload) -> list[date]:
+    """用量按天；状态与资料没有日子之分，只走起始日这一遍。"""
+    if payload.sync_type is not SyncType.USAGE:
+        return [payload.start_date]
+    return [payload.start_date + timedelta(days=n) for n in range((payload.end_date - payload.start_date).days + 1)]
+
+
+async def _report(attempt: Attempt, plan: list[Checkpoint]) -> None:
+    totals: Counter[str] = Counter()
+    for checkpoint in plan:
+        totals.update(checkpoint.tally.counters)
+    await attempt.report(
+        totals[Count.FETCHED],
+        None,
+        failed=totals[Count.FAILED],
+        parts_done=sum(checkpoint.done for checkpoint in plan),
+        parts_total=len(plan),
+    )
+
+
+def _outcome(stops: dict[Carrier, CarrierError], payload: DataSyncPayload, plan: list[Checkpoint]) -> Outcome:
+    if not stops:
+        return Done(_result(payload, plan))
+    reason = "；".join(f"{carrier}：{error.reason}" for carrier, error in stops.items())
+    if all(not error.retryable for error in stops.values()):
+        return GiveUp(reason)
+    return Retry(reason, max((error.retry_after or 0.0 for error in stops.values()), default=0.0) or None)
+
+
+def _result(payload: DataSyncPayload, plan: list[Checkpoint]) -> dict[str, Any]:
+    """总数、各家的数、有上限的漂移与失败明细。"""
+    total, by_carrier = Tally(), {checkpoint.carrier: Tally() for checkpoint in plan}
+    for checkpoint in plan:
+        total.merge(checkpoint.tally)
+        by_carrier[checkpoint.carrier].merge(checkpoint.tally)
+    return {
+        "sync_type": payload.sync_type,
+        "start_date": payload.start_date.isoformat(),
+        "end_date": payload.end_date.isoformat(),
+        "batches": sum(checkpoint.batches for checkpoint in plan),
+        **total.count_all(),
+        "carriers": {carrier: tally.count_all() for carrier, tally in by_carrier.items()},
+        "drift": {kind: total.samples.get(kind, []) for kind in DRIFT},
+        "failures": total.samples.get(Sample.FAILURES, []),
+        "details_limit": SAMPLE_LIMIT,
+    }

@@ -1,0 +1,109 @@
+"""data:sync 的一步：问一批，写一批，检查点在同一个带隔离令牌的事务里前进。"""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+from zoneinfo import ZoneInfo
+
+from kaguan.carriers.gateway import CardFailed, CardInfo, CardNotFound, CardStatus, DayUsage
+from kaguan.sims import sync_store
+from kaguan.sims.model import SyncType
+from kaguan.sims.sync_tally import Count, Sample
+from workers.sync.asking import ask
+from workers.sync.statuses import record_statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kaguan.carriers.gateway import CarrierGateway
+    from kaguan.database.pool import Connection
+    from kaguan.sims.sync_store import AppliedRows, Checkpoint
+    from kaguan.sims.sync_tally import Tally
+    from workers.attempt import Attempt
+
+    Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed
+
+BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
+
+
+async def step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, batch_size: int) -> None:
+    """走一步；走到头就置 ``checkpoint.done``。
+
+    Raises:
+        CarrierError: 这批整个没问成；检查点原地不动。
+        FencedError: 令牌已失效；什么都没写。
+    """
+    if checkpoint.sync_type is SyncType.SIM_STATUS and gateway.capabilities.page_size:
+        await _listing_step(attempt, gateway, checkpoint)
+    else:
+        await _inventory_step(attempt, gateway, checkpoint, min(batch_size, gateway.capabilities.max_batch))
+
+
+async def _inventory_step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, limit: int) -> None:
+    """按库存一批一批地问。"""
+    after = int(checkpoint.cursor or 0)
+    async with attempt.pool.connection() as connection:
+        asked_at = await sync_store.database_now(connection)
+        page = await sync_store.inventory_page(connection, checkpoint.carrier, after, limit)
+    results = await _ask(gateway, checkpoint, [iccid for _, iccid in page]) if page else []
+    async with attempt.transaction() as connection:
+        await _record(connection, checkpoint, results, asked_at, attempt)
+        checkpoint.cursor = str(page[-1][0]) if page else checkpoint.cursor
+        checkpoint.batches += bool(page)
+        checkpoint.done = len(page) < limit
+        await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
+
+
+async def _listing_step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint) -> None:
+    """按运营商的变更列表一页一页地取，自业务日零点起。
+
+    列表按变更时刻升序，翻页途中又变更的卡会移到末尾、使后面的卡前移一位：可能漏看的由下一次同步补上。
+    """
+    number = int(checkpoint.cursor or 1)
+    async with attempt.pool.connection() as connection:
+        asked_at = await sync_store.database_now(connection)
+    page = await gateway.changed_since(datetime.combine(checkpoint.day, time(), BUSINESS_ZONE), number)
+    async with attempt.transaction() as connection:
+        await _record(connection, checkpoint, page.results, asked_at, attempt)
+        checkpoint.cursor = str(number + 1)
+        checkpoint.batches += 1
+        checkpoint.done = page.last
+        await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
+
+
+async def _ask(gateway: CarrierGateway, checkpoint: Checkpoint, iccids: list[str]) -> Sequence[Result]:
+    match checkpoint.sync_type:
+        case SyncType.USAGE:
+            return await ask(partial(gateway.day_usage, day=checkpoint.day), iccids)
+        case SyncType.SIM_INFO:
+            return await ask(gateway.infos, iccids)
+        case SyncType.SIM_STATUS:
+            return await ask(gateway.statuses, iccids)
+
+
+async def _record(
+    connection: Connection, checkpoint: Checkpoint, results: Sequence[Result], asked_at: datetime, attempt: Attempt
+) -> None:
+    """写下问到的，计下没问到的。"""
+    tally = checkpoint.tally
+    for result in results:
+        if isinstance(result, CardFailed):
+            tally.fail(result.iccid, result.reason)
+    tally.drift(Sample.MISSING_THERE, [result.iccid for result in results if isinstance(result, CardNotFound)])
+    if statuses := [result for result in results if isinstance(result, CardStatus)]:
+        await record_statuses(connection, checkpoint, statuses, asked_at, attempt.task_id)
+    if infos := [result for result in results if isinstance(result, CardInfo)]:
+        _count(tally, await sync_store.apply_infos(connection, checkpoint.carrier, infos, asked_at), len(infos))
+    if usages := [result for result in results if isinstance(result, DayUsage)]:
+        applied = await sync_store.upsert_usage(connection, checkpoint.carrier, checkpoint.day, usages)
+        _count(tally, applied, len(usages))
+
+
+def _count(tally: Tally, applied: AppliedRows, fetched: int) -> None:
+    tally.count(Count.FETCHED, fetched)
+    tally.count(Count.INSERTED, applied.inserted)
+    tally.count(Count.UPDATED, applied.updated)
+    tally.count(Count.UNCHANGED, applied.unchanged)
+    tally.drift(Sample.DIFFERENT, applied.different)
