@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     from kaguan.database.pool import Connection
     from kaguan.mail.message import Envelope
@@ -47,7 +49,7 @@ class EmailHandler:
             known, first_tried = await store.recipients(connection, attempt.task_id)
         date = first_tried or datetime.now(UTC)
         try:
-            envelope = build(payload, attempt.task_id, self._sender, date)
+            envelope = await self._build(payload, attempt.task_id, date)
         except UnsendableError as error:
             return GiveUp(f"邮件无法组装：{error}")
         letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
@@ -64,6 +66,12 @@ class EmailHandler:
         receipts = await self._mailer.send(envelope, due, declare)
         log.info("邮件投递结束", **_counts(receipts))
         return _conclude(envelope, letter, known, receipts)
+
+    async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
+        """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
+        if payload.attachments:
+            return await asyncio.to_thread(build, payload, task_id, self._sender, date)
+        return build(payload, task_id, self._sender, date)
 
 
 def _due(envelope: Envelope, known: Mapping[str, DeliveryStatus]) -> list[str]:
