@@ -1,0 +1,116 @@
+"""一个每张大表都有 20 万行的库，和在执行计划里找全表扫描的办法（T089）。"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROWS = 200_000
+BIG_TABLES = frozenset(
+    {
+        "tb_user", "tb_order", "tb_sim", "tb_sim_usage", "tb_sim_event", "tb_task", "tb_task_event", "tb_outbox",
+        "tb_email_delivery", "tb_idempotency_key",
+    }
+)  # fmt: skip
+
+# 第 n 个任务号：时间戳部分递增，形如 UUIDv7
+TASK = "(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000000000000000')::uuid"
+FILL = (
+    """
+    insert into tb_user (username, email, password_hash, status)
+    select 'user' || n, 'user' || n || '@example.com', 'x',
+           (array['active', 'active', 'active', 'inactive', 'banned'])[n % 5 + 1]
+    from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_order (order_id, user_id, amount, status)
+    select 'ORD' || n, n % 20000 + 1, n,
+           (array['pending', 'paid', 'processing', 'completed', 'completed', 'cancelled'])[n % 6 + 1]
+    from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_sim (iccid, carrier, luhn_valid, lifecycle_state)
+    select '8986' || lpad(n::text, 16, '0'), (array['onelink', 'control_center'])[n % 2 + 1], true,
+           (array['active', 'active', 'suspended', 'inventory', 'cancelled'])[n % 5 + 1]
+    from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_sim_usage (iccid, day, carrier, data_bytes)
+    select '8986' || lpad((n % 2000)::text, 16, '0'), date '2026-01-01' + n / 2000, 'onelink', n
+    from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_sim_event (iccid, old_state, new_state, source)
+    select '8986' || lpad(n::text, 16, '0'), 'active', 'suspended', 'onelink' from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_task (id, type, queue, principal, request_id, payload, max_attempts, status, queued_at, finished_at,
+                         lease_until, worker)
+    select {task}, (array['email:send', 'data:sync', 'sim:status_sync'])[n % 3 + 1],
+           (array['critical', 'default', 'low'])[n % 3 + 1], 'p', 'r' || n, '{{}}', 6, status,
+           case when status = 'queued' then now() - interval '10 minutes' end,
+           case when status in ('succeeded', 'failed') then now() - make_interval(mins => n % 50000) end,
+           case when status = 'running' then now() + interval '15 seconds' end,
+           case when status = 'running' then 'w1' end
+    from (
+        select n, case when n % 2 = 0 then 'pending' when n % 101 = 0 then 'failed' when n % 41 = 0 then 'queued'
+                       when n % 4001 = 0 then 'running' when n % 4003 = 0 then 'uncertain' else 'succeeded'
+                  end as status
+        from generate_series(1, {rows} * 2) as n
+    ) as seeds
+    """,
+    """
+    insert into tb_outbox (task_id, delivery, type, priority)
+    select id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end
+    from tb_task where status = 'pending'
+    """,
+    """
+    insert into tb_task_event (task_id, kind, attempt, delivery)
+    select id, 'attempt_failed', 1, 1 from tb_task limit {rows}
+    """,
+    """
+    insert into tb_email_delivery (task_id, recipient, message_id, attempt)
+    select id, 'a@example.com', 'm', 1 from tb_task limit {rows}
+    """,
+    """
+    insert into tb_idempotency_key (principal, key, fingerprint, expires_at)
+    select 'p', 'k' || n, decode(repeat('00', 32), 'hex'), now() + make_interval(mins => n)
+    from generate_series(1, {rows}) as n
+    """,
+)
+
+
+def fill(url: str) -> None:
+    """把每张大表填到至少 ``ROWS`` 行，并让统计信息与可见性映射是新的。"""
+    with psycopg.connect(url, autocommit=True, options="-c synchronous_commit=off") as connection:
+        for statement in FILL:
+            connection.execute(statement.format(rows=ROWS, task=TASK).encode())
+        connection.execute("vacuum analyze")
+
+
+def scans(plan: dict[str, Any]) -> Iterator[str]:
+    """计划里对大表的顺序扫描。"""
+    if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] in BIG_TABLES:
+        yield plan["Relation Name"]
+    for child in plan.get("Plans", []):
+        yield from scans(child)
+
+
+@contextmanager
+def copy_of_template(admin: psycopg.Connection, template: str, name: str) -> Iterator[str]:
+    """模板库的一份副本，每条语句执行之后把计划作为 NOTICE 发给客户端（auto_explain）。"""
+    admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    for setting, value in (
+        ("session_preload_libraries", "auto_explain"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_format", "json"),
+        ("auto_explain.log_level", "notice"),
+    ):
+        admin.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'".encode())
+    yield name
+    admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
