@@ -39,5 +39,5 @@ async def open_handlers(
         yield {
             TaskType.EMAIL_SEND: EmailHandler(mailer, settings.smtp.sender),
             TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers),
-            TaskType.DATA_SYNC: DataSync(gateways, settings.carriers),
+            TaskType.DATA_SYNC: DataSync(gateways),
         }
