@@ -1,0 +1,129 @@
+"""死在「对方收下」与「结果入库」之间（I3）：真的流水线、真的 SMTP，策略说了算。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.tasks import service
+from kaguan.tasks.model import TaskType
+from relay.redrive import LeaseRedrive
+from tests.mail_tasks import SENDER, config_for, deliveries, mail_to
+from tests.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.smtp_server import DROP, SmtpServer, smtp_server
+from workers.email.handler import EmailHandler
+from workers.email.transport import open_mailer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from workers.attempt import Attempt, Handler
+    from workers.outcome import Outcome
+
+RESEND = (TaskType.EMAIL_SEND.value,)
+
+
+@dataclass
+class DiesBeforeSettling:
+    """真的把信寄出去，然后像被 SIGKILL 的进程那样再无下文。"""
+
+    handler: EmailHandler
+    sent: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        await self.handler(attempt)
+        self.sent.set()
+        return await asyncio.Future()
+
+
+@dataclass
+class Stage:
+    pipeline: Pipeline
+    server: SmtpServer
+    handler: EmailHandler
+
+    async def submit(self) -> UUID:
+        submission = service.Submission(TaskType.EMAIL_SEND, mail_to("a@x.example"))
+        async with self.pipeline.pool.connection() as connection:
+            return (await service.accept(connection, submission, MAX_ATTEMPTS)).task_id
+
+    async def deliver(self, task_id: UUID, handler: Handler, resend: tuple[str, ...] = ()) -> None:
+        await self.pipeline.forwarder.run_once()
+        record = await self.pipeline.task(task_id)
+        execution = self.pipeline.execution(handler, resend=resend)
+        await execution({}, task_id=str(task_id), delivery=record.delivery)
+
+    async def die_after_sending(self, task_id: UUID) -> None:
+        dying = DiesBeforeSettling(self.handler)
+        running = asyncio.create_task(self.deliver(task_id, dying))
+        await dying.sent.wait()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await self.pipeline.sql("update tb_task set lease_until = clock_timestamp() - interval '1 s'")
+
+    async def redrive(self, resend: tuple[str, ...]) -> None:
+        await LeaseRedrive(self.pipeline.pool, self.pipeline.settings.relay, resend, self.pipeline.metrics).run_once()
+
+
+@pytest.fixture
+async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
+        server = await stack.enter_async_context(smtp_server())
+        mailer = await stack.enter_async_context(open_mailer(config_for(server.url)))
+        yield Stage(pipeline, server, EmailHandler(mailer, SENDER))
+
+
+async def test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice(stage: Stage) -> None:
+    task_id = await stage.submit()
+    await stage.die_after_sending(task_id)
+    await stage.redrive(resend=())
+    assert await stage.pipeline.status(task_id) == "uncertain"
+    assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("intended", None)}
+    await stage.pipeline.forwarder.run_once()
+    assert len(stage.server.mails) == 1
+
+
+async def test_policy_resend_mails_again_the_same_bytes_under_the_same_message_id(stage: Stage) -> None:
+    task_id = await stage.submit()
+    await stage.die_after_sending(task_id)
+    await stage.redrive(resend=RESEND)
+    await stage.pipeline.redis.flushdb()  # 死者的任务锁
+    await stage.deliver(task_id, stage.handler)
+    assert await stage.pipeline.status(task_id) == "succeeded"
+    first, second = (mail.content for mail in stage.server.mails)
+    assert first == second
+    assert f"Message-ID: <{task_id}@kaguan.example>".encode() in first
+
+
+@pytest.mark.parametrize(("resend", "status"), [((), "uncertain"), (RESEND, "retrying")])
+async def test_silence_after_data_follows_the_policy(stage: Stage, resend: tuple[str, ...], status: str) -> None:
+    stage.server.script.body.append(DROP)
+    task_id = await stage.submit()
+    await stage.deliver(task_id, stage.handler, resend)
+    assert await stage.pipeline.status(task_id) == status
+    assert len(stage.server.mails) == 1
+
+
+async def test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded(stage: Stage) -> None:
+    task_id = await stage.submit()
+    dying = DiesBeforeSettling(stage.handler)
+    zombie = asyncio.create_task(stage.deliver(task_id, dying))
+    await dying.sent.wait()
+    await stage.pipeline.sql("update tb_task set lease_until = clock_timestamp() - interval '1 s'")
+    await stage.redrive(resend=RESEND)
+    await stage.pipeline.redis.flushdb()
+    await stage.deliver(task_id, stage.handler)
+    zombie.cancel()
+    with suppress(asyncio.CancelledError):
+        await zombie
+    assert await stage.pipeline.status(task_id) == "succeeded"
+    assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("accepted", 250)}
