@@ -73,7 +73,7 @@ class Child:
                 return
             failures = 1 if time.monotonic() - started > STABLE_AFTER else failures + 1
             delay = min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (failures - 1))
-            log.warning("进程意外退出，稍后重启", program=self.program.name, reason=_reason(code), restart_in=delay)
+            log.warning("%s 意外退出，稍后重启", self.program.name, reason=_reason(code), restart_in=delay)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return
@@ -84,9 +84,9 @@ class Child:
             await self._spawn()
             await wait_until_ready(self.program, self.alive)
         except (StartError, OSError) as error:
-            log.warning("重启后没有就绪", program=self.program.name, reason=str(error))
+            log.warning("%s 重启后没有就绪", self.program.name, reason=str(error))
         else:
-            log.info("已重启", program=self.program.name, child_pid=self.pid)
+            log.info("%s 已重启", self.program.name, child_pid=self.pid)
 
     async def _spawn(self) -> None:
         program = self.program
@@ -112,7 +112,7 @@ class Child:
             try:
                 await asyncio.wait_for(self._process.wait(), timeout)
             except TimeoutError:
-                log.warning("到时未停，强行结束", program=self.program.name, waited=round(timeout, 1))
+                log.warning("%s 到时未停，强行结束", self.program.name, waited=round(timeout, 1))
                 self.kill()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._process.wait(), EXIT_GRACE)

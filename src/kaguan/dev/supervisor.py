@@ -65,7 +65,7 @@ class Supervisor:
             if self._forced:
                 child.kill()
             if child.alive():
-                log.info("正在停止", program=child.program.name)
+                log.info("正在停止 %s", child.program.name)
             await child.stop(max(0.1, deadline - time.monotonic() - RESERVE * position))
         if self._keepers:
             _, pending = await asyncio.wait(self._keepers, timeout=RESERVE)

@@ -1,0 +1,61 @@
+"""端到端测试共用。"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.dev.privileges import can_run, server_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """一个谁都走得进来的临时目录（以 root 运行时服务器换成 nobody）。"""
+    directory = Path(tempfile.mkdtemp(prefix="kaguan-up-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def open_place(place: Path) -> Path:
+    """谁都能在里面建目录。"""
+    place.chmod(0o777)
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """普通用户也能执行的解释器与它要的环境变量。"""
+
+    path: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+NOT_NEEDED = shutil.ignore_patterns("site-packages", "test", "tests", "config-*", "idlelib", "ensurepip", "lib2to3")
+
+
+@pytest.fixture
+def interpreter(place: Path) -> Interpreter:
+    """root 的解释器常在只有 root 进得去的家目录里：那就复制一份出来。"""
+    identity = server_identity()
+    current = Path(sys.executable)
+    if identity is None or can_run(current, identity):
+        return Interpreter(str(current))
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    base, copy = Path(sys.base_prefix), place / "python"
+    shutil.copytree(base / "lib" / name, copy / "lib" / name, ignore=NOT_NEEDED)
+    for library in (base / "lib").glob("libpython*.so*"):
+        shutil.copy2(library, copy / "lib")
+    (copy / "bin").mkdir()
+    shutil.copy2(base / "bin" / name, copy / "bin")
+    return Interpreter(str(copy / "bin" / name), {"LD_LIBRARY_PATH": str(copy / "lib")})

@@ -1,0 +1,159 @@
+"""一套由真实的 ``kaguan up`` 带起的栈。"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dotenv import dotenv_values
+
+from kaguan.dev.ports import free_port
+from kaguan.dev.predecessor import command_line
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
+CHECKOUT = Path(__file__).resolve().parents[2]
+READY = "卡管已就绪"
+START_TIMEOUT = 90.0  # 秒；慢机器上也够
+STOP_TIMEOUT = 40.0
+HTTP_TIMEOUT = 10.0
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """不带本机 KAGUAN_* 的环境。"""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("KAGUAN_", "OTEL_"))}
+    return kept | more
+
+
+def kaguan(
+    *arguments: str, data: Path, program: tuple[str, ...] = KAGUAN, user: int | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """跑一条命令到结束；除数据目录外不给任何地址。"""
+    return subprocess.run(
+        [*program, *arguments],
+        env=clean_environment(KAGUAN_DATA_DIR=str(data), **more),
+        cwd=CHECKOUT,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT,
+        check=False,
+    )
+
+
+@dataclass(slots=True)
+class RunningStack:
+    """已就绪的一套。"""
+
+    process: subprocess.Popen[bytes]
+    data: Path
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text("utf-8", "replace")
+
+    @property
+    def token(self) -> str:
+        return (self.data / "dev-token").read_text().strip()
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {key: value or "" for key, value in dotenv_values(self.data / "env").items()}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.env['KAGUAN_API__PORT']}"
+
+    def pid(self, name: str) -> int:
+        path = self.data / "pids" / f"{name}.pid"
+        return int(path.read_text()) if path.exists() else 0
+
+    def pids(self) -> dict[str, int]:
+        return {path.stem: int(path.read_text()) for path in (self.data / "pids").glob("*.pid")}
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+        """带开发令牌的一个请求；连不上时状态为 0。"""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, content, headers, method=method)  # noqa: S310 本机地址
+        try:
+            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 同上
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def ready(self) -> bool:
+        return self.request("GET", "/health/ready")[0] == 200
+
+    def owner(self, name: str) -> int:
+        """子进程以哪个用户号在运行。"""
+        return Path(f"/proc/{self.pid(name)}").stat().st_uid
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def gone(self) -> int:
+        """等监督者退出；返回退出码。"""
+        await eventually(lambda: self.process.poll() is not None, STOP_TIMEOUT)
+        return self.process.returncode
+
+    async def replaced(self, name: str, pid: int) -> None:
+        """等 ``name`` 有了新的进程。"""
+        await eventually(lambda: self.pid(name) not in {0, pid}, START_TIMEOUT)
+
+    async def nothing_left(self, pids: Mapping[str, int]) -> None:
+        await eventually(lambda: not [name for name, pid in pids.items() if command_line(pid)], STOP_TIMEOUT)
+
+
+@asynccontextmanager
+async def started(
+    data: Path,
+    log: Path,
+    *,
+    program: tuple[str, ...] = KAGUAN,
+    user: int | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> AsyncIterator[RunningStack]:
+    """起一套，等它就绪；离开时体面地停（已停的不管）。``user`` 是要换成的用户号，``extra`` 是另加的环境变量。"""
+    environment = clean_environment(
+        **{"KAGUAN_DATA_DIR": str(data), "KAGUAN_API__PORT": str(free_port()), "KAGUAN_SIMULATOR__CARDS": "1000"}
+        | dict(extra or {})
+    )
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
+            [*program, "up"],
+            env=environment,
+            cwd=CHECKOUT,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    stack = RunningStack(process, data, log)
+    try:
+        await eventually(lambda: READY in stack.output or process.poll() is not None, START_TIMEOUT)
+        assert process.poll() is None, stack.output
+        yield stack
+    finally:
+        if process.poll() is None:
+            stack.signal(signal.SIGINT)
+            await stack.gone()

@@ -1,0 +1,196 @@
+"""``kaguan up``：真实的命令、真实的进程、真实的信号。"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import signal
+import site
+import socket
+import stat
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.dev.ports import free_port
+from kaguan.dev.predecessor import command_line
+from tests.e2e.stack import CHECKOUT, KAGUAN, RunningStack, clean_environment, kaguan, started
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kaguan.dev.postgres import PostgresServer
+    from kaguan.dev.valkey import ValkeyServer
+    from tests.e2e.conftest import Interpreter
+
+CHILDREN = {"postgres", "valkey", "smtp", "simulator", "api", "relay", "worker"}
+USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
+NOBODY = pwd.getpwnam("nobody")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG 只有 Linux 有")
+
+
+async def welcome_mail(stack: RunningStack) -> None:
+    """走完一条真实的路：建用户 → 发件箱 → 队列 → worker → SMTP。"""
+    status, answer = stack.request("POST", "/api/v1/users", USER)
+    assert status == 201, answer
+    await eventually(lambda: list((stack.data / "mail").glob("*.eml")), 30.0)
+
+
+async def test_one_command_brings_up_a_working_stack_that_stops_cleanly(place: Path) -> None:
+    data = place / "data"
+    async with started(data, place / "log") as stack:
+        children = stack.pids()
+        assert set(children) == CHILDREN
+        assert all(command_line(pid) for pid in children.values())
+        await welcome_mail(stack)
+        listed = kaguan("task", "list", "--json", data=data)
+        assert [task["status"] for task in json.loads(listed.stdout)] == ["succeeded"], listed.stderr
+        assert kaguan("doctor", data=data).returncode == 0
+        for private in ("env", "dev-token"):
+            assert stat.S_IMODE((data / private).stat().st_mode) == 0o600
+        assert stack.token in stack.output
+        assert (data / "logs" / "app.log").exists()
+        assert (data / "logs" / "access.log").exists()
+        assert kaguan("up", data=data).returncode == 1
+
+        stack.signal(signal.SIGINT)
+        assert await stack.gone() == 0
+        await stack.nothing_left(children)
+        order = re.findall(r"正在停止 (\w+)", stack.output)
+        assert order == ["worker", "relay", "api", "simulator", "smtp", "valkey", "postgres"]
+        assert list((data / "pids").iterdir()) == []
+
+
+async def test_every_killed_child_comes_back(place: Path) -> None:
+    async with started(place / "data", place / "log") as stack:
+        before = stack.pids()
+        for pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        for name, pid in before.items():
+            await stack.replaced(name, pid)
+            assert re.search(rf"{name} 意外退出，稍后重启.*信号 SIGKILL", stack.output)
+        await eventually(stack.ready, 60.0)
+        await welcome_mail(stack)
+
+
+@linux
+async def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_recovers(place: Path) -> None:
+    data = place / "data"
+    async with started(data, place / "log") as stack:
+        await welcome_mail(stack)
+        token, children, addresses = stack.token, stack.pids(), stack.env
+        stack.signal(signal.SIGKILL)
+        await stack.gone()
+        await stack.nothing_left(children)
+    async with started(data, place / "log") as stack:
+        assert stack.token == token
+        for key in ("KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMTP__URL"):
+            assert stack.env[key] == addresses[key]
+        assert stack.request("GET", "/api/v1/users")[1]["data"]["total"] == 1
+
+
+async def test_a_second_signal_forces_the_stop(place: Path) -> None:
+    async with started(place / "data", place / "log") as stack:
+        children = stack.pids()
+        os.kill(children["worker"], signal.SIGSTOP)  # 停不下来的 worker
+        stack.signal(signal.SIGINT)
+        await eventually(lambda: "正在停止" in stack.output)
+        stack.signal(signal.SIGINT)
+        await stack.gone()
+        assert "再次收到停止信号" in stack.output
+        await stack.nothing_left(children)
+
+
+async def test_stacks_run_side_by_side_and_given_servers_are_used(
+    place: Path, database_url: str, redis_url: str, postgres_server: PostgresServer, valkey_server: ValkeyServer
+) -> None:
+    del postgres_server, valkey_server  # 只要它们在运行
+    given = {"KAGUAN_DATABASE__URL": database_url, "KAGUAN_REDIS__URL": redis_url}
+    async with AsyncExitStack() as both:
+        own = await both.enter_async_context(started(place / "own", place / "own.log"))
+        external = await both.enter_async_context(started(place / "external", place / "external.log", extra=given))
+        assert set(external.pids()) == CHILDREN - {"postgres", "valkey"}
+        assert {key: external.env[key] for key in given} == given
+        await welcome_mail(own)
+        assert external.request("GET", "/api/v1/users")[1]["data"]["total"] == 0
+
+
+@as_root
+async def test_an_ordinary_user_needs_nothing_special(open_place: Path, interpreter: Interpreter) -> None:
+    place = open_place
+    packages = os.pathsep.join((str(CHECKOUT / "src"), *site.getsitepackages()))
+    extra = {"PYTHONPATH": packages, "HOME": str(place), **interpreter.environment}
+    async with started(
+        place / "data", place / "log", program=(interpreter.path, *KAGUAN[1:]), user=NOBODY.pw_uid, extra=extra
+    ) as stack:
+        assert not (place / "data" / "servers").is_symlink()
+        assert {stack.owner(name) for name in stack.pids()} == {NOBODY.pw_uid}
+        await welcome_mail(stack)
+
+
+@as_root
+async def test_root_in_a_folder_only_root_may_enter(place: Path) -> None:
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    async with started(closed / "data", place / "log") as stack:
+        servers = (closed / "data" / "servers").resolve()
+        assert servers.is_relative_to("/var/lib/kaguan")
+        assert str(servers) in stack.output
+        assert stack.owner("postgres") == NOBODY.pw_uid
+        await welcome_mail(stack)
+
+
+def refused(result_code: int, output: str, *said: str) -> None:
+    assert result_code != 0
+    assert len(output.splitlines()) == 1, output
+    for part in said:
+        assert part in output
+
+
+def test_a_taken_port_is_one_line(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+        result = kaguan("up", data=place / "data", KAGUAN_API__PORT=port)
+    refused(result.returncode, result.stderr, port, "已被占用", "KAGUAN_API__PORT")
+    assert result.returncode == 1
+
+
+def test_an_unwritable_data_directory_is_one_line(place: Path) -> None:
+    (place / "file").touch()
+    result = kaguan("up", data=place / "file" / "data")
+    refused(result.returncode, result.stderr, "不可写", "KAGUAN_DATA_DIR")
+
+
+def test_an_unknown_configuration_key_is_one_line(place: Path) -> None:
+    result = kaguan("up", data=place / "data", KAGUAN_DATABASE__ULR="x")
+    refused(result.returncode, result.stderr, "KAGUAN_DATABASE__ULR", "KAGUAN_DATABASE__URL")
+    assert result.returncode == 2
+    assert not (place / "data").exists()
+
+
+def test_an_unreachable_given_database_is_one_line(place: Path) -> None:
+    url = f"postgresql://kaguan:planted-secret@127.0.0.1:{free_port()}/kaguan"
+    result = kaguan("up", data=place / "data", KAGUAN_DATABASE__URL=url, KAGUAN_API__PORT=str(free_port()))
+    refused(result.returncode, result.stderr, "KAGUAN_DATABASE__URL")
+    assert "planted-secret" not in result.stderr + result.stdout
+
+
+def test_a_server_that_dies_at_start_is_one_line(place: Path) -> None:
+    data = place / "data"
+    (data / "servers" / "postgres" / "data").mkdir(parents=True)
+    (data / "secrets").mkdir()
+    (data / "servers" / "postgres" / "data" / "PG_VERSION").write_text("9\n")
+    (data / "secrets" / "postgres-password").write_text("x")
+    result = kaguan("up", data=data, KAGUAN_API__PORT=str(free_port()))
+    refused(result.returncode, result.stderr, "postgres 启动时退出")
+    assert list((data / "pids").iterdir()) == []
+
+
+def test_the_environment_given_to_the_tests_has_no_stray_keys() -> None:
+    assert not [key for key in clean_environment() if key.startswith("KAGUAN_")]
