@@ -138,6 +138,6 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     return {pair.key: _value(pair.value) for pair in pairs}
 
 
-def _value(value: AnyValue) -> Any:  # noqa: ANN401 OTLP 的值有七种类型
+def _value(value: AnyValue) -> Any:
     which = value.WhichOneof("value")
     return None if which is None else getattr(value, which)

@@ -43,7 +43,7 @@ class Stack:
     receiver: OtlpReceiver
     directory: Path
 
-    async def submit(self, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 请求体的字段各有类型
+    async def submit(self, **fields: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token}", "traceparent": TRACEPARENT}
         body = {"to": [SECRETS[2]], "subject": SECRETS[0], "body": SECRETS[1], **fields}
         async with (

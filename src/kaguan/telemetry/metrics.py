@@ -61,7 +61,6 @@ class Metrics:
         self.duplicates_suppressed = self._counter("kaguan_duplicates_suppressed", "认领不到而安静丢弃的投递", "type")
         self.uncertain = self._counter("kaguan_tasks_uncertain", "结局不明的任务", "type")
         self.parked = self._counter("kaguan_outbox_parked", "搁置的毒丸行", "type")
-        self.relay_failures = self._counter("kaguan_relay_failures", "relay 失败的一轮，按对方", "dependency")
 
     def _declare_latencies(self) -> None:
         self.commit_to_relay = self._histogram(
@@ -87,8 +86,6 @@ class Metrics:
         )
         self.redis_pool = self._gauge("kaguan_redis_pool_connections", "Redis 连接：open in_use idle waiting", "state")
         self.loop_lag = self._gauge("kaguan_event_loop_lag_seconds", "事件循环的迟滞：上个采样周期内最大的一次")
-        self.running = self._gauge("kaguan_worker_running", "正在处理的任务", "queue")
-        self.worker_slots = self._gauge("kaguan_worker_slots", "并发上限", "queue")
         self.spans_dropped = self._gauge("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度（自启动）")
 
     def _declare_outside(self) -> None:
