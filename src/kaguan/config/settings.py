@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError
@@ -20,12 +21,27 @@ from pydantic_settings import (
 from kaguan.config import model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from pydantic_core import ErrorDetails
 
 PREFIX = "KAGUAN_"
 CONFIG_FILE_VARIABLE = "KAGUAN_CONFIG_FILE"
 CONFIG_DIRECTORY = Path(__file__).resolve().parents[3] / "configs"
 MIN_SECRET_LENGTH = 12
+
+# pydantic 的错误种类 → 人话
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+EXPECTED = {
+    "extra_forbidden": "未知配置键",
+    "int_parsing": "应为整数",
+    "int_type": "应为整数",
+    "int_from_float": "应为整数",
+    "float_parsing": "应为数字",
+    "float_type": "应为数字",
+    "bool_parsing": "应为 true 或 false",
+    "bool_type": "应为 true 或 false",
+}
 
 
 class ConfigurationError(Exception):
@@ -165,26 +181,15 @@ def _is_secret(location: tuple[int | str, ...]) -> bool:
     return any(str(part) in {"url", "password", "api_key"} for part in location)
 
 
-def _allowed(item: Any) -> str:
+def _allowed(item: ErrorDetails) -> str:
     """把 pydantic 的约束说成人话：允许的范围。"""
     context = item.get("ctx", {})
-    bounds = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    limits = [f"{sign} {context[name]}" for name, sign in bounds.items() if name in context]
-    match item["type"]:
-        case "extra_forbidden":
-            return "未知配置键"
-        case "enum" | "literal_error":
-            return f"允许 {context['expected']}"
-        case "int_parsing" | "int_type" | "int_from_float":
-            return "应为整数"
-        case "float_parsing" | "float_type":
-            return "应为数字"
-        case "bool_parsing" | "bool_type":
-            return "应为 true 或 false"
-        case _ if limits:
-            return "应 " + " 且 ".join(limits)
-        case _:
-            return str(item["msg"])
+    if (fixed := EXPECTED.get(item["type"])) is not None:
+        return fixed
+    if "expected" in context:
+        return f"允许 {context['expected']}"
+    limits = [f"{sign} {context[name]}" for name, sign in BOUNDS.items() if name in context]
+    return "应 " + " 且 ".join(limits) if limits else str(item["msg"])
 
 
 def _refuse_default_secrets(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 
 @cache
@@ -13,4 +13,5 @@ def load(package: str, name: str) -> LiteralString:
 
     文本来自随代码发布的文件而非用户输入，因此可以当作 LiteralString；每个文件由测试在迁移后的库上 PREPARE。
     """
-    return cast("LiteralString", (files(package) / "sql" / f"{name}.sql").read_text("utf-8"))
+    text: LiteralString = (files(package) / "sql" / f"{name}.sql").read_text("utf-8")
+    return text

@@ -1,0 +1,27 @@
+"""退避：区间是 [0, min(cap, base·2^(n-1))]，确定的随机源给出确定的序列。"""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaguan.tasks.backoff import full_jitter
+
+
+class Ceiling(random.Random):
+    """总取上界。"""
+
+    def uniform(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+def test_ceilings_double_and_stop_at_the_cap() -> None:
+    series = [full_jitter(n, 2.0, 20.0, source=Ceiling()) for n in range(1, 7)]
+    assert series == [2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+
+
+@given(st.integers(1, 10_000), st.floats(0.001, 100), st.floats(0.001, 10_000))
+def test_delay_stays_within_bounds_for_any_attempt(attempt: int, base: float, cap: float) -> None:
+    assert 0 <= full_jitter(attempt, base, cap) <= cap

@@ -1,0 +1,90 @@
+"""配置：每个错误都说清键、所给的值与允许的范围（T011–T013）。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.config import ConfigurationError, Environment, known_keys, load_settings
+from kaguan.config.settings import CONFIG_DIRECTORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRETS = {
+    "KAGUAN_DATABASE__URL": "postgresql://kaguan:secret@db/kaguan",
+    "KAGUAN_REDIS__URL": "redis://:secret@redis:6379/0",
+    "KAGUAN_SMTP__URL": "smtps://user:secret@mail:465",
+    "KAGUAN_CARRIERS__ONELINK__PASSWORD": "a-long-password",
+    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "a-long-api-key",
+}
+
+
+@pytest.mark.parametrize("environment", list(Environment))
+def test_every_environment_file_loads(environment: Environment) -> None:
+    assert (CONFIG_DIRECTORY / f"config.{environment}.yaml").is_file()
+    assert load_settings({"KAGUAN_ENV": environment, **SECRETS}).env is environment
+
+
+def test_environment_overrides_the_file_and_the_file_overrides_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("api:\n  port: 9001\nworker:\n  lease: 7\n", "utf-8")
+    environ = {"KAGUAN_CONFIG_FILE": str(path), "KAGUAN_API__PORT": "9002"}
+    settings = load_settings(environ)
+    assert (settings.api.port, settings.worker.lease, settings.worker.concurrency) == (9002, 7, 20)
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"KAGUAN_API__PORT": "99999"}, ["KAGUAN_API__PORT", "99999", "65535"]),
+        ({"KAGUAN_API__PORT": "abc"}, ["KAGUAN_API__PORT", "abc", "整数"]),
+        ({"KAGUAN_ENV": "production"}, ["KAGUAN_ENV", "production", "'prod'"]),
+        ({"KAGUAN_LOGGING__LEVEL": "TRACE"}, ["KAGUAN_LOGGING__LEVEL", "TRACE", "'DEBUG'"]),
+        ({"KAGUAN_TELEMETRY__SAMPLE_RATIO": "2"}, ["KAGUAN_TELEMETRY__SAMPLE_RATIO", "≤ 1"]),
+        ({"KAGUAN_API__PROT": "1"}, ["未知配置键", "KAGUAN_API__PROT", "KAGUAN_API__PORT"]),
+        ({"KAGUAN_API__METRICS_PUBLIC": "maybe"}, ["KAGUAN_API__METRICS_PUBLIC", "true 或 false"]),
+        ({"KAGUAN_CONFIG_FILE": "/nowhere/config.yaml"}, ["KAGUAN_CONFIG_FILE", "/nowhere/config.yaml"]),
+    ],
+)
+def test_a_wrong_value_names_its_key_the_value_and_what_is_allowed(environ: dict[str, str], says: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings(environ)
+    message = str(refusal.value)
+    assert [part for part in says if part not in message] == []
+    assert "\n" not in message
+
+
+def test_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("api:\n  prot: 9001\n", "utf-8")
+    with pytest.raises(ConfigurationError, match="未知配置键"):
+        load_settings({"KAGUAN_CONFIG_FILE": str(path)})
+
+
+@pytest.mark.parametrize("missing", sorted(SECRETS))
+def test_production_refuses_to_start_without_each_secret(missing: str) -> None:
+    environ = {key: value for key, value in SECRETS.items() if key != missing}
+    with pytest.raises(ConfigurationError, match=missing):
+        load_settings({"KAGUAN_ENV": "prod", **environ})
+
+
+def test_secrets_never_show_in_the_settings_or_in_an_error() -> None:
+    settings = load_settings({"KAGUAN_ENV": "prod", **SECRETS})
+    assert "secret" not in repr(settings)
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings({**SECRETS, "KAGUAN_API__PORT": "0"})
+    assert "secret" not in str(refusal.value)
+
+
+def test_known_keys_cover_the_documented_ones() -> None:
+    documented = {"KAGUAN_ENV", "KAGUAN_API__PORT", "KAGUAN_DATA_DIR", "KAGUAN_DATABASE__URL", "KAGUAN_SMTP__URL"}
+    assert documented <= known_keys()
+
+
+def test_second_terminal_finds_the_running_stack(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("KAGUAN_API__PORT=18099\n", "utf-8")
+    environ = {"KAGUAN_DATA_DIR": str(tmp_path)}
+    assert load_settings(environ).api.port == 18099
+    assert load_settings({**environ, "KAGUAN_API__PORT": "18100"}).api.port == 18100
