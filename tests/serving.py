@@ -39,7 +39,7 @@ class Reply:
     text: str
 
     @property
-    def data(self) -> Any:  # noqa: ANN401 信封里的 data 随路由而变
+    def data(self) -> Any:
         return self.body["data"]
 
     @property

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import bcrypt
 import pytest
 
+from tests.serving import serving
+
 if TYPE_CHECKING:
+    from kaguan.config import Settings
     from tests.serving import Api
 
 PASSWORD = "correct horse"
@@ -140,3 +143,27 @@ async def test_a_conflict_names_itself_in_the_language_asked_for(api: Api) -> No
     english = await api.call("POST", "/users", same_name, {"Accept-Language": "en"})
     assert chinese.body["msg"] == "用户名已被占用"
     assert english.body["msg"] == "username is already taken"
+
+
+async def test_a_row_held_by_someone_else_times_out_instead_of_hanging(api: Api) -> None:
+    created = await api.post("/users", USER)
+    path = f"/users/{created.data['id']}"
+    async with api.pool.connection() as holder, holder.transaction():
+        await holder.execute("select 1 from tb_user for update")
+        blocked = await api.put(path, {"status": "banned"})
+        assert (blocked.status, blocked.code) == (504, 2004)
+        assert (await api.get(path)).data["status"] == "active"
+    assert (await api.put(path, {"status": "banned"})).status == 200
+
+
+async def test_a_scope_is_needed_for_reading_and_another_for_writing(settings: Settings) -> None:
+    async with serving(settings, ["users:read"]) as reader:
+        assert (await reader.get("/users")).status == 200
+        for refused in (
+            await reader.post("/users", USER),
+            await reader.put("/users/1", {"status": "banned"}),
+            await reader.delete("/users/1"),
+            await reader.get("/orders"),
+            await reader.get("/sims"),
+        ):
+            assert (refused.status, refused.code) == (403, 1003)

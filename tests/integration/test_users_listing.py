@@ -80,6 +80,8 @@ async def test_status_filters_items_and_total(api: Api) -> None:
         ("page=1&page=2", "page"),
         ("cursor=", "cursor"),
         ("cursor=abc", "cursor"),
+        ("cursor=a", "cursor"),
+        ("cursor=%E4%B8%AD", "cursor"),
         ("cursor=%00", "cursor"),
         ("cursor=" + cursor_of("i:0"), "cursor"),
         ("cursor=" + cursor_of("i:-5"), "cursor"),
