@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiosmtplib
+import pytest
 
 from kaguan.dev.ports import free_port
 from kaguan.dev.probes import greets_as_smtp
@@ -87,6 +88,15 @@ async def test_recipients_come_from_the_envelope_only(pool: Pool, tmp_path: Path
     )
     _, envelope = await send_through_sink(pool, tmp_path, payload)
     assert envelope == {"mail_from": "no-reply@kaguan.example", "rcpt_tos": ["a@x.example"]}
+
+
+async def test_a_sink_that_cannot_store_says_try_later_instead_of_losing_the_mail(tmp_path: Path) -> None:
+    async with smtp_sink(tmp_path / "mail", "127.0.0.1", 0) as port:
+        (tmp_path / "mail").rmdir()
+        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False) as client:
+            with pytest.raises(aiosmtplib.SMTPDataError) as refusal:
+                await client.sendmail("s@x.example", ["r@x.example"], b"Subject: x\r\n\r\n")
+    assert refusal.value.code == 452
 
 
 async def test_the_sink_process_greets_logs_no_address_and_stops_on_sigterm(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
 
 REQUEST_TIMEOUT = 15.0  # 秒
-TASK_TIMEOUT = 180.0  # 秒；Control Center 方言一次只许一个调用，几页要走一会儿
-POLL_INTERVAL = 0.2  # 秒
+TASK_TIMEOUT = 300.0  # 秒；Control Center 方言一次只许一个调用，几页要走一会儿
+POLL_INTERVAL = 0.5  # 秒
 SETTLED = frozenset({"succeeded", "failed", "cancelled", "uncertain"})
 
 
@@ -67,7 +67,12 @@ class Client:
         try:
             async with asyncio.timeout(TASK_TIMEOUT):
                 task = await self.call("GET", f"/tasks/{task_id}")
+                shown = None
                 while task["status"] not in SETTLED:
+                    if task["progress"] not in (None, shown):
+                        shown = task["progress"]
+                        total = "" if shown["total"] is None else f" / {shown['total']}"
+                        say(f"  进行中 {shown['done']}{total}")
                     await asyncio.sleep(POLL_INTERVAL)
                     task = await self.call("GET", f"/tasks/{task_id}")
         except TimeoutError:
