@@ -159,6 +159,9 @@ async def test_one_trace_shows_the_whole_way(stack: Stack) -> None:
     assert handled
     assert {span.trace_id for span in handled} == {TRACE_ID}
 
+    batches = {span.trace_id for span in stack.receiver.spans if span.name.startswith("send")}
+    assert {span.trace_id for span in stack.receiver.spans if span.service == "kaguan-relay"} <= batches  # 空转不留痕
+
     assert await stack.trace_of(task_id) == TRACE_ID
     await check_logs(stack, task_id)
     for span in stack.receiver.spans:

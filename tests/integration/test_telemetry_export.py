@@ -15,7 +15,7 @@ SCRIPT = """
 import json, os, sys
 from kaguan.config.model import Telemetry
 from kaguan.telemetry.propagation import current_traceparent
-from kaguan.telemetry.setup import configure_telemetry
+from kaguan.telemetry.setup import configure_telemetry, spans_dropped
 from kaguan.telemetry.spans import create_span, process_span
 
 spans, ratio = int(sys.argv[1]), float(sys.argv[2])
@@ -29,7 +29,7 @@ with process_span("email:send", "task-x", "default", 1, sampled) as span:
 telemetry()
 telemetry()
 print(json.dumps({
-    "traceparent": traceparent, "recording": recording, "follows": follows, "dropped": telemetry.dropped,
+    "traceparent": traceparent, "recording": recording, "follows": follows, "dropped": spans_dropped(),
     "semconv": os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"],
 }))
 """

@@ -37,13 +37,17 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?P<head>Failing row contains \()[^\n]*(?=\))"), rf"\g<head>{MASK}"),
 )
 
+# 由我们自己填、不可能含秘密的字段：每行都有，不必看
+OWN_KEYS = frozenset({"timestamp", "level", "logger", "process", "pid", "trace_id", "span_id"})
+SHORTEST = 9  # 比这更短的文本装不下任何一条规则要盖的东西（kg_ 加 6 个字符）
+
 # 先看有没有可疑的片段，绝大多数文本因此不必跑正则
 _SUSPICIOUS = re.compile(r"://|kg_|bearer|basic|pass|secret|token|key|failing row", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
     """盖住文本里的秘密：带密码的 URL、令牌、口令字段、PostgreSQL 错误里的行值。"""
-    if _SUSPICIOUS.search(text) is None:
+    if len(text) < SHORTEST or _SUSPICIOUS.search(text) is None:
         return text
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
@@ -66,6 +70,8 @@ def mask_value(value: object) -> object:
 def mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Structlog 处理器：渲染之前盖住全部字段，异常文本在内。"""
     for key, value in event.items():
+        if key in OWN_KEYS:
+            continue
         if _is_secret(key):
             event[key] = MASK
         elif not isinstance(value, int | float):

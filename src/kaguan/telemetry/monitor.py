@@ -15,13 +15,13 @@ from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
 from kaguan.tasks.model import PriorityRank, TaskStatus
 from kaguan.telemetry.pools import database_figures, redis_figures
+from kaguan.telemetry.setup import spans_dropped
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.database.pool import Connection, Pool
     from kaguan.telemetry.metrics import Metrics
-    from kaguan.telemetry.setup import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,6 @@ class Monitor:
     pool: Pool
     redis: Redis | None
     pool_interval: float
-    telemetry: Telemetry | None = None
     backlog: bool = False
     _pools_logged_at: float = float("-inf")
     _backlog_sampled_at: float = float("-inf")
@@ -59,8 +58,7 @@ class Monitor:
         """采一次；返回这次另外做了几件到期的事（写日志、查积压）。"""
         now = asyncio.get_running_loop().time()
         self._publish_pools()
-        if self.telemetry is not None:
-            self.metrics.spans_dropped.set(self.telemetry.dropped)
+        self.metrics.spans_dropped.set(spans_dropped())
         done = 0
         if now - self._pools_logged_at >= self.pool_interval:
             self._pools_logged_at = now

@@ -31,33 +31,6 @@ EXPORT_TIMEOUT = 3.0  # 秒；一批导出（含重试）的时限
 SHUTDOWN_TIMEOUT = 5.0  # 秒；端点不通也不许拖住停机
 
 
-class Telemetry:
-    """本进程的跟踪。调用它即停机：至多 :data:`SHUTDOWN_TIMEOUT` 秒，可重复调用。
-
-    Attributes:
-        provider: 供需要显式提供者的库用；我们自己的代码用 ``trace.get_tracer``。
-    """
-
-    def __init__(self, provider: TracerProvider, drops: SpanDrops) -> None:
-        self.provider = provider
-        self._drops = drops
-        self._stopped = False
-
-    @property
-    def dropped(self) -> int:
-        """因队列满或导出失败而丢掉的跨度数。"""
-        return self._drops.count
-
-    def __call__(self) -> None:
-        if self._stopped:
-            return
-        self._stopped = True
-        # SDK 自己的停机要等正在进行的导出；放在守护线程里等，时限由我们定
-        stopper = threading.Thread(target=self.provider.shutdown, name="telemetry-shutdown", daemon=True)
-        stopper.start()
-        stopper.join(SHUTDOWN_TIMEOUT)
-
-
 class SpanDrops:
     """丢掉的跨度计数；导出线程与事件循环都会加。"""
 
@@ -68,6 +41,37 @@ class SpanDrops:
     def add(self, spans: int) -> None:
         with self._mutex:
             self.count += spans
+
+
+class Provider(TracerProvider):
+    """带丢失计数的提供者；``drops`` 由 :func:`spans_dropped` 读。"""
+
+    def __init__(self, sampler: Sampler, resource: Resource, drops: SpanDrops) -> None:
+        super().__init__(sampler, resource, shutdown_on_exit=False)
+        self.drops = drops
+
+
+class Telemetry:
+    """本进程的跟踪。调用它即停机：至多 :data:`SHUTDOWN_TIMEOUT` 秒，可重复调用。"""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._stopped = False
+
+    def __call__(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        # SDK 自己的停机要等正在进行的导出；放在守护线程里等，时限由我们定
+        stopper = threading.Thread(target=self._provider.shutdown, name="telemetry-shutdown", daemon=True)
+        stopper.start()
+        stopper.join(SHUTDOWN_TIMEOUT)
+
+
+def spans_dropped() -> int:
+    """本进程因队列满或导出失败而丢掉的跨度数。"""
+    provider = trace.get_tracer_provider()
+    return provider.drops.count if isinstance(provider, Provider) else 0
 
 
 class _CountingExporter(SpanExporter):
@@ -114,15 +118,14 @@ def configure_telemetry(config: TelemetryConfig, process: str) -> Telemetry:
     os.environ.setdefault(SEMCONV_OPT_IN, "http,database")
     drops = SpanDrops()
     exports = export_endpoint(os.environ) is not None
-    provider = TracerProvider(sampler=_sampler(config, exports=exports), resource=_resource(config, process),
-                              shutdown_on_exit=False)  # fmt: skip
+    provider = Provider(_sampler(config, exports=exports), _resource(config, process), drops)
     if exports:
         # 导出器连带 requests 与 protobuf，不导出就不必载入
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 见上
 
         provider.add_span_processor(_BoundedProcessor(OTLPSpanExporter(timeout=EXPORT_TIMEOUT), drops))
     trace.set_tracer_provider(provider)
-    return Telemetry(provider, drops)
+    return Telemetry(provider)
 
 
 def _sampler(config: TelemetryConfig, *, exports: bool) -> Sampler:
