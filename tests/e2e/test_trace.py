@@ -42,6 +42,17 @@ class Stack:
     token: str
     receiver: OtlpReceiver
     directory: Path
+    metrics_ports: tuple[int, int]  # relay、worker
+
+    async def exemplars(self, port: int) -> set[str]:
+        """该进程的直方图里带着 exemplar 的指标，限于我们这条跟踪。"""
+        headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as client,
+            client.get(f"http://127.0.0.1:{port}/metrics") as response,
+        ):
+            lines = (await response.text()).splitlines()
+        return {line.partition("_bucket")[0] for line in lines if f'trace_id="{TRACE_ID}"' in line}
 
     async def submit(self, **fields: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token}", "traceparent": TRACEPARENT}
@@ -119,7 +130,7 @@ async def stack(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Stack]
         for ready in (f"{url}/health/ready", *(f"http://127.0.0.1:{port}/health/live" for port in (relay, worker))):
             answered: Callable[[], bool | Awaitable[bool]] = partial(answers, ready)
             await eventually(answered, timeout=30)
-        yield Stack(url, issued.token, receiver, tmp_path)
+        yield Stack(url, issued.token, receiver, tmp_path, (relay, worker))
 
 
 def logged(directory: Path) -> list[dict[str, Any]]:
@@ -162,6 +173,9 @@ async def test_one_trace_shows_the_whole_way(stack: Stack) -> None:
     batches = {span.trace_id for span in stack.receiver.spans if span.name.startswith("send")}
     assert {span.trace_id for span in stack.receiver.spans if span.service == "kaguan-relay"} <= batches  # 空转不留痕
 
+    relay, worker = stack.metrics_ports
+    assert "kaguan_commit_to_relay_seconds" in await stack.exemplars(relay)
+    assert {"kaguan_task_run_seconds", "kaguan_accept_to_effect_seconds"} <= await stack.exemplars(worker)
     assert await stack.trace_of(task_id) == TRACE_ID
     await check_logs(stack, task_id)
     for span in stack.receiver.spans:

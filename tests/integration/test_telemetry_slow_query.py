@@ -1,0 +1,62 @@
+"""慢查询记一行，只有语句，没有值（T031、T079、CHECKLIST 55）。"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from kaguan.config.model import Logging
+from kaguan.database.pool import Pool, engine_on
+from kaguan.logging.setup import APP_LOG, configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "s3cr3t-value"
+SLOWER_THAN_THRESHOLD = 0.15  # 秒；阈值默认 0.1
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Path]:
+    with configure_logging(Logging(directory=tmp_path), "test"):
+        yield tmp_path / APP_LOG
+
+
+def slow(logs: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in logs.read_text("utf-8").splitlines()]
+    return [line for line in lines if line["event"] == "慢查询"]
+
+
+async def test_a_slow_statement_is_logged_once_without_its_values(pool: Pool, logs: Path) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("select pg_sleep(%s), %s::text", [SLOWER_THAN_THRESHOLD, SECRET])
+    (line,) = slow(logs)
+    assert line["statement"] == "select pg_sleep(%s), %s::text"
+    assert line["duration_ms"] >= SLOWER_THAN_THRESHOLD * 1000
+    assert SECRET not in logs.read_text("utf-8")
+
+
+async def test_a_slow_statement_of_sqlalchemy_is_logged_too(pool: Pool, logs: Path) -> None:
+    async with engine_on(pool).connect() as connection:
+        await connection.execute(text("select pg_sleep(:seconds)"), {"seconds": SLOWER_THAN_THRESHOLD})
+    assert "pg_sleep" in slow(logs)[0]["statement"]
+
+
+async def test_a_slow_failure_is_logged_and_still_raised(pool: Pool, logs: Path) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("set statement_timeout = 120")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await connection.execute("select pg_sleep(%s)", [5])
+        await connection.execute("reset statement_timeout")
+    assert [line["statement"] for line in slow(logs)] == ["select pg_sleep(%s)"]
+
+
+async def test_a_quick_statement_is_not_logged(pool: Pool, logs: Path) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("select 1")
+    assert slow(logs) == []
