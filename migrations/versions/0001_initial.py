@@ -142,6 +142,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("parked_at is null"),
     )
+    op.create_index(
+        "ix_tb_outbox_parked_at",
+        "tb_outbox",
+        ["parked_at"],
+        unique=False,
+        postgresql_where=sa.text("parked_at is not null"),
+    )
     op.create_table(
         "tb_sim",
         sa.Column("iccid", sa.Text(), nullable=False),
@@ -432,6 +439,7 @@ def downgrade() -> None:
     op.drop_index("ix_tb_sim_lifecycle_state_id", table_name="tb_sim", postgresql_where=sa.text("deleted_at is null"))
     op.drop_index("ix_tb_sim_carrier_id", table_name="tb_sim", postgresql_where=sa.text("deleted_at is null"))
     op.drop_table("tb_sim")
+    op.drop_index("ix_tb_outbox_parked_at", table_name="tb_outbox", postgresql_where=sa.text("parked_at is not null"))
     op.drop_index("ix_tb_outbox_due", table_name="tb_outbox", postgresql_where=sa.text("parked_at is null"))
     op.drop_table("tb_outbox")
     op.drop_index("uq_tb_order_order_id", table_name="tb_order", postgresql_where=sa.text("deleted_at is null"))

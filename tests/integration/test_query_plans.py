@@ -71,7 +71,6 @@ BY_NAME: dict[tuple[str, str], Any] = {
 }  # fmt: skip
 PARAMETER = re.compile(r"%\((\w+)\)s")
 # tb_outbox 上还缺 parked_at is not null 的部分索引
-LACKING_INDEX = frozenset({"outbox/parked"})
 SQL_FILES = {f"{path.parents[1].name}/{path.stem}": path for path in Path(kaguan.__file__).parent.glob("*/sql/*.sql")}
 
 
@@ -154,8 +153,6 @@ def test_no_statement_of_the_message_path_scans_a_large_table(large_database: st
         arguments = sql.SQL("({})").format(sql.SQL(", ").join(values)) if values else sql.SQL("")
         explain = sql.SQL("explain (format json) execute statement") + arguments
         [(plan,)] = connection.execute(explain).fetchall()
-    if name in LACKING_INDEX and list(scans(plan[0]["Plan"])):
-        pytest.xfail("tb_outbox 缺索引")
     assert list(scans(plan[0]["Plan"])) == [], json.dumps(plan, indent=1)
 
 

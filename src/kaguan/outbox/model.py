@@ -20,6 +20,7 @@ class Outbox(Base):
         CheckConstraint("delivery >= 1", name="delivery"),
         CheckConstraint("(parked_at is null) = (parked_reason is null)", name="parked"),
         Index("ix_tb_outbox_due", "priority", "available_at", "task_id", postgresql_where=text("parked_at is null")),
+        Index("ix_tb_outbox_parked_at", "parked_at", postgresql_where=text("parked_at is not null")),
         {
             "postgresql_with": {
                 "fillfactor": 70,

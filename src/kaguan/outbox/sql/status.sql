@@ -1,8 +1,16 @@
 -- 概况：每个队列的待交付、最老的到期行、搁置的行。计数封顶，不在大表上数到底。
 select
     q.priority,
-    (select count(*) from (select from tb_outbox where parked_at is null and priority = q.priority limit %(cap)s) as w)
-        as waiting,
+    (
+        select count(*)
+        from (
+            -- order by 让计划走索引，数到封顶就停
+            select from tb_outbox
+            where parked_at is null and priority = q.priority
+            order by available_at
+            limit %(cap)s
+        ) as w
+    ) as waiting,
     (
         select extract(epoch from clock_timestamp() - min(available_at))::float8
         from (
