@@ -19,7 +19,7 @@ from kaguan.config import Settings, load_settings
 from kaguan.database.migrate import upgrade
 from kaguan.database.pool import Pool, open_pool
 from kaguan.dev.ports import free_port
-from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.postgres import ROLE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
@@ -85,8 +85,8 @@ def valkey_server(servers_directory: Path) -> Iterator[ValkeyServer]:
 @pytest.fixture(scope="session")
 def admin(postgres_server: PostgresServer) -> Iterator[psycopg.Connection]:
     """超级用户的同步连接，用来建、删每个用例的库；模板库只迁移一次。"""
-    with psycopg.connect(postgres_server.url_of("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    with psycopg.connect(postgres_server.admin_url_of("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE} OWNER {ROLE}")
         upgrade(postgres_server.url_of(TEMPLATE))
         yield connection
 
@@ -95,7 +95,7 @@ def admin(postgres_server: PostgresServer) -> Iterator[psycopg.Connection]:
 def database_url(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
     """一份刚迁移好的空库，本用例独占。"""
     name = f"test_{next(SEQUENCE)}"
-    admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {ROLE}")
     yield postgres_server.url_of(name)
     admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -186,7 +186,8 @@ def test_a_server_that_dies_at_start_is_one_line(place: Path) -> None:
     (data / "servers" / "postgres" / "data").mkdir(parents=True)
     (data / "secrets").mkdir()
     (data / "servers" / "postgres" / "data" / "PG_VERSION").write_text("9\n")
-    (data / "secrets" / "postgres-password").write_text("x")
+    for name in ("postgres-password", "postgres-password-admin"):
+        (data / "secrets" / name).write_text("x")
     result = kaguan("up", data=data, KAGUAN_API__PORT=str(free_port()))
     refused(result.returncode, result.stderr, "postgres 启动时退出")
     assert list((data / "pids").iterdir()) == []

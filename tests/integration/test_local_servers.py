@@ -23,6 +23,7 @@ from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import command_line
 from kaguan.dev.privileges import server_identity
+from kaguan.dev.program import StartError
 from tests.conftest import running
 
 if TYPE_CHECKING:
@@ -90,15 +91,28 @@ def test_postgres_keeps_its_data_over_sigkill_and_a_misleading_pid_file(servers_
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
 
 
+def test_a_lost_password_file_never_costs_the_data(servers_directory: Path) -> None:
+    folder = servers_directory / "lost"
+    folder.mkdir(mode=0o711)
+    server = PostgresServer(folder / "postgres", folder / "password", free_port(), server_identity(), disposable=True)
+    asyncio.run(server.prepare())
+    server.password_file.unlink()
+    with pytest.raises(StartError, match="丢了"):
+        asyncio.run(server.prepare())
+    assert (server.data / "PG_VERSION").exists()
+
+
 def test_passwords_are_in_private_files_and_not_on_any_command_line(
     postgres_server: PostgresServer, valkey_server: ValkeyServer
 ) -> None:
-    for server in (postgres_server, valkey_server):
-        password = server.password_file.read_text().strip()
+    files = (postgres_server.password_file, postgres_server.admin_password_file, valkey_server.password_file)
+    programs = (postgres_server.program(), valkey_server.program())
+    for file in files:
+        password = file.read_text().strip()
         assert len(password) >= 32
-        assert stat.S_IMODE(server.password_file.stat().st_mode) == 0o600
-        assert not any(password in word for word in server.program().argv)
-        assert not any(password in value for value in server.program().environment.values())
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        for program in programs:
+            assert not any(password in word for word in (*program.argv, *program.environment.values()))
     assert stat.S_IMODE((valkey_server.directory / "valkey.conf").stat().st_mode) == 0o600
 
 
@@ -113,3 +127,9 @@ def test_servers_do_not_run_as_root(postgres_server: PostgresServer) -> None:
     pid = int(pid_file.read_text().split()[0])
     assert "postgres" in command_line(pid)
     assert Path(f"/proc/{pid}").stat().st_uid != 0
+
+
+async def test_the_application_role_is_no_superuser(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user")
+        assert await cursor.fetchone() == (False, False)

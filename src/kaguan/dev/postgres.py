@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import psycopg
 import structlog
+from psycopg import sql
 
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.ports import LOOPBACK
@@ -23,9 +24,12 @@ from kaguan.dev.program import Program, StartError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from psycopg.rows import TupleRow
+
 log = structlog.get_logger(__name__)
 
-ROLE = "kaguan"
+SUPERUSER = "postgres"
+ROLE = "kaguan"  # 应用用的角色：不是超级用户，只拥有自己的库
 DATABASE = "kaguan"
 INIT_TIMEOUT = 60.0  # 秒
 PROBE_TIMEOUT = 2  # 秒，psycopg 的最小值
@@ -36,7 +40,13 @@ DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """一个数据目录与它的端口。``directory`` 归服务器身份所有；``password_file`` 归启动者所有。"""
+    """一个数据目录与它的端口。
+
+    Attributes:
+        directory: 归服务器身份所有。
+        password_file: 应用角色的密码，归启动者所有；旁边的 ``-admin`` 是超级用户的。
+        disposable: 不落盘换速度，测试用。
+    """
 
     directory: Path
     password_file: Path
@@ -45,38 +55,60 @@ class PostgresServer:
     disposable: bool = False
 
     @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
     def url(self) -> str:
         return self.url_of(DATABASE)
 
+    @property
+    def admin_password_file(self) -> Path:
+        return self.password_file.with_name(f"{self.password_file.name}-admin")
+
     def url_of(self, database: str) -> str:
-        password = quote(self.password_file.read_text("utf-8").strip(), safe="")
-        return f"postgresql://{ROLE}:{password}@{LOOPBACK}:{self.port}/{database}"
+        return self._url(ROLE, self.password_file, database)
+
+    def admin_url_of(self, database: str) -> str:
+        """超级用户的地址：只用来建角色与库。"""
+        return self._url(SUPERUSER, self.admin_password_file, database)
+
+    def _url(self, role: str, password_file: Path, database: str) -> str:
+        password = quote(password_file.read_text("utf-8").strip(), safe="")
+        return f"postgresql://{role}:{password}@{LOOPBACK}:{self.port}/{database}"
 
     async def prepare(self) -> None:
         """首次启动时建库；之后只等上一次的收尾。
 
         Raises:
-            StartError: 建库失败，或上一次的进程停不下来。
+            StartError: 建库失败、密码文件丢了，或上一次的进程停不下来。
         """
-        if (self.directory / "data" / "PG_VERSION").exists() and self.password_file.exists():
-            await settle_postmaster(self.directory / "data")
+        if (self.data / "PG_VERSION").exists():
+            if not (self.admin_password_file.exists() and self.password_file.exists()):
+                raise StartError(
+                    f"{self.password_file} 丢了，进不了 {self.data} 里的库；请找回它，或删掉整个数据目录重来"
+                )
+            await settle_postmaster(self.data)
             return
         make_private(self.directory, self.identity)
-        shutil.rmtree(self.directory / "data", ignore_errors=True)  # 上次建到一半
-        password = secrets.token_urlsafe(24)
+        staging = self.directory / "data.new"
+        shutil.rmtree(staging, ignore_errors=True)  # 上次建到一半
+        admin_password = secrets.token_urlsafe(24)
         handover = self.directory / "initdb-password"
-        write_private(handover, password, self.identity)
+        write_private(handover, admin_password, self.identity)
         try:
-            await self._initdb(handover)
+            await self._initdb(staging, handover)
         finally:
             handover.unlink(missing_ok=True)
-        write_private(self.password_file, password)
+        write_private(self.password_file, secrets.token_urlsafe(24))
+        write_private(self.admin_password_file, admin_password)
+        staging.rename(self.data)  # 到这一步才算建好
 
-    async def _initdb(self, password_file: Path) -> None:
+    async def _initdb(self, data: Path, password_file: Path) -> None:
         argv = (
             str(postgres_bin(self.identity) / "initdb"),
-            f"--pgdata={self.directory / 'data'}",
-            f"--username={ROLE}",
+            f"--pgdata={data}",
+            f"--username={SUPERUSER}",
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
@@ -107,7 +139,7 @@ class PostgresServer:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         argv = (
             str(postgres_bin(self.identity) / "postgres"),
-            *("-D", str(self.directory / "data")),
+            *("-D", str(self.data)),
             *("-h", LOOPBACK),
             *("-p", str(self.port)),
             *("-k", ""),  # 只走 TCP：绕开 Unix 套接字路径 107 字节的上限
@@ -125,15 +157,34 @@ class PostgresServer:
         )
 
     async def ready(self) -> bool:
-        """连得上，且应用的库已在（首次启动时在这里建）。"""
+        """连得上，且应用的角色与库已在（首次启动时在这里建）。"""
+        if not self._says_ready():
+            return False
         try:
             async with await psycopg.AsyncConnection.connect(
-                self.url_of("postgres"), autocommit=True, connect_timeout=PROBE_TIMEOUT
+                self.admin_url_of("postgres"), autocommit=True, connect_timeout=PROBE_TIMEOUT
             ) as connection:
-                found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-                if await found.fetchone() is None:
-                    with suppress(psycopg.errors.DuplicateDatabase):
-                        await connection.execute(f'CREATE DATABASE "{DATABASE}"')
+                await self._ensure_database(connection)
         except psycopg.OperationalError:
             return False
         return True
+
+    def _says_ready(self) -> bool:
+        """postmaster.pid 的末行是状态：先看它，免得在日志里留下一串被拒的连接。"""
+        try:
+            return (self.data / "postmaster.pid").read_text("utf-8").split()[-1] == "ready"
+        except (OSError, IndexError):
+            return False
+
+    async def _ensure_database(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
+        found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+        if await found.fetchone() is not None:
+            return
+        role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
+        password = self.password_file.read_text("utf-8").strip().encode()
+        # 只把 SCRAM 校验值发给服务器，明文不进语句，也就不会进它的日志
+        verifier = connection.pgconn.encrypt_password(password, ROLE.encode(), b"scram-sha-256").decode()
+        with suppress(psycopg.errors.DuplicateObject):
+            statement = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, sql.Literal(verifier))
+            await connection.execute(statement)
+        await connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))

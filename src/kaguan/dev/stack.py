@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
 import sys
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,9 +16,10 @@ from typing import TYPE_CHECKING
 from kaguan.dev.placement import place_servers
 from kaguan.dev.ports import LOOPBACK, is_free
 from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.predecessor import settle_postmaster
 from kaguan.dev.privileges import Identity, server_identity, write_private
 from kaguan.dev.probes import answers_ready, greets_as_smtp, is_listening
-from kaguan.dev.program import Program, Ready, StartError
+from kaguan.dev.program import READY_POLL, Program, Ready, StartError
 from kaguan.dev.valkey import ValkeyServer
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ ONELINK = "KAGUAN_CARRIERS__ONELINK__"
 CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
 RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"
 WORKER_METRICS = "KAGUAN_WORKER__METRICS_PORT"
+PORT_GRACE = 5.0  # 秒
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把它换成本机能连的地址
 
 
@@ -41,12 +45,14 @@ class Stack:
 
     Attributes:
         given: 进程环境；其中已给出的服务器地址优先，对应的子进程就不起。
+        previous_killed: 上一套没能自己收尾。
         values: 写进 ``<数据目录>/env`` 的键值。
     """
 
     data: DataDirectory
     settings: Settings
     given: Mapping[str, str]
+    previous_killed: bool = False
     values: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -57,11 +63,18 @@ class Stack:
     def _api_host(self) -> str:
         return LOOPBACK if self.settings.api.host in EVERYWHERE else self.settings.api.host
 
-    def check_api_port(self) -> None:
-        """Raises StartError：端口被占。"""
+    async def check_api_port(self) -> None:
+        """API 端口须是空闲的；上一套是被强杀的，就等它的子进程放手。
+
+        Raises:
+            StartError: 端口被占。
+        """
         api = self.settings.api
-        if not is_free(api.port, api.host):
-            raise StartError(f"端口 {api.port} 已被占用；请停掉占用它的程序，或用 KAGUAN_API__PORT 换一个端口")
+        deadline = time.monotonic() + (PORT_GRACE if self.previous_killed else 0.0)
+        while not is_free(api.port, api.host):
+            if time.monotonic() >= deadline:
+                raise StartError(f"端口 {api.port} 已被占用；请停掉占用它的程序，或用 KAGUAN_API__PORT 换一个端口")
+            await asyncio.sleep(READY_POLL)
 
     async def servers(self) -> list[Program]:
         """PostgreSQL 与 Valkey；环境里给了地址的不起。
@@ -81,6 +94,7 @@ class Stack:
         return programs
 
     async def _postgres(self, home: Path, identity: Identity | None) -> Program:
+        await settle_postmaster(home / "postgres" / "data")  # 先于选端口：它可能还占着原来的
         server = PostgresServer(
             home / "postgres", self.data.secrets / "postgres-password", self.data.port("postgres"), identity
         )

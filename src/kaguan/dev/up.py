@@ -43,8 +43,10 @@ def run_up() -> int:
         data = DataDirectory(Path(os.environ.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
         output = Output()
         with data.locked(), _logging(data, output):
+            killed = data.env.exists()  # 自己停下的会删掉它
             data.env.unlink(missing_ok=True)  # 上次写的地址不作数
-            return asyncio.run(_Up(Stack(data, load_settings(), dict(os.environ)), output, started).run())
+            stack = Stack(data, load_settings(), dict(os.environ), killed)
+            return asyncio.run(_Up(stack, output, started).run())
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION
@@ -98,7 +100,7 @@ class _Up:
 
     async def _start(self) -> None:
         stack = self._stack
-        stack.check_api_port()
+        await stack.check_api_port()
         await self._supervisor.start(await stack.servers())
         database_url = stack.values[DATABASE_URL]
         try:

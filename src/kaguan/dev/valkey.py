@@ -60,6 +60,7 @@ class ValkeyServer:
             "protected-mode yes",
             "databases 64",
             'logfile ""',
+            "loglevel warning",  # 合并的日志里只留要紧的
         )
         write_private(self.directory / "valkey.conf", "\n".join(lines) + "\n", self.identity)
 
