@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -15,6 +15,7 @@ from kaguan.sims.model import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from kaguan.carriers.simulator.world import World
 
@@ -51,7 +52,7 @@ class OneLink:
             if given != (expected.app_id, expected.password.get_secret_value()):
                 return _envelope(BAD_CREDENTIALS, "appid 或密码错误")
             token = secrets.token_hex(16)
-            now = datetime.now(UTC)
+            now = self._world.now()
             self._tokens = {old: issued for old, issued in self._tokens.items() if self._valid(issued, now)}
             self._tokens[token] = now
             return _envelope(OK, "正确", [{"token": token}])
@@ -65,7 +66,7 @@ class OneLink:
         async def handle(request: web.Request) -> web.StreamResponse:
             async with self._world.gates[ME].call(operation, request) as drift:
                 issued = self._tokens.get(request.query.get("token", ""))
-                if issued is None or not self._valid(issued, datetime.now(UTC)):
+                if issued is None or not self._valid(issued, self._world.now()):
                     return _envelope(TOKEN_EXPIRED, "token 已过期")
                 iccids = request.query.get("iccids", "").split("_")
                 if not 1 <= len(iccids) <= MAX_BATCH or not _day_allowed(request, self._world.today()):

@@ -1,0 +1,125 @@
+"""运营商测试共用：真套接字上的模拟器、连着它的网关、库存与正在执行的任务。"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from aiohttp.test_utils import TestServer
+from psycopg.types.json import Jsonb
+from pydantic import SecretStr
+from uuid_utils.compat import uuid7
+
+from kaguan.carriers.build import open_gateways
+from kaguan.carriers.simulator import Population
+from kaguan.carriers.simulator.app import build_app
+from kaguan.carriers.simulator.faults import Faults
+from kaguan.carriers.simulator.world import World
+from kaguan.config.model import Carriers, ControlCenter, OneLink
+from kaguan.sims.model import Carrier
+from workers.attempt import Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from typing import Any
+
+    from redis.asyncio import Redis
+
+    from kaguan.carriers.gateway import CarrierGateway
+    from kaguan.carriers.guarded import Observe
+    from kaguan.database.pool import Pool
+    from kaguan.tasks.payloads import Payload
+
+CARDS = 1_200
+NO_SUCH_CARD = "8986000000000000001"  # 校验位不对，模拟器里一定没有
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """一个模拟的世界，与指向它的配置。"""
+
+    world: World
+    config: Carriers
+
+    def faults(self, carrier: Carrier, **knobs: object) -> None:
+        """换上故障旋钮；没提到的归零（Control Center 的一次一调保留）。"""
+        kept = {"max_concurrency": 1} if carrier is Carrier.CONTROL_CENTER else {}
+        self.world.gates[carrier].faults = Faults.model_validate({**kept, **knobs})
+
+    def calls(self, carrier: Carrier) -> int:
+        return self.world.gates[carrier].calls.total()
+
+    def changed(self, **knobs: object) -> Carriers:
+        """改动几个键的配置。"""
+        return Carriers.model_validate({**self.config.model_dump(), **knobs})
+
+
+@asynccontextmanager
+async def simulating(**knobs: object) -> AsyncIterator[Simulated]:
+    """在本进程里、真的套接字上跑模拟器。"""
+    credentials = Carriers(
+        onelink=OneLink(password=SecretStr("onelink-secret")),
+        control_center=ControlCenter(api_key=SecretStr("center-secret")),
+    )
+    world = World(Population(CARDS), credentials)
+    async with TestServer(build_app(world)) as server:
+        url = str(server.make_url("/"))
+        config = Carriers.model_validate(
+            {
+                "onelink": {**credentials.onelink.model_dump(), "base_url": url, "per_second": 1_000},
+                "control_center": {**credentials.control_center.model_dump(), "base_url": url, "per_second": 1_000},
+                "breaker_failures": 1_000,
+                **knobs,
+            }
+        )
+        yield Simulated(world, config)
+
+
+@asynccontextmanager
+async def gateways_of(
+    config: Carriers, redis: Redis | None = None, observe: Observe | None = None
+) -> AsyncIterator[Mapping[Carrier, CarrierGateway]]:
+    async with open_gateways(config, redis, observe) as gateways:
+        yield gateways
+
+
+async def register(pool: Pool, carrier: Carrier, iccids: Iterable[str]) -> None:
+    """把卡放进库存。"""
+    async with pool.connection() as connection:
+        await connection.execute(
+            "insert into tb_sim (iccid, carrier, luhn_valid) select unnest(%s::text[]), %s, true",
+            (list(iccids), carrier),
+        )
+
+
+async def running_task(pool: Pool, kind: str, payload: Payload) -> Attempt:
+    """一行 running 的任务，与它的第一次尝试。"""
+    task_id = UUID(str(uuid7()))
+    body = payload.model_dump(mode="json")
+    async with pool.connection() as connection:
+        await connection.execute(
+            "insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts,"
+            " lease_until, worker) values (%s, %s, 'default', 'test', %s, 'running', 1, 6,"
+            " clock_timestamp() + interval '1 minute', 'test')",
+            (task_id, kind, Jsonb(body)),
+        )
+    return Attempt(pool, task_id, kind, 1, 1, 6, body)
+
+
+async def next_delivery(attempt: Attempt) -> Attempt:
+    """租约被收走、重新投递并再次认领：旧令牌从此失效。"""
+    async with attempt.pool.connection() as connection:
+        await connection.execute(
+            "update tb_task set delivery = delivery + 1, attempt = attempt + 1 where id = %s", (attempt.task_id,)
+        )
+    return Attempt(
+        attempt.pool, attempt.task_id, attempt.type, attempt.delivery + 1, attempt.attempt + 1, 6, attempt.payload
+    )
+
+
+async def rows(pool: Pool, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(query.encode(), parameters)
+        return await cursor.fetchall()

@@ -1,0 +1,274 @@
+"""每个适配器都要过的合同：经真的 HTTP 与模拟器对话，好的、坏的、慢的、变了样的。"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.carriers.gateway import (
+    CardFailed,
+    CardInfo,
+    CardNotFound,
+    CardStatus,
+    CarrierError,
+    DayUsage,
+    ProtocolError,
+    RateLimitedError,
+    RejectedError,
+    TransientError,
+)
+from kaguan.carriers.guarded import ATTEMPTS
+from kaguan.carriers.simulator import iccid_at
+from kaguan.sims.model import Carrier, LifecycleState
+from tests.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from kaguan.carriers.gateway import CarrierGateway
+
+YESTERDAY = datetime.now(UTC).date() - timedelta(days=2)
+
+every_carrier = pytest.mark.parametrize("carrier", list(Carrier))
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[Simulated]:
+    async with simulating() as running:
+        yield running
+
+
+@pytest.fixture
+async def gateways(simulated: Simulated) -> AsyncIterator[Mapping[Carrier, CarrierGateway]]:
+    async with gateways_of(simulated.config) as opened:
+        yield opened
+
+
+def cards(carrier: Carrier, count: int) -> list[str]:
+    return [iccid_at(carrier, index) for index in range(count)]
+
+
+@every_carrier
+async def test_each_asked_card_gets_one_result_in_order(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    gateway = gateways[carrier]
+    asked = [*cards(carrier, gateway.capabilities.max_batch - 1), NO_SUCH_CARD]
+    results = await gateway.statuses(asked)
+    assert [result.iccid for result in results] == asked
+    assert results[-1] == CardNotFound(NO_SUCH_CARD)
+    population, now = simulated.world.population, simulated.world.now()
+    for result in results[:-1]:
+        assert isinstance(result, CardStatus)
+        assert result.raw == population.state(carrier, result.iccid, now)
+        assert result.state is not LifecycleState.UNKNOWN
+
+
+@every_carrier
+async def test_details_and_daily_usage_are_read(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    asked = cards(carrier, 5)
+    population = simulated.world.population
+    assert await gateways[carrier].infos(asked) == [
+        CardInfo(one, population.msisdn(carrier, one), population.imsi(carrier, one), population.activated_on(one))
+        for one in asked
+    ]
+    expected = [population.usage(one, YESTERDAY, simulated.world.today()) for one in asked]
+    assert await gateways[carrier].day_usage(asked, YESTERDAY) == [
+        DayUsage(one, usage.kilobytes * 1024, usage.sms, usage.revision)
+        for one, usage in zip(asked, expected, strict=True)
+    ]
+
+
+@every_carrier
+async def test_a_batch_beyond_the_capability_is_refused_without_asking(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    gateway = gateways[carrier]
+    with pytest.raises(RejectedError):
+        await gateway.statuses(cards(carrier, gateway.capabilities.max_batch + 1))
+    assert simulated.calls(carrier) == 0
+
+
+@every_carrier
+async def test_an_unknown_code_is_a_state_not_an_error(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    simulated.faults(carrier, unknown_rate=1.0)
+    for result in await gateways[carrier].statuses(cards(carrier, 3)):
+        assert isinstance(result, CardStatus)
+        assert result.state is LifecycleState.UNKNOWN
+        assert result.raw in {"99", "QUANTUM_READY"}
+
+
+@every_carrier
+@pytest.mark.parametrize("fault", ["error_rate", "rate_limit_rate", "drop_rate"])
+async def test_a_passing_fault_is_survived(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier, fault: str
+) -> None:
+    await gateways[carrier].ping()
+    simulated.faults(carrier, **{fault: 1.0}, times=1)
+    results = await gateways[carrier].statuses(cards(carrier, 3))
+    assert all(isinstance(result, CardStatus) for result in results)
+
+
+@every_carrier
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [("error_rate", TransientError), ("rate_limit_rate", RateLimitedError), ("drop_rate", TransientError)],
+)
+async def test_a_lasting_fault_is_reported_after_bounded_tries(
+    gateways: Mapping[Carrier, CarrierGateway],
+    simulated: Simulated,
+    carrier: Carrier,
+    fault: str,
+    error: type[CarrierError],
+) -> None:
+    await gateways[carrier].ping()
+    before = simulated.calls(carrier)
+    simulated.faults(carrier, **{fault: 1.0})
+    with pytest.raises(error):
+        await gateways[carrier].statuses(cards(carrier, 3))
+    # 复用的连接断了，aiohttp 自己会再发一次
+    assert ATTEMPTS <= simulated.calls(carrier) - before <= 2 * ATTEMPTS
+
+
+@every_carrier
+async def test_the_wait_a_carrier_asks_for_is_passed_on(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    await gateways[carrier].ping()
+    simulated.faults(carrier, rate_limit_rate=1.0, retry_after=120)
+    with pytest.raises(RateLimitedError) as caught:
+        await gateways[carrier].statuses(cards(carrier, 1))
+    assert caught.value.retry_after == 120
+
+
+@every_carrier
+async def test_records_that_drifted_fail_alone(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    simulated.faults(carrier, drift="missing_field")
+    asked = cards(carrier, 3)
+    expected = [CardFailed(iccid, "malformed_record", retryable=False) for iccid in asked]
+    assert await gateways[carrier].statuses(asked) == expected
+    assert await gateways[carrier].day_usage(asked, YESTERDAY) == expected
+
+
+@every_carrier
+@pytest.mark.parametrize("drift", ["wrong_shape", "not_json"])
+async def test_an_answer_of_another_shape_is_a_protocol_error(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier, drift: str
+) -> None:
+    await gateways[carrier].ping()
+    simulated.faults(carrier, drift=drift)
+    with pytest.raises(ProtocolError):
+        await gateways[carrier].statuses(cards(carrier, 3))
+
+
+@every_carrier
+async def test_the_time_budget_ends_a_call_that_hangs(simulated: Simulated, carrier: Carrier) -> None:
+    simulated.faults(carrier, latency=60)
+    async with gateways_of(simulated.changed(time_budget=0.2)) as gateways:
+        with pytest.raises(TransientError):
+            await gateways[carrier].statuses(cards(carrier, 3))
+
+
+@every_carrier
+async def test_wrong_credentials_are_rejected_at_once(simulated: Simulated, carrier: Carrier) -> None:
+    part = simulated.config.model_dump()[carrier]
+    secret = "password" if carrier is Carrier.ONELINK else "api_key"
+    async with gateways_of(simulated.changed(**{carrier: {**part, secret: "wrong"}})) as gateways:
+        with pytest.raises(RejectedError):
+            await gateways[carrier].statuses(cards(carrier, 3))
+    assert simulated.calls(carrier) == 1
+
+
+async def test_an_expired_token_is_renewed_once_for_all_waiting_calls(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+) -> None:
+    gateway = gateways[Carrier.ONELINK]
+    await gateway.statuses(cards(Carrier.ONELINK, 1))
+    simulated.world.offset += timedelta(minutes=31)
+    answers = await asyncio.gather(*(gateway.statuses(cards(Carrier.ONELINK, 2)) for _ in range(10)))
+    assert all(isinstance(result, CardStatus) for answer in answers for result in answer)
+    assert simulated.world.gates[Carrier.ONELINK].calls["get-token"] == 2
+
+
+async def test_a_token_that_never_works_is_a_rejection_not_a_loop(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+) -> None:
+    simulated.faults(Carrier.ONELINK, token_lifetime=0)
+    with pytest.raises(RejectedError):
+        await gateways[Carrier.ONELINK].statuses(cards(Carrier.ONELINK, 1))
+    assert simulated.world.gates[Carrier.ONELINK].calls["get-token"] == 2
+
+
+async def test_cards_left_out_of_a_batch_answer_are_retryable_not_missing(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+) -> None:
+    simulated.faults(Carrier.ONELINK, partial_rate=0.4)
+    asked = cards(Carrier.ONELINK, 100)
+    results = await gateways[Carrier.ONELINK].statuses(asked)
+    kinds = Counter(type(result) for result in results)
+    assert [result.iccid for result in results] == asked
+    assert kinds[CardFailed] > 0
+    assert kinds[CardStatus] > 0
+    assert kinds[CardNotFound] == 0
+
+
+async def test_a_break_between_two_cards_keeps_what_was_answered(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+) -> None:
+    asked = cards(Carrier.CONTROL_CENTER, 10)
+    simulated.faults(Carrier.CONTROL_CENTER, error_rate=0.75)
+    results = await gateways[Carrier.CONTROL_CENTER].statuses(asked)
+    assert [result.iccid for result in results] == asked
+    answered = [result for result in results if isinstance(result, CardStatus)]
+    assert 0 < len(answered) < len(asked)
+    assert all(isinstance(result, CardFailed) and result.retryable for result in results[len(answered) :])
+
+
+async def test_the_change_listing_pages_through_every_card_once(
+    gateways: Mapping[Carrier, CarrierGateway],
+) -> None:
+    gateway = gateways[Carrier.CONTROL_CENTER]
+    since, seen, number, last = datetime.now(UTC) - timedelta(days=40), [], 1, False
+    while not last:
+        page = await gateway.changed_since(since, number)
+        assert len(page.results) <= gateway.capabilities.page_size
+        seen += [result.iccid for result in page.results]
+        number, last = number + 1, page.last
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= set(cards(Carrier.CONTROL_CENTER, CARDS))
+    assert len(seen) >= CARDS - 1
+
+
+async def test_the_change_listing_starts_at_the_given_moment(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+) -> None:
+    since = simulated.world.now() - timedelta(days=1)
+    page = await gateways[Carrier.CONTROL_CENTER].changed_since(since, 1)
+    moments = [
+        simulated.world.population.modified_at(Carrier.CONTROL_CENTER, result.iccid, simulated.world.now())
+        for result in page.results
+    ]
+    assert moments == sorted(moments)
+    assert all(moment >= since.replace(microsecond=0) - timedelta(seconds=1) for moment in moments)
+
+
+async def test_a_carrier_without_a_listing_says_so(gateways: Mapping[Carrier, CarrierGateway]) -> None:
+    assert gateways[Carrier.ONELINK].capabilities.page_size == 0
+    with pytest.raises(RejectedError):
+        await gateways[Carrier.ONELINK].changed_since(datetime.now(UTC), 1)
+
+
+@every_carrier
+async def test_a_day_that_has_not_come_is_refused(gateways: Mapping[Carrier, CarrierGateway], carrier: Carrier) -> None:
+    with pytest.raises(RejectedError):
+        await gateways[carrier].day_usage(cards(carrier, 1), date(2999, 1, 1))

@@ -1,0 +1,149 @@
+"""受护通道：限流、并发、熔断、跨度对每家都一样，多个进程合起来也守得住。"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry import trace
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from kaguan.carriers.gateway import CardStatus, TransientError
+from kaguan.carriers.guarded import CircuitOpenError
+from kaguan.carriers.limiter import lease_key
+from kaguan.carriers.simulator import iccid_at
+from kaguan.dev.ports import free_port
+from kaguan.sims.model import Carrier
+from tests.carrier_world import Simulated, gateways_of, simulating
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CENTER = Carrier.CONTROL_CENTER
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[Simulated]:
+    async with simulating() as running:
+        yield running
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+def cards(count: int, start: int = 0) -> list[str]:
+    return [iccid_at(CENTER, index) for index in range(start, start + count)]
+
+
+async def test_two_workers_together_keep_one_call_at_a_time(simulated: Simulated, redis: Redis) -> None:
+    simulated.faults(CENTER, latency=0.002)
+    async with gateways_of(simulated.config, redis) as one, gateways_of(simulated.config, redis) as other:
+        answers = await asyncio.gather(
+            *(gateways[CENTER].statuses(cards(3, 3 * n)) for n in range(5) for gateways in (one, other))
+        )
+    assert all(isinstance(result, CardStatus) for answer in answers for result in answer)
+    gate = simulated.world.gates[CENTER]
+    assert gate.max_in_flight == 1
+    assert not gate.violations
+    assert await redis.zcard(lease_key(CENTER)) == 0
+
+
+async def test_two_workers_together_keep_the_rate(simulated: Simulated, redis: Redis) -> None:
+    part = {**simulated.config.control_center.model_dump(), "per_second": 5, "concurrency": 4}
+    simulated.world.gates[CENTER].faults = simulated.world.gates[CENTER].faults.model_copy(
+        update={"max_concurrency": None, "max_per_second": 6}
+    )
+    config = simulated.changed(control_center=part)
+    async with gateways_of(config, redis) as one, gateways_of(config, redis) as other:
+        await asyncio.gather(*(gateways[CENTER].statuses(cards(3)) for gateways in (one, other, one, other)))
+    assert not simulated.world.gates[CENTER].violations
+    assert simulated.calls(CENTER) == 12
+
+
+async def test_a_lease_left_by_a_dead_worker_expires(simulated: Simulated, redis: Redis) -> None:
+    await redis.zadd(lease_key(CENTER), {"dead": int(time.time() * 1000) + 100})
+    async with gateways_of(simulated.config, redis) as gateways:
+        (result,) = await gateways[CENTER].statuses(cards(1))
+    assert isinstance(result, CardStatus)
+
+
+async def test_a_held_lease_is_waited_for_no_longer_than_the_budget(simulated: Simulated, redis: Redis) -> None:
+    await redis.zadd(lease_key(CENTER), {"alive": int(time.time() * 1000) + 60_000})
+    async with gateways_of(simulated.changed(time_budget=0.2), redis) as gateways:
+        with pytest.raises(Exception, match="并发名额已满"):
+            await gateways[CENTER].statuses(cards(1))
+    assert simulated.calls(CENTER) == 0
+
+
+async def test_without_redis_the_limits_of_this_process_hold(simulated: Simulated) -> None:
+    simulated.faults(CENTER, latency=0.002)
+    nowhere = Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0))
+    async with nowhere, gateways_of(simulated.config, nowhere) as gateways:
+        await asyncio.gather(*(gateways[CENTER].statuses(cards(2, n)) for n in range(5)))
+    assert simulated.world.gates[CENTER].max_in_flight == 1
+    assert not simulated.world.gates[CENTER].violations
+
+
+async def test_the_breaker_stops_asking_a_sick_carrier_and_closes_again(simulated: Simulated) -> None:
+    simulated.faults(CENTER, error_rate=1.0)
+    async with gateways_of(simulated.changed(breaker_failures=3, breaker_cooldown=0.2)) as gateways:
+        with pytest.raises(TransientError):
+            await gateways[CENTER].statuses(cards(1))
+        asked = simulated.calls(CENTER)
+        with pytest.raises(CircuitOpenError) as caught:
+            await gateways[CENTER].statuses(cards(1))
+        assert caught.value.retry_after == 0.2
+        assert simulated.calls(CENTER) == asked
+        simulated.faults(CENTER)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    (result,) = await gateways[CENTER].statuses(cards(1))
+                    break
+                except CircuitOpenError:
+                    await asyncio.sleep(0.05)
+    assert isinstance(result, CardStatus)
+
+
+async def test_rejections_and_limits_do_not_open_the_breaker(simulated: Simulated) -> None:
+    simulated.faults(CENTER, rate_limit_rate=1.0)
+    async with gateways_of(simulated.changed(breaker_failures=2)) as gateways:
+        for _ in range(3):
+            with pytest.raises(Exception, match="对方限流"):
+                await gateways[CENTER].statuses(cards(1))
+
+
+async def test_every_http_call_is_observed_with_its_outcome(simulated: Simulated) -> None:
+    seen: list[tuple[str, str, str]] = []
+
+    def observe(carrier: Carrier, operation: str, outcome: str, seconds: float) -> None:
+        assert seconds >= 0
+        seen.append((carrier, operation, outcome))
+
+    async with gateways_of(simulated.config, None, observe) as gateways:
+        await gateways[Carrier.ONELINK].statuses([iccid_at(Carrier.ONELINK, 0)])
+        simulated.faults(CENTER, error_rate=1.0, times=1)
+        await gateways[CENTER].statuses(cards(1))
+    assert seen == [
+        ("onelink", "get-token", "ok"),
+        ("onelink", "sim-status/batch", "ok"),
+        ("control_center", "device-details", "transient"),
+        ("control_center", "device-details", "ok"),
+    ]
+
+
+async def test_no_secret_reaches_an_error(simulated: Simulated) -> None:
+    simulated.faults(Carrier.ONELINK, drop_rate=1.0)
+    async with gateways_of(simulated.config) as gateways:
+        with pytest.raises(TransientError) as caught:
+            await gateways[Carrier.ONELINK].statuses([iccid_at(Carrier.ONELINK, 0)])
+    assert caught.value.__cause__ is None
+    assert "secret" not in repr(caught.value)
+    assert trace.get_current_span() is trace.INVALID_SPAN
