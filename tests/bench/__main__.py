@@ -1,0 +1,120 @@
+"""`python -m tests.bench`：跑选中的几行，印出表；完整的一次才写 docs/BENCHMARKS.md。"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from kaguan.dev.program import StartError
+from kaguan.tokens import service as tokens
+from tests.bench.accepting import Accepting
+from tests.bench.laboratory import ROOT, Laboratory, open_laboratory
+from tests.bench.load import Load, LoadError
+from tests.bench.processing import Processing
+from tests.bench.relaying import Relaying
+from tests.bench.report import document, surroundings, table
+from tests.bench.scale import DEFAULT, LONG, SHORT, Scale
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.bench.comparison import Result
+
+    Measure = Callable[[], Awaitable[list[Result]]]
+
+DOCUMENT = ROOT / "docs" / "BENCHMARKS.md"
+FASTAPI_ROW = 2
+ROWS = range(1, 9)
+
+
+def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
+    accepting, relaying = Accepting(laboratory, load), Relaying(laboratory)
+    return {
+        1: accepting.against_bare,
+        FASTAPI_ROW: accepting.against_fastapi,
+        3: accepting.latency,
+        4: accepting.doorbell,
+        5: relaying.against_pipeline,
+        6: relaying.large_backlog,
+        7: Processing(laboratory).against_saq,
+        8: accepting.tracing,
+    }
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="与对手轮流跑，报中位数之比")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--short", action="store_const", dest="scale", const=SHORT, help="一分钟左右，数不可信，只看跑不跑得通"
+    )
+    size.add_argument("--long", action="store_const", dest="scale", const=LONG, help="更多轮、百万行积压")
+    parser.add_argument("--only", type=_rows, default=tuple(ROWS), metavar="1,3", help="只跑这几行")
+    parser.add_argument("--output", type=Path, help=f"写到哪里；跑全部时默认 docs/{DOCUMENT.name}，否则只印出来")
+    parser.set_defaults(scale=DEFAULT)
+    options = parser.parse_args(arguments)
+    if options.output is None and options.only == tuple(ROWS) and options.scale is not SHORT:
+        options.output = DOCUMENT
+    return options
+
+
+def _rows(text: str) -> tuple[int, ...]:
+    chosen = tuple(sorted({int(part) for part in text.split(",")}))
+    if not set(chosen) <= set(ROWS):
+        raise argparse.ArgumentTypeError(f"允许 {ROWS.start}–{ROWS.stop - 1}，逗号分隔")
+    return chosen
+
+
+async def bench(scale: Scale, only: tuple[int, ...]) -> tuple[list[Result], str]:
+    """跑选中的几行；返回结果与所用的施压工具。"""
+    results: list[Result] = []
+    async with open_laboratory(scale) as laboratory:
+        load = Load(laboratory, await _issue_token(laboratory))
+        chosen = measures(laboratory, load)
+        for row in only:
+            started = time.monotonic()
+            found = await chosen[row]()
+            values = "；".join(f"{result.value:.2f}{result.unit}" for result in found)
+            _say(f"第 {row} 行，{time.monotonic() - started:.0f} 秒：{values}")
+            results += found
+    return results, load.tool
+
+
+async def _issue_token(laboratory: Laboratory) -> str:
+    async with await psycopg.AsyncConnection.connect(laboratory.database_url(), autocommit=True) as connection:
+        return (await tokens.create(connection, "bench", ["tasks:write"])).token
+
+
+def main(arguments: list[str]) -> int:
+    """退出码：0 跑完（达没达到看表），1 有一行没法量，2 用法有误。"""
+    options = parse(arguments)
+    if FASTAPI_ROW in options.only and find_spec("fastapi") is None:
+        _say("第 2 行要用 fastapi 与 uvicorn：`make bench` 会装好它们（requirements-bench.txt）")
+        return 2
+    try:
+        results, tool = asyncio.run(bench(options.scale, options.only))
+    except (StartError, LoadError) as error:
+        _say(f"没法量：{error}")
+        return 1
+    command = " ".join(("python -m tests.bench", *arguments))
+    sys.stdout.write(f"{table(results)}\n\n{surroundings(command)}\n")
+    if options.output is not None:
+        options.output.write_text(document(results, options.scale, tool, command), "utf-8")
+        _say(f"已写入 {options.output.name}")
+    return 0
+
+
+def _say(line: str) -> None:
+    """进度写到标准错误；标准输出只有表。"""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,166 @@
+"""第 1、2、3、4、8 行：受理。各方都是真的进程，各在自己的端口；没轮到的冻住。不跑 relay 与 worker。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING
+
+from kaguan.config.model import Database
+from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.probes import answers_ready, is_listening
+from kaguan.outbox.doorbell import listen
+from tests.bench.comparison import Result, Target, alternate, ratio
+from tests.bench.load import LoadError
+from tests.bench.processes import Running, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from tests.bench.laboratory import Laboratory
+    from tests.bench.load import Load, Report
+
+OURS = "/api/v1/tasks/email"
+THEIRS = "/submit"
+SHARE_OF_MAXIMUM = 0.8
+NEVER = "86400"  # 秒：门铃间隔的上限，等于不按
+PER_SECOND = "请求/秒"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """一个在跑的被测者。"""
+
+    running: Running
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepting:
+    """受理类的测量。"""
+
+    laboratory: Laboratory
+    load: Load
+
+    async def against_bare(self) -> list[Result]:
+        what = "`POST /tasks/email` 全开 ÷ 裸 aiohttp + psycopg（同样的行，一条语句）"
+        async with self._ours("api", traced=True) as ours, self._rival("bare_aiohttp") as rival:
+            return [await self._compare(1, what, ours, rival, Target(0.6, 1.0))]
+
+    async def against_fastapi(self) -> list[Result]:
+        what = "`POST /tasks/email` 全开 ÷ FastAPI + SQLAlchemy ORM（同样的行）"
+        async with self._ours("api", traced=True) as ours, self._rival("fastapi_orm") as rival:
+            return [await self._compare(2, what, ours, rival, Target(3, 5))]
+
+    async def latency(self) -> list[Result]:
+        """每轮先用同一个客户端压满量出最大值，再按它的 80 % 开环施压。"""
+        reports: list[Report] = []
+        async with self._ours("api", traced=True) as ours:
+            for _ in range(self.laboratory.scale.rounds):
+                maximum = (await self._measure(ours, self._closed)).rate
+                reports.append(await self._measure(ours, partial(self._open, maximum)))
+        measured = f"{median(r.rate for r in reports):,.0f} {PER_SECOND}（最大值的 80 %，泊松到达）"
+        rows = [("P95", [r.p95 for r in reports], Target(200, 20, higher_is_better=False)),
+                ("P99", [r.p99 for r in reports], Target(500, 50, higher_is_better=False))]  # fmt: skip
+        return [
+            Result(3, f"受理的 {name}，80 % 最大吞吐", median(ms), (min(ms), max(ms)), measured, target, " ms")
+            for name, ms, target in rows
+        ]
+
+    async def doorbell(self) -> list[Result]:
+        """两边都有一个监听者（本进程），差别只在按不按。"""
+        url = self.laboratory.database_url()
+        listener = asyncio.create_task(listen(Database.model_validate({"url": url}), asyncio.Event()))
+        try:
+            async with (
+                self._ours("api", traced=True) as ringing,
+                self._ours("api-silent", traced=True, KAGUAN_RELAY__DOORBELL_INTERVAL=NEVER) as silent,
+            ):
+                return [await self._compare(4, "受理吞吐：门铃开 ÷ 关", ringing, silent, Target(0.90, 0.97))]
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def tracing(self) -> list[Result]:
+        what = "受理吞吐：跟踪全采样并导出 ÷ 不导出"
+        async with (
+            self._ours("api-traced", traced=True, KAGUAN_TELEMETRY__SAMPLE_RATIO="1.0") as traced,
+            self._ours("api-untraced", traced=False) as untraced,
+        ):
+            return [await self._compare(8, what, traced, untraced, Target())]
+
+    async def _compare(self, row: int, what: str, ours: Server, rival: Server, target: Target) -> Result:
+        for server in (ours, rival):
+            await self._measure(server, lambda s: self.load.saturate(s.port, s.path, self.laboratory.scale.warm))
+
+        async def rate(server: Server) -> float:
+            return (await self._measure(server, self._saturated)).rate
+
+        figures = await alternate(self.laboratory.scale.rounds, lambda: rate(ours), lambda: rate(rival))
+        return ratio(row, what, *figures, PER_SECOND, target)
+
+    async def _measure(self, server: Server, press: Callable[[Server], Awaitable[Report]]) -> Report:
+        """清空、解冻、施压、等静、冻住；库里的行数要对得上应答数。
+
+        Raises:
+            LoadError: 应答了却没有写进库。
+        """
+        await self.laboratory.clean()
+        server.running.resume()
+        report = await press(server)
+        await self.laboratory.quiet()
+        server.running.pause()
+        for table in ("tb_task", "tb_outbox"):
+            rows = await self.laboratory.number(f"select count(*) from {table}")  # noqa: S608 表名在上一行
+            if rows < report.requests:
+                raise LoadError(f"{table} 只有 {rows:.0f} 行，却应答了 {report.requests} 个")
+        return report
+
+    def _saturated(self, server: Server) -> Awaitable[Report]:
+        return self.load.saturate(server.port, server.path, self.laboratory.scale.seconds)
+
+    def _closed(self, server: Server) -> Awaitable[Report]:
+        return self.load.paced(server.port, server.path, self.laboratory.scale.seconds, rate=0)
+
+    def _open(self, maximum: float, server: Server) -> Awaitable[Report]:
+        seconds = self.laboratory.scale.paced_seconds
+        return self.load.paced(server.port, server.path, seconds, maximum * SHARE_OF_MAXIMUM)
+
+    @asynccontextmanager
+    async def _ours(self, name: str, *, traced: bool, **extra: str) -> AsyncIterator[Server]:
+        """我们的 API，一个进程。``traced`` 时跨度真的导出到一个收下就丢的接收端。"""
+        laboratory, port = self.laboratory, free_port()
+        async with AsyncExitStack() as stack:
+            environment = laboratory.environment(KAGUAN_API__PORT=str(port), **extra)
+            if traced:
+                environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = await stack.enter_async_context(self._otlp_sink(name))
+            program = laboratory.module(
+                name, "api", environment=environment, ready=lambda: answers_ready(port, LOOPBACK)
+            )
+            process = await stack.enter_async_context(running(program, laboratory.directory))
+            process.pause()
+            yield Server(process, port, OURS)
+
+    @asynccontextmanager
+    async def _otlp_sink(self, name: str) -> AsyncIterator[str]:
+        port = free_port()
+        program = self.laboratory.module(
+            f"otlp-{name}", "tests.bench.otlp_sink", str(port), environment={}, ready=lambda: is_listening(port)
+        )
+        async with running(program, self.laboratory.directory):
+            yield f"http://{LOOPBACK}:{port}"
+
+    @asynccontextmanager
+    async def _rival(self, name: str) -> AsyncIterator[Server]:
+        port = free_port()
+        environment = {"RIVAL_DATABASE_URL": self.laboratory.database_url()}
+        program = self.laboratory.module(
+            name, f"tests.bench.rivals.{name}", str(port), environment=environment, ready=lambda: is_listening(port)
+        )
+        async with running(program, self.laboratory.directory) as process:
+            process.pause()
+            yield Server(process, port, THEIRS)

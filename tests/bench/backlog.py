@@ -1,0 +1,33 @@
+"""造积压：与受理写下的一样的行，由 PostgreSQL 自己成批生成。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Connection
+
+FILL = b"""
+with task as (
+    insert into tb_task (
+        id, type, queue, principal, request_id, fingerprint, payload, max_attempts, traceparent, created_at,
+        available_at
+    )
+    select
+        uuidv7(), 'email:send', (%(queues)s::text[])[1 + n %% cardinality(%(queues)s::text[])], 'bench',
+        gen_random_uuid()::text, sha256(n::text::bytea),
+        '{"v": 1, "to": ["customer@example.com"], "subject": "usage", "body": "your cards used 80 percent"}'::jsonb,
+        6, '00-' || md5(n::text) || '-' || substr(md5(n::text), 1, 16) || '-00', clock_timestamp(), clock_timestamp()
+    from generate_series(1, %(rows)s) as n
+    returning id, delivery, type, queue, available_at, traceparent
+)
+insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+select
+    id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, available_at, traceparent
+from task
+"""
+
+
+async def fill(connection: Connection, rows: int, queues: tuple[str, ...] = ("default",)) -> None:
+    """受理 ``rows`` 个任务，依次分给 ``queues``。"""
+    await connection.execute(FILL, {"rows": rows, "queues": list(queues)})

@@ -1,0 +1,71 @@
+"""轮流跑与比值：同一轮里先我们后对手，机器的起伏两边都挨。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    Measure = Callable[[], Awaitable[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """底线必须过，目标是我们想要的（DESIGN §8）；没写进去的为 None。"""
+
+    floor: float | None = None
+    aim: float | None = None
+    higher_is_better: bool = True
+
+    def verdict(self, value: float) -> str:
+        if self.floor is None or self.aim is None:
+            return "没有定目标"
+        sign = 1 if self.higher_is_better else -1
+        if sign * value >= sign * self.aim:
+            return "达到目标"
+        return "过底线，未到目标" if sign * value >= sign * self.floor else "未过底线"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """表里的一行。
+
+    Attributes:
+        row: DESIGN §8 里的序号，``--only`` 用它。
+        value: 中位数之比；``unit`` 非空时是带单位的量。
+        spread: 逐轮的最小与最大。
+        measured: 两边各是多少，给人看的。
+    """
+
+    row: int
+    what: str
+    value: float
+    spread: tuple[float, float]
+    measured: str
+    target: Target
+    unit: str = ""
+
+
+async def alternate(rounds: int, ours: Measure, rival: Measure) -> tuple[list[float], list[float]]:
+    """A B A B …：两边各 ``rounds`` 个数。"""
+    left: list[float] = []
+    right: list[float] = []
+    for _ in range(rounds):
+        left.append(await ours())
+        right.append(await rival())
+    return left, right
+
+
+def ratio(row: int, what: str, ours: Sequence[float], rival: Sequence[float], unit: str, target: Target) -> Result:
+    """两组数的中位数之比；``unit`` 是两组数本身的单位。"""
+    each = [a / b for a, b in zip(ours, rival, strict=True)]
+    measured = f"{describe(ours)} ÷ {describe(rival)} {unit}"
+    return Result(row, what, median(ours) / median(rival), (min(each), max(each)), measured, target)
+
+
+def describe(figures: Sequence[float]) -> str:
+    """中位数（最小–最大）。"""
+    return f"{median(figures):,.0f}（{min(figures):,.0f}–{max(figures):,.0f}）"

@@ -1,0 +1,156 @@
+"""实验台：真的 PostgreSQL（fsync 开着）与 Valkey（AOF 开着），一份迁移好的库，和启动进程的办法。"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from redis.asyncio import Redis
+
+from kaguan.database.migrate import upgrade
+from kaguan.dev.ports import free_port
+from kaguan.dev.postgres import DATABASE, PostgresServer
+from kaguan.dev.privileges import server_identity
+from kaguan.dev.program import Program, Ready, ready_at_once
+from kaguan.dev.valkey import ValkeyServer
+from tests.bench.processes import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from typing import LiteralString
+
+    from tests.bench.scale import Scale
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE_RATIO = "0.1"  # 与 configs/config.prod.yaml 相同
+RATE_LIMIT = "20000"  # 每秒；默认的 2000 会先挡住压测，限流本身仍在跑
+QUIET_PATIENCE = 10.0  # 秒
+QUIET_PAUSE = 0.02  # 秒
+BUSY = (
+    "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() "
+    "and backend_type = 'client backend' and state <> 'idle'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Laboratory:
+    """两个服务器与规模。``directory`` 里是日志与数据，用完即删。"""
+
+    directory: Path
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    scale: Scale
+
+    @property
+    def redis_url(self) -> str:
+        return self.valkey.url
+
+    def database_url(self, database: str = DATABASE) -> str:
+        return self.postgres.url_of(database)
+
+    def environment(self, database: str = DATABASE, **extra: str) -> dict[str, str]:
+        """我们的进程的环境：JSON 日志写到标准错误，访问日志写到标准输出，与生产一样；限流放宽到不挡压测。"""
+        return {
+            "KAGUAN_ENV": "dev",
+            "KAGUAN_DATA_DIR": str(self.directory / "none"),
+            "KAGUAN_DATABASE__URL": self.database_url(database),
+            "KAGUAN_REDIS__URL": self.redis_url,
+            "KAGUAN_LOGGING__FORMAT": "json",
+            "KAGUAN_TELEMETRY__SAMPLE_RATIO": SAMPLE_RATIO,
+            "KAGUAN_API__RATE_PER_TOKEN": RATE_LIMIT,
+            "KAGUAN_API__RATE_PER_ADDRESS": RATE_LIMIT,
+            **extra,
+        }
+
+    def module(
+        self, name: str, module: str, *arguments: str, environment: Mapping[str, str], ready: Ready = ready_at_once
+    ) -> Program:
+        """``python -m module``，从仓库根启动。"""
+        argv = (sys.executable, "-m", module, *arguments)
+        return Program(name, argv, ROOT, environment=environment, ready=ready)
+
+    async def execute(
+        self, statement: LiteralString, parameters: Sequence[object] = (), database: str = DATABASE
+    ) -> list[tuple[object, ...]]:
+        """一条语句，不限时。"""
+        async with await psycopg.AsyncConnection.connect(self.database_url(database), autocommit=True) as connection:
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def number(self, statement: LiteralString, database: str = DATABASE) -> float:
+        rows = await self.execute(statement, database=database)
+        value = rows[0][0]
+        return float(str(value))
+
+    async def quiet(self) -> None:
+        """等在途的语句都结束。
+
+        Raises:
+            TimeoutError: 有连接一直不闲。
+        """
+        await self.until_none(BUSY, QUIET_PATIENCE, QUIET_PAUSE)
+
+    async def until_none(self, count: LiteralString, patience: float, pause: float) -> None:
+        """每 ``pause`` 秒数一次，直到为 0。
+
+        Raises:
+            TimeoutError: ``patience`` 秒之后还不是。
+        """
+        async with asyncio.timeout(patience):
+            while await self.number(count):  # noqa: ASYNC110 等的是数据库里的状态，没有事件可等
+                await asyncio.sleep(pause)
+
+    async def clean(self, database: str = DATABASE) -> None:
+        """每轮都从空表、空 Redis、刚做完检查点开始。"""
+        await self.execute("truncate tb_task, tb_outbox, tb_task_event", database=database)
+        await self.checkpoint()
+        await self.flush_redis()
+
+    async def checkpoint(self) -> None:
+        """检查点只有超级用户能做。"""
+        url = self.postgres.admin_url_of("postgres")
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute("checkpoint")
+
+    async def flush_redis(self) -> None:
+        async with Redis.from_url(self.redis_url) as client:
+            await client.flushdb()
+
+    async def create_database(self, database: str) -> None:
+        """一个刚迁移好的库。"""
+        if database != DATABASE:
+            await self.execute(f"create database {database}")
+        upgrade(self.database_url(database))
+
+
+@asynccontextmanager
+async def open_laboratory(scale: Scale) -> AsyncIterator[Laboratory]:
+    """起服务器、建库；离开时全部停掉、删掉。"""
+    directory = _new_directory()
+    identity = server_identity()
+    postgres = PostgresServer(directory / "postgres", directory / "postgres-password", free_port(), identity)
+    valkey = ValkeyServer(directory / "valkey", directory / "valkey-password", free_port(), identity)
+    laboratory = Laboratory(directory, postgres, valkey, scale)
+    try:
+        async with AsyncExitStack() as stack:
+            await postgres.prepare()
+            valkey.prepare()
+            await stack.enter_async_context(running(postgres.program(), directory))
+            await stack.enter_async_context(running(valkey.program(), directory))
+            await laboratory.create_database(DATABASE)
+            yield laboratory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _new_directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="kaguan-bench-"))
+    directory.chmod(0o711)  # root 启动时服务器换成 nobody，它要走得进来
+    return directory

@@ -1,0 +1,62 @@
+"""什么也不做的处理器，其余与 worker 进程的组合根相同：真的取件、认领、结算、续租、日志、指标。"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from kaguan.database.pool import open_pool
+from kaguan.process import run_process
+from kaguan.queues.client import open_redis, wait_for_redis
+from kaguan.queues.saq import build_queues
+from kaguan.tasks.model import TaskType
+from kaguan.telemetry.exposition import serve_metrics
+from kaguan.telemetry.metrics import Metrics
+from workers.__main__ import METRICS_HOST, SPARE_CONNECTIONS, worker_name
+from workers.consumer import Consumer
+from workers.execution import Execution
+from workers.guard import DuplicateGuard
+from workers.heartbeat import beating
+from workers.leases import Leases
+from workers.outcome import Done
+from workers.registry import complete
+from workers.settlement import Settlement
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from kaguan.config import Settings
+    from workers.attempt import Attempt
+    from workers.outcome import Outcome
+
+
+async def noop(attempt: Attempt) -> Outcome:
+    del attempt
+    return Done()
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    config = settings.worker
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
+        redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
+        await wait_for_redis(redis, settings.redis)
+        metrics = Metrics()
+        await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
+        leases = Leases(pool, worker_name(), config.lease)
+        execution = Execution(
+            pool=pool,
+            handlers=complete(dict.fromkeys(TaskType, noop)),
+            guard=DuplicateGuard(redis, config.lease),
+            leases=leases,
+            settlement=Settlement(pool, leases.worker, settings.tasks),
+            metrics=metrics,
+            task_timeout=config.task_timeout,
+        )
+        async with beating(leases):
+            await Consumer(build_queues(redis), execution, config).run(stop)
+
+
+if __name__ == "__main__":
+    sys.exit(run_process("worker", main))

@@ -1,0 +1,111 @@
+"""一次转交测量，独占一个进程：``forward`` 是我们的 relay，``bare`` 是只有 SAQ 入队脚本的流水线。印出每秒行数。"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import uvloop
+
+from kaguan.config import load_settings
+from kaguan.database.pool import open_pool
+from kaguan.logging.setup import configure_logging
+from kaguan.queues import saq
+from kaguan.queues.client import open_redis
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.setup import configure_telemetry
+from relay.forward import SAQ_TIMEOUT_MARGIN, Forwarder
+from tests.bench.backlog import fill
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kaguan.config import Settings
+
+WARM_BATCHES = 8  # psycopg 到第六次才预备语句
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+async def forward(settings: Settings, rows: int, refill: int) -> float:
+    """转交 ``rows`` 行。``refill`` 非 0：每次只备这么多积压，转交完再备；备的时间不计。"""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
+        redis = await stack.enter_async_context(open_redis(settings.redis))
+        queues = saq.build_queues(redis)
+        forwarder = Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, Metrics())
+
+        async def prepare() -> None:
+            if refill:
+                async with pool.connection() as connection:
+                    await fill(connection, refill)
+
+        warm = WARM_BATCHES * settings.relay.batch_size
+        await _timed(forwarder.run_once, warm, prepare)
+        moved, seconds = await _timed(forwarder.run_once, rows, prepare)
+        return moved / seconds
+
+
+async def _timed(
+    run_once: Callable[[], Awaitable[int]], rows: int, prepare: Callable[[], Awaitable[None]]
+) -> tuple[int, float]:
+    moved, seconds = 0, 0.0
+    while moved < rows:
+        await prepare()
+        before = moved
+        started = time.perf_counter()
+        while moved < rows and (count := await run_once()):
+            moved += count
+        seconds += time.perf_counter() - started
+        if moved == before:
+            raise RuntimeError(f"积压不够：只有 {moved} 行")
+    return moved, seconds
+
+
+async def bare(settings: Settings, rows: int) -> float:
+    """同样大小的批，Job 事先造好，只计流水线。"""
+    size = settings.relay.batch_size
+    timeout = int(settings.worker.task_timeout) + SAQ_TIMEOUT_MARGIN
+    jobs = [
+        (Priority.DEFAULT, saq.delivery_job(TaskType.EMAIL_SEND, uuid4(), 1, TRACEPARENT, timeout))
+        for _ in range(rows + WARM_BATCHES * size)
+    ]
+    batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    async with open_redis(settings.redis) as redis:
+        queues = saq.build_queues(redis)
+        for batch in batches[:WARM_BATCHES]:
+            await saq.enqueue_many(queues, batch)
+        started = time.perf_counter()
+        for batch in batches[WARM_BATCHES:]:
+            await saq.enqueue_many(queues, batch)
+        return rows / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mode", choices=("forward", "bare"))
+    parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("--refill", type=int, default=0)
+    options = parser.parse_args()
+    settings = load_settings()
+    with configure_logging(settings.logging, "relay"):
+        stop_telemetry = configure_telemetry(settings.telemetry, "relay")
+        measuring = (
+            bare(settings, options.rows) if options.mode == "bare" else forward(settings, options.rows, options.refill)
+        )
+        sys.stdout.write(str(uvloop.run(_bounded(measuring))))
+        stop_telemetry()
+
+
+async def _bounded(measuring: Awaitable[float]) -> float:
+    async with asyncio.timeout(300):
+        return await measuring
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""基准跑得通：短短一行，印出表。只看形状，不看快慢。"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.bench.laboratory import ROOT
+
+TIMEOUT = 120  # 秒
+
+
+def test_a_short_run_of_one_row_prints_a_table() -> None:
+    command = (sys.executable, "-m", "tests.bench", "--short", "--only", "5")
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert finished.returncode == 0, finished.stderr
+    header, _, row = finished.stdout.splitlines()[:3]
+    assert header.startswith("| # |")
+    assert row.startswith("| 5 |")
+    assert row.count("|") == header.count("|")
+
+
+def test_an_unknown_row_is_refused() -> None:
+    command = (sys.executable, "-m", "tests.bench", "--only", "99")
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert finished.returncode == 2
+    assert "--only" in finished.stderr
