@@ -15,6 +15,7 @@ from kaguan.queues.saq import build_queues
 from kaguan.tasks.uncertain import resend_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.monitor import Monitor
 from relay.epoch import EpochRedrive
 from relay.forward import Forwarder
 from relay.loop import run
@@ -58,7 +59,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         ]
         listener = asyncio.create_task(listen(settings.database, heard), name="listener")
         stack.callback(listener.cancel)
+        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval, backlog=True)
         async with asyncio.TaskGroup() as group:
+            group.create_task(monitor.run(stop), name="monitor")
             for name, run_once, interval, wake in loops:
                 group.create_task(
                     run(name, run_once, interval=interval, backoff_max=config.backoff_max, stop=stop, wake=wake),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -18,6 +19,7 @@ from kaguan.queues.saq import build_queues
 from kaguan.tasks.uncertain import resend_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.monitor import Monitor
 from workers.consumer import Consumer
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
@@ -28,8 +30,6 @@ from workers.registry import complete
 from workers.settlement import Settlement
 
 if TYPE_CHECKING:
-    import asyncio
-
     from kaguan.config import Settings
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             task_timeout=config.task_timeout,
         )
-        async with beating(leases):
+        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
+        async with beating(leases), asyncio.TaskGroup() as group:
+            group.create_task(monitor.run(stop), name="monitor")
             await Consumer(build_queues(redis), execution, config).run(stop)
             returned = await leases.release_all()
         log.info("已停止取件", returned=returned)

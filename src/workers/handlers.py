@@ -32,12 +32,17 @@ async def open_handlers(
         metrics.carrier_calls.labels(carrier, operation, outcome).inc()
         metrics.carrier_seconds.labels(carrier, operation).observe(seconds)
 
+    def mail_sent(recipients: Mapping[str, int], seconds: float) -> None:
+        for outcome, count in recipients.items():
+            metrics.smtp.labels(outcome).inc(count)
+        metrics.smtp_seconds.observe(seconds)
+
     async with (
-        open_mailer(settings.smtp) as mailer,
+        open_mailer(settings.smtp, redis) as mailer,
         open_gateways(settings.carriers, redis, carrier_called) as gateways,
     ):
         yield {
-            TaskType.EMAIL_SEND: EmailHandler(mailer, settings.smtp.sender),
+            TaskType.EMAIL_SEND: EmailHandler(mailer, settings.smtp.sender, mail_sent),
             TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers),
             TaskType.DATA_SYNC: DataSync(gateways),
         }

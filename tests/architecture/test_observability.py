@@ -23,7 +23,7 @@ PIPELINES = [OBSERVABILITY / "jaeger" / "config.yaml", OBSERVABILITY / "collecto
 METRIC = re.compile(r"(?<![\w:\"])(?:kaguan[:_]|process_|python_)[\w:]+(?![\w\"])|(?<![\w:])up(?=\{)")
 SELECTOR = re.compile(r"(?P<metric>[a-z_:]+[\w:]*)\{(?P<labels>[^}]*)\}")
 # 已声明、面板已画，等发邮件与运营商断路器那两处接上
-AWAITED = {"breaker_state", "smtp", "smtp_seconds"}
+AWAITED = {"breaker_state"}
 TARGET_LABELS = {"job", "instance", "le"}
 GRAFANA_QUERY = re.compile(r"label_values\((?P<expr>.+), \w+\)")
 

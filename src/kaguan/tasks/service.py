@@ -90,7 +90,7 @@ async def accept_staged(
         for request_id, answer in (await store.first_answers(connection, principal, request_ids)).items()
     }
     for (task_type, queue), count in Counter((item.submission.type, item.submission.queue) for item in staged).items():
-        log.info("受理任务", task_type=task_type, queue=queue, count=count, replayed=len(staged) - len(inserted))
+        log.debug("受理任务", task_type=task_type, queue=queue, count=count, replayed=len(staged) - len(inserted))
     return [_outcome(item, inserted, firsts) for item in staged]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from workers.email.receipt import Fate, Receipt
 from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from kaguan.database.pool import Connection
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from workers.attempt import Attempt
     from workers.email.transport import Mailer
     from workers.outcome import Write
+
+    Observe = Callable[[Mapping[str, int], float], None]
 
 log = structlog.get_logger(__name__)
 
@@ -37,11 +40,12 @@ STATUS_OF = {
 
 
 class EmailHandler:
-    """``sender`` 是发件人，``显示名 <地址>``。"""
+    """``sender`` 是发件人，``显示名 <地址>``；``observe`` 是指标钩子：各结局的收件人数与会话秒数。"""
 
-    def __init__(self, mailer: Mailer, sender: str) -> None:
+    def __init__(self, mailer: Mailer, sender: str, observe: Observe | None = None) -> None:
         self._mailer = mailer
         self._sender = sender
+        self._observe = observe
 
     async def __call__(self, attempt: Attempt) -> Outcome:
         payload = EmailPayload.model_validate(attempt.payload)
@@ -63,8 +67,12 @@ class EmailHandler:
                 await attempt.declare_intent(connection)
                 return await store.intend(connection, letter, due)
 
+        started = time.monotonic()
         receipts = await self._mailer.send(envelope, due, declare)
-        log.info("邮件投递结束", **_counts(receipts))
+        counts = _counts(receipts)
+        log.info("邮件投递结束", **counts)
+        if self._observe is not None:
+            self._observe(counts, time.monotonic() - started)
         return _conclude(envelope, letter, known, receipts)
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
