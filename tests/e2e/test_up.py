@@ -18,7 +18,7 @@ import pytest
 
 from kaguan.dev.ports import free_port
 from kaguan.dev.predecessor import command_line
-from tests.e2e.stack import CHECKOUT, KAGUAN, RunningStack, clean_environment, kaguan, started
+from tests.e2e.stack import CHECKOUT, KAGUAN, RunningStack, kaguan, started
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
@@ -191,7 +191,3 @@ def test_a_server_that_dies_at_start_is_one_line(place: Path) -> None:
     result = kaguan("up", data=data, KAGUAN_API__PORT=str(free_port()))
     refused(result.returncode, result.stderr, "postgres 启动时退出")
     assert list((data / "pids").iterdir()) == []
-
-
-def test_the_environment_given_to_the_tests_has_no_stray_keys() -> None:
-    assert not [key for key in clean_environment() if key.startswith("KAGUAN_")]
