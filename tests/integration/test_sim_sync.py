@@ -1,0 +1,192 @@
+"""sim:status_sync 对着真的库和真的模拟器：逐卡出结果，重复执行只生效一次，旧令牌写不进。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kaguan.carriers.simulator import iccid_at
+from kaguan.sims.model import Carrier
+from kaguan.tasks.payloads import SimStatusPayload
+from tests.carrier_world import (
+    NO_SUCH_CARD,
+    Simulated,
+    gateways_of,
+    next_delivery,
+    register,
+    rows,
+    running_task,
+    simulating,
+)
+from workers.attempt import Attempt, CancelledByUserError, FencedError
+from workers.outcome import Done, GiveUp, Outcome, Retry
+from workers.sim.handler import SimStatusSync
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.database.pool import Pool
+
+ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
+STRANGER = iccid_at(ONELINK, 999)
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[Simulated]:
+    async with simulating() as running:
+        yield running
+
+
+def cards(carrier: Carrier, count: int) -> list[str]:
+    return [iccid_at(carrier, index) for index in range(count)]
+
+
+async def submit(pool: Pool, iccids: list[str], *, force: bool = False) -> Attempt:
+    return await running_task(pool, "sim:status_sync", SimStatusPayload(iccids=tuple(iccids), force_sync=force))
+
+
+async def run(simulated: Simulated, attempt: Attempt, **knobs: object) -> Outcome:
+    config = simulated.changed(**knobs)
+    async with gateways_of(config) as gateways:
+        return await SimStatusSync(gateways, config)(attempt)
+
+
+def result_of(outcome: Outcome) -> dict[str, Any]:
+    assert isinstance(outcome, Done)
+    return outcome.result
+
+
+async def events(pool: Pool) -> list[tuple[Any, ...]]:
+    return await rows(pool, "select iccid, old_state, new_state, source, task_id from tb_sim_event order by iccid")
+
+
+async def test_each_card_ends_with_its_own_result(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 150) + cards(CENTER, 25)
+    await register(pool, ONELINK, [*cards(ONELINK, 150), NO_SUCH_CARD])
+    await register(pool, CENTER, cards(CENTER, 25))
+    attempt = await submit(pool, [*mine, NO_SUCH_CARD, STRANGER])
+    result = result_of(await run(simulated, attempt))
+    assert (result["total"], result["synced"], result["changed"]) == (177, 175, 175)
+    assert (result["not_found_iccids"], result["not_registered_iccids"]) == ([NO_SUCH_CARD], [STRANGER])
+    assert (result["failed"], result["skipped_fresh"], len(result["changes"])) == (0, 0, 100)
+    stored = await rows(
+        pool,
+        "select iccid, carrier, carrier_status, status_source, status_changed_at = status_synced_at from tb_sim"
+        " where status_synced_at is not null",
+    )
+    population, now = simulated.world.population, simulated.world.now()
+    assert {row[0]: row[2] for row in stored} == {
+        iccid: population.state(Carrier(carrier), iccid, now) for iccid, carrier, *_ in stored
+    }
+    assert all(row[1] == row[3] and row[4] for row in stored)
+    written = await events(pool)
+    assert len(written) == 175
+    assert {row[4] for row in written} == {attempt.task_id}
+
+
+async def test_fresh_cards_are_skipped_unless_forced(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 3)
+    await register(pool, ONELINK, mine)
+    await run(simulated, await submit(pool, mine))
+    asked = simulated.calls(ONELINK)
+    assert result_of(await run(simulated, await submit(pool, mine)))["skipped_fresh"] == 3
+    assert simulated.calls(ONELINK) == asked
+    forced = result_of(await run(simulated, await submit(pool, mine, force=True)))
+    assert (forced["synced"], forced["unchanged"], forced["changed"]) == (3, 3, 0)
+    assert len(await events(pool)) == 3
+
+
+async def test_running_the_same_task_again_changes_nothing(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 5)
+    await register(pool, ONELINK, mine)
+    attempt = await submit(pool, mine, force=True)
+    first = result_of(await run(simulated, attempt))
+    before = await rows(pool, "select * from tb_sim order by id")
+    again = result_of(await run(simulated, await next_delivery(attempt)))
+    assert again == first
+    assert await rows(pool, "select * from tb_sim order by id") == before
+    assert len(await events(pool)) == 5
+
+
+async def test_a_state_change_is_an_event_and_a_new_version(pool: Pool, simulated: Simulated) -> None:
+    (iccid,) = cards(CENTER, 1)
+    await register(pool, CENTER, [iccid])
+    await run(simulated, await submit(pool, [iccid]))
+    simulated.faults(CENTER, unknown_rate=1.0)
+    result = result_of(await run(simulated, await submit(pool, [iccid], force=True)))
+    assert result["unknown_codes"] == 1
+    assert (await rows(pool, "select lifecycle_state, carrier_status, version from tb_sim")) == [
+        ("unknown", "QUANTUM_READY", 3)
+    ]
+    assert len(await events(pool)) == 2
+
+
+async def test_cards_that_failed_for_now_are_retried_and_the_rest_remain(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 200)
+    await register(pool, ONELINK, mine)
+    attempt = await submit(pool, mine)
+    async with gateways_of(simulated.config) as gateways:
+        await gateways[ONELINK].ping()
+        simulated.faults(ONELINK, error_rate=1.0, times=3)
+        outcome = await SimStatusSync(gateways, simulated.config)(attempt)
+    assert isinstance(outcome, Retry)
+    assert outcome.reason.startswith("100 张卡")
+    assert len(await events(pool)) == 100
+    asked = simulated.world.gates[ONELINK].calls["sim-status/batch"]
+    result = result_of(await run(simulated, await next_delivery(attempt)))
+    assert (result["synced"], result["changed"], result["failed"]) == (200, 200, 0)
+    assert simulated.world.gates[ONELINK].calls["sim-status/batch"] == asked + 1
+
+
+async def test_cards_left_out_of_an_answer_are_asked_again_at_once(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 40)
+    await register(pool, ONELINK, mine)
+    simulated.faults(ONELINK, partial_rate=0.1)
+    assert result_of(await run(simulated, await submit(pool, mine)))["synced"] == 40
+
+
+async def test_the_wait_a_carrier_asks_for_delays_the_retry(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(CENTER, 2)
+    await register(pool, CENTER, mine)
+    simulated.faults(CENTER, rate_limit_rate=1.0, retry_after=90)
+    outcome = await run(simulated, await submit(pool, mine))
+    assert isinstance(outcome, Retry)
+    assert outcome.delay == 90
+
+
+async def test_a_carrier_that_refuses_everything_ends_the_task(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(CENTER, 2)
+    await register(pool, CENTER, mine)
+    part = {**simulated.config.control_center.model_dump(), "api_key": "wrong"}
+    assert isinstance(await run(simulated, await submit(pool, mine), control_center=part), GiveUp)
+
+
+async def test_one_carrier_not_configured_does_not_stop_the_other(pool: Pool, simulated: Simulated) -> None:
+    await register(pool, ONELINK, cards(ONELINK, 2))
+    await register(pool, CENTER, cards(CENTER, 2))
+    attempt = await submit(pool, cards(ONELINK, 2) + cards(CENTER, 2))
+    result = result_of(await run(simulated, attempt, control_center={"base_url": ""}))
+    assert (result["synced"], result["failed"]) == (2, 2)
+
+
+async def test_a_stale_delivery_writes_nothing(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 3)
+    await register(pool, ONELINK, mine)
+    attempt = await submit(pool, mine)
+    await next_delivery(attempt)
+    with pytest.raises(FencedError):
+        await run(simulated, attempt)
+    assert await events(pool) == []
+    assert await rows(pool, "select 1 from tb_sim where status_synced_at is not null") == []
+    assert await rows(pool, "select 1 from tb_sync_checkpoint") == []
+
+
+async def test_cancel_stops_before_the_next_batch(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 3)
+    await register(pool, ONELINK, mine)
+    attempt = await submit(pool, mine)
+    attempt.cancel_requested.set()
+    with pytest.raises(CancelledByUserError):
+        await run(simulated, attempt)
+    assert await events(pool) == []
