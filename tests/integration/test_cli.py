@@ -32,7 +32,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], env
 
 @pytest.fixture
 def run_json(run: Invocation) -> Callable[..., Any]:
-    def call(*arguments: str) -> Any:  # noqa: ANN401 JSON 没有静态类型
+    def call(*arguments: str) -> Any:
         code, out, err = run(*arguments, "--json")
         assert code == 0, err
         return json.loads(out)
