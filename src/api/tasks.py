@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
 
 from api import task_batch, task_operations
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
+from api.keys import SERVICES
 from api.task_models import AcceptedView, EmailTask, SimTask, SyncTask
 from api.unit_of_work import Mode
 from kaguan.errors import Code
+from kaguan.tasks.folding import FoldedAccept
 from kaguan.tasks.model import TaskType
 from kaguan.tasks.service import Submission, accept
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+FOLDED = web.AppKey("FOLDED", FoldedAccept)
 
 TAG = "任务"
 WRITE = "tasks:write"
@@ -74,6 +83,14 @@ async def submit_sim(call: Call[SimTask, None]) -> Answer:
     return await _submit(call, TaskType.SIM_STATUS_SYNC)
 
 
+async def folding(app: web.Application) -> AsyncIterator[None]:
+    """并发提交合并成一次 COMMIT 的后台，随应用启停。"""
+    services = app[SERVICES]
+    async with FoldedAccept(services.pool, services.settings.tasks.max_retries + 1).running() as folded:
+        app[FOLDED] = folded
+        yield
+
+
 async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
     body = call.body
     submission = Submission(
@@ -85,7 +102,11 @@ async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
         schedule_at=getattr(body, "schedule_at", None),
     )
     services = call.services
-    accepted = await accept(await call.unit.raw(), submission, services.settings.tasks.max_retries + 1)
+    if call.unit.mode is Mode.DIRECT:
+        accepted = await call.request.app[FOLDED].accept(submission)
+    else:
+        # 带幂等键：与首个应答同一事务，不能与别人合并
+        accepted = await accept(await call.unit.raw(), submission, services.settings.tasks.max_retries + 1)
     if not accepted.replayed:
         call.unit.after_commit(services.ring)
         call.unit.after_commit(services.metrics.accepted.labels(task_type.value, body.priority.value).inc)

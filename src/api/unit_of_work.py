@@ -28,7 +28,7 @@ class UnitOfWork:
 
     def __init__(self, services: Services, mode: Mode) -> None:
         self._services = services
-        self._mode = mode
+        self.mode = mode
         self._connection: AsyncConnection | None = None
         self._direct: Connection | None = None
         self._after_commit: list[Callable[[], object]] = []
@@ -38,7 +38,7 @@ class UnitOfWork:
         if self._connection is None:
             connection = await self._services.engine.connect()
             self._connection = connection
-            if self._mode is Mode.TRANSACTION:
+            if self.mode is Mode.TRANSACTION:
                 # 先由 SQLAlchemy 开事务（不多一次往返），raw() 的手写 SQL 才会随它提交
                 await connection.begin()
             else:
@@ -47,7 +47,7 @@ class UnitOfWork:
 
     async def raw(self) -> Connection:
         """Psycopg 连接，给手写 SQL（任务与发件箱）用：与 :meth:`connection` 同一条、同一事务；DIRECT 时直接取自池。"""
-        if self._mode is Mode.DIRECT:
+        if self.mode is Mode.DIRECT:
             if self._direct is None:
                 self._direct = await self._services.pool.getconn()
             return self._direct
@@ -69,7 +69,7 @@ class UnitOfWork:
 
     async def commit(self) -> None:
         """只由端点层调用。"""
-        if self._connection is not None and self._mode is Mode.TRANSACTION:
+        if self._connection is not None and self.mode is Mode.TRANSACTION:
             await self._connection.commit()
         callbacks, self._after_commit = self._after_commit, []
         for callback in callbacks:
