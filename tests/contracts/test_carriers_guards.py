@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
-from opentelemetry import trace
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -18,6 +23,7 @@ from kaguan.carriers.limiter import lease_key
 from kaguan.carriers.simulator import iccid_at
 from kaguan.dev.ports import free_port
 from kaguan.sims.model import Carrier
+from kaguan.telemetry import spans
 from tests.carrier_world import Simulated, gateways_of, simulating
 
 if TYPE_CHECKING:
@@ -146,4 +152,33 @@ async def test_no_secret_reaches_an_error(simulated: Simulated) -> None:
             await gateways[Carrier.ONELINK].statuses([iccid_at(Carrier.ONELINK, 0)])
     assert caught.value.__cause__ is None
     assert "secret" not in repr(caught.value)
-    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
+    simulated: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("kaguan"))
+    instrumentor = AioHttpClientInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    try:
+        with spans.create_span("sim:status_sync", uuid4(), "default"):
+            async with gateways_of(simulated.config) as gateways:
+                await gateways[Carrier.ONELINK].statuses([iccid_at(Carrier.ONELINK, 0)])
+                await gateways[CENTER].statuses(cards(1))
+    finally:
+        instrumentor.uninstrument()
+    finished = exporter.get_finished_spans()
+    assert [span.name for span in finished] == [
+        "onelink get-token",
+        "onelink sim-status/batch",
+        "control_center device-details",
+        "create sim:status_sync",
+    ]
+    assert all(span.kind is SpanKind.CLIENT for span in finished[:-1])
+    text = " ".join(span.to_json() for span in finished)
+    assert "secret" not in text
+    assert iccid_at(Carrier.ONELINK, 0) not in text
+    assert iccid_at(CENTER, 0) not in text
