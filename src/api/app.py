@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api import docs, task_events, users
+from api import docs, monitor, task_events, tasks, users
 from api.dispatch import serve
 from api.guard import GUARD, Guard, guarding
 from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
 from api.middleware.addresses import limit_addresses
+from api.middleware.cors import cross_origin
 from api.middleware.deadline import deadline
 from api.middleware.errors import errors_in_envelope
 from api.middleware.request import request_context
@@ -26,7 +27,7 @@ def create_app(services: Services) -> web.Application:
     """装配应用；``services`` 的生命由调用方管。"""
     settings = services.settings
     app = web.Application(
-        middlewares=[request_context, server_span, errors_in_envelope, limit_addresses, deadline],
+        middlewares=[request_context, server_span, cross_origin, errors_in_envelope, limit_addresses, deadline],
         client_max_size=settings.api.body_limit,
     )
     app[SERVICES] = services
@@ -38,11 +39,12 @@ def create_app(services: Services) -> web.Application:
     app[GUARD] = Guard(services)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[task_events.STREAMS] = task_events.Streams()
-    app.cleanup_ctx.extend([users.password_hashing, guarding])
+    app.cleanup_ctx.extend([tasks.folding, users.password_hashing, guarding])
     app.on_startup.append(docs.remember_document)
     app.on_shutdown.append(task_events.stop_streams)
     for route in ROUTES:
         register(app, route)
+    monitor.mount(app, services.redis)
     return app
 
 

@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
     query: type[BaseModel]
     data: Any
     success: int
+    other_success: tuple[int, ...]
     errors: tuple[Code, ...]
     idempotent: bool
     produces: str
@@ -63,6 +64,7 @@ class Endpoint:
     Attributes:
         path: 模板，参数写作 ``{name:int}``（bigint，1 起）、``{name:uuid}`` 或 ``{name:str}``。
         scope: 所需权限；None 表示不用认证（必须明写，没有默认）。
+        other_success: 处理函数可能改用的其他成功状态，进文档。
         errors: 除通用错误之外会给出的错误码，进文档。
         idempotent: 是否接受 ``Idempotency-Key``。
         produces: 成功应答的媒体类型；不是 JSON 的路由自己构造应答，不套信封。
@@ -80,6 +82,7 @@ class Endpoint:
     query: type[BaseModel] | None = None
     data: Any = None
     success: int = HTTPStatus.OK
+    other_success: tuple[int, ...] = ()
     errors: tuple[Code, ...] = ()
     idempotent: bool = False
     mode: Mode = Mode.AUTOCOMMIT

@@ -11,6 +11,7 @@ import orjson
 import yaml
 
 from api.openapi_parts import Components, error_responses, parameters, request_body, success_response
+from kaguan.errors import MEANINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def build(routes: Sequence[Endpoint]) -> dict[str, Any]:
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route, unique, components)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "卡管 API", "version": version("kaguan"), "description": DESCRIPTION},
+        "info": {"title": "卡管 API", "version": version("kaguan"), "description": DESCRIPTION + _code_table()},
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
         "paths": paths,
@@ -47,6 +48,13 @@ def build(routes: Sequence[Endpoint]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _code_table() -> str:
+    rows = [
+        f"| {int(code)} | {int(meaning.status)} | {meaning.zh} | {meaning.en} |" for code, meaning in MEANINGS.items()
+    ]
+    return "\n".join(["", "| 码 | HTTP | 含义 | meaning |", "| --- | --- | --- | --- |", *rows, ""])
 
 
 def _operation(route: Endpoint, name: str, components: Components) -> dict[str, Any]:
@@ -62,7 +70,7 @@ def _operation(route: Endpoint, name: str, components: Components) -> dict[str, 
     if body := request_body(route, components):
         operation["requestBody"] = body
     operation["responses"] = {
-        str(int(route.success)): success_response(route, components),
+        **{str(int(status)): success_response(route, components) for status in (route.success, *route.other_success)},
         **error_responses(route, components),
     }
     return operation

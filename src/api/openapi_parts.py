@@ -97,7 +97,8 @@ def success_response(route: Endpoint, components: Components) -> dict[str, Any]:
     if route.success in HTTP_CREATED and route.body_document is None:
         headers["Location"] = {"description": "新资源的地址", "schema": {"type": "string"}}
     if route.produces != JSON:
-        return {"description": "成功", "headers": headers, "content": {route.produces: {"schema": {"type": "string"}}}}
+        schema = {"type": "object" if "json" in route.produces else "string"}
+        return {"description": "成功", "headers": headers, "content": {route.produces: {"schema": schema}}}
     data = {"type": "null"} if route.data is None else components.reference(route.data, answers=True)
     content: dict[str, Any] = {"schema": _envelope(data, [Code.OK])}
     if route.example is not None:

@@ -153,6 +153,7 @@ class UsageView(View):
     body=SimBatch,
     data=SimBatchView,
     success=HTTPStatus.CREATED,
+    other_success=(HTTPStatus.OK,),
 )
 async def register_sims(call: Call[SimBatch, None]) -> Answer:
     given = [service.NewSim(sim.iccid, sim.carrier, sim.msisdn, sim.imsi, sim.remark) for sim in call.body.sims]

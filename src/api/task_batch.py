@@ -12,6 +12,7 @@ from api.endpoint import Endpoint, endpoint
 from api.reasons import field_errors
 from api.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
+from kaguan.tasks.model import TaskType
 from kaguan.tasks.service import Accepted, Submission, accept_many
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _parse(item: dict[str, Any]) -> Item | DomainError:
 
 def _tag_depth(item: dict[str, Any]) -> int:
     """错误路径的第一段是类型标签，不是用户写的字段。"""
-    return 1 if item.get("type") in {"email:send", "data:sync", "sim:status_sync"} else 0
+    return 1 if item.get("type") in list(TaskType) else 0
 
 
 def _submission(item: Item, principal: str) -> Submission:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from aiohttp import web
 from psycopg_pool import PoolTimeout, TooManyRequests
+from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from kaguan.database.pool import CONNECTION_ERRORS
@@ -51,6 +52,7 @@ _DATABASE_CODES: tuple[tuple[type[Exception], Code], ...] = (
     (PoolTimeout, Code.DATABASE_UNAVAILABLE),
     (TooManyRequests, Code.DATABASE_UNAVAILABLE),
     *((kind, Code.DATABASE_UNAVAILABLE) for kind in CONNECTION_ERRORS),
+    (RedisError, Code.OVERLOADED),  # 只有监控页直接依赖 Redis
 )
 
 
@@ -78,8 +80,8 @@ def _from_http(error: web.HTTPException) -> Translated:
     code = STATUS_CODES.get(error.status)
     if code is None:
         code = Code.INVALID_PARAMETERS if error.status in CLIENT_ERRORS else Code.INTERNAL
-    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else _challenge(code)
-    return Translated(DomainError(code), headers)
+    kept = {name: error.headers[name] for name in ("Allow", "WWW-Authenticate") if name in error.headers}
+    return Translated(DomainError(code), kept or _challenge(code))
 
 
 def _challenge(code: Code) -> dict[str, str]:

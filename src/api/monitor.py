@@ -1,0 +1,140 @@
+"""``/monitor``：SAQ 自带的监控页，挂在子路径下；用 HTTP Basic 登录，密码是有 ``ops`` 权限的令牌。
+
+SAQ 的页面本身不能挂子路径、没有登录、出错回 200 加堆栈（LESSONS）；这里复用它的处理函数，补上这些。
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+from saq.job import Status
+from saq.web import aiohttp as saq_web
+from saq.web.common import STATIC_PATH, render
+
+from api.context import context_of
+from api.guard import GUARD
+from kaguan.errors import Code, DomainError, conflict, not_found
+from kaguan.queues.saq import build_queues
+from kaguan.tokens.service import OPERATE
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+    from redis.asyncio import Redis
+    from saq.job import Job
+
+log = structlog.get_logger(__name__)
+
+ROOT = "/monitor"
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="kaguan monitor", charset="UTF-8"'}
+# 页面里有一段内联脚本，按摘要放行；它的样式库写内联样式
+_INLINE_SCRIPT = f'const root_path = "{ROOT}";'
+_SCRIPT_HASH = base64.b64encode(hashlib.sha256(_INLINE_SCRIPT.encode()).digest()).decode()
+POLICY = (
+    f"default-src 'self'; script-src 'self' 'sha256-{_SCRIPT_HASH}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def mount(app: web.Application, redis: Redis) -> None:
+    """把监控页挂到 ``app`` 的 :data:`ROOT` 下。"""
+    board = web.Application(middlewares=[login, same_origin])
+    board[saq_web.QUEUES_KEY] = {queue.name: queue for queue in build_queues(redis).values()}  # type: ignore[misc] # saq.web 没有类型
+    board.add_routes(
+        [
+            web.static("/static", STATIC_PATH),
+            web.get("/api/queues/{queue}/jobs/{job}", _job),
+            web.post("/api/queues/{queue}/jobs/{job}/retry", _retry),
+            web.post("/api/queues/{queue}/jobs/{job}/abort", _abort),
+            web.get("/api/queues", saq_web.queues_),
+            web.get("/api/queues/{queue}", _queue),
+            web.get("/", _page),
+            web.get("/queues/{queue}", _page),
+            web.get("/queues/{queue}/jobs/{job}", _page),
+        ]
+    )
+    app.router.add_get(ROOT, _to_root)
+    app.add_subapp(ROOT, board)
+
+
+@web.middleware
+async def login(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """RFC 7617；用户名随意。"""
+    try:
+        principal = await request.config_dict[GUARD].identify(_password(request))
+    except DomainError as error:
+        if error.code is not Code.NOT_AUTHENTICATED:
+            raise
+        raise web.HTTPUnauthorized(headers=CHALLENGE) from None
+    context_of(request).principal = principal.name
+    if not principal.may(OPERATE):
+        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {OPERATE}", f"scope {OPERATE} is required")
+    return await handler(request)
+
+
+def _password(request: web.Request) -> str | None:
+    kind, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+@web.middleware
+async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """写操作只许来自本页：浏览器会自动带上 Basic 凭据，别的站点不得借用。"""
+    if request.method != "GET":
+        site = request.headers.get("Sec-Fetch-Site", "same-origin")
+        origin = request.headers.get("Origin")
+        if site != "same-origin" or (origin is not None and urlsplit(origin).netloc != request.host):
+            raise DomainError(Code.NOT_ALLOWED, "只接受本页发出的操作", "only same-origin requests are accepted")
+        log.info("监控页操作", path=request.path, actor=context_of(request).principal)
+    return await handler(request)
+
+
+async def _to_root(_request: web.Request) -> web.StreamResponse:
+    return web.Response(status=308, headers={"Location": f"{ROOT}/"})
+
+
+async def _page(_request: web.Request) -> web.StreamResponse:
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
+    return web.Response(text=render(root_path=ROOT), headers=headers)
+
+
+async def _queue(request: web.Request) -> web.StreamResponse:
+    if request.match_info["queue"] not in request.app[saq_web.QUEUES_KEY]:
+        raise not_found("队列", "queue")
+    return await saq_web.queues_(request)
+
+
+async def _job(request: web.Request) -> web.StreamResponse:
+    await _find(request)
+    return await saq_web.jobs(request)
+
+
+async def _retry(request: web.Request) -> web.StreamResponse:
+    job = await _find(request)
+    # SAQ 对正在跑的任务重试会让它跑两份
+    if job.status == Status.ACTIVE:
+        raise conflict("status", "正在运行，不能重试", "the job is running and cannot be retried")
+    return await saq_web.retry(request)
+
+
+async def _abort(request: web.Request) -> web.StreamResponse:
+    await _find(request)
+    return await saq_web.abort(request)
+
+
+async def _find(request: web.Request) -> Job:
+    queue = request.app[saq_web.QUEUES_KEY].get(request.match_info["queue"])
+    job: Job | None = None if queue is None else await queue.job(request.match_info["job"])
+    if job is None:
+        raise not_found("投递", "job")
+    return job

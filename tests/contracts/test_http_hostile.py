@@ -1,0 +1,140 @@
+"""敌意的输入：每个字段 × 每种装不下的值，一个 5xx 都不许有。"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from api.routes import ROUTES
+from kaguan.errors import Code
+
+if TYPE_CHECKING:
+    from tests.serving import Api
+
+JSON_HEADERS = {"Content-Type": "application/json"}
+VALID: dict[str, dict[str, Any]] = {
+    "/api/v1/users": {"username": "alice", "email": "a@example.com", "password": "correct horse"},
+    "/api/v1/orders": {"user_id": 1, "amount": 1, "order_id": "A-1", "currency": "CNY", "remark": "r"},
+    "/api/v1/sims": {"sims": [{"iccid": "8986001234567890123", "carrier": "onelink", "remark": "r"}]},
+    "/api/v1/tasks/email": {
+        "request_id": "r", "to": ["a@example.com"], "cc": ["b@example.com"], "subject": "s", "body": "b", "html": "h",
+        "attachments": [{"filename": "f", "content_type": "a/b", "content_base64": "QUJD"}], "priority": "low",
+        "schedule_at": "2026-01-01T00:00:00Z",
+    },
+    "/api/v1/tasks/sync": {
+        "request_id": "r", "sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-02", "batch_size": 1,
+        "carrier": "onelink",
+    },
+    "/api/v1/tasks/sim": {"iccids": ["8986001234567890123"], "force_sync": True},
+    "/api/v1/tasks/batch": {"tasks": [{"type": "sim:status_sync", "iccids": ["8986001234567890123"]}]},
+    "/api/v1/tasks/replay": {"status": "failed", "limit": 1, "rate": 1, "dry_run": True},
+}  # fmt: skip
+HOSTILE = [
+    '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\udfff\\ud800"', '"\\u2028"', '"\\ufffe"', "-1", "0", "2147483648",
+    "9223372036854775808", "18446744073709551616", "1" + "0" * 400, "1.5", "1e400", "-0.0", "NaN", "Infinity", "true",
+    "null", "[]", "{}", '""', '" "', '"' + "x" * 100_000 + '"', '"{{7*7}}"', '"%s{0.__class__}"', '"\\r\\nBcc: a@b.c"',
+    '"../../etc/passwd"', "[[[[[[[[]]]]]]]]", '"9999-12-31T23:59:59Z"', '"0001-01-01"', '"١"',
+]  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict):
+        return [path, *(place for key, item in value.items() for place in places(item, (*path, key)))]
+    if isinstance(value, list):
+        return [path, *(place for index, item in enumerate(value) for place in places(item, (*path, index)))]
+    return [path]
+
+
+def with_hostile(valid: Any, place: tuple[Any, ...], text: str) -> bytes:
+    """把 ``place`` 处的值换成原样的 JSON 文本。"""
+    if not place:
+        return text.encode()
+    marker = "__here__"
+    copied = json.loads(json.dumps(valid))
+    parent = copied
+    for step in place[:-1]:
+        parent = parent[step]
+    parent[place[-1]] = marker
+    return json.dumps(copied).replace(f'"{marker}"', text).encode()
+
+
+def test_every_route_with_a_body_is_in_the_table() -> None:
+    assert {route.pattern for route in ROUTES if route.body is not None and route.method == "POST"} == set(VALID)
+
+
+@pytest.mark.parametrize("path", VALID)
+async def test_no_hostile_value_in_any_field_is_a_server_error(api: Api, path: str) -> None:
+    for place in places(VALID[path]):
+        for text in HOSTILE:
+            raw = with_hostile(VALID[path], place, text)
+            headers = {**JSON_HEADERS, "Authorization": f"Bearer {api.token}"}
+            async with api.session.post(path, data=raw, headers=headers) as response:
+                envelope = await response.json()
+                assert response.status < 500, (place, text[:50], envelope)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b'{"to": ' + b"9" * 1_000_000 + b"}",
+        b'{"subject": "a", "subject": "b"}',
+        b'{"subject": "\xff\xfe"}',
+        '{"subject": "您好"}'.encode("gbk"),
+        '{"subject": "x"}'.encode("utf-16"),
+        b"\xef\xbb\xbf{}",
+    ],
+)
+async def test_hostile_json_is_malformed(api: Api, raw: bytes) -> None:
+    headers = {**JSON_HEADERS, "Authorization": f"Bearer {api.token}"}
+    async with api.session.post("/api/v1/tasks/email", data=raw, headers=headers) as response:
+        assert (response.status, (await response.json())["code"]) == (400, Code.MALFORMED_JSON)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["page=9223372036854775808", "page=1e3", "page=1_0", "page=%D9%A1", "page=1&page=2", "status=%00", "cursor=%00",
+     "cursor=%ff%fe", "page_size=101", "page=-1", "page=", "%00=1", "cursor=" + "a" * 5_000],
+)  # fmt: skip
+async def test_hostile_queries_are_refused(api: Api, query: str) -> None:
+    headers = {"Authorization": f"Bearer {api.token}"}
+    for path in ("/api/v1/users", "/api/v1/orders", "/api/v1/tasks"):
+        async with api.session.get(f"{path}?{query}", headers=headers) as response:
+            assert response.status == 400, await response.text()
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "0", "9223372036854775808", "1" + "0" * 400, "1e3", "%D9%A1", "%00", "%ff", "..%2f"]
+)
+async def test_hostile_paths_are_refused(api: Api, value: str) -> None:
+    headers = {"Authorization": f"Bearer {api.token}"}
+    for path in ("users", "orders", "tasks", "sims"):
+        async with api.session.get(f"/api/v1/{path}/{value}", headers=headers) as response:
+            assert response.status in {400, 404}, await response.text()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_compression_bomb_is_too_large(api: Api, encoding: str) -> None:
+    bomb = b" " * (64 * 1024 * 1024)
+    packed = gzip.compress(bomb) if encoding == "gzip" else zlib.compress(bomb)
+    headers = {**JSON_HEADERS, "Authorization": f"Bearer {api.token}", "Content-Encoding": encoding}
+    async with api.session.post("/api/v1/tasks/email", data=packed, headers=headers) as response:
+        assert (response.status, (await response.json())["code"]) == (413, Code.BODY_TOO_LARGE)
+
+
+async def test_a_body_over_the_limit_is_too_large_with_and_without_a_length(api: Api) -> None:
+    headers = {**JSON_HEADERS, "Authorization": f"Bearer {api.token}"}
+
+    async def chunks() -> Any:
+        for _ in range(17):
+            yield b" " * 1024 * 1024
+
+    for data in (io.BytesIO(b" " * (17 * 1024 * 1024)), chunks()):
+        async with api.session.post("/api/v1/tasks/email", data=data, headers=headers) as response:
+            assert (response.status, (await response.json())["code"]) == (413, Code.BODY_TOO_LARGE)

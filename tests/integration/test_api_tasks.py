@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.serving import Api
+
+ICCID = "8986001234567890123"
+EMAIL: dict[str, Any] = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}
+FILE = {"filename": "a.txt", "content_type": "text/plain", "content_base64": "QUJD"}
+SYNC: dict[str, Any] = {"sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-02"}
+SIM: dict[str, Any] = {"iccids": [ICCID]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "task_type"),
+    [("email", EMAIL, "email:send"), ("sync", SYNC, "data:sync"), ("sim", SIM, "sim:status_sync")],
+)
+@pytest.mark.parametrize("priority", ["critical", "default", "low"])
+async def test_a_task_is_accepted_with_its_outbox_row_on_the_queue_of_its_priority(
+    api: Api, kind: str, body: dict[str, Any], task_type: str, priority: str
+) -> None:
+    reply = await api.post(f"/tasks/{kind}", {**body, "priority": priority})
+    assert reply.status == 202
+    assert reply.data["queue"] == priority
+    assert reply.data["status"] == "pending"
+    task_id = reply.data["task_id"]
+    assert reply.headers["Location"] == f"/api/v1/tasks/{task_id}"
+    assert len(api.rings) == 1
+    rows = await api.rows(
+        "select t.type, t.queue, o.priority from tb_task t join tb_outbox o on o.task_id = t.id where t.id = %s",
+        task_id,
+    )
+    assert rows == [(task_type, priority, ["critical", "default", "low"].index(priority))]
+    shown = await api.get(f"/tasks/{task_id}")
+    assert shown.data["attempts"] == 0
+    assert [stage["stage"] for stage in shown.data["timeline"]] == ["accepted"]
+
+
+async def test_the_same_request_id_returns_the_first_task_and_another_body_is_refused(api: Api) -> None:
+    first = await api.post("/tasks/email", {**EMAIL, "request_id": "r-1"})
+    again = await api.post("/tasks/email", {**EMAIL, "request_id": "r-1"})
+    other = await api.post("/tasks/email", {**EMAIL, "request_id": "r-1", "subject": "另一封"})
+    assert (again.status, again.data["task_id"], again.data["replayed"]) == (202, first.data["task_id"], True)
+    assert (other.status, other.code) == (422, 1011)
+    assert await api.rows("select count(*) from tb_task") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "faulty"),
+    [
+        ("email", {**EMAIL, "to": []}, ["to"]),
+        ("email", {**EMAIL, "to": ["a@example.com,b@example.com"]}, ["to[0]"]),
+        ("email", {**EMAIL, "subject": "x\r\nBcc: y@example.com"}, ["subject"]),
+        ("email", {**EMAIL, "attachments": [{**FILE, "filename": "../x"}]}, ["attachments[0]"]),
+        ("email", {**EMAIL, "attachments": [{**FILE, "content_base64": "!"}]}, ["attachments[0]"]),
+        ("email", {**EMAIL, "attachments": [FILE] * 11}, ["attachments"]),
+        ("email", {**EMAIL, "cc": ["c@example.com"] * 100}, ["cc"]),
+        ("email", {**EMAIL, "schedule_at": "2026-01-01T00:00:00"}, ["schedule_at"]),
+        ("email", {**EMAIL, "schedule_at": "9999-01-01T00:00:00Z"}, ["schedule_at"]),
+        ("email", {**EMAIL, "priority": "urgent"}, ["priority"]),
+        ("email", {**EMAIL, "request_id": ""}, ["request_id"]),
+        ("sync", {**SYNC, "start_date": "2026-01-03"}, ["end_date"]),
+        ("sync", {**SYNC, "start_date": "2024-01-01"}, ["end_date"]),
+        ("sync", {**SYNC, "end_date": "2999-01-01"}, ["end_date"]),
+        ("sync", {**SYNC, "batch_size": True}, ["batch_size"]),
+        ("sync", {**SYNC, "batch_size": 1.0}, ["batch_size"]),
+        ("sync", {**SYNC, "sync_type": "all"}, ["sync_type"]),
+        ("sim", {"iccids": [ICCID, ICCID, ICCID, "123"]}, ["iccids[3]"]),
+        ("sim", {"iccids": []}, ["iccids"]),
+        ("sim", {"iccids": [ICCID] * 1001}, ["iccids"]),
+        ("sim", {**SIM, "force_sync": 1}, ["force_sync"]),
+    ],
+)  # fmt: skip
+async def test_a_bad_task_is_refused_by_the_name_of_its_field(
+    api: Api, kind: str, body: dict[str, Any], faulty: list[str]
+) -> None:
+    reply = await api.post(f"/tasks/{kind}", body)
+    assert (reply.status, reply.code) == (400, 1001)
+    assert reply.faulty == faulty
+    assert await api.rows("select count(*) from tb_task") == [(0,)]
+
+
+async def test_a_batch_answers_per_item_and_accepts_what_is_good(api: Api) -> None:
+    items = [
+        {"type": "email:send", **EMAIL, "request_id": "b-1"},
+        {"type": "sim:status_sync", "iccids": ["nonsense-nonsense-1"]},
+        {"type": "email:send", **EMAIL, "request_id": "b-1"},
+        {"type": "email:send", **EMAIL, "request_id": "b-1", "subject": "另一封"},
+        {"type": "unknown"},
+        {"type": "data:sync", **SYNC, "priority": "low"},
+    ]
+    reply = await api.post("/tasks/batch", {"tasks": items})
+    assert reply.status == 202
+    assert (reply.data["accepted"], reply.data["rejected"]) == (3, 3)
+    answers = reply.data["items"]
+    assert [answer["code"] for answer in answers] == [0, 1001, 0, 1011, 1001, 0]
+    assert answers[1]["errors"][0]["field"] == "iccids[0]"
+    assert answers[2]["task"]["task_id"] == answers[0]["task"]["task_id"]
+    assert await api.rows("select count(*) from tb_task") == [(2,)]
+    assert await api.rows("select count(*) from tb_outbox") == [(2,)]
+
+
+async def test_a_batch_of_only_bad_items_is_refused_naming_each(api: Api) -> None:
+    reply = await api.post(
+        "/tasks/batch", {"tasks": [{"type": "sim:status_sync"}, {"type": "email:send", **EMAIL, "x": 1}]}
+    )
+    assert (reply.status, reply.code) == (400, 1001)
+    assert reply.faulty == ["tasks[0].iccids", "tasks[1].x"]
+
+
+async def test_a_thousand_tasks_fit_in_one_batch_and_no_more(api: Api) -> None:
+    item = {"type": "sim:status_sync", **SIM}
+    assert (await api.post("/tasks/batch", {"tasks": [item] * 1000})).data["accepted"] == 1000
+    assert (await api.post("/tasks/batch", {"tasks": [item] * 1001})).status == 400
+
+
+async def test_tasks_are_listed_newest_first_in_pages(api: Api) -> None:
+    made = [(await api.post("/tasks/sim", SIM)).data["task_id"] for _ in range(5)]
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = await api.get(f"/tasks?limit=2{cursor}")
+        seen += [task["task_id"] for task in page.data["items"]]
+        if page.data["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page.data['next_cursor']}"
+    assert seen == made[::-1]
+
+
+async def test_tasks_are_filtered(api: Api) -> None:
+    await api.post("/tasks/sim", {**SIM, "request_id": "wanted", "priority": "low"})
+    await api.post("/tasks/email", EMAIL)
+    for query in ("type=sim:status_sync", "queue=low", "request_id=wanted", "status=pending&type=sim:status_sync"):
+        page = await api.get(f"/tasks?{query}")
+        assert [task["request_id"] for task in page.data["items"]] == ["wanted"]
+    assert (await api.get("/tasks?since=2999-01-01T00:00:00Z")).data["items"] == []
+    assert (await api.get("/tasks?until=2020-01-01T00:00:00Z")).data["items"] == []
+    assert (await api.get("/tasks?since=2020-01-01T00:00:00")).faulty == ["since"]
+
+
+async def test_cancel_and_retry_move_the_task_or_conflict(api: Api) -> None:
+    task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+    assert (await api.post(f"/tasks/{task_id}/retry", None)).code == 1005
+    cancelled = await api.post(f"/tasks/{task_id}/cancel", None)
+    assert (cancelled.status, cancelled.data["status"]) == (200, "cancelled")
+    assert (await api.post(f"/tasks/{task_id}/cancel", None)).code == 1005
+    await api.rows("update tb_task set status = 'failed' where id = %s", task_id)
+    retried = await api.post(f"/tasks/{task_id}/retry", None)
+    assert (retried.status, retried.data["status"]) == (202, "pending")
+    timeline = (await api.get(f"/tasks/{task_id}")).data["timeline"]
+    assert [stage["stage"] for stage in timeline] == ["accepted", "cancelled", "retried"]
+    assert {stage["actor"] for stage in timeline[1:]} == {"test"}
+
+
+async def test_an_absent_task_is_not_found_everywhere(api: Api) -> None:
+    absent = uuid4()
+    assert (await api.get(f"/tasks/{absent}")).code == 1004
+    assert (await api.get(f"/tasks/{absent}/events")).code == 1004
+    assert (await api.post(f"/tasks/{absent}/cancel", None)).code == 1004
+    assert (await api.post(f"/tasks/{absent}/retry", None)).code == 1004
+    assert (await api.get("/tasks/not-a-uuid")).faulty == ["task_id"]
+
+
+async def test_replay_is_a_dry_run_unless_told_otherwise(api: Api) -> None:
+    ids = [(await api.post("/tasks/sim", SIM)).data["task_id"] for _ in range(3)]
+    await api.rows("update tb_task set status = 'failed', finished_at = now()")
+    dry = await api.post("/tasks/replay", {})
+    assert dry.data["dry_run"] is True
+    assert sorted(task["task_id"] for task in dry.data["matched"]) == sorted(ids)
+    assert await api.rows("select distinct status from tb_task") == [("failed",)]
+    done = await api.post("/tasks/replay", {"dry_run": False, "limit": 2, "rate": 1})
+    assert done.data["replayed"] == 2
+    assert await api.rows("select count(*) from tb_task where status = 'pending'") == [(2,)]
+
+
+async def test_events_stream_every_change_until_the_task_is_finished(api: Api) -> None:
+    task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+    headers = {"Authorization": f"Bearer {api.token}"}
+    statuses: list[str] = []
+    async with asyncio.timeout(15), api.session.get(f"/api/v1/tasks/{task_id}/events", headers=headers) as stream:
+        assert stream.status == 200
+        assert stream.content_type == "text/event-stream"
+        assert "X-Request-ID" in stream.headers
+        async for line in stream.content:
+            if line.startswith(b"data: "):
+                statuses.append(json.loads(line[6:])["status"])
+                if statuses == ["pending"]:
+                    await api.post(f"/tasks/{task_id}/cancel", None)
+    assert statuses == ["pending", "cancelled"]
+
+
+async def test_many_submissions_at_once_all_land(api: Api) -> None:
+    replies = await asyncio.gather(*(api.post("/tasks/sim", SIM) for _ in range(100)))
+    assert {reply.status for reply in replies} == {202}
+    assert len({UUID(reply.data["task_id"]) for reply in replies}) == 100
+    assert await api.rows("select count(*) from tb_outbox") == [(100,)]
