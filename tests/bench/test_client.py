@@ -1,0 +1,56 @@
+"""自己的压测客户端对着真的服务器：数得对，坏应答算错误，每个请求号都不同。"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from tests.bench.client import drive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PATH = "/submit"
+
+
+@asynccontextmanager
+async def answering(status: int, seen: list[str]) -> AsyncIterator[int]:
+    async def submit(request: web.Request) -> web.Response:
+        seen.append((await request.json())["request_id"])
+        return web.json_response({}, status=status)
+
+    app = web.Application()
+    app.router.add_post(PATH, submit)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def options(port: int, rate: float) -> Namespace:
+    return Namespace(port=port, path=PATH, token="t", prefix="p", seconds=0.3, connections=4, rate=rate)
+
+
+@pytest.mark.parametrize("rate", [0.0, 200.0])
+async def test_every_request_is_counted_once_and_is_new(rate: float) -> None:
+    seen: list[str] = []
+    async with answering(202, seen) as port:
+        report = await drive(options(port, rate))
+    assert report["errors"] == 0
+    assert 0 < report["requests"] <= len(seen)
+    assert len(set(seen)) == len(seen)
+    assert 0 < report["p50"] <= report["p95"] <= report["p99"]
+
+
+async def test_an_answer_other_than_202_is_an_error() -> None:
+    async with answering(503, []) as port:
+        report = await drive(options(port, 0.0))
+    assert report["errors"] > 0
