@@ -13,7 +13,7 @@ from aiohttp import web
 from api.access import AccessSink
 from api.app import create_app
 from api.keys import Services
-from api.processes import SHARED_PORT, supervise, watch_parent
+from api.processes import parent_of, supervise, watch_parent
 from api.server import runner
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.setup import access_logger
@@ -31,14 +31,14 @@ log = structlog.get_logger(__name__)
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """一个进程就自己服务；多个就看着子进程。"""
-    shares_port = SHARED_PORT in sys.argv
-    if settings.api.processes > 1 and not shares_port:
+    parent = parent_of(sys.argv)
+    if settings.api.processes > 1 and parent is None:
         await supervise(settings.api.processes, stop)
     else:
-        await serve(settings, stop, shares_port=shares_port)
+        await serve(settings, stop, parent)
 
 
-async def serve(settings: Settings, stop: asyncio.Event, *, shares_port: bool) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> None:
     """服务到 ``stop``；Redis 不在也照常受理（任务在 PostgreSQL 里等）。"""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings.database, "api"))
@@ -54,10 +54,10 @@ async def serve(settings: Settings, stop: asyncio.Event, *, shares_port: bool) -
         run = runner(app, AccessSink(access_logger(settings.logging, "api"), metrics))
         await run.setup()
         stack.push_async_callback(run.cleanup)
-        await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=shares_port or None).start()
-        if shares_port:
-            parent = asyncio.create_task(watch_parent(stop))
-            stack.callback(parent.cancel)
+        await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=parent is not None).start()
+        if parent is not None:
+            watcher = asyncio.create_task(watch_parent(parent, stop))
+            stack.callback(watcher.cancel)
         log.info("开始服务", host=settings.api.host, port=settings.api.port)
         await stop.wait()
 

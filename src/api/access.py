@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from api.context import context_of
-from api.redaction import LIMIT, OVERLAP, redact, truncate
+from api.redaction import LIMIT, OVERLAP, one_line, redact, truncate
 from kaguan.logging.masking import mask
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class AccessLog(AbstractAccessLogger):
         sink.log.info(
             "请求",
             method=request.method[:32],
-            path=mask(request.path[:MAX_PATH]),
+            path=one_line(mask(request.path[:MAX_PATH])),
             status=response.status,
             duration_ms=round(time * 1000, 2),
             request_id=context.request_id,
             trace_id=context.trace_id,
             ip=context.address,
-            user_agent=mask(request.headers.get("User-Agent", "")[:MAX_AGENT]),
+            user_agent=one_line(mask(request.headers.get("User-Agent", "")[:MAX_AGENT])),
             principal=context.principal,
             request_body=_request_body(request),
             response_body=_response_body(response),

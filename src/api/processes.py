@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 log = structlog.get_logger(__name__)
 
-SHARED_PORT = "--shared-port"
+SHARED_PORT = "--shared-port-with="  # 之后是父进程号
 RESTART_DELAY = 0.5  # 秒，之后翻倍
 RESTART_DELAY_MAX = 10.0
 STEADY = 30.0  # 秒：活过这么久，退避从头算
@@ -30,7 +34,7 @@ async def _keep(number: int, stop: asyncio.Event) -> None:
     delay = RESTART_DELAY
     while not stop.is_set():
         started = loop.time()
-        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", SHARED_PORT)
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", f"{SHARED_PORT}{os.getpid()}")
         log.info("子进程启动", number=number, pid=child.pid)
         await _until_exit(child, stop)
         if stop.is_set():
@@ -65,9 +69,14 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def watch_parent(stop: asyncio.Event) -> None:
-    """子进程：父进程没了（被 SIGKILL）就自己停。"""
-    parent = os.getppid()
+def parent_of(arguments: Sequence[str]) -> int | None:
+    """命令行说的父进程号；单进程时没有。"""
+    given = next((item for item in arguments if item.startswith(SHARED_PORT)), None)
+    return None if given is None else int(given.removeprefix(SHARED_PORT))
+
+
+async def watch_parent(parent: int, stop: asyncio.Event) -> None:
+    """子进程：父进程没了（被 SIGKILL，哪怕在自己启动完之前）就自己停。"""
     while os.getppid() == parent:  # noqa: ASYNC110 内核没有「父进程没了」的可等待事件
         await asyncio.sleep(PARENT_CHECK)
     log.warning("父进程已不在，停止服务")

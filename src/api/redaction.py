@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LIMIT = 50 * 1024  # 字节，UTF-8
 OVERLAP = 4 * 1024  # 截断之前多看这么多，切口处的秘密才认得全
 MAX_DEPTH = 32
+_SEPARATORS = ("\u0085", "\u2028", "\u2029")
 PARSE_LIMIT = 1024 * 1024  # 没解析过的正文，大于它就不解析，按文本脱敏
 BASE64_SHOWN = 64  # 更长的 Base64 只记长度
 
@@ -64,8 +65,19 @@ def redact(raw: bytes, content_type: str, parsed: object = None) -> str:
     return truncate(orjson.dumps(_masked(parsed, budget, 0), default=str).decode())
 
 
+def one_line(text: str) -> str:
+    """JSON 不转义、而不少读日志的程序当作换行的三个字符，写成转义。"""
+    if text.isascii():
+        return text
+    for separator in _SEPARATORS:
+        if separator in text:
+            text = text.replace(separator, f"\\u{ord(separator):04x}")
+    return text
+
+
 def truncate(text: str, limit: int = LIMIT) -> str:
-    """截到 ``limit`` 字节，不切断字符。"""
+    """截到 ``limit`` 字节，不切断字符；结果只有一行。"""
+    text = one_line(text)
     if len(text) * 4 <= limit:
         return text
     encoded = text.encode("utf-8", "replace")

@@ -1,0 +1,139 @@
+"""真实的 API 进程：体面地停，子进程死了会补上，父进程被杀不留孤儿。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from kaguan.dev.ports import free_port
+from kaguan.tokens import service as tokens
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+
+    from kaguan.database.pool import Pool
+
+
+@asynccontextmanager
+async def api_process(
+    environ: dict[str, str], tmp_path: Path, **extra: str
+) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
+    """起 ``python -m api`` 直到就绪。"""
+    port = free_port()
+    given = {**os.environ, **environ, "KAGUAN_API__PORT": str(port), **extra}
+    with (tmp_path / "api.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=given, stdout=log, stderr=log)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            await eventually(lambda: is_ready(session), timeout=30)
+            yield process, session
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def is_ready(session: aiohttp.ClientSession) -> bool:
+    try:
+        async with session.get("/health/ready") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def refuses(session: aiohttp.ClientSession) -> bool:
+    try:
+        async with session.get("/health/live"):
+            return False
+    except aiohttp.ClientError:
+        return True
+
+
+async def children(process: Process) -> list[int]:
+    found = await asyncio.create_subprocess_exec("pgrep", "-P", str(process.pid), stdout=asyncio.subprocess.PIPE)
+    output, _ = await found.communicate()
+    return [int(pid) for pid in output.split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_a_signal_lets_running_requests_finish_and_ends_streams(
+    environ: dict[str, str], tmp_path: Path, pool: Pool, number: signal.Signals, processes: str
+) -> None:
+    async with pool.connection() as connection:
+        token = (await tokens.create(connection, "test", tokens.SCOPES)).token
+    headers = {"Authorization": f"Bearer {token}"}
+    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES=processes) as (process, session):
+        body = {"iccids": ["8986001234567890123"]}
+        async with session.post("/api/v1/tasks/sim", json=body, headers=headers) as response:
+            assert response.status == 202
+            task_id = (await response.json())["data"]["task_id"]
+        async with session.get(f"/api/v1/tasks/{task_id}/events", headers=headers) as stream:
+            assert await stream.content.readline()
+            process.send_signal(number)
+            async with asyncio.timeout(30):
+                await stream.read()
+                assert await process.wait() == 0
+        assert await refuses(session)
+
+
+async def test_a_dead_child_is_replaced(environ: dict[str, str], tmp_path: Path) -> None:
+    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
+        first = await eventually(lambda: two_children(process))
+        os.kill(first[0], signal.SIGKILL)
+
+        async def replaced() -> bool:
+            now = await children(process)
+            return len(now) == 2 and first[0] not in now
+
+        await eventually(replaced, timeout=20)
+        await eventually(lambda: is_ready(session), timeout=20)
+
+
+async def two_children(process: Process) -> list[int]:
+    found = await children(process)
+    return found if len(found) == 2 else []
+
+
+async def test_children_do_not_outlive_a_killed_parent(environ: dict[str, str], tmp_path: Path) -> None:
+    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
+        orphans = await eventually(lambda: two_children(process))
+        process.kill()
+        await eventually(lambda: not any(is_alive(pid) for pid in orphans), timeout=20)
+        assert await refuses(session)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return not Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].startswith(" Z")
+
+
+async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[str, str]) -> None:
+    environ |= {
+        "KAGUAN_DATABASE__URL": f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing",
+        "KAGUAN_DATABASE__CONNECT_ATTEMPTS": "2",
+        "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.05",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    text = output.decode()
+    assert process.returncode == 3
+    assert "连不上 PostgreSQL" in text
+    assert "Traceback" not in text
+    assert "secret" not in text
