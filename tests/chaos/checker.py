@@ -1,0 +1,109 @@
+"""裁判：从证据到结论，纯函数。它自己也被考：``test_checker.py`` 喂伪造的历史，对照战役必须被它判不合格。"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.chaos.load import Kind
+
+if TYPE_CHECKING:
+    from tests.chaos.evidence import Evidence, TaskFact
+
+RESTING = frozenset({"succeeded", "failed", "cancelled", "uncertain"})
+MAIL = "email:send"
+SAMPLES = 5
+
+
+@dataclass(slots=True)
+class Verdict:
+    """``violations`` 的每一项都是一条被打破的承诺与例子；空即合格。"""
+
+    figures: dict[str, int | float] = field(default_factory=dict)
+    states: Counter[str] = field(default_factory=Counter)
+    violations: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return not self.violations
+
+    def rule(self, name: str, offenders: list[str]) -> None:
+        self.figures[name] = len(offenders)
+        if offenders:
+            self.violations[name] = offenders[:SAMPLES]
+
+
+def judge(evidence: Evidence) -> Verdict:
+    verdict = Verdict()
+    _figures(verdict, evidence)
+    _accepted(verdict, evidence)
+    _effects(verdict, evidence)
+    _mails(verdict, evidence)
+    verdict.rule("未了结的任务", [task.id for task in evidence.tasks if task.status not in RESTING])
+    verdict.rule("残留的发件箱行", sorted(evidence.outbox))
+    verdict.rule("失败却没有原因", [t.id for t in evidence.tasks if t.status == "failed" and not t.error])
+    verdict.rule("进程崩溃", [f"{name} × {count}" for name, count in evidence.crashes.items()])
+    verdict.rule("30 秒没停下", evidence.stuck)
+    verdict.rule("闲置在事务里的连接", ["连接"] * evidence.idle_in_transaction)
+    return verdict
+
+
+def _figures(verdict: Verdict, evidence: Evidence) -> None:
+    journal, tasks = evidence.journal, evidence.tasks
+    verdict.states = Counter(task.status for task in tasks)
+    verdict.figures["提交"] = len(journal)
+    verdict.figures["已受理"] = sum(entry.acked for entry in journal)
+    verdict.figures["不明（没等到答复）"] = sum(not entry.acked for entry in journal)
+    known = {task.marker for task in tasks}
+    verdict.figures["不明而其实已受理"] = sum(not entry.acked and entry.marker in known for entry in journal)
+    deliveries = sum(task.delivery for task in tasks)
+    verdict.figures["投递放大"] = round(deliveries / len(tasks), 3) if tasks else 0
+
+
+def _accepted(verdict: Verdict, evidence: Evidence) -> None:
+    """受理的都在，恰好一份，答案前后一致；用户与欢迎邮件同生同灭。"""
+    by_marker: dict[str, list[TaskFact]] = {}
+    for task in evidence.tasks:
+        by_marker.setdefault(task.marker, []).append(task)
+    lost, inconsistent, refused = [], [], []
+    for entry in evidence.journal:
+        held = by_marker.get(entry.marker, [])
+        resources = {task.id for task in held}
+        if entry.kind is Kind.USER:
+            resources = {evidence.users[entry.marker]} if entry.marker in evidence.users else set()
+        if entry.acked and (not held or not entry.answers & resources):
+            lost.append(entry.marker)
+        elif len(entry.answers) > 1 or len(held) > 1:
+            inconsistent.append(entry.marker)
+        if entry.refusals:
+            refused.append(f"{entry.marker}：{entry.refusals}")
+    mailed = {task.marker for task in evidence.tasks if task.marker.startswith(Kind.USER)}
+    verdict.rule("丢失（已受理却没有任务）", lost)
+    verdict.rule("同一个键多份或答案不一", inconsistent)
+    verdict.rule("合法的提交被拒", refused)
+    verdict.rule("用户与邮件任务只有一半", sorted(mailed ^ set(evidence.users)))
+
+
+def _effects(verdict: Verdict, evidence: Evidence) -> None:
+    """账本：成功的恰好一行，其余一行也没有。"""
+    succeeded = {task.id for task in evidence.tasks if task.type != MAIL and task.status == "succeeded"}
+    verdict.figures["账本行数"] = sum(evidence.ledger.values())
+    verdict.rule("成功却没有生效", sorted(succeeded - set(evidence.ledger)))
+    verdict.rule("重复生效", [name for name, count in evidence.ledger.items() if count > 1])
+    verdict.rule("不该有的生效", sorted(set(evidence.ledger) - succeeded))
+
+
+def _mails(verdict: Verdict, evidence: Evidence) -> None:
+    tasks = {task.id: task for task in evidence.tasks if task.type == MAIL}
+    twice = [name for name, count in evidence.mails.items() if count > 1]
+    verdict.figures["收到的邮件"] = sum(evidence.mails.values())
+    uncertain = [task for task in tasks.values() if task.status == "uncertain"]
+    verdict.figures["不明的邮件里其实寄到了"] = sum(task.id in evidence.mails for task in uncertain)
+    verdict.figures["重复的邮件（留有不明或重发记号）"] = sum(name in evidence.marked for name in twice)
+    verdict.rule("重复的邮件（没有记号）", [name for name in twice if name not in evidence.marked])
+    sent = [name for name, task in tasks.items() if task.status == "succeeded"]
+    verdict.rule("成功却没有邮件", [name for name in sent if name not in evidence.mails])
+    may = {name for name, task in tasks.items() if task.status in {"succeeded", "uncertain"}}
+    unsettled = {task.id for task in evidence.tasks if task.status not in RESTING}
+    verdict.rule("不该有的邮件", sorted(set(evidence.mails) - may - unsettled))

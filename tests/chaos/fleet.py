@@ -1,0 +1,120 @@
+"""战役里的进程：启动、看住、死了就补、按名字使坏。每个都随本进程而死（PR_SET_PDEATHSIG）。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaguan.dev.program import Program
+from kaguan.process import EXIT_DEPENDENCY, EXIT_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+RESTART_DELAY = 0.2  # 秒
+STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
+
+
+@dataclass(eq=False, slots=True)
+class Unit:
+    """一个进程的一次次运行。``crashes`` 记不是我们弄死、也不是依赖不在的退出。"""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    process: asyncio.subprocess.Process | None = None
+    crashes: list[int] = field(default_factory=list)
+    restarts: int = 0
+    _forgiven: set[int] = field(default_factory=set)
+    _keeper: asyncio.Task[None] | None = None
+    _stopping: bool = False
+
+    @property
+    def pid(self) -> int | None:
+        process = self.process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def start(self) -> None:
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
+
+    async def _spawn(self) -> None:
+        program = Program(self.name, self.argv, CHECKOUT, environment=self.environment)
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *program.argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, **program.spawn_options()
+            )
+
+    async def _keep(self) -> None:
+        while self.process is not None:
+            pid, code = self.process.pid, await self.process.wait()
+            if self._stopping:
+                return
+            if pid not in self._forgiven and code not in {EXIT_OK, EXIT_DEPENDENCY}:
+                self.crashes.append(code)
+            await asyncio.sleep(RESTART_DELAY)
+            self.restarts += 1
+            await self._spawn()
+
+    def send(self, number: signal.Signals) -> bool:
+        """发信号；它若因此而死，不算崩溃。"""
+        pid = self.pid
+        if pid is None:
+            return False
+        if number in {signal.SIGKILL, signal.SIGTERM}:
+            self._forgiven.add(pid)
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        return True
+
+    def send_to(self, pid: int, number: signal.Signals) -> None:
+        """发给当时的那个进程，如今若已换了就算了。"""
+        if self.pid == pid:
+            self.send(number)
+
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> bool:  # noqa: ASYNC109 到时就强杀
+        """体面地停；返回是否在时限内停下了。"""
+        self._stopping = True
+        clean = True
+        if self.process is not None and self.process.returncode is None:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self.process.wait(), timeout)
+            except TimeoutError:
+                clean = False
+                self.send(signal.SIGKILL)
+                await self.process.wait()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        return clean
+
+
+@dataclass(slots=True)
+class Fleet:
+    """全部受害者，按种类。"""
+
+    units: dict[str, list[Unit]] = field(default_factory=dict)
+
+    def all(self) -> list[Unit]:
+        return [unit for units in self.units.values() for unit in units]
+
+    async def start(self) -> None:
+        await asyncio.gather(*(unit.start() for unit in self.all()))
+
+    async def stop(self) -> list[str]:
+        """全部停下；返回没能按时停下的。"""
+        results = await asyncio.gather(*(unit.stop() for unit in self.all()))
+        return [unit.name for unit, clean in zip(self.all(), results, strict=True) if not clean]
+
+    def crashes(self) -> Counter[str]:
+        return Counter(f"{unit.name}：退出码 {code}" for unit in self.all() for code in unit.crashes)

@@ -1,0 +1,40 @@
+"""账本：没有唯一约束的一张表，每次生效记一行。重复在这里藏不住。"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.outcome import Done, Outcome
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Connection
+    from workers.attempt import Attempt
+
+CREATE = (
+    "create table chaos_effect (task_id uuid not null, delivery int not null, at timestamptz default clock_timestamp())"
+)
+INSERT = "insert into chaos_effect (task_id, delivery) values (%s, %s)"
+SLOW_SHARE = 0.25  # 这么多的任务做得慢，给故障留出下手的时间
+SLOW = (0.5, 2.0)  # 秒
+FAST = (0.0, 0.03)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHandler:
+    """占用一会儿，然后在结算的事务里记一行。``effect_first`` 是对照：先记账、后结算，两个事务。"""
+
+    effect_first: bool = False
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        async def write(connection: Connection) -> None:
+            await connection.execute(INSERT, (attempt.task_id, attempt.delivery))
+
+        if self.effect_first:
+            async with attempt.transaction() as connection:
+                await write(connection)
+        slow = random.random() < SLOW_SHARE  # noqa: S311 只为拉开时间，不涉安全
+        await asyncio.sleep(random.uniform(*(SLOW if slow else FAST)))  # noqa: S311 同上
+        return Done({"ledger": 1}, None if self.effect_first else write)

@@ -1,0 +1,123 @@
+"""一个会使坏的 TCP 代理：延迟、切断、黑洞、复位。只听 127.0.0.1，只通向 127.0.0.1。"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+HOST = "127.0.0.1"
+CHUNK = 65_536
+CONNECT_TIMEOUT = 3.0  # 秒
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """一条被代理的连接的两头。"""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+
+    def close(self, *, reset: bool) -> None:
+        for writer in (self.client, self.server):
+            if reset:
+                _linger_zero(writer)
+            writer.transport.abort()
+
+
+@dataclass(eq=False, slots=True)
+class Proxy:
+    """通往 ``target`` 端口的代理。``delay`` 是每个方向、每块数据的延迟，单位秒。"""
+
+    target: int
+    delay: float = 0.0
+    port: int = 0
+    _open: asyncio.Event = field(default_factory=asyncio.Event)
+    _links: set[Link] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+    _refusing: bool = False
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def start(self) -> None:
+        self._open.set()
+        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        self.heal()
+        self.cut()
+        if self._server is not None:
+            self._server.close()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # 传输的关闭排在下一圈
+
+    def cut(self) -> int:
+        """断开现有的全部连接；新的照常。返回断了几条。"""
+        return self._drop(reset=False)
+
+    def reset(self) -> int:
+        """同 ``cut``，但以 RST 断开：在途的字节一并丢失。"""
+        return self._drop(reset=True)
+
+    def refuse(self) -> None:
+        """断开现有的，新的一接上就断，直到 ``heal``。"""
+        self._refusing = True
+        self.cut()
+
+    def blackhole(self) -> None:
+        """连接都还在，一个字节也不过，直到 ``heal``。"""
+        self._open.clear()
+
+    def heal(self) -> None:
+        self.delay = 0.0
+        self._refusing = False
+        self._open.set()
+
+    def _drop(self, *, reset: bool) -> int:
+        links = list(self._links)
+        for link in links:
+            link.close(reset=reset)
+        return len(links)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                server_reader, server_writer = await asyncio.open_connection(HOST, self.target)
+        except (OSError, TimeoutError):
+            writer.transport.abort()
+            return
+        link = Link(writer, server_writer)
+        self._links.add(link)
+        try:
+            await asyncio.gather(self._pump(reader, server_writer), self._pump(server_reader, writer))
+        finally:
+            self._links.discard(link)
+            link.close(reset=False)
+            await asyncio.gather(writer.wait_closed(), server_writer.wait_closed(), return_exceptions=True)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(CHUNK):
+                if self.delay:
+                    await asyncio.sleep(self.delay)
+                await self._open.wait()
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+
+def _linger_zero(writer: asyncio.StreamWriter) -> None:
+    """SO_LINGER 0：关闭即发 RST（socket(7)）。"""
+    raw = writer.get_extra_info("socket")
+    if raw is not None and raw.fileno() >= 0:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

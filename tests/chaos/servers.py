@@ -1,0 +1,132 @@
+"""战役自己的 PostgreSQL 与 Valkey：可以被杀、被重启、被清空。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from redis.asyncio import Redis
+
+from kaguan.database.migrate import upgrade
+from kaguan.dev.ports import free_port
+from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.privileges import server_identity
+from kaguan.dev.program import wait_until_ready
+from kaguan.dev.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.dev.program import Program
+
+TEMPLATE = "chaos_template"
+STOP_TIMEOUT = 20.0  # 秒
+
+
+@dataclass(eq=False, slots=True)
+class Server:
+    """一个服务器进程，停了可以再起。"""
+
+    program: Program
+    log: Path
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = process = await asyncio.create_subprocess_exec(
+                *self.program.argv, stdout=log, stderr=log, **self.program.spawn_options()
+            )
+        await wait_until_ready(self.program, lambda: process.returncode is None)
+
+    async def stop(self, number: signal.Signals | None = None) -> None:
+        """发停止信号并等它退出；到时强杀。"""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.send_signal(number or self.program.stop_signal)
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT)
+        except TimeoutError:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            await self.process.wait()
+
+    async def restart(self, number: signal.Signals, away: float) -> None:
+        """以 ``number`` 停下，``away`` 秒之后再起。"""
+        await self.stop(number)
+        await asyncio.sleep(away)
+        await self.start()
+
+
+@dataclass(eq=False, slots=True)
+class Servers:
+    directory: Path
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    postgres_process: Server
+    valkey_process: Server
+
+    async def database(self, name: str) -> str:
+        """一份刚迁移好的空库；返回它的 URL。"""
+        async with await psycopg.AsyncConnection.connect(
+            self.postgres.url_of("postgres"), autocommit=True
+        ) as connection:
+            await connection.execute(f"drop database if exists {name} with (force)".encode())
+            await connection.execute(f"create database {name} template {TEMPLATE}".encode())
+        return self.postgres.url_of(name)
+
+    async def flush(self) -> None:
+        async with Redis.from_url(self.valkey.url) as client:
+            await client.flushall()
+
+
+@asynccontextmanager
+async def running_servers() -> AsyncIterator[Servers]:
+    """起两个服务器，备好模板库；离开时全部停下、目录删净。"""
+    directory = _directory()
+    identity = server_identity()
+    postgres = PostgresServer(directory / "postgres", directory / "postgres-password", free_port(), identity=identity)
+    valkey = ValkeyServer(
+        directory / "valkey", directory / "valkey-password", free_port(), identity=identity, append_only=False
+    )
+    await postgres.prepare()
+    valkey.prepare()
+    servers = Servers(
+        directory,
+        postgres,
+        valkey,
+        Server(_unsynced(postgres.program()), directory / "postgres.log"),
+        Server(valkey.program(), directory / "valkey.log"),
+    )
+    try:
+        await asyncio.gather(servers.postgres_process.start(), servers.valkey_process.start())
+        url = await _template(postgres)
+        await asyncio.to_thread(upgrade, url)
+        yield servers
+    finally:
+        await asyncio.gather(servers.valkey_process.stop(), servers.postgres_process.stop(signal.SIGINT))
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directory() -> Path:
+    """以 root 运行时服务器换成 nobody，所以它必须走得进来。"""
+    directory = Path(tempfile.mkdtemp(prefix="kaguan-chaos-"))
+    directory.chmod(0o711)
+    return directory
+
+
+def _unsynced(program: Program) -> Program:
+    """不等磁盘：杀进程不会丢页缓存。``synchronous_commit`` 仍开着，否则崩溃会丢已答复的提交。"""
+    return replace(program, argv=(*program.argv, "-c", "fsync=off", "-c", "full_page_writes=off"))
+
+
+async def _template(postgres: PostgresServer) -> str:
+    async with await psycopg.AsyncConnection.connect(postgres.url_of("postgres"), autocommit=True) as connection:
+        await connection.execute(f"create database {TEMPLATE}".encode())
+    return postgres.url_of(TEMPLATE)

@@ -1,0 +1,165 @@
+"""舞台：一次战役的全部进程与代理，和故障要用到的把手。"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+from redis.asyncio import Redis
+
+from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.tokens import service as tokens
+from tests.chaos.fleet import Fleet, Unit
+from tests.chaos.ledger import CREATE
+from tests.chaos.proxy import Proxy
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.chaos.servers import Servers
+
+LEASE = 3.0  # 秒
+IDLE_IN_TRANSACTION = 2.0  # 秒：短于暂停的时间，因此停住的进程醒来时会话已被服务器收走
+PACE = {
+    "KAGUAN_ENV": "dev",
+    "KAGUAN_DATABASE__POOL_MIN": "2",
+    "KAGUAN_DATABASE__POOL_MAX": "10",
+    "KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT": str(IDLE_IN_TRANSACTION),
+    "KAGUAN_REDIS__SOCKET_TIMEOUT": "3",
+    "KAGUAN_WORKER__LEASE": str(LEASE),
+    "KAGUAN_WORKER__CONCURRENCY": "60",
+    "KAGUAN_RELAY__PRESENCE_AGE": "2",
+    "KAGUAN_RELAY__BACKSTOP_AGE": "8",
+    "KAGUAN_TASKS__BACKOFF_BASE": "1",
+    "KAGUAN_TASKS__BACKOFF_CAP": "8",
+    "KAGUAN_SMTP__PER_SECOND": "1000",
+    "KAGUAN_SMTP__TIMEOUT": "3",
+    "KAGUAN_SMTP__DATA_TIMEOUT": "6",
+    "KAGUAN_API__BCRYPT_ROUNDS": "4",
+    "KAGUAN_API__RATE_PER_TOKEN": "1000000",
+    "KAGUAN_API__RATE_PER_ADDRESS": "1000000",
+    "KAGUAN_TELEMETRY__SAMPLE_RATIO": "0",
+    "KAGUAN_LOGGING__FORMAT": "json",
+    "KAGUAN_LOGGING__LEVEL": "WARNING",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """每种进程几个；``mutation`` 是对照的名字，``policy`` 是邮件结局不明时的策略。"""
+
+    apis: int = 2
+    relays: int = 2
+    workers: int = 3
+    mutation: str = ""
+    policy: str = "hold"
+
+
+@dataclass(eq=False, slots=True)
+class Stage:
+    servers: Servers
+    directory: Path
+    database: str
+    fleet: Fleet
+    proxies: dict[str, Proxy]
+    api_ports: list[int]
+    token: str
+
+    @property
+    def mail_directory(self) -> Path:
+        return self.directory / "mail"
+
+    @asynccontextmanager
+    async def postgres(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]]]:
+        """不经代理的一条连接。"""
+        async with await psycopg.AsyncConnection.connect(
+            self.database, autocommit=True, application_name="chaos", connect_timeout=3
+        ) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator[Redis]:
+        """不经代理的一个客户端。"""
+        async with Redis.from_url(self.servers.valkey.url, socket_timeout=3, socket_connect_timeout=3) as client:
+            yield client
+
+
+@asynccontextmanager
+async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage]:
+    """备好一份新库、空的 Redis 与全部进程，等它们就绪；离开时全部停下。"""
+    directory = servers.directory / name
+    directory.mkdir()
+    await servers.flush()
+    database = await servers.database(name)
+    sink_port = free_port()
+    proxies = {
+        "postgres": Proxy(servers.postgres.port),
+        "redis": Proxy(servers.valkey.port),
+        "smtp": Proxy(sink_port),
+    }
+    for proxy in proxies.values():
+        await proxy.start()
+    environment = {
+        **PACE,
+        "KAGUAN_DATA_DIR": str(directory),
+        "KAGUAN_DATABASE__URL": database.replace(f":{servers.postgres.port}/", f":{proxies['postgres'].port}/"),
+        "KAGUAN_REDIS__URL": servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/"),
+        "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{proxies['smtp'].port}",
+        "KAGUAN_SMTP__UNCERTAIN": cast.policy,
+    }
+    fleet, ports = _fleet(cast, environment, directory)
+    sink_environment = {**environment, "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{sink_port}"}
+    sink = Unit("smtp", (sys.executable, "-m", "kaguan.dev.smtp_sink"), sink_environment, directory / "smtp.log")
+    stage = Stage(servers, directory, database, fleet, proxies, ports, await _prepare(database))
+    try:
+        await sink.start()
+        await fleet.start()
+        await _ready([*ports, sink_port])
+        yield stage
+    finally:
+        await asyncio.gather(fleet.stop(), sink.stop())
+        for proxy in proxies.values():
+            await proxy.stop()
+
+
+def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fleet, list[int]]:
+    mutation = ("--mutation", cast.mutation) if cast.mutation else ()
+    ports = [free_port() for _ in range(cast.apis)]
+
+    def unit(kind: str, number: int, module: str, *arguments: str, **more: str) -> Unit:
+        name = f"{kind}-{number}"
+        return Unit(
+            name, (sys.executable, "-m", module, *arguments), {**environment, **more}, directory / f"{name}.log"
+        )
+
+    apis = [unit("api", n, "api", KAGUAN_API__PORT=str(port)) for n, port in enumerate(ports)]
+    relays = [unit("relay", n, "tests.chaos.relay_main", *mutation) for n in range(cast.relays)]
+    workers = [unit("worker", n, "tests.chaos.worker_main", *mutation) for n in range(cast.workers)]
+    return Fleet({"api": apis, "relay": relays, "worker": workers}), ports
+
+
+async def _prepare(database: str) -> str:
+    """账本表与一枚令牌。"""
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute(CREATE.encode())
+        return (await tokens.create(connection, "chaos", ["tasks:write", "users:write"])).token
+
+
+async def _ready(ports: list[int]) -> None:
+    async def listening(port: int) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    for port in ports:
+        await eventually(partial(listening, port), 60.0)

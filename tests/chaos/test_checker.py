@@ -1,0 +1,105 @@
+"""裁判自己的考试：伪造的历史，一份好的，其余各坏一处。"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.checker import judge
+from tests.chaos.evidence import Evidence, TaskFact
+from tests.chaos.load import Entry, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEDGER = TaskFact("t-ledger", "sim:status_sync", "succeeded", 1, "8986001000000000001")
+MAIL = TaskFact("t-mail", "email:send", "succeeded", 1, "mail1@chaos.example")
+WELCOME = TaskFact("t-welcome", "email:send", "succeeded", 2, "user1@chaos.example")
+
+
+def history() -> Evidence:
+    journal = [
+        Entry(Kind.LEDGER, LEDGER.marker, answers={LEDGER.id}),
+        Entry(Kind.MAIL, MAIL.marker, answers={MAIL.id}),
+        Entry(Kind.USER, WELCOME.marker, answers={"1"}),
+        Entry(Kind.MAIL, "mail2@chaos.example"),  # 不明，也没有受理
+    ]
+    return Evidence(
+        journal,
+        [LEDGER, MAIL, WELCOME],
+        users={WELCOME.marker: "1"},
+        ledger=Counter({LEDGER.id: 1}),
+        mails=Counter({MAIL.id: 1, WELCOME.id: 1}),
+    )
+
+
+def test_an_honest_history_passes() -> None:
+    verdict = judge(history())
+    assert verdict.passed, verdict.violations
+    assert verdict.figures["已受理"] == 3
+    assert verdict.figures["不明（没等到答复）"] == 1
+    assert verdict.figures["投递放大"] == pytest.approx(4 / 3, abs=0.001)
+
+
+def without_task(evidence: Evidence) -> None:
+    evidence.tasks.remove(MAIL)
+    del evidence.mails[MAIL.id]
+
+
+def status(task: TaskFact, value: str) -> Callable[[Evidence], None]:
+    def forge(evidence: Evidence) -> None:
+        evidence.tasks[evidence.tasks.index(task)] = replace(task, status=value)
+
+    return forge
+
+
+def second_task(evidence: Evidence) -> None:
+    evidence.tasks.append(replace(LEDGER, id="t-twin"))
+    evidence.ledger["t-twin"] = 1
+
+
+FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
+    "lost task": ("丢失（已受理却没有任务）", without_task),
+    "another task answers": (
+        "丢失（已受理却没有任务）",
+        lambda e: e.journal.__setitem__(0, replace(e.journal[0], answers={"other"})),
+    ),
+    "two answers": ("同一个键多份或答案不一", lambda e: e.journal[1].answers.add("other")),
+    "two tasks for one key": ("同一个键多份或答案不一", second_task),
+    "refused": ("合法的提交被拒", lambda e: e.journal[1].refusals.append(422)),
+    "user without mail": ("用户与邮件任务只有一半", lambda e: e.tasks.remove(WELCOME)),
+    "mail without user": ("用户与邮件任务只有一半", lambda e: e.users.clear()),
+    "not finished": ("未了结的任务", status(LEDGER, "queued")),
+    "no effect": ("成功却没有生效", lambda e: e.ledger.clear()),
+    "two effects": ("重复生效", lambda e: e.ledger.update({LEDGER.id: 1})),
+    "effect of a failed task": ("不该有的生效", status(LEDGER, "failed")),
+    "effect of no task": ("不该有的生效", lambda e: e.ledger.update({"ghost": 1})),
+    "no mail": ("成功却没有邮件", lambda e: e.mails.pop(MAIL.id)),
+    "two mails": ("重复的邮件（没有记号）", lambda e: e.mails.update({MAIL.id: 1})),
+    "mail of a failed task": ("不该有的邮件", status(MAIL, "failed")),
+    "outbox row left": ("残留的发件箱行", lambda e: e.outbox.add(MAIL.id)),
+    "failed without a reason": ("失败却没有原因", status(LEDGER, "failed")),
+    "crash": ("进程崩溃", lambda e: e.crashes.update({"relay-0：退出码 1": 1})),
+    "stuck": ("30 秒没停下", lambda e: e.stuck.append("worker-0")),
+    "idle in transaction": ("闲置在事务里的连接", lambda e: setattr(e, "idle_in_transaction", 1)),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_history_is_condemned_by_name(name: str) -> None:
+    rule, forge = FORGERIES[name]
+    evidence = history()
+    forge(evidence)
+    assert rule in judge(evidence).violations
+
+
+def test_two_mails_of_a_task_that_admits_it_are_counted_not_condemned() -> None:
+    evidence = history()
+    evidence.mails[MAIL.id] = 2
+    evidence.marked.add(MAIL.id)
+    verdict = judge(evidence)
+    assert verdict.passed
+    assert verdict.figures["重复的邮件（留有不明或重发记号）"] == 1

@@ -1,0 +1,108 @@
+"""代理的每种坏法都真的坏，恢复之后都真的好。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.faults import CATALOGUE, schedule
+from tests.chaos.proxy import HOST, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+BRIEF = 0.2  # 秒：黑洞里等这么久就算没有回音
+WAIT = 5.0  # 秒
+
+
+@asynccontextmanager
+async def echo_behind() -> AsyncIterator[Proxy]:
+    """一个回声服务，前面是代理。"""
+
+    gone = asyncio.Event()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(100):
+                writer.write(data)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        gone.set()
+
+    server = await asyncio.start_server(echo, HOST, 0)
+    proxy = Proxy(server.sockets[0].getsockname()[1])
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
+        server.close()
+        await asyncio.wait_for(gone.wait(), WAIT)
+
+
+async def said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> bytes:
+    writer.write(text)
+    return await asyncio.wait_for(reader.read(100), WAIT)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_bytes_pass_and_a_delay_only_delays() -> None:
+    async with echo_behind() as proxy:
+        reader, writer = await asyncio.open_connection(HOST, proxy.port)
+        assert await said(reader, writer, b"a") == b"a"
+        proxy.delay = 0.05
+        assert await said(reader, writer, b"b") == b"b"
+        await closed(writer)
+
+
+async def test_cut_ends_old_connections_and_takes_new_ones() -> None:
+    async with echo_behind() as proxy:
+        reader, writer = await asyncio.open_connection(HOST, proxy.port)
+        await said(reader, writer, b"a")
+        assert proxy.cut() == 1
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(1), WAIT) == b""
+        await closed(writer)
+        reader, writer = await asyncio.open_connection(HOST, proxy.port)
+        assert await said(reader, writer, b"b") == b"b"
+        await closed(writer)
+
+
+async def test_reset_is_a_reset() -> None:
+    async with echo_behind() as proxy:
+        reader, writer = await asyncio.open_connection(HOST, proxy.port)
+        await said(reader, writer, b"a")
+        proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(1), WAIT)
+        await closed(writer)
+
+
+async def test_blackhole_swallows_until_healed() -> None:
+    async with echo_behind() as proxy:
+        reader, writer = await asyncio.open_connection(HOST, proxy.port)
+        await said(reader, writer, b"a")
+        proxy.blackhole()
+        writer.write(b"b")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), BRIEF)
+        proxy.heal()
+        assert await asyncio.wait_for(reader.read(1), WAIT) == b"b"
+        await closed(writer)
+
+
+def test_same_seed_same_schedule_and_every_kind_gets_its_turn() -> None:
+    planned = schedule(3 * len(CATALOGUE), 5)
+    assert planned == schedule(3 * len(CATALOGUE), 5)
+    assert planned != schedule(3 * len(CATALOGUE), 6)
+    kinds = [item.kind for item in planned]
+    assert {kinds.count(kind) for kind in CATALOGUE} == {3}
