@@ -15,8 +15,9 @@ import psycopg
 from kaguan.dev.program import StartError
 from kaguan.tokens import service as tokens
 from tests.bench.accepting import Accepting
+from tests.bench.comparison import MeasureError
 from tests.bench.laboratory import ROOT, Laboratory, open_laboratory
-from tests.bench.load import Load, LoadError
+from tests.bench.load import Load
 from tests.bench.processing import Processing
 from tests.bench.relaying import Relaying
 from tests.bench.report import document, surroundings, table
@@ -99,7 +100,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         results, tool = asyncio.run(bench(options.scale, options.only))
-    except (StartError, LoadError) as error:
+    except (StartError, MeasureError) as error:
         _say(f"没法量：{error}")
         return 1
     command = " ".join(("python -m tests.bench", *arguments))

@@ -13,8 +13,7 @@ from kaguan.config.model import Database
 from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.probes import answers_ready, is_listening
 from kaguan.outbox.doorbell import listen
-from tests.bench.comparison import Result, Target, alternate, ratio
-from tests.bench.load import LoadError
+from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import Running, running
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Accepting:
         """清空、解冻、施压、等静、冻住；库里的行数要对得上应答数。
 
         Raises:
-            LoadError: 应答了却没有写进库。
+            MeasureError: 应答了却没有写进库。
         """
         await self.laboratory.clean()
         server.running.resume()
@@ -117,7 +116,7 @@ class Accepting:
         for table in ("tb_task", "tb_outbox"):
             rows = await self.laboratory.number(f"select count(*) from {table}")  # noqa: S608 表名在上一行
             if rows < report.requests:
-                raise LoadError(f"{table} 只有 {rows:.0f} 行，却应答了 {report.requests} 个")
+                raise MeasureError(f"{table} 只有 {rows:.0f} 行，却应答了 {report.requests} 个")
         return report
 
     def _saturated(self, server: Server) -> Awaitable[Report]:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     Measure = Callable[[], Awaitable[float]]
 
 
+class MeasureError(Exception):
+    """量不成：有请求失败、任务没做完、等得太久。这一轮的数不能要。"""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """底线必须过，目标是我们想要的（DESIGN §8）；没写进去的为 None。"""

@@ -20,6 +20,7 @@ from kaguan.dev.postgres import DATABASE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, Ready, ready_at_once
 from kaguan.dev.valkey import ValkeyServer
+from tests.bench.comparison import MeasureError
 from tests.bench.processes import running
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Laboratory:
         """等在途的语句都结束。
 
         Raises:
-            TimeoutError: 有连接一直不闲。
+            MeasureError: 有连接一直不闲。
         """
         await self.until_none(BUSY, QUIET_PATIENCE, QUIET_PAUSE)
 
@@ -101,11 +102,14 @@ class Laboratory:
         """每 ``pause`` 秒数一次，直到为 0。
 
         Raises:
-            TimeoutError: ``patience`` 秒之后还不是。
+            MeasureError: ``patience`` 秒之后还不是。
         """
-        async with asyncio.timeout(patience):
-            while await self.number(count):  # noqa: ASYNC110 等的是数据库里的状态，没有事件可等
-                await asyncio.sleep(pause)
+        try:
+            async with asyncio.timeout(patience):
+                while await self.number(count):  # noqa: ASYNC110 等的是数据库里的状态，没有事件可等
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            raise MeasureError(f"{patience:g} 秒之后还不为 0：{count}") from None
 
     async def clean(self, database: str = DATABASE) -> None:
         """每轮都从空表、空 Redis、刚做完检查点开始。"""

@@ -13,6 +13,7 @@ import orjson
 from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.program import Program
 from tests.bench.body import REST
+from tests.bench.comparison import MeasureError
 from tests.bench.laboratory import ROOT
 from tests.bench.processes import output_of
 from tests.bench.scale import CONNECTIONS
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).with_name("submit.lua")
 MARK = b"KAGUAN "
 MARGIN = 30.0  # 秒：施压的进程最多比说好的多跑这么久
-
-
-class LoadError(Exception):
-    """有请求没成功：这一轮的数不能要。"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class Load:
         """压满。
 
         Raises:
-            LoadError: 有请求失败。
+            MeasureError: 有请求失败。
         """
         if self.wrk is None:
             return await self.paced(port, path, seconds, rate=0)
@@ -80,7 +77,7 @@ class Load:
         """每秒 ``rate`` 个，开环；0 为闭环压满。
 
         Raises:
-            LoadError: 有请求失败。
+            MeasureError: 有请求失败。
         """
         arguments = {
             "port": port, "path": path, "token": self.token, "prefix": self._prefix(), "seconds": seconds,
@@ -97,5 +94,5 @@ class Load:
 
 def _checked(report: Report) -> Report:
     if report.errors or not report.requests:
-        raise LoadError(f"{report.errors} 个请求失败，{report.requests} 个完成")
+        raise MeasureError(f"{report.errors} 个请求失败，{report.requests} 个完成")
     return report

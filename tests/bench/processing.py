@@ -16,7 +16,7 @@ from kaguan.config.model import Worker
 from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.probes import answers_ready
 from tests.bench.backlog import fill
-from tests.bench.comparison import Result, Target, alternate, ratio
+from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import running
 from tests.bench.rivals.saq_worker import FUNCTION, QUEUE
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.bench.laboratory import Laboratory
 
 LIVE = "/health/live"
-PATIENCE = 180.0  # 秒
+PATIENCE = 300.0  # 秒
 LOOK = 0.2  # 秒
 CONCURRENCY = Worker().concurrency
 SPREAD = ("critical",) * 6 + ("default",) * 3 + ("low",)  # 各队列的槽位 6 : 3 : 1，活也这样分
@@ -68,7 +68,7 @@ class Processing:
             await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
         done = await laboratory.number("select count(*) from tb_task where status = 'succeeded' and attempt = 1")
         if done != tasks:
-            raise RuntimeError(f"{tasks} 个任务只有 {done:.0f} 个一次成功")
+            raise MeasureError(f"{tasks} 个任务只有 {done:.0f} 个一次成功")
         return tasks / await laboratory.number(SPAN)
 
     async def _saq(self) -> float:
@@ -87,5 +87,5 @@ class Processing:
             found = await queue.jobs([job.key for job in jobs])
         done = [job for job in found if job is not None and job.status == "complete"]
         if len(done) != tasks:
-            raise RuntimeError(f"SAQ：{tasks} 个任务只有 {len(done)} 个做完")
+            raise MeasureError(f"SAQ：{tasks} 个任务只有 {len(done)} 个做完")
         return tasks / (max(job.completed for job in done) - min(job.started for job in done)) * 1000
