@@ -1,0 +1,213 @@
+"""文档为真（T083–T086、T095）：README 与使用指南印着的命令，在真实的一套栈上原样运行；指南里的表与代码一致。"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from api.monitor import ROOT as MONITOR
+from api.routes import ROUTES
+from kaguan.cli.app import app
+from kaguan.cli.configuration import flatten
+from kaguan.config.settings import CONFIG_FILE_VARIABLE, Settings, known_keys
+from kaguan.database.metadata import Base
+from kaguan.errors import MEANINGS
+from kaguan.tasks.model import TaskEventKind, TaskStatus, TaskType
+from tests.e2e.stack import CHECKOUT, clean_environment, started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.stack import RunningStack
+
+README = CHECKOUT / "README.md"
+GUIDES = CHECKOUT / "docs" / "002-sqlalchemy-postgres-saq"
+SUMMARY, MANUAL, ARCHITECTURE = (GUIDES / f"{name}.md" for name in ("功能总结", "使用指南", "架构说明"))
+PRINTED_PORT = ":8080/"
+BLOCK_TIMEOUT = 60.0  # 秒
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`(kaguan(?: [a-z][a-z-]*)+(?: --[a-z-]+)?)[^`]*`")
+DOCUMENTED_CODE = re.compile(r"^# 应答 code (\d+)$", re.MULTILINE)
+# 应答不是信封的地址：事件流、指标、文档
+NOT_ENVELOPE = ("/events", "/metrics", "/openapi.json", "/docs")
+# 起进程的命令由别的端到端测试覆盖；降级会毁掉正在用的库
+NOT_RUN = {"up", "api", "relay", "worker", "migrate down"}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """一个要原样运行的代码块。"""
+
+    document: str
+    text: str
+
+    @property
+    def expected_codes(self) -> list[int]:
+        """各信封应有的码：没有注明就是 0。"""
+        documented = DOCUMENTED_CODE.search(self.text)
+        code = int(documented[1]) if documented else 0
+        commands = self.text.replace("\\\n", " ").splitlines()
+        return [
+            code for line in commands if line.startswith("curl ") and not any(path in line for path in NOT_ENVELOPE)
+        ]
+
+
+def blocks(document: Path) -> list[Block]:
+    """会碰到栈的 ``sh`` 块，按次序。"""
+    found = [Block(document.name, text) for kind, text in FENCE.findall(document.read_text("utf-8")) if kind == "sh"]
+    return [block for block in found if "curl " in block.text or re.search(r"\bkaguan ", block.text)]
+
+
+def envelopes(output: str) -> Iterator[dict[str, Any]]:
+    """输出里首尾相接的信封；夹在其间的命令输出不理。"""
+    decoder, position = json.JSONDecoder(), 0
+    while (start := output.find('{"', position)) >= 0:
+        value, position = decoder.raw_decode(output, start)
+        if "code" in value and "request_id" in value:
+            yield value
+
+
+def run(block: Block, stack: RunningStack) -> str:
+    """在数据目录之上一级、用新的 shell 运行；只把端口换成这一套的。"""
+    scripts = str(Path(sys.executable).parent)
+    assert PRINTED_PORT in block.text or "curl " not in block.text, (
+        f"{block.document}：地址应为 127.0.0.1{PRINTED_PORT}"
+    )
+    result = subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", block.text.replace(PRINTED_PORT, f":{stack.env['KAGUAN_API__PORT']}/")],
+        env=clean_environment(PATH=os.pathsep.join((scripts, os.environ["PATH"]))),
+        cwd=stack.data.parent,
+        capture_output=True,
+        text=True,
+        timeout=BLOCK_TIMEOUT,
+        check=False,
+    )
+    assert result.returncode == 0, f"{block.document}：\n{block.text}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def leaf_commands(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """命令树的全部叶子，如 ``task list``。"""
+    for name, child in group.commands.items():
+        if isinstance(child, TyperGroup):
+            yield from leaf_commands(child, (*path, name))
+        else:
+            yield " ".join((*path, name))
+
+
+def commands() -> set[str]:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return set(leaf_commands(group))
+
+
+@pytest.mark.timeout(400)  # 几十条命令，每条都是一个新的解释器
+async def test_every_printed_command_works_on_a_fresh_stack(place: Path) -> None:
+    async with started(place / ".kaguan", place / "log") as stack:
+        for block in (*blocks(README), *blocks(MANUAL)):
+            codes = [envelope["code"] for envelope in envelopes(run(block, stack))]
+            assert codes == block.expected_codes, f"{block.document}：\n{block.text}"
+        first = next(line for line in stack.output.splitlines() if "curl -sS" in line)
+        assert stack.url in first
+
+
+def test_every_command_is_printed_in_the_manual() -> None:
+    printed = "\n".join(block.text for block in blocks(MANUAL))
+    assert commands() >= NOT_RUN
+    missing = {name for name in commands() - NOT_RUN if not re.search(rf"\bkaguan {name}\b", printed)}
+    assert not missing
+
+
+def test_every_command_named_in_the_text_exists() -> None:
+    named = {
+        name for path in (README, SUMMARY, MANUAL, ARCHITECTURE) for name in INLINE.findall(path.read_text("utf-8"))
+    }
+    assert named
+    for name in sorted(named):
+        arguments = name.split()[1:]
+        result = subprocess.run(
+            [sys.executable, "-c", "from kaguan.cli.app import main; main()", *_without_option(arguments), "--help"],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=BLOCK_TIMEOUT,
+            check=False,
+        )
+        assert result.returncode == 0, name
+        assert all(argument in result.stdout for argument in arguments if argument.startswith("--")), name
+
+
+def _without_option(arguments: list[str]) -> list[str]:
+    return [argument for argument in arguments if not argument.startswith("--")]
+
+
+def test_the_configuration_table_is_the_code() -> None:
+    documented = dict(re.findall(r"^\| `(KAGUAN_[A-Z_]+)` \| ([^|]*) \|", MANUAL.read_text("utf-8"), re.MULTILINE))
+    assert set(documented) == known_keys() - {CONFIG_FILE_VARIABLE}
+    defaults = dict(flatten(Settings.model_construct(), "KAGUAN_"))
+    assert documented == {key: _shown(value) for key, value in defaults.items()}
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "不设"
+        case "" | []:
+            return "空"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.12g}"
+        case _:
+            return str(value)
+
+
+def test_the_table_of_codes_is_the_code() -> None:
+    printed = re.findall(r"^\| (\d+) \| ([\d ]+) \|", MANUAL.read_text("utf-8"), re.MULTILINE)
+    documented = {int(code): statuses.split() for code, statuses in printed}
+    assert set(documented) == {int(code) for code in MEANINGS}
+    for code, meaning in MEANINGS.items():
+        assert str(int(meaning.status)) in documented[int(code)], code
+
+
+def test_the_summary_lists_every_route_and_task_type() -> None:
+    text = SUMMARY.read_text("utf-8")
+    listed = {(method, path) for method, path in re.findall(r"`([A-Z]+) (/[^`]*)`", text)}
+    served = {(route.method, route.pattern) for route in ROUTES}
+    assert {(method, path) for method, path in listed if not path.startswith(MONITOR)} == served
+    assert ("GET", MONITOR) in listed
+    for task_type in TaskType:
+        assert f"`{task_type}`" in text
+    for name in commands():
+        assert f"`kaguan {name}" in text, name
+
+
+def test_the_architecture_names_every_table_state_and_event() -> None:
+    text = ARCHITECTURE.read_text("utf-8")
+    assert "stateDiagram-v2" in text
+    for name in (*Base.metadata.tables, *TaskStatus, *TaskEventKind):
+        assert name in text, name
+
+
+def test_the_readme_starts_with_the_summary_in_chinese() -> None:
+    title, summary = README.read_text("utf-8").split("\n\n")[:2]
+    assert title.startswith("# ")
+    assert re.search(r"[\u4e00-\u9fff]", summary)
+    assert 2 <= summary.count("。") <= 4
+
+
+def test_links_in_the_guides_lead_somewhere() -> None:
+    for guide in (SUMMARY, MANUAL, ARCHITECTURE):
+        for target in re.findall(r"\]\(([^)#]+)\)", guide.read_text("utf-8")):
+            assert (guide.parent / target).exists(), f"{guide.name} → {target}"
