@@ -125,6 +125,9 @@ async def read_body(request: web.Request) -> bytes:
         return b""
     limit = request.app[SETTINGS].api.read_timeout
     try:
+        if request.content.is_eof():
+            # 已全部到达（几乎总是如此）：不必设闹钟
+            return await request.read()
         async with asyncio.timeout(limit):
             return await request.read()
     except TimeoutError:

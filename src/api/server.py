@@ -35,6 +35,10 @@ class EnvelopeRequestHandler(RequestHandler):
             status = resp.status
             resp = failure(request, translated.error, translated.headers)
             resp.set_status(status)
+        if self.transport is None:
+            # 客户端已走：没有可写的地方（有的应答类会因此抛出取消），访问日志仍要有一行
+            self.log_access(request, resp, start_time)
+            return resp, True
         return await super().finish_response(request, resp, start_time)
 
     def handle_error(

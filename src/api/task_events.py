@@ -6,8 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import psycopg
+import structlog
 from aiohttp import web
-from aiohttp_sse import sse_response
+from aiohttp_sse import EventSourceResponse, sse_response
+from psycopg_pool import PoolTimeout
 
 from api.endpoint import Endpoint, endpoint
 from api.task_views import task_view
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     from api.call import Call
     from api.unit_of_work import UnitOfWork
+
+log = structlog.get_logger(__name__)
 
 INTERVAL = 0.5  # 秒：多久看一次库
 LIFETIME = 600.0  # 秒：一条流至多开这么久，客户端会自动重连
@@ -73,20 +78,33 @@ async def task_stream(call: Call[None, None]) -> web.StreamResponse:
 async def _stream(
     call: Call[None, None], task_id: UUID, snapshot: dict[str, Any], stopping: asyncio.Event
 ) -> web.StreamResponse:
+    """应答头已发出，此后只能把流结束，不能再换成错误应答；客户端会自己重连。"""
+    async with sse_response(call.request, ping_interval=PING_INTERVAL) as response:
+        try:
+            await _send_changes(call, response, snapshot, stopping)
+        except (ConnectionResetError, TimeoutError):
+            log.debug("客户端离开了事件流", task_id=str(task_id))
+        except (psycopg.Error, PoolTimeout) as error:
+            log.warning("事件流中断：数据库不可用", task_id=str(task_id), error=type(error).__name__)
+    return response
+
+
+async def _send_changes(
+    call: Call[None, None], response: EventSourceResponse, snapshot: dict[str, Any], stopping: asyncio.Event
+) -> None:
+    task_id: UUID = snapshot["task_id"]
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LIFETIME
-    async with sse_response(call.request, ping_interval=PING_INTERVAL) as response:
-        sent = b""
-        current: dict[str, Any] | None = snapshot
-        while current is not None and response.is_connected():
-            encoded = orjson.dumps(current)
-            if encoded != sent:
-                await response.send(encoded.decode(), event="task", id=str(task_id))
-                sent = encoded
-            if current["status"] in FINAL or loop.time() > deadline or await _stopped(stopping):
-                break
-            current = await _snapshot(call.unit, task_id)
-    return response
+    sent = b""
+    current: dict[str, Any] | None = snapshot
+    while current is not None and call.request.transport is not None:
+        encoded = orjson.dumps(current)
+        if encoded != sent:
+            await response.send(encoded.decode(), event="task", id=str(task_id))
+            sent = encoded
+        if current["status"] in FINAL or loop.time() > deadline or await _stopped(stopping):
+            return
+        current = await _snapshot(call.unit, task_id)
 
 
 async def _snapshot(unit: UnitOfWork, task_id: UUID) -> dict[str, Any] | None:

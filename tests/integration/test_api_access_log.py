@@ -134,6 +134,15 @@ async def test_a_stream_is_logged_when_it_ends(api: Api, access_lines: AccessLin
     assert (await access_lines.of("stream"))["response_body"] == "<流式应答>"
 
 
+async def test_a_client_that_leaves_a_stream_frees_it_and_is_logged(api: Api, access_lines: AccessLines) -> None:
+    task_id = (await api.post("/tasks/sim", {"iccids": ["8986001234567890123"]})).data["task_id"]
+    headers = {"Authorization": f"Bearer {api.token}", "X-Request-ID": "gone"}
+    async with api.session.get(f"/api/v1/tasks/{task_id}/events", headers=headers) as response:
+        assert await response.content.readline()
+        response.close()
+    assert (await access_lines.of("gone"))["status"] == 200
+
+
 async def test_every_request_is_counted_by_its_route_not_its_path(api: Api) -> None:
     for number in (1, 2, 3):
         await api.get(f"/users/{number}")
