@@ -76,9 +76,14 @@ class Attempt:
         Raises:
             FencedError: 令牌已失效；事务回滚。
         """
-        async with self.pool.connection() as connection, connection.transaction():
-            await self.fence(connection)
-            yield connection
+        declared = self.declared
+        try:
+            async with self.pool.connection() as connection, connection.transaction():
+                await self.fence(connection)
+                yield connection
+        except BaseException:
+            self.declared = declared  # 意向没有提交（或不知道）：无论如何，外部调用还没开始
+            raise
 
     async def fence(self, connection: Connection) -> None:
         """在事务里锁住任务行，确认令牌仍有效。
