@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -40,6 +41,7 @@ class Attempt:
         payload: 任务载荷（由类型对应的模型校验）。
         intended: 上一次尝试死在无法幂等的调用前后，而策略是重发。
         declared: 本次尝试已记下意向；此后的意外即结局不明。
+        deadline: 长任务应在此刻（事件循环的钟）之前让位，见 :meth:`time_left`。
         lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。
     """
 
@@ -53,6 +55,7 @@ class Attempt:
     request_id: str | None = None
     intended: bool = False
     declared: bool = False
+    deadline: float = math.inf
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     _progress_at: float = 0.0
@@ -68,6 +71,10 @@ class Attempt:
             raise FencedError
         if self.cancel_requested.is_set():
             raise CancelledByUserError
+
+    def time_left(self) -> float:
+        """离让位还有几秒，不大于 0 即该让：再做下去会撞上任务时限，白白耗掉一次尝试。"""
+        return self.deadline - asyncio.get_running_loop().time()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -19,7 +19,7 @@ from kaguan.tasks.model import TaskStatus, TaskType
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
 from workers.attempt import Attempt, CancelledByUserError, FencedError
-from workers.outcome import Cancelled, GiveUp, Outcome, Retry, Uncertain
+from workers.outcome import Cancelled, Continue, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 CLAIM_PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久；之后由核对收回
 FIRST_BACKOFF = 0.2  # 秒
+YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Execution:
             payload=claim.payload,
             request_id=claim.request_id,
             intended=claim.intended,
+            deadline=asyncio.get_running_loop().time() + self.task_timeout * YIELD_AFTER,
         )
         labels = {"type": claim.type, "queue": claim.queue}
         self.metrics.started.labels(**labels).inc()
@@ -161,6 +163,10 @@ class Execution:
     def _record(self, status: TaskStatus, outcome: Outcome, labels: dict[str, str], elapsed: float, span: Span) -> None:
         self.metrics.settled.labels(**labels, outcome=status).inc()
         duration_ms = round(elapsed * 1000, 1)
+        if isinstance(outcome, Continue):
+            record_outcome(span, "continued")
+            log.info("任务让位，由下一次投递接着做", reason=outcome.reason, duration_ms=duration_ms)
+            return
         if status is TaskStatus.RETRYING:
             self.metrics.retried.labels(**labels).inc()
         if status is TaskStatus.UNCERTAIN:

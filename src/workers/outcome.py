@@ -53,4 +53,12 @@ class Cancelled:
     write: Write | None = None
 
 
-Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain | Cancelled
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """让位：已有进展而时间快到，还出名额，由新的投递接着做；不耗尝试。没有进展不许返回它，否则永远做不完。"""
+
+    reason: str
+    write: Write | None = None
+
+
+Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain | Cancelled | Continue

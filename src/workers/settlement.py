@@ -16,7 +16,7 @@ from kaguan.tasks.backoff import full_jitter
 from kaguan.tasks.model import TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import current_traceparent
 from workers.attempt import FencedError
-from workers.outcome import Cancelled, Done, GiveUp, Outcome, Retry, Uncertain
+from workers.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
     from kaguan.config.model import Tasks
@@ -86,11 +86,12 @@ class Settlement:
             # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
             now = await store.outcome_of(connection, attempt.task_id)
             bumped = int(statement.status is TaskStatus.RETRYING)
-            if now == (statement.status, attempt.delivery + bumped, attempt.attempt):
+            counted = attempt.attempt - isinstance(outcome, Continue)
+            if now == (statement.status, attempt.delivery + bumped, counted):
                 return 0.0
         raise FencedError
 
-    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement:
+    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement:  # noqa: PLR0911 每种结局各一条语句
         token = {**attempt.token, "attempt": attempt.attempt}
         match outcome:
             case Done(result):
@@ -98,6 +99,9 @@ class Settlement:
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
                 parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}
+                return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
+            case Continue(reason):
+                parameters = {**self._noted(token, reason), "delay": 0.0, "kind": TaskEventKind.INTERRUPTED}
                 return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
             case Retry(reason) | GiveUp(reason):
                 used_up = isinstance(outcome, Retry)

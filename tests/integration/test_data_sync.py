@@ -12,6 +12,8 @@ import pytest
 
 from kaguan.carriers.simulator import iccid_at
 from kaguan.carriers.simulator.population import Override
+from kaguan.config.model import Tasks
+from kaguan.inbox import store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.payloads import DataSyncPayload
 from tests.carrier_world import (
@@ -25,7 +27,8 @@ from tests.carrier_world import (
     simulating,
 )
 from workers.attempt import Attempt, FencedError
-from workers.outcome import Done, GiveUp, Outcome, Retry
+from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
+from workers.settlement import Settlement
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
@@ -65,6 +68,18 @@ async def submit(
 async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
     async with gateways_of(simulated.config) as gateways:
         return await DataSync(gateways)(attempt)
+
+
+async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attempt:
+    await Settlement(attempt.pool, "test", Tasks()).settle(attempt, outcome)
+    delivery = attempt.delivery + 1
+    token = {"task_id": attempt.task_id, "delivery": delivery}
+    async with attempt.pool.connection() as connection:
+        claim = await store.claim(connection, token, "test", 60.0)
+    assert claim is not None
+    return Attempt(
+        attempt.pool, attempt.task_id, claim.type, delivery, claim.attempt, claim.max_attempts, claim.payload
+    )
 
 
 def result_of(outcome: Outcome) -> dict[str, Any]:
@@ -157,6 +172,33 @@ async def test_killed_at_any_batch_it_goes_on_where_it_stopped(
     assert resumed == whole
     assert stored == await rows(pool, USAGE)
     assert (whole["inserted"], len(stored)) == (2 * CARDS, 2 * CARDS)
+
+
+async def test_out_of_time_it_yields_after_each_batch_and_ends_with_the_same_result(
+    pool: Pool, simulated: Simulated
+) -> None:
+    await register(pool, ONELINK, cards(ONELINK, CARDS))
+    start, end = days_before(simulated, 4), days_before(simulated, 3)
+    attempt = await submit(pool, SyncType.USAGE, start, end, ONELINK)
+    for batches in range(1, 10):  # 两天十批：前九批各让位一次
+        attempt.deadline = 0.0
+        outcome = await run(simulated, attempt)
+        assert isinstance(outcome, Continue)
+        assert await rows(pool, "select sum(batches) from tb_sync_checkpoint") == [(batches,)]
+        attempt = await settled_and_claimed_again(attempt, outcome)
+    assert attempt.attempt == 1
+    attempt.deadline = 0.0
+    result = result_of(await run(simulated, attempt))
+    assert (result["batches"], result["inserted"], result["unchanged"]) == (10, 2 * CARDS, 0)
+
+
+async def test_out_of_time_without_progress_it_does_not_yield(pool: Pool, simulated: Simulated) -> None:
+    await register(pool, ONELINK, cards(ONELINK, CARDS))
+    day = days_before(simulated, 3)
+    attempt = await submit(pool, SyncType.USAGE, day, day, ONELINK)
+    attempt.deadline = 0.0
+    simulated.faults(ONELINK, error_rate=1.0)
+    assert isinstance(await run(simulated, attempt), Retry)
 
 
 async def test_a_stale_delivery_writes_nothing(pool: Pool, simulated: Simulated) -> None:

@@ -17,7 +17,7 @@ from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import EmailPayload
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
-from workers.outcome import Done, GiveUp, Retry, Uncertain
+from workers.outcome import Continue, Done, GiveUp, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -186,6 +186,50 @@ async def test_transient_failures_are_retried_five_times_then_failed_with_every_
     assert [row[0] for row in events][:5] == [f"第 {n} 次" for n in range(1, 6)]
     assert "第 6 次" in events[5][0]
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+
+
+async def test_a_continuation_gives_the_slot_back_and_uses_no_attempt(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of(*(Continue("时间快到") for _ in range(MAX_ATTEMPTS + 1)), Retry("暂时"))
+    for _ in range(MAX_ATTEMPTS + 1):
+        await deliver(pipeline, handler, task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, record.delivery) == ("retrying", 0, MAX_ATTEMPTS + 2)
+    assert (record.last_error, record.worker, record.lease_until) == (None, None, None)
+    await deliver(pipeline, handler, task_id)
+    assert (await pipeline.task(task_id)).attempt == 1
+    kinds = await pipeline.sql("select kind, attempt, delivery, detail->>'reason' from tb_task_event order by id")
+    continued = [("interrupted", 1, n, "时间快到") for n in range(1, MAX_ATTEMPTS + 2)]
+    assert kinds == [*continued, ("attempt_failed", 1, MAX_ATTEMPTS + 2, "暂时")]
+    assert pipeline.metrics.retried.labels("email:send", "default")._value.get() == 1  # noqa: SLF001 库没有公开的读法
+
+
+async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing(pipeline: Pipeline) -> None:
+    kept, stale = await pipeline.submit(2)
+
+    async def effect(connection: Connection) -> None:
+        await connection.execute("update tb_task set progress = '{\"done\": 1}' where id in (%s, %s)", (kept, stale))
+
+    await deliver(pipeline, Recording.of(Continue("时间快到", write=effect)), kept)
+    assert (await pipeline.task(kept)).progress == {"done": 1}
+
+    class Outlived:
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            await pipeline.sql(
+                "update tb_task set delivery = delivery + 1, progress = null where id = %s", attempt.task_id
+            )
+            return Continue("时间快到", write=effect)
+
+    await pipeline.execution(Outlived())({}, task_id=str(stale), delivery=1)
+    record = await pipeline.task(stale)
+    assert (record.status, record.progress) == ("running", None)
+
+
+async def test_the_handler_is_told_to_yield_before_the_time_limit(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of()
+    await deliver(pipeline, handler, task_id)
+    assert 0 < handler.attempts[0].time_left() < pipeline.settings.worker.task_timeout
 
 
 async def test_permanent_error_fails_at_the_first_attempt(pipeline: Pipeline) -> None:

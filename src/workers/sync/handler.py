@@ -15,7 +15,7 @@ from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.tasks.payloads import DataSyncPayload
-from workers.outcome import Done, GiveUp, Outcome, Retry
+from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.sync.passes import step
 
 if TYPE_CHECKING:
@@ -48,11 +48,16 @@ class DataSync:
             for day in business_days(payload)
         ]
         stops = await self._run(attempt, plan, payload.batch_size)
+        if stops is None:
+            done = sum(checkpoint.done for checkpoint in plan)
+            return Continue(f"时间快到，已做完 {done}/{len(plan)} 份，从检查点接着做")
         log.info("数据同步一轮完成", sync_type=payload.sync_type, parts=len(plan), stopped=len(stops))
         return _outcome(stops, payload, plan)
 
-    async def _run(self, attempt: Attempt, plan: list[Checkpoint], batch_size: int) -> dict[Carrier, CarrierError]:
-        """走完全部计划；一家走不下去就放下它，别家照走。"""
+    async def _run(
+        self, attempt: Attempt, plan: list[Checkpoint], batch_size: int
+    ) -> dict[Carrier, CarrierError] | None:
+        """走完全部计划；一家走不下去就放下它，别家照走。时间到了而计划未完即为 None，此时至少推进过一批。"""
         stops: dict[Carrier, CarrierError] = {}
         for checkpoint in plan:
             while not checkpoint.done and checkpoint.carrier not in stops:
@@ -62,6 +67,10 @@ class DataSync:
                 except CarrierError as error:
                     stops[checkpoint.carrier] = error
                 await _report(attempt, plan)
+                if checkpoint.carrier in stops or attempt.time_left() > 0:
+                    continue
+                if any(not part.done and part.carrier not in stops for part in plan):
+                    return None
         return stops
 
 

@@ -1,4 +1,5 @@
 -- 先发件箱后任务：与 relay 的加锁次序相同。令牌失效则两处都不写（由调用者回滚）。
+-- kind = interrupted：有进展的任务让位，不计尝试，也不是错误。
 with staged as (
     insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
     select
@@ -12,16 +13,18 @@ with staged as (
 ),
 settled as (
     update tb_task t
-    set status = 'retrying', delivery = t.delivery + 1, available_at = staged.available_at, last_error = %(error)s,
+    set status = 'retrying', delivery = t.delivery + 1, available_at = staged.available_at,
+        attempt = t.attempt - case when %(kind)s = 'interrupted' then 1 else 0 end,
+        last_error = case when %(kind)s = 'interrupted' then t.last_error else %(error)s end,
         queued_at = null, lease_until = null, worker = null,
         intent_at = case when %(kind)s = 'resend' then t.intent_at end
     from staged
     where t.id = staged.task_id and t.delivery = %(delivery)s and t.attempt = %(attempt)s and t.status = 'running'
-    returning t.id, t.attempt, t.created_at
+    returning t.id, t.created_at
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
-    select id, %(kind)s, attempt, %(delivery)s, %(worker)s, %(error)s, %(traceparent)s
+    select id, %(kind)s, %(attempt)s, %(delivery)s, %(worker)s, %(error)s, %(traceparent)s
     from settled
 )
 select extract(epoch from clock_timestamp() - created_at)::float8 from settled
