@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from importlib.util import find_spec
@@ -98,17 +99,25 @@ def main(arguments: list[str]) -> int:
     if FASTAPI_ROW in options.only and find_spec("fastapi") is None:
         _say("第 2 行要用 fastapi 与 uvicorn：`make bench` 会装好它们（requirements-bench.txt）")
         return 2
+    load = os.getloadavg()[0]
     try:
         results, tool = asyncio.run(bench(options.scale, options.only))
     except (StartError, MeasureError) as error:
         _say(f"没法量：{error}")
         return 1
-    command = " ".join(("python -m tests.bench", *arguments))
-    sys.stdout.write(f"{table(results)}\n\n{surroundings(command)}\n")
+    where = surroundings(_command(options), load)
+    sys.stdout.write(f"{table(results)}\n\n{where}\n")
     if options.output is not None:
-        options.output.write_text(document(results, options.scale, tool, command), "utf-8")
+        options.output.write_text(document(results, options.scale, tool, where), "utf-8")
         _say(f"已写入 {options.output.name}")
     return 0
+
+
+def _command(options: argparse.Namespace) -> str:
+    """别人能照着敲的命令；写到哪里不算。"""
+    size = {id(SHORT): " --short", id(LONG): " --long"}.get(id(options.scale), "")
+    only = "" if options.only == tuple(ROWS) else f" --only {','.join(map(str, options.only))}"
+    return f"python -m tests.bench{size}{only}" if size or only else "make bench"
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from kaguan.queues.saq import build_queues
 from kaguan.tasks.model import TaskType
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.monitor import Monitor
 from workers.__main__ import METRICS_HOST, SPARE_CONNECTIONS, worker_name
 from workers.consumer import Consumer
 from workers.execution import Execution
@@ -24,8 +26,6 @@ from workers.registry import complete
 from workers.settlement import Settlement
 
 if TYPE_CHECKING:
-    import asyncio
-
     from kaguan.config import Settings
     from workers.attempt import Attempt
     from workers.outcome import Outcome
@@ -54,8 +54,11 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             task_timeout=config.task_timeout,
         )
-        async with beating(leases):
+        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
+        async with beating(leases), asyncio.TaskGroup() as group:
+            group.create_task(monitor.run(stop), name="monitor")
             await Consumer(build_queues(redis), execution, config).run(stop)
+            await leases.release_all()
 
 
 if __name__ == "__main__":

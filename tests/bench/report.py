@@ -44,6 +44,11 @@ PREFACE = """# 基准
 - 执行：活按 6 : 3 : 1 分在三个队列（裸 SAQ 一个队列），两边并发数相同，量首个开始到最后一个结束。
 """
 
+NOT_MEASURED = (
+    "还没有量的：持续转交 5 分钟后取件的漂移；与 Procrastinate、Oban、PgQueuer 相比的吞吐；提交到开始执行的延迟；"
+    "清空 Redis 之后多久重投；百万任务之后的内存。"
+)
+
 
 def table(results: Sequence[Result]) -> str:
     return "\n".join([HEADER, *(_line(result) for result in results)])
@@ -68,17 +73,19 @@ def _bound(target: Target, bound: float | None) -> str:
     return "—" if bound is None else f"{'≥' if target.higher_is_better else '≤'} {bound:g}"
 
 
-def document(results: Sequence[Result], scale: Scale, tool: str, command: str) -> str:
+def document(results: Sequence[Result], scale: Scale, tool: str, where: str) -> str:
     """整份 docs/BENCHMARKS.md。"""
     preface = PREFACE.format(rounds=scale.rounds, connections=CONNECTIONS, tool=tool, cores=os.cpu_count())
-    return f"{preface}\n## 结果\n\n{table(results)}\n\n## 在哪里、用什么\n\n{surroundings(command)}\n"
+    return f"{preface}\n## 结果\n\n{table(results)}\n\n{NOT_MEASURED}\n\n## 在哪里、用什么\n\n{where}\n"
 
 
-def surroundings(command: str) -> str:
+def surroundings(command: str, load: float) -> str:
+    """机器、版本、命令；``load`` 是开跑前一分钟的平均负载，不接近 0 就说明机器不清静。"""
     lines = [
         ("时间", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         ("命令", f"`{command}`"),
         ("机器", f"{_processor()}，{os.cpu_count()} 核，{_memory_gib():.0f} GiB"),
+        ("开跑前的负载", f"{load:.2f}"),
         ("系统", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("Python", platform.python_version()),
         ("版本", "、".join(f"{name} {_version(name)}" for name in PACKAGES)),

@@ -29,5 +29,5 @@ class Scale:
 
 
 SHORT = Scale(rounds=2, seconds=1, warm=0.5, paced_seconds=2, relay_rows=3_000, backlog=20_000, tasks=1_500)
-DEFAULT = Scale(rounds=5, seconds=3, warm=1, paced_seconds=5, relay_rows=12_000, backlog=200_000, tasks=5_000)
+DEFAULT = Scale(rounds=5, seconds=3, warm=1, paced_seconds=5, relay_rows=12_000, backlog=200_000, tasks=4_000)
 LONG = Scale(rounds=9, seconds=5, warm=2, paced_seconds=20, relay_rows=30_000, backlog=1_000_000, tasks=20_000)
