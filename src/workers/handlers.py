@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.carriers.build import open_gateways
 from kaguan.tasks.model import TaskType
+from kaguan.telemetry.metrics import BREAKER_STATES
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 from workers.sim.handler import SimStatusSync
@@ -32,6 +33,9 @@ async def open_handlers(
         metrics.carrier_calls.labels(carrier, operation, outcome).inc()
         metrics.carrier_seconds.labels(carrier, operation).observe(seconds)
 
+    def breaker_changed(carrier: str, state: str) -> None:
+        metrics.breaker_state.labels(carrier).set(BREAKER_STATES[state])
+
     def mail_sent(recipients: Mapping[str, int], seconds: float) -> None:
         for outcome, count in recipients.items():
             metrics.smtp.labels(outcome).inc(count)
@@ -39,7 +43,7 @@ async def open_handlers(
 
     async with (
         open_mailer(settings.smtp, redis) as mailer,
-        open_gateways(settings.carriers, redis, carrier_called) as gateways,
+        open_gateways(settings.carriers, redis, carrier_called, breaker_changed) as gateways,
     ):
         yield {
             TaskType.EMAIL_SEND: EmailHandler(mailer, settings.smtp.sender, mail_sent),

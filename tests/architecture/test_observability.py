@@ -22,8 +22,6 @@ PIPELINES = [OBSERVABILITY / "jaeger" / "config.yaml", OBSERVABILITY / "collecto
 
 METRIC = re.compile(r"(?<![\w:\"])(?:kaguan[:_]|process_|python_)[\w:]+(?![\w\"])|(?<![\w:])up(?=\{)")
 SELECTOR = re.compile(r"(?P<metric>[a-z_:]+[\w:]*)\{(?P<labels>[^}]*)\}")
-# 已声明、面板已画，等发邮件与运营商断路器那两处接上
-AWAITED = {"breaker_state"}
 TARGET_LABELS = {"job", "instance", "le"}
 GRAFANA_QUERY = re.compile(r"label_values\((?P<expr>.+), \w+\)")
 
@@ -109,7 +107,7 @@ def test_selectors_use_declared_labels() -> None:
 def test_every_declared_metric_is_emitted_somewhere() -> None:
     declared = {name for name, value in vars(Metrics()).items() if hasattr(value, "_labelnames")}
     sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py") if path.name != "metrics.py")
-    assert {name for name in declared if not re.search(rf"metrics\.{name}\b", sources)} <= AWAITED
+    assert not {name for name in declared if not re.search(rf"metrics\.{name}\b", sources)}
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)

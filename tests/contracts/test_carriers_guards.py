@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from kaguan.carriers.build import open_gateways
 from kaguan.carriers.gateway import CardStatus, TransientError
 from kaguan.carriers.guarded import CircuitOpenError
 from kaguan.carriers.limiter import lease_key
@@ -24,7 +26,9 @@ from kaguan.carriers.simulator import iccid_at
 from kaguan.dev.ports import free_port
 from kaguan.sims.model import Carrier
 from kaguan.telemetry import spans
+from kaguan.telemetry.metrics import BREAKER_STATES
 from tests.carrier_world import Simulated, gateways_of, simulating
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,6 +120,32 @@ async def test_the_breaker_stops_asking_a_sick_carrier_and_closes_again(simulate
                 except CircuitOpenError:
                     await asyncio.sleep(0.05)
     assert isinstance(result, CardStatus)
+
+
+async def test_the_state_of_the_breaker_is_told_as_it_changes(simulated: Simulated) -> None:
+    simulated.faults(CENTER, error_rate=1.0)
+    told: list[str] = []
+
+    def changed(carrier: Carrier, state: str) -> None:
+        if carrier is CENTER:
+            told.append(state)
+
+    config = simulated.changed(breaker_failures=3, breaker_cooldown=0.2)
+    async with open_gateways(config, None, breaker_changed=changed) as gateways:
+        assert told == ["closed"]
+        with pytest.raises(TransientError):
+            await gateways[CENTER].statuses(cards(1))
+        assert told == ["closed", "opened"]
+        simulated.faults(CENTER)
+
+        async def answered() -> bool:
+            with suppress(CircuitOpenError):
+                await gateways[CENTER].statuses(cards(1))
+            return told[-1] == "closed"
+
+        await eventually(answered)
+    assert told == ["closed", "opened", "half-opened", "closed"]
+    assert set(told) == set(BREAKER_STATES)
 
 
 async def test_rejections_and_limits_do_not_open_the_breaker(simulated: Simulated) -> None:

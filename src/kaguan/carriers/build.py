@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.carriers.gateway import Capabilities, CarrierGateway
-    from kaguan.carriers.guarded import Observe
+    from kaguan.carriers.guarded import BreakerChanged, Observe
     from kaguan.config.model import Carriers, ControlCenter, OneLink
 
 LEASE_MARGIN = 5.0  # 秒；并发租约比请求时限长这么多，容得下等速率的工夫
@@ -28,7 +28,7 @@ LEASE_MARGIN = 5.0  # 秒；并发租约比请求时限长这么多，容得下�
 
 @asynccontextmanager
 async def open_gateways(
-    config: Carriers, redis: Redis | None, observe: Observe | None = None
+    config: Carriers, redis: Redis | None, observe: Observe | None = None, breaker_changed: BreakerChanged | None = None
 ) -> AsyncIterator[Mapping[Carrier, CarrierGateway]]:
     """打开已配置（``base_url`` 非空）的各家网关；离开时关闭连接。
 
@@ -36,12 +36,16 @@ async def open_gateways(
         config: 运营商配置。
         redis: 各进程共享限流用；``None`` 即只在本进程内限。
         observe: 指标钩子，每次 HTTP 调用一次。
+        breaker_changed: 指标钩子，断路器每换一次状态一次。
     """
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True) as session:
 
         def transport(carrier: Carrier, part: OneLink | ControlCenter, limits: Capabilities) -> GuardedTransport:
             shared = SharedLimits(carrier, limits, part.timeout + LEASE_MARGIN, redis)
-            return GuardedTransport(carrier, session, part.base_url, part.timeout, shared, config, observe)
+            channel = GuardedTransport(carrier, session, part.base_url, part.timeout, shared, config, observe)
+            if breaker_changed is not None:
+                channel.watch_breaker(breaker_changed)
+            return channel
 
         gateways: dict[Carrier, CarrierGateway] = {}
         if config.onelink.base_url:

@@ -16,6 +16,7 @@ import orjson
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.messages.events import ContextChanged
 from purgatory.domain.model import OpenedState
 
 from kaguan.carriers.gateway import CarrierError, ProtocolError, RateLimitedError, RejectedError, TransientError
@@ -23,6 +24,7 @@ from kaguan.telemetry.spans import client_span
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
+    from purgatory.domain.messages.base import Event
 
     from kaguan.carriers.limiter import SharedLimits
     from kaguan.config.model import Carriers
@@ -36,6 +38,8 @@ CHUNK = 64 * 1024
 
 # 指标钩子：(运营商, 操作, 结局, 秒)；结局是 "ok" 或 CarrierError.code
 Observe: TypeAlias = Callable[["Carrier", str, str, float], None]
+# 断路器换了状态：(运营商, "closed" | "half-opened" | "opened")
+BreakerChanged: TypeAlias = Callable[["Carrier", str], None]
 
 
 class CircuitOpenError(TransientError):
@@ -89,6 +93,17 @@ class GuardedTransport:
             exclude=[RateLimitedError, RejectedError, ProtocolError, asyncio.CancelledError],
         )
         self._observe = observe
+
+    def watch_breaker(self, changed: BreakerChanged) -> None:
+        """断路器的状态从此都告诉 ``changed``，先报眼下的「闭合」。"""
+
+        def heard(circuit: str, kind: str, event: Event) -> None:
+            del circuit, kind
+            if isinstance(event, ContextChanged):
+                changed(self._carrier, event.state)
+
+        changed(self._carrier, "closed")
+        self._breakers.add_listener(heard)
 
     def deadline(self) -> float:
         """一次网关操作的截止时刻（事件循环的钟）：从现在起 ``time_budget`` 秒。"""
