@@ -6,9 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from kaguan.config import load_settings
-from kaguan.database.pool import Pool, open_pool
+from kaguan.config import Settings, load_settings
+from kaguan.database.pool import Pool, engine_on, open_pool
 from relay.loop import run
 from tests.eventually import eventually
 from tests.pipeline import Pipeline, open_pipeline
@@ -47,6 +49,19 @@ async def test_relay_outlives_a_session_that_postgresql_ended_while_redis_stalle
         stop.set()
         await loop
         assert await pipeline.status(task_id) == "queued"
+
+
+async def test_pool_gets_back_every_connection_that_died_in_the_hands_of_sqlalchemy(settings: Settings) -> None:
+    """PostgreSQL 重启几次之后，API 曾永远回 503：断了的连接没有还给池，名额只减不增。"""
+    async with open_pool(settings.database, "api") as pool:
+        engine = engine_on(pool)
+        for _ in range(settings.database.pool_max + 2):
+            with pytest.raises(DBAPIError):
+                async with engine.connect() as connection:
+                    await connection.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+        async with engine.connect() as connection:
+            assert (await connection.execute(text("select 1"))).scalar() == 1
+        await engine.dispose()
 
 
 async def test_intent_that_was_never_committed_does_not_make_the_task_uncertain(pipeline: Pipeline) -> None:

@@ -33,6 +33,21 @@ CONNECTION_ERRORS = (
 )
 
 
+class PooledConnection(Connection):
+    """``close`` 即归还（SQLAlchemy 用的就是它），断了的也一样。
+
+    psycopg 的 ``close_returns`` 对已断的连接直接返回、不还给池：每断一条，池就永远少一个名额，用完即不可用。
+    """
+
+    async def close(self) -> None:
+        pool = self._pool
+        if self.closed and isinstance(pool, AsyncConnectionPool):
+            await pool.putconn(self)
+            self._pool = None  # 只还一次
+            return
+        await super().close()
+
+
 class DatabaseUnavailableError(Exception):
     """启动时按配置的次数重试之后，仍连不上 PostgreSQL。"""
 
@@ -107,6 +122,7 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
 
     pool = Pool(
         config.url.get_secret_value(),
+        connection_class=PooledConnection,
         min_size=min(config.pool_min, config.pool_max),
         max_size=config.pool_max,
         timeout=config.acquire_timeout,
@@ -131,8 +147,12 @@ def engine_on(pool: Pool) -> AsyncEngine:
 
     async def checkout() -> Connection:
         connection = await pool.getconn()
-        # SQLAlchemy 自己管事务边界
-        await connection.set_autocommit(False)
+        try:
+            # SQLAlchemy 自己管事务边界
+            await connection.set_autocommit(False)
+        except BaseException:
+            await pool.putconn(connection)
+            raise
         return connection
 
     return create_async_engine("postgresql+psycopg://", poolclass=NullPool, async_creator=checkout)
