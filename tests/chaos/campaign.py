@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.chaos.checker import Verdict, judge
 from tests.chaos.evidence import collect
 from tests.chaos.faults import CATALOGUE, Striker, Struck, schedule
-from tests.chaos.load import Load, entries
+from tests.chaos.load import Load, entries, silent
 from tests.chaos.stage import Cast, staged
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 TICK = 0.05  # 秒
+LOAD_GRACE = 120.0  # 秒
 OPEN = "select count(*) from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')"
 RECOVERED = """
     select extract(epoch from max(finished_at))::float8 - %(at)s from tb_task
@@ -63,12 +64,14 @@ async def fight(servers: Servers, plan: Plan, logs: Path | None = None) -> Repor
         load = Load(stage, journal, plan.rate, plan.seed)
         running = asyncio.create_task(load.run())
         await _storm(load, running, striker, schedule(plan.faults, plan.seed, plan.kinds))
-        await running
+        await _finished(running, began + plan.tasks / plan.rate)
         await striker.healed()
         healed = time.monotonic()
+        unavailable = await silent(stage)
         await _drain(stage, plan.stalled)
         drained = time.monotonic()
         evidence = await collect(stage, journal)
+        evidence.unavailable = unavailable
         evidence.stuck = await stage.fleet.stop()
         evidence.crashes = stage.fleet.crashes()
         recovery = await _recovery(stage, striker.struck)
@@ -87,6 +90,15 @@ async def _storm(load: Load, running: asyncio.Task[None], striker: Striker, plan
         while load.started < item.at * len(load.journal) and not running.done():  # noqa: ASYNC110 进度是个数，不是事件
             await asyncio.sleep(TICK)
         striker.strike(number, item.kind)
+
+
+async def _finished(running: asyncio.Task[None], expected: float) -> None:
+    """负载最多比预期多跑 ``LOAD_GRACE`` 秒：余下的客户端放手，记为不明，由裁判说话。"""
+    done, _ = await asyncio.wait({running}, timeout=max(0.0, expected - time.monotonic()) + LOAD_GRACE)
+    if done:
+        await running
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def _drain(stage: Stage, stalled: float) -> None:

@@ -44,6 +44,7 @@ def judge(evidence: Evidence) -> Verdict:
     verdict.rule("残留的发件箱行", sorted(evidence.outbox))
     verdict.rule("失败却没有原因", [t.id for t in evidence.tasks if t.status == "failed" and not t.error])
     verdict.rule("进程崩溃", [f"{name} × {count}" for name, count in evidence.crashes.items()])
+    verdict.rule("恢复之后仍不可用", evidence.unavailable)
     verdict.rule("30 秒没停下", evidence.stuck)
     verdict.rule("闲置在事务里的连接", ["连接"] * evidence.idle_in_transaction)
     return verdict

@@ -50,6 +50,7 @@ class Evidence:
     events: Counter[str] = field(default_factory=Counter)
     crashes: Counter[str] = field(default_factory=Counter)
     stuck: list[str] = field(default_factory=list)  # 30 秒之内没停下的进程
+    unavailable: list[str] = field(default_factory=list)  # 故障停了很久仍不应答的 API
     idle_in_transaction: int = 0
 
 

@@ -6,16 +6,19 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from kaguan.dev.ports import LOOPBACK
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 REQUEST_TIMEOUT = 8.0  # 秒
+RETURN_TIMEOUT = 30.0  # 秒
 TRIES = 6  # 之后放手，记为不明
 PATIENT_TRIES = 40  # 多数客户端会坚持到有答复
 IMPATIENT_SHARE = 0.1
@@ -145,3 +148,25 @@ class Load:
             entry.refusals.append(status)
             return True
         return False
+
+
+async def silent(stage: Stage) -> list[str]:
+    """故障都停了之后，``RETURN_TIMEOUT`` 秒之内仍不能从库里答出话来的 API。"""
+    headers = {"Authorization": f"Bearer {stage.token}"}
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+
+        async def answers(port: int) -> bool:
+            try:
+                async with session.get(f"http://{LOOPBACK}:{port}/api/v1/users?page_size=1") as answer:
+                    return answer.status < 300
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                return False
+
+        found = []
+        for number, port in enumerate(stage.api_ports):
+            try:
+                await eventually(partial(answers, port), RETURN_TIMEOUT)
+            except AssertionError:
+                found.append(f"api-{number}")
+        return found

@@ -149,7 +149,7 @@ async def _prepare(database: str) -> str:
     """账本表与一枚令牌。"""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(CREATE.encode())
-        return (await tokens.create(connection, "chaos", ["tasks:write", "users:write"])).token
+        return (await tokens.create(connection, "chaos", ["tasks:write", "users:read", "users:write"])).token
 
 
 async def _ready(ports: list[int]) -> None:

@@ -83,6 +83,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "outbox row left": ("残留的发件箱行", lambda e: e.outbox.add(MAIL.id)),
     "failed without a reason": ("失败却没有原因", status(LEDGER, "failed")),
     "crash": ("进程崩溃", lambda e: e.crashes.update({"relay-0：退出码 1": 1})),
+    "never back": ("恢复之后仍不可用", lambda e: e.unavailable.append("api-0")),
     "stuck": ("30 秒没停下", lambda e: e.stuck.append("worker-0")),
     "idle in transaction": ("闲置在事务里的连接", lambda e: setattr(e, "idle_in_transaction", 1)),
 }
