@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,7 @@ from kaguan.database.metadata import Base
 from kaguan.errors import MEANINGS
 from kaguan.tasks.model import TaskEventKind, TaskStatus, TaskType
 from tests.e2e.stack import CHECKOUT, clean_environment, started
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +45,9 @@ INLINE = re.compile(r"`(kaguan(?: [a-z][a-z-]*)+(?: --[a-z-]+)?)[^`]*`")
 DOCUMENTED_CODE = re.compile(r"^# 应答 code (\d+)$", re.MULTILINE)
 # 应答不是信封的地址：事件流、指标、文档
 NOT_ENVELOPE = ("/events", "/metrics", "/openapi.json", "/docs")
+REVIVES = ("kaguan task retry", '"dry_run": false')  # 这些块要有失败的任务可重来
+FAILS_AT_ONCE = {"KAGUAN_TASKS__MAX_RETRIES": "0", "KAGUAN_SMTP__TIMEOUT": "1"}
+PATIENCE = 30.0  # 秒
 # 起进程的命令由别的端到端测试覆盖；降级会毁掉正在用的库
 NOT_RUN = {"up", "api", "relay", "worker", "migrate down"}
 
@@ -97,6 +104,29 @@ def run(block: Block, stack: RunningStack) -> str:
     return result.stdout
 
 
+async def reaches(stack: RunningStack, task_id: str, wanted: TaskStatus) -> None:
+    def there() -> bool:
+        status, answer = stack.request("GET", f"/api/v1/tasks/{task_id}")
+        return status == HTTPStatus.OK and answer["data"]["status"] == wanted
+
+    await eventually(there, PATIENCE)
+
+
+async def failed_mail(stack: RunningStack) -> str:
+    """一封真失败了的邮件：收件端僵住，连得上却没有招呼。"""
+    sink = stack.pid("smtp")
+    os.kill(sink, signal.SIGSTOP)
+    try:
+        mail = {"to": ["a@example.com"], "subject": "先失败", "body": "后成功"}
+        status, answer = stack.request("POST", "/api/v1/tasks/email", mail)
+        assert status == HTTPStatus.ACCEPTED, answer
+        task_id: str = answer["data"]["task_id"]
+        await reaches(stack, task_id, TaskStatus.FAILED)
+    finally:
+        os.kill(sink, signal.SIGCONT)
+    return task_id
+
+
 def leaf_commands(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[str]:
     """命令树的全部叶子，如 ``task list``。"""
     for name, child in group.commands.items():
@@ -114,10 +144,13 @@ def commands() -> set[str]:
 
 @pytest.mark.timeout(400)  # 几十条命令，每条都是一个新的解释器
 async def test_every_printed_command_works_on_a_fresh_stack(place: Path) -> None:
-    async with started(place / ".kaguan", place / "log") as stack:
+    async with started(place / ".kaguan", place / "log", extra=FAILS_AT_ONCE) as stack:
         for block in (*blocks(README), *blocks(MANUAL)):
-            codes = [envelope["code"] for envelope in envelopes(run(block, stack))]
-            assert codes == block.expected_codes, f"{block.document}：\n{block.text}"
+            failed = await failed_mail(stack) if any(part in block.text for part in REVIVES) else None
+            output = await asyncio.to_thread(run, block, stack)
+            assert [envelope["code"] for envelope in envelopes(output)] == block.expected_codes, f"{block}\n{output}"
+            if failed is not None:
+                await reaches(stack, failed, TaskStatus.SUCCEEDED)
         first = next(line for line in stack.output.splitlines() if "curl -sS" in line)
         assert stack.url in first
 
