@@ -13,6 +13,7 @@ from tests.chaos.report import document, table
 from tests.chaos.servers import running_servers
 from tests.chaos.stage import Cast
 
+MARK = "<!-- 以下由 python -m tests.chaos --write docs/RELIABILITY.md 填写 -->"
 SEED = 20_261
 TASKS = 16_000
 FAULTS = 110
@@ -27,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED, help="同一个种子，同一串提交与故障（时序由操作系统定）")
     parser.add_argument("--policy", choices=("hold", "resend"), default="hold", help="邮件结局不明时的策略")
     parser.add_argument("--no-controls", action="store_true", help="不跑对照")
-    parser.add_argument("--write", type=Path, help="把结果写成这份文档（默认不写）")
+    parser.add_argument("--write", type=Path, help="把结果写进这份文档，记号之后的部分（默认不写）")
     parser.add_argument("--logs", type=Path, help="把各进程的日志留在这个目录")
     return parser.parse_args()
 
@@ -47,7 +48,8 @@ async def main(options: argparse.Namespace) -> int:
             )
             sys.stdout.flush()
     if options.write:
-        options.write.write_text(document(report, controls), "utf-8")
+        head = options.write.read_text("utf-8").partition(MARK)[0] if options.write.exists() else ""
+        options.write.write_text(f"{head}{MARK}\n\n{document(report, controls)}", "utf-8")
     toothless = [control for control, outcome in controls if not set(control.broken) & set(outcome.verdict.violations)]
     return int(bool(toothless) or not report.verdict.passed)
 

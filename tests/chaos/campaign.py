@@ -63,8 +63,9 @@ async def fight(servers: Servers, plan: Plan, logs: Path | None = None) -> Repor
         began = time.monotonic()
         load = Load(stage, journal, plan.rate, plan.seed)
         running = asyncio.create_task(load.run())
-        await _storm(load, running, striker, schedule(plan.faults, plan.seed, plan.kinds))
-        await _finished(running, began + plan.tasks / plan.rate)
+        deadline = began + plan.tasks / plan.rate + LOAD_GRACE
+        await _storm(load, running, striker, schedule(plan.faults, plan.seed, plan.kinds), deadline)
+        await _finished(running, deadline)
         await striker.healed()
         healed = time.monotonic()
         unavailable = await silent(stage)
@@ -84,17 +85,21 @@ async def fight(servers: Servers, plan: Plan, logs: Path | None = None) -> Repor
     )
 
 
-async def _storm(load: Load, running: asyncio.Task[None], striker: Striker, planned: list[Planned]) -> None:
+async def _storm(
+    load: Load, running: asyncio.Task[None], striker: Striker, planned: list[Planned], deadline: float
+) -> None:
     """进度到了就下手：同一个种子，同一串故障落在同样的进度上。"""
     for number, item in enumerate(planned):
-        while load.started < item.at * len(load.journal) and not running.done():  # noqa: ASYNC110 进度是个数，不是事件
+        while load.started < item.at * len(load.journal) and not running.done():
+            if time.monotonic() > deadline:
+                return
             await asyncio.sleep(TICK)
         striker.strike(number, item.kind)
 
 
-async def _finished(running: asyncio.Task[None], expected: float) -> None:
+async def _finished(running: asyncio.Task[None], deadline: float) -> None:
     """负载最多比预期多跑 ``LOAD_GRACE`` 秒：余下的客户端放手，记为不明，由裁判说话。"""
-    done, _ = await asyncio.wait({running}, timeout=max(0.0, expected - time.monotonic()) + LOAD_GRACE)
+    done, _ = await asyncio.wait({running}, timeout=max(0.0, deadline - time.monotonic()))
     if done:
         await running
     running.cancel()

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.tokens import service as tokens
-from tests.chaos.fleet import Fleet, Unit
+from tests.chaos.fleet import CHECKOUT, Fleet, Unit
 from tests.chaos.ledger import CREATE
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
@@ -108,6 +108,7 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
         await proxy.start()
     environment = {
         **PACE,
+        "PYTHONPATH": str(CHECKOUT / "src"),  # 被考的就是这一份代码，不管装的是哪一份
         "KAGUAN_DATA_DIR": str(directory),
         "KAGUAN_DATABASE__URL": database.replace(f":{servers.postgres.port}/", f":{proxies['postgres'].port}/"),
         "KAGUAN_REDIS__URL": servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/"),
