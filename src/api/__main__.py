@@ -13,13 +13,14 @@ from aiohttp import web
 from api.access import AccessSink
 from api.app import create_app
 from api.keys import Services
-from api.processes import parent_of, supervise, watch_parent
+from api.processes import number_of, parent_of, supervise, watch_parent
 from api.server import runner
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.setup import access_logger
 from kaguan.outbox.doorbell import Doorbell
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis
+from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
 
 log = structlog.get_logger(__name__)
+
+METRICS_HOST = "127.0.0.1"
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -50,6 +53,9 @@ async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> 
         metrics = Metrics()
         monitor = asyncio.create_task(Monitor(metrics, pool, redis, settings.logging.pool_interval).run(stop))
         stack.callback(monitor.cancel)
+        if settings.api.metrics_port is not None:
+            own_port = settings.api.metrics_port + number_of(sys.argv)
+            await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, own_port))
         app = create_app(Services(settings, pool, engine, redis, metrics, doorbell.ring))
         run = runner(app, AccessSink(access_logger(settings.logging, "api"), metrics))
         await run.setup()

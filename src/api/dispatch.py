@@ -11,6 +11,7 @@ from api.envelope import success
 from api.guard import GUARD
 from api.idempotency import Idempotency, fingerprint, key_of
 from api.keys import SERVICES, SETTINGS
+from api.middleware.deadline import DEADLINE
 from api.unit_of_work import Mode, UnitOfWork
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
         principal = await request.app[GUARD].admit(request, endpoint)
         path = binding.bind_path(endpoint, request)
         query = binding.bind_query(endpoint, request)
-        body, raw = await binding.bind_body(endpoint, request)
+        body, raw = await _body_in_its_own_time(endpoint, request)
         key = key_of(request, endpoint)
         mode = Mode.TRANSACTION if key is not None else endpoint.mode
         async with UnitOfWork(request.app[SERVICES], mode) as unit:
@@ -41,6 +42,18 @@ def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
 
     handle.__name__ = endpoint.name
     return handle
+
+
+async def _body_in_its_own_time(endpoint: Endpoint, request: web.Request) -> tuple[Any, bytes]:
+    """读请求体用 ``read_timeout``；读完之后，处理的时限从头算。"""
+    clock = request.get(DEADLINE)
+    if clock is None or not request.can_read_body:
+        return await binding.bind_body(endpoint, request)
+    config = request.app[SETTINGS].api
+    clock.allow(config.read_timeout + config.request_timeout)
+    bound = await binding.bind_body(endpoint, request)
+    clock.allow(config.request_timeout)
+    return bound
 
 
 async def _answer(endpoint: Endpoint, call: Call[Any, Any]) -> web.StreamResponse:

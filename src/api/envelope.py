@@ -1,4 +1,4 @@
-"""唯一的应答信封（DESIGN §5）：``{"code", "msg", "data", "request_id", "timestamp"}``。"""
+"""唯一的应答信封（DESIGN §5）：``{"code", "msg", "data", "request_id", "timestamp"}``，有跟踪时另有 ``trace_id``。"""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def encode(context: Context, code: Code, message: str, data: object) -> bytes:
             "data": data,
             "request_id": context.request_id,
             "timestamp": datetime.now(UTC),
+            **({} if context.trace_id is None else {"trace_id": context.trace_id}),
         },
         default=_encode_other,
     )

@@ -156,6 +156,7 @@ def _envelope(data: dict[str, Any], codes: Iterable[Code]) -> dict[str, Any]:
             "data": data,
             "request_id": {"type": "string"},
             "timestamp": {"type": "string", "format": "date-time"},
+            "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "有跟踪的请求才有"},
         },
     }
 

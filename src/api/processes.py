@@ -18,6 +18,7 @@ SHARED_PORT = "--shared-port-with="  # 之后是父进程号
 RESTART_DELAY = 0.5  # 秒，之后翻倍
 RESTART_DELAY_MAX = 10.0
 STEADY = 30.0  # 秒：活过这么久，退避从头算
+NUMBER = "--number="  # 第几个子进程，从 0 起
 STOP_TIMEOUT = 25.0  # 秒
 PARENT_CHECK = 1.0  # 秒
 
@@ -34,7 +35,9 @@ async def _keep(number: int, stop: asyncio.Event) -> None:
     delay = RESTART_DELAY
     while not stop.is_set():
         started = loop.time()
-        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", f"{SHARED_PORT}{os.getpid()}")
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "api", f"{SHARED_PORT}{os.getpid()}", f"{NUMBER}{number}"
+        )
         log.info("子进程启动", number=number, pid=child.pid)
         await _until_exit(child, stop)
         if stop.is_set():
@@ -73,6 +76,12 @@ def parent_of(arguments: Sequence[str]) -> int | None:
     """命令行说的父进程号；单进程时没有。"""
     given = next((item for item in arguments if item.startswith(SHARED_PORT)), None)
     return None if given is None else int(given.removeprefix(SHARED_PORT))
+
+
+def number_of(arguments: Sequence[str]) -> int:
+    """命令行说的子进程序号；单进程时是 0。"""
+    given = next((item for item in arguments if item.startswith(NUMBER)), None)
+    return 0 if given is None else int(given.removeprefix(NUMBER))
 
 
 async def watch_parent(parent: int, stop: asyncio.Event) -> None:
