@@ -15,9 +15,9 @@ from tests.chaos.stage import Cast
 
 MARK = "<!-- 以下由 python -m tests.chaos --write docs/RELIABILITY.md 填写 -->"
 SEED = 20_261
-TASKS = 16_000
+TASKS = 10_000
 FAULTS = 110
-RATE = 55.0
+RATE = 32.0
 
 
 def arguments() -> argparse.Namespace:

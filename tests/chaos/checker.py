@@ -51,7 +51,7 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _figures(verdict: Verdict, evidence: Evidence) -> None:
-    journal, tasks = evidence.journal, evidence.tasks
+    journal, tasks = [entry for entry in evidence.journal if entry.tries], evidence.tasks
     verdict.states = Counter(task.status for task in tasks)
     verdict.figures["提交"] = len(journal)
     verdict.figures["已受理"] = sum(entry.acked for entry in journal)

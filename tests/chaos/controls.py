@@ -19,23 +19,23 @@ class Control:
     tasks: int = 400
     faults: int = 6
     workers: int = 2
+    rate: float = 80.0
 
     def plan(self, seed: int) -> Plan:
         cast = Cast(apis=1, relays=1, workers=self.workers, mutation=self.mutation)
         name = f"control_{self.mutation}_{seed}"
-        return Plan(name, self.tasks, self.faults, seed, rate=80.0, stalled=6.0, kinds=self.kinds, cast=cast)
+        return Plan(name, self.tasks, self.faults, seed, rate=self.rate, stalled=6.0, kinds=self.kinds, cast=cast)
 
 
 CONTROLS = (
     Control("不重投：不看纪元，也不核对", "no_redrive", ("FLUSHALL",), ("未了结的任务",)),
     Control("先标记、后入队", "mark_first", ("redis 拒绝连接", "CLIENT KILL"), ("未了结的任务",)),
-    Control("结算不带隔离令牌", "no_fence", ("SIGSTOP worker",), ("重复生效",), workers=3),
+    Control("结算不带隔离令牌", "no_fence", ("SIGSTOP worker",), ("重复生效",), rate=40.0, faults=8, workers=3),
     Control("先生效、后结算，两个事务", "effect_first", ("SIGKILL 全部 worker",), ("重复生效",)),
     Control(
         "寄信之前不记意向",
         "no_intent",
-        ("smtp 线路延迟", "SIGKILL 全部 worker"),
+        ("SMTP 窗口里 SIGKILL 全部 worker",),
         ("重复的邮件（没有记号）",),
-        faults=16,
     ),
 )

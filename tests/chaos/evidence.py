@@ -23,7 +23,11 @@ MARKED = "select distinct task_id::text from tb_task_event where kind in ('uncer
 EVENTS = "select coalesce(kind || coalesce(':' || (detail->>'cause'), ''), ''), count(*) from tb_task_event group by 1"
 LEDGER = "select task_id::text, count(*) from chaos_effect group by 1"
 LEFT = "select task_id::text from tb_outbox where parked_at is null"
-IDLE = "select count(*) from pg_stat_activity where application_name like 'kaguan-%' and state like 'idle in trans%'"
+IDLE = """
+    select count(*) from pg_stat_activity
+    where application_name like 'kaguan-%' and state like 'idle in trans%'
+      and state_change < clock_timestamp() - interval '3 seconds'
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PAUSE = LEASE * 1.8  # 秒：比租约长
 SHORT = (0.5, 2.0)  # 秒
 LONG = (1.0, 4.0)
+SMTP_WINDOW = 0.25  # 秒
 DELAY = (0.02, 0.2)  # 秒，代理每块数据的延迟
 
 Fault: TypeAlias = Callable[["Stage", random.Random], Awaitable[None]]
@@ -116,6 +117,14 @@ async def line_black(line: str, stage: Stage, source: random.Random) -> None:
     stage.proxies[line].heal()
 
 
+async def killed_while_mailing(stage: Stage, source: random.Random) -> None:
+    """线路慢下来，信已到而应答在路上的时候，杀掉全部 worker：正中 SMTP 的窗口。"""
+    stage.proxies["smtp"].delay = SMTP_WINDOW
+    await asyncio.sleep(source.uniform(*SHORT))
+    await all_killed("worker", stage, source)
+    stage.proxies["smtp"].heal()
+
+
 async def line_refused(line: str, stage: Stage, source: random.Random) -> None:
     stage.proxies[line].refuse()
     await asyncio.sleep(source.uniform(*LONG))
@@ -137,6 +146,7 @@ def _catalogue() -> dict[str, Kind]:
         faults[f"SIGTERM {kind}"] = Kind("", partial(signalled, kind, signal.SIGTERM))
         faults[f"SIGSTOP {kind}"] = Kind("", partial(paused, kind))
     faults["SIGKILL 全部 worker"] = Kind("", partial(all_killed, "worker"))
+    faults["SMTP 窗口里 SIGKILL 全部 worker"] = Kind("smtp", killed_while_mailing)
     faults["pg_terminate_backend"] = Kind("postgres", sessions_terminated)
     faults["SIGKILL 一个后端"] = Kind("postgres", backend_killed)
     faults["PostgreSQL fast 重启"] = Kind("postgres", partial(postgres_restarted, signal.SIGINT))

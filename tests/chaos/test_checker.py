@@ -22,10 +22,10 @@ WELCOME = TaskFact("t-welcome", "email:send", "succeeded", 2, "user1@chaos.examp
 
 def history() -> Evidence:
     journal = [
-        Entry(Kind.LEDGER, LEDGER.marker, answers={LEDGER.id}),
-        Entry(Kind.MAIL, MAIL.marker, answers={MAIL.id}),
-        Entry(Kind.USER, WELCOME.marker, answers={"1"}),
-        Entry(Kind.MAIL, "mail2@chaos.example"),  # 不明，也没有受理
+        Entry(Kind.LEDGER, LEDGER.marker, answers={LEDGER.id}, tries=1),
+        Entry(Kind.MAIL, MAIL.marker, answers={MAIL.id}, tries=3),
+        Entry(Kind.USER, WELCOME.marker, answers={"1"}, tries=1),
+        Entry(Kind.MAIL, "mail2@chaos.example", tries=6),  # 不明，也没有受理
     ]
     return Evidence(
         journal,
