@@ -143,7 +143,7 @@ def commands() -> set[str]:
     return set(leaf_commands(group))
 
 
-@pytest.mark.timeout(400)  # 几十条命令，每条都是一个新的解释器
+@pytest.mark.timeout(600)  # 几十条命令，每条都是一个新的解释器
 async def test_every_printed_command_works_on_a_fresh_stack(place: Path) -> None:
     async with started(place / ".kaguan", place / "log", extra=FAILS_AT_ONCE) as stack:
         for block in (*blocks(README), *blocks(MANUAL)):
