@@ -44,6 +44,7 @@ class Guard:
         self._per_address = Limiter("address", services.settings.api.rate_per_address, counter)
         self._backlog = Backlog(services.pool, services.settings.api.backlog_limit)
         self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._used: set[int] = set()
 
     async def admit(self, request: web.Request, endpoint: Endpoint) -> Principal:
@@ -92,8 +93,7 @@ class Guard:
         now = time.monotonic()
         if cached is not None and cached[0] > now:
             return cached[1]
-        async with self._pool.connection() as connection:
-            principal = await service.authenticate(connection, token)
+        principal = await self._look_up(key, token)
         if principal is None:
             self._cache.pop(key, None)
             raise DomainError(Code.NOT_AUTHENTICATED)
@@ -103,6 +103,20 @@ class Guard:
             self._cache.popitem(last=False)
         self._used.add(principal.id)
         return principal
+
+    async def _look_up(self, key: bytes, token: str) -> Principal | None:
+        """查库；同一令牌的并发请求共用一次查询（缓存到期的那一刻不至于一拥而上）。"""
+
+        async def query() -> Principal | None:
+            async with self._pool.connection() as connection:
+                return await service.authenticate(connection, token)
+
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.create_task(query(), name="authenticate")
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        # 一个请求断开不该连累同行的
+        return await asyncio.shield(flight)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         return [self._backlog.run(), self._keep_flushing()]

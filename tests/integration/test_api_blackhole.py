@@ -1,0 +1,54 @@
+"""PostgreSQL 成了黑洞：请求按时得到 503/504，池子不坏，黑洞一消失就恢复（CHECKLIST 21）。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from kaguan.config import load_settings
+from tests.chaos.proxy import Proxy
+from tests.eventually import eventually
+from tests.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SHORT = {"KAGUAN_API__REQUEST_TIMEOUT": "0.5", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "0.5"}
+CLIENT_PATIENCE = 10.0  # 秒：psycopg 自己的取消要等 10 秒以上，等到了就说明时限没管住它
+MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    target = urlsplit(database_url).port
+    assert target is not None
+    opened = Proxy(target)
+    await opened.start()
+    yield opened
+    await opened.stop()
+
+
+@pytest.mark.parametrize("path", ["/users", "/tasks", "/tasks/email"])
+async def test_requests_end_in_time_and_the_service_recovers(
+    path: str, proxy: Proxy, environ: dict[str, str], database_url: str
+) -> None:
+    through = database_url.replace(f":{urlsplit(database_url).port}/", f":{proxy.port}/")
+    settings = load_settings({**environ, **SHORT, "KAGUAN_DATABASE__URL": through})
+    body = MAIL if path == "/tasks/email" else None
+    method = "GET" if body is None else "POST"
+    async with serving(settings) as api:
+        assert (await api.call(method, path, body)).code == 0
+        proxy.blackhole()
+        async with asyncio.timeout(CLIENT_PATIENCE):
+            replies = await asyncio.gather(*(api.call(method, path, body) for _ in range(8)))
+        assert {reply.code for reply in replies} <= {2002, 2004}
+        proxy.cut()
+        proxy.heal()
+
+        async def recovered() -> bool:
+            return (await api.call(method, path, body)).code == 0
+
+        assert await eventually(recovered, timeout=20)
