@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kaguan.dev.valkey import ValkeyServer
     from tests.e2e.conftest import Interpreter
 
-CHILDREN = {"postgres", "valkey", "smtp", "simulator", "api", "relay", "worker"}
+CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
 NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
@@ -63,7 +63,7 @@ async def test_one_command_brings_up_a_working_stack_that_stops_cleanly(place: P
         assert await stack.gone() == 0
         await stack.nothing_left(children)
         order = re.findall(r"正在停止 (\w+)", stack.output)
-        assert order == ["worker", "relay", "api", "simulator", "smtp", "valkey", "postgres"]
+        assert order == ["worker", "relay", "api", "simulator", "smtp", "traceview", "valkey", "postgres"]
         assert list((data / "pids").iterdir()) == []
 
 

@@ -35,7 +35,7 @@ class Api(Group):
     processes: int = Field(1, ge=1, le=64)
     body_limit: Bytes = 16 * MIB
     header_limit: Bytes = 16 * 1024
-    request_timeout: Seconds = 10.0  # 整个请求的时限
+    request_timeout: Seconds = 3.0  # 处理一个请求的时限（读请求体不算在内）
     read_timeout: Seconds = 10.0  # 读完请求体的时限（慢速攻击）
     keepalive_timeout: Seconds = 15.0
     idempotency_ttl: Seconds = 86_400.0
@@ -48,7 +48,7 @@ class Api(Group):
     metrics_public: bool = False  # 默认 /metrics 只对本机与 ops 令牌开放
     bcrypt_rounds: int = Field(12, ge=4, le=16)
     bcrypt_concurrency: int = Field(2, ge=1, le=32)
-    bcrypt_queue: int = Field(64, ge=1)  # 排队更长就回 503
+    bcrypt_queue: int = Field(16, ge=1)  # 排队更长就回 503
 
 
 class Database(Group):
@@ -175,6 +175,15 @@ class Logging(Group):
     max_bytes: Bytes = 50 * MIB
     backups: int = Field(5, ge=0, le=100)
     pool_interval: Seconds = 60.0  # 多久记一次连接池
+
+
+class Traceview(Group):
+    """`kaguan up` 带起的跟踪查看器；只在内存里，满了丢最先到的。"""
+
+    port: Port | None = None
+    traces: int = Field(5_000, ge=1)
+    spans: int = Field(100_000, ge=1)
+    bytes: Bytes = 96 * MIB
 
 
 class Simulator(Group):

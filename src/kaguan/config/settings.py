@@ -6,10 +6,10 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from kaguan.config import model
+from kaguan.config.schedule import Schedule, distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     telemetry: model.Telemetry = model.Telemetry()
     logging: model.Logging = model.Logging()
     simulator: model.Simulator = Field(default_factory=model.Simulator)
+    schedules: Annotated[tuple[Schedule, ...], AfterValidator(distinct)] = ()
+    traceview: model.Traceview = model.Traceview()
 
     @classmethod
     def settings_customise_sources(
@@ -186,6 +189,8 @@ def _allowed(item: ErrorDetails) -> str:
     context = item.get("ctx", {})
     if (fixed := EXPECTED.get(item["type"])) is not None:
         return fixed
+    if item["type"] == "value_error":
+        return str(context["error"])
     if "expected" in context:
         return f"允许 {context['expected']}"
     limits = [f"{sign} {context[name]}" for name, sign in BOUNDS.items() if name in context]

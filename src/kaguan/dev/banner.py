@@ -13,12 +13,14 @@ RULE = "─" * 78
 def banner(stack: Stack, token: str, seconds: float) -> str:
     url = stack.api_url
     data = stack.data.path
+    traces = (f"  跟踪      {stack.trace_view_url}/",) if stack.trace_view_url else ()
     lines = (
         RULE,
         f"卡管已就绪（{seconds:.1f} 秒）",
         f"  控制台    {url}/",
         f"  接口文档  {url}/docs",
         f"  队列监控  {url}/monitor",
+        *traces,
         f"  健康检查  {url}/health        指标 {url}/metrics",
         f"  开发令牌  {token}",
         f"            （也在 {data}/dev-token）",

@@ -33,6 +33,8 @@ REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
 ONELINK = "KAGUAN_CARRIERS__ONELINK__"
 CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
+OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+OTLP_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"
 WORKER_METRICS = "KAGUAN_WORKER__METRICS_PORT"
 PORT_GRACE = 5.0  # 秒
@@ -41,11 +43,12 @@ EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把�
 
 @dataclass(slots=True)
 class Stack:
-    """一套栈的规划：先 ``servers()``，再迁移，再 ``applications()``。
+    """一套栈的规划：先 ``servers()`` 与 ``trace_view()``，再迁移，再 ``applications()``。
 
     Attributes:
         given: 进程环境；其中已给出的服务器地址优先，对应的子进程就不起。
         previous_killed: 上一套没能自己收尾。
+        trace_view_url: 自己的跟踪查看器；没起为空串。
         values: 写进 ``<数据目录>/env`` 的键值。
     """
 
@@ -53,6 +56,7 @@ class Stack:
     settings: Settings
     given: Mapping[str, str]
     previous_killed: bool = False
+    trace_view_url: str = ""
     values: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -109,6 +113,18 @@ class Stack:
         server.prepare()
         self.values[REDIS_URL] = server.url
         return server.program()
+
+    def trace_view(self) -> list[Program]:
+        """跟踪查看器，先于应用就绪，跨度才有处可去；环境里给了 OTLP 端点的不起。"""
+        if any([self._take(OTLP_ENDPOINT), self._take(OTLP_TRACES_ENDPOINT)]):
+            return []
+        port = self._port_of("KAGUAN_TRACEVIEW__PORT", "traceview")
+        self.values[OTLP_ENDPOINT] = self.trace_view_url = f"http://{LOOPBACK}:{port}"
+        limits = self.settings.traceview
+        sizes = {"port": port, "traces": limits.traces, "spans": limits.spans, "bytes": limits.bytes}
+        arguments = tuple(f"--{name}={size}" for name, size in sizes.items())
+        ready = partial(answers_ready, port, LOOPBACK, "/health")
+        return [self._python("traceview", "kaguan.dev.traceview", arguments, ready=ready)]
 
     def applications(self) -> list[Program]:
         """邮件收件端、运营商模拟器、API、relay、worker。须在服务器之后调用。"""
@@ -185,7 +201,16 @@ class Stack:
             **os.environ,
             **self.given,
             **self.values,
+            **self._around_proxy(),
             "KAGUAN_DATA_DIR": str(self.data.path),
             "KAGUAN_LOGGING__DIRECTORY": str(self.data.logs),
             "PYTHONUNBUFFERED": "1",
         }
+
+    def _around_proxy(self) -> dict[str, str]:
+        """OTLP 导出器认代理变量：发往自己的跟踪查看器的不能绕出去。"""
+        if not self.trace_view_url:
+            return {}
+        excepted = self.given.get("no_proxy") or self.given.get("NO_PROXY")
+        value = f"{excepted},{LOOPBACK}" if excepted else LOOPBACK
+        return {"no_proxy": value, "NO_PROXY": value}

@@ -1,0 +1,113 @@
+"""列表页与瀑布页。"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import aiohttp_jinja2
+from aiohttp import web
+
+from kaguan.dev.traceview.keys import STORE
+from kaguan.dev.traceview.search import Criteria, full_id, search
+from kaguan.dev.traceview.tags import text_of
+from kaguan.dev.traceview.waterfall import WIDTH, lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHOWN = 50  # 列表一页
+STYLESHEET = "traceview.css"
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+MICROSECOND, MILLISECOND, SECOND = 10**3, 10**6, 10**9  # 纳秒
+KINDS = {
+    "UNSPECIFIED": "未说明",
+    "INTERNAL": "内部",
+    "SERVER": "服务端",
+    "CLIENT": "客户端",
+    "PRODUCER": "生产",
+    "CONSUMER": "消费",
+}
+
+
+def add_routes(router: web.UrlDispatcher) -> None:
+    router.add_get("/", listing)
+    router.add_get("/trace/{trace_id}", waterfall)
+    router.add_get(f"/assets/{STYLESHEET}", stylesheet)
+
+
+async def listing(request: web.Request) -> web.Response:
+    query = request.query
+    criteria = Criteria(
+        service=query.get("service", "").strip(),
+        task_id=query.get("task", "").strip(),
+        trace_id=query.get("trace", "").strip(),
+        errors_only="errors" in query,
+    )
+    store = request.app[STORE]
+    found = search(store, criteria, SHOWN + 1)
+    context = {
+        "traces": found[:SHOWN],
+        "more": len(found) > SHOWN,
+        "shown": SHOWN,
+        "criteria": criteria,
+        "services": store.services(),
+        "store": store,
+    }
+    return aiohttp_jinja2.render_template("list.html", request, context)
+
+
+async def waterfall(request: web.Request) -> web.Response:
+    store = request.app[STORE]
+    trace_id = full_id(request.match_info["trace_id"])
+    trace = store.traces.get(trace_id)
+    if trace is None:
+        context: dict[str, Any] = {"trace_id": trace_id}
+        return aiohttp_jinja2.render_template("absent.html", request, context, status=web.HTTPNotFound.status_code)
+    context = {
+        "trace": trace,
+        "view": lay_out(trace),
+        "width": WIDTH,
+        "linking": store.linking_to(trace_id),
+        "linked": [(key, store.traces.get(key)) for key in sorted(trace.linked - {trace_id})],
+    }
+    return aiohttp_jinja2.render_template("trace.html", request, context)
+
+
+async def stylesheet(_request: web.Request) -> web.Response:
+    return web.Response(body=_stylesheet(), content_type="text/css", charset="utf-8")
+
+
+@cache
+def _stylesheet() -> bytes:
+    return (files("kaguan.dev.traceview") / "static" / STYLESHEET).read_bytes()
+
+
+def duration_text(nanoseconds: int) -> str:
+    """``1.25 s``、``3.4 ms``、``120 µs``。"""
+    if nanoseconds >= SECOND:
+        return f"{nanoseconds / SECOND:.2f} s"
+    if nanoseconds >= MILLISECOND:
+        return f"{nanoseconds / MILLISECOND:.2f} ms"
+    return f"{nanoseconds / MICROSECOND:.0f} µs"
+
+
+def moment_text(nanoseconds: int) -> str:
+    """本机时区的时刻，到毫秒。"""
+    seconds, rest = divmod(nanoseconds, SECOND)
+    local = datetime.fromtimestamp(seconds, UTC).astimezone()
+    return f"{local:{TIME_FORMAT}}.{rest // MILLISECOND:03d}"
+
+
+def kind_text(kind: str) -> str:
+    return KINDS[kind]
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "duration": duration_text,
+    "moment": moment_text,
+    "kind": kind_text,
+    "value": text_of,
+}

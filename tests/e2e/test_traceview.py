@@ -1,0 +1,68 @@
+"""``kaguan up`` 的跟踪查看器：一个任务的去向，凭任务号就找得到。"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.stack import HTTP_TIMEOUT, RunningStack, started
+from tests.eventually import eventually
+from tests.otlp_receiver import otlp_receiver
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAIL = {"to": ["zhangsan@example.com"], "subject": "planted-subject", "body": "planted-body"}
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 本机地址
+        text: str = answer.read().decode()
+        return text
+
+
+def submit(stack: RunningStack) -> str:
+    status, answer = stack.request("POST", "/api/v1/tasks/email", MAIL)
+    assert status == 202, answer
+    return str(answer["data"]["task_id"])
+
+
+async def test_a_task_is_found_by_its_id_from_the_request_to_the_worker(place: Path) -> None:
+    async with started(place / "data", place / "log") as stack:
+        url = stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        assert url == f"http://127.0.0.1:{stack.env['KAGUAN_TRACEVIEW__PORT']}"
+        assert f"跟踪      {url}/" in stack.output
+        task_id = submit(stack)
+        tags = urllib.parse.quote(json.dumps({"messaging.message.id": task_id}))
+
+        def whole() -> dict[str, Any] | None:
+            found = json.loads(fetch(f"{url}/api/traces?service=kaguan-worker&tags={tags}"))["data"]
+            services = {process["serviceName"] for trace in found for process in trace["processes"].values()}
+            return found[0] if services >= {"kaguan-api", "kaguan-worker"} else None
+
+        trace = await eventually(whole, 30.0)
+        assert trace is not None
+        names = {span["operationName"] for span in trace["spans"]}
+        assert {"POST /api/v1/tasks/email", "create email:send", "process email:send"} <= names
+        listed = fetch(f"{url}/?task={task_id}")
+        assert f"/trace/{trace['traceID']}" in listed
+        await eventually(lambda: "send default" in fetch(f"{url}/?task={task_id}"), 30.0)  # relay 的那一批链接过来
+        page = fetch(f"{url}/trace/{trace['traceID']}")
+        for shown in ("kaguan-api", "kaguan-worker", "process email:send", task_id):
+            assert shown in page
+        assert "planted" not in page
+
+
+async def test_a_given_endpoint_is_used_and_no_own_viewer_starts(place: Path) -> None:
+    async with otlp_receiver() as receiver:
+        extra = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        async with started(place / "data", place / "log", extra=extra) as stack:
+            assert "traceview" not in stack.pids()
+            assert "  跟踪  " not in stack.output
+            task_id = submit(stack)
+            await receiver.wait_for(
+                lambda span: span.service == "kaguan-worker" and span.attributes.get("messaging.message.id") == task_id,
+                timeout=30.0,
+            )
