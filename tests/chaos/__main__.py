@@ -33,6 +33,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def record(path: Path | None, report: Report, controls: list[tuple[Control, Report]]) -> None:
+    """至今的结果写进文档，记号之前的部分不动。"""
+    if path is not None:
+        head = path.read_text("utf-8").partition(MARK)[0] if path.exists() else ""
+        path.write_text(f"{head}{MARK}\n\n{document(report, controls)}", "utf-8")
+
+
 async def main(options: argparse.Namespace) -> int:
     plan = Plan("campaign", options.tasks, options.faults, options.seed, options.rate, cast=Cast(policy=options.policy))
     controls: list[tuple[Control, Report]] = []
@@ -40,6 +47,7 @@ async def main(options: argparse.Namespace) -> int:
         report = await fight(servers, plan, options.logs)
         sys.stdout.write(table(report))
         sys.stdout.flush()
+        record(options.write, report, controls)
         for control in () if options.no_controls else CONTROLS:
             outcome = await fight(servers, control.plan(options.seed), options.logs)
             controls.append((control, outcome))
@@ -47,9 +55,7 @@ async def main(options: argparse.Namespace) -> int:
                 f"对照「{control.title}」：{', '.join(outcome.verdict.violations) or '没有被判不合格！'}\n"
             )
             sys.stdout.flush()
-    if options.write:
-        head = options.write.read_text("utf-8").partition(MARK)[0] if options.write.exists() else ""
-        options.write.write_text(f"{head}{MARK}\n\n{document(report, controls)}", "utf-8")
+            record(options.write, report, controls)
     toothless = [control for control, outcome in controls if not set(control.broken) & set(outcome.verdict.violations)]
     return int(bool(toothless) or not report.verdict.passed)
 

@@ -20,11 +20,14 @@ class Control:
     faults: int = 6
     workers: int = 2
     rate: float = 80.0
+    stalled: float = 6.0
 
     def plan(self, seed: int) -> Plan:
         cast = Cast(apis=1, relays=1, workers=self.workers, mutation=self.mutation)
         name = f"control_{self.mutation}_{seed}"
-        return Plan(name, self.tasks, self.faults, seed, rate=self.rate, stalled=6.0, kinds=self.kinds, cast=cast)
+        return Plan(
+            name, self.tasks, self.faults, seed, rate=self.rate, stalled=self.stalled, kinds=self.kinds, cast=cast
+        )
 
 
 CONTROLS = (
@@ -37,5 +40,9 @@ CONTROLS = (
         "no_intent",
         ("SMTP 窗口里 SIGKILL 全部 worker",),
         ("重复的邮件（没有记号）",),
+        tasks=300,
+        faults=4,
+        rate=20.0,
+        stalled=15.0,
     ),
 )
