@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from kaguan.cli import configuration, migrations, outbox, processes, tasks, tokens
+from kaguan.cli import configuration, migrations, outbox, processes, schedules, tasks, tokens
 from kaguan.cli.doctor import doctor
 from kaguan.cli.failure import EXIT_USAGE, explain
 from kaguan.config.model import Logging
@@ -28,6 +28,7 @@ app.add_typer(migrations.app, name="migrate")
 app.add_typer(tokens.app, name="token")
 app.add_typer(tasks.app, name="task")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(schedules.app, name="schedule")
 app.command(name="doctor")(doctor)
 app.add_typer(configuration.app, name="config")
 

@@ -44,6 +44,6 @@ def flatten(group: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, str | int | float | None):
             yield key, value
         elif isinstance(value, tuple):
-            yield key, list(value)
+            yield key, [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
         else:
             yield key, str(value)

@@ -51,7 +51,7 @@ def _cell(value: object) -> str:
         case dict() | list():
             return orjson.dumps(value, default=str).decode()
         case float():
-            return f"{value:.1f}"
+            return f"{value:g}"
         case _:
             return str(value)
 

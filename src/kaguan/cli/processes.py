@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """在本机带起整套：PostgreSQL、Valkey、API、relay、worker、邮件收件端、运营商模拟器。"""
+    """在本机带起整套：PostgreSQL、Valkey、API、relay、worker、邮件收件端、运营商模拟器、跟踪查看器。"""
     raise typer.Exit(run_up())
 
 
@@ -45,7 +45,7 @@ def worker() -> None:
 
 
 def openapi() -> None:
-    """打印 OpenAPI 3.1 文档（YAML 或 JSON，由 api 包生成）。"""
+    """打印 OpenAPI 3.1 文档（YAML，由 api 包生成）。"""
     _become_module("api.openapi")
 
 

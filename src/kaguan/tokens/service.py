@@ -44,11 +44,6 @@ class Principal:
     def may(self, scope: str) -> bool:
         return scope in self.scopes
 
-    @property
-    def operates(self) -> bool:
-        """有 ``ops`` 权限：看得见所有人的任务。"""
-        return OPERATE in self.scopes
-
 
 ANONYMOUS = Principal(0, "anonymous", frozenset())
 
