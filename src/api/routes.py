@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api import docs, health, metrics, orders, sims, tasks, users
+from api import docs, health, metrics, orders, schedules, sims, tasks, users
 
 if TYPE_CHECKING:
     from api.endpoint import Endpoint
@@ -14,6 +14,7 @@ ROUTES: tuple[Endpoint, ...] = (
     *orders.ROUTES,
     *sims.ROUTES,
     *tasks.ROUTES,
+    *schedules.ROUTES,
     *health.ROUTES,
     *metrics.ROUTES,
     *docs.ROUTES,

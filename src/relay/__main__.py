@@ -21,6 +21,7 @@ from relay.forward import Forwarder
 from relay.loop import run
 from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
 from relay.retention import Retention
+from relay.schedules import Schedules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 METRICS_HOST = "127.0.0.1"
 RETENTION_INTERVAL = 60.0  # 秒
 ORPHAN_INTERVAL = 5.0  # 秒
+SCHEDULE_INTERVAL = 5.0  # 秒
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -55,6 +57,12 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             ("presence", PresenceRedrive(pool, queues, config, metrics).run_once, config.presence_interval, None),
             ("epoch", EpochRedrive(pool, redis, queues, metrics).run_once, config.poll_interval, None),
             ("orphan", OrphanRedrive(pool, config, metrics).run_once, ORPHAN_INTERVAL, None),
+            (
+                "schedules",
+                Schedules(pool, settings.schedules, settings.tasks.max_retries + 1, metrics).run_once,
+                SCHEDULE_INTERVAL,
+                None,
+            ),
             ("retention", Retention(pool, settings.tasks).run_once, RETENTION_INTERVAL, None),
         ]
         listener = asyncio.create_task(listen(settings.database, heard), name="listener")

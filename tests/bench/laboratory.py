@@ -64,6 +64,7 @@ class Laboratory:
             "KAGUAN_DATABASE__URL": self.database_url(database),
             "KAGUAN_REDIS__URL": self.redis_url,
             "KAGUAN_LOGGING__FORMAT": "json",
+            "KAGUAN_SCHEDULES": "[]",  # 只有基准自己提交的任务
             "KAGUAN_TELEMETRY__SAMPLE_RATIO": SAMPLE_RATIO,
             "KAGUAN_API__RATE_PER_TOKEN": RATE_LIMIT,
             "KAGUAN_API__RATE_PER_ADDRESS": RATE_LIMIT,

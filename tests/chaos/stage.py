@@ -48,6 +48,7 @@ PACE = {
     "KAGUAN_TELEMETRY__SAMPLE_RATIO": "0",
     "KAGUAN_LOGGING__FORMAT": "json",
     "KAGUAN_LOGGING__LEVEL": "WARNING",
+    "KAGUAN_SCHEDULES": "[]",  # 只有战役自己提交的任务
 }
 
 

@@ -4,6 +4,7 @@ from kaguan.database.metadata import Base
 from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
 from kaguan.outbox.model import Broker, Outbox
+from kaguan.schedules.model import ScheduleState
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
 from kaguan.tasks.model import Task, TaskEvent
 from kaguan.tokens.model import ApiToken, IdempotencyKey
@@ -12,6 +13,6 @@ from kaguan.users.model import User
 metadata = Base.metadata
 
 __all__ = [
-    "ApiToken", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Outbox", "Sim", "SimEvent", "SimUsage",
-    "SyncCheckpoint", "Task", "TaskEvent", "User", "metadata",
+    "ApiToken", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Outbox", "ScheduleState", "Sim", "SimEvent",
+    "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "metadata",
 ]  # fmt: skip

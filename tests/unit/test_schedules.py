@@ -1,0 +1,124 @@
+"""定时计划的时刻、模板与配置：写错的在启动时就说清楚。"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from kaguan.config import ConfigurationError, load_settings
+from kaguan.config.schedule import Schedule
+from kaguan.schedules.cron import latest_until, next_after
+from kaguan.schedules.template import render
+from kaguan.tasks.payloads import DataSyncPayload
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+NEW_YORK = ZoneInfo("America/New_York")
+USAGE: dict[str, Any] = {
+    "name": "usage",
+    "cron": "30 2 * * *",
+    "type": "data:sync",
+    "payload": {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"},
+}
+
+
+def test_half_past_two_is_half_past_two_in_shanghai_all_year() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    for _ in range(365):
+        due = next_after("30 2 * * *", SHANGHAI, moment)
+        assert timedelta(0) < due - moment <= timedelta(days=1)
+        assert (due.astimezone(UTC).hour, due.astimezone(UTC).minute) == (18, 30)
+        moment = due
+
+
+def test_due_times_go_forward_through_both_clock_changes() -> None:
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    while moment < datetime(2026, 12, 1, tzinfo=UTC):
+        due = next_after("30 2 * * *", NEW_YORK, moment)
+        assert timedelta(0) < due.astimezone(UTC) - moment <= timedelta(hours=25)
+        moment = due.astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "latest", "following"),
+    [
+        ("10:04:59.999999", "09:05", "10:05"),
+        ("10:05:00", "10:05", "11:05"),
+        ("10:05:00.000001", "10:05", "11:05"),
+        ("10:06:30", "10:05", "11:05"),
+        ("00:04:00", "23:05", "00:05"),
+    ],
+)
+def test_the_latest_due_time_includes_this_very_moment_and_the_next_does_not(
+    now: str, latest: str, following: str
+) -> None:
+    moment = datetime.fromisoformat(f"2026-01-02T{now}+08:00")
+    assert f"{latest_until('5 * * * *', SHANGHAI, moment):%H:%M}" == latest
+    assert f"{next_after('5 * * * *', SHANGHAI, moment):%H:%M}" == following
+
+
+def test_placeholders_are_days_before_the_day_it_is_due() -> None:
+    template = {"a": "{today}", "b": ["{today-1}", 7], "c": {"d": "自 {today-31} 起"}, "e": "{tomorrow}"}
+    assert render(template, date(2026, 3, 1)) == {
+        "a": "2026-03-01",
+        "b": ["2026-02-28", 7],
+        "c": {"d": "自 2026-01-29 起"},
+        "e": "{tomorrow}",
+    }
+
+
+def test_the_previous_day_is_the_one_of_the_schedules_own_time_zone() -> None:
+    due = datetime(2026, 1, 1, 18, 30, tzinfo=UTC)  # 上海已是 2 日 2:30
+    payload = Schedule.model_validate(USAGE).payload_at(due)
+    assert isinstance(payload, DataSyncPayload)
+    assert payload.start_date == payload.end_date == date(2026, 1, 1)
+
+
+def test_the_development_configuration_syncs_states_hourly_and_usage_daily() -> None:
+    schedules = {schedule.name: schedule for schedule in load_settings({}).schedules}
+    assert {name: schedule.cron for name, schedule in schedules.items()} == {
+        "sim-status-hourly": "5 * * * *",
+        "usage-daily": "30 2 * * *",
+    }
+    assert {schedule.timezone for schedule in schedules.values()} == {"Asia/Shanghai"}
+
+
+def test_the_environment_may_replace_all_schedules() -> None:
+    assert load_settings({"KAGUAN_SCHEDULES": "[]"}).schedules == ()
+    (only,) = load_settings({"KAGUAN_SCHEDULES": json.dumps([USAGE])}).schedules
+    assert (only.name, only.misfire, only.queue) == ("usage", "once", "low")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"cron": "61 * * * *"}, ["SCHEDULES__0__CRON", "61 * * * *"]),
+        ({"cron": "* * * *"}, ["SCHEDULES__0__CRON", "五段", "'* * * *'"]),
+        ({"cron": "* * * * * *"}, ["五段"]),
+        ({"cron": "R * * * *"}, ["五段"]),
+        ({"cron": "0 0 30 2 *"}, ["SCHEDULES__0__CRON", "有误"]),
+        ({"timezone": "Asia/Peking"}, ["SCHEDULES__0__TIMEZONE", "IANA", "Asia/Peking"]),
+        ({"timezone": "../etc"}, ["IANA"]),
+        ({"misfire": "all"}, ["SCHEDULES__0__MISFIRE", "'skip'"]),
+        ({"queue": "urgent"}, ["SCHEDULES__0__QUEUE", "'low'"]),
+        ({"type": "data:lost"}, ["SCHEDULES__0__TYPE"]),
+        ({"name": "有空格 的"}, ["SCHEDULES__0__NAME"]),
+        ({"payload": {"sync_type": "usage", "start_date": "{yesterday}", "end_date": "{today}"}}, ["start_date"]),
+        ({"payload": {"sync_type": "usage"}}, ["start_date", "end_date"]),
+        ({"crn": "1"}, ["未知配置键"]),
+    ],
+)
+def test_a_wrong_schedule_is_one_clear_line_at_start(change: dict[str, Any], says: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings({"KAGUAN_SCHEDULES": json.dumps([{**USAGE, **change}])})
+    message = str(refusal.value)
+    assert [part for part in says if part not in message] == []
+    assert "\n" not in message
+
+
+def test_two_schedules_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="重名：usage"):
+        load_settings({"KAGUAN_SCHEDULES": json.dumps([USAGE, USAGE])})
