@@ -63,12 +63,17 @@ class EpochRedrive:
         return count
 
     async def _redis_epoch(self) -> UUID:
-        """Redis 里的纪元；没有就放一个新的。"""
+        """Redis 里的纪元；没有就放一个新的，看不懂的也换成新的。"""
         value = await self.redis.get(keys.EPOCH)
         if value is None:
             await self.redis.set(keys.EPOCH, str(uuid4()), nx=True)
             value = await self.redis.get(keys.EPOCH)
-        return UUID(value.decode())
+        try:
+            return UUID(value.decode())
+        except ValueError:
+            fresh = uuid4()
+            await self.redis.set(keys.EPOCH, str(fresh))
+            return fresh
 
     async def _redrive_before(self, moment: datetime) -> int:
         total = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 # 对方不在：退避再来，只在开始与恢复时各说一次
-AWAY = (RedisError, PoolTimeout, *CONNECTION_ERRORS)
+AWAY = (RedisError, PoolTimeout, TimeoutError, *CONNECTION_ERRORS)
 FIRST_BACKOFF = 0.2  # 秒
+RUN_TIMEOUT = 60.0  # 秒：一次 run_once 至多这么久；会话还在而对方不答时，只有它能脱身
 
 
 async def run(
@@ -31,16 +31,25 @@ async def run(
     stop: asyncio.Event,
     wake: asyncio.Event | None = None,
 ) -> None:
-    """反复 ``run_once``：有活就接着干，没活就等 ``interval`` 秒、门铃或停机。"""
+    """反复 ``run_once``：有活就接着干，没活就等 ``interval`` 秒、门铃或停机。
+
+    意外的错误也不结束循环：一个循环的毛病不该停掉别的循环。
+    """
     failures = 0
     while not stop.is_set():
         try:
-            done = await run_once()
+            async with asyncio.timeout(RUN_TIMEOUT):
+                done = await run_once()
         except AWAY as error:
             failures += 1
             if failures == 1:
                 log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
-            await _pause(min(backoff_max, FIRST_BACKOFF * 2 ** min(failures - 1, 10)), stop, None)
+            await _back_off(failures, backoff_max, stop)
+            continue
+        except Exception:
+            failures += 1
+            log.exception("循环意外出错，退避重试", loop=name)
+            await _back_off(failures, backoff_max, stop)
             continue
         if failures:
             log.info("依赖恢复", loop=name, failures=failures)
@@ -49,13 +58,18 @@ async def run(
             await _pause(interval, stop, wake)
 
 
+async def _back_off(failures: int, longest: float, stop: asyncio.Event) -> None:
+    await _pause(min(longest, FIRST_BACKOFF * 2 ** min(failures - 1, 10)), stop, None)
+
+
 async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None) -> None:
     """等到时间、门铃或停机，哪个先到算哪个。"""
     waiting = {asyncio.create_task(event.wait()) for event in (stop, wake) if event is not None}
-    with suppress(asyncio.CancelledError):
+    try:
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
+    finally:
+        for task in waiting:
+            task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     if wake is not None:
         wake.clear()

@@ -93,16 +93,18 @@ class PresenceRedrive:
         return int(full)
 
     async def _missing(self, page: list[Handed]) -> list[Handed]:
-        """不在未完成集里的，以及逾期很久、SAQ 里已没有内容或停在执行中的。"""
+        """不在未完成集里的，以及逾期很久、已被取走却没有人认领的（取件者死在半途）。"""
         keys = [(Priority(task.queue), delivery_key(task.id, task.delivery)) for task in page]
         present = await saq.known(self.queues, keys)
         missing = [task for task, here in zip(page, present, strict=True) if not here]
-        for task, here in zip(page, present, strict=True):
-            if here and task.overdue:
-                job = await self.queues[Priority(task.queue)].job(delivery_key(task.id, task.delivery))
-                if job is None or job.status.name == "ACTIVE":
-                    missing.append(task)
+        overdue = [task for task, here in zip(page, present, strict=True) if here and task.overdue]
+        if overdue:
+            waiting = await saq.waiting(self.queues, {Priority(task.queue) for task in overdue})
+            missing += [task for task in overdue if self._job_id(task) not in waiting[Priority(task.queue)]]
         return missing
+
+    def _job_id(self, task: Handed) -> str:
+        return self.queues[Priority(task.queue)].job_id(delivery_key(task.id, task.delivery))
 
 
 @dataclass(slots=True)

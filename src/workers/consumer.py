@@ -27,7 +27,10 @@ HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
 
 
 class QuietWorker(Worker[Any]):
-    """不碰信号的 Worker：SIGTERM 只会传到最后启动的那个（LESSONS），所以由进程统一处理。"""
+    """不碰信号、不理 SAQ 的中止的 Worker。
+
+    SIGTERM 只会传到最后启动的那个（LESSONS），所以由进程统一处理。
+    """
 
     SIGNALS: list[Any] = []  # noqa: RUF012 父类如此声明
 
@@ -38,6 +41,9 @@ class QuietWorker(Worker[Any]):
         tasks = await super().upkeep()
         self._upkeep = tuple(tasks)
         return tasks
+
+    async def abort(self, abort_threshold: float) -> None:
+        """SAQ 的中止来自清扫，清扫按各机器自己的钟：快一小时的 worker 会中止别人正常的任务。取消只听 PostgreSQL 的。"""
 
     async def stop(self) -> None:
         """不再取新的，等正在做的做完（至多 grace 秒）。"""

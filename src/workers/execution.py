@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workers.attempt import Handler
     from workers.guard import DuplicateGuard
     from workers.leases import Leases
-    from workers.settlement import Settlement
+    from workers.settlement import Settled, Settlement
 
 log = structlog.get_logger(__name__)
 
@@ -107,10 +107,15 @@ class Execution:
             bound_contextvars(task_type=claim.type, request_id=claim.request_id, attempt=claim.attempt),
             process_span(claim.type, attempt.task_id, claim.queue, claim.attempt, claim.traceparent) as span,
         ):
-            outcome = await self._handle(attempt)
-            elapsed = asyncio.get_running_loop().time() - started
-            observe(self.metrics.run.labels(type=claim.type), elapsed)
-            await self._settle(attempt, outcome, labels, elapsed, span)
+            try:
+                outcome = await self._handle(attempt)
+                elapsed = asyncio.get_running_loop().time() - started
+                observe(self.metrics.run.labels(type=claim.type), elapsed)
+                await self._settle(attempt, outcome, labels, elapsed, span)
+            except asyncio.CancelledError:
+                # 停机，或 SAQ 的时限：没有人在做了，不许再续租
+                self.leases.abandon(attempt)
+                raise
 
     async def _handle(self, attempt: Attempt) -> Outcome:
         """执行处理器，把一切意外折成结果。停机的取消原样放行：任务由停机流程交还。"""
@@ -128,7 +133,7 @@ class Execution:
         except Exception as error:  # 处理器的意外在此折成结果，别处不兜
             log.exception("处理器意外失败")
             reason = f"意外：{type(error).__name__}"
-        return Uncertain(reason) if attempt.declared else Retry(reason)
+        return _unexpected(attempt, reason)
 
     async def _settle(
         self, attempt: Attempt, outcome: Outcome, labels: dict[str, str], elapsed: float, span: Span
@@ -138,7 +143,7 @@ class Execution:
             await self._fenced(attempt, span)
             return
         try:
-            settled = await self.settlement.settle(attempt, outcome)
+            settled, outcome = await self._write(attempt, outcome)
         except FencedError:
             await self._fenced(attempt, span)
             return
@@ -152,6 +157,17 @@ class Execution:
         self._record(settled.status, outcome, labels, elapsed, span)
         observe(self.metrics.accept_to_effect.labels(type=attempt.type), settled.age)
 
+    async def _write(self, attempt: Attempt, outcome: Outcome) -> tuple[Settled, Outcome]:
+        """结算；处理器自己的写入（或库容不下的结果）出了意外，就改记为意外。"""
+        try:
+            return await self.settlement.settle(attempt, outcome), outcome
+        except (FencedError, PoolTimeout, *CONNECTION_ERRORS):
+            raise
+        except Exception as error:
+            log.exception("结算意外失败")
+            outcome = _unexpected(attempt, f"意外：{type(error).__name__}")
+            return await self.settlement.settle(attempt, outcome), outcome
+
     async def _fenced(self, attempt: Attempt, span: Span) -> None:
         """旧的持有者醒来：什么也没写，留一条痕迹。"""
         record_outcome(span, "fenced")
@@ -163,7 +179,7 @@ class Execution:
     def _record(self, status: TaskStatus, outcome: Outcome, labels: dict[str, str], elapsed: float, span: Span) -> None:
         self.metrics.settled.labels(**labels, outcome=status).inc()
         duration_ms = round(elapsed * 1000, 1)
-        if isinstance(outcome, Continue):
+        if isinstance(outcome, Continue) and status is TaskStatus.RETRYING:
             record_outcome(span, "continued")
             log.info("任务让位，由下一次投递接着做", reason=outcome.reason, duration_ms=duration_ms)
             return
@@ -177,6 +193,11 @@ class Execution:
             return
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
         log.warning("任务未完成", status=status, reason=getattr(outcome, "reason", None), duration_ms=duration_ms)
+
+
+def _unexpected(attempt: Attempt, reason: str) -> Outcome:
+    """意外的结局：已记下意向的不明，其余的再试。"""
+    return Uncertain(reason) if attempt.declared else Retry(reason)
 
 
 # 执行途中就发现令牌失效：不是一种结局，只是内部记号

@@ -1,4 +1,4 @@
-"""心跳：在后台反复续租；数据库暂时不在就下一拍再试。"""
+"""心跳：在后台反复续租；这一拍出了什么错，都是下一拍再试——心跳死了，手里的任务就一个个丢。"""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ async def beating(leases: Leases) -> AsyncIterator[None]:
 async def _run(leases: Leases) -> None:
     while True:
         try:
-            await leases.run_once()
-        except (PoolTimeout, *CONNECTION_ERRORS) as error:
+            async with asyncio.timeout(leases.lease):
+                await leases.run_once()
+        except (PoolTimeout, TimeoutError, *CONNECTION_ERRORS) as error:
             log.warning("心跳失败，下一拍再试", error=type(error).__name__)
+        except Exception:
+            log.exception("心跳意外出错，下一拍再试")
         await asyncio.sleep(leases.interval)

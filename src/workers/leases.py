@@ -28,6 +28,7 @@ class Leases:
     worker: str
     lease: float
     _held: dict[tuple[UUID, int], Attempt] = field(default_factory=dict)
+    _abandoned: set[tuple[UUID, int]] = field(default_factory=set)
 
     @property
     def interval(self) -> float:
@@ -39,8 +40,14 @@ class Leases:
     def drop(self, attempt: Attempt) -> None:
         self._held.pop((attempt.task_id, attempt.delivery), None)
 
+    def abandon(self, attempt: Attempt) -> None:
+        """执行被取消，没有结局：不再续租，下一拍（或停机时）交还。"""
+        self.drop(attempt)
+        self._abandoned.add((attempt.task_id, attempt.delivery))
+
     async def run_once(self) -> int:
         """续租一次。不再归自己的立即告知处理器停手；用户要求取消的也在这里知道。返回 0：总是等下一拍。"""
+        await self._hand_back(list(self._abandoned))
         held = dict(self._held)
         if not held:
             return 0
@@ -58,8 +65,12 @@ class Leases:
 
     async def release_all(self) -> int:
         """停机：交还手里剩下的，立刻，不计尝试次数。"""
-        held = list(self._held)
-        if not held:
+        return await self._hand_back([*self._held, *self._abandoned])
+
+    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> int:
+        if not tokens:
             return 0
         async with self.pool.connection() as connection:
-            return await store.release(connection, held, self.worker)
+            returned = await store.release(connection, tokens, self.worker)
+        self._abandoned.difference_update(tokens)
+        return returned

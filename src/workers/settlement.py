@@ -20,8 +20,9 @@ from workers.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, U
 
 if TYPE_CHECKING:
     from kaguan.config.model import Tasks
-    from kaguan.database.pool import Pool
+    from kaguan.database.pool import Connection, Pool
     from workers.attempt import Attempt
+    from workers.outcome import Write
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ class Settlement:
         delay = FIRST_BACKOFF
         while True:
             try:
-                return Settled(statement.status, await self._write(attempt, outcome, statement))
+                return await self._write(attempt, outcome, statement)
             except (PoolTimeout, *CONNECTION_ERRORS) as error:
                 if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
                     raise
@@ -70,26 +71,41 @@ class Settlement:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
-    async def _write(self, attempt: Attempt, outcome: Outcome, statement: _Statement) -> float:
+    async def _write(self, attempt: Attempt, outcome: Outcome, statement: _Statement) -> Settled:
         async with self.pool.connection() as connection:
-            if outcome.write is None:
-                age = await store.settle(connection, statement.name, statement.parameters)
-            else:
-                async with connection.transaction():
-                    await attempt.fence(connection)
-                    await outcome.write(connection)
-                    age = await store.settle(connection, statement.name, statement.parameters)
-                    if age is None:
-                        raise FencedError
-            if age is not None:
-                return age
+            try:
+                if outcome.write is None:
+                    written = await store.settle(connection, statement.name, statement.parameters)
+                else:
+                    written = await self._write_with(outcome.write, connection, attempt, statement)
+            except FencedError:
+                written = None
+            if written is not None:
+                return Settled(TaskStatus(written.status), written.age)
             # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
             now = await store.outcome_of(connection, attempt.task_id)
             bumped = int(statement.status is TaskStatus.RETRYING)
             counted = attempt.attempt - isinstance(outcome, Continue)
             if now == (statement.status, attempt.delivery + bumped, counted):
-                return 0.0
+                return Settled(statement.status, 0.0)
         raise FencedError
+
+    @staticmethod
+    async def _write_with(
+        write: Write, connection: Connection, attempt: Attempt, statement: _Statement
+    ) -> store.Written:
+        """处理器的写入与结算同一事务。
+
+        Raises:
+            FencedError: 令牌已失效，全部回滚。
+        """
+        async with connection.transaction():
+            await attempt.fence(connection)
+            await write(connection)
+            written = await store.settle(connection, statement.name, statement.parameters)
+            if written is None:
+                raise FencedError
+        return written
 
     def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement:  # noqa: PLR0911 每种结局各一条语句
         token = {**attempt.token, "attempt": attempt.attempt}

@@ -25,11 +25,13 @@ log = structlog.get_logger(__name__)
 Connection = AsyncConnection[tuple[Any, ...]]
 Pool = AsyncConnectionPool[Connection]
 
-# 故障时的正常后果，不是程序错误。事务里等别人等久了、被服务器收走会话，psycopg 却归为 InternalError
+# 故障时的正常后果，不是程序错误。
+# 事务里等久了被收走会话、切换之后连到只读的备库，psycopg 却归为 InternalError
 CONNECTION_ERRORS = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
 )
 
 

@@ -55,11 +55,19 @@ async def release(connection: Connection, held: Sequence[tuple[UUID, int]], work
     return len(await cursor.fetchall())
 
 
-async def settle(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> float | None:
-    """执行一种结算；返回自受理以来的秒数，None = 令牌已失效，什么也没写。"""
-    cursor = await connection.execute(load(PACKAGE, statement), parameters)
-    row = await cursor.fetchone()
-    return None if row is None else float(row[0])
+@dataclass(frozen=True, slots=True)
+class Written:
+    """结算写下的状态（用户要求取消的不再重试，因此未必是所求的那个），与自受理以来的秒数。"""
+
+    status: str
+    age: float
+
+
+async def settle(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> Written | None:
+    """执行一种结算；None = 令牌已失效，什么也没写。"""
+    async with connection.cursor(row_factory=class_row(Written)) as cursor:
+        await cursor.execute(load(PACKAGE, statement), parameters)
+        return await cursor.fetchone()
 
 
 async def outcome_of(connection: Connection, task_id: UUID) -> tuple[str, int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from redis.asyncio import Redis
+    from saq.job import Status
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,16 @@ class KaguanQueue(RedisQueue):
     """取件时 Redis 不在就退避：SAQ 的取件循环自己不等，会空转（LESSONS）。"""
 
     _failures = 0
+
+    def deserialize(
+        self, payload: dict[str, Any] | str | bytes | None, status: Status | str | None = None
+    ) -> Job | None:
+        """看不懂的内容当作没有：否则清扫会停在它那里，它后面的都清不掉（LESSONS）。"""
+        try:
+            return super().deserialize(payload, status)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            log.warning("队列里有看不懂的投递，当作没有", queue=self.name)
+            return None
 
     async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 签名随 SAQ
         try:
@@ -100,6 +111,21 @@ async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tup
             queue = queues[priority]
             pipe.zscore(queue.namespace("incomplete"), queue.job_id(key))
         return [score is not None for score in await pipe.execute()]
+
+
+async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+    """这些队列里还没有被取走的投递（SAQ 的任务号）。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    priorities = list(wanted)
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        for priority in priorities:
+            pipe.lrange(queues[priority].namespace("queued"), 0, -1)
+        pages = await pipe.execute()
+    return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}
 
 
 async def depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from kaguan.database.pool import CONNECTION_ERRORS
@@ -106,7 +105,7 @@ class FoldedAccept:
             # 数据库不在：逐个再试也是白试
             self._fail(batch, error)
             return
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001 道死了就没有人写了：什么错都只算在这一批头上
             if len(batch) == 1:
                 self._fail(batch, error)
             else:

@@ -3,11 +3,11 @@ with settled as (
     set status = %(status)s, last_error = %(error)s, finished_at = clock_timestamp(), lease_until = null, worker = null,
         intent_at = null
     where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
-    returning id, attempt, delivery, created_at
+    returning id, status, attempt, delivery, created_at
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
     select id, %(kind)s, attempt, delivery, %(worker)s, %(error)s, %(traceparent)s
     from settled
 )
-select extract(epoch from clock_timestamp() - created_at)::float8 from settled
+select status, extract(epoch from clock_timestamp() - created_at)::float8 as age from settled

@@ -1,30 +1,42 @@
--- 先发件箱后任务：与 relay 的加锁次序相同。令牌失效则两处都不写（由调用者回滚）。
+-- 先锁任务、验令牌，再动发件箱：令牌失效则两处都不写。用户已要求取消的不再重试，就此取消。
 -- kind = interrupted：有进展的任务让位，不计尝试，也不是错误。
-with staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+with held as materialized (
     select
-        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-        clock_timestamp() + make_interval(secs => %(delay)s), traceparent
+        id, type, queue, delivery, traceparent, cancel_requested_at is not null as unwanted,
+        clock_timestamp() + make_interval(secs => %(delay)s) as due
     from tb_task
     where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
-    on conflict (task_id) do update
-    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
-    returning task_id, available_at
+    for no key update
 ),
 settled as (
     update tb_task t
-    set status = 'retrying', delivery = t.delivery + 1, available_at = staged.available_at,
+    set status = case when held.unwanted then 'cancelled' else 'retrying' end,
+        finished_at = case when held.unwanted then clock_timestamp() end,
+        delivery = t.delivery + 1, available_at = held.due, lost_leases = 0,
         attempt = t.attempt - case when %(kind)s = 'interrupted' then 1 else 0 end,
         last_error = case when %(kind)s = 'interrupted' then t.last_error else %(error)s end,
         queued_at = null, lease_until = null, worker = null,
-        intent_at = case when %(kind)s = 'resend' then t.intent_at end
-    from staged
-    where t.id = staged.task_id and t.delivery = %(delivery)s and t.attempt = %(attempt)s and t.status = 'running'
-    returning t.id, t.created_at
+        intent_at = case when %(kind)s = 'resend' and not held.unwanted then t.intent_at end
+    from held
+    where t.id = held.id
+    returning t.id, t.status, t.created_at
+),
+staged as (
+    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    select
+        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, due, traceparent
+    from held
+    where not unwanted
+    on conflict (task_id) do update
+    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
-    select id, %(kind)s, %(attempt)s, %(delivery)s, %(worker)s, %(error)s, %(traceparent)s
-    from settled
+    select id, kind, %(attempt)s, %(delivery)s, %(worker)s, detail, %(traceparent)s
+    from (
+        select id, %(kind)s as kind, %(error)s::jsonb as detail from settled
+        union all
+        select id, 'cancelled', '{}' from settled where status = 'cancelled'
+    ) as changed
 )
-select extract(epoch from clock_timestamp() - created_at)::float8 from settled
+select status, extract(epoch from clock_timestamp() - created_at)::float8 as age from settled

@@ -2,11 +2,11 @@ with settled as (
     update tb_task
     set status = 'uncertain', last_error = %(error)s, lease_until = null, worker = null
     where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
-    returning id, attempt, delivery, created_at
+    returning id, status, attempt, delivery, created_at
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
     select id, 'uncertain', attempt, delivery, %(worker)s, %(error)s, %(traceparent)s
     from settled
 )
-select extract(epoch from clock_timestamp() - created_at)::float8 from settled
+select status, extract(epoch from clock_timestamp() - created_at)::float8 as age from settled

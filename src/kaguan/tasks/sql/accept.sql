@@ -15,6 +15,7 @@ accepted as (
         id, type, queue, principal, request_id, fingerprint, payload::jsonb, %(max_attempts)s, traceparent,
         coalesce(schedule_at, now())
     from submitted
+    order by principal, request_id -- 同样的键总按同一次序插入，并发的批次不会死锁
     on conflict (principal, request_id) where request_id is not null do nothing
     returning id, delivery, type, queue, available_at, traceparent
 ),

@@ -1,13 +1,15 @@
--- 取消：先发件箱后任务（全系统同一加锁次序）。正在运行的只留下请求，由持有者在安全点停下。
-with dropped as (
-    delete from tb_outbox
-    where task_id = %(task_id)s
-),
-target as materialized (
+-- 取消：先任务后发件箱（全系统同一加锁次序；relay 拿着发件箱行时对任务行只试不等）。
+-- 正在运行的只留下请求，由持有者在安全点停下。
+with target as materialized (
     select id, status
     from tb_task
     where id = %(task_id)s
     for no key update
+),
+dropped as (
+    delete from tb_outbox o
+    using target
+    where o.task_id = target.id
 ),
 stopped as (
     update tb_task t
