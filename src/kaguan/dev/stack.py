@@ -43,7 +43,7 @@ EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把�
 
 @dataclass(slots=True)
 class Stack:
-    """一套栈的规划：先 ``servers()`` 与 ``trace_view()``，再迁移，再 ``applications()``。
+    """一套栈的规划：先 ``servers()``，再迁移，再 ``applications()``。
 
     Attributes:
         given: 进程环境；其中已给出的服务器地址优先，对应的子进程就不起。
@@ -114,25 +114,13 @@ class Stack:
         self.values[REDIS_URL] = server.url
         return server.program()
 
-    def trace_view(self) -> list[Program]:
-        """跟踪查看器，先于应用就绪，跨度才有处可去；环境里给了 OTLP 端点的不起。"""
-        if any([self._take(OTLP_ENDPOINT), self._take(OTLP_TRACES_ENDPOINT)]):
-            return []
-        port = self._port_of("KAGUAN_TRACEVIEW__PORT", "traceview")
-        self.values[OTLP_ENDPOINT] = self.trace_view_url = f"http://{LOOPBACK}:{port}"
-        limits = self.settings.traceview
-        sizes = {"port": port, "traces": limits.traces, "spans": limits.spans, "bytes": limits.bytes}
-        arguments = tuple(f"--{name}={size}" for name, size in sizes.items())
-        ready = partial(answers_ready, port, LOOPBACK, "/health")
-        return [self._python("traceview", "kaguan.dev.traceview", arguments, ready=ready)]
-
     def applications(self) -> list[Program]:
-        """邮件收件端、运营商模拟器、API、relay、worker。须在服务器之后调用。"""
+        """跟踪查看器、邮件收件端、运营商模拟器、API、relay、worker。须在服务器之后调用。"""
         self.values |= {
             "KAGUAN_API__HOST": self.settings.api.host,
             "KAGUAN_API__PORT": str(self.settings.api.port),
         }
-        programs = [*self._smtp_sink(), *self._simulator()]
+        programs = [*self._trace_view(), *self._smtp_sink(), *self._simulator()]
         relay_port = self._port_of(RELAY_METRICS, "relay-metrics")
         worker_port = self._port_of(WORKER_METRICS, "worker-metrics")
         api_ready = partial(answers_ready, self.settings.api.port, self._api_host)
@@ -142,6 +130,18 @@ class Stack:
             self._python("relay", "relay", ready=partial(is_listening, relay_port)),
             self._python("worker", "workers", ready=partial(is_listening, worker_port)),
         ]
+
+    def _trace_view(self) -> list[Program]:
+        """跟踪查看器；环境里给了 OTLP 端点的不起。"""
+        if any([self._take(OTLP_ENDPOINT), self._take(OTLP_TRACES_ENDPOINT)]):
+            return []
+        port = self._port_of("KAGUAN_TRACEVIEW__PORT", "traceview")
+        self.values[OTLP_ENDPOINT] = self.trace_view_url = f"http://{LOOPBACK}:{port}"
+        limits = self.settings.traceview
+        sizes = {"port": port, "traces": limits.traces, "spans": limits.spans, "bytes": limits.bytes}
+        arguments = tuple(f"--{name}={size}" for name, size in sizes.items())
+        ready = partial(answers_ready, port, LOOPBACK, "/health")
+        return [self._python("traceview", "kaguan.dev.traceview", arguments, ready=ready)]
 
     def _smtp_sink(self) -> list[Program]:
         if self._take(SMTP_URL):

@@ -101,7 +101,7 @@ class _Up:
     async def _start(self) -> None:
         stack = self._stack
         await stack.check_api_port()
-        await self._supervisor.start([*await stack.servers(), *stack.trace_view()])
+        await self._supervisor.start(await stack.servers())
         database_url = stack.values[DATABASE_URL]
         try:
             _migrate(database_url)
