@@ -34,7 +34,17 @@ CONTROLS = (
     Control("不重投：不看纪元，也不核对", "no_redrive", ("FLUSHALL",), ("未了结的任务",)),
     Control("先标记、后入队", "mark_first", ("redis 拒绝连接", "CLIENT KILL"), ("未了结的任务",)),
     Control("结算不带隔离令牌", "no_fence", ("SIGSTOP worker",), ("重复生效",), rate=40.0, faults=8, workers=3),
-    Control("先生效、后结算，两个事务", "effect_first", ("SIGKILL 全部 worker",), ("重复生效",)),
+    # 杀得太密，worker 还没起来又死，窗口里没有活：疏一点才考得出来
+    Control(
+        "先生效、后结算，两个事务",
+        "effect_first",
+        ("SIGKILL 全部 worker",),
+        ("重复生效",),
+        tasks=360,
+        faults=4,
+        rate=30.0,
+        stalled=12.0,
+    ),
     Control(
         "寄信之前不记意向",
         "no_intent",
