@@ -58,6 +58,7 @@ class Attempt:
     deadline: float = math.inf
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
 
     def checkpoint(self) -> None:
@@ -109,13 +110,14 @@ class Attempt:
 
     async def report(self, done: int, total: int | None = None, **counters: int) -> None:
         """写进度（至多每秒一次；最后一次由结算带上）。"""
+        self.progress = {"done": done, "total": total, **counters}
         now = asyncio.get_running_loop().time()
         if now - self._progress_at < PROGRESS_INTERVAL:
             return
         self._progress_at = now
-        progress = Jsonb({"done": done, "total": total, **counters})
+        parameters = {**self.token, "progress": Jsonb(self.progress)}
         async with self.pool.connection() as connection:
-            await connection.execute(load("kaguan.inbox", "progress"), {**self.token, "progress": progress})
+            await connection.execute(load("kaguan.inbox", "progress"), parameters)
 
     @property
     def token(self) -> dict[str, Any]:

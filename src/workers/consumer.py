@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from redis.exceptions import RedisError
 from saq.worker import Worker
 
 from kaguan.tasks.model import QUEUE_WEIGHTS, Priority, TaskType
@@ -44,6 +46,16 @@ class QuietWorker(Worker[Any]):
 
     async def abort(self, abort_threshold: float) -> None:
         """SAQ 的中止来自清扫，清扫按各机器自己的钟：快一小时的 worker 会中止别人正常的任务。取消只听 PostgreSQL 的。"""
+
+    async def schedule(self, lock: int = 1) -> None:
+        """Redis 不在时安静：取件那头已说过一次，上游任务不必每秒一份堆栈。"""
+        with suppress(RedisError):
+            await super().schedule(lock)
+
+    async def worker_info(self, ttl: int = 60) -> Any:  # noqa: ANN401 返回值没人用，SAQ 只要它的副作用
+        """同上。"""
+        with suppress(RedisError):
+            return await super().worker_info(ttl)
 
     async def stop(self) -> None:
         """不再取新的，等正在做的做完（至多 grace 秒）。"""

@@ -111,7 +111,9 @@ class Settlement:
         token = {**attempt.token, "attempt": attempt.attempt}
         match outcome:
             case Done(result):
-                return _Statement(TaskStatus.SUCCEEDED, "settle_done", {**token, "result": Jsonb(result)})
+                progress = None if attempt.progress is None else Jsonb(attempt.progress)
+                parameters = {**token, "result": Jsonb(result), "progress": progress}
+                return _Statement(TaskStatus.SUCCEEDED, "settle_done", parameters)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
                 parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}

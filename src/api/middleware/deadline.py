@@ -28,7 +28,9 @@ class Deadline:
         self.hard = False
 
     def allow(self, seconds: float) -> None:
-        """从现在起再给 ``seconds`` 秒。"""
+        """从现在起再给 ``seconds`` 秒；已经到时就不再改。"""
+        if self._limit.expired():
+            return
         until = self._loop.time() + seconds
         self._limit.reschedule(until)
         self.cancel()

@@ -1,16 +1,22 @@
--- 毒丸：搁置并记下原因，任务判为失败；其余的行照常走
-with parked as (
-    update tb_outbox
+-- 毒丸：搁置并记下原因，任务判为失败；其余的行照常走。relay 拿着发件箱行，对任务行只试不等。
+with target as materialized (
+    select id
+    from tb_task
+    where id = %(task_id)s and status in ('pending', 'retrying')
+    for no key update skip locked
+),
+parked as (
+    update tb_outbox o
     set parked_at = clock_timestamp(), parked_reason = %(reason)s
-    where task_id = %(task_id)s
-    returning task_id
+    from target
+    where o.task_id = target.id
 ),
 failed as (
     update tb_task t
     set status = 'failed', finished_at = clock_timestamp(), intent_at = null,
         last_error = jsonb_build_object('reason', %(reason)s::text)
-    from parked
-    where t.id = parked.task_id and t.status in ('pending', 'retrying')
+    from target
+    where t.id = target.id
     returning t.id, t.attempt, t.delivery
 )
 insert into tb_task_event (task_id, kind, attempt, delivery, detail)
