@@ -31,7 +31,7 @@ class Control:
 
 
 CONTROLS = (
-    Control("不重投：不看纪元，也不核对", "no_redrive", ("FLUSHALL",), ("未了结的任务",)),
+    Control("不重投：不看纪元，也不核对", "no_redrive", ("积压时 FLUSHALL",), ("未了结的任务",)),
     Control("先标记、后入队", "mark_first", ("redis 拒绝连接", "CLIENT KILL"), ("未了结的任务",)),
     Control("结算不带隔离令牌", "no_fence", ("SIGSTOP worker",), ("重复生效",), rate=40.0, faults=8, workers=3),
     # 杀得太密，worker 还没起来又死，窗口里没有活：疏一点才考得出来

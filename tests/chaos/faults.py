@@ -17,6 +17,7 @@ import psycopg
 from redis.exceptions import RedisError
 
 from kaguan.dev.program import StartError
+from kaguan.tasks.model import Priority
 from tests.chaos.stage import LEASE
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ PAUSE = LEASE * 1.8  # 秒：比租约长
 SHORT = (0.5, 2.0)  # 秒
 LONG = (1.0, 4.0)
 SMTP_WINDOW = 0.25  # 秒
+WAITS = 100  # 等积压时看几次
+ENOUGH_WAITING = 3  # 个投递
 DELAY = (0.02, 0.2)  # 秒，代理每块数据的延迟
 
 Fault: TypeAlias = Callable[["Stage", random.Random], Awaitable[None]]
@@ -85,6 +88,27 @@ async def redis_told(command: tuple[str, ...], stage: Stage, source: random.Rand
     del source
     async with stage.redis() as client:
         await client.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py 没有这里的类型
+
+
+async def flushed_while_waiting(stage: Stage, source: random.Random) -> None:
+    """停住全部 worker，等队列里真有投递，再清空：空队列清了等于没清，机器一快就打不中。"""
+    del source
+    stopped = [(unit, unit.pid) for unit in stage.fleet.units["worker"]]
+    for unit, pid in stopped:
+        if pid is not None:
+            unit.send(signal.SIGSTOP)
+    try:
+        async with stage.redis() as client:
+            for _ in range(WAITS):
+                waiting = [await client.zcard(f"saq:{queue}:incomplete") for queue in Priority]
+                if sum(waiting) >= ENOUGH_WAITING:
+                    break
+                await asyncio.sleep(PAUSE / WAITS)
+            await client.flushall()
+    finally:
+        for unit, pid in stopped:
+            if pid is not None:
+                unit.send_to(pid, signal.SIGCONT)
 
 
 async def redis_full(stage: Stage, source: random.Random) -> None:
@@ -153,6 +177,7 @@ def _catalogue() -> dict[str, Kind]:
     faults["PostgreSQL immediate 重启"] = Kind("postgres", partial(postgres_restarted, signal.SIGQUIT))
     faults["Redis kill -9（无持久化）"] = Kind("redis", redis_killed)
     faults["FLUSHALL"] = Kind("redis", partial(redis_told, ("FLUSHALL",)))
+    faults["积压时 FLUSHALL"] = Kind("redis", flushed_while_waiting)
     faults["SCRIPT FLUSH"] = Kind("redis", partial(redis_told, ("SCRIPT", "FLUSH")))
     faults["CLIENT KILL"] = Kind("redis", partial(redis_told, ("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")))
     faults["CLIENT PAUSE"] = Kind("redis", partial(redis_told, ("CLIENT", "PAUSE", "2000", "ALL")))
