@@ -38,7 +38,7 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 
 test: lint ## Every check and test, coverage thresholds included
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 	$(BIN)/coverage report --include='src/kaguan/*/service.py' --fail-under=90
