@@ -10,6 +10,7 @@ from opentelemetry import trace
 
 from api.envelope import failure
 from api.translation import translate
+from kaguan.telemetry.spans import record_error
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -25,11 +26,12 @@ async def errors_in_envelope(request: web.Request, handler: Handler) -> web.Stre
         if error.status < web.HTTPBadRequest.status_code:
             raise
         translated = translate(error)
-    except Exception as error:
+    except Exception as error:  # 边缘：一切意外在此译成信封，细节只进日志
         translated = translate(error)
         if translated.unexpected:
             log.exception("请求处理出错", method=request.method, path=request.path)
-            trace.get_current_span().record_exception(error)
+            # 只记类名：消息里可能有 PostgreSQL 的 DETAIL，也就是用户的数据
+            record_error(trace.get_current_span(), type(error).__qualname__)
         elif translated.cause:
             log.warning("请求未完成", method=request.method, path=request.path, cause=translated.cause)
     if request.transport is None:

@@ -48,7 +48,7 @@ def _run() -> int:
     except typer.TyperException as error:
         sys.stderr.write(f"用法有误：{error.format_message()}；`kaguan --help` 列出全部命令\n")
         return EXIT_USAGE
-    except Exception as error:
+    except Exception as error:  # 命令行的边缘：认得的译成一行，不认得的原样抛出
         failure = explain(error)
         if failure is None:
             raise

@@ -152,7 +152,7 @@ def engine_on(pool: Pool) -> AsyncEngine:
         try:
             # SQLAlchemy 自己管事务边界
             await connection.set_autocommit(False)
-        except BaseException:
+        except BaseException:  # 连取消也要先把连接还回去，否则池永远少一个
             await pool.putconn(connection)
             raise
         return connection

@@ -62,7 +62,7 @@ class Checkpoint:
 
 async def database_now(connection: Connection) -> datetime:
     """PostgreSQL 的钟；状态的先后只按它论。"""
-    return (await _row(connection, "database_now", {}))[0]  # type: ignore[no-any-return]
+    return (await _row(connection, "database_now", {}))[0]  # type: ignore[no-any-return] # 行的类型是 Any，这一列是 timestamptz
 
 
 async def cards_to_check(
