@@ -1,18 +1,19 @@
 """全部表在此汇齐，供 Alembic 与元数据测试用。"""
 
+from kaguan.console.model import Audit, Session
 from kaguan.database.metadata import Base
 from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
 from kaguan.outbox.model import Broker, Outbox
 from kaguan.schedules.model import ScheduleState
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
-from kaguan.tasks.model import Task, TaskEvent
+from kaguan.tasks.model import Ordering, Task, TaskEvent
 from kaguan.tokens.model import ApiToken, IdempotencyKey
 from kaguan.users.model import User
 
 metadata = Base.metadata
 
 __all__ = [
-    "ApiToken", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Outbox", "ScheduleState", "Sim", "SimEvent",
-    "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "metadata",
+    "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Ordering", "Outbox", "ScheduleState",
+    "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "metadata",
 ]  # fmt: skip

@@ -34,6 +34,7 @@ class Outbox(Base):
     delivery: Mapped[int]
     type: Mapped[str] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger)
+    alone: Mapped[bool] = mapped_column(server_default="false")  # 击垮过 worker 的嫌疑：不与别的任务同乘
     available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     traceparent: Mapped[str | None] = mapped_column(Text)
     parked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -90,6 +90,7 @@ class TaskEventKind(StrEnum):
     INTERRUPTED = "interrupted"
     PARKED = "parked"
     RESEND = "resend"
+    VERIFIED = "verified"
 
 
 def _one_of(column: str, values: type[StrEnum]) -> str:
@@ -116,12 +117,17 @@ class Task(Base):
         CheckConstraint("delivery >= 1 and max_attempts >= 1 and lost_leases >= 0", name="counters"),
         CheckConstraint("intent_at is null or status not in ('succeeded', 'failed', 'cancelled')", name="intent"),
         CheckConstraint("request_id is null or length(request_id) between 1 and 128", name="request_id"),
+        CheckConstraint("(ordering_key is null) = (ordering_seq is null)", name="ordering"),
+        CheckConstraint("ordering_key is null or length(ordering_key) between 1 and 128", name="ordering_key"),
         Index("uq_tb_task_principal_request_id", "principal", "request_id", unique=True,
               postgresql_where=text("request_id is not null")),
         # 重投用：只含需要看护的行
         Index("ix_tb_task_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
         Index("ix_tb_task_running", "lease_until", postgresql_where=text("status = 'running'")),
         Index("ix_tb_task_waiting", "id", postgresql_where=text("status in ('pending', 'retrying')")),
+        # 按键有序：前一个结束后放行下一个
+        Index("ix_tb_task_ordering", "principal", "ordering_key", "ordering_seq",
+              postgresql_where=text("ordering_key is not null and status in ('pending', 'retrying')")),
         # 列表用：id 是 UUIDv7，本身按时间有序
         Index("ix_tb_task_status_id", "status", "id",
               postgresql_where=text("status in ('failed', 'uncertain', 'cancelled')")),
@@ -152,11 +158,26 @@ class Task(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     traceparent: Mapped[str | None] = mapped_column(Text)
+    job: Mapped[str | None] = mapped_column(Text)  # 与别的任务同乘一次投递时，那次投递在 SAQ 里的键
+    ordering_key: Mapped[str | None] = mapped_column(Text)
+    ordering_seq: Mapped[int | None] = mapped_column(BigInteger)  # 同一个键内的受理次序
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     queued_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Ordering(Base):
+    """一个有序键的队头：同键的任务一次只放行一个。"""
+
+    __tablename__ = "tb_ordering"
+
+    principal: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    last_seq: Mapped[int] = mapped_column(BigInteger)
+    head: Mapped[UUID | None] = mapped_column(Uuid)  # 正被放行的任务；空 = 没有在等的
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class TaskEvent(Base):
