@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
 from kaguan.telemetry.exposition import render
-from kaguan.telemetry.metrics import Metrics, observe
+from kaguan.telemetry.metrics import REDRIVE_CAUSES, Metrics, observe
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -109,3 +109,17 @@ def test_names_carry_their_unit() -> None:
     for collector in vars(Metrics()).values():
         if isinstance(collector, Histogram):
             assert collector._name.endswith(("_seconds", "_size")), collector._name  # noqa: SLF001 同上
+
+
+def test_exceptional_counters_start_at_zero_so_that_an_alert_sees_the_first_event(metrics: Metrics) -> None:
+    value = metrics.registry.get_sample_value
+    assert value("kaguan_tasks_uncertain_total", {"type": "email:send"}) == 0
+    assert value("kaguan_outbox_parked_total", {"type": "data:sync"}) == 0
+    assert {value("kaguan_tasks_redriven_total", {"cause": cause}) for cause in REDRIVE_CAUSES} == {0}
+
+
+def test_every_cause_of_a_redrive_is_declared() -> None:
+    sources = (Path(__file__).parents[2] / "src" / "relay").glob("*.py")
+    written = {cause for path in sources for cause in re.findall(r'cause(?:=| = )"(\w+)"', path.read_text("utf-8"))}
+    assert written
+    assert written <= set(REDRIVE_CAUSES)

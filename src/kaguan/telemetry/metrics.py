@@ -14,6 +14,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from kaguan.tasks.model import TaskType
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,6 +24,9 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
+
+# 重投的全部原因，也是 tb_task_event 里的 cause
+REDRIVE_CAUSES = ("lease_expired", "worker_stopped", "queue_forgot", "no_outbox_row", "redis_lost_data")
 
 # 断路器状态的数值
 BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
@@ -40,6 +45,7 @@ class Metrics:
         self._declare_latencies()
         self._declare_state()
         self._declare_outside()
+        self._start_at_zero()
 
     def _declare_pipeline(self) -> None:
         self.accepted = self._counter("kaguan_tasks_accepted", "受理的任务", "type", "queue")
@@ -99,6 +105,17 @@ class Metrics:
         self.smtp = self._counter("kaguan_smtp_recipients", "邮件收件人，按结局", "outcome")
         self.smtp_seconds = self._histogram("kaguan_smtp_send_seconds", "一封信的 SMTP 会话时长")
         self.rate_limited = self._counter("kaguan_http_rate_limited", "被限流拒绝的请求", "scope")
+
+    def _start_at_zero(self) -> None:
+        """例外的计数一开始就是 0：序列若一出现就是 1，``increase()`` 看不见第一次，「结局不明」就不会告警。
+
+        见 https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics
+        """
+        for kind in TaskType:
+            for counter in (self.fenced_writes, self.duplicates_suppressed, self.uncertain, self.parked):
+                counter.labels(kind)
+        for cause in REDRIVE_CAUSES:
+            self.redriven.labels(cause)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
