@@ -23,6 +23,7 @@ from tests.bench.processing import Processing
 from tests.bench.relaying import Relaying
 from tests.bench.report import document, surroundings, table
 from tests.bench.scale import DEFAULT, LONG, SHORT, Scale
+from tests.bench.synchronising import Synchronising
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 DOCUMENT = ROOT / "docs" / "BENCHMARKS.md"
 FASTAPI_ROW = 2
-ROWS = range(1, 9)
+USAGE_ROW = 9
+ROWS = range(1, 10)
 
 
 def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
@@ -47,6 +49,7 @@ def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
         6: relaying.large_backlog,
         7: Processing(laboratory).against_saq,
         8: accepting.tracing,
+        USAGE_ROW: Synchronising(laboratory, USAGE_ROW).usage,
     }
 
 

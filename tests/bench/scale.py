@@ -17,6 +17,7 @@ class Scale:
         relay_rows: 转交测量每轮计时的行数。
         backlog: 大积压的行数。
         tasks: 全程测量每轮的任务数。
+        usage_rows: 用量同步每轮写入的行数。
     """
 
     rounds: int
@@ -26,8 +27,22 @@ class Scale:
     relay_rows: int
     backlog: int
     tasks: int
+    usage_rows: int
 
 
-SHORT = Scale(rounds=2, seconds=1, warm=0.5, paced_seconds=2, relay_rows=3_000, backlog=20_000, tasks=1_500)
-DEFAULT = Scale(rounds=5, seconds=3, warm=1, paced_seconds=5, relay_rows=12_000, backlog=200_000, tasks=4_000)
-LONG = Scale(rounds=9, seconds=5, warm=2, paced_seconds=20, relay_rows=30_000, backlog=1_000_000, tasks=20_000)
+SHORT = Scale(
+    rounds=2, seconds=1, warm=0.5, paced_seconds=2, relay_rows=3_000, backlog=20_000, tasks=1_500, usage_rows=20_000
+)
+DEFAULT = Scale(
+    rounds=5, seconds=3, warm=1, paced_seconds=5, relay_rows=12_000, backlog=200_000, tasks=4_000, usage_rows=1_000_000
+)
+LONG = Scale(
+    rounds=9,
+    seconds=5,
+    warm=2,
+    paced_seconds=20,
+    relay_rows=30_000,
+    backlog=1_000_000,
+    tasks=20_000,
+    usage_rows=1_000_000,
+)

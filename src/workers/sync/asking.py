@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from kaguan.carriers.gateway import (
@@ -16,6 +17,8 @@ from kaguan.carriers.gateway import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from kaguan.carriers.gateway import Capabilities
 
 T = TypeVar("T", CardStatus, CardInfo, DayUsage)
 
@@ -46,3 +49,36 @@ async def ask(
     if all(retryable(result) for result in results.values()):
         raise TransientError("整批都没问成")
     return list(results.values())
+
+
+def page_limit(batch_size: int, capabilities: Capabilities) -> int:
+    """一步问多少张：对方的并发名额同时问得完的那么多，不超过所要的。"""
+    return min(batch_size, capabilities.max_batch * capabilities.max_concurrency)
+
+
+async def ask_page(
+    call: Callable[[Sequence[str]], Awaitable[list[T | CardNotFound | CardFailed]]],
+    iccids: Sequence[str],
+    max_batch: int,
+) -> list[T | CardNotFound | CardFailed]:
+    """把一页拆成对方容许的批同时问（真正同时的由限额管住），次序与 ``iccids`` 相同。
+
+    Raises:
+        CarrierError: 有一批整个没问成；别的批的答案也不要了，下次一起再问。
+    """
+
+    async def one(chunk: Sequence[str]) -> list[T | CardNotFound | CardFailed] | CarrierError:
+        try:
+            return await ask(call, chunk)
+        except CarrierError as error:
+            return error
+
+    chunks = [iccids[start : start + max_batch] for start in range(0, len(iccids), max_batch)]
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(one(chunk)) for chunk in chunks]
+    answers: list[T | CardNotFound | CardFailed] = []
+    for answer in (task.result() for task in asked):
+        if isinstance(answer, CarrierError):
+            raise answer
+        answers += answer
+    return answers

@@ -11,7 +11,7 @@ from kaguan.carriers.gateway import CardFailed, CardInfo, CardNotFound, CardStat
 from kaguan.sims import sync_store
 from kaguan.sims.model import SyncType
 from kaguan.sims.sync_tally import Count, Sample
-from workers.sync.asking import ask
+from workers.sync.asking import ask_page, page_limit
 from workers.sync.statuses import record_statuses
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint
     if checkpoint.sync_type is SyncType.SIM_STATUS and gateway.capabilities.page_size:
         await _listing_step(attempt, gateway, checkpoint)
     else:
-        await _inventory_step(attempt, gateway, checkpoint, min(batch_size, gateway.capabilities.max_batch))
+        await _inventory_step(attempt, gateway, checkpoint, page_limit(batch_size, gateway.capabilities))
 
 
 async def _inventory_step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, limit: int) -> None:
@@ -74,13 +74,14 @@ async def _listing_step(attempt: Attempt, gateway: CarrierGateway, checkpoint: C
 
 
 async def _ask(gateway: CarrierGateway, checkpoint: Checkpoint, iccids: list[str]) -> Sequence[Result]:
+    size = gateway.capabilities.max_batch
     match checkpoint.sync_type:
         case SyncType.USAGE:
-            return await ask(partial(gateway.day_usage, day=checkpoint.day), iccids)
+            return await ask_page(partial(gateway.day_usage, day=checkpoint.day), iccids, size)
         case SyncType.SIM_INFO:
-            return await ask(gateway.infos, iccids)
+            return await ask_page(gateway.infos, iccids, size)
         case SyncType.SIM_STATUS:
-            return await ask(gateway.statuses, iccids)
+            return await ask_page(gateway.statuses, iccids, size)
 
 
 async def _record(
