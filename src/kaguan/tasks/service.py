@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import orjson
 import structlog
 import uuid_utils.compat as uuid7_source
 
@@ -79,7 +80,7 @@ async def accept_staged(
     connection: Connection, staged: Sequence[Staged], max_attempts: int
 ) -> list[Accepted | DomainError]:
     """写入已备好的任务。备好与写入分开，跟踪上下文因此属于提交它的请求，而写入可以合并。"""
-    inserted = await store.insert(connection, _columns(staged), max_attempts)
+    inserted = await store.insert(connection, [item.row() for item in staged], max_attempts)
     repeated: dict[str, list[str]] = {}
     for item in staged:
         if item.task_id not in inserted and item.submission.request_id is not None:
@@ -96,38 +97,38 @@ async def accept_staged(
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """备好待写的任务：号码、序列化的载荷、内容摘要、创建上下文。"""
+    """备好待写的任务：号码、序列化的载荷（JSON）、内容摘要、创建上下文。"""
 
     submission: Submission
     task_id: UUID
-    payload: str
+    payload: bytes
     fingerprint: bytes
     traceparent: str | None
 
     @classmethod
     def of(cls, submission: Submission) -> Staged:
-        payload = submission.payload.model_dump_json()
-        subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n{payload}"
+        payload = submission.payload.model_dump_json().encode()
+        subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n".encode() + payload
         task_id = uuid7_source.uuid7()
         with create_span(submission.type, task_id, submission.queue):
             traceparent = current_traceparent()
-        return cls(submission, task_id, payload, hashlib.sha256(subject.encode()).digest(), traceparent)
+        return cls(submission, task_id, payload, hashlib.sha256(subject).digest(), traceparent)
 
-
-def _columns(staged: Sequence[Staged]) -> dict[str, list[Any]]:
-    submissions = [item.submission for item in staged]
-    return {
-        "ids": [item.task_id for item in staged],
-        "types": [str(s.type) for s in submissions],
-        "queues": [str(s.queue) for s in submissions],
-        "priorities": [int(s.queue.rank) for s in submissions],
-        "principals": [s.principal for s in submissions],
-        "request_ids": [s.request_id for s in submissions],
-        "fingerprints": [item.fingerprint for item in staged],
-        "payloads": [item.payload for item in staged],
-        "schedules": [s.schedule_at for s in submissions],
-        "traceparents": [item.traceparent for item in staged],
-    }
+    def row(self) -> dict[str, Any]:
+        """accept.sql 的一行；载荷已是 JSON，原样嵌入。"""
+        submission = self.submission
+        return {
+            "id": self.task_id,
+            "type": submission.type,
+            "queue": submission.queue,
+            "priority": submission.queue.rank,
+            "principal": submission.principal,
+            "request_id": submission.request_id,
+            "fingerprint": f"\\x{self.fingerprint.hex()}",
+            "payload": orjson.Fragment(self.payload),
+            "schedule_at": submission.schedule_at,
+            "traceparent": self.traceparent,
+        }
 
 
 def _outcome(

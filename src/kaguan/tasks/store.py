@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from psycopg.rows import class_row
+from psycopg.types.json import Json
 
 from kaguan.database.sql import load
 
@@ -83,9 +85,10 @@ class TaskFilter:
     request_id: str | None = None
 
 
-async def insert(connection: Connection, columns: Mapping[str, Sequence[Any]], max_attempts: int) -> set[UUID]:
+async def insert(connection: Connection, rows: Sequence[Mapping[str, Any]], max_attempts: int) -> set[UUID]:
     """插入一批任务与发件箱行；返回真正插入的任务号（重复的 request_id 不在其中）。"""
-    cursor = await connection.execute(load(PACKAGE, "accept"), {**columns, "max_attempts": max_attempts})
+    parameters = {"rows": Json(rows, dumps=orjson.dumps), "max_attempts": max_attempts}
+    cursor = await connection.execute(load(PACKAGE, "accept"), parameters)
     return {row[0] for row in await cursor.fetchall()}
 
 

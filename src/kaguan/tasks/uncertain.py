@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 
 def resend_types(smtp: Smtp) -> tuple[str, ...]:
-    """策略为 resend（同一 Message-ID 再发）的任务类型。"""
-    return (TaskType.EMAIL_SEND,) if smtp.uncertain is UncertainPolicy.RESEND else ()
+    """不明之后重新投递、而不是直接搁置的任务类型：策略为 resend（同一 Message-ID 再发）的，与能查证的（先问再定）。"""
+    return (TaskType.EMAIL_SEND,) if smtp.uncertain is UncertainPolicy.RESEND or smtp.verify_url else ()

@@ -1,18 +1,18 @@
 -- 受理：任务与发件箱行一条语句、一次提交。重复的 request_id 不插入，也就不在返回之列。
+-- 整批是一个 JSON 数组：在 Python 里编码它，比逐列转义数组便宜得多
 with submitted as (
     select *
-    from unnest(
-        %(ids)s::uuid[], %(types)s::text[], %(queues)s::text[], %(priorities)s::smallint[], %(principals)s::text[],
-        %(request_ids)s::text[], %(fingerprints)s::bytea[], %(payloads)s::text[], %(schedules)s::timestamptz[],
-        %(traceparents)s::text[]
-    ) as s (id, type, queue, priority, principal, request_id, fingerprint, payload, schedule_at, traceparent)
+    from json_to_recordset(%(rows)s::json) as s (
+        id uuid, type text, queue text, priority smallint, principal text, request_id text, fingerprint bytea,
+        payload jsonb, schedule_at timestamptz, traceparent text
+    )
 ),
 accepted as (
     insert into tb_task (
         id, type, queue, principal, request_id, fingerprint, payload, max_attempts, traceparent, available_at
     )
     select
-        id, type, queue, principal, request_id, fingerprint, payload::jsonb, %(max_attempts)s, traceparent,
+        id, type, queue, principal, request_id, fingerprint, payload, %(max_attempts)s, traceparent,
         coalesce(schedule_at, now())
     from submitted
     order by principal, request_id -- 同样的键总按同一次序插入，并发的批次不会死锁
