@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kaguan.carriers.build import open_gateways
+from kaguan.config.model import UncertainPolicy
 from kaguan.tasks.model import TaskType
 from kaguan.telemetry.metrics import BREAKER_STATES
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
+from workers.email.verifying import EmailVerify, open_lookup
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
+from workers.verification import Verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -41,12 +44,17 @@ async def open_handlers(
             metrics.smtp.labels(outcome).inc(count)
         metrics.smtp_seconds.observe(seconds)
 
-    async with (
-        open_mailer(settings.smtp, redis) as mailer,
-        open_gateways(settings.carriers, redis, carrier_called, breaker_changed) as gateways,
-    ):
+    async with AsyncExitStack() as stack:
+        mailer = await stack.enter_async_context(open_mailer(settings.smtp, redis))
+        gateways = await stack.enter_async_context(
+            open_gateways(settings.carriers, redis, carrier_called, breaker_changed)
+        )
+        email: Handler = EmailHandler(mailer, settings.smtp.sender, mail_sent)
+        if settings.smtp.verify_url:
+            lookup = await stack.enter_async_context(open_lookup(settings.smtp.verify_url, settings.smtp.timeout))
+            email = Verified(email, EmailVerify(lookup), resend=settings.smtp.uncertain is UncertainPolicy.RESEND)
         yield {
-            TaskType.EMAIL_SEND: EmailHandler(mailer, settings.smtp.sender, mail_sent),
+            TaskType.EMAIL_SEND: email,
             TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers),
             TaskType.DATA_SYNC: DataSync(gateways),
         }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -46,6 +48,9 @@ class Api(Group):
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
     metrics_port: Port | None = None  # 多进程时第 n 个子进程在 metrics_port + n 上另开 /metrics
     metrics_public: bool = False  # 默认 /metrics 只对本机与 ops 令牌开放
+    session_idle: Seconds = 1_800.0  # 控制台闲置这么久就要重新登录
+    session_lifetime: Seconds = 43_200.0  # 控制台的一次登录至多这么久
+    login_per_minute: int = Field(10, ge=1, le=1_000)  # 每个地址每分钟至多试登录几次
     bcrypt_rounds: int = Field(12, ge=4, le=16)
     bcrypt_concurrency: int = Field(2, ge=1, le=32)
     bcrypt_queue: int = Field(16, ge=1)  # 排队更长就回 503
@@ -83,6 +88,7 @@ class Relay(Group):
     """发件箱 → 队列，以及重投。"""
 
     batch_size: int = Field(300, ge=1, le=5_000)
+    ids_per_delivery: int = Field(16, ge=1, le=100)  # 积压时一次投递至多带几个任务；1 = 从不同乘
     poll_interval: Seconds = 1.0
     doorbell_interval: Seconds = 0.003  # 每个 API 进程至多这么久按一次门铃
     high_water: int = Field(5_000, ge=1)  # 每个队列在 Redis 里至多这么多投递
@@ -130,6 +136,40 @@ class Smtp(Group):
     connections: int = Field(4, ge=1, le=100)
     per_second: int = Field(50, ge=1)
     uncertain: UncertainPolicy = UncertainPolicy.HOLD
+    verify_url: str = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
+
+    @field_validator("verify_url")
+    @classmethod
+    def _has_placeholder(cls, value: str) -> str:
+        if value and (not value.startswith(("http://", "https://")) or "{message_id}" not in value):
+            raise ValueError("应为 http(s) 地址，且含 {message_id}")
+        return value
+
+
+class Webhooks(Group):
+    """业务事件往外推（卡状态变更）。``url`` 为空即不推。"""
+
+    url: str = ""
+    secret: SecretStr = SecretStr("")  # whsec_ 加 base64，24–64 字节（Standard Webhooks）
+    timeout: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.url:
+            return self
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError("url 应为 http(s) 地址")
+        if not _is_webhook_secret(self.secret.get_secret_value()):
+            raise ValueError("secret 应为 whsec_ 加 base64，解出 24–64 字节")
+        return self
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64  # noqa: PLR2004 规范给的范围，上一行的文字里也有
 
 
 class OneLink(Group):
@@ -166,6 +206,7 @@ class Carriers(Group):
 class Telemetry(Group):
     sample_ratio: float = Field(1.0, ge=0, le=1)
     service_namespace: str = "kaguan"
+    traces_url: str = ""  # Jaeger 查询接口的根地址；控制台据此嵌瀑布图，空 = 不嵌
 
 
 class Logging(Group):

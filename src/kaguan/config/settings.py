@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     tasks: model.Tasks = model.Tasks()
     smtp: model.Smtp = model.Smtp()
     carriers: model.Carriers = model.Carriers()
+    webhooks: model.Webhooks = model.Webhooks()
     telemetry: model.Telemetry = model.Telemetry()
     logging: model.Logging = model.Logging()
     simulator: model.Simulator = Field(default_factory=model.Simulator)
@@ -181,7 +182,7 @@ def _describe(error: ValidationError) -> str:
 
 
 def _is_secret(location: tuple[int | str, ...]) -> bool:
-    return any(str(part) in {"url", "password", "api_key"} for part in location)
+    return any(str(part) in {"url", "password", "api_key", "secret"} for part in location)
 
 
 def _allowed(item: ErrorDetails) -> str:

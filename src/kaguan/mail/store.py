@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 
+VERIFIED_REPLY = "查证：对方已收下"
+
+
 class Letter(NamedTuple):
     """一封信在库里的身份；``date`` 是首次尝试的时刻。"""
 
@@ -36,6 +39,19 @@ async def recipients(connection: Connection, task_id: UUID) -> tuple[dict[str, D
     cursor = await connection.execute(load("kaguan.mail", "recipients"), {"task_id": task_id})
     rows = await cursor.fetchall()
     return {row[0]: DeliveryStatus(row[1]) for row in rows}, min((row[2] for row in rows), default=None)
+
+
+async def message_id(connection: Connection, task_id: UUID) -> str | None:
+    """这封信的 Message-ID；从没投递过则 None。"""
+    cursor = await connection.execute(load("kaguan.mail", "message_id"), {"task_id": task_id})
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def mark_verified(connection: Connection, task_id: UUID) -> None:
+    """查证说已收下：不明的收件人就此定论。"""
+    parameters = {"task_id": task_id, "reply": VERIFIED_REPLY}
+    await connection.execute(load("kaguan.mail", "mark_verified"), parameters)
 
 
 async def intend(connection: Connection, letter: Letter, to: Sequence[str]) -> list[str]:

@@ -1,0 +1,97 @@
+"""邮件的查证：按 Message-ID 问对方收下没有。
+
+SMTP 没有通用的查询；多数中继另有管理接口（投递日志、消息跟踪）。这里的约定很小：配置
+``smtp.verify_url``，含 ``{message_id}``，GET 它：200 且 ``{"accepted": true|false}`` 是定论，404 是没有收到过，
+其余都是说不清。接口须是权威的：索引会迟到的中继，没查到时请答 503 而不是 404。
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import aiohttp
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kaguan.mail import store
+from kaguan.mail.model import DeliveryStatus
+from workers.outcome import Done
+from workers.verification import Happened, NotHappened, VerifiedOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from workers.attempt import Attempt
+
+    # Message-ID（不带尖括号）→ 收下了没有；None 是说不清
+    Lookup = Callable[[str], Awaitable[bool | None]]
+
+log = structlog.get_logger(__name__)
+
+ANSWER_LIMIT = 64 * 1024  # 字节
+SETTLED = frozenset({DeliveryStatus.ACCEPTED, DeliveryStatus.REFUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class EmailVerify:
+    """:class:`workers.verification.Verify` 的邮件实现。"""
+
+    lookup: Lookup
+
+    async def __call__(self, attempt: Attempt) -> VerifiedOutcome | None:
+        async with attempt.pool.connection() as connection:
+            tried = await store.message_id(connection, attempt.task_id)
+        if tried is None:
+            return NotHappened()
+        accepted = await self.lookup(tried.strip("<>"))
+        if accepted is None:
+            return None
+        if not accepted:
+            return NotHappened()
+        async with attempt.transaction() as connection:
+            await store.mark_verified(connection, attempt.task_id)
+            known, _ = await store.recipients(connection, attempt.task_id)
+        if not set(known.values()) <= SETTLED:
+            return NotHappened()  # 不明的那些收下了，还有暂时没投成的
+        recipients = [{"recipient": one, "status": status, "code": None} for one, status in known.items()]
+        return Happened(Done({"message_id": tried, "recipients": recipients, "verified": True}))
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    accepted: bool
+
+
+@asynccontextmanager
+async def open_lookup(url: str, seconds: float) -> AsyncIterator[Lookup]:
+    """按 ``url`` 模板查询；每次至多 ``seconds`` 秒。"""
+    async with aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=seconds)
+    ) as session:
+
+        async def lookup(message_id: str) -> bool | None:
+            try:
+                target = url.replace("{message_id}", quote(message_id, safe=""))
+                async with session.get(target, allow_redirects=False) as response:
+                    return await _verdict(response)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                log.warning("查证接口不可用", error=type(error).__name__)
+                return None
+
+        yield lookup
+
+
+async def _verdict(response: aiohttp.ClientResponse) -> bool | None:
+    if response.status == HTTPStatus.NOT_FOUND:
+        return False
+    if response.status != HTTPStatus.OK:
+        return None
+    try:
+        return _Answer.model_validate_json(await response.content.read(ANSWER_LIMIT)).accepted
+    except ValidationError:
+        return None

@@ -1,0 +1,165 @@
+"""结局不明先查证（I3）：真的流水线、真的 SMTP，查证走 HTTP 问收件端按 Message-ID 的索引。"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from kaguan.tasks import service
+from tests.integration.test_email_uncertain import RESEND, Stage
+from tests.mail_tasks import SENDER, config_for, deliveries
+from tests.pipeline import MAX_ATTEMPTS, open_pipeline
+from tests.smtp_server import SmtpServer, smtp_server
+from workers.email.handler import EmailHandler
+from workers.email.transport import open_mailer
+from workers.email.verifying import EmailVerify, open_lookup
+from workers.verification import Verified
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+
+
+@dataclass
+class Index:
+    """收件端的投递日志：按 Message-ID 答收下没有。``broken`` 非空即一律答它。"""
+
+    server: SmtpServer
+    broken: int | None = None
+    asked: list[str] = field(default_factory=list)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        message_id = request.match_info["message_id"]
+        self.asked.append(message_id)
+        if self.broken is not None:
+            return web.Response(status=self.broken)
+        if any(f"Message-ID: <{message_id}>".encode() in mail.content for mail in self.server.mails):
+            return web.json_response({"accepted": True})
+        raise web.HTTPNotFound
+
+
+@dataclass
+class Asking(Stage):
+    """会查证的处理器：死过一次之后再投递，直到有结局。"""
+
+    index: Index
+    verifying: EmailVerify
+
+    async def again(self, task_id: UUID, *, resend: bool = False) -> str:
+        await self.pipeline.redis.flushdb()  # 死者的任务锁
+        await self.pipeline.sql("update tb_outbox set available_at = now()")
+        await self.deliver(task_id, Verified(self.handler, self.verifying, resend=resend), RESEND)
+        return await self.pipeline.status(task_id)
+
+    async def answers(self, task_id: UUID) -> list[str]:
+        statement = "select detail->>'answer' from tb_task_event where task_id = %s and kind = 'verified' order by id"
+        return [row[0] for row in await self.pipeline.sql(statement, task_id)]
+
+
+@pytest.fixture
+async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Asking]:
+    async with AsyncExitStack() as stack:
+        pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
+        server = await stack.enter_async_context(smtp_server())
+        mailer = await stack.enter_async_context(open_mailer(config_for(server.url)))
+        index = Index(server)
+        app = web.Application()
+        app.router.add_get("/messages/{message_id}", index.answer)
+        http = await stack.enter_async_context(TestServer(app))
+        url = f"http://127.0.0.1:{http.port}/messages/{{message_id}}"
+        lookup = await stack.enter_async_context(open_lookup(url, 5.0))
+        yield Asking(pipeline, server, EmailHandler(mailer, SENDER), index, EmailVerify(lookup))
+
+
+async def died(stage: Asking) -> UUID:
+    """寄出之后、结算之前死去，租约到期，重新投递。"""
+    task_id = await stage.submit()
+    await stage.die_after_sending(task_id)
+    await stage.redrive(resend=RESEND)
+    return task_id
+
+
+async def test_a_mail_the_relay_host_knows_is_settled_without_sending_again(stage: Asking) -> None:
+    task_id = await died(stage)
+    assert await stage.again(task_id) == "succeeded"
+    assert len(stage.server.mails) == 1
+    assert stage.index.asked == [f"{task_id}@kaguan.example"]
+    assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("accepted", None)}
+    assert (await stage.pipeline.task(task_id)).result == {
+        "message_id": f"<{task_id}@kaguan.example>",
+        "recipients": [{"recipient": "a@x.example", "status": "accepted", "code": None}],
+        "verified": True,
+    }
+    assert await stage.answers(task_id) == ["happened"]
+
+
+async def test_a_mail_the_relay_host_never_saw_is_sent(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.server.mails.clear()
+    assert await stage.again(task_id) == "succeeded"
+    assert len(stage.server.mails) == 1
+    assert await stage.answers(task_id) == ["not_happened"]
+
+
+@pytest.mark.parametrize("broken", [503, 302, 200])
+async def test_without_an_answer_policy_hold_asks_again_until_the_attempts_end_and_then_waits(
+    stage: Asking, broken: int
+) -> None:
+    task_id = await died(stage)
+    stage.index.broken = broken  # 200 而正文不是约定的样子
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert await stage.again(task_id) == "retrying"
+    assert await stage.again(task_id) == "uncertain"
+    assert len(stage.index.asked) == MAX_ATTEMPTS
+    assert len(stage.server.mails) == 1
+
+
+async def test_an_answer_that_comes_late_still_counts(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.broken = 503
+    assert await stage.again(task_id) == "retrying"
+    stage.index.broken = None
+    assert await stage.again(task_id) == "succeeded"
+    assert len(stage.server.mails) == 1
+    assert await stage.answers(task_id) == ["unknown", "happened"]
+
+
+async def test_without_an_answer_policy_resend_sends_the_same_message_again(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.broken = 503
+    assert await stage.again(task_id, resend=True) == "succeeded"
+    first, second = (mail.content for mail in stage.server.mails)
+    assert first == second
+
+
+async def test_a_person_may_decide_where_the_relay_host_cannot_tell(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.broken = 503
+    for _ in range(MAX_ATTEMPTS):
+        await stage.again(task_id)
+    async with stage.pipeline.pool.connection() as connection:
+        await service.retry(connection, task_id, "operator")
+    assert await stage.again(task_id) == "succeeded"
+    assert len(stage.server.mails) == 2
+
+
+async def test_recipients_still_waiting_are_mailed_after_the_others_are_verified(stage: Asking) -> None:
+    task_id = await died(stage)
+    await stage.pipeline.sql(
+        "insert into tb_email_delivery (task_id, recipient, status, message_id, attempt, settled_at)"
+        " values (%s, 'late@x.example', 'deferred', %s, 1, now())",
+        task_id,
+        f"<{task_id}@kaguan.example>",
+    )
+    payload = """update tb_task set payload = jsonb_set(payload, '{to}', '["a@x.example", "late@x.example"]')"""
+    await stage.pipeline.sql(payload)
+    assert await stage.again(task_id) == "succeeded"
+    assert [mail.recipients for mail in stage.server.mails] == [["a@x.example"], ["late@x.example"]]
