@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from api.app import create_app
 from api.keys import Services
 from api.server import runner
 from kaguan.database.pool import engine_on, open_pool
-from kaguan.logging.setup import access_logger
+from kaguan.logging.access import access_lines
 from kaguan.queues.client import build_client
 from kaguan.telemetry.metrics import Metrics
 from kaguan.tokens import service as tokens
@@ -93,13 +93,17 @@ class Api:
 async def serving(settings: Settings, scopes: Sequence[str] = SCOPES, name: str = "test") -> AsyncIterator[Api]:
     """起一个应用直到离开；令牌叫 ``name``，有 ``scopes``。"""
     rings: list[None] = []
-    async with open_pool(settings.database, "test") as pool, build_client(settings.redis) as redis:
+    async with (
+        open_pool(settings.database, "test") as pool,
+        build_client(settings.redis) as redis,
+        AsyncExitStack() as opened,
+    ):
         engine = engine_on(pool)
         services = Services(settings, pool, engine, redis, Metrics(), lambda: rings.append(None))
         async with pool.connection() as connection:
             issued = await tokens.create(connection, name, scopes)
-        access = AccessSink(access_logger(settings.logging, "api"), services.metrics)
-        run = runner(create_app(services), access)
+        access = opened.enter_context(access_lines(settings.logging, "api"))
+        run = runner(create_app(services), AccessSink(access, services.metrics))
         await run.setup()
         site = web.TCPSite(run, "127.0.0.1", 0)
         await site.start()

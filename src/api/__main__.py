@@ -16,7 +16,7 @@ from api.keys import Services
 from api.processes import number_of, parent_of, supervise, watch_parent
 from api.server import runner
 from kaguan.database.pool import engine_on, open_pool
-from kaguan.logging.setup import access_logger
+from kaguan.logging.access import access_lines
 from kaguan.outbox.doorbell import Doorbell
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis
@@ -57,7 +57,8 @@ async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> 
             own_port = settings.api.metrics_port + number_of(sys.argv)
             await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, own_port))
         app = create_app(Services(settings, pool, engine, redis, metrics, doorbell.ring))
-        run = runner(app, AccessSink(access_logger(settings.logging, "api"), metrics))
+        access = stack.enter_context(access_lines(settings.logging, "api"))
+        run = runner(app, AccessSink(access, metrics))
         await run.setup()
         stack.push_async_callback(run.cleanup)
         await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=parent is not None).start()

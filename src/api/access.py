@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -14,8 +15,9 @@ from kaguan.logging.masking import mask
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
-    from structlog.typing import FilteringBoundLogger
+    from prometheus_client import Histogram
 
+    from kaguan.logging.access import AccessLines
     from kaguan.telemetry.metrics import Metrics
 
 MAX_AGENT = 512
@@ -28,8 +30,17 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 class AccessSink:
     """访问日志写到哪里、指标记到哪里。"""
 
-    log: FilteringBoundLogger
+    lines: AccessLines
     metrics: Metrics
+    _observed: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)
+
+    def observed(self, method: str, route: str, status: int) -> Histogram:
+        """带好标签的直方图；找它比用它还贵，记下来。"""
+        key = (method, route, status)
+        histogram = self._observed.get(key)
+        if histogram is None:
+            histogram = self._observed[key] = self.metrics.http.labels(method, route, str(status))
+        return histogram
 
 
 class AccessLog(AbstractAccessLogger):
@@ -40,23 +51,33 @@ class AccessLog(AbstractAccessLogger):
     def log(self, request: BaseRequest, response: web.StreamResponse, time: float) -> None:
         context = context_of(request)
         sink: AccessSink = self.logger
-        sink.metrics.http.labels(
-            request.method if request.method in METHODS else "OTHER", _route(request), str(response.status)
-        ).observe(time)
-        sink.log.info(
-            "请求",
-            method=request.method[:32],
-            path=one_line(mask(request.path[:MAX_PATH])),
+        method = request.method
+        sink.observed(method if method in METHODS else "OTHER", _route(request), response.status).observe(
+            time, {"trace_id": context.trace_id} if context.sampled and context.trace_id else None
+        )
+        sink.lines.write(
+            method=method[:32],
+            path=_path(request.path[:MAX_PATH]),
             status=response.status,
             duration_ms=round(time * 1000, 2),
             request_id=context.request_id,
             trace_id=context.trace_id,
             ip=context.address,
-            user_agent=one_line(mask(request.headers.get("User-Agent", "")[:MAX_AGENT])),
+            user_agent=_agent(request.headers.get("User-Agent", "")[:MAX_AGENT]),
             principal=context.principal,
             request_body=_request_body(request),
             response_body=_response_body(response),
         )
+
+
+@lru_cache(maxsize=1_024)
+def _path(path: str) -> str:
+    return one_line(mask(path))
+
+
+@lru_cache(maxsize=1_024)
+def _agent(agent: str) -> str:
+    return one_line(mask(agent))
 
 
 def _route(request: BaseRequest) -> str:

@@ -23,6 +23,7 @@ class Context:
 
     Attributes:
         address: 客户端地址；只有可信代理的 X-Forwarded-For 才算数。
+        sampled: 这条跟踪被采样（记录并导出）；只有它的 trace_id 才配做 exemplar。
         body: 已解析的 JSON 请求体，访问日志用它掩码，免得再解析一遍。
         rate: 限流器给出的响应头。
     """
@@ -31,6 +32,7 @@ class Context:
     language: str
     address: str = ""
     trace_id: str | None = None
+    sampled: bool = False
     principal: str | None = None
     body: Any = None
     rate: dict[str, str] = field(default_factory=dict)

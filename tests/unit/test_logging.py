@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from saq.job import Job
 
 from kaguan.config.model import Logging
-from kaguan.logging.setup import ACCESS_LOG, APP_LOG, access_logger, configure_logging
+from kaguan.logging.setup import APP_LOG, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,20 +104,6 @@ def test_closing_restores_what_was_there(config: Logging) -> None:
     before = root.handlers[:], root.level, logging.getLogger("saq").level
     configure_logging(config, "test").close()
     assert (root.handlers[:], root.level, logging.getLogger("saq").level) == before
-
-
-def test_access_lines_go_to_their_own_file_only(configured: Logging) -> None:
-    access = access_logger(configured, "api")
-    access.info("请求", method="GET", path="/health", status=200)
-    (line,) = lines(configured, ACCESS_LOG)
-    assert (line["method"], line["path"], line["status"], line["process"]) == ("GET", "/health", 200, "api")
-    assert RFC3339_UTC.match(line["timestamp"])
-    assert lines(configured) == []
-
-
-def test_without_a_directory_access_lines_go_to_standard_output(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    access_logger(Logging(), "api").info("请求", path="/")
-    assert b'"path":"/"' in capfdbinary.readouterr().out
 
 
 def test_planted_secrets_never_reach_a_line(configured: Logging, capsys: pytest.CaptureFixture[str]) -> None:

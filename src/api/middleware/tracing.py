@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 # 探测与抓取每几秒一次，不值一条跟踪
-QUIET = ("/health", "/metrics", "/assets")
+QUIET = ("/health", "/metrics", "/assets", "/console/assets", "/console/live", "/monitor/api", "/monitor/static")
 SERVER_ERROR = 500
 
 _tracer = trace.get_tracer("kaguan.http")
@@ -42,6 +42,7 @@ async def server_span(request: web.Request, handler: Handler) -> web.StreamRespo
         identity = span.get_span_context()
         if identity.is_valid:
             context_of(request).trace_id = f"{identity.trace_id:032x}"
+            context_of(request).sampled = identity.trace_flags.sampled
         response = await handler(request)
         if span.is_recording():
             span.set_attributes(

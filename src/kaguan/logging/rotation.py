@@ -18,9 +18,9 @@ MODE = 0o640
 class RotatingFile:
     """追加写的日志文件。
 
-    ``O_APPEND`` 下一次 ``write`` 一行，内核保证各进程的行不交错（POSIX write(2)）。超过 ``max_bytes`` 时，在旁边的
+    ``O_APPEND`` 下一次 ``write`` 若干整行，内核保证各进程的行不交错（POSIX write(2)）。超过 ``max_bytes`` 时，在旁边的
     ``.lock`` 上取排他锁再改名；拿到锁后先看 inode，别的进程已经换过就只需重开。写之前看大小不加锁，所以每个进程至多
-    多写一行。写失败（盘满等）只计数，
+    多写一次。写失败（盘满等）只计数，
     日志不该拖垮业务。
 
     Attributes:
@@ -37,16 +37,16 @@ class RotatingFile:
         self._checked_at = time.monotonic()
         self.dropped = 0
 
-    def write(self, line: bytes) -> None:
-        """写一行（自带换行）。关闭之后的写入忽略。"""
+    def write(self, lines: bytes) -> None:
+        """写一行或几行（自带换行），总在同一个文件里。关闭之后的写入忽略。"""
         with self._mutex:
             if self._fd < 0:
                 return
             try:
-                self._make_room(len(line))
-                os.write(self._fd, line)
+                self._make_room(len(lines))
+                os.write(self._fd, lines)
             except OSError:
-                self.dropped += 1
+                self.dropped += lines.count(b"\n")
 
     def close(self) -> None:
         with self._mutex:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
@@ -17,12 +17,12 @@ from kaguan.logging.masking import mask_event
 from kaguan.logging.rotation import RotatingFile
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
     from kaguan.config.model import Logging
+    from kaguan.logging.access import Output
 
 APP_LOG = "app.log"
-ACCESS_LOG = "access.log"
 
 # 第三方记录器的下限：SAQ 在 INFO 逐任务记，且失败时打印参数；aiohttp.access 由我们自己的访问日志代替
 LEVELS = {"saq": logging.WARNING, "aiohttp.access": logging.CRITICAL, "asyncio": logging.WARNING}
@@ -66,32 +66,6 @@ def configure_logging(config: Logging, process: str) -> ExitStack:
     return closer
 
 
-def access_logger(config: Logging, process: str) -> FilteringBoundLogger:
-    """访问日志：只写 ``<directory>/access.log``；没有目录就写标准输出。每次调用打开一次文件，由组合根持有。
-
-    一请求一行是热路径，所以不经标准库 logging。字段由调用方给（T118–T121），正文须先脱敏、截断。
-    """
-    if config.directory is None:
-        output: _Output = sys.stdout.buffer
-    else:
-        output = RotatingFile(config.directory / ACCESS_LOG, config.max_bytes, config.backups)
-    processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        add_span,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _Process(process),
-        structlog.processors.JSONRenderer(serializer=_json_line),
-    ]
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        _LineWriter(output),
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
-    ).bind()
-    return logger
-
-
 def add_span(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """加上当前跨度的 trace_id、span_id（W3C 的十六进制写法）。已有的不覆盖。"""
     context = trace.get_current_span().get_span_context()
@@ -113,28 +87,10 @@ class _Process:
         return event
 
 
-class _Output(Protocol):
-    def write(self, line: bytes, /) -> object: ...
-
-    def close(self) -> None: ...
-
-
-class _LineWriter:
-    """Structlog 的末端：收一行字节。"""
-
-    def __init__(self, output: _Output) -> None:
-        self._output = output
-
-    def info(self, line: bytes) -> None:
-        self._output.write(line)
-
-    debug = warning = error = critical = exception = info
-
-
 class _JsonHandler(logging.Handler):
     """JSON 行：渲染一次，写到每个出口。"""
 
-    def __init__(self, outputs: list[_Output]) -> None:
+    def __init__(self, outputs: list[Output]) -> None:
         super().__init__()
         self._outputs = outputs
 
@@ -163,7 +119,7 @@ class _StandardError:
 
 def _sinks(config: Logging, process: str) -> list[logging.Handler]:
     console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
-    outputs: list[_Output] = [] if console else [_StandardError()]
+    outputs: list[Output] = [] if console else [_StandardError()]
     if config.directory is not None:
         outputs.append(RotatingFile(config.directory / APP_LOG, config.max_bytes, config.backups))
     sinks: list[logging.Handler] = []
@@ -215,10 +171,6 @@ def _hide_saq_arguments(record: logging.LogRecord) -> bool:
             for argument in record.args
         )
     return True
-
-
-def _json_line(event: EventDict, **_options: object) -> bytes:
-    return orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
 
 
 def _json_text(event: EventDict, **_options: object) -> str:

@@ -1,0 +1,131 @@
+"""访问日志的出口：一请求一行 JSON，攒着由一个线程成批写，热路径上只排队。"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+
+from kaguan.logging.rotation import RotatingFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kaguan.config.model import Logging
+
+ACCESS_LOG = "access.log"
+LINGER = 0.02  # 秒；攒这么久写一次
+CHUNK = 64 * 1024  # 字节；一次写至多这么多
+PENDING_LIMIT = 8 * 1024 * 1024  # 字节；磁盘跟不上时由提交的一方自己写：慢下来，不丢行，内存也有界
+OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
+
+
+class Output(Protocol):
+    """收整行的字节（一行或多行，自带换行）。"""
+
+    def write(self, lines: bytes, /) -> object: ...
+
+    def close(self) -> None: ...
+
+
+class AccessLines:
+    """排队的访问日志。:meth:`write` 只由一个线程（事件循环）调用。"""
+
+    def __init__(self, output: Output, process: str, chunk: int = CHUNK) -> None:
+        self._output = output
+        self._common = {"level": "info", "process": process, "pid": os.getpid()}
+        self._chunk = chunk
+        self._pending: deque[bytes] = deque()
+        self._accepted = 0  # 字节；只由提交的一方加
+        self._written = 0  # 字节；只在持锁时加
+        self._mutex = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+
+    def write(self, **fields: object) -> None:
+        """写一行。字段须已脱敏、截断（T118–T121）。"""
+        line = _encode({"event": "请求", **fields, "timestamp": datetime.now(UTC), **self._common})
+        self._pending.append(line)
+        self._accepted += len(line)
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._accepted - self._written > PENDING_LIMIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """把排着的都写出去。"""
+        with self._mutex:
+            while self._pending:
+                lines: list[bytes] = []
+                size = 0
+                while self._pending and (not lines or size + len(self._pending[0]) <= self._chunk):
+                    lines.append(self._pending.popleft())
+                    size += len(lines[-1])
+                self._output.write(b"".join(lines))
+                self._written += size
+
+    def run(self) -> None:
+        """写的线程。先清唤醒再写，之后到的行必会再唤醒它。"""
+        while not self._stopping.is_set():
+            self._wake.wait()
+            self._stopping.wait(LINGER)
+            self._wake.clear()
+            self.flush()
+
+    def stop(self) -> None:
+        """请写的线程停下；它停之前会写完排着的。"""
+        self._stopping.set()
+        self._wake.set()
+
+    def close(self) -> None:
+        """写完、关文件；须在写的线程停下之后。"""
+        self.flush()
+        self._output.close()
+
+
+@contextmanager
+def access_lines(config: Logging, process: str) -> Iterator[AccessLines]:
+    """写到 ``<directory>/access.log``，没有目录就写标准输出；离开时写完排着的行。"""
+    if config.directory is None:
+        lines = AccessLines(_StandardOutput(), process)
+    else:
+        output = RotatingFile(config.directory / ACCESS_LOG, config.max_bytes, config.backups)
+        lines = AccessLines(output, process, min(CHUNK, config.max_bytes))
+    writer = threading.Thread(target=lines.run, name="access-log", daemon=True)
+    writer.start()
+    try:
+        yield lines
+    finally:
+        lines.stop()
+        writer.join()
+        lines.close()
+
+
+class _StandardOutput:
+    """标准输出。对方（管道另一头）没了就不写，日志不该拖垮业务。"""
+
+    def write(self, lines: bytes) -> None:
+        with suppress(OSError, ValueError):
+            sys.stdout.buffer.write(lines)
+            sys.stdout.buffer.flush()
+
+    def close(self) -> None:
+        """不归我们关。"""
+
+
+def _encode(line: dict[str, object]) -> bytes:
+    try:
+        return orjson.dumps(line, option=OPTIONS)
+    except TypeError:
+        # 头里的坏字节解码成孤立代理项，JSON 装不下
+        return orjson.dumps({key: _storable(value) for key, value in line.items()}, option=OPTIONS)
+
+
+def _storable(value: object) -> object:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
