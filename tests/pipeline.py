@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from kaguan.queues.client import open_redis
 from kaguan.queues.saq import KaguanQueue, build_queues
@@ -22,13 +23,14 @@ from workers.execution import Execution
 from workers.guard import DuplicateGuard
 from workers.leases import Leases
 from workers.outcome import Done, Outcome
+from workers.pace import Pace
 from workers.settlement import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from uuid import UUID
 
     from redis.asyncio import Redis
+    from saq.job import Job
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
@@ -73,6 +75,13 @@ class Pipeline:
             cursor = await connection.execute(statement.encode(), parameters)
             return await cursor.fetchall() if cursor.description else []
 
+    async def jobs(self, priority: Priority = Priority.DEFAULT) -> list[Job]:
+        """队列里未完成的投递。"""
+        queue = self.queues[priority]
+        ids = await self.redis.zrange(queue.namespace("incomplete"), 0, -1)
+        found = await queue.jobs([queue.job_key_from_id(job_id.decode()) for job_id in ids])
+        return [job for job in found if job is not None]
+
     def execution(self, handler: Handler, worker: str = "worker-a", resend: tuple[str, ...] = ()) -> Execution:
         lease = self.settings.worker.lease
         return Execution(
@@ -83,6 +92,7 @@ class Pipeline:
             settlement=Settlement(self.pool, worker, self.settings.tasks, resend),
             metrics=self.metrics,
             task_timeout=self.settings.worker.task_timeout,
+            pace=Pace(self.redis),
         )
 
     @asynccontextmanager
@@ -97,6 +107,13 @@ class Pipeline:
         finally:
             stop.set()
             await task
+
+
+def carried_by(job: Job) -> list[tuple[UUID, int]]:
+    """一次投递带着哪些 (任务号, 投递号)。"""
+    kwargs = job.kwargs or {}
+    pairs = kwargs.get("deliveries", [(kwargs.get("task_id"), kwargs.get("delivery"))])
+    return [(UUID(task_id), delivery) for task_id, delivery in pairs]
 
 
 @asynccontextmanager

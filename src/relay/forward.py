@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
-from redis.exceptions import RedisError, ResponseError
 
 from kaguan.outbox import store
-from kaguan.queues import saq
-from kaguan.queues.keys import delivery_key
-from kaguan.tasks.model import Priority, PriorityRank
+from kaguan.queues import pace, saq
+from kaguan.tasks.model import Priority, PriorityRank, TaskType, accepted_at
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
+from relay.packing import SHAREABLE, pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from kaguan.outbox.store import Due
     from kaguan.queues.saq import KaguanQueue
     from kaguan.telemetry.metrics import Metrics
+    from relay.packing import Parcel
 
 log = structlog.get_logger(__name__)
 
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（LESSONS SAQ B）
+UNKNOWN_DEFER = 30.0  # 秒
+UNKNOWN_PATIENCE = 3_600.0  # 秒：一次滚动升级用不了这么久
+TYPES = frozenset(str(task_type) for task_type in TaskType)
 SAQ_TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
 
 
@@ -44,7 +48,7 @@ class Forwarder:
     metrics: Metrics
 
     async def run_once(self) -> int:
-        """转交一批；返回交出的个数。
+        """转交一批；返回交出的任务数。
 
         Raises:
             RedisError: Redis 不在或拒收；事务回滚，什么也没标记。
@@ -52,9 +56,14 @@ class Forwarder:
         rooms = await self._rooms()
         if not rooms:
             return 0
+        paces = await pace.read(next(iter(self.queues.values())).redis, SHAREABLE)
         async with self.pool.connection() as connection, connection.transaction():
             due = await store.fetch(connection, rooms)
-            return await self._forward(connection, due) if due else 0
+            unknown = [row for row in due if row.type not in TYPES]
+            if unknown:
+                await self._set_aside(connection, unknown)
+                due = [row for row in due if row.type in TYPES]
+            return await self._forward(connection, due, paces) if due else 0
 
     async def _rooms(self) -> dict[PriorityRank, int]:
         """每个队列还放得下几个；满了的不在其中（I5：积压留在 PostgreSQL）。"""
@@ -62,55 +71,60 @@ class Forwarder:
         rooms = {queue.rank: min(self.config.batch_size, self.config.high_water - n) for queue, n in depths.items()}
         return {rank: room for rank, room in rooms.items() if room > 0}
 
-    async def _forward(self, connection: Connection, due: Sequence[Due]) -> int:
+    async def _forward(self, connection: Connection, due: Sequence[Due], paces: Mapping[str, float]) -> int:
         counts = Counter(str(PriorityRank(row.priority).queue) for row in due)
         with send_span([row.traceparent for row in due], counts):
-            jobs = [(PriorityRank(row.priority).queue, self._job(row)) for row in due]
-            results = await saq.enqueue_many(self.queues, jobs)
-            handed, unproven = await self._sort(connection, due, results)
+            parcels = pack(due, paces, self.config.ids_per_delivery)
+            results = await saq.enqueue_many(self.queues, [(parcel.queue, self._job(parcel)) for parcel in parcels])
+            handed, unproven = self._sort(parcels, results)
             if unproven:
-                proofs = await saq.known(
-                    self.queues,
-                    [(PriorityRank(row.priority).queue, delivery_key(row.task_id, row.delivery)) for row in unproven],
-                )
-                handed += [row for row, proof in zip(unproven, proofs, strict=True) if proof]
-                blocked = [row for row, proof in zip(unproven, proofs, strict=True) if not proof]
+                proofs = await saq.known(self.queues, [(parcel.queue, parcel.key) for parcel in unproven])
+                handed += [parcel for parcel, proof in zip(unproven, proofs, strict=True) if proof]
+                blocked = [parcel for parcel, proof in zip(unproven, proofs, strict=True) if not proof]
                 if blocked:
-                    await store.defer(connection, blocked, DEFER_SECONDS)
-            if handed:
-                await store.mark_handed_over(connection, handed)
-        for row in handed:
-            labels = {"type": row.type, "queue": str(PriorityRank(row.priority).queue)}
-            self.metrics.relayed.labels(**labels).inc()
-            observe(self.metrics.commit_to_relay.labels(**labels), row.waited, row.traceparent)
-        self.metrics.relay_batch.observe(len(handed))
-        log.info("交给队列", count=len(handed), **counts)
-        return len(handed)
+                    await store.defer(connection, [row for parcel in blocked for row in parcel.rows], DEFER_SECONDS)
+            handed_rows = [(row, parcel.job) for parcel in handed for row in parcel.rows]
+            if handed_rows:
+                await store.mark_handed_over(connection, handed_rows)
+        self._count([row for row, _ in handed_rows])
+        log.info("交给队列", count=len(handed_rows), deliveries=len(handed), **counts)
+        return len(handed_rows)
 
-    async def _sort(
-        self, connection: Connection, due: Sequence[Due], results: Sequence[object]
-    ) -> tuple[list[Due], list[Due]]:
-        """分成已入队的与没有证明的；单行的毒丸就地搁置。
+    def _count(self, rows: Sequence[Due]) -> None:
+        for row in rows:
+            labels = (row.type, str(PriorityRank(row.priority).queue))
+            self.metrics.relayed.labels(*labels).inc()
+            observe(self.metrics.commit_to_relay.labels(*labels), row.waited, row.traceparent)
+        self.metrics.relay_batch.observe(len(rows))
+
+    @staticmethod
+    def _sort(parcels: Sequence[Parcel], results: Sequence[object]) -> tuple[list[Parcel], list[Parcel]]:
+        """分成已入队的与没有证明的。
 
         Raises:
-            RedisError: Redis 整体拒收（内存满、只读……），与单行无关。
+            RedisError: Redis 拒收（内存满、只读……）：与单个投递无关，它的参数只有号码。
         """
-        handed: list[Due] = []
-        unproven: list[Due] = []
-        for row, result in zip(due, results, strict=True):
-            match result:
-                case None:
-                    unproven.append(row)
-                case ResponseError() | RedisError():
-                    raise result
-                case Exception():
-                    log.error("毒丸：无法入队，搁置", task_id=str(row.task_id), error=type(result).__name__)
-                    await store.park(connection, row, f"无法入队：{type(result).__name__}")
-                    self.metrics.parked.labels(type=row.type).inc()
-                case _:
-                    handed.append(row)
+        handed: list[Parcel] = []
+        unproven: list[Parcel] = []
+        for parcel, result in zip(parcels, results, strict=True):
+            if isinstance(result, Exception):
+                raise result
+            (unproven if result is None else handed).append(parcel)
         return handed, unproven
 
-    def _job(self, row: Due) -> Job:
-        timeout = int(self.task_timeout) + SAQ_TIMEOUT_MARGIN
-        return saq.delivery_job(row.type, row.task_id, row.delivery, row.traceparent, timeout)
+    async def _set_aside(self, connection: Connection, unknown: Sequence[Due]) -> None:
+        """本版本不认得的类型：滚动升级时留给新的 relay；过了 :data:`UNKNOWN_PATIENCE` 还没人认得，就是毒丸。"""
+        await store.defer(connection, unknown, UNKNOWN_DEFER)
+        for row in unknown:
+            log.error("不认得的任务类型，搁下", task_id=str(row.task_id), task_type=row.type)
+            # 以小时计的耐心，不在乎各机器的钟差几秒
+            if time.time() - accepted_at(row.task_id) > UNKNOWN_PATIENCE:
+                await store.park(connection, row, f"没有进程认得任务类型 {row.type}")
+                self.metrics.parked.labels("unknown").inc()
+
+    def _job(self, parcel: Parcel) -> Job:
+        timeout = int(self.task_timeout) * len(parcel.rows) + SAQ_TIMEOUT_MARGIN
+        first = parcel.rows[0]
+        if len(parcel.rows) == 1:
+            return saq.delivery_job(first.type, first.task_id, first.delivery, first.traceparent, timeout)
+        return saq.shared_job(first.type, parcel.key, [(row.task_id, row.delivery) for row in parcel.rows], timeout)

@@ -94,7 +94,7 @@ class PresenceRedrive:
 
     async def _missing(self, page: list[Handed]) -> list[Handed]:
         """不在未完成集里的，以及逾期很久、已被取走却没有人认领的（取件者死在半途）。"""
-        keys = [(Priority(task.queue), delivery_key(task.id, task.delivery)) for task in page]
+        keys = [(Priority(task.queue), _key(task)) for task in page]
         present = await saq.known(self.queues, keys)
         missing = [task for task, here in zip(page, present, strict=True) if not here]
         overdue = [task for task, here in zip(page, present, strict=True) if here and task.overdue]
@@ -104,7 +104,12 @@ class PresenceRedrive:
         return missing
 
     def _job_id(self, task: Handed) -> str:
-        return self.queues[Priority(task.queue)].job_id(delivery_key(task.id, task.delivery))
+        return self.queues[Priority(task.queue)].job_id(_key(task))
+
+
+def _key(task: Handed) -> str:
+    """它那次投递在 SAQ 里的键。"""
+    return task.job or delivery_key(task.id, task.delivery)
 
 
 @dataclass(slots=True)

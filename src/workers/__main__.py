@@ -26,6 +26,7 @@ from workers.guard import DuplicateGuard
 from workers.handlers import open_handlers
 from workers.heartbeat import beating
 from workers.leases import Leases
+from workers.pace import Pace
 from workers.registry import complete
 from workers.settlement import Settlement
 
@@ -54,6 +55,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics))
         leases = Leases(pool, worker_name(), config.lease)
+        pace = Pace(redis)
         execution = Execution(
             pool=pool,
             handlers=complete(handlers),
@@ -62,9 +64,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             settlement=Settlement(pool, leases.worker, settings.tasks, resend_types(settings.smtp)),
             metrics=metrics,
             task_timeout=config.task_timeout,
+            pace=pace,
         )
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
-        async with beating(leases), asyncio.TaskGroup() as group:
+        async with beating(leases), pace.publishing(), asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             await Consumer(build_queues(redis), execution, config).run(stop)
             returned = await leases.release_all()

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
-from psycopg_pool import PoolTimeout
 from pydantic import ValidationError
 from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
-from kaguan.database.pool import CONNECTION_ERRORS
+from kaguan.database.folding import AWAY, TIMEOUT
 from kaguan.inbox import store
 from kaguan.tasks.model import TaskStatus, TaskType
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
 from workers.attempt import Attempt, CancelledByUserError, FencedError
+from workers.claiming import Claims
 from workers.outcome import Cancelled, Continue, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.trace import Span
 
@@ -32,18 +32,17 @@ if TYPE_CHECKING:
     from workers.attempt import Handler
     from workers.guard import DuplicateGuard
     from workers.leases import Leases
+    from workers.pace import Pace
     from workers.settlement import Settled, Settlement
 
 log = structlog.get_logger(__name__)
 
-CLAIM_PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久；之后由核对收回
-FIRST_BACKOFF = 0.2  # 秒
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """SAQ 函数：一次投递进来，一次尝试出去。从不抛出业务异常，SAQ 因此从不重试、也不记参数。"""
+    """SAQ 函数：一次投递进来，它带的每个任务各一次尝试。从不抛出业务异常，SAQ 因此从不重试、也不记参数。"""
 
     pool: Pool
     handlers: Mapping[TaskType, Handler]
@@ -52,65 +51,77 @@ class Execution:
     settlement: Settlement
     metrics: Metrics
     task_timeout: float  # 秒
+    pace: Pace
+    _claims: Claims = field(init=False)
 
-    async def __call__(self, context: Mapping[str, object], *, task_id: str, delivery: int) -> None:
-        token: dict[str, Any] = {"task_id": UUID(task_id), "delivery": delivery}
-        with bound_contextvars(task_id=task_id, delivery=delivery):
-            if not await self.guard.admit(UUID(task_id), delivery):
-                self.metrics.duplicates_suppressed.labels(type=self._type_of(context)).inc()
-                return
-            claim = await self._claim(token)
-            if claim is None:
-                self.metrics.duplicates_suppressed.labels(type=self._type_of(context)).inc()
-                return
-            await self._run(token, claim)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_claims", Claims(self.leases))
 
-    @staticmethod
-    def _type_of(context: Mapping[str, object]) -> str:
+    async def __call__(
+        self,
+        context: Mapping[str, object],
+        *,
+        task_id: str | None = None,
+        delivery: int = 0,
+        deliveries: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        """一个任务（``task_id`` 与 ``delivery``），或几个同乘的（``deliveries``）。"""
+        if task_id is not None:
+            await self._single(context, UUID(task_id), delivery)
+            return
+        tokens = [(UUID(one), number) for one, number in deliveries]
+        claims = await self._claims.claim(tokens)
+        self._suppressed(context, len(tokens) - len(claims))
+        turn = asyncio.Semaphore(1)  # 处理器一个一个来：槽位数仍是并发的上限；结算不占它，因此会合并
+        # 任何一个都不抛业务异常；取消会传给每一个
+        await asyncio.gather(*[self._run(claim, turn) for claim in claims])
+
+    async def _single(self, context: Mapping[str, object], task_id: UUID, delivery: int) -> None:
+        with bound_contextvars(task_id=str(task_id), delivery=delivery):
+            claims = (
+                await self._claims.claim([(task_id, delivery)]) if await self.guard.admit(task_id, delivery) else []
+            )
+            if not claims:
+                self._suppressed(context, 1)
+                return
+            await self._run(claims[0], asyncio.Semaphore(1))
+            await self.guard.settled(task_id, delivery)
+
+    def _suppressed(self, context: Mapping[str, object], count: int) -> None:
         job = context.get("job")
-        return job.function if isinstance(job, Job) else ""
+        self.metrics.duplicates_suppressed.labels(job.function if isinstance(job, Job) else "").inc(count)
 
-    async def _claim(self, token: dict[str, Any]) -> Claim | None:
-        """认领；PostgreSQL 不在就退避等它。"""
-        deadline = asyncio.get_running_loop().time() + CLAIM_PATIENCE
-        delay = FIRST_BACKOFF
-        while True:
-            try:
-                async with self.pool.connection() as connection:
-                    return await store.claim(connection, token, self.leases.worker, self.leases.lease)
-            except (PoolTimeout, *CONNECTION_ERRORS) as error:
-                if asyncio.get_running_loop().time() + delay > deadline:
-                    log.warning("认领时数据库不可用，放下这次投递", error=type(error).__name__)
-                    return None
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
-
-    async def _run(self, token: dict[str, Any], claim: Claim) -> None:
+    async def _run(self, claim: Claim, turn: asyncio.Semaphore) -> None:
         attempt = Attempt(
             pool=self.pool,
-            task_id=token["task_id"],
+            task_id=claim.id,
             type=claim.type,
-            delivery=token["delivery"],
+            delivery=claim.delivery,
             attempt=claim.attempt,
             max_attempts=claim.max_attempts,
             payload=claim.payload,
             request_id=claim.request_id,
             intended=claim.intended,
-            deadline=asyncio.get_running_loop().time() + self.task_timeout * YIELD_AFTER,
         )
-        labels = {"type": claim.type, "queue": claim.queue}
-        self.metrics.started.labels(**labels).inc()
-        observe(self.metrics.relay_to_start.labels(**labels), claim.queued_for)
+        labels = (claim.type, claim.queue)
+        self.metrics.started.labels(*labels).inc()
+        observe(self.metrics.relay_to_start.labels(*labels), claim.queued_for)
         self.leases.hold(attempt)
-        started = asyncio.get_running_loop().time()
         with (
-            bound_contextvars(task_type=claim.type, request_id=claim.request_id, attempt=claim.attempt),
-            process_span(claim.type, attempt.task_id, claim.queue, claim.attempt, claim.traceparent) as span,
-        ):
+            bound_contextvars(
+                task_id=str(claim.id), delivery=claim.delivery, task_type=claim.type, request_id=claim.request_id,
+                attempt=claim.attempt,
+            ),
+            process_span(claim.type, claim.id, claim.queue, claim.attempt, claim.traceparent) as span,
+        ):  # fmt: skip
             try:
-                outcome = await self._handle(attempt)
-                elapsed = asyncio.get_running_loop().time() - started
-                observe(self.metrics.run.labels(type=claim.type), elapsed)
+                async with turn:
+                    started = asyncio.get_running_loop().time()
+                    attempt.deadline = started + self.task_timeout * YIELD_AFTER
+                    outcome = await self._handle(attempt)
+                    elapsed = asyncio.get_running_loop().time() - started
+                observe(self.metrics.run.labels(claim.type), elapsed)
+                self.pace.observe(claim.type, elapsed)
                 await self._settle(attempt, outcome, labels, elapsed, span)
             except asyncio.CancelledError:
                 # 停机，或 SAQ 的时限：没有人在做了，不许再续租
@@ -120,6 +131,7 @@ class Execution:
     async def _handle(self, attempt: Attempt) -> Outcome:
         """执行处理器，把一切意外折成结果。停机的取消原样放行：任务由停机流程交还。"""
         try:
+            attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
             async with asyncio.timeout(self.task_timeout):
                 return await self.handlers[TaskType(attempt.type)](attempt)
         except FencedError:
@@ -136,7 +148,7 @@ class Execution:
         return _unexpected(attempt, reason)
 
     async def _settle(
-        self, attempt: Attempt, outcome: Outcome, labels: dict[str, str], elapsed: float, span: Span
+        self, attempt: Attempt, outcome: Outcome, labels: tuple[str, str], elapsed: float, span: Span
     ) -> None:
         if outcome is _FENCED:
             self.leases.drop(attempt)
@@ -147,13 +159,12 @@ class Execution:
         except FencedError:
             await self._fenced(attempt, span)
             return
-        except (PoolTimeout, *CONNECTION_ERRORS) as error:
+        except AWAY as error:
             log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)  # noqa: TRY400 不需要堆栈
             record_outcome(span, "unsettled", type(error).__name__)
             return
         finally:
             self.leases.drop(attempt)
-        await self.guard.settled(attempt.task_id, attempt.delivery)
         self._record(settled.status, outcome, labels, elapsed, span)
         observe(self.metrics.accept_to_effect.labels(type=attempt.type), settled.age)
 
@@ -161,7 +172,7 @@ class Execution:
         """结算；处理器自己的写入（或库容不下的结果）出了意外，就改记为意外。"""
         try:
             return await self.settlement.settle(attempt, outcome), outcome
-        except (FencedError, PoolTimeout, *CONNECTION_ERRORS):
+        except (FencedError, *AWAY):
             raise
         except Exception as error:
             log.exception("结算意外失败")
@@ -173,20 +184,25 @@ class Execution:
         record_outcome(span, "fenced")
         self.metrics.fenced_writes.labels(type=attempt.type).inc()
         log.warning("隔离令牌已失效，丢弃结果")
-        async with self.pool.connection() as connection:
-            await store.note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
+        try:
+            async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+                await store.note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
+        except AWAY as error:
+            log.warning("隔离的痕迹没有记成", error=type(error).__name__)
 
-    def _record(self, status: TaskStatus, outcome: Outcome, labels: dict[str, str], elapsed: float, span: Span) -> None:
-        self.metrics.settled.labels(**labels, outcome=status).inc()
+    def _record(
+        self, status: TaskStatus, outcome: Outcome, labels: tuple[str, str], elapsed: float, span: Span
+    ) -> None:
+        self.metrics.settled.labels(*labels, status).inc()
         duration_ms = round(elapsed * 1000, 1)
         if isinstance(outcome, Continue) and status is TaskStatus.RETRYING:
             record_outcome(span, "continued")
             log.info("任务让位，由下一次投递接着做", reason=outcome.reason, duration_ms=duration_ms)
             return
         if status is TaskStatus.RETRYING:
-            self.metrics.retried.labels(**labels).inc()
+            self.metrics.retried.labels(*labels).inc()
         if status is TaskStatus.UNCERTAIN:
-            self.metrics.uncertain.labels(type=labels["type"]).inc()
+            self.metrics.uncertain.labels(labels[0]).inc()
         if status is TaskStatus.SUCCEEDED:
             record_outcome(span, status)
             log.info("任务完成", duration_ms=duration_ms)

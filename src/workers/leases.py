@@ -10,6 +10,7 @@ import structlog
 from kaguan.inbox import store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
     from kaguan.database.pool import Pool
@@ -44,6 +45,10 @@ class Leases:
         """执行被取消，没有结局：不再续租，下一拍（或停机时）交还。"""
         self.drop(attempt)
         self._abandoned.add((attempt.task_id, attempt.delivery))
+
+    def abandon_all(self, tokens: Iterable[tuple[UUID, int]]) -> None:
+        """也许认领了、但没有人会做的：下一拍（或停机时）交还；其实没认领的，交还什么也不动。"""
+        self._abandoned.update(tokens)
 
     async def run_once(self) -> int:
         """续租一次。不再归自己的立即告知处理器停手；用户要求取消的也在这里知道。返回 0：总是等下一拍。"""

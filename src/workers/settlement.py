@@ -1,17 +1,17 @@
-"""结算：把结果折成一条带隔离令牌的语句，与处理器自己的写入同一事务（I2）。"""
+"""结算：把结果折成一条带隔离令牌的语句，与处理器自己的写入同一事务（I2）；没有写入的成功并发时合成一条。"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from psycopg.types.json import Jsonb
-from psycopg_pool import PoolTimeout
 
-from kaguan.database.pool import CONNECTION_ERRORS
+from kaguan.database.folding import AWAY, TIMEOUT, Folder
 from kaguan.inbox import store
+from kaguan.inbox.store import Success, Written
 from kaguan.tasks.backoff import full_jitter
 from kaguan.tasks.model import TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import current_traceparent
@@ -51,6 +51,10 @@ class Settlement:
     worker: str
     config: Tasks
     resend_types: tuple[str, ...] = ()  # 结局不明时按策略重发的任务类型
+    _folder: Folder[Success, Written | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_folder", Folder(self.pool, store.settle_done))
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled:
         """写下结局；PostgreSQL 暂时不在就坚持重试。
@@ -64,56 +68,46 @@ class Settlement:
         while True:
             try:
                 return await self._write(attempt, outcome, statement)
-            except (PoolTimeout, *CONNECTION_ERRORS) as error:
+            except AWAY as error:
                 if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
                     raise
                 log.warning("结算时数据库不可用，重试", task_id=str(attempt.task_id), error=type(error).__name__)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
-    async def _write(self, attempt: Attempt, outcome: Outcome, statement: _Statement) -> Settled:
-        async with self.pool.connection() as connection:
-            try:
-                if outcome.write is None:
-                    written = await store.settle(connection, statement.name, statement.parameters)
-                else:
-                    written = await self._write_with(outcome.write, connection, attempt, statement)
-            except FencedError:
-                written = None
-            if written is not None:
-                return Settled(TaskStatus(written.status), written.age)
-            # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
+    async def _write(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Settled:
+        if isinstance(statement, Success) and outcome.write is None:
+            written = await self._folder.submit(statement)
+        else:
+            async with asyncio.timeout(TIMEOUT):
+                written = await self._write_alone(attempt, outcome.write, statement)
+        if written is not None:
+            return Settled(TaskStatus(written.status), written.age)
+        # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
+        async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
             now = await store.outcome_of(connection, attempt.task_id)
-            bumped = int(statement.status is TaskStatus.RETRYING)
-            counted = attempt.attempt - isinstance(outcome, Continue)
-            if now == (statement.status, attempt.delivery + bumped, counted):
-                return Settled(statement.status, 0.0)
+        status = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
+        bumped = int(status is TaskStatus.RETRYING)
+        counted = attempt.attempt - isinstance(outcome, Continue)
+        if now == (status, attempt.delivery + bumped, counted):
+            return Settled(status, 0.0)
         raise FencedError
 
-    @staticmethod
-    async def _write_with(
-        write: Write, connection: Connection, attempt: Attempt, statement: _Statement
-    ) -> store.Written:
-        """处理器的写入与结算同一事务。
+    async def _write_alone(
+        self, attempt: Attempt, write: Write | None, statement: _Statement | Success
+    ) -> Written | None:
+        """自成一个事务；处理器的写入与结算同生共死，令牌失效则全部回滚、返回 None。"""
+        try:
+            async with self.pool.connection() as connection, connection.transaction():
+                return await _settle_with(connection, attempt, write, statement)
+        except FencedError:
+            return None
 
-        Raises:
-            FencedError: 令牌已失效，全部回滚。
-        """
-        async with connection.transaction():
-            await attempt.fence(connection)
-            await write(connection)
-            written = await store.settle(connection, statement.name, statement.parameters)
-            if written is None:
-                raise FencedError
-        return written
-
-    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement:  # noqa: PLR0911 每种结局各一条语句
+    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement | Success:  # noqa: PLR0911 每种结局各一条语句
         token = {**attempt.token, "attempt": attempt.attempt}
         match outcome:
             case Done(result):
-                progress = None if attempt.progress is None else Jsonb(attempt.progress)
-                parameters = {**token, "result": Jsonb(result), "progress": progress}
-                return _Statement(TaskStatus.SUCCEEDED, "settle_done", parameters)
+                return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
                 parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}
@@ -144,3 +138,18 @@ class Settlement:
             "worker": self.worker,
             "traceparent": current_traceparent(),
         }
+
+
+async def _settle_with(
+    connection: Connection, attempt: Attempt, write: Write | None, statement: _Statement | Success
+) -> Written:
+    if write is not None:
+        await attempt.fence(connection)
+        await write(connection)
+    if isinstance(statement, Success):
+        written = (await store.settle_done(connection, [statement]))[0]
+    else:
+        written = await store.settle(connection, statement.name, statement.parameters)
+    if written is None:
+        raise FencedError
+    return written

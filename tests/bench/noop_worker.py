@@ -22,6 +22,7 @@ from workers.guard import DuplicateGuard
 from workers.heartbeat import beating
 from workers.leases import Leases
 from workers.outcome import Done
+from workers.pace import Pace
 from workers.registry import complete
 from workers.settlement import Settlement
 
@@ -45,6 +46,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         metrics = Metrics()
         await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
         leases = Leases(pool, worker_name(), config.lease)
+        pace = Pace(redis)
         execution = Execution(
             pool=pool,
             handlers=complete(dict.fromkeys(TaskType, noop)),
@@ -53,9 +55,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             settlement=Settlement(pool, leases.worker, settings.tasks),
             metrics=metrics,
             task_timeout=config.task_timeout,
+            pace=pace,
         )
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
-        async with beating(leases), asyncio.TaskGroup() as group:
+        async with beating(leases), pace.publishing(), asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             await Consumer(build_queues(redis), execution, config).run(stop)
             await leases.release_all()

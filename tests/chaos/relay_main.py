@@ -1,57 +1,83 @@
-"""战役的 relay 的对照：``--mutation 名字`` 弄坏它。健康的战役直接跑 ``python -m relay``。"""
+"""战役的 relay：真实的组合根，只换上会跳的钟。``--mutation 名字+名字`` 弄坏它，作对照。"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from typing import TYPE_CHECKING, Any
 
-import relay.__main__ as relay_process
-from kaguan.outbox import store
-from kaguan.process import run_process
-from kaguan.queues import saq
-from kaguan.tasks.model import PriorityRank
-from relay.epoch import EpochRedrive
-from relay.forward import Forwarder
-from relay.redrive import PresenceRedrive
+from tests.chaos import clock
+
+clock.install()
+
+import relay.__main__ as relay_process  # noqa: E402 钟要先换好
+from kaguan.outbox import store  # noqa: E402 同上
+from kaguan.process import run_process  # noqa: E402 同上
+from relay.epoch import EpochRedrive  # noqa: E402 同上
+from relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from kaguan.database.pool import Connection
+
+WINDOW = 0.1  # 秒：把入队与标记之间拉宽，SIGKILL 才常常落在里面
+
+# 各看护循环：名字 → 不再看的那一个
+BLIND: dict[str, type[Any]] = {"no_presence": PresenceRedrive, "no_epoch": EpochRedrive, "no_lease": LeaseRedrive}
 
 
-class MarkingFirst(Forwarder):
+async def _sees_nothing(_self: object) -> int:
+    return 0
+
+
+async def _deaf(*_arguments: object) -> None:
+    """门铃没有人听：只剩轮询。"""
+    await asyncio.Event().wait()
+
+
+def _mark_first() -> None:
     """先标记、先提交，后入队：中间一断就没人再管。"""
+    fetch: Callable[..., Awaitable[Sequence[Any]]] = store.fetch
+    mark: Callable[..., Awaitable[None]] = store.mark_handed_over
 
-    async def run_once(self) -> int:
-        rooms = await self._rooms()
-        if not rooms:
-            return 0
-        async with self.pool.connection() as connection, connection.transaction():
-            due = await store.fetch(connection, rooms)
-            await store.mark_handed_over(connection, due)
+    async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> Sequence[Any]:
+        due = await fetch(connection, *arguments, **options)
         if due:
-            await saq.enqueue_many(self.queues, [(PriorityRank(row.priority).queue, self._job(row)) for row in due])
-        return len(due)
+            await mark(connection, due)
+            await connection.execute("commit")
+            await connection.execute("begin")
+            await asyncio.sleep(WINDOW)
+        return due
+
+    async def already_marked(*_arguments: Any, **_options: Any) -> None: ...
+
+    vars(store).update(fetch=fetch_and_mark, mark_handed_over=already_marked)
 
 
-class BlindPresence(PresenceRedrive):
-    """从不核对。"""
+def _slow_mark() -> None:
+    """与 ``mark_first`` 同样宽的窗口，次序是对的：先入队、后标记。"""
+    mark: Callable[..., Awaitable[None]] = store.mark_handed_over
 
-    async def run_once(self) -> int:
-        return 0
+    async def mark_late(*arguments: Any, **options: Any) -> None:
+        await asyncio.sleep(WINDOW)
+        await mark(*arguments, **options)
 
-
-class BlindEpoch(EpochRedrive):
-    """从不看纪元。"""
-
-    async def run_once(self) -> int:
-        return 0
+    vars(store).update(mark_handed_over=mark_late)
 
 
 def mutate(name: str) -> None:
-    if name in {"no_redrive", "mark_first"}:
-        vars(relay_process)["PresenceRedrive"] = BlindPresence
-        vars(relay_process)["EpochRedrive"] = BlindEpoch
-    if name == "mark_first":
-        vars(relay_process)["Forwarder"] = MarkingFirst
+    if name in BLIND:
+        BLIND[name].run_once = _sees_nothing
+    elif name == "mark_first":
+        _mark_first()
+    elif name == "slow_mark":
+        _slow_mark()
+    elif name == "no_doorbell":
+        vars(relay_process)["listen"] = _deaf
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--mutation"]:
-        mutate(sys.argv[2])
+    for mutation in sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else ():
+        mutate(mutation)
     sys.exit(run_process("relay", relay_process.main))

@@ -1,19 +1,27 @@
-"""战役的 worker：真实的组合根，只把 sim:status_sync 换成记账的处理器。``--mutation 名字`` 弄坏它，作对照。"""
+"""战役的 worker：真实的组合根，只把 sim:status_sync 换成记账的处理器，并换上会跳的钟。
+
+``--mutation 名字+名字`` 弄坏它，作对照。
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, LiteralString
 
-import workers.__main__ as worker
-import workers.attempt as attempt_module
-from kaguan.database.sql import load
-from kaguan.inbox import store
-from kaguan.process import run_process
-from kaguan.tasks.model import TaskType
-from tests.chaos.ledger import LedgerHandler
-from workers.handlers import open_handlers
+from tests.chaos import clock
+
+clock.install()
+
+import workers.__main__ as worker  # noqa: E402 钟要先换好
+import workers.attempt as attempt_module  # noqa: E402 同上
+from kaguan.database.sql import load  # noqa: E402 同上
+from kaguan.inbox import store  # noqa: E402 同上
+from kaguan.process import run_process  # noqa: E402 同上
+from kaguan.tasks.model import TaskType  # noqa: E402 同上
+from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
+from workers.handlers import open_handlers  # noqa: E402 同上
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -25,7 +33,8 @@ if TYPE_CHECKING:
     from workers.attempt import Handler
 
 GUARD = "and delivery = %(delivery)s and status = 'running'"
-SETTLED_GUARD = "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'"
+SETTLED_GUARD = """and t.delivery = d.delivery and t.attempt = d.attempt
+    where t.status = 'running'"""
 
 
 def without_fence(package: str, name: str) -> LiteralString:
@@ -63,16 +72,19 @@ def mutate(name: str) -> None:
 
 
 def with_ledger(*, effect_first: bool) -> None:
+    handler = LedgerHandler(effect_first, os.environ.get("CHAOS_LEDGER", MIXED))
+
     @asynccontextmanager
     async def opened(settings: Settings, redis: Redis, metrics: Metrics) -> AsyncIterator[Mapping[TaskType, Handler]]:
         async with open_handlers(settings, redis, metrics) as handlers:
-            yield {**handlers, TaskType.SIM_STATUS_SYNC: LedgerHandler(effect_first)}
+            yield {**handlers, TaskType.SIM_STATUS_SYNC: handler}
 
     vars(worker)["open_handlers"] = opened  # 唯一的替换：真实处理器之外加上账本
 
 
 if __name__ == "__main__":
-    mutation = sys.argv[2] if sys.argv[1:2] == ["--mutation"] else ""
-    mutate(mutation)
-    with_ledger(effect_first=mutation == "effect_first")
+    mutations = sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else []
+    for mutation in mutations:
+        mutate(mutation)
+    with_ledger(effect_first="effect_first" in mutations)
     sys.exit(run_process("worker", worker.main))

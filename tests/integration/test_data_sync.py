@@ -73,10 +73,9 @@ async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
 async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attempt:
     await Settlement(attempt.pool, "test", Tasks()).settle(attempt, outcome)
     delivery = attempt.delivery + 1
-    token = {"task_id": attempt.task_id, "delivery": delivery}
+    token = (attempt.task_id, delivery)
     async with attempt.pool.connection() as connection:
-        claim = await store.claim(connection, token, "test", 60.0)
-    assert claim is not None
+        claim = (await store.claim(connection, [token], "test", 60.0))[token]
     return Attempt(
         attempt.pool, attempt.task_id, claim.type, delivery, claim.attempt, claim.max_attempts, claim.payload
     )

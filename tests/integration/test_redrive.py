@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -17,7 +18,6 @@ from workers.outcome import Done
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from uuid import UUID
 
     from kaguan.database.pool import Connection, Pool
     from workers.attempt import Attempt
@@ -152,8 +152,7 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
     for delivery in range(1, limit + 1):
         await pipeline.forwarder.run_once()
         async with pipeline.pool.connection() as connection:
-            token = {"task_id": poison, "delivery": delivery}
-            assert await store.claim(connection, token, "doomed", 0.000001) is not None
+            assert await store.claim(connection, [(poison, delivery)], "doomed", 0.000001)
         await pipeline.leases_redrive.run_once()
     assert await pipeline.status(poison) == "failed"
     await pipeline.execution(Recording.of())({}, task_id=str(healthy), delivery=1)
@@ -214,3 +213,17 @@ async def test_malformed_job_in_the_active_list_does_not_stop_the_rest(pipeline:
     await pipeline.redis.zrem(queue.namespace("incomplete"), queue.job_id(delivery_key(task_id, 1)))
     await pipeline.presence.run_once()
     assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_others_flow(pipeline: Pipeline) -> None:
+    fresh, old, healthy = await pipeline.submit(3)
+    await pipeline.sql("alter table tb_task drop constraint ck_tb_task_type")
+    await pipeline.sql("update tb_outbox set type = 'later:version' where task_id <> %s", healthy)
+    ancient = UUID("01000000-0000-7000-8000-000000000001")
+    for table, column in (("tb_task", "id"), ("tb_outbox", "task_id")):
+        await pipeline.sql(f"update {table} set {column} = %s where {column} = %s", ancient, old)  # noqa: S608 固定的表名
+    assert await pipeline.forwarder.run_once() == 1
+    assert [await pipeline.status(task) for task in (fresh, ancient, healthy)] == ["pending", "failed", "queued"]
+    (row,) = await pipeline.sql("select task_id, parked_reason from tb_outbox where parked_at is not null")
+    assert row == (ancient, "没有进程认得任务类型 later:version")
+    assert await pipeline.forwarder.run_once() == 0

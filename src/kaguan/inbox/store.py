@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 
@@ -22,6 +23,8 @@ PACKAGE = "kaguan.inbox"
 class Claim:
     """认领到的任务。``age`` 自受理、``queued_for`` 自交出，单位秒。"""
 
+    id: UUID
+    delivery: int
     type: str
     queue: str
     attempt: int
@@ -34,11 +37,13 @@ class Claim:
     queued_for: float
 
 
-async def claim(connection: Connection, token: Mapping[str, Any], worker: str, lease: float) -> Claim | None:
-    """认领一次投递；None = 别人有它，或已做完。"""
+async def claim(
+    connection: Connection, wanted: Sequence[tuple[UUID, int]], worker: str, lease: float
+) -> dict[tuple[UUID, int], Claim]:
+    """认领一批投递；不在其中的 = 别人有它，或已做完。"""
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
-        await cursor.execute(load(PACKAGE, "claim"), {**token, "worker": worker, "lease": lease})
-        return await cursor.fetchone()
+        await cursor.execute(load(PACKAGE, "claim"), {**_pairs(wanted), "worker": worker, "lease": lease})
+        return {(row.id, row.delivery): row for row in await cursor.fetchall()}
 
 
 async def heartbeat(
@@ -56,6 +61,17 @@ async def release(connection: Connection, held: Sequence[tuple[UUID, int]], work
 
 
 @dataclass(frozen=True, slots=True)
+class Success:
+    """一次成功，待结算。"""
+
+    task_id: UUID
+    delivery: int
+    attempt: int
+    result: dict[str, Any]
+    progress: dict[str, int | None] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """结算写下的状态（用户要求取消的不再重试，因此未必是所求的那个），与自受理以来的秒数。"""
 
@@ -64,10 +80,24 @@ class Written:
 
 
 async def settle(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> Written | None:
-    """执行一种结算；None = 令牌已失效，什么也没写。"""
+    """执行一种不成功的结算；None = 令牌已失效，什么也没写。"""
     async with connection.cursor(row_factory=class_row(Written)) as cursor:
         await cursor.execute(load(PACKAGE, statement), parameters)
         return await cursor.fetchone()
+
+
+async def settle_done(connection: Connection, successes: Sequence[Success]) -> list[Written | None]:
+    """成批结算成功，次序与输入相同；None = 令牌已失效，那一个什么也没写。"""
+    parameters = {
+        "task_ids": [item.task_id for item in successes],
+        "deliveries": [item.delivery for item in successes],
+        "attempts": [item.attempt for item in successes],
+        "results": [Jsonb(item.result) for item in successes],
+        "progresses": [None if item.progress is None else Jsonb(item.progress) for item in successes],
+    }
+    cursor = await connection.execute(load(PACKAGE, "settle_done"), parameters)
+    written = {row[0]: Written(row[1], row[2]) for row in await cursor.fetchall()}
+    return [written.get(item.task_id) for item in successes]
 
 
 async def outcome_of(connection: Connection, task_id: UUID) -> tuple[str, int, int] | None:

@@ -30,14 +30,16 @@ class Due:
     priority: int
     traceparent: str | None
     waited: float
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """一个已交出、还没有被认领的任务。"""
+    """一个已交出、还没有被认领的任务。``job`` 是与别的任务同乘时的 SAQ 键。"""
 
     id: UUID
     delivery: int
+    job: str | None
     queue: str
     queued_at: datetime
     overdue: bool
@@ -61,10 +63,15 @@ async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int]) -> li
         return await cursor.fetchall()
 
 
-async def mark_handed_over(connection: Connection, rows: Sequence[Due]) -> None:
+async def mark_handed_over(connection: Connection, rows: Sequence[tuple[Due, str | None]]) -> None:
+    """``rows`` 是交出的行与同乘的 SAQ 键（单独的为 None）。"""
     await connection.execute(
         load(PACKAGE, "handed_over"),
-        {"task_ids": [row.task_id for row in rows], "deliveries": [row.delivery for row in rows]},
+        {
+            "task_ids": [row.task_id for row, _ in rows],
+            "deliveries": [row.delivery for row, _ in rows],
+            "jobs": [job for _, job in rows],
+        },
     )
 
 

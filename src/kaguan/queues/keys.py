@@ -23,3 +23,8 @@ def task_status(task_id: UUID) -> str:
 def delivery_key(task_id: UUID, delivery: int) -> str:
     """一次投递在 SAQ 里的键：任务号加投递号，换了投递号就是新任务（LESSONS SAQ B）。"""
     return f"{task_id}:{delivery}"
+
+
+def pace_key(task_type: str) -> str:
+    """这种任务一次尝试的平均秒数。"""
+    return f"kaguan:pace:{task_type}"

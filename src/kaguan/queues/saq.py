@@ -72,7 +72,7 @@ def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:
 
 
 def delivery_job(task_type: str, task_id: UUID, delivery: int, traceparent: str | None, timeout: int) -> Job:
-    """一次投递：参数只有号码，没有个人信息；SAQ 自己的重试关闭，时限显式。``timeout`` 单位秒。"""
+    """一个任务的投递：参数只有号码，没有个人信息；SAQ 自己的重试关闭，时限显式。``timeout`` 单位秒。"""
     return Job(
         function=task_type,
         key=delivery_key(task_id, delivery),
@@ -81,6 +81,18 @@ def delivery_job(task_type: str, task_id: UUID, delivery: int, traceparent: str 
         retries=1,
         ttl=JOB_TTL,
         meta={TRACEPARENT: traceparent} if traceparent else {},
+    )
+
+
+def shared_job(task_type: str, key: str, deliveries: Sequence[tuple[UUID, int]], timeout: int) -> Job:
+    """几个任务同乘的投递。``key`` 记在各任务的 ``job`` 列，核对时凭它找；``timeout`` 单位秒。"""
+    return Job(
+        function=task_type,
+        key=key,
+        kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in deliveries]},
+        timeout=timeout,
+        retries=1,
+        ttl=JOB_TTL,
     )
 
 

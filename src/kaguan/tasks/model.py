@@ -32,6 +32,7 @@ class TaskType(StrEnum):
     EMAIL_SEND = "email:send"
     DATA_SYNC = "data:sync"
     SIM_STATUS_SYNC = "sim:status_sync"
+    EVENT_PUBLISH = "event:publish"
 
 
 class Priority(StrEnum):
@@ -72,6 +73,11 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
     UNCERTAIN = "uncertain"
     CANCELLED = "cancelled"
+
+
+def accepted_at(task_id: UUID) -> float:
+    """受理的时刻（Unix 秒），就在号码里：UUIDv7 的高 48 位是毫秒（RFC 9562 §5.7）。"""
+    return (task_id.int >> 80) / 1000
 
 
 FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})

@@ -1,10 +1,21 @@
--- 认领：投递号是隔离令牌。没有返回行 = 别人有它，或已做完：安静地算了。
-update tb_task
-set status = 'running', attempt = attempt + 1, worker = %(worker)s, started_at = clock_timestamp(),
+-- 认领一批：投递号是隔离令牌。没有返回行的 = 别人有它，或已做完：安静地算了。
+-- 等锁不跳过（relay 交出它的事务也许还没提交），按号排好再锁：并发的批次不会死锁。
+with wanted as materialized (
+    select t.id
+    from tb_task t
+    join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as w (task_id, delivery)
+        on t.id = w.task_id and t.delivery = w.delivery
+    where t.status in ('pending', 'queued', 'retrying') and t.attempt < t.max_attempts
+    order by t.id
+    for no key update of t
+)
+update tb_task t
+set status = 'running', attempt = t.attempt + 1, worker = %(worker)s, started_at = clock_timestamp(),
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-where id = %(task_id)s and delivery = %(delivery)s
-  and status in ('pending', 'queued', 'retrying') and attempt < max_attempts
+from wanted
+where t.id = wanted.id
 returning
-    type, queue, attempt, max_attempts, payload, request_id, intent_at is not null as intended, traceparent,
-    extract(epoch from clock_timestamp() - created_at)::float8 as age,
-    extract(epoch from clock_timestamp() - coalesce(queued_at, clock_timestamp()))::float8 as queued_for
+    t.id, t.delivery, t.type, t.queue, t.attempt, t.max_attempts, t.payload, t.request_id,
+    t.intent_at is not null as intended, t.traceparent,
+    extract(epoch from clock_timestamp() - t.created_at)::float8 as age,
+    extract(epoch from clock_timestamp() - coalesce(t.queued_at, clock_timestamp()))::float8 as queued_for

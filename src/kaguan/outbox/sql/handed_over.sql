@@ -2,18 +2,18 @@
 -- worker 可能已抢先认领（状态不再是 pending/retrying）：那一行正被它锁着或已改过，跳过即可，也因此不会死锁。
 with gone as (
     delete from tb_outbox o
-    using unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as h (task_id, delivery)
+    using unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(jobs)s::text[]) as h (task_id, delivery, job)
     where o.task_id = h.task_id and o.delivery = h.delivery
-    returning o.task_id, o.delivery
+    returning o.task_id, o.delivery, h.job
 ),
 still_waiting as materialized (
-    select t.id
+    select t.id, g.job
     from tb_task t
     join gone g on t.id = g.task_id and t.delivery = g.delivery
     where t.status in ('pending', 'retrying')
     for no key update of t skip locked
 )
 update tb_task t
-set status = 'queued', queued_at = clock_timestamp()
+set status = 'queued', queued_at = clock_timestamp(), job = still_waiting.job
 from still_waiting
 where t.id = still_waiting.id

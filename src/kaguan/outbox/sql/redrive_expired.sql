@@ -41,14 +41,15 @@ moved as (
         e.intended
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent, alone)
     select
         id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-        available_at, traceparent
+        available_at, traceparent, not released
     from moved
     where verdict = 'pending'
     on conflict (task_id) do update
-    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
+    set delivery = excluded.delivery, available_at = excluded.available_at, alone = excluded.alone, parked_at = null,
+        parked_reason = null
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, detail)

@@ -1,0 +1,70 @@
+"""认领：并发的认领合成一条语句；PostgreSQL 不在就退避等它，等不到就放下（由核对收回）。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import structlog
+
+from kaguan.database.folding import AWAY, Folder
+from kaguan.inbox import store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+    from kaguan.inbox.store import Claim
+    from workers.leases import Leases
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
+FIRST_BACKOFF = 0.2  # 秒
+
+Delivery: TypeAlias = "tuple[UUID, int]"  # 任务号与投递号
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """以 ``leases`` 的名义认领。"""
+
+    leases: Leases
+    _folder: Folder[Delivery, Claim | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_folder", Folder(self.leases.pool, self._write))
+
+    async def claim(self, wanted: Sequence[Delivery]) -> list[Claim]:
+        """认领这些投递；返回得手的。
+
+        被取消（停机）时，已写下的交还。
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        delay = FIRST_BACKOFF
+        unknown = False  # 出过错：不知道写了没有
+        while True:
+            try:
+                claims = [claim for claim in await self._folder.submit_all(wanted) if claim is not None]
+            except asyncio.CancelledError:
+                self.leases.abandon_all(wanted)
+                raise
+            except AWAY as error:
+                unknown = True
+                if asyncio.get_running_loop().time() + delay > deadline:
+                    log.warning("认领时数据库不可用，放下这次投递", count=len(wanted), error=type(error).__name__)
+                    claims = []
+                else:
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, 5.0)
+                    continue
+            if unknown:
+                # 头一次其实写下了、现在却没人做的，下一拍交还
+                self.leases.abandon_all(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
+            return claims
+
+    async def _write(self, connection: Connection, wanted: Sequence[Delivery]) -> list[Claim | None]:
+        claimed = await store.claim(connection, wanted, self.leases.worker, self.leases.lease)
+        return [claimed.get(one) for one in wanted]
