@@ -1,0 +1,21 @@
+"""一个只会清扫的进程：SAQ 的 sweep 中止之后要等很久才放回去，给人留出杀它的时间。"""
+
+from __future__ import annotations
+
+import asyncio
+
+from kaguan.config import load_settings
+from kaguan.queues.client import open_redis
+from kaguan.queues.saq import build_queues
+from kaguan.tasks.model import Priority
+
+WINDOW = 60.0  # 秒；SAQ 自己用 5 秒
+
+
+async def main() -> None:
+    async with open_redis(load_settings().redis) as redis:
+        await build_queues(redis)[Priority.DEFAULT].sweep(lock=1, abort=WINDOW)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,52 @@
+"""故障用例的 worker 进程：真实的组合根，处理器照邮件主题里的剧本演。
+
+剧本：``quick`` 立刻做完；``slow:秒`` 占用这么久；``hang`` 不肯停；``crash`` 弄死整个进程。做完的在结算的事务里记一行。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import workers.__main__ as worker
+from kaguan.process import run_process
+from kaguan.tasks.model import TaskType
+from tests.fault_plant import Effects
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from redis.asyncio import Redis
+
+    from kaguan.config import Settings
+    from kaguan.telemetry.metrics import Metrics
+    from workers.attempt import Attempt, Handler
+    from workers.outcome import Outcome
+
+CRASHED = 70  # 退出码
+
+
+async def scripted(attempt: Attempt) -> Outcome:
+    act, _, seconds = str(attempt.payload["subject"]).partition(":")
+    match act:
+        case "crash":
+            os._exit(CRASHED)
+        case "hang":
+            await asyncio.Event().wait()
+        case "slow":
+            await asyncio.sleep(float(seconds))
+    return await Effects()(attempt)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, redis: Redis, metrics: Metrics) -> AsyncIterator[Mapping[TaskType, Handler]]:
+    del settings, redis, metrics
+    yield dict.fromkeys(TaskType, scripted)
+
+
+if __name__ == "__main__":
+    vars(worker)["open_handlers"] = opened  # 唯一的替换
+    sys.exit(run_process("worker", worker.main))
