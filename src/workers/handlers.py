@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from kaguan.carriers.build import open_gateways
 from kaguan.config.model import UncertainPolicy
+from kaguan.sims.events import ChangeEvents
 from kaguan.tasks.model import TaskType
 from kaguan.telemetry.metrics import BREAKER_STATES
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
+from workers.event.handler import EventPublish
+from workers.event.webhook import open_webhook
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
+from workers.sync.statuses import StatusRecorder
 from workers.verification import Verified
 
 if TYPE_CHECKING:
@@ -39,6 +43,9 @@ async def open_handlers(
     def breaker_changed(carrier: str, state: str) -> None:
         metrics.breaker_state.labels(carrier).set(BREAKER_STATES[state])
 
+    def unknown_codes(carrier: str, count: int) -> None:
+        metrics.carrier_unknown_codes.labels(carrier).inc(count)
+
     def mail_sent(recipients: Mapping[str, int], seconds: float) -> None:
         for outcome, count in recipients.items():
             metrics.smtp.labels(outcome).inc(count)
@@ -53,8 +60,12 @@ async def open_handlers(
         if settings.smtp.verify_url:
             lookup = await stack.enter_async_context(open_lookup(settings.smtp.verify_url, settings.smtp.timeout))
             email = Verified(email, EmailVerify(lookup), resend=settings.smtp.uncertain is UncertainPolicy.RESEND)
+        webhook = await stack.enter_async_context(open_webhook(settings.webhooks))
+        events = ChangeEvents(settings.tasks.max_retries + 1) if settings.webhooks.url else None
+        statuses = StatusRecorder(events, unknown_codes)
         yield {
             TaskType.EMAIL_SEND: email,
-            TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers),
-            TaskType.DATA_SYNC: DataSync(gateways),
+            TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers, statuses),
+            TaskType.DATA_SYNC: DataSync(gateways, statuses),
+            TaskType.EVENT_PUBLISH: EventPublish(webhook),
         }

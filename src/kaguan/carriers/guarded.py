@@ -6,8 +6,6 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +18,7 @@ from purgatory.domain.messages.events import ContextChanged
 from purgatory.domain.model import OpenedState
 
 from kaguan.carriers.gateway import CarrierError, ProtocolError, RateLimitedError, RejectedError, TransientError
+from kaguan.retry_after import retry_after
 from kaguan.telemetry.spans import client_span
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 BACKOFF = 0.2  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ
-RETRY_AFTER_LIMIT = 3_600.0  # 秒；对方要求更久也只信到这里
 BODY_LIMIT = 8 * 1024 * 1024
 CHUNK = 64 * 1024
 
@@ -189,30 +187,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _parse(response: aiohttp.ClientResponse, body: bytes) -> Any:  # noqa: ANN401 JSON 正文，由适配器校验
     status = response.status
-    retry_after = _retry_after(response.headers.get("Retry-After"))
+    wait = retry_after(response.headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise RateLimitedError("对方限流", retry_after)
+        raise RateLimitedError("对方限流", wait)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise TransientError(f"对方出错：HTTP {status}", retry_after)
+        raise TransientError(f"对方出错：HTTP {status}", wait)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise ProtocolError(f"意外的重定向：HTTP {status}")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         raise ProtocolError(f"应答不是 JSON：HTTP {status}") from None
-
-
-def _retry_after(value: str | None) -> float | None:
-    """``Retry-After`` 的两种写法：秒数或 HTTP 日期（RFC 9110 §10.2.3）；看不懂的当作没有。"""
-    if value is None:
-        return None
-    try:
-        seconds = float(value) if value.isdecimal() else _seconds_until(parsedate_to_datetime(value))
-    except ValueError:
-        return None
-    return min(max(seconds, 0.0), RETRY_AFTER_LIMIT)
-
-
-def _seconds_until(moment: datetime) -> float:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (aware - datetime.now(UTC)).total_seconds()

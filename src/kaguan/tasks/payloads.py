@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kaguan.sims.model import Carrier, SyncType
+from kaguan.sims.model import Carrier, LifecycleState, SyncType
 from kaguan.tasks.model import TaskType
+
+SIM_CHANGES_LIMIT = 500  # 一个事件任务至多带几条变更
 
 
 class Payload(BaseModel):
@@ -55,10 +57,29 @@ class SimStatusPayload(Payload):
     force_sync: bool = False
 
 
-AnyPayload: TypeAlias = EmailPayload | DataSyncPayload | SimStatusPayload
+class SimChange(BaseModel):
+    """一张卡的规范状态变了；``at`` 是我们去问的时刻。"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iccid: str
+    old: LifecycleState
+    new: LifecycleState
+    at: datetime
+
+
+class EventPayload(Payload):
+    """event:publish。一批卡状态变更，推给 ``webhooks.url``。"""
+
+    event: Literal["sim.state_changed"] = "sim.state_changed"
+    changes: Annotated[tuple[SimChange, ...], Field(min_length=1, max_length=SIM_CHANGES_LIMIT)]
+
+
+AnyPayload: TypeAlias = EmailPayload | DataSyncPayload | SimStatusPayload | EventPayload
 
 PAYLOADS: dict[TaskType, type[Payload]] = {
     TaskType.EMAIL_SEND: EmailPayload,
     TaskType.DATA_SYNC: DataSyncPayload,
     TaskType.SIM_STATUS_SYNC: SimStatusPayload,
+    TaskType.EVENT_PUBLISH: EventPayload,
 }

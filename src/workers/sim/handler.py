@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +13,7 @@ from kaguan.sims import sync_store
 from kaguan.tasks.payloads import SimStatusPayload
 from workers.sim.report import Report
 from workers.sync.asking import ask
-from workers.sync.statuses import record_statuses
+from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,7 @@ class SimStatusSync:
 
     gateways: Mapping[Carrier, CarrierGateway]
     config: Carriers
+    statuses: StatusRecorder = field(default_factory=StatusRecorder)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
         payload = SimStatusPayload.model_validate(attempt.payload)
@@ -72,7 +73,7 @@ class SimStatusSync:
         found = [result for result in results if isinstance(result, CardStatus)]
         checkpoint = report.checkpoint(gateway.carrier, asked_at)
         async with attempt.transaction() as connection:
-            await record_statuses(connection, checkpoint, found, asked_at, attempt.task_id)
+            await self.statuses.record(connection, checkpoint, found, asked_at, attempt.task_id)
             checkpoint.batches += 1
             await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
         report.take(results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.tasks.payloads import DataSyncPayload
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.sync.passes import step
+from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class DataSync:
     gateways: Mapping[Carrier, CarrierGateway]
+    statuses: StatusRecorder = field(default_factory=StatusRecorder)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
         payload = DataSyncPayload.model_validate(attempt.payload)
@@ -63,7 +65,7 @@ class DataSync:
             while not checkpoint.done and checkpoint.carrier not in stops:
                 attempt.checkpoint()
                 try:
-                    await step(attempt, self.gateways[checkpoint.carrier], checkpoint, batch_size)
+                    await step(attempt, self.gateways[checkpoint.carrier], checkpoint, batch_size, self.statuses)
                 except CarrierError as error:
                     stops[checkpoint.carrier] = error
                 await _report(attempt, plan)

@@ -12,7 +12,6 @@ from kaguan.sims import sync_store
 from kaguan.sims.model import SyncType
 from kaguan.sims.sync_tally import Count, Sample
 from workers.sync.asking import ask_page, page_limit
-from workers.sync.statuses import record_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +21,16 @@ if TYPE_CHECKING:
     from kaguan.sims.sync_store import AppliedRows, Checkpoint
     from kaguan.sims.sync_tally import Tally
     from workers.attempt import Attempt
+    from workers.sync.statuses import StatusRecorder
 
     Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed
 
 BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
 
 
-async def step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, batch_size: int) -> None:
+async def step(
+    attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, batch_size: int, statuses: StatusRecorder
+) -> None:
     """走一步；走到头就置 ``checkpoint.done``。
 
     Raises:
@@ -36,12 +38,14 @@ async def step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint
         FencedError: 令牌已失效；什么都没写。
     """
     if checkpoint.sync_type is SyncType.SIM_STATUS and gateway.capabilities.page_size:
-        await _listing_step(attempt, gateway, checkpoint)
+        await _listing_step(attempt, gateway, checkpoint, statuses)
     else:
-        await _inventory_step(attempt, gateway, checkpoint, page_limit(batch_size, gateway.capabilities))
+        await _inventory_step(attempt, gateway, checkpoint, page_limit(batch_size, gateway.capabilities), statuses)
 
 
-async def _inventory_step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, limit: int) -> None:
+async def _inventory_step(
+    attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, limit: int, statuses: StatusRecorder
+) -> None:
     """按库存一批一批地问。"""
     after = int(checkpoint.cursor or 0)
     async with attempt.pool.connection() as connection:
@@ -49,14 +53,17 @@ async def _inventory_step(attempt: Attempt, gateway: CarrierGateway, checkpoint:
         page = await sync_store.inventory_page(connection, checkpoint.carrier, after, limit)
     results = await _ask(gateway, checkpoint, [iccid for _, iccid in page]) if page else []
     async with attempt.transaction() as connection:
-        await _record(connection, checkpoint, results, asked_at, attempt)
+        await statuses.record(connection, checkpoint, found(results), asked_at, attempt.task_id)
+        await _record(connection, checkpoint, results, asked_at)
         checkpoint.cursor = str(page[-1][0]) if page else checkpoint.cursor
         checkpoint.batches += bool(page)
         checkpoint.done = len(page) < limit
         await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
 
 
-async def _listing_step(attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint) -> None:
+async def _listing_step(
+    attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, statuses: StatusRecorder
+) -> None:
     """按运营商的变更列表一页一页地取，自业务日零点起。
 
     列表按变更时刻升序，翻页途中又变更的卡会移到末尾、使后面的卡前移一位：可能漏看的由下一次同步补上。
@@ -66,7 +73,8 @@ async def _listing_step(attempt: Attempt, gateway: CarrierGateway, checkpoint: C
         asked_at = await sync_store.database_now(connection)
     page = await gateway.changed_since(datetime.combine(checkpoint.day, time(), BUSINESS_ZONE), number)
     async with attempt.transaction() as connection:
-        await _record(connection, checkpoint, page.results, asked_at, attempt)
+        await statuses.record(connection, checkpoint, found(page.results), asked_at, attempt.task_id)
+        await _record(connection, checkpoint, page.results, asked_at)
         checkpoint.cursor = str(number + 1)
         checkpoint.batches += 1
         checkpoint.done = page.last
@@ -85,21 +93,23 @@ async def _ask(gateway: CarrierGateway, checkpoint: Checkpoint, iccids: list[str
 
 
 async def _record(
-    connection: Connection, checkpoint: Checkpoint, results: Sequence[Result], asked_at: datetime, attempt: Attempt
+    connection: Connection, checkpoint: Checkpoint, results: Sequence[Result], asked_at: datetime
 ) -> None:
-    """写下问到的，计下没问到的。"""
+    """写下问到的资料与用量，计下没问到的；状态另由 :class:`StatusRecorder` 写。"""
     tally = checkpoint.tally
     for result in results:
         if isinstance(result, CardFailed):
             tally.fail(result.iccid, result.reason)
     tally.drift(Sample.MISSING_THERE, [result.iccid for result in results if isinstance(result, CardNotFound)])
-    if statuses := [result for result in results if isinstance(result, CardStatus)]:
-        await record_statuses(connection, checkpoint, statuses, asked_at, attempt.task_id)
     if infos := [result for result in results if isinstance(result, CardInfo)]:
         _count(tally, await sync_store.apply_infos(connection, checkpoint.carrier, infos, asked_at), len(infos))
     if usages := [result for result in results if isinstance(result, DayUsage)]:
         applied = await sync_store.upsert_usage(connection, checkpoint.carrier, checkpoint.day, usages)
         _count(tally, applied, len(usages))
+
+
+def found(results: Sequence[Result]) -> list[CardStatus]:
+    return [result for result in results if isinstance(result, CardStatus)]
 
 
 def _count(tally: Tally, applied: AppliedRows, fetched: int) -> None:

@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import structlog
 
 from kaguan.sims import sync_store
 from kaguan.sims.model import LifecycleState
 from kaguan.sims.sync_tally import Count, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from kaguan.carriers.gateway import CardStatus
     from kaguan.database.pool import Connection
-    from kaguan.sims.sync_store import Checkpoint
+    from kaguan.sims.events import ChangeEvents
+    from kaguan.sims.model import Carrier
+    from kaguan.sims.sync_store import AppliedStatuses, Checkpoint
+
+log = structlog.get_logger(__name__)
 
 
-async def record_statuses(
-    connection: Connection, checkpoint: Checkpoint, cards: Sequence[CardStatus], asked_at: datetime, task_id: UUID
-) -> None:
-    """在调用方的事务里写状态、记事件，并把结果计入检查点。"""
-    applied = await sync_store.apply_statuses(connection, checkpoint.carrier, cards, asked_at, task_id)
+@dataclass(frozen=True, slots=True)
+class StatusRecorder:
+    """``events`` 为空即不往外推；``count_unknown`` 是指标钩子：认不出的状态原文，按运营商。"""
+
+    events: ChangeEvents | None = None
+    count_unknown: Callable[[Carrier, int], None] | None = None
+
+    async def record(
+        self,
+        connection: Connection,
+        checkpoint: Checkpoint,
+        cards: Sequence[CardStatus],
+        asked_at: datetime,
+        task_id: UUID,
+    ) -> None:
+        """在调用方的事务里写状态、记事件、入箱待推送的变更，并把结果计入检查点。"""
+        if not cards:
+            return
+        applied = await sync_store.apply_statuses(connection, checkpoint.carrier, cards, asked_at, task_id)
+        if self.events is not None:
+            await self.events.stage(connection, applied.changes, asked_at)
+        self._note_unknown(checkpoint.carrier, cards)
+        _count(checkpoint, cards, applied)
+
+    def _note_unknown(self, carrier: Carrier, cards: Sequence[CardStatus]) -> None:
+        codes = [card.raw for card in cards if card.state is LifecycleState.UNKNOWN]
+        if not codes:
+            return
+        log.warning("认不出运营商的状态", carrier=carrier, codes=sorted(set(codes))[:10], count=len(codes))
+        if self.count_unknown is not None:
+            self.count_unknown(carrier, len(codes))
+
+
+def _count(checkpoint: Checkpoint, cards: Sequence[CardStatus], applied: AppliedStatuses) -> None:
     tally = checkpoint.tally
     tally.count(Count.FETCHED, len(cards))
     tally.count(Count.UPDATED, len(applied.changes))

@@ -1,0 +1,44 @@
+"""卡状态变更 → 待推送的事件任务：与新状态同一事务入箱，要么都在，要么都不在（I4）。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kaguan.sims.model import LifecycleState
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.payloads import SIM_CHANGES_LIMIT, EventPayload, SimChange
+from kaguan.tasks.service import Submission, accept_many
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from kaguan.database.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeEvents:
+    """``max_attempts``：一次推送至多试几次。没有配置 ``webhooks.url`` 就没有这个对象。"""
+
+    max_attempts: int
+
+    async def stage(self, connection: Connection, changes: Sequence[Mapping[str, str]], at: datetime) -> None:
+        """把一批 ``{iccid, old, new}`` 入箱，每个任务至多 ``SIM_CHANGES_LIMIT`` 条；连接已在事务中。"""
+        payloads = [
+            EventPayload(
+                changes=tuple(
+                    SimChange(
+                        iccid=change["iccid"],
+                        old=LifecycleState(change["old"]),
+                        new=LifecycleState(change["new"]),
+                        at=at,
+                    )
+                    for change in changes[start : start + SIM_CHANGES_LIMIT]
+                )
+            )
+            for start in range(0, len(changes), SIM_CHANGES_LIMIT)
+        ]
+        if payloads:
+            submissions = [Submission(TaskType.EVENT_PUBLISH, payload, Priority.DEFAULT) for payload in payloads]
+            await accept_many(connection, submissions, self.max_attempts)

@@ -1,0 +1,35 @@
+"""event:publish：把一批卡状态变更推给 ``webhooks.url``。至少一次；同一事件的 ``webhook-id`` 不变，对方据此去重。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kaguan.tasks.payloads import EventPayload
+from workers.outcome import GiveUp, Outcome
+
+if TYPE_CHECKING:
+    from workers.attempt import Attempt
+    from workers.event.webhook import Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class EventPublish:
+    """``webhook`` 为空即没有配置：入箱之后配置被撤掉的，就此作罢。"""
+
+    webhook: Webhook | None
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        payload = EventPayload.model_validate(attempt.payload)
+        if self.webhook is None:
+            return GiveUp("没有配置 webhooks.url")
+        return await self.webhook.post(str(attempt.task_id), body_of(payload))
+
+
+def body_of(payload: EventPayload) -> bytes:
+    """对方收到的 JSON：``{type, timestamp, data}``；逐次逐字节相同。"""
+    changes = [change.model_dump(mode="json") for change in payload.changes]
+    data = {"v": payload.v, "changes": changes}
+    return orjson.dumps({"type": payload.event, "timestamp": changes[-1]["at"], "data": data})

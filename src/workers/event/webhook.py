@@ -1,0 +1,84 @@
+"""往外推事件：只推到配置的那一个地址，签名依 Standard Webhooks 1.0（standardwebhooks.com）。"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import aiohttp
+from opentelemetry import propagate
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+
+from kaguan.retry_after import retry_after
+from kaguan.telemetry.spans import client_span
+from workers.outcome import Done, GiveUp, Outcome, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.config.model import Webhooks
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 规范定的前缀，不是密钥
+# 4xx 里说的是「现在不行」而不是「不要再来」的
+PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    session: aiohttp.ClientSession
+    url: str
+    key: bytes
+
+    async def post(self, message_id: str, body: bytes) -> Outcome:
+        """推一次。``message_id`` 各次尝试相同，对方据此去重。"""
+        with client_span("webhook post", {"http.request.method": "POST"}) as span:
+            headers = sign(self.key, message_id, int(time.time()), body)
+            propagate.inject(headers)
+            try:
+                with suppress_http_instrumentation():
+                    async with self.session.post(
+                        self.url, data=body, headers=headers, allow_redirects=False
+                    ) as response:
+                        span.set_attribute("http.response.status_code", response.status)
+                        return judge(response.status, response.headers.get("Retry-After"))
+            except (aiohttp.ClientError, TimeoutError) as error:
+                return Retry(f"没有推到：{type(error).__name__}")
+
+
+def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """签名头：HMAC-SHA256 于 ``id.timestamp.body``；``timestamp`` 是 Unix 秒。"""
+    signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
+    signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{signature}",
+    }
+
+
+def judge(status: int, wait: str | None) -> Outcome:
+    """2xx 收下；4xx（含 410）与转向是定论；408、425、429、5xx 过一会儿再来。"""
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return Done({"status": status})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
+        return Retry(f"对方暂时不收：HTTP {status}", retry_after(wait))
+    return GiveUp(f"对方不收：HTTP {status}")
+
+
+@asynccontextmanager
+async def open_webhook(config: Webhooks) -> AsyncIterator[Webhook | None]:
+    """没有配置地址就是 ``None``。"""
+    if not config.url:
+        yield None
+        return
+    key = base64.b64decode(config.secret.get_secret_value().removeprefix(SECRET_PREFIX))
+    timeout = aiohttp.ClientTimeout(total=config.timeout)
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
+        yield Webhook(session, config.url, key)

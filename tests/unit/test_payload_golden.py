@@ -1,0 +1,48 @@
+"""在途的消息熬得过部署：每个载荷版本一份存好的 JSON，今天的代码读得懂，写出来也还是它。"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from kaguan.tasks.model import TaskType
+from kaguan.tasks.payloads import PAYLOADS
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def golden(task_type: TaskType) -> list[Path]:
+    return sorted(GOLDEN.glob(f"{task_type.replace(':', '_')}.v*.json"))
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_every_stored_version_is_read_and_written_back_unchanged(task_type: TaskType) -> None:
+    stored = golden(task_type)
+    assert stored
+    for path in stored:
+        payload = json.loads(path.read_text("utf-8"))
+        assert PAYLOADS[task_type].model_validate(payload).model_dump(mode="json") == payload, path.name
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_the_stored_sample_names_every_field(task_type: TaskType) -> None:
+    payload = json.loads(golden(task_type)[-1].read_text("utf-8"))
+    assert set(payload) == set(PAYLOADS[task_type].model_fields)
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_an_unknown_version_or_field_is_refused_not_guessed(task_type: TaskType) -> None:
+    payload = json.loads(golden(task_type)[-1].read_text("utf-8"))
+    for strange in ({"v": 2}, {"surprise": 1}):
+        with pytest.raises(ValidationError):
+            PAYLOADS[task_type].model_validate({**payload, **strange})
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_payloads_are_frozen(task_type: TaskType) -> None:
+    payload = PAYLOADS[task_type].model_validate_json(golden(task_type)[-1].read_bytes())
+    with pytest.raises(ValidationError):
+        payload.v = 1  # type: ignore[misc]
