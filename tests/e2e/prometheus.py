@@ -1,0 +1,124 @@
+"""一个真的 Prometheus：用仓库里的配置与规则，只把目标换成这一套的端口、周期换成一秒、告警快进。"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.parse
+import urllib.request
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kaguan.dev.ports import free_port
+from tests.accelerated_rules import accelerated
+from tests.e2e.stack import CHECKOUT, HTTP_TIMEOUT, RunningStack
+from tests.eventually import eventually
+from tests.installed import program
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+SHIPPED = CHECKOUT / "observability" / "prometheus"
+INTERVAL = "1s"
+FACTOR = 120  # 告警里的 10 分钟变 5 秒
+START_TIMEOUT = 20.0  # 秒
+STOP_TIMEOUT = 20.0
+
+Series = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """在跑的一个，用它的 HTTP 接口问（https://prometheus.io/docs/prometheus/latest/querying/api/）。"""
+
+    url: str
+
+    def get(self, path: str, **parameters: str) -> Any:
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 本机地址
+            body = json.load(answer)
+        assert body["status"] == "success", body
+        return body["data"]
+
+    def query(self, expr: str) -> list[Series]:
+        """此刻的瞬时向量。"""
+        found: list[Series] = self.get("query", query=expr)["result"]
+        return found
+
+    def alerts(self, state: str = "firing") -> dict[str, dict[str, str]]:
+        """此刻处于 ``state`` 的告警：名字 → 标签与注解。"""
+        return {
+            alert["labels"]["alertname"]: alert["labels"] | alert["annotations"]
+            for alert in self.get("alerts")["alerts"]
+            if alert["state"] == state
+        }
+
+    def targets(self) -> dict[str, str]:
+        """抓取任务 → 健康与否。"""
+        return {target["labels"]["job"]: target["health"] for target in self.get("targets")["activeTargets"]}
+
+
+def configuration(shipped: Mapping[str, Any], ports: Mapping[str, str], rules: Path) -> dict[str, Any]:
+    """仓库里的 prometheus.yml，目标换成 ``ports``（抓取任务 → 端口），规则换成 ``rules`` 目录里的。"""
+    scrapes = [
+        {**scrape, "static_configs": [{"targets": [f"127.0.0.1:{ports[scrape['job_name']]}"]}]}
+        for scrape in shipped["scrape_configs"]
+    ]
+    return {
+        **shipped,
+        "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
+        "rule_files": [f"{rules}/*.yml"],
+        "scrape_configs": scrapes,
+    }
+
+
+def write_configuration(stack: RunningStack, home: Path) -> Path:
+    """记录规则原样，告警规则快进；返回配置文件。"""
+    rules = home / "rules"
+    rules.mkdir(parents=True)
+    (rules / "recording.yml").write_bytes((SHIPPED / "rules" / "recording.yml").read_bytes())
+    alerts = accelerated(yaml.safe_load((SHIPPED / "rules" / "alerts.yml").read_text("utf-8")), FACTOR)
+    (rules / "alerts.yml").write_text(yaml.safe_dump(alerts, allow_unicode=True), "utf-8")
+    ports = {
+        "kaguan-api": stack.env["KAGUAN_API__PORT"],
+        "kaguan-relay": stack.env["KAGUAN_RELAY__METRICS_PORT"],
+        "kaguan-worker": stack.env["KAGUAN_WORKER__METRICS_PORT"],
+    }
+    shipped = yaml.safe_load((SHIPPED / "prometheus.yml").read_text("utf-8"))
+    path = home / "prometheus.yml"
+    path.write_text(yaml.safe_dump(configuration(shipped, ports, rules), allow_unicode=True), "utf-8")
+    return path
+
+
+@asynccontextmanager
+async def prometheus(stack: RunningStack, home: Path) -> AsyncIterator[Prometheus]:
+    """起一个抓着 ``stack`` 的 Prometheus，等它把三个进程都抓到。"""
+    command = [
+        program("prometheus"),
+        f"--config.file={write_configuration(stack, home)}",
+        f"--storage.tsdb.path={home / 'data'}",
+        f"--web.listen-address=127.0.0.1:{(port := free_port())}",
+        "--enable-feature=exemplar-storage",
+    ]
+    log = home / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: ASYNC220 只是启动
+    server = Prometheus(f"http://127.0.0.1:{port}")
+
+    def scraping() -> bool:
+        assert process.poll() is None, log.read_text("utf-8", "replace")
+        try:
+            return set(server.targets().values()) == {"up"}
+        except OSError:
+            return False
+
+    try:
+        await eventually(scraping, START_TIMEOUT)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT)

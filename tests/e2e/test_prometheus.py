@@ -1,0 +1,173 @@
+"""真的 Prometheus 抓一套真的栈：规则算得出，面板有数据，exemplar 通到跟踪，队列真卡住时真的告警。"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from tests.artifacts import keep
+from tests.e2e.prometheus import Prometheus, prometheus
+from tests.e2e.stack import CHECKOUT, RunningStack, started
+from tests.e2e.test_traceview import fetch
+from tests.e2e.traffic import HIGH_WATER, SETTINGS, every_kind, mail, script, settled
+from tests.eventually import eventually
+from tests.installed import program
+from tests.smtp_server import smtp_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DASHBOARDS = sorted((CHECKOUT / "observability" / "grafana" / "dashboards").glob("*.json"))
+SCRAPED = 10.0  # 秒；指标最慢五秒一采，再加抓取与求值
+ALERTED = 60.0  # 秒；快进之后一刻钟的规则七秒半就够，余下的是慢机器的余地
+RATE_INTERVAL = "1m"  # Grafana 在十五秒的抓取周期下取的就是它
+STUCK = {"QueueNotDraining", "OutboxOldestPending", "ProcessDown"}
+LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    stack: RunningStack
+    prometheus: Prometheus
+
+
+@pytest.fixture(scope="module")
+def module_place() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="kaguan-prometheus-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def observed(module_place: Path) -> AsyncIterator[Observed]:
+    """一套栈、一个 Prometheus、各种流量；本模块共用。"""
+    program("prometheus")
+    async with smtp_server(script()) as smtp:
+        extra = {**SETTINGS, "KAGUAN_SMTP__URL": smtp.url}
+        async with (
+            started(module_place / "data", module_place / "log", extra=extra) as stack,
+            prometheus(stack, module_place / "prometheus") as server,
+        ):
+            await every_kind(stack, smtp)
+            yield Observed(stack, server)
+
+
+def dashboard(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def as_grafana_sends(expr: str, variables: list[dict[str, Any]]) -> str:
+    """Grafana 替换变量之后的查询，变量都选「全部」。"""
+    for variable in variables:
+        expr = expr.replace(f"${variable['name']}", variable["allValue"])
+    return expr.replace("$__rate_interval", RATE_INTERVAL)
+
+
+def queries(path: Path) -> dict[str, str]:
+    """面板与查询号 → 查询。"""
+    content = dashboard(path)
+    variables = content["templating"]["list"]
+    return {
+        f"{panel['title']}/{target['refId']}": as_grafana_sends(target["expr"], variables)
+        for panel in content["panels"]
+        for target in panel["targets"]
+    }
+
+
+def drawable(series: dict[str, Any]) -> bool:
+    return series["value"][1] not in {"NaN", "+Inf", "-Inf"}
+
+
+async def test_every_process_is_scraped(observed: Observed) -> None:
+    assert observed.prometheus.targets() == dict.fromkeys(("kaguan-api", "kaguan-relay", "kaguan-worker"), "up")
+
+
+async def test_every_rule_is_evaluated_without_an_error(observed: Observed) -> None:
+    groups = observed.prometheus.get("rules")["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len(rules) == 23
+    assert {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"} == {}
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+async def test_every_panel_shows_data(observed: Observed, path: Path) -> None:
+    missing = queries(path)
+
+    def all_answered() -> bool:
+        for where, expr in tuple(missing.items()):
+            if any(drawable(series) for series in observed.prometheus.query(expr)):
+                del missing[where]
+        return not missing
+
+    try:
+        await eventually(all_answered, SCRAPED)
+    except AssertionError:
+        pytest.fail(f"没有数据：{missing}")
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+async def test_every_variable_has_choices(observed: Observed, path: Path) -> None:
+    for variable in dashboard(path)["templating"]["list"]:
+        match = LABEL_VALUES.fullmatch(variable["definition"])
+        assert match is not None
+        assert observed.prometheus.get(f"label/{match['label']}/values", **{"match[]": match["selector"]})
+
+
+async def test_an_exemplar_opens_the_trace_of_its_task(observed: Observed) -> None:
+    """图上的点 → trace_id → 本机跟踪查看器里的整条跟踪：Grafana 的 Jaeger 数据源问的正是这个地址。"""
+    now = time.time()
+    expr = 'kaguan_accept_to_effect_seconds_bucket{type="email:send"}'
+
+    def exemplar() -> str | None:
+        found = observed.prometheus.get("query_exemplars", query=expr, start=str(now - 600), end=str(time.time()))
+        return found[0]["exemplars"][0]["labels"]["trace_id"] if found else None
+
+    trace_id = await eventually(exemplar, SCRAPED)
+    url = observed.stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    (trace,) = json.loads(fetch(f"{url}/api/traces/{trace_id}"))["data"]
+    names = {span["operationName"] for span in trace["spans"]}
+    assert {"POST /api/v1/tasks/email", "create email:send", "process email:send"} <= names
+
+
+async def test_a_queue_that_is_really_stuck_raises_the_alarm_and_recovers(observed: Observed) -> None:
+    """worker 被冻住：Redis 到了高水位，发件箱不再动。解冻之后告警自己消失，任务一个不少。"""
+    stack, server = observed.stack, observed.prometheus
+    assert STUCK.isdisjoint(server.alerts())
+    worker = stack.pid("worker")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        task_ids = [mail(stack) for _ in range(2 * HIGH_WATER)]
+        waited_already(stack)
+        await eventually(lambda: set(server.alerts()) >= STUCK, ALERTED)
+        alerts = server.alerts()
+        keep("alerts.json", alerts)
+        assert alerts["OutboxOldestPending"]["queue"] == "default"
+        assert alerts["ProcessDown"]["job"] == "kaguan-worker"
+        assert "relay" in alerts["QueueNotDraining"]["action"]
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert set((await settled(stack, task_ids)).values()) == {"succeeded"}
+    await eventually(lambda: STUCK.isdisjoint(server.alerts()), ALERTED)
+
+
+def waited_already(stack: RunningStack) -> None:
+    """把还在发件箱里的行拨早两分钟：告警的阈值是 60 秒，不必真等。"""
+    with psycopg.connect(stack.env["KAGUAN_DATABASE__URL"]) as connection:
+        moved = connection.execute("UPDATE tb_outbox SET available_at = available_at - interval '2 minutes'")
+        assert moved.rowcount > 0

@@ -1,0 +1,122 @@
+"""各种各样的真实流量：面板上的每条线都要有东西画，包括坏事。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from redis.asyncio import Redis
+
+from kaguan.carriers.simulator.population import iccid_at
+from kaguan.sims.model import Carrier
+from tests.eventually import eventually
+from tests.smtp_server import DROP, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.e2e.stack import RunningStack
+    from tests.smtp_server import SmtpServer
+
+RATE_LIMIT = 150  # 每秒请求数
+HIGH_WATER = 20  # 每个队列在 Redis 里至多这么多投递
+PATIENCE = 30.0  # 秒
+FINAL = {"succeeded", "failed", "uncertain"}
+GREYLISTED, REFUSED = "grey@example.com", "gone@example.com"
+SETTINGS = {
+    "KAGUAN_API__RATE_PER_TOKEN": str(RATE_LIMIT),
+    "KAGUAN_WORKER__LEASE": "3",
+    "KAGUAN_RELAY__HIGH_WATER": str(HIGH_WATER),
+    "KAGUAN_RELAY__BACKSTOP_AGE": "5",
+    "KAGUAN_TASKS__BACKOFF_BASE": "0.2",
+}
+
+
+def script() -> Script:
+    """第一封信收下却不说（结局不明），一个地址先缓后收，一个地址永远不收。"""
+    return Script(
+        recipients={GREYLISTED: ["451 4.7.1 try later"], REFUSED: ["550 5.1.1 no such user"] * 9}, body=[DROP]
+    )
+
+
+def accepted(stack: RunningStack, path: str, body: dict[str, Any]) -> str:
+    status, answer = stack.request("POST", path, body)
+    assert status == 202, answer
+    return str(answer["data"]["task_id"])
+
+
+def mail(stack: RunningStack, to: str = "zhang@example.com", **more: Any) -> str:
+    return accepted(stack, "/api/v1/tasks/email", {"to": [to], "subject": "面板", "body": "一封", **more})
+
+
+async def settled(stack: RunningStack, task_ids: Iterable[str]) -> dict[str, str]:
+    """等这些任务都有结局；返回任务号 → 状态。一次问全部：逐个问会撞上限流。"""
+    wanted = set(task_ids)
+
+    def states() -> dict[str, str]:
+        status, answer = stack.request("GET", "/api/v1/tasks?limit=100")
+        assert status in {200, 429}, answer
+        items = answer["data"]["items"] if status == 200 else []
+        found = {item["task_id"]: item["status"] for item in items if item["task_id"] in wanted}
+        return found if len(found) == len(wanted) and set(found.values()) <= FINAL else {}
+
+    return await eventually(states, PATIENCE)
+
+
+async def every_kind(stack: RunningStack, smtp: SmtpServer) -> None:
+    """成功、重试、失败、结局不明、同步、被限流、Redis 失忆：各来一份。"""
+    unknown = mail(stack)
+    assert await settled(stack, [unknown]) == {unknown: "uncertain"}
+    assert smtp.mails
+    cards = [iccid_at(Carrier.ONELINK, number) for number in range(5)]
+    registered = {"sims": [{"iccid": iccid, "carrier": "onelink"} for iccid in cards]}
+    assert stack.request("POST", "/api/v1/sims", registered)[0] in {200, 201}
+    day = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
+    period = {"sync_type": "usage", "start_date": day, "end_date": day, "carrier": "onelink"}
+    refused = mail(stack, REFUSED)
+    states = await settled(
+        stack,
+        [
+            mail(stack, priority="critical"),
+            mail(stack, GREYLISTED),
+            refused,
+            accepted(stack, "/api/v1/tasks/sim", {"iccids": cards}),
+            accepted(stack, "/api/v1/tasks/sync", {**period, "priority": "low"}),
+        ],
+    )
+    assert [task_id for task_id, state in states.items() if state != "succeeded"] == [refused]
+    assert stack.request("GET", "/api/v1/tasks/00000000-0000-7000-8000-000000000000")[0] == 404
+    await redis_forgets(stack)
+    # 同一件事再来一次：序列初现时的值不算增长，rate() 要等下一次
+    again = accepted(stack, "/api/v1/tasks/sim", {"iccids": cards, "force_sync": True})
+    assert await settled(stack, [again]) == {again: "succeeded"}
+    await too_many(stack)
+
+
+async def redis_forgets(stack: RunningStack) -> None:
+    """投递已在 Redis 里、worker 还没取走时清空 Redis；随后全部照样做完。"""
+    worker = stack.pid("worker")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        task_ids = [mail(stack) for _ in range(3)]
+        await eventually(lambda: stack.request("GET", "/api/v1/tasks?status=pending")[1]["data"]["items"] == [], 10.0)
+        async with Redis.from_url(stack.env["KAGUAN_REDIS__URL"]) as redis:
+            await redis.flushall()
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert set((await settled(stack, task_ids)).values()) == {"succeeded"}
+
+
+async def too_many(stack: RunningStack) -> None:
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    async with aiohttp.ClientSession(stack.url, headers=headers) as client:
+
+        async def once() -> int:
+            async with client.get("/api/v1/tasks", params={"limit": 1}) as answer:
+                return answer.status
+
+        assert 429 in await asyncio.gather(*(once() for _ in range(RATE_LIMIT * 3)))
