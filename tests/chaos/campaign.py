@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.checker import Verdict, judge
 from tests.chaos.evidence import collect
-from tests.chaos.faults import CATALOGUE, Striker, Struck, schedule
-from tests.chaos.load import Load, entries, silent
+from tests.chaos.faults import Striker, schedule
+from tests.chaos.load import Load, entries
+from tests.chaos.openness import keeps_order, silent
+from tests.chaos.recovery import Recovery, recoveries
 from tests.chaos.stage import Cast, staged
+from tests.chaos.watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from tests.chaos.faults import Planned
@@ -24,10 +30,6 @@ if TYPE_CHECKING:
 TICK = 0.05  # 秒
 LOAD_GRACE = 120.0  # 秒
 OPEN = "select count(*) from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')"
-RECOVERED = """
-    select extract(epoch from max(finished_at))::float8 - %(at)s from tb_task
-    where created_at <= to_timestamp(%(at)s) and finished_at > to_timestamp(%(at)s)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +50,60 @@ class Plan:
 class Report:
     plan: Plan
     verdict: Verdict
-    struck: list[Struck]
+    recoveries: list[Recovery]
     events: dict[str, int]
-    recovery: dict[str, list[float]]  # 故障种类 → 各次：故障时在手的任务全部了结用了几秒
     fault_seconds: float
     drain_seconds: float
 
 
-async def fight(servers: Servers, plan: Plan, logs: Path | None = None) -> Report:
-    """``logs`` 是留下各进程日志的目录；不给就不留。"""
-    journal = entries(plan.tasks, plan.seed)
+def silently(_line: str) -> None:
+    """不报进度。"""
+
+
+async def fight(
+    servers: Servers, plan: Plan, logs: Path | None = None, say: Callable[[str], object] = silently
+) -> Report:
+    """``logs`` 是留下各进程日志的目录，不给就不留；``say`` 收进度。"""
     async with staged(servers, plan.name, plan.cast) as stage:
+        journal = entries(plan.tasks, plan.seed, ordered=await keeps_order(stage))
         striker = Striker(stage, plan.seed)
         began = time.monotonic()
         load = Load(stage, journal, plan.rate, plan.seed)
-        running = asyncio.create_task(load.run())
-        deadline = began + plan.tasks / plan.rate + LOAD_GRACE
-        await _storm(load, running, striker, schedule(plan.faults, plan.seed, plan.kinds), deadline)
-        await _finished(running, deadline)
-        await striker.healed()
-        healed = time.monotonic()
-        unavailable = await silent(stage)
-        await _drain(stage, plan.stalled)
-        drained = time.monotonic()
+
+        def describe() -> str:
+            acked = sum(entry.acked for entry in journal)
+            return f"提交 {load.started}，已受理 {acked}，故障 {len(striker.struck)}/{plan.faults}"
+
+        async with _watching(Watch(stage, describe, say)) as watch:
+            running = asyncio.create_task(load.run())
+            deadline = began + plan.tasks / plan.rate + LOAD_GRACE
+            await _storm(load, running, striker, schedule(plan.faults, plan.seed, plan.kinds), deadline)
+            await _finished(running, deadline)
+            await striker.healed()
+            healed = time.monotonic()
+            unavailable = await silent(stage)
+            await drain(stage, plan.stalled)
+            drained = time.monotonic()
         evidence = await collect(stage, journal)
         evidence.unavailable = unavailable
         evidence.stuck = await stage.fleet.stop()
         evidence.crashes = stage.fleet.crashes()
-        recovery = await _recovery(stage, striker.struck)
         if logs is not None:
             shutil.copytree(
                 stage.directory, logs / plan.name, ignore=shutil.ignore_patterns("mail"), dirs_exist_ok=True
             )
-    return Report(
-        plan, judge(evidence), striker.struck, dict(evidence.events), recovery, healed - began, drained - healed
-    )
+    found = recoveries(striker.struck, evidence.tasks, watch.samples, evidence.redrives)
+    return Report(plan, judge(evidence), found, dict(evidence.events), healed - began, drained - healed)
+
+
+@asynccontextmanager
+async def _watching(watch: Watch) -> AsyncIterator[Watch]:
+    task = asyncio.create_task(watch.run(), name="watch")
+    try:
+        yield watch
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _storm(
@@ -106,7 +127,7 @@ async def _finished(running: asyncio.Task[None], deadline: float) -> None:
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def _drain(stage: Stage, stalled: float) -> None:
+async def drain(stage: Stage, stalled: float) -> None:
     """等到没有未了结的；``stalled`` 秒没有进展就放手，由裁判说话。"""
     fewest, progressed = 0, time.monotonic()
     async with stage.postgres() as connection:
@@ -120,13 +141,3 @@ async def _drain(stage: Stage, stalled: float) -> None:
             if time.monotonic() - progressed > stalled:
                 return
             await asyncio.sleep(TICK * 2)
-
-
-async def _recovery(stage: Stage, struck: list[Struck]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    async with stage.postgres() as connection:
-        for strike in struck:
-            row = await (await connection.execute(RECOVERED.encode(), {"at": strike.at})).fetchone()
-            seconds = 0.0 if row is None or row[0] is None else float(str(row[0]))
-            found.setdefault(strike.kind, []).append(seconds)
-    return found

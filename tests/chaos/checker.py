@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ def judge(evidence: Evidence) -> Verdict:
     _accepted(verdict, evidence)
     _effects(verdict, evidence)
     _mails(verdict, evidence)
+    _order(verdict, evidence)
     verdict.rule("未了结的任务", [task.id for task in evidence.tasks if task.status not in RESTING])
     verdict.rule("残留的发件箱行", sorted(evidence.outbox))
     verdict.rule("失败却没有原因", [t.id for t in evidence.tasks if t.status == "failed" and not t.error])
@@ -97,14 +99,40 @@ def _effects(verdict: Verdict, evidence: Evidence) -> None:
 
 def _mails(verdict: Verdict, evidence: Evidence) -> None:
     tasks = {task.id: task for task in evidence.tasks if task.type == MAIL}
-    twice = [name for name, count in evidence.mails.items() if count > 1]
-    verdict.figures["收到的邮件"] = sum(evidence.mails.values())
+    copies: Counter[str] = Counter()
+    for mail in evidence.mails:
+        copies[mail.task_id] += mail.copies
+    twice = [name for name, count in copies.items() if count > 1]
+    verdict.figures["收到的邮件"] = copies.total()
     uncertain = [task for task in tasks.values() if task.status == "uncertain"]
-    verdict.figures["不明的邮件里其实寄到了"] = sum(task.id in evidence.mails for task in uncertain)
+    verdict.figures["不明的邮件里其实寄到了"] = sum(task.id in copies for task in uncertain)
     verdict.figures["重复的邮件（留有不明或重发记号）"] = sum(name in evidence.marked for name in twice)
     verdict.rule("重复的邮件（没有记号）", [name for name in twice if name not in evidence.marked])
     sent = [name for name, task in tasks.items() if task.status == "succeeded"]
-    verdict.rule("成功却没有邮件", [name for name in sent if name not in evidence.mails])
+    verdict.rule("成功却没有邮件", [name for name in sent if name not in copies])
     may = {name for name, task in tasks.items() if task.status in {"succeeded", "uncertain"}}
     unsettled = {task.id for task in evidence.tasks if task.status not in RESTING}
-    verdict.rule("不该有的邮件", sorted(set(evidence.mails) - may - unsettled))
+    verdict.rule("不该有的邮件", sorted(set(copies) - may - unsettled))
+
+
+def _order(verdict: Verdict, evidence: Evidence) -> None:
+    """同一个有序键：受理在后的，不早于在先的了结就开始，信也不先到。"""
+    tasks = {task.marker: task for task in evidence.tasks}
+    first: dict[str, float] = {}
+    for mail in evidence.mails:
+        first[mail.task_id] = min(mail.at, first.get(mail.task_id, mail.at))
+    settled: dict[str, float] = {}
+    arrived: dict[str, float] = {}
+    checked, violations = 0, []
+    for entry in evidence.journal:
+        task = tasks.get(entry.marker)
+        if not entry.chain or task is None:
+            continue
+        checked += 1
+        early = task.started is not None and task.started < settled.get(entry.chain, 0.0)
+        if early or first.get(task.id, math.inf) < arrived.get(entry.chain, 0.0):
+            violations.append(f"{entry.chain}：{task.id}")
+        settled[entry.chain] = max(task.finished or 0.0, settled.get(entry.chain, 0.0))
+        arrived[entry.chain] = max(first.get(task.id, 0.0), arrived.get(entry.chain, 0.0))
+    verdict.figures["有序的任务"] = checked
+    verdict.rule("同一个键乱序", violations)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from kaguan.dev.ports import LOOPBACK
-from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 REQUEST_TIMEOUT = 8.0  # 秒
-RETURN_TIMEOUT = 30.0  # 秒
 TRIES = 6  # 之后放手，记为不明
 PATIENT_TRIES = 40  # 多数客户端会坚持到有答复
 IMPATIENT_SHARE = 0.1
 RETRY_DELAY = (0.1, 0.6)  # 秒
 CLIENTS = 24
-CONFLICT = 409
+CHAINS = 12  # 个有序键
+CHAINED_SHARE = 0.3  # 这么多的邮件带有序键
 
 
 class Kind(StrEnum):
@@ -39,25 +39,37 @@ WEIGHTS = {Kind.MAIL: 45, Kind.LEDGER: 45, Kind.USER: 10}
 
 @dataclass(slots=True)
 class Entry:
-    """一次提交。``marker`` 是在系统自己的数据里认出它的记号：收件人或 ICCID。"""
+    """一次提交。
+
+    Attributes:
+        marker: 在系统自己的数据里认出它的记号：收件人或 ICCID。
+        chain: 有序键；同一个键的，前一个受理了才交下一个。空即不排序。
+        errors: 没有答复、或答复 5xx 的次数。
+    """
 
     kind: Kind
     marker: str
     priority: str = "default"
+    chain: str = ""
     answers: set[str] = field(default_factory=set)  # 各次 2xx 里的资源号
     refusals: list[int] = field(default_factory=list)  # 4xx：不该有
     tries: int = 0
+    errors: int = 0
 
     @property
     def acked(self) -> bool:
         return bool(self.answers)
 
 
-def entries(count: int, seed: int) -> list[Entry]:
-    """同一个种子，同一串提交。"""
+def entries(count: int, seed: int, *, ordered: bool = False) -> list[Entry]:
+    """同一个种子，同一串提交。``ordered``：一部分邮件带有序键。"""
     source = random.Random(seed)  # noqa: S311 只为可重放
     kinds = source.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
-    return [Entry(kind, _marker(kind, number), source.choice(PRIORITIES)) for number, kind in enumerate(kinds)]
+    journal = [Entry(kind, _marker(kind, number), source.choice(PRIORITIES)) for number, kind in enumerate(kinds)]
+    for entry in journal if ordered else ():
+        if entry.kind is Kind.MAIL and source.random() < CHAINED_SHARE:
+            entry.chain = f"chain-{source.randrange(CHAINS)}"
+    return journal
 
 
 def _marker(kind: Kind, number: int) -> str:
@@ -72,7 +84,9 @@ def _request(entry: Entry) -> tuple[str, dict[str, Any], dict[str, str]]:
     """路径、请求体、头。邮件用 request_id，其余用 Idempotency-Key。"""
     match entry.kind:
         case Kind.MAIL:
-            mail = {"to": [entry.marker], "subject": "战役", "body": "正文"}
+            mail: dict[str, Any] = {"to": [entry.marker], "subject": "战役", "body": "正文"}
+            if entry.chain:
+                mail["ordering_key"] = entry.chain
             return "/api/v1/tasks/email", {**mail, "request_id": entry.marker, "priority": entry.priority}, {}
         case Kind.LEDGER:
             body = {"iccids": [entry.marker], "priority": entry.priority}
@@ -93,6 +107,8 @@ class Load:
     seed: int
     started: int = 0
     _random: random.Random = field(init=False)
+    _chains: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _broken: set[str] = field(default_factory=set)  # 有一环不知受理了没有：后面的不交，否则次序说不清
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311 只为可重放
@@ -109,13 +125,24 @@ class Load:
 
             async def client() -> None:
                 for entry in todo:
-                    due = began + self.started / self.rate
-                    self.started += 1
-                    await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-                    await self._submit(session, entry)
+                    await self._in_turn(session, entry, began)
 
             for _ in range(CLIENTS):
                 clients.create_task(client())
+
+    async def _in_turn(self, session: aiohttp.ClientSession, entry: Entry, began: float) -> None:
+        """先排上同一个键的队，再等自己的时刻。"""
+        async with AsyncExitStack() as stack:
+            if entry.chain:
+                await stack.enter_async_context(self._chains[entry.chain])
+            due = began + self.started / self.rate
+            self.started += 1
+            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+            if entry.chain in self._broken:
+                return
+            await self._submit(session, entry)
+            if entry.chain and not entry.acked:
+                self._broken.add(entry.chain)
 
     async def _submit(self, session: aiohttp.ClientSession, entry: Entry) -> None:
         """直到有答复或放手；每次换一个 API。偶尔在成功之后又交一遍，答案须是同一个。"""
@@ -139,6 +166,7 @@ class Load:
             async with session.post(url, json=body, headers=headers) as answer:
                 status, content = answer.status, await answer.json()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            entry.errors += 1
             return False
         if status < 300:
             data = content["data"]
@@ -147,26 +175,5 @@ class Load:
         if status < 500 and content.get("code") != 1012:
             entry.refusals.append(status)
             return True
+        entry.errors += 1
         return False
-
-
-async def silent(stage: Stage) -> list[str]:
-    """故障都停了之后，``RETURN_TIMEOUT`` 秒之内仍不能从库里答出话来的 API。"""
-    headers = {"Authorization": f"Bearer {stage.token}"}
-    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-
-        async def answers(port: int) -> bool:
-            try:
-                async with session.get(f"http://{LOOPBACK}:{port}/api/v1/users?page_size=1") as answer:
-                    return answer.status < 300
-            except (aiohttp.ClientError, OSError, TimeoutError):
-                return False
-
-        found = []
-        for number, port in enumerate(stage.api_ports):
-            try:
-                await eventually(partial(answers, port), RETURN_TIMEOUT)
-            except AssertionError:
-                found.append(f"api-{number}")
-        return found

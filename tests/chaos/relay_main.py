@@ -44,7 +44,7 @@ def _mark_first() -> None:
     async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> Sequence[Any]:
         due = await fetch(connection, *arguments, **options)
         if due:
-            await mark(connection, due)
+            await mark(connection, [(row, None) for row in due])
             await connection.execute("commit")
             await connection.execute("begin")
             await asyncio.sleep(WINDOW)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
-from statistics import median
 from typing import TYPE_CHECKING
+
+from tests.chaos.recovery import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,50 +16,85 @@ if TYPE_CHECKING:
     from tests.chaos.controls import Control
 
 
+def machine() -> str:
+    return f"{os.cpu_count()} 核，{platform.system()} {platform.machine()}，Python {platform.python_version()}"
+
+
 def summary(report: Report) -> dict[str, str]:
     """名目 → 数。"""
     verdict = report.verdict
-    rows = {
+    struck = [recovery.strike for recovery in report.recoveries]
+    missed = sum(bool(strike.missed) for strike in struck)
+    found = {
         "种子": str(report.plan.seed),
-        "故障": f"{len(report.struck)} 次，{len({strike.kind for strike in report.struck})} 种",
+        "故障": f"{len(struck)} 次，{len({strike.kind for strike in struck})} 种，其中没打中 {missed} 次",
         "负载与故障": f"{report.fault_seconds:.0f} 秒",
         "恢复之后排空": f"{report.drain_seconds:.1f} 秒",
         "各状态": "，".join(f"{state} {count}" for state, count in verdict.states.most_common()),
     }
-    rows |= {name: f"{value:g}" for name, value in verdict.figures.items()}
-    return rows
+    return found | {name: f"{value:g}" for name, value in verdict.figures.items()}
+
+
+def _spread(values: tuple[float, float] | None) -> str:
+    return "–" if values is None else f"{values[0]:.1f} / {values[1]:.1f}"
+
+
+def causes(report: Report) -> list[str]:
+    """每种重投原因，按它之前最近的一次故障归类，多的在前。"""
+    by_cause: dict[str, Counter[str]] = {}
+    for recovery in report.recoveries:
+        for cause, count in recovery.redriven.items():
+            by_cause.setdefault(cause, Counter())[recovery.strike.kind] += count
+    return [
+        f"{cause} {counts.total()}：{'，'.join(f'{kind} {count}' for kind, count in counts.most_common(8))}"
+        for cause, counts in sorted(by_cause.items())
+    ]
 
 
 def table(report: Report) -> str:
     lines = [f"{name}：{value}" for name, value in summary(report).items()]
-    lines += ["", "故障（次数，在手的任务全部了结用时：中位 / 最长，秒）"]
+    lines += ["", "故障（次数/没打中/单独可量，首个新任务生效、最老任务回到 2 秒以内：中位 / 最长，秒；重投）"]
     lines += [
-        f"  {kind:<28} {count:>3}  {middle:6.1f} / {worst:6.1f}" for kind, count, middle, worst in strikes(report)
+        f"  {row.kind:<26} {row.count:>3}/{row.missed}/{row.alone:<3} {_spread(row.first_effect):>12}"
+        f"  {_spread(row.fresh):>12}  {row.redriven:>5}"
+        for row in rows(report.recoveries)
     ]
+    lines += ["", "重投的来由：", *(f"  {line}" for line in causes(report))]
     lines += ["", "例外事件：" + "，".join(f"{kind} {count}" for kind, count in sorted(report.events.items()))]
     lines += [f"不合格：{name}：{', '.join(samples)}" for name, samples in report.verdict.violations.items()]
     lines.append(f"结论：{'合格' if report.verdict.passed else f'不合格，用 --seed {report.plan.seed} 重来'}")
     return "\n".join(lines) + "\n"
 
 
-def strikes(report: Report) -> list[tuple[str, int, float, float]]:
-    counts = Counter(strike.kind for strike in report.struck)
-    return [(kind, counts[kind], median(times), max(times)) for kind, times in sorted(report.recovery.items())]
-
-
 def document(report: Report, controls: Sequence[tuple[Control, Report]]) -> str:
     """docs/RELIABILITY.md 里由真实运行填写的部分。"""
-    machine = f"{os.cpu_count()} 核，{platform.system()} {platform.machine()}，Python {platform.python_version()}"
-    lines = ["| 名目 | 数 |", "| --- | --- |", f"| 机器 | {machine} |"]
+    lines = ["| 名目 | 数 |", "| --- | --- |", f"| 机器 | {machine()} |"]
     lines += [f"| {name} | {value} |" for name, value in summary(report).items()]
-    lines += ["", "| 故障 | 次数 | 在手的任务全部了结，中位 / 最长（秒） |", "| --- | --- | --- |"]
-    lines += [f"| {kind} | {count} | {middle:.1f} / {worst:.1f} |" for kind, count, middle, worst in strikes(report)]
+    lines += [
+        "",
+        "恢复用时从故障结束量起，中位 / 最长，秒；只数打中了、且没有别的故障插进来的（「可量」）。",
+        "",
+        "| 故障 | 次数 | 没打中 | 可量 | 首个新任务生效 | 最老任务回到 2 秒以内 | 重投 |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row.kind} | {row.count} | {row.missed} | {row.alone} | {_spread(row.first_effect)} | {_spread(row.fresh)}"
+        f" | {row.redriven} |"
+        for row in rows(report.recoveries)
+    ]
+    lines += ["", "重投的来由（按之前最近的一次故障归类）：", ""]
+    lines += [f"- {line}" for line in causes(report)]
     lines += ["", "| 例外事件 | 次数 |", "| --- | --- |"]
     lines += [f"| {kind} | {count} |" for kind, count in sorted(report.events.items())]
-    lines += ["", "| 对照（弄坏的零件） | 任务 / 故障 | 裁判的话 |", "| --- | --- | --- |"]
-    for control, outcome in controls:
-        said = "，".join(f"{name} {outcome.verdict.figures[name]:g}" for name in outcome.verdict.violations)
-        lines.append(
-            f"| {control.title} | {control.tasks} / {len(outcome.struck)} | {said or '没有判不合格（坏了！）'} |"
-        )
+    lines += ["", "| 对照（弄坏的零件） | 该怎样 | 任务 / 故障 | 裁判的话 |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {control.title} | {control.expectation} | {control.tasks} / {len(outcome.recoveries)} | {said(outcome)} |"
+        for control, outcome in controls
+    ]
     return "\n".join(lines) + "\n"
+
+
+def said(outcome: Report) -> str:
+    """裁判的话：打破了哪几条、各几例。"""
+    verdict = outcome.verdict
+    return "，".join(f"{name} {verdict.figures[name]:g}" for name in verdict.violations) or "合格"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,14 @@ from redis.asyncio import Redis
 
 from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.tokens import service as tokens
+from tests.chaos.clock import VARIABLE as CLOCK
 from tests.chaos.fleet import CHECKOUT, Fleet, Unit
 from tests.chaos.ledger import CREATE
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from tests.chaos.servers import Servers
@@ -54,13 +55,22 @@ PACE = {
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """每种进程几个；``mutation`` 是对照的名字，``policy`` 是邮件结局不明时的策略。"""
+    """每种进程几个。
+
+    Attributes:
+        mutation: 弄坏的零件，``+`` 相连（见 ``relay_main``、``worker_main``）；空即健康的构建。
+        policy: 邮件结局不明时的策略。
+        ledger: 记账处理器占用多久：``mixed``，或秒数。
+        pace: 覆盖 ``PACE`` 的配置。
+    """
 
     apis: int = 2
     relays: int = 2
     workers: int = 3
     mutation: str = ""
     policy: str = "hold"
+    ledger: str = "mixed"
+    pace: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
@@ -115,6 +125,8 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
         "KAGUAN_REDIS__URL": servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/"),
         "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{proxies['smtp'].port}",
         "KAGUAN_SMTP__UNCERTAIN": cast.policy,
+        "CHAOS_LEDGER": cast.ledger,
+        **cast.pace,
     }
     fleet, ports = _fleet(cast, environment, directory)
     sink_environment = {**environment, "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{sink_port}"}
@@ -137,9 +149,8 @@ def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fl
 
     def unit(kind: str, number: int, module: str, *arguments: str, **more: str) -> Unit:
         name = f"{kind}-{number}"
-        return Unit(
-            name, (sys.executable, "-m", module, *arguments), {**environment, **more}, directory / f"{name}.log"
-        )
+        own = {**environment, CLOCK: str(directory / f"{name}.clock"), **more}
+        return Unit(name, (sys.executable, "-m", module, *arguments), own, directory / f"{name}.log")
 
     apis = [unit("api", n, "api", KAGUAN_API__PORT=str(port)) for n, port in enumerate(ports)]
     relays = [unit("relay", n, "tests.chaos.relay_main", *mutation) for n in range(cast.relays)]

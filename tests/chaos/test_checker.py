@@ -9,49 +9,58 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.checker import judge
-from tests.chaos.evidence import Evidence, TaskFact
+from tests.chaos.evidence import Evidence, Mail, TaskFact
 from tests.chaos.load import Entry, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEDGER = TaskFact("t-ledger", "sim:status_sync", "succeeded", 1, "8986001000000000001")
-MAIL = TaskFact("t-mail", "email:send", "succeeded", 1, "mail1@chaos.example")
+MAIL = TaskFact("t-mail", "email:send", "succeeded", 1, "mail1@chaos.example", "", 10.0, 11.0, 12.5)
+NEXT = TaskFact("t-next", "email:send", "succeeded", 1, "mail3@chaos.example", "", 20.0, 21.0, 22.5)
 WELCOME = TaskFact("t-welcome", "email:send", "succeeded", 2, "user1@chaos.example")
 
 
 def history() -> Evidence:
     journal = [
         Entry(Kind.LEDGER, LEDGER.marker, answers={LEDGER.id}, tries=1),
-        Entry(Kind.MAIL, MAIL.marker, answers={MAIL.id}, tries=3),
+        Entry(Kind.MAIL, MAIL.marker, chain="k", answers={MAIL.id}, tries=3),
         Entry(Kind.USER, WELCOME.marker, answers={"1"}, tries=1),
         Entry(Kind.MAIL, "mail2@chaos.example", tries=6),  # 不明，也没有受理
+        Entry(Kind.MAIL, NEXT.marker, chain="k", answers={NEXT.id}, tries=1),
     ]
     return Evidence(
         journal,
-        [LEDGER, MAIL, WELCOME],
+        [LEDGER, MAIL, WELCOME, NEXT],
         users={WELCOME.marker: "1"},
         ledger=Counter({LEDGER.id: 1}),
-        mails=Counter({MAIL.id: 1, WELCOME.id: 1}),
+        mails=[Mail(MAIL.id, 12.0, 1), Mail(WELCOME.id, 13.0, 1), Mail(NEXT.id, 22.0, 1)],
     )
 
 
 def test_an_honest_history_passes() -> None:
     verdict = judge(history())
     assert verdict.passed, verdict.violations
-    assert verdict.figures["已受理"] == 3
+    assert verdict.figures["已受理"] == 4
     assert verdict.figures["不明（没等到答复）"] == 1
-    assert verdict.figures["投递放大"] == pytest.approx(4 / 3, abs=0.001)
+    assert verdict.figures["投递放大"] == pytest.approx(5 / 4, abs=0.001)
 
 
 def without_task(evidence: Evidence) -> None:
     evidence.tasks.remove(MAIL)
-    del evidence.mails[MAIL.id]
+    del evidence.mails[0]
 
 
 def status(task: TaskFact, value: str) -> Callable[[Evidence], None]:
     def forge(evidence: Evidence) -> None:
         evidence.tasks[evidence.tasks.index(task)] = replace(task, status=value)
+
+    return forge
+
+
+def started(task: TaskFact, at: float) -> Callable[[Evidence], None]:
+    def forge(evidence: Evidence) -> None:
+        evidence.tasks[evidence.tasks.index(task)] = replace(task, started=at)
 
     return forge
 
@@ -77,8 +86,13 @@ FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "two effects": ("重复生效", lambda e: e.ledger.update({LEDGER.id: 1})),
     "effect of a failed task": ("不该有的生效", status(LEDGER, "failed")),
     "effect of no task": ("不该有的生效", lambda e: e.ledger.update({"ghost": 1})),
-    "no mail": ("成功却没有邮件", lambda e: e.mails.pop(MAIL.id)),
-    "two mails": ("重复的邮件（没有记号）", lambda e: e.mails.update({MAIL.id: 1})),
+    "no mail": ("成功却没有邮件", lambda e: e.mails.pop(0)),
+    "two mails": ("重复的邮件（没有记号）", lambda e: e.mails.append(Mail(MAIL.id, 14.0, 1))),
+    "the next of a key started too early": ("同一个键乱序", started(NEXT, 12.4)),
+    "the next of a key arrived first": (
+        "同一个键乱序",
+        lambda e: e.mails.__setitem__(2, Mail(NEXT.id, 11.9, 1)),
+    ),
     "mail of a failed task": ("不该有的邮件", status(MAIL, "failed")),
     "outbox row left": ("残留的发件箱行", lambda e: e.outbox.add(MAIL.id)),
     "failed without a reason": ("失败却没有原因", status(LEDGER, "failed")),
@@ -99,7 +113,7 @@ def test_a_forged_history_is_condemned_by_name(name: str) -> None:
 
 def test_two_mails_of_a_task_that_admits_it_are_counted_not_condemned() -> None:
     evidence = history()
-    evidence.mails[MAIL.id] = 2
+    evidence.mails.append(Mail(MAIL.id, 14.0, 1))
     evidence.marked.add(MAIL.id)
     verdict = judge(evidence)
     assert verdict.passed

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.faults import CATALOGUE, schedule
+from tests.chaos.catalogue import CATALOGUE
+from tests.chaos.faults import schedule
 from tests.chaos.proxy import HOST, Proxy
 
 if TYPE_CHECKING:

@@ -1,0 +1,78 @@
+"""全部故障的名册：每种一个函数，自己下手、自己恢复。"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from tests.chaos import line_faults, process_faults, server_faults
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable
+
+    from tests.chaos.stage import Stage
+
+Fault: TypeAlias = "Callable[[Stage, random.Random], Awaitable[None]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``target`` 是它动的服务器或线路：同一个目标上一次只有一种，不同目标可以重叠；空即不限。"""
+
+    target: str
+    act: Fault
+
+
+def _processes() -> dict[str, Kind]:
+    faults: dict[str, Kind] = {}
+    for kind in ("worker", "relay", "api"):
+        faults[f"SIGKILL {kind}"] = Kind("", partial(process_faults.signalled, kind, signal.SIGKILL))
+        faults[f"SIGTERM {kind}"] = Kind("", partial(process_faults.signalled, kind, signal.SIGTERM))
+        faults[f"SIGSTOP {kind}"] = Kind("", partial(process_faults.paused, kind))
+    faults["SIGKILL 全部 worker"] = Kind("", partial(process_faults.all_killed, "worker"))
+    faults["SMTP 窗口里 SIGKILL 全部 worker"] = Kind("smtp", process_faults.killed_while_mailing)
+    faults["日志写不下"] = Kind("logs", process_faults.logs_full)
+    faults["worker 的钟跳变"] = Kind("clock", partial(process_faults.clock_stepped, "worker"))
+    faults["relay 的钟跳变"] = Kind("clock", partial(process_faults.clock_stepped, "relay"))
+    return faults
+
+
+def _servers() -> dict[str, Kind]:
+    told = server_faults.redis_told
+    kill = ("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+    return {
+        "pg_terminate_backend": Kind("postgres", server_faults.sessions_terminated),
+        "SIGKILL 一个后端": Kind("postgres", server_faults.backend_killed),
+        "PostgreSQL fast 重启": Kind("postgres", partial(server_faults.postgres_restarted, signal.SIGINT)),
+        "PostgreSQL immediate 重启": Kind("postgres", partial(server_faults.postgres_restarted, signal.SIGQUIT)),
+        "Redis kill -9（无持久化）": Kind("redis", server_faults.redis_killed),
+        "FLUSHALL": Kind("redis", partial(told, ("FLUSHALL",))),
+        "积压时 FLUSHALL": Kind("redis", server_faults.flushed_while_waiting),
+        "SCRIPT FLUSH": Kind("redis", partial(told, ("SCRIPT", "FLUSH"))),
+        "CLIENT KILL": Kind("redis", partial(told, kill)),
+        "CLIENT PAUSE": Kind("redis", server_faults.redis_paused),
+        "Redis maxmemory": Kind("redis", server_faults.redis_full),
+    }
+
+
+def _lines() -> dict[str, Kind]:
+    faults: dict[str, Kind] = {}
+    for line in ("postgres", "redis", "smtp"):
+        faults[f"{line} 线路切断"] = Kind(line, partial(line_faults.cut, line))
+        faults[f"{line} 线路复位"] = Kind(line, partial(line_faults.reset, line))
+        faults[f"{line} 线路延迟"] = Kind(line, partial(line_faults.slow, line))
+        faults[f"{line} 线路黑洞"] = Kind(line, partial(line_faults.black, line))
+        faults[f"{line} 拒绝连接"] = Kind(line, partial(line_faults.refused, line))
+    return faults
+
+
+CATALOGUE = {**_processes(), **_servers(), **_lines()}
+
+# 只用于对照：专打某个弄坏的零件露出的那一刻
+DIRECTED = {
+    "SIGSTOP 最忙的 worker": Kind("", process_faults.busiest_paused),
+    "生效与结算之间 SIGKILL 全部 worker": Kind("", process_faults.killed_between_effect_and_settle),
+}

@@ -1,0 +1,43 @@
+"""对线路下手：代理切断、复位、延迟、黑洞、拒绝。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.chaos.server_faults import LONG
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.chaos.stage import Stage
+
+DELAY = (0.02, 0.2)  # 秒，代理每块数据的延迟
+
+
+async def cut(line: str, stage: Stage, source: random.Random) -> None:
+    del source
+    stage.proxies[line].cut()
+
+
+async def reset(line: str, stage: Stage, source: random.Random) -> None:
+    del source
+    stage.proxies[line].reset()
+
+
+async def slow(line: str, stage: Stage, source: random.Random) -> None:
+    stage.proxies[line].delay = source.uniform(*DELAY)
+    await asyncio.sleep(source.uniform(*LONG))
+    stage.proxies[line].heal()
+
+
+async def black(line: str, stage: Stage, source: random.Random) -> None:
+    stage.proxies[line].blackhole()
+    await asyncio.sleep(source.uniform(*LONG))
+    stage.proxies[line].heal()
+
+
+async def refused(line: str, stage: Stage, source: random.Random) -> None:
+    stage.proxies[line].refuse()
+    await asyncio.sleep(source.uniform(*LONG))
+    stage.proxies[line].heal()

@@ -1,0 +1,143 @@
+"""对进程下手：信号、僵尸、正中窗口的 SIGKILL、写不下的日志、走错的钟。"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tests.chaos.stage import LEASE
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable
+
+    from tests.chaos.fleet import Unit
+    from tests.chaos.stage import Stage
+
+PAUSE = LEASE * 1.8  # 秒：比租约长
+WINDOW_PATIENCE = 4.0  # 秒：等窗口打开，等不到就照样下手
+WINDOW_POLL = 0.005  # 秒
+SMTP_DELAY = 1.0  # 秒：应答在路上这么久，窗口就有这么宽
+FULL = (2.0, 5.0)  # 秒
+STEPPED = (3.0, 8.0)  # 秒
+CLOCK_STEPS = (-3600, -60, 60, 3600)  # 秒
+
+HALF_DONE = """
+    select 1 from chaos_effect e join tb_task t on t.id = e.task_id where t.status = 'running' limit 1
+"""
+BUSIEST = """
+    select worker from tb_task where status = 'running' and type = 'sim:status_sync'
+    group by worker order by count(*) desc limit 1
+"""
+
+
+class Missed(Exception):  # noqa: N818 不是错误：这一手没有打中
+    """没打中的原因。"""
+
+
+async def signalled(kind: str, number: signal.Signals, stage: Stage, source: random.Random) -> None:
+    source.choice(stage.fleet.units[kind]).send(number)
+
+
+async def paused(kind: str, stage: Stage, source: random.Random) -> None:
+    """停住比租约久，再放行：成了僵尸。"""
+    await _pause(source.choice(stage.fleet.units[kind]))
+
+
+async def busiest_paused(stage: Stage, source: random.Random) -> None:
+    """专挑手里记账任务最多的 worker 停住。"""
+    del source
+    async with stage.postgres() as connection:
+        row = await (await connection.execute(BUSIEST)).fetchone()
+    holders = [unit for unit in stage.fleet.units["worker"] if row is not None and f"-{unit.pid}-" in str(row[0])]
+    if not holders:
+        raise Missed("没有 worker 手里有活")
+    await _pause(holders[0])
+
+
+async def _pause(unit: Unit) -> None:
+    pid = unit.pid
+    if pid is None:
+        raise Missed("进程正在重启")
+    unit.send(signal.SIGSTOP)
+    await asyncio.sleep(PAUSE)
+    unit.send_to(pid, signal.SIGCONT)
+
+
+async def all_killed(kind: str, stage: Stage, source: random.Random) -> None:
+    del source
+    for unit in stage.fleet.units[kind]:
+        unit.send(signal.SIGKILL)
+
+
+async def killed_while_mailing(stage: Stage, source: random.Random) -> None:
+    """收件端刚收下一封信，而 250 还在路上：此刻杀掉全部 worker。等的是信，不是时间。"""
+    proxy = stage.proxies["smtp"]
+    proxy.delay = SMTP_DELAY
+    before = _mails(stage)
+
+    async def arrived() -> bool:
+        return _mails(stage) > before
+
+    try:
+        await _strike_when(arrived, stage, source)
+    finally:
+        proxy.heal()
+
+
+async def killed_between_effect_and_settle(stage: Stage, source: random.Random) -> None:
+    """账已记、任务还没结算：健康的构建里没有这一刻（两者同一事务），等不到就照样杀。"""
+    async with stage.postgres() as connection:
+
+        async def half_done() -> bool:
+            return await (await connection.execute(HALF_DONE)).fetchone() is not None
+
+        await _strike_when(half_done, stage, source)
+
+
+async def _strike_when(opened: Callable[[], Awaitable[bool]], stage: Stage, source: random.Random) -> None:
+    deadline = time.monotonic() + WINDOW_PATIENCE
+    seen = await opened()
+    while not seen and time.monotonic() < deadline:
+        await asyncio.sleep(WINDOW_POLL)
+        seen = await opened()
+    await all_killed("worker", stage, source)
+    if not seen:
+        raise Missed("窗口没有打开")
+
+
+def _mails(stage: Stage) -> int:
+    return sum(1 for _ in stage.mail_directory.glob("*.eml"))
+
+
+async def logs_full(stage: Stage, source: random.Random) -> None:
+    """一种进程全部写不下日志：文件大小上限设为 0，每次写文件都得到 EFBIG（与 ENOSPC 一样是 OSError），不需要特权。"""
+    if sys.platform != "linux":
+        raise Missed("prlimit(2) 只有 Linux 有")
+    pids = [unit.pid for unit in source.choice(list(stage.fleet.units.values())) if unit.pid is not None]
+    for pid in pids:
+        _limit_files(pid, 0)
+    await asyncio.sleep(source.uniform(*FULL))
+    for pid in pids:
+        _limit_files(pid, resource.RLIM_INFINITY)
+
+
+def _limit_files(pid: int, size: int) -> None:
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    except ProcessLookupError:
+        return  # 别的故障先杀了它
+
+
+async def clock_stepped(kind: str, stage: Stage, source: random.Random) -> None:
+    """一个进程的钟跳开再跳回来（见 :mod:`tests.chaos.clock`）。"""
+    unit = source.choice(stage.fleet.units[kind])
+    clock = stage.directory / f"{unit.name}.clock"
+    clock.write_text(str(source.choice(CLOCK_STEPS)), "utf-8")
+    await asyncio.sleep(source.uniform(*STEPPED))
+    clock.write_text("0", "utf-8")

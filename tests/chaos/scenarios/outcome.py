@@ -1,0 +1,40 @@
+"""一个场景的结果：数、目标、达到没有。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.chaos.checker import Verdict
+
+
+@dataclass(slots=True)
+class Outcome:
+    """``missed`` 的每一项是一个没达到的目标；空即合格。"""
+
+    name: str
+    figures: dict[str, str] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.missed
+
+    def within(self, what: str, value: float | None, target: float, slack: float, unit: str) -> None:
+        """``value`` 应不大于 ``target``；超过 ``target + slack`` 才算没达到，之间如实写出。"""
+        shown = "没有等到" if value is None else f"{value:.2f} {unit}"
+        self.figures[what] = f"{shown}（目标 ≤ {target:g}，容差 {slack:g}）"
+        if value is None or value > target + slack:
+            self.missed.append(f"{what}：{shown}，目标 {target:g} {unit}")
+
+    def judged(self, verdict: Verdict) -> None:
+        """裁判照样要判。"""
+        self.figures["各状态"] = "，".join(f"{state} {count}" for state, count in verdict.states.most_common())
+        self.figures["投递放大"] = f"{verdict.figures['投递放大']:g}"
+        self.missed += [f"{rule}：{', '.join(samples)}" for rule, samples in verdict.violations.items()]
+
+    def table(self) -> str:
+        lines = [f"场景 {self.name}", *(f"  {name}：{value}" for name, value in self.figures.items())]
+        lines += [f"  没达到：{item}" for item in self.missed]
+        return "\n".join([*lines, f"结论：{'合格' if self.passed else '不合格'}"])

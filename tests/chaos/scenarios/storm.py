@@ -1,0 +1,46 @@
+"""积压、手慢、一场重投：投递放大（每个任务投了几次）。"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tests.chaos.campaign import OPEN
+from tests.chaos.evidence import collect
+from tests.chaos.scenarios import bulk
+from tests.chaos.scenarios.outcome import Outcome
+from tests.chaos.stage import Cast, staged
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from tests.chaos.servers import Servers
+
+AMPLIFICATION = 1.15  # 次/个：目标
+SLOW = "0.05"  # 秒：每个任务占用
+FLUSH_AT = 0.7  # 还剩这么多未了结时清空
+STALLED = 60.0  # 秒
+UNDER_WAY = 600.0  # 秒：做到三成至多这么久
+
+
+async def storm(servers: Servers, count: int) -> Outcome:
+    """``count`` 个积压，三个队列都有；做到三成时 FLUSHALL。"""
+    outcome = Outcome(f"storm（积压 {count} 个，每个 {SLOW} 秒，一次 FLUSHALL）")
+    async with staged(servers, "storm", Cast(apis=1, ledger=SLOW, pace=bulk.PRODUCT_PACE)) as stage:
+        journal = await bulk.submit(stage, count)
+
+        async def under_way() -> bool:
+            return (await bulk.scalar(stage, OPEN) or 0) <= count * FLUSH_AT
+
+        await eventually(under_way, UNDER_WAY)
+        held = await bulk.waiting_in_redis(stage)
+        async with stage.redis() as client:
+            await client.flushall()
+        seconds = await bulk.settled(stage, STALLED)
+        causes = Counter(cause for _, cause in (await collect(stage, journal)).redrives)
+        verdict = await bulk.verdict(stage, journal)
+        outcome.figures["清空时 Redis 里"] = f"{held} 个"
+        outcome.figures["清空之后做完"] = f"{seconds:.1f} 秒"
+        outcome.figures["重投"] = "，".join(f"{cause} {times}" for cause, times in causes.most_common()) or "0"
+        outcome.judged(verdict)
+        outcome.within("投递放大", float(verdict.figures["投递放大"]), AMPLIFICATION, 0, "次/个")
+    return outcome

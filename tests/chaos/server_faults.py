@@ -1,0 +1,94 @@
+"""对两个服务器下手：断会话、重启、清空、拒写。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from kaguan.tasks.model import Priority
+from tests.chaos.process_faults import PAUSE, Missed
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.chaos.stage import Stage
+
+SHORT = (0.5, 2.0)  # 秒
+LONG = (1.0, 4.0)
+WAITS = 100  # 等积压时看几次
+ENOUGH_WAITING = 3  # 个投递
+
+
+async def sessions_terminated(stage: Stage, source: random.Random) -> None:
+    del source
+    async with stage.postgres() as connection:
+        await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'kaguan-%'"
+            " and random() < 0.7"
+        )
+
+
+async def backend_killed(stage: Stage, source: random.Random) -> None:
+    """kill -9 一个后端：整个集群重启。"""
+    del source
+    async with stage.postgres() as connection:
+        cursor = await connection.execute(
+            "select pid from pg_stat_activity where application_name like 'kaguan-%' order by random() limit 1"
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise Missed("没有会话")
+    os.kill(int(str(row[0])), signal.SIGKILL)
+
+
+async def postgres_restarted(number: signal.Signals, stage: Stage, source: random.Random) -> None:
+    await stage.servers.postgres_process.restart(number, source.uniform(*SHORT))
+
+
+async def redis_killed(stage: Stage, source: random.Random) -> None:
+    """没有持久化：回来时是空的。"""
+    await stage.servers.valkey_process.restart(signal.SIGKILL, source.uniform(*SHORT))
+
+
+async def redis_told(command: tuple[str, ...], stage: Stage, source: random.Random) -> None:
+    del source
+    async with stage.redis() as client:
+        await client.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py 没有这里的类型
+
+
+async def redis_paused(stage: Stage, source: random.Random) -> None:
+    """CLIENT PAUSE：连接都在，一切命令都不答。"""
+    seconds = source.uniform(*LONG)
+    await redis_told(("CLIENT", "PAUSE", str(int(seconds * 1000)), "ALL"), stage, source)
+    await asyncio.sleep(seconds)
+
+
+async def flushed_while_waiting(stage: Stage, source: random.Random) -> None:
+    """停住全部 worker，等队列里真有投递，再清空：空队列清了等于没清，机器一快就打不中。"""
+    del source
+    stopped = [(unit, unit.pid) for unit in stage.fleet.units["worker"]]
+    for unit, pid in stopped:
+        if pid is not None:
+            unit.send(signal.SIGSTOP)
+    try:
+        async with stage.redis() as client:
+            for _ in range(WAITS):
+                waiting = [await client.zcard(f"saq:{queue}:incomplete") for queue in Priority]
+                if sum(waiting) >= ENOUGH_WAITING:
+                    break
+                await asyncio.sleep(PAUSE / WAITS)
+            await client.flushall()
+    finally:
+        for unit, pid in stopped:
+            if pid is not None:
+                unit.send_to(pid, signal.SIGCONT)
+
+
+async def redis_full(stage: Stage, source: random.Random) -> None:
+    """内存上限已到：一切写入被拒。"""
+    async with stage.redis() as client:
+        await client.config_set("maxmemory", 1)
+        await asyncio.sleep(source.uniform(*LONG))
+        await client.config_set("maxmemory", 0)
