@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from api import docs, monitor, task_events, tasks, users
+from api.console import mount as console
 from api.dispatch import serve
 from api.guard import GUARD, Guard, guarding
 from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
@@ -44,6 +45,7 @@ def create_app(services: Services) -> web.Application:
     app.on_shutdown.append(task_events.stop_streams)
     for route in ROUTES:
         register(app, route)
+    console.mount(app)
     monitor.mount(app, services.redis)
     return app
 

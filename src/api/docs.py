@@ -1,4 +1,4 @@
-"""``/openapi.json``、``/docs`` 与首页：页面与脚本都由我们自己给，不碰任何 CDN。"""
+"""``/openapi.json`` 与 ``/docs``：页面与脚本都由我们自己给，不碰任何 CDN。"""
 
 from __future__ import annotations
 
@@ -49,11 +49,6 @@ async def docs_page(_call: Call[Any, Any]) -> web.StreamResponse:
     return _page("docs.html")
 
 
-@endpoint("GET", "/", scope=None, summary="首页", tag=TAG, mode=Mode.DIRECT, produces="text/html")
-async def landing_page(_call: Call[Any, Any]) -> web.StreamResponse:
-    return _page("index.html")
-
-
 @endpoint(
     "GET",
     "/assets/{name:str}",
@@ -84,4 +79,4 @@ def _read(name: str) -> bytes:
     return (files("api") / "static" / name).read_bytes()
 
 
-ROUTES: tuple[Endpoint, ...] = (openapi_document, docs_page, landing_page, asset)
+ROUTES: tuple[Endpoint, ...] = (openapi_document, docs_page, asset)

@@ -49,12 +49,12 @@ class Counter:
         self._local = MemoryStorage()
         self._away_until = 0.0
 
-    async def add(self, key: str, amount: int) -> int:
-        """加上 ``amount``，返回之后的值。"""
+    async def add(self, key: str, amount: int, expiry: int = WINDOW * 2) -> int:
+        """加上 ``amount``，返回之后的值；``expiry`` 秒之后从零数起。"""
         if time.monotonic() >= self._away_until:
             try:
                 async with asyncio.timeout(REDIS_TIMEOUT):
-                    used = await self._shared.incr(key, WINDOW * 2, amount)
+                    used = await self._shared.incr(key, expiry, amount)
             except (RedisError, OSError, TimeoutError) as error:
                 if self._away_until == 0.0:
                     log.warning("限流改用本地计数：Redis 不可用", error=type(error).__name__)
@@ -62,7 +62,7 @@ class Counter:
             else:
                 self._away_until = 0.0
                 return used
-        return await self._local.incr(key, WINDOW * 2, amount)
+        return await self._local.incr(key, expiry, amount)
 
 
 class Limiter:

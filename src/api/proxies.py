@@ -35,6 +35,13 @@ class ClientAddress:
                 break
         return client
 
+    def secure(self, request: web.Request) -> bool:
+        """客户端那头是不是 https：自己就是，或可信代理说是（X-Forwarded-Proto 以最近的代理为准）。"""
+        if request.secure:
+            return True
+        told = ",".join(request.headers.getall("X-Forwarded-Proto", []))
+        return self._trusts(request.remote or "") and told.rpartition(",")[2].strip().lower() == "https"
+
     def _trusts(self, text: str) -> bool:
         address = _parse(text)
         return address is not None and any(address in network for network in self._networks)

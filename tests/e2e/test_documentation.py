@@ -19,6 +19,7 @@ import typer.main
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
+from api.console.mount import routes as console_routes
 from api.monitor import ROOT as MONITOR
 from api.routes import ROUTES
 from kaguan.cli.app import app
@@ -209,6 +210,7 @@ def test_the_summary_lists_every_route_and_task_type() -> None:
     text = SUMMARY.read_text("utf-8")
     listed = {(method, path) for method, path in re.findall(r"`([A-Z]+) (/[^`]*)`", text)}
     served = {(route.method, route.pattern) for route in ROUTES}
+    served |= {(route.method, route.path) for route in console_routes()}
     assert {(method, path) for method, path in listed if not path.startswith(MONITOR)} == served
     assert ("GET", MONITOR) in listed
     for task_type in TaskType:

@@ -8,6 +8,7 @@ import structlog
 from aiohttp import web
 from opentelemetry import trace
 
+from api.console.errors import error_page, is_page
 from api.envelope import failure
 from api.translation import translate
 from kaguan.telemetry.spans import record_error
@@ -37,4 +38,6 @@ async def errors_in_envelope(request: web.Request, handler: Handler) -> web.Stre
     if request.transport is None:
         # 客户端已走；写不出去，但访问日志仍要有一行
         log.debug("客户端已断开", path=request.path)
+    if is_page(request):
+        return error_page(request, translated)
     return failure(request, translated.error, translated.headers)

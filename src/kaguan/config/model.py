@@ -192,6 +192,7 @@ class ControlCenter(Group):
     per_second: int = Field(5, ge=1)
     concurrency: int = Field(1, ge=1)
     timeout: Seconds = 10.0
+    sessions: bool = True  # 问状态时每张卡多一次调用，问在线与否；卡多就关掉
 
 
 class Carriers(Group):

@@ -35,6 +35,7 @@ ONELINK = "KAGUAN_CARRIERS__ONELINK__"
 CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
 OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+TRACES_URL = "KAGUAN_TELEMETRY__TRACES_URL"
 RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"
 WORKER_METRICS = "KAGUAN_WORKER__METRICS_PORT"
 PORT_GRACE = 5.0  # 秒
@@ -137,6 +138,8 @@ class Stack:
             return []
         port = self._port_of("KAGUAN_TRACEVIEW__PORT", "traceview")
         self.values[OTLP_ENDPOINT] = self.trace_view_url = f"http://{LOOPBACK}:{port}"
+        if not self._take(TRACES_URL):
+            self.values[TRACES_URL] = self.trace_view_url
         limits = self.settings.traceview
         sizes = {"port": port, "traces": limits.traces, "spans": limits.spans, "bytes": limits.bytes}
         arguments = tuple(f"--{name}={size}" for name, size in sizes.items())

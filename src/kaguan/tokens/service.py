@@ -27,9 +27,10 @@ TOKEN = re.compile(r"kg_[A-Za-z0-9_-]{43}")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 OPERATE = "ops"
+LOOK = "ops:read"  # 控制台与监控页只看不动；ops 自然也能看
 SCOPES = (
     "users:read", "users:write", "orders:read", "orders:write", "tasks:read", "tasks:write",
-    "sims:read", "sims:write", OPERATE,
+    "sims:read", "sims:write", LOOK, OPERATE,
 )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ class Principal:
     scopes: frozenset[str]
 
     def may(self, scope: str) -> bool:
-        return scope in self.scopes
+        return scope in self.scopes or (scope == LOOK and OPERATE in self.scopes)
 
 
 ANONYMOUS = Principal(0, "anonymous", frozenset())

@@ -1,0 +1,43 @@
+"""控制台自己的样式与脚本；没有构建步骤，不碰任何 CDN。"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from kaguan.errors import not_found
+
+if TYPE_CHECKING:
+    from aiohttp.web import Request, StreamResponse
+
+PATH = "/console/assets/"
+TYPES = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+MAX_AGE = "public, max-age=31536000, immutable"
+
+
+async def asset(request: Request) -> StreamResponse:
+    """地址里带内容的摘要，因此可以永久缓存。"""
+    name = request.match_info["name"]
+    if name not in TYPES:
+        raise not_found("文件", "file")
+    headers = {"Content-Type": f"{TYPES[name]}; charset=utf-8", "Cache-Control": MAX_AGE}
+    return web.Response(body=_read(name), headers=headers)
+
+
+def asset_url(name: str) -> str:
+    """带内容摘要的地址；模板里叫 ``asset``。"""
+    return f"{PATH}{name}?v={_version(name)}"
+
+
+@cache
+def _version(name: str) -> str:
+    return hashlib.sha256(_read(name)).hexdigest()[:12]
+
+
+@cache
+def _read(name: str) -> bytes:
+    return (files("api.console") / "static" / name).read_bytes()

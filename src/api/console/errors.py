@@ -1,0 +1,40 @@
+"""出错时给人看的一页：状态、说明、请求号；细节只在日志里。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.console.mount import CONSOLE
+from api.console.paths import HOME
+from api.console.visit import Visit
+from api.context import context_of
+from api.envelope import RETRY_AFTER
+from kaguan.errors import MEANINGS
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from api.translation import Translated
+
+
+def is_page(request: web.Request) -> bool:
+    """首页与控制台给人看；其余地址的错误仍是信封。"""
+    return request.path == HOME or request.path.startswith(f"{CONSOLE}/")
+
+
+def error_page(request: web.Request, translated: Translated) -> web.Response:
+    error = translated.error
+    visit = Visit(request, None)
+    retry_after = error.retry_after if error.retry_after is not None else RETRY_AFTER.get(error.code)
+    response = visit.render(
+        "error.html",
+        int(MEANINGS[error.code].status),
+        code=int(error.code),
+        message=error.text(visit.language),
+        reasons=[item.render(visit.language) for item in error.fields],
+        request_id=context_of(request).request_id,
+    )
+    response.headers.update(translated.headers)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response

@@ -1,0 +1,86 @@
+"""给人看的数、时长、时刻；模板里叫 ``f``。"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from api.console.texts import Translator
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400  # 秒
+SHORT = 10.0  # 小于它的秒数带一位小数
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Formatter:
+    def __init__(self, translate: Translator) -> None:
+        self._t = translate
+
+    def number(self, value: int | None) -> str:
+        return "–" if value is None else f"{value:,}"
+
+    def capped(self, value: int | None, cap: int) -> str:
+        """数到 ``cap`` 为止的数：到了就写「≥」。"""
+        if value is None:
+            return "–"
+        return f"≥ {cap:,}" if value >= cap else f"{value:,}"
+
+    def rate(self, value: float, *, capped: bool = False) -> str:
+        """每秒个数。"""
+        text = f"{value:,.1f}" if value < 100 else f"{value:,.0f}"  # noqa: PLR2004 三位数以上不必看小数
+        return f"≥ {text}" if capped else text
+
+    def duration(self, seconds: float | None) -> str:
+        """``350 ms``、``4.2 s``、``3 min 20 s``、``2 h 5 min``、``3 d 4 h``。"""
+        if seconds is None:
+            return "–"
+        seconds = max(0.0, seconds)
+        if seconds < 1:
+            return f"{seconds * 1000:.0f} ms"
+        if seconds < SHORT:
+            return f"{seconds:.1f} s"
+        whole = round(seconds)
+        for unit, name, rest_unit, rest_name in ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min")):
+            if whole >= unit:
+                rest = whole % unit // rest_unit
+                return f"{whole // unit} {name} {rest} {rest_name}" if rest else f"{whole // unit} {name}"
+        if whole >= MINUTE:
+            return f"{whole // MINUTE} min {whole % MINUTE} s" if whole % MINUTE else f"{whole // MINUTE} min"
+        return f"{whole} s"
+
+    def between(self, start: datetime | None, end: datetime | None) -> str:
+        return "–" if start is None or end is None else self.duration((end - start).total_seconds())
+
+    def ago(self, moment: datetime | None, now: datetime | None = None) -> str:
+        """离现在多久；将来的写「还有」。"""
+        if moment is None:
+            return "–"
+        seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+        if seconds < 0:
+            return self._t("time.in", duration=self.duration(-seconds))
+        return self._t("time.ago", duration=self.duration(seconds))
+
+    def moment(self, moment: datetime | None) -> Markup:
+        """UTC 的时刻；脚本把它换成浏览器的时区。"""
+        if moment is None:
+            return Markup("–")
+        utc = moment.astimezone(UTC)
+        return Markup('<time datetime="{}" data-moment>{}</time>').format(
+            utc.isoformat(timespec="milliseconds"), f"{utc:%Y-%m-%d %H:%M:%S}Z"
+        )
+
+    def json(self, value: Any) -> str:  # noqa: ANN401 任意 JSON 值
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+
+    def word(self, group: str, value: object) -> str:
+        """词汇（状态、类型、事件）的译名；不认识的原样。"""
+        return self._t.known(f"{group}.{value}".replace(":", "_"), str(value))
+
+    def trace_id(self, traceparent: str | None) -> str | None:
+        match = TRACEPARENT.fullmatch(traceparent or "")
+        return None if match is None else match[1]

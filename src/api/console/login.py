@@ -1,0 +1,110 @@
+"""登录、退出、语言与明暗。令牌只在登录这一刻经过，此后只有随机的会话号。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from api.console import cookies
+from api.console.forms import read_form, require_csrf
+from api.console.keys import ATTEMPTS
+from api.console.origin import require_same_origin
+from api.console.paths import HOME, LOGIN, safe_next
+from api.console.serve import SEE_OTHER, member_of
+from api.console.texts import LANGUAGES
+from api.console.visit import THEMES, Visit
+from api.context import context_of
+from api.guard import GUARD
+from api.keys import SERVICES
+from kaguan.console import service
+from kaguan.console.service import Deed
+from kaguan.errors import Code, DomainError
+from kaguan.tokens.service import LOOK
+
+if TYPE_CHECKING:
+    from kaguan.tokens.service import Principal
+
+LOGIN_ACTION = "console.login"
+LOGOUT_ACTION = "console.logout"
+
+
+async def login_page(request: web.Request) -> web.StreamResponse:
+    target = safe_next(request.query.get("next"))
+    if await member_of(request, touch=True) is not None:
+        return web.Response(status=SEE_OTHER, headers={"Location": target})
+    return Visit(request, None).render("login.html", next=target, error="")
+
+
+async def log_in(request: web.Request) -> web.StreamResponse:
+    """认出令牌，开一个新会话；旧的（若有）作废。成败都留痕，从不记令牌。"""
+    require_same_origin(request, browser=True)
+    visit = Visit(request, None)
+    await request.app[ATTEMPTS].admit(context_of(request).address)
+    form = await read_form(request)
+    target = safe_next(form.get("next"))
+    try:
+        principal = await request.app[GUARD].identify(form.get("token", "").strip())
+    except DomainError as error:
+        if error.code is not Code.NOT_AUTHENTICATED:
+            raise
+        return await _refuse(visit, target, None, "login.unknown", 401)
+    if not principal.may(LOOK):
+        return await _refuse(visit, target, principal, "login.scope", 403)
+    config = request.app[SERVICES].settings.api
+    async with visit.services.pool.connection() as connection, connection.transaction():
+        await service.close_session(connection, cookies.session_secret(request) or "")
+        opened = await service.open_session(connection, principal, config.session_lifetime)
+        deed = Deed(LOGIN_ACTION, None, {"address": context_of(request).address})
+        await service.record(connection, deed, principal, visit.request_id)
+    context_of(request).principal = principal.name
+    response = web.Response(status=SEE_OTHER, headers={"Location": target})
+    cookies.keep_session(request, response, opened.secret, config.session_lifetime)
+    return response
+
+
+async def _refuse(visit: Visit, target: str, principal: Principal | None, reason: str, status: int) -> web.Response:
+    detail = {"address": context_of(visit.request).address, "reason": reason}
+    async with visit.services.pool.connection() as connection:
+        await service.record(connection, Deed(LOGIN_ACTION, None, detail, "refused"), principal, visit.request_id)
+    response = visit.render("login.html", status, next=target, error=reason)
+    if status == 401:  # noqa: PLR2004 HTTP 401 必带质询（RFC 9110 §11.6.1）
+        response.headers["WWW-Authenticate"] = 'Session realm="kaguan"'
+    return response
+
+
+async def log_out(request: web.Request) -> web.StreamResponse:
+    require_same_origin(request, browser=True)
+    response = web.Response(status=SEE_OTHER, headers={"Location": LOGIN})
+    member = await member_of(request, touch=False)
+    if member is not None:
+        require_csrf(await read_form(request), member.csrf)
+        visit = Visit(request, member)
+        async with visit.services.pool.connection() as connection, connection.transaction():
+            await service.close_session(connection, cookies.session_secret(request) or "")
+            await service.record(connection, Deed(LOGOUT_ACTION), member.principal, visit.request_id)
+    cookies.forget_session(request, response)
+    return response
+
+
+async def preferences(request: web.Request) -> web.StreamResponse:
+    """语言与明暗：只是自己浏览器里的 cookie，不用登录，也不留痕。"""
+    require_same_origin(request, browser=True)
+    form = await read_form(request)
+    response = web.Response(status=SEE_OTHER, headers={"Location": safe_back(form.get("back"))})
+    if form.get("language") in LANGUAGES:
+        cookies.keep(request, response, cookies.LANGUAGE, form["language"])
+    if form.get("theme") in THEMES:
+        cookies.keep(request, response, cookies.THEME, form["theme"])
+    return response
+
+
+def safe_back(given: str | None) -> str:
+    """登录页也可以换语言，换完还在登录页。"""
+    target = safe_next(given)
+    return LOGIN if target == HOME and (given or "").partition("?")[0] == LOGIN else target
+
+
+async def who_am_i(request: web.Request) -> web.StreamResponse:
+    """会话还在（204）还是不在（200）：从别的站点点进来时浏览器不带 Strict 的 cookie，登录页据此自己回去。"""
+    return web.Response(status=200 if await member_of(request, touch=False) is None else 204)

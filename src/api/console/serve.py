@@ -1,0 +1,174 @@
+"""页面与表单的外壳：认人、权限、同源与表单令牌、事务、审计、提示。"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
+
+from aiohttp import web
+
+from api.console import cookies
+from api.console.forms import read_form, require_csrf
+from api.console.origin import require_same_origin
+from api.console.paths import LOGIN, safe_next
+from api.console.visit import NOTICE_SEPARATOR, Visit
+from api.context import context_of
+from api.keys import SERVICES
+from kaguan.console import service
+from kaguan.console.service import Deed
+from kaguan.errors import Code, DomainError
+from kaguan.tokens.service import LOOK, OPERATE
+
+if TYPE_CHECKING:
+    from kaguan.console.service import Member
+    from kaguan.database.pool import Connection
+
+SEE_OTHER = 303
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """操作做成了：留痕、提示、去哪里。``ring`` 表示有任务要交付，提交之后按门铃。"""
+
+    deed: Deed
+    notice: str
+    location: str
+    count: int = 0
+    ring: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """一次操作的请求：谁、表单、路径参数、事务里的连接。"""
+
+    visit: Visit
+    form: Mapping[str, str]
+    connection: Connection
+    path: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def actor(self) -> str:
+        return "" if self.visit.member is None else self.visit.member.principal.name
+
+    @property
+    def back(self) -> str:
+        return safe_next(self.form.get("back"))
+
+
+PageHandler: TypeAlias = Callable[[Visit], Awaitable[web.Response]]
+ActionHandler: TypeAlias = Callable[[Order], Awaitable[Done]]
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def member_of(request: web.Request, *, touch: bool) -> Member | None:
+    """按会话 cookie 认人；``touch`` 见 :func:`kaguan.console.service.find_session`。"""
+    secret = cookies.session_secret(request)
+    if secret is None:
+        return None
+    services = request.config_dict[SERVICES]
+    async with services.pool.connection() as connection:
+        member = await service.find_session(connection, secret, services.settings.api.session_idle, touch=touch)
+    if member is not None:
+        context_of(request).principal = member.principal.name
+    return member
+
+
+def to_login(request: web.Request) -> web.Response:
+    """去登录，之后回到这里。"""
+    target = safe_next(request.path_qs) if request.method in {"GET", "HEAD"} else "/"
+    return web.Response(status=SEE_OTHER, headers={"Location": f"{LOGIN}?next={quote(target, safe='')}"})
+
+
+def page(handler: PageHandler) -> Handler:
+    """要登录才能看的一页。"""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        member = await member_of(request, touch=True)
+        if member is None:
+            return to_login(request)
+        _require(member, LOOK)
+        return await handler(Visit(request, member))
+
+    return handle
+
+
+def fragment(handler: PageHandler) -> Handler:
+    """页面里自动刷新的一块：不算人的活动；会话没了就 401，脚本会把整页换成登录。"""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        member = await member_of(request, touch=False)
+        if member is None:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
+        _require(member, LOOK)
+        return await handler(Visit(request, member))
+
+    return handle
+
+
+def action(name: str, handler: ActionHandler) -> Handler:
+    """一个会改东西的表单：审计与操作同一事务；被拒的也留痕。"""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        require_same_origin(request, browser=True)
+        member = await member_of(request, touch=True)
+        if member is None:
+            return to_login(request)
+        form = await read_form(request)
+        require_csrf(form, member.csrf)
+        visit = Visit(request, member)
+        try:
+            _require(member, OPERATE)
+            done = await _carry_out(visit, form, handler)
+        except DomainError as error:
+            await _note_refusal(visit, name, error)
+            raise
+        if done.ring:
+            visit.services.ring()
+        return _arrive(request, done)
+
+    return handle
+
+
+async def _carry_out(visit: Visit, form: Mapping[str, str], handler: ActionHandler) -> Done:
+    member = visit.member
+    async with visit.services.pool.connection() as connection, connection.transaction():
+        done = await handler(Order(visit, form, connection, visit.request.match_info))
+        await service.record(connection, done.deed, None if member is None else member.principal, visit.request_id)
+    return done
+
+
+async def _note_refusal(visit: Visit, name: str, error: DomainError) -> None:
+    """操作的事务已回滚，拒绝另记一笔。"""
+    target = next(iter(visit.request.match_info.values()), None)
+    deed = Deed(name, target, {"code": int(error.code), "reason": error.text("zh")}, "refused")
+    async with visit.services.pool.connection() as connection:
+        await service.record(
+            connection, deed, None if visit.member is None else visit.member.principal, visit.request_id
+        )
+
+
+def _arrive(request: web.Request, done: Done) -> web.Response:
+    """303：刷新不会再做一遍（Post/Redirect/Get）。"""
+    response = web.Response(status=SEE_OTHER, headers={"Location": done.location})
+    notice = f"{done.notice}{NOTICE_SEPARATOR}{done.count}"
+    cookies.keep(request, response, cookies.NOTICE, notice, cookies.NOTICE_LIFE)
+    return response
+
+
+def _require(member: Member, scope: str) -> None:
+    if not member.principal.may(scope):
+        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
+
+
+def number_of(form: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
+    """表单里的整数。
+
+    Raises:
+        DomainError: 1001，不是 ``low`` 到 ``high`` 的整数。
+    """
+    text = str(form.get(name, "")).strip() or str(default)
+    if text.isascii() and text.isdigit() and low <= int(text) <= high:
+        return int(text)
+    raise DomainError(Code.INVALID_PARAMETERS, f"{name} 应为 {low} 到 {high} 的整数", f"{name} must be {low} to {high}")

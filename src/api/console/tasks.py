@@ -1,0 +1,91 @@
+"""任务：列表、一个任务的全部、取消与重来。"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+from uuid import UUID
+
+from aiohttp import web
+
+from api.binding import UUID_TEXT
+from api.console.serve import SEE_OTHER
+from kaguan.console import looking
+from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.tasks.replay import FIRST_ID, LAST_ID, id_floor
+from kaguan.tasks.store import TaskFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from api.console.visit import Visit
+
+PATH = "/console/tasks"
+PAGE = 50
+MAX_SEARCH = 128
+FIELDS = ("type", "status", "queue", "q", "since", "until")
+
+
+async def task_list(visit: Visit) -> web.Response:
+    query = visit.request.query
+    given = {name: query.get(name, "").strip() for name in FIELDS}
+    if UUID_TEXT.fullmatch(given["q"]):
+        return web.Response(status=SEE_OTHER, headers={"Location": f"{PATH}/{given['q'].lower()}"})
+    where, wrong = _filter(given, query)
+    async with visit.services.pool.connection() as connection:
+        page = await looking.task_page(connection, where, PAGE)
+    kept = {name: value for name, value in given.items() if value}
+    older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
+    return visit.render(
+        "tasks.html",
+        page=page, given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}",
+        paged="cursor" in query, types=list(TaskType), statuses=list(TaskStatus), queues=list(Priority),
+    )  # fmt: skip
+
+
+def _filter(given: Mapping[str, str], query: Mapping[str, str]) -> tuple[TaskFilter, list[str]]:
+    """条件与看不懂的字段名；看不懂的不算数，但要说出来。"""
+    wrong: list[str] = []
+    since = moment_of(given["since"], "since", wrong)
+    until = moment_of(given["until"], "until", wrong)
+    before = LAST_ID if until is None else id_floor(until)
+    cursor = query.get("cursor", "")
+    if UUID_TEXT.fullmatch(cursor):
+        before = min(before, UUID(cursor))
+    search = given["q"] if given["q"].isprintable() and len(given["q"]) <= MAX_SEARCH else ""
+    if search != given["q"]:
+        wrong.append("q")
+    where = TaskFilter(
+        since=FIRST_ID if since is None else id_floor(since),
+        before=before,
+        type=one_of(given, "type", TaskType, wrong),
+        status=one_of(given, "status", TaskStatus, wrong),
+        queue=one_of(given, "queue", Priority, wrong),
+        request_id=search or None,
+    )
+    return where, wrong
+
+
+def one_of(given: Mapping[str, str], name: str, values: Iterable[str], wrong: list[str]) -> str | None:
+    value = given.get(name, "")
+    if not value:
+        return None
+    if value in {str(allowed) for allowed in values}:
+        return value
+    wrong.append(name)
+    return None
+
+
+def moment_of(text: str, name: str, wrong: list[str]) -> datetime | None:
+    """``2026-11-25T08:30``，可带时区；不带的是 UTC。"""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        moment.timestamp()
+    except (ValueError, OverflowError):
+        wrong.append(name)
+        return None
+    return moment

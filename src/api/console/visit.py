@@ -1,0 +1,80 @@
+"""一次来访：谁、用什么语言；页面与表单的处理函数看到的就是它。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp_jinja2
+
+from api.console import cookies
+from api.console.formatting import Formatter
+from api.console.texts import LANGUAGES, Translator
+from api.context import context_of
+from api.keys import SERVICES
+from kaguan.tokens.service import OPERATE
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from api.keys import Services
+    from kaguan.console.service import Member
+
+THEMES = ("auto", "light", "dark")
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+NOTICE_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """``member`` 为 None 即没有登录（登录页、错误页）。"""
+
+    request: web.Request
+    member: Member | None
+
+    @property
+    def services(self) -> Services:
+        return self.request.app[SERVICES]
+
+    @property
+    def request_id(self) -> str:
+        return context_of(self.request).request_id
+
+    @property
+    def language(self) -> str:
+        chosen = self.request.cookies.get(cookies.LANGUAGE)
+        return chosen if chosen in LANGUAGES else context_of(self.request).language
+
+    @property
+    def may_act(self) -> bool:
+        return self.member is not None and self.member.principal.may(OPERATE)
+
+    def render(self, template: str, status: int = 200, **context: Any) -> web.Response:  # noqa: ANN401 模板的变量什么都有
+        """整页或片段；提示只显示一次。"""
+        translate = Translator(self.language)
+        chosen = self.request.cookies.get(cookies.THEME, "")
+        shared = {
+            "visit": self,
+            "t": translate,
+            "f": Formatter(translate),
+            "lang": "zh-CN" if translate.language == "zh" else "en",
+            "theme": chosen if chosen in THEMES else THEMES[0],
+            "csrf": "" if self.member is None else self.member.csrf,
+            "here": self.request.path_qs,
+            "notice": self._notice(translate),
+        }
+        response = aiohttp_jinja2.render_template(template, self.request, {**shared, **context}, status=status)
+        response.headers["Content-Security-Policy"] = PAGE_POLICY
+        response.headers["Vary"] = "Cookie, Accept-Language"
+        if shared["notice"]:
+            response.del_cookie(cookies.NOTICE, path="/")
+        return response
+
+    def _notice(self, translate: Translator) -> str:
+        """提示 cookie 里的 ``键|数``；只认词汇表里的键。"""
+        key, _, count = self.request.cookies.get(cookies.NOTICE, "").partition(NOTICE_SEPARATOR)
+        template = translate.known(f"notice.{key}", "") if key else ""
+        return template.replace("{count}", count if count.isascii() and count.isdigit() else "0")

@@ -1,0 +1,186 @@
+"""控制台要看的：每条查询都有上限，任务再多也不慢。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row, dict_row
+
+from kaguan.console.store import PACKAGE
+from kaguan.database.sql import load
+from kaguan.tasks.model import TaskEventKind, TaskStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+    from kaguan.tasks.store import TaskFilter
+
+COUNT_CAP = 10_000  # 数到这里为止，界面写「≥」
+FAULT_SCAN = 1_000
+PAGE_SCAN = 20_000  # 没有索引的条件至多在这么多行里找
+DEAD_CAP = 2_000
+DEAD_GROUPS = 30
+FAULTS = (
+    TaskEventKind.ATTEMPT_FAILED, TaskEventKind.REDRIVEN, TaskEventKind.FENCED, TaskEventKind.UNCERTAIN,
+    TaskEventKind.PARKED, TaskEventKind.RESEND, TaskEventKind.INTERRUPTED,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """一个 worker 在一个队列里持有的租约。"""
+
+    worker: str
+    queue: str
+    held: int
+    oldest_started_at: datetime
+    lease_until: datetime
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """一件例外；``type`` 为空即任务已过保留期。"""
+
+    id: int
+    at: datetime
+    kind: str
+    task_id: UUID
+    attempt: int
+    worker: str | None
+    detail: dict[str, Any]
+    type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """未结算与要人看的任务数，数到 :data:`COUNT_CAP`；``now`` 是 PostgreSQL 的钟。"""
+
+    queued: int
+    running: int
+    failed: int
+    uncertain: int
+    last_forward_at: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """一种进程在一个地址上的数据库连接；``quiet_seconds`` 是最近一次动静到现在。"""
+
+    process: str
+    address: str
+    connections: int
+    active: int
+    since: datetime
+    quiet_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """一段时间里的个数。"""
+
+    at: datetime
+    accepted: int
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadGroup:
+    """同一类型、同一原因的死信；``example`` 是其中最新的一个。"""
+
+    type: str
+    reason: str
+    count: int
+    latest_at: datetime
+    example: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """一页任务。``older`` 是往前一页的游标；``partial`` 表示这一页没看到头就到了扫描上限。"""
+
+    rows: list[dict[str, Any]]
+    older: UUID | None
+    partial: bool
+
+
+async def running(connection: Connection) -> list[Held]:
+    async with connection.cursor(row_factory=class_row(Held)) as cursor:
+        await cursor.execute(load(PACKAGE, "running"), {"cap": COUNT_CAP})
+        return await cursor.fetchall()
+
+
+async def faults(connection: Connection, limit: int) -> list[Fault]:
+    parameters = {"scan": FAULT_SCAN, "kinds": list(FAULTS), "limit": limit}
+    async with connection.cursor(row_factory=class_row(Fault)) as cursor:
+        await cursor.execute(load(PACKAGE, "faults"), parameters)
+        return await cursor.fetchall()
+
+
+async def totals(connection: Connection) -> Totals:
+    async with connection.cursor(row_factory=class_row(Totals)) as cursor:
+        await cursor.execute(load(PACKAGE, "totals"), {"cap": COUNT_CAP})
+        found = await cursor.fetchone()
+    if found is None:
+        raise LookupError("汇总没有返回行")
+    return found
+
+
+async def processes(connection: Connection) -> list[Process]:
+    async with connection.cursor(row_factory=class_row(Process)) as cursor:
+        await cursor.execute(load(PACKAGE, "connections"))
+        return await cursor.fetchall()
+
+
+async def broker(connection: Connection) -> dict[str, Any] | None:
+    """队列的纪元与它从何时起。"""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(load(PACKAGE, "broker"))
+        return await cursor.fetchone()
+
+
+async def trend(connection: Connection, step: float, buckets: int, cap: int) -> list[Bucket]:
+    """最近 ``buckets`` 段、每段 ``step`` 秒，都已结束；每段数到 ``cap`` 为止。"""
+    async with connection.cursor(row_factory=class_row(Bucket)) as cursor:
+        await cursor.execute(load(PACKAGE, "trend"), {"step": step, "buckets": buckets, "cap": cap})
+        return await cursor.fetchall()
+
+
+async def dead_groups(connection: Connection, status: TaskStatus) -> list[DeadGroup]:
+    parameters = {"status": status, "cap": DEAD_CAP, "limit": DEAD_GROUPS}
+    async with connection.cursor(row_factory=class_row(DeadGroup)) as cursor:
+        # 不用预备语句：部分索引要看得见 status 的值
+        await cursor.execute(load(PACKAGE, "dead_groups"), parameters, prepare=False)
+        return await cursor.fetchall()
+
+
+async def parked_rows(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(load(PACKAGE, "parked_rows"), {"limit": limit})
+        return await cursor.fetchall()
+
+
+async def task_page(connection: Connection, where: TaskFilter, limit: int) -> TaskPage:
+    """按受理时间倒序的一页；哪些条件有索引可用在这里决定。"""
+    by_status = where.status if where.status != TaskStatus.SUCCEEDED else None
+    by_type = where.type if by_status is None else None
+    filtered = bool(where.queue or (where.status and not by_status) or (where.type and not by_type))
+    scan = PAGE_SCAN if filtered else limit + 1
+    parameters = {
+        "before": where.before, "since": where.since, "request_id": where.request_id, "by_status": by_status,
+        "by_type": by_type, "type": where.type, "status": where.status, "queue": where.queue,
+        "scan": scan, "limit": limit + 1,
+    }  # fmt: skip
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(load(PACKAGE, "tasks_page"), parameters, prepare=False)
+        found = await cursor.fetchall()
+    rows = [row for row in found if row["id"] is not None]
+    if len(rows) > limit:
+        return TaskPage(rows[:limit], rows[limit - 1]["id"], partial=False)
+    more = bool(found) and found[0]["seen"] == scan
+    return TaskPage(rows, found[0]["reached"] if more else None, partial=more)

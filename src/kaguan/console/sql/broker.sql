@@ -1,0 +1,1 @@
+select epoch, since from tb_broker where id = 1

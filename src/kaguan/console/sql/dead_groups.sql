@@ -1,0 +1,17 @@
+-- 死信按类型与原因归并：只看最新的 cap 个
+select
+    type,
+    coalesce(left(last_error ->> 'reason', 200), '') as reason,
+    count(*)::int as count,
+    max(coalesce(finished_at, started_at, created_at)) as latest_at,
+    (array_agg(id order by id desc))[1] as example
+from (
+    select id, type, last_error, finished_at, started_at, created_at
+    from tb_task
+    where status = %(status)s
+    order by id desc
+    limit %(cap)s
+) as recent
+group by 1, 2
+order by count(*) desc, 4 desc
+limit %(limit)s

@@ -1,0 +1,1 @@
+delete from tb_session where id = %(id)s

@@ -1,0 +1,1 @@
+update tb_session set last_seen_at = now() where id = %(id)s

@@ -1,0 +1,8 @@
+-- 未结算与要人看的：都走部分索引，数到 cap 为止
+select
+    (select count(*)::int from (select from tb_task where status = 'queued' limit %(cap)s) as q) as queued,
+    (select count(*)::int from (select from tb_task where status = 'running' limit %(cap)s) as r) as running,
+    (select count(*)::int from (select from tb_task where status = 'failed' limit %(cap)s) as f) as failed,
+    (select count(*)::int from (select from tb_task where status = 'uncertain' limit %(cap)s) as u) as uncertain,
+    (select max(queued_at) from (select queued_at from tb_task order by id desc limit 200) as l) as last_forward_at,
+    clock_timestamp() as now
