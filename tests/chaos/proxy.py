@@ -19,6 +19,7 @@ class Link:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    muted: bool = False
 
     def close(self, *, reset: bool) -> None:
         for writer in (self.client, self.server):
@@ -35,6 +36,7 @@ class Proxy:
     delay: float = 0.0
     port: int = 0
     _open: asyncio.Event = field(default_factory=asyncio.Event)
+    _swallowing: bytes = b""
     _links: set[Link] = field(default_factory=set)
     _server: asyncio.Server | None = None
     _refusing: bool = False
@@ -70,8 +72,18 @@ class Proxy:
         """连接都还在，一个字节也不过，直到 ``heal``。"""
         self._open.clear()
 
+    def swallow(self, request: bytes) -> None:
+        """含有 ``request`` 的请求照样送到，那条连接从此却收不到一个字节的回音，直到断开。"""
+        self._swallowing = request
+
+    @property
+    def swallowed(self) -> bool:
+        """已经吞掉过回音。"""
+        return any(link.muted for link in self._links)
+
     def heal(self) -> None:
         self.delay = 0.0
+        self._swallowing = b""
         self._refusing = False
         self._open.set()
 
@@ -99,18 +111,22 @@ class Proxy:
         link = Link(writer, server_writer)
         self._links.add(link)
         try:
-            await asyncio.gather(self._pump(reader, server_writer), self._pump(server_reader, writer))
+            await asyncio.gather(self._pump(reader, server_writer, link), self._pump(server_reader, writer, link))
         finally:
             self._links.discard(link)
             link.close(reset=False)
             await asyncio.gather(writer.wait_closed(), server_writer.wait_closed(), return_exceptions=True)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link) -> None:
         with suppress(OSError):
             while chunk := await reader.read(CHUNK):
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await self._open.wait()
+                if writer is link.server:
+                    link.muted |= bool(self._swallowing) and self._swallowing in chunk
+                elif link.muted:
+                    continue
                 writer.write(chunk)
                 await writer.drain()
         writer.close()

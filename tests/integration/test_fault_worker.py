@@ -1,0 +1,258 @@
+"""worker 的故障，都是真实的进程：死在生效前后、停住又醒、被毒信弄死、钟差一小时、SIGTERM（CHECKLIST 9 10 13 18 38）。"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.service import Submission, accept
+from tests.chaos.proxy import Proxy
+from tests.eventually import eventually
+from tests.fault_clock import shifted
+from tests.fault_plant import (
+    EFFECT_TABLE,
+    OPEN,
+    QUICK,
+    Effects,
+    all_closed,
+    child,
+    effects,
+    mail,
+    only_kaguan,
+    relaying,
+    through,
+)
+from tests.fault_worker import CRASHED
+from tests.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.smtp_server import STALL, smtp_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from tests.fault_plant import Child
+
+GATE = 4_243  # 咨询锁号
+START = 30.0  # 秒：进程起来、取到件
+DRAIN = 40.0
+GRACE = 2
+POISON_LIMIT = 2
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    """本进程里的 worker 没有心跳，租约因此要长；短的是那些进程的。"""
+    more = {"KAGUAN_RELAY__MAX_DELIVERIES_WITHOUT_RESULT": str(POISON_LIMIT), "KAGUAN_WORKER__LEASE": "60"}
+    async with open_pipeline(load_settings({**environ, **QUICK, **more}), pool) as opened:
+        await opened.sql(EFFECT_TABLE)
+        yield opened
+
+
+class Yard:
+    """起 worker 进程的地方。"""
+
+    def __init__(self, environ: dict[str, str], directory: Path) -> None:
+        self.environ = {**only_kaguan(environ), **QUICK, "KAGUAN_WORKER__SHUTDOWN_GRACE": str(GRACE)}
+        self.directory = directory
+        self.count = 0
+
+    def worker(self, module: str = "tests.fault_worker", **more: str) -> AbstractAsyncContextManager[Child]:
+        self.count += 1
+        return child(module, {**self.environ, **more}, self.directory / f"worker-{self.count}.log")
+
+
+@pytest.fixture
+def yard(environ: dict[str, str], tmp_path: Path) -> Yard:
+    return Yard(environ, tmp_path)
+
+
+async def submit(pipeline: Pipeline, script: str) -> UUID:
+    async with pipeline.pool.connection() as connection:
+        return (await accept(connection, Submission(TaskType.EMAIL_SEND, mail(script)), MAX_ATTEMPTS)).task_id
+
+
+async def becomes(pipeline: Pipeline, task_id: UUID, status: str, timeout: float = START) -> None:  # noqa: ASYNC109 同 eventually
+    async def reached() -> bool:
+        return await pipeline.status(task_id) == status
+
+    await eventually(reached, timeout=timeout)
+
+
+# ---- 死
+
+
+async def test_a_worker_killed_before_its_effect_commits_leaves_none_and_its_heir_makes_one(
+    pipeline: Pipeline, yard: Yard, environ: dict[str, str]
+) -> None:
+    """效果已写、还没提交，停在门口时被杀。"""
+    await pipeline.sql(
+        "create function gate() returns trigger language plpgsql as"
+        f" $$ begin perform pg_advisory_xact_lock_shared({GATE}); return new; end $$"
+    )
+    await pipeline.sql("create trigger gate after insert on fault_effect for each row execute function gate()")
+    async with relaying(pipeline), await psycopg.AsyncConnection.connect(
+        environ["KAGUAN_DATABASE__URL"], autocommit=True
+    ) as holder:  # fmt: skip
+        await holder.execute("select pg_advisory_lock(%s)", (GATE,))
+        task_id = await submit(pipeline, "quick")
+
+        async def at_the_gate() -> bool:
+            cursor = await holder.execute("select from pg_locks where locktype = 'advisory' and not granted")
+            return await cursor.fetchone() is not None
+
+        async with yard.worker() as victim:
+            await eventually(at_the_gate, timeout=START)
+            await victim.kill()
+        assert await effects(pipeline) == (0, 0)
+        await holder.execute("select pg_advisory_unlock(%s)", (GATE,))
+        async with pipeline.working(Effects()):
+            await becomes(pipeline, task_id, "succeeded", DRAIN)
+    assert await effects(pipeline) == (1, 1)
+
+
+async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
+    pipeline: Pipeline, yard: Yard, environ: dict[str, str]
+) -> None:
+    """生效已提交，SAQ 还不知道（通往 Redis 的线路黑了）时被杀：投递还在 Redis 里，谁再取到都不许再做。"""
+    url = environ["KAGUAN_REDIS__URL"]
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    line = Proxy(port)
+    await line.start()
+    try:
+        task_id = await submit(pipeline, "slow:1.5")
+        async with yard.worker(KAGUAN_REDIS__URL=through(url, port, line.port)) as victim:
+            await pipeline.forwarder.run_once()
+            await becomes(pipeline, task_id, "running")
+            line.blackhole()
+            await becomes(pipeline, task_id, "succeeded")
+            await victim.kill()
+    finally:
+        await line.stop()
+    queue = pipeline.queues[Priority.DEFAULT]
+    assert await queue.count("incomplete") == 1
+    # 清扫放回去的样子：它又在排队了
+    await pipeline.redis.lmove(queue.namespace("active"), queue.namespace("queued"), "LEFT", "RIGHT")
+    again = Effects()
+    async with pipeline.working(again), relaying(pipeline):
+
+        async def taken() -> bool:
+            return await queue.count("queued") == 0 and await queue.count("active") == 0
+
+        await eventually(taken, timeout=DRAIN)
+    assert again.started == []
+    assert await effects(pipeline) == (1, 1)
+
+
+async def test_a_worker_stopped_beyond_its_lease_changes_nothing_when_it_wakes(pipeline: Pipeline, yard: Yard) -> None:
+    async with relaying(pipeline), yard.worker() as zombie:
+        task_id = await submit(pipeline, "slow:1")
+        await becomes(pipeline, task_id, "running")
+        zombie.send(signal.SIGSTOP)
+        async with pipeline.working(Effects()):
+            await becomes(pipeline, task_id, "succeeded", DRAIN)
+            record = await pipeline.task(task_id)
+            assert record.delivery > 1
+            zombie.send(signal.SIGCONT)
+            # 醒来的还能干活，而且没有把别人的登记弄丢
+            others = [await submit(pipeline, "quick") for _ in range(5)]
+            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+        assert await zombie.stopped() == 0
+    assert (await pipeline.task(task_id)).result == record.result
+    assert await effects(pipeline) == (1 + len(others), 1 + len(others))
+
+
+async def test_a_mail_that_kills_its_worker_is_parked_and_the_others_flow(pipeline: Pipeline, yard: Yard) -> None:
+    poison = await submit(pipeline, "crash")
+    others = [await submit(pipeline, "quick") for _ in range(5)]
+    async with relaying(pipeline):
+        for _ in range(POISON_LIMIT):
+            async with yard.worker() as victim:
+                assert await asyncio.wait_for(victim.process.wait(), START) == CRASHED, victim.output
+        async with yard.worker():
+            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+    record = await pipeline.task(poison)
+    assert (record.status, record.lost_leases) == ("failed", POISON_LIMIT)
+    assert record.last_error is not None
+    assert await pipeline.sql("select kind from tb_task_event where task_id = %s order by id desc limit 1", poison) == [
+        ("parked",)
+    ]
+    assert await effects(pipeline) == (len(others), len(others))
+
+
+# ---- 时钟
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work(
+    pipeline: Pipeline, yard: Yard, tmp_path: Path, hours: int
+) -> None:
+    """期限只听 PostgreSQL 的钟：偏的那个照常干活，也不碍正常的那个的事。"""
+    clock = dict(shifted(hours * 3_600, tmp_path))
+    async with relaying(pipeline), yard.worker(**clock, KAGUAN_WORKER__LEASE="3") as odd:
+        first = await submit(pipeline, "slow:4")  # 做得比租约久：靠心跳续着
+        await becomes(pipeline, first, "running")
+        async with pipeline.working(Effects(0.3)):
+            for _ in range(3):
+                await pipeline.submit(10)
+                await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+        assert await pipeline.sql(OPEN) == [(0,)]
+        assert odd.process.returncode is None
+    record = await pipeline.task(first)
+    assert (record.status, record.attempt, record.delivery) == ("succeeded", 1, 1)
+    assert await pipeline.sql("select distinct kind from tb_task_event") == []
+    assert await effects(pipeline) == (31, 31)
+
+
+# ---- 停
+
+
+async def test_an_idle_worker_stops_at_once_and_a_short_job_is_finished_first(pipeline: Pipeline, yard: Yard) -> None:
+    async with relaying(pipeline), yard.worker() as busy:
+        task_id = await submit(pipeline, f"slow:{GRACE / 2}")
+        await becomes(pipeline, task_id, "running")
+        assert await busy.stopped() == 0
+        record = await pipeline.task(task_id)
+        assert (record.status, record.attempt) == ("succeeded", 1)
+    async with yard.worker() as idle:
+        await eventually(lambda: "进程启动" in idle.output, timeout=START)
+        assert await idle.stopped() == 0
+
+
+async def test_a_job_that_will_not_stop_is_given_back_uncounted(pipeline: Pipeline, yard: Yard) -> None:
+    async with relaying(pipeline):
+        async with yard.worker() as stuck:
+            task_id = await submit(pipeline, "hang")
+            await becomes(pipeline, task_id, "running")
+            assert await stuck.stopped() == 0
+        await becomes(pipeline, task_id, "queued")
+        record = await pipeline.task(task_id)
+        assert (record.attempt, record.lost_leases, record.delivery) == (0, 0, 2)
+
+
+@pytest.mark.parametrize(("phase", "status"), [("greeting", "queued"), ("body", "uncertain")])
+async def test_a_mail_hanging_at_the_server_is_given_back_or_admitted_uncertain(
+    pipeline: Pipeline, yard: Yard, phase: str, status: str
+) -> None:
+    """SMTP 装死时停机：还没开口的交还，正文已送出而没有答复的如实说不明。"""
+    async with smtp_server() as server, relaying(pipeline):
+        if phase == "greeting":
+            server.script.greeting = STALL
+        else:
+            server.script.body.append(STALL)
+        async with yard.worker("workers", KAGUAN_SMTP__URL=server.url, KAGUAN_SMTP__TIMEOUT="30") as sending:
+            task_id = await submit(pipeline, "主题")
+            await becomes(pipeline, task_id, "running")
+            if phase == "body":
+                await eventually(lambda: server.mails, timeout=START)
+            assert await sending.stopped() == 0
+        await becomes(pipeline, task_id, status)
+        assert (await pipeline.task(task_id)).attempt == (0 if status == "queued" else 1)
