@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from kaguan.database.migrate import upgrade
 from kaguan.dev.ports import LOOPBACK, free_port
@@ -232,3 +233,9 @@ def local(port: int) -> str:
 
 def only_kaguan(environ: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in environ.items() if key.startswith(("KAGUAN_", "OTEL_"))}
+
+
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port

@@ -30,6 +30,7 @@ from tests.fault_plant import (
     only_kaguan,
     own_directory,
     own_valkey,
+    port_of,
     relaying,
     through,
 )
@@ -253,7 +254,7 @@ async def test_healthy_jobs_swept_and_queued_again_take_effect_once(environ: dic
     """worker 的线路慢 50 毫秒：取走与标记之间被清扫看见，SAQ 就把正在做的又排进去。"""
     async with AsyncExitStack() as stack:
         direct = await open_on(stack, environ, pool, environ["KAGUAN_REDIS__URL"])
-        port = int(environ["KAGUAN_REDIS__URL"].rpartition(":")[2].partition("/")[0])
+        port = port_of(environ["KAGUAN_REDIS__URL"])
         line = Proxy(port)
         await line.start()
         stack.push_async_callback(line.stop)

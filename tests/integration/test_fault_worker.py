@@ -1,4 +1,4 @@
-"""worker 的故障，都是真实的进程：死在生效前后、停住又醒、被毒信弄死、钟差一小时、SIGTERM（CHECKLIST 9 10 13 18 38）。"""
+"""worker 的故障，死在生效前后、停住又醒、被毒信弄死、钟差一小时、SIGTERM（CHECKLIST 9 10 13 18 38）。"""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tests.fault_plant import (
     effects,
     mail,
     only_kaguan,
+    port_of,
     relaying,
     through,
 )
@@ -124,7 +125,7 @@ async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
 ) -> None:
     """生效已提交，SAQ 还不知道（通往 Redis 的线路黑了）时被杀：投递还在 Redis 里，谁再取到都不许再做。"""
     url = environ["KAGUAN_REDIS__URL"]
-    port = int(url.rpartition(":")[2].partition("/")[0])
+    port = port_of(url)
     line = Proxy(port)
     await line.start()
     try:
