@@ -124,7 +124,7 @@ async def test_every_panel_shows_data(observed: Observed, path: Path) -> None:
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 async def test_every_variable_has_choices(observed: Observed, path: Path) -> None:
     for variable in dashboard(path)["templating"]["list"]:
-        match = LABEL_VALUES.fullmatch(variable["definition"])
+        match = LABEL_VALUES.fullmatch(variable["query"]["query"])
         assert match is not None
         assert observed.prometheus.get(f"label/{match['label']}/values", **{"match[]": match["selector"]})
 
@@ -143,6 +143,8 @@ async def test_an_exemplar_opens_the_trace_of_its_task(observed: Observed) -> No
     (trace,) = json.loads(fetch(f"{url}/api/traces/{trace_id}"))["data"]
     names = {span["operationName"] for span in trace["spans"]}
     assert {"POST /api/v1/tasks/email", "create email:send", "process email:send"} <= names
+    # 数据源的自检与下拉框问这一处
+    assert {"kaguan-api", "kaguan-relay", "kaguan-worker"} <= set(json.loads(fetch(f"{url}/api/services"))["data"])
 
 
 async def test_a_queue_that_is_really_stuck_raises_the_alarm_and_recovers(observed: Observed) -> None:
