@@ -69,7 +69,12 @@ async def simulating(**knobs: object) -> AsyncIterator[Simulated]:
         config = Carriers.model_validate(
             {
                 "onelink": {**credentials.onelink.model_dump(), "base_url": url, "per_second": 1_000},
-                "control_center": {**credentials.control_center.model_dump(), "base_url": url, "per_second": 1_000},
+                "control_center": {
+                    **credentials.control_center.model_dump(),
+                    "base_url": url,
+                    "per_second": 1_000,
+                    "sessions": False,
+                },
                 "breaker_failures": 1_000,
                 **knobs,
             }

@@ -56,6 +56,8 @@ async def open_handlers(
         gateways = await stack.enter_async_context(
             open_gateways(settings.carriers, redis, carrier_called, breaker_changed)
         )
+        for carrier in gateways:
+            metrics.carrier_unknown_codes.labels(carrier)  # 从 0 起：第一次也看得见
         email: Handler = EmailHandler(mailer, settings.smtp.sender, mail_sent)
         if settings.smtp.verify_url:
             lookup = await stack.enter_async_context(open_lookup(settings.smtp.verify_url, settings.smtp.timeout))

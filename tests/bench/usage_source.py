@@ -50,8 +50,8 @@ class UsageSource:
     async def infos(self, iccids: Sequence[str]) -> list[InfoResult]:
         raise MeasureError(f"这里只有用量（问了 {len(iccids)} 张）")
 
-    async def changed_since(self, since: datetime, page: int) -> Page:
-        raise MeasureError(f"这里只有用量（{since}，第 {page} 页）")
+    async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:
+        raise MeasureError(f"这里只有用量（{since} 到 {until}，第 {page} 页）")
 
     async def ping(self) -> None:
         return

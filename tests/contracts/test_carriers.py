@@ -23,7 +23,7 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import ATTEMPTS
 from kaguan.carriers.simulator import iccid_at
-from kaguan.sims.model import Carrier, LifecycleState
+from kaguan.sims.model import Carrier, LifecycleState, SessionState
 from tests.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ async def test_the_change_listing_pages_through_every_card_once(
     gateway = gateways[Carrier.CONTROL_CENTER]
     since, seen, number, last = datetime.now(UTC) - timedelta(days=40), [], 1, False
     while not last:
-        page = await gateway.changed_since(since, number)
+        page = await gateway.changed_between(since, datetime.now(UTC), number)
         assert len(page.results) <= gateway.capabilities.page_size
         seen += [result.iccid for result in page.results]
         number, last = number + 1, page.last
@@ -253,7 +253,7 @@ async def test_the_change_listing_starts_at_the_given_moment(
     gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
 ) -> None:
     since = simulated.world.now() - timedelta(days=1)
-    page = await gateways[Carrier.CONTROL_CENTER].changed_since(since, 1)
+    page = await gateways[Carrier.CONTROL_CENTER].changed_between(since, simulated.world.now(), 1)
     moments = [
         simulated.world.population.modified_at(Carrier.CONTROL_CENTER, result.iccid, simulated.world.now())
         for result in page.results
@@ -265,10 +265,47 @@ async def test_the_change_listing_starts_at_the_given_moment(
 async def test_a_carrier_without_a_listing_says_so(gateways: Mapping[Carrier, CarrierGateway]) -> None:
     assert gateways[Carrier.ONELINK].capabilities.page_size == 0
     with pytest.raises(RejectedError):
-        await gateways[Carrier.ONELINK].changed_since(datetime.now(UTC), 1)
+        await gateways[Carrier.ONELINK].changed_between(datetime.now(UTC), datetime.now(UTC), 1)
 
 
 @every_carrier
 async def test_a_day_that_has_not_come_is_refused(gateways: Mapping[Carrier, CarrierGateway], carrier: Carrier) -> None:
     with pytest.raises(RejectedError):
         await gateways[carrier].day_usage(cards(carrier, 1), date(2999, 1, 1))
+
+
+@every_carrier
+async def test_today_is_answered(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    (answer,) = await gateways[carrier].day_usage(cards(carrier, 1), simulated.world.today())
+    assert isinstance(answer, DayUsage)
+
+
+@every_carrier
+async def test_session_and_suspend_reason_come_with_the_state(simulated: Simulated, carrier: Carrier) -> None:
+    part = {**simulated.config.model_dump()["control_center"], "sessions": True}
+    async with gateways_of(simulated.changed(control_center=part)) as gateways:
+        gateway = gateways[carrier]
+        asked = cards(carrier, 100)
+        batches = [asked[start : start + gateway.capabilities.max_batch] for start in range(0, 100, 10)]
+        if gateway.capabilities.max_batch >= len(asked):
+            batches = [asked]
+        results = [result for batch in batches for result in await gateway.statuses(batch)]
+    population, now = simulated.world.population, simulated.world.now()
+    for result in results:
+        assert isinstance(result, CardStatus)
+        online = population.online(carrier, result.iccid, now)
+        assert result.session is (SessionState.ONLINE if online else SessionState.OFFLINE)
+        assert (result.suspend_reason is not None) == (result.state is LifecycleState.SUSPENDED)
+    assert {result.session for result in results if isinstance(result, CardStatus)} == {
+        SessionState.ONLINE,
+        SessionState.OFFLINE,
+    }
+
+
+async def test_without_the_extra_calls_the_session_stays_unknown_to_us(simulated: Simulated) -> None:
+    async with gateways_of(simulated.config) as gateways:
+        results = await gateways[Carrier.CONTROL_CENTER].statuses(cards(Carrier.CONTROL_CENTER, 3))
+    assert [result.session for result in results if isinstance(result, CardStatus)] == [None] * 3
+    assert simulated.world.gates[Carrier.CONTROL_CENTER].calls == {"device-details": 3}

@@ -68,7 +68,7 @@ async def test_two_workers_together_keep_one_call_at_a_time(simulated: Simulated
 async def test_two_workers_together_keep_the_rate(simulated: Simulated, redis: Redis) -> None:
     part = {**simulated.config.control_center.model_dump(), "per_second": 5, "concurrency": 4}
     simulated.world.gates[CENTER].faults = simulated.world.gates[CENTER].faults.model_copy(
-        update={"max_concurrency": None, "max_per_second": 6}
+        update={"max_concurrency": None, "max_per_second": 8}  # 路上的快慢会使一秒里多到几个
     )
     config = simulated.changed(control_center=part)
     async with gateways_of(config, redis) as one, gateways_of(config, redis) as other:
@@ -146,6 +146,28 @@ async def test_the_state_of_the_breaker_is_told_as_it_changes(simulated: Simulat
         await eventually(answered)
     assert told == ["closed", "opened", "half-opened", "closed"]
     assert set(told) == set(BREAKER_STATES)
+
+
+async def test_a_breaker_that_may_be_tried_again_says_half_open_though_nobody_calls(simulated: Simulated) -> None:
+    simulated.faults(CENTER, error_rate=1.0)
+    told: list[str] = []
+
+    def changed(carrier: Carrier, state: str) -> None:
+        if carrier is CENTER:
+            told.append(state)
+
+    config = simulated.changed(breaker_failures=3, breaker_cooldown=0.1)
+    async with open_gateways(config, None, breaker_changed=changed) as gateways:
+        with pytest.raises(TransientError):
+            await gateways[CENTER].statuses(cards(1))
+
+        async def half_open() -> bool:
+            return told[-1] == "half-opened"
+
+        await eventually(half_open)
+        with pytest.raises(TransientError):
+            await gateways[CENTER].statuses(cards(1))
+        assert told[:4] == ["closed", "opened", "half-opened", "opened"]
 
 
 async def test_rejections_and_limits_do_not_open_the_breaker(simulated: Simulated) -> None:

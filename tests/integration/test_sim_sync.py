@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.carriers.simulator import iccid_at
+from kaguan.carriers.simulator.population import Override
+from kaguan.carriers.states import ONELINK_STOP_REASON
 from kaguan.sims.model import Carrier
 from kaguan.tasks.payloads import SimStatusPayload
 from tests.carrier_world import (
@@ -22,6 +24,7 @@ from tests.carrier_world import (
 from workers.attempt import Attempt, CancelledByUserError, FencedError
 from workers.outcome import Done, GiveUp, Outcome, Retry
 from workers.sim.handler import SimStatusSync
+from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,3 +193,47 @@ async def test_cancel_stops_before_the_next_batch(pool: Pool, simulated: Simulat
     with pytest.raises(CancelledByUserError):
         await run(simulated, attempt)
     assert await events(pool) == []
+
+
+async def sim_of(pool: Pool, iccid: str) -> tuple[Any, ...]:
+    query = "select lifecycle_state, session_state, suspend_reason, version from tb_sim where iccid = %s"
+    return (await rows(pool, query, iccid))[0]
+
+
+async def test_session_and_suspend_reason_follow_the_carrier(pool: Pool, simulated: Simulated) -> None:
+    (mine,) = cards(ONELINK, 1)
+    await register(pool, ONELINK, [mine])
+    overrides = simulated.world.population.overrides
+    overrides[ONELINK, mine] = Override("4", exists=True, at=simulated.world.now())
+    await run(simulated, await submit(pool, [mine], force=True))
+    reason = ONELINK_STOP_REASON[simulated.world.population.stop_reason(mine)]
+    assert await sim_of(pool, mine) == ("suspended", "offline", reason, 2)
+    overrides[ONELINK, mine] = Override("2", exists=True, at=simulated.world.now())
+    await run(simulated, await submit(pool, [mine], force=True))
+    state, session, reason_now, version = await sim_of(pool, mine)
+    online = simulated.world.population.online(ONELINK, mine, simulated.world.now())
+    assert (state, session, reason_now, version) == ("active", "online" if online else "offline", None, 3)
+
+
+async def test_a_session_nobody_told_us_about_is_left_alone(pool: Pool, simulated: Simulated) -> None:
+    (mine,) = cards(CENTER, 1)
+    await register(pool, CENTER, [mine])
+    await rows(pool, "update tb_sim set session_state = 'online' returning 1")
+    await run(simulated, await submit(pool, [mine]))
+    assert (await sim_of(pool, mine))[1] == "online"
+
+
+async def test_codes_nobody_knows_are_counted_by_carrier(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 7)
+    await register(pool, ONELINK, mine)
+    simulated.faults(ONELINK, unknown_rate=1.0)
+    counted: list[tuple[str, int]] = []
+
+    def count(carrier: Carrier, codes: int) -> None:
+        counted.append((carrier, codes))
+
+    async with gateways_of(simulated.config) as gateways:
+        handler = SimStatusSync(gateways, simulated.config, StatusRecorder(count_unknown=count))
+        result = result_of(await handler(await submit(pool, mine)))
+    assert (result["unknown_codes"], counted) == (7, [("onelink", 7)])
+    assert await rows(pool, "select distinct lifecycle_state, carrier_status from tb_sim") == [("unknown", "99")]

@@ -1,13 +1,17 @@
 """Control Center 方言（Cisco IoT Control Center REST API，developer.cisco.com/docs/control-center）。
 
-HTTP Basic（用户名 + API key）；``GET /rws/api/v1/devices?modifiedSince=&pageSize≤50&pageNumber`` 按变更时间升序分页；
-逐卡细节 ``/devices/{iccid}``；同一时刻只许一个调用，每秒至多 5 次。公开接口只有账期累计用量，
-逐日用量 ``/devices/{iccid}/dailyUsages`` 是与模拟器约定的扩展。
+HTTP Basic（用户名 + API key）；``GET /rws/api/v1/devices?modifiedSince=&modifiedTill=&pageSize≤50&pageNumber`` 分页；
+逐卡细节 ``/devices/{iccid}``；在线与否 ``/devices/{iccid}/sessionInfo``（会话的起止时刻）；
+同一时刻只许一个调用，每秒至多 5 次。
+
+公开资料里没有、与模拟器约定的：列表按变更时刻升序；``lastPage`` 之后的页是空的末页；
+逐日用量 ``/devices/{iccid}/dailyUsages`` 与其 ``revision``（公开接口只有账期累计用量）；停机原因（见 ``states``）。
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -31,7 +35,7 @@ from kaguan.carriers.gateway import (
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import MALFORMED, Record, read_one
 from kaguan.sims.iccid import normalise
-from kaguan.sims.model import Carrier, LifecycleState
+from kaguan.sims.model import Carrier, LifecycleState, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +62,16 @@ class _Listing(Record):
 
 class _Status(Record):
     status: str
+
+
+class _Session(Record):
+    dateSessionStarted: str | None = None  # noqa: N815 对方的字段名
+    dateSessionEnded: str | None = None  # noqa: N815 同上
+
+    @property
+    def state(self) -> SessionState:
+        """开始了而没有结束，就是在线。"""
+        return SessionState.ONLINE if self.dateSessionStarted and not self.dateSessionEnded else SessionState.OFFLINE
 
 
 class _Info(Record):
@@ -87,7 +101,24 @@ class ControlCenterGateway:
         return capabilities(self._config)
 
     async def statuses(self, iccids: Sequence[str]) -> list[StatusResult]:
-        return await self._each("device-details", "", iccids, _status)
+        """逐卡细节；``sessions`` 开着时，每张卡再问一次在线与否。"""
+        results = await self._each("device-details", "", iccids, _status)
+        if not self._config.sessions:
+            return results
+        found = [result.iccid for result in results if isinstance(result, CardStatus)]
+        sessions = await self._sessions(found)
+        return [
+            replace(result, session=sessions.get(result.iccid)) if isinstance(result, CardStatus) else result
+            for result in results
+        ]
+
+    async def _sessions(self, iccids: Sequence[str]) -> dict[str, SessionState]:
+        """问到几张算几张：在线与否是锦上添花，问不到不连累状态。"""
+        try:
+            answers = await self._each("session-info", "/sessionInfo", iccids, _session)
+        except CarrierError:
+            return {}
+        return {iccid: state for answer in answers if isinstance(answer, tuple) for iccid, state in (answer,)}
 
     async def infos(self, iccids: Sequence[str]) -> list[InfoResult]:
         return await self._each("device-details", "", iccids, _info)
@@ -95,9 +126,10 @@ class ControlCenterGateway:
     async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]:
         return await self._each("daily-usages", "/dailyUsages", iccids, _usage, date=f"{day:%Y-%m-%d}Z")
 
-    async def changed_since(self, since: datetime, page: int) -> Page:
+    async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:
         params = {
-            "modifiedSince": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "modifiedSince": _moment(since),
+            "modifiedTill": _moment(until),
             "pageSize": str(PAGE_SIZE),
             "pageNumber": str(page),
         }
@@ -109,7 +141,8 @@ class ControlCenterGateway:
         return Page([_listed(record) for record in listing.devices], listing.lastPage)
 
     async def ping(self) -> None:
-        await self.changed_since(datetime.now(UTC), 1)
+        now = datetime.now(UTC)
+        await self.changed_between(now - timedelta(seconds=1), now, 1)
 
     async def _each(
         self,
@@ -148,6 +181,10 @@ class ControlCenterGateway:
         return reply.body
 
 
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _listed(record: dict[str, Any]) -> StatusResult:
     iccid = normalise(str(record.get("iccid", "")))
     if iccid is None:
@@ -157,7 +194,12 @@ def _listed(record: dict[str, Any]) -> StatusResult:
 
 def _status(iccid: str, record: dict[str, Any]) -> CardStatus:
     raw = _Status.model_validate(record).status
-    return CardStatus(iccid, states.CONTROL_CENTER.get(raw, LifecycleState.UNKNOWN), raw)
+    state = states.CONTROL_CENTER.get(raw, LifecycleState.UNKNOWN)
+    return CardStatus(iccid, state, raw, suspend_reason=states.CONTROL_CENTER_STOP_REASON.get(raw))
+
+
+def _session(iccid: str, record: dict[str, Any]) -> tuple[str, SessionState]:
+    return iccid, _Session.model_validate(record).state
 
 
 def _info(iccid: str, record: dict[str, Any]) -> CardInfo:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
 
-    from kaguan.sims.model import Carrier, LifecycleState
+    from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,18 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class CardStatus:
-    """一张卡的状态：规范状态与运营商原文分开放；认不出的原文是 ``unknown``。"""
+    """一张卡的状态：规范状态与运营商原文分开放；认不出的原文是 ``unknown``。
+
+    Attributes:
+        session: 在线状态；``None`` 是这次没问到，库里原来的不动。
+        suspend_reason: 停机原因；只对停机的卡有意义，``None`` 是运营商没说。
+    """
 
     iccid: str
     state: LifecycleState
     raw: str
+    session: SessionState | None = None
+    suspend_reason: SuspendReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +154,12 @@ class CarrierGateway(Protocol):
 
     async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]: ...
 
-    async def changed_since(self, since: datetime, page: int) -> Page:
-        """自 ``since`` 起变更过的卡，第 ``page`` 页（从 1 起）；``page_size`` 为 0 的方言不支持。"""
+    async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:
+        """最近一次变更在 ``since`` 与 ``until`` 之间的卡，按变更时刻升序的第 ``page`` 页（从 1 起）。
+
+        翻页途中再变更的卡会离开这个时间窗，使后面的卡前移；往回翻才不漏（见 ``workers.sync.listing``）。
+        超出末页的是空的末页。``page_size`` 为 0 的方言不支持。
+        """
         ...
 
     async def ping(self) -> None:

@@ -15,7 +15,7 @@ from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.messages.events import ContextChanged
-from purgatory.domain.model import OpenedState
+from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, OpenedState
 
 from kaguan.carriers.gateway import CarrierError, ProtocolError, RateLimitedError, RejectedError, TransientError
 from kaguan.retry_after import retry_after
@@ -65,7 +65,11 @@ class Reply:
 
 
 class GuardedTransport:
-    """一家运营商的受护通道。"""
+    """一家运营商的受护通道。
+
+    断路器是每个进程各一个，有意不共享：它护的是本进程的任务不去白等，断开与试探都只凭本进程亲见的失败；
+    对方那边的压力由共享的速率与并发名额管着，N 个进程的试探加起来也不过每个冷却期 N 次。
+    """
 
     def __init__(
         self,
@@ -93,14 +97,31 @@ class GuardedTransport:
         self._observe = observe
 
     def watch_breaker(self, changed: BreakerChanged) -> None:
-        """断路器的状态从此都告诉 ``changed``，先报眼下的「闭合」。"""
+        """断路器的状态从此都告诉 ``changed``，先报眼下的「闭合」。
+
+        冷却一到就报「半开」：库要到下一次调用才换状态，没有调用时会一直显得断开着。
+        """
+        told = ""
+        cooling: asyncio.TimerHandle | None = None
+
+        def tell(state: str) -> None:
+            nonlocal told
+            if state != told:
+                told = state
+                changed(self._carrier, state)
 
         def heard(circuit: str, kind: str, event: Event) -> None:
+            nonlocal cooling
             del circuit, kind
-            if isinstance(event, ContextChanged):
-                changed(self._carrier, event.state)
+            if not isinstance(event, ContextChanged):
+                return
+            if cooling is not None:
+                cooling.cancel()
+            tell(event.state)
+            if event.state == OPENED:
+                cooling = asyncio.get_running_loop().call_later(self._breaker_cooldown, tell, HALF_OPENED)
 
-        changed(self._carrier, "closed")
+        tell(CLOSED)
         self._breakers.add_listener(heard)
 
     def deadline(self) -> float:

@@ -1,7 +1,15 @@
 """OneLink 方言（中国移动物联网开放平台 EC v5 的公开做法）。
 
 先以 appid / password / transid 换令牌（约 30 分钟），其后每次带令牌；HTTP 总是 200，成败看正文的 ``status``；
-一批至多 100 张，卡号以下划线相连。12021 是令牌过期。公开资料没有逐卡错误码与繁忙码，这里的取值与模拟器约定。
+一批至多 100 张，卡号以下划线相连。12021 是令牌过期。
+
+公开资料里有、照做的：取令牌、``transid`` 的拼法、批量查询的路径与 ``iccids``、HTTP 200 带 ``status``、
+``cardStatus`` 的码。
+公开资料里没有、与模拟器约定的：
+  逐卡错误码 12011、繁忙 12000、限流 11018；``revision``（更正的版本）；
+  批量日用量 ``sim-data-usage-daily/batch`` 应答里的 ``smsAmount``；
+  批量状态应答里顺带的 ``sessionStatus``（码同单卡接口 ``sim-session``）与 ``stopReason``（单卡接口
+  ``sim-stop-reason``，取值是约定的）：真实接口逐卡才问得到，十万张卡问不起；应答里没有这两项时照常，只是不更新。
 """
 
 from __future__ import annotations
@@ -29,7 +37,7 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import Record, match
-from kaguan.sims.model import Carrier, LifecycleState
+from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +74,8 @@ class _Token(Record):
 
 class _Status(Record):
     cardStatus: str  # noqa: N815 对方的字段名
+    sessionStatus: str | None = None  # noqa: N815 同上
+    stopReason: str | None = None  # noqa: N815 同上
 
 
 class _Info(Record):
@@ -105,7 +115,7 @@ class OneLinkGateway:
     async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]:
         return await self._batch("sim-data-usage-daily/batch", iccids, _usage, queryDate=f"{day:%Y%m%d}")
 
-    async def changed_since(self, since: datetime, page: int) -> Page:  # noqa: ARG002 约定的签名
+    async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:  # noqa: ARG002 约定的签名
         raise RejectedError("OneLink 没有变更列表")
 
     async def ping(self) -> None:
@@ -178,8 +188,17 @@ def _unless_refused(
 
 
 def _status(iccid: str, record: dict[str, Any]) -> CardStatus:
-    raw = _Status.model_validate(record).cardStatus
-    return CardStatus(iccid, states.ONELINK.get(raw, LifecycleState.UNKNOWN), raw)
+    status = _Status.model_validate(record)
+    state = states.ONELINK.get(status.cardStatus, LifecycleState.UNKNOWN)
+    session = status.sessionStatus and states.ONELINK_SESSION.get(status.sessionStatus, SessionState.UNKNOWN)
+    reason = status.stopReason and states.ONELINK_STOP_REASON.get(status.stopReason, SuspendReason.UNKNOWN)
+    return CardStatus(
+        iccid,
+        state,
+        status.cardStatus,
+        session or None,
+        (reason or None) if state is LifecycleState.SUSPENDED else None,
+    )
 
 
 def _info(iccid: str, record: dict[str, Any]) -> CardInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaguan.sims.model import LifecycleState
+from kaguan.sims.model import LifecycleState, SessionState, SuspendReason
 
 # OneLink EC v5 cardStatus（开源平台 IoTOS 的 CardStateTransition.getEcV5Status 所列）
 ONELINK: dict[str, LifecycleState] = {
@@ -25,3 +25,18 @@ CONTROL_CENTER: dict[str, LifecycleState] = {
     "PURGED": LifecycleState.CANCELLED,
     "REPLACED": LifecycleState.CANCELLED,
 }
+
+# OneLink CMIOT_API25M01「单卡在线信息实时查询」的 status
+ONELINK_SESSION: dict[str, SessionState] = {"00": SessionState.OFFLINE, "01": SessionState.ONLINE}
+
+# OneLink CMIOT_API25S02「单卡停机原因查询」只公开了字段名；取值与模拟器约定
+ONELINK_STOP_REASON: dict[str, SuspendReason] = {
+    "01": SuspendReason.REQUESTED,
+    "02": SuspendReason.ARREARS,
+    "03": SuspendReason.OVER_LIMIT,
+    "04": SuspendReason.DEVICE_MISMATCH,
+    "05": SuspendReason.BY_CARRIER,
+}
+
+# Control Center 的公开接口没有停机原因；DEACTIVATED 是账户（或它的自动化规则）停用的
+CONTROL_CENTER_STOP_REASON: dict[str, SuspendReason] = {"DEACTIVATED": SuspendReason.REQUESTED}

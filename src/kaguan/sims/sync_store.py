@@ -90,6 +90,8 @@ async def apply_statuses(
         "iccids": [card.iccid for card in cards],
         "states": [card.state for card in cards],
         "raws": [card.raw for card in cards],
+        "sessions": [card.session for card in cards],
+        "reasons": [card.suspend_reason for card in cards],
         "asked_at": asked_at,
         "task_id": task_id,
     }

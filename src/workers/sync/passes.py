@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
-from zoneinfo import ZoneInfo
 
 from kaguan.carriers.gateway import CardFailed, CardInfo, CardNotFound, CardStatus, DayUsage
 from kaguan.sims import sync_store
 from kaguan.sims.model import SyncType
 from kaguan.sims.sync_tally import Count, Sample
 from workers.sync.asking import ask_page, page_limit
+from workers.sync.listing import Position, next_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.database.pool import Connection
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from workers.sync.statuses import StatusRecorder
 
     Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed
-
-BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
 
 
 async def step(
@@ -64,20 +62,18 @@ async def _inventory_step(
 async def _listing_step(
     attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, statuses: StatusRecorder
 ) -> None:
-    """按运营商的变更列表一页一页地取，自业务日零点起。
-
-    列表按变更时刻升序，翻页途中又变更的卡会移到末尾、使后面的卡前移一位：可能漏看的由下一次同步补上。
-    """
-    number = int(checkpoint.cursor or 1)
+    """按运营商的变更列表一页一页地取，自业务日零点起；怎么翻才不漏见 :mod:`workers.sync.listing`。"""
     async with attempt.pool.connection() as connection:
         asked_at = await sync_store.database_now(connection)
-    page = await gateway.changed_since(datetime.combine(checkpoint.day, time(), BUSINESS_ZONE), number)
+    position = Position.of(checkpoint.cursor, checkpoint.day, asked_at)
+    number, page = await next_page(gateway, position)
+    following = position.after(number, asked_at)
     async with attempt.transaction() as connection:
         await statuses.record(connection, checkpoint, found(page.results), asked_at, attempt.task_id)
         await _record(connection, checkpoint, page.results, asked_at)
-        checkpoint.cursor = str(number + 1)
+        checkpoint.cursor = checkpoint.cursor if following is None else following.model_dump_json()
         checkpoint.batches += 1
-        checkpoint.done = page.last
+        checkpoint.done = following is None
         await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
 
 

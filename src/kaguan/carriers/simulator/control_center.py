@@ -32,6 +32,7 @@ class ControlCenter:
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get(DEVICES, self._search)
         router.add_get(f"{DEVICES}/{{iccid}}", self._one("device-details", self._details))
+        router.add_get(f"{DEVICES}/{{iccid}}/sessionInfo", self._one("session-info", self._session))
         router.add_get(f"{DEVICES}/{{iccid}}/dailyUsages", self._one("daily-usages", self._usage))
 
     def _authorised(self, request: web.Request) -> bool:
@@ -45,18 +46,19 @@ class ControlCenter:
                 return _error(401, "10000001", "Invalid credentials")
             try:
                 since = datetime.fromisoformat(request.query["modifiedSince"])
+                until = datetime.fromisoformat(request.query.get("modifiedTill", self._world.now().isoformat()))
                 size, page = int(request.query.get("pageSize", PAGE_SIZE)), int(request.query.get("pageNumber", 1))
             except (KeyError, ValueError):
                 return _error(400, "10000003", "Invalid parameter")
-            if since.tzinfo is None or not 1 <= size <= PAGE_SIZE or page < 1:
+            if since.tzinfo is None or until.tzinfo is None or not 1 <= size <= PAGE_SIZE or page < 1:
                 return _error(400, "10000003", "Invalid parameter")
             response = drifted(drift, {"items": []})
-            return response or self._page(since, size, page, drift)
+            return response or self._page((since, min(until, self._world.now())), size, page, drift)
 
-    def _page(self, since: datetime, size: int, page: int, drift: Drift) -> web.Response:
+    def _page(self, window: tuple[datetime, datetime], size: int, page: int, drift: Drift) -> web.Response:
         gate = self._world.gates[ME]
         # 多取一张，好知道后面还有没有
-        found = self._world.population.changed(ME, since, self._world.now(), (page - 1) * size, size + 1)
+        found = self._world.population.changed(ME, *window, (page - 1) * size, size + 1)
         devices = [
             {"iccid": iccid} if drift is Drift.MISSING_FIELD else self._summary(iccid)
             for iccid in found[:size]
@@ -95,6 +97,13 @@ class ControlCenter:
             "dateActivated": f"{people.activated_on(iccid).isoformat()}T00:00:00.000+0000",
             "dateUpdated": people.modified_at(ME, iccid, self._world.now()).isoformat(),
         }
+
+    def _session(self, iccid: str, _request: web.Request) -> dict[str, Any]:
+        """最近一次会话；在线的没有结束时刻。"""
+        now, people = self._world.now(), self._world.population
+        started = people.modified_at(ME, iccid, now)
+        ended = {} if people.online(ME, iccid, now) else {"dateSessionEnded": started.isoformat()}
+        return {"ipAddress": None, "dateSessionStarted": started.isoformat(), **ended}
 
     def _usage(self, iccid: str, request: web.Request) -> dict[str, Any] | None:
         try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ME = Carrier.ONELINK
 BAD_CREDENTIALS = "11003"
 BAD_ARGUMENT = "11004"
+SUSPENDED = "4"
 
 
 def _envelope(status: str, message: str, result: list[dict[str, Any]] | None = None) -> web.Response:
@@ -98,8 +99,15 @@ class OneLink:
         return _envelope(OK, "正确", result)
 
     def _status(self, iccid: str, _request: web.Request) -> dict[str, Any]:
-        changed = self._world.population.modified_at(ME, iccid, self._world.now())
-        return {"cardStatus": self._world.status(ME, iccid), "lastChangeDate": f"{changed:%Y-%m-%d %H:%M:%S}"}
+        now, people = self._world.now(), self._world.population
+        status = self._world.status(ME, iccid)
+        stopped = {"stopReason": people.stop_reason(iccid)} if status == SUSPENDED else {}
+        return {
+            "cardStatus": status,
+            "lastChangeDate": f"{people.modified_at(ME, iccid, now):%Y-%m-%d %H:%M:%S}",
+            "sessionStatus": "01" if people.online(ME, iccid, now) else "00",
+            **stopped,
+        }
 
     def _info(self, iccid: str, _request: web.Request) -> dict[str, Any]:
         people = self._world.population

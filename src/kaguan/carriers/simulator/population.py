@@ -28,6 +28,8 @@ CORRECTED_ONE_IN = 20
 CORRECTION_LAG = timedelta(days=2)
 IDLE_ONE_IN = 10
 MAX_DAILY_KB = 4_096
+SESSION = 900  # 秒
+ONLINE_TENTHS = 7
 
 _ISSUER = {Carrier.ONELINK: Issuer.CHINA_MOBILE, Carrier.CONTROL_CENTER: Issuer.CHINA_UNICOM}
 _PREFIXES = {
@@ -42,6 +44,9 @@ _STATES: dict[Carrier, tuple[tuple[str, int], ...]] = {
         ("INVENTORY", 4), ("RETIRED", 2), ("PURGED", 1), ("REPLACED", 1),
     ),
 }  # fmt: skip
+
+
+_ACTIVE = frozenset({"2", "ACTIVATED"})
 
 
 def iccid_at(carrier: Carrier, index: int) -> str:
@@ -105,6 +110,15 @@ class Population:
             point -= weight
         return _STATES[carrier][0][0]
 
+    def online(self, carrier: Carrier, iccid: str, at: datetime) -> bool:
+        """``at`` 所在的一刻钟里有没有数据会话；只有激活的卡会在线，其中七成在。"""
+        active = self.state(carrier, iccid, at) in _ACTIVE
+        return active and _hash("session", self.seed, iccid, int(at.timestamp()) // SESSION) % 10 < ONLINE_TENTHS
+
+    def stop_reason(self, iccid: str) -> str:
+        """停机原因的码，``01`` 到 ``05``。"""
+        return f"{_hash('stop', self.seed, iccid) % 5 + 1:02d}"
+
     def modified_at(self, carrier: Carrier, iccid: str, at: datetime) -> datetime:
         """不晚于 ``at`` 的最近一次变更。"""
         if (override := self.overrides.get((carrier, iccid))) is not None:
@@ -116,14 +130,19 @@ class Population:
         moment = datetime.combine(day, time(), UTC) + timedelta(seconds=seconds)
         return moment if moment <= at else moment - timedelta(days=CYCLE)
 
-    def changed(self, carrier: Carrier, since: datetime, now: datetime, skip: int, limit: int) -> list[str]:
-        """自 ``since`` 起变更过的卡，按变更时刻升序，取 ``skip`` 之后至多 ``limit`` 张。"""
+    def changed(self, carrier: Carrier, since: datetime, until: datetime, skip: int, limit: int) -> list[str]:
+        """最近一次变更在 ``since`` 与 ``until`` 之间的卡，按变更时刻升序，取 ``skip`` 之后至多 ``limit`` 张。
+
+        登记过的卡离开原来的位置，排到末尾（登记就是此刻的变更）。
+        """
         found: list[str] = []
-        for indices in self._segments(max(since, now - timedelta(days=CYCLE) + timedelta(seconds=1)), now):
-            if skip >= len(indices):
-                skip -= len(indices)
+        moved = {self.index_of(carrier, iccid) for owner, iccid in self.overrides if owner is carrier}
+        for indices in self._segments(max(since, until - timedelta(days=CYCLE) + timedelta(seconds=1)), until):
+            left = [index for index in indices if index not in moved] if moved else indices
+            if skip >= len(left):
+                skip -= len(left)
                 continue
-            chosen = indices[skip : skip + limit - len(found)]
+            chosen = left[skip : skip + limit - len(found)]
             skip = 0
             found.extend(iccid_at(carrier, index) for index in chosen)
             if len(found) == limit:
@@ -131,7 +150,7 @@ class Population:
         registered = [
             iccid
             for (owner, iccid), override in sorted(self.overrides.items(), key=lambda item: item[1].at)
-            if owner is carrier and override.exists and override.at >= since
+            if owner is carrier and override.exists and since <= override.at <= until
         ]
         return found + registered[skip : skip + limit - len(found)]
 

@@ -1,26 +1,36 @@
--- 一批状态：只动 asked_at 之前看过的卡（迟到的旧应答不盖新值）；状态变了才记事件、升版本，同一条语句里
+-- 一批状态：只动 asked_at 之前看过的卡（迟到的旧应答不盖新值）；状态变了才记事件，同一条语句里。
+-- 这次没问到的在线状态不动；停机原因只属于停机的卡，没说新的就留着旧的
 with seen as (
-    select * from unnest(%(iccids)s::text[], %(states)s::text[], %(raws)s::text[]) as t (iccid, state, raw)
+    select *
+    from unnest(%(iccids)s::text[], %(states)s::text[], %(raws)s::text[], %(sessions)s::text[], %(reasons)s::text[])
+        as t (iccid, state, raw, session, reason)
 ), locked as materialized (
-    select s.id, s.iccid, s.lifecycle_state as old_state, s.status_synced_at, seen.state, seen.raw
+    select s.id, s.iccid, s.lifecycle_state as old_state, s.status_synced_at, seen.state, seen.raw,
+           coalesce(seen.session, s.session_state) as session,
+           case when seen.state = 'suspended' then coalesce(seen.reason, s.suspend_reason) end as reason,
+           s.session_state as old_session, s.suspend_reason as old_reason
     from tb_sim s
     join seen on seen.iccid = s.iccid
     where s.deleted_at is null and s.carrier = %(carrier)s
     order by s.id
     for no key update of s
 ), eligible as materialized (
-    select *, old_state <> state as changed
+    select *,
+           old_state <> state as changed,
+           (state, session, reason) is distinct from (old_state, old_session, old_reason) as touched
     from locked
     where status_synced_at is null or status_synced_at <= %(asked_at)s
 ), updated as (
     update tb_sim s
     set lifecycle_state = e.state,
         carrier_status = e.raw,
+        session_state = e.session,
+        suspend_reason = e.reason,
         status_source = %(carrier)s,
         status_synced_at = %(asked_at)s,
         status_changed_at = case when e.changed then %(asked_at)s else s.status_changed_at end,
-        updated_at = case when e.changed then clock_timestamp() else s.updated_at end,
-        version = s.version + e.changed::int
+        updated_at = case when e.touched then clock_timestamp() else s.updated_at end,
+        version = s.version + e.touched::int
     from eligible e
     where s.id = e.id
 ), events as (
