@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run demo test lint format bench chaos docs-check lock clean
+.PHONY: help run demo test system lint format bench chaos docs-check screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,7 +36,10 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## Every check and test, coverage thresholds included
+system: ## Install the Debian programs that tests use (Chromium, Prometheus) where root and apt are at hand
+	@tests/install-programs.sh
+
+test: system lint ## Every check and test, coverage thresholds included
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
@@ -55,6 +58,10 @@ chaos: $(STAMP) ## The long fault campaign: real processes, real signals, an ind
 
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation
+
+screenshots: system $(STAMP) ## Renew the pictures in README from the browser tests
+	$(BIN)/python -m pytest tests/e2e/test_browser.py
+	mkdir -p docs/images && cp .artifacts/readme-*.png docs/images/
 
 lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

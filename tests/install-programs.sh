@@ -1,0 +1,46 @@
+#!/bin/sh
+# 装上测试用到的 Debian 程序：浏览器、Prometheus、中文字体（截图用）。make test 先调它。
+# 能装才装（root，或 CI 里免密的 sudo）；装不了不算错：用到它们的测试自己会说，CI 里算失败。
+set -u
+
+# 每行：命令或文件，由哪个包提供
+NEEDED='
+chromium chromium
+prometheus prometheus
+promtool prometheus
+/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk
+'
+
+present() {
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+missing=$(printf '%s' "$NEEDED" | while read -r what package; do
+    if [ -n "$what" ] && ! present "$what"; then echo "$package"; fi
+done | sort -u)
+
+if [ -z "$missing" ]; then exit 0; fi
+# shellcheck disable=SC2086 # 包名之间要分开
+set -- $missing
+
+if ! command -v apt-get >/dev/null; then
+    echo "tests need $*: install them your way; tests without them are skipped (a failure in CI)"
+    exit 0
+fi
+if [ "$(id -u)" = 0 ]; then
+    as_root=''
+elif [ -n "${CI:-}" ] && sudo -n true 2>/dev/null; then
+    as_root='sudo -n'
+else
+    echo "tests need $*: sudo apt-get install --no-install-recommends $*; tests without them are skipped"
+    exit 0
+fi
+
+echo "installing $* from Debian"
+apt() { $as_root env DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq -o Acquire::Retries=3 "$@" >/dev/null; }
+if ! { apt update && apt install -y --no-install-recommends "$@"; }; then
+    echo "could not install $*; tests without them are skipped (a failure in CI)"
+fi
