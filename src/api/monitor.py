@@ -1,5 +1,6 @@
-"""``/monitor``：SAQ 自带的监控页，挂在子路径下；用 HTTP Basic 登录，密码是有 ``ops`` 权限的令牌。
+"""``/monitor``：SAQ 自带的监控页，挂在子路径下；与控制台同一个登录，工具用 HTTP Basic（密码是令牌）。
 
+``ops:read`` 只能看，``ops`` 才能重试与中止，每次都进审计。
 SAQ 的页面本身不能挂子路径、没有登录、出错回 200 加堆栈（LESSONS）；这里复用它的处理函数，补上这些。
 """
 
@@ -9,28 +10,31 @@ import base64
 import binascii
 import hashlib
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-import structlog
 from aiohttp import web
 from saq.job import Status
 from saq.web import aiohttp as saq_web
 from saq.web.common import STATIC_PATH, render
 
+from api.console.origin import require_same_origin
+from api.console.serve import member_of, to_login
 from api.context import context_of
 from api.guard import GUARD
+from api.keys import POOL
+from kaguan.console import service
+from kaguan.console.service import Deed
 from kaguan.errors import Code, DomainError, conflict, not_found
 from kaguan.queues.saq import build_queues
-from kaguan.tokens.service import OPERATE
+from kaguan.tokens.service import LOOK, OPERATE, Principal
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
     from redis.asyncio import Redis
     from saq.job import Job
 
-log = structlog.get_logger(__name__)
-
 ROOT = "/monitor"
+READS = frozenset({"GET", "HEAD"})
+PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="kaguan monitor", charset="UTF-8"'}
 # 页面里有一段内联脚本，按摘要放行；它的样式库写内联样式
 _INLINE_SCRIPT = f'const root_path = "{ROOT}";'
@@ -64,17 +68,31 @@ def mount(app: web.Application, redis: Redis) -> None:
 
 @web.middleware
 async def login(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """RFC 7617；用户名随意。"""
-    try:
-        principal = await request.config_dict[GUARD].identify(_password(request))
-    except DomainError as error:
-        if error.code is not Code.NOT_AUTHENTICATED:
-            raise
-        raise web.HTTPUnauthorized(headers=CHALLENGE) from None
+    """先看 Basic（RFC 7617；用户名随意），再看控制台的会话；都没有：浏览器去登录页，工具得到质询。"""
+    principal = await _identify(request)
+    if principal is None:
+        if "text/html" in request.headers.get("Accept", "") and request.method == "GET":
+            return to_login(request)
+        # 页面脚本发来的不给质询：浏览器会弹自己的密码框
+        raise web.HTTPUnauthorized(headers={} if "Sec-Fetch-Site" in request.headers else CHALLENGE)
     context_of(request).principal = principal.name
-    if not principal.may(OPERATE):
-        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {OPERATE}", f"scope {OPERATE} is required")
+    request[PRINCIPAL] = principal
+    scope = LOOK if request.method in READS else OPERATE
+    if not principal.may(scope):
+        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
     return await handler(request)
+
+
+async def _identify(request: web.Request) -> Principal | None:
+    if "Authorization" in request.headers:
+        try:
+            return await request.config_dict[GUARD].identify(_password(request))
+        except DomainError as error:
+            if error.code is not Code.NOT_AUTHENTICATED:
+                raise
+            return None
+    member = await member_of(request, touch=not request.path.startswith(f"{ROOT}/api/"))
+    return None if member is None else member.principal
 
 
 def _password(request: web.Request) -> str | None:
@@ -89,14 +107,16 @@ def _password(request: web.Request) -> str | None:
 
 @web.middleware
 async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """写操作只许来自本页：浏览器会自动带上 Basic 凭据，别的站点不得借用。"""
-    if request.method != "GET":
-        site = request.headers.get("Sec-Fetch-Site", "same-origin")
-        origin = request.headers.get("Origin")
-        if site != "same-origin" or (origin is not None and urlsplit(origin).netloc != request.host):
-            raise DomainError(Code.NOT_ALLOWED, "只接受本页发出的操作", "only same-origin requests are accepted")
-        log.info("监控页操作", path=request.path, actor=context_of(request).principal)
-    return await handler(request)
+    """写操作只许来自本页：浏览器会自动带上凭据，别的站点不得借用。做成的留痕。"""
+    if request.method in READS:
+        return await handler(request)
+    require_same_origin(request, browser="Authorization" not in request.headers)
+    response = await handler(request)
+    job = request.match_info.get("job")
+    deed = Deed(f"monitor.{request.path.rpartition('/')[2]}", job, {"queue": request.match_info.get("queue", "")})
+    async with request.config_dict[POOL].connection() as connection:
+        await service.record(connection, deed, request[PRINCIPAL], context_of(request).request_id)
+    return response
 
 
 async def _to_root(_request: web.Request) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from api.audit import audited
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
 from api.shapes import View
@@ -77,6 +78,7 @@ async def disable_schedule(call: Call[None, None]) -> Answer:
 async def _switch(call: Call[None, None], *, enabled: bool) -> Answer:
     name = call.text("name")
     await service.switch(await call.unit.raw(), call.services.settings.schedules, name, enabled=enabled)
+    await audited(call, "schedule.enable" if enabled else "schedule.disable", name)
     return Answer({"name": name, "enabled": enabled})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api import task_events
+from api.audit import audited
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
 from api.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
@@ -62,6 +63,7 @@ async def cancel_task(call: Call[None, None]) -> Answer:
     """还没跑的立即取消；正在跑的在安全点停下（此时状态仍是 running）。"""
     task_id = call.uuid("task_id")
     status = await service.cancel(await call.unit.raw(), task_id, call.principal.name)
+    await audited(call, "task.cancel", str(task_id), status=status)
     return Answer({"task_id": task_id, "status": status})
 
 
@@ -78,6 +80,7 @@ async def cancel_task(call: Call[None, None]) -> Answer:
 async def retry_task(call: Call[None, None]) -> Answer:
     task_id = call.uuid("task_id")
     status = await service.retry(await call.unit.raw(), task_id, call.principal.name)
+    await audited(call, "task.retry", str(task_id), status=status)
     call.unit.after_commit(call.services.ring)
     return Answer({"task_id": task_id, "status": status}, headers={"Location": f"{PATH}/{task_id}"})
 
@@ -99,6 +102,7 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     if call.body.dry_run:
         return Answer({"dry_run": True, "matched": await replay.preview(connection, wanted)})
     count, last_due = await replay.run(connection, wanted, call.principal.name)
+    await audited(call, "task.replay", status=wanted.status, type=wanted.type, limit=wanted.limit, count=count)
     call.unit.after_commit(call.services.ring)
     return Answer({"dry_run": False, "replayed": count, "last_due": last_due})
 

@@ -36,12 +36,12 @@ class Formatter:
         return f"≥ {text}" if capped else text
 
     def duration(self, seconds: float | None) -> str:
-        """``350 ms``、``4.2 s``、``3 min 20 s``、``2 h 5 min``、``3 d 4 h``。"""
+        """``0.4 ms``、``350 ms``、``4.2 s``、``3 min 20 s``、``2 h 5 min``、``3 d 4 h``。"""
         if seconds is None:
             return "–"
         seconds = max(0.0, seconds)
         if seconds < 1:
-            return f"{seconds * 1000:.0f} ms"
+            return f"{seconds * 1000:.1f} ms" if 0 < seconds < SHORT / 1000 else f"{seconds * 1000:.0f} ms"
         if seconds < SHORT:
             return f"{seconds:.1f} s"
         whole = round(seconds)
@@ -81,6 +81,8 @@ class Formatter:
         """词汇（状态、类型、事件）的译名；不认识的原样。"""
         return self._t.known(f"{group}.{value}".replace(":", "_"), str(value))
 
-    def trace_id(self, traceparent: str | None) -> str | None:
-        match = TRACEPARENT.fullmatch(traceparent or "")
-        return None if match is None else match[1]
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """``traceparent`` 里的跟踪号（W3C Trace Context §3.2.2）。"""
+    match = TRACEPARENT.fullmatch(traceparent or "")
+    return None if match is None else match[1]

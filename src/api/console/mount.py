@@ -9,12 +9,12 @@ import aiohttp_jinja2
 from aiohttp import web
 from jinja2 import PackageLoader, StrictUndefined
 
-from api.console import assets, login, overview, tasks
+from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks
 from api.console.attempts import LoginAttempts
 from api.console.keys import ATTEMPTS, LOOKOUT, TRACES
 from api.console.lookout import Lookout
 from api.console.paths import HOME, LOGIN, LOGOUT
-from api.console.serve import fragment, page
+from api.console.serve import action, fragment, page
 from api.console.traces import Traces
 from api.keys import SERVICES
 from api.limits import Counter
@@ -54,6 +54,19 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{CONSOLE}/preferences", login.preferences),
         web.get(f"{assets.PATH}{{name}}", assets.asset),
         web.get(tasks.PATH, page(tasks.task_list)),
+        web.get(f"{tasks.PATH}/{{task_id}}", page(task.task_page)),
+        web.get(f"{CONSOLE}/live/tasks/{{task_id}}", fragment(task.live_task)),
+        web.get(f"{CONSOLE}/live/tasks/{{task_id}}/trace", fragment(task.live_trace)),
+        web.post(f"{tasks.PATH}/{{task_id}}/cancel", action("task.cancel", task.cancel)),
+        web.post(f"{tasks.PATH}/{{task_id}}/retry", action("task.retry", task.retry)),
+        web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
+        web.post(f"{dead_letters.PATH}/replay", action("task.replay", dead_letters.run_replay)),
+        web.get(schedules.PATH, page(schedules.schedules)),
+        web.post(f"{schedules.PATH}/{{name}}/enable", action("schedule.enable", schedules.enable)),
+        web.post(f"{schedules.PATH}/{{name}}/disable", action("schedule.disable", schedules.disable)),
+        web.get(outbox.PATH, page(outbox.outbox)),
+        web.post(f"{outbox.PATH}/redrive", action("outbox.redrive", outbox.redrive)),
+        web.get(audit.PATH, page(audit.audit)),
     ]
 
 

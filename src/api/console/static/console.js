@@ -122,6 +122,7 @@
   }
 
   localize(document);
+  one("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   all("[data-live]").forEach(live);
   all("form[data-resume]").forEach(resume);
   confirmations();

@@ -1,0 +1,44 @@
+"""审计：谁、何时、做了什么、成没成。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from api.binding import BIGINT_MAX, POSITIVE, UUID_TEXT
+from kaguan.console import store
+from kaguan.console.store import NEWEST
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from api.console.visit import Visit
+
+PATH = "/console/audit"
+PAGE = 50
+MAX_NAME = 100
+ACTIONS = (
+    "console.login", "console.logout", "task.cancel", "task.retry", "task.replay", "outbox.redrive",
+    "schedule.enable", "schedule.disable", "monitor.retry", "monitor.abort",
+)  # fmt: skip
+
+
+async def audit(visit: Visit) -> web.Response:
+    query = visit.request.query
+    actor = query.get("actor", "").strip()[:MAX_NAME]
+    actor = actor if actor.isprintable() else ""
+    chosen = query.get("action", "")
+    action = chosen if chosen in ACTIONS else ""
+    cursor = query.get("before", "")
+    before = min(int(cursor), BIGINT_MAX) if POSITIVE.fullmatch(cursor) else NEWEST
+    async with visit.services.pool.connection() as connection:
+        rows = await store.audit_page(connection, PAGE + 1, before, actor or None, action or None)
+    kept = {name: value for name, value in (("actor", actor), ("action", action)) if value}
+    more = len(rows) > PAGE
+    return visit.render(
+        "audit.html",
+        rows=rows[:PAGE], actor=actor, action=action, actions=ACTIONS, paged=before != NEWEST,
+        newest=f"{PATH}?{urlencode(kept)}",
+        older=f"{PATH}?{urlencode({**kept, 'before': rows[PAGE - 1].id})}" if more else None,
+        is_task=lambda text: UUID_TEXT.fullmatch(text or "") is not None,
+    )  # fmt: skip

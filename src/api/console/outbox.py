@@ -1,0 +1,49 @@
+"""发件箱与 relay：每个队列的积压、搁置的毒丸、已交出的重投。"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from api.console.keys import LOOKOUT
+from api.console.serve import Done, number_of
+from kaguan.console import looking
+from kaguan.console.service import Deed
+from kaguan.outbox import store
+from kaguan.tasks.model import Priority, PriorityRank
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from api.console.serve import Order
+    from api.console.visit import Visit
+
+PATH = "/console/outbox"
+PARKED_SHOWN = 50
+REDRIVE_PAGE = 1_000  # 一次至多重投这么多：一个短事务
+DEFAULT_AGE = 60  # 秒
+MAX_AGE = 86_400
+CAUSE = "operator"
+
+
+async def outbox(visit: Visit) -> web.Response:
+    snapshot = await visit.request.app[LOOKOUT].look()
+    async with visit.services.pool.connection() as connection:
+        parked = await looking.parked_rows(connection, PARKED_SHOWN)
+    return visit.render(
+        "outbox.html",
+        s=snapshot, parked=parked, shown=PARKED_SHOWN, queues=list(Priority), cap=looking.COUNT_CAP,
+        high_water=visit.services.settings.relay.high_water, default_age=DEFAULT_AGE, max_age=MAX_AGE,
+        page=REDRIVE_PAGE, queue_of=lambda rank: PriorityRank(rank).queue,
+    )  # fmt: skip
+
+
+async def redrive(order: Order) -> Done:
+    """交出 ``older`` 秒还没有开始的，换新投递号重投；旧的投递作废，不会做两遍。"""
+    older = number_of(order.form, "older", DEFAULT_AGE, 0, MAX_AGE)
+    moment = (await looking.totals(order.connection)).now - timedelta(seconds=older)
+    lost = await store.lost_epoch(order.connection, moment, REDRIVE_PAGE)
+    count = await store.redrive(order.connection, lost, CAUSE)
+    notice = "redriven_more" if len(lost) == REDRIVE_PAGE else "redriven"
+    deed = Deed("outbox.redrive", None, {"older": older, "count": count, "via": "console"})
+    return Done(deed, notice, PATH, count, ring=True)

@@ -1,0 +1,38 @@
+"""定时计划：现状，启用与停用。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.console.serve import Done
+from kaguan.console.service import Deed
+from kaguan.schedules import service
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from api.console.serve import Order
+    from api.console.visit import Visit
+
+PATH = "/console/schedules"
+
+
+async def schedules(visit: Visit) -> web.Response:
+    async with visit.services.pool.connection() as connection:
+        rows = await service.overview(connection, visit.services.settings.schedules)
+    return visit.render("schedules.html", rows=rows)
+
+
+async def enable(order: Order) -> Done:
+    return await _switch(order, enabled=True)
+
+
+async def disable(order: Order) -> Done:
+    return await _switch(order, enabled=False)
+
+
+async def _switch(order: Order, *, enabled: bool) -> Done:
+    name = order.path["name"]
+    await service.switch(order.connection, order.visit.services.settings.schedules, name, enabled=enabled)
+    word = "enable" if enabled else "disable"
+    return Done(Deed(f"schedule.{word}", name, {"via": "console"}), f"schedule_{word}d", PATH)

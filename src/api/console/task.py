@@ -1,0 +1,152 @@
+"""一个任务的全部：事实、时间线、尝试、瀑布图；取消与重来。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from api.binding import UUID_TEXT
+from api.console.formatting import trace_id_of
+from api.console.keys import TRACES
+from api.console.serve import Done
+from kaguan.console.service import Deed
+from kaguan.errors import not_found
+from kaguan.tasks import service, store
+from kaguan.tasks.model import FINAL, TaskEventKind, TaskStatus
+from kaguan.tasks.service import CANCELLABLE, RETRYABLE
+from kaguan.tasks.timeline import timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp import web
+
+    from api.console.serve import Order
+    from api.console.visit import Visit
+    from kaguan.database.pool import Connection
+    from kaguan.tasks.store import EventRecord, TaskRecord
+
+# 一次尝试怎样收的场
+ENDINGS = frozenset(
+    {
+        TaskEventKind.ATTEMPT_FAILED, TaskEventKind.UNCERTAIN, TaskEventKind.INTERRUPTED, TaskEventKind.REDRIVEN,
+        TaskEventKind.RESEND, TaskEventKind.PARKED,
+    }
+)  # fmt: skip
+# 时间线的一项里不一定有的
+OPTIONAL = dict.fromkeys(("attempt", "delivery", "worker", "actor", "reason", "cause"))
+TRACE_SETTLES = timedelta(seconds=30)  # 结束这么久之后，跨度不会再来
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLine:
+    """一次尝试的结局；``trace_id`` 是它自己的那条跟踪。"""
+
+    number: int
+    kind: str
+    at: datetime | None
+    worker: str | None
+    reason: str
+    trace_id: str | None
+
+
+async def task_page(visit: Visit) -> web.Response:
+    context = await _context(visit)
+    return visit.render("task.html", **context, **await _trace(visit, context["task"], context["traces"]))
+
+
+async def live_task(visit: Visit) -> web.Response:
+    return visit.render("task_live.html", **await _context(visit))
+
+
+async def live_trace(visit: Visit) -> web.Response:
+    context = await _context(visit)
+    return visit.render("task_trace.html", **context, **await _trace(visit, context["task"], context["traces"]))
+
+
+async def cancel(order: Order) -> Done:
+    task_id = id_in(order.path)
+    status = await service.cancel(order.connection, task_id, order.actor)
+    notice = "cancelled" if status is TaskStatus.CANCELLED else "cancel_requested"
+    return Done(Deed("task.cancel", str(task_id), {"status": status, "via": "console"}), notice, order.back)
+
+
+async def retry(order: Order) -> Done:
+    task_id = id_in(order.path)
+    status = await service.retry(order.connection, task_id, order.actor)
+    deed = Deed("task.retry", str(task_id), {"status": status, "via": "console"})
+    return Done(deed, "retried", order.back, ring=True)
+
+
+def id_in(path: Mapping[str, str]) -> UUID:
+    """地址里的任务号。
+
+    Raises:
+        DomainError: 1004，不是任务号。
+    """
+    text = path["task_id"]
+    if UUID_TEXT.fullmatch(text) is None:
+        raise not_found("任务", "task")
+    return UUID(text)
+
+
+async def _context(visit: Visit) -> dict[str, Any]:
+    task_id = id_in(visit.request.match_info)
+    async with visit.services.pool.connection() as connection:
+        task, events = await _find(connection, task_id)
+    traces = list(dict.fromkeys(filter(None, map(trace_id_of, (task.traceparent, *(e.traceparent for e in events))))))
+    running = task.status == TaskStatus.RUNNING
+    return {
+        "task": task,
+        "stages": [OPTIONAL | stage for stage in timeline(task, events)],
+        "attempts": attempts(task, events),
+        "traces": traces,
+        "now": datetime.now(UTC),
+        "cancellable": task.status in CANCELLABLE or (running and not task.cancel_requested_at),
+        "retryable": task.status in RETRYABLE,
+        "final": task.status in FINAL,
+    }  # fmt: skip
+
+
+async def _find(connection: Connection, task_id: UUID) -> tuple[TaskRecord, Sequence[EventRecord]]:
+    task = await store.find(connection, task_id)
+    if task is None:
+        raise not_found("任务", "task")
+    return task, await store.events(connection, task_id)
+
+
+async def _trace(visit: Visit, task: TaskRecord, known: Sequence[str]) -> dict[str, Any]:
+    """要看的那条跟踪；只取这个任务自己的。"""
+    traces = visit.request.app[TRACES]
+    wanted = visit.request.query.get("trace")
+    chosen = wanted if wanted in known else next(iter(known), None)
+    settled = task.finished_at is not None and datetime.now(UTC) - task.finished_at > TRACE_SETTLES
+    return {
+        "chosen": chosen,
+        "waterfall": None if chosen is None else await traces.find(chosen),
+        "configured": bool(traces.url),
+        "trace_link": traces.link,
+        "settled": settled,
+    }
+
+
+def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLine]:
+    """每次尝试一行；重来过的从头数起，所以号码可能重复。还在跑的、做成了的排在最后。"""
+    lines = [
+        AttemptLine(
+            event.attempt,
+            event.kind,
+            event.at,
+            event.worker,
+            str(event.detail.get("reason") or event.detail.get("cause") or ""),
+            trace_id_of(event.traceparent),
+        )
+        for event in events
+        if event.kind in ENDINGS and event.attempt > 0
+    ]
+    if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
+        ended = task.finished_at if task.status == TaskStatus.SUCCEEDED else None
+        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, "", trace_id_of(task.traceparent)))
+    return lines
