@@ -46,6 +46,10 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("principal", "key", name=op.f("pk_tb_ordering")),
     )
+    op.create_index(
+        "uq_tb_ordering_head", "tb_ordering", ["head"], unique=True, postgresql_where=sa.text("head is not null")
+    )
+    op.create_index("ix_tb_ordering_idle", "tb_ordering", ["updated_at"], postgresql_where=sa.text("head is null"))
     op.create_table(
         "tb_session",
         sa.Column("id", sa.LargeBinary(), nullable=False),

@@ -77,7 +77,9 @@ def _tag_depth(item: dict[str, Any]) -> int:
 
 def _submission(item: Item, principal: str) -> Submission:
     schedule_at = item.schedule_at if isinstance(item, EmailItem) else None
-    return Submission(item.type, item.payload(), item.priority, principal, item.request_id, schedule_at)
+    return Submission(
+        item.type, item.payload(), item.priority, principal, item.request_id, schedule_at, item.ordering_key
+    )
 
 
 def _answer(index: int, item: Item | DomainError, result: Accepted | DomainError, language: str) -> dict[str, Any]:

@@ -29,6 +29,10 @@ RequestId = Annotated[
     str, Field(pattern=r"^[!-~]{1,128}$", description="调用方自己的号；同号同内容的重复提交得到首个任务，异内容 422")
 ]
 
+OrderingKey = Annotated[
+    str, Field(pattern=r"^[!-~]{1,128}$", description="同一令牌下同键的任务按受理次序执行，前一个有了结局才轮到下一个")
+]
+
 
 def _address(text: str) -> str:
     parsed = address.parse_address(text)
@@ -88,6 +92,7 @@ class Submitted(RequestModel):
 
     request_id: RequestId | None = None
     priority: Priority = Priority.DEFAULT
+    ordering_key: OrderingKey | None = None
 
 
 class Attachment(RequestModel):

@@ -100,6 +100,7 @@ async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
         principal=call.principal.name,
         request_id=body.request_id,
         schedule_at=getattr(body, "schedule_at", None),
+        ordering_key=body.ordering_key,
     )
     services = call.services
     if call.unit.mode is Mode.DIRECT:

@@ -19,6 +19,7 @@ from kaguan.telemetry.monitor import Monitor
 from relay.epoch import EpochRedrive
 from relay.forward import Forwarder
 from relay.loop import run
+from relay.ordering import OrderingRelease
 from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
 from relay.retention import Retention
 from relay.schedules import Schedules
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 METRICS_HOST = "127.0.0.1"
 RETENTION_INTERVAL = 60.0  # 秒
 ORPHAN_INTERVAL = 5.0  # 秒
+ORDERING_INTERVAL = 2.0  # 秒
 SCHEDULE_INTERVAL = 5.0  # 秒
 
 
@@ -50,12 +52,13 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             ("forward", forwarder.run_once, config.poll_interval, heard),
             (
                 "lease",
-                LeaseRedrive(pool, config, resend_types(settings.smtp), metrics).run_once,
+                LeaseRedrive(pool, config, resend_types(settings.smtp), metrics, settings.worker.lease).run_once,
                 config.lease_scan_interval,
                 None,
             ),
             ("presence", PresenceRedrive(pool, queues, config, metrics).run_once, config.presence_interval, None),
             ("epoch", EpochRedrive(pool, redis, queues, metrics).run_once, config.poll_interval, None),
+            ("ordering", OrderingRelease(pool).run_once, ORDERING_INTERVAL, None),
             ("orphan", OrphanRedrive(pool, config, metrics).run_once, ORPHAN_INTERVAL, None),
             (
                 "schedules",

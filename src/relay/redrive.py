@@ -26,18 +26,25 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PAGE = 1_000
+ORPHAN_PAGE = 20_000  # 只看号码，百万行的积压几分钟看一圈
 FIRST_ID = UUID(int=0)
 START = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRedrive:
-    """租约已失的运行中任务。``resend_types`` 是策略为重发的任务类型。"""
+    """租约已失的运行中任务。
+
+    Attributes:
+        resend_types: 策略为重发的任务类型。
+        grace: PostgreSQL 启动之后给持有者续租的秒数：停机比租约还久时，活着的执行者不算失联。
+    """
 
     pool: Pool
     config: Relay
     resend_types: tuple[str, ...]
     metrics: Metrics
+    grace: float = 0.0
 
     async def run_once(self) -> int:
         async with self.pool.connection() as connection:
@@ -45,6 +52,7 @@ class LeaseRedrive:
                 connection,
                 resend_types=list(self.resend_types),
                 max_lost=self.config.max_deliveries_without_result,
+                grace=self.grace,
                 limit=PAGE,
             )
         for task in expired:
@@ -124,7 +132,7 @@ class OrphanRedrive:
     async def run_once(self) -> int:
         async with self.pool.connection() as connection:
             last, moved = await store.redrive_orphans(
-                connection, after=self._after, age=self.config.presence_age, limit=PAGE
+                connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
             )
         if moved:
             log.warning("补上缺失的发件箱行", count=moved)

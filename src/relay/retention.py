@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.outbox import store
+from kaguan.tasks import ordering
 
 if TYPE_CHECKING:
     from kaguan.config.model import Tasks
@@ -28,6 +29,7 @@ class Retention:
         async with self.pool.connection() as connection:
             tasks = await store.expire_tasks(connection, self.config.retention_days, BATCH)
             keys = await store.expire_keys(connection, BATCH)
-        if tasks or keys:
-            log.info("清理过期记录", tasks=tasks, idempotency_keys=keys)
-        return tasks + keys
+            orderings = await ordering.expire(connection, self.config.retention_days, BATCH)
+        if tasks or keys or orderings:
+            log.info("清理过期记录", tasks=tasks, idempotency_keys=keys, ordering_keys=orderings)
+        return tasks + keys + orderings

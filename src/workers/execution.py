@@ -14,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from kaguan.database.folding import AWAY, TIMEOUT
 from kaguan.inbox import store
+from kaguan.tasks import ordering
 from kaguan.tasks.model import TaskStatus, TaskType
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
@@ -123,6 +124,8 @@ class Execution:
                 observe(self.metrics.run.labels(claim.type), elapsed)
                 self.pace.observe(claim.type, elapsed)
                 await self._settle(attempt, outcome, labels, elapsed, span)
+                if claim.ordered:
+                    await self._release_next(claim.id)
             except asyncio.CancelledError:
                 # 停机，或 SAQ 的时限：没有人在做了，不许再续租
                 self.leases.abandon(attempt)
@@ -178,6 +181,14 @@ class Execution:
             log.exception("结算意外失败")
             outcome = _unexpected(attempt, f"意外：{type(error).__name__}")
             return await self.settlement.settle(attempt, outcome), outcome
+
+    async def _release_next(self, task_id: UUID) -> None:
+        """同键的下一个立刻放行；没放成的由 relay 兜底。"""
+        try:
+            async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+                await ordering.release(connection, 1, task_id)
+        except AWAY as error:
+            log.warning("没能放行同键的下一个，由 relay 兜底", error=type(error).__name__)
 
     async def _fenced(self, attempt: Attempt, span: Span) -> None:
         """旧的持有者醒来：什么也没写，留一条痕迹。"""

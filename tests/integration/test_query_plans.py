@@ -67,6 +67,7 @@ BY_NAME: dict[tuple[str, str], Any] = {
     ("key", "text"): "k1", ("type", "text"): None, ("queue", "text"): None, ("request_id", "text"): None,
     ("worker", "text"): "w1", ("since", "uuid"): UUID(int=0), ("until", "uuid"): LAST, ("before", "uuid"): LAST,
     ("priorities", "smallint[]"): [0, 1, 2], ("rooms", "integer[]"): [100, 100, 100],
+    ("rows", "json"): json.dumps([{"id": str(TASK), "principal": "p", "request_id": "r1", "ordering_key": "k1"}]),
     ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
 }  # fmt: skip
 PARAMETER = re.compile(r"%\((\w+)\)s")

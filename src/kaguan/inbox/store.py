@@ -33,6 +33,7 @@ class Claim:
     request_id: str | None
     intended: bool
     traceparent: str | None
+    ordered: bool
     age: float
     queued_for: float
 

@@ -49,6 +49,9 @@ class Doorbell:
             except psycopg.Error as error:
                 log.warning("门铃连接中断，稍后重连", error=type(error).__name__)
                 await asyncio.sleep(RECONNECT_DELAY)
+            except Exception:
+                log.exception("门铃意外出错，稍后重连")
+                await asyncio.sleep(RECONNECT_DELAY)
 
     @asynccontextmanager
     async def ringing(self) -> AsyncIterator[Doorbell]:
@@ -73,6 +76,9 @@ async def listen(config: Database, heard: asyncio.Event) -> None:
                         heard.set()
         except psycopg.Error as error:
             log.warning("监听连接中断，稍后重连", error=type(error).__name__)
+            await asyncio.sleep(RECONNECT_DELAY)
+        except Exception:
+            log.exception("监听意外出错，稍后重连")
             await asyncio.sleep(RECONNECT_DELAY)
 
 

@@ -101,17 +101,17 @@ async def redrive(connection: Connection, lost: Sequence[tuple[UUID, int]], caus
 
 
 async def redrive_expired(
-    connection: Connection, *, resend_types: list[str], max_lost: int, limit: int
+    connection: Connection, *, resend_types: list[str], max_lost: int, grace: float, limit: int
 ) -> list[Expired]:
+    """收回租约已失的；PostgreSQL 启动之后的 ``grace`` 秒内只收回主动交还的。"""
+    parameters = {"resend_types": resend_types, "max_lost": max_lost, "grace": grace, "limit": limit}
     async with connection.cursor(row_factory=class_row(Expired)) as cursor:
-        await cursor.execute(
-            load(PACKAGE, "redrive_expired"), {"resend_types": resend_types, "max_lost": max_lost, "limit": limit}
-        )
+        await cursor.execute(load(PACKAGE, "redrive_expired"), parameters)
         return await cursor.fetchall()
 
 
 async def redrive_orphans(connection: Connection, *, after: UUID, age: float, limit: int) -> tuple[UUID | None, int]:
-    """看一页等待中的任务，补上缺了发件箱行的；返回这一页的最后一个任务号与补上的个数。"""
+    """看一页等待中的任务，补上缺了发件箱行的；返回下一页的起点（看到头了是 None）与补上的个数。"""
     cursor = await connection.execute(load(PACKAGE, "orphans"), {"after": after, "age": age, "limit": limit})
     row = await cursor.fetchone()
     return (None, 0) if row is None else (row[0], int(row[1]))

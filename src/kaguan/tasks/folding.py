@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from psycopg_pool import PoolTimeout
 
 from kaguan.database.pool import CONNECTION_ERRORS
-from kaguan.tasks.service import Accepted, Staged, Submission, accept_staged
-from kaguan.telemetry.spans import client_span
+from kaguan.tasks.service import Accepted, Staged, Submission, accept, accept_staged
+from kaguan.telemetry.spans import accept_span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 LANES = 2  # 一条在等 COMMIT 时另一条收下一批；再多只会把批次切碎
 FOLD_LIMIT = 200  # 一条语句至多这么多行
 FOLD_BYTES = 4 * 1024 * 1024  # 或载荷共这么多字节：大附件不与小邮件挤在一条语句里
-SPAN = "INSERT tb_task"
-SPAN_ATTRIBUTES = {"db.system.name": "postgresql", "db.operation.name": "INSERT", "db.collection.name": "tb_task"}
 
 
 @dataclass(slots=True)
@@ -57,11 +55,17 @@ class FoldedAccept:
             DomainError: ``request_id`` 已用于内容不同的任务。
             psycopg.Error: 数据库出错；什么也没写（或结局不明，同 request_id 再交即可）。
         """
+        if submission.ordering_key is not None:
+            return await self._accept_alone(submission)
         waiting = _Waiting(Staged.of(submission), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._ready.set()
-        with client_span(SPAN, SPAN_ATTRIBUTES):
-            return await waiting.answer
+        return await waiting.answer
+
+    async def _accept_alone(self, submission: Submission) -> Accepted:
+        """有序的要锁住它的键，不与别人合并：谁也不该等它的锁。"""
+        async with self.pool.connection() as connection:
+            return await accept(connection, submission, self.max_attempts)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FoldedAccept]:
@@ -95,8 +99,9 @@ class FoldedAccept:
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         try:
-            async with self.pool.connection() as connection:
-                outcomes = await accept_staged(connection, [item.staged for item in batch], self.max_attempts)
+            with accept_span([item.staged.traceparent for item in batch]):
+                async with self.pool.connection() as connection:
+                    outcomes = await accept_staged(connection, [item.staged for item in batch], self.max_attempts)
         except asyncio.CancelledError:
             for item in batch:
                 item.answer.cancel()

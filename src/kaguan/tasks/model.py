@@ -178,6 +178,10 @@ class Ordering(Base):
     """一个有序键的队头：同键的任务一次只放行一个。"""
 
     __tablename__ = "tb_ordering"
+    __table_args__ = (
+        Index("uq_tb_ordering_head", "head", unique=True, postgresql_where=text("head is not null")),
+        Index("ix_tb_ordering_idle", "updated_at", postgresql_where=text("head is null")),
+    )
 
     principal: Mapped[str] = mapped_column(Text, primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)

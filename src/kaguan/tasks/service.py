@@ -12,9 +12,9 @@ import structlog
 import uuid_utils.compat as uuid7_source
 
 from kaguan.errors import Code, DomainError, FieldError, conflict, not_found
-from kaguan.tasks import store
+from kaguan.tasks import ordering, store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
-from kaguan.telemetry.propagation import current_traceparent
+from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.spans import create_span
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """要受理的一个任务。``request_id`` 在 ``principal`` 内唯一；``schedule_at`` 之前不执行。"""
+    """要受理的一个任务。
+
+    ``request_id`` 在 ``principal`` 内唯一；``schedule_at`` 之前不执行；同一 ``principal`` 的同一 ``ordering_key``
+    按受理的次序一个接一个地执行。
+    """
 
     type: TaskType
     payload: Payload
@@ -44,6 +48,7 @@ class Submission:
     principal: str = SYSTEM_PRINCIPAL
     request_id: str | None = None
     schedule_at: datetime | None = None
+    ordering_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ async def accept_staged(
     connection: Connection, staged: Sequence[Staged], max_attempts: int
 ) -> list[Accepted | DomainError]:
     """写入已备好的任务。备好与写入分开，跟踪上下文因此属于提交它的请求，而写入可以合并。"""
-    inserted = await store.insert(connection, [item.row() for item in staged], max_attempts)
+    inserted = await _insert(connection, staged, max_attempts)
     repeated: dict[str, list[str]] = {}
     for item in staged:
         if item.task_id not in inserted and item.submission.request_id is not None:
@@ -93,6 +98,18 @@ async def accept_staged(
     for (task_type, queue), count in Counter((item.submission.type, item.submission.queue) for item in staged).items():
         log.debug("受理任务", task_type=task_type, queue=queue, count=count, replayed=len(staged) - len(inserted))
     return [_outcome(item, inserted, firsts) for item in staged]
+
+
+async def _insert(connection: Connection, staged: Sequence[Staged], max_attempts: int) -> set[UUID]:
+    ordered = [item.row() for item in staged if item.submission.ordering_key is not None]
+    plain = [item.row() for item in staged if item.submission.ordering_key is None]
+    if not ordered:
+        return await store.insert(connection, plain, max_attempts)
+    async with connection.transaction():
+        inserted = await ordering.accept(connection, ordered, max_attempts)
+        if plain:
+            inserted |= await store.insert(connection, plain, max_attempts)
+    return inserted
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +125,11 @@ class Staged:
     @classmethod
     def of(cls, submission: Submission) -> Staged:
         payload = submission.payload.model_dump_json().encode()
-        subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n".encode() + payload
+        ordering_key = "" if submission.ordering_key is None else f"{submission.ordering_key}\n"
+        subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n{ordering_key}".encode() + payload
         task_id = uuid7_source.uuid7()
-        with create_span(submission.type, task_id, submission.queue):
-            traceparent = current_traceparent()
+        with create_span(submission.type, task_id, submission.queue) as span:
+            traceparent = traceparent_of(span.get_span_context())
         return cls(submission, task_id, payload, hashlib.sha256(subject).digest(), traceparent)
 
     def row(self) -> dict[str, Any]:
@@ -128,6 +146,7 @@ class Staged:
             "payload": orjson.Fragment(self.payload),
             "schedule_at": submission.schedule_at,
             "traceparent": self.traceparent,
+            "ordering_key": submission.ordering_key,
         }
 
 

@@ -1,6 +1,6 @@
 -- 兜底：在等待、却没有发件箱行的任务（认领的提交失败等极少见的交错）
 with page as materialized (
-    select id, delivery, type, queue, available_at, traceparent
+    select id, delivery
     from tb_task
     where status in ('pending', 'retrying') and id > %(after)s
     order by id
@@ -13,6 +13,11 @@ orphaned as materialized (
     where t.status in ('pending', 'retrying')
       and t.available_at < clock_timestamp() - make_interval(secs => %(age)s)
       and not exists (select from tb_outbox o where o.task_id = t.id)
+      -- 同键的前一个还在，轮不到它：不是漏了
+      and not exists (
+          select from tb_ordering k
+          where k.principal = t.principal and k.key = t.ordering_key and k.head <> t.id
+      )
     for no key update of t skip locked
 ),
 moved as (
@@ -35,4 +40,7 @@ noted as (
     select id, 'redriven', attempt, delivery, '{"cause": "no_outbox_row"}'
     from moved
 )
-select (select id from page order by id desc limit 1) as last_id, (select count(*)::int from moved) as moved
+select
+    -- 这一页没满就是看到头了：下次从头来
+    case when (select count(*) from page) = %(limit)s then (select max(id::text)::uuid from page) end as last_id,
+    (select count(*)::int from moved) as moved

@@ -13,7 +13,10 @@ with expired as materialized (
             else 'pending'
         end as verdict
     from tb_task
-    where status = 'running' and lease_until < clock_timestamp()
+    where status = 'running'
+      and lease_until < clock_timestamp()
+      -- PostgreSQL 刚起来：停着的这段时间谁也续不了租，先给持有者一个租约的时间续租或结算
+      and (lease_until = '-infinity' or pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(grace)s))
     order by lease_until
     limit %(limit)s
     for no key update skip locked

@@ -1,0 +1,59 @@
+"""按键有序：同一个键的任务按受理的次序，前一个有了结局（或被搁置）才放行下一个；不同的键并行。
+
+键上的一行（tb_ordering）是锁也是队头。等着的任务没有发件箱行，relay 因此看不见它们；
+放行写下发件箱行。worker 结算之后立刻放行，relay 定时兜底：谁死了都不会卡住。
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from psycopg.types.json import Json
+
+from kaguan.database.sql import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+
+PACKAGE = "kaguan.tasks"
+
+
+async def accept(connection: Connection, rows: Sequence[Mapping[str, Any]], max_attempts: int) -> set[UUID]:
+    """受理一批带 ``ordering_key`` 的任务，须在事务里；返回真正插入的任务号。
+
+    锁与插入分作两条语句：后一条的快照才看得见锁等到的那次提交。
+    """
+    subjects = {
+        "principals": [row["principal"] for row in rows],
+        "keys": [row["ordering_key"] for row in rows],
+    }
+    await connection.execute(load(PACKAGE, "ordering_lock"), subjects)
+    parameters = {"rows": Json(rows, dumps=orjson.dumps), "max_attempts": max_attempts}
+    cursor = await connection.execute(load(PACKAGE, "ordering_accept"), parameters)
+    accepted = {row[0] for row in await cursor.fetchall()}
+    await connection.execute(load(PACKAGE, "ordering_admit"), subjects)
+    return accepted
+
+
+async def release(connection: Connection, limit: int, head: UUID | None = None) -> int:
+    """放行队头已有结局的键，至多 ``limit`` 个；``head`` 给定时只看以它为队头的键。返回放行的任务数。"""
+    async with connection.transaction():
+        cursor = await connection.execute(load(PACKAGE, "ordering_vacate"), {"head": head, "limit": limit})
+        vacated = await cursor.fetchall()
+        if not vacated:
+            return 0
+        subjects = {"principals": [row[0] for row in vacated], "keys": [row[1] for row in vacated]}
+        cursor = await connection.execute(load(PACKAGE, "ordering_admit"), subjects)
+        row = await cursor.fetchone()
+        return 0 if row is None else int(row[0])
+
+
+async def expire(connection: Connection, days: int, limit: int) -> int:
+    """删去 ``days`` 天没用过的一批键；返回个数。"""
+    cursor = await connection.execute(load(PACKAGE, "ordering_expire"), {"days": days, "limit": limit})
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])

@@ -1,0 +1,31 @@
+-- 放行：没有队头（或队头已有结局）的键，让次序号最小的等待者当队头并进发件箱。须已锁住这些键
+with next as materialized (
+    select o.principal, o.key, t.id, t.delivery, t.type, t.queue, t.available_at, t.traceparent
+    from unnest(%(principals)s::text[], %(keys)s::text[]) as k (principal, key)
+    join tb_ordering o on o.principal = k.principal and o.key = k.key
+    cross join lateral (
+        select id, delivery, type, queue, available_at, traceparent
+        from tb_task
+        where principal = o.principal and ordering_key = o.key and status in ('pending', 'retrying')
+        order by ordering_seq
+        limit 1
+    ) as t
+    where not exists (
+        select from tb_task h where h.id = o.head and h.status in ('pending', 'queued', 'running', 'retrying')
+    )
+),
+headed as (
+    update tb_ordering o
+    set head = next.id, updated_at = clock_timestamp()
+    from next
+    where o.principal = next.principal and o.key = next.key
+),
+staged as (
+    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    select
+        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        greatest(available_at, clock_timestamp()), traceparent
+    from next
+    on conflict (task_id) do nothing
+)
+select count(*)::int from next

@@ -1,0 +1,190 @@
+"""按键有序：同键的一个接一个，按受理的次序；不同的键并行；谁死了、谁被取消，后面的都不卡住（CHECKLIST 37）。"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.errors import Code, DomainError
+from kaguan.tasks import ordering, service
+from kaguan.tasks.folding import FoldedAccept
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.payloads import EmailPayload
+from relay.ordering import OrderingRelease
+from tests.eventually import eventually
+from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
+from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from workers.attempt import Attempt
+
+MAIL = EmailPayload(to=("a@example.com",), subject="s", body="b")
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    settings = load_settings({**environ, "KAGUAN_RELAY__PRESENCE_AGE": "0.000001"})
+    async with open_pipeline(settings, pool) as opened:
+        yield opened
+
+
+async def deliver(pipeline: Pipeline, outcome: Outcome | None = None) -> list[UUID]:
+    """转交一次，执行交出的；返回执行了谁，按次序。"""
+    await pipeline.forwarder.run_once()
+    handler = Recording.of(*([outcome] if outcome else []))
+    execution = pipeline.execution(handler)
+    for job in await pipeline.jobs():
+        await execution({}, **job.kwargs or {})
+    await pipeline.redis.flushdb()
+    return [attempt.task_id for attempt in handler.attempts]
+
+
+async def staged(pipeline: Pipeline) -> list[UUID]:
+    return [row[0] for row in await pipeline.sql("select task_id from tb_outbox order by task_id")]
+
+
+async def test_tasks_of_a_key_run_one_after_another_in_the_order_of_acceptance(pipeline: Pipeline) -> None:
+    tasks = [*await pipeline.submit(3, ordering_key="order:7"), *await pipeline.submit(1, ordering_key="order:7")]
+    ran = [await deliver(pipeline) for _ in range(4)]
+    assert ran == [[task] for task in tasks]
+    assert await staged(pipeline) == []
+
+
+async def test_keys_do_not_wait_for_each_other_nor_for_tasks_without_one(pipeline: Pipeline) -> None:
+    one = await pipeline.submit(2, ordering_key="a")
+    other = await pipeline.submit(2, ordering_key="b")
+    free = await pipeline.submit(2)
+    elsewhere = await pipeline.submit(1, ordering_key="a", principal="another")
+    assert await staged(pipeline) == sorted([one[0], other[0], *free, *elsewhere])
+
+
+@pytest.mark.parametrize("outcome", [GiveUp("不行"), Uncertain("不明"), Done()], ids=["failed", "uncertain", "done"])
+async def test_any_end_of_the_first_releases_the_second(pipeline: Pipeline, outcome: Outcome) -> None:
+    first, second = await pipeline.submit(2, ordering_key="k")
+    assert await deliver(pipeline, outcome) == [first]
+    assert await deliver(pipeline) == [second]
+
+
+async def test_a_retry_of_the_first_comes_before_the_second(pipeline: Pipeline) -> None:
+    first, second = await pipeline.submit(2, ordering_key="k")
+    assert await deliver(pipeline, Retry("再来")) == [first]
+    await pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
+    assert await deliver(pipeline) == [first]
+    assert await deliver(pipeline) == [second]
+
+
+async def test_the_relay_releases_after_a_cancel_and_after_a_worker_that_died_settling(pipeline: Pipeline) -> None:
+    first, second, third = await pipeline.submit(3, ordering_key="k")
+    async with pipeline.pool.connection() as connection:
+        await service.cancel(connection, first, "ops")
+    relay = OrderingRelease(pipeline.pool)
+    assert await relay.run_once() == 1
+    assert await staged(pipeline) == [second]
+    # 结算提交了，放行之前死去
+    await pipeline.forwarder.run_once()
+    await pipeline.sql("update tb_task set status = 'succeeded', finished_at = clock_timestamp() where id = %s", second)
+    assert await relay.run_once() == 1
+    assert await staged(pipeline) == [third]
+    assert await relay.run_once() == 0
+
+
+async def test_a_cancelled_waiter_is_passed_over(pipeline: Pipeline) -> None:
+    first, second, third = await pipeline.submit(3, ordering_key="k")
+    async with pipeline.pool.connection() as connection:
+        await service.cancel(connection, second, "ops")
+    assert await deliver(pipeline) == [first]
+    assert await deliver(pipeline) == [third]
+
+
+async def test_waiters_are_not_taken_for_orphans_but_a_lost_head_is(pipeline: Pipeline) -> None:
+    first, second = await pipeline.submit(2, ordering_key="k")
+    await pipeline.sql("update tb_task set available_at = available_at - interval '1 hour'")
+    assert await pipeline.orphans.run_once() == 0
+    await pipeline.sql("delete from tb_outbox")
+    await pipeline.orphans.run_once()
+    assert await staged(pipeline) == [first]
+    assert await deliver(pipeline) == [first]
+    assert await deliver(pipeline) == [second]
+
+
+async def test_everything_of_a_key_survives_a_flush_in_order(pipeline: Pipeline) -> None:
+    tasks = await pipeline.submit(3, ordering_key="k")
+    ran: list[UUID] = []
+    assert await pipeline.epoch.run_once() == 0
+    for _ in tasks:
+        await pipeline.forwarder.run_once()
+        await pipeline.redis.flushdb()
+        await pipeline.epoch.run_once()
+        ran += await deliver(pipeline)
+    assert ran == tasks
+
+
+async def test_the_same_request_twice_is_one_place_in_the_line(pipeline: Pipeline) -> None:
+    async def submit(key: str) -> service.Accepted:
+        submission = service.Submission(TaskType.EMAIL_SEND, MAIL, request_id="r", ordering_key=key)
+        async with pipeline.pool.connection() as connection:
+            return await service.accept(connection, submission, MAX_ATTEMPTS)
+
+    first, again = await submit("k"), await submit("k")
+    assert (again.task_id, again.replayed) == (first.task_id, True)
+    with pytest.raises(DomainError) as refused:
+        await submit("other")
+    assert refused.value.code is Code.IDEMPOTENCY_KEY_REUSED
+    assert await pipeline.sql("select last_seq, head from tb_ordering where key = 'k'") == [(1, first.task_id)]
+
+
+async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_order(pipeline: Pipeline) -> None:
+    keys, per_key = [f"k{n}" for n in range(8)], 12
+    running: set[str] = set()
+    ran: defaultdict[str, list[UUID]] = defaultdict(list)
+    overlaps = 0
+
+    async def handler(attempt: Attempt) -> Outcome:
+        nonlocal overlaps
+        ((key,),) = await pipeline.sql("select ordering_key from tb_task where id = %s", attempt.task_id)
+        overlaps += key in running
+        running.add(key)
+        ran[key].append(attempt.task_id)
+        await asyncio.sleep(0)
+        running.discard(key)
+        return Done()
+
+    async def stream(folded: FoldedAccept, key: str) -> None:
+        for _ in range(per_key):
+            await folded.accept(service.Submission(TaskType.EMAIL_SEND, MAIL, Priority.CRITICAL, ordering_key=key))
+
+    async def forwarding() -> None:
+        while True:
+            if await pipeline.forwarder.run_once() + await OrderingRelease(pipeline.pool).run_once() == 0:
+                await asyncio.sleep(0.01)
+
+    async def all_done() -> bool:
+        return bool((await pipeline.sql("select count(*) = 96 from tb_task where status = 'succeeded'"))[0][0])
+
+    async with pipeline.working(handler), FoldedAccept(pipeline.pool, MAX_ATTEMPTS).running() as folded:
+        relay = asyncio.create_task(forwarding())
+        await asyncio.gather(*(stream(folded, key) for key in keys))
+        await eventually(all_done)
+        relay.cancel()
+        await asyncio.gather(relay, return_exceptions=True)
+    expected = await pipeline.sql("select ordering_key, id from tb_task order by ordering_seq")
+    assert overlaps == 0
+    assert ran == {key: [task for owner, task in expected if owner == key] for key in keys}
+
+
+async def test_idle_keys_are_forgotten_and_used_ones_stay(pipeline: Pipeline) -> None:
+    await pipeline.submit(1, ordering_key="busy")
+    await pipeline.submit(1, ordering_key="idle")
+    await pipeline.sql("update tb_ordering set updated_at = updated_at - interval '90 days'")
+    await pipeline.sql("update tb_ordering set head = null where key = 'idle'")
+    async with pipeline.pool.connection() as connection:
+        assert await ordering.expire(connection, 30, 100) == 1
+    assert await pipeline.sql("select key from tb_ordering") == [("busy",)]
