@@ -11,12 +11,8 @@ from api.console import mount as console
 from api.dispatch import serve
 from api.guard import GUARD, Guard, guarding
 from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
-from api.middleware.addresses import limit_addresses
-from api.middleware.cors import cross_origin
-from api.middleware.deadline import deadline
-from api.middleware.errors import errors_in_envelope
-from api.middleware.request import request_context
-from api.middleware.tracing import server_span
+from api.middleware.deadline import DEADLINES, Deadlines
+from api.middleware.pipeline import pipeline
 from api.proxies import CLIENT_ADDRESS, ClientAddress
 from api.routes import ROUTES
 
@@ -28,7 +24,7 @@ def create_app(services: Services) -> web.Application:
     """装配应用；``services`` 的生命由调用方管。"""
     settings = services.settings
     app = web.Application(
-        middlewares=[request_context, server_span, cross_origin, errors_in_envelope, limit_addresses, deadline],
+        middlewares=[pipeline],
         client_max_size=settings.api.body_limit,
     )
     app[SERVICES] = services
@@ -38,6 +34,7 @@ def create_app(services: Services) -> web.Application:
     app[REDIS] = services.redis
     app[METRICS] = services.metrics
     app[GUARD] = Guard(services)
+    app[DEADLINES] = Deadlines(settings.api.request_timeout)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[task_events.STREAMS] = task_events.Streams()
     app.cleanup_ctx.extend([tasks.folding, users.password_hashing, guarding])

@@ -18,7 +18,7 @@ from api.reasons import field_errors
 from kaguan.errors import Code, DomainError, FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from api.endpoint import Endpoint
 
@@ -30,11 +30,11 @@ JSON_TYPES = frozenset({"application/json"})
 UTF8 = frozenset({"utf-8", "utf8"})
 
 
-def bind_path(endpoint: Endpoint, request: web.Request) -> dict[str, Any]:
+def bind_path(parameters: Mapping[str, str], request: web.Request) -> dict[str, Any]:
     """按模板的类型转换路径参数。"""
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
-    for name, kind in endpoint.parameters.items():
+    for name, kind in parameters.items():
         text = request.match_info[name]
         value = _convert(kind, text)
         if value is None:
@@ -64,6 +64,8 @@ def _convert(kind: str, text: str) -> int | UUID | str | None:
 
 def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
     """查询参数：重复的、未知的、越界的都是错误。"""
+    if endpoint.query is None and not request.rel_url.raw_query_string:
+        return None
     model = endpoint.query or _no_query()
     given = request.query
     errors = [
@@ -75,8 +77,6 @@ def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
     ]
     if errors:
         raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(dict.fromkeys(errors)))
-    if not given and endpoint.query is None:
-        return None
     return _validated(lambda: model.model_validate(dict(given)))
 
 

@@ -28,4 +28,5 @@ def decorate(request: BaseRequest, response: StreamResponse) -> None:
     headers["X-Request-ID"] = context.request_id
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)
-    headers.update(context.rate)
+    if context.rate is not None:
+        headers.update(context.rate.headers())

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """这条路由的 aiohttp 处理函数。"""
+    parameters = endpoint.parameters
 
     async def handle(request: web.Request) -> web.StreamResponse:
         principal = await request.app[GUARD].admit(request, endpoint)
-        path = binding.bind_path(endpoint, request)
+        path = binding.bind_path(parameters, request)
         query = binding.bind_query(endpoint, request)
         body, raw = await _body_in_its_own_time(endpoint, request)
         key = key_of(request, endpoint)

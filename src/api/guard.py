@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from api.backlog import Backlog
 from api.context import context_of
-from api.limits import Counter, Limiter
+from api.limits import Allowance, Counter, Limiter
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
@@ -65,7 +65,7 @@ class Guard:
             self._backlog.check()
         return principal
 
-    async def admit_address(self, address: str) -> dict[str, str]:
+    async def admit_address(self, address: str) -> Allowance:
         """按地址限流，先于认证：猜令牌的也受限。
 
         Raises:
@@ -73,7 +73,7 @@ class Guard:
         """
         return await self._limited(self._per_address, address)
 
-    async def _limited(self, limiter: Limiter, key: str) -> dict[str, str]:
+    async def _limited(self, limiter: Limiter, key: str) -> Allowance:
         try:
             return await limiter.admit(key)
         except DomainError:
@@ -86,14 +86,15 @@ class Guard:
         Raises:
             DomainError: 1002，没给、格式不对、不存在、已吊销或已过期（对外不加区分）。
         """
-        if token is None or service.TOKEN.fullmatch(token) is None:
+        if token is None:
             raise DomainError(Code.NOT_AUTHENTICATED)
         key = service.digest(token)
         cached = self._cache.get(key)
         now = time.monotonic()
         if cached is not None and cached[0] > now:
             return cached[1]
-        principal = await self._look_up(key, token)
+        # 缓存里的都合格式；不合格的不必查库
+        principal = await self._look_up(key, token) if service.TOKEN.fullmatch(token) else None
         if principal is None:
             self._cache.pop(key, None)
             raise DomainError(Code.NOT_AUTHENTICATED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -36,6 +36,21 @@ class _Lease:
     permits: int = 0
     remaining: int = 0
     exhausted: bool = False
+
+
+class Allowance(NamedTuple):
+    """放行之后的余额。"""
+
+    scope: str
+    limit: int
+    remaining: int
+
+    def headers(self) -> dict[str, str]:
+        """RateLimit 响应头（IETF draft-ietf-httpapi-ratelimit-headers-11）。"""
+        return {
+            "RateLimit-Policy": f'"{self.scope}";q={self.limit};w={WINDOW}',
+            "RateLimit": f'"{self.scope}";r={self.remaining};t={WINDOW}',
+        }
 
 
 class Counter:
@@ -75,10 +90,9 @@ class Limiter:
         self._chunk = max(1, limit // SHARE)
         self._leases: dict[str, _Lease] = {}
         self._renewing: dict[str, asyncio.Lock] = {}
-        self._policy = f'"{scope}";q={limit};w={WINDOW}'
 
-    async def admit(self, key: str) -> dict[str, str]:
-        """放行一个请求，返回 RateLimit 响应头（IETF draft-ietf-httpapi-ratelimit-headers-11）。
+    async def admit(self, key: str) -> Allowance:
+        """放行一个请求；预支的份额还有，就一步也不等。
 
         Raises:
             DomainError: 1006，本秒的份额已用完。
@@ -90,10 +104,7 @@ class Limiter:
         if lease.permits == 0:
             raise DomainError(Code.TOO_MANY_REQUESTS, retry_after=WINDOW)
         lease.permits -= 1
-        return self.headers(lease.remaining + lease.permits)
-
-    def headers(self, remaining: int) -> dict[str, str]:
-        return {"RateLimit-Policy": self._policy, "RateLimit": f'"{self.scope}";r={remaining};t={WINDOW}'}
+        return Allowance(self.scope, self._limit, lease.remaining + lease.permits)
 
     async def _renew(self, key: str, second: int) -> _Lease:
         async with self._renewing.setdefault(key, asyncio.Lock()):

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiohttp import web
-
-from api.keys import SETTINGS
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
 
 METHODS = "GET, POST, PUT, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, X-Request-ID, Accept-Language, traceparent"
@@ -17,24 +10,27 @@ RESPONSE_HEADERS = "ETag, Location, Retry-After, X-Request-ID, RateLimit, RateLi
 MAX_AGE = "600"
 
 
-@web.middleware
-async def cross_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    origin = request.headers.get("Origin")
-    if origin is None or origin not in request.app[SETTINGS].api.cors_origins:
-        return await handler(request)
-    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-        preflight = {
-            "Access-Control-Allow-Methods": METHODS,
-            "Access-Control-Allow-Headers": REQUEST_HEADERS,
-            "Access-Control-Max-Age": MAX_AGE,
-        }
-        response: web.StreamResponse = web.Response(status=204, headers=preflight)
-    else:
-        response = await handler(request)
-        if response.prepared:
-            return response
-        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-    response.headers["Access-Control-Allow-Origin"] = origin
-    response.headers["Access-Control-Expose-Headers"] = RESPONSE_HEADERS
-    response.headers.add("Vary", "Origin")
+def is_preflight(request: web.Request) -> bool:
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+
+
+def preflight() -> web.Response:
+    """预检的应答；只给配置里的来源。"""
+    allowed = {
+        "Access-Control-Allow-Methods": METHODS,
+        "Access-Control-Allow-Headers": REQUEST_HEADERS,
+        "Access-Control-Max-Age": MAX_AGE,
+    }
+    return web.Response(status=204, headers=allowed)
+
+
+def share(response: web.StreamResponse, origin: str) -> web.StreamResponse:
+    """让 ``origin`` 读得到这个应答；头已发出的（事件流）不动。"""
+    if response.prepared:
+        return response
+    headers = response.headers
+    headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Expose-Headers"] = RESPONSE_HEADERS
+    headers.add("Vary", "Origin")
     return response

@@ -1,72 +1,112 @@
-"""请求的时限：超过即 504/2004，事务随取消回滚。读请求体另有自己的时限，不挤占处理的。"""
+"""请求的时限：超过即 504/2004，事务随取消回滚。读请求体另有自己的时限，不挤占处理的。
+
+一个进程一只粗粒度的钟，隔一拍看一遍在途的请求；每请求各设闹钟（asyncio.timeout）要贵上几十倍。
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from api.keys import SETTINGS
 from kaguan.errors import Code, DomainError
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
+    from types import TracebackType
 
-STREAMS = "/events"
 CANCEL_GRACE = 0.3  # 秒：psycopg 取消语句最多等这么久；对面成了黑洞就不再等，连接作废
+TICK = 0.05  # 秒：时限至多晚到这么久
 
 
 class Deadline:
-    """一次请求的时限，可以重新起算。``hard`` 表示第一次取消没能让处理函数停下。"""
+    """一次请求的时限，是个上下文管理器；可以重新起算。
 
-    def __init__(self, limit: asyncio.Timeout, task: asyncio.Task[Any]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._limit = limit
+    第一次取消没能让处理函数停下（它在等数据库取消语句），再过 :data:`CANCEL_GRACE` 取消第二次。
+
+    Raises:
+        DomainError: 2004，到时了。
+    """
+
+    __slots__ = ("_before", "_deadlines", "_task", "cancels", "until")
+
+    def __init__(self, deadlines: Deadlines, task: asyncio.Task[Any], until: float) -> None:
+        self._deadlines = deadlines
         self._task = task
-        self._hard: asyncio.TimerHandle | None = None
-        self.hard = False
+        self._before = task.cancelling()
+        self.until = until
+        self.cancels = 0
 
     def allow(self, seconds: float) -> None:
         """从现在起再给 ``seconds`` 秒；已经到时就不再改。"""
-        if self._limit.expired():
-            return
-        until = self._loop.time() + seconds
-        self._limit.reschedule(until)
-        self.cancel()
-        self._hard = self._loop.call_at(until + CANCEL_GRACE, self._give_up)
+        if not self.cancels:
+            self.until = self._deadlines.now() + seconds
 
-    def cancel(self) -> None:
-        if self._hard is not None:
-            self._hard.cancel()
-
-    def _give_up(self) -> None:
-        self.hard = True
+    def expire(self) -> None:
+        """到时：取消，至多两次。"""
+        self.cancels += 1
+        self.until = self.until + CANCEL_GRACE if self.cancels == 1 else float("inf")
         self._task.cancel()
+
+    def __enter__(self) -> Self:
+        self._deadlines.watch(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._deadlines.forget(self)
+        if not self.cancels:
+            return
+        for _ in range(self.cancels):
+            left = self._task.uncancel()
+        # 别人也取消了它（断开、停机）：那是另一回事，照常取消
+        if left <= self._before and kind is asyncio.CancelledError:
+            raise DomainError(Code.TIMED_OUT) from None
+
+
+class Deadlines:
+    """在途请求的钟。没有请求时它也不走。
+
+    Args:
+        seconds: 处理一个请求的时限。
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._watched: set[Deadline] = set()
+        self._ticking = False
+
+    def limit(self) -> Deadline:
+        """给当前任务一个从现在起算的时限。"""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("只能在任务里用")
+        return Deadline(self, task, self.now() + self._seconds)
+
+    @staticmethod
+    def now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def watch(self, deadline: Deadline) -> None:
+        self._watched.add(deadline)
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(TICK, self.tick)
+
+    def forget(self, deadline: Deadline) -> None:
+        self._watched.discard(deadline)
+
+    def tick(self) -> None:
+        """看一遍；还有在途的就约好下一次。"""
+        now = self.now()
+        for deadline in self._watched:
+            if now >= deadline.until:
+                deadline.expire()
+        self._ticking = bool(self._watched)
+        if self._ticking:
+            asyncio.get_running_loop().call_later(TICK, self.tick)
 
 
 DEADLINE = web.RequestKey("DEADLINE", Deadline)
-
-
-@web.middleware
-async def deadline(request: web.Request, handler: Handler) -> web.StreamResponse:
-    task = asyncio.current_task()
-    if task is None or request.path.endswith(STREAMS):
-        # 事件流按设计长开，自有心跳与时限
-        return await handler(request)
-    limit = asyncio.timeout(None)
-    clock = Deadline(limit, task)
-    request[DEADLINE] = clock
-    try:
-        async with limit:
-            clock.allow(request.app[SETTINGS].api.request_timeout)
-            return await handler(request)
-    except TimeoutError:
-        raise DomainError(Code.TIMED_OUT) from None
-    except asyncio.CancelledError:
-        if not clock.hard:
-            raise
-        task.uncancel()
-        raise DomainError(Code.TIMED_OUT) from None
-    finally:
-        clock.cancel()
+DEADLINES = web.AppKey("DEADLINES", Deadlines)

@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from kaguan.telemetry.propagation import context_from, link_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
     from uuid import UUID
@@ -44,8 +44,26 @@ _tracer = trace.get_tracer("kaguan")
 
 
 def create_span(type: str, task_id: UUID | str, queue: str) -> AbstractContextManager[Span]:  # noqa: A002 与列同名
-    """受理：一条消息的创建上下文，父级是当前的 HTTP 跨度。"""
+    """受理：一条消息的创建上下文，父级是当前的 HTTP 跨度。没被采样的跟踪不另起跨度，HTTP 跨度的号就是创建上下文。"""
+    parent = trace.get_current_span()
+    context = parent.get_span_context()
+    if context.is_valid and not context.trace_flags.sampled:
+        return nullcontext(parent)
     return _messaging_span("create", type, SpanKind.PRODUCER, _message(type, task_id, queue))
+
+
+def accept_span(traceparents: Sequence[str | None]) -> AbstractContextManager[object]:
+    """合并写入：一批受理一个跨度，接在第一条被采样的消息之下，链接其余的；一条也没有采样就没有跨度。
+
+    Args:
+        traceparents: 这一批每条消息的创建上下文。
+    """
+    sampled = [traceparent for traceparent in traceparents if traceparent is not None and traceparent.endswith("-01")]
+    if not sampled:
+        return nullcontext()
+    links = [link for link in map(link_from, sampled[1:MAX_LINKS]) if link is not None]
+    attributes = {BATCH_COUNT: len(traceparents)}
+    return _Active("accept", SpanKind.INTERNAL, attributes, context_from(sampled[0]), links)
 
 
 def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> AbstractContextManager[Span]:

@@ -58,7 +58,7 @@ class IssuedToken:
 
 
 def digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 async def authenticate(connection: Connection, token: str) -> Principal | None:
