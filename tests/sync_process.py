@@ -1,0 +1,38 @@
+"""跑一次 data:sync 的进程，供测试随时 SIGKILL：``python -m tests.sync_process <任务号> <投递号>``，做完印出结局。"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from kaguan.config import load_settings
+from kaguan.database.pool import open_pool
+from kaguan.logging.setup import configure_logging
+from tests.carrier_world import gateways_of, rows
+from workers.attempt import Attempt
+from workers.outcome import Done
+from workers.sync.handler import DataSync
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+
+
+async def run(settings: Settings, task_id: UUID, delivery: int) -> bool:
+    async with open_pool(settings.database, "test") as pool, gateways_of(settings.carriers) as gateways:
+        ((payload,),) = await rows(pool, "select payload from tb_task where id = %s", task_id)
+        sys.stdout.write("开始\n")
+        sys.stdout.flush()
+        outcome = await DataSync(gateways)(Attempt(pool, task_id, "data:sync", delivery, 1, 6, payload))
+        return isinstance(outcome, Done)
+
+
+def main() -> int:
+    settings = load_settings()
+    with configure_logging(settings.logging, "worker"):
+        return 0 if asyncio.run(run(settings, UUID(sys.argv[1]), int(sys.argv[2]))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
