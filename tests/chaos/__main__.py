@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED, help="同一个种子，同一串提交与故障（时序由操作系统定）")
     parser.add_argument("--policy", choices=("hold", "resend"), default="hold", help="邮件结局不明时的策略")
     parser.add_argument("--no-controls", action="store_true", help="不跑对照")
-    parser.add_argument("--only-controls", action="store_true", help="只跑对照")
+    parser.add_argument("--only-controls", nargs="*", metavar="零件", help="只跑对照；可给出弄坏的零件")
     parser.add_argument("--scenario", choices=tuple(SCENARIOS), help="只量一个目标")
     parser.add_argument("--count", type=int, help="--scenario：多少个任务（各有默认）")
     parser.add_argument("--minutes", type=float, default=10.0, help="--scenario redis-outage：停多少分钟（默认 10）")
@@ -68,10 +68,14 @@ async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
 async def controls(servers: Servers, options: argparse.Namespace) -> list[tuple[Control, Report]]:
     outcomes = []
     for control in CONTROLS:
+        if options.only_controls and control.mutation not in options.only_controls:
+            continue
         outcome = await fight(servers, control.plan(options.seed), options.logs)
         outcomes.append((control, outcome))
         verdict = "如所料" if control.as_expected(outcome) else "不如所料！"
-        say(f"对照「{control.title}」（该 {control.expectation}）：{said(outcome)}。{verdict}")
+        missed = sum(bool(recovery.strike.missed) for recovery in outcome.recoveries)
+        strikes = f"{len(outcome.recoveries)} 次故障，没打中 {missed}"
+        say(f"对照「{control.title}」（该 {control.expectation}；{strikes}）：{said(outcome)}。{verdict}")
     return outcomes
 
 
@@ -81,7 +85,7 @@ async def main(options: argparse.Namespace) -> int:
             outcome = await SCENARIOS[options.scenario](servers, options)
             say(outcome.table())
             return int(not outcome.passed)
-        if options.only_controls:
+        if options.only_controls is not None:
             outcomes = await controls(servers, options)
             return int(not all(control.as_expected(outcome) for control, outcome in outcomes))
         return int(not await campaign(servers, options))

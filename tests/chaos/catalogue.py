@@ -74,5 +74,7 @@ CATALOGUE = {**_processes(), **_servers(), **_lines()}
 # 只用于对照：专打某个弄坏的零件露出的那一刻
 DIRECTED = {
     "SIGSTOP 最忙的 worker": Kind("", process_faults.busiest_paused),
+    "SIGKILL 手里有活的全部 worker": Kind("", process_faults.killed_while_working),
+    "SIGKILL 刚标记完的 relay": Kind("", process_faults.killed_after_marking),
     "生效与结算之间 SIGKILL 全部 worker": Kind("", process_faults.killed_between_effect_and_settle),
 }

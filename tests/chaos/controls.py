@@ -29,8 +29,8 @@ class Control:
     tasks: int = 300
     faults: int = 4
     workers: int = 2
-    rate: float = 40.0
-    stalled: float = 8.0
+    rate: float = 30.0
+    stalled: float = 12.0
 
     @property
     def expectation(self) -> str:
@@ -50,7 +50,7 @@ class Control:
 
 
 FLUSH = ("积压时 FLUSHALL",)
-RELAY_DEATH = ("SIGKILL relay",)
+RELAY_DEATH = ("SIGKILL 刚标记完的 relay",)
 
 CONTROLS = (
     Control("纪元与核对都不看", "no_epoch+no_presence", FLUSH, LOST, "Redis 忘了的没有人要回来"),
@@ -70,7 +70,7 @@ CONTROLS = (
         (),
         "只差次序：死在中间只会重复投递，认领会挡住",
     ),
-    Control("不收回过期的租约", "no_lease", ("SIGKILL 全部 worker",), LOST, "死者手里的任务没有人要回来"),
+    Control("不收回过期的租约", "no_lease", ("SIGKILL 手里有活的全部 worker",), LOST, "死者手里的任务没有人要回来"),
     Control("写入与结算不带隔离令牌", "no_fence", ("SIGSTOP 最忙的 worker",), TWICE, "僵尸醒来写了第二遍", workers=3),
     Control(
         "先生效、后结算，两个事务",

@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 from tests.chaos.stage import LEASE
 
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 PAUSE = LEASE * 1.8  # 秒：比租约长
-WINDOW_PATIENCE = 4.0  # 秒：等窗口打开，等不到就照样下手
+WINDOW_PATIENCE = 20.0  # 秒：等窗口打开，等不到就照样下手
 WINDOW_POLL = 0.005  # 秒
-SMTP_DELAY = 1.0  # 秒：应答在路上这么久，窗口就有这么宽
+SMTP_DELAY = 0.25  # 秒：应答在路上这么久，窗口就有这么宽
 FULL = (2.0, 5.0)  # 秒
 STEPPED = (3.0, 8.0)  # 秒
 CLOCK_STEPS = (-3600, -60, 60, 3600)  # 秒
 
 HALF_DONE = """
     select 1 from chaos_effect e join tb_task t on t.id = e.task_id where t.status = 'running' limit 1
+"""
+WORKING = (
+    "select 1 from tb_task where status = 'running' and started_at > clock_timestamp() - interval '1 second' limit 1"
+)
+JUST_MARKED = """
+    select 1 from tb_task where status = 'queued' and queued_at > clock_timestamp() - interval '30 milliseconds' limit 1
 """
 BUSIEST = """
     select worker from tb_task where status = 'running' and type = 'sim:status_sync'
@@ -75,43 +81,53 @@ async def all_killed(kind: str, stage: Stage, source: random.Random) -> None:
 
 
 async def killed_while_mailing(stage: Stage, source: random.Random) -> None:
-    """收件端刚收下一封信，而 250 还在路上：此刻杀掉全部 worker。等的是信，不是时间。"""
+    """收件端刚收下一封信，而 250 还在路上：此刻杀掉全部 worker。等的是信（目录变了），不是时间。"""
     proxy = stage.proxies["smtp"]
     proxy.delay = SMTP_DELAY
-    before = _mails(stage)
+    before = stage.mail_directory.stat().st_mtime_ns
 
     async def arrived() -> bool:
-        return _mails(stage) > before
+        return stage.mail_directory.stat().st_mtime_ns > before
 
     try:
-        await _strike_when(arrived, stage, source)
+        await _strike_when(arrived, "worker", stage, source)
     finally:
         proxy.heal()
 
 
 async def killed_between_effect_and_settle(stage: Stage, source: random.Random) -> None:
     """账已记、任务还没结算：健康的构建里没有这一刻（两者同一事务），等不到就照样杀。"""
+    await _killed_when(HALF_DONE, "worker", stage, source)
+
+
+async def killed_while_working(stage: Stage, source: random.Random) -> None:
+    """全部 worker，手里刚接了活的时候：还没起来的杀了等于没杀。"""
+    await _killed_when(WORKING, "worker", stage, source)
+
+
+async def killed_after_marking(stage: Stage, source: random.Random) -> None:
+    """全部 relay，刚有行被标记为已交出的时候。"""
+    await _killed_when(JUST_MARKED, "relay", stage, source)
+
+
+async def _killed_when(query: LiteralString, kind: str, stage: Stage, source: random.Random) -> None:
     async with stage.postgres() as connection:
 
-        async def half_done() -> bool:
-            return await (await connection.execute(HALF_DONE)).fetchone() is not None
+        async def happening() -> bool:
+            return await (await connection.execute(query)).fetchone() is not None
 
-        await _strike_when(half_done, stage, source)
+        await _strike_when(happening, kind, stage, source)
 
 
-async def _strike_when(opened: Callable[[], Awaitable[bool]], stage: Stage, source: random.Random) -> None:
+async def _strike_when(opened: Callable[[], Awaitable[bool]], kind: str, stage: Stage, source: random.Random) -> None:
     deadline = time.monotonic() + WINDOW_PATIENCE
     seen = await opened()
     while not seen and time.monotonic() < deadline:
         await asyncio.sleep(WINDOW_POLL)
         seen = await opened()
-    await all_killed("worker", stage, source)
+    await all_killed(kind, stage, source)
     if not seen:
         raise Missed("窗口没有打开")
-
-
-def _mails(stage: Stage) -> int:
-    return sum(1 for _ in stage.mail_directory.glob("*.eml"))
 
 
 async def logs_full(stage: Stage, source: random.Random) -> None:

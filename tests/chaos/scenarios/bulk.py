@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -50,7 +51,7 @@ async def submit(stage: Stage, count: int, first: int = 0, priorities: tuple[str
                 answer.raise_for_status()
                 items = (await answer.json())["data"]["items"]
             for entry, item in zip(chunk, items, strict=True):
-                entry.answers.add(str(item["task_id"]))
+                entry.answers.add(str(item["task"]["task_id"]))
     return journal
 
 
@@ -98,9 +99,9 @@ async def appears(stage: Stage, query: str, limit: float, parameters: dict[str, 
     return None
 
 
-async def verdict(stage: Stage, journal: list[Entry]) -> Verdict:
-    """取证、停下、裁判。"""
+async def verdict(stage: Stage, journal: list[Entry]) -> tuple[Verdict, Counter[str]]:
+    """取证、停下、裁判；返回裁决与各原因的重投次数。"""
     evidence = await collect(stage, journal)
     evidence.stuck = await stage.fleet.stop()
     evidence.crashes = stage.fleet.crashes()
-    return judge(evidence)
+    return judge(evidence), Counter(cause for _, cause in evidence.redrives)

@@ -51,5 +51,5 @@ async def flush(servers: Servers, count: int) -> Outcome:
         outcome.within("第一个重投的开始", started, FIRST_START, SLACK, "秒")
         outcome.figures["全部做完"] = f"{seconds:.1f} 秒（{count / max(seconds, 0.01):.0f} 个/秒）"
         outcome.within("全部做完 ÷（个数 ÷ 平常的速率）", seconds * rate / count, RATIO, RATIO_SLACK, "倍")
-        outcome.judged(await bulk.verdict(stage, journal))
+        outcome.judged(*await bulk.verdict(stage, journal))
     return outcome

@@ -54,7 +54,7 @@ async def outage(servers: Servers, seconds: float) -> Outcome:
         lines = max((after[name][1] - before[name][1]) / away * 60 for name in waiting)
         outcome.within("等的时候最忙的 relay/worker", cpu, CPU, CPU_SLACK, "% CPU")
         outcome.within("等的时候最吵的 relay/worker", lines, LINES, LINES_SLACK * max(1.0, 60 / away), "行/分")
-        outcome.judged(await bulk.verdict(stage, journal))
+        outcome.judged(*await bulk.verdict(stage, journal))
     return outcome
 
 

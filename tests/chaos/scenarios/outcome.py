@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from tests.chaos.checker import Verdict
 
 
@@ -28,9 +30,10 @@ class Outcome:
         if value is None or value > target + slack:
             self.missed.append(f"{what}：{shown}，目标 {target:g} {unit}")
 
-    def judged(self, verdict: Verdict) -> None:
-        """裁判照样要判。"""
+    def judged(self, verdict: Verdict, redrives: Counter[str]) -> None:
+        """裁判照样要判；重投按原因列出。"""
         self.figures["各状态"] = "，".join(f"{state} {count}" for state, count in verdict.states.most_common())
+        self.figures["重投"] = "，".join(f"{cause} {times}" for cause, times in redrives.most_common()) or "0"
         self.figures["投递放大"] = f"{verdict.figures['投递放大']:g}"
         self.missed += [f"{rule}：{', '.join(samples)}" for rule, samples in verdict.violations.items()]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import OPEN
-from tests.chaos.evidence import collect
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.stage import Cast, staged
@@ -36,11 +34,9 @@ async def storm(servers: Servers, count: int) -> Outcome:
         async with stage.redis() as client:
             await client.flushall()
         seconds = await bulk.settled(stage, STALLED)
-        causes = Counter(cause for _, cause in (await collect(stage, journal)).redrives)
-        verdict = await bulk.verdict(stage, journal)
-        outcome.figures["清空时 Redis 里"] = f"{held} 个"
+        verdict, causes = await bulk.verdict(stage, journal)
+        outcome.figures["清空时 Redis 里"] = f"{held} 个，都要再投一次：放大至少 {1 + held / count:.3f}"
         outcome.figures["清空之后做完"] = f"{seconds:.1f} 秒"
-        outcome.figures["重投"] = "，".join(f"{cause} {times}" for cause, times in causes.most_common()) or "0"
-        outcome.judged(verdict)
+        outcome.judged(verdict, causes)
         outcome.within("投递放大", float(verdict.figures["投递放大"]), AMPLIFICATION, 0, "次/个")
     return outcome

@@ -55,7 +55,7 @@ async def worker_kill(servers: Servers, lease: float) -> Outcome:
                 f"{victim.name} 手里 {len(held)} 个，重来 {row[1]} 个，最晚的 {worst[-1]:.2f} 秒之后开始"
             )
         outcome.within("最晚的又开始", max(worst, default=None), lease + MARGIN, SLACK, "秒")
-        outcome.judged(await bulk.verdict(stage, journal))
+        outcome.judged(*await bulk.verdict(stage, journal))
     return outcome
 
 
