@@ -1,16 +1,16 @@
 """磁盘写满，PostgreSQL 的与 Redis 的：拒收说得清，一个不丢，腾出地方就恢复（CHECKLIST 43）。
 
-有 root 时是真的小文件系统（tmpfs，ENOSPC）；没有就限制服务器的文件长度（RLIMIT_FSIZE，EFBIG）。
+有 root 时是真的小文件系统（tmpfs，ENOSPC）；不许挂载时由触发器与 min-replicas-to-write 造出同样的拒收。
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kaguan.database.pool import Pool
-    from tests.chaos.servers import Server
     from tests.serving import Api
 
 MAIL = {"to": ["a@example.com"], "subject": "s"}
@@ -49,18 +48,8 @@ def directory() -> Iterator[Path]:
         yield made
 
 
-class Disk:
-    """PostgreSQL 的磁盘，可以写满、可以腾空。"""
-
-    def fill(self) -> None:
-        raise NotImplementedError
-
-    def free(self) -> None:
-        raise NotImplementedError
-
-
-class SmallDisk(Disk):
-    """真的小文件系统（tmpfs，要有 root）：用一个大文件占满它。"""
+class SmallDisk:
+    """一个小文件系统，可以写满、可以腾空。"""
 
     def __init__(self, place: Path) -> None:
         self.filler = place / "filler"
@@ -77,23 +66,26 @@ class SmallDisk(Disk):
         self.filler.unlink(missing_ok=True)
 
 
-class SmallFiles(Disk):
-    """没有 root：不许服务器再加长任何文件（RLIMIT_FSIZE），写入得到 EFBIG，PostgreSQL 的反应与磁盘满相同。"""
+class RefusedInserts:
+    """不许挂载时的替身：触发器给出磁盘满时的 SQLSTATE（53100），客户端看到的一样。"""
 
-    def __init__(self, process: Server) -> None:
-        assert process.process is not None
-        self.postmaster = process.process.pid
+    def __init__(self, url: str) -> None:
+        self.url = url
 
-    def _limit(self, size: int) -> None:
-        found = subprocess.run(["pgrep", "-P", str(self.postmaster)], capture_output=True, check=False)
-        for pid in (self.postmaster, *map(int, found.stdout.split())):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    def _run(self, *statements: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
     def fill(self) -> None:
-        self._limit(8_192)
+        self._run(
+            "create or replace function full_disk() returns trigger language plpgsql as"
+            " $$ begin raise exception 'No space left on device' using errcode = '53100'; end $$",
+            "create trigger full_disk before insert on tb_task execute function full_disk()",
+        )
 
     def free(self) -> None:
-        self._limit(resource.RLIM_INFINITY)
+        self._run("drop trigger if exists full_disk on tb_task")
 
 
 @contextmanager
@@ -109,10 +101,12 @@ def small_filesystem(place: Path) -> Iterator[bool]:
 
 
 @asynccontextmanager
-async def on_a_small_disk(directory: Path, environ: dict[str, str]) -> AsyncIterator[tuple[Api, Disk]]:
+async def on_a_small_disk(
+    directory: Path, environ: dict[str, str]
+) -> AsyncIterator[tuple[Api, SmallDisk | RefusedInserts]]:
     with small_filesystem(directory) as mounted:
-        async with own_postgres(directory) as (server, process):
-            disk = SmallDisk(directory) if mounted else SmallFiles(process)
+        async with own_postgres(directory) as (server, _):
+            disk = SmallDisk(directory) if mounted else RefusedInserts(server.url)
             settings = load_settings({**environ, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1"})
             async with serving(settings) as api:
                 try:
@@ -128,7 +122,7 @@ async def test_a_full_disk_under_postgresql_is_a_503_and_nothing_is_lost_or_brok
         accepted: set[str] = set()
 
         async def post() -> int:
-            reply = await api.post("/tasks/email", {**MAIL, "body": os.urandom(30_000).hex()})
+            reply = await api.post("/tasks/email", {**MAIL, "body": os.urandom(400_000).hex()})
             if reply.code == 0:
                 accepted.add(reply.data["task_id"])
             return reply.code
