@@ -13,7 +13,9 @@ MAX_LENGTH = 2_000
 
 def safe_next(given: str | None) -> str:
     """``given`` 若是本站的页面就原样，否则首页。"""
-    if not given or len(given) > MAX_LENGTH or not given.isprintable() or "\\" in given or given.startswith("//"):
+    if not given or len(given) > MAX_LENGTH or not given.isprintable() or "\\" in given:
+        return HOME
+    if not given.startswith("/") or given.startswith("//"):
         return HOME
     parts = urlsplit(given)
     if parts.scheme or parts.netloc or parts.path in {LOGIN, LOGOUT}:

@@ -1,0 +1,69 @@
+"""两种语言的词汇表：键相同、都用得上、用到的都有；词汇覆盖每一种状态、类型、事件。"""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import api.console
+from api.console.audit import ACTIONS
+from api.console.texts import LANGUAGES, catalogue
+from api.console.visit import THEMES
+from kaguan.config.schedule import Misfire
+from kaguan.tasks.model import Priority, TaskEventKind, TaskStatus, TaskType
+
+HOME = Path(api.console.__file__).parent
+SOURCE = "\n".join(path.read_text("utf-8") for path in (*HOME.glob("*.py"), *HOME.glob("templates/*.html")))
+LITERAL = re.compile(r'\b_?t\("([a-z_.]+)"[,)]')
+# 由值拼出来的键：前缀 → 可能的值
+VOCABULARY = {
+    "status": [str(value) for value in TaskStatus],
+    "queue": [str(value) for value in Priority],
+    "type": [value.replace(":", "_") for value in TaskType],
+    "event": ["accepted", "queued", "started", "next_attempt", "succeeded", "failed", *TaskEventKind],
+    "cause": ["operator", "redis_lost_data", "lease_expired", "worker_stopped", "no_outbox_row", "queue_forgot"],
+    "misfire": [str(value) for value in Misfire],
+    "theme": list(THEMES),
+    "action": [name.replace(".", "_") for name in ACTIONS],
+    "outcome": ["ok", "refused", "failed"],
+    "verdict": ["ok", "warn", "bad"],
+    "nav": ["overview", "tasks", "dead", "schedules", "outbox", "audit"],
+    "dead": ["note_failed", "note_uncertain"],
+    "login": ["unknown", "scope"],
+    "concern": ["redis", "relay", "worker", "stale", "expired", "uncertain", "parked"],
+    "notice": [
+        "cancelled", "cancel_requested", "retried", "replayed", "redriven", "redriven_more", "schedule_enabled",
+        "schedule_disabled",
+    ],
+    "filter": ["status", "type", "queue"],
+}  # fmt: skip
+
+
+def used() -> set[str]:
+    built = {f"{group}.{value}" for group, values in VOCABULARY.items() for value in values}
+    return {key for key in LITERAL.findall(SOURCE) if "." in key} | built
+
+
+def test_both_languages_have_the_same_keys_and_placeholders() -> None:
+    zh, en = (catalogue(language) for language in LANGUAGES)
+    assert set(zh) == set(en)
+    for key in zh:
+        fields = [{name for _, name, _, _ in Formatter().parse(text) if name} for text in (zh[key], en[key])]
+        assert fields[0] == fields[1], key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_key_used_is_there_and_every_key_there_is_used(language: str) -> None:
+    known = set(catalogue(language))
+    assert used() - known == set()
+    assert known - used() == set()
+
+
+def test_no_text_is_empty_and_english_has_no_chinese() -> None:
+    for language, (key, text) in product(LANGUAGES, catalogue("en").items()):
+        assert catalogue(language)[key].strip()
+        assert not re.search(r"[\u4e00-\u9fff]", text), key
