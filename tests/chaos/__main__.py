@@ -38,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, help="--scenario：多少个任务（各有默认）")
     parser.add_argument("--minutes", type=float, default=10.0, help="--scenario redis-outage：停多少分钟（默认 10）")
     parser.add_argument("--lease", type=float, default=15.0, help="--scenario worker-kill：租约多少秒（默认 15）")
+    parser.add_argument("--high-water", type=int, help="--scenario storm：每个队列在 Redis 里至多几个（默认随产品）")
     parser.add_argument("--write", type=Path, help="把结果写进这份文档，记号之后的部分（默认不写）")
     parser.add_argument("--logs", type=Path, help="把各进程的日志留在这个目录")
     return parser.parse_args()

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 TICK = 0.05  # 秒
-LOAD_GRACE = 120.0  # 秒
+LOAD_GRACE = 120.0  # 秒，至少；长的再宽一成
+GRACE_SHARE = 0.1
 OPEN = "select count(*) from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')"
 
 
@@ -76,7 +77,8 @@ async def fight(
 
         async with _watching(Watch(stage, describe, say)) as watch:
             running = asyncio.create_task(load.run())
-            deadline = began + plan.tasks / plan.rate + LOAD_GRACE
+            planned = plan.tasks / plan.rate
+            deadline = began + planned + max(LOAD_GRACE, planned * GRACE_SHARE)
             await _storm(load, running, striker, schedule(plan.faults, plan.seed, plan.kinds), deadline)
             await _finished(running, deadline)
             await striker.healed()

@@ -116,7 +116,10 @@ def _mails(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _order(verdict: Verdict, evidence: Evidence) -> None:
-    """同一个有序键：受理在后的，不早于在先的了结就开始，信也不先到。"""
+    """同一个有序键：受理在后的，不早于在先的了结就开始，信也不先到。
+
+    结局不明的不比到达：它已放行后面的，僵尸手里的信却可能晚到，SMTP 那头没有令牌可查；它留有记号。
+    """
     tasks = {task.marker: task for task in evidence.tasks}
     first: dict[str, float] = {}
     for mail in evidence.mails:
@@ -130,9 +133,11 @@ def _order(verdict: Verdict, evidence: Evidence) -> None:
             continue
         checked += 1
         early = task.started is not None and task.started < settled.get(entry.chain, 0.0)
-        if early or first.get(task.id, math.inf) < arrived.get(entry.chain, 0.0):
+        at = first.get(task.id, math.inf) if task.status == "succeeded" else math.inf
+        if early or at < arrived.get(entry.chain, 0.0):
             violations.append(f"{entry.chain}：{task.id}")
         settled[entry.chain] = max(task.finished or 0.0, settled.get(entry.chain, 0.0))
-        arrived[entry.chain] = max(first.get(task.id, 0.0), arrived.get(entry.chain, 0.0))
+        if at < math.inf:
+            arrived[entry.chain] = max(at, arrived.get(entry.chain, 0.0))
     verdict.figures["有序的任务"] = checked
     verdict.rule("同一个键乱序", violations)

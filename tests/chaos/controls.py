@@ -87,5 +87,6 @@ CONTROLS = (
         "死在寄出与记下之间，没有记号，又寄一遍",
         rate=20.0,
     ),
+    Control("同键的不等前一个", "no_order", ("smtp 长久拒绝连接",), DISORDER, "前一个在退避，后一个先走了", faults=1),
     Control("门铃没有人听", "no_doorbell", ("FLUSHALL", "SIGKILL relay"), (), "轮询会看见，只晚一秒"),
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.stage import Stage
 
+VERY_LONG = 9.0  # 秒
 DELAY = (0.02, 0.2)  # 秒，代理每块数据的延迟
 
 
@@ -41,3 +42,11 @@ async def refused(line: str, stage: Stage, source: random.Random) -> None:
     stage.proxies[line].refuse()
     await asyncio.sleep(source.uniform(*LONG))
     stage.proxies[line].heal()
+
+
+async def refused_for_long(stage: Stage, source: random.Random) -> None:
+    """久到同一个键的后几个都排起了队。"""
+    del source
+    stage.proxies["smtp"].refuse()
+    await asyncio.sleep(VERY_LONG)
+    stage.proxies["smtp"].heal()

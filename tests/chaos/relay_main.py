@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from tests.chaos import clock
 
 clock.install()
 
 import relay.__main__ as relay_process  # noqa: E402 钟要先换好
+from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.outbox import store  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
 from relay.epoch import EpochRedrive  # noqa: E402 同上
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection
 
+HEAD_GUARD = "k.head <> t.id"
 WINDOW = 0.1  # 秒：把入队与标记之间拉宽，SIGKILL 才常常落在里面
 
 # 各看护循环：名字 → 不再看的那一个
@@ -66,6 +68,16 @@ def _slow_mark() -> None:
     vars(store).update(mark_handed_over=mark_late)
 
 
+def _without_order(package: str, name: str) -> LiteralString:
+    """对照：在等前一个的，也当作漏了的放出去。"""
+    text = load(package, name)
+    if name != "orphans":
+        return text
+    if HEAD_GUARD not in text:
+        raise LookupError(f"对照要改的片段已不在语句里：{HEAD_GUARD}")
+    return text.replace(HEAD_GUARD, "false")
+
+
 def mutate(name: str) -> None:
     if name in BLIND:
         BLIND[name].run_once = _sees_nothing
@@ -73,6 +85,8 @@ def mutate(name: str) -> None:
         _mark_first()
     elif name == "slow_mark":
         _slow_mark()
+    elif name == "no_order":
+        vars(store)["load"] = _without_order
     elif name == "no_doorbell":
         vars(relay_process)["listen"] = _deaf
 

@@ -20,5 +20,5 @@ SCENARIOS: dict[str, Callable[[Servers, argparse.Namespace], Awaitable[Outcome]]
     "flush-100k": lambda servers, options: flush(servers, options.count or 100_000),
     "worker-kill": lambda servers, options: worker_kill(servers, options.lease),
     "redis-outage": lambda servers, options: outage(servers, options.minutes * 60),
-    "storm": lambda servers, options: storm(servers, options.count or 50_000),
+    "storm": lambda servers, options: storm(servers, options.count or 50_000, options.high_water),
 }

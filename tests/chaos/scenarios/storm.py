@@ -20,10 +20,11 @@ STALLED = 60.0  # 秒
 UNDER_WAY = 600.0  # 秒：做到三成至多这么久
 
 
-async def storm(servers: Servers, count: int) -> Outcome:
-    """``count`` 个积压，三个队列都有；做到三成时 FLUSHALL。"""
+async def storm(servers: Servers, count: int, high_water: int | None = None) -> Outcome:
+    """``count`` 个积压，三个队列都有；做到三成时 FLUSHALL。``high_water`` 不给就是产品的默认。"""
     outcome = Outcome(f"storm（积压 {count} 个，每个 {SLOW} 秒，一次 FLUSHALL）")
-    async with staged(servers, "storm", Cast(apis=1, ledger=SLOW, pace=bulk.PRODUCT_PACE)) as stage:
+    pace = bulk.PRODUCT_PACE | ({} if high_water is None else {"KAGUAN_RELAY__HIGH_WATER": str(high_water)})
+    async with staged(servers, "storm", Cast(apis=1, ledger=SLOW, pace=pace)) as stage:
         journal = await bulk.submit(stage, count)
 
         async def under_way() -> bool:

@@ -33,15 +33,15 @@ RESTARTED = """
 NOW = "select extract(epoch from clock_timestamp())::float8"
 
 
-async def worker_kill(servers: Servers, lease: float) -> Outcome:
-    """``lease`` 秒的租约，``ROUNDS`` 轮，每轮杀一个手里至少有 ``ENOUGH`` 个任务的。"""
-    outcome = Outcome(f"worker-kill（租约 {lease:g} 秒，{ROUNDS} 轮）")
+async def worker_kill(servers: Servers, lease: float, rounds: int = ROUNDS) -> Outcome:
+    """``lease`` 秒的租约，每轮杀一个手里至少有 ``ENOUGH`` 个任务的。"""
+    outcome = Outcome(f"worker-kill（租约 {lease:g} 秒，{rounds} 轮）")
     pace = {**bulk.PRODUCT_PACE, "KAGUAN_WORKER__LEASE": str(lease), "KAGUAN_WORKER__CONCURRENCY": "30"}
     slow = max(lease / 3, 1.0)
     worst: list[float] = []
     journal: list[Entry] = []
     async with staged(servers, "worker_kill", Cast(apis=1, ledger=str(slow), pace=pace)) as stage:
-        for number in range(ROUNDS):
+        for number in range(rounds):
             journal += await bulk.submit(stage, TASKS, first=number * TASKS)
             victim, held, at = await _kill(stage, number)
             await bulk.settled(stage, STALLED + lease)

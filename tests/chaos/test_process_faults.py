@@ -1,0 +1,83 @@
+"""走错的钟真的走错，写不下的日志真的写不下；恢复之后都好。"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.chaos import process_faults
+from tests.chaos.clock import VARIABLE
+from tests.chaos.fleet import CHECKOUT, Fleet, Unit
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chaos.stage import Stage
+
+# 每 10 毫秒往标准输出写一行：钟减去不受影响的钟
+TALKER = """
+import sys, time
+from tests.chaos import clock
+real = time.time
+clock.install()
+while True:
+    try:
+        sys.stdout.write(f"{round(time.time() - real())} {round(time.time_ns() / 1e9 - real())}\\n")
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = open(sys.stdout.fileno(), "w", closefd=False)
+    time.sleep(0.01)
+"""
+
+
+class Scene:
+    """只有这两种故障要用的那一部分舞台。"""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        environment = {VARIABLE: str(directory / "worker-0.clock"), "PYTHONPATH": str(CHECKOUT)}
+        self.unit = Unit("worker-0", (sys.executable, "-c", TALKER), environment, directory / "worker-0.log")
+        self.fleet = Fleet({"worker": [self.unit]})
+
+    def lines(self) -> list[str]:
+        return self.unit.log.read_text("utf-8").splitlines()
+
+
+async def test_a_clock_steps_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_faults, "STEPPED", (1.0, 1.0))
+    monkeypatch.setattr(process_faults, "CLOCK_STEPS", (3600,))
+    scene = Scene(tmp_path)
+    await scene.unit.start()
+    try:
+        await eventually(scene.lines)
+        await process_faults.clock_stepped("worker", cast("Stage", scene), random.Random(1))  # noqa: S311 只为可重放
+        assert "3600 3600" in scene.lines()
+        await eventually(lambda: scene.lines()[-1] == "0 0")
+    finally:
+        await scene.unit.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) 只有 Linux 有")
+async def test_logs_cannot_grow_until_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_faults, "FULL", (0.5, 0.5))
+    scene = Scene(tmp_path)
+    await scene.unit.start()
+    try:
+        await eventually(scene.lines)
+        full = asyncio.create_task(
+            process_faults.logs_full(cast("Stage", scene), random.Random(1))  # noqa: S311 只为可重放
+        )
+        await asyncio.sleep(0)
+        stopped_at = scene.unit.log.stat().st_size
+        await asyncio.sleep(0.3)
+        assert scene.unit.log.stat().st_size == stopped_at
+        await full
+        await eventually(lambda: scene.unit.log.stat().st_size > stopped_at)
+        assert scene.unit.crashes == []
+    finally:
+        await scene.unit.stop()
