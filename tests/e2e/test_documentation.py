@@ -47,7 +47,7 @@ INLINE = re.compile(r"`(kaguan(?: [a-z][a-z-]*)+(?: --[a-z-]+)?)[^`]*`")
 DOCUMENTED_CODE = re.compile(r"^# 应答 code (\d+)$", re.MULTILINE)
 # 应答不是信封的地址：事件流、指标、文档
 NOT_ENVELOPE = ("/events", "/metrics", "/openapi.json", "/docs")
-REVIVES = ("kaguan task retry", '"dry_run": false')  # 这些块要有失败的任务可重来
+REVIVES = ("kaguan task retry", "kaguan task replay", '"dry_run": false')  # 这些块要有失败的任务可重来
 FAILS_AT_ONCE = {"KAGUAN_TASKS__MAX_RETRIES": "0", "KAGUAN_SMTP__TIMEOUT": "1"}
 PATIENCE = 30.0  # 秒
 # 起进程的命令由别的端到端测试覆盖；降级会毁掉正在用的库

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from kaguan.cli.actor import actor
+from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.errors import not_found
@@ -82,10 +82,14 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
         )
 
 
+app.command(name="watch")(watch_tasks)
+app.command(name="replay")(replay)
+
+
 @app.command()
-def retry(task_id: TaskId, *, as_json: AsJson = False) -> None:
+def retry(task_id: TaskId, seconds: Timeout = 3_600.0, *, wait: Wait = False, as_json: AsJson = False) -> None:
     """重来一个失败或结局不明的任务。"""
-    _act(service.retry, task_id, as_json=as_json)
+    _act(service.retry, task_id, seconds, as_json=as_json, wait=wait)
 
 
 @app.command()
@@ -94,21 +98,22 @@ def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
     _act(service.cancel, task_id, as_json=as_json)
 
 
-def _act(action: Callable[[Connection, UUID, str], Awaitable[TaskStatus]], task_id: UUID, *, as_json: bool) -> None:
-    actor = _actor()
-    status = with_database(lambda connection: action(connection, task_id, actor))
-    if as_json:
+def _act(
+    action: Callable[[Connection, UUID, str], Awaitable[TaskStatus]],
+    task_id: UUID,
+    seconds: float = 0.0,
+    *,
+    as_json: bool,
+    wait: bool = False,
+) -> None:
+    who = actor()
+    status = with_database(lambda connection: action(connection, task_id, who))
+    if wait:
+        report(wait_for([task_id], seconds, as_json=as_json), as_json=as_json)
+    elif as_json:
         print_json({"task_id": task_id, "status": status})
     else:
         typer.echo(f"任务 {task_id} 现在是 {status}")
-
-
-def _actor() -> str:
-    """留痕用：谁在命令行上做的。"""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # 容器里的用户号常常没有名字
-        return f"cli:{os.getuid()}"
 
 
 def _public(task: store.TaskRecord) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""`kaguan task watch`、`kaguan task replay`，与等任务结束的办法。"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 typer 运行时读注解
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from kaguan.cli.actor import actor
+from kaguan.cli.failure import EXIT_FAILURE, EXIT_USAGE, CommandError
+from kaguan.cli.printing import AsJson, print_json, print_table
+from kaguan.cli.progress import following
+from kaguan.cli.session import with_database
+from kaguan.tasks import replay as replaying
+from kaguan.tasks import store
+from kaguan.tasks.model import TaskStatus, TaskType
+from kaguan.tasks.service import REPLAY_LIMIT, RETRYABLE
+from kaguan.tasks.watching import Watched, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kaguan.database.pool import Connection
+
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+PREVIEWED = {"task_id": "任务", "type": "类型", "last_error": "原因", "finished_at": "结束"}
+
+Wait = Annotated[bool, typer.Option("--wait", help="等到有结局；失败则退出码 1")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="至多等几秒")]
+
+
+def wait_for(task_ids: Sequence[UUID], seconds: float, *, as_json: bool) -> list[Watched]:
+    """等到都有结局，途中画进度。
+
+    Raises:
+        CommandError: 没有这个任务，或时限到了还没结束。
+    """
+
+    async def work(connection: Connection) -> list[Watched]:
+        with following(quiet=as_json) as look:
+            return await watch(connection, task_ids, seconds, look)
+
+    try:
+        found = with_database(work, atomic=False)
+    except TimeoutError:
+        raise CommandError(f"{seconds:g} 秒之后还没有结局；任务仍在进行，`kaguan task watch` 可以接着看") from None
+    missing = set(task_ids) - {task.id for task in found}
+    if missing:
+        raise CommandError(f"没有任务 {min(missing)}")
+    return found
+
+
+def report(found: Sequence[Watched], *, as_json: bool) -> None:
+    """说出各自的结局；有一个没做成，退出码就是 1。"""
+    if as_json:
+        print_json([{"task_id": task.id, "type": task.type, "status": task.status} for task in found])
+    else:
+        for task in found:
+            typer.echo(f"任务 {task.id} 现在是 {task.status}")
+    if any(task.status != TaskStatus.SUCCEEDED for task in found):
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def watch_tasks(
+    task_ids: Annotated[list[UUID], typer.Argument(help="任务号，可给几个")],
+    seconds: Timeout = 3_600.0,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """看着任务做，直到有结局。"""
+    report(wait_for(task_ids, seconds, as_json=as_json), as_json=as_json)
+
+
+def replay(  # noqa: PLR0913 一个参数一个选项
+    status: Annotated[TaskStatus, typer.Option(help="failed 或 uncertain")] = TaskStatus.FAILED,
+    task_type: Annotated[TaskType | None, typer.Option("--type", help="类型")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理不早于；本地时间，如 2026-01-31")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理早于")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=REPLAY_LIMIT, help="至多几个")] = 100,
+    rate: Annotated[float, typer.Option(min=0.1, max=1_000, help="每秒至多几个")] = 50.0,
+    seconds: Timeout = 3_600.0,
+    *,
+    run: Annotated[bool, typer.Option("--run", help="真做；不给就只看会选中谁")] = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """按条件重放：先看会选中谁，再加 --run 真做。"""
+    if status not in RETRYABLE:
+        raise CommandError(f"{status} 状态的任务不能重放：允许 failed、uncertain", EXIT_USAGE)
+    wanted = replaying.Replay(status, task_type, _aware(since), _aware(until), limit, rate)
+    if not run:
+        _preview(wanted, as_json=as_json)
+        return
+
+    async def work(connection: Connection) -> tuple[list[UUID], int, datetime | None]:
+        chosen = [UUID(row["task_id"]) for row in await store.replay_preview(connection, wanted.parameters())]
+        return chosen, *await replaying.run(connection, wanted, actor())
+
+    chosen, count, last_due = with_database(work)
+    if wait and count:
+        report(wait_for(chosen, seconds, as_json=as_json), as_json=as_json)
+    elif as_json:
+        print_json({"dry_run": False, "replayed": count, "last_due": last_due})
+    else:
+        typer.echo(f"已重放 {count} 个任务")
+
+
+def _preview(wanted: replaying.Replay, *, as_json: bool) -> None:
+    rows: list[dict[str, Any]] = with_database(lambda connection: replaying.preview(connection, wanted))
+    if as_json:
+        print_json({"dry_run": True, "matched": rows})
+        return
+    reasons = [row | {"last_error": (row["last_error"] or {}).get("reason")} for row in rows]
+    print_table(PREVIEWED, reasons, "没有符合条件的任务")
+    if rows:
+        typer.echo(f"以上至多列 {replaying.PREVIEW_LIMIT} 个；加 --run 真做")
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone()

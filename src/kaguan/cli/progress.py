@@ -1,0 +1,65 @@
+"""长活儿的进度条：画在标准错误上；不是终端、或要 JSON 时一声不响。"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from kaguan.tasks.model import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kaguan.tasks.watching import Watched
+
+NAMES = {
+    TaskStatus.PENDING: "等待交付",
+    TaskStatus.QUEUED: "排队",
+    TaskStatus.RUNNING: "运行中",
+    TaskStatus.RETRYING: "等待重试",
+    TaskStatus.SUCCEEDED: "完成",
+    TaskStatus.FAILED: "失败",
+    TaskStatus.CANCELLED: "已取消",
+    TaskStatus.UNCERTAIN: "结局不明",
+}
+
+
+@contextmanager
+def following(*, quiet: bool) -> Iterator[Callable[[list[Watched]], None]]:
+    """给出「看一眼」：一个任务画它自己的进度，几个任务画结束了几个。"""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+    )
+    disabled = quiet or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), disable=disabled, transient=True) as progress:
+        line = progress.add_task("", total=None, figures="")
+
+        def look(tasks: list[Watched]) -> None:
+            description, done, total, figures = describe(tasks)
+            progress.update(line, description=description, completed=done, total=total, figures=figures)
+
+        yield look
+
+
+def describe(tasks: list[Watched]) -> tuple[str, int, int | None, str]:
+    """说明、做了多少、共多少（不知道为空）、数字。"""
+    if len(tasks) != 1:
+        settled = sum(task.settled for task in tasks)
+        failed = sum(task.status != TaskStatus.SUCCEEDED for task in tasks if task.settled)
+        return "任务", settled, len(tasks), f"{settled}/{len(tasks)}" + (f"，{failed} 个没做成" if failed else "")
+    (task,) = tasks
+    progress = task.progress or {}
+    done, total = progress.get("done") or 0, progress.get("total")
+    figures = f"{done}/{total}" if total else f"{done}"
+    if total is None and progress.get("parts_total"):  # 总数不知道，份数知道
+        done, total = progress["parts_done"], progress["parts_total"]
+        figures += f" 条，{done}/{total} 份"
+    return f"{task.type} {NAMES[TaskStatus(task.status)]}", done, total, figures

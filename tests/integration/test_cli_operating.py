@@ -1,0 +1,195 @@
+"""命令行操作任务：重放先看后做、等到有结局、终端里的进度条。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from kaguan.cli.progress import describe
+from kaguan.tasks.model import TaskType
+from kaguan.tasks.payloads import EmailPayload
+from kaguan.tasks.service import Submission, accept_many
+from kaguan.tasks.watching import Watched
+from tests.invocation import Invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAIL = """
+update tb_task set status = 'failed', attempt = 6, started_at = now(), finished_at = now(),
+    last_error = '{"reason": "对方不收"}'
+"""
+ABSENT = "00000000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], environ: dict[str, str]) -> Invocation:
+    for key, value in environ.items():
+        monkeypatch.setenv(key, value)
+    return Invocation(monkeypatch, capsys)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def failed(database: psycopg.Connection, database_url: str) -> list[str]:
+    """三个失败的邮件任务，按受理的次序。"""
+
+    async def submit() -> list[str]:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+            payload = EmailPayload(to=("a@example.com",), subject="x", body="y")
+            submissions = [Submission(TaskType.EMAIL_SEND, payload) for _ in range(3)]
+            outcomes = await accept_many(connection, submissions, max_attempts=6)
+            return [str(outcome.task_id) for outcome in outcomes if not isinstance(outcome, Exception)]
+
+    ids = asyncio.run(submit())
+    database.execute("delete from tb_outbox")
+    database.execute(FAIL)
+    return ids
+
+
+def statuses(database: psycopg.Connection) -> list[str]:
+    return [row[0] for row in database.execute("select status from tb_task order by id").fetchall()]
+
+
+def test_a_replay_shows_whom_it_would_choose_and_changes_nothing(
+    run: Invocation, failed: list[str], database: psycopg.Connection
+) -> None:
+    code, out, _ = run("task", "replay", "--json")
+    shown = json.loads(out)
+    assert (code, shown["dry_run"]) == (0, True)
+    assert [row["task_id"] for row in shown["matched"]] == failed
+    code, out, _ = run("task", "replay")
+    assert code == 0
+    assert all(text in out for text in (*failed, "对方不收", "--run"))
+    assert statuses(database) == ["failed"] * 3
+
+
+def test_a_replay_takes_only_what_the_filter_names(
+    run: Invocation, failed: list[str], database: psycopg.Connection
+) -> None:
+    for options in (("--type", "data:sync"), ("--status", "uncertain"), ("--until", "2020-01-01")):
+        assert json.loads(run("task", "replay", "--run", "--json", *options)[1])["replayed"] == 0
+    code, out, _ = run("task", "replay", "--run", "--limit", "2", "--since", "2020-01-01", "--rate", "1", "--json")
+    assert (code, json.loads(out)["replayed"]) == (0, 2)
+    assert statuses(database) == ["pending", "pending", "failed"]
+    gap = database.execute("select max(available_at) - min(available_at) from tb_outbox").fetchone()
+    assert gap is not None
+    assert 0.9 < gap[0].total_seconds() < 1.1
+    assert run("task", "replay", "--run")[1] == "已重放 1 个任务\n"
+    actors = database.execute("select actor from tb_task_event where kind = 'retried'").fetchall()
+    assert len(actors) == len(failed)
+    assert all(actor.startswith("cli:") for (actor,) in actors)
+
+
+def test_states_that_cannot_be_replayed_are_refused(run: Invocation) -> None:
+    code, out, err = run("task", "replay", "--status", "succeeded")
+    assert (code, out) == (2, "")
+    assert "failed" in err
+
+
+def test_watching_ends_with_the_outcome_in_words_and_exit_code(
+    run: Invocation, failed: list[str], database: psycopg.Connection
+) -> None:
+    code, out, err = run("task", "watch", failed[0])
+    assert (code, out, err) == (1, f"任务 {failed[0]} 现在是 failed\n", "")
+    database.execute("update tb_task set status = 'succeeded', result = '{}'")
+    code, out, _ = run("task", "watch", *failed, "--json")
+    assert code == 0
+    assert {row["task_id"]: row["status"] for row in json.loads(out)} == dict.fromkeys(failed, "succeeded")
+
+
+def test_watching_nothing_or_too_long_is_one_line(run: Invocation, failed: list[str]) -> None:
+    code, out, err = run("task", "watch", ABSENT)
+    assert (code, out, err) == (1, "", f"没有任务 {ABSENT}\n")
+    code, out, err = run("task", "retry", failed[0], "--wait", "--timeout", "1")
+    assert (code, out) == (1, "")
+    assert err.startswith("1 秒之后还没有结局")
+    assert len(err.splitlines()) == 1
+
+
+def finish_soon(database_url: str, status: str) -> threading.Thread:
+    """另一边有人把任务做完。"""
+
+    def finish() -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            query = "update tb_task set status = %s, finished_at = now(), attempt = 1 where status = 'pending'"
+            while connection.execute(query, (status,)).rowcount == 0:
+                pass
+
+    thread = threading.Thread(target=finish, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_retry_waits_until_the_task_ends(run: Invocation, failed: list[str], database_url: str) -> None:
+    helper = finish_soon(database_url, "succeeded")
+    code, out, _ = run("task", "retry", failed[0], "--wait", "--timeout", "30")
+    helper.join()
+    assert (code, out) == (0, f"任务 {failed[0]} 现在是 succeeded\n")
+
+
+def test_replay_waits_for_every_task_it_chose(run: Invocation, failed: list[str], database_url: str) -> None:
+    helper = finish_soon(database_url, "succeeded")
+    code, out, _ = run("task", "replay", "--run", "--wait", "--timeout", "30", "--json")
+    helper.join()
+    assert code == 0
+    assert {row["task_id"] for row in json.loads(out)} == set(failed)
+
+
+async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
+    environ: dict[str, str], failed: list[str], database: psycopg.Connection
+) -> None:
+    progress = json.dumps({"done": 40, "total": None, "parts_done": 3, "parts_total": 8})
+    database.execute("update tb_task set type = 'data:sync', progress = %s where id = %s", (progress, failed[0]))
+    program = (sys.executable, "-c", "from kaguan.cli.app import main; main()", "task", "watch", failed[0])
+    env = {**os.environ, **environ, "TERM": "xterm", "COLUMNS": "100"}
+    terminal, other = pty.openpty()
+    try:
+        process = await asyncio.create_subprocess_exec(*program, env=env, stdout=asyncio.subprocess.PIPE, stderr=other)
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        drawn = os.read(terminal, 65_536).decode("utf-8", "replace")
+    finally:
+        os.close(terminal)
+        os.close(other)
+    assert out.decode() == f"任务 {failed[0]} 现在是 failed\n"
+    assert all(text in drawn for text in ("data:sync", "失败", "40", "3/8"))
+    piped = await asyncio.create_subprocess_exec(
+        *program, env=env, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(piped.communicate(), 60)
+    assert err == b""
+
+
+def task(status: str, progress: dict[str, Any] | None = None) -> Watched:
+    return Watched(UUID(ABSENT), "data:sync", status, 1, 6, progress)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([task("queued")], ("data:sync 排队", 0, None, "0")),
+        ([task("running", {"done": 5, "total": 20})], ("data:sync 运行中", 5, 20, "5/20")),
+        (
+            [task("running", {"done": 900, "total": None, "parts_done": 1, "parts_total": 4})],
+            ("data:sync 运行中", 1, 4, "900 条，1/4 份"),
+        ),
+        ([task("succeeded"), task("running")], ("任务", 1, 2, "1/2")),
+        ([task("succeeded"), task("failed"), task("uncertain")], ("任务", 3, 3, "3/3，2 个没做成")),
+    ],
+)
+def test_the_bar_says_how_far_and_what(tasks: list[Watched], expected: tuple[str, int, int | None, str]) -> None:
+    assert describe(tasks) == expected
