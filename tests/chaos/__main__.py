@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan, Report, fight
+from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.controls import CONTROLS, Control
 from tests.chaos.report import document, said, table
 from tests.chaos.scenarios import SCENARIOS
@@ -31,6 +32,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=FAULTS, help=f"下手多少次（默认 {FAULTS}）")
     parser.add_argument("--rate", type=float, default=RATE, help=f"每秒提交多少个（默认 {RATE:g}）")
     parser.add_argument("--seed", type=int, default=SEED, help="同一个种子，同一串提交与故障（时序由操作系统定）")
+    parser.add_argument("--kinds", nargs="+", choices=tuple(CATALOGUE), metavar="故障", help="只用这几种故障")
     parser.add_argument("--policy", choices=("hold", "resend"), default="hold", help="邮件结局不明时的策略")
     parser.add_argument("--no-controls", action="store_true", help="不跑对照")
     parser.add_argument("--only-controls", nargs="*", metavar="零件", help="只跑对照；可给出弄坏的零件")
@@ -57,7 +59,15 @@ def record(path: Path | None, text: str) -> None:
 
 
 async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
-    plan = Plan("campaign", options.tasks, options.faults, options.seed, options.rate, cast=Cast(policy=options.policy))
+    plan = Plan(
+        "campaign",
+        options.tasks,
+        options.faults,
+        options.seed,
+        options.rate,
+        kinds=tuple(options.kinds or CATALOGUE),
+        cast=Cast(policy=options.policy),
+    )
     report = await fight(servers, plan, options.logs, say)
     say(table(report))
     record(options.write, document(report, []))

@@ -7,7 +7,6 @@ import pytest
 from tests.chaos.scenarios.flush import flush
 from tests.chaos.scenarios.outage import outage
 from tests.chaos.scenarios.outcome import Outcome
-from tests.chaos.scenarios.storm import storm
 from tests.chaos.scenarios.worker_kill import worker_kill
 from tests.chaos.servers import running_servers
 
@@ -18,7 +17,6 @@ async def test_each_target_is_met_in_small() -> None:
         outcomes = [
             await worker_kill(servers, lease=3.0, rounds=1),
             await flush(servers, count=1_500),
-            await storm(servers, count=1_500, high_water=50),
             await outage(servers, seconds=4.0),
         ]
     failed = [outcome.table() for outcome in outcomes if not outcome.passed]

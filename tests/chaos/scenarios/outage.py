@@ -25,7 +25,7 @@ SEED = 20_261
 CPU = 10.0  # %，relay 与 worker 在等的时候各自至多
 CPU_SLACK = 5.0
 LINES = 10.0  # 行/分，各自至多
-LINES_SLACK = 10.0  # 退避的头几行；停得短时摊不开
+OPENING = 20.0  # 行：刚断开时每个循环、每个队列各说一次
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,9 +51,9 @@ async def outage(servers: Servers, seconds: float) -> Outcome:
         outcome.within("没有受理的", float(sum(not entry.acked for entry in journal)), 0, 0, "个")
         waiting = [name for name in before if not name.startswith("api")]
         cpu = max((after[name][0] - before[name][0]) / away * 100 for name in waiting)
-        lines = max((after[name][1] - before[name][1]) / away * 60 for name in waiting)
+        lines = max(after[name][1] - before[name][1] for name in waiting)
         outcome.within("等的时候最忙的 relay/worker", cpu, CPU, CPU_SLACK, "% CPU")
-        outcome.within("等的时候最吵的 relay/worker", lines, LINES, LINES_SLACK * max(1.0, 60 / away), "行/分")
+        outcome.within("等的时候最吵的 relay/worker", float(lines), LINES * away / 60, OPENING, "行")
         outcome.judged(*await bulk.verdict(stage, journal))
     return outcome
 
