@@ -199,7 +199,11 @@ async def test_language_and_theme_are_chosen_without_a_login_and_kept(api: Api) 
     async with visiting(api) as visitor:
         assert "登录控制台" in (await visitor.get("/console/login")).text
         assert "Sign in to the console" in (await visitor.get("/console/login", {"Accept-Language": "en"})).text
-        page = await visitor.post("/console/preferences", {"language": "en", "back": "/console/login?next=%2F"})
+        page = await visitor.post(
+            "/console/preferences", {"language": "en", "back": "/console/login?next=%2Fconsole%2Faudit"}
+        )
+        assert page.location == "/console/login?next=%2Fconsole%2Faudit"
+        page = await visitor.post("/console/preferences", {"back": "/console/login?next=https://evil.example"})
         assert page.location == "/console/login"
         await visitor.post("/console/preferences", {"theme": "dark", "back": "https://evil.example/"})
         text = (await visitor.get("/console/login")).text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
@@ -100,9 +101,12 @@ async def preferences(request: web.Request) -> web.StreamResponse:
 
 
 def safe_back(given: str | None) -> str:
-    """登录页也可以换语言，换完还在登录页。"""
-    target = safe_next(given)
-    return LOGIN if target == HOME and (given or "").partition("?")[0] == LOGIN else target
+    """登录页也可以换语言：换完还在登录页，要去的地方也还记得。"""
+    path, _, query = (given or "").partition("?")
+    if path != LOGIN:
+        return safe_next(given)
+    target = safe_next(dict(parse_qsl(query)).get("next"))
+    return LOGIN if target == HOME else f"{LOGIN}?next={quote(target, safe='')}"
 
 
 async def who_am_i(request: web.Request) -> web.StreamResponse:

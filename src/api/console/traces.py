@@ -66,7 +66,8 @@ class Traces:
         if not self.url:
             return None
         try:
-            async with asyncio.timeout(TIMEOUT), self._session.get(f"{self.url}/api/traces/{trace_id}") as response:
+            request = self._session.get(f"{self.url}/api/traces/{trace_id}", allow_redirects=False)
+            async with asyncio.timeout(TIMEOUT), request as response:
                 if response.status != 200:  # noqa: PLR2004 HTTP 200
                     return None
                 raw = await response.content.read(LIMIT + 1)
