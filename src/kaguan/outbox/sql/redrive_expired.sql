@@ -1,16 +1,18 @@
 -- 租约到期（或被主动交还：lease_until = -infinity）的运行中任务，一处定夺：
---   死在无法幂等的调用前后且策略不是重发 → uncertain；连丢租约太多次 → 毒丸，failed；
---   用户已要求取消 → cancelled；否则回到 pending。被中断的尝试不计数。
+--   死在无法幂等的调用前后：策略是重发就再来，否则——毒丸、用户已要求取消也一样——uncertain，因为不能说没寄；
+--   连丢租约太多次 → 毒丸，failed；用户已要求取消 → cancelled；否则回到 pending。被中断的尝试不计数。
 with expired as materialized (
     select
         id,
         lease_until = '-infinity' as released,
         intent_at is not null as intended,
         case
-            when intent_at is not null and not (type = any(%(resend_types)s::text[])) then 'uncertain'
-            when lease_until <> '-infinity' and lost_leases + 1 >= %(max_lost)s then 'failed'
-            when cancel_requested_at is not null then 'cancelled'
-            else 'pending'
+            when lease_until <> '-infinity' and lost_leases + 1 >= %(max_lost)s
+                then case when intent_at is null then 'failed' else 'uncertain' end
+            when cancel_requested_at is not null
+                then case when intent_at is null then 'cancelled' else 'uncertain' end
+            when intent_at is null or type = any(%(resend_types)s::text[]) then 'pending'
+            else 'uncertain'
         end as verdict
     from tb_task
     where status = 'running'
@@ -30,7 +32,6 @@ moved as (
         lease_until = null,
         worker = null,
         queued_at = null,
-        intent_at = case when e.verdict in ('failed', 'cancelled') then null else t.intent_at end,
         available_at = clock_timestamp(),
         finished_at = case when e.verdict in ('failed', 'cancelled') then clock_timestamp() end,
         last_error = case

@@ -1,0 +1,616 @@
+/*
+ * 投递协议（DESIGN §4）的模型：受理、relay、Redis/SAQ、worker、重投、人，以及有限次故障。
+ *
+ * 抽象：时间只剩「可以到期」；一条自动提交的语句、一个事务是一步，步与步之间任何角色都可能插进来或死去；
+ * 进程重启即换了身份（库里记着的旧持有者从此算死）；Redis 任务锁不在模型里（它只会让人少做，不决定任何事）。
+ * 故障共 FAULTS 次，任意组合；世界也可以提早平静（calm），所以更少次的都包括在内。
+ *
+ * 性质：
+ *   安全  生效至多一次；结局不再变；每多寄一封信之前都先记下过「不明」；寄过而结局不是成功的，每一封都记过「不明」；
+ *         健康的持有者不被抢；等待中的任务总还认领得了。
+ *   活性  走到再也没有一步可走时（Watch），每个任务都有结局或看得见的 uncertain，且与世界相符；
+ *         另证状态图无环（-DNP），所以任何运行都走得到那里，连公平性都不必假设。小规模另有带弱公平的 LTL。
+ *
+ * 规模：TASKS WORKERS RELAYS FAULTS ATTEMPTS LOST；策略：RESEND。其余每个开关拆掉协议的一块。
+ */
+#ifndef TASKS
+#define TASKS 2
+#endif
+#ifndef WORKERS
+#define WORKERS 2
+#endif
+#ifndef RELAYS
+#define RELAYS 1
+#endif
+#ifndef FAULTS
+#define FAULTS 2
+#endif
+#ifndef ATTEMPTS
+#define ATTEMPTS 2
+#endif
+#ifndef LOST
+#define LOST 2 /* 连丢这么多次租约即判为毒丸 */
+#endif
+#define TOP 9 /* 投递号的上限；够用由断言保证 */
+
+/* tb_task.status */
+#define PENDING 1
+#define QUEUED 2
+#define RUNNING 3
+#define RETRYING 4
+#define SUCCEEDED 5
+#define FAILED 6
+#define CANCELLED 7
+#define UNCERTAIN 8
+/* tb_task.lease_until */
+#define VALID 1
+#define EXPIRED 2
+#define RELEASED 3
+#define NOBODY 7
+
+typedef Task { /* tb_task 与 tb_outbox 的一行，以及世界里看得见的后果 */
+  byte status; byte delivery; byte attempt; byte lost;
+  byte owner; byte lease; bit intent; bit cancel;
+  byte job[2];       /* tb_task.job：交给了哪个 SAQ 任务。任务即其内容：两个任务各自的投递号，0 = 不含 */
+  byte outbox;       /* 发件箱行的投递号，0 = 没有 */
+  bit locked;        /* relay 正拿着发件箱行 */
+  bit claiming;      /* 认领已锁住任务行，还没提交 */
+  byte effects;      /* 世界：生效的次数 */
+  byte sends;        /* 世界：寄出的信 */
+  byte marks         /* 记下的 uncertain 与 resend */
+};
+Task task[TASKS];
+
+typedef Jobs { short bits[TOP + 1] }; /* bits[任务 0 的投递号] 的第（任务 1 的投递号）位 */
+Jobs waiting, incomplete;
+byte redis_epoch, recorded_epoch;
+
+typedef Hands { byte step; byte job[2]; byte attempt[2]; byte stage[2] };
+Hands worker[WORKERS];
+typedef Tray { byte step; byte row[2] };
+Tray relay[RELAYS];
+
+byte faults = FAULTS;
+
+#if TASKS == 2
+#define mails(t) (t == 1) /* 任务 1 还要寄信，任务 0 只写库 */
+#else
+bit mail_kind;
+#define mails(t) mail_kind
+#endif
+
+#define in(set, j) ((set.bits[j[0]] >> j[1]) & 1)
+#define add(set, j) set.bits[j[0]] = set.bits[j[0]] | (1 << j[1])
+#define drop(set, j) set.bits[j[0]] = set.bits[j[0]] & ~(1 << j[1])
+#define beyond(set, a) (set.bits[9] || (a < 8 && set.bits[8]) || (a < 7 && set.bits[7]) || (a < 6 && set.bits[6]) || (a < 5 && set.bits[5]) || (a < 4 && set.bits[4]) \
+                        || (a < 3 && set.bits[3]) || (a < 2 && set.bits[2]) || (a < 1 && set.bits[1]))
+#define any(set) (set.bits[0] || beyond(set, 0))
+
+#define waits(t) (task[t].status == PENDING || task[t].status == QUEUED || task[t].status == RETRYING)
+#define final(t) (task[t].status >= SUCCEEDED && task[t].status <= CANCELLED)
+#define rests(t) (task[t].status >= SUCCEEDED)
+#define free(t) (!task[t].locked && !task[t].claiming)
+
+/* ---- 隔离令牌，以及拆掉它的几种拆法 */
+
+#ifdef NO_FENCE
+#define current(t, w) true
+#else
+#define current(t, w) (task[t].delivery == worker[w].job[t])
+#endif
+#ifdef CLAIM_ANY_STATUS
+#define claims(t, w) (worker[w].job[t] && current(t, w) && task[t].attempt < ATTEMPTS)
+#else
+#define claims(t, w) (worker[w].job[t] && current(t, w) && waits(t) && task[t].attempt < ATTEMPTS)
+#endif
+#define fence(t, w) (task[t].status == RUNNING && current(t, w))
+#ifdef SETTLE_UNGUARDED
+#define settles(t, w) true
+#else
+#ifdef NO_FENCE
+#define settles(t, w) (task[t].status == RUNNING)
+#else
+#define settles(t, w) (fence(t, w) && task[t].attempt == worker[w].attempt[t])
+#endif
+#endif
+
+/* ---- 共用的写法 */
+
+inline choose(set) { /* 任意一个：比先进先出更坏 */
+  do :: set.bits[a] -> break :: a < TOP && beyond(set, a) -> a++ od;
+  do :: (set.bits[a] >> b) & 1 -> break :: set.bits[a] >> (b + 1) -> b++ od
+}
+
+inline become(t, s) {
+  assert(!final(t)); /* 结局不再变 */
+  assert(!(s == PENDING || s == RETRYING) || task[t].attempt < ATTEMPTS); /* 否则再也认领不了 */
+  task[t].status = s
+}
+
+inline bump(t) { task[t].delivery++; assert(task[t].delivery <= TOP) }
+
+/* 不再归谁；到头的任务把再也用不上的字段归零，好合并状态 */
+inline let_go(t) {
+  if :: task[t].status == SUCCEEDED || task[t].status == CANCELLED -> task[t].attempt = 0; task[t].lost = 0; task[t].cancel = 0 :: else fi;
+  task[t].owner = NOBODY; task[t].lease = 0; task[t].job[0] = 0; task[t].job[1] = 0
+}
+
+inline stage_row(t) { task[t].job[0] = 0; task[t].job[1] = 0; task[t].outbox = task[t].delivery }
+
+#ifdef REDRIVE_UNGUARDED
+#define forgotten(t, seen) true
+#else
+#define forgotten(t, seen) (task[t].status == QUEUED && task[t].delivery == seen)
+#endif
+
+/* redrive.sql：仍是 queued 且投递号没变的才动 */
+inline redrive(t, seen) {
+  if
+  :: forgotten(t, seen) -> bump(t); become(t, PENDING); stage_row(t)
+  :: else
+  fi
+}
+
+/* ---- relay：取一批（锁住行）→ 入队 → 标记并提交 */
+
+#define due(t) (task[t].outbox && !task[t].locked)
+#define ready(r) (relay[r].step == 0 && (r == 0 || relay[0].step)) /* 闲着的彼此一样：总让 0 号先取 */
+
+inline take(r, t) { task[t].locked = 1; relay[r].row[t] = task[t].outbox }
+
+inline unlock(r) {
+  for (y : 0 .. TASKS - 1) {
+    if :: relay[r].row[y] -> task[y].locked = 0 :: else fi
+  }
+  y = 0
+}
+
+inline clear(r) { relay[r].row[0] = 0; relay[r].row[1] = 0; relay[r].step = 0 }
+
+inline enqueue(r) {
+  if
+  :: !in(incomplete, relay[r].row) -> add(incomplete, relay[r].row); add(waiting, relay[r].row)
+  :: else /* 同键未完成：SAQ 不收；查得到，即算交出 */
+  fi
+}
+
+#define staged(t) (task[t].status == PENDING || task[t].status == RETRYING)
+#ifdef MARK_UNGUARDED
+#define markable(t, r) (!task[t].claiming)
+#else
+#define markable(t, r) (!task[t].claiming && task[t].delivery == relay[r].row[t] && staged(t))
+#endif
+
+inline mark(r) {
+  for (y : 0 .. TASKS - 1) {
+    if
+    :: relay[r].row[y] ->
+       task[y].outbox = 0;
+       if
+       :: markable(y, r) ->
+          become(y, QUEUED); task[y].job[0] = relay[r].row[0]; task[y].job[1] = relay[r].row[1]
+       :: else /* worker 已抢先认领，或正锁着：跳过 */
+       fi
+    :: else
+    fi
+  }
+  y = 0
+}
+
+proctype Relay(byte r) {
+  byte y;
+  do
+  :: atomic { ready(r) && due(0) -> take(r, 0); relay[r].step = 1 }
+#if TASKS == 2
+  :: atomic { ready(r) && due(1) -> take(r, 1); relay[r].step = 1 }
+  :: atomic { ready(r) && due(0) && due(1) -> take(r, 0); take(r, 1); relay[r].step = 1 }
+#endif
+#ifdef MARK_FIRST
+  :: atomic { relay[r].step == 1 -> mark(r); unlock(r); relay[r].step = 2 }
+  :: atomic { relay[r].step == 2 -> enqueue(r); clear(r) }
+#else
+  :: atomic { relay[r].step == 1 -> enqueue(r); relay[r].step = 2 }
+  :: atomic { relay[r].step == 2 -> mark(r); unlock(r); clear(r) }
+#endif
+  od
+}
+
+/* ---- worker：取走 → 一条语句认领这次投递里的全部任务 → 执行 → 结算 → 完成 SAQ 任务 */
+
+inline leave(w) {
+  for (z : 0 .. TASKS - 1) { worker[w].job[z] = 0; worker[w].attempt[z] = 0; worker[w].stage[z] = 0 }
+  z = 0; worker[w].step = 0
+}
+
+inline pop(w) {
+  choose(waiting);
+  waiting.bits[a] = waiting.bits[a] & ~(1 << b);
+  worker[w].job[0] = a; worker[w].job[1] = b; worker[w].step = 1; a = 0; b = 0
+}
+
+#define row_busy(w, t) (worker[w].job[t] && task[t].claiming)
+
+inline claim(w) {
+  for (z : 0 .. TASKS - 1) {
+    if
+    :: worker[w].stage[z] ->
+       become(z, RUNNING);
+       task[z].claiming = 0; task[z].attempt++; task[z].owner = w; task[z].lease = VALID;
+       worker[w].attempt[z] = task[z].attempt
+    :: else
+    fi
+  }
+  z = 0; worker[w].step = 3
+}
+
+/* 「锁住而未提交」只在 relay 正要标记这一行时才看得出差别；别的时候与一步提交等价，不必多出状态 */
+inline lock_rows(w) {
+  for (z : 0 .. TASKS - 1) {
+    if
+    :: claims(z, w) ->
+       task[z].claiming = 1; worker[w].stage[z] = 1;
+       if :: task[z].locked -> worker[w].step = 2 :: else fi
+    :: else
+    fi
+  }
+  z = 0;
+  if :: worker[w].step == 1 -> claim(w) :: else fi
+}
+
+inline forget(t, w) { worker[w].stage[t] = 0; worker[w].attempt[t] = 0 }
+
+inline end_with(t, w, s) {
+  if :: settles(t, w) -> become(t, s); task[t].intent = 0; let_go(t) :: else fi;
+  forget(t, w)
+}
+
+/* settle_done：处理器的写入与结算同一事务 */
+inline settle_done(t, w) {
+#ifndef EFFECT_OUTSIDE_TX
+  if :: settles(t, w) -> task[t].effects++; assert(task[t].effects <= 1) :: else fi;
+#endif
+  end_with(t, w, SUCCEEDED)
+}
+
+/* settle_retry：新的投递号与发件箱行；要求过取消的就此取消 */
+inline settle_retry(t, w, keep) {
+  if
+  :: settles(t, w) ->
+     bump(t); task[t].lost = 0; task[t].intent = task[t].intent && keep;
+     if
+     :: task[t].cancel -> become(t, CANCELLED); task[t].intent = 0
+     :: else -> become(t, RETRYING)
+     fi;
+     let_go(t);
+     if :: task[t].status == RETRYING -> stage_row(t) :: else fi
+  :: else
+  fi;
+  forget(t, w)
+}
+
+#ifdef RESEND
+#define resends(t, w) (worker[w].attempt[t] < ATTEMPTS)
+#else
+#define resends(t, w) false
+#endif
+
+inline settle_unclear(t, w) { /* 外部调用的结局不明：按策略重发，或等人 */
+  if :: settles(t, w) -> task[t].marks++ :: else fi;
+  if
+  :: settles(t, w) && resends(t, w) -> settle_retry(t, w, 1)
+  :: settles(t, w) && !resends(t, w) -> become(t, UNCERTAIN); let_go(t)
+  :: else
+  fi;
+  forget(t, w)
+}
+
+#define at(t, w, s) (worker[w].step == 3 && worker[w].stage[t] == s)
+#define may_retry(t, w) (worker[w].attempt[t] < ATTEMPTS && !task[t].locked)
+
+inline intend(t, w, next) {
+  if
+  :: fence(t, w) -> task[t].intent = 1; worker[w].stage[t] = next
+  :: else -> forget(t, w)
+  fi
+}
+
+inline call(t, w, next) {
+  task[t].sends++;
+  assert(task[t].sends <= 1 + task[t].marks); /* 绝不悄悄再寄 */
+  worker[w].stage[t] = next
+}
+
+#define INTENDED 2
+#define ACCEPTED 3 /* 对方收下，回音到了 */
+#define UNCLEAR 4  /* 回音没到 */
+#define REFUSED 5  /* 对方拒收，或没连上 */
+#define WRITTEN 6  /* 坏变体：写入已单独提交，还没结算 */
+
+#define HANDLER(t, w) \
+  CALLING(t, w) \
+  WRITING(t, w) \
+  :: atomic { at(t, w, ACCEPTED) || at(t, w, WRITTEN) -> settle_done(t, w) } \
+  :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && may_retry(t, w) -> settle_retry(t, w, 0) } \
+  :: atomic { at(t, w, REFUSED) || at(t, w, 1) -> end_with(t, w, FAILED) } \
+  :: atomic { at(t, w, 1) && task[t].cancel -> end_with(t, w, CANCELLED) } \
+  :: atomic { at(t, w, UNCLEAR) && !task[t].locked -> settle_unclear(t, w) }
+
+#ifdef INTENT_AFTER
+#define CALLING(t, w) \
+  :: atomic { at(t, w, 1) && mails(t) -> call(t, w, INTENDED) } \
+  :: atomic { at(t, w, INTENDED) -> intend(t, w, ACCEPTED) }
+#else
+#define CALLING(t, w) \
+  :: atomic { at(t, w, 1) && mails(t) -> intend(t, w, INTENDED) } \
+  :: atomic { at(t, w, INTENDED) -> call(t, w, ACCEPTED) } \
+  :: atomic { at(t, w, INTENDED) -> call(t, w, UNCLEAR) } \
+  :: atomic { at(t, w, INTENDED) -> worker[w].stage[t] = UNCLEAR } \
+  :: atomic { at(t, w, INTENDED) -> worker[w].stage[t] = REFUSED }
+#endif
+#ifdef EFFECT_OUTSIDE_TX
+#define WRITING(t, w) \
+  :: atomic { at(t, w, 1) && !mails(t) && fence(t, w) -> \
+       task[t].effects++; assert(task[t].effects <= 1); worker[w].stage[t] = WRITTEN }
+#else
+#define WRITING(t, w) \
+  :: atomic { at(t, w, 1) && !mails(t) -> settle_done(t, w) }
+#endif
+
+#define turn(w) (w == 0 || worker[0].step) /* 闲着的 worker 彼此一样：总让 0 号先取 */
+
+proctype Worker(byte w) {
+  byte z, a, b;
+  do
+  :: atomic { worker[w].step == 0 && any(waiting) && turn(w) -> pop(w) }
+#if TASKS == 2
+  :: atomic { worker[w].step == 1 && !row_busy(w, 0) && !row_busy(w, 1) -> lock_rows(w) }
+#else
+  :: atomic { worker[w].step == 1 && !row_busy(w, 0) -> lock_rows(w) }
+#endif
+  :: atomic { worker[w].step == 2 -> claim(w) }
+  HANDLER(0, w)
+#if TASKS == 2
+  HANDLER(1, w)
+#endif
+  :: atomic { worker[w].step == 3 && !worker[w].stage[0] && !worker[w].stage[1] ->
+       drop(incomplete, worker[w].job); leave(w) }
+  od
+}
+
+/* ---- 重投：租约、核对（先看后动，两步）、纪元（先全部重投、后记下）、孤儿 */
+
+#define expired(t) (task[t].status == RUNNING && task[t].lease != VALID && free(t))
+#define poisoned(t) (task[t].lease != RELEASED && task[t].lost + 1 >= LOST)
+
+#ifdef INTENT_IGNORED
+#define unclear(t) false
+#else
+#define unclear(t) task[t].intent
+#endif
+#ifdef RESEND
+#ifdef POISON_FORGETS_INTENT
+#define resent(t) true
+#undef unclear
+#define unclear(t) (task[t].intent && !poisoned(t) && !task[t].cancel)
+#else
+#define resent(t) (!poisoned(t) && !task[t].cancel)
+#endif
+#else
+#define resent(t) false
+#endif
+
+/* redrive_expired.sql。信的下落不明时，只有「再寄一次」与「不明」两条路 */
+inline reclaim(t) {
+  bump(t);
+  if
+  :: unclear(t) && resent(t) -> task[t].attempt--; task[t].marks++; become(t, PENDING)
+  :: unclear(t) && !resent(t) -> task[t].marks++; become(t, UNCERTAIN)
+  :: !unclear(t) && poisoned(t) -> become(t, FAILED); task[t].intent = 0
+  :: !unclear(t) && !poisoned(t) && task[t].cancel -> become(t, CANCELLED); task[t].intent = 0
+  :: !unclear(t) && !poisoned(t) && !task[t].cancel -> task[t].attempt--; become(t, PENDING)
+  fi;
+  if :: task[t].lease != RELEASED -> task[t].lost++ :: else fi;
+  let_go(t);
+  if :: task[t].status == PENDING -> stage_row(t) :: else fi
+}
+
+/* 不在未完成集里；或被取走很久却没人认领（取件者死了；活着只是慢，就算一次故障） */
+#define gone(t) (task[t].status == QUEUED && !in(incomplete, task[t].job))
+#define stuck(t) (task[t].status == QUEUED && in(incomplete, task[t].job) && !in(waiting, task[t].job))
+#define held_by(t, w) (worker[w].step && worker[w].job[0] == task[t].job[0] && worker[w].job[1] == task[t].job[1])
+#if WORKERS == 2
+#define held(t) (held_by(t, 0) || held_by(t, 1))
+#else
+#define held(t) held_by(t, 0)
+#endif
+#define orphan(t) (staged(t) && !task[t].outbox && free(t))
+
+#define PRESENCE(t) \
+  :: atomic { !looked && gone(t) -> looked = task[t].delivery; which = t } \
+  :: atomic { !looked && stuck(t) && !held(t) -> looked = task[t].delivery; which = t } \
+  :: atomic { !looked && stuck(t) && held(t) && faults -> faults--; looked = task[t].delivery; which = t }
+
+proctype Presence() {
+  byte looked, which;
+  do
+  PRESENCE(0)
+#if TASKS == 2
+  PRESENCE(1)
+#endif
+  :: atomic { looked && free(which) -> redrive(which, looked); looked = 0; which = 0 }
+  od
+}
+
+proctype Redrive() {
+  byte fresh;
+  do
+#ifndef NO_LEASE
+  :: atomic { expired(0) -> reclaim(0) }
+#if TASKS == 2
+  :: atomic { expired(1) -> reclaim(1) }
+#endif
+#endif
+#ifndef NO_EPOCH
+  :: atomic { !fresh && recorded_epoch != redis_epoch ->
+       fresh = redis_epoch;
+       if :: free(0) -> redrive(0, task[0].delivery) :: else fi;
+#if TASKS == 2
+       if :: free(1) -> redrive(1, task[1].delivery) :: else fi;
+#endif
+     }
+  :: atomic { fresh -> recorded_epoch = fresh; fresh = 0 }
+#endif
+#ifndef NO_ORPHAN
+  :: atomic { orphan(0) -> bump(0); stage_row(0) }
+#if TASKS == 2
+  :: atomic { orphan(1) -> bump(1); stage_row(1) }
+#endif
+#endif
+  od
+}
+
+/* ---- 世界：故障与人，共 FAULTS 次 */
+
+/* SIGKILL：手里的一切没了，SAQ 任务留在「已取走」里；未提交的认领回滚 */
+inline kill_worker(w) {
+  for (x : 0 .. TASKS - 1) {
+    if :: worker[w].step == 2 && worker[w].stage[x] -> task[x].claiming = 0 :: else fi;
+    if :: task[x].status == RUNNING && task[x].owner == w -> task[x].owner = NOBODY; task[x].lease = EXPIRED :: else fi
+  }
+  x = 0; leave(w)
+}
+
+/* SIGSTOP 过了租约：库里看它已死，它自己不知道 */
+inline pause_worker(w) {
+  for (x : 0 .. TASKS - 1) {
+    if :: task[x].status == RUNNING && task[x].owner == w && task[x].lease == VALID -> task[x].lease = EXPIRED :: else fi
+  }
+  x = 0
+}
+
+#ifdef RELEASE_WITHOUT_TOKEN
+#define own(t, w) (worker[w].stage[t] && task[t].status == RUNNING)
+#else
+#define own(t, w) (worker[w].stage[t] && fence(t, w) && task[t].owner == w)
+#endif
+
+/* SIGTERM：交还手里没做完的（release.sql），退出 */
+inline stop_worker(w) {
+  for (x : 0 .. TASKS - 1) {
+    if
+    :: own(x, w) ->
+       assert(task[x].owner == w || task[x].lease != VALID); /* 健康的持有者不被抢 */
+       task[x].lease = RELEASED
+    :: else
+    fi;
+    /* 已不归自己的：什么也不写 */
+  }
+  x = 0; leave(w)
+}
+
+inline flush() {
+  for (x : 0 .. TOP) { waiting.bits[x] = 0; incomplete.bits[x] = 0 }
+  x = 0; redis_epoch++
+}
+
+inline lose_one() { /* 驱逐、切换丢了尾巴、打扫者死在半途：纪元没变 */
+  choose(incomplete);
+  incomplete.bits[a] = incomplete.bits[a] & ~(1 << b);
+  waiting.bits[a] = waiting.bits[a] & ~(1 << b);
+  a = 0; b = 0
+}
+
+/* cancel.sql */
+inline call_off(t) {
+  task[t].outbox = 0;
+  if
+  :: task[t].status == RUNNING -> task[t].cancel = 1
+  :: else -> task[t].status = CANCELLED; task[t].intent = 0; let_go(t)
+  fi
+}
+
+/* retry.sql：人工重来 */
+inline revive(t) {
+  bump(t); task[t].status = PENDING; task[t].attempt = 0; task[t].lost = 0; task[t].cancel = 0; stage_row(t)
+}
+
+#define cancellable(t) (free(t) && (waits(t) || task[t].status == UNCERTAIN || (task[t].status == RUNNING && !task[t].cancel)))
+#define revivable(t) (free(t) && (task[t].status == FAILED || task[t].status == UNCERTAIN))
+#define between(w) (worker[w].step == 1 || worker[w].step == 3)
+
+#define FAULTY_WORKER(w) \
+  :: atomic { faults && worker[w].step -> faults--; kill_worker(w) } \
+  :: atomic { faults && worker[w].step == 3 -> faults--; pause_worker(w) } \
+  :: atomic { faults && between(w) -> faults--; stop_worker(w) }
+#define PERSON(t) \
+  :: atomic { faults && cancellable(t) -> faults--; call_off(t) } \
+  :: atomic { faults && revivable(t) -> faults--; revive(t) }
+
+proctype World() {
+  byte x, y, z, a, b;
+  do
+  :: atomic { faults -> faults = 0 }
+  FAULTY_WORKER(0)
+#if WORKERS == 2
+  FAULTY_WORKER(1)
+#endif
+  :: atomic { faults && relay[0].step -> faults--; unlock(0); clear(0) }
+#if RELAYS == 2
+  :: atomic { faults && relay[1].step -> faults--; unlock(1); clear(1) }
+#endif
+  :: atomic { faults && any(incomplete) -> faults--; flush() }
+  :: atomic { faults && any(incomplete) -> faults--; lose_one() }
+  PERSON(0)
+#if TASKS == 2
+  PERSON(1)
+#endif
+  od
+}
+
+/* ---- 再也没有一步可走：每个任务都有着落，且与世界相符 */
+
+inline judge(t) {
+  assert(rests(t));
+  assert((task[t].status == SUCCEEDED) == (task[t].effects == 1));
+  assert(task[t].status != SUCCEEDED || !mails(t) || task[t].sends >= 1);
+  assert(task[t].status == SUCCEEDED || task[t].sends <= task[t].marks); /* 说没寄成，就得每一封都记过「不明」 */
+  assert(!task[t].locked && !task[t].claiming && !task[t].outbox);
+  assert(!final(t) || !task[t].intent)
+}
+
+proctype Watch() {
+  timeout;
+  judge(0);
+#if TASKS == 2
+  judge(1)
+#endif
+}
+
+#ifdef LIVENESS
+ltl settles { <>[] (rests(0)) }
+#endif
+
+init {
+  byte t;
+  atomic {
+#if TASKS == 1
+    if :: mail_kind = 0 :: mail_kind = 1 fi;
+#endif
+    for (t : 0 .. TASKS - 1) { /* 受理：任务与发件箱行一次提交 */
+      task[t].status = PENDING; task[t].delivery = 1; task[t].owner = NOBODY;
+#ifndef ACCEPT_SPLIT
+      task[t].outbox = 1
+#endif
+    }
+    t = 0;
+    for (t : 0 .. RELAYS - 1) { run Relay(t) }
+    for (t : 0 .. WORKERS - 1) { run Worker(t) }
+    t = 0;
+#ifndef NO_PRESENCE
+    run Presence();
+#endif
+    run Redrive();
+    run World();
+    run Watch()
+  }
+}

@@ -1,0 +1,34 @@
+"""协议的模型：好的通过，拆掉任何一块都有反例（CHECKLIST 60）。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.installed import program
+from tests.model.checks import BROKEN, GOOD, SPARE
+from tests.model.spin import Check, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _spin() -> None:
+    program("spin")
+    program("gcc")
+
+
+@pytest.mark.parametrize("check", [*GOOD, *SPARE], ids=lambda check: check.name)
+def test_protocol_holds(check: Check, tmp_path: Path) -> None:
+    report = run(check, tmp_path)
+    assert report.violated is None
+    assert report.complete
+
+
+@pytest.mark.parametrize("check", BROKEN, ids=lambda check: check.name)
+def test_broken_protocol_has_a_counterexample(check: Check, tmp_path: Path) -> None:
+    report = run(check, tmp_path)
+    assert check.violates is not None
+    assert check.violates in (report.violated or "没有反例")
