@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
@@ -13,7 +14,7 @@ import orjson
 from kaguan.errors import Code, DomainError, FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MAX_DEPTH = 32
 MAX_INTEGER_DIGITS = 20  # 比 bigint 多一位：超界的整数留给字段校验去指名
@@ -31,8 +32,10 @@ def parse(raw: bytes) -> object:
         DomainError: 1010，格式有误；1001，字符串里有 NUL。
     """
     try:
-        orjson.loads(raw)
-        value = json.loads(raw, object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
+        value: object = orjson.loads(raw)
+        if raw.count(b":") != _keys(value):
+            # 也许有重复的键，也许有超长的整数（orjson 把 64 位装不下的读成浮点），也许只是文本里有冒号：慢的解析看得清
+            value = json.loads(raw, object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
     except orjson.JSONDecodeError as error:
         raise malformed(
             f"第 {error.lineno} 行第 {error.colno} 列", f"line {error.lineno} column {error.colno}"
@@ -44,6 +47,24 @@ def parse(raw: bytes) -> object:
     if NUL_ESCAPE in raw:
         _refuse_nul(value)
     return value
+
+
+def _keys(value: object) -> float:
+    """共有多少个键；有浮点就给无穷大。
+
+    每个键在原文里至少有一个冒号，重复的键解析后却只剩一个：冒号恰好这么多，就没有重复。
+    """
+    children: Iterable[object]
+    if isinstance(value, dict):
+        count, children = float(len(value)), value.values()
+    elif isinstance(value, list):
+        count, children = 0.0, value
+    else:
+        return math.inf if isinstance(value, float) else 0.0
+    for child in children:
+        if isinstance(child, (dict, list, float)):
+            count += _keys(child)
+    return count
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -22,11 +22,10 @@ BASE64_SHOWN = 64  # 更长的 Base64 只记长度
 
 _SENSITIVE = r"pass(?:word|wd|phrase)?|pwd|secret|token|authorization|api[_-]?key|credential|cookie|private[_-]?key"
 SECRET_KEY = re.compile(_SENSITIVE, re.IGNORECASE)
-# 小写正文里一个也没有，就不必解析：逐个找字面量比一条不分大小写的正则快几十倍
-_SUSPICIOUS = (
-    b"pass", b"pwd", b"secret", b"token", b"authorization", b"key", b"credential", b"cookie", b"kg_", b"bearer",
-    b"basic", b"://", b"content_base64", b"\\u00",
-)  # fmt: skip
+# 小写正文里一个也没有，就不必解析；先变小写再找，比不分大小写的正则快几倍
+_SUSPICIOUS = re.compile(
+    rb"pass|pwd|secret|token|authorization|key|credential|cookie|kg_|bearer|basic|://|content_base64|\\u00"
+)
 _ESCAPED_ASCII = re.compile(r"\\u00([2-7][0-9a-fA-F])")
 # 坏 JSON 里的键值：值可能没有收尾的引号，也可能是数组、对象（那就盖到底）
 _BROKEN_PAIR = re.compile(
@@ -52,8 +51,7 @@ def redact(raw: bytes, content_type: str, parsed: object = None) -> str:
     if content_type == "application/x-www-form-urlencoded":
         return truncate(_form(raw[: LIMIT + OVERLAP].decode("utf-8", "replace")))
     head = raw[: LIMIT + OVERLAP]
-    lower = head.lower()
-    if not any(word in lower for word in _SUSPICIOUS):
+    if _SUSPICIOUS.search(head.lower()) is None:
         return truncate(head.decode("utf-8", "replace"))
     if parsed is None and len(raw) <= PARSE_LIMIT:
         try:

@@ -13,7 +13,7 @@ from kaguan.errors import DomainError
 from kaguan.tasks.folding import FoldedAccept
 from kaguan.tasks.model import TaskType
 from kaguan.tasks.payloads import EmailPayload
-from kaguan.tasks.service import Accepted, Submission
+from kaguan.tasks.service import Accepted, Submission, accept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,3 +78,17 @@ async def test_database_away_fails_every_waiting_request(folded: FoldedAccept, p
         await connection.execute("alter table tb_task rename to gone")
     answers = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(answer, psycopg.Error) for answer in answers)
+
+
+async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: FoldedAccept, pool: Pool) -> None:
+    held = replace(SUBMISSION, request_id="held")
+    async with pool.connection() as other, other.transaction():
+        await accept(other, held, 6)  # 没提交：同一个键要等它
+        stuck = asyncio.create_task(folded.accept(held))
+        async with asyncio.timeout(10):
+            while not folded._slow.is_set():  # noqa: ASYNC110, SLF001 等主道被看出卡住，没有别的迹象
+                await asyncio.sleep(0.001)
+            behind = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(5)))
+        assert not stuck.done()
+    assert len({answer.task_id for answer in behind}) == 5
+    assert (await stuck).replayed

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
@@ -40,7 +41,7 @@ class Deadline:
     def allow(self, seconds: float) -> None:
         """从现在起再给 ``seconds`` 秒；已经到时就不再改。"""
         if not self.cancels:
-            self.until = self._deadlines.now() + seconds
+            self.until = time.monotonic() + seconds
 
     def expire(self) -> None:
         """到时：取消，至多两次。"""
@@ -82,11 +83,7 @@ class Deadlines:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("只能在任务里用")
-        return Deadline(self, task, self.now() + self._seconds)
-
-    @staticmethod
-    def now() -> float:
-        return asyncio.get_running_loop().time()
+        return Deadline(self, task, time.monotonic() + self._seconds)
 
     def watch(self, deadline: Deadline) -> None:
         self._watched.add(deadline)
@@ -99,7 +96,7 @@ class Deadlines:
 
     def tick(self) -> None:
         """看一遍；还有在途的就约好下一次。"""
-        now = self.now()
+        now = time.monotonic()
         for deadline in self._watched:
             if now >= deadline.until:
                 deadline.expire()

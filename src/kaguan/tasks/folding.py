@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
 
-LANES = 2  # 一条在等 COMMIT 时另一条收下一批；再多只会把批次切碎
+PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
 FOLD_LIMIT = 200  # 一条语句至多这么多行
 FOLD_BYTES = 4 * 1024 * 1024  # 或载荷共这么多字节：大附件不与小邮件挤在一条语句里
 
@@ -47,6 +47,7 @@ class FoldedAccept:
     max_attempts: int
     _queue: deque[_Waiting] = field(default_factory=deque)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _slow: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def accept(self, submission: Submission) -> Accepted:
         """受理一个任务；返回时已提交。
@@ -70,7 +71,10 @@ class FoldedAccept:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FoldedAccept]:
         """开几条道在后台收写，离开时停下。须在没有请求上下文的地方进入。"""
-        lanes = [asyncio.create_task(self._lane(), name=f"fold-{n}") for n in range(LANES)]
+        lanes = [
+            asyncio.create_task(self._main_lane(), name="fold"),
+            asyncio.create_task(self._spare_lane(), name="fold-spare"),
+        ]
         try:
             yield self
         finally:
@@ -78,14 +82,32 @@ class FoldedAccept:
                 lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
 
-    async def _lane(self) -> None:
+    async def _main_lane(self) -> None:
+        """一批写着，后到的攒成下一批。"""
+        loop = asyncio.get_running_loop()
         while True:
             await self._ready.wait()
-            batch = self._take()
-            if batch:
-                await self._write(batch)
-            else:
-                self._ready.clear()
+            late = loop.call_later(PATIENCE, self._slow.set)
+            try:
+                await self._write_next()
+            finally:
+                late.cancel()
+                self._slow.clear()
+
+    async def _spare_lane(self) -> None:
+        """主道卡住时替它写，不让后到的跟着等。"""
+        while True:
+            await self._slow.wait()
+            await self._ready.wait()
+            if self._slow.is_set():
+                await self._write_next()
+
+    async def _write_next(self) -> None:
+        batch = self._take()
+        if batch:
+            await self._write(batch)
+        else:
+            self._ready.clear()
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
