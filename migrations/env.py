@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, pool, text
 from kaguan.database.tables import metadata
 
 ADVISORY_LOCK = 0x6B_67_75_61_6E  # "kguan"
-LOCK_TIMEOUT = "4s"
+LOCK_TIMEOUT = "500ms"  # 等表锁时后来的语句全挡在身后：自己先让开，由 migrate.upgrade 重试（CHECKLIST 58）
 STATEMENT_TIMEOUT = "60s"
 
 
@@ -23,9 +23,9 @@ def database_url() -> str:
 def run_migrations() -> None:
     engine = create_engine(database_url(), poolclass=pool.NullPool)
     with engine.connect() as connection:
-        connection.execute(text(f"set lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"set statement_timeout = '{STATEMENT_TIMEOUT}'"))
         connection.execute(text("select pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        connection.execute(text(f"set lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
         context.configure(
             connection=connection, target_metadata=metadata, compare_type=True, transaction_per_migration=True

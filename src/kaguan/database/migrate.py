@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import stamina
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "migrations"
 CONNECT_TIMEOUT = 5  # 秒
+LOCK_PATIENCE = 60.0  # 秒：表被长事务占着时，一次次让开、再来，至多这么久
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,19 @@ class Status:
 def upgrade(url: str, revision: str = "head") -> None:
     """升到 ``revision``。同时只有一个进程能迁移（咨询锁），其余等它做完后发现无事可做。
 
+    等不到表锁就整版回滚、让开、再来：不让业务在它身后排队。
+
     Raises:
         sqlalchemy.exc.OperationalError: 连不上，或等锁超时。
         alembic.util.CommandError: 没有这个版本。
     """
-    command.upgrade(configuration(url), revision)
+    for attempt in stamina.retry_context(on=_locked_out, attempts=None, timeout=LOCK_PATIENCE, wait_max=1.0):
+        with attempt:
+            command.upgrade(configuration(url), revision)
+
+
+def _locked_out(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and isinstance(error.orig, LockNotAvailable)
 
 
 def downgrade(url: str, revision: str) -> None:

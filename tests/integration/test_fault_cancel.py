@@ -1,0 +1,117 @@
+"""一千次随机取消：命令断在半途，连接不许串话，也不许漏掉（CHECKLIST 45）。"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from kaguan.config import load_settings
+from kaguan.database.pool import engine_on, open_pool
+from kaguan.queues.client import open_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kaguan.database.pool import Pool
+
+CANCELS = 500  # 两边各这么多
+CONNECTIONS = 5
+CROWD = 3 * CONNECTIONS  # 同时问的
+ASK_TIMEOUT = 30.0  # 秒
+
+
+async def cancelled_at_random(ask: Callable[[int], Awaitable[int]], seed: int) -> tuple[int, int]:
+    """发出 :data:`CANCELS` 个带号的问题，随机掐断；没断的必须答自己的号。返回 (断了的, 答了的)。"""
+    source = random.Random(seed)  # noqa: S311 只为可重放
+    gate = asyncio.Semaphore(CROWD)
+    began = time.monotonic()
+    await asyncio.gather(*(ask(number) for number in range(CROWD)))
+    longest = time.monotonic() - began  # 与一圈相当：取消因此落在每一步上，机器快慢都一样
+    cut = answered = 0
+
+    async def one(number: int) -> None:
+        nonlocal cut, answered
+        async with gate:
+            task = asyncio.ensure_future(ask(number))
+            await asyncio.wait({task}, timeout=source.uniform(0, 1.5 * longest))
+            task.cancel()
+            try:
+                assert await task == number
+                answered += 1
+            except asyncio.CancelledError:
+                cut += 1
+
+    async with asyncio.timeout(ASK_TIMEOUT * 2):
+        await asyncio.gather(*(one(number) for number in range(CANCELS)))
+    return cut, answered
+
+
+async def everyone_answers(ask: Callable[[int], Awaitable[int]]) -> None:
+    """之后的问题一个个都答得对：没有人收到上一位的回音，名额也一个不少。"""
+    async with asyncio.timeout(ASK_TIMEOUT):
+        assert await asyncio.gather(*(ask(number) for number in range(1_000, 1_100))) == list(range(1_000, 1_100))
+
+
+async def test_cancelled_redis_commands_neither_cross_nor_leak(environ: dict[str, str]) -> None:
+    settings = load_settings(environ)
+    async with open_redis(settings.redis, connections=CONNECTIONS) as client:
+
+        async def echo(number: int) -> int:
+            async with client.pipeline(transaction=False) as pipe:
+                pipe.set(f"n:{number}", number, px=60_000)
+                pipe.get(f"n:{number}")
+                return int((await pipe.execute())[1])
+
+        cut, answered = await cancelled_at_random(echo, 45)
+        assert cut > CANCELS // 50
+        assert answered > CANCELS // 50
+        await everyone_answers(echo)
+        # 每个名额都还借得出来
+        pool = client.connection_pool
+        held = [await asyncio.wait_for(pool.get_connection(), ASK_TIMEOUT) for _ in range(CONNECTIONS)]  # type: ignore[no-untyped-call] # redis-py 没有这里的类型
+        for connection in held:
+            await pool.release(connection)
+
+
+async def test_cancelled_postgresql_statements_neither_cross_nor_leak(environ: dict[str, str]) -> None:
+    settings = load_settings({**environ, "KAGUAN_DATABASE__POOL_MAX": str(CONNECTIONS)})
+    async with open_pool(settings.database, "test") as pool:
+
+        async def select(number: int) -> int:
+            async with pool.connection() as connection, connection.transaction():
+                cursor = await connection.execute("select %s::int", (number,))
+                row = await cursor.fetchone()
+                assert row is not None
+                return int(row[0])
+
+        cut, answered = await cancelled_at_random(select, 46)
+        assert cut > CANCELS // 50
+        assert answered > CANCELS // 50
+        await everyone_answers(select)
+        await every_place_is_free(pool)
+
+
+async def test_cancelled_sqlalchemy_statements_neither_cross_nor_leak(environ: dict[str, str]) -> None:
+    settings = load_settings({**environ, "KAGUAN_DATABASE__POOL_MAX": str(CONNECTIONS)})
+    async with open_pool(settings.database, "test") as pool:
+        engine = engine_on(pool)
+
+        async def select(number: int) -> int:
+            async with engine.begin() as connection:
+                row = (await connection.exec_driver_sql(f"select {int(number)}")).one()
+                return int(row[0])
+
+        cut, _ = await cancelled_at_random(select, 47)
+        assert cut > CANCELS // 50
+        await everyone_answers(select)
+        await engine.dispose()
+        await every_place_is_free(pool)
+
+
+async def every_place_is_free(pool: Pool) -> None:
+    held = [await pool.getconn(ASK_TIMEOUT) for _ in range(CONNECTIONS)]
+    assert [connection.info.transaction_status.name for connection in held] == ["IDLE"] * CONNECTIONS
+    for connection in held:
+        await pool.putconn(connection)

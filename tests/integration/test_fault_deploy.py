@@ -1,0 +1,208 @@
+"""滚动升级：新旧进程的投递与载荷并存，看不懂的搁下；带着业务迁移，谁也不被锁住一秒（CHECKLIST 57、58）。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+from saq.job import Job
+
+from kaguan.config import load_settings
+from kaguan.database import migrate
+from kaguan.queues.keys import delivery_key
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.payloads import PAYLOADS
+from tests.eventually import eventually
+from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
+from tests.pipeline import Pipeline, Recording, open_pipeline
+from workers.outcome import Done
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from workers.attempt import Attempt
+    from workers.outcome import Outcome
+
+BEFORE = "0002"  # 第一版发布时的库
+LOCKED = 1.0  # 秒：业务的语句至多等这么久
+WRITERS = 2
+# 库里躺着的旧载荷：升级之后仍要看得懂（v = 1 的最小与完整两种写法）
+STORED: list[tuple[TaskType, dict[str, Any]]] = [
+    (TaskType.EMAIL_SEND, {"v": 1, "to": ["a@example.com"], "subject": "s", "body": "b"}),
+    (
+        TaskType.EMAIL_SEND,
+        {
+            "v": 1, "to": ["a@example.com"], "cc": ["b@example.com"], "subject": "s", "body": "b", "html": "<p>b</p>",
+            "attachments": [{"filename": "a.txt", "content_type": "text/plain", "content_base64": "YQ=="}],
+        },
+    ),
+    (TaskType.DATA_SYNC, {"v": 1, "sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-02"}),
+    (
+        TaskType.DATA_SYNC,
+        {
+            "v": 1, "sync_type": "sim_status", "start_date": "2026-01-01", "end_date": "2026-01-02", "batch_size": 50,
+            "carrier": "onelink",
+        },
+    ),
+    (TaskType.SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"]}),
+    (TaskType.SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"], "force_sync": True}),
+]  # fmt: skip
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    async with open_pipeline(load_settings({**environ, **QUICK}), pool) as opened:
+        await opened.sql(EFFECT_TABLE)
+        yield opened
+
+
+async def reading(attempt: Attempt) -> Outcome:
+    PAYLOADS[TaskType(attempt.type)].model_validate(attempt.payload)
+    return Done()
+
+
+# ---- 载荷与投递
+
+
+async def test_payloads_stored_by_an_older_version_are_understood(pipeline: Pipeline) -> None:
+    for task_type, payload in STORED:
+        (task_id,) = await pipeline.submit()
+        await pipeline.sql(
+            "update tb_task set type = %s, payload = %s where id = %s", task_type, Jsonb(payload), task_id
+        )
+        await pipeline.sql("update tb_outbox set type = %s where task_id = %s", task_type, task_id)
+    async with pipeline.working(reading), relaying(pipeline):
+        await eventually(lambda: all_closed(pipeline), timeout=20)
+    assert await pipeline.sql("select status, count(*) from tb_task group by 1") == [("succeeded", len(STORED))]
+
+
+@pytest.mark.parametrize("change", [{"v": 2}, {"field_of_tomorrow": 1}], ids=["version", "field"])
+async def test_a_payload_of_a_newer_version_is_set_aside_with_a_reason_and_the_others_flow(
+    pipeline: Pipeline, change: dict[str, Any]
+) -> None:
+    strange, ordinary = await pipeline.submit(2)
+    await pipeline.sql("update tb_task set payload = payload || %s where id = %s", Jsonb(change), strange)
+    async with pipeline.working(reading), relaying(pipeline):
+        await eventually(lambda: all_closed(pipeline), timeout=20)
+    record = await pipeline.task(strange)
+    assert (record.status, record.attempt) == ("failed", 1)
+    assert record.last_error is not None
+    assert "看不懂" in record.last_error["reason"]
+    assert await pipeline.status(ordinary) == "succeeded"
+
+
+async def hand_over(pipeline: Pipeline, task_id: UUID, job: Job) -> None:
+    """像别的版本的 relay 那样：投递已在 Redis，行已标记。"""
+    await pipeline.queues[Priority.DEFAULT].enqueue(job)
+    await pipeline.sql("delete from tb_outbox where task_id = %s", task_id)
+    await pipeline.sql("update tb_task set status = 'queued', queued_at = now() where id = %s", task_id)
+
+
+async def test_a_delivery_written_by_the_first_version_is_done_by_todays_worker(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    kwargs = {"task_id": str(task_id), "delivery": 1}
+    job = Job(function="email:send", key=delivery_key(task_id, 1), kwargs=kwargs, timeout=600, retries=1, ttl=60)
+    await hand_over(pipeline, task_id, job)
+    async with pipeline.working(Effects()):
+        await eventually(lambda: all_closed(pipeline), timeout=20)
+    assert await effects(pipeline) == (1, 1)
+    assert (await pipeline.task(task_id)).delivery == 1
+
+
+@pytest.mark.parametrize("function", ["email:send", "future:task"])
+async def test_a_delivery_that_this_version_cannot_read_comes_back_in_a_form_it_can(
+    pipeline: Pipeline, function: str
+) -> None:
+    """更新的 relay 写下的投递：本版本的 worker 看不懂，SAQ 里它失败了；PostgreSQL 里任务还在，重投，别的照走。"""
+    strange, ordinary = await pipeline.submit(2)
+    job = Job(
+        function=function, key=delivery_key(strange, 1), kwargs={"of_tomorrow": [1]}, timeout=600, retries=1, ttl=60
+    )
+    await hand_over(pipeline, strange, job)
+    async with pipeline.working(Effects()), relaying(pipeline):
+        await eventually(lambda: all_closed(pipeline), timeout=30)
+    assert await effects(pipeline) == (2, 2)
+    assert (await pipeline.task(strange)).delivery > 1
+    assert (await pipeline.task(ordinary)).delivery == 1
+
+
+async def test_a_task_of_an_unknown_type_waits_for_a_relay_that_knows_it(pipeline: Pipeline) -> None:
+    await pipeline.sql("alter table tb_task drop constraint ck_tb_task_type")
+    strange, ordinary = await pipeline.submit(2)
+    for table, key in (("tb_task", "id"), ("tb_outbox", "task_id")):
+        await pipeline.sql(f"update {table} set type = 'future:task' where {key} = %s", strange)  # noqa: S608 字面量
+    async with pipeline.working(Recording.of()), relaying(pipeline):
+
+        async def done() -> bool:
+            return await pipeline.status(ordinary) == "succeeded"
+
+        await eventually(done, timeout=20)
+    assert await pipeline.status(strange) == "pending"
+    rows = await pipeline.sql("select task_id, available_at > now(), parked_at from tb_outbox")
+    assert rows == [(strange, True, None)]
+
+
+# ---- 迁移
+
+OLD_ACCEPT = """
+    with accepted as (
+        insert into tb_task (id, type, queue, principal, payload, max_attempts)
+        values (gen_random_uuid(), 'email:send', 'default', 'p', '{}', 6)
+        returning id
+    )
+    insert into tb_outbox (task_id, delivery, type, priority) select id, 1, 'email:send', 1 from accepted
+"""
+OLD_HANDOVER = """
+    with due as materialized (
+        select task_id from tb_outbox where parked_at is null order by available_at limit 10 for update skip locked
+    ),
+    gone as (delete from tb_outbox o using due where o.task_id = due.task_id)
+    update tb_task t set status = 'queued', queued_at = clock_timestamp() from due where t.id = due.task_id
+"""
+
+
+async def writing(url: str, stop: asyncio.Event) -> int:
+    """旧版本的业务：受理与转交。语句等锁超过一秒就抛。"""
+    done = 0
+    options = f"-c lock_timeout={int(LOCKED * 1000)}"
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, options=options) as connection:
+        while not stop.is_set():
+            await connection.execute(OLD_ACCEPT)
+            await connection.execute(OLD_HANDOVER)
+            done += 1
+    return done
+
+
+async def migrated_under_load(url: str) -> None:
+    stop = asyncio.Event()
+    writers = [asyncio.create_task(writing(url, stop)) for _ in range(WRITERS)]
+    try:
+        await asyncio.to_thread(migrate.upgrade, url)
+    finally:
+        stop.set()
+        counts = await asyncio.gather(*writers)
+    assert all(counts)
+    assert migrate.status(url).up_to_date
+
+
+async def test_migrations_under_load_lock_nobody_for_a_second(database_url: str) -> None:
+    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+    await migrated_under_load(database_url)
+
+
+async def test_a_migration_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(database_url: str) -> None:
+    """等锁的 ALTER TABLE 会把后来的语句全挡在身后：它自己得先让开。"""
+    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+    async with await psycopg.AsyncConnection.connect(database_url) as reader:
+        await reader.execute("select 1 from tb_task limit 1")
+
+        async def leaving() -> None:
+            await asyncio.sleep(2.5 * LOCKED)
+            await reader.rollback()
+
+        await asyncio.gather(leaving(), migrated_under_load(database_url))
