@@ -37,6 +37,5 @@ class Schedules:
             if fired is None:
                 continue
             handled += 1
-            if fired.task_id is not None:
-                self.metrics.accepted.labels(schedule.type.value, schedule.queue.value).inc()
+            self.metrics.accepted.labels(schedule.type.value, schedule.queue.value).inc(len(fired.task_ids))
         return handled

@@ -133,6 +133,50 @@ async def test_missed_ones_are_caught_up_by_policy(world: World, misfire: Misfir
     assert await world.relay(hourly).run_once() == 0
 
 
+def every_hour_until(latest: datetime, count: int) -> list[str]:
+    return [request_id(latest - timedelta(hours=ago)) for ago in reversed(range(count))]
+
+
+async def test_policy_all_makes_up_for_each_missed_one_oldest_first_and_each_with_its_own_day(world: World) -> None:
+    daily = schedule(await world.past(minutes=20), Misfire.ALL)
+    latest = await world.overdue(daily, timedelta(hours=30))
+    assert await world.relay(daily).run_once() == 1
+    assert await world.tasks() == every_hour_until(latest, 31)
+    days = await world.sql("select distinct payload->>'start_date' from tb_task")
+    expected = {
+        ((latest - timedelta(hours=ago)).astimezone(daily.zone) - timedelta(days=1)).date().isoformat()
+        for ago in range(31)
+    }
+    assert {day for (day,) in days} == expected
+    assert (await world.state())[2] == latest + timedelta(hours=1)
+
+
+async def test_policy_all_is_bounded_to_the_most_recent_ones(world: World) -> None:
+    bounded = schedule(await world.past(minutes=20), Misfire.ALL).model_copy(update={"catch_up": 3})
+    latest = await world.overdue(bounded, timedelta(days=400))
+    await world.relay(bounded).run_once()
+    assert await world.tasks() == every_hour_until(latest, 3)
+
+
+async def test_several_relays_make_up_for_each_missed_one_once(world: World) -> None:
+    hourly = schedule(await world.past(minutes=20), Misfire.ALL)
+    latest = await world.overdue(hourly, timedelta(hours=5))
+    relays = [world.relay(hourly) for _ in range(4)]
+    await asyncio.gather(*(relay.run_once() for relay in relays for _ in range(2)))
+    assert await world.tasks() == every_hour_until(latest, 6)
+    accepted = [relay.metrics.accepted.labels("data:sync", "low")._value.get() for relay in relays]  # noqa: SLF001 库没有公开的读法
+    assert sum(accepted) == 6
+
+
+async def test_making_up_skips_the_ones_that_already_fired(world: World) -> None:
+    hourly = schedule(await world.past(minutes=20), Misfire.ALL)
+    latest = await world.overdue(hourly, timedelta(hours=2))
+    await world.relay(hourly).run_once()
+    await world.overdue(hourly, timedelta(hours=4))
+    await world.relay(hourly).run_once()
+    assert sorted(await world.tasks()) == sorted(every_hour_until(latest, 5))
+
+
 async def test_one_that_is_in_time_fires_whatever_the_policy(world: World) -> None:
     every_minute = schedule("* * * * *", Misfire.SKIP)
     await world.overdue(every_minute, timedelta(minutes=3))

@@ -102,7 +102,7 @@ def test_the_environment_may_replace_all_schedules() -> None:
         ({"cron": "0 0 30 2 *"}, ["SCHEDULES__0__CRON", "有误"]),
         ({"timezone": "Asia/Peking"}, ["SCHEDULES__0__TIMEZONE", "IANA", "Asia/Peking"]),
         ({"timezone": "../etc"}, ["IANA"]),
-        ({"misfire": "all"}, ["SCHEDULES__0__MISFIRE", "'skip'"]),
+        ({"misfire": "every"}, ["SCHEDULES__0__MISFIRE", "'skip'"]),
         ({"queue": "urgent"}, ["SCHEDULES__0__QUEUE", "'low'"]),
         ({"type": "data:lost"}, ["SCHEDULES__0__TYPE"]),
         ({"name": "有空格 的"}, ["SCHEDULES__0__NAME"]),

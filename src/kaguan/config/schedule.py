@@ -18,10 +18,14 @@ SAMPLE_DAY = date(2026, 1, 31)
 
 
 class Misfire(StrEnum):
-    """错过的（relay 全都不在、或来晚了）怎么办。"""
+    """错过的怎么办：relay 全都不在、或来晚了一分钟以上，到期而没有触发的那些。
+
+    停用期间、登记之前、表达式改动之前到期的不算错过，从不补。触发过的那一次不会再触发。
+    """
 
     SKIP = "skip"  # 不补，等下一次
-    ONCE = "once"  # 不论错过几次，只补最近的一次
+    ONCE = "once"  # 不论错过几次，只补最近的一次；载荷里的 {today} 是那一次的日子，更早的日子没有人管
+    ALL = "all"  # 每错过一次补一个任务，各用各的日子，从旧到新；至多最近的 ``catch_up`` 次，更早的作罢
 
 
 def _zone(name: str) -> str:
@@ -44,6 +48,7 @@ class Schedule(BaseModel):
     payload: dict[str, Any]
     queue: Priority = Priority.LOW
     misfire: Misfire = Misfire.ONCE
+    catch_up: int = Field(31, ge=1, le=366)  # misfire 为 all 时至多补最近几次
 
     @property
     def zone(self) -> ZoneInfo:

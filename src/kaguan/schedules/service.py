@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from kaguan.config.schedule import Misfire
 from kaguan.database.sql import load
 from kaguan.errors import DomainError, not_found
-from kaguan.schedules.cron import latest_until, next_after
+from kaguan.schedules.cron import between, latest_until, next_after
 from kaguan.tasks.service import Submission, accept_many
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """办完了一次到期。``task_id`` 为空：按策略没有补，或那一次早已触发过。"""
+    """办完了到期的。``due`` 是最近一次；``task_ids`` 为空：按策略没有补，或早已触发过。"""
 
     due: datetime
-    task_id: UUID | None
+    task_ids: tuple[UUID, ...]
 
 
 async def states(connection: Connection, schedules: Sequence[Schedule]) -> list[State]:
@@ -77,7 +77,7 @@ async def due(connection: Connection, schedules: Sequence[Schedule]) -> list[Sch
 
 
 async def fire(connection: Connection, schedule: Schedule, max_attempts: int) -> Fired | None:
-    """在事务里办一次到期；None = 别的 relay 在办或已办。任务与下一次的时刻一起提交。"""
+    """在事务里办到期的那些；None = 别的 relay 在办或已办。任务与下一次的时刻一起提交。"""
     async with connection.cursor(row_factory=class_row(Due)) as cursor:
         await cursor.execute(load(PACKAGE, "lock_due"), {"name": schedule.name, "definition": schedule.definition})
         locked = await cursor.fetchone()
@@ -86,11 +86,22 @@ async def fire(connection: Connection, schedule: Schedule, max_attempts: int) ->
     latest = latest_until(schedule.cron, schedule.zone, locked.now)
     if locked.next_due_at < latest:
         log.warning("定时计划有错过的", schedule=schedule.name, since=str(locked.next_due_at), misfire=schedule.misfire)
-    wanted = schedule.misfire is Misfire.ONCE or locked.now - latest <= GRACE
-    task_id = await _submit(connection, schedule, latest, max_attempts) if wanted else None
+    moments = _wanted(schedule, locked, latest)
+    task_ids = await _submit(connection, schedule, moments, max_attempts) if moments else ()
     upcoming = _upcoming(schedule, locked.now)
-    await connection.execute(load(PACKAGE, "advance"), {**upcoming, "fired": task_id is not None})
-    return Fired(latest, task_id)
+    await connection.execute(load(PACKAGE, "advance"), {**upcoming, "fired": bool(task_ids)})
+    return Fired(latest, task_ids)
+
+
+def _wanted(schedule: Schedule, locked: Due, latest: datetime) -> list[datetime]:
+    """该触发哪几次：准时的总要触发，错过的按策略。"""
+    match schedule.misfire:
+        case Misfire.ALL:
+            return between(schedule.cron, schedule.zone, locked.next_due_at, latest, schedule.catch_up)
+        case Misfire.SKIP if locked.now - latest > GRACE:
+            return []
+        case _:
+            return [latest]
 
 
 async def switch(connection: Connection, schedules: Sequence[Schedule], name: str, *, enabled: bool) -> None:
@@ -124,13 +135,26 @@ def _upcoming(schedule: Schedule, now: datetime) -> dict[str, Any]:
     return {"name": schedule.name, "definition": schedule.definition, "next_due_at": moment}
 
 
-async def _submit(connection: Connection, schedule: Schedule, moment: datetime, max_attempts: int) -> UUID | None:
-    """受理那一次的任务。``request_id`` 由计划与到期时刻而定：再触发一次也还是同一个任务。"""
-    request_id = f"schedule:{schedule.name}:{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    submission = Submission(schedule.type, schedule.payload_at(moment), schedule.queue, PRINCIPAL, request_id)
-    (outcome,) = await accept_many(connection, [submission], max_attempts)
-    if isinstance(outcome, DomainError) or outcome.replayed:
-        log.warning("这一次早已触发过", schedule=schedule.name, request_id=request_id)
-        return None
-    log.info("定时触发", schedule=schedule.name, request_id=request_id, task_id=str(outcome.task_id))
-    return outcome.task_id
+async def _submit(
+    connection: Connection, schedule: Schedule, moments: Sequence[datetime], max_attempts: int
+) -> tuple[UUID, ...]:
+    """受理这几次的任务。``request_id`` 由计划与到期时刻而定：再触发一次也还是同一个任务。"""
+    submissions = [
+        Submission(
+            schedule.type,
+            schedule.payload_at(moment),
+            schedule.queue,
+            PRINCIPAL,
+            f"schedule:{schedule.name}:{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
+        for moment in moments
+    ]
+    fired = []
+    for submission, outcome in zip(submissions, await accept_many(connection, submissions, max_attempts), strict=True):
+        if isinstance(outcome, DomainError) or outcome.replayed:
+            log.warning("这一次早已触发过", schedule=schedule.name, request_id=submission.request_id)
+            continue
+        fired.append(outcome.task_id)
+        task_id = str(outcome.task_id)
+        log.info("定时触发", schedule=schedule.name, request_id=submission.request_id, task_id=task_id)
+    return tuple(fired)
