@@ -133,9 +133,10 @@ async def new_user(call: Call[Any, Any], given: UserIn) -> service.NewUser:
 
 
 def stager(call: Call[Any, Any]) -> Stager:
-    """以调用者的名义暂存任务；提交之后按门铃。"""
+    """以调用者的名义暂存任务，邮件用请求要的语言；提交之后按门铃。"""
     call.unit.after_commit(call.services.ring)
-    return Stager(call.principal.name, call.services.settings.tasks.max_retries + 1)
+    attempts = call.services.settings.tasks.max_retries + 1
+    return Stager(call.principal.name, attempts, "en" if call.language == "en" else "zh")
 
 
 @endpoint(

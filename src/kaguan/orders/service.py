@@ -187,6 +187,7 @@ async def _stage_mail(connection: AsyncConnection, order: OrderRow, owner: Order
         order.currency,
         email=owner.email,
         username=owner.username,
+        language=stager.language,
     )
     return await stager.email(connection, payload)
 

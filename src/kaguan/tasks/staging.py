@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import Connection
+    from kaguan.mail.render import Language
     from kaguan.tasks.payloads import EmailPayload
 
 
 @dataclass(frozen=True, slots=True)
 class Stager:
-    """以谁的名义、至多试几次地暂存任务。"""
+    """以谁的名义、至多试几次地暂存任务；``language`` 是由它暂存的邮件用的语言。"""
 
     principal: str
     max_attempts: int
+    language: Language = "zh"
 
     async def email(self, connection: AsyncConnection, payload: EmailPayload) -> UUID:
         """暂存一封邮件；连接必须已在事务中，随它提交。返回任务号。"""

@@ -59,7 +59,7 @@ async def create_user(connection: AsyncConnection, new: NewUser, stager: Stager)
     with operation("user.create") as facts:
         user = await store.insert_user(connection, new.username, new.email, new.password_hash)
         facts["user_id"] = user.id
-        welcome_task = await stager.email(connection, welcome_mail(user.username, user.email))
+        welcome_task = await stager.email(connection, welcome_mail(user.username, user.email, stager.language))
         facts["task_id"] = str(welcome_task)
         return CreatedUser(user, welcome_task)
 
