@@ -16,6 +16,7 @@ import kaguan
 from kaguan.config import load_settings
 from kaguan.database.paging import encode_cursor
 from tests.conftest import TEMPLATE
+from tests.console import signed_in
 from tests.integration.large_database import copy_of_template, fill, scans
 from tests.serving import serving
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 ICCID = "89860000000000001999"
 TASK = UUID("018bcfe5-68c9-7000-8000-000000000009")
+FIRST = UUID("018bcfe5-6801-7000-8000-000000000000")
 LAST = UUID(int=2**128 - 1)
 CURSOR = encode_cursor(100_000)
 USER = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
@@ -55,6 +57,16 @@ WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
         {"sims": [{"iccid": ICCID, "carrier": "onelink"}, {"iccid": "8986011" * 3, "carrier": "onelink"}]},
     ),
 ]
+CONSOLE = [
+    "/", "/console/live/overview", "/console/tasks", "/console/tasks?status=failed", "/console/tasks?status=succeeded",
+    "/console/tasks?status=pending&queue=low", "/console/tasks?status=running&queue=critical",
+    "/console/tasks?status=queued", "/console/tasks?status=retrying", "/console/tasks?status=uncertain&type=data:sync",
+    "/console/tasks?type=email:send", "/console/tasks?type=email:send&queue=low", "/console/tasks?queue=default",
+    "/console/tasks?q=r77", "/console/tasks?since=2023-11-14T22:13&until=2023-11-14T22:14",
+    "/console/tasks?status=cancelled&queue=low", f"/console/tasks?status=failed&cursor={TASK}",
+    "/console/dead-letters", "/console/dead-letters?preview=1&status=failed&type=email:send&limit=1000",
+    "/console/outbox", "/console/audit", "/console/audit?actor=x&action=task.cancel", f"/console/tasks/{FIRST}",
+]  # fmt: skip
 
 # 语句参数的样值，按 PostgreSQL 推断出的类型；类型说明不了的按名字
 BY_TYPE: dict[str, Any] = {
@@ -123,6 +135,19 @@ async def test_no_route_scans_a_large_table(environ: dict[str, str], large_datab
             assert reply.status in {200, 201}, reply.text
             if found := plans.take_scanning():
                 scanning[f"{method} {path}"] = found
+        assert scanning == {}
+
+
+async def test_no_console_page_scans_a_large_table(environ: dict[str, str], large_database: str) -> None:
+    environ |= {"KAGUAN_DATABASE__URL": large_database, "KAGUAN_DATABASE__POOL_MAX": "1"}
+    async with serving(load_settings(environ), name="console") as api, signed_in(api) as visitor:
+        plans = await watched(api)
+        scanning: dict[str, list[str]] = {}
+        for path in CONSOLE:
+            page = await visitor.get(path)
+            assert page.status == 200, page.text
+            if found := plans.take_scanning():
+                scanning[path] = found
         assert scanning == {}
 
 

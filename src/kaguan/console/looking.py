@@ -167,14 +167,16 @@ async def parked_rows(connection: Connection, limit: int) -> list[dict[str, Any]
 
 async def task_page(connection: Connection, where: TaskFilter, limit: int) -> TaskPage:
     """按受理时间倒序的一页；哪些条件有索引可用在这里决定。"""
-    by_status = where.status if where.status != TaskStatus.SUCCEEDED else None
-    by_type = where.type if by_status is None else None
+    # 成功的太多，索引不收；待重试的与等待的共用一个索引，前者少、后者可能极多
+    by_waiting = where.status == TaskStatus.RETRYING
+    by_status = None if where.status == TaskStatus.SUCCEEDED or by_waiting else where.status
+    by_type = None if by_status or by_waiting else where.type
     filtered = bool(where.queue or (where.status and not by_status) or (where.type and not by_type))
     scan = PAGE_SCAN if filtered else limit + 1
     parameters = {
         "before": where.before, "since": where.since, "request_id": where.request_id, "by_status": by_status,
-        "by_type": by_type, "type": where.type, "status": where.status, "queue": where.queue,
-        "scan": scan, "limit": limit + 1,
+        "by_waiting": by_waiting, "by_type": by_type, "type": where.type, "status": where.status,
+        "queue": where.queue, "scan": scan, "limit": limit + 1,
     }  # fmt: skip
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(load(PACKAGE, "tasks_page"), parameters, prepare=False)

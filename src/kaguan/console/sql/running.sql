@@ -1,9 +1,14 @@
 -- 谁手里有几个租约：只走运行中的部分索引，受并发限制；仍封顶
 select
-    worker, queue, count(*)::int as held, min(started_at) as oldest_started_at, max(lease_until) as lease_until,
+    worker, queue, count(*)::int as held, min(coalesce(started_at, created_at)) as oldest_started_at,
+    max(lease_until) as lease_until,
     count(*) filter (where lease_until < clock_timestamp())::int as expired
 from (
-    select worker, queue, started_at, lease_until from tb_task where status = 'running' order by lease_until limit %(cap)s
+    select worker, queue, started_at, created_at, lease_until
+    from tb_task
+    where status = 'running'
+    order by lease_until
+    limit %(cap)s
 ) as r
 group by worker, queue
 order by worker, queue

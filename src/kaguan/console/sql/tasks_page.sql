@@ -5,6 +5,7 @@ with scanned as materialized (
     where id < %(before)s
       and id >= %(since)s
       and (%(by_status)s::text is null or status = %(by_status)s)
+      and (not %(by_waiting)s or status in ('pending', 'retrying'))
       and (%(by_type)s::text is null or type = %(by_type)s)
       and (%(request_id)s::text is null or request_id = %(request_id)s)
     order by id desc
