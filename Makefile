@@ -53,7 +53,7 @@ format: $(STAMP) ## Rewrite the code in the house format
 bench: $(BENCH_STAMP) ## Measure speed as ratios against honest rivals; writes docs/BENCHMARKS.md
 	$(BIN)/python -m tests.bench
 
-chaos: $(STAMP) ## The long fault campaign: real processes, real signals, an independent checker
+chaos: $(STAMP) ## The long fault campaign (50 minutes): real processes, real signals, an independent checker, broken builds it must condemn
 	$(BIN)/python -m tests.chaos
 
 docs-check: $(STAMP) ## Run every command that README and the guides print

@@ -11,6 +11,7 @@ from tests.chaos.recovery import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tests.chaos.campaign import Report
     from tests.chaos.controls import Control
@@ -24,10 +25,9 @@ def summary(report: Report) -> dict[str, str]:
     """名目 → 数。"""
     verdict = report.verdict
     struck = [recovery.strike for recovery in report.recoveries]
-    missed = sum(bool(strike.missed) for strike in struck)
     found = {
         "种子": str(report.plan.seed),
-        "故障": f"{len(struck)} 次，{len({strike.kind for strike in struck})} 种，其中没打中 {missed} 次",
+        "故障": f"{len(struck)} 次，{len({strike.kind for strike in struck})} 种，其中没打中 {missed(report)} 次",
         "负载与故障": f"{report.fault_seconds:.0f} 秒",
         "恢复之后排空": f"{report.drain_seconds:.1f} 秒",
         "各状态": "，".join(f"{state} {count}" for state, count in verdict.states.most_common()),
@@ -66,8 +66,8 @@ def table(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def document(report: Report, controls: Sequence[tuple[Control, Report]]) -> str:
-    """docs/RELIABILITY.md 里由真实运行填写的部分。"""
+def document(report: Report) -> str:
+    """docs/RELIABILITY.md 里由真实的战役填写的部分。"""
     lines = ["| 名目 | 数 |", "| --- | --- |", f"| 机器 | {machine()} |"]
     lines += [f"| {name} | {value} |" for name, value in summary(report).items()]
     lines += [
@@ -86,12 +86,40 @@ def document(report: Report, controls: Sequence[tuple[Control, Report]]) -> str:
     lines += [f"- {line}" for line in causes(report)]
     lines += ["", "| 例外事件 | 次数 |", "| --- | --- |"]
     lines += [f"| {kind} | {count} |" for kind, count in sorted(report.events.items())]
-    lines += ["", "| 对照（弄坏的零件） | 该怎样 | 任务 / 故障 | 裁判的话 |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {control.title} | {control.expectation} | {control.tasks} / {len(outcome.recoveries)} | {said(outcome)} |"
-        for control, outcome in controls
+    return "\n".join(lines)
+
+
+def controls_document(outcomes: Sequence[tuple[Control, Report]]) -> str:
+    """对照的表。"""
+    lines = [
+        "| 弄坏的零件 | 该怎样，为什么 | 任务 / 故障 / 没打中 | 裁判的话 | 如所料 |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    return "\n".join(lines) + "\n"
+    lines += [
+        f"| {control.title} | {control.expectation} | {control.tasks} / {len(outcome.recoveries)} / {missed(outcome)}"
+        f" | {said(outcome)} | {'是' if control.as_expected(outcome) else '**否**'} |"
+        for control, outcome in outcomes
+    ]
+    return "\n".join(lines)
+
+
+def fill(path: Path, name: str, text: str) -> None:
+    """换掉文档里 ``<!-- name -->`` 与 ``<!-- /name -->`` 之间的部分，别处不动。
+
+    Raises:
+        LookupError: 没有这对记号。
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    content = path.read_text("utf-8")
+    if begin not in content or end not in content:
+        raise LookupError(f"{path} 里没有 {begin} 与 {end}")
+    head, _, rest = content.partition(begin)
+    path.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}", "utf-8")
+
+
+def missed(outcome: Report) -> int:
+    """没打中的次数。"""
+    return sum(bool(recovery.strike.missed) for recovery in outcome.recoveries)
 
 
 def said(outcome: Report) -> str:

@@ -1,0 +1,30 @@
+"""写进文档的只有那一对记号之间；没有记号就不写。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.fleet import CHECKOUT
+from tests.chaos.report import fill
+from tests.chaos.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_only_the_named_block_changes(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("甲<!-- a -->旧<!-- /a -->乙<!-- b -->留<!-- /b -->丙", "utf-8")
+    fill(page, "a", "新")
+    assert page.read_text("utf-8") == "甲<!-- a -->\n\n新\n\n<!-- /a -->乙<!-- b -->留<!-- /b -->丙"
+    with pytest.raises(LookupError):
+        fill(page, "c", "新")
+
+
+def test_the_page_has_a_place_for_every_result() -> None:
+    page = (CHECKOUT / "docs" / "RELIABILITY.md").read_text("utf-8")
+    for name in ("campaign", "controls", *SCENARIOS):
+        assert f"<!-- {name} -->" in page
+        assert f"<!-- /{name} -->" in page
