@@ -216,7 +216,7 @@ async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
     instrumentor = AioHttpClientInstrumentor()
     instrumentor.instrument(tracer_provider=provider)
     try:
-        with spans.create_span("sim:status_sync", uuid4(), "default"):
+        with spans.process_span("sim:status_sync", uuid4(), "default", 1, None):
             async with gateways_of(simulated.config) as gateways:
                 await gateways[Carrier.ONELINK].statuses([iccid_at(Carrier.ONELINK, 0)])
                 await gateways[CENTER].statuses(cards(1))
@@ -227,7 +227,7 @@ async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
         "onelink get-token",
         "onelink sim-status/batch",
         "control_center device-details",
-        "create sim:status_sync",
+        "process sim:status_sync",
     ]
     assert all(span.kind is SpanKind.CLIENT for span in finished[:-1])
     text = " ".join(span.to_json() for span in finished)

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from kaguan.database.observed import summary
 from kaguan.database.pool import Pool, engine_on
 from kaguan.telemetry import spans
-from kaguan.telemetry.propagation import context_from, current_trace_id, current_traceparent, link_from
+from kaguan.telemetry.propagation import context_from, current_trace_id, link_from
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -41,8 +41,7 @@ def only(exporter: InMemorySpanExporter, name: str) -> ReadableSpan:
 
 
 def created(exporter: InMemorySpanExporter) -> tuple[ReadableSpan, str]:
-    with spans.create_span("email:send", TASK, "critical"):
-        traceparent = current_traceparent()
+    traceparent = spans.creation_context("email:send", TASK, "critical")
     assert traceparent is not None
     return only(exporter, "create email:send"), traceparent
 
@@ -113,6 +112,31 @@ def test_links_of_a_huge_batch_are_bounded(exported: InMemorySpanExporter) -> No
     assert len(only(exported, "send low").links) == spans.MAX_LINKS
 
 
+def test_creation_in_an_unsampled_trace_is_no_span_but_keeps_the_trace(exported: InMemorySpanExporter) -> None:
+    http = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    with trace.use_span(trace.get_current_span(context_from(http))):
+        assert spans.creation_context("email:send", TASK, "low") == http
+    assert exported.get_finished_spans() == ()
+
+
+def test_a_fold_is_one_span_below_its_first_message_linked_to_the_others(exported: InMemorySpanExporter) -> None:
+    contexts = [spans.creation_context("email:send", TASK, "low") for _ in range(3)]
+    unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+    with spans.accept_span([None, unsampled, *contexts]):
+        pass
+    creations = [span.get_span_context().span_id for span in exported.get_finished_spans()[:3]]  # type: ignore[union-attr]
+    fold = only(exported, "accept")
+    assert fold.parent is not None
+    assert [fold.parent.span_id, *(link.context.span_id for link in fold.links)] == creations
+    assert (fold.attributes or {})["messaging.batch.message_count"] == 5
+
+
+def test_a_fold_of_unsampled_messages_is_no_span(exported: InMemorySpanExporter) -> None:
+    with spans.accept_span([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"]):
+        pass
+    assert exported.get_finished_spans() == ()
+
+
 def test_a_failure_keeps_its_type_and_not_its_message(exported: InMemorySpanExporter) -> None:
     with pytest.raises(ValueError, match="alice"), spans.process_span("email:send", TASK, "low", 1, None):
         raise ValueError("alice@example.com")
@@ -150,7 +174,7 @@ async def test_statements_below_a_recorded_span_are_spans_without_values(
 
 
 async def test_statements_of_sqlalchemy_are_spans_too(pool: Pool, exported: InMemorySpanExporter) -> None:
-    with spans.create_span("email:send", TASK, "low"):
+    with spans.process_span("email:send", TASK, "low", 1, None):
         async with engine_on(pool).begin() as connection:
             await connection.execute(text("update tb_user set status = :status where id = -1"), {"status": "active"})
     assert only(exported, "UPDATE tb_user").parent is not None
@@ -158,7 +182,7 @@ async def test_statements_of_sqlalchemy_are_spans_too(pool: Pool, exported: InMe
 
 async def test_a_failed_statement_tells_its_sqlstate(pool: Pool, exported: InMemorySpanExporter) -> None:
     async with pool.connection() as connection:
-        with pytest.raises(psycopg.errors.DivisionByZero), spans.create_span("email:send", TASK, "low"):
+        with pytest.raises(psycopg.errors.DivisionByZero), spans.process_span("email:send", TASK, "low", 1, None):
             await connection.execute("select 1 / 0")
     span = only(exported, "SELECT")
     assert (span.attributes or {})["db.response.status_code"] == "22012"

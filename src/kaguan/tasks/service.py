@@ -14,8 +14,7 @@ import uuid_utils.compat as uuid7_source
 from kaguan.errors import Code, DomainError, FieldError, conflict, not_found
 from kaguan.tasks import ordering, store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
-from kaguan.telemetry.propagation import traceparent_of
-from kaguan.telemetry.spans import create_span
+from kaguan.telemetry.spans import creation_context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,8 +127,7 @@ class Staged:
         ordering_key = "" if submission.ordering_key is None else f"{submission.ordering_key}\n"
         subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n{ordering_key}".encode() + payload
         task_id = uuid7_source.uuid7()
-        with create_span(submission.type, task_id, submission.queue) as span:
-            traceparent = traceparent_of(span.get_span_context())
+        traceparent = creation_context(submission.type, task_id, submission.queue)
         return cls(submission, task_id, payload, hashlib.sha256(subject).digest(), traceparent)
 
     def row(self) -> dict[str, Any]:

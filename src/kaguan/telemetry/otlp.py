@@ -22,7 +22,7 @@ _KINDS = {
     SpanKind.INTERNAL: 1, SpanKind.SERVER: 2, SpanKind.CLIENT: 3, SpanKind.PRODUCER: 4, SpanKind.CONSUMER: 5,
 }  # fmt: skip
 _KIND = {kind: b"\x30" + bytes((number,)) for kind, number in _KINDS.items()}
-_STATUS = {StatusCode.UNSET: 0, StatusCode.OK: 1, StatusCode.ERROR: 2}
+_STATUS = {StatusCode.OK: b"\x7a\x02\x18\x01", StatusCode.ERROR: b"\x7a\x02\x18\x02"}  # status = 15，其中 code = 3
 _TIMES = Struct("<BQBQ")  # start_time_unix_nano = 7，end_time_unix_nano = 8，都是 fixed64
 _TIME = Struct("<BQ")
 _DOUBLE = Struct("<Bd")
@@ -67,8 +67,7 @@ def encode_span(span: RecordedSpan) -> bytes:
     parts += [_field(b"\x5a", _event(*event)) for event in span.events]
     parts += [_field(b"\x6a", _link(link)) for link in span.links]
     if span.status is not StatusCode.UNSET:
-        description = _field(b"\x12", span.description.encode("utf-8", "replace")) if span.description else b""
-        parts.append(_field(b"\x7a", description + b"\x18" + _varint(_STATUS[span.status])))
+        parts.append(_STATUS[span.status])
     return b"".join(parts)
 
 
@@ -88,19 +87,27 @@ def _link(link: Link) -> bytes:
 
 
 def _attribute(tag: bytes, key: str, value: object) -> bytes:
-    if type(value) is str and len(value) <= _REPEATED:
-        return _text(tag, key, value)
-    return _field(tag, _field(b"\x0a", key.encode()) + _field(b"\x12", _value(value)))
+    kind = type(value)
+    if (kind is str and len(value) <= _REPEATED) or kind is int:  # type: ignore[arg-type] # 上面刚看过是 str
+        return _repeated(tag, key, value)
+    return _field(tag, _key(key) + _field(b"\x12", _value(value)))
 
 
 @lru_cache(maxsize=4_096)
-def _text(tag: bytes, key: str, value: str) -> bytes:
-    return _field(tag, _field(b"\x0a", key.encode()) + _field(b"\x12", _value(value)))
+def _repeated(tag: bytes, key: str, value: object) -> bytes:
+    return _field(tag, _key(key) + _field(b"\x12", _value(value)))
+
+
+@lru_cache(maxsize=1_024)
+def _key(key: str) -> bytes:
+    return _field(b"\x0a", key.encode())
 
 
 def _value(value: object) -> bytes:
     """AnyValue 的内容；认不出的类型写成文本。"""
     match value:
+        case str():
+            return _field(b"\x0a", value.encode("utf-8", "replace"))
         case bool():
             return b"\x10\x01" if value else b"\x10\x00"
         case int():

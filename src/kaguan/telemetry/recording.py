@@ -43,7 +43,7 @@ class RecordedSpan(Span):
     """被采样的跨度。结束时交给 ``deliver``，之后不再改。时刻是 Unix 纳秒，没结束时 ``ended`` 为 0。"""
 
     __slots__ = (
-        "attributes", "context", "deliver", "description", "ended", "events", "kind", "links", "name", "parent",
+        "attributes", "context", "deliver", "ended", "events", "kind", "links", "name", "parent",
         "scope", "started", "status",
     )  # fmt: skip
 
@@ -71,7 +71,6 @@ class RecordedSpan(Span):
         self.ended = 0
         self.events: list[tuple[str, int, Mapping[str, Any]]] = []
         self.status = StatusCode.UNSET
-        self.description: str | None = None
 
     def end(self, end_time: int | None = None) -> None:
         if not self.ended:
@@ -111,12 +110,10 @@ class RecordedSpan(Span):
         self.add_event("exception", {"exception.type": type(exception).__qualname__, **(attributes or {})}, timestamp)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        if self.ended or self.status is StatusCode.OK:
-            return
-        if isinstance(status, Status):
-            self.status, self.description = status.status_code, status.description
-        else:
-            self.status, self.description = status, description
+        """只记状态：说明里常有异常的消息，也就可能有个人信息。"""
+        del description
+        if not self.ended and self.status is not StatusCode.OK:
+            self.status = status.status_code if isinstance(status, Status) else status
 
 
 class RecordingTracer(Tracer):

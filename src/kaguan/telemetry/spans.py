@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from kaguan.telemetry.propagation import context_from, link_from
+from kaguan.telemetry.propagation import context_from, is_sampled, link_from, traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,13 +43,17 @@ MAX_LINKS = 128  # SDK 每个跨度的默认上限；更多的会被静默丢掉
 _tracer = trace.get_tracer("kaguan")
 
 
-def create_span(type: str, task_id: UUID | str, queue: str) -> AbstractContextManager[Span]:  # noqa: A002 与列同名
-    """受理：一条消息的创建上下文，父级是当前的 HTTP 跨度。没被采样的跟踪不另起跨度，HTTP 跨度的号就是创建上下文。"""
-    parent = trace.get_current_span()
-    context = parent.get_span_context()
-    if context.is_valid and not context.trace_flags.sampled:
-        return nullcontext(parent)
-    return _messaging_span("create", type, SpanKind.PRODUCER, _message(type, task_id, queue))
+def creation_context(type: str, task_id: UUID | str, queue: str) -> str | None:  # noqa: A002 与列同名
+    """受理：记下一条消息的创建（父级是当前的 HTTP 跨度），返回它的创建上下文。
+
+    创建是一瞬间的事，写库另有跨度。没被采样的跟踪不另起跨度，HTTP 跨度的号就是创建上下文。
+    """
+    identity = trace.get_current_span().get_span_context()
+    if not identity.is_valid or identity.trace_flags.sampled:
+        span = _tracer.start_span(f"create {type}", None, SpanKind.PRODUCER, _messaging("create", type, task_id, queue))
+        span.end()
+        identity = span.get_span_context()
+    return traceparent_of(identity)
 
 
 def accept_span(traceparents: Sequence[str | None]) -> AbstractContextManager[object]:
@@ -58,7 +62,7 @@ def accept_span(traceparents: Sequence[str | None]) -> AbstractContextManager[ob
     Args:
         traceparents: 这一批每条消息的创建上下文。
     """
-    sampled = [traceparent for traceparent in traceparents if traceparent is not None and traceparent.endswith("-01")]
+    sampled = [traceparent for traceparent in traceparents if is_sampled(traceparent)]
     if not sampled:
         return nullcontext()
     links = [link for link in map(link_from, sampled[1:MAX_LINKS]) if link is not None]
@@ -73,14 +77,19 @@ def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> 
         traceparents: 每条消息的创建上下文。
         queues: 各队列在这一批里的条数。
     """
-    attributes: dict[str, AttributeValue] = {BATCH_COUNT: sum(queues.values())}
+    attributes: dict[str, AttributeValue] = {
+        MESSAGING_SYSTEM: SYSTEM,
+        OPERATION_NAME: "send",
+        OPERATION_TYPE: "send",
+        BATCH_COUNT: sum(queues.values()),
+    }
     destination = next(iter(queues)) if len(queues) == 1 else ""
     if destination:
         attributes[DESTINATION_NAME] = destination
     else:
         attributes |= {f"kaguan.queue.{queue}.message_count": count for queue, count in queues.items()}
     links = [link for link in map(link_from, islice(traceparents, MAX_LINKS)) if link is not None]
-    return _messaging_span("send", destination, SpanKind.CLIENT, attributes, Context(), links)
+    return _Active(f"send {destination}".rstrip(), SpanKind.CLIENT, attributes, Context(), links)
 
 
 def process_span(
@@ -91,10 +100,10 @@ def process_span(
     traceparent: str | None,
 ) -> AbstractContextManager[Span]:
     """处理：第一次尝试是创建上下文的子跨度；之后各是新的根，链接回创建上下文（隔几小时的重试不该拉长原来那条跟踪）。"""
-    attributes = {**_message(type, task_id, queue), TASK_ATTEMPT: attempt}
+    attributes = {**_messaging("process", type, task_id, queue), TASK_ATTEMPT: attempt}
     if attempt > 1 and (link := link_from(traceparent)) is not None:
-        return _messaging_span("process", type, SpanKind.CONSUMER, attributes, Context(), [link])
-    return _messaging_span("process", type, SpanKind.CONSUMER, attributes, context_from(traceparent))
+        return _Active(f"process {type}", SpanKind.CONSUMER, attributes, Context(), [link])
+    return _Active(f"process {type}", SpanKind.CONSUMER, attributes, context_from(traceparent))
 
 
 def record_outcome(span: Span, outcome: str, error: str | None = None) -> None:
@@ -116,20 +125,15 @@ def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> Abstract
     return _Active(name, SpanKind.CLIENT, attributes) if parent.is_recording() else nullcontext(parent)
 
 
-def _message(task_type: str, task_id: UUID | str, queue: str) -> dict[str, AttributeValue]:
-    return {DESTINATION_NAME: queue, MESSAGE_ID: str(task_id), TASK_TYPE: task_type}
-
-
-def _messaging_span(
-    operation: str,
-    destination: str,
-    kind: SpanKind,
-    attributes: Mapping[str, AttributeValue],
-    context: Context | None = None,
-    links: list[Link] | None = None,
-) -> _Active:
-    attributes = {MESSAGING_SYSTEM: SYSTEM, OPERATION_NAME: operation, OPERATION_TYPE: operation, **attributes}
-    return _Active(f"{operation} {destination}".rstrip(), kind, attributes, context, links)
+def _messaging(operation: str, task_type: str, task_id: UUID | str, queue: str) -> dict[str, AttributeValue]:
+    return {
+        MESSAGING_SYSTEM: SYSTEM,
+        OPERATION_NAME: operation,
+        OPERATION_TYPE: operation,
+        DESTINATION_NAME: queue,
+        MESSAGE_ID: str(task_id),
+        TASK_TYPE: task_type,
+    }
 
 
 class _Active:
