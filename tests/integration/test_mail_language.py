@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.tasks.model import TaskType
 from tests.serving import serving
+from workers.testing import assert_accepted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,21 +26,13 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
         yield opened
 
 
-async def mails(api: Api) -> list[tuple[str, str]]:
-    return [
-        (subject, body)
-        for subject, body in await api.rows(
-            "select payload->>'subject', payload->>'body' from tb_task where type = 'email:send' order by id"
-        )
-    ]
-
-
 @pytest.mark.parametrize(("headers", "subject"), [({}, "li.si，欢迎使用卡管"), (ENGLISH, "Welcome to kaguan, li.si")])
 async def test_the_welcome_mail_is_in_the_language_of_the_request(
     api: Api, headers: dict[str, str], subject: str
 ) -> None:
     assert (await api.call("POST", "/users", USER, headers)).status == 201
-    assert [mail[0] for mail in await mails(api)] == [subject]
+    async with api.pool.connection() as connection:
+        await assert_accepted(connection, TaskType.EMAIL_SEND, subject=subject, to=["li@example.com"])
 
 
 async def test_each_order_mail_is_in_the_language_of_its_own_request(api: Api) -> None:
@@ -48,5 +42,7 @@ async def test_each_order_mail_is_in_the_language_of_its_own_request(api: Api) -
     number = created.headers["Location"].rpartition("/")[2]
     assert (await api.call("PUT", f"/orders/{number}", {"status": "paid"})).status == 200
     assert (await api.call("PUT", f"/orders/{number}", {"status": "processing"}, ENGLISH)).status == 200
-    chinese = [any("\u4e00" <= letter <= "\u9fff" for letter in subject + body) for subject, body in await mails(api)]
+    async with api.pool.connection() as connection:
+        mails = [task.payload for task in await assert_accepted(connection, TaskType.EMAIL_SEND, count=4)]
+    chinese = [any("\u4e00" <= letter <= "\u9fff" for letter in mail["subject"] + mail["body"]) for mail in mails]
     assert chinese == [False, False, True, False]  # 欢迎、下单、付款、处理
