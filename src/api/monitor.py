@@ -16,6 +16,7 @@ from saq.job import Status
 from saq.web import aiohttp as saq_web
 from saq.web.common import STATIC_PATH, render
 
+from api.console.assets import asset_url
 from api.console.origin import require_same_origin
 from api.console.serve import member_of, to_login
 from api.context import context_of
@@ -125,7 +126,9 @@ async def _to_root(_request: web.Request) -> web.StreamResponse:
 
 async def _page(_request: web.Request) -> web.StreamResponse:
     headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
-    return web.Response(text=render(root_path=ROOT), headers=headers)
+    # 浏览器没有图标可取就去要 /favicon.ico，白得一个 404
+    icon = f'<link rel="icon" href="{asset_url("icon.svg")}" type="image/svg+xml">'
+    return web.Response(text=render(root_path=ROOT).replace("</head>", f"{icon}</head>", 1), headers=headers)
 
 
 async def _queue(request: web.Request) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from datetime import UTC, datetime, timedelta
@@ -69,11 +70,25 @@ async def settled(stack: RunningStack, task_ids: Iterable[str]) -> dict[str, str
 
 async def every_kind(stack: RunningStack, smtp: SmtpServer) -> None:
     """成功、重试、失败、结局不明、同步、被限流、Redis 失忆：各来一份。"""
+    await business(stack, smtp)
+    assert stack.request("GET", "/api/v1/tasks/00000000-0000-7000-8000-000000000000")[0] == 404
+    await redis_forgets(stack)
+    # 同一件事再来一次：序列初现时的值不算增长，rate() 要等下一次
+    again = accepted(stack, "/api/v1/tasks/sim", {"iccids": cards(), "force_sync": True})
+    assert await settled(stack, [again]) == {again: "succeeded"}
+    await too_many(stack)
+
+
+def cards() -> list[str]:
+    return [iccid_at(Carrier.ONELINK, number) for number in range(5)]
+
+
+async def business(stack: RunningStack, smtp: SmtpServer) -> dict[str, str]:
+    """发信、登记与同步；返回任务号 → 结局（一个失败，一个不明，余下成功）。"""
     unknown = mail(stack)
     assert await settled(stack, [unknown]) == {unknown: "uncertain"}
     assert smtp.mails
-    cards = [iccid_at(Carrier.ONELINK, number) for number in range(5)]
-    registered = {"sims": [{"iccid": iccid, "carrier": "onelink"} for iccid in cards]}
+    registered = {"sims": [{"iccid": iccid, "carrier": "onelink"} for iccid in cards()]}
     assert stack.request("POST", "/api/v1/sims", registered)[0] in {200, 201}
     day = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
     period = {"sync_type": "usage", "start_date": day, "end_date": day, "carrier": "onelink"}
@@ -84,17 +99,22 @@ async def every_kind(stack: RunningStack, smtp: SmtpServer) -> None:
             mail(stack, priority="critical"),
             mail(stack, GREYLISTED),
             refused,
-            accepted(stack, "/api/v1/tasks/sim", {"iccids": cards}),
+            accepted(stack, "/api/v1/tasks/sim", {"iccids": cards()}),
             accepted(stack, "/api/v1/tasks/sync", {**period, "priority": "low"}),
         ],
     )
     assert [task_id for task_id, state in states.items() if state != "succeeded"] == [refused]
-    assert stack.request("GET", "/api/v1/tasks/00000000-0000-7000-8000-000000000000")[0] == 404
-    await redis_forgets(stack)
-    # 同一件事再来一次：序列初现时的值不算增长，rate() 要等下一次
-    again = accepted(stack, "/api/v1/tasks/sim", {"iccids": cards, "force_sync": True})
-    assert await settled(stack, [again]) == {again: "succeeded"}
-    await too_many(stack)
+    return {unknown: "uncertain", **states}
+
+
+def busy(stack: RunningStack, mails: int = 400) -> None:
+    """一批够忙几秒的信，三个队列都有。"""
+    tasks = [
+        {"type": "email:send", "to": ["zhang@example.com"], "subject": "忙", "body": "一封", "priority": priority}
+        for priority, _ in zip(itertools.cycle(("critical", "default", "low")), range(mails), strict=False)
+    ]
+    status, answer = stack.request("POST", "/api/v1/tasks/batch", {"tasks": tasks})
+    assert status in {200, 202, 207}, answer
 
 
 async def redis_forgets(stack: RunningStack) -> None:

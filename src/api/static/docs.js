@@ -5,6 +5,7 @@ function element(tag, text, className) {
   const node = document.createElement(tag);
   if (text !== undefined) node.textContent = text;
   if (className) node.className = className;
+  if (tag === "pre") node.tabIndex = 0; // 可滚动的区域，键盘也要进得去
   return node;
 }
 

@@ -1,0 +1,142 @@
+"""一个真的 Chromium（Debian 的，由 Playwright 驱动），盯着每一页：控制台报错、CSP 拦截、请求失败、外站请求都算毛病。"""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import async_playwright
+
+from tests.artifacts import place
+from tests.installed import program
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, StorageState, WebError
+
+# 没有外网也不去找；root 下没有沙箱
+FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+DESKTOP = {"width": 1280, "height": 860}
+PHONE = {"width": 390, "height": 844}
+GRAVE = {"serious", "critical"}
+PATIENCE = 15_000.0  # 毫秒；Playwright 的单位
+HAN = re.compile(r"[\u4e00-\u9fff]")
+
+
+@dataclass  # 没有 slots：Playwright 往处理者身上记东西
+class Watch:
+    """一个浏览器身份里（弹出的标签页也算）出过的毛病。"""
+
+    origins: tuple[str, ...]
+    expected: re.Pattern[str] | None = None
+    faults: list[str] = field(default_factory=list)
+
+    def over(self, context: BrowserContext) -> None:
+        context.set_default_timeout(PATIENCE)
+        context.on("console", self._said)
+        context.on("weberror", self._threw)
+        context.on("requestfailed", self._failed)
+        context.on("request", self._asked)
+
+    def _threw(self, error: WebError) -> None:
+        self._note(f"脚本出错：{error.error}")
+
+    def _note(self, fault: str) -> None:
+        if self.expected is None or not self.expected.search(fault):
+            self.faults.append(fault)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self._note(f"控制台：{message.text}（{message.location.get('url')}）")
+
+    def _failed(self, request: Request) -> None:
+        # 翻页时浏览器自己掐掉在途的请求，不是毛病
+        if request.failure != "net::ERR_ABORTED":
+            self._note(f"请求失败：{request.method} {request.url} {request.failure}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((*self.origins, "data:", "blob:")):
+            self._note(f"去了别的站点：{request.url}")
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """系统里的 Chromium；Playwright 自己的浏览器不下载。"""
+    executable = program("chromium", "chromium-browser", "google-chrome")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def tab(
+    browser: Browser,
+    url: str,
+    *,
+    state: StorageState | None = None,
+    also: tuple[str, ...] = (),
+    expected: str | None = None,
+    **context: Any,
+) -> AsyncIterator[Page]:
+    """开一个新的浏览器身份与标签页；离开时要求一路没有毛病。
+
+    Args:
+        browser: 浏览器。
+        url: 本站地址；相对地址以它为准。
+        state: 带着已登录的 cookie。
+        also: 还可以去的站点（跟踪查看器）。
+        expected: 这些毛病是用例有意引来的（正则）。
+        context: 语言、明暗、视口等，见 Playwright 的 ``new_context``。
+    """
+    options = {"viewport": DESKTOP, "locale": "zh-CN", "reduced_motion": "reduce"} | context
+    identity = await browser.new_context(base_url=url, storage_state=state, **options)
+    try:
+        watch = Watch((url, *also), re.compile(expected) if expected else None)
+        watch.over(identity)
+        yield await identity.new_page()
+        assert not watch.faults, "\n".join(watch.faults)
+    finally:
+        await identity.close()
+
+
+async def barriers(page: Page) -> list[str]:
+    """axe 查出的严重以上的无障碍问题：规则与第一处位置。"""
+    results = await Axe().run(page)
+    return [
+        f"{found['id']}（{found['impact']}）{found['help']}：{[node['target'] for node in found['nodes']][:3]}"
+        for found in results.response["violations"]
+        if found["impact"] in GRAVE
+    ]
+
+
+async def overflow(page: Page) -> int:
+    """页面比视口宽出多少像素。"""
+    wider: int = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return wider
+
+
+async def untranslated(page: Page) -> list[str]:
+    """英文界面里仍含汉字的标题、表头、标签、按钮与导航；语言按钮自己除外。"""
+    texts: list[str] = await page.locator(
+        "title, h1, h2, th[scope=col], label > span, nav a, caption, button:not([lang]), .empty, .note, .help"
+    ).all_text_contents()
+    return [text.strip() for text in texts if HAN.search(text)]
+
+
+async def shoot(page: Page, name: str, *, whole: bool = True) -> None:
+    """留一张截图给人看。"""
+    await page.screenshot(path=place(f"{name}.png"), full_page=whole, animations="disabled")

@@ -1,0 +1,96 @@
+"""浏览器测试的场地：一套栈、一个 Chromium、一次登录，和几个各有结局的任务。"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playwright.async_api import expect
+
+from tests.e2e.browser import chromium, tab
+from tests.e2e.stack import RunningStack, started
+from tests.e2e.traffic import business, redis_forgets, script
+from tests.smtp_server import smtp_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from playwright.async_api import Browser, Page, StorageState
+
+SETTINGS = {
+    "KAGUAN_WORKER__LEASE": "3",
+    "KAGUAN_RELAY__BACKSTOP_AGE": "5",
+    "KAGUAN_TASKS__BACKOFF_BASE": "0.2",
+    "KAGUAN_API__LOGIN_PER_MINUTE": "100",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """在跑的一套、浏览器、已登录的 cookie，任务号 → 结局。"""
+
+    stack: RunningStack
+    browser: Browser
+    state: StorageState
+    tasks: dict[str, str]
+
+    @property
+    def trace_view(self) -> str:
+        return self.stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"]
+
+    def open(self, **context: Any) -> AbstractAsyncContextManager[Page]:
+        """带着登录开一个标签页；参数见 :func:`tests.e2e.browser.tab`。"""
+        options = {"state": self.state, "also": (self.trace_view,)} | context
+        return tab(self.browser, self.stack.url, **options)
+
+    def task(self, status: str) -> str:
+        return next(task_id for task_id, found in self.tasks.items() if found == status)
+
+    def pages(self) -> dict[str, str]:
+        """控制台的每一页，各挑内容最多的样子。"""
+        return {
+            "overview": "/",
+            "tasks": "/console/tasks",
+            "task": f"/console/tasks/{self.task('uncertain')}",
+            "dead-letters": "/console/dead-letters?preview=1&status=failed#replay",
+            "schedules": "/console/schedules",
+            "outbox": "/console/outbox",
+            "audit": "/console/audit",
+        }
+
+
+@contextmanager
+def open_directory() -> Iterator[Path]:
+    """谁都走得进来的临时目录（root 下服务器换了用户）。"""
+    directory = Path(tempfile.mkdtemp(prefix="kaguan-e2e-"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def running_site() -> AsyncIterator[Site]:
+    async with chromium() as browser, smtp_server(script()) as smtp:
+        extra = {**SETTINGS, "KAGUAN_SMTP__URL": smtp.url}
+        with open_directory() as place:
+            async with started(place / "data", place / "log", extra=extra) as stack:
+                tasks = await business(stack, smtp)
+                await redis_forgets(stack)
+                async with tab(browser, stack.url) as page:
+                    await log_in(page, stack.token)
+                    state = await page.context.storage_state()
+                yield Site(stack, browser, state, tasks)
+
+
+async def log_in(page: Page, token: str) -> None:
+    await page.goto("/")
+    await page.get_by_test_id("token").fill(token)
+    await page.get_by_test_id("login-submit").click()
+    await expect(page.get_by_test_id("overview")).to_be_visible()

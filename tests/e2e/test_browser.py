@@ -1,0 +1,245 @@
+"""真的浏览器走控制台的主要路径：登录、总览、任务、死信、计划、发件箱、审计、SAQ 监控页、文档、跟踪。"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.e2e.browser import PHONE, barriers, overflow, shoot, tab, untranslated
+from tests.e2e.site import Site, log_in, running_site
+from tests.e2e.stack import kaguan
+from tests.e2e.traffic import REFUSED, busy, mail
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+UNAUTHORIZED = r"status of 401"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "zh-light": {"locale": "zh-CN", "color_scheme": "light"},
+    "en-dark": {"locale": "en-GB", "color_scheme": "dark"},
+    "zh-dark-phone": {"locale": "zh-CN", "color_scheme": "dark", "viewport": PHONE},
+    "en-light-phone": {"locale": "en-GB", "color_scheme": "light", "viewport": PHONE},
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site() -> AsyncIterator[Site]:
+    async with running_site() as running:
+        yield running
+
+
+async def test_the_keyboard_alone_is_enough_to_sign_in_and_a_wrong_token_is_refused(site: Site) -> None:
+    async with site.open(state=None, expected=UNAUTHORIZED) as page:
+        await page.goto("/")
+        await expect(page).to_have_url(re.compile(r"/console/login"))
+        await expect(page.get_by_test_id("token")).to_be_focused()
+        await page.keyboard.type("kg_wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_test_id("login-error")).to_be_visible()
+        assert await barriers(page) == []
+        await page.keyboard.type(site.stack.token)
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_test_id("login-submit")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_test_id("page-overview")).to_be_visible()
+        (session,) = [cookie for cookie in await page.context.cookies() if "session" in cookie.get("name", "")]
+        assert session.get("httpOnly")
+        assert session.get("sameSite") == "Strict"
+        assert site.stack.token not in await page.content()
+        await page.keyboard.press("Tab")
+        await expect(page.locator(".skip")).to_be_focused()
+
+
+async def test_the_overview_follows_the_pipeline_without_a_reload(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto("/")
+        dead = page.get_by_test_id("dead")
+        before = int(await dead.inner_text())
+        await page.evaluate("window.notReloaded = true")
+        failed = mail(site.stack, REFUSED)
+        await expect(dead).to_have_text(str(before + 1))
+        await expect(page.get_by_test_id("faults")).to_contain_text(failed[-6:])
+        assert await page.evaluate("window.notReloaded")
+        await shoot(page, "overview-live")
+
+
+async def test_tasks_are_found_by_filters_and_by_id(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto("/")
+        await page.get_by_test_id("nav-tasks").click()
+        rows = page.get_by_test_id("tasks").locator("tbody tr")
+        assert await rows.count() >= len(site.tasks)
+        await page.get_by_test_id("filter-status").select_option("failed")
+        await page.get_by_test_id("filter-apply").click()
+        await expect(page).to_have_url(re.compile("status=failed"))
+        statuses = await rows.locator("[data-status]").evaluate_all("all => all.map(one => one.dataset.status)")
+        assert set(statuses) == {"failed"}
+        wanted = site.task("uncertain")
+        await page.goto("/console/tasks")
+        await page.keyboard.press("/")
+        await page.keyboard.type(wanted)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_test_id("status").locator("[data-status=uncertain]")).to_be_visible()
+
+
+async def test_a_task_shows_its_timeline_and_its_trace_and_leads_to_the_trace_view(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto(f"/console/tasks/{site.task('succeeded')}")
+        await expect(page.get_by_test_id("timeline")).to_be_visible()
+        await expect(page.get_by_test_id("attempts").locator("tbody tr")).to_have_count(1)
+        waterfall = page.get_by_test_id("waterfall")
+        await expect(waterfall).to_contain_text("process ")
+        await shoot(page, "task")
+        async with page.expect_popup() as opening:
+            await page.get_by_test_id("trace-link").click()
+        view = await opening.value
+        await expect(view.locator("h1")).to_contain_text("POST /api/v1/tasks")
+        await shoot(view, "trace")
+        assert await barriers(view) == []
+
+
+async def test_dead_letters_are_tried_dry_then_replayed_and_the_audit_says_who(site: Site) -> None:
+    failed = site.task("failed")
+    async with site.open() as page:
+        await page.goto("/console/dead-letters")
+        form = page.get_by_test_id("replay-form")
+        await form.locator("[name=status]").select_option("failed")
+        await form.locator("[name=limit]").fill("1")
+        await page.get_by_test_id("dry-run").click()
+        await expect(page.get_by_test_id("preview-count")).to_contain_text("1")
+        assert site.stack.request("GET", f"/api/v1/tasks/{failed}")[1]["data"]["status"] == "failed"
+        await page.get_by_test_id("replay-confirm").click()
+        await expect(page.get_by_test_id("notice")).to_contain_text("1")
+        await page.get_by_test_id("nav-audit").click()
+        await expect(page.locator("[data-action='task.replay'][data-outcome=ok]").first).to_be_visible()
+        await expect(page.locator("[data-action='console.login'][data-outcome=refused]").first).to_be_visible()
+        await expect(page.get_by_test_id("audit")).not_to_contain_text("kg_")
+
+
+async def test_a_schedule_is_switched_off_and_on_again(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto("/console/schedules")
+        row = page.locator("[data-schedule]").first
+        name = await row.get_attribute("data-schedule")
+        for pressed in (False, True):
+            await page.get_by_test_id(f"switch-{name}").click()
+            await expect(page.get_by_test_id("notice")).to_be_visible()
+            await expect(row.locator(".s-succeeded")).to_have_count(int(pressed))
+
+
+async def test_redrive_asks_first(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto("/console/outbox")
+        page.once("dialog", lambda dialog: dialog.dismiss())
+        await page.get_by_test_id("redrive").click()
+        await expect(page.get_by_test_id("notice")).to_have_count(0)
+        page.once("dialog", lambda dialog: dialog.accept())
+        await page.get_by_test_id("redrive").click()
+        await expect(page.get_by_test_id("notice")).to_be_visible()
+
+
+async def test_the_saq_dashboard_opens_with_the_same_login(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto("/")
+        await page.get_by_test_id("nav-monitor").click()
+        links = page.locator("a[href^='/monitor/queues/']")
+        await expect(links).to_have_text(["critical", "default", "low"])
+        await shoot(page, "monitor")
+        await links.first.click()
+        await expect(page).to_have_url(re.compile("/monitor/queues/critical"))
+        await expect(page.get_by_role("columnheader", name="Active").first).to_be_visible()
+
+
+async def test_a_reader_sees_everything_and_is_offered_nothing_to_press(site: Site) -> None:
+    made = kaguan("token", "create", "--name", "reader", "--scopes", "ops:read", "--json", data=site.stack.data)
+    token = json.loads(made.stdout)["token"]
+    async with site.open(state=None) as page:
+        await log_in(page, token)
+        for path in site.pages().values():
+            await page.goto(path)
+            await expect(page.locator("main h1")).to_be_visible()
+            posting = await page.locator("main form[method=post]").count()
+            assert posting == 0, path
+
+
+async def test_signing_out_ends_the_session_everywhere(site: Site) -> None:
+    async with site.open(state=None) as page:
+        await log_in(page, site.stack.token)
+        kept = await page.context.storage_state()
+        await page.get_by_test_id("logout").click()
+        await expect(page.get_by_test_id("login-form")).to_be_visible()
+    async with site.open(state=kept) as page:
+        await page.goto("/console/tasks")
+        await expect(page).to_have_url(re.compile(r"/console/login\?next="))
+
+
+async def test_the_language_switch_is_remembered(site: Site) -> None:
+    async with site.open() as page:
+        await page.goto("/console/tasks")
+        await page.get_by_test_id("language-en").click()
+        await expect(page.locator("html")).to_have_attribute("lang", "en")
+        await page.goto("/")
+        await expect(page.locator("html")).to_have_attribute("lang", "en")
+        await page.get_by_test_id("theme-dark").click()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+async def test_the_console_works_without_scripts(site: Site) -> None:
+    async with site.open(state=None, java_script_enabled=False) as page:
+        await log_in(page, site.stack.token)
+        await page.get_by_test_id("nav-tasks").click()
+        await page.get_by_test_id("filter-status").select_option("uncertain")
+        await page.get_by_test_id("filter-apply").click()
+        await page.get_by_test_id("tasks").get_by_role("link").first.click()
+        await expect(page.get_by_test_id("status").locator("[data-status=uncertain]")).to_be_visible()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_every_page_is_accessible_translated_and_fits(site: Site, variant: str) -> None:
+    english = variant.startswith("en")
+    async with site.open(**VARIANTS[variant]) as page:
+        for name, path in {**site.pages(), "docs": "/docs"}.items():
+            await page.goto(path)
+            await expect(page.locator("h1").first).to_be_visible()
+            await shoot(page, f"{name}-{variant}")
+            assert await barriers(page) == [], name
+            assert await overflow(page) <= 0, name
+            if english and name != "docs":
+                assert await untranslated(page) == [], name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_trace_view_is_accessible(site: Site, scheme: str) -> None:
+    async with tab(site.browser, site.trace_view, color_scheme=scheme) as page:
+        await page.goto(f"/?task={site.task('succeeded')}")
+        assert await barriers(page) == []
+        await page.get_by_role("link", name="POST /api/v1/tasks").first.click()
+        await page.locator("summary").first.click()
+        assert await barriers(page) == []
+
+
+async def test_pictures_for_the_readme(site: Site) -> None:
+    retried = next(
+        task_id
+        for task_id, status in site.tasks.items()
+        if status == "succeeded" and site.stack.request("GET", f"/api/v1/tasks/{task_id}")[1]["data"]["attempts"] == 2
+    )
+    busy(site.stack)
+    sharp: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "device_scale_factor": 1.5}
+    async with site.open(**sharp) as page:
+        await page.goto("/")
+        await expect(page.get_by_test_id("rate-succeeded")).not_to_have_text("0.0")
+        await shoot(page, "readme-overview", whole=False)
+    async with site.open(**sharp, locale="en-GB", color_scheme="dark") as page:
+        await page.goto(f"/console/tasks/{retried}")
+        await expect(page.get_by_test_id("waterfall")).to_contain_text("process ")
+        height = await page.evaluate("document.documentElement.scrollHeight")
+        await page.set_viewport_size({"width": 1280, "height": height})  # 侧栏贴着视口，一屏才照得全
+        await shoot(page, "readme-task", whole=False)
