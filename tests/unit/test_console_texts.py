@@ -39,6 +39,7 @@ VOCABULARY = {
         "cancelled", "cancel_requested", "retried", "replayed", "redriven", "redriven_more", "schedule_enabled",
         "schedule_disabled",
     ],
+    "trend": ["accepted", "succeeded", "failed"],
     "filter": ["status", "type", "queue"],
 }  # fmt: skip
 

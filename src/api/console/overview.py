@@ -107,21 +107,16 @@ def worker_lines(snapshot: Snapshot, lease: float) -> list[WorkerLine]:
 
 
 def _charts(snapshot: Snapshot) -> dict[str, Any]:
-    """两条折线共用一个纵轴，才比得出快慢。"""
-    accepted = [bucket.accepted / STEP for bucket in snapshot.trend]
-    succeeded = [bucket.succeeded / STEP for bucket in snapshot.trend]
-    failed = [bucket.failed / STEP for bucket in snapshot.trend]
-    top = max([*accepted, *succeeded, 1.0])
+    """三条折线各有各的纵轴（旁边写着峰值）：一次受理的尖峰不该把慢慢做完的压成平线。"""
+    series = {
+        "accepted": [bucket.accepted / STEP for bucket in snapshot.trend],
+        "succeeded": [bucket.succeeded / STEP for bucket in snapshot.trend],
+        "failed": [bucket.failed / STEP for bucket in snapshot.trend],
+    }
     last = snapshot.trend[-1] if snapshot.trend else None
     return {
-        "accepted": sparkline(accepted, top),
-        "succeeded": sparkline(succeeded, top),
-        "failed": sparkline(failed, max([*failed, 1.0])),
-        "top": top,
-        "rates": {
-            "accepted": accepted[-1] if accepted else 0.0,
-            "succeeded": succeeded[-1] if succeeded else 0.0,
-            "failed": failed[-1] if failed else 0.0,
-        },
+        "lines": {name: sparkline(values, max([*values, 1.0])) for name, values in series.items()},
+        "peaks": {name: max(values, default=0.0) for name, values in series.items()},
+        "rates": {name: values[-1] if values else 0.0 for name, values in series.items()},
         "capped": last is not None and max(last.accepted, last.succeeded + last.failed) in {BACKFILL_CAP, BUCKET_CAP},
     }
