@@ -1,0 +1,133 @@
+"""Redis 整个不在：API 照常受理，健康检查如实说，三个进程既不烧 CPU 也不刷日志，回来之后一个不落（CHECKLIST 19）。
+
+缺省只断几秒；``KAGUAN_FAULT_OUTAGE=600`` 是十分钟的那一场，判据相同。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.dev.ports import free_port
+from kaguan.tokens import service as tokens
+from tests.eventually import eventually
+from tests.fault_plant import (
+    EFFECT_TABLE,
+    QUICK,
+    all_closed,
+    child,
+    effects,
+    local,
+    only_kaguan,
+    own_directory,
+    own_valkey,
+)
+from tests.pipeline import open_pipeline
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Pool
+    from tests.fault_plant import Child
+
+OUTAGE = float(os.environ.get("KAGUAN_FAULT_OUTAGE", "6"))  # 秒
+PACE = 0.25  # 秒一个请求
+CPU_SHARE = 0.10
+LINES_PER_MINUTE = 10
+START = 30.0  # 秒
+MAIL = {"to": ["a@example.com"], "subject": "quick", "body": "b"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CPU 用量读自 /proc")
+@pytest.mark.timeout(int(OUTAGE) + 180)
+async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_of_logs(
+    environ: dict[str, str], pool: Pool, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(own_directory())
+        server, process = await stack.enter_async_context(own_valkey(directory))
+        logs, port = tmp_path / "logs", free_port()
+        environ |= {**QUICK, "KAGUAN_REDIS__URL": server.url, "KAGUAN_WORKER__LEASE": "15"}
+        given = {
+            **only_kaguan(environ),
+            "KAGUAN_API__PORT": str(port),
+            "KAGUAN_LOGGING__DIRECTORY": str(logs),
+            "KAGUAN_RELAY__BACKOFF_MAX": "5",  # 缺省
+        }
+        pipeline = await stack.enter_async_context(open_pipeline(load_settings(environ), pool))
+        await pipeline.sql(EFFECT_TABLE)
+        async with pool.connection() as connection:
+            token = (await tokens.create(connection, "test", tokens.SCOPES)).token
+        children = {
+            name: await stack.enter_async_context(child(module, given, tmp_path / f"{name}.log"))
+            for name, module in (("api", "api"), ("relay", "relay"), ("worker", "tests.fault_worker"))
+        }
+        headers = {"Authorization": f"Bearer {token}"}
+        client = await stack.enter_async_context(aiohttp.ClientSession(local(port), headers=headers))
+        await eventually(lambda: accepted(client), timeout=START)
+        await eventually(lambda: all_closed(pipeline), timeout=START)  # relay 与 worker 也起来了
+
+        await process.stop(signal.SIGKILL)
+        await eventually(lambda: degraded(client), timeout=START)
+        before, since, spent = said(logs), time.monotonic(), cpu(children)
+        statuses: Counter[int] = Counter()
+        while time.monotonic() - since < OUTAGE:
+            async with client.post("/api/v1/tasks/email", json=MAIL) as answer:
+                statuses[answer.status] += 1
+            await asyncio.sleep(PACE)
+        elapsed = time.monotonic() - since
+        shares = {name: (after - spent[name]) / elapsed for name, after in cpu(children).items()}
+        lines = said(logs) - before
+        assert set(statuses) == {202}
+        assert await degraded(client)
+        assert max(shares.values()) < CPU_SHARE, shares
+        assert max(lines.values(), default=0) <= LINES_PER_MINUTE * max(1.0, elapsed / 60), lines
+
+        await process.start()
+        await eventually(lambda: all_closed(pipeline), timeout=60 + OUTAGE)
+        total = await pipeline.sql("select count(*) from tb_task")
+        assert total[0][0] > statuses.total()
+        assert await effects(pipeline) == (total[0][0], total[0][0])
+        for one in children.values():
+            assert await one.stopped() == 0
+
+
+async def accepted(client: aiohttp.ClientSession) -> bool:
+    try:
+        async with client.post("/api/v1/tasks/email", json=MAIL) as answer:
+            return answer.status == 202
+    except aiohttp.ClientError:
+        return False
+
+
+async def degraded(client: aiohttp.ClientSession) -> bool:
+    """健康检查说 Redis 不在，而自己仍能接请求。"""
+    async with client.get("/health") as answer, client.get("/health/ready") as ready:
+        state: str = (await answer.json())["data"]["status"]
+        return (answer.status, state, ready.status) == (503, "degraded", 200)
+
+
+def said(logs: Path) -> Counter[str]:
+    """各进程在 app.log 里已写的行数。"""
+    lines = (logs / "app.log").read_text("utf-8").splitlines()
+    return Counter(json.loads(line).get("process", "") for line in lines)
+
+
+def cpu(children: dict[str, Child]) -> dict[str, float]:
+    """各进程用掉的 CPU 秒数（proc(5)：utime、stime 是 comm 之后的第 12、13 项）。"""
+    tick = os.sysconf("SC_CLK_TCK")
+    used = {}
+    for name, one in children.items():
+        fields = Path(f"/proc/{one.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        used[name] = (int(fields[11]) + int(fields[12])) / tick
+    return used
