@@ -100,7 +100,7 @@ def test_links_events_status_and_trace_state() -> None:
         links=[Link(linked, {"why": "batch"})],
         context=SpanContext(1, 2, is_remote=False, trace_state=TraceState([("vendor", "x")])),
     )
-    span.events.append(("exception", 99, {"exception.type": "ValueError"}))
+    span.events = (("exception", 99, {"exception.type": "ValueError"}),)
     span.status = StatusCode.ERROR
     read = decoded(span)
     (link,), (event,) = read.links, read.events

@@ -76,7 +76,7 @@ def test_an_ended_span_is_delivered_once_and_changes_no_more() -> None:
     span.add_event("late")
     span.end()
     assert ended == [span]
-    assert (span.attributes, span.status, span.events) == ({"x": 1, "y": "2"}, StatusCode.UNSET, [])
+    assert (span.attributes, span.status, span.events) == ({"x": 1, "y": "2"}, StatusCode.UNSET, ())
     assert not span.is_recording()
 
 

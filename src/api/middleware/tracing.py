@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import HttpVersion11
 from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -52,7 +53,7 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
         "url.path": request.path,
         "http.response.status_code": status,
         "client.address": context.address,
-        "network.protocol.version": f"{request.version.major}.{request.version.minor}",
+        "network.protocol.version": "1.1" if request.version == HttpVersion11 else "1.0",
         "kaguan.request_id": context.request_id,
     }
     if route := _route(request):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kaguan.telemetry.recording import RecordedSpan
 
 QUEUE_SIZE = 8_192  # 待导出的跨度上限
-BATCH_SIZE = 1_024
+BATCH_SIZE = 2_048
 SCHEDULE_DELAY = 1.0  # 秒；不满一批至多等这么久
 EXPORT_TIMEOUT = 3.0  # 秒；一批导出（含重试）的时限
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _KINDS = {
     SpanKind.INTERNAL: 1, SpanKind.SERVER: 2, SpanKind.CLIENT: 3, SpanKind.PRODUCER: 4, SpanKind.CONSUMER: 5,
 }  # fmt: skip
-_KIND = {kind: b"\x30" + bytes((number,)) for kind, number in _KINDS.items()}
 _STATUS = {StatusCode.OK: b"\x7a\x02\x18\x01", StatusCode.ERROR: b"\x7a\x02\x18\x02"}  # status = 15，其中 code = 3
 _TIMES = Struct("<BQBQ")  # start_time_unix_nano = 7，end_time_unix_nano = 8，都是 fixed64
 _TIME = Struct("<BQ")
@@ -29,9 +28,8 @@ _DOUBLE = Struct("<Bd")
 _IDS = Struct(">BBQQBBQ")  # trace_id = 1（16 字节），span_id = 2（8 字节）
 _PARENT = Struct(">BBQ")  # parent_span_id = 4
 _LOW_HALF = (1 << 64) - 1
-_FLAGS = b"\x85\x01"  # flags = 16，fixed32
-_LINK_FLAGS = b"\x35"  # flags = 6，fixed32
-_LOCAL, _REMOTE = (0x100).to_bytes(4, "little"), (0x300).to_bytes(4, "little")
+_LOCAL, _REMOTE = (b"\x85\x01" + flags.to_bytes(4, "little") for flags in (0x100, 0x300))  # flags = 16，fixed32
+_LINK_LOCAL, _LINK_REMOTE = (b"\x35" + flags.to_bytes(4, "little") for flags in (0x100, 0x300))  # 链接的 flags = 6
 _ONE_BYTE = 0x80
 _INT64 = 1 << 64
 _REPEATED = 24  # 比它长的文本多半是号，记下来也用不上第二次
@@ -53,22 +51,26 @@ def encode_span(span: RecordedSpan) -> bytes:
     context, parent = span.context, span.parent
     parts = [
         _identity(context),
-        _field(b"\x2a", span.name.encode("utf-8", "replace")),
-        _KIND[span.kind],
+        _head(span.name, span.kind),
         _TIMES.pack(0x39, span.started, 0x41, span.ended),
-        _FLAGS,
         _REMOTE if parent is not None and parent.is_remote else _LOCAL,
     ]
     if parent is not None:
         parts.append(_PARENT.pack(0x22, 8, parent.span_id))
     if context.trace_state:
         parts.append(_field(b"\x1a", context.trace_state.to_header().encode()))
-    parts += [_attribute(b"\x4a", key, value) for key, value in span.attributes.items()]
-    parts += [_field(b"\x5a", _event(*event)) for event in span.events]
-    parts += [_field(b"\x6a", _link(link)) for link in span.links]
+    for key, value in span.attributes.items():
+        parts.append(_attribute(b"\x4a", key, value))
+    parts.extend(_field(b"\x5a", _event(*event)) for event in span.events)
+    parts.extend(_field(b"\x6a", _link(link)) for link in span.links)
     if span.status is not StatusCode.UNSET:
         parts.append(_STATUS[span.status])
     return b"".join(parts)
+
+
+@lru_cache(maxsize=1_024)
+def _head(name: str, kind: SpanKind) -> bytes:
+    return _field(b"\x2a", name.encode("utf-8", "replace")) + b"\x30" + bytes((_KINDS[kind],))
 
 
 def _identity(context: SpanContext) -> bytes:
@@ -83,13 +85,18 @@ def _event(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
 
 def _link(link: Link) -> bytes:
     attributes = b"".join(_attribute(b"\x22", key, value) for key, value in (link.attributes or {}).items())
-    return _identity(link.context) + attributes + _LINK_FLAGS + (_REMOTE if link.context.is_remote else _LOCAL)
+    return _identity(link.context) + attributes + (_LINK_REMOTE if link.context.is_remote else _LINK_LOCAL)
 
 
 def _attribute(tag: bytes, key: str, value: object) -> bytes:
     kind = type(value)
     if (kind is str and len(value) <= _REPEATED) or kind is int:  # type: ignore[arg-type] # 上面刚看过是 str
         return _repeated(tag, key, value)
+    if kind is str:
+        name, text = _key(key), value.encode("utf-8", "replace")  # type: ignore[attr-defined] # 同上
+        length = len(name) + len(text) + 4
+        if length < _ONE_BYTE:
+            return b"%b%c%b\x12%c\x0a%c%b" % (tag, length, name, len(text) + 2, len(text), text)
     return _field(tag, _key(key) + _field(b"\x12", _value(value)))
 
 

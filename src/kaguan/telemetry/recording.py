@@ -69,7 +69,7 @@ class RecordedSpan(Span):
         self.deliver = deliver
         self.started = started
         self.ended = 0
-        self.events: list[tuple[str, int, Mapping[str, Any]]] = []
+        self.events: tuple[tuple[str, int, Mapping[str, Any]], ...] = ()
         self.status = StatusCode.UNSET
 
     def end(self, end_time: int | None = None) -> None:
@@ -96,7 +96,7 @@ class RecordedSpan(Span):
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         if not self.ended:
-            self.events.append((name, timestamp or time.time_ns(), attributes or {}))
+            self.events = (*self.events, (name, timestamp or time.time_ns(), attributes or {}))
 
     def record_exception(
         self,

@@ -34,6 +34,13 @@ DESTINATION_NAME = "messaging.destination.name"
 MESSAGE_ID = "messaging.message.id"
 BATCH_COUNT = "messaging.batch.message_count"
 ERROR_TYPE = "error.type"
+BATCH_SIZE = "db.operation.batch.size"
+ACCEPT = "INSERT tb_task"
+ACCEPT_ATTRIBUTES: Mapping[str, AttributeValue] = {
+    "db.system.name": "postgresql",
+    "db.operation.name": "INSERT",
+    "db.collection.name": "tb_task",
+}
 TASK_TYPE = "kaguan.task.type"
 TASK_ATTEMPT = "kaguan.task.attempt"
 TASK_OUTCOME = "kaguan.task.outcome"
@@ -57,7 +64,9 @@ def creation_context(type: str, task_id: UUID | str, queue: str) -> str | None: 
 
 
 def accept_span(traceparents: Sequence[str | None]) -> AbstractContextManager[object]:
-    """合并写入：一批受理一个跨度，接在第一条被采样的消息之下，链接其余的；一条也没有采样就没有跨度。
+    """合并写入：一批受理的那条语句一个跨度，接在第一条被采样的消息之下，链接其余的；一条也没有采样就没有跨度。
+
+    它不设为当前跨度，否则语句自己还要再开一个。
 
     Args:
         traceparents: 这一批每条消息的创建上下文。
@@ -66,8 +75,8 @@ def accept_span(traceparents: Sequence[str | None]) -> AbstractContextManager[ob
     if not sampled:
         return nullcontext()
     links = [link for link in map(link_from, sampled[1:MAX_LINKS]) if link is not None]
-    attributes = {BATCH_COUNT: len(traceparents)}
-    return _Active("accept", SpanKind.INTERNAL, attributes, context_from(sampled[0]), links)
+    attributes = {**ACCEPT_ATTRIBUTES, BATCH_SIZE: len(traceparents)}
+    return _Active(ACCEPT, SpanKind.CLIENT, attributes, context_from(sampled[0]), links, current=False)
 
 
 def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> AbstractContextManager[Span]:
@@ -137,9 +146,13 @@ def _messaging(operation: str, task_type: str, task_id: UUID | str, queue: str) 
 
 
 class _Active:
-    """开一个跨度并设为当前。与 ``start_as_current_span`` 同义，但省下两层生成器（热路径），且异常只记类型。"""
+    """开一个跨度并设为当前。与 ``start_as_current_span`` 同义，但省下两层生成器（热路径），且异常只记类型。
 
-    __slots__ = ("_arguments", "_span", "_token")
+    Args:
+        current: 设为当前跨度。
+    """
+
+    __slots__ = ("_arguments", "_current", "_span", "_token")
 
     def __init__(
         self,
@@ -148,18 +161,23 @@ class _Active:
         attributes: Mapping[str, AttributeValue],
         context: Context | None = None,
         links: list[Link] | None = None,
+        *,
+        current: bool = True,
     ) -> None:
         self._arguments = (name, context, kind, attributes, links)
+        self._current = current
 
     def __enter__(self) -> Span:
         self._span = _tracer.start_span(*self._arguments)
-        self._token = attach(trace.set_span_in_context(self._span))
+        if self._current:
+            self._token = attach(trace.set_span_in_context(self._span))
         return self._span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        detach(self._token)
+        if self._current:
+            detach(self._token)
         if kind is not None:
             record_error(self._span, kind.__qualname__)
         self._span.end()
