@@ -139,9 +139,10 @@ async def test_a_dead_task_is_run_again_and_the_relay_is_woken(api: Api, status:
 async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) -> None:
     task_id = await mail(api)
     async with signed_in(api) as visitor:
-        page = await visitor.act(f"/console/tasks/{task_id}/retry")
+        page = await visitor.act(f"/console/tasks/{task_id}/retry", back=f"/console/tasks/{task_id}")
         assert page.status == 409
         assert "不能重来" in page.tested("error")
+        assert f'href="/console/tasks/{task_id}" data-testid="back"' in page.text
         missing = uuid4()
         assert (await visitor.act(f"/console/tasks/{missing}/cancel")).status == 404
         assert (await visitor.act("/console/tasks/nonsense/cancel")).status == 404

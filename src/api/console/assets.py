@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from aiohttp.web import Request, StreamResponse
 
 PATH = "/console/assets/"
-TYPES = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+TYPES = {
+    "console.css": "text/css",
+    "pages.css": "text/css",
+    "console.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 MAX_AGE = "public, max-age=31536000, immutable"
 
 

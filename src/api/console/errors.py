@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from api.console.mount import CONSOLE
 from api.console.paths import HOME
-from api.console.visit import Visit
+from api.console.visit import BACK, Visit
 from api.context import context_of
 from api.envelope import RETRY_AFTER
 from kaguan.errors import MEANINGS
@@ -33,6 +33,7 @@ def error_page(request: web.Request, translated: Translated) -> web.Response:
         message=error.text(visit.language),
         reasons=[item.render(visit.language) for item in error.fields],
         request_id=context_of(request).request_id,
+        origin=request.get(BACK, HOME),
     )
     response.headers.update(translated.headers)
     if retry_after is not None:

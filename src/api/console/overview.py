@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from api.console.lookout import Snapshot
     from api.console.visit import Visit
 
+GRACE = 5.0  # 秒：到期的行等这么久，就不是还没轮到
 STALE = 30.0  # 秒：最老的到期行等了这么久就提醒
 LATE_BEATS = 2  # 租约是心跳间隔的三倍；晚了两拍就提醒
 BEATS_PER_LEASE = 3
@@ -72,12 +73,14 @@ async def _context(visit: Visit) -> dict[str, Any]:
 
 
 def concerns_in(snapshot: Snapshot) -> list[Concern]:
-    """从重到轻。"""
+    """从重到轻。没有 relay 或 worker 连着：有活在等才是坏事，否则只是提醒（中间有连接池的也可能看不见）。"""
+    oldest = max((line.oldest_due_seconds or 0.0 for line in snapshot.backlog.values()), default=0.0)
     found = []
     if snapshot.depths is None:
         found.append(Concern("redis", "bad", "/health", {}))
-    found += [Concern(name, "bad", "#processes", {}) for name in ("relay", "worker") if not snapshot.connected(name)]
-    oldest = max((line.oldest_due_seconds or 0.0 for line in snapshot.backlog.values()), default=0.0)
+    for name, stuck in (("relay", oldest > GRACE), ("worker", snapshot.totals.queued > 0)):
+        if not snapshot.connected(name):
+            found.append(Concern(name, "bad" if stuck else "warn", "#processes", {}))
     if oldest > STALE:
         found.append(Concern("stale", "bad", "/console/outbox", {"seconds": round(oldest)}))
     expired = sum(item.expired for item in snapshot.held)

@@ -13,7 +13,7 @@ from api.console import cookies
 from api.console.forms import read_form, require_csrf
 from api.console.origin import require_same_origin
 from api.console.paths import LOGIN, safe_next
-from api.console.visit import NOTICE_SEPARATOR, Visit
+from api.console.visit import BACK, NOTICE_SEPARATOR, Visit
 from api.context import context_of
 from api.keys import SERVICES
 from kaguan.console import service
@@ -118,6 +118,7 @@ def action(name: str, handler: ActionHandler) -> Handler:
         form = await read_form(request)
         require_csrf(form, member.csrf)
         visit = Visit(request, member)
+        request[BACK] = safe_next(form.get("back"))
         try:
             _require(member, OPERATE)
             done = await _carry_out(visit, form, handler)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiohttp_jinja2
+from aiohttp import web
 
 from api.console import cookies
 from api.console.formatting import Formatter
@@ -15,8 +16,6 @@ from api.keys import SERVICES
 from kaguan.tokens.service import OPERATE
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from api.keys import Services
     from kaguan.console.service import Member
 
@@ -26,6 +25,7 @@ PAGE_POLICY = (
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 NOTICE_SEPARATOR = "|"
+BACK = web.RequestKey("BACK", str)  # 表单被拒之后回哪一页
 
 
 @dataclass(frozen=True, slots=True)
