@@ -82,7 +82,8 @@ def _agent(agent: str) -> str:
 
 def _route(request: BaseRequest) -> str:
     """路由模板：有限的集合，才能当指标的标签。"""
-    match_info = request.match_info if isinstance(request, web.Request) and request._match_info else None  # noqa: SLF001 畸形请求没有匹配结果，公开属性会断言失败
+    # 畸形请求没有匹配结果（公开属性会断言失败）；没有路径参数的匹配结果是空字典，不能按真假看
+    match_info = request._match_info if isinstance(request, web.Request) else None  # noqa: SLF001 见上
     resource = None if match_info is None else match_info.route.resource
     return UNMATCHED if resource is None else resource.canonical
 

@@ -20,6 +20,10 @@ from kaguan.errors import Code, DomainError
         b'{"a": "\\ud800"}',
         b'{"a": 1, "a": 2}',
         b'{"a": {"b": 1, "b": 1}}',
+        b'{"a": "x", "\\u0061": "y"}',
+        b'{"a" : "x", "a":"y"}',
+        b'{"a": [{"b": "x", "b": "y"}]}',
+        b'{"a": "x:y", "b": "1", "b": "2"}',
         b"[" * 100_000 + b"]" * 100_000,
         b'{"a":' * 100_000,
         b"[" * 33 + b"]" * 33,
@@ -34,6 +38,23 @@ def test_what_python_or_postgresql_cannot_hold_is_malformed_json(raw: bytes) -> 
     with pytest.raises(DomainError) as caught:
         json_body.parse(raw)
     assert caught.value.code is Code.MALFORMED_JSON
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b'{"a": "b", "c": ["d", {"e": null}]}', {"a": "b", "c": ["d", {"e": None}]}),
+        (b'{"a": "http://x:80", "b": "c: d"}', {"a": "http://x:80", "b": "c: d"}),
+        (b'{"a": 20000000000000000001}', {"a": 20000000000000000001}),
+        (b'{"a": 99999999999999999999}', {"a": 99999999999999999999}),
+        (b'{"a": 1.5}', {"a": 1.5}),
+        (b'[{"a": 18446744073709551616}]', [{"a": 2**64}]),
+    ],
+)
+def test_values_are_exact_whichever_parser_reads_them(raw: bytes, value: object) -> None:
+    parsed = json_body.parse(raw)
+    assert parsed == value
+    assert repr(parsed) == repr(value)
 
 
 def test_nul_characters_are_refused_by_the_name_of_their_field() -> None:

@@ -1,0 +1,136 @@
+"""请求的时限：到时即 2004；别人的取消不算到时；没有请求时钟不走。"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from api.middleware import deadline as module
+from api.middleware.deadline import Deadlines
+from kaguan.errors import Code, DomainError
+
+FOREVER = 60.0
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK", 0.001)
+    monkeypatch.setattr(module, "CANCEL_GRACE", 0.01)
+
+
+async def wait_under(deadlines: Deadlines, seconds: float = FOREVER) -> None:
+    with deadlines.limit():
+        await asyncio.sleep(seconds)
+
+
+async def test_a_request_in_time_is_left_alone() -> None:
+    await wait_under(Deadlines(FOREVER), 0)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_a_late_request_is_cancelled_and_told_so() -> None:
+    with pytest.raises(DomainError) as caught:
+        await wait_under(Deadlines(0.01))
+    assert caught.value.code is Code.TIMED_OUT
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_only_the_late_one_of_many_is_cancelled() -> None:
+    late, others = Deadlines(0.01), Deadlines(FOREVER)
+    waiting = asyncio.create_task(wait_under(others))
+    with pytest.raises(DomainError):
+        await wait_under(late)
+    assert not waiting.done()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_cancel_from_elsewhere_stays_a_cancel() -> None:
+    task = asyncio.create_task(wait_under(Deadlines(FOREVER)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancel_from_elsewhere_wins_over_the_deadline() -> None:
+    reached = asyncio.Event()
+
+    async def stubborn() -> None:
+        with Deadlines(0.01).limit():
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                reached.set()
+                await asyncio.sleep(FOREVER)
+
+    task = asyncio.create_task(stubborn())
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_handler_stuck_in_its_cancellation_is_cancelled_a_second_time() -> None:
+    cancels = 0
+
+    async def stuck() -> None:
+        nonlocal cancels
+        with Deadlines(0.01).limit():
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                cancels += 1
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                cancels += 1
+                raise
+
+    with pytest.raises(DomainError) as caught:
+        await stuck()
+    assert (cancels, caught.value.code) == (2, Code.TIMED_OUT)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_more_time_counts_from_now() -> None:
+    with Deadlines(0.01).limit() as limit:
+        limit.allow(FOREVER)
+        await asyncio.sleep(0.05)
+
+
+async def test_less_time_counts_from_now() -> None:
+    async def shortened() -> None:
+        with Deadlines(FOREVER).limit() as limit:
+            limit.allow(0.01)
+            await asyncio.sleep(FOREVER)
+
+    with pytest.raises(DomainError):
+        await shortened()
+
+
+async def test_another_error_of_a_late_request_is_kept() -> None:
+    async def failing() -> None:
+        with Deadlines(0.01).limit():
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                raise ValueError("own") from None
+
+    with pytest.raises(ValueError, match="own"):
+        await failing()
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+async def test_the_clock_stands_still_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines = Deadlines(FOREVER)
+    await wait_under(deadlines, 0)
+    await asyncio.sleep(0.02)
+    assert not deadlines._ticking  # noqa: SLF001 没有别的迹象
+    later: list[object] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda *arguments: later.append(arguments))
+    with deadlines.limit():
+        pass
+    assert len(later) == 1
