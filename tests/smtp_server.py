@@ -35,6 +35,7 @@ class Script:
     data: str = "354 go on"
     body: list[str] = field(default_factory=list)
     noop: str = "250 ok"
+    delay: float = 0.0  # 每次应答之前想这么多秒
     drop_in_body: bool = False
     starttls: ssl.SSLContext | None = None
     implicit_tls: ssl.SSLContext | None = None
@@ -94,6 +95,8 @@ class _Dialogue:
             raise _Hangup
         if reply == DROP:
             raise _Hangup
+        if self.script.delay:
+            await asyncio.sleep(self.script.delay)
         self.writer.write(reply.encode("utf-8", "surrogateescape") + b"\r\n")
         await self.writer.drain()
 

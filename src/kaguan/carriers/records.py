@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 MALFORMED = "malformed_record"
 OMITTED = "omitted"
+EXPLAINED = {MALFORMED: "应答里的记录不合约定", OMITTED: "应答里没有这张卡"}
 
 
 class Record(BaseModel):

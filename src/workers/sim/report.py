@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kaguan.carriers.gateway import CardFailed, CardNotFound
+from kaguan.carriers.records import EXPLAINED
 from kaguan.sims.model import SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
@@ -56,17 +57,22 @@ class Report:
 
     def interrupted(self, iccids: Sequence[str], error: CarrierError) -> None:
         """整批没问成。"""
-        self.reason = error.reason
-        self.delay = max(self.delay or 0.0, error.retry_after or 0.0) or None
         self.take([CardFailed(iccid, error.code, error.retryable) for iccid in iccids])
+        self.reason = error.reason  # 给人看的是原话，逐卡的短码只进明细
+        self.delay = max(self.delay or 0.0, error.retry_after or 0.0) or None
 
     def outcome(self) -> Outcome:
         """有值得重试的就重试；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
         if self.pending:
             return Retry(f"{self.pending} 张卡暂时没问成：{self.reason}", self.delay)
         if self.due and not self.answered:
-            return GiveUp(f"{len(self.due)} 张卡全部失败：{self.reason or self.problems.samples[Sample.FAILURES][0]}")
+            return GiveUp(f"{len(self.due)} 张卡全部失败：{self.reason or self._first_failure()}")
         return Done(self.result())
+
+    def _first_failure(self) -> str:
+        """头一张失败的短码与人话；卡号只在明细里，不进日志。"""
+        code: str = self.problems.samples[Sample.FAILURES][0]["reason"]
+        return f"{EXPLAINED[code]}（{code}）" if code in EXPLAINED else code
 
     def result(self) -> dict[str, Any]:
         """结果：计数加有上限的明细。"""

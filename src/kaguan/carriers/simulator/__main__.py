@@ -22,7 +22,8 @@ STOP_TIMEOUT = 2.0  # 秒；等在途应答
 
 async def serve(world: World, host: str, port: int) -> None:
     """监听到收到停止信号为止。"""
-    runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=STOP_TIMEOUT)
+    # handler_cancellation：等不及而挂断的调用不再占着「一次一个」的名额
+    runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=STOP_TIMEOUT, handler_cancellation=True)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
