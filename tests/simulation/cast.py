@@ -1,0 +1,113 @@
+"""角色的零件：与组合根相同的类，只换了连接与客户端。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from kaguan.queues.saq import build_queues
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.uncertain import resend_types
+from kaguan.telemetry.metrics import Metrics
+from relay.epoch import EpochRedrive
+from relay.forward import Forwarder
+from relay.ordering import OrderingRelease
+from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from tests.simulation.broker import SteppedRedis
+from tests.simulation.outside import Ledger, Outside, PostOffice
+from workers.consumer import QuietWorker
+from workers.email.handler import EmailHandler
+from workers.execution import Execution
+from workers.guard import DuplicateGuard
+from workers.leases import Leases
+from workers.pace import Pace
+from workers.settlement import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import ConnectionPool
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from tests.simulation.database import SteppedPool
+    from tests.simulation.process import Process
+    from workers.attempt import Attempt, Handler
+    from workers.email.transport import Mailer
+    from workers.outcome import Outcome
+
+Works = "dict[str, Callable[[], Awaitable[object]]]"
+
+
+@dataclass(slots=True)
+class Relay:
+    works: dict[str, Callable[[], Awaitable[object]]]
+
+
+@dataclass(slots=True)
+class Worker:
+    works: dict[str, Callable[[], Awaitable[object]]]
+    leases: Leases
+
+
+def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool) -> Relay:
+    pool = cast("Pool", stepped)
+    client = SteppedRedis.of(process, sockets)
+    queues = build_queues(client)
+    metrics = Metrics()
+    config = settings.relay
+    return Relay(
+        {
+            "forward": Forwarder(pool, queues, config, settings.worker.task_timeout, metrics).run_once,
+            "lease": LeaseRedrive(pool, config, resend_types(settings.smtp), metrics).run_once,
+            "presence": PresenceRedrive(pool, queues, config, metrics).run_once,
+            "epoch": EpochRedrive(pool, client, queues, metrics).run_once,
+            "orphan": OrphanRedrive(pool, config, metrics).run_once,
+            "ordering": OrderingRelease(pool).run_once,
+        }
+    )
+
+
+def worker_parts(
+    settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool, outside: Outside
+) -> Worker:
+    pool = cast("Pool", stepped)
+    client = SteppedRedis.of(process, sockets)
+    leases = Leases(pool, process.name, settings.worker.lease)
+    execution = Execution(
+        pool=pool,
+        handlers={
+            TaskType.EMAIL_SEND: _mail(settings, process, outside),
+            TaskType.SIM_STATUS_SYNC: Ledger(outside, process, plain=False),
+            TaskType.DATA_SYNC: Ledger(outside, process, plain=True),
+            TaskType.EVENT_PUBLISH: Ledger(outside, process, plain=True),
+        },
+        guard=DuplicateGuard(client, settings.worker.lease),
+        leases=leases,
+        settlement=Settlement(pool, process.name, settings.tasks, resend_types(settings.smtp)),
+        metrics=Metrics(),
+        task_timeout=settings.worker.task_timeout,
+        pace=Pace(client),
+    )
+    functions: list[Any] = [(str(task_type), execution.__call__) for task_type in TaskType]
+    works: dict[str, Callable[[], Awaitable[object]]] = {"beat": leases.run_once}
+    for priority, queue in build_queues(client).items():
+        worker = QuietWorker(queue, functions, concurrency=1, dequeue_timeout=0.01)
+        works[f"take-{priority}"] = worker.process
+    return Worker(works, leases)
+
+
+def _mail(settings: Settings, process: Process, outside: Outside) -> Handler:
+    """真的邮件处理器，对面是一间记得住的邮局。"""
+    scripts: dict[str, str | None] = {}
+    handler = EmailHandler(cast("Mailer", PostOffice(outside, process, scripts)), settings.smtp.sender)
+
+    async def call(attempt: Attempt) -> Outcome:
+        outside.starts.append(attempt.task_id)
+        scripts[str(attempt.task_id)] = attempt.request_id
+        return await handler(attempt)
+
+    return call
+
+
+PRIORITIES = tuple(Priority)

@@ -1,0 +1,175 @@
+"""调度者会做的事：提交、推进、故障、让时间过去，最后一切平静、把活干完。规则机与逐点杀死共用。"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from kaguan.errors import DomainError
+from kaguan.sims.model import SyncType
+from kaguan.tasks import service
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.payloads import DataSyncPayload, EmailPayload, SimStatusPayload
+from kaguan.tasks.service import Submission
+from tests.simulation.invariants import RULES, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from tests.simulation.outside import Turn
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+MAX_ATTEMPTS = 3
+ROUNDS = 25  # 平静之后至多这么多圈，再没有着落就是丢了
+PAYLOADS = {
+    TaskType.EMAIL_SEND: EmailPayload(to=("a@example.com",), subject="s", body="b"),
+    TaskType.SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
+    TaskType.DATA_SYNC: DataSyncPayload(
+        sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)
+    ),
+}
+EXPIRE = """
+update tb_task set lease_until = clock_timestamp() - interval '1 hour'
+where status = 'running' and lease_until > '-infinity' and (%(worker)s::text is null or worker = %(worker)s)
+"""
+LONG_AGO: tuple[LiteralString, ...] = (
+    (
+        "update tb_task set queued_at = clock_timestamp() - interval '1 hour'"
+        " where status = 'queued' and queued_at > clock_timestamp() - interval '30 minutes'"
+    ),
+    (
+        "update tb_task set available_at = clock_timestamp() - interval '1 hour'"
+        " where status in ('pending', 'retrying') and available_at > clock_timestamp() - interval '30 minutes'"
+    ),
+    (
+        "update tb_outbox set available_at = clock_timestamp() - interval '1 hour'"
+        " where available_at > clock_timestamp() - interval '30 minutes'"
+    ),
+)
+
+
+def submit(world: World, task_type: TaskType, scripts: Sequence[Sequence[Turn]], key: str | None = None) -> None:
+    """API 受理：一条语句，一批任务；剧本逐个给。"""
+    submissions = []
+    for script in scripts:
+        request_id = f"r{len(world.outside.scripts)}"
+        world.outside.scripts[request_id] = list(script)
+        submissions.append(
+            Submission(task_type, PAYLOADS[task_type], principal="sim", request_id=request_id, ordering_key=key)
+        )
+
+    async def work(pool: Any) -> None:
+        async with pool.connection() as connection:
+            outcomes = await service.accept_many(connection, submissions, MAX_ATTEMPTS)
+        world.accepted += [outcome.task_id for outcome in outcomes if not isinstance(outcome, DomainError)]
+
+    world.api(world.one("api"), "accept", work)
+
+
+def submit_with_entity(world: World, script: Sequence[Turn]) -> None:
+    """实体与任务同一事务（I4）。"""
+    request_id = f"r{len(world.outside.scripts)}"
+    world.outside.scripts[request_id] = list(script)
+    payload = PAYLOADS[TaskType.EMAIL_SEND]
+    submission = Submission(TaskType.EMAIL_SEND, payload, principal="entity", request_id=request_id)
+
+    async def work(pool: Any) -> None:
+        async with pool.connection() as connection, connection.transaction():
+            await connection.execute("insert into sim_entity values (%s)", (request_id,))
+            accepted = await service.accept(connection, submission, MAX_ATTEMPTS)
+        world.accepted.append(accepted.task_id)
+
+    world.api(world.one("api"), "entity", work)
+
+
+def person(world: World, what: str, task_id: UUID) -> None:
+    """人：取消（``cancel``）或重来（``retry``）。不许的由服务回绝。"""
+    operation = service.cancel if what == "cancel" else service.retry
+
+    async def work(pool: Any) -> None:
+        try:
+            async with pool.connection() as connection:
+                await operation(connection, task_id, "tester")
+        except DomainError:
+            pass
+
+    world.api(world.one("api"), what, work)
+
+
+def tasks(world: World) -> list[UUID]:
+    return [row[0] for row in world.admin.execute("select id from tb_task order by id").fetchall()]
+
+
+# ---- 故障与时间
+
+
+def flush(world: World) -> None:
+    world.valkey.flushdb()
+
+
+def lose_jobs(world: World) -> None:
+    """纪元还在，投递没了：驱逐、切换丢了尾巴。"""
+    for queue in Priority:
+        for part in ("incomplete", "queued", "active"):
+            world.valkey.delete(f"saq:{queue}:{part}")
+
+
+def expire_leases(world: World, worker: str | None = None) -> None:
+    """虚拟时钟：租约到期。``worker`` 活着就是 SIGSTOP 过久的僵尸。"""
+    world.admin.execute(EXPIRE, {"worker": worker})
+    locks: Any = world.valkey.keys("kaguan:task:*:lock")  # 任务锁的时限就是租约
+    for key in locks:
+        world.valkey.delete(key)
+
+
+def pass_time(world: World) -> None:
+    """虚拟时钟：交出很久了，重试到期了。"""
+    for statement in LONG_AGO:
+        world.admin.execute(statement)
+
+
+# ---- 平静
+
+
+def take(world: World, worker: Process) -> bool:
+    """有件可取的队列各取一次；返回取了没有。"""
+    taken = False
+    for queue in Priority:
+        if world.valkey.llen(f"saq:{queue}:queued"):
+            world.run(worker, f"take-{queue}")
+            taken = True
+    return taken
+
+
+def calm(world: World) -> list[str]:
+    """故障到此为止：在做的做完，循环照转，直到没有事做；返回违反了哪些不变量。"""
+    for process in list(world.processes.values()):
+        if process.alive:
+            process.run_freely()
+    for _ in range(2):  # 第二圈：先前等别人锁的
+        for process in list(world.processes.values()):
+            if process.alive:
+                world.finish(process)
+    relay, worker = world.spawn("relay"), world.spawn("worker")
+    relay.free = worker.free = True
+    for _ in range(ROUNDS):
+        expire_leases(world)
+        pass_time(world)
+        for loop in ("epoch", "lease", "presence", "orphan", "ordering", "forward"):
+            world.run(relay, loop)
+            world.finish(relay)
+            relay.free = True
+        while take(world, worker):
+            world.finish(worker)
+            worker.free = True
+        if settled(world):
+            break
+    return judge(world)
+
+
+def settled(world: World) -> bool:
+    unsettled = world.admin.execute(RULES["I1 没有着落"].encode()).fetchone()
+    waiting = world.admin.execute(RULES["残留的发件箱行"].encode()).fetchone()
+    return unsettled is None and waiting is None

@@ -1,0 +1,78 @@
+"""裁判：只看库、邮局与客户端得到的答复。每条不变量一个查询，返回违反者。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+# I6：除了最后一代，每一代投递都有一条事件说明它怎么没的。结算写旧的投递号，收回与重来写新的
+UNEXPLAINED = """
+select t.id::text
+from tb_task t
+cross join generate_series(1, t.delivery - 1) as generation
+where not exists (
+    select from tb_task_event e
+    where e.task_id = t.id
+      and (
+          (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend'))
+          or (e.delivery = generation + 1 and (e.detail ? 'cause' or e.kind = 'retried'))
+      )
+)
+"""
+RULES = {
+    "I1 没有着落": "select id::text from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')",
+    "I2 成功而没有恰好生效一次": """
+        select t.id::text from tb_task t
+        where t.type = 'sim:status_sync' and t.status = 'succeeded'
+          and (select count(*) from sim_ledger l where l.task_id = t.id) <> 1
+    """,
+    "I2 没有成功却生效了": """
+        select l.task_id::text from sim_ledger l join tb_task t on t.id = l.task_id
+        where t.status <> 'succeeded' or t.type <> 'sim:status_sync'
+    """,
+    "I4 实体与任务只有一半": """
+        select coalesce(e.request_id, t.request_id)
+        from sim_entity e full join (select request_id from tb_task where principal = 'entity') t using (request_id)
+        where e.request_id is null or t.request_id is null
+    """,
+    "I6 投递号变了而没有事件": UNEXPLAINED,
+    "I6 失败而没有原因": "select id::text from tb_task where status = 'failed' and last_error is null",
+    "残留的发件箱行": """
+        select o.task_id::text from tb_outbox o join tb_task t on t.id = o.task_id
+        where o.parked_at is null
+    """,
+}
+MARKS = """
+select t.id::text, t.status, count(e.id) filter (where e.kind in ('uncertain', 'resend'))
+from tb_task t left join tb_task_event e on e.task_id = t.id
+where t.type = 'email:send'
+group by t.id
+"""
+
+
+def judge(world: World) -> list[str]:
+    """违反了哪些；空即合格。"""
+    violations = [f"意外：{error!r}" for error in world.surprises]
+    for rule, statement in RULES.items():
+        offenders = [row[0] for row in world.admin.execute(statement.encode()).fetchall()]
+        if offenders:
+            violations.append(f"{rule}：{offenders}")
+    known = {row[0] for row in world.admin.execute("select id from tb_task").fetchall()}
+    violations += [f"I1 受理了却没有：{task_id}" for task_id in world.accepted if task_id not in known]
+    return violations + _mails(world)
+
+
+def _mails(world: World) -> list[str]:
+    """I3：每多寄一封之前都记过不明；成功的一定寄到了；没成功而寄到过的，一定记过不明。"""
+    violations = []
+    for task_id, status, marks in world.admin.execute(MARKS).fetchall():
+        sends = world.outside.sends[task_id]
+        if sends > 1 + marks:
+            violations.append(f"I3 悄悄再寄：{task_id} 寄了 {sends} 封，记过 {marks} 次不明")
+        if status == "succeeded" and not sends:
+            violations.append(f"I3 成功却没有寄：{task_id}")
+        if status != "succeeded" and sends > marks:
+            violations.append(f"I3 寄到了却说没有：{task_id} 是 {status}")
+    return violations

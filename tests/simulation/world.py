@@ -1,0 +1,234 @@
+"""一个可以逐步推进的世界：真的库与 Valkey，真的 relay 与 worker 零件，进程在任何一个效果的前后都停得住、死得了。"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from kaguan.database.folding import AWAY
+from kaguan.queues.client import build_client
+from kaguan.queues.saq import build_queues
+from tests.simulation.cast import Relay, Worker, relay_loops, worker_parts
+from tests.simulation.database import SteppedPool, terminate
+from tests.simulation.outside import Outside
+from tests.simulation.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import psycopg
+    import redis
+
+    from kaguan.config import Settings
+    from tests.simulation.clock import VirtualLoop
+    from tests.simulation.database import SteppedConnection
+
+STEADY = 25  # 连着这么多圈没有动静，就是停稳了
+PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
+LIMIT = 30.0  # 秒：真实时间；停不稳就是坏了
+TABLES = "tb_task, tb_outbox, tb_task_event, tb_email_delivery, tb_broker, tb_ordering, sim_ledger, sim_entity"
+
+
+@dataclass(slots=True, eq=False)
+class World:
+    """``loop`` 不在运行时才可调用这里的同步方法；它们各跑到世界停稳为止。"""
+
+    settings: Settings
+    loop: VirtualLoop
+    database_url: str
+    admin: psycopg.Connection[Any]
+    valkey: redis.Redis
+    points: dict[str, int] = field(default_factory=dict)
+    outside: Outside = field(default_factory=Outside)
+    processes: dict[str, Process] = field(default_factory=dict)
+    surprises: list[BaseException] = field(default_factory=list)
+    accepted: list[Any] = field(default_factory=list)  # 客户端得到过答复的任务号
+    _spare: list[SteppedConnection] = field(default_factory=list)
+    _parts: dict[str, Relay | Worker | SteppedPool] = field(default_factory=dict)
+    _redis: Any = None
+    _born: int = 0
+
+    def open(self) -> None:
+        self.admin.execute("create table if not exists sim_ledger (task_id uuid not null)")
+        self.admin.execute("create table if not exists sim_entity (request_id text not null)")
+        self._redis = build_client(self.settings.redis, connections=64)
+        self.reset()
+
+    def close(self) -> None:
+        self.bury_all()
+
+        async def shut() -> None:
+            for connection in self._spare:
+                await connection.close()
+            await self._redis.aclose(close_connection_pool=True)
+
+        self.loop.run_until_complete(shut())
+
+    def reset(self) -> None:
+        """回到什么都没发生过；纪元已记下。"""
+        self.bury_all()
+        self.admin.execute(f"truncate {TABLES}".encode())
+        self.valkey.flushdb()
+        self.outside = Outside()
+        self.accepted, self.surprises, self._born = [], [], 0
+        relay = self.spawn("relay")
+        relay.free = True
+        self.run(relay, "epoch")
+        self.kill(relay)
+
+    # ---- 进程
+
+    def spawn(self, role: str) -> Process:
+        """起一个进程；重启的也是新的一个，名字各不相同。"""
+        self._born += 1
+        process = Process(f"{role}-{self._born}", role, self.points)
+        pool = SteppedPool(process, self._spare, self.database_url)
+        self.processes[process.name] = process
+        match role:
+            case "relay":
+                self._parts[process.name] = relay_loops(self.settings, process, pool, self._redis.connection_pool)
+            case "worker":
+                self._parts[process.name] = worker_parts(
+                    self.settings, process, pool, self._redis.connection_pool, self.outside
+                )
+            case _:
+                self._parts[process.name] = pool
+        return process
+
+    def alive(self, role: str) -> list[Process]:
+        return [process for process in self.processes.values() if process.alive and process.role == role]
+
+    def one(self, role: str) -> Process:
+        """活着的那个；没有就起一个。"""
+        found = self.alive(role)
+        return found[0] if found else self.spawn(role)
+
+    def run(self, process: Process, label: str) -> None:
+        """Relay 的一个循环走一次，或 worker 取一次件（``take-<队列>``）、跳一次心跳（``beat``）。"""
+        if process.alive and not process.busy(label):
+            part = self._parts[process.name]
+            assert isinstance(part, Relay | Worker)
+            self._start(process, label, part.works[label])
+
+    def api(self, process: Process, label: str, work: Callable[[Any], Awaitable[None]]) -> None:
+        """API 的一次请求。"""
+        if process.alive and not process.busy(label):
+            pool = self._parts[process.name]
+            self._start(process, label, lambda: work(pool))
+
+    def _start(self, process: Process, label: str, work: Callable[[], Awaitable[object]]) -> None:
+        async def guarded() -> None:
+            try:
+                await work()
+            except (RedisError, *AWAY):
+                pass  # 循环会退避再来
+            except Exception as error:  # noqa: BLE001 意外留待裁判
+                self.surprises.append(error)
+
+        async def begin() -> None:
+            process.start(label, guarded())
+            await self._settle()
+
+        self.loop.run_until_complete(begin())
+
+    def advance(self, process: Process, index: int = 0) -> None:
+        """放行一处，到下一个点。没有停着的而还有活：它在等计时器，让时钟走过去。"""
+
+        async def step() -> None:
+            if process.parked:
+                process.go(index)
+            elif process.working:
+                self.loop.jump()
+            await self._settle()
+
+        self.loop.run_until_complete(step())
+
+    def finish(self, process: Process) -> None:
+        """不再停，把手里的做完（等别人的锁的除外）。"""
+        process.run_freely()
+        deadline = time.monotonic() + LIMIT
+        while process.working and time.monotonic() < deadline:
+            self.loop.run_until_complete(self._settle())
+            if process.working:
+                if process.flying:
+                    return  # 别人拿着锁，而别人停着
+                self.loop.jump()
+        process.free = False
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL：此刻起它什么也做不成；连接断了，没提交的回滚，内存里的全没了。"""
+        process.alive = False
+        terminate(self.admin, process.connections)
+
+        async def die() -> None:
+            for here in list(process.parked):
+                here.go.cancel()
+            working = process.working
+            for job in working:
+                job.cancel()
+            await self._settle()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*working, return_exceptions=True)
+
+        self.loop.run_until_complete(die())
+
+    def cut(self, process: Process) -> None:
+        """它的数据库会话断了（重启、切换、网络）；进程还在。"""
+        terminate(self.admin, process.connections)
+        self.loop.run_until_complete(self._settle())
+
+    def stop(self, process: Process) -> None:
+        """SIGTERM 之后：不再等，取消手里的，交还，退出。"""
+        part = self._parts[process.name]
+        if process.alive and isinstance(part, Worker):
+            process.run_freely()
+            for job in process.working:
+                job.cancel()
+            self.loop.run_until_complete(self._settle())
+            self._start(process, "release", part.leases.release_all)
+            process.free = True
+            self.finish(process)
+            self.kill(process)
+
+    def bury_all(self) -> None:
+        for process in self.processes.values():
+            if process.alive:
+                self.kill(process)
+        self.processes.clear()
+        self._parts.clear()
+
+    # ---- 停稳
+
+    async def _settle(self) -> None:
+        """等到没有在途的效果、也没有可跑的；在途而在等别人的锁，也算停稳。"""
+        deadline = time.monotonic() + LIMIT
+        quiet, since = 0, time.monotonic()
+        while quiet < STEADY:
+            await asyncio.sleep(0)
+            flying = sum(process.flying for process in self.processes.values())
+            if not flying:
+                quiet += 1
+                continue
+            quiet = 0
+            time.sleep(0.0001)  # noqa: ASYNC251 循环只是在等 I/O，让出处理器
+            now = time.monotonic()
+            assert now < deadline, "停不稳"
+            if now - since > PROBE:
+                if self._waiting_for_locks() >= flying:
+                    return
+                since = now
+
+    def _waiting_for_locks(self) -> int:
+        row = self.admin.execute(
+            "select count(*) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid() and cardinality(pg_blocking_pids(pid)) > 0"
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def queues(self) -> dict[Any, Any]:
+        return build_queues(self._redis)
