@@ -34,6 +34,7 @@ async def test_a_task_is_found_by_its_id_from_the_request_to_the_worker(place: P
         url = stack.env["OTEL_EXPORTER_OTLP_ENDPOINT"]
         assert url == f"http://127.0.0.1:{stack.env['KAGUAN_TRACEVIEW__PORT']}"
         assert f"跟踪      {url}/" in stack.output
+        assert stack.env["KAGUAN_TELEMETRY__TRACES_URL"] == url  # 控制台据此嵌瀑布图
         task_id = submit(stack)
         tags = urllib.parse.quote(json.dumps({"messaging.message.id": task_id}))
 
