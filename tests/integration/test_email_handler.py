@@ -52,18 +52,19 @@ async def test_a_slow_server_is_waited_for_step_by_step(pool: Pool) -> None:
     payload = mail_to("a@x.example", cc=("b@x.example",))
     task_id = await insert_running(pool, payload)
     # 每一步都在时限之内，合起来远远超过它
-    async with smtp_server(Script(delay=0.3)) as server:
-        async with open_mailer(config_for(server.url, timeout=1.0, data_timeout=1.0)) as mailer:
-            assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Done)
+    async with (
+        smtp_server(Script(delay=0.3)) as server,
+        open_mailer(config_for(server.url, timeout=1.0, data_timeout=1.0)) as mailer,
+    ):
+        assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Done)
     assert len(server.mails) == 1
 
 
 async def test_a_server_slower_than_the_limit_is_a_retry_before_the_body(pool: Pool) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    async with smtp_server(Script(delay=0.5)) as server:
-        async with open_mailer(config_for(server.url, timeout=0.1)) as mailer:
-            assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Retry)
+    async with smtp_server(Script(delay=0.5)) as server, open_mailer(config_for(server.url, timeout=0.1)) as mailer:
+        assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Retry)
     assert server.mails == []
 
 
