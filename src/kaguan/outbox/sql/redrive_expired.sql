@@ -23,6 +23,13 @@ with expired as materialized (
     limit %(limit)s
     for no key update skip locked
 ),
+-- 极少：relay 交出了、还没提交，任务已被认领又丢了租约。它拿着的发件箱行不等，那一个下次再收，不连累整页
+leftover as materialized (
+    select o.task_id
+    from tb_outbox o
+    join expired e on e.id = o.task_id
+    for update of o skip locked
+),
 moved as (
     update tb_task t
     set status = e.verdict,
@@ -32,7 +39,11 @@ moved as (
         lease_until = null,
         worker = null,
         queued_at = null,
-        available_at = clock_timestamp(),
+        -- 头一次丢立刻再来；再丢就有击垮 worker 的嫌疑：错开，别让无辜的一次次陪它死
+        available_at = clock_timestamp() + case
+            when e.released or t.lost_leases = 0 then interval '0'
+            else random() * make_interval(secs => least(60, 2 ^ (t.lost_leases + 1)))
+        end,
         finished_at = case when e.verdict in ('failed', 'cancelled') then clock_timestamp() end,
         last_error = case
             when e.verdict = 'failed' then '{"reason": "屡次丢失租约，疑似击垮 worker"}'
@@ -41,6 +52,10 @@ moved as (
         end
     from expired e
     where t.id = e.id
+      and (
+          e.id in (select task_id from leftover)
+          or not exists (select from tb_outbox o where o.task_id = e.id)
+      )
     returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at, e.verdict, e.released,
         e.intended
 ),
