@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from tests.artifacts import place
 from tests.installed import program
@@ -74,6 +74,7 @@ class Watch:
 async def chromium() -> AsyncIterator[Browser]:
     """系统里的 Chromium；Playwright 自己的浏览器不下载。"""
     executable = program("chromium", "chromium-browser", "google-chrome")
+    expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         try:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import pytest_asyncio
+from playwright.async_api import expect
 
 from tests.artifacts import keep
+from tests.e2e.browser import chromium, shoot, tab
 from tests.e2e.prometheus import Prometheus, prometheus
 from tests.e2e.stack import CHECKOUT, RunningStack, started
 from tests.e2e.test_traceview import fetch
@@ -36,6 +39,7 @@ SCRAPED = 10.0  # 秒；指标最慢五秒一采，再加抓取与求值
 ALERTED = 60.0  # 秒；快进之后一刻钟的规则七秒半就够，余下的是慢机器的余地
 RATE_INTERVAL = "1m"  # Grafana 在十五秒的抓取周期下取的就是它
 STUCK = {"QueueNotDraining", "OutboxOldestPending", "ProcessDown"}
+NOT_OURS = "Unexpected token .export."  # Debian 的旧界面自己的毛病
 LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
 
 
@@ -159,6 +163,7 @@ async def test_a_queue_that_is_really_stuck_raises_the_alarm_and_recovers(observ
         await eventually(lambda: set(server.alerts()) >= STUCK, ALERTED)
         alerts = server.alerts()
         keep("alerts.json", alerts)
+        await picture(observed, "/classic/alerts", ".alert-danger", "alerts")
         assert alerts["OutboxOldestPending"]["queue"] == "default"
         assert alerts["ProcessDown"]["job"] == "kaguan-worker"
         assert "relay" in alerts["QueueNotDraining"]["action"]
@@ -166,6 +171,27 @@ async def test_a_queue_that_is_really_stuck_raises_the_alarm_and_recovers(observ
         os.kill(worker, signal.SIGCONT)
     assert set((await settled(stack, task_ids)).values()) == {"succeeded"}
     await eventually(lambda: STUCK.isdisjoint(server.alerts()), ALERTED)
+
+
+async def test_the_curve_that_grafana_draws_shows_the_stuck_queue(observed: Observed) -> None:
+    """面板「最老的待交付，随时间」，刚才卡住的那一段；曲线与画面留作凭据。"""
+    (path,) = [path for path in DASHBOARDS if path.stem == "kaguan-pipeline"]
+    expr = queries(path)["最老的待交付，随时间/A"]
+    curves = {curve["metric"]["queue"]: curve["values"] for curve in observed.prometheus.range(expr, 120)}
+    keep("grafana-series.json", curves)
+    ages = [float(age) for _, age in curves["default"]]
+    assert max(ages) > 60
+    assert ages[-1] < 60
+    graph = urllib.parse.urlencode({"g0.expr": expr, "g0.tab": "0", "g0.range_input": "2m"})
+    await picture(observed, f"/classic/graph?{graph}", ".rickshaw_graph path", "grafana-series")
+
+
+async def picture(observed: Observed, path: str, awaited: str, name: str) -> None:
+    """Prometheus 自己的页面，留作凭据。"""
+    async with chromium() as browser, tab(browser, observed.prometheus.url, expected=NOT_OURS) as page:
+        await page.goto(path)
+        await expect(page.locator(awaited).first).to_be_attached()
+        await shoot(page, name)
 
 
 def waited_already(stack: RunningStack) -> None:
