@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kaguan.logging.masking import MASK, mask, mask_value
@@ -36,6 +36,7 @@ def test_rules(text: str, masked: str) -> None:
 
 @given(URL_PART, URL_PART)
 def test_the_password_of_any_url_is_hidden(user: str, password: str) -> None:
+    assume(mask(f"{user}:x@") == f"{user}:x@")  # 用户名本身像口令字段的，盖得更多
     assert (
         mask(f"连不上 postgresql://{user}:{password}@db/kaguan 了") == f"连不上 postgresql://{user}:{MASK}@db/kaguan 了"
     )
