@@ -36,7 +36,7 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-system: ## Install the Debian programs that tests use (Chromium, Prometheus) where root and apt are at hand
+system: ## Install the Debian programs that tests use (Chromium, Prometheus, Spin) where root and apt are at hand
 	@tests/install-programs.sh
 
 test: system lint ## Every check and test, coverage thresholds included
@@ -55,6 +55,15 @@ bench: $(BENCH_STAMP) ## Measure speed as ratios against honest rivals; writes d
 
 chaos: $(STAMP) ## The long fault campaign (50 minutes): real processes, real signals, an independent checker, broken builds it must condemn
 	$(BIN)/python -m tests.chaos
+
+model: system $(STAMP) ## The protocol's model, large sizes included: it holds, every part taken away has a counterexample
+	$(BIN)/python -m tests.model
+
+simulate: $(STAMP) ## The real relay and workers under thousands of random interleavings (EXAMPLES=5000, SIMULATE_SEED=n replays)
+	SIMULATE_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest tests/integration/test_simulation.py -k interleaving --timeout 0 -s
+
+mutate: $(STAMP) ## Break the protocol's code in many ways; the tests must notice
+	$(BIN)/python -m tests.model.mutate
 
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation

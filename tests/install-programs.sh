@@ -8,6 +8,9 @@ NEEDED='
 chromium chromium
 prometheus prometheus
 promtool prometheus
+spin spin
+gcc gcc
+/usr/include/stdio.h libc6-dev
 /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk
 '
 

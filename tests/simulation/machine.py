@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import hypothesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -125,7 +125,7 @@ class Protocol(RuleBasedStateMachine):
             assert drive.calm(self.world) == []
 
 
-def explore(world: World, *, examples: int, seed: int | None) -> None:
+def explore(world: World, *, examples: int, seed: int | None, shrink: bool = True) -> None:
     """跑这么多个例子；``seed`` 不给即固定的那一组。
 
     Raises:
@@ -141,6 +141,7 @@ def explore(world: World, *, examples: int, seed: int | None) -> None:
             stateful_step_count=STEPS,
             derandomize=seed is None,
             deadline=None,
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
             database=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
