@@ -151,6 +151,26 @@ async def test_no_console_page_scans_a_large_table(environ: dict[str, str], larg
         assert scanning == {}
 
 
+async def test_the_console_finds_rare_tasks_however_old_and_goes_on_where_it_stopped(
+    environ: dict[str, str], large_database: str
+) -> None:
+    environ |= {"KAGUAN_DATABASE__URL": large_database}
+    async with serving(load_settings(environ), name="rare") as api, signed_in(api, name="seeker") as visitor:
+        for status in ("running", "uncertain", "queued", "failed"):
+            page = await visitor.get(f"/console/tasks?status={status}")
+            assert page.text.count("<tr data-task") > 20, status  # 两万行里只有两三个
+        seen: set[str] = set()
+        path = "/console/tasks?type=email:send&queue=low"  # 样本里一个也没有
+        for _ in range(3):
+            page = await visitor.get(path)
+            assert 'data-testid="no-tasks"' in page.text
+            found = re.search(r'href="([^"]+)" rel="next"', page.text)
+            assert found is not None
+            path = found[1].replace("&amp;", "&")
+            assert path not in seen
+            seen.add(path)
+
+
 async def test_a_list_costs_the_same_few_statements_whatever_its_size(
     environ: dict[str, str], large_database: str
 ) -> None:
