@@ -94,6 +94,12 @@ def test_every_declared_metric_is_emitted_somewhere() -> None:
     assert not {name for name in declared if not re.search(rf"metrics\.{name}\b", sources)}
 
 
+def test_every_declared_metric_is_looked_at_somewhere() -> None:
+    asked = set(METRIC.findall("\n".join(expressions().values())))
+    names = [collector._name for collector in vars(Metrics()).values() if hasattr(collector, "_labelnames")]  # noqa: SLF001 同上
+    assert [name for name in names if not any(found.startswith(name) for found in asked)] == []
+
+
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_a_dashboard_is_complete(path: Path) -> None:
     dashboard = load_dashboard(path)

@@ -14,6 +14,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from kaguan.sims.model import Carrier
 from kaguan.tasks.model import TaskType
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class Metrics:
                 counter.labels(kind)
         for cause in REDRIVE_CAUSES:
             self.redriven.labels(cause)
+        for carrier in Carrier:
+            self.carrier_unknown_codes.labels(carrier)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
