@@ -61,6 +61,12 @@ def failed(database: psycopg.Connection, database_url: str) -> list[str]:
     return ids
 
 
+def audit(database: psycopg.Connection) -> list[tuple[str, str | None, str]]:
+    rows = database.execute("select action, target, detail->>'via', actor from tb_audit order by id").fetchall()
+    assert all(actor.startswith("cli:") for *_, actor in rows)
+    return [(action, target, via) for action, target, via, _ in rows]
+
+
 def statuses(database: psycopg.Connection) -> list[str]:
     return [row[0] for row in database.execute("select status from tb_task order by id").fetchall()]
 
@@ -193,3 +199,23 @@ def task(status: str, progress: dict[str, Any] | None = None) -> Watched:
 )
 def test_the_bar_says_how_far_and_what(tasks: list[Watched], expected: tuple[str, int, int | None, str]) -> None:
     assert describe(tasks) == expected
+
+
+def test_every_deed_on_the_command_line_leaves_a_line_in_the_audit(
+    run: Invocation, failed: list[str], database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly = {"name": "hourly", "cron": "5 * * * *", "type": "sim:status_sync", "payload": {"iccids": [ABSENT]}}
+    monkeypatch.setenv("KAGUAN_SCHEDULES", json.dumps([hourly]))
+    for command in (
+        ("task", "retry", failed[0]), ("task", "cancel", failed[0]), ("task", "replay"), ("task", "replay", "--run"),
+        ("schedule", "disable", "hourly"), ("schedule", "enable", "hourly"),
+    ):  # fmt: skip
+        assert run(*command)[0] == 0, command
+    assert run("task", "cancel", ABSENT)[0] == 1  # 没做成的不留
+    assert audit(database) == [
+        ("task.retry", failed[0], "cli"),
+        ("task.cancel", failed[0], "cli"),
+        ("task.replay", None, "cli"),
+        ("schedule.disable", "hourly", "cli"),
+        ("schedule.enable", "hourly", "cli"),
+    ]

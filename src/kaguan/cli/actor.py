@@ -1,9 +1,16 @@
-"""留痕用：谁在命令行上做的。"""
+"""留痕：谁在命令行上做了什么，与操作同一事务。"""
 
 from __future__ import annotations
 
 import getpass
 import os
+from typing import TYPE_CHECKING
+
+from kaguan.console.service import Deed
+from kaguan.console.store import insert_audit
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Connection
 
 
 def actor() -> str:
@@ -12,3 +19,8 @@ def actor() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
         return f"cli:{os.getuid()}"
+
+
+async def audited(connection: Connection, action: str, target: str | None = None, **detail: object) -> None:
+    """写一行审计；动作的名字与 API、控制台相同。"""
+    await insert_audit(connection, Deed(action, target, {**detail, "via": "cli"}), actor(), None, "")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from kaguan.cli.actor import actor
+from kaguan.cli.actor import actor, audited
 from kaguan.cli.failure import EXIT_FAILURE, EXIT_USAGE, CommandError
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.progress import following
@@ -98,7 +98,9 @@ def replay(  # noqa: PLR0913 一个参数一个选项
 
     async def work(connection: Connection) -> tuple[list[UUID], int, datetime | None]:
         chosen = [UUID(row["task_id"]) for row in await store.replay_preview(connection, wanted.parameters())]
-        return chosen, *await replaying.run(connection, wanted, actor())
+        count, last_due = await replaying.run(connection, wanted, actor())
+        await audited(connection, "task.replay", status=status, type=task_type, limit=limit, count=count)
+        return chosen, count, last_due
 
     chosen, count, last_due = with_database(work)
     if wait and count:

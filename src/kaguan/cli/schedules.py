@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kaguan.cli.actor import audited
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.schedules import service
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Connection
 
 app = typer.Typer(help="定时计划。", no_args_is_help=True)
 
@@ -53,7 +57,12 @@ def disable(name: Name, *, as_json: AsJson = False) -> None:
 
 def _switch(name: str, *, enabled: bool, as_json: bool) -> None:
     schedules = load_settings().schedules
-    with_database(lambda connection: service.switch(connection, schedules, name, enabled=enabled))
+
+    async def work(connection: Connection) -> None:
+        await service.switch(connection, schedules, name, enabled=enabled)
+        await audited(connection, "schedule.enable" if enabled else "schedule.disable", name)
+
+    with_database(work)
     if as_json:
         print_json({"name": name, "enabled": enabled})
     else:

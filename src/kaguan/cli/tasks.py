@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from kaguan.cli.actor import actor
+from kaguan.cli.actor import actor, audited
 from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
@@ -106,8 +106,13 @@ def _act(
     as_json: bool,
     wait: bool = False,
 ) -> None:
-    who = actor()
-    status = with_database(lambda connection: action(connection, task_id, who))
+
+    async def work(connection: Connection) -> TaskStatus:
+        status = await action(connection, task_id, actor())
+        await audited(connection, f"task.{action.__name__}", str(task_id), status=status)
+        return status
+
+    status = with_database(work)
     if wait:
         report(wait_for([task_id], seconds, as_json=as_json), as_json=as_json)
     elif as_json:
