@@ -92,6 +92,21 @@ async def test_the_overview_counts_what_waits_runs_and_failed(settings: Settings
         assert 'data-concern="uncertain"' in page.text
 
 
+async def test_a_lease_handed_back_a_moment_ago_breaks_no_page(api: Api) -> None:
+    [task_id] = await submit(api)
+    await api.rows(
+        "update tb_task set status = 'running', attempt = 1, worker = 'node-1/7', started_at = now(), "
+        "lease_until = '-infinity'"
+    )
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/")
+        assert page.status == 200
+        assert 'data-concern="expired"' in page.text
+        assert (await visitor.get(f"/console/tasks/{task_id}")).status == 200
+    assert (await api.get(f"/tasks/{task_id}")).status == 200
+    assert (await api.get("/tasks?status=running")).data["items"][0]["task_id"] == str(task_id)
+
+
 async def until_fresh(visitor: Visitor, name: str, wanted: str) -> Page:
     """快照至多一秒旧：问到变为止。"""
 

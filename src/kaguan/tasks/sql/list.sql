@@ -2,7 +2,7 @@
 select
     id, type, queue, request_id, status, attempt, max_attempts, delivery, lost_leases, worker, progress, null as result,
     last_error, traceparent, created_at, available_at, queued_at, started_at, finished_at, cancel_requested_at,
-    lease_until
+    nullif(lease_until, '-infinity') as lease_until
 from tb_task
 where id < %(before)s
   and id >= %(since)s
