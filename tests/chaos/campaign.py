@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from tests.chaos.evidence import Evidence
     from tests.chaos.faults import Planned
+    from tests.chaos.load import Entry
     from tests.chaos.servers import Servers
     from tests.chaos.stage import Stage
 
@@ -86,16 +88,22 @@ async def fight(
             unavailable = await silent(stage)
             await drain(stage, plan.stalled)
             drained = time.monotonic()
-        evidence = await collect(stage, journal)
-        evidence.unavailable = unavailable
-        evidence.stuck = await stage.fleet.stop()
-        evidence.crashes = stage.fleet.crashes()
+        evidence = await _gathered(stage, journal, unavailable)
         if logs is not None:
             shutil.copytree(
                 stage.directory, logs / plan.name, ignore=shutil.ignore_patterns("mail"), dirs_exist_ok=True
             )
     found = recoveries(striker.struck, evidence.tasks, watch.samples, evidence.redrives)
     return Report(plan, judge(evidence), found, dict(evidence.events), healed - began, drained - healed)
+
+
+async def _gathered(stage: Stage, journal: list[Entry], unavailable: list[str]) -> Evidence:
+    """取证，然后停下全部进程：怎么停的也是证据。"""
+    evidence = await collect(stage, journal)
+    evidence.unavailable = unavailable
+    evidence.stuck = await stage.fleet.stop()
+    evidence.crashes = stage.fleet.crashes()
+    return evidence
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from tests.chaos.scenarios.worker_kill import worker_kill
 from tests.chaos.servers import running_servers
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(240)
 async def test_each_target_is_met_in_small() -> None:
     async with running_servers() as servers:
         outcomes = [
