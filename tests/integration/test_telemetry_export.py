@@ -14,13 +14,14 @@ from tests.otlp_receiver import Kind, otlp_receiver
 SCRIPT = """
 import json, os, sys
 from kaguan.config.model import Telemetry
+from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.setup import configure_telemetry, spans_dropped
 from kaguan.telemetry.spans import creation_context, process_span
 
 spans, ratio = int(sys.argv[1]), float(sys.argv[2])
 telemetry = configure_telemetry(Telemetry(sample_ratio=ratio, service_namespace="tests"), "worker")
 for number in range(spans):
-    traceparent = creation_context("email:send", f"task-{number}", "default")
+    traceparent = traceparent_of(creation_context("email:send", f"task-{number}", "default"))
 sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 with process_span("email:send", "task-x", "default", 1, sampled) as span:
     follows = span.is_recording()

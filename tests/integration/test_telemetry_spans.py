@@ -11,17 +11,18 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
 from sqlalchemy import text
 
 from kaguan.database.observed import summary
 from kaguan.database.pool import Pool, engine_on
 from kaguan.telemetry import spans
-from kaguan.telemetry.propagation import context_from, current_trace_id, link_from
+from kaguan.telemetry.propagation import context_from, current_trace_id, link_from, traceparent_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+UNSAMPLED = SpanContext(1, 2, is_remote=False)
 TASK = UUID("01890000-0000-7000-8000-000000000001")
 
 
@@ -41,7 +42,7 @@ def only(exporter: InMemorySpanExporter, name: str) -> ReadableSpan:
 
 
 def created(exporter: InMemorySpanExporter) -> tuple[ReadableSpan, str]:
-    traceparent = spans.creation_context("email:send", TASK, "critical")
+    traceparent = traceparent_of(spans.creation_context("email:send", TASK, "critical"))
     assert traceparent is not None
     return only(exporter, "create email:send"), traceparent
 
@@ -115,14 +116,13 @@ def test_links_of_a_huge_batch_are_bounded(exported: InMemorySpanExporter) -> No
 def test_creation_in_an_unsampled_trace_is_no_span_but_keeps_the_trace(exported: InMemorySpanExporter) -> None:
     http = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
     with trace.use_span(trace.get_current_span(context_from(http))):
-        assert spans.creation_context("email:send", TASK, "low") == http
+        assert traceparent_of(spans.creation_context("email:send", TASK, "low")) == http
     assert exported.get_finished_spans() == ()
 
 
 def test_a_fold_is_one_span_below_its_first_message_linked_to_the_others(exported: InMemorySpanExporter) -> None:
     contexts = [spans.creation_context("email:send", TASK, "low") for _ in range(3)]
-    unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-    with spans.accept_span([None, unsampled, *contexts]):
+    with spans.accept_span([INVALID_SPAN_CONTEXT, UNSAMPLED, *contexts]):
         assert not trace.get_current_span().is_recording()
     creations = [span.get_span_context().span_id for span in exported.get_finished_spans()[:3]]  # type: ignore[union-attr]
     fold = only(exported, "INSERT tb_task")
@@ -132,7 +132,7 @@ def test_a_fold_is_one_span_below_its_first_message_linked_to_the_others(exporte
 
 
 def test_a_fold_of_unsampled_messages_is_no_span(exported: InMemorySpanExporter) -> None:
-    with spans.accept_span([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"]):
+    with spans.accept_span([INVALID_SPAN_CONTEXT, UNSAMPLED]):
         pass
     assert exported.get_finished_spans() == ()
 

@@ -121,7 +121,7 @@ class FoldedAccept:
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         try:
-            with accept_span([item.staged.traceparent for item in batch]):
+            with accept_span([item.staged.creation for item in batch]):
                 async with self.pool.connection() as connection:
                     outcomes = await accept_staged(connection, [item.staged for item in batch], self.max_attempts)
         except asyncio.CancelledError:

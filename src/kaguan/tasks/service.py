@@ -14,6 +14,7 @@ import uuid_utils.compat as uuid7_source
 from kaguan.errors import Code, DomainError, FieldError, conflict, not_found
 from kaguan.tasks import ordering, store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.spans import creation_context
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
     from uuid import UUID
+
+    from opentelemetry.trace import SpanContext
 
     from kaguan.database.pool import Connection
     from kaguan.tasks.payloads import Payload
@@ -119,7 +122,7 @@ class Staged:
     task_id: UUID
     payload: bytes
     fingerprint: bytes
-    traceparent: str | None
+    creation: SpanContext
 
     @classmethod
     def of(cls, submission: Submission) -> Staged:
@@ -127,8 +130,8 @@ class Staged:
         ordering_key = "" if submission.ordering_key is None else f"{submission.ordering_key}\n"
         subject = f"{submission.type}\n{submission.queue}\n{submission.schedule_at}\n{ordering_key}".encode() + payload
         task_id = uuid7_source.uuid7()
-        traceparent = creation_context(submission.type, task_id, submission.queue)
-        return cls(submission, task_id, payload, hashlib.sha256(subject).digest(), traceparent)
+        creation = creation_context(submission.type, task_id, submission.queue)
+        return cls(submission, task_id, payload, hashlib.sha256(subject).digest(), creation)
 
     def row(self) -> dict[str, Any]:
         """accept.sql 的一行；载荷已是 JSON，原样嵌入。"""
@@ -143,7 +146,7 @@ class Staged:
             "fingerprint": f"\\x{self.fingerprint.hex()}",
             "payload": orjson.Fragment(self.payload),
             "schedule_at": submission.schedule_at,
-            "traceparent": self.traceparent,
+            "traceparent": traceparent_of(self.creation),
             "ordering_key": submission.ordering_key,
         }
 

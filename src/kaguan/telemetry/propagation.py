@@ -45,11 +45,6 @@ def link_from(traceparent: str | None) -> Link | None:
     return None if identity is None else Link(identity)
 
 
-def is_sampled(traceparent: str | None) -> bool:
-    """这条跟踪被采样：标志的最低位（§3.2.2.5.1）。``traceparent`` 须是我们写的。"""
-    return traceparent is not None and int(traceparent[-2:], 16) & 1 == 1
-
-
 def _parse(traceparent: str | None) -> SpanContext | None:
     """读 ``traceparent``。版本 00 之后不许再有东西，ff 无效，更高的版本只看前四段（§3.2.2.1、§4.3）。"""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None

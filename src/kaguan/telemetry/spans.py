@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode
 
-from kaguan.telemetry.propagation import context_from, is_sampled, link_from, traceparent_of
+from kaguan.telemetry.propagation import context_from, link_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-    from opentelemetry.trace import Link, Span
+    from opentelemetry.trace import Span, SpanContext
     from opentelemetry.util.types import AttributeValue
 
 SYSTEM = "saq"
@@ -50,7 +50,7 @@ MAX_LINKS = 128  # SDK 每个跨度的默认上限；更多的会被静默丢掉
 _tracer = trace.get_tracer("kaguan")
 
 
-def creation_context(type: str, task_id: UUID | str, queue: str) -> str | None:  # noqa: A002 与列同名
+def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:  # noqa: A002 与列同名
     """受理：记下一条消息的创建（父级是当前的 HTTP 跨度），返回它的创建上下文。
 
     创建是一瞬间的事，写库另有跨度。没被采样的跟踪不另起跨度，HTTP 跨度的号就是创建上下文。
@@ -59,24 +59,25 @@ def creation_context(type: str, task_id: UUID | str, queue: str) -> str | None: 
     if not identity.is_valid or identity.trace_flags.sampled:
         span = _tracer.start_span(f"create {type}", None, SpanKind.PRODUCER, _messaging("create", type, task_id, queue))
         span.end()
-        identity = span.get_span_context()
-    return traceparent_of(identity)
+        return span.get_span_context()
+    return identity
 
 
-def accept_span(traceparents: Sequence[str | None]) -> AbstractContextManager[object]:
+def accept_span(creations: Sequence[SpanContext]) -> AbstractContextManager[object]:
     """合并写入：一批受理的那条语句一个跨度，接在第一条被采样的消息之下，链接其余的；一条也没有采样就没有跨度。
 
     它不设为当前跨度，否则语句自己还要再开一个。
 
     Args:
-        traceparents: 这一批每条消息的创建上下文。
+        creations: 这一批每条消息的创建上下文。
     """
-    sampled = [traceparent for traceparent in traceparents if is_sampled(traceparent)]
+    sampled = [creation for creation in creations if creation.trace_flags.sampled]
     if not sampled:
         return nullcontext()
-    links = [link for link in map(link_from, sampled[1:MAX_LINKS]) if link is not None]
-    attributes = {**ACCEPT_ATTRIBUTES, BATCH_SIZE: len(traceparents)}
-    return _Active(ACCEPT, SpanKind.CLIENT, attributes, context_from(sampled[0]), links, current=False)
+    parent = trace.set_span_in_context(NonRecordingSpan(sampled[0]), Context())
+    links = [Link(creation) for creation in sampled[1:MAX_LINKS]]
+    attributes = {**ACCEPT_ATTRIBUTES, BATCH_SIZE: len(creations)}
+    return _Active(ACCEPT, SpanKind.CLIENT, attributes, parent, links, current=False)
 
 
 def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> AbstractContextManager[Span]:
