@@ -67,7 +67,7 @@ async def page_of(environ: dict[str, str], handler: Handler, query: str = "") ->
             )  # fmt: skip
             page = await visitor.get(f"/console/tasks/{task_id}{query}")
             assert page.status == 200
-            assert url in page.tested("trace") or f'href="{url}/trace/' in page.text
+            assert f'href="{environ.get("KAGUAN_TELEMETRY__TRACES_PUBLIC_URL", url).rstrip("/")}/trace/' in page.text
             fragment = await visitor.get(f"/console/live/tasks/{task_id}/trace{query}")
             assert fragment.status == 200
             assert page.tested("trace").split() == fragment.tested("trace").split()
@@ -104,6 +104,15 @@ async def test_a_later_attempt_has_its_own_trace_and_no_foreign_one_is_fetched(
 
     await page_of(environ, answer, query)
     assert set(asked) == {fetched}
+
+
+async def test_the_link_for_the_browser_may_differ_from_the_address_asked(environ: dict[str, str]) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"data": [trace(span("process email:send", 1))]})
+
+    public = "https://traces.example/jaeger"
+    text = await page_of({**environ, "KAGUAN_TELEMETRY__TRACES_PUBLIC_URL": f"{public}/"}, answer)
+    assert f'href="{public}/trace/{TRACE}"' in text
 
 
 async def slow(_request: web.Request) -> web.Response:

@@ -73,5 +73,6 @@ def routes() -> list[web.RouteDef]:
 async def _tracing(app: web.Application) -> AsyncIterator[None]:
     """取跟踪用的 HTTP 客户端；不认代理变量。"""
     async with aiohttp.ClientSession(trust_env=False) as session:
-        app[TRACES] = Traces(app[SERVICES].settings.telemetry.traces_url, session)
+        config = app[SERVICES].settings.telemetry
+        app[TRACES] = Traces(config.traces_url, config.traces_public_url, session)
         yield

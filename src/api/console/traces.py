@@ -53,13 +53,14 @@ class Waterfall:
 class Traces:
     """``url`` 为空即没有配置。"""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, public_url: str, session: aiohttp.ClientSession) -> None:
         self.url = url.rstrip("/")
+        self._public_url = public_url.rstrip("/") or self.url
         self._session = session
 
     def link(self, trace_id: str) -> str:
         """跟踪自己的页面（Jaeger 的界面与本地查看器同一路径）。"""
-        return f"{self.url}/trace/{trace_id}" if self.url else ""
+        return f"{self._public_url}/trace/{trace_id}"
 
     async def find(self, trace_id: str) -> Waterfall | None:
         """取一条；没有配置、没有它、太慢、太大都是 None。"""

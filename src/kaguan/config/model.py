@@ -208,6 +208,7 @@ class Telemetry(Group):
     sample_ratio: float = Field(1.0, ge=0, le=1)
     service_namespace: str = "kaguan"
     traces_url: str = ""  # Jaeger 查询接口的根地址；控制台据此嵌瀑布图，空 = 不嵌
+    traces_public_url: str = ""  # 浏览器打开跟踪页用的根地址；空 = 同 traces_url
 
 
 class Logging(Group):

@@ -85,7 +85,6 @@
       toggle.hidden = false;
       toggle.addEventListener("click", () => {
         paused = !paused;
-        toggle.setAttribute("aria-pressed", String(!paused));
         toggle.textContent = paused ? toggle.dataset.resume : toggle.dataset.pause;
         show(paused ? "off" : "on");
         if (paused) clearTimeout(timer);
