@@ -90,7 +90,7 @@ class Accepting:
             self._ours("api-traced", traced=True, KAGUAN_TELEMETRY__SAMPLE_RATIO="1.0") as traced,
             self._ours("api-untraced", traced=False) as untraced,
         ):
-            return [await self._compare(8, what, traced, untraced, Target())]
+            return [await self._compare(8, what, traced, untraced, Target(0.85, 0.9))]
 
     async def _compare(self, row: int, what: str, ours: Server, rival: Server, target: Target) -> Result:
         for server in (ours, rival):

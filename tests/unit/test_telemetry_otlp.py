@@ -115,7 +115,8 @@ def test_links_events_status_and_trace_state() -> None:
 
 def test_a_request_has_one_resource_and_a_group_per_scope() -> None:
     spans = [recorded(), recorded(scope="kaguan.http"), recorded()]
-    request = ExportTraceServiceRequest.FromString(encode_request({"service.name": "api", "process.pid": 7}, spans))
+    encoded = [(span.scope, encode_span(span)) for span in spans]
+    request = ExportTraceServiceRequest.FromString(encode_request({"service.name": "api", "process.pid": 7}, encoded))
     (group,) = request.resource_spans
     assert values(group.resource.attributes) == {"service.name": "api", "process.pid": 7}
     assert {scope.scope.name: len(scope.spans) for scope in group.scope_spans} == {"kaguan": 2, "kaguan.http": 1}

@@ -1,4 +1,4 @@
-"""导出跨度：结束的跨度排队，由一个线程成批编码、发送；队列有界，满了就丢并计数。"""
+"""导出跨度：结束时就编码（数据还在缓存里，晚了要贵上几倍），排队由一个线程成批发送；队列有界，满了就丢并计数。"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-from kaguan.telemetry.otlp import encode_request
+from kaguan.telemetry.otlp import encode_request, encode_span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class SpanExport:
     def __init__(self, resource: Mapping[str, Any], send: Sender) -> None:
         self._resource = resource
         self._send = send
-        self._queue: deque[RecordedSpan] = deque()
+        self._queue: deque[tuple[str, bytes]] = deque()  # scope 与编好的跨度
         self._wake = threading.Event()
         self._stopping = False
         self._mutex = threading.Lock()
@@ -62,7 +62,7 @@ class SpanExport:
         if waiting >= QUEUE_SIZE:
             self._drop(1)
             return
-        self._queue.append(span)
+        self._queue.append((span.scope, encode_span(span)))
         if waiting >= BATCH_SIZE and not self._wake.is_set():
             self._wake.set()
 

@@ -35,11 +35,16 @@ _INT64 = 1 << 64
 _REPEATED = 24  # 比它长的文本多半是号，记下来也用不上第二次
 
 
-def encode_request(resource: Mapping[str, Any], spans: Iterable[RecordedSpan]) -> bytes:
-    """ExportTraceServiceRequest：一个资源，按 scope 分组。"""
+def encode_request(resource: Mapping[str, Any], spans: Iterable[tuple[str, bytes]]) -> bytes:
+    """ExportTraceServiceRequest：一个资源，按 scope 分组。
+
+    Args:
+        resource: 资源的属性。
+        spans: 每个跨度的 scope 与 :func:`encode_span` 的结果。
+    """
     scopes: dict[str, list[bytes]] = {}
-    for span in spans:
-        scopes.setdefault(span.scope, []).append(_field(b"\x12", encode_span(span)))
+    for scope, span in spans:
+        scopes.setdefault(scope, []).append(_field(b"\x12", span))
     parts = [_field(b"\x0a", b"".join(_attribute(b"\x0a", key, value) for key, value in resource.items()))]
     for scope, encoded in scopes.items():
         parts.append(_field(b"\x12", _field(b"\x0a", _field(b"\x0a", scope.encode())) + b"".join(encoded)))
