@@ -135,14 +135,19 @@ async def test_a_schedule_is_switched_off_and_on_again(site: Site) -> None:
 
 
 async def test_redrive_asks_first(site: Site) -> None:
+    deeds = "[data-action='outbox.redrive']"
     async with site.open() as page:
         await page.goto("/console/outbox")
         page.once("dialog", lambda dialog: dialog.dismiss())
         await page.get_by_test_id("redrive").click()
-        await expect(page.get_by_test_id("notice")).to_have_count(0)
+        await page.goto("/console/audit")
+        await expect(page.locator(deeds)).to_have_count(0)
+        await page.goto("/console/outbox")
         page.once("dialog", lambda dialog: dialog.accept())
         await page.get_by_test_id("redrive").click()
         await expect(page.get_by_test_id("notice")).to_be_visible()
+        await page.goto("/console/audit")
+        await expect(page.locator(deeds)).to_have_count(1)
 
 
 async def test_the_saq_dashboard_opens_with_the_same_login(site: Site) -> None:
