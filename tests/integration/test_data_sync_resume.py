@@ -113,6 +113,7 @@ async def test_dying_at_random_points_ends_with_the_same_rows_and_result(
     broken, deaths = await survive(simulated, attempt, random.Random(seed))  # noqa: S311 抽签
     assert deaths >= 1
     assert broken == whole
+    assert whole["fetched"] >= CARDS * (2 if kind is SyncType.USAGE else 1)  # 一口气做完的自己也没有漏
     assert await stored(pool) == expected
     assert any(expected)
 
