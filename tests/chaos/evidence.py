@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
             tasks,
             users={str(row[0]): str(row[1]) for row in await rows("select email, id from tb_user")},
             ledger=counted(await rows(LEDGER)),
-            mails=read_mails(stage.mail_directory),
+            mails=await asyncio.to_thread(read_mails, stage.mail_directory),  # 几万封；代理在这个循环里，不能停
             marked={str(row[0]) for row in await rows(MARKED)},
             outbox={str(row[0]) for row in await rows(LEFT)},
             events=counted(await rows(EVENTS)),
