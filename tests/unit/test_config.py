@@ -72,10 +72,32 @@ def test_production_refuses_to_start_without_each_secret(missing: str) -> None:
 
 def test_secrets_never_show_in_the_settings_or_in_an_error() -> None:
     settings = load_settings({"KAGUAN_ENV": "prod", **SECRETS})
-    assert "secret" not in repr(settings)
+    shown = repr(settings)
+    assert not [value for value in ("secret@", *SECRETS.values()) if value in shown]
     with pytest.raises(ConfigurationError) as refusal:
         load_settings({**SECRETS, "KAGUAN_API__PORT": "0"})
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("planted", ["whsec_cGxhbnRlZA==", "planted"])
+def test_a_webhook_without_a_sound_secret_is_refused_without_showing_it(planted: str) -> None:
+    webhook = {"KAGUAN_WEBHOOKS__URL": "https://hooks.example/x", "KAGUAN_WEBHOOKS__SECRET": planted}
+    with pytest.raises(ConfigurationError, match=r"KAGUAN_WEBHOOKS：.*whsec_ 加 base64") as refusal:
+        load_settings({**SECRETS, **webhook})
+    assert planted not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"KAGUAN_WEBHOOKS__URL": "ftp://hooks.example/x"},
+        {"KAGUAN_SMTP__VERIFY_URL": "http://mail.example/log"},
+        {"KAGUAN_SMTP__VERIFY_URL": "file:///{message_id}"},
+    ],
+)
+def test_addresses_of_the_wrong_kind_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="http"):
+        load_settings({**SECRETS, **wrong})
 
 
 def test_known_keys_cover_the_documented_ones() -> None:

@@ -176,7 +176,9 @@ def _describe(error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False):
         key = PREFIX + "__".join(str(part).upper() for part in item["loc"])
-        given = "" if _is_secret(item["loc"]) or item["type"] == "missing" else f"，给的是 {item['input']!r}"
+        # 整组的错误带着整组的值，里面可能有密钥
+        hidden = _is_secret(item["loc"]) or item["type"] == "missing" or isinstance(item["input"], (Mapping, BaseModel))
+        given = "" if hidden else f"，给的是 {item['input']!r}"
         lines.append(f"{key}：{_allowed(item)}{given}")
     return "配置有误：" + "；".join(lines)
 
