@@ -86,7 +86,7 @@ def test_story_ends_well(world: World, story: str) -> None:
     assert drive.calm(world) == []
 
 
-@pytest.mark.parametrize("policy", ["resend"], indirect=True)
+@pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_every_point_between_two_effects_is_named(world: World) -> None:
     """新添的 await 会在这里露面：``SIMULATE_POINTS=write`` 重写清单，逐点杀死的用例随即也试它。"""
     points = sorted(points_by_story(world))

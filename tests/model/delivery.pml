@@ -264,11 +264,15 @@ inline end_with(t, w, s) {
   forget(t, w)
 }
 
+#ifdef EFFECT_OUTSIDE_TX
+#define written(t) (!mails(t)) /* 坏变体：写入已在结算之前单独提交 */
+#else
+#define written(t) false
+#endif
+
 /* settle_done：处理器的写入与结算同一事务 */
 inline settle_done(t, w) {
-#ifndef EFFECT_OUTSIDE_TX
-  if :: settles(t, w) -> task[t].effects++; assert(task[t].effects <= 1) :: else fi;
-#endif
+  if :: settles(t, w) && !written(t) -> task[t].effects++; assert(task[t].effects <= 1) :: else fi;
   end_with(t, w, SUCCEEDED)
 }
 

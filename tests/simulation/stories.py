@@ -9,12 +9,13 @@ from tests.simulation import drive
 from tests.simulation.outside import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
 STEPS = 400  # 一件事至多这么多步
+HALFWAY = ("worker handler running", "worker smtp before")
 
 
 def through(world: World, process: Process) -> None:
@@ -140,6 +141,61 @@ def abandoned(world: World) -> None:
     _watched(world, worker)
 
 
+def overtaken(world: World) -> None:
+    """僵尸醒来时，继任者已经做完。"""
+    for zombie in _zombies(world):
+        work(world)
+        _watched(world, zombie)
+
+
+def outrun(world: World) -> None:
+    """僵尸醒来时，继任者正在做；然后继任者才做完。"""
+    for zombie in _zombies(world):
+        heir = world.spawn("worker")
+        drive.take(world, heir)
+        _halfway(world, heir)
+        _watched(world, zombie)
+        _watched(world, heir)
+
+
+def _zombies(world: World) -> Iterator[Process]:
+    """每种结局一个：拿着任务停在半路，租约到期，任务已另投。剧本是各次尝试的：先到的是继任者。"""
+    for task_type in (TaskType.SIM_STATUS_SYNC, TaskType.DATA_SYNC, TaskType.EMAIL_SEND):
+        for turn in Turn:
+            drive.submit(world, task_type, [(Turn.GOOD, turn)])
+            _watched(world, world.one("api"))
+            relay(world, "forward")
+            zombie = world.spawn("worker")
+            drive.take(world, zombie)
+            _halfway(world, zombie)
+            drive.expire_leases(world)
+            relay(world, "lease", "forward")
+            yield zombie
+
+
+def _halfway(world: World, worker: Process) -> None:
+    """走到处理器正在做、或信正要寄。"""
+    for _ in range(STEPS):
+        WATCH.look(world, worker)
+        if not worker.working or any(here.name in HALFWAY for here in worker.parked):
+            return
+        world.advance(worker)
+
+
+def stopped(world: World) -> None:
+    """停机：手里的交还，别人接着做。"""
+    api(world, TaskType.SIM_STATUS_SYNC)
+    relay(world, "forward")
+    worker = world.one("worker")
+    drive.take(world, worker)
+    _halfway(world, worker)
+    world.begin_stop(worker)
+    _watched(world, worker)
+    world.kill(worker)
+    relay(world, "lease", "forward")
+    work(world)
+
+
 def ordered(world: World) -> None:
     """同键的一个接一个。"""
     api(world, TaskType.DATA_SYNC, TaskType.SIM_STATUS_SYNC, key="k")
@@ -149,7 +205,7 @@ def ordered(world: World) -> None:
 
 
 STORIES: dict[str, Callable[[World], None]] = {
-    story.__name__: story for story in (straight, troubled, forgotten, abandoned, ordered)
+    story.__name__: story for story in (straight, troubled, forgotten, abandoned, overtaken, outrun, stopped, ordered)
 }
 
 

@@ -182,18 +182,22 @@ class World:
         terminate(self.admin, process.connections)
         self.loop.run_until_complete(self._settle())
 
-    def stop(self, process: Process) -> None:
-        """SIGTERM 之后：不再等，取消手里的，交还，退出。"""
+    def begin_stop(self, process: Process) -> None:
+        """SIGTERM 而时限已到：不再等，取消手里的，开始交还。"""
         part = self._parts[process.name]
         if process.alive and isinstance(part, Worker):
             process.run_freely()
             for job in process.working:
                 job.cancel()
             self.loop.run_until_complete(self._settle())
+            process.free = False
             self._start(process, "release", part.leases.release_all)
-            process.free = True
-            self.finish(process)
-            self.kill(process)
+
+    def stop(self, process: Process) -> None:
+        """SIGTERM：交还之后退出。"""
+        self.begin_stop(process)
+        self.finish(process)
+        self.kill(process)
 
     def bury_all(self) -> None:
         for process in self.processes.values():
