@@ -158,7 +158,8 @@ async def test_a_lost_listener_costs_one_poll_and_comes_back(pipeline: Pipeline)
 async def test_redrive_under_a_backlog_hardly_repeats_anything(environ: dict[str, str], pool: Pool) -> None:
     """队列里排得很长、做得很慢：等得久不等于丢了，重投不许雪上加霜。"""
     settings = load_settings({
-        **environ, **QUICK, "KAGUAN_RELAY__PRESENCE_AGE": "0.1", "KAGUAN_RELAY__BACKSTOP_AGE": "600", "KAGUAN_RELAY__HIGH_WATER": "100000",
+        **environ, **QUICK, "KAGUAN_RELAY__PRESENCE_AGE": "0.1", "KAGUAN_RELAY__BACKSTOP_AGE": "600",
+        "KAGUAN_RELAY__HIGH_WATER": "100000",
         "KAGUAN_RELAY__IDS_PER_DELIVERY": "1",  # 同乘的一取走就都认领了，队列里排不起来
     })  # fmt: skip
     async with open_pipeline(settings, pool) as pipeline:
