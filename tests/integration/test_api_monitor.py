@@ -40,7 +40,7 @@ async def test_the_page_and_its_assets_load_under_the_path(api: Api) -> None:
         page = await response.text()
         assert "script-src 'self' 'sha256-" in response.headers["Content-Security-Policy"]
     assets = re.findall(r'(?:src|href)="(/[^"]+)"', page)
-    assert len(assets) == 3
+    assert len(assets) == 4
     for asset in assets:
         async with api.session.get(asset, headers=basic(api.token)) as response:
             assert response.status == 200
