@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.model.mutations import MUTATIONS, SIMULATION, Mutation
+from tests.model.mutation import SIMULATION, Mutation
+from tests.model.mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("src", "tests", "migrations", "configs", "pyproject.toml")

@@ -1,0 +1,34 @@
+"""一处变异：弄坏哪里，谁该发觉。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INBOX = "src/kaguan/inbox/sql/"
+OUTBOX = "src/kaguan/outbox/sql/"
+TASKS = "src/kaguan/tasks/sql/"
+DELIVERY = "tests/integration/test_delivery.py"
+REDRIVE = "tests/integration/test_redrive.py"
+CORNERS = "tests/integration/test_protocol_corners.py"
+SHARED = "tests/integration/test_shared_delivery.py"
+ORDERING = "tests/integration/test_ordering.py"
+UNCERTAIN = "tests/integration/test_email_uncertain.py"
+RELAY = "tests/integration/test_fault_relay.py"
+LIMITS = "tests/integration/test_fault_limits.py"
+SIMULATION = "tests/integration/test_simulation.py"
+OVERTAKEN = SIMULATION + "::test_story_ends_well"
+FORGOTTEN = OVERTAKEN + "[hold-forgotten]"
+TROUBLED = OVERTAKEN + "[hold-troubled]"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """``old`` 恰好出现 ``count`` 次；``tests`` 里的用例该发觉它，``protocol`` 的还须被模拟自己发觉。"""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    protocol: bool = False
+    count: int = 1

@@ -1,0 +1,217 @@
+"""认领、结算、租约、停机、重试、取消、受理。"""
+
+from __future__ import annotations
+
+from tests.model.mutation import (
+    CORNERS,
+    DELIVERY,
+    INBOX,
+    ORDERING,
+    OVERTAKEN,
+    REDRIVE,
+    SHARED,
+    SIMULATION,
+    TASKS,
+    TROUBLED,
+    UNCERTAIN,
+    Mutation,
+)
+
+INBOX_MUTATIONS = (
+    # 隔离令牌
+    Mutation(
+        "认领不看投递号",
+        INBOX + "claim.sql",
+        "on t.id = w.task_id and t.delivery = w.delivery",
+        "on t.id = w.task_id",
+        (
+            REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",
+            REDRIVE + "::test_redrive_gives_way_to_a_completion",
+            OVERTAKEN,
+        ),
+    ),
+    Mutation(
+        "认领不看状态",
+        INBOX + "claim.sql",
+        "where t.status in ('pending', 'queued', 'retrying') and",
+        "where",
+        (
+            SHARED + "::test_the_same_shared_delivery_twice_has_one_effect",
+            DELIVERY + "::test_cancel_before_and_while_running",
+        ),
+    ),
+    Mutation(
+        "认领不计尝试",
+        INBOX + "claim.sql",
+        "attempt = t.attempt + 1",
+        "attempt = t.attempt",
+        (DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",),
+    ),
+    Mutation(
+        "意向与写入不验令牌",
+        "src/workers/attempt.py",
+        "if await cursor.fetchone() is None:",
+        "if False:",
+        (UNCERTAIN + "::test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded", OVERTAKEN),
+    ),
+    Mutation(
+        "成功的结算不验令牌",
+        INBOX + "settle_done.sql",
+        "on t.id = d.task_id and t.delivery = d.delivery and t.attempt = d.attempt",
+        "on t.id = d.task_id",
+        (REDRIVE + "::test_zombie_that_wakes_while_the_heir_is_running_changes_nothing", OVERTAKEN),
+    ),
+    Mutation(
+        "重试的结算不验令牌",
+        INBOX + "settle_retry.sql",
+        "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'",
+        "",
+        (CORNERS + "::test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery",),
+        protocol=True,
+    ),
+    Mutation(
+        "失败的结算不验令牌",
+        INBOX + "settle_failed.sql",
+        "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'",
+        "",
+        (OVERTAKEN,),
+        protocol=True,
+    ),
+    Mutation(
+        "不明的结算不验令牌",
+        INBOX + "settle_uncertain.sql",
+        "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'",
+        "",
+        (OVERTAKEN,),
+        protocol=True,
+    ),
+    Mutation(
+        "写入不与结算同一事务",
+        "src/workers/settlement.py",
+        "async with self.pool.connection() as connection, connection.transaction():\n"
+        "                return await _settle_with",
+        "async with self.pool.connection() as connection:\n                return await _settle_with",
+        (
+            DELIVERY + "::test_effect_and_settlement_are_one_transaction",
+            CORNERS + "::test_failing_write_costs_an_attempt_and_its_cause_is_kept",
+        ),
+        protocol=True,
+    ),
+    Mutation(
+        "回音丢了就当令牌失效",
+        "src/workers/settlement.py",
+        "if now == (status, attempt.delivery + bumped, counted):",
+        "if False:",
+        (CORNERS + "::test_settlement_repeated_after_a_lost_commit_reply_is_not_a_fenced_write",),
+    ),
+    # 租约与停机
+    Mutation(
+        "心跳不续租",
+        INBOX + "heartbeat.sql",
+        "clock_timestamp() + make_interval(secs => %(lease)s)",
+        "t.lease_until",
+        (REDRIVE + "::test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost",),
+    ),
+    Mutation(
+        "心跳不认令牌",
+        INBOX + "heartbeat.sql",
+        "    where t.worker = %(worker)s and t.status = 'running'",
+        "    where t.status = 'running' or %(worker)s = ''",
+        (REDRIVE + "::test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost",),
+    ),
+    Mutation(
+        "交还不认令牌",
+        INBOX + "release.sql",
+        "        on t.id = h.task_id and t.delivery = h.delivery\n    where t.worker = %(worker)s and",
+        "        on t.id = h.task_id\n    where %(worker)s <> '' and",
+        (SIMULATION + "::test_a_stopping_zombie_does_not_take_the_task_from_its_heir",),
+    ),
+    Mutation(
+        "停机不交还",
+        "src/workers/leases.py",
+        "return await self._hand_back([*self._held, *self._abandoned])",
+        "return 0",
+        (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
+    ),
+    # 重试、取消、受理
+    Mutation(
+        "重试不退避",
+        "src/kaguan/tasks/backoff.py",
+        "uniform(0, ceiling)",
+        "uniform(0, 0)",
+        ("tests/unit/test_backoff.py",),
+    ),
+    Mutation(
+        "重试没有尽头",
+        "src/workers/settlement.py",
+        "case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:",
+        "case Retry(reason, delay):",
+        (DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",),
+        protocol=True,
+    ),
+    Mutation(
+        "运行中的取消被忘掉",
+        TASKS + "cancel.sql",
+        "coalesce(t.cancel_requested_at, clock_timestamp())",
+        "t.cancel_requested_at",
+        (DELIVERY + "::test_cancel_before_and_while_running",),
+    ),
+    Mutation(
+        "要求过取消还重试",
+        INBOX + "settle_retry.sql",
+        "cancel_requested_at is not null as unwanted",
+        "false as unwanted",
+        (CORNERS + "::test_cancel_asked_for_while_an_attempt_fails_is_not_forgotten",),
+    ),
+    Mutation(
+        "成功的也能重来",
+        TASKS + "retry.sql",
+        "target.status in ('failed', 'uncertain')",
+        "target.status in ('failed', 'uncertain', 'succeeded')",
+        (DELIVERY + "::test_failed_task_is_retried_by_a_person_with_all_its_attempts", TROUBLED),
+        protocol=True,
+    ),
+    Mutation(
+        "同号不同文也当重复",
+        "src/kaguan/tasks/service.py",
+        "if first is None or first.fingerprint != item.fingerprint:",
+        "if first is None:",
+        (DELIVERY + "::test_same_request_id_returns_the_first_task_and_another_body_is_refused",),
+    ),
+    Mutation(
+        "先寄、后记意向",
+        "src/workers/email/transport.py",
+        "declared = await declare()\n            return await session.deliver(envelope, declared) if declared else {}",
+        "receipts = await session.deliver(envelope, list(envelope.recipients))\n"
+        "            await declare()\n            return receipts",
+        ("tests/integration/test_email_transport.py", "tests/integration/test_email_handler.py"),
+    ),
+    Mutation(
+        "不记意向",
+        "src/workers/attempt.py",
+        'await connection.execute(load("kaguan.inbox", "declare_intent"), self.token)',
+        "pass",
+        (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
+        protocol=True,
+    ),
+    Mutation(
+        "任务锁不认投递号",
+        "src/workers/guard.py",
+        "repeated: bool = mark in {holder, settled}",
+        "repeated: bool = holder is not None or settled is not None",
+        (
+            REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",
+            DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",
+        ),
+    ),
+    Mutation(
+        "队头没完就放行下一个",
+        TASKS + "ordering_vacate.sql",
+        "and not exists (\n          select from tb_task t where",
+        "and not exists (\n          select from tb_task t where false and",
+        (
+            ORDERING + "::test_tasks_of_a_key_run_one_after_another_in_the_order_of_acceptance",
+            ORDERING + "::test_a_retry_of_the_first_comes_before_the_second",
+        ),
+    ),
+)

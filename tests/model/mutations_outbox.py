@@ -1,0 +1,184 @@
+"""转交与重投。"""
+
+from __future__ import annotations
+
+from tests.model.mutation import (
+    CORNERS,
+    DELIVERY,
+    FORGOTTEN,
+    OUTBOX,
+    OVERTAKEN,
+    REDRIVE,
+    RELAY,
+    SHARED,
+    SIMULATION,
+    UNCERTAIN,
+    Mutation,
+)
+
+OUTBOX_MUTATIONS = (
+    # 转交
+    Mutation(
+        "先标记并提交、后入队",
+        "src/relay/forward.py",
+        "            results = await saq.enqueue_many(",
+        "            await store.mark_handed_over(connection, [(row, p.job) for p in parcels for row in p.rows])\n"
+        "            await connection.commit()\n"
+        "            results = await saq.enqueue_many(",
+        (DELIVERY + "::test_redis_out_of_memory_marks_nothing", DELIVERY + "::test_redis_away_marks_nothing"),
+    ),
+    Mutation(
+        "没入队也当作交出",
+        "src/relay/forward.py",
+        "(unproven if result is None else handed)",
+        "(handed)",
+        (DELIVERY, CORNERS, REDRIVE),
+    ),
+    Mutation(
+        "两个 relay 取同样的行",
+        OUTBOX + "fetch.sql",
+        "    for update skip locked\n",
+        "",
+        (DELIVERY + "::test_two_relays_hand_over_each_row_once",),
+    ),
+    Mutation(
+        "标记不看状态",
+        OUTBOX + "handed_over.sql",
+        "where t.status in ('pending', 'retrying')",
+        "where true",
+        (OVERTAKEN, DELIVERY),
+        protocol=True,
+    ),
+    Mutation(
+        "搁置的行照样交出",
+        OUTBOX + "fetch.sql",
+        "parked_at is null and",
+        "",
+        (REDRIVE + "::test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_others_flow",),
+    ),
+    Mutation(
+        "高水位不算数",
+        "src/relay/forward.py",
+        "self.config.high_water - n",
+        "self.config.high_water",
+        (DELIVERY + "::test_relay_stops_at_the_high_water_mark",),
+    ),
+    Mutation(
+        "门铃不响",
+        "src/kaguan/outbox/doorbell.py",
+        'await connection.execute(f"notify {CHANNEL}")',
+        "pass",
+        (RELAY + "::test_a_lost_listener_costs_one_poll_and_comes_back",),
+    ),
+    # 重投
+    Mutation(
+        "纪元变了也不管",
+        "src/relay/epoch.py",
+        "if recorded == here:",
+        "if True:",
+        (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back",),
+    ),
+    Mutation(
+        "先记下纪元、后重投",
+        "src/relay/epoch.py",
+        "        count = await self._redrive_before(row[0])",
+        "        async with self.pool.connection() as connection:\n"
+        "            await store.set_epoch(connection, here)\n"
+        "        count = await self._redrive_before(row[0])",
+        (SIMULATION + "::test_an_epoch_redrive_killed_halfway_is_taken_up_by_the_next_relay",),
+    ),
+    Mutation(
+        "核对了也不重投",
+        "src/relay/redrive.py",
+        "if missing:",
+        "if False:",
+        (REDRIVE + "::test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not",),
+        protocol=True,
+    ),
+    Mutation(
+        "被取走而没人认领的不管",
+        "src/relay/redrive.py",
+        "if overdue:",
+        "if False:",
+        (CORNERS + "::test_job_popped_by_a_worker_that_died_before_starting_it_comes_back",),
+        protocol=True,
+    ),
+    Mutation(
+        "核对不认得同乘的投递",
+        "src/relay/redrive.py",
+        "return task.job or delivery_key",
+        "return delivery_key",
+        (SHARED + "::test_a_forgotten_shared_delivery_comes_back_and_a_live_one_stays",),
+    ),
+    Mutation(
+        "租约到期没人收",
+        OUTBOX + "redrive_expired.sql",
+        "and lease_until < clock_timestamp()",
+        "and lease_until = '-infinity'",
+        (REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",),
+        protocol=True,
+    ),
+    Mutation(
+        "收回不换投递号",
+        OUTBOX + "redrive_expired.sql",
+        "delivery = t.delivery + 1",
+        "delivery = t.delivery",
+        (
+            REDRIVE + "::test_zombie_that_wakes_while_the_heir_is_running_changes_nothing",
+            REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",
+        ),
+        protocol=True,
+    ),
+    Mutation(
+        "收回不看意向",
+        OUTBOX + "redrive_expired.sql",
+        "when intent_at is null or type = any(%(resend_types)s::text[]) then",
+        "when true then",
+        (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
+        protocol=True,
+    ),
+    Mutation(
+        "毒丸盖过意向",
+        OUTBOX + "redrive_expired.sql",
+        "then case when intent_at is null then 'failed' else 'uncertain' end",
+        "then 'failed'",
+        (SIMULATION + "::test_a_mail_that_may_be_out_is_never_called_failed_or_cancelled",),
+    ),
+    Mutation(
+        "毒丸从不搁置",
+        OUTBOX + "redrive_expired.sql",
+        "lost_leases + 1 >= %(max_lost)s",
+        "lost_leases + 1 >= %(max_lost)s + 1000",
+        (REDRIVE + "::test_task_that_keeps_killing_its_worker_is_parked_and_others_flow",),
+    ),
+    Mutation(
+        "收回也计尝试",
+        OUTBOX + "redrive_expired.sql",
+        "then greatest(t.attempt - 1, 0) else",
+        "then t.attempt else",
+        (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
+    ),
+    Mutation(
+        "重投不看状态",
+        OUTBOX + "redrive.sql",
+        "where t.status = 'queued'",
+        "where true",
+        (REDRIVE + "::test_redrive_gives_way_to_a_completion",),
+    ),
+    Mutation(
+        "重投不留痕",
+        OUTBOX + "redrive.sql",
+        "select id, 'redriven', attempt, delivery, jsonb_build_object('cause', %(cause)s::text)\n    from moved",
+        "select id, 'redriven', attempt, delivery, jsonb_build_object('cause', %(cause)s::text)\n    from moved"
+        " where false",
+        (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back", FORGOTTEN),
+        protocol=True,
+    ),
+    Mutation(
+        "不扫描孤儿",
+        OUTBOX + "orphans.sql",
+        "and not exists (select from tb_outbox",
+        "and false and not exists (select from tb_outbox",
+        (REDRIVE + "::test_waiting_task_without_outbox_row_gets_one",),
+    ),
+)
