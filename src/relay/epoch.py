@@ -1,4 +1,4 @@
-"""纪元：Redis 里放一个随机值，库里也记一份。不符即 Redis 丢过数据：已交出的全部重投，几秒内，不等时限。"""
+"""纪元：Redis 里放一个随机值，库里也记一份。不符即 Redis 丢过数据：它不认得的全部重投，几秒内，不等时限。"""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 import structlog
 
 from kaguan.outbox import store
-from kaguan.queues import keys
+from kaguan.outbox.store import START, Seen
+from kaguan.queues import keys, saq
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from redis.asyncio import Redis
 
@@ -50,11 +50,8 @@ class EpochRedrive:
             if recorded is None:
                 await store.set_epoch(connection, here)
                 return 0
-            cursor = await connection.execute("select clock_timestamp()")
-            row = await cursor.fetchone()
-        assert row is not None  # noqa: S101 select 一个标量必有一行
-        log.warning("Redis 丢过数据（纪元已变），重投全部已交出的任务")
-        count = await self._redrive_before(row[0])
+        log.warning("Redis 丢过数据（纪元已变），重投它不认得的已交出的任务")
+        count = await self._redrive_forgotten()
         # 全部重投之后才记下新纪元：中途死了，下一个 relay 接着做
         async with self.pool.connection() as connection:
             await store.set_epoch(connection, here)
@@ -75,14 +72,19 @@ class EpochRedrive:
             await self.redis.set(keys.EPOCH, str(fresh))
             return fresh
 
-    async def _redrive_before(self, moment: datetime) -> int:
+    async def _redrive_forgotten(self) -> int:
+        """一页页看已交出的任务，Redis 不认得的都重投；丢数据之后才交出的它认得，不会投两遍。"""
         total = 0
+        after = START
         while True:
             async with self.pool.connection() as connection:
-                lost = await store.lost_epoch(connection, moment, PAGE)
-                if not lost:
-                    return total
-                moved = await store.redrive(connection, lost, "redis_lost_data")
-            total += moved
-            if moved == 0:
-                return total  # 余下的正被别人锁着：他们会处理
+                page = await store.handed(connection, Seen(age=0.0, backstop=0.0, after=after, limit=PAGE))
+            if not page:
+                return total
+            after = (page[-1].queued_at, page[-1].id)
+            missing, _ = await saq.split_known(self.queues, page)
+            if missing:
+                async with self.pool.connection() as connection:
+                    total += await store.redrive(
+                        connection, [(task.id, task.delivery) for task in missing], "redis_lost_data"
+                    )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 
 from kaguan.outbox import store
+from kaguan.outbox.store import START, Seen
 from kaguan.queues import saq
-from kaguan.queues.keys import delivery_key
 from kaguan.tasks.model import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Pool
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PAGE = 1_000
+TAKEN_PATIENCE = 10.0  # 秒
+TAKEN_MEMORY = 120.0  # 秒：这么久不再见到的不必记着
 ORPHAN_PAGE = 20_000  # 只看号码，百万行的积压几分钟看一圈
 FIRST_ID = UUID(int=0)
-START = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +68,25 @@ class LeaseRedrive:
 
 @dataclass(slots=True)
 class PresenceRedrive:
-    """核对已交出的任务是否还在 SAQ 里；一次看一页，一圈圈地看。"""
+    """核对已交出的任务是否还在 SAQ 里；一次看一页，一圈圈地看。
+
+    Attributes:
+        patience: 取走与认领之间总有一小会儿；过了这么多秒还没有认领，就当取件者死了。
+    """
 
     pool: Pool
     queues: Mapping[Priority, KaguanQueue]
     config: Relay
     metrics: Metrics
+    patience: float = TAKEN_PATIENCE
     _after: tuple[datetime, UUID] = field(default=START)
+    _taken: dict[tuple[UUID, int], float] = field(default_factory=dict)  # 取走而没有认领的 → 何时第一次看见
 
     async def run_once(self) -> int:
         """看一页；返回 1 表示还有下一页，0 表示看完一圈。"""
         async with self.pool.connection() as connection:
             page = await store.handed(
-                connection,
-                {
-                    "age": self.config.presence_age,
-                    "backstop": self.config.backstop_age,
-                    "after_at": self._after[0],
-                    "after_id": self._after[1],
-                    "limit": PAGE,
-                },
+                connection, Seen(self.config.presence_age, self.config.backstop_age, self._after, PAGE)
             )
         if not page:
             self._after = START
@@ -101,23 +102,27 @@ class PresenceRedrive:
         return int(full)
 
     async def _missing(self, page: list[Handed]) -> list[Handed]:
-        """不在未完成集里的，以及逾期很久、已被取走却没有人认领的（取件者死在半途）。"""
-        keys = [(Priority(task.queue), _key(task)) for task in page]
-        present = await saq.known(self.queues, keys)
-        missing = [task for task, here in zip(page, present, strict=True) if not here]
-        overdue = [task for task, here in zip(page, present, strict=True) if here and task.overdue]
+        """不在未完成集里的；取走很久仍没有认领的（取件者死在半途，或应答丢在路上）；逾期而哪个列表里都没有的。"""
+        missing, here = await saq.split_known(self.queues, page)
+        if not here:
+            return missing
+        active = await saq.taken(self.queues, {Priority(task.queue) for task in here})
+        taken = [task for task in here if self._job_id(task) in active[Priority(task.queue)]]
+        overdue = [task for task in here if task.overdue and self._job_id(task) not in active[Priority(task.queue)]]
         if overdue:
             waiting = await saq.waiting(self.queues, {Priority(task.queue) for task in overdue})
-            missing += [task for task in overdue if self._job_id(task) not in waiting[Priority(task.queue)]]
-        return missing
+            taken += [task for task in overdue if self._job_id(task) not in waiting[Priority(task.queue)]]
+        return missing + self._long_taken(taken)
+
+    def _long_taken(self, taken: list[Handed]) -> list[Handed]:
+        """头一次看见时记下时刻，过了 ``patience`` 还是这样，才不再等它。"""
+        now = time.monotonic()
+        self._taken = {token: at for token, at in self._taken.items() if now - at < TAKEN_MEMORY}
+        first_seen = self._taken.setdefault
+        return [task for task in taken if now - first_seen((task.id, task.delivery), now) >= self.patience]
 
     def _job_id(self, task: Handed) -> str:
-        return self.queues[Priority(task.queue)].job_id(_key(task))
-
-
-def _key(task: Handed) -> str:
-    """它那次投递在 SAQ 里的键。"""
-    return task.job or delivery_key(task.id, task.delivery)
+        return self.queues[Priority(task.queue)].job_id(saq.key_of(task))
 
 
 @dataclass(slots=True)

@@ -183,6 +183,32 @@ async def test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not(pipeline:
     assert await pipeline.status(known) == "queued"
 
 
+async def test_a_delivery_just_taken_is_left_to_its_worker_and_one_long_unclaimed_comes_back(
+    pipeline: Pipeline,
+) -> None:
+    """取走与认领之间总有一小会儿：等得再久的，刚被取走也不重投；取件者死了的，过了耐心才重投。"""
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.sql("update tb_task set queued_at = queued_at - interval '1 hour'")
+    assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=1) is not None
+    await pipeline.presence.run_once()
+    assert (await pipeline.task(task_id)).delivery == 1
+    pipeline.presence.patience = 0.0
+    await pipeline.presence.run_once()
+    assert (await pipeline.task(task_id)).delivery == 2
+
+
+async def test_what_was_handed_over_after_redis_lost_its_data_is_not_delivered_twice(pipeline: Pipeline) -> None:
+    assert await pipeline.epoch.run_once() == 0
+    lost = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    await pipeline.redis.flushdb()
+    kept = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    assert await pipeline.epoch.run_once() == len(lost)
+    assert [(await pipeline.task(task)).delivery for task in (*lost, *kept)] == [2, 2, 1, 1]
+
+
 async def test_redrive_gives_way_to_a_completion(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()

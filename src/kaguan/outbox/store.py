@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from psycopg.rows import class_row
 
@@ -11,13 +13,12 @@ from kaguan.database.sql import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
-    from uuid import UUID
 
     from kaguan.database.pool import Connection
     from kaguan.tasks.model import PriorityRank
 
 PACKAGE = "kaguan.outbox"
+START = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))  # 从头看起
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,27 @@ async def park(connection: Connection, row: Due, reason: str) -> None:
     await connection.execute(load(PACKAGE, "park"), {"task_id": row.task_id, "reason": reason})
 
 
-async def handed(connection: Connection, parameters: Mapping[str, Any]) -> list[Handed]:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """看已交出的任务的一页：交出超过 ``age`` 秒的，超过 ``backstop`` 秒的算逾期。
+
+    从 ``after``（交出时间与任务号）往后，至多 ``limit`` 个。
+    """
+
+    age: float
+    backstop: float
+    after: tuple[datetime, UUID]
+    limit: int
+
+
+async def handed(connection: Connection, seen: Seen) -> list[Handed]:
+    parameters = {
+        "age": seen.age,
+        "backstop": seen.backstop,
+        "after_at": seen.after[0],
+        "after_id": seen.after[1],
+        "limit": seen.limit,
+    }
     async with connection.cursor(row_factory=class_row(Handed)) as cursor:
         await cursor.execute(load(PACKAGE, "handed"), parameters)
         return await cursor.fetchall()
@@ -118,6 +139,7 @@ async def redrive_orphans(connection: Connection, *, after: UUID, age: float, li
 
 
 async def lost_epoch(connection: Connection, before: datetime, limit: int) -> list[tuple[UUID, int]]:
+    """``before`` 之前交出、至今没有被认领的一批：人要求重投时用。"""
     cursor = await connection.execute(load(PACKAGE, "lost_epoch"), {"before": before, "limit": limit})
     return [(row[0], row[1]) for row in await cursor.fetchall()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -133,17 +133,66 @@ async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tup
         return [score is not None for score in await pipe.execute()]
 
 
+class Handed(Protocol):
+    """已交出的任务；``job`` 是与别的任务同乘时那次投递的键。"""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def delivery(self) -> int: ...
+    @property
+    def job(self) -> str | None: ...
+    @property
+    def queue(self) -> str: ...
+
+
+HandedTask = TypeVar("HandedTask", bound=Handed)
+
+
+def key_of(task: Handed) -> str:
+    """它那次投递在 SAQ 里的键。"""
+    return task.job or delivery_key(task.id, task.delivery)
+
+
+async def split_known(
+    queues: Mapping[Priority, KaguanQueue], tasks: Sequence[HandedTask]
+) -> tuple[list[HandedTask], list[HandedTask]]:
+    """把已交出的任务分成 Redis 不认得的与还认得的。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    present = await known(queues, [(Priority(task.queue), key_of(task)) for task in tasks])
+    missing = [task for task, here in zip(tasks, present, strict=True) if not here]
+    return missing, [task for task, here in zip(tasks, present, strict=True) if here]
+
+
 async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
     """这些队列里还没有被取走的投递（SAQ 的任务号）。
 
     Raises:
         RedisError: 连不上。
     """
+    return await _listed(queues, wanted, "queued")
+
+
+async def taken(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+    """这些队列里已被取走、还没有做完的投递（SAQ 的任务号）；至多与全部槽位一样多。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    return await _listed(queues, wanted, "active")
+
+
+async def _listed(
+    queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority], name: str
+) -> dict[Priority, set[str]]:
     priorities = list(wanted)
     pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
     async with pipeline as pipe:
         for priority in priorities:
-            pipe.lrange(queues[priority].namespace("queued"), 0, -1)
+            pipe.lrange(queues[priority].namespace(name), 0, -1)
         pages = await pipe.execute()
     return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}
 
