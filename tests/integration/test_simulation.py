@@ -186,6 +186,33 @@ def test_a_stopping_zombie_does_not_take_the_task_from_its_heir(world: World) ->
 
 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
+def test_a_zombie_without_writes_of_its_own_does_not_settle_for_its_heir(world: World) -> None:
+    world.reset()
+    drive.submit(world, TaskType.DATA_SYNC, [()])
+    world.finish(world.one("api"))
+    zombie = held_at(world, "worker handler running")
+    reclaim(world)
+    heir = held_at(world, "worker handler running")
+    world.finish(zombie)
+    assert facts(world) == ("running", heir.name, False)
+
+
+@pytest.mark.parametrize("policy", ["hold"], indirect=True)
+def test_a_stale_delivery_does_not_take_the_task_from_the_current_one(world: World) -> None:
+    world.reset()
+    drive.submit(world, TaskType.DATA_SYNC, [()])
+    world.finish(world.one("api"))
+    relay = world.one("relay")
+    world.run(relay, "forward")
+    world.finish(relay)
+    world.admin.execute("update tb_task set delivery = delivery + 1")
+    worker = world.spawn("worker")
+    drive.take(world, worker)
+    world.finish(worker)
+    assert facts(world) == ("queued", None, None)
+
+
+@pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_an_epoch_redrive_killed_halfway_is_taken_up_by_the_next_relay(world: World) -> None:
     """纪元最后才记下：记早了，剩下的就没有人知道该重投。"""
     world.reset()

@@ -26,8 +26,7 @@ INBOX_MUTATIONS = (
         "on t.id = w.task_id",
         (
             REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",
-            REDRIVE + "::test_redrive_gives_way_to_a_completion",
-            OVERTAKEN,
+            SIMULATION + "::test_a_stale_delivery_does_not_take_the_task_from_the_current_one",
         ),
     ),
     Mutation(
@@ -59,7 +58,7 @@ INBOX_MUTATIONS = (
         INBOX + "settle_done.sql",
         "on t.id = d.task_id and t.delivery = d.delivery and t.attempt = d.attempt",
         "on t.id = d.task_id",
-        (REDRIVE + "::test_zombie_that_wakes_while_the_heir_is_running_changes_nothing", OVERTAKEN),
+        (SIMULATION + "::test_a_zombie_without_writes_of_its_own_does_not_settle_for_its_heir",),
     ),
     Mutation(
         "重试的结算不验令牌",

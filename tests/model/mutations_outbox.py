@@ -9,9 +9,9 @@ from tests.model.mutation import (
     OUTBOX,
     OVERTAKEN,
     REDRIVE,
-    RELAY,
     SHARED,
     SIMULATION,
+    SURVIVORS,
     UNCERTAIN,
     Mutation,
 )
@@ -54,7 +54,7 @@ OUTBOX_MUTATIONS = (
         OUTBOX + "fetch.sql",
         "parked_at is null and",
         "",
-        (REDRIVE + "::test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_others_flow",),
+        (SURVIVORS + "::test_a_row_set_aside_is_not_handed_over_until_it_is_taken_up_again",),
     ),
     Mutation(
         "高水位不算数",
@@ -68,7 +68,7 @@ OUTBOX_MUTATIONS = (
         "src/kaguan/outbox/doorbell.py",
         'await connection.execute(f"notify {CHANNEL}")',
         "pass",
-        (RELAY + "::test_a_lost_listener_costs_one_poll_and_comes_back",),
+        (SURVIVORS + "::test_a_ring_is_heard",),
     ),
     # 重投
     Mutation(

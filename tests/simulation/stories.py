@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 STEPS = 400  # 一件事至多这么多步
-HALFWAY = ("worker handler running", "worker smtp before")
+HALFWAY = frozenset({"worker handler running", "worker smtp before"})
+BEFORE_INTENT = frozenset({"worker mail.recipients before"})
+ZOMBIES = (
+    (TaskType.SIM_STATUS_SYNC, HALFWAY),
+    (TaskType.DATA_SYNC, HALFWAY),
+    (TaskType.EMAIL_SEND, HALFWAY),
+    (TaskType.EMAIL_SEND, BEFORE_INTENT),
+)
 
 
 def through(world: World, process: Process) -> None:
@@ -153,31 +160,31 @@ def outrun(world: World) -> None:
     for zombie in _zombies(world):
         heir = world.spawn("worker")
         drive.take(world, heir)
-        _halfway(world, heir)
+        _halfway(world, heir, HALFWAY)
         _watched(world, zombie)
         _watched(world, heir)
 
 
 def _zombies(world: World) -> Iterator[Process]:
     """每种结局一个：拿着任务停在半路，租约到期，任务已另投。剧本是各次尝试的：先到的是继任者。"""
-    for task_type in (TaskType.SIM_STATUS_SYNC, TaskType.DATA_SYNC, TaskType.EMAIL_SEND):
+    for task_type, where in ZOMBIES:
         for turn in Turn:
             drive.submit(world, task_type, [(Turn.GOOD, turn)])
             _watched(world, world.one("api"))
             relay(world, "forward")
             zombie = world.spawn("worker")
             drive.take(world, zombie)
-            _halfway(world, zombie)
+            _halfway(world, zombie, where)
             drive.expire_leases(world)
             relay(world, "lease", "forward")
             yield zombie
 
 
-def _halfway(world: World, worker: Process) -> None:
-    """走到处理器正在做、或信正要寄。"""
+def _halfway(world: World, worker: Process, where: frozenset[str]) -> None:
+    """走到这些点之一：处理器正在做，信正要寄，或还没记意向。"""
     for _ in range(STEPS):
         WATCH.look(world, worker)
-        if not worker.working or any(here.name in HALFWAY for here in worker.parked):
+        if not worker.working or any(here.name in where for here in worker.parked):
             return
         world.advance(worker)
 
@@ -188,7 +195,7 @@ def stopped(world: World) -> None:
     relay(world, "forward")
     worker = world.one("worker")
     drive.take(world, worker)
-    _halfway(world, worker)
+    _halfway(world, worker, HALFWAY)
     world.begin_stop(worker)
     _watched(world, worker)
     world.kill(worker)
