@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
 from kaguan.outbox import store
 from kaguan.queues import pace, saq
-from kaguan.tasks.model import Priority, PriorityRank, TaskType, accepted_at
+from kaguan.tasks.model import Priority, PriorityRank, TaskType
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
 from relay.packing import SHAREABLE, pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from saq.job import Job
 
@@ -46,6 +47,8 @@ class Forwarder:
     config: Relay
     task_timeout: float
     metrics: Metrics
+    unknown_patience: float = UNKNOWN_PATIENCE
+    _unknown_since: dict[UUID, float] = field(default_factory=dict)  # 不认得的任务 → 何时第一次看见
 
     async def run_once(self) -> int:
         """转交一批；返回交出的任务数。
@@ -113,14 +116,15 @@ class Forwarder:
         return handed, unproven
 
     async def _set_aside(self, connection: Connection, unknown: Sequence[Due]) -> None:
-        """本版本不认得的类型：滚动升级时留给新的 relay；过了 :data:`UNKNOWN_PATIENCE` 还没人认得，就是毒丸。"""
+        """本版本不认得的类型：滚动升级时留给新的 relay；本进程见了它 ``unknown_patience`` 秒还没人认得，就是毒丸。"""
         await store.defer(connection, unknown, UNKNOWN_DEFER)
+        now = time.monotonic()
         for row in unknown:
             log.error("不认得的任务类型，搁下", task_id=str(row.task_id), task_type=row.type)
-            # 以小时计的耐心，不在乎各机器的钟差几秒
-            if time.time() - accepted_at(row.task_id) > UNKNOWN_PATIENCE:
+            if now - self._unknown_since.setdefault(row.task_id, now) >= self.unknown_patience:
                 await store.park(connection, row, f"没有进程认得任务类型 {row.type}")
                 self.metrics.parked.labels("unknown").inc()
+                del self._unknown_since[row.task_id]
 
     def _job(self, parcel: Parcel) -> Job:
         timeout = int(self.task_timeout) * len(parcel.rows) + SAQ_TIMEOUT_MARGIN

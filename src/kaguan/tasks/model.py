@@ -75,11 +75,6 @@ class TaskStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-def accepted_at(task_id: UUID) -> float:
-    """受理的时刻（Unix 秒），就在号码里：UUIDv7 的高 48 位是毫秒（RFC 9562 §5.7）。"""
-    return (task_id.int >> 80) / 1000
-
-
 FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
