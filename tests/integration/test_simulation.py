@@ -20,6 +20,7 @@ from relay import packing
 from tests.simulation import drive
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.machine import explore
+from tests.simulation.outside import Turn
 from tests.simulation.stories import STORIES, die_at, points_by_story
 from tests.simulation.world import World
 
@@ -195,6 +196,21 @@ def test_a_zombie_without_writes_of_its_own_does_not_settle_for_its_heir(world: 
     heir = held_at(world, "worker handler running")
     world.finish(zombie)
     assert facts(world) == ("running", heir.name, False)
+
+
+@pytest.mark.parametrize("policy", ["hold"], indirect=True)
+def test_a_zombie_that_does_not_know_does_not_take_the_task_from_its_heir(world: World) -> None:
+    world.reset()
+    drive.submit(world, TaskType.EMAIL_SEND, [(Turn.LOST_REPLY,)])
+    world.finish(world.one("api"))
+    zombie = held_at(world, "worker smtp before")
+    reclaim(world)
+    drive.person(world, "retry", drive.tasks(world)[0])
+    world.finish(world.one("api"))
+    heir = held_at(world, "worker smtp before")
+    world.finish(zombie)
+    assert facts(world) == ("running", heir.name, False)
+    assert drive.calm(world) == []
 
 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)

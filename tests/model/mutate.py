@@ -23,7 +23,7 @@ PARTS = ("src", "tests", "migrations", "configs", "pyproject.toml")
 KILLED_AT_LEAST = 0.9
 TESTS_FAILED = 1  # pytest 的退出码：有用例失败
 LIMIT = 900  # 秒：一次 pytest 至多这么久；卡住也算发觉
-HYPOTHESIS = ["-k", "interleaving or story", SIMULATION]
+HYPOTHESIS = ["-k", "story or death or interleaving", SIMULATION]
 
 
 @dataclass(frozen=True, slots=True)

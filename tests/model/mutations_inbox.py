@@ -81,8 +81,7 @@ INBOX_MUTATIONS = (
         INBOX + "settle_uncertain.sql",
         "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'",
         "",
-        (OVERTAKEN,),
-        protocol=True,
+        (SIMULATION + "::test_a_zombie_that_does_not_know_does_not_take_the_task_from_its_heir",),
     ),
     Mutation(
         "写入不与结算同一事务",

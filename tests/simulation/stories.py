@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STEPS = 400  # 一件事至多这么多步
 HALFWAY = frozenset({"worker handler running", "worker smtp before"})
 BEFORE_INTENT = frozenset({"worker mail.recipients before"})
+BEFORE_MARK = frozenset({"relay outbox.handed_over before"})
 ZOMBIES = (
     (TaskType.SIM_STATUS_SYNC, HALFWAY),
     (TaskType.DATA_SYNC, HALFWAY),
@@ -83,9 +84,6 @@ def work(world: World) -> None:
 def _watched(world: World, process: Process) -> None:
     WATCH.look(world, process)
     through(world, process)
-
-
-# ---- 经历
 
 
 def straight(world: World) -> None:
@@ -180,13 +178,22 @@ def _zombies(world: World) -> Iterator[Process]:
             yield zombie
 
 
-def _halfway(world: World, worker: Process, where: frozenset[str]) -> None:
-    """走到这些点之一：处理器正在做，信正要寄，或还没记意向。"""
+def _halfway(world: World, process: Process, where: frozenset[str]) -> None:
     for _ in range(STEPS):
-        WATCH.look(world, worker)
-        if not worker.working or any(here.name in where for here in worker.parked):
+        WATCH.look(world, process)
+        if not process.working or any(here.name in where for here in process.parked):
             return
-        world.advance(worker)
+        world.advance(process)
+
+
+def ahead(world: World) -> None:
+    """worker 抢在 relay 标记之前做完。"""
+    api(world, TaskType.SIM_STATUS_SYNC, TaskType.EMAIL_SEND)
+    process = world.one("relay")
+    world.run(process, "forward")
+    _halfway(world, process, BEFORE_MARK)
+    work(world)
+    _watched(world, process)
 
 
 def stopped(world: World) -> None:
@@ -212,7 +219,8 @@ def ordered(world: World) -> None:
 
 
 STORIES: dict[str, Callable[[World], None]] = {
-    story.__name__: story for story in (straight, troubled, forgotten, abandoned, overtaken, outrun, stopped, ordered)
+    story.__name__: story
+    for story in (straight, troubled, forgotten, abandoned, overtaken, outrun, ahead, stopped, ordered)
 }
 
 
