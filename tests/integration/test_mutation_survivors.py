@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from kaguan.outbox import store
 from kaguan.outbox.doorbell import Doorbell, listen
+from relay.ordering import OrderingRelease
 from tests.eventually import eventually
 from tests.pipeline import open_pipeline
 
@@ -36,3 +38,18 @@ async def test_a_row_set_aside_is_not_handed_over_until_it_is_taken_up_again(set
         assert await pipeline.jobs() == []
         await pipeline.sql("update tb_outbox set parked_at = null, parked_reason = null")
         assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_redrive_leaves_alone_what_is_not_queued(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        async with pool.connection() as connection:
+            assert await store.redrive(connection, [(task_id, 1)], "queue_forgot") == 0
+        assert (await pipeline.task(task_id)).delivery == 1
+
+
+async def test_the_relay_does_not_release_the_next_while_the_head_is_not_done(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit(2, ordering_key="k")
+        assert await OrderingRelease(pool).run_once() == 0
+        assert await pipeline.sql("select count(*) from tb_outbox") == [(1,)]

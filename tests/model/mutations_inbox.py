@@ -6,13 +6,12 @@ from tests.model.mutation import (
     CORNERS,
     DELIVERY,
     INBOX,
-    ORDERING,
     OVERTAKEN,
     REDRIVE,
     SHARED,
     SIMULATION,
+    SURVIVORS,
     TASKS,
-    TROUBLED,
     UNCERTAIN,
     Mutation,
 )
@@ -77,13 +76,6 @@ INBOX_MUTATIONS = (
         protocol=True,
     ),
     Mutation(
-        "不明的结算不验令牌",
-        INBOX + "settle_uncertain.sql",
-        "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'",
-        "",
-        (SIMULATION + "::test_a_zombie_that_does_not_know_does_not_take_the_task_from_its_heir",),
-    ),
-    Mutation(
         "写入不与结算同一事务",
         "src/workers/settlement.py",
         "async with self.pool.connection() as connection, connection.transaction():\n"
@@ -108,13 +100,6 @@ INBOX_MUTATIONS = (
         INBOX + "heartbeat.sql",
         "clock_timestamp() + make_interval(secs => %(lease)s)",
         "t.lease_until",
-        (REDRIVE + "::test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost",),
-    ),
-    Mutation(
-        "心跳不认令牌",
-        INBOX + "heartbeat.sql",
-        "    where t.worker = %(worker)s and t.status = 'running'",
-        "    where t.status = 'running' or %(worker)s = ''",
         (REDRIVE + "::test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost",),
     ),
     Mutation(
@@ -166,7 +151,7 @@ INBOX_MUTATIONS = (
         TASKS + "retry.sql",
         "target.status in ('failed', 'uncertain')",
         "target.status in ('failed', 'uncertain', 'succeeded')",
-        (DELIVERY + "::test_failed_task_is_retried_by_a_person_with_all_its_attempts", TROUBLED),
+        (SIMULATION,),
         protocol=True,
     ),
     Mutation(
@@ -207,9 +192,6 @@ INBOX_MUTATIONS = (
         TASKS + "ordering_vacate.sql",
         "and not exists (\n          select from tb_task t where",
         "and not exists (\n          select from tb_task t where false and",
-        (
-            ORDERING + "::test_tasks_of_a_key_run_one_after_another_in_the_order_of_acceptance",
-            ORDERING + "::test_a_retry_of_the_first_comes_before_the_second",
-        ),
+        (SURVIVORS + "::test_the_relay_does_not_release_the_next_while_the_head_is_not_done",),
     ),
 )

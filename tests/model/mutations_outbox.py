@@ -81,10 +81,10 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "先记下纪元、后重投",
         "src/relay/epoch.py",
-        "        count = await self._redrive_before(row[0])",
+        "        count = await self._redrive_forgotten()",
         "        async with self.pool.connection() as connection:\n"
         "            await store.set_epoch(connection, here)\n"
-        "        count = await self._redrive_before(row[0])",
+        "        count = await self._redrive_forgotten()",
         (SIMULATION + "::test_an_epoch_redrive_killed_halfway_is_taken_up_by_the_next_relay",),
     ),
     Mutation(
@@ -98,14 +98,14 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "被取走而没人认领的不管",
         "src/relay/redrive.py",
-        "if overdue:",
-        "if False:",
+        "return missing + self._long_taken(taken)",
+        "return missing",
         (CORNERS + "::test_job_popped_by_a_worker_that_died_before_starting_it_comes_back",),
         protocol=True,
     ),
     Mutation(
         "核对不认得同乘的投递",
-        "src/relay/redrive.py",
+        "src/kaguan/queues/saq.py",
         "return task.job or delivery_key",
         "return delivery_key",
         (SHARED + "::test_a_forgotten_shared_delivery_comes_back_and_a_live_one_stays",),
@@ -163,7 +163,7 @@ OUTBOX_MUTATIONS = (
         OUTBOX + "redrive.sql",
         "where t.status = 'queued'",
         "where true",
-        (REDRIVE + "::test_redrive_gives_way_to_a_completion",),
+        (SURVIVORS + "::test_redrive_leaves_alone_what_is_not_queued",),
     ),
     Mutation(
         "重投不留痕",

@@ -60,7 +60,7 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
         {
             "forward": Forwarder(pool, queues, config, settings.worker.task_timeout, metrics).run_once,
             "lease": LeaseRedrive(pool, config, resend_types(settings.smtp), metrics).run_once,
-            "presence": PresenceRedrive(pool, queues, config, metrics).run_once,
+            "presence": PresenceRedrive(pool, queues, config, metrics, patience=0.0).run_once,
             "epoch": EpochRedrive(pool, client, queues, metrics).run_once,
             "orphan": OrphanRedrive(pool, config, metrics).run_once,
             "ordering": OrderingRelease(pool).run_once,

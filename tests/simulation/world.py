@@ -186,11 +186,9 @@ class World:
         """SIGTERM 而时限已到：不再等，取消手里的，开始交还。"""
         part = self._parts[process.name]
         if process.alive and isinstance(part, Worker):
-            process.run_freely()
             for job in process.working:
                 job.cancel()
             self.loop.run_until_complete(self._settle())
-            process.free = False
             self._start(process, "release", part.leases.release_all)
 
     def stop(self, process: Process) -> None:
