@@ -12,7 +12,8 @@ import structlog
 from kaguan.outbox import store
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import saq
-from kaguan.tasks.model import Priority
+from kaguan.tasks.model import Priority, TaskStatus
+from kaguan.telemetry.propagation import trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Pool
-    from kaguan.outbox.store import Handed
+    from kaguan.outbox.store import Expired, Handed
     from kaguan.queues.saq import KaguanQueue
     from kaguan.telemetry.metrics import Metrics
 
@@ -58,12 +59,24 @@ class LeaseRedrive:
                 limit=PAGE,
             )
         for task in expired:
-            cause = "worker_stopped" if task.released else "lease_expired"
-            log.warning("收回任务", task_id=str(task.id), task_type=task.type, cause=cause, verdict=task.verdict)
-            self.metrics.redriven.labels(cause=cause).inc()
-            if not task.released:
-                self.metrics.leases_lost.inc()
+            self._record(task)
         return len(expired)
+
+    def _record(self, task: Expired) -> None:
+        """回到待交付的算重投；就此有了结局的算结算，与 worker 自己结算的同一个计数。"""
+        cause = "worker_stopped" if task.released else "lease_expired"
+        log.warning(
+            "收回任务", task_id=str(task.id), delivery=task.delivery, task_type=task.type, cause=cause,
+            status=task.verdict, trace_id=trace_id_of(task.traceparent),
+        )  # fmt: skip
+        if not task.released:
+            self.metrics.leases_lost.inc()
+        if task.verdict == TaskStatus.PENDING:
+            self.metrics.redriven.labels(cause=cause).inc()
+            return
+        self.metrics.settled.labels(task.type, task.queue, task.verdict).inc()
+        if task.verdict == TaskStatus.UNCERTAIN:
+            self.metrics.uncertain.labels(task.type).inc()
 
 
 @dataclass(slots=True)

@@ -128,6 +128,34 @@ async def test_worker_that_dies_around_an_unrepeatable_call_leaves_the_task_unce
     await pipeline.leases_redrive.run_once()
     assert await pipeline.status(task_id) == "uncertain"
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+    assert counted(pipeline) == {"uncertain": 1, "settled/uncertain": 1, "leases_lost": 1}
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+
+
+def counted(pipeline: Pipeline) -> dict[str, float]:
+    """relay 收回任务时动过的计数。"""
+    value = pipeline.metrics.registry.get_sample_value
+    mail = {"type": "email:send"}
+    counts = {
+        "uncertain": value("kaguan_tasks_uncertain_total", mail),
+        "leases_lost": value("kaguan_leases_lost_total"),
+        "redriven": value("kaguan_tasks_redriven_total", {"cause": "lease_expired"}),
+        **{
+            f"settled/{outcome}": value("kaguan_tasks_settled_total", {**mail, "queue": "default", "outcome": outcome})
+            for outcome in ("failed", "uncertain", "cancelled")
+        },
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+async def test_cancel_that_no_worker_lived_to_carry_out_is_counted_as_settled(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    job = await start_zombie(pipeline, Held(), task_id)
+    await pipeline.sql("update tb_task set cancel_requested_at = now() where id = %s", task_id)
+    await pipeline.leases_redrive.run_once()
+    assert await pipeline.status(task_id) == "cancelled"
+    assert counted(pipeline) == {"settled/cancelled": 1, "leases_lost": 1}
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
 
@@ -156,6 +184,7 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
             assert await store.claim(connection, [(poison, delivery)], "doomed", 0.000001)
         await pipeline.leases_redrive.run_once()
     assert await pipeline.status(poison) == "failed"
+    assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}
     await pipeline.execution(Recording.of())({}, task_id=str(healthy), delivery=1)
     assert await pipeline.status(healthy) == "succeeded"
 

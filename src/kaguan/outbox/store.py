@@ -52,6 +52,9 @@ class Expired:
 
     id: UUID
     type: str
+    queue: str
+    delivery: int
+    traceparent: str | None
     verdict: str
     released: bool
 

@@ -33,6 +33,12 @@ def current_trace_id() -> str | None:
     return f"{context.trace_id:032x}" if context.is_valid else None
 
 
+def trace_id_of(traceparent: str | None) -> str | None:
+    """``traceparent`` 里的 trace_id；缺失或不合格式给 ``None``。"""
+    identity = _parse(traceparent)
+    return None if identity is None else f"{identity.trace_id:032x}"
+
+
 def context_from(traceparent: str | None) -> Context:
     """以 ``traceparent`` 为远端父级的上下文；缺失或不合格式就是空上下文（新的根），从不报错。"""
     identity = _parse(traceparent)
