@@ -206,3 +206,14 @@ def test_compose_serves_what_grafana_and_the_collector_ask_for() -> None:
 
 def test_exemplars_are_stored_where_grafana_looks_for_them() -> None:
     assert "--enable-feature=exemplar-storage" in COMPOSE["services"]["prometheus"]["command"]
+
+
+def test_production_sends_every_span_so_that_the_collector_can_keep_errors_and_slow_ones() -> None:
+    """应用先丢一成，采集器的「出错的一定留」就是空话。"""
+    sent = load_yaml(ROOT / "configs" / "config.prod.yaml")["telemetry"]["sample_ratio"]
+    policies = load_yaml(OBSERVABILITY / "collector" / "config.yaml")["processors"]["tail_sampling"]["policies"]
+    kept = {policy["type"]: policy[policy["type"]] for policy in policies}
+    assert sent == 1.0
+    assert kept["status_code"] == {"status_codes": ["ERROR"]}
+    assert kept["latency"] == {"threshold_ms": 1000}
+    assert kept["probabilistic"] == {"sampling_percentage": 10}
