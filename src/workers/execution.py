@@ -113,7 +113,9 @@ class Execution:
                 task_id=str(claim.id), delivery=claim.delivery, task_type=claim.type, request_id=claim.request_id,
                 attempt=claim.attempt,
             ),
-            process_span(claim.type, claim.id, claim.queue, claim.attempt, claim.traceparent) as span,
+            process_span(
+                claim.type, claim.id, claim.queue, claim.attempt, claim.traceparent, delivery=claim.delivery
+            ) as span,
         ):  # fmt: skip
             try:
                 async with turn:

@@ -75,9 +75,12 @@ def test_the_first_attempt_is_a_child_of_create(exported: InMemorySpanExporter) 
     assert (processing.attributes or {})["kaguan.task.outcome"] == "succeeded"
 
 
-def test_a_later_attempt_is_a_new_root_linked_to_create(exported: InMemorySpanExporter) -> None:
+@pytest.mark.parametrize(("attempt", "delivery"), [(2, 2), (1, 2)])
+def test_a_later_attempt_is_a_new_root_linked_to_create(
+    exported: InMemorySpanExporter, attempt: int, delivery: int
+) -> None:
     creation, traceparent = created(exported)
-    with spans.process_span("email:send", TASK, "critical", 2, traceparent):
+    with spans.process_span("email:send", TASK, "critical", attempt, traceparent, delivery=delivery):
         pass
     processing = only(exported, "process email:send")
     assert processing.parent is None

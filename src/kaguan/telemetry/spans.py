@@ -108,10 +108,15 @@ def process_span(
     queue: str,
     attempt: int,
     traceparent: str | None,
+    *,
+    delivery: int = 1,
 ) -> AbstractContextManager[Span]:
-    """处理：第一次尝试是创建上下文的子跨度；之后各是新的根，链接回创建上下文（隔几小时的重试不该拉长原来那条跟踪）。"""
+    """处理：头一次投递是创建上下文的子跨度；之后各是新的根，链接回创建上下文。
+
+    隔几小时的重试、重放与重投（它们的尝试数可能仍是 1）不该拉长原来那条跟踪。
+    """
     attributes = {**_messaging("process", type, task_id, queue), TASK_ATTEMPT: attempt}
-    if attempt > 1 and (link := link_from(traceparent)) is not None:
+    if (delivery > 1 or attempt > 1) and (link := link_from(traceparent)) is not None:
         return _Active(f"process {type}", SpanKind.CONSUMER, attributes, Context(), [link])
     return _Active(f"process {type}", SpanKind.CONSUMER, attributes, context_from(traceparent))
 
