@@ -76,9 +76,8 @@ def _tag_depth(item: dict[str, Any]) -> int:
 
 
 def _submission(item: Item, principal: str) -> Submission:
-    schedule_at = item.schedule_at if isinstance(item, EmailItem) else None
     return Submission(
-        item.type, item.payload(), item.priority, principal, item.request_id, schedule_at, item.ordering_key
+        item.type, item.payload(), item.priority, principal, item.request_id, item.schedule_at, item.ordering_key
     )
 
 

@@ -84,7 +84,9 @@ IccidText = Annotated[
     AfterValidator(_iccid),
 ]  # fmt: skip
 BusinessDay = Annotated[date, AfterValidator(_not_future)]
-ScheduleAt = Annotated[AwareDatetime, AfterValidator(_soon)]
+ScheduleAt = Annotated[
+    AwareDatetime, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")
+]
 
 
 class Submitted(RequestModel):
@@ -93,6 +95,7 @@ class Submitted(RequestModel):
     request_id: RequestId | None = None
     priority: Priority = Priority.DEFAULT
     ordering_key: OrderingKey | None = None
+    schedule_at: ScheduleAt | None = None
 
 
 class Attachment(RequestModel):
@@ -126,7 +129,6 @@ class EmailTask(Submitted):
     body: Content
     html: Content | None = None
     attachments: Annotated[list[Attachment], Field(max_length=address.MAX_ATTACHMENTS)] = Field(default_factory=list)
-    schedule_at: ScheduleAt | None = None
 
     @field_validator("cc")
     @classmethod

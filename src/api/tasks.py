@@ -99,7 +99,7 @@ async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
         queue=body.priority,
         principal=call.principal.name,
         request_id=body.request_id,
-        schedule_at=getattr(body, "schedule_at", None),
+        schedule_at=body.schedule_at,
         ordering_key=body.ordering_key,
     )
     services = call.services

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -42,6 +43,27 @@ async def test_a_task_is_accepted_with_its_outbox_row_on_the_queue_of_its_priori
     assert [stage["stage"] for stage in shown.data["timeline"]] == ["accepted"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "task_type"),
+    [("email", EMAIL, "email:send"), ("sync", SYNC, "data:sync"), ("sim", SIM, "sim:status_sync")],
+)
+async def test_any_task_may_be_scheduled_alone_and_in_a_batch(
+    api: Api, kind: str, body: dict[str, Any], task_type: str
+) -> None:
+    due = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
+    scheduled = {**body, "schedule_at": due.isoformat()}
+    alone = await api.post(f"/tasks/{kind}", scheduled)
+    batch = await api.post("/tasks/batch", {"tasks": [{"type": task_type, **scheduled}, {"type": task_type, **body}]})
+    task_ids = [alone.data["task_id"], *(item["task"]["task_id"] for item in batch.data["items"])]
+    rows = await api.rows("select task_id::text, available_at from tb_outbox")
+    waiting = [task_id for task_id, available_at in rows if available_at == due]
+    assert sorted(waiting) == sorted(task_ids[:2])
+    assert datetime.fromisoformat((await api.get(f"/tasks/{task_ids[0]}")).data["available_at"]) == due
+    late = {"type": task_type, **body, "schedule_at": "9999-01-01T00:00:00Z"}
+    refused = await api.post("/tasks/batch", {"tasks": [late]})
+    assert (refused.status, refused.faulty) == (400, ["tasks[0].schedule_at"])
+
+
 async def test_the_same_request_id_returns_the_first_task_and_another_body_is_refused(api: Api) -> None:
     first = await api.post("/tasks/email", {**EMAIL, "request_id": "r-1"})
     again = await api.post("/tasks/email", {**EMAIL, "request_id": "r-1"})
@@ -63,6 +85,8 @@ async def test_the_same_request_id_returns_the_first_task_and_another_body_is_re
         ("email", {**EMAIL, "cc": ["c@example.com"] * 100}, ["cc"]),
         ("email", {**EMAIL, "schedule_at": "2026-01-01T00:00:00"}, ["schedule_at"]),
         ("email", {**EMAIL, "schedule_at": "9999-01-01T00:00:00Z"}, ["schedule_at"]),
+        ("sync", {**SYNC, "schedule_at": "2026-01-01T00:00:00"}, ["schedule_at"]),
+        ("sim", {**SIM, "schedule_at": "9999-01-01T00:00:00Z"}, ["schedule_at"]),
         ("email", {**EMAIL, "priority": "urgent"}, ["priority"]),
         ("email", {**EMAIL, "request_id": ""}, ["request_id"]),
         ("sync", {**SYNC, "start_date": "2026-01-03"}, ["end_date"]),
