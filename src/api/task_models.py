@@ -84,9 +84,7 @@ IccidText = Annotated[
     AfterValidator(_iccid),
 ]  # fmt: skip
 BusinessDay = Annotated[date, AfterValidator(_not_future)]
-ScheduleAt = Annotated[
-    AwareDatetime, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")
-]
+ScheduleAt = Annotated[AwareDatetime, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")]
 
 
 class Submitted(RequestModel):

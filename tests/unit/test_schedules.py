@@ -14,6 +14,7 @@ from kaguan.config.schedule import Schedule
 from kaguan.schedules.cron import latest_until, next_after
 from kaguan.schedules.template import render
 from kaguan.tasks.payloads import DataSyncPayload
+from tests.unit.test_config import SECRETS
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -77,13 +78,20 @@ def test_the_previous_day_is_the_one_of_the_schedules_own_time_zone() -> None:
     assert payload.start_date == payload.end_date == date(2026, 1, 1)
 
 
-def test_the_development_configuration_syncs_states_hourly_and_usage_daily() -> None:
-    schedules = {schedule.name: schedule for schedule in load_settings({}).schedules}
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_every_environment_syncs_states_hourly_and_usage_daily_with_late_corrections(environment: str) -> None:
+    schedules = {one.name: one for one in load_settings({"KAGUAN_ENV": environment, **SECRETS}).schedules}
     assert {name: schedule.cron for name, schedule in schedules.items()} == {
         "sim-status-hourly": "5 * * * *",
         "usage-daily": "30 2 * * *",
     }
     assert {schedule.timezone for schedule in schedules.values()} == {"Asia/Shanghai"}
+    due = datetime(2026, 1, 9, 18, 30, tzinfo=UTC)  # 上海已是 10 日
+    hourly, daily = (schedules[name].payload_at(due) for name in ("sim-status-hourly", "usage-daily"))
+    assert isinstance(hourly, DataSyncPayload)
+    assert (hourly.sync_type, hourly.start_date, hourly.end_date) == ("sim_status", date(2026, 1, 9), date(2026, 1, 10))
+    assert isinstance(daily, DataSyncPayload)
+    assert (daily.sync_type, daily.start_date, daily.end_date) == ("usage", date(2026, 1, 7), date(2026, 1, 9))
 
 
 def test_the_environment_may_replace_all_schedules() -> None:

@@ -138,7 +138,11 @@ def _upcoming(schedule: Schedule, now: datetime) -> dict[str, Any]:
 async def _submit(
     connection: Connection, schedule: Schedule, moments: Sequence[datetime], max_attempts: int
 ) -> tuple[UUID, ...]:
-    """受理这几次的任务。``request_id`` 由计划与到期时刻而定：再触发一次也还是同一个任务。"""
+    """受理这几次的任务。
+
+    ``request_id`` 由计划与到期时刻而定：再触发一次也还是同一个任务。``ordering_key`` 由计划而定：
+    上一次还没完，这一次就等着，不与它争运营商。
+    """
     submissions = [
         Submission(
             schedule.type,
@@ -146,6 +150,7 @@ async def _submit(
             schedule.queue,
             PRINCIPAL,
             f"schedule:{schedule.name}:{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            ordering_key=f"schedule:{schedule.name}",
         )
         for moment in moments
     ]
