@@ -107,7 +107,8 @@ class Settlement:
         token = {**attempt.token, "attempt": attempt.attempt}
         match outcome:
             case Done(result):
-                return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress)
+                own = current_traceparent() if attempt.delivery > 1 else None
+                return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress, own)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
                 parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}

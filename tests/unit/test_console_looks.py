@@ -10,8 +10,9 @@ import pytest
 
 import api.console
 from api.console.charts import HEIGHT, WIDTH, sparkline
-from api.console.formatting import Formatter, trace_id_of
+from api.console.formatting import Formatter
 from api.console.texts import Translator
+from kaguan.telemetry.propagation import trace_id_of
 
 CSS = (Path(api.console.__file__).parent / "static" / "console.css").read_text("utf-8")
 PALETTES = dict(re.findall(r"^(:root(?:\[data-theme=\"dark\"\])?) \{(.*?)^\}", CSS, re.MULTILINE | re.DOTALL))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400  # 秒
 SHORT = 10.0  # 小于它的秒数带一位小数
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Formatter:
@@ -80,9 +78,3 @@ class Formatter:
     def word(self, group: str, value: object) -> str:
         """词汇（状态、类型、事件）的译名；不认识的原样。"""
         return self._t.known(f"{group}.{value}".replace(":", "_"), str(value))
-
-
-def trace_id_of(traceparent: str | None) -> str | None:
-    """``traceparent`` 里的跟踪号（W3C Trace Context §3.2.2）。"""
-    match = TRACEPARENT.fullmatch(traceparent or "")
-    return None if match is None else match[1]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from api.binding import UUID_TEXT
-from api.console.formatting import trace_id_of
 from api.console.keys import TRACES
 from api.console.serve import Done
 from kaguan.console.service import Deed
@@ -17,6 +16,7 @@ from kaguan.tasks import service, store
 from kaguan.tasks.model import FINAL, TaskEventKind, TaskStatus
 from kaguan.tasks.service import CANCELLABLE, RETRYABLE
 from kaguan.tasks.timeline import timeline
+from kaguan.telemetry.propagation import trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +96,8 @@ async def _context(visit: Visit) -> dict[str, Any]:
     task_id = id_in(visit.request.match_info)
     async with visit.services.pool.connection() as connection:
         task, events = await _find(connection, task_id)
-    traces = list(dict.fromkeys(filter(None, map(trace_id_of, (task.traceparent, *(e.traceparent for e in events))))))
+    parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
+    traces = list(dict.fromkeys(filter(None, map(trace_id_of, parents))))
     running = task.status == TaskStatus.RUNNING
     return {
         "task": task,
@@ -148,5 +149,5 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
     ]
     if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
         ended = task.finished_at if task.status == TaskStatus.SUCCEEDED else None
-        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, "", trace_id_of(task.traceparent)))
+        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, "", trace_id_of(task.last_attempt)))
     return lines

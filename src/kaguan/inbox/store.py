@@ -63,13 +63,14 @@ async def release(connection: Connection, held: Sequence[tuple[UUID, int]], work
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """一次成功，待结算。"""
+    """一次成功，待结算。``traceparent`` 是这次尝试自己的跟踪；头一次投递就在受理的那条上，为空。"""
 
     task_id: UUID
     delivery: int
     attempt: int
     result: dict[str, Any]
     progress: dict[str, int | None] | None
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ async def settle_done(connection: Connection, successes: Sequence[Success]) -> l
         "attempts": [item.attempt for item in successes],
         "results": [Jsonb(item.result) for item in successes],
         "progresses": [None if item.progress is None else Jsonb(item.progress) for item in successes],
+        "traceparents": [item.traceparent for item in successes],
     }
     cursor = await connection.execute(load(PACKAGE, "settle_done"), parameters)
     written = {row[0]: Written(row[1], row[2]) for row in await cursor.fetchall()}

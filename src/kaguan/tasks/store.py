@@ -47,6 +47,12 @@ class TaskRecord:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     lease_until: datetime | None
+    attempt_traceparent: str | None = None  # 列表不取
+
+    @property
+    def last_attempt(self) -> str | None:
+        """在跑的、做成的那次尝试的 ``traceparent``：头一次投递就在受理的那条上，之后各有自己的一条。"""
+        return self.attempt_traceparent or (self.traceparent if self.delivery == 1 else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kaguan.tasks.model import TaskStatus
+from kaguan.telemetry.propagation import trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,7 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, 
             "delivery": event.delivery,
             **({"worker": event.worker} if event.worker else {}),
             **({"actor": event.actor} if event.actor else {}),
+            **_traced(event.traceparent),
             **event.detail,
         }
         for event in events
@@ -37,5 +39,12 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, 
         stages.append({"stage": "next_attempt", "at": task.available_at})
     # 取消自带事件，不再重复
     if task.finished_at is not None and task.status != TaskStatus.CANCELLED:
-        stages.append({"stage": task.status, "at": task.finished_at})
+        traced = _traced(task.last_attempt) if task.status == TaskStatus.SUCCEEDED else {}
+        stages.append({"stage": task.status, "at": task.finished_at, **traced})
     return sorted(stages, key=lambda item: item["at"])
+
+
+def _traced(traceparent: str | None) -> dict[str, str]:
+    """这次尝试自己的跟踪号。"""
+    trace_id = trace_id_of(traceparent)
+    return {} if trace_id is None else {"trace_id": trace_id}

@@ -1,11 +1,11 @@
 -- 成功的结算，可以折成一批；没有返回行的 = 令牌已失效。按号排好再锁，与心跳不会死锁。
 with held as materialized (
-    select t.id, d.result, d.progress
+    select t.id, d.result, d.progress, d.traceparent
     from tb_task t
     join unnest(
         %(task_ids)s::uuid[], %(deliveries)s::int[], %(attempts)s::smallint[], %(results)s::jsonb[],
-        %(progresses)s::jsonb[]
-    ) as d (task_id, delivery, attempt, result, progress)
+        %(progresses)s::jsonb[], %(traceparents)s::text[]
+    ) as d (task_id, delivery, attempt, result, progress, traceparent)
         on t.id = d.task_id and t.delivery = d.delivery and t.attempt = d.attempt
     where t.status = 'running'
     order by t.id
@@ -13,7 +13,8 @@ with held as materialized (
 )
 update tb_task t
 set status = 'succeeded', result = held.result, progress = coalesce(held.progress, t.progress),
-    finished_at = clock_timestamp(), lease_until = null, worker = null, intent_at = null
+    finished_at = clock_timestamp(), lease_until = null, worker = null, intent_at = null,
+    attempt_traceparent = held.traceparent
 from held
 where t.id = held.id
 returning t.id, t.status, extract(epoch from clock_timestamp() - t.created_at)::float8 as age

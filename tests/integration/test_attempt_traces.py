@@ -1,0 +1,133 @@
+"""每次尝试的跟踪：头一次接在受理的那条上；重试、重放、重投各是新的根，链接回去，也都找得到。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from kaguan.config import load_settings
+from kaguan.inbox import store
+from kaguan.tasks import service
+from kaguan.tasks.model import TaskStatus
+from kaguan.tasks.replay import Replay, run
+from kaguan.telemetry import spans
+from tests.console import signed_in
+from tests.pipeline import Pipeline, Recording, open_pipeline
+from tests.serving import serving
+from workers.outcome import Done, GiveUp, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from kaguan.database.pool import Pool
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("kaguan"))
+    return exporter
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool, exported: InMemorySpanExporter) -> AsyncIterator[Pipeline]:
+    assert exported is not None  # 先换跟踪，再受理
+    async with open_pipeline(load_settings(environ), pool) as opened:
+        yield opened
+
+
+def named(exported: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in exported.get_finished_spans() if span.name == name]
+
+
+def trace_of(span: ReadableSpan) -> str:
+    context = span.get_span_context()
+    assert context is not None
+    return f"{context.trace_id:032x}"
+
+
+def assert_linked_root(exported: InMemorySpanExporter) -> None:
+    """最后一次处理是新的根，链接到创建。"""
+    (creation,) = named(exported, "create email:send")
+    last = named(exported, "process email:send")[-1]
+    assert last.parent is None
+    assert [f"{link.context.trace_id:032x}" for link in last.links] == [trace_of(creation)]
+    assert trace_of(last) != trace_of(creation)
+
+
+async def test_a_replayed_task_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of(GiveUp("对方不收"), Done({}))
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+    async with pipeline.pool.connection() as connection:
+        await run(connection, Replay(TaskStatus.FAILED), "tester")
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
+    assert [attempt.attempt for attempt in handler.attempts] == [1, 1]
+    assert_linked_root(exported)
+
+
+async def test_a_human_retry_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of(GiveUp("对方不收"), Done({}))
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+    async with pipeline.pool.connection() as connection:
+        await service.retry(connection, task_id, "tester")
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
+    assert_linked_root(exported)
+
+
+async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
+    pipeline: Pipeline, exported: InMemorySpanExporter
+) -> None:
+    (task_id,) = await pipeline.submit()
+    async with pipeline.pool.connection() as connection:
+        assert await store.claim(connection, [(task_id, 1)], "doomed", 0.000001)
+    assert await pipeline.leases_redrive.run_once() == 1
+    await pipeline.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=2)
+    assert (await pipeline.task(task_id)).attempt == 1
+    assert_linked_root(exported)
+
+
+async def failed_then_done(pipeline: Pipeline) -> UUID:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of(Retry("对方忙"), Done({}))
+    for delivery in (1, 2):
+        await pipeline.execution(handler)({}, task_id=str(task_id), delivery=delivery)
+    return task_id
+
+
+async def test_the_attempt_that_succeeded_after_a_retry_is_offered_with_its_own_trace(
+    pipeline: Pipeline, exported: InMemorySpanExporter
+) -> None:
+    task_id = await failed_then_done(pipeline)
+    first, second = map(trace_of, named(exported, "process email:send"))
+    assert first != second
+    async with serving(pipeline.settings) as api, signed_in(api) as visitor:
+        task = (await api.call("GET", f"/tasks/{task_id}")).data
+        traces = {stage["stage"]: stage.get("trace_id") for stage in task["timeline"]}
+        assert (task["trace_id"], traces["attempt_failed"], traces["succeeded"]) == (first, first, second)
+        page = await visitor.get(f"/console/tasks/{task_id}")
+        assert f"trace={first}" in page.text
+        assert f"trace={second}" in page.text
+
+
+async def test_a_first_attempt_that_succeeds_stays_on_the_trace_of_its_task(
+    pipeline: Pipeline, exported: InMemorySpanExporter
+) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=1)
+    (processing,) = named(exported, "process email:send")
+    record = await pipeline.task(task_id)
+    assert record.attempt_traceparent is None
+    async with serving(pipeline.settings) as api:
+        timeline = (await api.call("GET", f"/tasks/{task_id}")).data["timeline"]
+    assert timeline[-1]["trace_id"] == trace_of(processing)
