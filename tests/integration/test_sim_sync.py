@@ -112,6 +112,48 @@ async def test_running_the_same_task_again_changes_nothing(pool: Pool, simulated
     assert len(await events(pool)) == 5
 
 
+async def test_a_forced_task_asks_though_another_asked_after_it_was_accepted(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(ONELINK, 4) + cards(CENTER, 2)
+    await register(pool, ONELINK, mine[:4])
+    await register(pool, CENTER, mine[4:])
+    forced, lazy = await submit(pool, mine, force=True), await submit(pool, mine)
+    await run(simulated, await submit(pool, mine))
+    result = result_of(await run(simulated, forced))
+    assert (result["synced"], result["skipped_fresh"]) == (6, 0)
+    assert result_of(await run(simulated, lazy))["skipped_fresh"] == 6
+
+
+@pytest.mark.parametrize("age", ["0", "7 days"])
+async def test_a_person_who_retries_a_task_has_every_card_asked_again(
+    pool: Pool, simulated: Simulated, age: str
+) -> None:
+    mine = cards(ONELINK, 3)
+    await register(pool, ONELINK, mine)
+    attempt = await submit(pool, mine, force=True)
+    first = result_of(await run(simulated, attempt))
+    await rows(
+        pool,
+        "with aged as (update tb_sim set status_synced_at = status_synced_at - %s::interval)"
+        " update tb_sync_checkpoint set day = day - %s::interval,"
+        " cursor = (cursor::timestamptz - %s::interval)::text returning 1",
+        *[age] * 3,
+    )
+    await rows(
+        pool,
+        "insert into tb_task_event (task_id, kind, attempt, delivery) values (%s, 'retried', 0, 2) returning 1",
+        attempt.task_id,
+    )
+    retried = await next_delivery(attempt)
+    asked = simulated.calls(ONELINK)
+    again = result_of(await run(simulated, retried))
+    assert simulated.calls(ONELINK) > asked
+    assert (again["synced"], again["unchanged"], again["skipped_fresh"]) == (3, 3, 0)
+    asked = simulated.calls(ONELINK)
+    assert result_of(await run(simulated, await next_delivery(retried))) == again  # 同一轮里断了再来：不再问
+    assert simulated.calls(ONELINK) == asked
+    assert first["synced"] == 3
+
+
 async def test_a_state_change_is_an_event_and_a_new_version(pool: Pool, simulated: Simulated) -> None:
     (iccid,) = cards(CENTER, 1)
     await register(pool, CENTER, [iccid])

@@ -26,7 +26,7 @@ PACKAGE = "kaguan.sims"
 class CardToCheck:
     iccid: str
     carrier: Carrier
-    done: bool  # 任务受理之后已经问过
+    done: bool  # 本任务这一轮已经问过
     fresh: bool  # 还在新鲜期内
 
 
@@ -49,7 +49,10 @@ class AppliedRows:
 
 @dataclass(slots=True)
 class Checkpoint:
-    """一个 (运营商, 类型, 业务日) 走到了哪里。``cursor``：库存是上一批最大的 id，变更列表是下一页的页码。"""
+    """一个 (运营商, 类型, 业务日) 走到了哪里。
+
+    ``cursor``：按库存问的是上一批最大的 id，变更列表是下一页的位置，按名单问的是这一轮头一次问的时刻。
+    """
 
     carrier: Carrier
     sync_type: SyncType

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SimStatusSync:
-    """新鲜期内看过的卡不再问，除非 ``force_sync``；任务受理之后已问过的，重试时也不再问。"""
+    """新鲜期内看过的卡不再问，除非 ``force_sync``；本任务这一轮已问过的，重试时也不再问；人工重来另起一轮。"""
 
     gateways: Mapping[Carrier, CarrierGateway]
     config: Carriers
@@ -41,7 +41,10 @@ class SimStatusSync:
             cards = await sync_store.cards_to_check(connection, attempt.task_id, payload.iccids, self.config.freshness)
             points = await sync_store.load_checkpoints(connection, attempt.task_id)
         due = [card for card in cards if not card.done and (payload.force_sync or not card.fresh)]
-        report = Report(payload.iccids, cards, due, {point.carrier: point for point in points})
+        going_on = {card.carrier for card in cards if card.done}
+        report = Report(
+            payload.iccids, cards, due, {point.carrier: point for point in points if point.carrier in going_on}
+        )
         groups: defaultdict[Carrier, list[str]] = defaultdict(list)
         for card in due:
             groups[card.carrier].append(card.iccid)

@@ -36,9 +36,9 @@ class Report:
     problems: Tally = field(default_factory=Tally)
 
     def checkpoint(self, carrier: Carrier, at: datetime) -> Checkpoint:
-        """这家的检查点；每个任务每家只有一行，日子是第一次问的那天。"""
+        """这家这一轮的检查点：记着头一次问的时刻，日子是那天。"""
         if carrier not in self.checkpoints:
-            self.checkpoints[carrier] = Checkpoint(carrier, SyncType.SIM_STATUS, at.date())
+            self.checkpoints[carrier] = Checkpoint(carrier, SyncType.SIM_STATUS, at.date(), at.isoformat())
         return self.checkpoints[carrier]
 
     def take(self, results: Sequence[StatusResult]) -> None:

@@ -1,9 +1,20 @@
--- 任务点名的卡里在库的那些。done：任务受理之后已经问过（多半是本任务的前一次尝试）；fresh：还在新鲜期内
+-- 任务点名的卡里在库的那些。done：本任务这一轮已经问过；fresh：还在新鲜期内。
+-- 一轮自检查点里头一次问的时刻起，人工重来或重放之后另起一轮
+with round as materialized (
+    select c.carrier, max(c.cursor::timestamptz) as since
+    from tb_sync_checkpoint c
+    where c.task_id = %(task_id)s and c.sync_type = 'sim_status'
+      and not exists (
+          select from tb_task_event e
+          where e.task_id = c.task_id and e.kind = 'retried' and e.at > c.cursor::timestamptz
+      )
+    group by c.carrier
+)
 select s.iccid,
        s.carrier,
-       coalesce(s.status_synced_at >= t.created_at, false) as done,
+       coalesce(s.status_synced_at >= round.since, false) as done,
        coalesce(s.status_synced_at > clock_timestamp() - make_interval(secs => %(freshness)s), false) as fresh
-from tb_task t
-cross join tb_sim s
-where t.id = %(task_id)s and s.iccid = any(%(iccids)s::text[]) and s.deleted_at is null
+from tb_sim s
+left join round on round.carrier = s.carrier
+where s.iccid = any(%(iccids)s::text[]) and s.deleted_at is null
 order by s.carrier, s.iccid
