@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from kaguan.telemetry.otlp import encode_request, encode_span
-from kaguan.telemetry.recording import RecordedSpan
+from kaguan.telemetry.recording import Constant, RecordedSpan
 
 PARENT = SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=True)
 
@@ -120,3 +120,12 @@ def test_a_request_has_one_resource_and_a_group_per_scope() -> None:
     (group,) = request.resource_spans
     assert values(group.resource.attributes) == {"service.name": "api", "process.pid": 7}
     assert {scope.scope.name: len(scope.spans) for scope in group.scope_spans} == {"kaguan": 2, "kaguan.http": 1}
+
+
+def test_shared_attributes_are_encoded_once_and_stay_with_every_span() -> None:
+    shared = Constant({"http.request.method": "POST", "http.response.status_code": 202})
+    spans = [recorded(attributes=shared) for _ in range(2)]
+    spans[0].own["url.path"] = "/a"
+    first, second = (values(decoded(span).attributes) for span in spans)
+    assert first == {**shared, "url.path": "/a"} == spans[0].attributes
+    assert second == {**shared} == spans[1].attributes

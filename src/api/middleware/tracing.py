@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11
@@ -14,6 +15,7 @@ from opentelemetry.context import attach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from kaguan.telemetry.propagation import context_from
+from kaguan.telemetry.recording import Constant
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -46,22 +48,29 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
     """补上结果与属性；没被记录的跨度不费这个事。"""
     if not span.is_recording():
         return
-    status = response.status
+    version = "1.1" if request.version == HttpVersion11 else "1.0"
+    span.set_attributes(_common(request.method, request.scheme, _route(request), response.status, version))
+    span.set_attribute("url.path", request.path)
+    span.set_attribute("client.address", context.address)
+    span.set_attribute("kaguan.request_id", context.request_id)
+    if response.status >= SERVER_ERROR:
+        span.set_status(Status(StatusCode.ERROR))
+
+
+@lru_cache(maxsize=256)
+def _common(method: str, scheme: str, route: str | None, status: int, version: str) -> Constant:
+    """低基数的那些属性：同样的请求共用一份。"""
     attributes: dict[str, str | int] = {
-        "http.request.method": request.method,
-        "url.scheme": request.scheme,
-        "url.path": request.path,
+        "http.request.method": method,
+        "url.scheme": scheme,
         "http.response.status_code": status,
-        "client.address": context.address,
-        "network.protocol.version": "1.1" if request.version == HttpVersion11 else "1.0",
-        "kaguan.request_id": context.request_id,
+        "network.protocol.version": version,
     }
-    if route := _route(request):
+    if route:
         attributes["http.route"] = route
     if status >= SERVER_ERROR:
         attributes["error.type"] = str(status)
-        span.set_status(Status(StatusCode.ERROR))
-    span.set_attributes(attributes)
+    return Constant(attributes)
 
 
 def _route(request: web.Request) -> str | None:

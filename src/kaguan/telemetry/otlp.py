@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Link, SpanContext
 
-    from kaguan.telemetry.recording import RecordedSpan
+    from kaguan.telemetry.recording import Constant, RecordedSpan
 
 _KINDS = {
     SpanKind.INTERNAL: 1, SpanKind.SERVER: 2, SpanKind.CLIENT: 3, SpanKind.PRODUCER: 4, SpanKind.CONSUMER: 5,
@@ -64,13 +64,19 @@ def encode_span(span: RecordedSpan) -> bytes:
         parts.append(_PARENT.pack(0x22, 8, parent.span_id))
     if context.trace_state:
         parts.append(_field(b"\x1a", context.trace_state.to_header().encode()))
-    for key, value in span.attributes.items():
+    parts.extend(constant.encoded or _remember(constant) for constant in span.constants)
+    for key, value in span.own.items():
         parts.append(_attribute(b"\x4a", key, value))
     parts.extend(_field(b"\x5a", _event(*event)) for event in span.events)
     parts.extend(_field(b"\x6a", _link(link)) for link in span.links)
     if span.status is not StatusCode.UNSET:
         parts.append(_STATUS[span.status])
     return b"".join(parts)
+
+
+def _remember(constant: Constant) -> bytes:
+    constant.encoded = b"".join(_attribute(b"\x4a", key, value) for key, value in constant.items())
+    return constant.encoded
 
 
 @lru_cache(maxsize=1_024)
@@ -89,8 +95,11 @@ def _event(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
 
 
 def _link(link: Link) -> bytes:
-    attributes = b"".join(_attribute(b"\x22", key, value) for key, value in (link.attributes or {}).items())
-    return _identity(link.context) + attributes + (_LINK_REMOTE if link.context.is_remote else _LINK_LOCAL)
+    flags = _LINK_REMOTE if link.context.is_remote else _LINK_LOCAL
+    if not link.attributes:  # 我们自己的都没有
+        return _identity(link.context) + flags
+    attributes = b"".join(_attribute(b"\x22", key, value) for key, value in link.attributes.items())
+    return _identity(link.context) + attributes + flags
 
 
 def _attribute(tag: bytes, key: str, value: object) -> bytes:

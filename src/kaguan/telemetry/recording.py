@@ -39,11 +39,24 @@ LOW_HALF = (1 << 64) - 1
 ERROR_TYPE = "error.type"
 
 
+class Constant(dict[str, Any]):
+    """许多跨度共用的一组属性：造好之后不改，所以只编码一次，``encoded`` 由编码者记下。"""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, attributes: Mapping[str, AnyValue]) -> None:
+        super().__init__(attributes)
+        self.encoded: bytes | None = None
+
+
 class RecordedSpan(Span):
-    """被采样的跨度。结束时交给 ``deliver``，之后不再改。时刻是 Unix 纳秒，没结束时 ``ended`` 为 0。"""
+    """被采样的跨度。结束时交给 ``deliver``，之后不再改。时刻是 Unix 纳秒，没结束时 ``ended`` 为 0。
+
+    属性分两处：整组共用的在 ``constants``（其中的键不许再单独设），其余在 ``own``。
+    """
 
     __slots__ = (
-        "attributes", "context", "deliver", "ended", "events", "kind", "links", "name", "parent",
+        "constants", "context", "deliver", "ended", "events", "kind", "links", "name", "own", "parent",
         "scope", "started", "status",
     )  # fmt: skip
 
@@ -53,7 +66,7 @@ class RecordedSpan(Span):
         context: SpanContext,
         parent: SpanContext | None,
         kind: SpanKind,
-        attributes: dict[str, Any],
+        attributes: Attributes,
         links: Sequence[Link],
         scope: str,
         deliver: Deliver,
@@ -63,7 +76,8 @@ class RecordedSpan(Span):
         self.context = context
         self.parent = parent
         self.kind = kind
-        self.attributes = attributes
+        self.own: dict[str, Any] = {}
+        self.constants: tuple[Constant, ...] = ()
         self.links = links
         self.scope = scope
         self.deliver = deliver
@@ -71,6 +85,13 @@ class RecordedSpan(Span):
         self.ended = 0
         self.events: tuple[tuple[str, int, Mapping[str, Any]], ...] = ()
         self.status = StatusCode.UNSET
+        if attributes:
+            self.set_attributes(attributes)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """全部属性。"""
+        return {key: value for part in (*self.constants, self.own) for key, value in part.items()}
 
     def end(self, end_time: int | None = None) -> None:
         if not self.ended:
@@ -85,11 +106,15 @@ class RecordedSpan(Span):
 
     def set_attribute(self, key: str, value: AnyValue) -> None:
         if not self.ended:
-            self.attributes[key] = value
+            self.own[key] = value
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
-        if not self.ended:
-            self.attributes.update(attributes)
+        if self.ended:
+            return
+        if isinstance(attributes, Constant):
+            self.constants += (attributes,)
+        else:
+            self.own.update(attributes)
 
     def update_name(self, name: str) -> None:
         self.name = name
@@ -152,7 +177,7 @@ class RecordingTracer(Tracer):
         if not sampled:
             return NonRecordingSpan(identity)
         return RecordedSpan(
-            name, identity, parent if parent.is_valid else None, kind, dict(attributes or {}), links or (),
+            name, identity, parent if parent.is_valid else None, kind, attributes, links or (),
             self._scope, self._deliver, start_time or time.time_ns(),
         )  # fmt: skip
 

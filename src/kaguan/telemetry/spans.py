@@ -8,6 +8,7 @@ process → CONSUMER。跨度名里的目的地是任务类型（低基数），
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode
 
 from kaguan.telemetry.propagation import context_from, link_from
+from kaguan.telemetry.recording import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +59,8 @@ def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:
     """
     identity = trace.get_current_span().get_span_context()
     if not identity.is_valid or identity.trace_flags.sampled:
-        span = _tracer.start_span(f"create {type}", None, SpanKind.PRODUCER, _messaging("create", type, task_id, queue))
+        span = _tracer.start_span(f"create {type}", None, SpanKind.PRODUCER, _messaging("create", type, queue))
+        span.set_attribute(MESSAGE_ID, str(task_id))
         span.end()
         return span.get_span_context()
     return identity
@@ -115,7 +118,7 @@ def process_span(
 
     隔几小时的重试、重放与重投（它们的尝试数可能仍是 1）不该拉长原来那条跟踪。
     """
-    attributes = {**_messaging("process", type, task_id, queue), TASK_ATTEMPT: attempt}
+    attributes = {**_messaging("process", type, queue), MESSAGE_ID: str(task_id), TASK_ATTEMPT: attempt}
     if (delivery > 1 or attempt > 1) and (link := link_from(traceparent)) is not None:
         return _Active(f"process {type}", SpanKind.CONSUMER, attributes, Context(), [link])
     return _Active(f"process {type}", SpanKind.CONSUMER, attributes, context_from(traceparent))
@@ -140,15 +143,17 @@ def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> Abstract
     return _Active(name, SpanKind.CLIENT, attributes) if parent.is_recording() else nullcontext(parent)
 
 
-def _messaging(operation: str, task_type: str, task_id: UUID | str, queue: str) -> dict[str, AttributeValue]:
-    return {
-        MESSAGING_SYSTEM: SYSTEM,
-        OPERATION_NAME: operation,
-        OPERATION_TYPE: operation,
-        DESTINATION_NAME: queue,
-        MESSAGE_ID: str(task_id),
-        TASK_TYPE: task_type,
-    }
+@lru_cache(maxsize=64)
+def _messaging(operation: str, task_type: str, queue: str) -> Constant:
+    return Constant(
+        {
+            MESSAGING_SYSTEM: SYSTEM,
+            OPERATION_NAME: operation,
+            OPERATION_TYPE: operation,
+            DESTINATION_NAME: queue,
+            TASK_TYPE: task_type,
+        }
+    )
 
 
 class _Active:
