@@ -38,13 +38,15 @@ async def remember_document(app: web.Application) -> None:
 
 
 @endpoint("GET", "/openapi.json", scope=None, summary="OpenAPI 3.1 文档", tag=TAG, mode=Mode.DIRECT,
-          produces="application/vnd.oai.openapi+json")  # fmt: skip
+          produces="application/vnd.oai.openapi+json",
+          example={"openapi": "3.1.0"})  # fmt: skip
 async def openapi_document(call: Call[Any, Any]) -> web.StreamResponse:
     headers = {"Content-Type": "application/vnd.oai.openapi+json; charset=utf-8", "Cache-Control": MAX_AGE}
     return web.Response(body=call.request.app[DOCUMENT], headers=headers)
 
 
-@endpoint("GET", "/docs", scope=None, summary="接口文档页面", tag=TAG, mode=Mode.DIRECT, produces="text/html")
+@endpoint("GET", "/docs", scope=None, summary="接口文档页面", tag=TAG, mode=Mode.DIRECT, produces="text/html",
+          example="<!doctype html>")  # fmt: skip
 async def docs_page(_call: Call[Any, Any]) -> web.StreamResponse:
     return _page("docs.html")
 
@@ -57,6 +59,7 @@ async def docs_page(_call: Call[Any, Any]) -> web.StreamResponse:
     tag=TAG,
     mode=Mode.DIRECT,
     produces="text/css",
+    example="body { margin: 0 }",
     errors=(Code.NOT_FOUND,),
 )
 async def asset(call: Call[Any, Any]) -> web.StreamResponse:

@@ -4,7 +4,7 @@
 
     @endpoint(
         "POST", "/api/v1/users", scope="users:write", summary="新建用户", tag="users",
-        body=CreateUser, data=UserView, success=201, errors=(Code.CONFLICT,),
+        body=CreateUser, data=UserView, success=201, headers=("Location",), errors=(Code.CONFLICT,),
     )
     async def create_user(call: Call[CreateUser, None]) -> Answer:
         connection = await call.unit.connection()  # 惰性开启的事务；由端点层提交
@@ -18,14 +18,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from api.unit_of_work import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from aiohttp import web
     from pydantic import BaseModel
@@ -51,7 +51,7 @@ class Options(TypedDict, total=False):
     idempotent: bool
     produces: str
     guards_backlog: bool
-    headers: Mapping[str, str]
+    headers: tuple[str, ...]
     example: Any
     body_example: Any
     body_document: Any
@@ -68,6 +68,8 @@ class Endpoint:
         errors: 除通用错误之外会给出的错误码，进文档。
         idempotent: 是否接受 ``Idempotency-Key``。
         produces: 成功应答的媒体类型；不是 JSON 的路由自己构造应答，不套信封。
+        headers: 成功应答必带的响应头（每条路由都有的除外），进文档。
+        example: 成功应答的例子：JSON 的是 ``data``，其余是原文；``body_example`` 是请求体的。
         body_document: 文档里的请求体形状，与 ``body`` 不同时才给（逐项校验的批量）。
         guards_backlog: 会新增任务；积压超限时回 503/2003。
     """
@@ -88,7 +90,7 @@ class Endpoint:
     mode: Mode = Mode.AUTOCOMMIT
     produces: str = "application/json"
     guards_backlog: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
     example: Any = None
     body_example: Any = None
     body_document: Any = None

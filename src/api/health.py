@@ -11,6 +11,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
+from api import examples
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
 from api.shapes import View
@@ -41,7 +42,7 @@ class HealthView(View):
     parts: dict[str, PartView]
 
 
-class StatusView(View):
+class AliveView(View):
     status: Literal["ok"]
 
 
@@ -111,11 +112,12 @@ def _routes(prefix: str) -> tuple[Endpoint, ...]:
     down = (Code.DATABASE_UNAVAILABLE,)
     open_to_all: dict[str, Any] = {"scope": None, "tag": TAG, "mode": Mode.DIRECT}
     return (
-        endpoint("GET", f"{prefix}/health", summary="各部件的健康状况", data=HealthView,
+        endpoint("GET", f"{prefix}/health", summary="各部件的健康状况", data=HealthView, example=examples.HEALTH,
                  errors=(*down, Code.OVERLOADED), **open_to_all)(health),
-        endpoint("GET", f"{prefix}/health/live", summary="进程是否活着", data=StatusView, **open_to_all)(live),
-        endpoint("GET", f"{prefix}/health/ready", summary="能否接请求", data=StatusView, errors=down,
-                 **open_to_all)(ready),
+        endpoint("GET", f"{prefix}/health/live", summary="进程是否活着", data=AliveView, example=examples.ALIVE,
+                 **open_to_all)(live),
+        endpoint("GET", f"{prefix}/health/ready", summary="能否接请求", data=AliveView, errors=down,
+                 example=examples.ALIVE, **open_to_all)(ready),
     )  # fmt: skip
 
 

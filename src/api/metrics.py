@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from api import examples
 from api.context import context_of
 from api.endpoint import Endpoint, endpoint
 from api.guard import GUARD, bearer
@@ -29,6 +30,7 @@ PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "Via")
     tag="运维",
     mode=Mode.DIRECT,
     produces="text/plain",
+    example=examples.METRICS,
     errors=(Code.NOT_AUTHENTICATED, Code.NOT_ALLOWED),
 )
 async def metrics(call: Call[Any, Any]) -> web.StreamResponse:

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import yaml
 
-from api.openapi_parts import Components, error_responses, parameters, request_body, success_response
-from kaguan.errors import MEANINGS
+from api.openapi_parts import (
+    Components,
+    error_response,
+    error_responses,
+    parameters,
+    request_body,
+    success_response,
+)
+from kaguan.errors import MEANINGS, Code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +29,8 @@ DESCRIPTION = """物联网卡管理后端。写操作在一个 PostgreSQL 事务
 
 - 每个 JSON 应答都是信封 `{"code", "msg", "data", "request_id", "timestamp"}`；`code` 为 0 即成功。
 - `Accept-Language: en` 得到英文说明；`X-Request-ID` 可以自带，也会返回。
+- 没有的路径 404（1004），路径收别的方法 405（`MethodNotAllowed`，`Allow` 列出它们）。
+- 除 `/health*` 之外都限流，`RateLimit` 说余额；429 与 503 必带 `Retry-After`。
 - `POST` 可带 `Idempotency-Key`：首个成功的应答会被原样重放。
 """
 
@@ -34,6 +43,8 @@ def build(routes: Sequence[Endpoint]) -> dict[str, Any]:
     for route in routes:
         unique = route.name if names[route.name] == 1 else f"{route.name}{route.pattern.replace('/', '_')}"
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route, unique, components)
+    # 哪条路由都给不出 405（方法在就不会有），所以只在共用的应答里
+    components.responses["MethodNotAllowed"] = error_response([Code.METHOD_NOT_ALLOWED])
     return {
         "openapi": "3.1.0",
         "info": {"title": "卡管 API", "version": version("kaguan"), "description": DESCRIPTION + _code_table()},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from api.openapi_headers import error_headers, success_headers
 from kaguan.errors import MEANINGS, Code
 
 if TYPE_CHECKING:
@@ -17,14 +18,12 @@ JSON = "application/json"
 REFERENCE = "#/components/schemas/{model}"
 REQUEST_ID = "01989f2e-0000-7000-8000-000000000000"
 TIMESTAMP = "2026-01-01T00:00:00.000000+00:00"
-HTTP_CREATED = {201, 202}
 
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1},
     "uuid": {"type": "string", "format": "uuid"},
     "str": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^/\s]+$"},
 }
-_REQUEST_ID_HEADER = {"description": "请求号", "required": True, "schema": {"type": "string"}}
 
 
 class Components:
@@ -39,13 +38,23 @@ class Components:
         schema = TypeAdapter(shape).json_schema(
             ref_template=REFERENCE, mode="serialization" if answers else "validation"
         )
-        self.schemas |= schema.pop("$defs", {})
+        self.define(schema.pop("$defs", {}))
         title = schema.get("title")
         if title is None or schema.get("type") != "object":
             return schema
         name = "".join(character if character.isalnum() else "_" for character in title).strip("_")
-        self.schemas[name] = schema
+        self.define({name: schema})
         return {"$ref": REFERENCE.format(model=name)}
+
+    def define(self, schemas: dict[str, Any]) -> None:
+        """收下这些模式。
+
+        Raises:
+            ValueError: 两个模型同名而形状不同。
+        """
+        for name, schema in schemas.items():
+            if self.schemas.setdefault(name, schema) != schema:
+                raise ValueError(f"两个不同的模型都叫 {name}")
 
 
 def parameters(route: Endpoint, components: Components) -> list[dict[str, Any]]:
@@ -56,7 +65,7 @@ def parameters(route: Endpoint, components: Components) -> list[dict[str, Any]]:
     ]
     if route.query is not None:
         schema = TypeAdapter(route.query).json_schema(ref_template=REFERENCE)
-        components.schemas |= schema.pop("$defs", {})
+        components.define(schema.pop("$defs", {}))
         required = schema.get("required", [])
         found += [
             {"name": name, "in": "query", "required": name in required, "schema": _without_null(prop)}
@@ -86,23 +95,17 @@ def request_body(route: Endpoint, components: Components) -> dict[str, Any] | No
     shape = route.body_document or route.body
     if shape is None:
         return None
-    content: dict[str, Any] = {"schema": components.reference(shape, answers=False)}
-    if route.body_example is not None:
-        content["example"] = route.body_example
+    content = {"schema": components.reference(shape, answers=False), "example": route.body_example}
     return {"required": True, "content": {JSON: content}}
 
 
 def success_response(route: Endpoint, components: Components) -> dict[str, Any]:
-    headers: dict[str, Any] = {"X-Request-ID": _REQUEST_ID_HEADER}
-    if route.success in HTTP_CREATED and route.body_document is None:
-        headers["Location"] = {"description": "新资源的地址", "schema": {"type": "string"}}
+    headers = success_headers(route)
     if route.produces != JSON:
-        schema = {"type": "object" if "json" in route.produces else "string"}
-        return {"description": "成功", "headers": headers, "content": {route.produces: {"schema": schema}}}
+        content = {"schema": {"type": "object" if "json" in route.produces else "string"}, "example": route.example}
+        return {"description": "成功", "headers": headers, "content": {route.produces: content}}
     data = {"type": "null"} if route.data is None else components.reference(route.data, answers=True)
-    content: dict[str, Any] = {"schema": _envelope(data, [Code.OK])}
-    if route.example is not None:
-        content["example"] = _example(Code.OK, route.example)
+    content = {"schema": _envelope(data, [Code.OK]), "example": _example(Code.OK, route.example)}
     return {"description": "成功", "headers": headers, "content": {JSON: content}}
 
 
@@ -114,17 +117,17 @@ def error_responses(route: Endpoint, components: Components) -> dict[str, Any]:
     answers = {}
     for status, codes in sorted(by_status.items()):
         name = "Error" + "_".join(str(int(code)) for code in codes)
-        components.responses.setdefault(name, _error_response(codes))
+        components.responses.setdefault(name, error_response(codes))
         answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
     return answers
 
 
-def _error_response(codes: list[Code]) -> dict[str, Any]:
+def error_response(codes: list[Code]) -> dict[str, Any]:
     data = {"anyOf": [{"$ref": "#/components/schemas/Errors"}, {"type": "null"}]}
     examples = {str(int(code)): {"value": _example(code, _error_data(code))} for code in codes}
     return {
         "description": "；".join(f"{int(code)} {MEANINGS[code].zh}" for code in codes),
-        "headers": {"X-Request-ID": _REQUEST_ID_HEADER},
+        "headers": error_headers(codes),
         "content": {JSON: {"schema": _envelope(data, codes), "examples": examples}},
     }
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from api import examples
 from api.call import Answer, Call
 from api.endpoint import endpoint
 from api.listing import Listing, ListQuery
@@ -111,6 +112,9 @@ class OrderList(Listing[OrderView]):
     tag=TAG,
     body=OrderIn,
     data=CreatedOrderView,
+    headers=("Location", "ETag"),
+    body_example=examples.ORDER_IN,
+    example=examples.CREATED_ORDER,
     success=HTTPStatus.CREATED,
     errors=(Code.NOT_FOUND, Code.CONFLICT, Code.OVERLOADED),
     guards_backlog=True,
@@ -134,14 +138,16 @@ async def create_order(call: Call[OrderIn, None]) -> Answer:
     return Answer(view, headers={"Location": f"{COLLECTION}/{order.id}", "ETag": etag(order.version)})
 
 
-@endpoint("GET", COLLECTION, scope=READ, summary="列出订单", tag=TAG, query=OrderQuery, data=OrderList)
+@endpoint("GET", COLLECTION, scope=READ, summary="列出订单", tag=TAG, query=OrderQuery, data=OrderList,
+          example=examples.ORDERS)  # fmt: skip
 async def list_orders(call: Call[None, OrderQuery]) -> Answer:
     query = call.query
     page = await store.list_orders(await call.unit.connection(), query.request(), query.user_id, query.status)
     return Answer(OrderList.of(query, page))
 
 
-@endpoint("GET", ITEM, scope=READ, summary="查订单", tag=TAG, data=OrderView, errors=(Code.NOT_FOUND,))
+@endpoint("GET", ITEM, scope=READ, summary="查订单", tag=TAG, data=OrderView, errors=(Code.NOT_FOUND,),
+          headers=("ETag",), example=examples.ORDER)  # fmt: skip
 async def get_order(call: Call[None, None]) -> Answer:
     order = await service.get_order(await call.unit.connection(), call.number("id"))
     return Answer(OrderView.model_validate(order), headers={"ETag": etag(order.version)})
@@ -155,6 +161,9 @@ async def get_order(call: Call[None, None]) -> Answer:
     tag=TAG,
     body=OrderPatch,
     data=OrderView,
+    headers=("ETag",),
+    body_example=examples.ORDER_PATCH,
+    example=examples.CHANGED_ORDER,
     errors=(Code.NOT_FOUND, Code.CONFLICT, Code.PRECONDITION_FAILED, Code.OVERLOADED),
     guards_backlog=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from api import examples
 from api.audit import audited
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
@@ -42,7 +43,8 @@ class SwitchView(View):
     enabled: bool
 
 
-@endpoint("GET", PATH, scope=SCOPE, summary="定时计划", tag=TAG, data=ScheduleList, mode=Mode.DIRECT)
+@endpoint("GET", PATH, scope=SCOPE, summary="定时计划", tag=TAG, data=ScheduleList, mode=Mode.DIRECT,
+          example=examples.SCHEDULES)  # fmt: skip
 async def list_schedules(call: Call[None, None]) -> Answer:
     return Answer({"items": await service.overview(await call.unit.raw(), call.services.settings.schedules)})
 
@@ -54,6 +56,7 @@ async def list_schedules(call: Call[None, None]) -> Answer:
     summary="启用定时计划",
     tag=TAG,
     data=SwitchView,
+    example=examples.switched(enabled=True),
     errors=(Code.NOT_FOUND,),
 )
 async def enable_schedule(call: Call[None, None]) -> Answer:
@@ -68,6 +71,7 @@ async def enable_schedule(call: Call[None, None]) -> Answer:
     summary="停用定时计划",
     tag=TAG,
     data=SwitchView,
+    example=examples.switched(enabled=False),
     errors=(Code.NOT_FOUND,),
 )
 async def disable_schedule(call: Call[None, None]) -> Answer:

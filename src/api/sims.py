@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
+from api import examples
 from api.call import Answer, Call
 from api.endpoint import endpoint
 from api.listing import Listing, ListQuery
@@ -152,6 +153,8 @@ class UsageView(View):
     tag=TAG,
     body=SimBatch,
     data=SimBatchView,
+    body_example=examples.SIMS_IN,
+    example=examples.REGISTERED_SIMS,
     success=HTTPStatus.CREATED,
     other_success=(HTTPStatus.OK,),
 )
@@ -180,14 +183,16 @@ def _registration_view(answer: Registration, language: str) -> RegistrationView:
     )
 
 
-@endpoint("GET", COLLECTION, scope=READ, summary="列出卡", tag=TAG, query=SimQuery, data=SimList)
+@endpoint("GET", COLLECTION, scope=READ, summary="列出卡", tag=TAG, query=SimQuery, data=SimList,
+          example=examples.SIMS)  # fmt: skip
 async def list_sims(call: Call[None, SimQuery]) -> Answer:
     query = call.query
     page = await store.list_sims(await call.unit.connection(), query.request(), query.carrier, query.lifecycle_state)
     return Answer(SimList.of(query, page))
 
 
-@endpoint("GET", ITEM, scope=READ, summary="查卡", tag=TAG, data=SimView, errors=(Code.NOT_FOUND,))
+@endpoint("GET", ITEM, scope=READ, summary="查卡", tag=TAG, data=SimView, errors=(Code.NOT_FOUND,),
+          example=examples.SIM)  # fmt: skip
 async def get_sim(call: Call[None, None]) -> Answer:
     return Answer(SimView.model_validate(await service.get_sim(await call.unit.connection(), call.text("iccid"))))
 
@@ -200,6 +205,7 @@ async def get_sim(call: Call[None, None]) -> Answer:
     tag=TAG,
     query=UsageQuery,
     data=UsageView,
+    example=examples.SIM_USAGE,
     errors=(Code.NOT_FOUND,),
 )
 async def get_sim_usage(call: Call[None, UsageQuery]) -> Answer:

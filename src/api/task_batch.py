@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from api import examples
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
 from api.reasons import field_errors
@@ -34,7 +35,8 @@ ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
     success=202,
     errors=(Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT),
     guards_backlog=True,
-    body_example={"tasks": [{"type": "sim:status_sync", "iccids": ["8986001234567890123"]}]},
+    body_example=examples.BATCH_IN,
+    example=examples.BATCH,
 )
 async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     """有错的项各得其错，其余照收；一项也收不下就是 400。"""

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse, sse_response
 from psycopg_pool import PoolTimeout
 
+from api import examples
 from api.endpoint import Endpoint, endpoint
 from api.task_views import task_view
 from api.unit_of_work import Mode
@@ -58,6 +59,7 @@ async def stop_streams(app: web.Application) -> None:
     errors=(Code.NOT_FOUND, Code.OVERLOADED),
     mode=Mode.DIRECT,
     produces="text/event-stream",
+    example=examples.TASK_EVENT,
 )
 async def task_stream(call: Call[None, None]) -> web.StreamResponse:
     """每次变化一个 ``task`` 事件，内容同任务详情；到最终状态即结束。"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api import task_events
+from api import examples, task_events
 from api.audit import audited
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
@@ -18,7 +18,8 @@ WRITE = "tasks:write"
 PATH = "/api/v1/tasks"
 
 
-@endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT)
+@endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,
+          example=examples.TASKS)  # fmt: skip
 async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     query = call.query
     rows = await store.list_tasks(await call.unit.raw(), query.filter(), query.limit + 1)
@@ -39,6 +40,7 @@ async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     summary="任务详情与时间线",
     tag=TAG,
     data=TaskView,
+    example=examples.TASK,
     errors=(Code.NOT_FOUND,),
     mode=Mode.DIRECT,
 )
@@ -57,6 +59,7 @@ async def get_task(call: Call[None, None]) -> Answer:
     summary="取消任务",
     tag=TAG,
     data=StatusView,
+    example=examples.CANCELLED,
     errors=(Code.NOT_FOUND, Code.CONFLICT),
 )
 async def cancel_task(call: Call[None, None]) -> Answer:
@@ -74,6 +77,8 @@ async def cancel_task(call: Call[None, None]) -> Answer:
     summary="重来失败的任务",
     tag=TAG,
     data=StatusView,
+    headers=("Location",),
+    example=examples.RETRIED,
     success=202,
     errors=(Code.NOT_FOUND, Code.CONFLICT),
 )
@@ -93,7 +98,8 @@ async def retry_task(call: Call[None, None]) -> Answer:
     tag=TAG,
     body=ReplayRequest,
     data=ReplayView,
-    body_example={"status": "failed", "type": "email:send", "limit": 10, "dry_run": True},
+    body_example=examples.REPLAY_IN,
+    example=examples.REPLAY,
 )
 async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     """先试运行，再以 ``dry_run: false`` 真做；限速，逐个留痕。"""

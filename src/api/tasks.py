@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from api import task_batch, task_operations
+from api import examples, task_batch, task_operations
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
 from api.keys import SERVICES
@@ -27,6 +27,7 @@ WRITE = "tasks:write"
 PATH = "/api/v1/tasks"
 ACCEPTED = 202
 ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
+HEADERS = ("Location", "Retry-After")
 
 
 @endpoint(
@@ -41,7 +42,9 @@ ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
     errors=ERRORS,
     mode=Mode.DIRECT,
     guards_backlog=True,
-    body_example={"request_id": "welcome-42", "to": ["a@example.com"], "subject": "您好", "body": "正文"},
+    headers=HEADERS,
+    body_example=examples.EMAIL_IN,
+    example=examples.accepted("email:send"),
 )
 async def submit_email(call: Call[EmailTask, None]) -> Answer:
     return await _submit(call, TaskType.EMAIL_SEND)
@@ -59,7 +62,9 @@ async def submit_email(call: Call[EmailTask, None]) -> Answer:
     errors=ERRORS,
     mode=Mode.DIRECT,
     guards_backlog=True,
-    body_example={"sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-07"},
+    headers=HEADERS,
+    body_example=examples.SYNC_IN,
+    example=examples.accepted("data:sync"),
 )
 async def submit_sync(call: Call[SyncTask, None]) -> Answer:
     return await _submit(call, TaskType.DATA_SYNC)
@@ -77,7 +82,9 @@ async def submit_sync(call: Call[SyncTask, None]) -> Answer:
     errors=ERRORS,
     mode=Mode.DIRECT,
     guards_backlog=True,
-    body_example={"iccids": ["8986001234567890123"], "force_sync": True},
+    headers=HEADERS,
+    body_example=examples.SIM_IN,
+    example=examples.accepted("sim:status_sync"),
 )
 async def submit_sim(call: Call[SimTask, None]) -> Answer:
     return await _submit(call, TaskType.SIM_STATUS_SYNC)

@@ -10,6 +10,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import AfterValidator, Field, SecretStr
 
+from api import examples
 from api.call import Answer, Call
 from api.endpoint import endpoint
 from api.keys import SETTINGS
@@ -147,6 +148,9 @@ def stager(call: Call[Any, Any]) -> Stager:
     tag=TAG,
     body=UserIn,
     data=CreatedUserView,
+    headers=("Location", "ETag"),
+    body_example=examples.USER_IN,
+    example=examples.CREATED_USER,
     success=HTTPStatus.CREATED,
     errors=(Code.CONFLICT, Code.OVERLOADED),
     guards_backlog=True,
@@ -158,13 +162,15 @@ async def create_user(call: Call[UserIn, None]) -> Answer:
     return Answer(created_view(created), headers=headers)
 
 
-@endpoint("GET", COLLECTION, scope=READ, summary="列出用户", tag=TAG, query=UserQuery, data=UserList)
+@endpoint("GET", COLLECTION, scope=READ, summary="列出用户", tag=TAG, query=UserQuery, data=UserList,
+          example=examples.USERS)  # fmt: skip
 async def list_users(call: Call[None, UserQuery]) -> Answer:
     page = await store.list_users(await call.unit.connection(), call.query.request(), call.query.status)
     return Answer(UserList.of(call.query, page))
 
 
-@endpoint("GET", ITEM, scope=READ, summary="查用户", tag=TAG, data=UserView, errors=(Code.NOT_FOUND,))
+@endpoint("GET", ITEM, scope=READ, summary="查用户", tag=TAG, data=UserView, errors=(Code.NOT_FOUND,),
+          headers=("ETag",), example=examples.USER)  # fmt: skip
 async def get_user(call: Call[None, None]) -> Answer:
     user = await service.get_user(await call.unit.connection(), call.number("id"))
     return Answer(UserView.model_validate(user), headers={"ETag": etag(user.version)})
@@ -178,6 +184,9 @@ async def get_user(call: Call[None, None]) -> Answer:
     tag=TAG,
     body=UserPatch,
     data=UserView,
+    headers=("ETag",),
+    body_example=examples.USER_PATCH,
+    example=examples.CHANGED_USER,
     errors=(Code.NOT_FOUND, Code.CONFLICT, Code.PRECONDITION_FAILED, Code.OVERLOADED),
 )
 async def update_user(call: Call[UserPatch, None]) -> Answer:

@@ -9,9 +9,16 @@ function element(tag, text, className) {
   return node;
 }
 
-function resolve(spec, schema) {
-  if (!schema || !schema.$ref) return schema;
-  return spec.components.schemas[schema.$ref.split("/").pop()];
+function resolve(spec, item) {
+  if (!item || !item.$ref) return item;
+  const [kind, name] = item.$ref.split("/").slice(-2);
+  return spec.components[kind][name];
+}
+
+function exampleOf(response) {
+  const [content] = Object.values(response.content || {});
+  const example = content?.example ?? Object.values(content?.examples || {})[0]?.value;
+  return typeof example === "string" ? example : JSON.stringify(example, null, 2);
 }
 
 function parameterTable(parameters) {
@@ -81,10 +88,13 @@ function operationView(spec, path, method, operation) {
   button.addEventListener("click", () => attempt(path, method, inputs, editor?.value, output));
   details.append(button, output, element("h4", "应答"));
   const answers = element("table");
-  for (const [status, response] of Object.entries(operation.responses)) {
+  for (const [status, given] of Object.entries(operation.responses)) {
+    const response = resolve(spec, given);
     const row = answers.insertRow();
     row.insertCell().textContent = status;
     row.insertCell().textContent = response.description;
+    row.insertCell().textContent = Object.keys(response.headers).join(", ");
+    row.insertCell().append(element("pre", exampleOf(response)));
   }
   details.append(answers);
   return details;

@@ -1,0 +1,112 @@
+"""文档里的例子：请求体与成功应答的 ``data``。契约测试拿它们对照各自的模式。"""
+
+from __future__ import annotations
+
+from typing import Any
+
+AT = "2026-01-01T00:00:00Z"
+LATER = "2026-01-01T00:00:02Z"
+TASK_ID = "01989f2e-0000-7000-8000-000000000001"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+ICCID = "8986001234567890123"
+ROW = {"version": 1, "created_at": AT, "updated_at": AT}
+PAGE = {"total": 1, "total_estimated": False, "page": 1, "page_size": 20, "next_cursor": None}
+
+USER_IN = {"username": "zhang.san", "email": "zhang.san@example.com", "password": "correct horse"}
+USER_PATCH = {"status": "banned"}
+USER: dict[str, Any] = {
+    "id": 1, "username": "zhang.san", "email": "zhang.san@example.com", "status": "active", **ROW,
+}  # fmt: skip
+CREATED_USER = {**USER, "welcome_task_id": TASK_ID}
+CHANGED_USER = {**USER, "status": "banned", "version": 2, "updated_at": LATER}
+USERS = {"items": [USER], **PAGE}
+
+ORDER_IN = {"user_id": 1, "amount": 9900, "currency": "CNY", "remark": "一年流量包"}
+ORDER_PATCH = {"status": "paid"}
+ORDER: dict[str, Any] = {
+    "id": 1, "order_id": "ORD20260101000000A1B2C3", "user_id": 1, "amount": 9900, "currency": "CNY",
+    "status": "pending", "remark": "一年流量包", **ROW,
+}  # fmt: skip
+CREATED_ORDER = {**ORDER, "order_task_id": TASK_ID, "user": None}
+CHANGED_ORDER = {**ORDER, "status": "paid", "version": 2, "updated_at": LATER}
+ORDERS = {"items": [ORDER], **PAGE}
+
+SIMS_IN = {"sims": [{"iccid": ICCID, "carrier": "onelink", "remark": "测试卡"}]}
+REGISTERED_SIMS: dict[str, Any] = {
+    "created": 1, "conflict": 0, "invalid": 0,
+    "items": [
+        {"iccid": ICCID, "outcome": "created", "id": 1, "luhn_valid": True, "field": None, "reason": None},
+    ],
+}  # fmt: skip
+SIM: dict[str, Any] = {
+    "id": 1, "iccid": ICCID, "carrier": "onelink", "msisdn": None, "imsi": None, "remark": "测试卡", "luhn_valid": True,
+    "lifecycle_state": "active", "suspend_reason": None, "session_state": "online", "carrier_status": "2",
+    "status_source": "onelink", "status_changed_at": LATER, "status_synced_at": LATER, "info_synced_at": None,
+    "activated_on": "2026-01-01", **ROW,
+}  # fmt: skip
+SIMS = {"items": [SIM], **PAGE}
+SIM_USAGE: dict[str, Any] = {
+    "iccid": ICCID, "start_date": "2026-01-01", "end_date": "2026-01-07", "data_bytes": 1048576, "sms_count": 0,
+    "items": [{"day": "2026-01-01", "data_bytes": 1048576, "sms_count": 0, "revision": 1, "synced_at": LATER}],
+}  # fmt: skip
+
+EMAIL_IN = {"request_id": "welcome-42", "to": ["a@example.com"], "subject": "您好", "body": "正文"}
+SYNC_IN = {"sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-07"}
+SIM_IN: dict[str, Any] = {"iccids": [ICCID], "force_sync": True}
+BATCH_IN = {"tasks": [{"type": "sim:status_sync", "iccids": [ICCID]}]}
+
+
+def accepted(task_type: str) -> dict[str, Any]:
+    """受理 ``task_type`` 任务的应答。"""
+    return {"task_id": TASK_ID, "type": task_type, "queue": "default", "status": "pending", "replayed": False}
+
+
+BATCH: dict[str, Any] = {
+    "accepted": 1, "rejected": 0,
+    "items": [{"index": 0, "code": 0, "msg": "成功", "task": accepted("sim:status_sync")}],
+}  # fmt: skip
+LISTED_TASK: dict[str, Any] = {
+    "task_id": TASK_ID, "type": "email:send", "queue": "default", "status": "succeeded", "request_id": "welcome-42",
+    "attempts": 1, "max_attempts": 6, "progress": None, "result": {"accepted": 1}, "error": None, "trace_id": TRACE_ID,
+    "created_at": AT, "available_at": AT, "queued_at": AT, "started_at": AT, "finished_at": LATER,
+    "cancel_requested_at": None,
+}  # fmt: skip
+TASK: dict[str, Any] = {
+    **LISTED_TASK,
+    "timeline": [
+        {"stage": "accepted", "at": AT}, {"stage": "queued", "at": AT}, {"stage": "started", "at": AT},
+        {"stage": "succeeded", "at": LATER},
+    ],
+}  # fmt: skip
+TASKS = {"items": [LISTED_TASK], "limit": 20, "next_cursor": None}
+CANCELLED = {"task_id": TASK_ID, "status": "cancelled"}
+RETRIED = {"task_id": TASK_ID, "status": "pending"}
+REPLAY_IN = {"status": "failed", "type": "email:send", "limit": 10, "dry_run": True}
+REPLAY: dict[str, Any] = {
+    "dry_run": True,
+    "matched": [
+        {"task_id": TASK_ID, "type": "email:send", "last_error": {"reason": "550 无此邮箱"}, "finished_at": LATER}
+    ],
+}
+TASK_EVENT = f'id: {TASK_ID}\r\nevent: task\r\ndata: {{"task_id":"{TASK_ID}","status":"running"}}\r\n\r\n'
+
+SCHEDULES: dict[str, Any] = {
+    "items": [
+        {
+            "name": "daily-usage", "cron": "30 2 * * *", "timezone": "Asia/Shanghai", "type": "data:sync",
+            "queue": "low", "misfire": "once", "enabled": True, "last_fired_at": AT,
+            "next_due_at": "2026-01-01T18:30:00Z",
+        }
+    ]
+}  # fmt: skip
+HEALTH: dict[str, Any] = {
+    "status": "ok",
+    "parts": {"database": {"status": "ok", "latency_ms": 0.8}, "redis": {"status": "ok", "latency_ms": 0.3}},
+}
+ALIVE = {"status": "ok"}
+METRICS = '# TYPE kaguan_tasks_accepted counter\nkaguan_tasks_accepted_total{type="email:send",queue="default"} 1.0\n'
+
+
+def switched(*, enabled: bool) -> dict[str, Any]:
+    """启用或停用计划的应答。"""
+    return {"name": "daily-usage", "enabled": enabled}

@@ -1,0 +1,56 @@
+"""文档里的响应头：每个应答带哪些，哪些必有。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from api.envelope import RETRY_AFTER
+from api.idempotency import REPLAYED
+from api.middleware.pipeline import UNLIMITED
+from kaguan.errors import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from api.endpoint import Endpoint
+
+ALWAYS = "X-Request-ID"
+RATE = ("RateLimit", "RateLimit-Policy")
+TEXT: dict[str, Any] = {"type": "string"}
+HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ALWAYS: ("请求号", TEXT),
+    "RateLimit": ('余额：`"token";r=剩余;t=秒`；按令牌或按地址', TEXT),
+    "RateLimit-Policy": ('限额：`"token";q=限额;w=秒`', TEXT),
+    "Location": ("资源的地址", TEXT),
+    "ETag": ("这一行的版本，可作 `If-Match`", {"type": "string", "pattern": '^"[1-9][0-9]{0,9}"$'}),
+    "Retry-After": ("几秒之后再来", {"type": "integer", "minimum": 1}),
+    REPLAYED: ("`true`：重放的首个应答", {"type": "string", "enum": ["true"]}),
+    "WWW-Authenticate": ("质询", TEXT),
+    "Allow": ("这个路径收的方法", TEXT),
+}
+
+
+def success_headers(route: Endpoint) -> dict[str, Any]:
+    """成功应答的头。"""
+    limited = () if route.path.startswith(UNLIMITED) else RATE
+    return _declared((ALWAYS, *limited, *route.headers), (REPLAYED,) if route.idempotent else ())
+
+
+def error_headers(codes: Collection[Code]) -> dict[str, Any]:
+    """这些错误码共用的应答的头；被限流器自己拒绝的没有余额可说。"""
+    required, optional = [ALWAYS], [*RATE]
+    if Code.NOT_AUTHENTICATED in codes:
+        required.append("WWW-Authenticate")
+    if Code.METHOD_NOT_ALLOWED in codes:
+        required.append("Allow")
+    waiting = [code in RETRY_AFTER for code in codes]
+    if any(waiting):
+        (required if all(waiting) else optional).append("Retry-After")
+    return _declared(required, optional)
+
+
+def _declared(required: Collection[str], optional: Collection[str]) -> dict[str, Any]:
+    return {
+        name: {"description": HEADERS[name][0], "required": name in required, "schema": HEADERS[name][1]}
+        for name in (*required, *optional)
+    }

@@ -1,0 +1,106 @@
+"""每条路由照文档的例子真的答一次：状态、媒体类型、正文、响应头都和文档说的一样，头一个不多一个不少。"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from api.routes import ROUTES
+from kaguan.config import load_settings
+from tests.contracts.documented import DOCUMENT, header_faults, response_of, schema_of
+from tests.serving import Api, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+V1 = "/api/v1"
+TASK = V1 + "/tasks/{task_id}"
+NIGHTLY = {
+    "name": "nightly", "cron": "0 3 * * *", "type": "data:sync",
+    "payload": {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"},
+}  # fmt: skip
+NOBODY = {"Authorization": ""}
+OPEN = [
+    "/health", "/health/live", "/health/ready", f"{V1}/health", f"{V1}/health/live", f"{V1}/health/ready", "/metrics",
+    "/openapi.json", "/docs",
+]  # fmt: skip
+
+
+class Caller:
+    """照文档发请求，拿应答对照文档；``succeeded`` 是成功答过的路由。"""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.succeeded: set[tuple[str, str]] = set()
+
+    async def call(
+        self, method: str, pattern: str, headers: dict[str, str] | None = None, times: int = 1, **path: Any
+    ) -> Any:
+        """应答的 ``data``；请求体用文档里的例子。不是 JSON 的没有 ``data``。"""
+        sent = {"Authorization": f"Bearer {self.api.token}", **(headers or {})}
+        body = DOCUMENT["paths"][pattern][method.lower()].get("requestBody")
+        example = None if body is None else body["content"]["application/json"]["example"]
+        data = None
+        for _ in range(times):
+            async with self.api.session.request(method, pattern.format(**path), headers=sent, json=example) as response:
+                text = await response.text()
+                declared = response_of(method, pattern, response.status)
+                assert header_faults(declared["headers"], response.headers) == [], f"{method} {pattern}: {text}"
+                content = declared["content"][response.content_type]
+                if response.content_type == "application/json":
+                    answer = json.loads(text)
+                    schema_of(content).validate(answer)
+                    data = answer["data"]
+            if response.ok:
+                self.succeeded.add((method, pattern))
+        return data
+
+
+@pytest.fixture
+async def caller(environ: dict[str, str]) -> AsyncIterator[Caller]:
+    async with serving(load_settings({**environ, "KAGUAN_SCHEDULES": json.dumps([NIGHTLY])})) as api:
+        yield Caller(api)
+
+
+async def test_every_route_answers_its_example_with_the_status_body_and_headers_documented(caller: Caller) -> None:
+    once = {"Idempotency-Key": "once"}
+    for kind in ("users", "orders"):
+        item = f"{V1}/{kind}/{{id}}"
+        created = await caller.call("POST", f"{V1}/{kind}", {**once, "Idempotency-Key": kind}, times=2)
+        await caller.call("GET", f"{V1}/{kind}")
+        await caller.call("GET", item, id=created["id"])
+        await caller.call("PUT", item, {"If-Match": '"1"'}, id=created["id"])
+    for kind, number in (("orders", 1), ("users", 1)):
+        await caller.call("DELETE", f"{V1}/{kind}/{{id}}", id=number)
+    registered = await caller.call("POST", f"{V1}/sims", times=2)
+    for path in ("/{iccid}", "/{iccid}/usage"):
+        await caller.call("GET", f"{V1}/sims{path}", iccid=registered["items"][0]["iccid"])
+    await caller.call("GET", f"{V1}/sims")
+    for kind in ("sync", "sim", "batch", "replay", "email"):
+        accepted = await caller.call("POST", f"{V1}/tasks/{kind}", {"Idempotency-Key": f"task-{kind}"}, times=2)
+    task_id = accepted["task_id"]
+    await caller.call("POST", TASK + "/cancel", task_id=task_id)
+    await caller.call("GET", TASK + "/events", task_id=task_id)
+    await caller.call("GET", TASK, task_id=task_id)
+    await caller.call("GET", f"{V1}/tasks")
+    failing = "update tb_task set status = 'failed', finished_at = now() where type = 'data:sync' returning id"
+    [(failed,)] = await caller.api.rows(failing)
+    await caller.call("POST", TASK + "/retry", task_id=failed)
+    await caller.call("GET", f"{V1}/schedules")
+    for word in ("disable", "enable"):
+        await caller.call("POST", f"{V1}/schedules/{{name}}/{word}", name="nightly")
+    for path in OPEN:
+        await caller.call("GET", path)
+    await caller.call("GET", "/assets/{name}", name="page.css")
+    assert caller.succeeded == {(route.method, route.pattern) for route in ROUTES}
+
+
+async def test_every_route_refuses_a_stranger_with_the_headers_documented(caller: Caller) -> None:
+    for route in ROUTES:
+        if route.scope is not None:
+            names: dict[str, Any] = {"id": 1, "iccid": "89", "name": "nightly", "task_id": UUID(int=7)}
+            await caller.call(route.method, route.pattern, NOBODY, **names)
+    assert caller.succeeded == set()
