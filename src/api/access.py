@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -23,7 +24,26 @@ if TYPE_CHECKING:
 MAX_AGENT = 512
 MAX_PATH = 2_048
 UNMATCHED = "unmatched"
+EXEMPLAR_PAUSE = 0.01  # 秒
+SLOW = 0.1  # 秒
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+
+
+@dataclass(slots=True)
+class Latency:
+    """一种请求的时长。库校验一个 exemplar 比记一次时长还贵：每 :data:`EXEMPLAR_PAUSE` 秒留一个，慢的个个都留。"""
+
+    histogram: Histogram
+    _next_exemplar: float = 0.0
+
+    def observe(self, seconds: float, trace_id: str | None) -> None:
+        """``trace_id`` 是被采样的跟踪，没有采样给 None。"""
+        now = monotonic()
+        if trace_id is None or (seconds < SLOW and now < self._next_exemplar):
+            self.histogram.observe(seconds)
+            return
+        self._next_exemplar = now + EXEMPLAR_PAUSE
+        self.histogram.observe(seconds, {"trace_id": trace_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +52,15 @@ class AccessSink:
 
     lines: AccessLines
     metrics: Metrics
-    _observed: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)
+    _latencies: dict[tuple[str, str, int], Latency] = field(default_factory=dict)
 
-    def observed(self, method: str, route: str, status: int) -> Histogram:
+    def latency(self, method: str, route: str, status: int) -> Latency:
         """带好标签的直方图；找它比用它还贵，记下来。"""
         key = (method, route, status)
-        histogram = self._observed.get(key)
-        if histogram is None:
-            histogram = self._observed[key] = self.metrics.http.labels(method, route, str(status))
-        return histogram
+        latency = self._latencies.get(key)
+        if latency is None:
+            latency = self._latencies[key] = Latency(self.metrics.http.labels(method, route, str(status)))
+        return latency
 
 
 class AccessLog(AbstractAccessLogger):
@@ -52,8 +72,8 @@ class AccessLog(AbstractAccessLogger):
         context = context_of(request)
         sink: AccessSink = self.logger
         method = request.method
-        sink.observed(method if method in METHODS else "OTHER", _route(request), response.status).observe(
-            time, {"trace_id": context.trace_id} if context.sampled and context.trace_id else None
+        sink.latency(method if method in METHODS else "OTHER", _route(request), response.status).observe(
+            time, context.trace_id if context.sampled else None
         )
         sink.lines.write(
             method=method[:32],

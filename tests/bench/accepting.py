@@ -87,7 +87,7 @@ class Accepting:
     async def tracing(self) -> list[Result]:
         what = "受理吞吐：跟踪全采样并导出 ÷ 不导出"
         async with (
-            self._ours("api-traced", traced=True, KAGUAN_TELEMETRY__SAMPLE_RATIO="1.0") as traced,
+            self._ours("api-traced", traced=True) as traced,
             self._ours("api-untraced", traced=False) as untraced,
         ):
             return [await self._compare(8, what, traced, untraced, Target(0.85, 0.9))]
