@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-METRICS_HOST = "127.0.0.1"
 GC_YOUNG = 10_000  # 新增这么多对象看一次（默认 700，一个请求就有几百个）
 GC_GENERATIONS = 10
 
@@ -58,7 +57,7 @@ async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> 
         stack.callback(monitor.cancel)
         if settings.api.metrics_port is not None:
             own_port = settings.api.metrics_port + number_of(sys.argv)
-            await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, own_port))
+            await stack.enter_async_context(serve_metrics(metrics.registry, settings.api.metrics_host, own_port))
         app = create_app(Services(settings, pool, engine, redis, metrics, doorbell.ring))
         access = stack.enter_context(access_lines(settings.logging, "api"))
         run = runner(app, AccessSink(access, metrics))

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
 
-METRICS_HOST = "127.0.0.1"
 RETENTION_INTERVAL = 60.0  # 秒
 ORPHAN_INTERVAL = 5.0  # 秒
 ORDERING_INTERVAL = 2.0  # 秒
@@ -44,7 +43,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         redis = await stack.enter_async_context(open_redis(settings.redis))
         await wait_for_redis(redis, settings.redis)
         metrics = Metrics()
-        await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
+        await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         queues = build_queues(redis)
         heard = asyncio.Event()
         forwarder = Forwarder(pool, queues, config, settings.worker.task_timeout, metrics)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-METRICS_HOST = "127.0.0.1"
 SPARE_CONNECTIONS = 10  # SAQ 的上游任务、任务锁、限流
 
 
@@ -52,7 +51,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
         await wait_for_redis(redis, settings.redis)
         metrics = Metrics()
-        await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
+        await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics))
         leases = Leases(pool, worker_name(), config.lease)
         pace = Pace(redis)

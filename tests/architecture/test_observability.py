@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema_rs import validator_for
 
+from kaguan.config.model import Api
+from kaguan.dev.stack import RELAY_METRICS_PORT, WORKER_METRICS_PORT
 from kaguan.telemetry.metrics import Metrics
 from tests.architecture.shipped import OBSERVABILITY, ROOT, load_dashboard, load_yaml, rules
 
@@ -202,6 +204,21 @@ def test_compose_serves_what_grafana_and_the_collector_ask_for() -> None:
     jaeger = load_yaml(OBSERVABILITY / "jaeger" / "config.yaml")
     assert host in services
     assert jaeger["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].endswith(f":{port}")
+
+
+def test_prometheus_scrapes_the_ports_that_the_stack_and_production_use() -> None:
+    targets = {
+        scrape["job_name"]: scrape["static_configs"][0]["targets"][0]
+        for scrape in load_yaml(OBSERVABILITY / "prometheus" / "prometheus.yml")["scrape_configs"]
+    }
+    assert targets == {
+        "kaguan-api": f"127.0.0.1:{Api().port}",
+        "kaguan-relay": f"127.0.0.1:{RELAY_METRICS_PORT}",
+        "kaguan-worker": f"127.0.0.1:{WORKER_METRICS_PORT}",
+    }
+    production = load_yaml(ROOT / "configs" / "config.prod.yaml")
+    assert production["relay"]["metrics_port"] == RELAY_METRICS_PORT
+    assert production["worker"]["metrics_port"] == WORKER_METRICS_PORT
 
 
 def test_exemplars_are_stored_where_grafana_looks_for_them() -> None:

@@ -15,7 +15,7 @@ from kaguan.tasks.model import TaskType
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-from workers.__main__ import METRICS_HOST, SPARE_CONNECTIONS, worker_name
+from workers.__main__ import SPARE_CONNECTIONS, worker_name
 from workers.consumer import Consumer
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
@@ -44,7 +44,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
         await wait_for_redis(redis, settings.redis)
         metrics = Metrics()
-        await stack.enter_async_context(serve_metrics(metrics.registry, METRICS_HOST, config.metrics_port))
+        await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         leases = Leases(pool, worker_name(), config.lease)
         pace = Pace(redis)
         execution = Execution(

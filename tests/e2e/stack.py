@@ -133,8 +133,11 @@ async def started(
     extra: Mapping[str, str] | None = None,
 ) -> AsyncIterator[RunningStack]:
     """起一套，等它就绪；离开时体面地停（已停的不管）。``user`` 是要换成的用户号，``extra`` 是另加的环境变量。"""
+    # 公布的端口留给真正的一套；并行的用例各用各的
+    ports = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT")
     environment = clean_environment(
-        **{"KAGUAN_DATA_DIR": str(data), "KAGUAN_API__PORT": str(free_port()), "KAGUAN_SIMULATOR__CARDS": "1000"}
+        **{"KAGUAN_DATA_DIR": str(data), "KAGUAN_SIMULATOR__CARDS": "1000"}
+        | {name: str(free_port()) for name in ports}
         | dict(extra or {})
     )
     with log.open("wb") as output:

@@ -32,6 +32,7 @@ CLIENT_SPAN = "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{CLIENT_SPAN}-01"
 SECRETS = ("planted-subject", "planted-body", "planted@example.com")
 STOP_TIMEOUT = 30.0  # 秒
+METRICS_HOST = "127.0.0.2"  # 不是默认的那个，而是配置里写的
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class Stack:
     token: str
     receiver: OtlpReceiver
     directory: Path
-    metrics_ports: tuple[int, int]  # relay、worker
+    metrics_ports: tuple[int, int, int]  # api、relay、worker
 
     async def exemplars(self, port: int) -> set[str]:
         """该进程的直方图里带着 exemplar 的指标，限于我们这条跟踪。"""
         headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
         async with (
             aiohttp.ClientSession(headers=headers) as client,
-            client.get(f"http://127.0.0.1:{port}/metrics") as response,
+            client.get(f"http://{METRICS_HOST}:{port}/metrics") as response,
         ):
             lines = (await response.text()).splitlines()
         return {line.partition("_bucket")[0] for line in lines if f'trace_id="{TRACE_ID}"' in line}
@@ -106,7 +107,7 @@ async def answers(url: str) -> bool:
 
 @pytest.fixture
 async def stack(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Stack]:
-    port, relay, worker = free_port(), free_port(), free_port()
+    port, own, relay, worker = free_port(), free_port(), free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as opened:
         receiver = await opened.enter_async_context(otlp_receiver())
@@ -114,8 +115,10 @@ async def stack(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Stack]
         closed = f"http://127.0.0.1:{free_port()}"
         environ |= {
             "KAGUAN_API__PORT": str(port),
+            "KAGUAN_API__METRICS_PORT": str(own),
             "KAGUAN_RELAY__METRICS_PORT": str(relay),
             "KAGUAN_WORKER__METRICS_PORT": str(worker),
+            **{f"KAGUAN_{group}__METRICS_HOST": METRICS_HOST for group in ("API", "RELAY", "WORKER")},
             "KAGUAN_SMTP__URL": f"smtp://127.0.0.1:{smtp}",
             "KAGUAN_LOGGING__DIRECTORY": str(tmp_path / "logs"),
             "KAGUAN_CARRIERS__ONELINK__BASE_URL": closed,
@@ -127,10 +130,13 @@ async def stack(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Stack]
             issued = await tokens.create(connection, "test", tokens.SCOPES)
         for module in ("api", "relay", "workers"):
             await opened.enter_async_context(process(module, environ, tmp_path))
-        for ready in (f"{url}/health/ready", *(f"http://127.0.0.1:{port}/health/live" for port in (relay, worker))):
+        for ready in (
+            f"{url}/health/ready",
+            *(f"http://{METRICS_HOST}:{port}/health/live" for port in (own, relay, worker)),
+        ):
             answered: Callable[[], bool | Awaitable[bool]] = partial(answers, ready)
             await eventually(answered, timeout=30)
-        yield Stack(url, issued.token, receiver, tmp_path, (relay, worker))
+        yield Stack(url, issued.token, receiver, tmp_path, (own, relay, worker))
 
 
 def logged(directory: Path) -> list[dict[str, Any]]:
@@ -173,7 +179,8 @@ async def test_one_trace_shows_the_whole_way(stack: Stack) -> None:
     batches = {span.trace_id for span in stack.receiver.spans if span.name.startswith("send")}
     assert {span.trace_id for span in stack.receiver.spans if span.service == "kaguan-relay"} <= batches  # 空转不留痕
 
-    relay, worker = stack.metrics_ports
+    api, relay, worker = stack.metrics_ports
+    assert "kaguan_http_request_seconds" in await stack.exemplars(api)
     assert "kaguan_commit_to_relay_seconds" in await stack.exemplars(relay)
     assert {"kaguan_task_run_seconds", "kaguan_accept_to_effect_seconds"} <= await stack.exemplars(worker)
     assert await stack.trace_of(task_id) == TRACE_ID

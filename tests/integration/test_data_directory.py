@@ -15,6 +15,7 @@ from kaguan.dev import binaries, placement
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
+from kaguan.dev.ports import free_port
 from kaguan.dev.privileges import Identity, can_enter, server_identity
 from kaguan.dev.program import StartError
 
@@ -91,6 +92,17 @@ def test_ports_are_kept_unless_someone_else_took_them(data: DataDirectory) -> No
             moved = data.port("postgres")
         assert moved != first
         assert data.port("postgres") == moved
+
+
+def test_a_documented_port_is_tried_first_and_left_to_whoever_has_it(tmp_path: Path) -> None:
+    documented = free_port()
+    first, second = (DataDirectory(tmp_path / name) for name in ("first", "second"))
+    with first.locked(), second.locked():
+        assert first.port("relay-metrics", documented) == documented
+        with socket.create_server(("127.0.0.1", documented)):
+            other = second.port("relay-metrics", documented)
+        assert other != documented
+        assert second.port("relay-metrics", documented) == other
 
 
 def test_env_file_is_private_and_reads_back(data: DataDirectory) -> None:

@@ -46,6 +46,7 @@ class Api(Group):
     rate_per_address: int = Field(2_000, ge=1)  # 每秒请求数
     trusted_proxies: tuple[str, ...] = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
+    metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None  # 多进程时第 n 个子进程在 metrics_port + n 上另开 /metrics
     metrics_public: bool = False  # 默认 /metrics 只对本机与 ops 令牌开放
     session_idle: Seconds = 1_800.0  # 控制台闲置这么久就要重新登录
@@ -98,6 +99,7 @@ class Relay(Group):
     backstop_age: Seconds = 120.0
     lease_scan_interval: Seconds = 1.0
     max_deliveries_without_result: int = Field(5, ge=1)  # 连续这么多次丢租约即判为毒丸
+    metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None
 
 
@@ -108,6 +110,7 @@ class Worker(Group):
     lease: Seconds = 15.0
     shutdown_grace: Seconds = 20.0
     task_timeout: Seconds = 600.0
+    metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None
 
 

@@ -95,13 +95,13 @@ class DataDirectory:
         for stale in self.pids.glob("*.pid"):  # 上一套被 SIGKILL 时留下的；子进程已随它而去
             stale.unlink()
 
-    def port(self, name: str) -> int:
-        """``name`` 的端口：第一次挑空闲的，之后沿用；被别的程序占了才换。"""
+    def port(self, name: str, documented: int | None = None) -> int:
+        """``name`` 的端口：第一次用 ``documented``（没有或被占就挑空闲的），之后沿用；被别的程序占了才换。"""
         path = self.path / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
         if name not in ports or not is_free(ports[name]):
             taken = set(ports.values())
-            port = free_port()
+            port = documented if documented is not None and is_free(documented) else free_port()
             while port in taken:
                 port = free_port()
             ports[name] = port

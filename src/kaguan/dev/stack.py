@@ -38,6 +38,7 @@ OTLP_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 TRACES_URL = "KAGUAN_TELEMETRY__TRACES_URL"
 RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"
 WORKER_METRICS = "KAGUAN_WORKER__METRICS_PORT"
+RELAY_METRICS_PORT, WORKER_METRICS_PORT = 9101, 9102  # observability/prometheus/prometheus.yml 抓的就是它们
 PORT_GRACE = 5.0  # 秒
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把它换成本机能连的地址
 
@@ -66,7 +67,7 @@ class Stack:
 
     @property
     def _api_host(self) -> str:
-        return LOOPBACK if self.settings.api.host in EVERYWHERE else self.settings.api.host
+        return _reachable(self.settings.api.host)
 
     async def check_api_port(self) -> None:
         """API 端口须是空闲的；上一套是被强杀的，就等它的子进程放手。
@@ -122,14 +123,15 @@ class Stack:
             "KAGUAN_API__PORT": str(self.settings.api.port),
         }
         programs = [*self._trace_view(), *self._smtp_sink(), *self._simulator()]
-        relay_port = self._port_of(RELAY_METRICS, "relay-metrics")
-        worker_port = self._port_of(WORKER_METRICS, "worker-metrics")
+        relay_port = self._port_of(RELAY_METRICS, "relay-metrics", RELAY_METRICS_PORT)
+        worker_port = self._port_of(WORKER_METRICS, "worker-metrics", WORKER_METRICS_PORT)
+        relay_host, worker_host = map(_reachable, (self.settings.relay.metrics_host, self.settings.worker.metrics_host))
         api_ready = partial(answers_ready, self.settings.api.port, self._api_host)
         return [
             *programs,
             self._python("api", "api", ready=api_ready),
-            self._python("relay", "relay", ready=partial(is_listening, relay_port)),
-            self._python("worker", "workers", ready=partial(is_listening, worker_port)),
+            self._python("relay", "relay", ready=partial(is_listening, relay_port, relay_host)),
+            self._python("worker", "workers", ready=partial(is_listening, worker_port, worker_host)),
         ]
 
     def _trace_view(self) -> list[Program]:
@@ -176,9 +178,9 @@ class Stack:
         self.values[key] = self.given[key]
         return True
 
-    def _port_of(self, key: str, name: str) -> int:
+    def _port_of(self, key: str, name: str, documented: int | None = None) -> int:
         if not self._take(key):
-            self.values[key] = str(self.data.port(name))
+            self.values[key] = str(self.data.port(name, documented))
         return int(self.values[key])
 
     def _secret(self, name: str) -> str:
@@ -217,3 +219,8 @@ class Stack:
         excepted = self.given.get("no_proxy") or self.given.get("NO_PROXY")
         value = f"{excepted},{LOOPBACK}" if excepted else LOOPBACK
         return {"no_proxy": value, "NO_PROXY": value}
+
+
+def _reachable(host: str) -> str:
+    """监听在 ``host`` 上的，从本机连哪里。"""
+    return LOOPBACK if host in EVERYWHERE else host
