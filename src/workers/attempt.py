@@ -6,11 +6,13 @@ import asyncio
 import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from kaguan.database.sql import load
+from kaguan.tasks.payloads import Payload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
 
+P = TypeVar("P", bound=Payload)
+Model: TypeAlias = type[P]  # 类里 ``type`` 是任务类型，写不得
+
 
 class FencedError(Exception):
     """这次投递已不归本进程所有：租约被收走，或任务已取消。什么都不许再写。"""
@@ -28,6 +33,14 @@ class FencedError(Exception):
 
 class CancelledByUserError(Exception):
     """用户要求取消，处理器在安全点停下。"""
+
+
+class NewerPayloadError(Exception):
+    """载荷是更新的版本写的：本进程不猜，留给升级过的。"""
+
+
+class UnfitPayloadError(Exception):
+    """载荷的版本认得，内容不符：谁来都一样。"""
 
 
 @dataclass(slots=True)
@@ -38,7 +51,7 @@ class Attempt:
         task_id: 任务号，处处相同。
         delivery: 隔离令牌；与库里不符即 :class:`FencedError`。
         attempt: 第几次尝试，从 1 起。
-        payload: 任务载荷（由类型对应的模型校验）。
+        payload: 任务载荷，库里的原样；处理器经 :meth:`read` 取用。
         intended: 上一次尝试死在无法幂等的调用前后，而策略是重发。
         declared: 本次尝试已记下意向；此后的意外即结局不明。
         deadline: 长任务应在此刻（事件循环的钟）之前让位，见 :meth:`time_left`。
@@ -60,6 +73,21 @@ class Attempt:
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
+
+    def read(self, model: Model[P]) -> P:
+        """载荷，校验过的。
+
+        Raises:
+            NewerPayloadError: 版本比 ``model`` 所知的新。
+            UnfitPayloadError: 版本认得，内容不符。
+        """
+        version, known = self.payload.get("v"), model.model_fields["v"].default
+        if isinstance(version, int) and version > known:
+            raise NewerPayloadError(f"载荷是第 {version} 版，本进程只懂到第 {known} 版")
+        try:
+            return model.model_validate(self.payload)
+        except ValidationError as error:
+            raise UnfitPayloadError(f"载荷看不懂（{error.error_count()} 处），内容不符") from error
 
     def checkpoint(self) -> None:
         """安全点。

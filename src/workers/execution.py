@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
-from pydantic import ValidationError
 from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
@@ -18,7 +17,7 @@ from kaguan.tasks import ordering
 from kaguan.tasks.model import TaskStatus, TaskType
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
-from workers.attempt import Attempt, CancelledByUserError, FencedError
+from workers.attempt import Attempt, CancelledByUserError, FencedError, NewerPayloadError, UnfitPayloadError
 from workers.claiming import Claims
 from workers.outcome import Cancelled, Continue, GiveUp, Outcome, Retry, Uncertain
 
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+NEWER_DEFER = 30.0  # 秒：等升级过的进程来接
+NEWER_PATIENCE = 3_600.0  # 秒，自受理起：一次滚动升级用不了这么久
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
@@ -121,7 +122,7 @@ class Execution:
                 async with turn:
                     started = asyncio.get_running_loop().time()
                     attempt.deadline = started + self.task_timeout * YIELD_AFTER
-                    outcome = await self._handle(attempt)
+                    outcome = await self._handle(attempt, claim.age)
                     elapsed = asyncio.get_running_loop().time() - started
                 observe(self.metrics.run.labels(claim.type), elapsed)
                 self.pace.observe(claim.type, elapsed)
@@ -133,8 +134,8 @@ class Execution:
                 self.leases.abandon(attempt)
                 raise
 
-    async def _handle(self, attempt: Attempt) -> Outcome:
-        """执行处理器，把一切意外折成结果。停机的取消原样放行：任务由停机流程交还。"""
+    async def _handle(self, attempt: Attempt, age: float) -> Outcome:
+        """执行处理器，把一切意外折成结果；``age`` 是自受理以来的秒数。停机的取消原样放行：任务由停机流程交还。"""
         try:
             attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
             async with asyncio.timeout(self.task_timeout):
@@ -143,8 +144,10 @@ class Execution:
             return _FENCED
         except CancelledByUserError:
             return Cancelled("用户取消")
-        except ValidationError as error:
-            return GiveUp(f"载荷看不懂（{error.error_count()} 处），版本或内容不符")
+        except NewerPayloadError as error:
+            return _newer(str(error), age)
+        except UnfitPayloadError as error:
+            return GiveUp(str(error))
         except TimeoutError:
             reason = f"超过时限 {self.task_timeout:g} 秒"
         except Exception as error:  # 处理器的意外在此折成结果，别处不兜
@@ -222,6 +225,13 @@ class Execution:
             return
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
         log.warning("任务未完成", status=status, reason=getattr(outcome, "reason", None), duration_ms=duration_ms)
+
+
+def _newer(reason: str, age: float) -> Outcome:
+    """更新的版本写的载荷：交还，等升级过的进程；等得太久就说清楚。"""
+    if age < NEWER_PATIENCE:
+        return Continue(f"{reason}，留给升级过的", delay=NEWER_DEFER)
+    return GiveUp(f"{reason}，受理一小时后仍没有升级过的来接；升级 worker 之后重来")
 
 
 def _unexpected(attempt: Attempt, reason: str) -> Outcome:

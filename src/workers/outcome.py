@@ -55,10 +55,14 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """让位：已有进展而时间快到，还出名额，由新的投递接着做；不耗尝试。没有进展不许返回它，否则永远做不完。"""
+    """让位：已有进展而时间快到，还出名额，由新的投递接着做；不耗尝试。没有进展不许返回它，否则永远做不完。
+
+    ``delay`` （秒）之后再投递；只有执行的外壳用它，把读不懂的新载荷留给升级过的进程。
+    """
 
     reason: str
     write: Write | None = None
+    delay: float = 0.0
 
 
 Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain | Cancelled | Continue

@@ -113,8 +113,8 @@ class Settlement:
                 wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
                 parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}
                 return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
-            case Continue(reason):
-                parameters = {**self._noted(token, reason), "delay": 0.0, "kind": TaskEventKind.INTERRUPTED}
+            case Continue(reason, delay=delay):
+                parameters = {**self._noted(token, reason), "delay": delay, "kind": TaskEventKind.INTERRUPTED}
                 return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
             case Retry(reason) | GiveUp(reason):
                 used_up = isinstance(outcome, Retry)

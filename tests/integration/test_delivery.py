@@ -280,20 +280,6 @@ async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pip
     assert await pipeline.status(task_id) == "succeeded"
 
 
-async def test_unknown_payload_version_is_parked_not_guessed(pipeline: Pipeline) -> None:
-    (task_id,) = await pipeline.submit()
-
-    class Reading:
-        async def __call__(self, attempt: Attempt) -> Outcome:
-            EmailPayload.model_validate(attempt.payload)
-            return Done()
-
-    await pipeline.sql("update tb_task set payload = payload || '{\"v\": 9}'")
-    await pipeline.forwarder.run_once()
-    await pipeline.execution(Reading())({}, task_id=str(task_id), delivery=1)
-    assert await pipeline.status(task_id) == "failed"
-
-
 async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
     waiting, running = await pipeline.submit(2)
     async with pipeline.pool.connection() as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 import pytest
@@ -14,7 +14,7 @@ from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.queues.keys import delivery_key
 from kaguan.tasks.model import Priority, TaskType
-from kaguan.tasks.payloads import PAYLOADS
+from kaguan.tasks.payloads import PAYLOADS, EmailPayload
 from tests.eventually import eventually
 from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.pipeline import Pipeline, Recording, open_pipeline
@@ -62,7 +62,16 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 
 
 async def reading(attempt: Attempt) -> Outcome:
-    PAYLOADS[TaskType(attempt.type)].model_validate(attempt.payload)
+    attempt.read(PAYLOADS[TaskType(attempt.type)])
+    return Done()
+
+
+class TomorrowPayload(EmailPayload):
+    v: Literal[1, 2] = 2  # type: ignore[assignment] # 下一版也读得懂这一版
+
+
+async def reading_tomorrow(attempt: Attempt) -> Outcome:
+    attempt.read(TomorrowPayload)
     return Done()
 
 
@@ -81,19 +90,83 @@ async def test_payloads_stored_by_an_older_version_are_understood(pipeline: Pipe
     assert await pipeline.sql("select status, count(*) from tb_task group by 1") == [("succeeded", len(STORED))]
 
 
-@pytest.mark.parametrize("change", [{"v": 2}, {"field_of_tomorrow": 1}], ids=["version", "field"])
-async def test_a_payload_of_a_newer_version_is_set_aside_with_a_reason_and_the_others_flow(
-    pipeline: Pipeline, change: dict[str, Any]
+async def stored_by_tomorrow(pipeline: Pipeline, task_id: UUID, **change: Any) -> None:
+    await pipeline.sql("update tb_task set payload = payload || %s where id = %s", Jsonb(change), task_id)
+
+
+async def test_a_payload_of_a_newer_version_waits_for_an_upgraded_worker_and_the_others_flow(
+    pipeline: Pipeline,
 ) -> None:
     strange, ordinary = await pipeline.submit(2)
-    await pipeline.sql("update tb_task set payload = payload || %s where id = %s", Jsonb(change), strange)
+    await stored_by_tomorrow(pipeline, strange, v=2)
+    async with pipeline.working(reading), relaying(pipeline):
+
+        async def handed_back() -> bool:
+            return (await pipeline.status(strange), await pipeline.status(ordinary)) == ("retrying", "succeeded")
+
+        await eventually(handed_back, timeout=20)
+    record = await pipeline.task(strange)
+    assert (record.attempt, record.last_error) == (0, None)
+    waits = "select available_at - clock_timestamp() > interval '20 seconds' from tb_outbox where task_id = %s"
+    assert await pipeline.sql(waits, strange) == [(True,)]
+    ((kind, reason),) = await pipeline.sql("select kind, detail->>'reason' from tb_task_event")
+    assert kind == "interrupted"
+    assert "第 2 版" in reason
+    await pipeline.sql("update tb_outbox set available_at = now()")
+    async with pipeline.working(reading_tomorrow), relaying(pipeline):
+        await eventually(lambda: all_closed(pipeline), timeout=20)
+    record = await pipeline.task(strange)
+    assert (record.status, record.attempt) == ("succeeded", 1)
+
+
+async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_with_the_reason(
+    pipeline: Pipeline,
+) -> None:
+    (strange,) = await pipeline.submit()
+    await stored_by_tomorrow(pipeline, strange, v=2)
+    await pipeline.sql("update tb_task set created_at = created_at - interval '61 minutes'")
     async with pipeline.working(reading), relaying(pipeline):
         await eventually(lambda: all_closed(pipeline), timeout=20)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
     assert record.last_error is not None
+    assert "第 2 版" in record.last_error["reason"]
+    assert "升级 worker" in record.last_error["reason"]
+
+
+async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_it(pipeline: Pipeline) -> None:
+    (strange,) = await pipeline.submit()
+    await stored_by_tomorrow(pipeline, strange, v=2)
+    await pipeline.sql("update tb_task set intent_at = now()")
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(reading)({}, task_id=str(strange), delivery=1)
+    assert await pipeline.sql("select status, intent_at is not null from tb_task") == [("retrying", True)]
+
+
+async def test_a_payload_of_a_known_version_that_does_not_fit_fails_at_once(pipeline: Pipeline) -> None:
+    (strange,) = await pipeline.submit()
+    await stored_by_tomorrow(pipeline, strange, field_of_tomorrow=1)
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(reading)({}, task_id=str(strange), delivery=1)
+    record = await pipeline.task(strange)
+    assert (record.status, record.attempt) == ("failed", 1)
+    assert record.last_error is not None
     assert "看不懂" in record.last_error["reason"]
-    assert await pipeline.status(ordinary) == "succeeded"
+
+
+async def test_an_answer_from_outside_that_does_not_fit_is_tried_again(pipeline: Pipeline) -> None:
+    """处理器里别处的校验失败与载荷无关，是意外：再试。"""
+    (task_id,) = await pipeline.submit()
+
+    async def misled(attempt: Attempt) -> Outcome:
+        attempt.read(EmailPayload)
+        EmailPayload.model_validate_json("{}")
+        return Done()
+
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(misled)({}, task_id=str(task_id), delivery=1)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt) == ("retrying", 1)
 
 
 async def hand_over(pipeline: Pipeline, task_id: UUID, job: Job) -> None:

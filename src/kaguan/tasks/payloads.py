@@ -14,7 +14,10 @@ SIM_CHANGES_LIMIT = 500  # 一个事件任务至多带几条变更
 
 
 class Payload(BaseModel):
-    """``v`` 是载荷版本：新旧进程并存时，看不懂的版本搁置而不是猜。"""
+    """``v`` 是载荷版本，默认值是本版本写的：新旧进程并存时，更新的版本留给升级过的进程，不猜。
+
+    改了字段就加一版：``v: Literal[1, 2] = 2``，旧的仍要读得懂。
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -48,7 +48,7 @@ class EmailHandler:
         self._observe = observe
 
     async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = EmailPayload.model_validate(attempt.payload)
+        payload = attempt.read(EmailPayload)
         async with attempt.pool.connection() as connection:
             known, first_tried = await store.recipients(connection, attempt.task_id)
         date = first_tried or datetime.now(UTC)

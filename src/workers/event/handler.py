@@ -22,7 +22,7 @@ class EventPublish:
     webhook: Webhook | None
 
     async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = EventPayload.model_validate(attempt.payload)
+        payload = attempt.read(EventPayload)
         if self.webhook is None:
             return GiveUp("没有配置 webhooks.url")
         return await self.webhook.post(str(attempt.task_id), body_of(payload))

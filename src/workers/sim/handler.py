@@ -36,7 +36,7 @@ class SimStatusSync:
     statuses: StatusRecorder = field(default_factory=StatusRecorder)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = SimStatusPayload.model_validate(attempt.payload)
+        payload = attempt.read(SimStatusPayload)
         async with attempt.pool.connection() as connection:
             cards = await sync_store.cards_to_check(connection, attempt.task_id, payload.iccids, self.config.freshness)
             points = await sync_store.load_checkpoints(connection, attempt.task_id)

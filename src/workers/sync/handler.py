@@ -35,7 +35,7 @@ class DataSync:
     statuses: StatusRecorder = field(default_factory=StatusRecorder)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
-        payload = DataSyncPayload.model_validate(attempt.payload)
+        payload = attempt.read(DataSyncPayload)
         carriers = [payload.carrier] if payload.carrier is not None else list(self.gateways)
         if not carriers or any(carrier not in self.gateways for carrier in carriers):
             return GiveUp(f"运营商未配置：{', '.join(carriers) or '一家也没有'}")

@@ -1,5 +1,5 @@
 -- 先锁任务、验令牌，再动发件箱：令牌失效则两处都不写。用户已要求取消的不再重试，就此取消。
--- kind = interrupted：有进展的任务让位，不计尝试，也不是错误。
+-- kind = interrupted：让位，不计尝试，也不是错误；上一次记下的意向留着，接手的才知道要查证。
 with held as materialized (
     select
         id, type, queue, delivery, traceparent, cancel_requested_at is not null as unwanted,
@@ -16,7 +16,7 @@ settled as (
         attempt = t.attempt - case when %(kind)s = 'interrupted' then 1 else 0 end,
         last_error = case when %(kind)s = 'interrupted' then t.last_error else %(error)s end,
         queued_at = null, lease_until = null, worker = null,
-        intent_at = case when %(kind)s = 'resend' and not held.unwanted then t.intent_at end
+        intent_at = case when %(kind)s in ('resend', 'interrupted') and not held.unwanted then t.intent_at end
     from held
     where t.id = held.id
     returning t.id, t.status, t.created_at
