@@ -50,7 +50,7 @@ def _servers() -> dict[str, Kind]:
         "PostgreSQL immediate 重启": Kind("postgres", partial(server_faults.postgres_restarted, signal.SIGQUIT)),
         "Redis kill -9（无持久化）": Kind("redis", server_faults.redis_killed),
         "FLUSHALL": Kind("redis", partial(told, ("FLUSHALL",))),
-        "积压时 FLUSHALL": Kind("redis", server_faults.flushed_while_waiting),
+        process_faults.BACKLOG_FLUSH: Kind("redis", server_faults.flushed_while_waiting),
         "SCRIPT FLUSH": Kind("redis", partial(told, ("SCRIPT", "FLUSH"))),
         "CLIENT KILL": Kind("redis", partial(told, kill)),
         "CLIENT PAUSE": Kind("redis", server_faults.redis_paused),

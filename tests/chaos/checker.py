@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.chaos.bound_rules import judge_bounds
 from tests.chaos.load import Kind
+from tests.chaos.mail_rules import judge_mails
+from tests.chaos.timing_rules import judge_timing
+from tests.chaos.verdict import MAIL, RESTING, Verdict
 
 if TYPE_CHECKING:
     from tests.chaos.evidence import Evidence, TaskFact
 
-RESTING = frozenset({"succeeded", "failed", "cancelled", "uncertain"})
-MAIL = "email:send"
-SAMPLES = 5
-
-
-@dataclass(slots=True)
-class Verdict:
-    """``violations`` 的每一项都是一条被打破的承诺与例子；空即合格。"""
-
-    figures: dict[str, int | float] = field(default_factory=dict)
-    states: Counter[str] = field(default_factory=Counter)
-    violations: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        return not self.violations
-
-    def rule(self, name: str, offenders: list[str]) -> None:
-        self.figures[name] = len(offenders)
-        if offenders:
-            self.violations[name] = offenders[:SAMPLES]
+HIT_SHARE = 0.9  # 至少这么多的故障要真的打中，否则战役说明不了什么
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -40,14 +23,19 @@ def judge(evidence: Evidence) -> Verdict:
     _figures(verdict, evidence)
     _accepted(verdict, evidence)
     _effects(verdict, evidence)
-    _mails(verdict, evidence)
+    _endings(verdict, evidence)
+    judge_mails(verdict, evidence)
     _order(verdict, evidence)
+    judge_timing(verdict, evidence)
+    _strikes(verdict, evidence)
+    judge_bounds(verdict, evidence)
+    verdict.rule("换了投递号，时间线里没有缘由", sorted(evidence.unexplained))
     verdict.rule("未了结的任务", [task.id for task in evidence.tasks if task.status not in RESTING])
     verdict.rule("残留的发件箱行", sorted(evidence.outbox))
     verdict.rule("失败却没有原因", [t.id for t in evidence.tasks if t.status == "failed" and not t.error])
     verdict.rule("进程崩溃", [f"{name} × {count}" for name, count in evidence.crashes.items()])
     verdict.rule("恢复之后仍不可用", evidence.unavailable)
-    verdict.rule("30 秒没停下", evidence.stuck)
+    verdict.rule("没有在 30 秒之内干净地停下", evidence.stuck)
     verdict.rule("闲置在事务里的连接", ["连接"] * evidence.idle_in_transaction)
     return verdict
 
@@ -88,6 +76,20 @@ def _accepted(verdict: Verdict, evidence: Evidence) -> None:
     verdict.rule("用户与邮件任务只有一半", sorted(mailed ^ set(evidence.users)))
 
 
+def _endings(verdict: Verdict, evidence: Evidence) -> None:
+    """没有人取消就没有取消的；记账的处理器不会失败，只能成功。"""
+    verdict.rule("没有人要求就取消", [task.id for task in evidence.tasks if task.status == "cancelled"])
+    short = [task.id for task in evidence.tasks if task.type != MAIL and task.status in {"failed", "uncertain"}]
+    verdict.rule("记账任务没有成功", short)
+
+
+def _strikes(verdict: Verdict, evidence: Evidence) -> None:
+    hits = sum(not strike.missed for strike in evidence.struck)
+    verdict.figures["打中的故障"] = hits
+    few = hits < HIT_SHARE * evidence.planned
+    verdict.rule("打中的故障不到九成", [f"{hits}/{evidence.planned}"] if few else [])
+
+
 def _effects(verdict: Verdict, evidence: Evidence) -> None:
     """账本：成功的恰好一行，其余一行也没有。"""
     succeeded = {task.id for task in evidence.tasks if task.type != MAIL and task.status == "succeeded"}
@@ -95,24 +97,6 @@ def _effects(verdict: Verdict, evidence: Evidence) -> None:
     verdict.rule("成功却没有生效", sorted(succeeded - set(evidence.ledger)))
     verdict.rule("重复生效", [name for name, count in evidence.ledger.items() if count > 1])
     verdict.rule("不该有的生效", sorted(set(evidence.ledger) - succeeded))
-
-
-def _mails(verdict: Verdict, evidence: Evidence) -> None:
-    tasks = {task.id: task for task in evidence.tasks if task.type == MAIL}
-    copies: Counter[str] = Counter()
-    for mail in evidence.mails:
-        copies[mail.task_id] += mail.copies
-    twice = [name for name, count in copies.items() if count > 1]
-    verdict.figures["收到的邮件"] = copies.total()
-    uncertain = [task for task in tasks.values() if task.status == "uncertain"]
-    verdict.figures["不明的邮件里其实寄到了"] = sum(task.id in copies for task in uncertain)
-    verdict.figures["重复的邮件（留有不明或重发记号）"] = sum(name in evidence.marked for name in twice)
-    verdict.rule("重复的邮件（没有记号）", [name for name in twice if name not in evidence.marked])
-    sent = [name for name, task in tasks.items() if task.status == "succeeded"]
-    verdict.rule("成功却没有邮件", [name for name in sent if name not in copies])
-    may = {name for name, task in tasks.items() if task.status in {"succeeded", "uncertain"}}
-    unsettled = {task.id for task in evidence.tasks if task.status not in RESTING}
-    verdict.rule("不该有的邮件", sorted(set(copies) - may - unsettled))
 
 
 def _order(verdict: Verdict, evidence: Evidence) -> None:

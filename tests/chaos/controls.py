@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan
 from tests.chaos.stage import Cast
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.chaos.campaign import Report
 
 LOST = ("未了结的任务",)
 TWICE = ("重复生效",)
 SILENT = ("重复的邮件（没有记号）",)
 DISORDER = ("同一个键乱序",)
+UNHELD = ("hold 之下没有人要求就再寄",)
+SLOW_START = ("FLUSHALL 之后 2 秒（容差 2）没有重投的开始",)
+SLOW_WAKE = ("平静时受理到开始，中位超过 0.25 秒",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,14 @@ class Control:
     workers: int = 2
     rate: float = 30.0
     stalled: float = 12.0
+    pace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def expectation(self) -> str:
         return f"{'、'.join(self.broken) or '合格'}：{self.why}"
 
     def plan(self, seed: int) -> Plan:
-        cast = Cast(apis=1, relays=1, workers=self.workers, mutation=self.mutation)
+        cast = Cast(apis=1, relays=1, workers=self.workers, mutation=self.mutation, pace=self.pace)
         name = f"control_{self.mutation.replace('+', '_')}_{seed}"
         return Plan(
             name, self.tasks, self.faults, seed, rate=self.rate, stalled=self.stalled, kinds=self.kinds, cast=cast
@@ -55,8 +61,18 @@ RELAY_DEATH = ("SIGKILL 刚标记完的 relay",)
 
 CONTROLS = (
     Control("纪元与核对都不看", "no_epoch+no_presence", FLUSH, LOST, "Redis 忘了的没有人要回来"),
-    Control("只是不看纪元", "no_epoch", FLUSH, (), "核对会发现队列里不见的，只是慢几秒"),
-    Control("只是不核对", "no_presence", FLUSH, (), "纪元变了就全部重投"),
+    Control(
+        "只是不看纪元",
+        "no_epoch",
+        FLUSH,
+        SLOW_START,
+        "一个不丢，但要等核对轮到它们",
+        faults=1,
+        rate=20.0,
+        stalled=30.0,
+        pace={"KAGUAN_RELAY__PRESENCE_AGE": "10"},
+    ),
+    Control("只是不核对", "no_presence", FLUSH, (), "纪元变了就全部重投，两秒之内", faults=1, rate=20.0),
     Control(
         "先标记、后入队（纪元与核对也不看）",
         "mark_first+no_epoch+no_presence",
@@ -91,5 +107,34 @@ CONTROLS = (
         rate=20.0,
     ),
     Control("同键的不等前一个", "no_order", ("smtp 长久拒绝连接",), DISORDER, "前一个在退避，后一个先走了", faults=1),
-    Control("门铃没有人听", "no_doorbell", ("FLUSHALL", "SIGKILL relay"), (), "轮询会看见，只晚一秒"),
+    Control(
+        "不明的邮件不停下等人",
+        "hold_resends",
+        ("SMTP 窗口里 SIGKILL 全部 worker",),
+        UNHELD,
+        "策略是 hold，却当作 resend",
+        rate=20.0,
+    ),
+    Control(
+        "门铃没有人听（NOTIFY 丢失）",
+        "no_doorbell",
+        (),
+        SLOW_WAKE,
+        "一个不丢，但人人都要等下一次轮询",
+        tasks=80,
+        faults=0,
+        rate=5.0,
+        pace={"KAGUAN_RELAY__POLL_INTERVAL": "3"},
+    ),
+    Control(
+        "没有弄坏什么，轮询一样稀",
+        "none",
+        (),
+        (),
+        "与上一行只差门铃：证明判不合格的是它",
+        tasks=80,
+        faults=0,
+        rate=5.0,
+        pace={"KAGUAN_RELAY__POLL_INTERVAL": "3"},
+    ),
 )

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.chaos.faults import Struck
     from tests.chaos.load import Entry
+    from tests.chaos.meter import Reading
     from tests.chaos.stage import Stage
 
 TASKS = """
@@ -21,16 +23,31 @@ TASKS = """
         coalesce(last_error->>'reason', ''),
         extract(epoch from created_at)::float8,
         extract(epoch from started_at)::float8,
-        extract(epoch from finished_at)::float8
+        extract(epoch from finished_at)::float8,
+        case type when 'email:send' then array(select jsonb_array_elements_text(payload->'to')) end
     from tb_task
 """
-MARKED = "select distinct task_id::text from tb_task_event where kind in ('uncertain', 'resend')"
 EVENTS = "select coalesce(kind || coalesce(':' || (detail->>'cause'), ''), ''), count(*) from tb_task_event group by 1"
-REDRIVES = (
-    "select extract(epoch from at)::float8, detail->>'cause' from tb_task_event where kind = 'redriven' order by 1"
-)
+NOTES = """
+    select task_id::text, kind, extract(epoch from at)::float8, coalesce(detail->>'cause', ''), delivery
+    from tb_task_event where kind in ('uncertain', 'resend', 'retried', 'redriven') order by at
+"""
 LEDGER = "select task_id::text, count(*) from chaos_effect group by 1"
 LEFT = "select task_id::text from tb_outbox where parked_at is null"
+# I6：除了最后一代，每一代投递都有一条事件说明它怎么没的。结算写旧的投递号，收回与重来写新的
+UNEXPLAINED = """
+    select distinct t.id::text
+    from tb_task t
+    cross join generate_series(1, t.delivery - 1) as generation
+    where not exists (
+        select from tb_task_event e
+        where e.task_id = t.id
+          and (
+              (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend'))
+              or (e.delivery = generation + 1 and (e.detail ? 'cause' or e.kind = 'retried'))
+          )
+    )
+"""
 IDLE = """
     select count(*) from pg_stat_activity
     where application_name like 'kaguan-%' and state like 'idle in trans%'
@@ -51,15 +68,27 @@ class TaskFact:
     created: float = 0.0
     started: float | None = None
     finished: float | None = None
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """收件端收下的一封信：哪个任务的，何时（Unix 秒），几个收件人。"""
+    """收件端收下的一封信：哪个任务的，何时（Unix 秒），给谁。"""
 
     task_id: str
     at: float
-    copies: int
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """时间线里的一件例外：不明、重发、人工重来、重投。"""
+
+    task_id: str
+    kind: str
+    at: float
+    cause: str = ""
+    delivery: int = 1
 
 
 @dataclass(slots=True)
@@ -69,8 +98,12 @@ class Evidence:
     Attributes:
         ledger: 任务号 → 账本里的行数。
         mails: 收件端收下的信。
-        marked: 留过不明或重发记号的任务。
-        redrives: 每次重投的时刻与原因。
+        notes: 时间线里的例外，按时刻。
+        planned: 日程里有几次故障。
+        unexplained: 换过投递号而时间线里说不出为什么的任务。
+        long: 长战役：内存的涨落说明问题。
+        depth_limit: 一个队列在 Redis 里至多几个；0 是不判。
+        paced: 负载不快不慢，从受理到开始的用时说明问题（成批的场景不是）。
     """
 
     journal: list[Entry]
@@ -78,14 +111,26 @@ class Evidence:
     users: dict[str, str] = field(default_factory=dict)  # 邮箱 → 用户号
     ledger: Counter[str] = field(default_factory=Counter)
     mails: list[Mail] = field(default_factory=list)
-    marked: set[str] = field(default_factory=set)
+    notes: list[Note] = field(default_factory=list)
     outbox: set[str] = field(default_factory=set)
     events: Counter[str] = field(default_factory=Counter)
-    redrives: list[tuple[float, str]] = field(default_factory=list)
+    struck: list[Struck] = field(default_factory=list)
+    planned: int = 0
+    unexplained: list[str] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    depth_limit: int = 0
+    long: bool = False
+    paced: bool = False
+    policy: str = "hold"
     crashes: Counter[str] = field(default_factory=Counter)
-    stuck: list[str] = field(default_factory=list)  # 30 秒之内没停下的进程
+    stuck: list[str] = field(default_factory=list)  # 30 秒之内没有干净地停下的进程
     unavailable: list[str] = field(default_factory=list)  # 故障停了很久仍不应答的 API
     idle_in_transaction: int = 0
+
+    @property
+    def redrives(self) -> list[tuple[float, str]]:
+        """每次重投的时刻与原因。"""
+        return [(note.at, note.cause) for note in self.notes if note.kind == "redriven"]
 
 
 async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
@@ -97,32 +142,39 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
         def counted(pairs: list[tuple[object, ...]]) -> Counter[str]:
             return Counter({str(key): int(str(count)) for key, count in pairs})
 
-        tasks = [
-            TaskFact(
-                str(row[0]),
-                str(row[1]),
-                str(row[2]),
-                int(str(row[3])),
-                str(row[4]),
-                str(row[5]),
-                float(str(row[6])),
-                _moment(row[7]),
-                _moment(row[8]),
-            )
-            for row in await rows(TASKS)
-        ]
         return Evidence(
             journal,
-            tasks,
+            [_task(row) for row in await rows(TASKS)],
             users={str(row[0]): str(row[1]) for row in await rows("select email, id from tb_user")},
             ledger=counted(await rows(LEDGER)),
             mails=await asyncio.to_thread(read_mails, stage.mail_directory),  # 几万封；代理在这个循环里，不能停
-            marked={str(row[0]) for row in await rows(MARKED)},
+            unexplained=[str(row[0]) for row in await rows(UNEXPLAINED)],
+            notes=[_note(row) for row in await rows(NOTES)],
             outbox={str(row[0]) for row in await rows(LEFT)},
             events=counted(await rows(EVENTS)),
-            redrives=[(float(str(at)), str(cause)) for at, cause in await rows(REDRIVES)],
             idle_in_transaction=int(str((await rows(IDLE))[0][0])),
         )
+
+
+def _task(row: tuple[object, ...]) -> TaskFact:
+    name, kind, status, delivery, marker, error, created, started, finished, recipients = row
+    return TaskFact(
+        str(name),
+        str(kind),
+        str(status),
+        int(str(delivery)),
+        str(marker),
+        str(error),
+        float(str(created)),
+        _moment(started),
+        _moment(finished),
+        tuple(str(item) for item in recipients) if isinstance(recipients, list) else (),
+    )
+
+
+def _note(row: tuple[object, ...]) -> Note:
+    task_id, kind, at, cause, delivery = row
+    return Note(str(task_id), str(kind), float(str(at)), str(cause), int(str(delivery)))
 
 
 def _moment(value: object) -> float | None:
@@ -137,5 +189,5 @@ def read_mails(directory: Path) -> list[Mail]:
         line = next((line for line in head.split("\r\n") if line.lower().startswith("message-id:")), "")
         envelope = json.loads(path.with_suffix(".json").read_text("utf-8"))
         at = datetime.strptime(path.name.partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
-        found.append(Mail(line.partition("<")[2].partition("@")[0], at.timestamp(), len(envelope["rcpt_tos"])))
+        found.append(Mail(line.partition("<")[2].partition("@")[0], at.timestamp(), tuple(envelope["rcpt_tos"])))
     return found

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FIRST = 0.03  # 进度：系统先热起来
 PAIRED = 5  # 每这么多次有一次与前一次同时下手：重叠的故障也要考
+TRIES = 5  # 同时的另一个故障先到：等它过去再下手
+AGAIN = 1.0  # 秒
 JITTER = 0.6  # 一格之内的随机；其余是留给恢复的空当
 
 
@@ -77,12 +79,18 @@ class Striker:
         fault = CATALOGUE.get(kind) or DIRECTED[kind]
         async with self._locks[fault.target or f"#{number}"]:
             at, missed = time.time(), ""
-            try:
-                await fault.act(self.stage, source)
-            except Missed as reason:
-                missed = str(reason)
-            except (psycopg.Error, RedisError, OSError, StartError) as error:
-                missed = type(error).__name__  # 多半是同时的另一个故障先到
+            for _ in range(TRIES):
+                try:
+                    await fault.act(self.stage, source)
+                except Missed as reason:
+                    missed = str(reason)
+                except (psycopg.Error, RedisError, OSError, StartError) as error:
+                    missed = type(error).__name__
+                    await asyncio.sleep(AGAIN)
+                    continue
+                else:
+                    missed = ""
+                break
             self.struck.append(Struck(kind, at, time.time(), missed))
 
     async def healed(self) -> None:

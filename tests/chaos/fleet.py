@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaguan.dev.program import Program
-from kaguan.process import EXIT_DEPENDENCY, EXIT_OK
+from tests.chaos.exits import innocent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
 
 @dataclass(eq=False, slots=True)
 class Unit:
-    """一个进程的一次次运行。``crashes`` 记不是我们弄死、也不是依赖不在的退出。"""
+    """一个进程的一次次运行。``crashes`` 记说不过去的退出（见 :mod:`tests.chaos.exits`）。"""
 
     name: str
     argv: tuple[str, ...]
@@ -33,7 +34,8 @@ class Unit:
     process: asyncio.subprocess.Process | None = None
     crashes: list[int] = field(default_factory=list)
     restarts: int = 0
-    _forgiven: set[int] = field(default_factory=set)
+    _sent: set[signal.Signals] = field(default_factory=set)  # 发给眼下这个进程的
+    _born: float = 0.0
     _keeper: asyncio.Task[None] | None = None
     _stopping: bool = False
 
@@ -48,6 +50,7 @@ class Unit:
 
     async def _spawn(self) -> None:
         program = Program(self.name, self.argv, CHECKOUT, environment=self.environment)
+        self._sent, self._born = set(), time.monotonic()
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *program.argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, **program.spawn_options()
@@ -55,22 +58,24 @@ class Unit:
 
     async def _keep(self) -> None:
         while self.process is not None:
-            pid, code = self.process.pid, await self.process.wait()
+            code = await self.process.wait()
             if self._stopping:
                 return
-            if pid not in self._forgiven and code not in {EXIT_OK, EXIT_DEPENDENCY}:
+            if not self._innocent(code):
                 self.crashes.append(code)
             await asyncio.sleep(RESTART_DELAY)
             self.restarts += 1
             await self._spawn()
 
+    def _innocent(self, code: int) -> bool:
+        return innocent(code, self._sent, time.monotonic() - self._born)
+
     def send(self, number: signal.Signals) -> bool:
-        """发信号；它若因此而死，不算崩溃。"""
+        """发信号；进程不在是 False。"""
         pid = self.pid
         if pid is None:
             return False
-        if number in {signal.SIGKILL, signal.SIGTERM}:
-            self._forgiven.add(pid)
+        self._sent.add(number)
         with suppress(ProcessLookupError):
             os.kill(pid, number)
         return True
@@ -80,23 +85,24 @@ class Unit:
         if self.pid == pid:
             self.send(number)
 
-    async def stop(self, timeout: float = STOP_TIMEOUT) -> bool:  # noqa: ASYNC109 到时就强杀
-        """体面地停；返回是否在时限内停下了。"""
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> str:  # noqa: ASYNC109 到时就强杀
+        """体面地停；返回哪里不体面，没有即空。"""
         self._stopping = True
-        clean = True
+        complaint = ""
         if self.process is not None and self.process.returncode is None:
             self.send(signal.SIGCONT)
             self.send(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self.process.wait(), timeout)
+                code = await asyncio.wait_for(self.process.wait(), timeout)
+                complaint = "" if self._innocent(code) else f"{self.name}：退出码 {code}"
             except TimeoutError:
-                clean = False
+                complaint = f"{self.name}：没停下"
                 self.send(signal.SIGKILL)
                 await self.process.wait()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        return clean
+        return complaint
 
 
 @dataclass(slots=True)
@@ -112,9 +118,8 @@ class Fleet:
         await asyncio.gather(*(unit.start() for unit in self.all()))
 
     async def stop(self) -> list[str]:
-        """全部停下；返回没能按时停下的。"""
-        results = await asyncio.gather(*(unit.stop() for unit in self.all()))
-        return [unit.name for unit, clean in zip(self.all(), results, strict=True) if not clean]
+        """全部停下；返回没能干净地停下的。"""
+        return [complaint for complaint in await asyncio.gather(*(unit.stop() for unit in self.all())) if complaint]
 
     def crashes(self) -> Counter[str]:
         return Counter(f"{unit.name}：退出码 {code}" for unit in self.all() for code in unit.crashes)

@@ -5,25 +5,38 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tests.chaos.process_faults import Missed
 from tests.chaos.server_faults import LONG
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from tests.chaos.stage import Stage
 
+LOOKS = 50  # 次
+LOOK = 0.1  # 秒
 VERY_LONG = 9.0  # 秒
 DELAY = (0.02, 0.2)  # 秒，代理每块数据的延迟
 
 
 async def cut(line: str, stage: Stage, source: random.Random) -> None:
     del source
-    stage.proxies[line].cut()
+    await _broken(stage.proxies[line].cut)
 
 
 async def reset(line: str, stage: Stage, source: random.Random) -> None:
     del source
-    stage.proxies[line].reset()
+    await _broken(stage.proxies[line].reset)
+
+
+async def _broken(act: Callable[[], int]) -> None:
+    """一条连接也没有就等一等。"""
+    for _ in range(LOOKS):
+        if act():
+            return
+        await asyncio.sleep(LOOK)
+    raise Missed("没有连接")
 
 
 async def slow(line: str, stage: Stage, source: random.Random) -> None:

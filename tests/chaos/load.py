@@ -146,7 +146,8 @@ class Load:
 
     async def _submit(self, session: aiohttp.ClientSession, entry: Entry) -> None:
         """直到有答复或放手；每次换一个 API。偶尔在成功之后又交一遍，答案须是同一个。"""
-        limit = TRIES if self._random.random() < IMPATIENT_SHARE else PATIENT_TRIES
+        impatient = self._random.random() < IMPATIENT_SHARE and not entry.chain  # 断了一环，后面的都考不成
+        limit = TRIES if impatient else PATIENT_TRIES
         again = self._random.random() < IMPATIENT_SHARE
         path, body, headers = _request(entry)
         for attempt in range(limit):

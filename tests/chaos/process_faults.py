@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.chaos.fleet import Unit
     from tests.chaos.stage import Stage
 
+BACKLOG_FLUSH = "积压时 FLUSHALL"
+RESTARTING = 5.0  # 秒：等正在重启的进程至多这么久
 PAUSE = LEASE * 1.8  # 秒：比租约长
 WINDOW_PATIENCE = 20.0  # 秒：等窗口打开，等不到就照样下手
 WINDOW_POLL = 0.005  # 秒
@@ -46,12 +48,23 @@ class Missed(Exception):  # noqa: N818 不是错误：这一手没有打中
 
 
 async def signalled(kind: str, number: signal.Signals, stage: Stage, source: random.Random) -> None:
-    source.choice(stage.fleet.units[kind]).send(number)
+    unit = await _up(source.choice(stage.fleet.units[kind]))
+    if not unit.send(number):
+        raise Missed("进程正在重启")
 
 
 async def paused(kind: str, stage: Stage, source: random.Random) -> None:
     """停住比租约久，再放行：成了僵尸。"""
-    await _pause(source.choice(stage.fleet.units[kind]))
+    await _pause(await _up(source.choice(stage.fleet.units[kind])))
+
+
+async def _up(unit: Unit) -> Unit:
+    """别的故障刚杀了它：等它起来。"""
+    for _ in range(int(RESTARTING / WINDOW_POLL)):
+        if unit.pid is not None:
+            break
+        await asyncio.sleep(WINDOW_POLL)
+    return unit
 
 
 async def busiest_paused(stage: Stage, source: random.Random) -> None:
@@ -76,8 +89,9 @@ async def _pause(unit: Unit) -> None:
 
 async def all_killed(kind: str, stage: Stage, source: random.Random) -> None:
     del source
-    for unit in stage.fleet.units[kind]:
-        unit.send(signal.SIGKILL)
+    sent = [unit.send(signal.SIGKILL) for unit in stage.fleet.units[kind]]
+    if not any(sent):
+        raise Missed("进程都在重启")
 
 
 async def killed_while_mailing(stage: Stage, source: random.Random) -> None:
@@ -135,6 +149,8 @@ async def logs_full(stage: Stage, source: random.Random) -> None:
     if sys.platform != "linux":
         raise Missed("prlimit(2) 只有 Linux 有")
     pids = [unit.pid for unit in source.choice(list(stage.fleet.units.values())) if unit.pid is not None]
+    if not pids:
+        raise Missed("进程都在重启")
     for pid in pids:
         _limit_files(pid, 0)
     await asyncio.sleep(source.uniform(*FULL))

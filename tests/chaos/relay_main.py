@@ -14,6 +14,7 @@ import relay.__main__ as relay_process  # noqa: E402 钟要先换好
 from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.outbox import store  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
+from kaguan.tasks.model import TaskType  # noqa: E402 同上
 from relay.epoch import EpochRedrive  # noqa: E402 同上
 from relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
 
@@ -31,6 +32,11 @@ BLIND: dict[str, type[Any]] = {"no_presence": PresenceRedrive, "no_epoch": Epoch
 
 async def _sees_nothing(_self: object) -> int:
     return 0
+
+
+def _always_resend(_smtp: object) -> tuple[TaskType, ...]:
+    """对照：不管策略是什么，不明就再寄。"""
+    return (TaskType.EMAIL_SEND,)
 
 
 async def _deaf(*_arguments: object) -> None:
@@ -87,6 +93,8 @@ def mutate(name: str) -> None:
         _slow_mark()
     elif name == "no_order":
         vars(store)["load"] = _without_order
+    elif name == "hold_resends":
+        vars(relay_process)["resend_types"] = _always_resend
     elif name == "no_doorbell":
         vars(relay_process)["listen"] = _deaf
 

@@ -75,10 +75,12 @@ async def flushed_while_waiting(stage: Stage, source: random.Random) -> None:
     try:
         async with stage.redis() as client:
             for _ in range(WAITS):
-                waiting = [await client.zcard(f"saq:{queue}:incomplete") for queue in Priority]
-                if sum(waiting) >= ENOUGH_WAITING:
+                waiting = sum([await client.llen(f"saq:{queue}:queued") for queue in Priority])  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
+                if waiting >= ENOUGH_WAITING:
                     break
                 await asyncio.sleep(PAUSE / WAITS)
+            else:
+                raise Missed("没有积压")
             await client.flushall()
     finally:
         for unit, pid in stopped:

@@ -9,16 +9,29 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.checker import judge
-from tests.chaos.evidence import Evidence, Mail, TaskFact
+from tests.chaos.evidence import Evidence, Mail, Note, TaskFact
+from tests.chaos.faults import Struck
 from tests.chaos.load import Entry, Kind
+from tests.chaos.meter import Reading
+from tests.chaos.process_faults import BACKLOG_FLUSH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEDGER = TaskFact("t-ledger", "sim:status_sync", "succeeded", 1, "8986001000000000001")
-MAIL = TaskFact("t-mail", "email:send", "succeeded", 1, "mail1@chaos.example", "", 10.0, 11.0, 12.5)
-NEXT = TaskFact("t-next", "email:send", "succeeded", 1, "mail3@chaos.example", "", 20.0, 21.0, 22.5)
-WELCOME = TaskFact("t-welcome", "email:send", "succeeded", 2, "user1@chaos.example")
+MAIL = TaskFact(
+    "t-mail", "email:send", "succeeded", 1, "mail1@chaos.example", "", 10.0, 11.0, 12.5, ("mail1@chaos.example",)
+)
+NEXT = TaskFact(
+    "t-next", "email:send", "succeeded", 1, "mail3@chaos.example", "", 20.0, 21.0, 22.5, ("mail3@chaos.example",)
+)
+WELCOME = TaskFact(
+    "t-welcome", "email:send", "succeeded", 2, "user1@chaos.example", recipients=("user1@chaos.example",)
+)
+
+
+def arrival(task: TaskFact, at: float) -> Mail:
+    return Mail(task.id, at, task.recipients)
 
 
 def history() -> Evidence:
@@ -34,7 +47,7 @@ def history() -> Evidence:
         [LEDGER, MAIL, WELCOME, NEXT],
         users={WELCOME.marker: "1"},
         ledger=Counter({LEDGER.id: 1}),
-        mails=[Mail(MAIL.id, 12.0, 1), Mail(WELCOME.id, 13.0, 1), Mail(NEXT.id, 22.0, 1)],
+        mails=[arrival(MAIL, 12.0), arrival(WELCOME, 13.0), arrival(NEXT, 22.0)],
     )
 
 
@@ -65,6 +78,68 @@ def started(task: TaskFact, at: float) -> Callable[[Evidence], None]:
     return forge
 
 
+def ended(task: TaskFact, value: str, error: str = "") -> Callable[[Evidence], None]:
+    """邮件没寄成，任务如此收场。"""
+
+    def forge(evidence: Evidence) -> None:
+        evidence.tasks[evidence.tasks.index(task)] = replace(task, status=value, error=error)
+        evidence.mails[:] = [mail for mail in evidence.mails if mail.task_id != task.id]
+
+    return forge
+
+
+def parked_without_a_fault(evidence: Evidence) -> None:
+    ended(MAIL, "uncertain")(evidence)
+    evidence.struck.append(Struck("FLUSHALL", 500.0, 501.0))
+    evidence.notes.append(Note(MAIL.id, "uncertain", 12.0))
+
+
+def twice_after_one_mark(evidence: Evidence) -> None:
+    evidence.policy = "resend"
+    evidence.notes.append(Note(MAIL.id, "resend", 13.0))
+    evidence.mails += [arrival(MAIL, 14.0), arrival(MAIL, 15.0)]
+
+
+def resent_under_hold(evidence: Evidence) -> None:
+    evidence.notes.append(Note(MAIL.id, "uncertain", 13.0))
+    evidence.mails.append(arrival(MAIL, 14.0))
+
+
+def flushed(first: float | None) -> Callable[[Evidence], None]:
+    """积压时 FLUSHALL，100 秒时放行；重投的那个 ``first`` 秒之后开始。"""
+
+    def forge(evidence: Evidence) -> None:
+        evidence.struck.append(Struck(BACKLOG_FLUSH, 99.0, 100.0))
+        if first is not None:
+            evidence.notes.append(Note(LEDGER.id, "redriven", 100.5, "queue_forgot", 2))
+            evidence.tasks[0] = replace(LEDGER, delivery=2, started=100.0 + first)
+
+    return forge
+
+
+def woken(seconds: float) -> Callable[[Evidence], None]:
+    """平静时的记账任务，受理之后 ``seconds`` 秒开始。"""
+
+    def forge(evidence: Evidence) -> None:
+        evidence.paced = True
+        for number in range(30):
+            name, created = f"t-{number}", 1_000.0 + number
+            evidence.tasks.append(replace(LEDGER, id=name, marker=name, created=created, started=created + seconds))
+            evidence.ledger[name] = 1
+
+    return forge
+
+
+def swollen(evidence: Evidence) -> None:
+    evidence.long = True
+    evidence.readings += [Reading(0.1, 5, {"relay-0": 80.0}), Reading(1.0, 5, {"relay-0": 120.0})]
+
+
+def too_deep(evidence: Evidence) -> None:
+    evidence.depth_limit = 100
+    evidence.readings.append(Reading(0.5, 101))
+
+
 def second_task(evidence: Evidence) -> None:
     evidence.tasks.append(replace(LEDGER, id="t-twin"))
     evidence.ledger["t-twin"] = 1
@@ -87,18 +162,39 @@ FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "effect of a failed task": ("不该有的生效", status(LEDGER, "failed")),
     "effect of no task": ("不该有的生效", lambda e: e.ledger.update({"ghost": 1})),
     "no mail": ("成功却没有邮件", lambda e: e.mails.pop(0)),
-    "two mails": ("重复的邮件（没有记号）", lambda e: e.mails.append(Mail(MAIL.id, 14.0, 1))),
+    "two mails": ("重复的邮件（没有记号）", lambda e: e.mails.append(arrival(MAIL, 14.0))),
     "the next of a key started too early": ("同一个键乱序", started(NEXT, 12.4)),
     "the next of a key arrived first": (
         "同一个键乱序",
-        lambda e: e.mails.__setitem__(2, Mail(NEXT.id, 11.9, 1)),
+        lambda e: e.mails.__setitem__(2, arrival(NEXT, 11.9)),
     ),
     "mail of a failed task": ("不该有的邮件", status(MAIL, "failed")),
     "outbox row left": ("残留的发件箱行", lambda e: e.outbox.add(MAIL.id)),
     "failed without a reason": ("失败却没有原因", status(LEDGER, "failed")),
     "crash": ("进程崩溃", lambda e: e.crashes.update({"relay-0：退出码 1": 1})),
     "never back": ("恢复之后仍不可用", lambda e: e.unavailable.append("api-0")),
-    "stuck": ("30 秒没停下", lambda e: e.stuck.append("worker-0")),
+    "cancelled by nobody": ("没有人要求就取消", ended(MAIL, "cancelled")),
+    "a ledger task failed": ("记账任务没有成功", status(LEDGER, "failed")),
+    "a ledger task parked": ("记账任务没有成功", status(LEDGER, "uncertain")),
+    "a mail failed before its attempts were used up": ("邮件没有用尽次数就失败", ended(MAIL, "failed", "怎么啦")),
+    "too many mails failed": ("失败的邮件太多", ended(MAIL, "failed", "6 次尝试用尽：对方不在")),
+    "parked and no fault at all": ("停下等人的邮件太多", ended(MAIL, "uncertain")),
+    "parked long before any fault": ("结局不明而没有故障可解释", parked_without_a_fault),
+    "three mails and one mark": ("重复的邮件（没有记号）", twice_after_one_mark),
+    "resent though policy is hold": ("hold 之下没有人要求就再寄", resent_under_hold),
+    "one recipient of two forgotten": (
+        "成功却没有邮件",
+        lambda e: e.tasks.__setitem__(1, replace(MAIL, recipients=(*MAIL.recipients, "b@chaos.example"))),
+    ),
+    "mail to a stranger": ("不该有的邮件", lambda e: e.mails.append(Mail(MAIL.id, 12.0, ("x@chaos.example",)))),
+    "redriven late after a flush": ("FLUSHALL 之后 2 秒（容差 2）没有重投的开始", flushed(4.5)),
+    "never redriven after a flush": ("FLUSHALL 之后 2 秒（容差 2）没有重投的开始", flushed(None)),
+    "started as late as polling allows": ("平静时受理到开始，中位超过 0.25 秒", woken(0.4)),
+    "faults that struck nothing": ("打中的故障不到九成", lambda e: setattr(e, "planned", 1)),
+    "a leak": ("内存一路上涨", swollen),
+    "too many deliveries in Redis": ("Redis 里的投递越过水位", too_deep),
+    "a delivery vanished without a word": ("换了投递号，时间线里没有缘由", lambda e: e.unexplained.append(MAIL.id)),
+    "stuck": ("没有在 30 秒之内干净地停下", lambda e: e.stuck.append("worker-0")),
     "idle in transaction": ("闲置在事务里的连接", lambda e: setattr(e, "idle_in_transaction", 1)),
 }
 
@@ -111,10 +207,36 @@ def test_a_forged_history_is_condemned_by_name(name: str) -> None:
     assert rule in judge(evidence).violations
 
 
-def test_two_mails_of_a_task_that_admits_it_are_counted_not_condemned() -> None:
+def test_a_second_mail_after_a_mark_is_counted_not_condemned() -> None:
     evidence = history()
-    evidence.mails.append(Mail(MAIL.id, 14.0, 1))
-    evidence.marked.add(MAIL.id)
+    twice_after_one_mark(evidence)
+    evidence.mails.pop()
     verdict = judge(evidence)
-    assert verdict.passed
+    assert verdict.passed, verdict.violations
     assert verdict.figures["重复的邮件（留有不明或重发记号）"] == 1
+
+
+def test_a_person_may_have_a_held_mail_sent_again() -> None:
+    evidence = history()
+    resent_under_hold(evidence)
+    evidence.struck.append(Struck("SIGKILL worker", 12.0, 12.0))
+    evidence.notes.append(Note(MAIL.id, "retried", 13.5))
+    verdict = judge(evidence)
+    assert verdict.passed, verdict.violations
+
+
+@pytest.mark.parametrize("forge", [flushed(1.9), woken(0.02)], ids=["flush", "wake"])
+def test_a_build_as_quick_as_promised_passes(forge: Callable[[Evidence], None]) -> None:
+    evidence = history()
+    forge(evidence)
+    verdict = judge(evidence)
+    assert verdict.passed, verdict.violations
+
+
+def test_a_flush_among_other_faults_is_not_timed() -> None:
+    evidence = history()
+    flushed(9.0)(evidence)
+    evidence.struck.append(Struck("SIGKILL 全部 worker", 95.0, 95.0))
+    verdict = judge(evidence)
+    assert verdict.passed, verdict.violations
+    assert verdict.figures["单独的积压时 FLUSHALL"] == 0

@@ -1,16 +1,19 @@
-"""走错的钟真的走错，写不下的日志真的写不下；恢复之后都好。"""
+"""走错的钟真的走错，写不下的日志真的写不下；恢复之后都好。没打中的不算打中。"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.chaos import process_faults
+from tests.chaos import faults, process_faults
+from tests.chaos.catalogue import CATALOGUE, Kind
 from tests.chaos.clock import VARIABLE
+from tests.chaos.faults import Striker
 from tests.chaos.fleet import CHECKOUT, Fleet, Unit
 from tests.eventually import eventually
 
@@ -81,3 +84,36 @@ async def test_logs_cannot_grow_until_healed(tmp_path: Path, monkeypatch: pytest
         assert scene.unit.crashes == []
     finally:
         await scene.unit.stop()
+
+
+async def test_a_signal_that_met_no_process_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_faults, "RESTARTING", 0.05)
+    scene = cast("Stage", Scene(tmp_path))
+    source = random.Random(1)  # noqa: S311 只为可重放
+    for fault in (
+        process_faults.signalled("worker", signal.SIGKILL, scene, source),
+        process_faults.paused("worker", scene, source),
+        process_faults.all_killed("worker", scene, source),
+    ):
+        with pytest.raises(process_faults.Missed):
+            await fault
+
+
+@pytest.mark.parametrize(("failures", "missed"), [(2, ""), (100, "ConnectionRefusedError")])
+async def test_a_fault_that_another_forestalled_strikes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, missed: str
+) -> None:
+    left = failures
+
+    async def act(_stage: Stage, _source: random.Random) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(faults, "AGAIN", 0.0)
+    monkeypatch.setitem(CATALOGUE, "拒绝几次的", Kind("", act))
+    striker = Striker(cast("Stage", Scene(tmp_path)), 1)
+    striker.strike(0, "拒绝几次的")
+    await eventually(lambda: striker.struck)
+    assert striker.struck[0].missed == missed

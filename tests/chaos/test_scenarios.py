@@ -25,8 +25,12 @@ async def test_each_target_is_met_in_small() -> None:
 
 def test_a_target_is_missed_only_beyond_its_slack() -> None:
     outcome = Outcome("目标")
-    outcome.within("正好", 2.9, 2.0, 1.0, "秒")
+    outcome.within("正好", 2.0, 2.0, 1.0, "秒")
     assert outcome.passed
+    assert "合格（达到全部目标）" in outcome.table()
+    outcome.within("勉强", 2.9, 2.0, 1.0, "秒")
+    assert outcome.passed
+    assert "合格（只在容差之内：勉强）" in outcome.table()
     outcome.within("太晚", 3.1, 2.0, 1.0, "秒")
     outcome.within("没来", None, 2.0, 1.0, "秒")
     assert [item.partition("：")[0] for item in outcome.missed] == ["太晚", "没来"]

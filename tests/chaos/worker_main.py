@@ -61,11 +61,18 @@ def _removed(text: LiteralString, part: LiteralString, instead: LiteralString = 
     return text.replace(part, instead)
 
 
+def always_resend(_smtp: object) -> tuple[TaskType, ...]:
+    """对照：不管策略是什么，不明就再寄。"""
+    return (TaskType.EMAIL_SEND,)
+
+
 MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
 
 
 def mutate(name: str) -> None:
     """弄坏本进程。"""
+    if name == "hold_resends":
+        vars(worker)["resend_types"] = always_resend
     if name in MUTATIONS:
         vars(store)["load"] = MUTATIONS[name]
         vars(attempt_module)["load"] = MUTATIONS[name]

@@ -14,12 +14,13 @@ import aiohttp
 from kaguan.dev.ports import LOOPBACK
 from kaguan.tasks.model import Priority
 from tests.chaos.campaign import drain
-from tests.chaos.checker import Verdict, judge
+from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
 from tests.chaos.load import PRIORITIES, Entry, Kind
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
+    from tests.chaos.verdict import Verdict
 
 BATCH = 1_000
 TIMEOUT = 60.0  # 秒：一批

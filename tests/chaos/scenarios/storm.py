@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import OPEN
+from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.stage import Cast, staged
@@ -24,7 +25,8 @@ async def storm(servers: Servers, count: int, high_water: int | None = None) -> 
     """``count`` 个积压，三个队列都有；做到三成时 FLUSHALL。``high_water`` 不给就是产品的默认。"""
     outcome = Outcome(f"storm（积压 {count} 个，每个 {SLOW} 秒，一次 FLUSHALL）")
     pace = bulk.PRODUCT_PACE | ({} if high_water is None else {"KAGUAN_RELAY__HIGH_WATER": str(high_water)})
-    async with staged(servers, "storm", Cast(apis=1, ledger=SLOW, pace=pace)) as stage:
+    cast = Cast(apis=1, ledger=SLOW, pace=pace)
+    async with staged(servers, "storm", cast) as stage, metered(Meter(stage, lambda: 0.0)) as meter:
         journal = await bulk.submit(stage, count)
 
         async def under_way() -> bool:
@@ -38,6 +40,9 @@ async def storm(servers: Servers, count: int, high_water: int | None = None) -> 
         verdict, causes = await bulk.verdict(stage, journal)
         outcome.figures["清空时 Redis 里"] = f"{held} 个，都要再投一次：放大至少 {1 + held / count:.3f}"
         outcome.figures["清空之后做完"] = f"{seconds:.1f} 秒"
+        mark, overshoot = depth_bounds(cast)
+        deepest = max(reading.depth for reading in meter.readings)
+        outcome.within("一个队列在 Redis 里最多", float(deepest), mark, overshoot, "个")
         outcome.judged(verdict, causes)
         outcome.within("投递放大", float(verdict.figures["投递放大"]), AMPLIFICATION, 0, "次/个")
     return outcome
