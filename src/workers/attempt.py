@@ -52,7 +52,7 @@ class Attempt:
         delivery: 隔离令牌；与库里不符即 :class:`FencedError`。
         attempt: 第几次尝试，从 1 起。
         payload: 任务载荷，库里的原样；处理器经 :meth:`read` 取用。
-        intended: 上一次尝试死在无法幂等的调用前后，而策略是重发。
+        intended: 先前某次尝试的外部调用下落不明，至今没有答案：这个任务不许再判失败或取消。
         declared: 本次尝试已记下意向；此后的意外即结局不明。
         deadline: 长任务应在此刻（事件循环的钟）之前让位，见 :meth:`time_left`。
         lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。

@@ -110,27 +110,37 @@ class Settlement:
                 own = current_traceparent() if attempt.delivery > 1 else None
                 return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress, own)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
-                wait = max(full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap), delay or 0)
-                parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.ATTEMPT_FAILED}
-                return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
+                wait = max(self._backoff(attempt), delay or 0)
+                return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
             case Continue(reason, delay=delay):
-                parameters = {**self._noted(token, reason), "delay": delay, "kind": TaskEventKind.INTERRUPTED}
-                return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
-            case Retry(reason) | GiveUp(reason):
-                used_up = isinstance(outcome, Retry)
-                reason = f"{attempt.max_attempts} 次尝试用尽：{reason}" if used_up else reason
-                return self._ended(TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, token, reason)
-            case Cancelled(reason):
-                return self._ended(TaskStatus.CANCELLED, TaskEventKind.CANCELLED, token, reason)
+                return self._again(attempt, TaskEventKind.INTERRUPTED, self._noted(token, reason), delay)
             case Uncertain(reason) if attempt.type in self.resend_types and attempt.attempt < attempt.max_attempts:
-                wait = full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
-                parameters = {**self._noted(token, reason), "delay": wait, "kind": TaskEventKind.RESEND}
-                return _Statement(TaskStatus.RETRYING, "settle_retry", parameters)
+                return self._again(attempt, TaskEventKind.RESEND, self._noted(token, reason), self._backoff(attempt))
+            case Retry(reason):
+                reason = f"{attempt.max_attempts} 次尝试用尽：{reason}"
+                return self._ended(attempt, TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason))
+            case GiveUp(reason):
+                return self._ended(attempt, TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason))
+            case Cancelled(reason):
+                return self._ended(attempt, TaskStatus.CANCELLED, TaskEventKind.CANCELLED, self._noted(token, reason))
             case Uncertain(reason):
                 return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
 
-    def _ended(self, status: TaskStatus, kind: TaskEventKind, token: dict[str, Any], reason: str) -> _Statement:
-        return _Statement(status, "settle_failed", {**self._noted(token, reason), "status": status, "kind": kind})
+    def _again(self, attempt: Attempt, kind: TaskEventKind, noted: dict[str, Any], delay: float) -> _Statement:
+        unknown = kind is TaskEventKind.RESEND or attempt.intended
+        return _Statement(
+            TaskStatus.RETRYING, "settle_retry", {**noted, "kind": kind, "delay": delay, "unknown": unknown}
+        )
+
+    def _backoff(self, attempt: Attempt) -> float:
+        return full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
+
+    @staticmethod
+    def _ended(attempt: Attempt, status: TaskStatus, kind: TaskEventKind, noted: dict[str, Any]) -> _Statement:
+        """失败或取消；先前的外部调用至今下落不明的，不能说没做过：等人定夺。"""
+        if attempt.intended:
+            return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", noted)
+        return _Statement(status, "settle_failed", {**noted, "status": status, "kind": kind})
 
     def _noted(self, token: dict[str, Any], reason: str) -> dict[str, Any]:
         return {

@@ -67,6 +67,8 @@ class Verified:
         verdict = await self._ask(attempt)
         allowed = self.resend or await _decided_by_person(attempt)
         await _note(attempt, verdict)
+        if isinstance(verdict, NotHappened):
+            attempt.intended = False  # 先前的不明已有答案
         match verdict:
             case Happened(outcome):
                 return outcome
@@ -85,7 +87,7 @@ class Verified:
 
 
 async def _decided_by_person(attempt: Attempt) -> bool:
-    """最近一次搁置之后，有没有人让它重来。"""
+    """最近一次不明之后，有没有人让它重来；一次决定只抵一次，再不明就再等人。"""
     async with attempt.pool.connection() as connection:
         cursor = await connection.execute(load("kaguan.tasks", "last_decision"), {"task_id": attempt.task_id})
         row = await cursor.fetchone()

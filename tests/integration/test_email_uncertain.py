@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.dev.ports import free_port
 from kaguan.tasks import service
 from kaguan.tasks.model import TaskType
 from relay.redrive import LeaseRedrive
 from tests.mail_tasks import SENDER, config_for, deliveries, mail_to
-from tests.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 from tests.smtp_server import DROP, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
+from workers.outcome import Cancelled, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
     from workers.attempt import Attempt, Handler
+    from workers.email.transport import Mailer
     from workers.outcome import Outcome
 
 RESEND = (TaskType.EMAIL_SEND.value,)
@@ -48,6 +51,7 @@ class Stage:
     pipeline: Pipeline
     server: SmtpServer
     handler: EmailHandler
+    away: Mailer  # 连不上的中继
 
     async def submit(self) -> UUID:
         submission = service.Submission(TaskType.EMAIL_SEND, mail_to("a@x.example"))
@@ -79,7 +83,8 @@ async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Stage]:
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
         server = await stack.enter_async_context(smtp_server())
         mailer = await stack.enter_async_context(open_mailer(config_for(server.url)))
-        yield Stage(pipeline, server, EmailHandler(mailer, SENDER))
+        away = await stack.enter_async_context(open_mailer(config_for(f"smtp://127.0.0.1:{free_port()}")))
+        yield Stage(pipeline, server, EmailHandler(mailer, SENDER), away)
 
 
 async def test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice(stage: Stage) -> None:
@@ -127,3 +132,67 @@ async def test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded(stage:
         await zombie
     assert await stage.pipeline.status(task_id) == "succeeded"
     assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("accepted", 250)}
+
+
+# ---- 也许寄出了的，不许说没寄
+
+
+async def unanswered(stage: Stage) -> UUID:
+    """收下了而没有回音，按策略等着再寄。"""
+    stage.server.script.body.append(DROP)
+    task_id = await stage.submit()
+    await stage.deliver(task_id, stage.handler, RESEND)
+    assert await stage.pipeline.status(task_id) == "retrying"
+    return task_id
+
+
+async def again(stage: Stage, task_id: UUID, handler: Handler) -> str:
+    await stage.pipeline.sql("update tb_outbox set available_at = now()")
+    await stage.deliver(task_id, handler, RESEND)
+    return await stage.pipeline.status(task_id)
+
+
+async def still_unknown(stage: Stage, task_id: UUID) -> bool:
+    [(kept,)] = await stage.pipeline.sql("select intent_at is not null from tb_task where id = %s", task_id)
+    return kept and await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("intended", None)}
+
+
+async def test_a_cancel_asked_for_while_the_reply_is_lost_leaves_the_task_uncertain(stage: Stage) -> None:
+    async def cancelled_meanwhile(attempt: Attempt) -> Outcome:
+        outcome = await stage.handler(attempt)
+        async with attempt.pool.connection() as connection:
+            await service.cancel(connection, attempt.task_id, "tester")
+        return outcome
+
+    stage.server.script.body.append(DROP)
+    task_id = await stage.submit()
+    await stage.deliver(task_id, cancelled_meanwhile, RESEND)
+    assert await stage.pipeline.status(task_id) == "uncertain"
+    assert await still_unknown(stage, task_id)
+    assert await stage.pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+
+
+async def test_attempts_that_cannot_connect_do_not_make_an_unknown_mail_a_failed_one(stage: Stage) -> None:
+    task_id = await unanswered(stage)
+    away = EmailHandler(stage.away, SENDER)
+    statuses = [await again(stage, task_id, away) for _ in range(MAX_ATTEMPTS - 1)]
+    assert statuses == ["retrying"] * (MAX_ATTEMPTS - 2) + ["uncertain"]
+    assert await still_unknown(stage, task_id)
+
+
+@pytest.mark.parametrize("outcome", [GiveUp("看不懂"), Cancelled("用户取消")])
+async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, outcome: Outcome) -> None:
+    task_id = await unanswered(stage)
+    assert await again(stage, task_id, Recording.of(outcome)) == "uncertain"
+    assert await still_unknown(stage, task_id)
+
+
+async def test_a_cancel_asked_for_while_an_unknown_mail_waits_to_be_retried_leaves_it_uncertain(stage: Stage) -> None:
+    async def busy(attempt: Attempt) -> Outcome:
+        async with attempt.pool.connection() as connection:
+            await service.cancel(connection, attempt.task_id, "tester")
+        return Retry("对方忙")
+
+    task_id = await unanswered(stage)
+    assert await again(stage, task_id, busy) == "uncertain"
+    assert await still_unknown(stage, task_id)

@@ -10,11 +10,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from kaguan.dev.ports import free_port
 from kaguan.tasks import service
 from tests.integration.test_email_uncertain import RESEND, Stage
 from tests.mail_tasks import SENDER, config_for, deliveries
 from tests.pipeline import MAX_ATTEMPTS, open_pipeline
-from tests.smtp_server import SmtpServer, smtp_server
+from tests.smtp_server import DROP, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
@@ -70,13 +71,14 @@ async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Asking]:
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
         server = await stack.enter_async_context(smtp_server())
         mailer = await stack.enter_async_context(open_mailer(config_for(server.url)))
+        away = await stack.enter_async_context(open_mailer(config_for(f"smtp://127.0.0.1:{free_port()}")))
         index = Index(server)
         app = web.Application()
         app.router.add_get("/messages/{message_id}", index.answer)
         http = await stack.enter_async_context(TestServer(app))
         url = f"http://127.0.0.1:{http.port}/messages/{{message_id}}"
         lookup = await stack.enter_async_context(open_lookup(url, 5.0))
-        yield Asking(pipeline, server, EmailHandler(mailer, SENDER), index, EmailVerify(lookup))
+        yield Asking(pipeline, server, EmailHandler(mailer, SENDER), away, index, EmailVerify(lookup))
 
 
 async def died(stage: Asking) -> UUID:
@@ -149,6 +151,31 @@ async def test_a_person_may_decide_where_the_relay_host_cannot_tell(stage: Askin
         await service.retry(connection, task_id, "operator")
     assert await stage.again(task_id) == "succeeded"
     assert len(stage.server.mails) == 2
+
+
+async def test_one_decision_of_a_person_allows_one_more_mail_and_no_second(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.broken = 503
+    for _ in range(MAX_ATTEMPTS):
+        await stage.again(task_id)
+    async with stage.pipeline.pool.connection() as connection:
+        await service.retry(connection, task_id, "operator")
+    stage.server.script.body += [DROP] * MAX_ATTEMPTS  # 收下了，回音丢了
+    statuses = [await stage.again(task_id) for _ in range(MAX_ATTEMPTS)]
+    assert statuses == ["retrying"] * (MAX_ATTEMPTS - 1) + ["uncertain"]
+    assert len(stage.server.mails) == 2
+
+
+async def test_a_mail_verified_after_an_attempt_that_could_not_connect_is_not_sent_again(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.broken = 503
+    away = Verified(EmailHandler(stage.away, SENDER), stage.verifying, resend=True)
+    await stage.pipeline.redis.flushdb()
+    await stage.deliver(task_id, away, RESEND)
+    assert await stage.pipeline.status(task_id) == "retrying"
+    stage.index.broken = None
+    assert await stage.again(task_id, resend=True) == "succeeded"
+    assert len(stage.server.mails) == 1
 
 
 async def test_recipients_still_waiting_are_mailed_after_the_others_are_verified(stage: Asking) -> None:

@@ -11,7 +11,7 @@ EFFECTS = "effects"  # 生效两次，或生效了却没有成功
 SILENT = "sends<=(1+"
 FINAL = ".status<=7)))"
 ROBBED = ".lease!=1"
-DENIED = "sends<=task[0].marks"
+EXCUSED = "!(task[0].sends)||"
 
 ONE = ("TASKS=1", "FAULTS=1")
 TWO = ("TASKS=1", "FAULTS=2")
@@ -62,7 +62,8 @@ BROKEN = (
     _broken((*ONE, "ACCEPT_SPLIT", "NO_ORPHAN"), "受理分成两个事务，又不扫描孤儿", LOST),
     _broken((*ONE, "INTENT_AFTER"), "寄出之后才记意向", SILENT),
     _broken((*ONE, "INTENT_IGNORED"), "收回时不看意向", SILENT),
-    _broken((*TWO, "RESEND", "LOST=1", "POISON_FORGETS_INTENT"), "毒丸与取消盖过意向：说没寄，其实寄了", DENIED),
+    _broken((*TWO, "RESEND", "LOST=1", "POISON_FORGETS_INTENT"), "毒丸与取消盖过意向：说没寄，其实寄了", EXCUSED),
+    _broken((*ONE, "RESEND", "ENDING_FORGETS_INTENT"), "失败与取消盖过先前的意向：说没寄，其实寄了", EXCUSED),
     _broken((*TWO, "REDRIVE_UNGUARDED"), "重投不看状态与投递号", FINAL),
     _broken((*TWO, "RELEASE_WITHOUT_TOKEN"), "停机时交还不看令牌", ROBBED),
 )

@@ -65,7 +65,7 @@ typedef Jobs { short bits[TOP + 1] }; /* bits[任务 0 的投递号] 的第（�
 Jobs waiting, incomplete;
 byte redis_epoch, recorded_epoch;
 
-typedef Hands { byte step; byte job[2]; byte attempt[2]; byte stage[2] };
+typedef Hands { byte step; byte job[2]; byte attempt[2]; byte stage[2]; bit doubt[2] };
 Hands worker[WORKERS];
 typedef Tray { byte step; byte row[2] };
 Tray relay[RELAYS];
@@ -123,6 +123,7 @@ inline choose(set) { /* 任意一个：比先进先出更坏 */
 
 inline become(t, s) {
   assert(!final(t)); /* 结局不再变 */
+  assert(!task[t].sends || (s != FAILED && s != CANCELLED)); /* 也许寄出过的，只有人说得了没寄 */
   assert(!(s == PENDING || s == RETRYING) || task[t].attempt < ATTEMPTS); /* 否则再也认领不了 */
   task[t].status = s
 }
@@ -218,7 +219,7 @@ proctype Relay(byte r) {
 /* ---- worker：取走 → 一条语句认领这次投递里的全部任务 → 执行 → 结算 → 完成 SAQ 任务 */
 
 inline leave(w) {
-  for (z : 0 .. TASKS - 1) { worker[w].job[z] = 0; worker[w].attempt[z] = 0; worker[w].stage[z] = 0 }
+  for (z : 0 .. TASKS - 1) { worker[w].job[z] = 0; worker[w].attempt[z] = 0; worker[w].stage[z] = 0; worker[w].doubt[z] = 0 }
   z = 0; worker[w].step = 0
 }
 
@@ -236,7 +237,7 @@ inline claim(w) {
     :: worker[w].stage[z] ->
        become(z, RUNNING);
        task[z].claiming = 0; task[z].attempt++; task[z].owner = w; task[z].lease = VALID;
-       worker[w].attempt[z] = task[z].attempt
+       worker[w].attempt[z] = task[z].attempt; worker[w].doubt[z] = task[z].intent
     :: else
     fi
   }
@@ -257,11 +258,27 @@ inline lock_rows(w) {
   if :: worker[w].step == 1 -> claim(w) :: else fi
 }
 
-inline forget(t, w) { worker[w].stage[t] = 0; worker[w].attempt[t] = 0 }
+inline forget(t, w) { worker[w].stage[t] = 0; worker[w].attempt[t] = 0; worker[w].doubt[t] = 0 }
 
 inline end_with(t, w, s) {
   if :: settles(t, w) -> become(t, s); task[t].intent = 0; let_go(t) :: else fi;
   forget(t, w)
+}
+
+#ifdef ENDING_FORGETS_INTENT
+#define doubtful(t) false
+#define doubted(t) false
+#else
+#define doubtful(t) worker[w].doubt[t] /* 先前的外部调用至今下落不明 */
+#define doubted(t) task[t].intent
+#endif
+
+/* 失败或取消；也许寄出过的只能是不明 */
+inline give_up(t, w, s) {
+  if
+  :: settles(t, w) && doubtful(t) -> task[t].marks++; become(t, UNCERTAIN); let_go(t); forget(t, w)
+  :: else -> end_with(t, w, s)
+  fi
 }
 
 #ifdef EFFECT_OUTSIDE_TX
@@ -276,13 +293,14 @@ inline settle_done(t, w) {
   end_with(t, w, SUCCEEDED)
 }
 
-/* settle_retry：新的投递号与发件箱行；要求过取消的就此取消 */
+/* settle_retry：新的投递号与发件箱行；要求过取消的就此取消，也许寄出过的记不明 */
 inline settle_retry(t, w, keep) {
   if
   :: settles(t, w) ->
      bump(t); task[t].lost = 0; task[t].intent = task[t].intent && keep;
      if
-     :: task[t].cancel -> become(t, CANCELLED); task[t].intent = 0
+     :: task[t].cancel && doubted(t) -> task[t].marks++; become(t, UNCERTAIN)
+     :: task[t].cancel && !doubted(t) -> become(t, CANCELLED); task[t].intent = 0
      :: else -> become(t, RETRYING)
      fi;
      let_go(t);
@@ -334,9 +352,9 @@ inline call(t, w, next) {
   CALLING(t, w) \
   WRITING(t, w) \
   :: atomic { at(t, w, ACCEPTED) || at(t, w, WRITTEN) -> settle_done(t, w) } \
-  :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && may_retry(t, w) -> settle_retry(t, w, 0) } \
-  :: atomic { at(t, w, REFUSED) || at(t, w, 1) -> end_with(t, w, FAILED) } \
-  :: atomic { at(t, w, 1) && task[t].cancel -> end_with(t, w, CANCELLED) } \
+  :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && may_retry(t, w) -> settle_retry(t, w, doubtful(t)) } \
+  :: atomic { at(t, w, REFUSED) || at(t, w, 1) -> give_up(t, w, FAILED) } \
+  :: atomic { at(t, w, 1) && task[t].cancel -> give_up(t, w, CANCELLED) } \
   :: atomic { at(t, w, UNCLEAR) && !task[t].locked -> settle_unclear(t, w) }
 
 #ifdef INTENT_AFTER

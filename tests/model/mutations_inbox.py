@@ -162,6 +162,20 @@ INBOX_MUTATIONS = (
         (DELIVERY + "::test_same_request_id_returns_the_first_task_and_another_body_is_refused",),
     ),
     Mutation(
+        "失败与取消盖过先前的意向",
+        "src/workers/settlement.py",
+        "        if attempt.intended:\n            return",
+        "        if False:\n            return",
+        (UNCERTAIN + "::test_an_unknown_mail_ends_neither_failed_nor_cancelled",),
+    ),
+    Mutation(
+        "一次决定抵几次",
+        TASKS + "last_decision.sql",
+        "'uncertain', 'resend', 'retried'",
+        "'uncertain', 'retried'",
+        ("tests/integration/test_email_verify.py::test_one_decision_of_a_person_allows_one_more_mail_and_no_second",),
+    ),
+    Mutation(
         "先寄、后记意向",
         "src/workers/email/transport.py",
         "declared = await declare()\n            return await session.deliver(envelope, declared) if declared else {}",

@@ -45,7 +45,9 @@ RULES = {
     """,
 }
 MARKS = """
-select t.id::text, t.status, count(e.id) filter (where e.kind in ('uncertain', 'resend'))
+select
+    t.id::text, t.status, count(e.id) filter (where e.kind in ('uncertain', 'resend')),
+    count(e.id) filter (where e.kind = 'cancelled' and e.actor is not null) > 0
 from tb_task t left join tb_task_event e on e.task_id = t.id
 where t.type = 'email:send'
 group by t.id
@@ -65,9 +67,9 @@ def judge(world: World) -> list[str]:
 
 
 def _mails(world: World) -> list[str]:
-    """I3：每多寄一封之前都记过不明；成功的一定寄到了；没成功而寄到过的，一定记过不明。"""
+    """I3：每多寄一封之前都记过不明；成功的一定寄到了；没成功而寄到过的，一定记过不明，而且只有人取消得了它。"""
     violations = []
-    for task_id, status, marks in world.admin.execute(MARKS).fetchall():
+    for task_id, status, marks, by_person in world.admin.execute(MARKS).fetchall():
         sends = world.outside.sends[task_id]
         if sends > 1 + marks:
             violations.append(f"I3 悄悄再寄：{task_id} 寄了 {sends} 封，记过 {marks} 次不明")
@@ -75,4 +77,6 @@ def _mails(world: World) -> list[str]:
             violations.append(f"I3 成功却没有寄：{task_id}")
         if status != "succeeded" and sends > marks:
             violations.append(f"I3 寄到了却说没有：{task_id} 是 {status}")
+        if sends and (status == "failed" or (status == "cancelled" and not by_person)):
+            violations.append(f"I3 寄到过的被系统判了 {status}：{task_id}")
     return violations

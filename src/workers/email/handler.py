@@ -18,7 +18,7 @@ from workers.email.receipt import Fate, Receipt
 from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from uuid import UUID
 
     from kaguan.database.pool import Connection
@@ -73,7 +73,8 @@ class EmailHandler:
         log.info("邮件投递结束", **counts)
         if self._observe is not None:
             self._observe(counts, time.monotonic() - started)
-        return _conclude(envelope, letter, known, receipts)
+        unknown = {one for one in due if attempt.intended and known.get(one) is DeliveryStatus.INTENDED}
+        return _conclude(envelope, letter, known, receipts, unknown)
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
@@ -92,10 +93,14 @@ def _due(envelope: Envelope, known: Mapping[str, DeliveryStatus]) -> list[str]:
 
 
 def _conclude(
-    envelope: Envelope, letter: Letter, known: Mapping[str, DeliveryStatus], receipts: Mapping[str, Receipt]
+    envelope: Envelope,
+    letter: Letter,
+    known: Mapping[str, DeliveryStatus],
+    receipts: Mapping[str, Receipt],
+    unknown: Collection[str],
 ) -> Outcome:
     """逐收件人的结局 → 任务的结局；不明最先，其次可再试，最后才是定论。"""
-    write = _recorder(letter, receipts)
+    write = _recorder(letter, receipts, unknown)
     fates = {receipt.fate for receipt in receipts.values()}
     if Fate.UNKNOWN in fates:
         return Uncertain(_reason("对方是否收下不明", receipts, Fate.UNKNOWN), write)
@@ -106,12 +111,12 @@ def _conclude(
     return GiveUp(_reason("全部收件人被拒收", receipts, Fate.REFUSED), write)
 
 
-def _recorder(letter: Letter, receipts: Mapping[str, Receipt]) -> Write:
-    """不明的收件人不记：行仍是 intended，如实。"""
+def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collection[str]) -> Write:
+    """不明的收件人不记：行仍是 intended，如实；先前不明的（``unknown``），这次没寄成也还是不明。"""
     outcomes: list[Recorded] = [
         store.Recorded(recipient, STATUS_OF[receipt.fate], receipt.code, receipt.reply)
         for recipient, receipt in receipts.items()
-        if receipt.fate is not Fate.UNKNOWN
+        if receipt.fate is Fate.ACCEPTED or (receipt.fate is not Fate.UNKNOWN and recipient not in unknown)
     ]
 
     async def write(connection: Connection) -> None:

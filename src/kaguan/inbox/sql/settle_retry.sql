@@ -1,5 +1,6 @@
--- 先锁任务、验令牌，再动发件箱：令牌失效则两处都不写。用户已要求取消的不再重试，就此取消。
--- kind = interrupted：让位，不计尝试，也不是错误；上一次记下的意向留着，接手的才知道要查证。
+-- 先锁任务、验令牌，再动发件箱：令牌失效则两处都不写。用户已要求取消的不再重试，就此取消；
+-- 外部调用下落不明（unknown）的不能说没做过：记 uncertain，意向留着，接手的才知道要查证。
+-- kind = interrupted：让位，不计尝试，也不是错误。
 with held as materialized (
     select
         id, type, queue, delivery, traceparent, cancel_requested_at is not null as unwanted,
@@ -10,13 +11,13 @@ with held as materialized (
 ),
 settled as (
     update tb_task t
-    set status = case when held.unwanted then 'cancelled' else 'retrying' end,
-        finished_at = case when held.unwanted then clock_timestamp() end,
+    set status = case when not held.unwanted then 'retrying' when %(unknown)s then 'uncertain' else 'cancelled' end,
+        finished_at = case when held.unwanted and not %(unknown)s then clock_timestamp() end,
         delivery = t.delivery + 1, available_at = held.due, lost_leases = 0,
         attempt = t.attempt - case when %(kind)s = 'interrupted' then 1 else 0 end,
         last_error = case when %(kind)s = 'interrupted' then t.last_error else %(error)s end,
         queued_at = null, lease_until = null, worker = null,
-        intent_at = case when %(kind)s in ('resend', 'interrupted') and not held.unwanted then t.intent_at end
+        intent_at = case when %(unknown)s then t.intent_at end
     from held
     where t.id = held.id
     returning t.id, t.status, t.created_at
@@ -36,7 +37,7 @@ noted as (
     from (
         select id, %(kind)s as kind, %(error)s::jsonb as detail from settled
         union all
-        select id, 'cancelled', '{}' from settled where status = 'cancelled'
+        select id, status, '{}' from settled where status in ('cancelled', 'uncertain')
     ) as changed
 )
 select status, extract(epoch from clock_timestamp() - created_at)::float8 as age from settled
