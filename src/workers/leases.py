@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.database.folding import AWAY
 from kaguan.inbox import store
 
 if TYPE_CHECKING:
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BEATS_PER_LEASE = 3
+RELEASE_PATIENCE = 3.0  # 秒：停机至多 30 秒，等处理器已用去大半
+RELEASE_BACKOFF = 0.2  # 秒
 
 
 @dataclass(slots=True)
 class Leases:
-    """``lease`` 单位秒；心跳间隔是它的三分之一。"""
+    """``lease`` 单位秒，心跳间隔是它的三分之一；``patience`` 是停机时为交还坚持的秒数。"""
 
     pool: Pool
     worker: str
     lease: float
+    patience: float = RELEASE_PATIENCE
     _held: dict[tuple[UUID, int], Attempt] = field(default_factory=dict)
     _abandoned: set[tuple[UUID, int]] = field(default_factory=set)
 
@@ -69,8 +74,19 @@ class Leases:
         return 0
 
     async def release_all(self) -> int:
-        """停机：交还手里剩下的，立刻，不计尝试次数。"""
-        return await self._hand_back([*self._held, *self._abandoned])
+        """停机：交还手里剩下的，立刻，不计尝试次数；PostgreSQL 不在就坚持 ``patience`` 秒，再不行由租约收回。"""
+        tokens = [*self._held, *self._abandoned]
+        try:
+            async with asyncio.timeout(self.patience):
+                while True:
+                    try:
+                        return await self._hand_back(tokens)
+                    except AWAY as error:
+                        log.warning("交还时数据库不可用，重试", count=len(tokens), error=type(error).__name__)
+                        await asyncio.sleep(RELEASE_BACKOFF)
+        except TimeoutError:
+            log.error("数据库久不可用，没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈
+            return 0
 
     async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> int:
         if not tokens:

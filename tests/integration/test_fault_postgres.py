@@ -5,31 +5,39 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.database.folding import AWAY
 from kaguan.database.pool import open_pool
-from kaguan.tasks.model import Priority
+from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.service import Submission, accept
 from tests.eventually import eventually
 from tests.fault_plant import (
     EFFECT_TABLE,
     QUICK,
     Effects,
     all_closed,
+    child,
     effects,
+    mail,
+    only_kaguan,
     own_directory,
     own_postgres,
     relaying,
 )
-from tests.pipeline import Pipeline, Recording, open_pipeline
+from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 from tests.serving import serving
+from workers.leases import Leases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+    from uuid import UUID
 
     from kaguan.database.pool import Pool
 
@@ -89,6 +97,72 @@ async def test_an_immediate_restart_under_load_loses_nothing_and_the_api_is_back
         assert codes <= {0, 2002, 2004}
         kept = {str(row[0]) for row in await api.rows("select id from tb_task t join tb_outbox on task_id = t.id")}
         assert set(accepted) <= kept
+
+
+class ObservedLeases(Leases):
+    """说得出交还碰上过数据库不在。"""
+
+    def __init__(self, pool: Pool, patience: float) -> None:
+        super().__init__(pool, "worker-a", 60.0, patience)
+        self.refused = asyncio.Event()
+
+    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> int:
+        try:
+            return await super()._hand_back(tokens)
+        except AWAY:
+            self.refused.set()
+            raise
+
+
+async def test_a_worker_that_stops_while_postgresql_restarts_still_hands_its_tasks_back(
+    environ: dict[str, str], directory: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        server, process = await stack.enter_async_context(own_postgres(directory))
+        settings = load_settings({**environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "0.5"})
+        own = await stack.enter_async_context(open_pool(settings.database, "test"))
+        pipeline = await stack.enter_async_context(open_pipeline(settings, own))
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        handler = Effects(seconds=3_600)
+        leases = ObservedLeases(own, patience=60.0)
+        execution = replace(pipeline.execution(handler), leases=leases)
+        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        await eventually(lambda: bool(handler.started))
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        await process.stop(signal.SIGQUIT)
+        returning = asyncio.create_task(leases.release_all())
+        await eventually(leases.refused.is_set)
+        await process.start()
+        assert await returning == 1
+        assert await pipeline.leases_redrive.run_once() == 1
+        record = await pipeline.task(task_id)
+        assert (record.status, record.attempt, record.lost_leases) == ("pending", 0, 0)
+
+
+async def test_a_worker_that_stops_while_postgresql_stays_away_says_so_and_exits_in_time(
+    environ: dict[str, str], directory: Path, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        server, process = await stack.enter_async_context(own_postgres(directory))
+        more = {DATABASE: server.url, "KAGUAN_WORKER__SHUTDOWN_GRACE": "1"}
+        settings = load_settings({**environ, **QUICK, **more})
+        own = await stack.enter_async_context(open_pool(settings.database, "test"))
+        pipeline = await stack.enter_async_context(open_pipeline(settings, own))
+        variables = {**only_kaguan(environ), **QUICK, **more}
+        worker = await stack.enter_async_context(child("tests.fault_worker", variables, tmp_path / "worker.log"))
+        async with own.connection() as connection:
+            await accept(connection, Submission(TaskType.EMAIL_SEND, mail("hang")), MAX_ATTEMPTS)
+        await pipeline.forwarder.run_once()
+
+        async def running() -> bool:
+            return await pipeline.sql("select status from tb_task") == [("running",)]
+
+        await eventually(running, timeout=30)
+        await process.stop(signal.SIGQUIT)
+        assert await worker.stopped() == 0
+        assert "没能交还" in worker.output
 
 
 async def test_reconciliation_goes_on_after_a_restart_in_its_middle(
