@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 SEE_OTHER = 303
+MAX_DIGITS = 18  # int() 不收几千位的数
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,6 @@ def number_of(form: Mapping[str, Any], name: str, default: int, low: int, high: 
         DomainError: 1001，不是 ``low`` 到 ``high`` 的整数。
     """
     text = str(form.get(name, "")).strip() or str(default)
-    if text.isascii() and text.isdigit() and low <= int(text) <= high:
+    if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and low <= int(text) <= high:
         return int(text)
     raise DomainError(Code.INVALID_PARAMETERS, f"{name} 应为 {low} 到 {high} 的整数", f"{name} must be {low} to {high}")
