@@ -1,6 +1,6 @@
 """``/monitor``：SAQ 自带的监控页，挂在子路径下；与控制台同一个登录，工具用 HTTP Basic（密码是令牌）。
 
-``ops:read`` 只能看，``ops`` 才能重试与中止，每次都进审计。
+``ops:read`` 只能看，``ops`` 才能重试与中止，每次都进审计，被拒的也在内。
 SAQ 的页面本身不能挂子路径、没有登录、出错回 200 加堆栈（LESSONS）；这里复用它的处理函数，补上这些。
 """
 
@@ -48,7 +48,7 @@ POLICY = (
 
 def mount(app: web.Application, redis: Redis) -> None:
     """把监控页挂到 ``app`` 的 :data:`ROOT` 下。"""
-    board = web.Application(middlewares=[login, same_origin])
+    board = web.Application(middlewares=[login, permission])
     board[saq_web.QUEUES_KEY] = {queue.name: queue for queue in build_queues(redis).values()}  # type: ignore[misc] # saq.web 没有类型
     board.add_routes(
         [
@@ -78,9 +78,6 @@ async def login(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise web.HTTPUnauthorized(headers={} if "Sec-Fetch-Site" in request.headers else CHALLENGE)
     context_of(request).principal = principal.name
     request[PRINCIPAL] = principal
-    scope = LOOK if request.method in READS else OPERATE
-    if not principal.may(scope):
-        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
     return await handler(request)
 
 
@@ -107,17 +104,31 @@ def _password(request: web.Request) -> str | None:
 
 
 @web.middleware
-async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """写操作只许来自本页：浏览器会自动带上凭据，别的站点不得借用。做成的留痕。"""
+async def permission(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """写操作只许来自本页：浏览器会自动带上凭据，别的站点不得借用。被拒的也留痕。"""
     if request.method in READS:
+        _require(request, LOOK)
         return await handler(request)
     require_same_origin(request, browser="Authorization" not in request.headers)
-    response = await handler(request)
-    job = request.match_info.get("job")
-    deed = Deed(f"monitor.{request.path.rpartition('/')[2]}", job, {"queue": request.match_info.get("queue", "")})
+    try:
+        _require(request, OPERATE)
+        return await handler(request)
+    except DomainError as error:
+        await _record(request, "refused", code=int(error.code), reason=error.text("zh"))
+        raise
+
+
+def _require(request: web.Request, scope: str) -> None:
+    if not request[PRINCIPAL].may(scope):
+        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
+
+
+async def _record(request: web.Request, outcome: str, **detail: object) -> None:
+    path = request.match_info
+    action = f"monitor.{request.path.rpartition('/')[2]}"
+    deed = Deed(action, path.get("job"), {"queue": path.get("queue", ""), **detail}, outcome)
     async with request.config_dict[POOL].connection() as connection:
         await service.record(connection, deed, request[PRINCIPAL], context_of(request).request_id)
-    return response
 
 
 async def _to_root(_request: web.Request) -> web.StreamResponse:
@@ -147,12 +158,22 @@ async def _retry(request: web.Request) -> web.StreamResponse:
     # SAQ 对正在跑的任务重试会让它跑两份
     if job.status == Status.ACTIVE:
         raise conflict("status", "正在运行，不能重试", "the job is running and cannot be retried")
-    return await saq_web.retry(request)
+    return await _carry_out(request, saq_web.retry)
 
 
 async def _abort(request: web.Request) -> web.StreamResponse:
     await _find(request)
-    return await saq_web.abort(request)
+    return await _carry_out(request, saq_web.abort)
+
+
+async def _carry_out(request: web.Request, act: Handler) -> web.StreamResponse:
+    """先留痕再动手：动了却没有记录最糟。没动成的另记一笔。"""
+    await _record(request, "ok")
+    try:
+        return await act(request)
+    except Exception as error:
+        await _record(request, "failed", reason=type(error).__name__)
+        raise
 
 
 async def _find(request: web.Request) -> Job:

@@ -65,7 +65,12 @@ async def test_who_may_only_look_cannot_retry_or_abort(api: Api, settings: Setti
         async with api.session.post(f"{job}/abort", headers=basic(token)) as response:
             assert response.status == 403
         assert '"status": "queued"' in (await watcher.get(job)).text
-        assert await watcher.audit() == []
+        key = job.rpartition("/")[2]
+        assert await watcher.audit() == [
+            ("watcher", "monitor.retry", "refused", key),
+            ("watcher", "monitor.abort", "refused", key),
+            ("tool", "monitor.abort", "refused", key),
+        ]
 
 
 async def test_an_operator_may_and_it_is_on_the_record(api: Api, settings: Settings) -> None:
@@ -76,3 +81,32 @@ async def test_an_operator_may_and_it_is_on_the_record(api: Api, settings: Setti
         assert (await visitor.post(f"{job}/abort")).status == 200
         assert await visitor.audit() == [("operator", "monitor.abort", "ok", job.rpartition("/")[2])]
         assert '"status": "aborted"' in (await visitor.get(job)).text
+
+
+async def test_what_the_rules_refuse_is_on_the_record(api: Api, settings: Settings) -> None:
+    async with queued_job(settings) as job, signed_in(api) as visitor:
+        missing = job.replace(":", "-")
+        assert (await visitor.post(f"{missing}/abort")).status == 404
+        assert await visitor.audit() == [("operator", "monitor.abort", "refused", missing.rpartition("/")[2])]
+        assert await api.rows("select detail->>'code' from tb_audit where outcome = 'refused'") == [("1004",)]
+
+
+async def test_what_cannot_be_recorded_is_not_done(api: Api, settings: Settings) -> None:
+    async with queued_job(settings) as job, signed_in(api) as visitor:
+        await api.rows("alter table tb_audit add constraint full_disk check (action <> 'monitor.abort')")
+        assert (await visitor.post(f"{job}/abort")).status == 500
+        assert '"status": "queued"' in (await visitor.get(job)).text
+
+
+async def test_what_was_recorded_and_could_not_be_done_is_recorded_as_failed(api: Api, settings: Settings) -> None:
+    async with queued_job(settings) as job, signed_in(api) as visitor, build_client(settings.redis) as redis:
+        await redis.acl_setuser("default", enabled=True, commands=["-publish", "-set", "-setex"])
+        try:
+            status = (await visitor.post(f"{job}/abort")).status
+        finally:
+            await redis.acl_setuser("default", enabled=True, categories=["+@all"])
+        key = job.rpartition("/")[2]
+        assert status == 503
+        assert await visitor.audit() == [
+            ("operator", "monitor.abort", "ok", key), ("operator", "monitor.abort", "failed", key)
+        ]  # fmt: skip
