@@ -1,4 +1,4 @@
-"""``GET /metrics``：OpenMetrics（带 exemplar）。默认只对本机与有 ``ops`` 权限的令牌开放。"""
+"""``GET /metrics``：OpenMetrics（带 exemplar）。默认只对有 ``ops`` 权限的令牌开放，生产之外本机也行。"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from api.context import context_of
 from api.endpoint import Endpoint, endpoint
 from api.guard import GUARD, bearer
 from api.unit_of_work import Mode
+from kaguan.config.model import Environment
 from kaguan.errors import Code, DomainError
 from kaguan.telemetry.exposition import render
 from kaguan.tokens.service import OPERATE
@@ -35,7 +36,10 @@ PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "Via")
 )
 async def metrics(call: Call[Any, Any]) -> web.StreamResponse:
     request = call.request
-    if not (call.services.settings.api.metrics_public or _is_local(request)):
+    settings = call.services.settings
+    # 同机的反向代理可以一个头也不加，看不出请求来自外面：生产环境不认「本机」
+    trusts_local = settings.env is not Environment.PROD
+    if not (settings.api.metrics_public or (trusts_local and _is_local(request))):
         principal = await request.app[GUARD].identify(bearer(request))
         if not principal.may(OPERATE):
             raise DomainError(Code.NOT_ALLOWED, f"需要权限 {OPERATE}", f"scope {OPERATE} is required")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Settings, load_settings
+from kaguan.config.model import Environment
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
 from tests.eventually import eventually
@@ -196,3 +197,11 @@ async def test_metrics_are_for_this_machine_or_an_operator(api: Api) -> None:
         headers = {**proxied, "Authorization": f"Bearer {caller.token}"}
         async with api.session.get("/metrics", headers=headers) as response:
             assert response.status == status
+
+
+async def test_in_production_even_this_machine_needs_an_operator_s_token_for_metrics(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"env": Environment.PROD})) as api:
+        async with api.session.get("/metrics") as response:
+            assert response.status == 401
+        async with api.session.get("/metrics", headers={"Authorization": f"Bearer {api.token}"}) as response:
+            assert response.status == 200

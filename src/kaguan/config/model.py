@@ -48,7 +48,7 @@ class Api(Group):
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None  # 多进程时第 n 个子进程在 metrics_port + n 上另开 /metrics
-    metrics_public: bool = False  # 默认 /metrics 只对本机与 ops 令牌开放
+    metrics_public: bool = False  # 默认 /metrics 只对 ops 令牌开放，prod 之外本机也行
     session_idle: Seconds = 1_800.0  # 控制台闲置这么久就要重新登录
     session_lifetime: Seconds = 43_200.0  # 控制台的一次登录至多这么久
     login_per_minute: int = Field(10, ge=1, le=1_000)  # 每个地址每分钟至多试登录几次
@@ -121,6 +121,7 @@ class Tasks(Group):
     backoff_base: Seconds = 2.0
     backoff_cap: Seconds = 600.0
     retention_days: int = Field(30, ge=1)
+    audit_retention_days: int = Field(365, ge=1)  # 没认出是谁的拒绝另有短得多的期限
 
 
 class UncertainPolicy(StrEnum):
