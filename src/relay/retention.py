@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.console.store import expire_audit
 from kaguan.outbox import store
 from kaguan.tasks import ordering
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BATCH = 1_000
+ANONYMOUS_DAYS = 7  # 没认出是谁的拒绝：谁都能造出来
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Retention:
             tasks = await store.expire_tasks(connection, self.config.retention_days, BATCH)
             keys = await store.expire_keys(connection, BATCH)
             orderings = await ordering.expire(connection, self.config.retention_days, BATCH)
-        if tasks or keys or orderings:
-            log.info("清理过期记录", tasks=tasks, idempotency_keys=keys, ordering_keys=orderings)
-        return tasks + keys + orderings
+            audits = await expire_audit(connection, self.config.audit_retention_days, ANONYMOUS_DAYS, BATCH)
+        gone = tasks + keys + orderings + audits
+        if gone:
+            log.info("清理过期记录", tasks=tasks, idempotency_keys=keys, ordering_keys=orderings, audits=audits)
+        return gone

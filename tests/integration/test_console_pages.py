@@ -119,6 +119,38 @@ async def until_fresh(visitor: Visitor, name: str, wanted: str) -> Page:
     return page
 
 
+async def test_the_last_hand_over_is_told_however_many_wait(settings: Settings, pool: Pool) -> None:
+    async with serving(settings) as api, open_pipeline(settings, pool) as pipeline, signed_in(api) as visitor:
+        await pipeline.epoch.run_once()
+        await submit(api)
+        await pipeline.forwarder.run_once()
+        await api.rows("update tb_task set status = 'succeeded', finished_at = now()")
+        await pipeline.submit(300)
+        for path, said in (("/", "last-forward"), ("/console/outbox", "last-forward")):
+            page = await visitor.get(path, {"Accept-Language": "en"})
+            assert page.tested(said).endswith("ago"), path
+
+
+async def test_the_last_hand_over_is_written_at_most_once_a_second(settings: Settings, pool: Pool) -> None:
+    written = "select forwarded_at from tb_broker"
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.epoch.run_once()
+        await pipeline.submit(1)
+        await pipeline.forwarder.run_once()
+        [(first,)] = await pipeline.sql(written)
+        await pipeline.sql("update tb_broker set forwarded_at = now() + interval '1 hour'")  # 就像刚刚写过
+        [(held,)] = await pipeline.sql(written)
+        await pipeline.submit(1)
+        await pipeline.forwarder.run_once()
+        assert await pipeline.sql(written) == [(held,)]
+        await pipeline.sql("update tb_broker set forwarded_at = now() - interval '2 seconds'")
+        await pipeline.submit(1)
+        await pipeline.forwarder.run_once()
+        [(again,)] = await pipeline.sql(written)
+        assert first is not None
+        assert again > first
+
+
 async def test_the_latest_exceptions_are_on_the_overview(api: Api) -> None:
     [task_id] = await submit(api)
     await api.rows(

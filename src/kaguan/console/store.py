@@ -82,3 +82,11 @@ async def audit_page(
     async with connection.cursor(row_factory=class_row(AuditRow)) as cursor:
         await cursor.execute(load(PACKAGE, "audit_page"), parameters)
         return await cursor.fetchall()
+
+
+async def expire_audit(connection: Connection, days: int, anonymous_days: int, limit: int) -> int:
+    """删去一批过期的审计；没认出是谁的拒绝只留 ``anonymous_days`` 天。返回行数。"""
+    parameters = {"days": days, "anonymous_days": anonymous_days, "limit": limit}
+    cursor = await connection.execute(load(PACKAGE, "expire_audit"), parameters)
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])

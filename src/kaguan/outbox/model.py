@@ -50,3 +50,4 @@ class Broker(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[UUID] = mapped_column(Uuid)
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    forwarded_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 最近一次交出，至多旧一秒

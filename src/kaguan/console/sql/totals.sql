@@ -4,5 +4,5 @@ select
     (select count(*)::int from (select from tb_task where status = 'running' limit %(cap)s) as r) as running,
     (select count(*)::int from (select from tb_task where status = 'failed' limit %(cap)s) as f) as failed,
     (select count(*)::int from (select from tb_task where status = 'uncertain' limit %(cap)s) as u) as uncertain,
-    (select max(queued_at) from (select queued_at from tb_task order by id desc limit 200) as l) as last_forward_at,
+    (select forwarded_at from tb_broker where id = 1) as last_forward_at,
     clock_timestamp() as now

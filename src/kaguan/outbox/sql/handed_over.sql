@@ -12,6 +12,17 @@ still_waiting as materialized (
     join gone g on t.id = g.task_id and t.delivery = g.delivery
     where t.status in ('pending', 'retrying')
     for no key update of t skip locked
+),
+-- 控制台要看的「最近一次交出」：至多每秒写一次，正被别的 relay 写着就算了
+noted as (
+    update tb_broker
+    set forwarded_at = clock_timestamp()
+    where id = (
+        select id
+        from tb_broker
+        where forwarded_at is null or forwarded_at < clock_timestamp() - interval '1 second'
+        for no key update skip locked
+    )
 )
 update tb_task t
 set status = 'queued', queued_at = clock_timestamp(), job = still_waiting.job
