@@ -22,19 +22,28 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """暂时的失败：耗一次尝试，按退避再来；``delay`` （秒）是对方指定的等待下限。"""
+    """暂时的失败：耗一次尝试，按退避再来。
+
+    Attributes:
+        delay: 对方指定的等待下限，秒。
+        outage: 对方不在、或叫晚些来：退避垫高，熬得过停机与灰名单。
+        result: 尝试用尽时留在任务上的半份结果。
+    """
 
     reason: str
     delay: float | None = None
     write: Write | None = None
+    outage: bool = False
+    result: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """永久的失败：不再重试。"""
+    """永久的失败：不再重试；``result`` 是留在任务上的半份结果。"""
 
     reason: str
     write: Write | None = None
+    result: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +64,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """让位：已有进展而时间快到，还出名额，由新的投递接着做；不耗尝试。没有进展不许返回它，否则永远做不完。
+    """让位：还出名额，``delay`` 秒之后由新的投递接着做；不耗尝试。
 
-    ``delay`` （秒）之后再投递；只有执行的外壳用它，把读不懂的新载荷留给升级过的进程。
+    处理器只许在已有进展、或只是排不上自己的限额时返回它，否则永远做不完；
+    执行的外壳另用它把读不懂的新载荷留给升级过的进程。
     """
 
     reason: str

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from kaguan.database.folding import AWAY, TIMEOUT, Folder
 from kaguan.inbox import store
 from kaguan.inbox.store import Success, Written
-from kaguan.tasks.backoff import full_jitter
+from kaguan.tasks.backoff import full_jitter, outage_wait
 from kaguan.tasks.model import TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import current_traceparent
 from workers.attempt import FencedError
@@ -110,7 +110,7 @@ class Settlement:
                 own = current_traceparent() if attempt.delivery > 1 else None
                 return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress, own)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
-                wait = max(self._backoff(attempt), delay or 0)
+                wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
                 return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
             case Continue(reason, delay=delay):
                 return self._again(attempt, TaskEventKind.INTERRUPTED, self._noted(token, reason), delay)
@@ -132,8 +132,9 @@ class Settlement:
             TaskStatus.RETRYING, "settle_retry", {**noted, "kind": kind, "delay": delay, "unknown": unknown}
         )
 
-    def _backoff(self, attempt: Attempt) -> float:
-        return full_jitter(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
+    def _backoff(self, attempt: Attempt, *, outage: bool = False) -> float:
+        backoff = outage_wait if outage else full_jitter
+        return backoff(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
 
     @staticmethod
     def _ended(attempt: Attempt, status: TaskStatus, kind: TaskEventKind, noted: dict[str, Any]) -> _Statement:

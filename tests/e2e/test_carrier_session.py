@@ -167,6 +167,7 @@ async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: 
             "KAGUAN_WEBHOOKS__SECRET": "whsec_" + base64.b64encode(b"0" * 32).decode(),
             "KAGUAN_TASKS__MAX_RETRIES": str(ATTEMPTS - 1),
             "KAGUAN_TASKS__BACKOFF_BASE": "0.1",
+            "KAGUAN_TASKS__BACKOFF_CAP": "2",
             "KAGUAN_CARRIERS__TIME_BUDGET": "3",
             "KAGUAN_CARRIERS__ONELINK__TIMEOUT": "1",
             "KAGUAN_CARRIERS__CONTROL_CENTER__TIMEOUT": "1",

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaguan.tasks.backoff import full_jitter
+from kaguan.tasks.backoff import OUTAGE_FLOORS, full_jitter, outage_wait
 
 
 class Ceiling(random.Random):
@@ -25,3 +25,16 @@ def test_ceilings_double_and_stop_at_the_cap() -> None:
 @given(st.integers(1, 10_000), st.floats(0.001, 100), st.floats(0.001, 10_000))
 def test_delay_stays_within_bounds_for_any_attempt(attempt: int, base: float, cap: float) -> None:
     assert 0 <= full_jitter(attempt, base, cap) <= cap
+
+
+def test_the_floors_rise_and_together_outlive_a_greylist_and_an_outage_of_half_an_hour() -> None:
+    waits = [outage_wait(n, 2.0, 1_800.0) for n in range(1, 6)]
+    assert all(floor <= wait for floor, wait in zip(OUTAGE_FLOORS, waits, strict=True))
+    assert list(OUTAGE_FLOORS) == sorted(OUTAGE_FLOORS)
+    assert sum(OUTAGE_FLOORS[:3]) > 300
+    assert sum(OUTAGE_FLOORS) > 1_800
+
+
+@given(st.integers(1, 10_000), st.floats(0.001, 100), st.floats(0.001, 10_000))
+def test_an_outage_is_waited_for_no_longer_than_the_cap(attempt: int, base: float, cap: float) -> None:
+    assert outage_wait(attempt, base, cap) <= cap

@@ -119,7 +119,7 @@ class Tasks(Group):
 
     max_retries: int = Field(5, ge=0, le=100)
     backoff_base: Seconds = 2.0
-    backoff_cap: Seconds = 600.0
+    backoff_cap: Seconds = 1_800.0
     retention_days: int = Field(30, ge=1)
     audit_retention_days: int = Field(365, ge=1)  # 没认出是谁的拒绝另有短得多的期限
 

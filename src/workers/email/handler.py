@@ -105,7 +105,7 @@ def _conclude(
     if Fate.UNKNOWN in fates:
         return Uncertain(_reason("对方是否收下不明", receipts, Fate.UNKNOWN), write)
     if Fate.DEFERRED in fates:
-        return Retry(_reason("暂时未能投递", receipts, Fate.DEFERRED), write=write)
+        return Retry(_reason("暂时未能投递", receipts, Fate.DEFERRED), write=write, outage=True)
     if Fate.ACCEPTED in fates or DeliveryStatus.ACCEPTED in known.values():
         return Done(_result(envelope, known, receipts), write)
     return GiveUp(_reason("全部收件人被拒收", receipts, Fate.REFUSED), write)

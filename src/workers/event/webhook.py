@@ -48,7 +48,7 @@ class Webhook:
                         span.set_attribute("http.response.status_code", response.status)
                         return judge(response.status, response.headers.get("Retry-After"))
             except (aiohttp.ClientError, TimeoutError) as error:
-                return Retry(f"没有推到：{type(error).__name__}")
+                return Retry(f"没有推到：{type(error).__name__}", outage=True)
 
 
 def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
@@ -68,7 +68,7 @@ def judge(status: int, wait: str | None) -> Outcome:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Done({"status": status})
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
-        return Retry(f"对方暂时不收：HTTP {status}", retry_after(wait))
+        return Retry(f"对方暂时不收：HTTP {status}", retry_after(wait), outage=True)
     return GiveUp(f"对方不收：HTTP {status}")
 
 
