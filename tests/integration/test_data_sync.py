@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kaguan.carriers.gateway import CardInfo, DayUsage
 from kaguan.carriers.simulator import iccid_at
 from kaguan.carriers.simulator.population import Override
 from kaguan.config.model import Tasks
 from kaguan.inbox import store
+from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
+from kaguan.sims.sync_store import AppliedRows
 from kaguan.tasks.payloads import DataSyncPayload
 from tests.carrier_world import (
     NO_SUCH_CARD,
@@ -150,6 +153,35 @@ async def test_a_later_revision_wins_and_a_stale_one_is_ignored(pool: Pool, simu
     assert await rows(pool, USAGE) == after
 
 
+async def test_usage_that_grew_under_the_same_revision_is_taken_and_a_late_answer_is_not(pool: Pool) -> None:
+    (one, other), day = cards(ONELINK, 2), date(2026, 1, 5)
+    ((asked_at,),) = await rows(pool, "select clock_timestamp()")
+
+    async def answered(sent: int, after: int) -> AppliedRows:
+        """``after`` 分钟之后问到：头一张用量涨到 ``sent``，另一张没变。"""
+        usages = [DayUsage(one, sent, 0, 1), DayUsage(other, 7, 0, 1)]
+        async with pool.connection() as connection:
+            moment = asked_at + timedelta(minutes=after)
+            return await sync_store.upsert_usage(connection, ONELINK, day, usages, moment)
+
+    assert (await answered(100, 0)).inserted == 2
+    assert await answered(250, 10) == AppliedRows(0, 1, 1, [one])
+    assert await answered(180, 5) == AppliedRows(0, 0, 2, [])  # 早些时候问的，这时才到
+    assert await rows(pool, "select data_bytes from tb_sim_usage order by data_bytes") == [(7,), (250,)]
+
+
+async def test_late_details_do_not_replace_newer_ones(pool: Pool) -> None:
+    (one,) = cards(ONELINK, 1)
+    await register(pool, ONELINK, [one])
+    ((asked_at,),) = await rows(pool, "select clock_timestamp()")
+    for msisdn, after, updated in (("1064700000002", 10, 1), ("1064700000001", 5, 0)):
+        async with pool.connection() as connection:
+            card, moment = CardInfo(one, msisdn, None, None), asked_at + timedelta(minutes=after)
+            applied = await sync_store.apply_infos(connection, ONELINK, [card], moment)
+        assert applied.updated == updated
+    assert await rows(pool, "select msisdn from tb_sim") == [("1064700000002",)]
+
+
 @pytest.mark.parametrize("death", [DiesBetweenBatches, DiesBeforeCommit])
 @pytest.mark.parametrize("fatal", range(1, 11))  # 五批一天，两天十批
 async def test_killed_at_any_batch_it_goes_on_where_it_stopped(
@@ -274,6 +306,19 @@ async def test_bad_records_are_counted_and_do_not_stop_the_sync(pool: Pool, simu
     day = days_before(simulated, 3)
     result = result_of(await run(simulated, await submit(pool, SyncType.USAGE, day, day)))
     assert (result["fetched"], result["failed"], len(result["failures"])) == (0, CARDS, CARDS)
+
+
+@pytest.mark.parametrize("carrier", list(Carrier))
+async def test_a_refused_card_is_reported_and_the_sync_goes_on_past_it(
+    pool: Pool, simulated: Simulated, carrier: Carrier
+) -> None:
+    mine = cards(carrier, CARDS)
+    await register(pool, carrier, mine)
+    simulated.faults(carrier, refuse=[mine[3]])
+    day = days_before(simulated, 3)
+    result = result_of(await run(simulated, await submit(pool, SyncType.USAGE, day, day, carrier)))
+    assert (result["inserted"], result["failed"]) == (CARDS - 1, 1)
+    assert result["failures"] == [{"iccid": mine[3], "reason": "refused"}]
 
 
 async def test_a_future_day_and_a_missing_carrier_are_given_up(pool: Pool, simulated: Simulated) -> None:

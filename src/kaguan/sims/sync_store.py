@@ -117,7 +117,9 @@ async def apply_infos(
     return AppliedRows(0, updated, matched - updated, different)
 
 
-async def upsert_usage(connection: Connection, carrier: Carrier, day: date, cards: Sequence[DayUsage]) -> AppliedRows:
+async def upsert_usage(
+    connection: Connection, carrier: Carrier, day: date, cards: Sequence[DayUsage], asked_at: datetime
+) -> AppliedRows:
     """写入一批日用量；``cards`` 里卡号不得重复。"""
     parameters = {
         "carrier": carrier,
@@ -126,6 +128,7 @@ async def upsert_usage(connection: Connection, carrier: Carrier, day: date, card
         "data_bytes": [card.data_bytes for card in cards],
         "sms_counts": [card.sms_count for card in cards],
         "revisions": [card.revision for card in cards],
+        "asked_at": asked_at,
     }
     inserted, updated, different = await _row(connection, "upsert_usage", parameters)
     return AppliedRows(inserted, updated, len(cards) - inserted - updated, different)

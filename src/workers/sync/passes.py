@@ -100,7 +100,7 @@ async def _record(
     if infos := [result for result in results if isinstance(result, CardInfo)]:
         _count(tally, await sync_store.apply_infos(connection, checkpoint.carrier, infos, asked_at), len(infos))
     if usages := [result for result in results if isinstance(result, DayUsage)]:
-        applied = await sync_store.upsert_usage(connection, checkpoint.carrier, checkpoint.day, usages)
+        applied = await sync_store.upsert_usage(connection, checkpoint.carrier, checkpoint.day, usages, asked_at)
         _count(tally, applied, len(usages))
 
 

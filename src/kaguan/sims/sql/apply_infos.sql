@@ -1,4 +1,4 @@
--- 一批卡资料：运营商没给的不抹掉我们的；different 是两边都有而不同的卡
+-- 一批卡资料：运营商没给的不抹掉我们的；different 是两边都有而不同的卡。只动 asked_at 之前看过的卡（迟到的旧应答不盖新值）
 with seen as (
     select *
     from unnest(%(iccids)s::text[], %(msisdns)s::text[], %(imsis)s::text[], %(activated)s::date[])
@@ -6,6 +6,7 @@ with seen as (
 ), locked as materialized (
     select s.id,
            s.iccid,
+           s.info_synced_at,
            coalesce(seen.msisdn, s.msisdn) as msisdn,
            coalesce(seen.imsi, s.imsi) as imsi,
            coalesce(seen.activated_on, s.activated_on) as activated_on,
@@ -18,18 +19,22 @@ with seen as (
     where s.deleted_at is null and s.carrier = %(carrier)s
     order by s.id
     for no key update of s
+), eligible as materialized (
+    select *
+    from locked
+    where info_synced_at is null or info_synced_at <= %(asked_at)s
 ), updated as (
     update tb_sim s
-    set msisdn = l.msisdn,
-        imsi = l.imsi,
-        activated_on = l.activated_on,
+    set msisdn = e.msisdn,
+        imsi = e.imsi,
+        activated_on = e.activated_on,
         info_synced_at = %(asked_at)s,
-        updated_at = case when l.changed then clock_timestamp() else s.updated_at end,
-        version = s.version + l.changed::int
-    from locked l
-    where s.id = l.id
+        updated_at = case when e.changed then clock_timestamp() else s.updated_at end,
+        version = s.version + e.changed::int
+    from eligible e
+    where s.id = e.id
 )
-select count(*) as matched,
+select (select count(*) from locked) as matched,
        count(*) filter (where changed) as updated,
        coalesce(array_agg(iccid order by id) filter (where different), '{}') as different
-from locked
+from eligible
