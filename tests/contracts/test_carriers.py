@@ -200,11 +200,11 @@ async def test_an_expired_token_is_renewed_once_for_all_waiting_calls(
     assert simulated.world.gates[Carrier.ONELINK].calls["get-token"] == 2
 
 
-async def test_a_token_that_never_works_is_a_rejection_not_a_loop(
+async def test_a_token_refused_again_after_its_renewal_is_tried_later_not_in_a_loop(
     gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
 ) -> None:
     simulated.faults(Carrier.ONELINK, token_lifetime=0)
-    with pytest.raises(RejectedError):
+    with pytest.raises(TransientError):
         await gateways[Carrier.ONELINK].statuses(cards(Carrier.ONELINK, 1))
     assert simulated.world.gates[Carrier.ONELINK].calls["get-token"] == 2
 
@@ -272,6 +272,61 @@ async def test_a_carrier_without_a_listing_says_so(gateways: Mapping[Carrier, Ca
 async def test_a_day_that_has_not_come_is_refused(gateways: Mapping[Carrier, CarrierGateway], carrier: Carrier) -> None:
     with pytest.raises(RejectedError):
         await gateways[carrier].day_usage(cards(carrier, 1), date(2999, 1, 1))
+
+
+@every_carrier
+async def test_a_refused_card_fails_alone(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    gateway = gateways[carrier]
+    asked = cards(carrier, gateway.capabilities.max_batch)
+    refused = {asked[0], asked[-2]}
+    simulated.faults(carrier, refuse=refused)
+    for results in (
+        await gateway.statuses(asked),
+        await gateway.infos(asked),
+        await gateway.day_usage(asked, YESTERDAY),
+    ):
+        assert [result.iccid for result in results] == asked
+        failed = [result for result in results if isinstance(result, CardFailed)]
+        assert failed == [CardFailed(iccid, "refused", retryable=False) for iccid in asked if iccid in refused]
+        assert not any(isinstance(result, CardNotFound) for result in results)
+
+
+async def test_finding_the_refused_card_takes_a_bisection_not_a_call_per_card(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+) -> None:
+    asked = cards(Carrier.ONELINK, 100)
+    simulated.faults(Carrier.ONELINK, refuse=[asked[41]])
+    await gateways[Carrier.ONELINK].statuses(asked)
+    assert simulated.world.gates[Carrier.ONELINK].calls["sim-status/batch"] <= 2 * 7 + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "outcome"),
+    [("error_rate", TransientError, "transient"), ("rate_limit_rate", RateLimitedError, "rate_limited")],
+)
+async def test_a_failure_told_in_the_body_of_a_200_is_tried_again_counted_and_trips_the_breaker(
+    simulated: Simulated, fault: str, error: type[CarrierError], outcome: str
+) -> None:
+    seen: list[str] = []
+
+    def observe(_carrier: Carrier, _operation: str, ended: str, _seconds: float) -> None:
+        seen.append(ended)
+
+    async with gateways_of(simulated.changed(breaker_failures=ATTEMPTS), None, observe) as gateways:
+        gateway = gateways[Carrier.ONELINK]
+        await gateway.ping()
+        simulated.faults(Carrier.ONELINK, **{fault: 1.0}, in_body=True, times=1)
+        assert isinstance((await gateway.statuses(cards(Carrier.ONELINK, 1)))[0], CardStatus)
+        simulated.faults(Carrier.ONELINK, **{fault: 1.0}, in_body=True)
+        with pytest.raises(error):
+            await gateway.statuses(cards(Carrier.ONELINK, 1))
+        assert seen == ["ok", outcome, "ok", *[outcome] * ATTEMPTS]
+        before = simulated.calls(Carrier.ONELINK)
+        with pytest.raises(error):
+            await gateway.statuses(cards(Carrier.ONELINK, 1))
+        assert (simulated.calls(Carrier.ONELINK) == before) == (error is TransientError)
 
 
 @every_carrier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,11 +18,12 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from kaguan.carriers.breaker import CircuitOpenError
 from kaguan.carriers.build import open_gateways
-from kaguan.carriers.gateway import CardStatus, TransientError
-from kaguan.carriers.guarded import CircuitOpenError
+from kaguan.carriers.gateway import CardStatus, QueuedError, RateLimitedError, TransientError
 from kaguan.carriers.limiter import lease_key
 from kaguan.carriers.simulator import iccid_at
+from kaguan.carriers.simulator.faults import Faults
 from kaguan.dev.ports import free_port
 from kaguan.sims.model import Carrier
 from kaguan.telemetry import spans
@@ -32,6 +33,8 @@ from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from kaguan.carriers.gateway import CarrierGateway
 
 CENTER = Carrier.CONTROL_CENTER
 
@@ -175,6 +178,83 @@ async def test_rejections_and_limits_do_not_open_the_breaker(simulated: Simulate
     async with gateways_of(simulated.changed(breaker_failures=2)) as gateways:
         for _ in range(3):
             with pytest.raises(Exception, match="对方限流"):
+                await gateways[CENTER].statuses(cards(1))
+
+
+async def test_limits_between_failures_do_not_hide_a_sick_carrier(simulated: Simulated) -> None:
+    async with gateways_of(simulated.changed(breaker_failures=6)) as gateways:
+        for fault in ("error_rate", "rate_limit_rate", "error_rate"):
+            simulated.faults(CENTER, **{fault: 1.0})
+            with pytest.raises((TransientError, RateLimitedError)):
+                await gateways[CENTER].statuses(cards(1))
+        with pytest.raises(CircuitOpenError):
+            await gateways[CENTER].statuses(cards(1))
+
+
+@asynccontextmanager
+async def half_open(simulated: Simulated) -> AsyncIterator[tuple[CarrierGateway, list[str]]]:
+    """断路器刚刚半开，对方也已好转；给出网关与报过的状态。"""
+    told: list[str] = []
+    simulated.faults(CENTER, error_rate=1.0)
+    config = simulated.changed(breaker_failures=3, breaker_cooldown=0.1)
+
+    def changed(carrier: Carrier, state: str) -> None:
+        if carrier is CENTER:
+            told.append(state)
+
+    async def ready() -> bool:
+        return told[-1] == "half-opened"
+
+    async with open_gateways(config, None, breaker_changed=changed) as gateways:
+        with pytest.raises(TransientError):
+            await gateways[CENTER].statuses(cards(1))
+        await eventually(ready)
+        simulated.faults(CENTER)
+        yield gateways[CENTER], told
+
+
+async def test_a_half_open_breaker_lets_one_probe_through(simulated: Simulated) -> None:
+    part = {**simulated.config.control_center.model_dump(), "concurrency": 4}
+    wide = Simulated(simulated.world, simulated.changed(control_center=part))
+    async with half_open(wide) as (gateway, told):
+        wide.world.gates[CENTER].faults = Faults(latency=0.2)
+        before = wide.calls(CENTER)
+        answers = await asyncio.gather(*(gateway.statuses(cards(1)) for _ in range(4)), return_exceptions=True)
+        assert wide.calls(CENTER) == before + 1
+        assert sum(isinstance(answer, CircuitOpenError) for answer in answers) == 3
+        assert told[-1] == "closed"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "limited"])
+async def test_a_probe_that_tells_nothing_leaves_the_breaker_half_open(simulated: Simulated, end: str) -> None:
+    async with half_open(simulated) as (gateway, told):
+        before = simulated.calls(CENTER)
+        if end == "cancelled":
+            simulated.faults(CENTER, latency=60)
+            probe = asyncio.create_task(gateway.statuses(cards(1)))
+
+            async def asked() -> bool:
+                return simulated.calls(CENTER) > before
+
+            await eventually(asked)
+            probe.cancel()
+            with suppress(asyncio.CancelledError):
+                await probe
+        else:
+            simulated.faults(CENTER, rate_limit_rate=1.0, retry_after=60)
+            with pytest.raises(RateLimitedError):
+                await gateway.statuses(cards(1))
+        assert told[-1] == "half-opened"
+        simulated.faults(CENTER)
+        assert isinstance((await gateway.statuses(cards(1)))[0], CardStatus)
+        assert told[-1] == "closed"
+
+
+async def test_waiting_for_our_own_limits_is_told_apart_and_is_no_failure(simulated: Simulated, redis: Redis) -> None:
+    await redis.zadd(lease_key(CENTER), {"alive": int(time.time() * 1000) + 60_000})
+    async with gateways_of(simulated.changed(time_budget=0.1, breaker_failures=1), redis) as gateways:
+        for _ in range(2):
+            with pytest.raises(QueuedError):
                 await gateways[CENTER].statuses(cards(1))
 
 

@@ -30,7 +30,9 @@ from kaguan.carriers.gateway import (
     DayUsage,
     Page,
     ProtocolError,
+    RefusedError,
     RejectedError,
+    refuse_future,
 )
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import MALFORMED, Record, read_one
@@ -124,6 +126,7 @@ class ControlCenterGateway:
         return await self._each("device-details", "", iccids, _info)
 
     async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]:
+        refuse_future(day)
         return await self._each("daily-usages", "/dailyUsages", iccids, _usage, date=f"{day:%Y-%m-%d}Z")
 
     async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:
@@ -152,7 +155,7 @@ class ControlCenterGateway:
         read: Callable[[str, dict[str, Any]], T],
         **params: str,
     ) -> list[T | CardNotFound | CardFailed]:
-        """一张一张地问。半途断了：已问到的照给，其余记为可重试；一张都没问到才算整次失败。"""
+        """一张一张地问。被拒的只坏它自己；半途断了：已问到的照给，其余记为可重试；一张都没问到才算整次失败。"""
         if len(iccids) > MAX_BATCH:
             raise RejectedError(f"一批至多 {MAX_BATCH} 张")
         deadline = self._transport.deadline()
@@ -160,6 +163,9 @@ class ControlCenterGateway:
         for iccid in iccids:
             try:
                 body = await self._get(operation, f"{DEVICES}/{quote(iccid)}{suffix}", params, deadline)
+            except RefusedError as error:
+                results.append(CardFailed(iccid, error.code, retryable=False))
+                continue
             except CarrierError as error:
                 if not results or not error.retryable:
                     raise
@@ -174,8 +180,10 @@ class ControlCenterGateway:
         reply = await self._transport.get(request, deadline)
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
-        if reply.status >= HTTPStatus.BAD_REQUEST:
+        if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise RejectedError(f"对方拒绝：HTTP {reply.status}")
+        if reply.status >= HTTPStatus.BAD_REQUEST:
+            raise RefusedError(f"对方不认：HTTP {reply.status}")
         if not isinstance(reply.body, dict):
             raise ProtocolError("应答不是 JSON 对象")
         return reply.body

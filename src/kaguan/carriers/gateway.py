@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, datetime
+    from datetime import date
 
     from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
 
@@ -119,6 +120,12 @@ class RateLimitedError(CarrierError):
     code = "rate_limited"
 
 
+class QueuedError(RateLimitedError):
+    """我们自己的限额排不上，没有去问：说明不了对方，也不该算谁的失败。"""
+
+    code = "queued"
+
+
 class ProtocolError(CarrierError):
     """应答不是约定的样子。可能是中间设备的错误页，值得有限次重试。"""
 
@@ -132,11 +139,27 @@ class RejectedError(CarrierError):
     retryable = False
 
 
+class RefusedError(RejectedError):
+    """对方不认这次问法里的参数，多半是其中的卡号：逐卡的方法把它折成那几张卡的结果，不连累其余。"""
+
+    code = "refused"
+
+
+def refuse_future(day: date) -> None:
+    """将来的日子不去问：对方只会整批不认，分不清错在日子还是卡。容得下一天的时区与钟差。
+
+    Raises:
+        RejectedError: 日子还没到。
+    """
+    if day > (datetime.now(UTC) + timedelta(days=1)).date():
+        raise RejectedError("日子还没到")
+
+
 class CarrierGateway(Protocol):
     """一家运营商。
 
     每个方法都有总时限（``Carriers.time_budget``），令牌过期在内部刷新一次并重放，不露给调用方。
-    三个逐卡方法按所问的次序、每张恰好一个结果地返回。
+    三个逐卡方法按所问的次序、每张恰好一个结果地返回；对方不认哪张卡，只坏那一张。
 
     Raises:
         CarrierError: 整次调用做不成（上面的子类之一）。

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,17 +14,14 @@ import aiohttp
 import orjson
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.messages.events import ContextChanged
-from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, OpenedState
 
-from kaguan.carriers.gateway import CarrierError, ProtocolError, RateLimitedError, RejectedError, TransientError
+from kaguan.carriers.breaker import Breaker, CircuitOpenError
+from kaguan.carriers.gateway import CarrierError, ProtocolError, QueuedError, RateLimitedError, TransientError
 from kaguan.retry_after import retry_after
 from kaguan.telemetry.spans import client_span
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
-    from purgatory.domain.messages.base import Event
 
     from kaguan.carriers.limiter import SharedLimits
     from kaguan.config.model import Carriers
@@ -40,20 +38,19 @@ Observe: TypeAlias = Callable[["Carrier", str, str, float], None]
 BreakerChanged: TypeAlias = Callable[["Carrier", str], None]
 
 
-class CircuitOpenError(TransientError):
-    """熔断中：没有去问。"""
-
-    code = "circuit_open"
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """一次 GET。``operation`` 是低基数的名字，用于跨度与指标；参数可能含令牌与卡号，从不外露。"""
+    """一次 GET。``operation`` 是低基数的名字，用于跨度与指标；参数可能含令牌与卡号，从不外露。
+
+    Attributes:
+        check: 看一眼 JSON 正文；把失败写在正文里的方言在此抛 :class:`CarrierError`，重试、熔断与指标才看得见它。
+    """
 
     operation: str
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,42 +84,12 @@ class GuardedTransport:
         self._timeout = timeout
         self._limits = limits
         self._time_budget = config.time_budget
-        self._breaker_cooldown = config.breaker_cooldown
-        # 只有 TransientError 说明对方病了；其余（限流、拒绝、取消）不计入熔断
-        self._breakers = AsyncCircuitBreakerFactory(
-            default_threshold=config.breaker_failures,
-            default_ttl=config.breaker_cooldown,
-            exclude=[RateLimitedError, RejectedError, ProtocolError, asyncio.CancelledError],
-        )
+        self._breaker = Breaker(config.breaker_failures, config.breaker_cooldown)
         self._observe = observe
 
     def watch_breaker(self, changed: BreakerChanged) -> None:
-        """断路器的状态从此都告诉 ``changed``，先报眼下的「闭合」。
-
-        冷却一到就报「半开」：库要到下一次调用才换状态，没有调用时会一直显得断开着。
-        """
-        told = ""
-        cooling: asyncio.TimerHandle | None = None
-
-        def tell(state: str) -> None:
-            nonlocal told
-            if state != told:
-                told = state
-                changed(self._carrier, state)
-
-        def heard(circuit: str, kind: str, event: Event) -> None:
-            nonlocal cooling
-            del circuit, kind
-            if not isinstance(event, ContextChanged):
-                return
-            if cooling is not None:
-                cooling.cancel()
-            tell(event.state)
-            if event.state == OPENED:
-                cooling = asyncio.get_running_loop().call_later(self._breaker_cooldown, tell, HALF_OPENED)
-
-        tell(CLOSED)
-        self._breakers.add_listener(heard)
+        """断路器的状态从此都告诉 ``changed``，先报眼下的。"""
+        self._breaker.watch(partial(changed, self._carrier))
 
     def deadline(self) -> float:
         """一次网关操作的截止时刻（事件循环的钟）：从现在起 ``time_budget`` 秒。"""
@@ -166,19 +133,16 @@ class GuardedTransport:
                     self._observe(self._carrier, request.operation, outcome, elapsed)
 
     async def _behind_breaker(self, request: Request, deadline: float, span: Span) -> Reply:
-        breaker = await self._breakers.get_breaker(self._carrier)
-        try:
-            async with breaker, self._limits.slot(deadline):
+        self._breaker.refuse_if_open()
+        # 限额在断路器外面排：排不上是我们自己的事，说明不了对方的好坏
+        async with self._limits.slot(deadline):
+            with self._breaker.guarding():
                 return await self._exchange(request, deadline, span)
-        except OpenedState as opened:
-            # 库里反复抛出同一个异常对象，不清掉回溯就越积越长
-            opened.__traceback__ = None
-            raise CircuitOpenError("熔断中", self._breaker_cooldown) from None
 
     async def _exchange(self, request: Request, deadline: float, span: Span) -> Reply:
         remaining = deadline - asyncio.get_running_loop().time()
         if remaining <= 0:
-            raise RateLimitedError("时限已到")
+            raise QueuedError("时限已到")
         headers = dict(request.headers)
         propagate.inject(headers)
         try:
@@ -192,9 +156,12 @@ class GuardedTransport:
                     allow_redirects=False,
                 ) as response:
                     span.set_attribute("http.response.status_code", response.status)
-                    return Reply(response.status, _parse(response, await _read(response)))
+                    reply = Reply(response.status, _parse(response, await _read(response)))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(f"连接失败：{type(error).__name__}") from None
+        if request.check is not None:
+            request.check(reply.body)
+        return reply
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -14,7 +14,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
-from kaguan.carriers.gateway import RateLimitedError
+from kaguan.carriers.gateway import QueuedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,13 +74,13 @@ class SharedLimits:
             deadline: 事件循环的时刻；等到这时还没有就放弃。
 
         Raises:
-            RateLimitedError: 到时限仍排不上。
+            QueuedError: 到时限仍排不上。
         """
         try:
             async with asyncio.timeout_at(deadline):
                 await self._local_slots.acquire()
         except TimeoutError:
-            raise RateLimitedError("并发名额已满") from None
+            raise QueuedError("并发名额已满") from None
         try:
             token = await self._acquire_lease(deadline)
             try:
@@ -147,5 +147,5 @@ def _shared_rate(redis: Redis | None) -> MovingWindowRateLimiter | None:
 async def _pause(deadline: float, reason: str) -> None:
     pause = random.uniform(*POLL)  # noqa: S311 只为错开，不涉安全
     if asyncio.get_running_loop().time() + pause >= deadline:
-        raise RateLimitedError(reason)
+        raise QueuedError(reason)
     await asyncio.sleep(pause)

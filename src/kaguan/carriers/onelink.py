@@ -6,10 +6,13 @@
 公开资料里有、照做的：取令牌、``transid`` 的拼法、批量查询的路径与 ``iccids``、HTTP 200 带 ``status``、
 ``cardStatus`` 的码。
 公开资料里没有、与模拟器约定的：
-  逐卡错误码 12011、繁忙 12000、限流 11018；``revision``（更正的版本）；
+  逐卡错误码 12011、繁忙 12000、限流 11018、参数不对 11004（一批里有一张不认就整批如此答）；``revision``（更正的版本）；
   批量日用量 ``sim-data-usage-daily/batch`` 应答里的 ``smsAmount``；
   批量状态应答里顺带的 ``sessionStatus``（码同单卡接口 ``sim-session``）与 ``stopReason``（单卡接口
   ``sim-stop-reason``，取值是约定的）：真实接口逐卡才问得到，十万张卡问不起；应答里没有这两项时照常，只是不更新。
+
+令牌每个进程各取各的，不共享：它是凭据，不进 Redis；换一次只是一个请求。若对方只认最新的那一个，别的进程下一次
+调用换过令牌就接着走；两边恰好互相顶掉的，按暂时失败重试。
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ from kaguan.carriers.gateway import (
     Page,
     ProtocolError,
     RateLimitedError,
+    RefusedError,
     RejectedError,
     TransientError,
+    refuse_future,
 )
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import Record, match
@@ -54,6 +59,7 @@ BYTES_PER_KB = 1024
 OK = "0"
 TOKEN_EXPIRED = "12021"  # noqa: S105 错误码，不是口令
 CARD_NOT_FOUND = "12011"
+BAD_ARGUMENT = "11004"
 TOO_FREQUENT = "11018"
 BUSY = "12000"
 
@@ -113,6 +119,7 @@ class OneLinkGateway:
         return await self._batch("sim-card-info/batch", iccids, _info)
 
     async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]:
+        refuse_future(day)
         return await self._batch("sim-data-usage-daily/batch", iccids, _usage, queryDate=f"{day:%Y%m%d}")
 
     async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:  # noqa: ARG002 约定的签名
@@ -126,17 +133,38 @@ class OneLinkGateway:
     ) -> list[T | CardNotFound | CardFailed]:
         if len(iccids) > MAX_BATCH:
             raise RejectedError(f"一批至多 {MAX_BATCH} 张")
-        records = await self._query(operation, {"iccids": "_".join(iccids), **params})
+        return await self._ask(operation, iccids, read, params, self._transport.deadline())
+
+    async def _ask(
+        self,
+        operation: str,
+        iccids: Sequence[str],
+        read: Callable[[str, dict[str, Any]], T],
+        params: dict[str, str],
+        deadline: float,
+    ) -> list[T | CardNotFound | CardFailed]:
+        """问一批；参数不认的对半拆开再问，直到找出是哪几张卡。"""
+        try:
+            records = await self._query(operation, {"iccids": "_".join(iccids), **params}, deadline)
+        except RefusedError as error:
+            if len(iccids) == 1:
+                return [CardFailed(iccids[0], error.code, retryable=False)]
+            middle = len(iccids) // 2
+            first = await self._ask(operation, iccids[:middle], read, params, deadline)
+            return first + await self._ask(operation, iccids[middle:], read, params, deadline)
         return match(iccids, records, lambda iccid, record: _unless_refused(iccid, record, read))
 
-    async def _query(self, operation: str, params: dict[str, str]) -> list[dict[str, Any]]:
+    async def _query(self, operation: str, params: dict[str, str], deadline: float) -> list[dict[str, Any]]:
         """带令牌的查询；令牌过期就刷新一次并重放。"""
-        deadline = self._transport.deadline()
         token = self._token or await self._renew(None, deadline)
         envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
         if envelope.status == TOKEN_EXPIRED:
             token = await self._renew(token, deadline)
             envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
+        if envelope.status == TOKEN_EXPIRED:
+            raise TransientError("刚换的令牌又说过期，也许被别的进程换掉了")
+        if envelope.status == BAD_ARGUMENT:
+            raise RefusedError("对方不认参数")
         if envelope.status != OK:
             raise RejectedError(f"对方拒绝：{envelope.status[:16]}")
         return envelope.result
@@ -153,22 +181,27 @@ class OneLinkGateway:
             return self._token
 
     async def _call(self, operation: str, path: str, params: dict[str, str], deadline: float) -> _Envelope:
-        request = Request(operation, f"/v5/ec/{path}", {**params, "transid": self._transaction_id()})
+        params = {**params, "transid": self._transaction_id()}
+        request = Request(operation, f"/v5/ec/{path}", params, check=_passing_failure)
         reply = await self._transport.get(request, deadline)
         try:
-            envelope = _Envelope.model_validate(reply.body)
+            return _Envelope.model_validate(reply.body)
         except ValidationError:
             raise ProtocolError(f"应答不合约定：HTTP {reply.status}") from None
-        if envelope.status == TOO_FREQUENT:
-            raise RateLimitedError("对方限流")
-        if envelope.status == BUSY:
-            raise TransientError("对方繁忙")
-        return envelope
 
     def _transaction_id(self) -> str:
         """应用号 + 时间（14 位）+ 序号（8 位），按文档每次唯一。"""
         self._sequence = (self._sequence + 1) % 100_000_000
         return f"{self._config.app_id}{datetime.now(UTC):%Y%m%d%H%M%S}{self._sequence:08d}"
+
+
+def _passing_failure(body: object) -> None:
+    """HTTP 200 里说的暂时失败。"""
+    status = body.get("status") if isinstance(body, dict) else None
+    if status == TOO_FREQUENT:
+        raise RateLimitedError("对方限流")
+    if status == BUSY:
+        raise TransientError("对方繁忙")
 
 
 def _read_token(envelope: _Envelope) -> str:

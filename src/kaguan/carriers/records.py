@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kaguan.carriers.gateway import CardFailed, CardNotFound
+from kaguan.carriers.gateway import CardFailed, CardNotFound, RefusedError
 from kaguan.sims.iccid import normalise
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 MALFORMED = "malformed_record"
 OMITTED = "omitted"
-EXPLAINED = {MALFORMED: "应答里的记录不合约定", OMITTED: "应答里没有这张卡"}
+EXPLAINED = {MALFORMED: "应答里的记录不合约定", OMITTED: "应答里没有这张卡", RefusedError.code: "对方不认这张卡的参数"}
 
 
 class Record(BaseModel):

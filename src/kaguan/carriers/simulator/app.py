@@ -69,7 +69,9 @@ class Admin:
         return web.json_response({"status": "ok", "cards": population.cards, "seed": population.seed})
 
     async def _faults(self, _request: web.Request) -> web.Response:
-        return web.json_response({name: gate.faults.model_dump() for name, gate in self._world.gates.items()})
+        return web.json_response(
+            {name: gate.faults.model_dump(mode="json") for name, gate in self._world.gates.items()}
+        )
 
     async def _set_faults(self, request: web.Request) -> web.Response:
         """整套换掉；``?carrier=`` 只换一家。"""

@@ -78,7 +78,7 @@ class ControlCenter:
                 iccid = self._world.find(ME, request.match_info["iccid"])
                 if iccid is None:
                     return _error(404, "20000001", "Resource not found - Invalid ICCID")
-                fields = answer(iccid, request)
+                fields = None if iccid in self._world.gates[ME].faults.refuse else answer(iccid, request)
                 if fields is None:
                     return _error(400, "10000003", "Invalid parameter")
                 return web.json_response({"iccid": iccid, **({} if drift is Drift.MISSING_FIELD else fields)})

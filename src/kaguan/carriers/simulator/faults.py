@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter, deque
 from contextlib import asynccontextmanager
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
+
+from kaguan.carriers.onelink import BUSY, TOO_FREQUENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +42,8 @@ class Faults(BaseModel):
         revision_bump: 用量的 ``revision`` 加上这么多，数值也随之变。
         max_per_second: 真的按秒数数，超过就 429；空即不数。
         max_concurrency: 真的数在途调用，超过就 429；空即不数。
+        refuse: 问到这些卡就说参数不对；OneLink 为一张而拒整批，Control Center 只拒那一张。
+        in_body: 出错与限流都答 HTTP 200，只在正文里说（OneLink 的做法）。
         times: 出错、限流、断线、走样只在其后这么多次调用里生效；空即一直。
     """
 
@@ -57,6 +62,8 @@ class Faults(BaseModel):
     revision_bump: Annotated[int, Field(ge=0, le=1_000)] = 0
     max_per_second: int | None = None
     max_concurrency: int | None = None
+    refuse: frozenset[str] = frozenset()
+    in_body: bool = False
     times: int | None = None
 
 
@@ -124,10 +131,22 @@ class Gate:
         if self.chance(faults.rate_limit_rate):
             raise self._too_many()
         if self.chance(faults.error_rate):
-            raise web.HTTPInternalServerError(text='{"errorMessage": "simulated"}', content_type="application/json")
+            raise self._broken()
         return faults.drift
 
-    def _too_many(self) -> web.HTTPTooManyRequests:
+    def _broken(self) -> web.HTTPException:
+        if self.faults.in_body:
+            return _said_in_body(BUSY, "系统繁忙")
+        return web.HTTPInternalServerError(text='{"errorMessage": "simulated"}', content_type="application/json")
+
+    def _too_many(self) -> web.HTTPException:
+        if self.faults.in_body:
+            return _said_in_body(TOO_FREQUENT, "调用太频繁")
         headers = {} if self.faults.retry_after is None else {"Retry-After": str(self.faults.retry_after)}
         text = '{"errorMessage": "Rate Limit Exceeded", "errorCode": "40000029"}'
         return web.HTTPTooManyRequests(text=text, content_type="application/json", headers=headers)
+
+
+def _said_in_body(status: str, message: str) -> web.HTTPException:
+    text = json.dumps({"status": status, "message": message, "result": []})
+    return web.HTTPOk(text=text, content_type="application/json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from kaguan.carriers.onelink import CARD_NOT_FOUND, MAX_BATCH, OK, TOKEN_EXPIRED
+from kaguan.carriers.onelink import BAD_ARGUMENT, CARD_NOT_FOUND, MAX_BATCH, OK, TOKEN_EXPIRED
 from kaguan.carriers.simulator.faults import Drift
 from kaguan.carriers.simulator.world import drifted
 from kaguan.sims.model import Carrier
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 ME = Carrier.ONELINK
 BAD_CREDENTIALS = "11003"
-BAD_ARGUMENT = "11004"
 SUSPENDED = "4"
 
 
@@ -71,6 +70,8 @@ class OneLink:
                     return _envelope(TOKEN_EXPIRED, "token 已过期")
                 iccids = request.query.get("iccids", "").split("_")
                 if not 1 <= len(iccids) <= MAX_BATCH or not _day_allowed(request, self._world.today()):
+                    return _envelope(BAD_ARGUMENT, "参数错误")
+                if not self._world.gates[ME].faults.refuse.isdisjoint(iccids):
                     return _envelope(BAD_ARGUMENT, "参数错误")
                 return self._answer(iccids, request, record, drift)
 
