@@ -23,11 +23,10 @@ from kaguan.telemetry.monitor import Monitor
 from workers.consumer import Consumer
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
-from workers.handlers import open_handlers
 from workers.heartbeat import beating
 from workers.leases import Leases
 from workers.pace import Pace
-from workers.registry import complete
+from workers.registry import open_handlers
 from workers.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         pace = Pace(redis)
         execution = Execution(
             pool=pool,
-            handlers=complete(handlers),
+            handlers=handlers,
             guard=DuplicateGuard(redis, config.lease),
             leases=leases,
             settlement=Settlement(pool, leases.worker, settings.tasks, resend_types(settings.smtp)),

@@ -1,24 +1,44 @@
-"""处理器登记：每种任务恰好一个，缺一个就不启动。"""
+"""处理器登记：每种任务恰好一行，缺一行导入时就报错。加一种任务见使用指南「加一种任务」。"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
-from kaguan.tasks.model import TaskType
+from kaguan.tasks.model import TaskType, complete
+from workers.attempt import Handler
+from workers.email.handler import open_email
+from workers.event.handler import open_event
+from workers.resources import Resources, open_resources
+from workers.sim.handler import open_sim_status
+from workers.sync.handler import open_data_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
-    from workers.attempt import Handler
+    from redis.asyncio import Redis
+
+    from kaguan.config import Settings
+    from kaguan.telemetry.metrics import Metrics
+
+# 处理器自己的连接在此打开，离开时关闭
+Opener: TypeAlias = Callable[[Resources], AbstractAsyncContextManager[Handler]]
+
+OPENERS: dict[TaskType, Opener] = {
+    TaskType.EMAIL_SEND: open_email,
+    TaskType.DATA_SYNC: open_data_sync,
+    TaskType.SIM_STATUS_SYNC: open_sim_status,
+    TaskType.EVENT_PUBLISH: open_event,
+}
+complete(OPENERS, "处理器")
 
 
-def complete(handlers: Mapping[TaskType, Handler]) -> Mapping[TaskType, Handler]:
-    """确认登记齐全。
-
-    Raises:
-        LookupError: 有任务类型没有处理器。
-    """
-    missing = set(TaskType) - set(handlers)
-    if missing:
-        raise LookupError(f"这些任务类型没有处理器：{sorted(missing)}")
-    return handlers
+@asynccontextmanager
+async def open_handlers(
+    settings: Settings, redis: Redis, metrics: Metrics
+) -> AsyncIterator[Mapping[TaskType, Handler]]:
+    """每种任务类型的处理器。"""
+    async with AsyncExitStack() as stack:
+        resources = await stack.enter_async_context(open_resources(settings, redis, metrics))
+        yield {task_type: await stack.enter_async_context(opener(resources)) for task_type, opener in OPENERS.items()}

@@ -23,7 +23,6 @@ from workers.heartbeat import beating
 from workers.leases import Leases
 from workers.outcome import Done
 from workers.pace import Pace
-from workers.registry import complete
 from workers.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         pace = Pace(redis)
         execution = Execution(
             pool=pool,
-            handlers=complete(dict.fromkeys(TaskType, noop)),
+            handlers=dict.fromkeys(TaskType, noop),
             guard=DuplicateGuard(redis, config.lease),
             leases=leases,
             settlement=Settlement(pool, leases.worker, settings.tasks),

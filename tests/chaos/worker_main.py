@@ -21,7 +21,7 @@ from kaguan.inbox import store  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
 from kaguan.tasks.model import TaskType  # noqa: E402 同上
 from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
-from workers.handlers import open_handlers  # noqa: E402 同上
+from workers.registry import open_handlers  # noqa: E402 同上
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -25,6 +25,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from kaguan.database.metadata import Base
 
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 
 class TaskType(StrEnum):
     """任务类型，也是 SAQ 的函数名。退役的名字不得再用。"""
@@ -33,6 +36,17 @@ class TaskType(StrEnum):
     DATA_SYNC = "data:sync"
     SIM_STATUS_SYNC = "sim:status_sync"
     EVENT_PUBLISH = "event:publish"
+
+
+def complete(table: Container[TaskType], what: str) -> None:
+    """确认 ``table`` 里每种任务都有；登记表在导入时调它。
+
+    Raises:
+        LookupError: 有任务类型没有登记。
+    """
+    missing = [str(task_type) for task_type in TaskType if task_type not in table]
+    if missing:
+        raise LookupError(f"这些任务类型没有{what}：{missing}")
 
 
 class Priority(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from kaguan.sims.model import Carrier, LifecycleState, SyncType
-from kaguan.tasks.model import TaskType
+from kaguan.tasks.model import TaskType, complete
 
 SIM_CHANGES_LIMIT = 500  # 一个事件任务至多带几条变更
 
@@ -86,3 +86,4 @@ PAYLOADS: dict[TaskType, type[Payload]] = {
     TaskType.SIM_STATUS_SYNC: SimStatusPayload,
     TaskType.EVENT_PUBLISH: EventPayload,
 }
+complete(PAYLOADS, "载荷模型")

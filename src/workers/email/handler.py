@@ -5,28 +5,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from kaguan.config.model import UncertainPolicy
 from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
 from kaguan.mail.model import DeliveryStatus
 from kaguan.tasks.payloads import EmailPayload
 from workers.email.receipt import Fate, Receipt
+from workers.email.transport import open_mailer
+from workers.email.verifying import EmailVerify, open_lookup
 from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from workers.verification import Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from uuid import UUID
 
     from kaguan.database.pool import Connection
     from kaguan.mail.message import Envelope
     from kaguan.mail.store import Letter, Recorded
-    from workers.attempt import Attempt
+    from workers.attempt import Attempt, Handler
     from workers.email.transport import Mailer
     from workers.outcome import Write
+    from workers.resources import Resources
 
     Observe = Callable[[Mapping[str, int], float], None]
 
@@ -147,3 +153,23 @@ def _result(envelope: Envelope, known: Mapping[str, DeliveryStatus], receipts: M
         status = known.get(recipient) if receipt is None else STATUS_OF[receipt.fate]
         recipients.append({"recipient": recipient, "status": status, "code": receipt.code if receipt else None})
     return {"message_id": envelope.message_id, "recipients": recipients}
+
+
+@asynccontextmanager
+async def open_email(resources: Resources) -> AsyncIterator[Handler]:
+    """发信的通道；配置了查证接口的，结局不明时先去问。"""
+    smtp, metrics = resources.settings.smtp, resources.metrics
+
+    def mail_sent(recipients: Mapping[str, int], seconds: float) -> None:
+        for outcome, count in recipients.items():
+            metrics.smtp.labels(outcome).inc(count)
+        metrics.smtp_seconds.observe(seconds)
+
+    async with AsyncExitStack() as stack:
+        mailer = await stack.enter_async_context(open_mailer(smtp, resources.redis))
+        email = EmailHandler(mailer, smtp.sender, mail_sent)
+        if not smtp.verify_url:
+            yield email
+            return
+        lookup = await stack.enter_async_context(open_lookup(smtp.verify_url, smtp.timeout))
+        yield Verified(email, EmailVerify(lookup), resend=smtp.uncertain is UncertainPolicy.RESEND)

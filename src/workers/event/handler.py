@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 
 from kaguan.tasks.payloads import EventPayload
+from workers.event.webhook import open_webhook
 from workers.outcome import GiveUp, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from workers.attempt import Attempt
     from workers.event.webhook import Webhook
+    from workers.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,12 @@ class EventPublish:
         if self.webhook is None:
             return GiveUp("没有配置 webhooks.url")
         return await self.webhook.post(str(attempt.task_id), body_of(payload))
+
+
+@asynccontextmanager
+async def open_event(resources: Resources) -> AsyncIterator[EventPublish]:
+    async with open_webhook(resources.settings.webhooks) as webhook:
+        yield EventPublish(webhook)
 
 
 def body_of(payload: EventPayload) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,14 @@ from workers.sync.asking import ask
 from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config.model import Carriers
     from kaguan.sims.model import Carrier
     from workers.attempt import Attempt
     from workers.outcome import Outcome
+    from workers.resources import Resources
 
 log = structlog.get_logger(__name__)
 
@@ -80,3 +82,8 @@ class SimStatusSync:
             checkpoint.batches += 1
             await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
         report.take(results)
+
+
+@asynccontextmanager
+async def open_sim_status(resources: Resources) -> AsyncIterator[SimStatusSync]:
+    yield SimStatusSync(resources.gateways, resources.settings.carriers, resources.statuses)

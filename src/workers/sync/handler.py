@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,12 @@ from workers.sync.passes import step
 from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from datetime import date
 
     from kaguan.carriers.gateway import CarrierGateway
     from workers.attempt import Attempt
+    from workers.resources import Resources
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +76,11 @@ class DataSync:
                 if any(not part.done and part.carrier not in stops for part in plan):
                     return None
         return stops
+
+
+@asynccontextmanager
+async def open_data_sync(resources: Resources) -> AsyncIterator[DataSync]:
+    yield DataSync(resources.gateways, resources.statuses)
 
 
 def business_days(payload: DataSyncPayload) -> list[date]:
