@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run demo test system lint format bench chaos chaos-targets docs-check screenshots lock clean
+.PHONY: help run demo test system lint format bench chaos chaos-targets contract docs-check screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ simulate: $(STAMP) ## The real relay and workers under thousands of random inter
 
 mutate: $(STAMP) ## Break the protocol's code in many ways; the tests must notice
 	$(BIN)/python -m tests.model.mutate
+
+contract: $(STAMP) ## Every operation against its document, thousands of requests; writes docs/CONTRACT.md
+	KAGUAN_WRITE_CONTRACT=1 $(BIN)/python -m pytest tests/contracts/test_schemathesis.py
 
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation

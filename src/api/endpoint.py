@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Answer | web.StreamResponse]]"
 
+# UUID 必有连字符：全是小写字母的那一段是别的路径（/tasks/email），该由它说收什么方法
+NOT_A_WORD = r"[^/]*[^/a-z][^/]*"
 PATH_PARAMETER = re.compile(r"\{(\w+):(int|uuid|str)\}")
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -97,8 +99,15 @@ class Endpoint:
 
     @property
     def pattern(self) -> str:
-        """Aiohttp 与 OpenAPI 用的路径：``/users/{id}``。"""
+        """OpenAPI 用的路径：``/users/{id}``。"""
         return PATH_PARAMETER.sub(r"{\1}", self.path)
+
+    @property
+    def route(self) -> str:
+        """Aiohttp 路由器用的路径。"""
+        return PATH_PARAMETER.sub(
+            lambda match: f"{{{match[1]}:{NOT_A_WORD}}}" if match[2] == "uuid" else f"{{{match[1]}}}", self.path
+        )
 
     @property
     def parameters(self) -> dict[str, str]:

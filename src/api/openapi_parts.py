@@ -26,6 +26,16 @@ _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
 }
 
 
+# 不是信封的应答；事件流的模式有人当作整条流、有人当作每个事件，所以只说文字
+_RAW: dict[str, dict[str, Any]] = {
+    "application/vnd.oai.openapi+json": {"type": "object"},
+    "text/event-stream": {"description": "每次变化一个 `task` 事件，`data` 是任务详情"},
+    "text/html": {"type": "string"},
+    "text/css": {"type": "string"},
+    "text/plain": {"type": "string"},
+}
+
+
 class Components:
     """共用的模式，边生成边收集。"""
 
@@ -102,7 +112,7 @@ def request_body(route: Endpoint, components: Components) -> dict[str, Any] | No
 def success_response(route: Endpoint, components: Components) -> dict[str, Any]:
     headers = success_headers(route)
     if route.produces != JSON:
-        content = {"schema": {"type": "object" if "json" in route.produces else "string"}, "example": route.example}
+        content = {"schema": _RAW[route.produces], "example": route.example}
         return {"description": "成功", "headers": headers, "content": {route.produces: content}}
     data = {"type": "null"} if route.data is None else components.reference(route.data, answers=True)
     content = {"schema": _envelope(data, [Code.OK]), "example": _example(Code.OK, route.example)}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from api.reasons import reason
 
 BIGINT_MAX = 2**63 - 1
+MAX_PAGE = 1_000_000
 MAX_PAGE_SIZE = 100
 DECIMAL = re.compile(r"-?[0-9]{1,19}")
 
@@ -42,7 +43,10 @@ def _decimal(value: object) -> object:
 
 
 QueryInt = Annotated[int, BeforeValidator(_decimal, json_schema_input_type=int)]
-Page = Annotated[QueryInt, Field(ge=1, le=1_000_000)]
-PageSize = Annotated[QueryInt, Field(ge=1, le=MAX_PAGE_SIZE)]
+# 转换在前，文档看不见其后的范围，所以另写一遍
+Page = Annotated[QueryInt, Field(ge=1, le=MAX_PAGE, json_schema_extra={"minimum": 1, "maximum": MAX_PAGE})]
+PageSize = Annotated[
+    QueryInt, Field(ge=1, le=MAX_PAGE_SIZE, json_schema_extra={"minimum": 1, "maximum": MAX_PAGE_SIZE})
+]
 BigId = Annotated[int, Field(ge=1, le=BIGINT_MAX)]
-QueryId = Annotated[QueryInt, Field(ge=1, le=BIGINT_MAX)]
+QueryId = Annotated[QueryInt, Field(ge=1, le=BIGINT_MAX, json_schema_extra={"minimum": 1, "maximum": BIGINT_MAX})]

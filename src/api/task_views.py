@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from api.reasons import reason
 from api.shapes import PageSize, QueryModel, RequestModel, View
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 
 MAX_REPLAY = 1_000
 MAX_REPLAY_RATE = 500
+
+
+def _written_out(value: object) -> object:
+    # pydantic 也把数字串当作时间戳收下；这里只认写全的时刻
+    if isinstance(value, str) and not _DATED.match(value):
+        raise reason("应为 RFC 3339 的时刻", "must be an RFC 3339 date-time")
+    return value
+
+
+_DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+QueryMoment = Annotated[AwareDatetime, BeforeValidator(_written_out, json_schema_input_type=AwareDatetime)]
 
 
 class TaskView(View):
@@ -71,8 +83,8 @@ class TaskQuery(QueryModel):
     status: TaskStatus | None = None
     queue: Priority | None = None
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
-    since: AwareDatetime | None = Field(None, description="受理时间下限（含），RFC 3339")
-    until: AwareDatetime | None = Field(None, description="受理时间上限（不含），RFC 3339")
+    since: QueryMoment | None = Field(None, description="受理时间下限（含），RFC 3339")
+    until: QueryMoment | None = Field(None, description="受理时间上限（不含），RFC 3339")
     cursor: UUID | None = None
     limit: PageSize = 20
 

@@ -27,6 +27,8 @@ def request_bytes(line: str, *headers: str, body: bytes = b"") -> bytes:
         ("GET", "/nowhere", {}, None, (404, 1004)),
         ("DELETE", "/health", {}, None, (405, 1008)),
         ("TRACE", "/health", {}, None, (405, 1008)),
+        ("GET", EMAIL, {}, None, (405, 1008)),
+        ("GET", "/api/v1/tasks?until=0.5", {}, None, (400, 1001)),
         ("GET", "/api/v1/users", {"Authorization": ""}, None, (401, 1002)),
         ("GET", "/api/v1/users", {"Authorization": "Bearer kg_" + "A" * 43}, None, (401, 1002)),
         ("GET", "/api/v1/users", {"Authorization": "Bearer nonsense"}, None, (401, 1002)),
