@@ -13,7 +13,8 @@ from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
 from tests.chaos.faults import Striker, schedule
-from tests.chaos.load import Load, entries
+from tests.chaos.journal import entries
+from tests.chaos.load import Load
 from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.openness import keeps_order, silent
 from tests.chaos.recovery import Recovery, recoveries
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.evidence import Evidence
     from tests.chaos.faults import Planned
-    from tests.chaos.load import Entry
+    from tests.chaos.journal import Entry
     from tests.chaos.servers import Servers
     from tests.chaos.stage import Stage
     from tests.chaos.verdict import Verdict
@@ -98,6 +99,8 @@ async def fight(
             unavailable = await silent(stage)
             await drain(stage, plan.stalled)
             drained = time.monotonic()
+            if await load.person.reconsider(journal):
+                await drain(stage, plan.stalled)
         evidence = await _gathered(stage, journal, unavailable)
         evidence.struck, evidence.planned = striker.struck, plan.faults
         evidence.policy, evidence.paced, evidence.long = plan.cast.policy, True, plan.tasks >= LONG

@@ -7,8 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.chaos.bound_rules import judge_bounds
-from tests.chaos.load import Kind
+from tests.chaos.journal import Kind
 from tests.chaos.mail_rules import judge_mails
+from tests.chaos.request_rules import judge_requests
 from tests.chaos.timing_rules import judge_timing
 from tests.chaos.verdict import MAIL, RESTING, Verdict
 
@@ -23,7 +24,7 @@ def judge(evidence: Evidence) -> Verdict:
     _figures(verdict, evidence)
     _accepted(verdict, evidence)
     _effects(verdict, evidence)
-    _endings(verdict, evidence)
+    judge_requests(verdict, evidence)
     judge_mails(verdict, evidence)
     _order(verdict, evidence)
     judge_timing(verdict, evidence)
@@ -76,13 +77,6 @@ def _accepted(verdict: Verdict, evidence: Evidence) -> None:
     verdict.rule("用户与邮件任务只有一半", sorted(mailed ^ set(evidence.users)))
 
 
-def _endings(verdict: Verdict, evidence: Evidence) -> None:
-    """没有人取消就没有取消的；记账的处理器不会失败，只能成功。"""
-    verdict.rule("没有人要求就取消", [task.id for task in evidence.tasks if task.status == "cancelled"])
-    short = [task.id for task in evidence.tasks if task.type != MAIL and task.status in {"failed", "uncertain"}]
-    verdict.rule("记账任务没有成功", short)
-
-
 def _strikes(verdict: Verdict, evidence: Evidence) -> None:
     hits = sum(not strike.missed for strike in evidence.struck)
     verdict.figures["打中的故障"] = hits
@@ -91,8 +85,10 @@ def _strikes(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _effects(verdict: Verdict, evidence: Evidence) -> None:
-    """账本：成功的恰好一行，其余一行也没有。"""
+    """账本：成功的恰好一行，其余一行也没有；这个处理器不会失败，没有人取消就只能成功。"""
     succeeded = {task.id for task in evidence.tasks if task.type != MAIL and task.status == "succeeded"}
+    short = [task.id for task in evidence.tasks if task.type != MAIL and task.status in {"failed", "uncertain"}]
+    verdict.rule("记账任务没有成功", short)
     verdict.figures["账本行数"] = sum(evidence.ledger.values())
     verdict.rule("成功却没有生效", sorted(succeeded - set(evidence.ledger)))
     verdict.rule("重复生效", [name for name, count in evidence.ledger.items() if count > 1])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.faults import Struck
-    from tests.chaos.load import Entry
+    from tests.chaos.journal import Entry
     from tests.chaos.meter import Reading
     from tests.chaos.stage import Stage
 
@@ -48,6 +48,7 @@ UNEXPLAINED = """
           )
     )
 """
+SHARED = "select count(distinct job) from tb_task where job is not null"
 IDLE = """
     select count(*) from pg_stat_activity
     where application_name like 'kaguan-%' and state like 'idle in trans%'
@@ -126,6 +127,7 @@ class Evidence:
     stuck: list[str] = field(default_factory=list)  # 30 秒之内没有干净地停下的进程
     unavailable: list[str] = field(default_factory=list)  # 故障停了很久仍不应答的 API
     idle_in_transaction: int = 0
+    shared: int = 0  # 带几个任务的投递，几次
 
     @property
     def redrives(self) -> list[tuple[float, str]]:
@@ -152,6 +154,7 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
             notes=[_note(row) for row in await rows(NOTES)],
             outbox={str(row[0]) for row in await rows(LEFT)},
             events=counted(await rows(EVENTS)),
+            shared=int(str((await rows(SHARED))[0][0])),
             idle_in_transaction=int(str((await rows(IDLE))[0][0])),
         )
 

@@ -50,7 +50,12 @@ def _arrived(
     for name, task in tasks.items():
         if task.status == "succeeded":
             missing += [f"{name}：{recipient}" for recipient in task.recipients if not received[name, recipient]]
-    may = {name for name, task in tasks.items() if task.status in {"succeeded", "uncertain"}}
+    # 几个收件人的，有的收下之后人才取消：不是谎话
+    may = {
+        name
+        for name, task in tasks.items()
+        if task.status in {"succeeded", "uncertain"} or (task.status == "cancelled" and len(task.recipients) > 1)
+    }
     admitted = {note.task_id for note in evidence.notes if note.kind in MARKS}
     unsettled = {task.id for task in evidence.tasks if task.status not in RESTING}
     for name, recipient in received:

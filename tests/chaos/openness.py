@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from kaguan.dev.ports import LOOPBACK
-from tests.chaos.load import REQUEST_TIMEOUT
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
+REQUEST_TIMEOUT = 8.0  # 秒
 RETURN_TIMEOUT = 30.0  # 秒
 
 
@@ -28,9 +28,8 @@ async def keeps_order(stage: Stage) -> bool:
 
 async def silent(stage: Stage) -> list[str]:
     """故障都停了之后，``RETURN_TIMEOUT`` 秒之内仍不能从库里答出话来的 API。"""
-    headers = {"Authorization": f"Bearer {stage.token}"}
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT)
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+    async with aiohttp.ClientSession(timeout=timeout, headers=stage.authorization) as session:
 
         async def answers(port: int) -> bool:
             try:

@@ -87,6 +87,10 @@ class Stage:
     def mail_directory(self) -> Path:
         return self.directory / "mail"
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
     @asynccontextmanager
     async def postgres(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]]]:
         """不经代理的一条连接。"""

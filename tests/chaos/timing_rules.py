@@ -61,10 +61,11 @@ def _first_start(strike: Struck, evidence: Evidence) -> float:
 def _wakes(verdict: Verdict, evidence: Evidence) -> None:
     """故障之外受理的记账任务，受理到开始。"""
     windows = [(strike.at, strike.ended + HORIZON) for strike in evidence.struck]
+    delayed = {entry.marker for entry in evidence.journal if entry.delay}
     waits = [
         task.started - task.created
         for task in evidence.tasks
-        if task.type != MAIL and task.delivery == 1 and task.started is not None
+        if task.type != MAIL and task.marker not in delayed and task.delivery == 1 and task.started is not None
         if not any(begin <= task.created <= end for begin, end in windows)
     ]
     if len(waits) < ENOUGH:

@@ -16,7 +16,7 @@ from kaguan.tasks.model import Priority
 from tests.chaos.campaign import drain
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
-from tests.chaos.load import PRIORITIES, Entry, Kind
+from tests.chaos.journal import PRIORITIES, Entry, Kind
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
@@ -42,9 +42,8 @@ async def submit(stage: Stage, count: int, first: int = 0, priorities: tuple[str
         Entry(Kind.LEDGER, f"8986001{number:012d}", source.choice(priorities), tries=1)
         for number in range(first, first + count)
     ]
-    headers = {"Authorization": f"Bearer {stage.token}"}
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+    async with aiohttp.ClientSession(timeout=timeout, headers=stage.authorization) as session:
         for start in range(0, count, BATCH):
             chunk = journal[start : start + BATCH]
             url = f"http://{LOOPBACK}:{stage.api_ports[0]}/api/v1/tasks/batch"

@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import drain
-from tests.chaos.load import Load, entries
+from tests.chaos.journal import entries
+from tests.chaos.load import Load
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.stage import Cast, staged

@@ -12,7 +12,7 @@ from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import Unit
-    from tests.chaos.load import Entry
+    from tests.chaos.journal import Entry
     from tests.chaos.servers import Servers
     from tests.chaos.stage import Stage
 

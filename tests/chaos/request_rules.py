@@ -1,0 +1,38 @@
+"""人的要求的裁判：要求过的才发生，答应了的一定发生；定时的不提早。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.chaos.journal import Whim
+
+if TYPE_CHECKING:
+    from tests.chaos.evidence import Evidence
+    from tests.chaos.verdict import Verdict
+
+
+def judge_requests(verdict: Verdict, evidence: Evidence) -> None:
+    tasks = {task.id: task for task in evidence.tasks}
+    entries = {answer: entry for entry in evidence.journal for answer in entry.answers}
+    retried = {note.task_id for note in evidence.notes if note.kind == "retried"}
+    cancelled = {task.id for task in evidence.tasks if task.status == "cancelled"}
+
+    def asked(whim: Whim) -> set[str]:
+        return {name for name, entry in entries.items() if whim in entry.asked}
+
+    def told(whim: Whim, state: str) -> set[str]:
+        return {name for name, entry in entries.items() if entry.told.get(whim) == state}
+
+    verdict.figures["人要求取消、重来"] = len(asked(Whim.CANCEL)) + len(asked(Whim.RETRY))
+    verdict.figures["其中取消了、重来了"] = len(cancelled) + len(retried)
+    verdict.figures["带几个任务的投递"] = evidence.shared
+    verdict.rule("没有人要求就取消", sorted(cancelled - asked(Whim.CANCEL)))
+    verdict.rule("没有人要求就重来", sorted(retried - asked(Whim.RETRY)))
+    verdict.rule("答了已取消却没有取消", sorted(told(Whim.CANCEL, "cancelled") - cancelled))
+    verdict.rule("答了重来却没有重来", sorted(told(Whim.RETRY, "pending") - retried))
+    early = []
+    for name, entry in entries.items():
+        started = tasks[name].started if name in tasks else None
+        if entry.due is not None and started is not None and started < entry.due.timestamp():
+            early.append(name)
+    verdict.rule("定时的提早开始", sorted(early))
