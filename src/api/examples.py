@@ -84,6 +84,8 @@ RETRIED = {"task_id": TASK_ID, "status": "pending"}
 REPLAY_IN = {"status": "failed", "type": "email:send", "limit": 10, "dry_run": True}
 REPLAY: dict[str, Any] = {
     "dry_run": True,
+    "total": 1,
+    "limited": False,
     "matched": [
         {"task_id": TASK_ID, "type": "email:send", "last_error": {"reason": "550 无此邮箱"}, "finished_at": LATER}
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from api import examples, task_events
 from api.audit import audited
 from api.call import Answer, Call
@@ -106,11 +109,17 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     wanted = call.body.replay()
     connection = await call.unit.raw()
     if call.body.dry_run:
-        return Answer({"dry_run": True, "matched": await replay.preview(connection, wanted)})
+        return Answer({"dry_run": True, **asdict(await replay.preview(connection, wanted))})
     count, last_due = await replay.run(connection, wanted, call.principal.name)
-    await audited(call, "task.replay", status=wanted.status, type=wanted.type, limit=wanted.limit, count=count)
+    await audited(call, "task.replay", **_asked(wanted), count=count)
     call.unit.after_commit(call.services.ring)
     return Answer({"dry_run": False, "replayed": count, "last_due": last_due})
+
+
+def _asked(wanted: replay.Replay) -> dict[str, Any]:
+    """条件，进审计。"""
+    return {"status": wanted.status, "type": wanted.type, "queue": wanted.queue, "error": wanted.error,
+            "limit": wanted.limit}  # fmt: skip
 
 
 ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)

@@ -71,6 +71,8 @@ class StatusView(View):
 
 class ReplayView(View):
     dry_run: bool
+    total: int | None = Field(None, description="试运行：会重放几个，至多 ``limit`` 个")
+    limited: bool | None = Field(None, description="试运行：符合条件的不止 ``total`` 个，被 ``limit`` 截住")
     matched: list[dict[str, Any]] | None = Field(None, description="试运行：前几个会被选中的任务")
     replayed: int | None = Field(None, description="实际重放的个数")
     last_due: datetime | None = Field(None, description="最后一个的到期时间（限速错开）")
@@ -102,6 +104,8 @@ class ReplayRequest(RequestModel):
 
     status: TaskStatus = TaskStatus.FAILED
     type: TaskType | None = None
+    queue: Priority | None = None
+    error: Annotated[str, Field(min_length=1, max_length=200, description="错误原因里的一段字")] | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_REPLAY)] = 100
@@ -115,7 +119,9 @@ class ReplayRequest(RequestModel):
         return self
 
     def replay(self) -> Replay:
-        return Replay(self.status, self.type, self.since, self.until, self.limit, float(self.rate))
+        return Replay(
+            self.status, self.type, self.queue, self.error, self.since, self.until, self.limit, float(self.rate)
+        )
 
 
 def task_view(task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:

@@ -197,10 +197,45 @@ async def test_replay_is_a_dry_run_unless_told_otherwise(api: Api) -> None:
     dry = await api.post("/tasks/replay", {})
     assert dry.data["dry_run"] is True
     assert sorted(task["task_id"] for task in dry.data["matched"]) == sorted(ids)
+    assert (dry.data["total"], dry.data["limited"]) == (3, False)
     assert await api.rows("select distinct status from tb_task") == [("failed",)]
     done = await api.post("/tasks/replay", {"dry_run": False, "limit": 2, "rate": 1})
     assert done.data["replayed"] == 2
     assert await api.rows("select count(*) from tb_task where status = 'pending'") == [(2,)]
+
+
+async def test_a_dry_run_counts_beyond_what_it_lists_and_says_when_the_limit_cuts(api: Api) -> None:
+    items = [{"type": "sim:status_sync", **SIM}] * 30
+    await api.post("/tasks/batch", {"tasks": items})
+    await api.rows("update tb_task set status = 'failed', finished_at = now()")
+    for limit, total, limited, listed in (
+        (100, 30, False, 20),
+        (30, 30, False, 20),
+        (29, 29, True, 20),
+        (2, 2, True, 2),
+    ):
+        dry = await api.post("/tasks/replay", {"limit": limit})
+        assert (dry.data["total"], dry.data["limited"], len(dry.data["matched"])) == (total, limited, listed)
+
+
+async def test_a_replay_may_name_the_queue_and_the_error(api: Api) -> None:
+    low = (await api.post("/tasks/sim", {**SIM, "priority": "low"})).data["task_id"]
+    (await api.post("/tasks/sim", SIM)).data["task_id"]
+    await api.rows(
+        "update tb_task set status = 'failed', finished_at = now(), last_error = '{\"reason\": \"连不上：100%_x\"}'"
+    )
+    for wanted, total in (
+        ({"queue": "low"}, 1),
+        ({"error": "100%_"}, 2),
+        ({"error": "100_"}, 0),
+        ({"error": "拒收"}, 0),
+    ):
+        dry = await api.post("/tasks/replay", wanted)
+        assert dry.data["total"] == total
+    done = await api.post("/tasks/replay", {"queue": "low", "error": "连不上", "dry_run": False})
+    assert done.data["replayed"] == 1
+    assert await api.rows("select id::text from tb_task where status = 'pending'") == [(low,)]
+    assert await api.rows("select detail->>'queue', detail->>'error' from tb_audit") == [("low", "连不上")]
 
 
 async def test_events_stream_every_change_until_the_task_is_finished(api: Api) -> None:

@@ -80,14 +80,24 @@ def test_a_replay_shows_whom_it_would_choose_and_changes_nothing(
     assert [row["task_id"] for row in shown["matched"]] == failed
     code, out, _ = run("task", "replay")
     assert code == 0
-    assert all(text in out for text in (*failed, "对方不收", "--run"))
+    assert all(text in out for text in (*failed, "对方不收", "会重放 3 个", "--run"))
+    code, out, _ = run("task", "replay", "--limit", "2")
+    assert "会重放 2 个（符合条件的不止这些" in out
+    limited = json.loads(run("task", "replay", "--limit", "2", "--json")[1])
+    assert (limited["total"], limited["limited"], len(limited["matched"])) == (2, True, 2)
     assert statuses(database) == ["failed"] * 3
 
 
 def test_a_replay_takes_only_what_the_filter_names(
     run: Invocation, failed: list[str], database: psycopg.Connection
 ) -> None:
-    for options in (("--type", "data:sync"), ("--status", "uncertain"), ("--until", "2020-01-01")):
+    for options in (
+        ("--type", "data:sync"),
+        ("--status", "uncertain"),
+        ("--until", "2020-01-01"),
+        ("--queue", "low"),
+        ("--error", "没有的"),
+    ):
         assert json.loads(run("task", "replay", "--run", "--json", *options)[1])["replayed"] == 0
     code, out, _ = run("task", "replay", "--run", "--limit", "2", "--since", "2020-01-01", "--rate", "1", "--json")
     assert (code, json.loads(out)["replayed"]) == (0, 2)

@@ -168,6 +168,7 @@ async def test_replay_shows_what_would_go_and_goes_only_when_confirmed(api: Api)
     async with signed_in(api) as visitor:
         page = await visitor.get("/console/dead-letters?preview=1&status=failed&type=email:send&limit=2&rate=5")
         assert "会重放 2 个" in page.tested("preview-count")
+        assert "不止这些" in page.tested("preview-limited")
         assert all(str(task_id) in page.text for task_id in dead[:2])
         assert {await status_of(api, task_id) for task_id in dead} == {"failed"}
         assert await visitor.audit() == []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from api.console.serve import Done, number_of
@@ -12,9 +11,9 @@ from kaguan.console import looking
 from kaguan.console.service import Deed
 from kaguan.errors import invalid
 from kaguan.outbox import store as outbox
-from kaguan.tasks import replay, store
+from kaguan.tasks import replay
 from kaguan.tasks.model import TaskStatus, TaskType
-from kaguan.tasks.replay import PREVIEW_LIMIT, Replay
+from kaguan.tasks.replay import Replay
 from kaguan.tasks.service import REPLAY_LIMIT
 
 if TYPE_CHECKING:
@@ -24,22 +23,12 @@ if TYPE_CHECKING:
 
     from api.console.serve import Order
     from api.console.visit import Visit
-    from kaguan.database.pool import Connection
 
 PATH = "/console/dead-letters"
 STATUSES = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)
 FIELDS = ("status", "type", "since", "until", "limit", "rate")
 DEFAULT_LIMIT, DEFAULT_RATE = 100, 50
 MAX_RATE = 500  # 每秒
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """试运行：会选中 ``count`` 个，``rows`` 是其中前几个；``seconds`` 是按限速全部到期要多久。"""
-
-    count: int
-    rows: list[dict[str, Any]]
-    seconds: float
 
 
 async def dead_letters(visit: Visit) -> web.Response:
@@ -49,13 +38,14 @@ async def dead_letters(visit: Visit) -> web.Response:
     wanted = replay_of(given) if asked else None
     async with visit.services.pool.connection() as connection:
         groups = {status: await looking.dead_groups(connection, status) for status in STATUSES}
-        preview = None if wanted is None else await _preview(connection, wanted)
+        preview = None if wanted is None else await replay.preview(connection, wanted)
         parked = await outbox.parked(connection, looking.COUNT_CAP)
     return visit.render(
         "dead_letters.html",
-        groups=groups, preview=preview, given=given, parked=parked, cap=looking.DEAD_CAP, count_cap=looking.COUNT_CAP,
+        groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=looking.DEAD_CAP,
+        count_cap=looking.COUNT_CAP,
         statuses=STATUSES, types=list(TaskType), limits=(REPLAY_LIMIT, MAX_RATE),
-        defaults=(DEFAULT_LIMIT, DEFAULT_RATE), shown=PREVIEW_LIMIT, preview_link=preview_link,
+        defaults=(DEFAULT_LIMIT, DEFAULT_RATE), preview_link=preview_link,
     )  # fmt: skip
 
 
@@ -66,11 +56,6 @@ async def run_replay(order: Order) -> Done:
     detail = {**{name: order.form.get(name, "") for name in FIELDS}, "count": count, "via": "console"}
     deed = Deed("task.replay", None, {**detail, "last_due": None if last_due is None else last_due.isoformat()})
     return Done(deed, "replayed", PATH, count, ring=True)
-
-
-async def _preview(connection: Connection, wanted: Replay) -> Preview:
-    rows = await store.replay_preview(connection, wanted.parameters())
-    return Preview(len(rows), rows[:PREVIEW_LIMIT], len(rows) / wanted.rate)
 
 
 def preview_link(status: str, task_type: str) -> str:
@@ -93,5 +78,6 @@ def replay_of(given: Mapping[str, str]) -> Replay:
     limit = number_of(given, "limit", DEFAULT_LIMIT, 1, REPLAY_LIMIT)
     rate = number_of(given, "rate", DEFAULT_RATE, 1, MAX_RATE)
     return Replay(
-        TaskStatus(status), None if task_type is None else TaskType(task_type), since, until, limit, float(rate)
-    )
+        TaskStatus(status), None if task_type is None else TaskType(task_type), since=since, until=until, limit=limit,
+        rate=float(rate),
+    )  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime  # noqa: TC003 typer 运行时读注解
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -15,7 +16,7 @@ from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.tasks import replay as replaying
 from kaguan.tasks import store
-from kaguan.tasks.model import TaskStatus, TaskType
+from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.service import REPLAY_LIMIT, RETRYABLE
 from kaguan.tasks.watching import Watched, watch
 
@@ -76,6 +77,9 @@ def watch_tasks(
 def replay(  # noqa: PLR0913 一个参数一个选项
     status: Annotated[TaskStatus, typer.Option(help="failed 或 uncertain")] = TaskStatus.FAILED,
     task_type: Annotated[TaskType | None, typer.Option("--type", help="类型")] = None,
+    *,
+    queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
+    error: Annotated[str | None, typer.Option(help="错误原因里的一段字")] = None,
     since: Annotated[
         datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理不早于；本地时间，如 2026-01-31")
     ] = None,
@@ -83,7 +87,6 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     limit: Annotated[int, typer.Option(min=1, max=REPLAY_LIMIT, help="至多几个")] = 100,
     rate: Annotated[float, typer.Option(min=0.1, max=1_000, help="每秒至多几个")] = 50.0,
     seconds: Timeout = 3_600.0,
-    *,
     run: Annotated[bool, typer.Option("--run", help="真做；不给就只看会选中谁")] = False,
     wait: Wait = False,
     as_json: AsJson = False,
@@ -91,7 +94,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     """按条件重放：先看会选中谁，再加 --run 真做。"""
     if status not in RETRYABLE:
         raise CommandError(f"{status} 状态的任务不能重放：允许 failed、uncertain", EXIT_USAGE)
-    wanted = replaying.Replay(status, task_type, _aware(since), _aware(until), limit, rate)
+    wanted = replaying.Replay(status, task_type, queue, error or None, _aware(since), _aware(until), limit, rate)
     if not run:
         _preview(wanted, as_json=as_json)
         return
@@ -99,7 +102,9 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     async def work(connection: Connection) -> tuple[list[UUID], int, datetime | None]:
         chosen = [UUID(row["task_id"]) for row in await store.replay_preview(connection, wanted.parameters())]
         count, last_due = await replaying.run(connection, wanted, actor())
-        await audited(connection, "task.replay", status=status, type=task_type, limit=limit, count=count)
+        await audited(
+            connection, "task.replay", status=status, type=task_type, queue=queue, error=error, limit=limit, count=count
+        )
         return chosen, count, last_due
 
     chosen, count, last_due = with_database(work)
@@ -112,14 +117,16 @@ def replay(  # noqa: PLR0913 一个参数一个选项
 
 
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> None:
-    rows: list[dict[str, Any]] = with_database(lambda connection: replaying.preview(connection, wanted))
+    found = with_database(lambda connection: replaying.preview(connection, wanted))
     if as_json:
-        print_json({"dry_run": True, "matched": rows})
+        print_json({"dry_run": True, **asdict(found)})
         return
-    reasons = [row | {"last_error": (row["last_error"] or {}).get("reason")} for row in rows]
+    reasons = [row | {"last_error": (row["last_error"] or {}).get("reason")} for row in found.matched]
     print_table(PREVIEWED, reasons, "没有符合条件的任务")
-    if rows:
-        typer.echo(f"以上至多列 {replaying.PREVIEW_LIMIT} 个；加 --run 真做")
+    if found.matched:
+        listed = f"，以上列了 {len(found.matched)} 个" if found.total > len(found.matched) else ""
+        more = "（符合条件的不止这些，被 --limit 截住）" if found.limited else ""
+        typer.echo(f"会重放 {found.total} 个{more}{listed}；加 --run 真做")
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from kaguan.tasks import store
-from kaguan.tasks.model import TaskStatus, TaskType
+from kaguan.tasks.model import Priority, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,10 +31,12 @@ def id_floor(moment: datetime) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """重放的条件。``rate`` 是每秒个数。"""
+    """重放的条件。``error`` 是错误原因里的一段字；``rate`` 是每秒个数。"""
 
     status: TaskStatus = TaskStatus.FAILED
     type: TaskType | None = None
+    queue: Priority | None = None
+    error: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 100
@@ -44,6 +46,8 @@ class Replay:
         return {
             "status": self.status,
             "type": self.type,
+            "queue": self.queue,
+            "error": self.error,
             "since": FIRST_ID if self.since is None else id_floor(self.since),
             "until": LAST_ID if self.until is None else id_floor(self.until),
             "limit": self.limit,
@@ -51,9 +55,19 @@ class Replay:
         }
 
 
-async def preview(connection: Connection, replay: Replay) -> list[dict[str, Any]]:
-    """会选中的前几个任务；什么也不改。"""
-    return await store.replay_preview(connection, {**replay.parameters(), "limit": min(replay.limit, PREVIEW_LIMIT)})
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """试运行：会重放 ``total`` 个，``matched`` 是其中前几个；``limited`` 即符合条件的不止这些，被 ``limit`` 截住。"""
+
+    total: int
+    limited: bool
+    matched: list[dict[str, Any]]
+
+
+async def preview(connection: Connection, replay: Replay) -> Preview:
+    """会选中谁；什么也不改。"""
+    rows = await store.replay_preview(connection, {**replay.parameters(), "limit": replay.limit + 1})
+    return Preview(min(len(rows), replay.limit), len(rows) > replay.limit, rows[: min(replay.limit, PREVIEW_LIMIT)])
 
 
 async def run(connection: Connection, replay: Replay, actor: str) -> tuple[int, datetime | None]:
