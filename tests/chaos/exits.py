@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 STARTING = 60.0  # 秒：等依赖的次数在这之内用尽；之后再以「依赖不可用」退出就是崩溃
-IMPORTING = 10.0  # 秒：还没来得及装上 SIGTERM 的处理器
+IMPORTING = 20.0  # 秒：还没来得及装上 SIGTERM 的处理器
 
 
 def innocent(code: int, sent: AbstractSet[signal.Signals], age: float) -> bool:

@@ -50,17 +50,18 @@ def _arrived(
     for name, task in tasks.items():
         if task.status == "succeeded":
             missing += [f"{name}：{recipient}" for recipient in task.recipients if not received[name, recipient]]
-    # 几个收件人的，有的收下之后人才取消：不是谎话
-    may = {
+    admitted = {note.task_id for note in evidence.notes if note.kind in MARKS}
+    # 人取消的：结局本来不明的，或几个收件人里有的已经收下，不是谎话。失败的一封也不该寄到
+    cancelled = {
         name
         for name, task in tasks.items()
-        if task.status in {"succeeded", "uncertain"} or (task.status == "cancelled" and len(task.recipients) > 1)
+        if task.status == "cancelled" and (name in admitted or len(task.recipients) > 1)
     }
-    admitted = {note.task_id for note in evidence.notes if note.kind in MARKS}
+    may = {name for name, task in tasks.items() if task.status in {"succeeded", "uncertain"}} | cancelled
     unsettled = {task.id for task in evidence.tasks if task.status not in RESTING}
     for name, recipient in received:
         known = name in tasks and recipient in tasks[name].recipients
-        if name not in may | admitted | unsettled or not known:
+        if name not in may | unsettled or not known:
             stray.append(f"{name}：{recipient}")
     verdict.rule("成功却没有邮件", missing)
     verdict.rule("不该有的邮件", sorted(stray))

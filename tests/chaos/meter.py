@@ -41,9 +41,9 @@ class Meter:
     progress: Callable[[], float]
     readings: list[Reading] = field(default_factory=list)
 
-    async def run(self) -> None:
-        """量到被取消为止。"""
-        while True:
+    async def run(self, stop: asyncio.Event) -> None:
+        """量到 ``stop``；不靠取消：取消若落在客户端关连接的那一刻，会被它当成超时吞掉。"""
+        while not stop.is_set():
             memory = {
                 unit.name: size
                 for unit in self.stage.fleet.all()
@@ -51,7 +51,8 @@ class Meter:
                 if (size := resident(unit.pid))
             }
             self.readings.append(Reading(self.progress(), await self._depth(), memory))
-            await asyncio.sleep(INTERVAL)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), INTERVAL)
 
     async def _depth(self) -> int:
         """问不到时当作 0：Redis 不在，里面就什么也没有。"""
@@ -63,12 +64,13 @@ class Meter:
 
 @asynccontextmanager
 async def metered(meter: Meter) -> AsyncIterator[Meter]:
-    task = asyncio.create_task(meter.run(), name="meter")
+    stop = asyncio.Event()
+    task = asyncio.create_task(meter.run(stop), name="meter")
     try:
         yield meter
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        stop.set()
+        await task
 
 
 def resident(pid: int) -> float:

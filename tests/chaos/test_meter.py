@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.chaos.meter import Reading, depth_bounds, growth, resident
+from tests.chaos.fleet import Fleet
+from tests.chaos.meter import Meter, Reading, depth_bounds, growth, metered, resident
 from tests.chaos.stage import Cast
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.chaos.stage import Stage
+
+
+class Deaf:
+    """Redis 不在，客户端又把取消吞了。"""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet()
+        self.asked = asyncio.Event()
+
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator[Deaf]:
+        yield self
+
+    async def zcard(self, _key: str) -> int:
+        self.asked.set()
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            raise RedisConnectionError from None
+        raise RedisConnectionError
+
+
+async def test_the_meter_stops_though_the_client_swallows_a_cancellation() -> None:
+    stage = Deaf()
+    async with asyncio.timeout(5.0), metered(Meter(cast("Stage", stage), lambda: 0.5)) as meter:
+        await stage.asked.wait()
+    assert [reading.depth for reading in meter.readings] == [0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="只有 Linux 有 /proc")

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos.campaign import Plan, Report
 from tests.chaos.fleet import CHECKOUT
-from tests.chaos.report import fill
+from tests.chaos.report import document, fill
 from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.verdict import Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,3 +30,11 @@ def test_the_page_has_a_place_for_every_result() -> None:
     for name in ("campaign", "controls", *SCENARIOS):
         assert f"<!-- {name} -->" in page
         assert f"<!-- /{name} -->" in page
+
+
+def test_the_page_says_what_was_broken() -> None:
+    verdict = Verdict()
+    plan = Plan("campaign", tasks=1, faults=0, seed=1)
+    assert "| 裁判的话 | 合格 |" in document(Report(plan, verdict, [], {}, 1.0, 1.0))
+    verdict.rule("重复生效", ["t-1"])
+    assert "| 裁判的话 | 重复生效 1 |" in document(Report(plan, verdict, [], {}, 1.0, 1.0))
