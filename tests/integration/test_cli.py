@@ -63,6 +63,15 @@ def test_migrations_go_down_and_up_again(run: Invocation, run_json: Callable[...
     assert run_json("migrate", "up") == head
 
 
+def test_a_database_behind_the_program_is_one_line(run: Invocation, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table tb_task drop column progress cascade")
+    code, out, err = run("task", "list")
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert "kaguan migrate status" in err
+
+
 def test_an_unknown_revision_is_one_line(run: Invocation) -> None:
     code, out, err = run("migrate", "up", "nope")
     assert (code, out) == (2, "")

@@ -45,6 +45,7 @@ def test_help_of_every_command_fits_a_screen(run: Invocation, command: tuple[str
     ("command", "said"),
     [
         (("nope",), "No such command"),
+        (("task", "list", "--status", "nonsense"), "`kaguan task list --help`"),
         (("task", "show", "1"), "UUID"),
         (("task", "list", "--limit", "0"), "limit"),
         (("token", "create", "--name", "x"), "scopes"),

@@ -46,7 +46,9 @@ def _run() -> int:
     except typer.Abort:
         return EXIT_USAGE
     except typer.TyperException as error:
-        sys.stderr.write(f"用法有误：{error.format_message()}；`kaguan --help` 列出全部命令\n")
+        context = getattr(error, "ctx", None)  # 哪条命令用错了，就指给它的帮助
+        command = "kaguan" if context is None else context.command_path
+        sys.stderr.write(f"用法有误：{error.format_message()}；请看 `{command} --help`\n")
         return EXIT_USAGE
     except Exception as error:  # 命令行的边缘：认得的译成一行，不认得的原样抛出
         failure = explain(error)

@@ -48,6 +48,8 @@ def _explain_dependency(error: Exception) -> tuple[str, int] | None:
             return f"PostgreSQL 不可用：{_first_line(error)}；{advice}", EXIT_DEPENDENCY
         case psycopg.errors.UndefinedTable():
             return "数据库还没有迁移；请运行 kaguan migrate up", EXIT_FAILURE
+        case psycopg.errors.UndefinedColumn():
+            return "数据库的版本与程序不合；请运行 kaguan migrate status 看差在哪里", EXIT_FAILURE
         case RedisError() | QueueUnavailableError():
             advice = "请检查 KAGUAN_REDIS__URL，或先运行 kaguan up"
             return f"Redis 不可用：{_first_line(error)}；{advice}", EXIT_DEPENDENCY
