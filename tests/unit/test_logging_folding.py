@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from kaguan.logging.folding import MAX_KEYS, REPEATS, WINDOW, FoldingHandler
+from kaguan.tasks.model import FINAL, TaskStatus
 
 
 @dataclass
@@ -66,6 +67,34 @@ def test_different_loggers_levels_events_and_statements_are_counted_apart() -> N
         ):
             handler.handle(one)
     assert len(recorder.messages) == 6 * REPEATS
+
+
+def test_outcomes_types_causes_and_loops_do_not_hide_behind_each_other() -> None:
+    handler, recorder, clock = folded()
+    retrying = {"event": "任务未完成", "status": TaskStatus.RETRYING}
+    kinds: list[dict[str, object]] = [
+        {**retrying, "task_type": "email:send"},
+        {**retrying, "task_type": "data:sync"},
+        {"event": "收回任务", "status": "pending", "cause": "lease_expired"},
+        {"event": "收回任务", "status": "pending", "cause": "worker_stopped"},
+        {"event": "依赖不可用", "loop": "forward"},
+        {"event": "依赖不可用", "loop": "lease"},
+    ]
+    for number in range(REPEATS + 1):
+        for kind in kinds:
+            handler.handle(record({**kind, "task_id": number}))
+    assert len(recorder.messages) == len(kinds) * REPEATS
+    clock.now = WINDOW
+    handler.handle(record("别的", logging.INFO))
+    assert any(message.endswith("任务未完成 retrying email:send") for message in recorder.messages)
+
+
+def test_the_end_of_a_task_is_never_folded() -> None:
+    handler, recorder, _clock = folded()
+    for status in (*FINAL, TaskStatus.UNCERTAIN):
+        for number in range(REPEATS * 3):
+            handler.handle(record({"event": "任务未完成", "status": status, "task_id": number}))
+    assert len(recorder.messages) == REPEATS * 3 * len((*FINAL, TaskStatus.UNCERTAIN))
 
 
 def test_information_is_never_folded() -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 WINDOW = 60.0  # 秒
 REPEATS = 5  # 每个窗口里，同一事件至多写这么多行
 MAX_KEYS = 1_000  # 记住的事件种类上限；再多就不折叠，内存不涨
+KINDS = ("statement", "status", "task_type", "cause", "loop")  # 这些字段不同的，就不是同一件事
+SETTLED = frozenset({"succeeded", "failed", "cancelled", "uncertain"})  # 任务到了头的那一行，一行也不少
 
 
 @dataclass(slots=True)
@@ -24,8 +26,8 @@ class _Repeats:
 class FoldingHandler(logging.Handler):
     """根处理器：先折叠，再分发给各个出口。
 
-    同一（记录器、级别、事件、语句）在 :data:`WINDOW` 内超过 :data:`REPEATS` 次的 WARNING 及以上不再写；
-    窗口过后（或关闭时）补一行说明折叠了多少。INFO 及以下不折叠。
+    同一（记录器、级别、事件、:data:`KINDS`）在 :data:`WINDOW` 内超过 :data:`REPEATS` 次的 WARNING 及以上不再写；
+    窗口过后（或关闭时）补一行说明折叠了多少。INFO 及以下、任务的结局都不折叠。
     """
 
     def __init__(self, sinks: Sequence[logging.Handler], clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +42,7 @@ class FoldingHandler(logging.Handler):
         now = self._clock()
         if now >= self._next_summary:
             self._summarise(now - WINDOW)
-        if record.levelno < logging.WARNING or not self._is_repeat(record, now):
+        if record.levelno < logging.WARNING or _settles(record) or not self._is_repeat(record, now):
             self._write(record)
 
     def close(self) -> None:
@@ -79,15 +81,20 @@ class FoldingHandler(logging.Handler):
         self._next_summary = oldest + WINDOW
 
 
+def _settles(record: logging.LogRecord) -> bool:
+    return isinstance(record.msg, dict) and str(record.msg.get("status")) in SETTLED
+
+
 def _key(record: logging.LogRecord) -> tuple[Any, ...]:
     message = record.msg
     if isinstance(message, dict):
-        return (record.name, record.levelno, str(message.get("event")), message.get("statement"))
-    return (record.name, record.levelno, str(message), None)
+        kinds = tuple(str(message[kind]) for kind in KINDS if message.get(kind) is not None)
+        return (record.name, record.levelno, str(message.get("event")), *kinds)
+    return (record.name, record.levelno, str(message))
 
 
 def _summary(key: tuple[Any, ...], folded: int) -> logging.LogRecord:
-    name, level, event, _statement = key
+    name, level, *what = key
     return logging.LogRecord(
-        name, level, __file__, 0, "同样的日志折叠了 %d 行（%d 秒内）：%s", (folded, int(WINDOW), event), None
+        name, level, __file__, 0, "同样的日志折叠了 %d 行（%d 秒内）：%s", (folded, int(WINDOW), " ".join(what)), None
     )
