@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from kaguan.logging.naming import named
 from kaguan.outbox import store
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import keys, saq
@@ -88,3 +89,6 @@ class EpochRedrive:
                     total += await store.redrive(
                         connection, [(task.id, task.delivery) for task in missing], "redis_lost_data"
                     )
+                # 丢数据是一次警报，哪些任务是它的细目：INFO 不折叠
+                ids = named([task.id for task in missing], [task.traceparent for task in missing])
+                log.info("重投 Redis 不认得的任务", **ids)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.logging.naming import named
 from kaguan.outbox import store
 from kaguan.queues import pace, saq
 from kaguan.tasks.model import Priority, PriorityRank, TaskType
@@ -89,9 +90,11 @@ class Forwarder:
             handed_rows = [(row, parcel.job) for parcel in handed for row in parcel.rows]
             if handed_rows:
                 await store.mark_handed_over(connection, handed_rows)
-        self._count([row for row, _ in handed_rows])
-        log.info("交给队列", count=len(handed_rows), deliveries=len(handed), **counts)
-        return len(handed_rows)
+        rows = [row for row, _ in handed_rows]
+        self._count(rows)
+        ids = named([row.task_id for row in rows], [row.traceparent for row in rows])
+        log.info("交给队列", count=len(rows), deliveries=len(handed), **counts, **ids)
+        return len(rows)
 
     def _count(self, rows: Sequence[Due]) -> None:
         for row in rows:

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import structlog
 
+from kaguan.logging.naming import named
 from kaguan.outbox import store
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import saq
 from kaguan.tasks.model import Priority, TaskStatus
-from kaguan.telemetry.propagation import trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,22 +58,26 @@ class LeaseRedrive:
                 grace=self.grace,
                 limit=PAGE,
             )
-        for task in expired:
-            self._record(task)
+        for cause in ("worker_stopped", "lease_expired"):
+            self._record(cause, [task for task in expired if task.released == (cause == "worker_stopped")])
         return len(expired)
 
-    def _record(self, task: Expired) -> None:
+    def _record(self, cause: str, expired: list[Expired]) -> None:
         """回到待交付的算重投；就此有了结局的算结算，与 worker 自己结算的同一个计数。"""
-        cause = "worker_stopped" if task.released else "lease_expired"
-        log.warning(
-            "收回任务", task_id=str(task.id), delivery=task.delivery, task_type=task.type, cause=cause,
-            status=task.verdict, trace_id=trace_id_of(task.traceparent),
-        )  # fmt: skip
-        if not task.released:
-            self.metrics.leases_lost.inc()
-        if task.verdict == TaskStatus.PENDING:
-            self.metrics.redriven.labels(cause=cause).inc()
-            return
+        if cause == "lease_expired":
+            self.metrics.leases_lost.inc(len(expired))
+        moved = [task for task in expired if task.verdict == TaskStatus.PENDING]
+        if moved:
+            ids = named([task.id for task in moved], [task.traceparent for task in moved])
+            log.warning("收回任务，重投", cause=cause, count=len(moved), **ids)
+            self.metrics.redriven.labels(cause=cause).inc(len(moved))
+        for task in expired:
+            if task.verdict != TaskStatus.PENDING:
+                self._settle(cause, task)
+
+    def _settle(self, cause: str, task: Expired) -> None:
+        ids = named([task.id], [task.traceparent])
+        log.warning("收回任务，就此了结", cause=cause, status=task.verdict, task_type=task.type, **ids)
         self.metrics.settled.labels(task.type, task.queue, task.verdict).inc()
         if task.verdict == TaskStatus.UNCERTAIN:
             self.metrics.uncertain.labels(task.type).inc()
@@ -108,7 +112,8 @@ class PresenceRedrive:
         if missing:
             async with self.pool.connection() as connection:
                 count = await store.redrive(connection, [(task.id, task.delivery) for task in missing], "queue_forgot")
-            log.warning("队列忘了任务，重投", count=count)
+            ids = named([task.id for task in missing], [task.traceparent for task in missing])
+            log.warning("队列忘了任务，重投", count=count, **ids)
             self.metrics.redriven.labels(cause="queue_forgot").inc(count)
         full = len(page) == PAGE
         self._after = (page[-1].queued_at, page[-1].id) if full else START
@@ -153,7 +158,8 @@ class OrphanRedrive:
                 connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
             )
         if moved:
-            log.warning("补上缺失的发件箱行", count=moved)
-            self.metrics.redriven.labels(cause="no_outbox_row").inc(moved)
+            ids = named([task_id for task_id, _ in moved], [traceparent for _, traceparent in moved])
+            log.warning("补上缺失的发件箱行", count=len(moved), **ids)
+            self.metrics.redriven.labels(cause="no_outbox_row").inc(len(moved))
         self._after = last or FIRST_ID
-        return moved
+        return len(moved)

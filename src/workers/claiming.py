@@ -10,6 +10,7 @@ import structlog
 
 from kaguan.database.folding import AWAY, Folder
 from kaguan.inbox import store
+from kaguan.logging.naming import named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +64,20 @@ class Claims:
             if unknown:
                 # 头一次其实写下了、现在却没人做的，下一拍交还
                 self.leases.abandon_all(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
+            _announce(claims)
             return claims
 
     async def _write(self, connection: Connection, wanted: Sequence[Delivery]) -> list[Claim | None]:
         claimed = await store.claim(connection, wanted, self.leases.worker, self.leases.lease)
         return [claimed.get(one) for one in wanted]
+
+
+def _announce(claims: Sequence[Claim]) -> None:
+    """一次投递一行：同乘的又快又多，一个任务一行要占它们处理时间的百分之几。"""
+    if claims:
+        ids = named(
+            [claim.id for claim in claims],
+            [claim.traceparent for claim in claims],
+            [claim.request_id for claim in claims],
+        )
+        log.info("开始执行", task_type=claims[0].type, count=len(claims), **ids)

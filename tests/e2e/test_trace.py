@@ -32,6 +32,8 @@ CLIENT_SPAN = "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{CLIENT_SPAN}-01"
 SECRETS = ("planted-subject", "planted-body", "planted@example.com")
 STOP_TIMEOUT = 30.0  # 秒
+STORY = {"受理任务", "交给队列", "开始执行", "任务完成"}  # 一次状态变化一行
+REQUEST_ID = "followed-1"
 METRICS_HOST = "127.0.0.2"  # 不是默认的那个，而是配置里写的
 
 
@@ -145,7 +147,7 @@ def logged(directory: Path) -> list[dict[str, Any]]:
 
 
 async def test_one_trace_shows_the_whole_way(stack: Stack) -> None:
-    task_id = (await stack.submit())["task_id"]
+    task_id = (await stack.submit(request_id=REQUEST_ID))["task_id"]
     creation = await stack.span("create email:send", task_id)
     processing = await stack.span("process email:send", task_id)
     server = await stack.receiver.wait_for(lambda span: span.kind is Kind.SERVER and span.trace_id == TRACE_ID)
@@ -200,3 +202,10 @@ async def check_logs(stack: Stack, task_id: str) -> None:
         )
 
     await eventually(found)
+    app = [json.loads(line) for line in (stack.directory / "logs" / "app.log").read_text("utf-8").splitlines()]
+    story = [line for line in app if line.get("task_id") == task_id and line["event"] in STORY]
+    assert [(line["process"], line["event"]) for line in sorted(story, key=lambda line: line["timestamp"])] == [
+        ("api", "受理任务"), ("relay", "交给队列"), ("worker", "开始执行"), ("worker", "任务完成"),
+    ]  # fmt: skip
+    assert {line["trace_id"] for line in story} == {TRACE_ID}
+    assert {line.get("request_id") for line in story if line["process"] != "relay"} == {REQUEST_ID}

@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.inbox import store
@@ -91,7 +92,11 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
     (task_id,) = await pipeline.submit()
     async with pipeline.pool.connection() as connection:
         assert await store.claim(connection, [(task_id, 1)], "doomed", 0.000001)
-    assert await pipeline.leases_redrive.run_once() == 1
+    with capture_logs() as lines:
+        assert await pipeline.leases_redrive.run_once() == 1
+    (line,) = lines
+    created = trace_of(named(exported, "create email:send")[0])
+    assert (line["task_id"], line["trace_id"], line["cause"]) == (str(task_id), created, "lease_expired")
     await pipeline.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=2)
     assert (await pipeline.task(task_id)).attempt == 1
     assert_linked_root(exported)

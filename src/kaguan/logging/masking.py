@@ -38,7 +38,9 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 # 由我们自己填、不可能含秘密的字段：每行都有，不必看
-OWN_KEYS = frozenset({"timestamp", "level", "logger", "process", "pid", "trace_id", "span_id"})
+OWN_KEYS = frozenset(
+    {"timestamp", "level", "logger", "process", "pid", "trace_id", "span_id", "trace_ids", "task_id", "task_ids"}
+)
 SHORTEST = 9  # 比这更短的文本装不下任何一条规则要盖的东西（kg_ 加 6 个字符）
 
 # 先看有没有可疑的片段，绝大多数文本因此不必跑正则

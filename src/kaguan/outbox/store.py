@@ -43,6 +43,7 @@ class Handed:
     job: str | None
     queue: str
     queued_at: datetime
+    traceparent: str | None
     overdue: bool
 
 
@@ -53,7 +54,6 @@ class Expired:
     id: UUID
     type: str
     queue: str
-    delivery: int
     traceparent: str | None
     verdict: str
     released: bool
@@ -134,11 +134,13 @@ async def redrive_expired(
         return await cursor.fetchall()
 
 
-async def redrive_orphans(connection: Connection, *, after: UUID, age: float, limit: int) -> tuple[UUID | None, int]:
-    """看一页等待中的任务，补上缺了发件箱行的；返回下一页的起点（看到头了是 None）与补上的个数。"""
+async def redrive_orphans(
+    connection: Connection, *, after: UUID, age: float, limit: int
+) -> tuple[UUID | None, list[tuple[UUID, str | None]]]:
+    """看一页等待中的任务，补上缺了发件箱行的；返回下一页的起点（看到头了是 None）与补上的 (任务号, traceparent)。"""
     cursor = await connection.execute(load(PACKAGE, "orphans"), {"after": after, "age": age, "limit": limit})
     row = await cursor.fetchone()
-    return (None, 0) if row is None else (row[0], int(row[1]))
+    return (None, []) if row is None else (row[0], list(zip(row[1], row[2], strict=True)))
 
 
 async def lost_epoch(connection: Connection, before: datetime, limit: int) -> list[tuple[UUID, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import structlog
 import uuid_utils.compat as uuid7_source
 
 from kaguan.errors import Code, DomainError, FieldError, conflict, not_found
+from kaguan.logging.naming import named
 from kaguan.tasks import ordering, store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.telemetry.propagation import traceparent_of
@@ -97,9 +97,22 @@ async def accept_staged(
         for principal, request_ids in repeated.items()
         for request_id, answer in (await store.first_answers(connection, principal, request_ids)).items()
     }
-    for (task_type, queue), count in Counter((item.submission.type, item.submission.queue) for item in staged).items():
-        log.debug("受理任务", task_type=task_type, queue=queue, count=count, replayed=len(staged) - len(inserted))
+    _tell([item for item in staged if item.task_id in inserted])
     return [_outcome(item, inserted, firsts) for item in staged]
+
+
+def _tell(accepted: Sequence[Staged]) -> None:
+    """每种任务一行，合并写入的也是：一个任务一行要占受理的百分之几。"""
+    kinds: dict[tuple[TaskType, Priority], list[Staged]] = {}
+    for item in accepted:
+        kinds.setdefault((item.submission.type, item.submission.queue), []).append(item)
+    for (task_type, queue), items in kinds.items():
+        ids = named(
+            [item.task_id for item in items],
+            [traceparent_of(item.creation) for item in items],
+            [item.submission.request_id for item in items],
+        )
+        log.info("受理任务", task_type=task_type, queue=queue, count=len(items), **ids)
 
 
 async def _insert(connection: Connection, staged: Sequence[Staged], max_attempts: int) -> set[UUID]:

@@ -43,4 +43,5 @@ noted as (
 select
     -- 这一页没满就是看到头了：下次从头来
     case when (select count(*) from page) = %(limit)s then (select max(id::text)::uuid from page) end as last_id,
-    (select count(*)::int from moved) as moved
+    (select coalesce(array_agg(id order by id), '{}') from moved) as ids,
+    (select coalesce(array_agg(traceparent order by id), '{}') from moved) as traceparents

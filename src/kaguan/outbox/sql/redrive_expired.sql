@@ -84,4 +84,4 @@ noted as (
         jsonb_build_object('cause', case when released then 'worker_stopped' else 'lease_expired' end)
     from moved
 )
-select id, type, queue, delivery, traceparent, verdict, released from moved
+select id, type, queue, traceparent, verdict, released from moved

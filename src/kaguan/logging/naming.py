@@ -1,0 +1,27 @@
+"""一行日志说的是哪些任务：一个就写它的号码，一批写清单，清单有上限。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kaguan.telemetry.propagation import trace_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+LISTED = 100  # 一行至多列这么多个；再多的看时间线
+
+
+def named(
+    task_ids: Sequence[UUID], traceparents: Sequence[str | None], request_ids: Sequence[str | None] = ()
+) -> dict[str, Any]:
+    """日志的字段：``task_id``、``trace_id``、``request_id``，几个任务则是它们的复数；没有的不写。"""
+    fields = {
+        "task_id": [str(task_id) for task_id in task_ids[:LISTED]],
+        "trace_id": list(dict.fromkeys(filter(None, map(trace_id_of, traceparents[:LISTED])))),
+        "request_id": list(filter(None, request_ids[:LISTED])),
+    }
+    if len(task_ids) == 1:
+        return {name: values[0] for name, values in fields.items() if values}
+    return {f"{name}s": values for name, values in fields.items() if values}
