@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from kaguan.dev.traceview.app import build_runner
+from kaguan.dev.traceview.decode import received
 from kaguan.dev.traceview.ingest import BODY_LIMIT, CONTENT_TYPE
 from kaguan.dev.traceview.store import Limits
 
@@ -271,6 +273,25 @@ async def test_spans_and_bytes_are_bounded_too() -> None:
         for number in range(1, 6):
             await view.post(batch_of(1, trace=number, padding=3_000))
         assert await trace_ids(view) == {4, 5}
+
+
+def test_what_links_take_is_on_the_account() -> None:
+    """relay 的一批链接上百条跟踪：记的账不少于真占的内存。"""
+    request = ExportTraceServiceRequest()
+    group = request.resource_spans.add().scope_spans.add()
+    for number in range(1, 101):
+        span = group.spans.add(trace_id=number.to_bytes(16), span_id=number.to_bytes(8), name="send default")
+        for link in range(1, 129):
+            span.links.add(trace_id=(number * 1_000 + link).to_bytes(16), span_id=link.to_bytes(8))
+    body = request.SerializeToString()
+    received(body)  # 先装好解码用的一切
+    tracemalloc.start()
+    try:
+        spans = received(body)
+        taken, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken <= sum(span.size for span in spans)
 
 
 async def test_a_resent_batch_counts_once(view: Viewer) -> None:

@@ -15,7 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from kaguan.dev.traceview.store import SPAN_OVERHEAD, StoredSpan
+from kaguan.dev.traceview.store import LINK_OVERHEAD, SPAN_OVERHEAD, StoredSpan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -118,7 +118,7 @@ def _one(span: OtlpSpan, service: str, resource: bytes, scope: bytes, shared: in
         content=content,
         resource=resource,
         scope=scope,
-        size=len(content) + shared + SPAN_OVERHEAD,
+        size=len(content) + shared + SPAN_OVERHEAD + len(span.links) * LINK_OVERHEAD,
     )
 
 
