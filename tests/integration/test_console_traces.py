@@ -6,10 +6,14 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
+from api.console.traces import Traces
 from kaguan.config import load_settings
+from kaguan.dev.ports import free_port
 from tests.console import signed_in
 from tests.serving import serving
 
@@ -146,3 +150,11 @@ async def test_a_trace_store_that_fails_costs_a_second_at_most(environ: dict[str
         text = await page_of(environ, handler)
     assert "查不到这条跟踪" in text
     assert TRACE in text
+
+
+async def test_a_trace_store_that_is_away_is_said_as_a_warning_so_that_open_pages_do_not_fill_the_log() -> None:
+    async with aiohttp.ClientSession() as session:
+        traces = Traces(f"http://127.0.0.1:{free_port()}", "", session)
+        with capture_logs() as lines:
+            assert await traces.find(TRACE) is None
+    assert [(line["event"], line["log_level"]) for line in lines] == [("取不到跟踪", "warning")]

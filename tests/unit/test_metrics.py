@@ -89,17 +89,19 @@ def test_a_clock_step_back_counts_as_zero(metrics: Metrics) -> None:
     assert metrics.registry.get_sample_value("kaguan_task_run_seconds_sum", {"type": "email:send"}) == 0
 
 
-def test_every_metric_is_documented_with_its_labels_and_no_other_is() -> None:
-    documented = dict(
-        re.findall(r"^\| `(kaguan_\w+)` \| \w+ \| ([^|]*?) \|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
-    )
-    assert {name: re.findall(r"`(\w+)`", labels) for name, labels in documented.items()} == declared()
+def test_every_metric_is_documented_with_its_kind_and_labels_and_no_other_is() -> None:
+    rows = re.findall(r"^\| `(kaguan_\w+)` \| (\w+) \| ([^|]*?) \|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
+    assert {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows} == declared()
+    assert len({name for name, _, _ in rows}) == len(rows)
 
 
-def declared() -> dict[str, list[str]]:
+def declared() -> dict[str, tuple[str, list[str]]]:
     collectors = vars(Metrics()).values()
     return {
-        collector._name + ("_total" if collector._type == "counter" else ""): list(collector._labelnames)  # noqa: SLF001 库没有公开的读法
+        collector._name + ("_total" if collector._type == "counter" else ""): (  # noqa: SLF001 库没有公开的读法
+            collector._type,  # noqa: SLF001 同上
+            list(collector._labelnames),  # noqa: SLF001 同上
+        )
         for collector in collectors
         if hasattr(collector, "_labelnames")
     }

@@ -76,7 +76,7 @@ class Traces:
                     raw += more
             return None if len(raw) > LIMIT else lay_out(orjson.loads(raw)["data"][0])
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            log.info("取不到跟踪", trace_id=trace_id, error=type(error).__name__)
+            log.warning("取不到跟踪", trace_id=trace_id, error=type(error).__name__)
         except (ValueError, LookupError, TypeError) as error:
             log.warning("看不懂的跟踪", trace_id=trace_id, error=type(error).__name__)
         return None
