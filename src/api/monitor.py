@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -114,7 +115,9 @@ async def permission(request: web.Request, handler: Handler) -> web.StreamRespon
         _require(request, OPERATE)
         return await handler(request)
     except DomainError as error:
-        await _record(request, "refused", code=int(error.code), reason=error.text("zh"))
+        path = request.match_info
+        refused = service.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
+        await _record(request, refused)
         raise
 
 
@@ -123,10 +126,11 @@ def _require(request: web.Request, scope: str) -> None:
         raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
 
 
-async def _record(request: web.Request, outcome: str, **detail: object) -> None:
-    path = request.match_info
-    action = f"monitor.{request.path.rpartition('/')[2]}"
-    deed = Deed(action, path.get("job"), {"queue": path.get("queue", ""), **detail}, outcome)
+def _action(request: web.Request) -> str:
+    return f"monitor.{request.path.rpartition('/')[2]}"
+
+
+async def _record(request: web.Request, deed: Deed) -> None:
     async with request.config_dict[POOL].connection() as connection:
         await service.record(connection, deed, request[PRINCIPAL], context_of(request).request_id)
 
@@ -168,11 +172,13 @@ async def _abort(request: web.Request) -> web.StreamResponse:
 
 async def _carry_out(request: web.Request, act: Handler) -> web.StreamResponse:
     """先留痕再动手：动了却没有记录最糟。没动成的另记一笔。"""
-    await _record(request, "ok")
+    done = Deed(_action(request), request.match_info["job"], {"queue": request.match_info["queue"]})
+    await _record(request, done)
     try:
         return await act(request)
     except Exception as error:
-        await _record(request, "failed", reason=type(error).__name__)
+        failed = {**done.detail, "reason": type(error).__name__}
+        await _record(request, replace(done, detail=failed, outcome="failed"))
         raise
 
 

@@ -131,9 +131,10 @@ async def overflow(page: Page) -> int:
 
 
 async def untranslated(page: Page) -> list[str]:
-    """英文界面里仍含汉字的标题、表头、标签、按钮与导航；语言按钮自己除外。"""
+    """英文界面里仍含汉字的标题、表头、标签、按钮、导航与原因；语言按钮自己除外。"""
     texts: list[str] = await page.locator(
-        "title, h1, h2, th[scope=col], label > span, nav a, caption, button:not([lang]), .empty, .note, .help"
+        "title, h1, h2, th[scope=col], label > span, nav a, caption, button:not([lang]), .empty, .note, .help, "
+        "td.reason, .error, .why, [data-reason]"
     ).all_text_contents()
     return [text.strip() for text in texts if HAN.search(text)]
 

@@ -288,6 +288,29 @@ async def test_parked_rows_are_listed_with_their_reason(api: Api) -> None:
         assert await api.rows("select parked_at from tb_outbox") == [(None,)]
 
 
+async def test_our_own_reasons_are_read_in_english_and_foreign_words_stay(api: Api) -> None:
+    [ours, theirs] = await submit(api, 2)
+    await api.rows("delete from tb_outbox")
+    for task_id, reason in ((ours, "2 次尝试用尽：暂时未能投递（451 × 1）"), (theirs, "550 用户不存在")):
+        await api.rows(
+            "update tb_task set status = 'failed', finished_at = now(), "
+            "last_error = jsonb_build_object('reason', %s::text) where id = %s", reason, task_id,
+        )  # fmt: skip
+    async with signed_in(api) as visitor:
+        assert (await visitor.act(f"/console/tasks/{ours}/cancel")).status == 409
+        for path in ("/console/tasks", "/console/dead-letters", f"/console/tasks/{ours}"):
+            chinese = (await visitor.get(path)).text
+            assert "次尝试用尽" in chinese
+            english = (await visitor.get(path, {"Accept-Language": "en"})).text
+            assert "次尝试用尽" not in english
+            assert "2 attempts used up: not delivered for now (451 × 1)" in english
+        assert "550 用户不存在" in (await visitor.get("/console/tasks", {"Accept-Language": "en"})).text
+        assert "不能取消" in (await visitor.get("/console/audit")).tested("audit")
+        audit = (await visitor.get("/console/audit", {"Accept-Language": "en"})).tested("audit")
+        assert "task is already failed" in audit
+        assert not re.search(r"[\u4e00-\u9fff]|reason_en", audit)
+
+
 async def test_dead_letters_are_grouped_by_type_and_reason(api: Api) -> None:
     await submit(api, 5)
     await api.rows("delete from tb_outbox")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from api.binding import BIGINT_MAX, POSITIVE, UUID_TEXT
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.console.visit import Visit
+    from kaguan.console.store import AuditRow
 
 PATH = "/console/audit"
 PAGE = 50
@@ -41,4 +42,12 @@ async def audit(visit: Visit) -> web.Response:
         newest=f"{PATH}?{urlencode(kept)}",
         older=f"{PATH}?{urlencode({**kept, 'before': rows[PAGE - 1].id})}" if more else None,
         is_task=lambda text: UUID_TEXT.fullmatch(text or "") is not None,
+        detail=lambda row: _detail(row, visit.language),
     )  # fmt: skip
+
+
+def _detail(row: AuditRow, language: str) -> dict[str, Any]:
+    """两种语言都记了的原因只显示一种。"""
+    detail = dict(row.detail)
+    translated = detail.pop("reason_en", None)
+    return {**detail, "reason": translated} if translated and language == "en" else detail

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from markupsafe import Markup
 
+from api.console.reasons import english
+
 if TYPE_CHECKING:
     from api.console.texts import Translator
 
@@ -78,3 +80,10 @@ class Formatter:
     def word(self, group: str, value: object) -> str:
         """词汇（状态、类型、事件）的译名；不认识的原样。"""
         return self._t.known(f"{group}.{value}".replace(":", "_"), str(value))
+
+    def reason(self, text: str | None) -> str:
+        """库里的原因或起因；没有就是短横。"""
+        if not text:
+            return "–"
+        known = self.word("cause", text)
+        return english(known) if self._t.language == "en" else known

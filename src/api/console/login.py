@@ -13,7 +13,7 @@ from api.console.keys import ATTEMPTS
 from api.console.origin import require_same_origin
 from api.console.paths import HOME, LOGIN, safe_next
 from api.console.serve import SEE_OTHER, member_of
-from api.console.texts import LANGUAGES
+from api.console.texts import LANGUAGES, Translator
 from api.console.visit import THEMES, Visit
 from api.context import context_of
 from api.guard import GUARD
@@ -65,7 +65,8 @@ async def log_in(request: web.Request) -> web.StreamResponse:
 
 
 async def _refuse(visit: Visit, target: str, principal: Principal | None, reason: str, status: int) -> web.Response:
-    detail = {"address": context_of(visit.request).address, "reason": reason}
+    reasons = {"reason": Translator("zh")(reason), "reason_en": Translator("en")(reason)}
+    detail = {"address": context_of(visit.request).address, **reasons}
     async with visit.services.pool.connection() as connection:
         await service.record(connection, Deed(LOGIN_ACTION, None, detail, "refused"), principal, visit.request_id)
     response = visit.render("login.html", status, next=target, error=reason)

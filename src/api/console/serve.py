@@ -17,12 +17,11 @@ from api.console.visit import BACK, NOTICE_SEPARATOR, Visit
 from api.context import context_of
 from api.keys import SERVICES
 from kaguan.console import service
-from kaguan.console.service import Deed
 from kaguan.errors import Code, DomainError
 from kaguan.tokens.service import LOOK, OPERATE
 
 if TYPE_CHECKING:
-    from kaguan.console.service import Member
+    from kaguan.console.service import Deed, Member
     from kaguan.database.pool import Connection
 
 SEE_OTHER = 303
@@ -144,7 +143,7 @@ async def _carry_out(visit: Visit, form: Mapping[str, str], handler: ActionHandl
 async def _note_refusal(visit: Visit, name: str, error: DomainError) -> None:
     """操作的事务已回滚，拒绝另记一笔。"""
     target = next(iter(visit.request.match_info.values()), None)
-    deed = Deed(name, target, {"code": int(error.code), "reason": error.text("zh")}, "refused")
+    deed = service.refusal(name, target, error)
     async with visit.services.pool.connection() as connection:
         await service.record(
             connection, deed, None if visit.member is None else visit.member.principal, visit.request_id

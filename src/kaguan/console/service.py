@@ -15,6 +15,7 @@ from kaguan.tokens.service import Principal
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
+    from kaguan.errors import DomainError
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,12 @@ class Deed:
     target: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     outcome: str = "ok"
+
+
+def refusal(action: str, target: str | None, error: DomainError, **detail: object) -> Deed:
+    """被规则或权限拒绝的一件；原因两种语言都记。"""
+    reasons = {"reason": error.text("zh"), "reason_en": error.text("en")}
+    return Deed(action, target, {"code": int(error.code), **reasons, **detail}, "refused")
 
 
 def digest(secret: str) -> bytes:
