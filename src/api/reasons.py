@@ -68,7 +68,12 @@ def reason(zh: str, en: str) -> PydanticCustomError:
 def field_errors(error: ValidationError, skip: int = 0) -> tuple[FieldError, ...]:
     """全部出错字段，至多 :data:`MAX_REPORTED` 个；从不带上输入值。``skip`` 去掉路径开头的几段。"""
     items = error.errors(include_url=False, include_input=False)[:MAX_REPORTED]
-    return tuple(FieldError(_path(item["loc"][skip:]), *_reason(item)) for item in items)
+    return tuple(FieldError(_path((*item["loc"][skip:], *_discriminator(item))), *_reason(item)) for item in items)
+
+
+def _discriminator(item: ErrorDetails) -> tuple[str, ...]:
+    """类型标签本身的错：pydantic 只指到整个对象。"""
+    return (item["ctx"]["discriminator"].strip("'"),) if item["type"].startswith("union_tag_") else ()
 
 
 def _reason(item: ErrorDetails) -> tuple[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.reasons import reason
 
@@ -13,6 +14,9 @@ BIGINT_MAX = 2**63 - 1
 MAX_PAGE = 1_000_000
 MAX_PAGE_SIZE = 100
 DECIMAL = re.compile(r"-?[0-9]{1,19}")
+DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*")
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 
 
 class RequestModel(BaseModel):
@@ -42,6 +46,27 @@ def _decimal(value: object) -> object:
     return value
 
 
+def _dated(value: object) -> object:
+    """光秃秃的数字会被当成纪元秒：不收。"""
+    if not isinstance(value, str) or DATED.fullmatch(value) is None:
+        raise reason("应为 RFC 3339 时间", "must be an RFC 3339 time")
+    return value
+
+
+def _within_calendar(moment: datetime) -> datetime:
+    """带着时区偏移会落到公元前或万年之后的，Python 与 PostgreSQL 说不到一起。"""
+    if not FIRST_MOMENT <= moment <= LAST_MOMENT:
+        raise reason("应在 1970 年到 9999 年之间（UTC）", "must be in the years 1970 to 9999 (UTC)")
+    return moment
+
+
+# 前置校验之后 pydantic 不再当它是 JSON，严格模式会连文本也拒绝
+Moment = Annotated[
+    AwareDatetime,
+    Field(strict=False),
+    BeforeValidator(_dated, json_schema_input_type=datetime),
+    AfterValidator(_within_calendar),
+]
 QueryInt = Annotated[int, BeforeValidator(_decimal, json_schema_input_type=int)]
 # 转换在前，文档看不见其后的范围，所以另写一遍
 Page = Annotated[QueryInt, Field(ge=1, le=MAX_PAGE, json_schema_extra={"minimum": 1, "maximum": MAX_PAGE})]

@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal, Self, TypeAlias
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from api.reasons import reason
-from api.shapes import RequestModel, View
+from api.shapes import Moment, RequestModel, View
 from kaguan.mail import address
 from kaguan.sims.iccid import normalise
 from kaguan.sims.model import Carrier, SyncType
@@ -19,6 +19,7 @@ from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.payloads import AttachmentPayload, DataSyncPayload, EmailPayload, SimStatusPayload
 
 BUSINESS_ZONE = timezone(timedelta(hours=8), "Asia/Shanghai")  # 1991 年后不再有夏令时
+FIRST_BUSINESS_DAY = date(1970, 1, 1)
 MAX_SYNC_DAYS = 366
 MAX_DELAY = timedelta(days=366)
 MAX_ICCIDS = 1_000
@@ -68,7 +69,9 @@ def _soon(moment: datetime) -> datetime:
     return moment
 
 
-def _not_future(day: date) -> date:
+def _business_day(day: date) -> date:
+    if day < FIRST_BUSINESS_DAY:
+        raise reason(f"不早于 {FIRST_BUSINESS_DAY}", f"must not be before {FIRST_BUSINESS_DAY}")
     if day > datetime.now(BUSINESS_ZONE).date():
         raise reason("不能在将来（Asia/Shanghai）", "must not be in the future (Asia/Shanghai)")
     return day
@@ -83,8 +86,8 @@ IccidText = Annotated[
     str, Field(min_length=19, max_length=64, json_schema_extra={"example": "8986001234567890123"}),
     AfterValidator(_iccid),
 ]  # fmt: skip
-BusinessDay = Annotated[date, AfterValidator(_not_future)]
-ScheduleAt = Annotated[AwareDatetime, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")]
+BusinessDay = Annotated[date, AfterValidator(_business_day)]
+ScheduleAt = Annotated[Moment, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")]
 
 
 class Submitted(RequestModel):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from api.reasons import reason
-from api.shapes import PageSize, QueryModel, RequestModel, View
+from api.shapes import Moment, PageSize, QueryModel, RequestModel, View
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.replay import FIRST_ID, LAST_ID, Replay, id_floor
 from kaguan.tasks.store import TaskFilter
@@ -24,17 +23,6 @@ MAX_REPLAY = 1_000
 MAX_REPLAY_RATE = 500
 
 
-def _written_out(value: object) -> object:
-    # pydantic 也把数字串当作时间戳收下；这里只认写全的时刻
-    if isinstance(value, str) and not _DATED.match(value):
-        raise reason("应为 RFC 3339 的时刻", "must be an RFC 3339 date-time")
-    return value
-
-
-_DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
-QueryMoment = Annotated[AwareDatetime, BeforeValidator(_written_out, json_schema_input_type=AwareDatetime)]
-
-
 class TaskView(View):
     """一个任务。``attempts`` 是已开始的尝试数。"""
 
@@ -46,7 +34,7 @@ class TaskView(View):
     attempts: int
     max_attempts: int
     progress: dict[str, Any] | None
-    result: dict[str, Any] | None
+    result: dict[str, Any] | None = Field(description="任务详情里才有；列表里总是 null")
     error: dict[str, Any] | None
     trace_id: str | None
     created_at: datetime
@@ -85,8 +73,8 @@ class TaskQuery(QueryModel):
     status: TaskStatus | None = None
     queue: Priority | None = None
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
-    since: QueryMoment | None = Field(None, description="受理时间下限（含），RFC 3339")
-    until: QueryMoment | None = Field(None, description="受理时间上限（不含），RFC 3339")
+    since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
+    until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
     cursor: UUID | None = None
     limit: PageSize = 20
 
@@ -106,8 +94,8 @@ class ReplayRequest(RequestModel):
     type: TaskType | None = None
     queue: Priority | None = None
     error: Annotated[str, Field(min_length=1, max_length=200, description="错误原因里的一段字")] | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_REPLAY)] = 100
     rate: Annotated[int, Field(ge=1, le=MAX_REPLAY_RATE, description="每秒至多重放几个")] = 50
     dry_run: bool = True

@@ -87,6 +87,8 @@ async def test_the_same_request_id_returns_the_first_task_and_another_body_is_re
         ("email", {**EMAIL, "schedule_at": "9999-01-01T00:00:00Z"}, ["schedule_at"]),
         ("sync", {**SYNC, "schedule_at": "2026-01-01T00:00:00"}, ["schedule_at"]),
         ("sim", {**SIM, "schedule_at": "9999-01-01T00:00:00Z"}, ["schedule_at"]),
+        ("email", {**EMAIL, "schedule_at": "0001-01-01T00:00:00+14:00"}, ["schedule_at"]),
+        ("email", {**EMAIL, "schedule_at": "1700000000"}, ["schedule_at"]),
         ("email", {**EMAIL, "priority": "urgent"}, ["priority"]),
         ("email", {**EMAIL, "request_id": ""}, ["request_id"]),
         ("sync", {**SYNC, "start_date": "2026-01-03"}, ["end_date"]),
@@ -125,6 +127,7 @@ async def test_a_batch_answers_per_item_and_accepts_what_is_good(api: Api) -> No
     answers = reply.data["items"]
     assert [answer["code"] for answer in answers] == [0, 1001, 0, 1011, 1001, 0]
     assert answers[1]["errors"][0]["field"] == "iccids[0]"
+    assert answers[4]["errors"][0]["field"] == "type"
     assert answers[2]["task"]["task_id"] == answers[0]["task"]["task_id"]
     assert await api.rows("select count(*) from tb_task") == [(2,)]
     assert await api.rows("select count(*) from tb_outbox") == [(2,)]
@@ -132,10 +135,10 @@ async def test_a_batch_answers_per_item_and_accepts_what_is_good(api: Api) -> No
 
 async def test_a_batch_of_only_bad_items_is_refused_naming_each(api: Api) -> None:
     reply = await api.post(
-        "/tasks/batch", {"tasks": [{"type": "sim:status_sync"}, {"type": "email:send", **EMAIL, "x": 1}]}
+        "/tasks/batch", {"tasks": [{"type": "sim:status_sync"}, {"type": "email:send", **EMAIL, "x": 1}, SIM]}
     )
     assert (reply.status, reply.code) == (400, 1001)
-    assert reply.faulty == ["tasks[0].iccids", "tasks[1].x"]
+    assert reply.faulty == ["tasks[0].iccids", "tasks[1].x", "tasks[2].type"]
 
 
 async def test_a_thousand_tasks_fit_in_one_batch_and_no_more(api: Api) -> None:

@@ -13,7 +13,7 @@ accepted as (
     )
     select
         id, type, queue, principal, request_id, fingerprint, payload, %(max_attempts)s, traceparent,
-        coalesce(schedule_at, now())
+        greatest(schedule_at, now()) -- 没给的、已过去的都是现在
     from submitted
     order by principal, request_id -- 同样的键总按同一次序插入，并发的批次不会死锁
     on conflict (principal, request_id) where request_id is not null do nothing

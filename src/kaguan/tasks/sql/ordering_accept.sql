@@ -17,7 +17,7 @@ accepted as (
     )
     select
         s.id, s.type, s.queue, s.principal, s.request_id, s.fingerprint, s.payload, %(max_attempts)s, s.traceparent,
-        coalesce(s.schedule_at, now()), s.ordering_key, o.last_seq + s.position
+        greatest(s.schedule_at, now()), s.ordering_key, o.last_seq + s.position
     from submitted s
     join tb_ordering o on o.principal = s.principal and o.key = s.ordering_key
     order by s.principal, s.request_id
