@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from kaguan.database.folding import Folder
 from kaguan.errors import DomainError
+from kaguan.tasks import store
 from kaguan.tasks.folding import FoldedAccept
 from kaguan.tasks.model import TaskType
 from kaguan.tasks.payloads import EmailPayload
 from kaguan.tasks.service import Accepted, Submission, accept
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from kaguan.database.pool import Pool
+    from kaguan.database.pool import Connection, Pool
 
 SUBMISSION = Submission(TaskType.EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"), principal="p")
 
@@ -60,6 +63,29 @@ async def test_a_bad_row_fails_alone(folded: FoldedAccept, pool: Pool) -> None:
     assert (await counts(pool))[0] == 19
 
 
+async def test_a_row_that_waits_for_a_lock_in_vain_fails_alone(folded: FoldedAccept, pool: Pool) -> None:
+    held = replace(SUBMISSION, request_id="held")
+    async with pool.connection() as other, other.transaction():
+        await accept(other, held, 6)  # 没提交：同一个键等到时限为止
+        answers = await asyncio.gather(
+            *(folded.accept(held if n == 0 else SUBMISSION) for n in range(6)), return_exceptions=True
+        )
+    assert isinstance(answers[0], psycopg.errors.LockNotAvailable)
+    assert all(isinstance(answer, Accepted) for answer in answers[1:])
+
+
+@pytest.mark.parametrize("ordering_key", [None, "k"])
+async def test_a_moment_long_past_is_due_now_and_can_be_read_back(
+    folded: FoldedAccept, pool: Pool, ordering_key: str | None
+) -> None:
+    before_christ = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    accepted = await folded.accept(replace(SUBMISSION, schedule_at=before_christ, ordering_key=ordering_key))
+    async with pool.connection() as connection:
+        task = await store.find(connection, accepted.task_id)
+    assert task is not None
+    assert task.available_at == task.created_at
+
+
 async def test_same_request_id_in_one_fold_is_one_task_and_a_different_body_is_refused(
     folded: FoldedAccept, pool: Pool
 ) -> None:
@@ -92,3 +118,20 @@ async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: 
         assert not stuck.done()
     assert len({answer.task_id for answer in behind}) == 5
     assert (await stuck).replayed
+
+
+async def test_a_locked_row_of_any_fold_fails_alone(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("create table counter (id int primary key, n int not null)")
+        await connection.execute("insert into counter select id, 0 from generate_series(0, 5) as id")
+
+    async def add(connection: Connection, ids: Sequence[int]) -> list[int]:
+        cursor = await connection.execute("update counter set n = n + 1 where id = any(%s) returning id", [list(ids)])
+        return [row[0] for row in await cursor.fetchall()]
+
+    async with pool.connection() as other, other.transaction():
+        await other.execute("select 1 from counter where id = 0 for update")
+        folder = Folder(pool, add)
+        answers = await asyncio.gather(*(folder.submit(n) for n in range(6)), return_exceptions=True)
+    assert isinstance(answers[0], psycopg.errors.LockNotAvailable)
+    assert answers[1:] == [1, 2, 3, 4, 5]

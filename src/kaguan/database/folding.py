@@ -8,6 +8,7 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from psycopg import errors
 from psycopg_pool import PoolTimeout
 
 from kaguan.database.pool import CONNECTION_ERRORS
@@ -24,8 +25,16 @@ LANES = 2  # 一条在等 COMMIT 时另一条收下一批；再多只会把批�
 LIMIT = 200  # 一条语句至多这么多行
 TIMEOUT = 10.0  # 秒：一条语句连同等连接；对方不答时只有它能脱身
 
-# 数据库不在：逐个再试也是白试
 AWAY = (PoolTimeout, TimeoutError, *CONNECTION_ERRORS)
+# psycopg 也归在 OperationalError 之下，却只是这条语句没做成（等锁、被取消、互相等），数据库还在
+STATEMENT_ERRORS = (
+    errors.LockNotAvailable, errors.QueryCanceled, errors.DeadlockDetected, errors.SerializationFailure,
+)  # fmt: skip
+
+
+def is_away(error: Exception) -> bool:
+    """数据库不在：逐个再试也是白试。"""
+    return isinstance(error, AWAY) and not isinstance(error, STATEMENT_ERRORS)
 
 
 @dataclass(slots=True)
@@ -89,15 +98,27 @@ class Folder(Generic[Item, Answer]):
             for waiting in batch:
                 waiting.answer.cancel()
             raise
-        except AWAY as error:
-            for waiting in batch:
-                waiting.fail(error)
         except Exception as error:  # noqa: BLE001 什么错都要告诉等它的人，道不能死
-            if len(batch) == 1:
-                batch[0].fail(error)
+            if len(batch) > 1 and not is_away(error):
+                await self._one_by_one(batch)
                 return
             for waiting in batch:
-                await self._fold([waiting])
+                waiting.fail(error)
         else:
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.settle(answer)
+
+    async def _one_by_one(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
+        """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。"""
+        rest = iter(batch)
+
+        async def lane() -> None:
+            for waiting in rest:
+                if not waiting.answer.done():
+                    await self._fold([waiting])
+
+        try:
+            await asyncio.gather(lane(), lane())
+        finally:
+            for waiting in batch:  # 停机：没轮到的不再写
+                waiting.answer.cancel()

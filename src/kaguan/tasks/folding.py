@@ -8,9 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from psycopg_pool import PoolTimeout
-
-from kaguan.database.pool import CONNECTION_ERRORS
+from kaguan.database.folding import is_away
 from kaguan.tasks.service import Accepted, Staged, Submission, accept, accept_staged
 from kaguan.telemetry.spans import accept_span
 
@@ -128,19 +126,29 @@ class FoldedAccept:
             for item in batch:
                 item.answer.cancel()
             raise
-        except (PoolTimeout, *CONNECTION_ERRORS) as error:
-            # 数据库不在：逐个再试也是白试
-            self._fail(batch, error)
-            return
         except Exception as error:  # noqa: BLE001 道死了就没有人写了：什么错都只算在这一批头上
-            if len(batch) == 1:
+            if len(batch) == 1 or is_away(error):
                 self._fail(batch, error)
             else:
-                for item in batch:
-                    await self._write([item])
+                await self._write_one_by_one(batch)
             return
         for item, outcome in zip(batch, outcomes, strict=True):
             item.settle(outcome)
+
+    async def _write_one_by_one(self, batch: Sequence[_Waiting]) -> None:
+        """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。"""
+        rest = iter(batch)
+
+        async def lane() -> None:
+            for item in rest:
+                if not item.answer.done():
+                    await self._write([item])
+
+        try:
+            await asyncio.gather(lane(), lane())
+        finally:
+            for item in batch:  # 停机：没轮到的不再写
+                item.answer.cancel()
 
     @staticmethod
     def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
