@@ -39,6 +39,7 @@ class Call(Generic[B, Q]):
         query: 查询参数模型的实例；同上。
         path: 路径参数，已按模板里的类型转换。
         unit: 本次调用的工作单元；提交由端点层做，处理函数从不提交。
+        prepared: 路由声明的 ``prepare`` 的结果。
     """
 
     request: web.Request
@@ -47,6 +48,7 @@ class Call(Generic[B, Q]):
     query: Q
     path: Mapping[str, Any]
     unit: UnitOfWork
+    prepared: Any = None
 
     @property
     def services(self) -> Services:

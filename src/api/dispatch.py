@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from api import binding
@@ -58,23 +59,31 @@ async def _body_in_its_own_time(endpoint: Endpoint, request: web.Request) -> tup
 
 
 async def _answer(endpoint: Endpoint, call: Call[Any, Any]) -> web.StreamResponse:
-    answer = await endpoint.handler(call)
+    answer = await endpoint.handler(await _prepared(endpoint, call))
     await call.unit.commit()
     if isinstance(answer, Answer):
         return success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
     return answer
 
 
+async def _prepared(endpoint: Endpoint, call: Call[Any, Any]) -> Call[Any, Any]:
+    return call if endpoint.prepare is None else replace(call, prepared=await endpoint.prepare(call))
+
+
 async def _answer_once(endpoint: Endpoint, call: Call[Any, Any], idempotency: Idempotency) -> web.Response:
     """首个应答与业务写入同一事务落库；之后原样重放。"""
-    connection = await call.unit.raw()
-    replayed = await idempotency.claim(connection)
+    replayed = await idempotency.claim(await call.unit.raw())
+    if replayed is None and endpoint.prepare is not None:
+        # 慢的准备不占连接，也不占着键；做完再占一次，其间也许已有了首个应答
+        await call.unit.release()
+        call = await _prepared(endpoint, call)
+        replayed = await idempotency.claim(await call.unit.raw())
     if replayed is not None:
         return replayed
     answer = await endpoint.handler(call)
     if not isinstance(answer, Answer):
         raise TypeError(f"{endpoint.name} 接受幂等键，就必须返回 Answer")
     response = success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
-    await idempotency.remember(connection, response)
+    await idempotency.remember(await call.unit.raw(), response)
     await call.unit.commit()
     return response

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kaguan.errors import Code
 
 Handler: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Answer | web.StreamResponse]]"
+Preparation: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Any]]"
 
 # UUID 必有连字符：全是小写字母的那一段是别的路径（/tasks/email），该由它说收什么方法
 NOT_A_WORD = r"[^/]*[^/a-z][^/]*"
@@ -51,6 +52,7 @@ class Options(TypedDict, total=False):
     other_success: tuple[int, ...]
     errors: tuple[Code, ...]
     idempotent: bool
+    prepare: Preparation
     produces: str
     guards_backlog: bool
     headers: tuple[str, ...]
@@ -69,6 +71,7 @@ class Endpoint:
         other_success: 处理函数可能改用的其他成功状态，进文档。
         errors: 除通用错误之外会给出的错误码，进文档。
         idempotent: 是否接受 ``Idempotency-Key``。
+        prepare: 处理之前、没有占着连接时先做的慢事（散列口令）；结果是 ``call.prepared``。
         produces: 成功应答的媒体类型；不是 JSON 的路由自己构造应答，不套信封。
         headers: 成功应答必带的响应头（每条路由都有的除外），进文档。
         example: 成功应答的例子：JSON 的是 ``data``，其余是原文；``body_example`` 是请求体的。
@@ -89,6 +92,7 @@ class Endpoint:
     other_success: tuple[int, ...] = ()
     errors: tuple[Code, ...] = ()
     idempotent: bool = False
+    prepare: Preparation | None = None
     mode: Mode = Mode.AUTOCOMMIT
     produces: str = "application/json"
     guards_backlog: bool = False

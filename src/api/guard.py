@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from api.backlog import Backlog
 from api.context import context_of
-from api.limits import Allowance, Counter, Limiter
+from api.limits import Counter, Limiter
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
@@ -22,6 +22,7 @@ from kaguan.tokens.service import ANONYMOUS, Principal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
+    from api.context import Context
     from api.endpoint import Endpoint
     from api.keys import Services
 
@@ -58,25 +59,25 @@ class Guard:
         principal = await self.identify(bearer(request))
         context = context_of(request)
         context.principal = principal.name
-        context.rate = await self._limited(self._per_token, str(principal.id))
-        if not principal.may(endpoint.scope):
-            raise DomainError(Code.NOT_ALLOWED, f"需要权限 {endpoint.scope}", f"scope {endpoint.scope} is required")
+        await self._limit(context, self._per_token, str(principal.id))
+        principal.require(endpoint.scope)
         if endpoint.guards_backlog:
             self._backlog.check()
         return principal
 
-    async def admit_address(self, address: str) -> Allowance:
+    async def admit_address(self, context: Context) -> None:
         """按地址限流，先于认证：猜令牌的也受限。
 
         Raises:
             DomainError: 1006。
         """
-        return await self._limited(self._per_address, address)
+        await self._limit(context, self._per_address, context.address)
 
-    async def _limited(self, limiter: Limiter, key: str) -> Allowance:
+    async def _limit(self, context: Context, limiter: Limiter, key: str) -> None:
         try:
-            return await limiter.admit(key)
+            context.rate = await limiter.admit(key)
         except DomainError:
+            context.rate = limiter.spent()
             self._metrics.rate_limited.labels(limiter.scope).inc()
             raise
 
@@ -125,18 +126,18 @@ class Guard:
     async def _keep_flushing(self) -> None:
         while True:
             await asyncio.sleep(TOUCH_INTERVAL)
-            try:
-                await self.flush()
-            except (Error, PoolTimeout) as error:
-                log.debug("没能写令牌的最后使用时间", error=type(error).__name__)
+            await self.flush()
 
-    async def flush(self) -> int:
-        """写下攒着的最后使用时间；返回枚数。"""
+    async def flush(self) -> None:
+        """写下攒着的最后使用时间；没写成就算了。"""
         used, self._used = self._used, set()
-        if used:
+        if not used:
+            return
+        try:
             async with self._pool.connection() as connection:
                 await store.touch(connection, sorted(used))
-        return len(used)
+        except (Error, PoolTimeout) as error:
+            log.debug("没能写令牌的最后使用时间", error=type(error).__name__)
 
 
 async def guarding(app: web.Application) -> AsyncIterator[None]:
@@ -146,6 +147,7 @@ async def guarding(app: web.Application) -> AsyncIterator[None]:
         yield
         for task in tasks:
             task.cancel()
+    await app[GUARD].flush()
 
 
 def bearer(request: web.Request) -> str | None:

@@ -122,3 +122,4 @@ def _routes(prefix: str) -> tuple[Endpoint, ...]:
 
 
 ROUTES: tuple[Endpoint, ...] = (*_routes(""), *_routes("/api/v1"))
+PATHS = frozenset(route.path for route in ROUTES)

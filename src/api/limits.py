@@ -39,7 +39,7 @@ class _Lease:
 
 
 class Allowance(NamedTuple):
-    """放行之后的余额。"""
+    """放行（或拒绝）之后的余额。"""
 
     scope: str
     limit: int
@@ -105,6 +105,10 @@ class Limiter:
             raise DomainError(Code.TOO_MANY_REQUESTS, retry_after=WINDOW)
         lease.permits -= 1
         return Allowance(self.scope, self._limit, lease.remaining + lease.permits)
+
+    def spent(self) -> Allowance:
+        """被拒绝的那一个看到的余额。"""
+        return Allowance(self.scope, self._limit, 0)
 
     async def _renew(self, key: str, second: int) -> _Lease:
         async with self._renewing.setdefault(key, asyncio.Lock()):

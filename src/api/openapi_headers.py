@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from api import health
 from api.envelope import RETRY_AFTER
 from api.idempotency import REPLAYED
-from api.middleware.pipeline import UNLIMITED
 from kaguan.errors import Code
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def success_headers(route: Endpoint) -> dict[str, Any]:
     """成功应答的头。"""
-    limited = () if route.path.startswith(UNLIMITED) else RATE
+    limited = () if route.path in health.PATHS else RATE
     return _declared((ALWAYS, *limited, *route.headers), (REPLAYED,) if route.idempotent else ())
 
 
 def error_headers(codes: Collection[Code]) -> dict[str, Any]:
-    """这些错误码共用的应答的头；被限流器自己拒绝的没有余额可说。"""
-    required, optional = [ALWAYS], [*RATE]
+    """这些错误码共用的应答的头；没走到限流器就被拒的（畸形的 HTTP）没有余额可说。"""
+    limited = all(code is Code.TOO_MANY_REQUESTS for code in codes)
+    required, optional = ([ALWAYS, *RATE], []) if limited else ([ALWAYS], [*RATE])
     if Code.NOT_AUTHENTICATED in codes:
         required.append("WWW-Authenticate")
     if Code.METHOD_NOT_ALLOWED in codes:

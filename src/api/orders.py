@@ -17,6 +17,7 @@ from api.patch import Optional, PatchModel
 from api.preconditions import etag, expected_version
 from api.reasons import reason
 from api.shapes import BigId, QueryId, RequestModel, View
+from api.users import WRITE as WRITE_USERS
 from api.users import CreatedUserView, UserIn, created_view, new_user, stager
 from kaguan.errors import Code
 from kaguan.orders import service, store
@@ -25,6 +26,7 @@ from kaguan.orders.model import OrderStatus
 
 if TYPE_CHECKING:
     from api.endpoint import Endpoint
+    from kaguan.users.service import NewUser
 
 TAG = "订单"
 READ = "orders:read"
@@ -104,11 +106,19 @@ class OrderList(Listing[OrderView]):
     """一页订单。"""
 
 
+async def _prepare_owner(call: Call[OrderIn, None]) -> NewUser | None:
+    """同时建用户的，也要有建用户的权限。"""
+    if call.body.user is None:
+        return None
+    call.principal.require(WRITE_USERS)
+    return await new_user(call, call.body.user)
+
+
 @endpoint(
     "POST",
     COLLECTION,
     scope=WRITE,
-    summary="建订单（可同时建用户），并发订单邮件",
+    summary="建订单，并发订单邮件；同时建用户（user）另需 users:write",
     tag=TAG,
     body=OrderIn,
     data=CreatedOrderView,
@@ -118,13 +128,13 @@ class OrderList(Listing[OrderView]):
     success=HTTPStatus.CREATED,
     errors=(Code.NOT_FOUND, Code.CONFLICT, Code.OVERLOADED),
     guards_backlog=True,
+    prepare=_prepare_owner,
 )
 async def create_order(call: Call[OrderIn, None]) -> Answer:
     given = call.body
     new = service.NewOrder(given.amount, given.currency, given.order_id, given.remark)
-    if given.user is not None:
-        owner = await new_user(call, given.user)
-        placed = await service.create_order_with_user(await call.unit.connection(), owner, new, stager(call))
+    if call.prepared is not None:
+        placed = await service.create_order_with_user(await call.unit.connection(), call.prepared, new, stager(call))
     else:
         # 模型保证恰好给了一个
         user_id = given.user_id or 0

@@ -128,7 +128,7 @@ def created_view(created: service.CreatedUser) -> CreatedUserView:
 
 
 async def new_user(call: Call[Any, Any], given: UserIn) -> service.NewUser:
-    """散列口令；在碰数据库之前做，免得占着连接等。"""
+    """散列口令；要在碰数据库之前做（``prepare``），免得占着连接等。"""
     password_hash = await call.request.app[HASHER].hash(given.password.get_secret_value())
     return service.NewUser(given.username, given.email, password_hash)
 
@@ -138,6 +138,10 @@ def stager(call: Call[Any, Any]) -> Stager:
     call.unit.after_commit(call.services.ring)
     attempts = call.services.settings.tasks.max_retries + 1
     return Stager(call.principal.name, attempts, "en" if call.language == "en" else "zh")
+
+
+async def _prepare(call: Call[UserIn, None]) -> service.NewUser:
+    return await new_user(call, call.body)
 
 
 @endpoint(
@@ -154,10 +158,10 @@ def stager(call: Call[Any, Any]) -> Stager:
     success=HTTPStatus.CREATED,
     errors=(Code.CONFLICT, Code.OVERLOADED),
     guards_backlog=True,
+    prepare=_prepare,
 )
 async def create_user(call: Call[UserIn, None]) -> Answer:
-    new = await new_user(call, call.body)
-    created = await service.create_user(await call.unit.connection(), new, stager(call))
+    created = await service.create_user(await call.unit.connection(), call.prepared, stager(call))
     headers = {"Location": f"{COLLECTION}/{created.user.id}", "ETag": etag(created.user.version)}
     return Answer(created_view(created), headers=headers)
 

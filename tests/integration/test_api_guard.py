@@ -16,6 +16,8 @@ from tests.raw_http import exchange
 from tests.serving import serving
 
 if TYPE_CHECKING:
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
     from tests.serving import Api
 
 SIM: dict[str, Any] = {"iccids": ["8986001234567890123"]}
@@ -40,6 +42,25 @@ async def test_a_route_wants_exactly_its_scope(api: Api, method: str, path: str,
     refused = await without.call(method, path, {} if method != "GET" else None)
     assert (refused.status, refused.code) == (403, 1003)
     assert (await holder.call(method, path, {} if method != "GET" else None)).status not in {401, 403}
+
+
+async def test_an_order_that_brings_its_user_wants_both_scopes(api: Api) -> None:
+    user = {"username": "alice", "email": "a@example.com", "password": "correct horse"}
+    seller = await with_scopes(api, "seller", ["orders:write"])
+    refused = await seller.post("/orders", {"user": user, "amount": 1})
+    assert (refused.status, refused.code) == (403, 1003)
+    assert "users:write" in refused.body["msg"]
+    assert await api.rows("select count(*) from tb_user") == [(0,)]
+    both = await with_scopes(api, "both", ["orders:write", "users:write"])
+    assert (await both.post("/orders", {"user": user, "amount": 1})).status == 201
+
+
+async def test_the_last_use_of_a_token_outlives_the_process(settings: Settings, pool: Pool) -> None:
+    async with serving(settings) as api:
+        assert (await api.get("/tasks")).status == 200
+    async with pool.connection() as connection:
+        [row] = await store.select_all(connection)
+    assert row.last_used_at is not None
 
 
 async def test_a_revoked_token_stops_working_within_a_second(api: Api) -> None:
@@ -82,6 +103,8 @@ async def test_the_request_after_the_limit_of_a_token_is_refused(environ: dict[s
         assert 5 <= counts[200, 0] <= 10  # 至多跨两个一秒的窗口
         refused = next(reply for reply in replies if reply.status == 429)
         assert refused.headers["Retry-After"] == "1"
+        assert refused.headers["RateLimit-Policy"] == '"token";q=5;w=1'
+        assert refused.headers["RateLimit"] == '"token";r=0;t=1'
         served = next(reply for reply in replies if reply.status == 200)
         assert served.headers["RateLimit-Policy"] == '"token";q=5;w=1'
         assert served.headers["RateLimit"].startswith('"token";r=')
@@ -91,9 +114,24 @@ async def test_a_spoofed_forwarded_address_does_not_reset_the_limit(environ: dic
     environ |= {"KAGUAN_API__RATE_PER_ADDRESS": "5"}
     async with serving(load_settings(environ)) as api:
         calls = [api.call("GET", "/tasks", headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in range(40)]
-        counts = Counter(reply.status for reply in await asyncio.gather(*calls))
+        replies = await asyncio.gather(*calls)
+        counts = Counter(reply.status for reply in replies)
         assert counts[200] <= 10
         assert counts[429] >= 30
+        assert {reply.headers["RateLimit"] for reply in replies if reply.status == 429} == {'"address";r=0;t=1'}
+
+
+async def test_probes_are_never_refused_and_nothing_else_is_a_probe(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__RATE_PER_ADDRESS": "5"}
+
+    async def status_of(path: str) -> int:
+        async with api.session.get(path) as response:
+            return response.status
+
+    async with serving(load_settings(environ)) as api:
+        for path in ("/health/live", "/api/v1/health/live"):
+            assert set(await asyncio.gather(*(status_of(path) for _ in range(40)))) == {200}
+        assert 429 in await asyncio.gather(*(status_of("/healthy") for _ in range(40)))
 
 
 async def test_a_trusted_proxy_names_the_client(environ: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from api import health
 from api.context import context_of
 from api.guard import GUARD
 from api.keys import SETTINGS
@@ -24,12 +25,9 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from api.context import Context
-    from api.guard import Guard
 
     Inner = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# 探测来自同一个地址，不能因为业务繁忙就说进程死了
-UNLIMITED = "/health"
 STREAMS = "/events"  # 事件流按设计长开，自有心跳与时限
 
 
@@ -65,8 +63,8 @@ async def _across_origins(request: web.Request, context: Context, handler: Inner
 async def _in_envelope(request: web.Request, context: Context, handler: Inner) -> web.StreamResponse:
     app = request.app
     try:
-        if not request.path.startswith(UNLIMITED):
-            await _limit_address(app[GUARD], context)
+        if request.path not in health.PATHS:  # 探测来自同一个地址，不能因为业务繁忙就说进程死了
+            await app[GUARD].admit_address(context)  # 先于路由的一切：没有的路径、猜令牌的请求也受限
         return await _in_time(request, handler, app[DEADLINES])
     except web.HTTPException as error:
         if error.status < web.HTTPBadRequest.status_code:
@@ -74,11 +72,6 @@ async def _in_envelope(request: web.Request, context: Context, handler: Inner) -
         return answer_to(request, error)
     except Exception as error:  # noqa: BLE001 边缘：一切意外在此译成信封，细节只进日志
         return answer_to(request, error)
-
-
-async def _limit_address(guard: Guard, context: Context) -> None:
-    """先于路由的一切：没有的路径、猜令牌的请求也受限。"""
-    context.rate = await guard.admit_address(context.address)
 
 
 async def _in_time(request: web.Request, handler: Inner, deadlines: Deadlines) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from api import health
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.recording import Constant
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from api.context import Context
 
 # 探测与抓取每几秒一次，不值一条跟踪
-QUIET = ("/health", "/metrics", "/assets")
+QUIET = health.PATHS | {"/metrics"}
+QUIET_BELOW = "/assets/"
 SERVER_ERROR = 500
 
 _tracer = trace.get_tracer("kaguan.http")
@@ -31,7 +33,7 @@ _tracer = trace.get_tracer("kaguan.http")
 
 def begin(request: web.Request, context: Context) -> Span | None:
     """开跨度并设为当前；不值得跟踪的路径没有。请求自成一个任务，不必还原当前跨度。"""
-    if request.path.startswith(QUIET):
+    if request.path in QUIET or request.path.startswith(QUIET_BELOW):
         return None
     route = _route(request)
     name = f"{request.method} {route}" if route else request.method

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from kaguan.errors import conflict, invalid
+from kaguan.errors import Code, DomainError, conflict, invalid
 from kaguan.tokens import store
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ class Principal:
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or (scope == LOOK and OPERATE in self.scopes)
+
+    def require(self, scope: str) -> None:
+        """没有权限就拒绝。
+
+        Raises:
+            DomainError: 1003。
+        """
+        if not self.may(scope):
+            raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
 
 
 ANONYMOUS = Principal(0, "anonymous", frozenset())
