@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.process import EXIT_CONFIGURATION, EXIT_DEPENDENCY, EXIT_OK, ExitError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,15 +26,22 @@ PARENT_CHECK = 1.0  # 秒
 
 
 async def supervise(count: int, stop: asyncio.Event) -> None:
-    """保持 ``count`` 个子进程，直到 ``stop``；死一个补一个，退避重启。"""
+    """保持 ``count`` 个子进程，直到 ``stop``；死一个补一个，退避重启。
+
+    Raises:
+        ExitError: 有一个从来没有起来过，配置有误或依赖不可用；全体已停。
+    """
     async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            group.create_task(_keep(number, stop), name=f"api-{number}")
+        keepers = [group.create_task(_keep(number, stop), name=f"api-{number}") for number in range(count)]
+    code = max(keeper.result() for keeper in keepers)
+    if code != EXIT_OK:
+        raise ExitError(code)
 
 
-async def _keep(number: int, stop: asyncio.Event) -> None:
+async def _keep(number: int, stop: asyncio.Event) -> int:
     loop = asyncio.get_running_loop()
     delay = RESTART_DELAY
+    first = True
     while not stop.is_set():
         started = loop.time()
         child = await asyncio.create_subprocess_exec(
@@ -41,10 +50,16 @@ async def _keep(number: int, stop: asyncio.Event) -> None:
         log.info("子进程启动", number=number, pid=child.pid)
         await _until_exit(child, stop)
         if stop.is_set():
-            return
+            break
+        if first and child.returncode in {EXIT_CONFIGURATION, EXIT_DEPENDENCY}:
+            log.error("子进程起不来，全体停下", number=number, code=child.returncode)
+            stop.set()
+            return child.returncode
+        first = False
         delay = RESTART_DELAY if loop.time() - started > STEADY else min(delay * 2, RESTART_DELAY_MAX)
         log.error("子进程意外退出，稍后重启", number=number, pid=child.pid, code=child.returncode, delay_s=delay)
         await _wait(stop, delay)
+    return EXIT_OK
 
 
 async def _until_exit(child: asyncio.subprocess.Process, stop: asyncio.Event) -> None:

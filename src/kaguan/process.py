@@ -30,6 +30,14 @@ EXIT_STUCK = 4
 STOP_DEADLINE = 29.0  # 秒：停机再拖就强行退出（DESIGN §4：至多 30 秒）
 
 
+class ExitError(Exception):
+    """进程要以这个退出码结束；为什么，已经记下。"""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def run_process(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
     """跑一个进程直到 SIGINT/SIGTERM；返回退出码：0 正常，2 配置有误，3 依赖不可用，4 停不下来。"""
     try:
@@ -45,6 +53,8 @@ def run_process(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[N
         except (DatabaseUnavailableError, QueueUnavailableError) as error:
             log.error(str(error))  # noqa: TRY400 一行说清，不要堆栈
             return EXIT_DEPENDENCY
+        except ExitError as error:
+            return error.code
     return EXIT_OK
 
 

@@ -121,8 +121,10 @@ def is_alive(pid: int) -> bool:
     return not Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].startswith(" Z")
 
 
-async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[str, str], processes: str) -> None:
     environ |= {
+        "KAGUAN_API__PROCESSES": processes,
         "KAGUAN_DATABASE__URL": f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing",
         "KAGUAN_DATABASE__CONNECT_ATTEMPTS": "2",
         "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.05",
