@@ -15,6 +15,7 @@ from psycopg_pool import PoolTimeout
 from api.backlog import Backlog
 from api.context import context_of
 from api.limits import Counter, Limiter
+from kaguan.database.listening import listen
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CACHE_SECONDS = 0.5  # 吊销至多这么久之后生效
+CACHE_SECONDS = 0.5  # 过期至多这么久之后生效；吊销有通知，即刻生效，通知没到的也以它为限
 CACHE_SIZE = 4_096
 TOUCH_INTERVAL = 15.0  # 最后使用时间攒这么久写一次
 SCHEME = "Bearer "
@@ -39,6 +40,7 @@ class Guard:
 
     def __init__(self, services: Services) -> None:
         self._pool = services.pool
+        self._database = services.settings.database
         self._metrics = services.metrics
         counter = Counter(services.redis)
         self._per_token = Limiter("token", services.settings.api.rate_per_token, counter)
@@ -47,6 +49,7 @@ class Guard:
         self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._used: set[int] = set()
+        self._revocations = 0
 
     async def admit(self, request: web.Request, endpoint: Endpoint) -> Principal:
         """放行或拒绝。
@@ -94,17 +97,28 @@ class Guard:
         now = time.monotonic()
         if cached is not None and cached[0] > now:
             return cached[1]
+        revocations = self._revocations
         # 缓存里的都合格式；不合格的不必查库
         principal = await self._look_up(key, token) if service.TOKEN.fullmatch(token) else None
         if principal is None:
             self._cache.pop(key, None)
             raise DomainError(Code.NOT_AUTHENTICATED)
+        if revocations == self._revocations:  # 查的时候有吊销：查到的也许是吊销之前的，不记
+            self._remember(key, now, principal)
+        self._used.add(principal.id)
+        return principal
+
+    def _remember(self, key: bytes, now: float, principal: Principal) -> None:
         self._cache[key] = (now + CACHE_SECONDS, principal)
         self._cache.move_to_end(key)
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
-        self._used.add(principal.id)
-        return principal
+
+    def forget(self) -> None:
+        """有令牌被吊销：记着的、正在查的都不算数。"""
+        self._revocations += 1
+        self._cache.clear()
+        self._flights.clear()
 
     async def _look_up(self, key: bytes, token: str) -> Principal | None:
         """查库；同一令牌的并发请求共用一次查询（缓存到期的那一刻不至于一拥而上）。"""
@@ -121,7 +135,11 @@ class Guard:
         return await asyncio.shield(flight)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._backlog.run(), self._keep_flushing()]
+        return [
+            self._backlog.run(),
+            self._keep_flushing(),
+            listen(self._database, "api-listener", store.REVOKED, self.forget),
+        ]
 
     async def _keep_flushing(self) -> None:
         while True:

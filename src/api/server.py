@@ -17,15 +17,47 @@ from api.translation import translate
 from kaguan.errors import Code, DomainError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp.web_request import BaseRequest
 
 log = structlog.get_logger(__name__)
 
+WRITE_TIMEOUT = 30.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存
+
 
 class EnvelopeRequestHandler(RequestHandler):
-    """417（Expect）、400（畸形 HTTP）、过长的头都不经过中间件，只经过这里。"""
+    """417（Expect）、400（畸形 HTTP）、过长的头都不经过中间件，只经过这里；不收应答的客户端也由它断开。"""
 
-    __slots__ = ()
+    __slots__ = ("_stalled",)
+
+    _stalled: asyncio.TimerHandle | None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._stalled = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self._loop.call_later(WRITE_TIMEOUT, self._cut_off)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _stop_waiting(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _cut_off(self) -> None:
+        if self.transport is not None:
+            log.info("客户端久不收应答，断开", seconds=WRITE_TIMEOUT)
+            self.transport.abort()
 
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -7,8 +7,9 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from kaguan.database.listening import listen
 from kaguan.database.pool import open_pool
-from kaguan.outbox.doorbell import listen
+from kaguan.outbox.doorbell import CHANNEL
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
@@ -67,7 +68,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             ),
             ("retention", Retention(pool, settings.tasks).run_once, RETENTION_INTERVAL, None),
         ]
-        listener = asyncio.create_task(listen(settings.database, heard), name="listener")
+        listener = asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set), name="listener")
         stack.callback(listener.cancel)
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval, backlog=True)
         async with asyncio.TaskGroup() as group:

@@ -10,9 +10,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from kaguan.config.model import Database
+from kaguan.database.listening import listen
 from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.probes import answers_ready, is_listening
-from kaguan.outbox.doorbell import listen
+from kaguan.outbox.doorbell import CHANNEL
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import Running, running
 
@@ -73,7 +74,7 @@ class Accepting:
     async def doorbell(self) -> list[Result]:
         """两边都有一个监听者（本进程），差别只在按不按。"""
         url = self.laboratory.database_url()
-        listener = asyncio.create_task(listen(Database.model_validate({"url": url}), asyncio.Event()))
+        listener = asyncio.create_task(listen(Database.model_validate({"url": url}), "listener", CHANNEL, lambda: None))
         try:
             async with (
                 self._ours("api", traced=True) as ringing,

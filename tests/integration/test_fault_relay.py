@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.database.listening import listen
 from kaguan.database.pool import open_pool
-from kaguan.outbox.doorbell import CHANNEL, listen
+from kaguan.outbox.doorbell import CHANNEL
 from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.service import Submission, accept
 from tests.eventually import eventually
@@ -129,7 +130,7 @@ async def test_three_relays_hand_over_ten_thousand_rows_once_each_and_never_more
 async def test_a_lost_listener_costs_one_poll_and_comes_back(pipeline: Pipeline) -> None:
     """监听的会话被收走：期间靠轮询，之后又听得见。"""
     heard = asyncio.Event()
-    listener = asyncio.create_task(listen(pipeline.settings.database, heard))
+    listener = asyncio.create_task(listen(pipeline.settings.database, "listener", CHANNEL, heard.set))
     try:
         await eventually(heard.is_set)
         heard.clear()

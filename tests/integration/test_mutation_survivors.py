@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from kaguan.database.listening import listen
 from kaguan.outbox import store
-from kaguan.outbox.doorbell import Doorbell, listen
+from kaguan.outbox.doorbell import CHANNEL, Doorbell
 from relay.ordering import OrderingRelease
 from tests.eventually import eventually
 from tests.pipeline import open_pipeline
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 async def test_a_ring_is_heard(settings: Settings) -> None:
     heard = asyncio.Event()
-    listener = asyncio.create_task(listen(settings.database, heard))
+    listener = asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set))
     try:
         await eventually(heard.is_set)  # 刚连上时先当作有铃
         heard.clear()

@@ -77,6 +77,13 @@ def connection_arguments(config: Database, process: str) -> dict[str, Any]:
     }
 
 
+async def open_connection(config: Database, role: str) -> AsyncConnection[tuple[Any, ...]]:
+    """池外的一条专用连接（门铃、监听），自动提交。"""
+    return await AsyncConnection.connect(
+        config.url.get_secret_value(), autocommit=True, **connection_arguments(config, role)
+    )
+
+
 async def wait_for_database(config: Database, process: str) -> None:
     """启动时等 PostgreSQL：指数退避，至多 ``connect_attempts`` 次（T009、T078）。
 
@@ -167,6 +174,7 @@ __all__ = [
     "ObservedCursor",
     "Pool",
     "engine_on",
+    "open_connection",
     "open_pool",
     "wait_for_database",
 ]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection
 
-from kaguan.database.pool import connection_arguments
+from kaguan.database.pool import open_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +20,6 @@ log = structlog.get_logger(__name__)
 
 CHANNEL = "kaguan_outbox"
 RECONNECT_DELAY = 1.0  # 秒；期间漏掉的铃由 relay 的轮询补上
-LISTEN_SLICE = 60.0  # 秒；监听连接每隔这么久醒一次
 
 
 class Doorbell:
@@ -40,7 +38,7 @@ class Doorbell:
         """按铃的后台循环；连接断了就重连。"""
         while True:
             try:
-                async with await _connect(self._config, "doorbell") as connection:
+                async with await open_connection(self._config, "doorbell") as connection:
                     while True:
                         await self._rung.wait()
                         self._rung.clear()
@@ -62,27 +60,3 @@ class Doorbell:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-async def listen(config: Database, heard: asyncio.Event) -> None:
-    """在 relay 一侧：听到铃就置位 ``heard``；连接断了就重连，重连后先置位一次（可能漏听）。"""
-    while True:
-        try:
-            async with await _connect(config, "listener") as connection:
-                await connection.execute(f"listen {CHANNEL}")
-                heard.set()
-                while True:
-                    async for _ in connection.notifies(timeout=LISTEN_SLICE, stop_after=1):
-                        heard.set()
-        except psycopg.Error as error:
-            log.warning("监听连接中断，稍后重连", error=type(error).__name__)
-            await asyncio.sleep(RECONNECT_DELAY)
-        except Exception:
-            log.exception("监听意外出错，稍后重连")
-            await asyncio.sleep(RECONNECT_DELAY)
-
-
-async def _connect(config: Database, role: str) -> AsyncConnection[tuple[object, ...]]:
-    return await AsyncConnection.connect(
-        config.url.get_secret_value(), autocommit=True, **connection_arguments(config, role)
-    )

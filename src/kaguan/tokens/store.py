@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.tokens"
+REVOKED = "kaguan_token_revoked"  # 通知的频道
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ async def select_all(connection: Connection) -> list[TokenRow]:
 
 async def revoke(connection: Connection, name: str) -> bool:
     """吊销；没有这个名字的有效令牌就是 False。"""
-    cursor = await connection.execute(load(PACKAGE, "token_revoke"), {"name": name})
+    cursor = await connection.execute(load(PACKAGE, "token_revoke"), {"name": name, "channel": REVOKED})
     return cursor.rowcount > 0
 
 
