@@ -1,4 +1,4 @@
-"""跑一次 data:sync 的进程，供测试随时 SIGKILL：``python -m tests.sync_process <任务号> <投递号>``，做完印出结局。"""
+"""跑一次同步的进程，供测试随时 SIGKILL：``python -m tests.sync_process <任务号> <投递号>``，做完印出结局。"""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from uuid import UUID
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
+from kaguan.tasks.model import TaskType
 from tests.carrier_world import gateways_of, rows
 from workers.attempt import Attempt
 from workers.outcome import Done
+from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
+    from workers.attempt import Handler
 
 
 async def run(settings: Settings, task_id: UUID, delivery: int) -> bool:
     async with open_pool(settings.database, "test") as pool, gateways_of(settings.carriers) as gateways:
-        ((payload,),) = await rows(pool, "select payload from tb_task where id = %s", task_id)
+        ((kind, payload),) = await rows(pool, "select type, payload from tb_task where id = %s", task_id)
+        handlers: dict[str, Handler] = {
+            TaskType.DATA_SYNC: DataSync(gateways),
+            TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers),
+        }
         sys.stdout.write("开始\n")
         sys.stdout.flush()
-        outcome = await DataSync(gateways)(Attempt(pool, task_id, "data:sync", delivery, 1, 6, payload))
+        outcome = await handlers[kind](Attempt(pool, task_id, kind, delivery, 1, 6, payload))
         return isinstance(outcome, Done)
 
 

@@ -117,12 +117,13 @@ class Settlement:
             case Uncertain(reason) if attempt.type in self.resend_types and attempt.attempt < attempt.max_attempts:
                 return self._again(attempt, TaskEventKind.RESEND, self._noted(token, reason), self._backoff(attempt))
             case Retry(reason):
-                reason = f"{attempt.max_attempts} 次尝试用尽：{reason}"
-                return self._ended(attempt, TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason))
+                noted = self._noted(token, f"{attempt.max_attempts} 次尝试用尽：{reason}")
+                return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
             case GiveUp(reason):
-                return self._ended(attempt, TaskStatus.FAILED, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason))
+                noted = self._noted(token, reason)
+                return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
             case Cancelled(reason):
-                return self._ended(attempt, TaskStatus.CANCELLED, TaskEventKind.CANCELLED, self._noted(token, reason))
+                return self._ended(attempt, TaskEventKind.CANCELLED, self._noted(token, reason))
             case Uncertain(reason):
                 return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
 
@@ -137,11 +138,15 @@ class Settlement:
         return backoff(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
 
     @staticmethod
-    def _ended(attempt: Attempt, status: TaskStatus, kind: TaskEventKind, noted: dict[str, Any]) -> _Statement:
+    def _ended(
+        attempt: Attempt, kind: TaskEventKind, noted: dict[str, Any], result: dict[str, Any] | None = None
+    ) -> _Statement:
         """失败或取消；先前的外部调用至今下落不明的，不能说没做过：等人定夺。"""
         if attempt.intended:
             return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", noted)
-        return _Statement(status, "settle_failed", {**noted, "status": status, "kind": kind})
+        status = TaskStatus.CANCELLED if kind is TaskEventKind.CANCELLED else TaskStatus.FAILED
+        kept = None if result is None else Jsonb(result)
+        return _Statement(status, "settle_failed", {**noted, "status": status, "kind": kind, "result": kept})
 
     def _noted(self, token: dict[str, Any], reason: str) -> dict[str, Any]:
         return {

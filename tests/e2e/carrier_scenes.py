@@ -56,7 +56,29 @@ SCENES = (
     Scene("应答换了样", {"drift": "wrong_shape"}, ends="failed", says="应答不"),
     Scene("记录少了字段", {"drift": "missing_field"}, ends="failed", says="malformed_record"),
     Scene("批里漏掉所有的卡", {"partial_rate": 1}, ends="failed", says="整批都没问成", carriers=ONELINK),
-    Scene("令牌发出就过期", {"token_lifetime": 0}, ends="failed", says="对方拒绝：12021", carriers=ONELINK),
+    Scene(
+        "忙，只在 200 的正文里说", {"error_rate": 1, "in_body": True}, ends="failed", says="对方繁忙", carriers=ONELINK
+    ),
+    Scene(
+        "限流，只在 200 的正文里说",
+        {"rate_limit_rate": 1, "in_body": True},
+        ends="failed",
+        says="对方限流",
+        carriers=ONELINK,
+    ),
+    Scene(
+        "不认其中一张卡",
+        {"refuse": [iccid_at(Carrier.ONELINK, 3)]},
+        counts={"synced": CARDS - 1, "failed": 1},
+        carriers=ONELINK,
+    ),
+    Scene(
+        "不认其中一张卡",
+        {"refuse": [iccid_at(Carrier.CONTROL_CENTER, 3)]},
+        counts={"synced": CARDS - 1, "failed": 1},
+        carriers=CENTER,
+    ),
+    Scene("令牌发出就过期", {"token_lifetime": 0}, ends="failed", says="刚换的令牌又说过期", carriers=ONELINK),
     Scene("认不出的状态码", {"unknown_rate": 1}, counts={"synced": CARDS, "unknown_codes": CARDS}),
     Scene("状态又认得了", {}, counts={"synced": CARDS, "unknown_codes": 0}),
     Scene("对方没有这张卡", {}, counts={"synced": 0, "not_found": 1}, carriers=ONELINK, cards=(NO_SUCH_CARD,)),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0  # 秒
 SETTLED = {"succeeded", "failed", "cancelled", "uncertain"}
-PERMANENT = {"对方拒绝：12021", "malformed_record"}  # 一次就放弃，不耗尽尝试
+PERMANENT = {"malformed_record"}  # 一次就放弃，不耗尽尝试
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
 
 from kaguan.carriers.gateway import CardInfo, DayUsage
+from kaguan.carriers.limiter import lease_key
 from kaguan.carriers.simulator import iccid_at
 from kaguan.carriers.simulator.population import Override
 from kaguan.config.model import Tasks
@@ -18,7 +22,7 @@ from kaguan.inbox import store
 from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import AppliedRows
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.tasks.payloads import DataSyncPayload, SimStatusPayload
 from tests.carrier_world import (
     NO_SUCH_CARD,
     Simulated,
@@ -32,10 +36,12 @@ from tests.carrier_world import (
 from workers.attempt import Attempt, FencedError
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.settlement import Settlement
+from workers.sim.handler import SimStatusSync
+from workers.sync.asking import PAUSE
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from kaguan.database.pool import Connection, Pool
 
@@ -256,6 +262,83 @@ async def test_a_carrier_away_keeps_what_is_done_and_retries(pool: Pool, simulat
     simulated.faults(CENTER)
     result = result_of(await run(simulated, await next_delivery(attempt)))
     assert result["inserted"] == CARDS + 4
+
+
+@dataclass(slots=True)
+class MeetsAFault(Attempt):
+    """走到第 ``fatal`` 个安全点时，``strike`` 让对方坏掉。"""
+
+    fatal: int = 1
+    strike: Callable[[], None] = lambda: None
+
+    def checkpoint(self) -> None:
+        self.fatal -= 1
+        if self.fatal == 0:
+            self.strike()
+
+
+async def test_an_interruption_after_committed_batches_does_not_use_up_an_attempt(
+    pool: Pool, simulated: Simulated
+) -> None:
+    await register(pool, ONELINK, cards(ONELINK, CARDS))
+    day = days_before(simulated, 3)
+    attempt = await submit(pool, SyncType.USAGE, day, day, ONELINK)
+    strike = partial(simulated.faults, ONELINK, error_rate=1.0)
+    interrupted = MeetsAFault(pool, attempt.task_id, attempt.type, 1, 1, 6, attempt.payload, fatal=3, strike=strike)
+    outcome = await run(simulated, interrupted)
+    assert isinstance(outcome, Continue)
+    assert outcome.delay >= PAUSE
+    again = await settled_and_claimed_again(interrupted, outcome)
+    assert again.attempt == 1
+    without_progress = await run(simulated, again)
+    assert isinstance(without_progress, Retry)
+    assert without_progress.outage
+    simulated.faults(ONELINK)
+    result = result_of(await run(simulated, await settled_and_claimed_again(again, without_progress)))
+    assert (result["inserted"], result["batches"]) == (CARDS, 5)
+
+
+async def test_waiting_for_our_own_limits_does_not_use_up_an_attempt(
+    pool: Pool, simulated: Simulated, redis_url: str
+) -> None:
+    await register(pool, CENTER, cards(CENTER, 2))
+    day = days_before(simulated, 3)
+    config = simulated.changed(time_budget=0.1)
+    async with Redis.from_url(redis_url) as redis:
+        await redis.zadd(lease_key(CENTER), {"busy": int(time.time() * 1000) + 60_000})
+        async with gateways_of(config, redis) as gateways:
+            sync = await DataSync(gateways)(await submit(pool, SyncType.USAGE, day, day, CENTER))
+            payload = SimStatusPayload(iccids=tuple(cards(CENTER, 2)))
+            check = await SimStatusSync(gateways, config)(await running_task(pool, "sim:status_sync", payload))
+    assert isinstance(sync, Continue)
+    assert isinstance(check, Continue)
+    assert min(sync.delay, check.delay) >= PAUSE
+    assert simulated.calls(CENTER) == 0
+
+
+@pytest.mark.parametrize("attempts_used_up", [False, True])
+async def test_a_failed_sync_keeps_the_report_of_what_is_done(
+    pool: Pool, simulated: Simulated, *, attempts_used_up: bool
+) -> None:
+    await register(pool, ONELINK, [*cards(ONELINK, CARDS), NO_SUCH_CARD])
+    await register(pool, CENTER, cards(CENTER, 4))
+    day = days_before(simulated, 3)
+    attempt = await submit(pool, SyncType.USAGE, day, day)
+    if attempts_used_up:
+        simulated.faults(CENTER, error_rate=1.0)
+        await rows(pool, "update tb_task set attempt = max_attempts returning 1")
+        attempt.attempt = attempt.max_attempts
+        outcome = await run(simulated, attempt)
+        assert isinstance(outcome, Retry)
+    else:
+        part = {**simulated.config.control_center.model_dump(), "api_key": "wrong"}
+        async with gateways_of(simulated.changed(control_center=part)) as gateways:
+            outcome = await DataSync(gateways)(attempt)
+        assert isinstance(outcome, GiveUp)
+    await Settlement(pool, "test", Tasks()).settle(attempt, outcome)
+    ((status, result),) = await rows(pool, "select status, result from tb_task")
+    assert (status, result["inserted"], result["carriers"]["control_center"]["fetched"]) == ("failed", CARDS, 0)
+    assert result["drift"]["missing_there"] == [NO_SUCH_CARD]
 
 
 async def test_details_fill_the_inventory_and_report_differences(pool: Pool, simulated: Simulated) -> None:

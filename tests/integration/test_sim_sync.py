@@ -22,8 +22,9 @@ from tests.carrier_world import (
     simulating,
 )
 from workers.attempt import Attempt, CancelledByUserError, FencedError
-from workers.outcome import Done, GiveUp, Outcome, Retry
+from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.sim.handler import SimStatusSync
+from workers.sync.asking import PAUSE
 from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
@@ -175,13 +176,53 @@ async def test_cards_that_failed_for_now_are_retried_and_the_rest_remain(pool: P
         await gateways[ONELINK].ping()
         simulated.faults(ONELINK, error_rate=1.0, times=3)
         outcome = await SimStatusSync(gateways, simulated.config)(attempt)
-    assert isinstance(outcome, Retry)
+    assert isinstance(outcome, Continue)  # 另外一百张做成了：不耗尝试
     assert outcome.reason.startswith("100 张卡")
+    assert outcome.delay >= PAUSE
     assert len(await events(pool)) == 100
     asked = simulated.world.gates[ONELINK].calls["sim-status/batch"]
     result = result_of(await run(simulated, await next_delivery(attempt)))
     assert (result["synced"], result["changed"], result["failed"]) == (200, 200, 0)
     assert simulated.world.gates[ONELINK].calls["sim-status/batch"] == asked + 1
+
+
+async def test_out_of_time_it_yields_after_each_batch_and_ends_with_the_same_result(
+    pool: Pool, simulated: Simulated
+) -> None:
+    mine = cards(CENTER, 25)
+    await register(pool, CENTER, mine)
+    whole = result_of(await run(simulated, await submit(pool, mine)))
+    await rows(pool, "delete from tb_sim_event returning 1")
+    await rows(pool, "delete from tb_sim returning 1")
+    await register(pool, CENTER, mine)
+    attempt = await submit(pool, mine)
+    for asked in (10, 20):  # 十张一批：前两批各让位一次
+        attempt.deadline = 0.0
+        outcome = await run(simulated, attempt)
+        assert isinstance(outcome, Continue)
+        assert len(await events(pool)) == asked
+        attempt = await next_delivery(attempt)
+    attempt.deadline = 0.0
+    assert result_of(await run(simulated, attempt)) == whole
+
+
+async def test_out_of_time_without_progress_it_does_not_yield(pool: Pool, simulated: Simulated) -> None:
+    mine = cards(CENTER, 25)
+    await register(pool, CENTER, mine)
+    attempt = await submit(pool, mine)
+    attempt.deadline = 0.0
+    simulated.faults(CENTER, error_rate=1.0)
+    outcome = await run(simulated, attempt)
+    assert isinstance(outcome, Retry)
+    assert outcome.outage
+
+
+async def test_why_a_whole_batch_was_not_answered_is_told(pool: Pool, simulated: Simulated) -> None:
+    await register(pool, ONELINK, cards(ONELINK, 3))
+    simulated.faults(ONELINK, partial_rate=1.0)
+    outcome = await run(simulated, await submit(pool, cards(ONELINK, 3)))
+    assert isinstance(outcome, Retry)
+    assert "整批都没问成：应答里没有这张卡" in outcome.reason
 
 
 async def test_cards_left_out_of_an_answer_are_asked_again_at_once(pool: Pool, simulated: Simulated) -> None:

@@ -162,7 +162,7 @@ class OneLinkGateway:
             token = await self._renew(token, deadline)
             envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
         if envelope.status == TOKEN_EXPIRED:
-            raise TransientError("刚换的令牌又说过期，也许被别的进程换掉了")
+            raise TransientError("刚换的令牌又说过期（12021），也许被别的进程换掉了")
         if envelope.status == BAD_ARGUMENT:
             raise RefusedError("对方不认参数")
         if envelope.status != OK:

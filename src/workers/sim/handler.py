@@ -63,6 +63,8 @@ class SimStatusSync:
         size = gateway.capabilities.max_batch
         for start in range(0, len(iccids), size):
             attempt.checkpoint()
+            if attempt.time_left() <= 0 and report.may_yield:
+                return
             batch = iccids[start : start + size]
             try:
                 await self._sync_batch(attempt, gateway, batch, report)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kaguan.carriers.gateway import CardFailed, CardNotFound
+from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
 from kaguan.carriers.records import EXPLAINED
 from kaguan.sims.model import SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
-from workers.outcome import Done, GiveUp, Outcome, Retry
+from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
+from workers.sync.asking import PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,9 @@ class Report:
     due: list[CardToCheck]
     checkpoints: dict[Carrier, Checkpoint]
     answered: int = 0
+    progressed: bool = False  # 这次尝试写下过状态
     pending: int = 0  # 暂时没问成，值得重试
+    queued: int = 0  # 其中只是排不上我们自己的限额的
     delay: float | None = None  # 秒；对方要求的等待下限里最长的
     reason: str = ""
     problems: Tally = field(default_factory=Tally)
@@ -47,6 +50,7 @@ class Report:
             match result:
                 case CardFailed(iccid, reason, retryable):
                     self.pending += retryable
+                    self.queued += reason == QueuedError.code
                     self.reason = reason if retryable else self.reason
                     self.problems.fail(iccid, reason)
                 case CardNotFound(iccid):
@@ -54,6 +58,7 @@ class Report:
                     self.problems.drift(Sample.MISSING_THERE, [iccid])
                 case _:
                     self.answered += 1
+                    self.progressed = True
 
     def interrupted(self, iccids: Sequence[str], error: CarrierError) -> None:
         """整批没问成。"""
@@ -62,12 +67,27 @@ class Report:
         self.delay = max(self.delay or 0.0, error.retry_after or 0.0) or None
 
     def outcome(self) -> Outcome:
-        """有值得重试的就重试；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
+        """有值得重试的就重试（有进展的、只是排不上限额的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
+        unfinished = f"{self.pending} 张卡暂时没问成：{self.reason}" if self.pending else ""
+        if self.unasked and self.progressed:
+            return Continue(f"时间快到，还有 {self.unasked} 张没问；{unfinished}", delay=self.delay or 0.0)
         if self.pending:
-            return Retry(f"{self.pending} 张卡暂时没问成：{self.reason}", self.delay)
+            if self.progressed or self.pending == self.queued:
+                return Continue(unfinished, delay=max(self.delay or 0.0, PAUSE))
+            return Retry(unfinished, self.delay, outage=True, result=self.result())
         if self.due and not self.answered:
-            return GiveUp(f"{len(self.due)} 张卡全部失败：{self.reason or self._first_failure()}")
+            reason = f"{len(self.due)} 张卡全部失败：{self.reason or self._first_failure()}"
+            return GiveUp(reason, result=self.result())
         return Done(self.result())
+
+    @property
+    def unasked(self) -> int:
+        return len(self.due) - self.answered - self.problems.counters[Count.FAILED]
+
+    @property
+    def may_yield(self) -> bool:
+        """时间到了可以就此打住：做成过几张（下次从余下的接着），或明知还要重试。"""
+        return self.progressed or self.pending > 0
 
     def _first_failure(self) -> str:
         """头一张失败的短码与人话；卡号只在明细里，不进日志。"""

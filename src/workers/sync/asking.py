@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from kaguan.carriers.gateway import (
@@ -14,6 +15,7 @@ from kaguan.carriers.gateway import (
     DayUsage,
     TransientError,
 )
+from kaguan.carriers.records import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", CardStatus, CardInfo, DayUsage)
 
 ROUNDS = 3
+PAUSE = 10.0  # 秒；有进展而中断的同步歇这么久，再接着问
 
 
 def retryable(result: object) -> bool:
@@ -47,7 +50,10 @@ async def ask(
         except CarrierError:
             break
     if all(retryable(result) for result in results.values()):
-        raise TransientError("整批都没问成")
+        (reason, _), *_ = Counter(
+            result.reason for result in results.values() if isinstance(result, CardFailed)
+        ).most_common(1)
+        raise TransientError(f"整批都没问成：{EXPLAINED.get(reason, reason)}")
     return list(results.values())
 
 

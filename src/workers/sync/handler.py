@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from kaguan.carriers.gateway import CarrierError
+from kaguan.carriers.gateway import CarrierError, QueuedError
 from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.tasks.payloads import DataSyncPayload
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
+from workers.sync.asking import PAUSE
 from workers.sync.passes import step
 from workers.sync.statuses import StatusRecorder
 
@@ -51,12 +52,15 @@ class DataSync:
             for carrier in carriers
             for day in business_days(payload)
         ]
+        before = _batches(plan)
         stops = await self._run(attempt, plan, payload.batch_size)
         if stops is None:
             done = sum(checkpoint.done for checkpoint in plan)
             return Continue(f"时间快到，已做完 {done}/{len(plan)} 份，从检查点接着做")
         log.info("数据同步一轮完成", sync_type=payload.sync_type, parts=len(plan), stopped=len(stops))
-        return _outcome(stops, payload, plan)
+        return _outcome(
+            stops, payload, plan, {carrier for carrier, done in _batches(plan).items() if done > before[carrier]}
+        )
 
     async def _run(
         self, attempt: Attempt, plan: list[Checkpoint], batch_size: int
@@ -103,13 +107,29 @@ async def _report(attempt: Attempt, plan: list[Checkpoint]) -> None:
     )
 
 
-def _outcome(stops: dict[Carrier, CarrierError], payload: DataSyncPayload, plan: list[Checkpoint]) -> Outcome:
+def _batches(plan: list[Checkpoint]) -> Counter[Carrier]:
+    """各家已写下几批。"""
+    batches: Counter[Carrier] = Counter()
+    for checkpoint in plan:
+        batches[checkpoint.carrier] += checkpoint.batches
+    return batches
+
+
+def _outcome(
+    stops: dict[Carrier, CarrierError], payload: DataSyncPayload, plan: list[Checkpoint], advanced: set[Carrier]
+) -> Outcome:
+    """``advanced`` 是这次尝试里写下过新批次的。走着走着断了的、或只是排不上限额的，不算失败的尝试。"""
+    result = _result(payload, plan)
     if not stops:
-        return Done(_result(payload, plan))
+        return Done(result)
     reason = "；".join(f"{carrier}：{error.reason}" for carrier, error in stops.items())
-    if all(not error.retryable for error in stops.values()):
-        return GiveUp(reason)
-    return Retry(reason, max((error.retry_after or 0.0 for error in stops.values()), default=0.0) or None)
+    passing = {carrier: error for carrier, error in stops.items() if error.retryable}
+    if not passing:
+        return GiveUp(reason, result=result)
+    wait = max(error.retry_after or 0.0 for error in passing.values())
+    if advanced & passing.keys() or all(isinstance(error, QueuedError) for error in passing.values()):
+        return Continue(reason, delay=max(wait, PAUSE))
+    return Retry(reason, wait or None, outage=True, result=result)
 
 
 def _result(payload: DataSyncPayload, plan: list[Checkpoint]) -> dict[str, Any]:
