@@ -30,8 +30,9 @@ async def run(
     backoff_max: float,
     stop: asyncio.Event,
     wake: asyncio.Event | None = None,
+    rouse: asyncio.Event | None = None,
 ) -> None:
-    """反复 ``run_once``：有活就接着干，没活就等 ``interval`` 秒、门铃或停机。
+    """反复 ``run_once``：有活就接着干，没活就等 ``interval`` 秒、``wake``（门铃）或停机；干了活就置位 ``rouse``。
 
     意外的错误也不结束循环：一个循环的毛病不该停掉别的循环。
     """
@@ -56,6 +57,8 @@ async def run(
             failures = 0
         if done == 0:
             await _pause(interval, stop, wake)
+        elif rouse is not None:
+            rouse.set()
 
 
 async def _back_off(failures: int, longest: float, stop: asyncio.Event) -> None:

@@ -48,7 +48,7 @@ class Claims:
         unknown = False  # 出过错：不知道写了没有
         while True:
             try:
-                claims = [claim for claim in await self._folder.submit_all(wanted) if claim is not None]
+                claims = await self._claim_once(wanted)
             except asyncio.CancelledError:
                 self.leases.abandon_all(wanted)
                 raise
@@ -66,6 +66,16 @@ class Claims:
                 self.leases.abandon_all(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
             _announce(claims)
             return claims
+
+    async def _claim_once(self, wanted: Sequence[Delivery]) -> list[Claim]:
+        """认领一遍；一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。都没得手才是错误。"""
+        answers = await asyncio.gather(*[self._folder.submit(one) for one in wanted], return_exceptions=True)
+        failed = {one: answer for one, answer in zip(wanted, answers, strict=True) if isinstance(answer, BaseException)}
+        unexpected = [error for error in failed.values() if not isinstance(error, AWAY)]
+        if unexpected or (failed and len(failed) == len(wanted)):
+            raise (unexpected or list(failed.values()))[0]
+        self.leases.abandon_all(failed)
+        return [answer for answer in answers if answer is not None and not isinstance(answer, BaseException)]
 
     async def _write(self, connection: Connection, wanted: Sequence[Delivery]) -> list[Claim | None]:
         claimed = await store.claim(connection, wanted, self.leases.worker, self.leases.lease)

@@ -92,6 +92,6 @@ class Leases:
         if not tokens:
             return 0
         async with self.pool.connection() as connection:
-            returned = await store.release(connection, tokens, self.worker)
-        self._abandoned.difference_update(tokens)
-        return returned
+            mine = await store.release(connection, tokens, self.worker)
+        self._abandoned.difference_update(token for token in tokens if not mine.get(token))
+        return sum(not locked for locked in mine.values())

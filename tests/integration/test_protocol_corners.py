@@ -184,6 +184,69 @@ async def test_settlement_repeated_after_a_lost_commit_reply_is_not_a_fenced_wri
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(1,)]
 
 
+# ---- 别人锁着一行
+
+
+async def test_one_locked_row_stops_neither_the_leases_nor_the_settlements_of_the_others(pipeline: Pipeline) -> None:
+    locked, *others = await pipeline.submit(3)
+    await pipeline.forwarder.run_once()
+    handler = Held()
+    execution = pipeline.execution(handler)
+    jobs = [asyncio.create_task(execution({}, task_id=str(one), delivery=1)) for one in (locked, *others)]
+    await eventually(lambda: len(handler.attempts) == 3)
+    await pipeline.sql("update tb_task set lease_until = now() + interval '1 second'")
+    async with pipeline.pool.connection() as other, other.transaction():
+        await other.execute("select from tb_task where id = %s for update", (locked,))
+        await execution.leases.run_once()
+        renewed = await pipeline.sql("select id from tb_task where lease_until > now() + interval '5 seconds'")
+        assert sorted(row[0] for row in renewed) == sorted(others)
+        assert not any(attempt.lost.is_set() for attempt in handler.attempts)
+        handler.released.set()
+
+        async def others_done() -> bool:
+            return [await pipeline.status(one) for one in others] == ["succeeded"] * 2
+
+        await eventually(others_done)
+        assert await pipeline.status(locked) == "running"
+    await asyncio.gather(*jobs)
+    assert await pipeline.status(locked) == "succeeded"
+
+
+async def test_one_locked_row_does_not_keep_the_others_from_being_claimed_or_handed_back(pipeline: Pipeline) -> None:
+    locked, *others = tasks = await pipeline.submit(3)
+    await pipeline.forwarder.run_once()
+    handler = Held()
+    execution = pipeline.execution(handler)
+    pairs = [(str(one), 1) for one in tasks]
+    async with pipeline.pool.connection() as other, other.transaction():
+        await other.execute("select from tb_task where id = %s for update", (locked,))
+        job = asyncio.create_task(execution({}, deliveries=pairs))
+        await handler.started.wait()
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        assert await execution.leases.release_all() == 2
+        assert sorted([await pipeline.status(one) for one in others]) == ["running"] * 2
+    assert await pipeline.leases_redrive.run_once() == 2
+    assert await pipeline.status(locked) == "queued"
+
+
+async def test_what_was_locked_when_it_should_have_been_handed_back_is_handed_back_later(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    handler = Held()
+    execution = pipeline.execution(handler)
+    job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+    await handler.started.wait()
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    async with pipeline.pool.connection() as other, other.transaction():
+        await other.execute("select from tb_task where id = %s for update", (task_id,))
+        await execution.leases.run_once()
+    assert await pipeline.leases_redrive.run_once() == 0
+    await execution.leases.run_once()
+    assert await pipeline.leases_redrive.run_once() == 1
+
+
 # ---- 结算
 
 
@@ -246,6 +309,28 @@ async def test_loop_outlives_an_unexpected_error_and_stops_when_asked() -> None:
     async with asyncio.timeout(5):
         await loop.run("test", run_once, interval=0.01, backoff_max=0.01, stop=stop)
     assert calls == 2
+
+
+async def test_a_loop_that_did_something_wakes_the_one_that_waits() -> None:
+    """重投、补漏、放行写进发件箱的，转交立刻知道。"""
+    stop, heard = asyncio.Event(), asyncio.Event()
+    forwarded = asyncio.Event()
+    found = [1]
+
+    async def redrive() -> int:
+        return found.pop() if found else 0
+
+    async def forward() -> int:
+        if not found:
+            forwarded.set()
+        return 0
+
+    waiting = asyncio.create_task(loop.run("forward", forward, interval=3_600, backoff_max=1, stop=stop, wake=heard))
+    await asyncio.sleep(0)
+    working = asyncio.create_task(loop.run("redrive", redrive, interval=3_600, backoff_max=1, stop=stop, rouse=heard))
+    await asyncio.wait_for(forwarded.wait(), 10)
+    stop.set()
+    await asyncio.gather(waiting, working)
 
 
 async def test_waiting_loop_can_be_cancelled() -> None:

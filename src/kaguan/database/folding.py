@@ -69,10 +69,6 @@ class Folder(Generic[Item, Answer]):
         """
         return await self._put(item)
 
-    async def submit_all(self, items: Sequence[Item]) -> list[Answer]:
-        """写一组，尽量在同一条语句里；任何一个失败就抛它的错。"""
-        return list(await asyncio.gather(*[self._put(item) for item in items]))
-
     def _put(self, item: Item) -> asyncio.Future[Answer]:
         waiting: _Waiting[Item, Answer] = _Waiting(item, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)

@@ -50,15 +50,17 @@ async def claim(
 async def heartbeat(
     connection: Connection, held: Sequence[tuple[UUID, int]], worker: str, lease: float
 ) -> dict[tuple[UUID, int], bool]:
-    """续租；返回仍归自己的 → 用户是否要求取消。"""
+    """续租；返回仍归自己的（别人锁着、因此没续上的也算）→ 用户是否要求取消。"""
     cursor = await connection.execute(load(PACKAGE, "heartbeat"), {**_pairs(held), "worker": worker, "lease": lease})
     return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
 
 
-async def release(connection: Connection, held: Sequence[tuple[UUID, int]], worker: str) -> int:
-    """交还未做完的；返回个数。"""
+async def release(
+    connection: Connection, held: Sequence[tuple[UUID, int]], worker: str
+) -> dict[tuple[UUID, int], bool]:
+    """交还未做完的；返回仍归自己的 → 是否被别人锁着、因此没交成。"""
     cursor = await connection.execute(load(PACKAGE, "release"), {**_pairs(held), "worker": worker})
-    return len(await cursor.fetchall())
+    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
 
 
 @dataclass(frozen=True, slots=True)

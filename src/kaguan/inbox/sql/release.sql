@@ -1,15 +1,22 @@
--- 停机时交还仍未做完的：租约作废，由 relay 立刻按同一套规则定夺
-with held as materialized (
-    select t.id
+-- 交还仍未做完的：租约作废，由 relay 立刻按同一套规则定夺。别人锁着的这次不等（locked），不连累别的
+with mine as materialized (
+    select t.id, t.delivery
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as h (task_id, delivery)
         on t.id = h.task_id and t.delivery = h.delivery
     where t.worker = %(worker)s and t.status = 'running'
-    order by t.id
-    for no key update of t
+),
+held as materialized (
+    select t.id
+    from tb_task t
+    join mine m on m.id = t.id and m.delivery = t.delivery
+    where t.status = 'running'
+    for no key update of t skip locked
+),
+returned as (
+    update tb_task t
+    set lease_until = '-infinity'
+    from held
+    where t.id = held.id
 )
-update tb_task t
-set lease_until = '-infinity'
-from held
-where t.id = held.id
-returning t.id
+select id, delivery, id not in (select id from held) as locked from mine
