@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kaguan.database.listening import listen
@@ -48,36 +49,35 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         queues = build_queues(redis)
         heard = asyncio.Event()
         forwarder = Forwarder(pool, queues, config, settings.worker.task_timeout, metrics)
-        loops: list[tuple[str, Callable[[], Awaitable[int]], float, asyncio.Event | None]] = [
-            ("forward", forwarder.run_once, config.poll_interval, heard),
+        # 转交之外的循环补进发件箱的，转交立刻知道，不等轮询
+        loops: list[tuple[str, Callable[[], Awaitable[int]], float]] = [
             (
                 "lease",
                 LeaseRedrive(pool, config, resend_types(settings.smtp), metrics, settings.worker.lease).run_once,
                 config.lease_scan_interval,
-                None,
             ),
-            ("presence", PresenceRedrive(pool, queues, config, metrics).run_once, config.presence_interval, None),
-            ("epoch", EpochRedrive(pool, redis, queues, metrics).run_once, config.poll_interval, None),
-            ("ordering", OrderingRelease(pool).run_once, ORDERING_INTERVAL, None),
-            ("orphan", OrphanRedrive(pool, config, metrics).run_once, ORPHAN_INTERVAL, None),
+            ("presence", PresenceRedrive(pool, queues, config, metrics).run_once, config.presence_interval),
+            ("epoch", EpochRedrive(pool, redis, queues, metrics, heard).run_once, config.poll_interval),
+            ("ordering", OrderingRelease(pool).run_once, ORDERING_INTERVAL),
+            ("orphan", OrphanRedrive(pool, config, metrics).run_once, ORPHAN_INTERVAL),
             (
                 "schedules",
                 Schedules(pool, settings.schedules, settings.tasks.max_retries + 1, metrics).run_once,
                 SCHEDULE_INTERVAL,
-                None,
             ),
-            ("retention", Retention(pool, settings.tasks).run_once, RETENTION_INTERVAL, None),
+            ("retention", Retention(pool, settings.tasks).run_once, RETENTION_INTERVAL),
         ]
         listener = asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set), name="listener")
         stack.callback(listener.cancel)
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval, backlog=True)
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
-            for name, run_once, interval, wake in loops:
-                group.create_task(
-                    run(name, run_once, interval=interval, backoff_max=config.backoff_max, stop=stop, wake=wake),
-                    name=name,
-                )
+            looping = partial(run, backoff_max=config.backoff_max, stop=stop)
+            group.create_task(
+                looping("forward", forwarder.run_once, interval=config.poll_interval, wake=heard), name="forward"
+            )
+            for name, run_once, interval in loops:
+                group.create_task(looping(name, run_once, interval=interval, rouse=heard), name=name)
 
 
 if __name__ == "__main__":

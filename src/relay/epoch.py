@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -30,12 +31,13 @@ PAGE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class EpochRedrive:
-    """一次 ``run_once`` 比对一次纪元，不符就一批批重投到完。"""
+    """一次 ``run_once`` 比对一次纪元，不符就一批批重投到完；每补进一批，``heard`` 置位，转交不必等轮询。"""
 
     pool: Pool
     redis: Redis
     queues: Mapping[Priority, KaguanQueue]
     metrics: Metrics
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run_once(self) -> int:
         """返回重投的个数。
@@ -74,21 +76,26 @@ class EpochRedrive:
             return fresh
 
     async def _redrive_forgotten(self) -> int:
-        """一页页看已交出的任务，Redis 不认得的都重投；丢数据之后才交出的它认得，不会投两遍。"""
+        """一页页看此刻之前交出的任务，Redis 不认得的都重投；relay 还在交出的不看，否则永远看不完。"""
         total = 0
         after = START
-        while True:
+        async with self.pool.connection() as connection:
+            until = await store.last_handed(connection)
+        while until is not None:
             async with self.pool.connection() as connection:
                 page = await store.handed(connection, Seen(age=0.0, backstop=0.0, after=after, limit=PAGE))
-            if not page:
-                return total
-            after = (page[-1].queued_at, page[-1].id)
+            last = len(page) < PAGE or page[-1].queued_at > until
+            after = (page[-1].queued_at, page[-1].id) if page else after
             missing, _ = await saq.split_known(self.queues, page)
             if missing:
                 async with self.pool.connection() as connection:
                     total += await store.redrive(
                         connection, [(task.id, task.delivery) for task in missing], "redis_lost_data"
                     )
+                self.heard.set()
                 # 丢数据是一次警报，哪些任务是它的细目：INFO 不折叠
                 ids = named([task.id for task in missing], [task.traceparent for task in missing])
                 log.info("重投 Redis 不认得的任务", **ids)
+            if last:
+                break
+        return total

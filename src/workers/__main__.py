@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 
 from kaguan.database.pool import open_pool
+from kaguan.outbox.doorbell import Doorbell
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
@@ -54,6 +55,9 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics))
         leases = Leases(pool, worker_name(), config.lease)
         pace = Pace(redis)
+        doorbell = await stack.enter_async_context(
+            Doorbell(settings.database, settings.relay.doorbell_interval).ringing()
+        )
         execution = Execution(
             pool=pool,
             handlers=handlers,
@@ -63,6 +67,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             task_timeout=config.task_timeout,
             pace=pace,
+            ring=doorbell.ring,
         )
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
         async with beating(leases), pace.publishing(), asyncio.TaskGroup() as group:

@@ -22,7 +22,7 @@ from workers.claiming import Claims
 from workers.outcome import Cancelled, Continue, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.trace import Span
 
@@ -42,6 +42,10 @@ NEWER_PATIENCE = 3_600.0  # 秒，自受理起：一次滚动升级用不了这�
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
+def _unheard() -> None:
+    """没有门铃：relay 的轮询也看得见。"""
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """SAQ 函数：一次投递进来，它带的每个任务各一次尝试。从不抛出业务异常，SAQ 因此从不重试、也不记参数。"""
@@ -54,6 +58,7 @@ class Execution:
     metrics: Metrics
     task_timeout: float  # 秒
     pace: Pace
+    ring: Callable[[], None] = _unheard  # 按门铃
     _claims: Claims = field(init=False)
 
     def __post_init__(self) -> None:
@@ -188,10 +193,11 @@ class Execution:
             return await self.settlement.settle(attempt, outcome), outcome
 
     async def _release_next(self, task_id: UUID) -> None:
-        """同键的下一个立刻放行；没放成的由 relay 兜底。"""
+        """同键的下一个立刻放行，并按铃让 relay 立刻转交；没放成的由 relay 兜底。"""
         try:
             async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
-                await ordering.release(connection, 1, task_id)
+                if await ordering.release(connection, 1, task_id):
+                    self.ring()
         except AWAY as error:
             log.warning("没能放行同键的下一个，由 relay 兜底", error=type(error).__name__)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.errors import Code, DomainError
+from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.tasks import ordering, service
 from kaguan.tasks.folding import FoldedAccept
 from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import EmailPayload
+from relay import loop
 from relay.ordering import OrderingRelease
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
+from workers.consumer import Consumer
 from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
@@ -178,6 +182,30 @@ async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_ord
     expected = await pipeline.sql("select ordering_key, id from tb_task order by ordering_seq")
     assert overlaps == 0
     assert ran == {key: [task for owner, task in expected if owner == key] for key in keys}
+
+
+async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> None:
+    """放行之后按铃：轮询 30 秒一次，二十个一个接一个也很快做完。"""
+    settings, heard, stop = pipeline.settings, asyncio.Event(), asyncio.Event()
+    await pipeline.submit(20, ordering_key="k")
+
+    async def all_done() -> bool:
+        return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(20,)]
+
+    async with Doorbell(settings.database, settings.relay.doorbell_interval).ringing() as bell:
+        execution = replace(pipeline.execution(Recording.of()), ring=bell.ring)
+        tasks = [
+            asyncio.create_task(listen(settings.database, heard)),
+            asyncio.create_task(
+                loop.run("forward", pipeline.forwarder.run_once, interval=30.0, backoff_max=1.0, stop=stop, wake=heard)
+            ),
+            asyncio.create_task(Consumer(pipeline.queues, execution, settings.worker).run(stop)),
+        ]
+        await eventually(all_done, timeout=25)
+        stop.set()
+        await asyncio.gather(*tasks[1:])
+        tasks[0].cancel()
+        await asyncio.gather(tasks[0], return_exceptions=True)
 
 
 async def test_idle_keys_are_forgotten_and_used_ones_stay(pipeline: Pipeline) -> None:

@@ -12,6 +12,7 @@ from kaguan.config import load_settings
 from kaguan.inbox import store
 from kaguan.queues.keys import delivery_key
 from kaguan.tasks.model import Priority
+from relay import epoch
 from tests.eventually import eventually
 from tests.pipeline import Pipeline, Recording, open_pipeline
 from workers.outcome import Done
@@ -237,6 +238,26 @@ async def test_what_was_handed_over_after_redis_lost_its_data_is_not_delivered_t
     await pipeline.forwarder.run_once()
     assert await pipeline.epoch.run_once() == len(lost)
     assert [(await pipeline.task(task)).delivery for task in (*lost, *kept)] == [2, 2, 1, 1]
+
+
+async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """每重投一个，又有一个交出去（又丢了）：只看开始那一刻之前交出的，总有看完的时候。"""
+    monkeypatch.setattr(epoch, "PAGE", 1)
+    assert await pipeline.epoch.run_once() == 0
+    await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(
+        "create function another() returns trigger language plpgsql as $$ begin"
+        " insert into tb_task (id, type, queue, principal, payload, max_attempts, status, queued_at) values"
+        " (gen_random_uuid(), 'email:send', 'default', 'p', '{}', 6, 'queued', clock_timestamp()); return new; end $$"
+    )
+    await pipeline.sql("create trigger another before insert on tb_outbox for each row execute function another()")
+    await pipeline.redis.flushdb()
+    async with asyncio.timeout(20):
+        assert 2 <= await pipeline.epoch.run_once() <= 3
+    assert pipeline.epoch.heard.is_set()
 
 
 async def test_redrive_gives_way_to_a_completion(pipeline: Pipeline) -> None:

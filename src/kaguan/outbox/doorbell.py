@@ -31,7 +31,7 @@ class Doorbell:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """有新的待交付：提交之后调用。"""
+        """有新的待交付（受理、放行）：提交之后调用。"""
         self._rung.set()
 
     async def run(self) -> None:

@@ -155,6 +155,13 @@ async def epoch(connection: Connection) -> UUID | None:
     return None if row is None else row[0]
 
 
+async def last_handed(connection: Connection) -> datetime | None:
+    """此刻最后一个交出而没有被认领的是何时交出的；没有则 None。"""
+    cursor = await connection.execute(load(PACKAGE, "last_handed"))
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
 async def set_epoch(connection: Connection, value: UUID) -> None:
     await connection.execute(load(PACKAGE, "set_epoch"), {"epoch": value})
 
