@@ -17,7 +17,7 @@ from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import EmailPayload
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, carried_by, open_pipeline
-from workers.outcome import Continue, Done, GiveUp, Retry, Uncertain
+from workers.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,6 +110,72 @@ async def test_relay_stops_at_the_high_water_mark(environ: dict[str, str], pool:
         assert await pipeline.forwarder.run_once() == 7
         assert await pipeline.forwarder.run_once() == 0
         assert await pipeline.sql("select count(*) from tb_outbox") == [(3,)]
+
+
+async def test_deliveries_left_behind_by_dead_workers_do_not_take_the_room_of_the_living(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    settings = load_settings({**environ, "KAGUAN_RELAY__HIGH_WATER": "5"})
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit(10)
+        assert await pipeline.forwarder.run_once() == 5
+        for _ in range(5):  # 取走，然后死去
+            assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=1) is not None
+        assert await pipeline.forwarder.run_once() == 5
+
+
+async def test_three_relays_at_once_go_over_the_mark_by_two_batches_at_most(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    limits = {"KAGUAN_RELAY__HIGH_WATER": "5", "KAGUAN_RELAY__BATCH_SIZE": "5"}
+    async with open_pipeline(load_settings({**environ, **limits}), pool) as pipeline:
+        await pipeline.submit(40)
+        assert sum(await asyncio.gather(*(pipeline.forwarder.run_once() for _ in range(3)))) <= 15
+        assert await pipeline.forwarder.run_once() == 0
+
+
+async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict[str, str], pool: Pool) -> None:
+    """三个队列都塞满：槽位正好 6 : 3 : 1，高优先级的不放手，低的也照样往前走。"""
+    settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "10"})
+    async with open_pipeline(settings, pool) as pipeline:
+        critical, default, low = [await pipeline.submit(12, queue) for queue in Priority]
+        gates = {task: asyncio.Event() for task in (*critical, *default, *low)}
+
+        async def handler(attempt: Attempt) -> Outcome:
+            await gates[attempt.task_id].wait()
+            return Done()
+
+        async def running() -> bool:
+            rows = await pipeline.sql("select queue, count(*) from tb_task where status = 'running' group by 1")
+            return dict(rows) == {"critical": 6, "default": 3, "low": 1}
+
+        async def low_done() -> bool:
+            return await pipeline.sql("select queue, count(*) from tb_task where status = 'succeeded' group by 1") == [
+                ("low", 12)
+            ]
+
+        async with pipeline.working(handler):
+            assert await pipeline.forwarder.run_once() == 36
+            await eventually(running)
+            for task in low:
+                gates[task].set()
+            await eventually(low_done)
+            for gate in gates.values():
+                gate.set()
+
+
+@pytest.mark.parametrize("outcome", [Done(), Cancelled("用户取消")], ids=["succeeded", "cancelled"])
+async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: Pipeline, outcome: Outcome) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Recording.of(outcome))({}, task_id=str(task_id), delivery=1)
+    before = await pipeline.sql("select * from tb_task")
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(DomainError) as refusal:
+            await service.retry(connection, task_id, "operator")
+    assert refusal.value.code is Code.CONFLICT
+    assert await pipeline.sql("select * from tb_task") == before
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
 
 
 async def test_redis_away_marks_nothing(environ: dict[str, str], pool: Pool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.inbox import store
 from kaguan.queues.saq import delivery_job
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from relay.retention import Retention
@@ -42,6 +43,15 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
     async with open_pipeline(load_settings({**environ, **QUICK}), pool) as opened:
         await opened.sql(EFFECT_TABLE)
         yield opened
+
+
+async def test_a_zombie_of_a_task_long_gone_leaves_no_trace_of_it(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    async with pipeline.pool.connection() as connection:
+        await store.note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
+        await connection.execute("delete from tb_task")
+        await store.note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
+    assert await pipeline.sql("select kind from tb_task_event") == [("fenced",)]
 
 
 async def redelivered(pipeline: Pipeline, task_id: UUID) -> None:

@@ -151,7 +151,7 @@ INBOX_MUTATIONS = (
         TASKS + "retry.sql",
         "target.status in ('failed', 'uncertain')",
         "target.status in ('failed', 'uncertain', 'succeeded')",
-        (SIMULATION,),
+        (DELIVERY + "::test_what_has_succeeded_or_was_cancelled_cannot_be_retried",),
         protocol=True,
     ),
     Mutation(

@@ -198,7 +198,9 @@ async def _listed(
 
 
 async def depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
-    """每个队列在 Redis 里的未完成投递数。
+    """每个队列里在等的投递数。
+
+    执行中的不算：它们受槽位限制；死去的 worker 留下的，SAQ 要到任务的时限过了才清，不该占着水位。
 
     Raises:
         RedisError: 连不上。
@@ -206,5 +208,5 @@ async def depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
     pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
     async with pipeline as pipe:
         for queue in queues.values():
-            pipe.zcard(queue.namespace("incomplete"))
+            pipe.llen(queue.namespace("queued"))
         return dict(zip(queues, await pipe.execute(), strict=True))

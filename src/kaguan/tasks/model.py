@@ -108,6 +108,9 @@ class TaskEventKind(StrEnum):
     VERIFIED = "verified"
 
 
+VACUUM = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0}
+
+
 def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} in ({', '.join(repr(str(value)) for value in values)})"
 
@@ -150,7 +153,7 @@ class Task(Base):
         Index("ix_tb_task_request_id", "request_id", postgresql_where=text("request_id is not null")),
         # 保留期清理用
         Index("ix_tb_task_finished_at", "finished_at", postgresql_where=text("finished_at is not null")),
-        {"postgresql_with": {"fillfactor": 70}},
+        {"postgresql_with": {"fillfactor": 70, **VACUUM}},
     )  # fmt: skip
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -207,6 +210,7 @@ class TaskEvent(Base):
     __table_args__ = (
         CheckConstraint(_one_of("kind", TaskEventKind), name="kind"),
         Index("ix_tb_task_event_task_id_id", "task_id", "id"),
+        {"postgresql_with": VACUUM},
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
