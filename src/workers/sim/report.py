@@ -70,7 +70,8 @@ class Report:
         """有值得重试的就重试（有进展的、只是排不上限额的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
         unfinished = f"{self.pending} 张卡暂时没问成：{self.reason}" if self.pending else ""
         if self.unasked and self.progressed:
-            return Continue(f"时间快到，还有 {self.unasked} 张没问；{unfinished}", delay=self.delay or 0.0)
+            reasons = (f"时间快到，还有 {self.unasked} 张没问", unfinished)
+            return Continue("；".join(filter(None, reasons)), delay=self.delay or 0.0)
         if self.pending:
             if self.progressed or self.pending == self.queued:
                 return Continue(unfinished, delay=max(self.delay or 0.0, PAUSE))
