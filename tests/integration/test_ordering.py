@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.database.listening import listen
 from kaguan.errors import Code, DomainError
-from kaguan.outbox.doorbell import Doorbell, listen
+from kaguan.outbox.doorbell import CHANNEL, Doorbell
 from kaguan.tasks import ordering, service
 from kaguan.tasks.folding import FoldedAccept
 from kaguan.tasks.model import Priority, TaskType
@@ -195,7 +196,7 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
     async with Doorbell(settings.database, settings.relay.doorbell_interval).ringing() as bell:
         execution = replace(pipeline.execution(Recording.of()), ring=bell.ring)
         tasks = [
-            asyncio.create_task(listen(settings.database, heard)),
+            asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set)),
             asyncio.create_task(
                 loop.run("forward", pipeline.forwarder.run_once, interval=30.0, backoff_max=1.0, stop=stop, wake=heard)
             ),
