@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from uuid_utils import uuid7
 
+from kaguan.language import preferred_language
+
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 # 请求号只收这些字符，既能放进日志与响应头，也不会被用来注入
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-LANGUAGE_RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,35})?\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*")
 
 
 @dataclass(slots=True)
@@ -60,19 +61,3 @@ def _request_id(given: str | None) -> str:
     if given is not None and SANE_REQUEST_ID.fullmatch(given):
         return given
     return str(uuid7())
-
-
-def preferred_language(header: str | None) -> str:
-    """``zh`` 或 ``en``（RFC 9110 §12.5.4 的权重；看不懂的部分略过）。默认中文。"""
-    if not header:
-        return "zh"
-    best, best_weight = "zh", 0.0
-    for part in header.split(",", 16)[:16]:
-        match = LANGUAGE_RANGE.fullmatch(part)
-        if match is None:
-            continue
-        language = match[1].lower()
-        weight = float(match[2] or 1)
-        if language in {"zh", "en"} and weight > best_weight:
-            best, best_weight = language, weight
-    return best

@@ -220,11 +220,12 @@ async def test_every_page_is_accessible_translated_and_fits(site: Site, variant:
                 assert await untranslated(page) == [], name
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_trace_view_is_accessible(site: Site, scheme: str) -> None:
-    async with tab(site.browser, site.trace_view, color_scheme=scheme) as page:
+@pytest.mark.parametrize(("scheme", "locale"), [("light", "zh-CN"), ("dark", "en-GB")])
+async def test_the_trace_view_is_accessible_and_translated(site: Site, scheme: str, locale: str) -> None:
+    async with tab(site.browser, site.trace_view, color_scheme=scheme, locale=locale) as page:
         await page.goto(f"/?task={site.task('succeeded')}")
         assert await barriers(page) == []
+        assert locale == "zh-CN" or await untranslated(page) == []
         await page.get_by_role("link", name="POST /api/v1/tasks").first.click()
         await page.locator("summary").first.click()
         assert await barriers(page) == []

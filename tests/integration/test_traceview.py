@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import re
 import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -22,9 +25,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from kaguan.dev.traceview import texts
 from kaguan.dev.traceview.app import build_runner
 from kaguan.dev.traceview.decode import received
 from kaguan.dev.traceview.ingest import BODY_LIMIT, CONTENT_TYPE
+from kaguan.dev.traceview.pages import KINDS
 from kaguan.dev.traceview.store import Limits
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 TASK = "01a21066-d5ca-7178-9869-f989085487d8"
+HAN = re.compile(r"[\u4e00-\u9fff]")
 HOSTILE = "<script>alert(1)</script>"
 OTLP = {"Content-Type": CONTENT_TYPE}
 
@@ -174,6 +180,37 @@ async def test_pages_show_spans_attributes_and_links_and_nothing_runs(view: View
     async with view.session.get("/assets/traceview.css") as response:
         assert (response.status, response.content_type) == (200, "text/css")
         assert "url(" not in await response.text()
+
+
+async def test_pages_speak_the_language_of_the_browser_until_one_is_chosen(view: Viewer) -> None:
+    await view.export("kaguan-api", lambda tracer: tracer.start_span("create email:send").end())
+    [trace] = await view.json("/api/traces", service="kaguan-api")
+    english = {"Accept-Language": "en-GB,en;q=0.9"}
+    for path in ("/", f"/trace/{trace['traceID']}", "/trace/abc"):
+        async with view.session.get(path, headers=english) as response:
+            page = await response.text()
+            assert '<html lang="en">' in page
+            assert HAN.findall(page.replace("中文", "")) == [], path
+    for back, location in (("/?task=a%26b", "/?task=a&b"), ("//evil.example", "/"), ("https://evil.example", "/")):
+        address = f"/language/zh?back={quote(back, safe='')}" if "evil" in back else f"/language/zh?back={back}"
+        async with view.session.get(address, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (303, location)
+            chosen = response.cookies["kaguan_language"].value
+    async with view.session.get("/", headers={**english, "Cookie": f"kaguan_language={chosen}"}) as response:
+        assert '<html lang="zh-CN">' in await response.text()
+    async with view.session.get("/language/fr", allow_redirects=False) as response:
+        assert response.status == 404
+
+
+def test_every_text_of_the_pages_has_its_english_and_no_other_is_kept() -> None:
+    home = Path(texts.__file__).parent
+    templates = "\n".join(path.read_text("utf-8") for path in home.glob("templates/*.html"))
+    used = set(re.findall(r'\bt\("([^"]+)"', templates)) | set(KINDS.values())
+    assert used == set(texts.english())
+    assert HAN.findall(re.sub(r'\bt\("[^"]+"', "", templates).replace("中文", "")) == []
+    for chinese, english in texts.english().items():
+        assert not HAN.search(english)
+        assert chinese.count("{}") == english.count("{}")
 
 
 async def test_the_list_is_searched_by_task_trace_service_and_errors(view: Viewer) -> None:

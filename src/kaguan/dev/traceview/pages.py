@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp_jinja2
 from aiohttp import web
 
+from kaguan.dev.traceview import texts
 from kaguan.dev.traceview.keys import STORE
 from kaguan.dev.traceview.search import Criteria, full_id, search
 from kaguan.dev.traceview.tags import text_of
@@ -35,6 +36,7 @@ KINDS = {
 def add_routes(router: web.UrlDispatcher) -> None:
     router.add_get("/", listing)
     router.add_get("/trace/{trace_id}", waterfall)
+    router.add_get("/language/{name}", texts.choose)
     router.add_get(f"/assets/{STYLESHEET}", stylesheet)
 
 
@@ -56,7 +58,7 @@ async def listing(request: web.Request) -> web.Response:
         "services": store.services(),
         "store": store,
     }
-    return aiohttp_jinja2.render_template("list.html", request, context)
+    return _render(request, "list.html", context)
 
 
 async def waterfall(request: web.Request) -> web.Response:
@@ -65,7 +67,7 @@ async def waterfall(request: web.Request) -> web.Response:
     trace = store.traces.get(trace_id)
     if trace is None:
         context: dict[str, Any] = {"trace_id": trace_id}
-        return aiohttp_jinja2.render_template("absent.html", request, context, status=web.HTTPNotFound.status_code)
+        return _render(request, "absent.html", context, web.HTTPNotFound.status_code)
     context = {
         "trace": trace,
         "view": lay_out(trace),
@@ -73,7 +75,18 @@ async def waterfall(request: web.Request) -> web.Response:
         "linking": store.linking_to(trace_id),
         "linked": [(key, store.traces.get(key)) for key in sorted(trace.linked - {trace_id})],
     }
-    return aiohttp_jinja2.render_template("trace.html", request, context)
+    return _render(request, "trace.html", context)
+
+
+def _render(request: web.Request, template: str, context: dict[str, Any], status: int = 200) -> web.Response:
+    language = texts.language_of(request)
+    shared = {
+        "t": texts.translator(language),
+        "language": language,
+        "lang": "zh-CN" if language == "zh" else "en",
+        "here": request.path_qs,
+    }
+    return aiohttp_jinja2.render_template(template, request, {**shared, **context}, status=status)
 
 
 async def stylesheet(_request: web.Request) -> web.Response:

@@ -1,0 +1,23 @@
+"""界面与应答的语言：按 Accept-Language 选中文或英文。"""
+
+from __future__ import annotations
+
+import re
+
+LANGUAGE_RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,35})?\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*")
+
+
+def preferred_language(header: str | None) -> str:
+    """``zh`` 或 ``en``（RFC 9110 §12.5.4 的权重；看不懂的部分略过）。默认中文。"""
+    if not header:
+        return "zh"
+    best, best_weight = "zh", 0.0
+    for part in header.split(",", 16)[:16]:
+        match = LANGUAGE_RANGE.fullmatch(part)
+        if match is None:
+            continue
+        language = match[1].lower()
+        weight = float(match[2] or 1)
+        if language in {"zh", "en"} and weight > best_weight:
+            best, best_weight = language, weight
+    return best
