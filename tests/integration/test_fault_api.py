@@ -139,7 +139,7 @@ async def served(environ: dict[str, str], **more: str) -> AsyncIterator[tuple[Ap
     ("path", "body", "key", "swallowed", "table"),
     [
         ("/tasks/email", {**MAIL, "request_id": "lost-1"}, None, b"tb_outbox", "tb_task"),
-        ("/users", USER, "lost-2", b"COMMIT", "tb_user"),
+        ("/users", USER, "lost-2", b"COMMIT\x00", "tb_user"),  # 不是 BEGIN ISOLATION LEVEL READ COMMITTED
     ],
 )
 async def test_a_lost_commit_reply_is_an_error_and_the_same_key_finds_the_one_resource(
