@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from kaguan.database.sql import load
 from kaguan.tasks.payloads import Payload
+from kaguan.telemetry.propagation import current_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,9 +144,13 @@ class Attempt:
         if now - self._progress_at < PROGRESS_INTERVAL:
             return
         self._progress_at = now
-        parameters = {**self.token, "progress": Jsonb(self.progress)}
+        parameters = {**self.token, "progress": Jsonb(self.progress), "traceparent": self.own_traceparent()}
         async with self.pool.connection() as connection:
             await connection.execute(load("kaguan.inbox", "progress"), parameters)
+
+    def own_traceparent(self) -> str | None:
+        """这次尝试自己的跟踪；头一次投递就在受理的那条上，没有自己的。"""
+        return current_traceparent() if self.delivery > 1 else None
 
     @property
     def token(self) -> dict[str, Any]:

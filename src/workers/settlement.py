@@ -107,7 +107,7 @@ class Settlement:
         token = {**attempt.token, "attempt": attempt.attempt}
         match outcome:
             case Done(result):
-                own = current_traceparent() if attempt.delivery > 1 else None
+                own = attempt.own_traceparent()
                 return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress, own)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)

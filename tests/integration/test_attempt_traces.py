@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,9 @@ from kaguan.inbox import store
 from kaguan.tasks import service
 from kaguan.tasks.model import TaskStatus
 from kaguan.tasks.replay import Replay, run
+from kaguan.tasks.timeline import timeline
 from kaguan.telemetry import spans
+from kaguan.telemetry.propagation import trace_id_of
 from tests.console import signed_in
 from tests.pipeline import Pipeline, Recording, open_pipeline
 from tests.serving import serving
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from kaguan.database.pool import Pool
+    from workers.attempt import Attempt
+    from workers.outcome import Outcome
 
 
 @pytest.fixture
@@ -123,6 +128,38 @@ async def test_the_attempt_that_succeeded_after_a_retry_is_offered_with_its_own_
         page = await visitor.get(f"/console/tasks/{task_id}")
         assert f"trace={first}" in page.text
         assert f"trace={second}" in page.text
+
+
+class Reporting:
+    """头一次失败；第二次报了进度还在跑，直到放行。"""
+
+    def __init__(self) -> None:
+        self.reported = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        if attempt.delivery == 1:
+            return Retry("对方忙")
+        await attempt.report(1, 2)
+        self.reported.set()
+        await self.released.wait()
+        return Done({})
+
+
+async def test_a_retry_that_still_runs_is_offered_with_its_own_trace_once_it_reports_progress(
+    pipeline: Pipeline, exported: InMemorySpanExporter
+) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Reporting()
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+    running = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=2))
+    await handler.reported.wait()
+    record = await pipeline.task(task_id)
+    (started,) = [stage for stage in timeline(record, ()) if stage["stage"] == "started"]
+    handler.released.set()
+    await running
+    second = trace_of(named(exported, "process email:send")[1])
+    assert (trace_id_of(record.attempt_traceparent), started["trace_id"]) == (second, second)
 
 
 async def test_a_first_attempt_that_succeeds_stays_on_the_trace_of_its_task(

@@ -176,7 +176,7 @@ class Task(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     traceparent: Mapped[str | None] = mapped_column(Text)
-    attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的那次尝试；空 = 与 traceparent 是同一条
+    attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的、报过进度的那次尝试；空 = 没有自己的
     job: Mapped[str | None] = mapped_column(Text)  # 与别的任务同乘一次投递时，那次投递在 SAQ 里的键
     ordering_key: Mapped[str | None] = mapped_column(Text)
     ordering_seq: Mapped[int | None] = mapped_column(BigInteger)  # 同一个键内的受理次序

@@ -22,6 +22,8 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, 
         ("started", task.started_at),
     ]
     stages: list[dict[str, Any]] = [{"stage": stage, "at": at} for stage, at in normal if at is not None]
+    if task.status == TaskStatus.RUNNING:
+        stages[-1] |= _traced(task.last_attempt)
     stages += [
         {
             "stage": event.kind,

@@ -11,7 +11,7 @@ with wanted as materialized (
 )
 update tb_task t
 set status = 'running', attempt = t.attempt + 1, worker = %(worker)s, started_at = clock_timestamp(),
-    lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), attempt_traceparent = null
 from wanted
 where t.id = wanted.id
 returning
