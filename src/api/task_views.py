@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 
 from api.reasons import reason
 from api.shapes import Moment, PageSize, QueryModel, RequestModel, View
+from kaguan.tasks.listing import TaskFilter
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.replay import FIRST_ID, LAST_ID, Replay, id_floor
-from kaguan.tasks.store import TaskFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

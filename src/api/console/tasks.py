@@ -11,10 +11,9 @@ from aiohttp import web
 
 from api.binding import UUID_TEXT
 from api.console.serve import SEE_OTHER
-from kaguan.console import looking
+from kaguan.tasks.listing import TaskFilter, task_page
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.replay import FIRST_ID, LAST_ID, id_floor
-from kaguan.tasks.store import TaskFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +33,7 @@ async def task_list(visit: Visit) -> web.Response:
         return web.Response(status=SEE_OTHER, headers={"Location": f"{PATH}/{given['q'].lower()}"})
     where, wrong = _filter(given, query)
     async with visit.services.pool.connection() as connection:
-        page = await looking.task_page(connection, where, PAGE)
+        page = await task_page(connection, where, PAGE)
     kept = {name: value for name, value in given.items() if value}
     older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
     return visit.render(

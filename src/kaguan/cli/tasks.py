@@ -14,6 +14,7 @@ from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.errors import not_found
 from kaguan.tasks import service, store
+from kaguan.tasks.listing import TaskFilter, newest
 from kaguan.tasks.model import Priority, TaskStatus, TaskType  # noqa: TC001 typer 运行时读注解
 from kaguan.tasks.replay import FIRST_ID, LAST_ID
 from kaguan.tasks.timeline import timeline
@@ -49,8 +50,8 @@ def list_tasks(
     as_json: AsJson = False,
 ) -> None:
     """最近的任务，新的在前。"""
-    where = store.TaskFilter(FIRST_ID, LAST_ID, task_type, status, queue, request_id)
-    tasks = with_database(lambda connection: store.list_tasks(connection, where, limit))
+    where = TaskFilter(FIRST_ID, LAST_ID, task_type, status, queue, request_id)
+    tasks = with_database(lambda connection: newest(connection, where, limit))
     if as_json:
         print_json([_public(task) for task in tasks])
     else:

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Connection
-    from kaguan.tasks.store import TaskFilter
 
 COUNT_CAP = 10_000  # 数到这里为止，界面写「≥」
 FAULT_SCAN = 1_000
-PAGE_SCAN = 20_000  # 没有索引的条件至多在这么多行里找
 DEAD_CAP = 2_000
 DEAD_GROUPS = 30
 FAULTS = (
@@ -100,15 +98,6 @@ class DeadGroup:
     example: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPage:
-    """一页任务。``older`` 是往前一页的游标；``partial`` 表示这一页没看到头就到了扫描上限。"""
-
-    rows: list[dict[str, Any]]
-    older: UUID | None
-    partial: bool
-
-
 async def running(connection: Connection) -> list[Held]:
     async with connection.cursor(row_factory=class_row(Held)) as cursor:
         await cursor.execute(load(PACKAGE, "running"), {"cap": COUNT_CAP})
@@ -163,26 +152,3 @@ async def parked_rows(connection: Connection, limit: int) -> list[dict[str, Any]
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(load(PACKAGE, "parked_rows"), {"limit": limit})
         return await cursor.fetchall()
-
-
-async def task_page(connection: Connection, where: TaskFilter, limit: int) -> TaskPage:
-    """按受理时间倒序的一页；哪些条件有索引可用在这里决定。"""
-    # 成功的太多，索引不收；待重试的与等待的共用一个索引，前者少、后者可能极多
-    by_waiting = where.status == TaskStatus.RETRYING
-    by_status = None if where.status == TaskStatus.SUCCEEDED or by_waiting else where.status
-    by_type = None if by_status or by_waiting else where.type
-    filtered = bool(where.queue or (where.status and not by_status) or (where.type and not by_type))
-    scan = PAGE_SCAN if filtered else limit + 1
-    parameters = {
-        "before": where.before, "since": where.since, "request_id": where.request_id, "by_status": by_status,
-        "by_waiting": by_waiting, "by_type": by_type, "type": where.type, "status": where.status,
-        "queue": where.queue, "scan": scan, "limit": limit + 1,
-    }  # fmt: skip
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(load(PACKAGE, "tasks_page"), parameters, prepare=False)
-        found = await cursor.fetchall()
-    rows = [row for row in found if row["id"] is not None]
-    if len(rows) > limit:
-        return TaskPage(rows[:limit], rows[limit - 1]["id"], partial=False)
-    more = bool(found) and found[0]["seen"] == scan
-    return TaskPage(rows, found[0]["reached"] if more else None, partial=more)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -79,18 +79,6 @@ class FirstAnswer:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """列表条件；``since``（含）与 ``before``（不含）是 UUIDv7 边界。"""
-
-    since: UUID
-    before: UUID
-    type: str | None = None
-    status: str | None = None
-    queue: str | None = None
-    request_id: str | None = None
-
-
 async def insert(connection: Connection, rows: Sequence[Mapping[str, Any]], max_attempts: int) -> set[UUID]:
     """插入一批任务与发件箱行；返回真正插入的任务号（重复的 request_id 不在其中）。"""
     parameters = {"rows": Json(rows, dumps=orjson.dumps), "max_attempts": max_attempts}
@@ -116,13 +104,6 @@ async def events(connection: Connection, task_id: UUID) -> list[EventRecord]:
         return await cursor.fetchall()
 
 
-async def list_tasks(connection: Connection, where: TaskFilter, limit: int) -> list[TaskRecord]:
-    """按 id 倒序的一页。"""
-    async with connection.cursor(row_factory=class_row(TaskRecord)) as cursor:
-        await cursor.execute(load(PACKAGE, "list"), {**asdict(where), "limit": limit})
-        return await cursor.fetchall()
-
-
 async def cancel(connection: Connection, task_id: UUID, actor: str) -> str | None:
     """取消；返回取消之前的状态，没有此任务则为 None。"""
     cursor = await connection.execute(load(PACKAGE, "cancel"), {"task_id": task_id, "actor": actor})
@@ -139,14 +120,15 @@ async def retry(connection: Connection, task_id: UUID, actor: str) -> str | None
 
 async def replay(connection: Connection, parameters: dict[str, Any]) -> tuple[int, datetime | None]:
     """按条件重放；返回个数与最后一个的到期时间。"""
-    cursor = await connection.execute(load(PACKAGE, "replay"), parameters)
+    # 不用预备语句：部分索引要看得见 status 的值
+    cursor = await connection.execute(load(PACKAGE, "replay"), parameters, prepare=False)
     row = await cursor.fetchone()
     return (0, None) if row is None else (row[0], row[1])
 
 
 async def replay_preview(connection: Connection, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """同样的条件会选中谁，只看不动。"""
-    cursor = await connection.execute(load(PACKAGE, "replay_preview"), parameters)
+    cursor = await connection.execute(load(PACKAGE, "replay_preview"), parameters, prepare=False)
     return [
         {"task_id": str(task_id), "type": task_type, "last_error": error, "finished_at": finished_at}
         for task_id, task_type, error, finished_at in await cursor.fetchall()
