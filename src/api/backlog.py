@@ -11,6 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from kaguan.errors import Code, DomainError
 from kaguan.outbox import store
+from kaguan.tasks import ordering
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
@@ -43,7 +44,8 @@ class Backlog:
         """更新估计；数到上限为止。"""
         async with self._pool.connection() as connection:
             lines = await store.backlog(connection, self._limit + 1)
-        self.rows = sum(line.waiting for line in lines)
+            ordered = await ordering.waiting(connection, self._limit + 1)
+        self.rows = sum(line.waiting for line in lines) + ordered
         return self.rows
 
     async def run(self) -> None:

@@ -196,7 +196,7 @@ class Execution:
         """同键的下一个立刻放行，并按铃让 relay 立刻转交；没放成的由 relay 兜底。"""
         try:
             async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
-                if await ordering.release(connection, 1, task_id):
+                if await ordering.release(connection, [task_id]):
                     self.ring()
         except AWAY as error:
             log.warning("没能放行同键的下一个，由 relay 兜底", error=type(error).__name__)

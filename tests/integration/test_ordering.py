@@ -6,18 +6,23 @@ import asyncio
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
+from api.backlog import Backlog
 from kaguan.config import load_settings
 from kaguan.database.listening import listen
+from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError
 from kaguan.outbox.doorbell import CHANNEL, Doorbell
 from kaguan.tasks import ordering, service
 from kaguan.tasks.folding import FoldedAccept
 from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import EmailPayload
+from kaguan.telemetry.monitor import publish_backlog
 from relay import loop
+from relay import ordering as relay_ordering
 from relay.ordering import OrderingRelease
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
@@ -26,7 +31,6 @@ from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from uuid import UUID
 
     from kaguan.database.pool import Pool
     from workers.attempt import Attempt
@@ -207,6 +211,54 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
         await asyncio.gather(*tasks[1:])
         tasks[0].cancel()
         await asyncio.gather(tasks[0], return_exceptions=True)
+
+
+async def test_those_that_wait_behind_a_stuck_head_are_seen_and_count_as_backlog(pipeline: Pipeline) -> None:
+    await pipeline.submit(10, ordering_key="k")
+    await pipeline.forwarder.run_once()  # 队头交出去了，没人做完它
+    backlog = Backlog(pipeline.pool, limit=5)
+    assert await backlog.run_once() > 5
+    with pytest.raises(DomainError) as refused:
+        backlog.check()
+    assert refused.value.code is Code.OVERLOADED
+    async with pipeline.pool.connection() as connection:
+        await publish_backlog(connection, pipeline.metrics)
+        assert await ordering.waiting(connection, 100) == 9
+    sample = pipeline.metrics.registry.get_sample_value("kaguan_tasks_unsettled", {"status": "ordered"})
+    assert sample == 9
+
+
+async def test_the_relay_looks_at_one_page_of_heads_at_a_time_and_at_all_of_them_in_turn(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_ordering, "PAGE", 2)
+    for number in range(5):
+        await pipeline.submit(2, ordering_key=f"k{number}")
+    await pipeline.sql(
+        "update tb_task set status = 'succeeded', finished_at = now() where id in (select head from tb_ordering)"
+    )
+    relay = OrderingRelease(pipeline.pool)
+    released = [await relay.run_once() for _ in range(10)]
+    assert max(released) <= 2
+    assert sum(released) == 5
+
+
+async def test_a_page_of_heads_is_read_from_its_index(pipeline: Pipeline) -> None:
+    await pipeline.sql(
+        "insert into tb_ordering (principal, key, last_seq) select 'p', n::text, 0 from generate_series(1, 20000) as n"
+    )
+    await pipeline.sql("update tb_ordering set head = gen_random_uuid() where key::int %% 2 = 0")
+    await pipeline.sql("analyze tb_ordering")
+    statements = (
+        ("ordering_heads", {"after": UUID(int=0), "limit": 100}),
+        ("ordering_vacate", {"heads": [UUID(int=n) for n in range(3)]}),
+    )
+    for name, parameters in statements:
+        async with pipeline.pool.connection() as connection:
+            cursor = await connection.execute(b"explain " + load("kaguan.tasks", name).encode(), parameters)
+            plan = "\n".join(row[0] for row in await cursor.fetchall())
+        assert "uq_tb_ordering_head" in plan, plan
+        assert "Seq Scan on tb_ordering" not in plan, plan
 
 
 async def test_idle_keys_are_forgotten_and_used_ones_stay(pipeline: Pipeline) -> None:

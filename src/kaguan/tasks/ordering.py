@@ -39,10 +39,16 @@ async def accept(connection: Connection, rows: Sequence[Mapping[str, Any]], max_
     return accepted
 
 
-async def release(connection: Connection, limit: int, head: UUID | None = None) -> int:
-    """放行队头已有结局的键，至多 ``limit`` 个；``head`` 给定时只看以它为队头的键。返回放行的任务数。"""
+async def heads(connection: Connection, after: UUID, limit: int) -> list[UUID]:
+    """``after`` 之后的一页队头。"""
+    cursor = await connection.execute(load(PACKAGE, "ordering_heads"), {"after": after, "limit": limit})
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def release(connection: Connection, heads: Sequence[UUID]) -> int:
+    """这些队头里已有结局的，放行它们的下一个；返回放行的任务数。"""
     async with connection.transaction():
-        cursor = await connection.execute(load(PACKAGE, "ordering_vacate"), {"head": head, "limit": limit})
+        cursor = await connection.execute(load(PACKAGE, "ordering_vacate"), {"heads": list(heads)})
         vacated = await cursor.fetchall()
         if not vacated:
             return 0
@@ -50,6 +56,13 @@ async def release(connection: Connection, limit: int, head: UUID | None = None) 
         cursor = await connection.execute(load(PACKAGE, "ordering_admit"), subjects)
         row = await cursor.fetchone()
         return 0 if row is None else int(row[0])
+
+
+async def waiting(connection: Connection, cap: int) -> int:
+    """排在同键之后、发件箱里看不见的任务，数到 ``cap`` 为止。"""
+    cursor = await connection.execute(load(PACKAGE, "ordering_waiting"), {"cap": cap})
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
 
 
 async def expire(connection: Connection, days: int, limit: int) -> int:

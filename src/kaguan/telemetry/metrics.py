@@ -87,7 +87,9 @@ class Metrics:
         self.oldest_pending = self._gauge("kaguan_outbox_oldest_pending_seconds", "最老的到期行等了多久", "queue")
         self.backlog = self._gauge("kaguan_outbox_backlog", "待交付的行，数到上限为止", "queue")
         self.outbox_parked_rows = self._gauge("kaguan_outbox_parked_rows", "仍搁置着的行，数到上限为止")
-        self.unsettled = self._gauge("kaguan_tasks_unsettled", "已交出而未结算的任务，数到上限为止", "status")
+        self.unsettled = self._gauge(
+            "kaguan_tasks_unsettled", "交出未结算的任务，与排在同键之后的（ordered），封顶", "status"
+        )
         self.database_pool = self._gauge(
             "kaguan_database_pool_connections", "数据库连接：open in_use idle waiting", "state"
         )

@@ -13,6 +13,7 @@ from psycopg_pool import PoolTimeout
 from kaguan.database.pool import CONNECTION_ERRORS
 from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
+from kaguan.tasks import ordering
 from kaguan.tasks.model import PriorityRank, TaskStatus
 from kaguan.telemetry.pools import database_figures, redis_figures
 from kaguan.telemetry.setup import spans_dropped
@@ -98,6 +99,7 @@ async def publish_backlog(connection: Connection, metrics: Metrics) -> None:
     if (row := await cursor.fetchone()) is not None:
         metrics.unsettled.labels(TaskStatus.QUEUED).set(row[0])
         metrics.unsettled.labels(TaskStatus.RUNNING).set(row[1])
+    metrics.unsettled.labels("ordered").set(await ordering.waiting(connection, BACKLOG_CAP))
 
 
 async def worst_lag(stop: asyncio.Event) -> float:

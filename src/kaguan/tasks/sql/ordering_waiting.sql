@@ -1,0 +1,9 @@
+-- 排在同键之后、还没有发件箱行的；order by 让计划走索引，数到封顶就停
+select count(*)
+from (
+    select from tb_task t
+    where t.ordering_key is not null and t.status in ('pending', 'retrying')
+      and not exists (select from tb_outbox o where o.task_id = t.id)
+    order by t.principal, t.ordering_key, t.ordering_seq
+    limit %(cap)s
+) as w
