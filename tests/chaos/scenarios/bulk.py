@@ -74,6 +74,12 @@ async def waiting_in_redis(stage: Stage) -> int:
         return sum([await client.zcard(f"saq:{queue}:incomplete") for queue in Priority])
 
 
+async def queued_in_redis(stage: Stage) -> int:
+    """还没有 worker 取走的。"""
+    async with stage.redis() as client:
+        return sum([int(await client.llen(f"saq:{queue}:queued")) for queue in Priority])  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
+
+
 async def scalar(stage: Stage, query: str, parameters: dict[str, object] | None = None) -> float | None:
     """一个数；NULL 是 None。"""
     async with stage.postgres() as connection:

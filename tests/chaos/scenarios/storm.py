@@ -33,12 +33,12 @@ async def storm(servers: Servers, count: int, high_water: int | None = None) -> 
             return (await bulk.scalar(stage, OPEN) or 0) <= count * FLUSH_AT
 
         await eventually(under_way, UNDER_WAY)
-        held = await bulk.waiting_in_redis(stage)
+        held = await bulk.queued_in_redis(stage)
         async with stage.redis() as client:
             await client.flushall()
         seconds = await bulk.settled(stage, STALLED)
         verdict, causes = await bulk.verdict(stage, journal)
-        outcome.figures["清空时 Redis 里"] = f"{held} 个，都要再投一次：放大至少 {1 + held / count:.3f}"
+        outcome.figures["清空时在 Redis 里排着"] = f"{held} 个，都要再投一次：放大至少 {1 + held / count:.3f}"
         outcome.figures["清空之后做完"] = f"{seconds:.1f} 秒"
         mark, overshoot = depth_bounds(cast)
         deepest = max(reading.depth for reading in meter.readings)
