@@ -16,7 +16,7 @@ ALLOWANCE = 10.0  # 兆字节：连接池与缓冲随负载来去
 
 def judge_bounds(verdict: Verdict, evidence: Evidence) -> None:
     deepest = max((reading.depth for reading in evidence.readings), default=0)
-    verdict.figures["一个队列在 Redis 里最多"] = deepest
+    verdict.figures["一个队列在 Redis 里等着的最多"] = deepest
     over = evidence.depth_limit and deepest > evidence.depth_limit
     verdict.rule("Redis 里的投递越过水位", [f"{deepest} > {evidence.depth_limit}"] if over else [])
     swollen = []

@@ -1,4 +1,4 @@
-"""战役当中量着：每个队列在 Redis 里有几个投递，每个进程占多少内存（I5）。"""
+"""战役当中量着：每个队列在 Redis 里有几个投递等着，每个进程占多少内存（I5）。"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Reading:
     """``progress`` 是 0–1；``memory`` 是进程名 → 兆字节。"""
 
     progress: float
-    depth: int = 0  # 最深的那个队列
+    depth: int = 0  # 最深的那个队列，等着的几个：执行中的受槽位限制，不在水位之内
     memory: dict[str, float] = field(default_factory=dict)
 
 
@@ -58,7 +58,7 @@ class Meter:
         """问不到时当作 0：Redis 不在，里面就什么也没有。"""
         with suppress(RedisError, OSError):
             async with self.stage.redis() as client:
-                return max([int(await client.zcard(f"saq:{queue}:incomplete")) for queue in Priority])
+                return max([int(await client.llen(f"saq:{queue}:queued")) for queue in Priority])  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
         return 0
 
 

@@ -84,6 +84,12 @@ def _without_order(package: str, name: str) -> LiteralString:
     return text.replace(HEAD_GUARD, "false")
 
 
+def _swap(name: str, instead: object) -> None:
+    if name not in vars(relay_process):
+        raise LookupError(f"对照要换的已不在组合根里：{name}")
+    vars(relay_process)[name] = instead
+
+
 def mutate(name: str) -> None:
     if name in BLIND:
         BLIND[name].run_once = _sees_nothing
@@ -94,9 +100,9 @@ def mutate(name: str) -> None:
     elif name == "no_order":
         vars(store)["load"] = _without_order
     elif name == "hold_resends":
-        vars(relay_process)["resend_types"] = _always_resend
+        _swap("resend_types", _always_resend)
     elif name == "no_doorbell":
-        vars(relay_process)["listen"] = _deaf
+        _swap("listen", _deaf)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Deaf:
     async def redis(self) -> AsyncIterator[Deaf]:
         yield self
 
-    async def zcard(self, _key: str) -> int:
+    async def llen(self, _key: str) -> int:
         self.asked.set()
         try:
             await asyncio.sleep(0.05)

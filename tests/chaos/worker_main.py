@@ -72,6 +72,8 @@ MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
 def mutate(name: str) -> None:
     """弄坏本进程。"""
     if name == "hold_resends":
+        if "resend_types" not in vars(worker):
+            raise LookupError("对照要换的已不在组合根里：resend_types")
         vars(worker)["resend_types"] = always_resend
     if name in MUTATIONS:
         vars(store)["load"] = MUTATIONS[name]

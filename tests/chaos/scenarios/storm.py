@@ -42,7 +42,7 @@ async def storm(servers: Servers, count: int, high_water: int | None = None) -> 
         outcome.figures["清空之后做完"] = f"{seconds:.1f} 秒"
         mark, overshoot = depth_bounds(cast)
         deepest = max(reading.depth for reading in meter.readings)
-        outcome.within("一个队列在 Redis 里最多", float(deepest), mark, overshoot, "个")
+        outcome.within("一个队列在 Redis 里等着的最多", float(deepest), mark, overshoot, "个")
         outcome.judged(verdict, causes)
         outcome.within("投递放大", float(verdict.figures["投递放大"]), AMPLIFICATION, 0, "次/个")
     return outcome
