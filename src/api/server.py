@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WRITE_TIMEOUT = 30.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存
+WRITE_TIMEOUT = 15.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存
 
 
 class EnvelopeRequestHandler(RequestHandler):

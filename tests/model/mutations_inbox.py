@@ -112,8 +112,8 @@ INBOX_MUTATIONS = (
     Mutation(
         "停机不交还",
         "src/workers/leases.py",
-        "return await self._hand_back([*self._held, *self._abandoned])",
-        "return 0",
+        "tokens = [*self._held, *self._abandoned]",
+        "tokens: list[tuple[UUID, int]] = []",
         (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
     ),
     # 重试、取消、受理
