@@ -53,8 +53,8 @@ class Stage:
     handler: EmailHandler
     away: Mailer  # 连不上的中继
 
-    async def submit(self) -> UUID:
-        submission = service.Submission(TaskType.EMAIL_SEND, mail_to("a@x.example"))
+    async def submit(self, *recipients: str) -> UUID:
+        submission = service.Submission(TaskType.EMAIL_SEND, mail_to(*(recipients or ("a@x.example",))))
         async with self.pipeline.pool.connection() as connection:
             return (await service.accept(connection, submission, MAX_ATTEMPTS)).task_id
 
@@ -196,3 +196,19 @@ async def test_a_cancel_asked_for_while_an_unknown_mail_waits_to_be_retried_leav
     task_id = await unanswered(stage)
     assert await again(stage, task_id, busy) == "uncertain"
     assert await still_unknown(stage, task_id)
+
+
+async def test_a_recipient_refused_after_a_lost_reply_stays_unknown_though_another_accepts(stage: Stage) -> None:
+    stage.server.script.body.append(DROP)
+    task_id = await stage.submit("a@x.example", "b@x.example")
+    await stage.deliver(task_id, stage.handler, RESEND)
+    stage.server.script.recipients["a@x.example"] = ["550 no such mailbox"]
+    assert await again(stage, task_id, stage.handler) == "uncertain"
+    expected = {"a@x.example": ("intended", None), "b@x.example": ("accepted", 250)}
+    assert await deliveries(stage.pipeline.pool, task_id) == expected
+    record = await stage.pipeline.task(task_id)
+    assert record.last_error == {"reason": "先前是否收下不明，再寄时被拒收（550 × 1）"}
+    async with stage.pipeline.pool.connection() as connection:
+        await service.retry(connection, task_id, "tester")
+    assert await again(stage, task_id, stage.handler) == "succeeded"
+    assert stage.server.mails[-1].recipients == ["a@x.example"]

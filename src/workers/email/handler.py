@@ -112,6 +112,9 @@ def _conclude(
         return Uncertain(_reason("对方是否收下不明", receipts, Fate.UNKNOWN), write)
     if Fate.DEFERRED in fates:
         return Retry(_reason("暂时未能投递", receipts, Fate.DEFERRED), write=write, outage=True)
+    if doubtful := {one: receipts[one] for one in unknown if one in receipts and receipts[one].fate is Fate.REFUSED}:
+        # 再寄也是被拒，先前那封却也许到了：结算据意向记 uncertain，别人被收下也不能算完成
+        return GiveUp(_reason("先前是否收下不明，再寄时被拒收", doubtful, Fate.REFUSED), write)
     if Fate.ACCEPTED in fates or DeliveryStatus.ACCEPTED in known.values():
         return Done(_result(envelope, known, receipts), write)
     return GiveUp(_reason("全部收件人被拒收", receipts, Fate.REFUSED), write)
