@@ -37,7 +37,7 @@ from workers.attempt import Attempt, FencedError
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.settlement import Settlement
 from workers.sim.handler import SimStatusSync
-from workers.sync.asking import PAUSE
+from workers.sync.asking import LONGEST_PAUSE, PAUSE
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
@@ -298,8 +298,11 @@ async def test_an_interruption_after_committed_batches_does_not_use_up_an_attemp
     assert (result["inserted"], result["batches"]) == (CARDS, 5)
 
 
-async def test_waiting_for_our_own_limits_does_not_use_up_an_attempt(
-    pool: Pool, simulated: Simulated, redis_url: str
+@pytest.mark.parametrize(
+    ("delivery", "least", "most"), [(1, PAUSE, 2 * PAUSE), (100, LONGEST_PAUSE / 2, LONGEST_PAUSE)]
+)
+async def test_waiting_for_our_own_limits_uses_up_no_attempt_and_grows_longer(
+    pool: Pool, simulated: Simulated, redis_url: str, delivery: int, least: float, most: float
 ) -> None:
     await register(pool, CENTER, cards(CENTER, 2))
     day = days_before(simulated, 3)
@@ -307,13 +310,22 @@ async def test_waiting_for_our_own_limits_does_not_use_up_an_attempt(
     async with Redis.from_url(redis_url) as redis:
         await redis.zadd(lease_key(CENTER), {"busy": int(time.time() * 1000) + 60_000})
         async with gateways_of(config, redis) as gateways:
-            sync = await DataSync(gateways)(await submit(pool, SyncType.USAGE, day, day, CENTER))
+            sync_attempt = await submit(pool, SyncType.USAGE, day, day, CENTER)
             payload = SimStatusPayload(iccids=tuple(cards(CENTER, 2)))
-            check = await SimStatusSync(gateways, config)(await running_task(pool, "sim:status_sync", payload))
-    assert isinstance(sync, Continue)
-    assert isinstance(check, Continue)
-    assert min(sync.delay, check.delay) >= PAUSE
+            check_attempt = await running_task(pool, "sim:status_sync", payload)
+            sync_attempt.delivery = check_attempt.delivery = delivery
+            await rows(pool, "update tb_task set delivery = %s returning 1", delivery)
+            sync = await DataSync(gateways)(sync_attempt)
+            check = await SimStatusSync(gateways, config)(check_attempt)
+    for attempt, outcome in ((sync_attempt, sync), (check_attempt, check)):
+        assert isinstance(outcome, Continue)
+        assert least <= outcome.delay <= most
+        await Settlement(pool, "test", Tasks()).settle(attempt, outcome)
     assert simulated.calls(CENTER) == 0
+    assert await rows(pool, "select kind, detail->>'reason' from tb_task_event order by id") == [
+        ("interrupted", "control_center：并发名额已满"),
+        ("interrupted", "2 张卡暂时没问成：并发名额已满"),
+    ]
 
 
 @pytest.mark.parametrize("attempts_used_up", [False, True])

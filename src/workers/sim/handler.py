@@ -53,7 +53,7 @@ class SimStatusSync:
         for carrier, iccids in groups.items():
             await self._sync_carrier(attempt, carrier, iccids, report)
         log.info("状态同步一轮完成", asked=len(due), answered=report.answered, pending=report.pending)
-        return report.outcome()
+        return report.outcome(attempt.delivery)
 
     async def _sync_carrier(self, attempt: Attempt, carrier: Carrier, iccids: list[str], report: Report) -> None:
         gateway = self.gateways.get(carrier)

@@ -11,7 +11,7 @@ from kaguan.sims.model import SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
-from workers.sync.asking import PAUSE
+from workers.sync.asking import PAUSE, queued_pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,15 +66,20 @@ class Report:
         self.reason = error.reason  # 给人看的是原话，逐卡的短码只进明细
         self.delay = max(self.delay or 0.0, error.retry_after or 0.0) or None
 
-    def outcome(self) -> Outcome:
-        """有值得重试的就重试（有进展的、只是排不上限额的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
+    def outcome(self, delivery: int) -> Outcome:
+        """有值得重试的就重试（有进展的、只是排不上限额的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。
+
+        ``delivery`` 是第几次投递。
+        """
         unfinished = f"{self.pending} 张卡暂时没问成：{self.reason}" if self.pending else ""
         if self.unasked and self.progressed:
             reasons = (f"时间快到，还有 {self.unasked} 张没问", unfinished)
             return Continue("；".join(filter(None, reasons)), delay=self.delay or 0.0)
         if self.pending:
-            if self.progressed or self.pending == self.queued:
+            if self.progressed:
                 return Continue(unfinished, delay=max(self.delay or 0.0, PAUSE))
+            if self.pending == self.queued:
+                return Continue(unfinished, delay=max(self.delay or 0.0, queued_pause(delivery)))
             return Retry(unfinished, self.delay, outage=True, result=self.result())
         if self.due and not self.answered:
             reason = f"{len(self.due)} 张卡全部失败：{self.reason or self._first_failure()}"

@@ -17,7 +17,7 @@ from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.tasks.payloads import DataSyncPayload
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
-from workers.sync.asking import PAUSE
+from workers.sync.asking import PAUSE, queued_pause
 from workers.sync.passes import step
 from workers.sync.statuses import StatusRecorder
 
@@ -58,9 +58,8 @@ class DataSync:
             done = sum(checkpoint.done for checkpoint in plan)
             return Continue(f"时间快到，已做完 {done}/{len(plan)} 份，从检查点接着做")
         log.info("数据同步一轮完成", sync_type=payload.sync_type, parts=len(plan), stopped=len(stops))
-        return _outcome(
-            stops, payload, plan, {carrier for carrier, done in _batches(plan).items() if done > before[carrier]}
-        )
+        advanced = {carrier for carrier, done in _batches(plan).items() if done > before[carrier]}
+        return _outcome(stops, _result(payload, plan), advanced, attempt.delivery)
 
     async def _run(
         self, attempt: Attempt, plan: list[Checkpoint], batch_size: int
@@ -116,10 +115,12 @@ def _batches(plan: list[Checkpoint]) -> Counter[Carrier]:
 
 
 def _outcome(
-    stops: dict[Carrier, CarrierError], payload: DataSyncPayload, plan: list[Checkpoint], advanced: set[Carrier]
+    stops: dict[Carrier, CarrierError], result: dict[str, Any], advanced: set[Carrier], delivery: int
 ) -> Outcome:
-    """``advanced`` 是这次尝试里写下过新批次的。走着走着断了的、或只是排不上限额的，不算失败的尝试。"""
-    result = _result(payload, plan)
+    """``advanced`` 是这次尝试里写下过新批次的，``delivery`` 是第几次投递。
+
+    走着走着断了的、或只是排不上限额的，不算失败的尝试。
+    """
     if not stops:
         return Done(result)
     reason = "；".join(f"{carrier}：{error.reason}" for carrier, error in stops.items())
@@ -127,8 +128,10 @@ def _outcome(
     if not passing:
         return GiveUp(reason, result=result)
     wait = max(error.retry_after or 0.0 for error in passing.values())
-    if advanced & passing.keys() or all(isinstance(error, QueuedError) for error in passing.values()):
+    if advanced & passing.keys():
         return Continue(reason, delay=max(wait, PAUSE))
+    if all(isinstance(error, QueuedError) for error in passing.values()):
+        return Continue(reason, delay=max(wait, queued_pause(delivery)))
     return Retry(reason, wait or None, outage=True, result=result)
 
 
