@@ -19,6 +19,7 @@ from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
 from workers.attempt import Attempt, CancelledByUserError, FencedError, NewerPayloadError, UnfitPayloadError
 from workers.claiming import Claims
+from workers.newer import NewerPayloads
 from workers.outcome import Cancelled, Continue, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-NEWER_DEFER = 30.0  # 秒：等升级过的进程来接
-NEWER_PATIENCE = 3_600.0  # 秒，自受理起：一次滚动升级用不了这么久
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
@@ -59,6 +58,7 @@ class Execution:
     task_timeout: float  # 秒
     pace: Pace
     ring: Callable[[], None] = _unheard  # 按门铃
+    newer: NewerPayloads = field(default_factory=NewerPayloads)
     _claims: Claims = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class Execution:
                 async with turn:
                     started = asyncio.get_running_loop().time()
                     attempt.deadline = started + self.task_timeout * YIELD_AFTER
-                    outcome = await self._handle(attempt, claim.age)
+                    outcome = await self._handle(attempt)
                     elapsed = asyncio.get_running_loop().time() - started
                 observe(self.metrics.run.labels(claim.type), elapsed)
                 self.pace.observe(claim.type, elapsed)
@@ -139,8 +139,8 @@ class Execution:
                 self.leases.abandon(attempt)
                 raise
 
-    async def _handle(self, attempt: Attempt, age: float) -> Outcome:
-        """执行处理器，把一切意外折成结果；``age`` 是自受理以来的秒数。停机的取消原样放行：任务由停机流程交还。"""
+    async def _handle(self, attempt: Attempt) -> Outcome:
+        """执行处理器，把一切意外折成结果。停机的取消原样放行：任务由停机流程交还。"""
         try:
             attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
             async with asyncio.timeout(self.task_timeout):
@@ -150,7 +150,7 @@ class Execution:
         except CancelledByUserError:
             return Cancelled("用户取消")
         except NewerPayloadError as error:
-            return _newer(str(error), age)
+            return self.newer.outcome(attempt.task_id, str(error))
         except UnfitPayloadError as error:
             return GiveUp(str(error))
         except TimeoutError:
@@ -231,13 +231,6 @@ class Execution:
             return
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
         log.warning("任务未完成", status=status, reason=getattr(outcome, "reason", None), duration_ms=duration_ms)
-
-
-def _newer(reason: str, age: float) -> Outcome:
-    """更新的版本写的载荷：交还，等升级过的进程；等得太久就说清楚。"""
-    if age < NEWER_PATIENCE:
-        return Continue(f"{reason}，留给升级过的", delay=NEWER_DEFER)
-    return GiveUp(f"{reason}，受理一小时后仍没有升级过的来接；升级 worker 之后重来")
 
 
 def _unexpected(attempt: Attempt, reason: str) -> Outcome:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,6 +21,7 @@ from kaguan.tasks.payloads import PAYLOADS, EmailPayload
 from tests.eventually import eventually
 from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.pipeline import Pipeline, Recording, open_pipeline
+from workers import newer
 from workers.outcome import Done
 
 if TYPE_CHECKING:
@@ -124,14 +128,33 @@ async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_wi
 ) -> None:
     (strange,) = await pipeline.submit()
     await stored_by_tomorrow(pipeline, strange, v=2)
-    await pipeline.sql("update tb_task set created_at = created_at - interval '61 minutes'")
-    async with pipeline.working(reading), relaying(pipeline):
-        await eventually(lambda: all_closed(pipeline), timeout=20)
+    await pipeline.forwarder.run_once()
+    seen = newer.NewerPayloads({strange: time.monotonic() - newer.PATIENCE})
+    await replace(pipeline.execution(reading), newer=seen)({}, task_id=str(strange), delivery=1)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
     assert record.last_error is not None
     assert "第 2 版" in record.last_error["reason"]
     assert "升级 worker" in record.last_error["reason"]
+
+
+async def test_a_newer_payload_accepted_long_ago_still_waits_for_an_upgraded_worker(pipeline: Pipeline) -> None:
+    """定时的、重放的、排了很久的：钟从本进程头一次看见走起。"""
+    (strange,) = await pipeline.submit()
+    await stored_by_tomorrow(pipeline, strange, v=2)
+    await pipeline.sql("update tb_task set created_at = created_at - interval '1 day'")
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(reading)({}, task_id=str(strange), delivery=1)
+    record = await pipeline.task(strange)
+    assert (record.status, record.attempt) == ("retrying", 0)
+
+
+def test_newer_payloads_seen_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newer, "REMEMBERED", 2)
+    payloads, tasks = newer.NewerPayloads(), [uuid4() for _ in range(3)]
+    for task_id in (tasks[0], *tasks):
+        payloads.outcome(task_id, "载荷是第 2 版")
+    assert list(payloads.first_seen) == tasks[1:]
 
 
 async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_it(pipeline: Pipeline) -> None:

@@ -21,7 +21,7 @@ PACKAGE = "kaguan.inbox"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """认领到的任务。``age`` 自受理、``queued_for`` 自交出，单位秒。"""
+    """认领到的任务。``queued_for`` 自交出，单位秒。"""
 
     id: UUID
     delivery: int
@@ -34,7 +34,6 @@ class Claim:
     intended: bool
     traceparent: str | None
     ordered: bool
-    age: float
     queued_for: float
 
 

@@ -18,5 +18,4 @@ returning
     t.id, t.delivery, t.type, t.queue, t.attempt, t.max_attempts, t.payload, t.request_id,
     t.intent_at is not null as intended, t.traceparent,
     t.ordering_key is not null as ordered,
-    extract(epoch from clock_timestamp() - t.created_at)::float8 as age,
     extract(epoch from clock_timestamp() - coalesce(t.queued_at, clock_timestamp()))::float8 as queued_for
