@@ -67,7 +67,10 @@ class Forwarder:
             if unknown:
                 await self._set_aside(connection, unknown)
                 due = [row for row in due if row.type in TYPES]
-            return await self._forward(connection, due, paces) if due else 0
+            handed = await self._forward(connection, due, paces) if due else []
+        if due:
+            self._count(handed)  # 回滚了的还会再交一遍，不计两次
+        return len(handed)
 
     async def _rooms(self) -> dict[PriorityRank, int]:
         """每个队列还放得下几个；满了的不在其中（I5：积压留在 PostgreSQL）。"""
@@ -75,7 +78,7 @@ class Forwarder:
         rooms = {queue.rank: min(self.config.batch_size, self.config.high_water - n) for queue, n in depths.items()}
         return {rank: room for rank, room in rooms.items() if room > 0}
 
-    async def _forward(self, connection: Connection, due: Sequence[Due], paces: Mapping[str, float]) -> int:
+    async def _forward(self, connection: Connection, due: Sequence[Due], paces: Mapping[str, float]) -> list[Due]:
         counts = Counter(str(PriorityRank(row.priority).queue) for row in due)
         with send_span([row.traceparent for row in due], counts):
             parcels = pack(due, paces, self.config.ids_per_delivery)
@@ -91,10 +94,10 @@ class Forwarder:
             if handed_rows:
                 await store.mark_handed_over(connection, handed_rows)
         rows = [row for row, _ in handed_rows]
-        self._count(rows)
         ids = named([row.task_id for row in rows], [row.traceparent for row in rows])
+        # 提交之前说：投递已在队列里，提交一放开锁 worker 就开始执行，次序才不颠倒
         log.info("交给队列", count=len(rows), deliveries=len(handed), **counts, **ids)
-        return len(rows)
+        return rows
 
     def _count(self, rows: Sequence[Due]) -> None:
         for row in rows:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.errors import RaiseException
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from kaguan.config import load_settings
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool
     from workers.attempt import Attempt
     from workers.outcome import Outcome
+
+FAIL_AT_COMMIT = """
+create function fail_here() returns trigger language plpgsql as $$
+begin raise exception 'forced failure'; end $$;
+create constraint trigger fail_here after update on tb_task deferrable initially deferred
+for each row execute function fail_here();
+"""
 
 
 @pytest.fixture
@@ -198,6 +206,17 @@ async def test_redis_out_of_memory_marks_nothing(pipeline: Pipeline) -> None:
         await pipeline.redis.config_set("maxmemory", "0")
     assert await pipeline.status(task_id) == "pending"
     assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_a_handover_rolled_back_and_done_again_is_counted_once(pipeline: Pipeline) -> None:
+    await pipeline.submit()
+    await pipeline.sql(FAIL_AT_COMMIT)
+    with pytest.raises(RaiseException):
+        await pipeline.forwarder.run_once()
+    await pipeline.sql("drop trigger fail_here on tb_task")
+    assert await pipeline.forwarder.run_once() == 1
+    labels = {"type": "email:send", "queue": "default"}
+    assert pipeline.metrics.registry.get_sample_value("kaguan_tasks_relayed_total", labels) == 1
 
 
 async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeline: Pipeline) -> None:
