@@ -50,6 +50,7 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
             await call.unit.raw(),
             [_submission(item, call.principal.name) for item in valid],
             services.settings.tasks.max_retries + 1,
+            call.unit.after_commit,
         )
     )
     pairs = [(item, item if isinstance(item, DomainError) else next(results)) for item in outcomes]

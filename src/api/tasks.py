@@ -114,7 +114,8 @@ async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
         accepted = await call.request.app[FOLDED].accept(submission)
     else:
         # 带幂等键：与首个应答同一事务，不能与别人合并
-        accepted = await accept(await call.unit.raw(), submission, services.settings.tasks.max_retries + 1)
+        attempts = services.settings.tasks.max_retries + 1
+        accepted = await accept(await call.unit.raw(), submission, attempts, call.unit.after_commit)
     if not accepted.replayed:
         call.unit.after_commit(services.ring)
         call.unit.after_commit(services.metrics.accepted.labels(task_type.value, body.priority.value).inc)

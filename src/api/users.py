@@ -137,7 +137,7 @@ def stager(call: Call[Any, Any]) -> Stager:
     """以调用者的名义暂存任务，邮件用请求要的语言；提交之后按门铃。"""
     call.unit.after_commit(call.services.ring)
     attempts = call.services.settings.tasks.max_retries + 1
-    return Stager(call.principal.name, attempts, "en" if call.language == "en" else "zh")
+    return Stager(call.principal.name, attempts, call.unit.after_commit, "en" if call.language == "en" else "zh")
 
 
 async def _prepare(call: Call[UserIn, None]) -> service.NewUser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 if TYPE_CHECKING:
     from tests.serving import Api
@@ -66,6 +67,30 @@ async def test_a_failure_at_any_statement_leaves_no_row_anywhere(
     assert await counts(api) == {
         "tb_user": 1, "tb_order": 1, "tb_task": 2, "tb_outbox": 2, "tb_idempotency_key": len(headers)
     }  # fmt: skip
+
+
+MAIL: dict[str, Any] = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "told"),
+    [
+        ("/orders", ORDER, {}, 2),
+        ("/tasks/email", MAIL, {"Idempotency-Key": "once"}, 1),
+        ("/tasks/batch", {"tasks": [{"type": "email:send", **MAIL}]}, {}, 1),
+    ],
+    ids=["order", "keyed", "batch"],
+)
+async def test_a_task_is_told_of_only_once_it_is_committed(
+    api: Api, path: str, body: dict[str, Any], headers: dict[str, str], told: int
+) -> None:
+    await api.rows(FAIL_AT_COMMIT.format(table="tb_outbox"))
+    with capture_logs() as lines:
+        assert (await api.call("POST", path, body, headers)).status == 500
+        assert [line for line in lines if line["event"] == "受理任务"] == []
+        await api.rows("drop trigger fail_here on tb_outbox")
+        assert (await api.call("POST", path, body, headers)).status in {201, 202}
+    assert sum(line["count"] for line in lines if line["event"] == "受理任务") == told
 
 
 async def test_a_taken_order_number_takes_the_new_user_back_too(api: Api) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
 import structlog
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from kaguan.tasks.payloads import Payload
 
 log = structlog.get_logger(__name__)
+
+# 收下一件「提交之后」才做的事；回滚了就不做
+AfterCommit: TypeAlias = Callable[[Callable[[], None]], None]
 
 SYSTEM_PRINCIPAL = "system"
 REPLAY_LIMIT = 1_000
@@ -62,29 +67,41 @@ class Accepted:
     replayed: bool = False
 
 
-async def accept(connection: Connection, submission: Submission, max_attempts: int) -> Accepted:
+def at_once(tell: Callable[[], None]) -> None:
+    """自动提交的连接：语句写完就已提交。"""
+    tell()
+
+
+async def accept(
+    connection: Connection, submission: Submission, max_attempts: int, after_commit: AfterCommit = at_once
+) -> Accepted:
     """受理一个任务：任务行与发件箱行一条语句写入（I4）。
 
-    连接处于事务中就随事务提交，处于自动提交则自成一次提交。
+    连接处于事务中就随事务提交，处于自动提交则自成一次提交。在事务中的给出 ``after_commit``，
+    回滚了的受理才不在日志里留下不存在的号。
 
     Raises:
         DomainError: ``request_id`` 已用于内容不同的任务（1011）。
     """
-    outcome = (await accept_many(connection, [submission], max_attempts))[0]
+    outcome = (await accept_many(connection, [submission], max_attempts, after_commit))[0]
     if isinstance(outcome, DomainError):
         raise outcome
     return outcome
 
 
 async def accept_many(
-    connection: Connection, submissions: Sequence[Submission], max_attempts: int
+    connection: Connection,
+    submissions: Sequence[Submission],
+    max_attempts: int,
+    after_commit: AfterCommit = at_once,
 ) -> list[Accepted | DomainError]:
     """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。"""
-    return await accept_staged(connection, [Staged.of(submission) for submission in submissions], max_attempts)
+    staged = [Staged.of(submission) for submission in submissions]
+    return await accept_staged(connection, staged, max_attempts, after_commit)
 
 
 async def accept_staged(
-    connection: Connection, staged: Sequence[Staged], max_attempts: int
+    connection: Connection, staged: Sequence[Staged], max_attempts: int, after_commit: AfterCommit = at_once
 ) -> list[Accepted | DomainError]:
     """写入已备好的任务。备好与写入分开，跟踪上下文因此属于提交它的请求，而写入可以合并。"""
     inserted = await _insert(connection, staged, max_attempts)
@@ -97,7 +114,7 @@ async def accept_staged(
         for principal, request_ids in repeated.items()
         for request_id, answer in (await store.first_answers(connection, principal, request_ids)).items()
     }
-    _tell([item for item in staged if item.task_id in inserted])
+    after_commit(partial(_tell, [item for item in staged if item.task_id in inserted]))
     return [_outcome(item, inserted, firsts) for item in staged]
 
 

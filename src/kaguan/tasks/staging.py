@@ -16,18 +16,23 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.mail.render import Language
     from kaguan.tasks.payloads import EmailPayload
+    from kaguan.tasks.service import AfterCommit
 
 
 @dataclass(frozen=True, slots=True)
 class Stager:
-    """以谁的名义、至多试几次地暂存任务；``language`` 是由它暂存的邮件用的语言。"""
+    """以谁的名义、至多试几次地暂存任务。
+
+    ``after_commit`` 收下提交之后才做的事，``language`` 是由它暂存的邮件用的语言。
+    """
 
     principal: str
     max_attempts: int
+    after_commit: AfterCommit
     language: Language = "zh"
 
     async def email(self, connection: AsyncConnection, payload: EmailPayload) -> UUID:
         """暂存一封邮件；连接必须已在事务中，随它提交。返回任务号。"""
         raw = cast("Connection", (await connection.get_raw_connection()).driver_connection)
         submission = Submission(TaskType.EMAIL_SEND, payload, principal=self.principal)
-        return (await accept(raw, submission, self.max_attempts)).task_id
+        return (await accept(raw, submission, self.max_attempts, self.after_commit)).task_id
