@@ -20,6 +20,7 @@ depends_on = None
 def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.execute("set statement_timeout = 0")
+        op.execute("set lock_timeout = '30min'")  # 它等旧快照散去时没有人排在它身后
         # 上次建到一半的索引是无效的，先去掉
         op.execute("drop index concurrently if exists ix_tb_audit_anonymous")
         op.create_index(
@@ -30,6 +31,7 @@ def upgrade() -> None:
             postgresql_concurrently=True,
         )
         op.execute("set statement_timeout = '60s'")
+        op.execute("set lock_timeout = '500ms'")
     op.add_column("tb_broker", sa.Column("forwarded_at", sa.DateTime(timezone=True), nullable=True))
 
 

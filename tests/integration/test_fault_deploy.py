@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
+from asyncio.subprocess import PIPE
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 BEFORE = "0002"  # 第一版发布时的库
 LOCKED = 1.0  # 秒：业务的语句至多等这么久
 WRITERS = 2
+KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
 # 库里躺着的旧载荷：升级之后仍要看得懂（v = 1 的最小与完整两种写法）
 STORED: list[tuple[TaskType, dict[str, Any]]] = [
     (TaskType.EMAIL_SEND, {"v": 1, "to": ["a@example.com"], "subject": "s", "body": "b"}),
@@ -302,3 +306,68 @@ async def test_a_migration_that_meets_a_long_reader_lets_everyone_pass_and_tries
             await reader.rollback()
 
         await asyncio.gather(leaving(), migrated_under_load(database_url))
+
+
+async def sessions(admin: psycopg.AsyncConnection[tuple[Any, ...]], condition: str) -> int:
+    """别的会话里有几个正是这样。"""
+    others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    cursor = await admin.execute(f"{others} and {condition}".encode())
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def no_index_is_invalid(admin: psycopg.AsyncConnection[tuple[Any, ...]]) -> bool:
+    cursor = await admin.execute("select count(*) from pg_index where not indisvalid")
+    return await cursor.fetchone() == (0,)
+
+
+async def test_an_index_is_built_once_however_long_a_snapshot_is_held(database_url: str) -> None:
+    """并发建索引要等旧快照散去：等着就是了，放弃就留下无效的索引、从头再来。"""
+    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+    async with (
+        await psycopg.AsyncConnection.connect(database_url) as reader,
+        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin,
+    ):
+        await reader.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await reader.execute("select 1")  # 只拿着快照，没有表锁
+        migrating = asyncio.create_task(asyncio.to_thread(migrate.upgrade, database_url))
+        built = "query ilike 'create index concurrently%' and state = 'active'"
+        await eventually(
+            lambda: sessions(admin, f"{built} and clock_timestamp() - query_start > interval '0.7 seconds'")
+        )
+        await reader.rollback()
+        await migrating
+        assert await no_index_is_invalid(admin)
+    assert migrate.status(database_url).up_to_date
+
+
+async def test_a_migrator_that_waits_for_its_turn_does_not_hold_up_the_one_at_work(database_url: str) -> None:
+    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as first:
+        await first.execute("select pg_advisory_lock(%s)", [0x6B_67_75_61_6E])
+        second = asyncio.create_task(asyncio.to_thread(migrate.upgrade, database_url))
+        await eventually(lambda: sessions(first, "(query ilike '%advisory_lock%' or query ilike 'commit%')"))
+        await first.execute("set lock_timeout = '500ms'")
+        await first.execute("create index concurrently ix_of_the_first on tb_task (created_at)")
+        await first.execute("select pg_advisory_unlock(%s)", [0x6B_67_75_61_6E])
+        await second
+        assert await no_index_is_invalid(first)
+    assert migrate.status(database_url).up_to_date
+
+
+async def test_two_migrators_at_once_both_end_with_the_database_up_to_date(
+    environ: dict[str, str], database_url: str
+) -> None:
+    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+    migrators = [
+        await asyncio.create_subprocess_exec(
+            *KAGUAN, "migrate", "up", env={**os.environ, **environ}, stdout=PIPE, stderr=PIPE
+        )
+        for _ in range(2)
+    ]
+    async with asyncio.timeout(60):
+        ends = [await migrator.communicate() for migrator in migrators]
+    assert [migrator.returncode for migrator in migrators] == [0, 0], ends
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin:
+        assert await no_index_is_invalid(admin)
+    assert migrate.status(database_url).up_to_date

@@ -47,6 +47,8 @@ def _change(action: Callable[[str, str], None], revision: str, *, as_json: bool)
         action(url, revision)
     except AlembicError as error:
         raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看现在在哪", EXIT_USAGE) from None
+    except migrate.BusyError as error:
+        raise CommandError(f"{error}；做完之后再来") from None
     _report(migrate.status(url), as_json=as_json)
 
 

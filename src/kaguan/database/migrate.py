@@ -20,6 +20,10 @@ CONNECT_TIMEOUT = 5  # 秒
 LOCK_PATIENCE = 60.0  # 秒：表被长事务占着时，一次次让开、再来，至多这么久
 
 
+class BusyError(Exception):
+    """等了很久，仍没轮到自己迁移。"""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """库里的版本与代码要求的版本；空库的 ``current`` 为 ``None``。"""
@@ -40,6 +44,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     Raises:
         sqlalchemy.exc.OperationalError: 连不上，或等锁超时。
         alembic.util.CommandError: 没有这个版本。
+        BusyError: 别的迁移一直没做完。
     """
     for attempt in stamina.retry_context(on=_locked_out, attempts=None, timeout=LOCK_PATIENCE, wait_max=1.0):
         with attempt:
