@@ -65,6 +65,7 @@ async def cancel_task(call: Call[None, None]) -> Answer:
     task_id = call.uuid("task_id")
     status = await service.cancel(await call.unit.raw(), task_id, call.principal.name)
     await audited(call, "task.cancel", str(task_id), status=status)
+    call.unit.after_commit(call.services.ring)  # 同键的下一个也许放行了
     return Answer({"task_id": task_id, "status": status})
 
 

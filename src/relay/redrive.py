@@ -13,6 +13,7 @@ from kaguan.logging.naming import named
 from kaguan.outbox import store
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import saq
+from kaguan.tasks import ordering
 from kaguan.tasks.model import Priority, TaskStatus
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class LeaseRedrive:
             )
         for cause in ("worker_stopped", "lease_expired"):
             self._record(cause, [task for task in expired if task.released == (cause == "worker_stopped")])
+        ended = [task.id for task in expired if task.verdict != TaskStatus.PENDING]
+        if ended:
+            async with self.pool.connection() as connection:
+                await ordering.release(connection, ended)
         return len(expired)
 
     def _record(self, cause: str, expired: list[Expired]) -> None:

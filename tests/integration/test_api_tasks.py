@@ -174,8 +174,10 @@ async def test_tasks_are_filtered(api: Api) -> None:
 async def test_cancel_and_retry_move_the_task_or_conflict(api: Api) -> None:
     task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
     assert (await api.post(f"/tasks/{task_id}/retry", None)).code == 1005
+    rings = len(api.rings)
     cancelled = await api.post(f"/tasks/{task_id}/cancel", None)
     assert (cancelled.status, cancelled.data["status"]) == (200, "cancelled")
+    assert len(api.rings) == rings + 1  # 同键的下一个也许放行了
     assert (await api.post(f"/tasks/{task_id}/cancel", None)).code == 1005
     await api.rows("update tb_task set status = 'failed' where id = %s", task_id)
     retried = await api.post(f"/tasks/{task_id}/retry", None)

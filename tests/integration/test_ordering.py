@@ -90,11 +90,11 @@ async def test_a_retry_of_the_first_comes_before_the_second(pipeline: Pipeline) 
     assert await deliver(pipeline) == [second]
 
 
-async def test_the_relay_releases_after_a_cancel_and_after_a_worker_that_died_settling(pipeline: Pipeline) -> None:
+async def test_the_relay_releases_after_whoever_died_between_the_end_and_the_release(pipeline: Pipeline) -> None:
     first, second, third = await pipeline.submit(3, ordering_key="k")
-    async with pipeline.pool.connection() as connection:
-        await service.cancel(connection, first, "ops")
     relay = OrderingRelease(pipeline.pool)
+    await pipeline.sql("delete from tb_outbox")
+    await pipeline.sql("update tb_task set status = 'cancelled', finished_at = clock_timestamp() where id = %s", first)
     assert await relay.run_once() == 1
     assert await staged(pipeline) == [second]
     # 结算提交了，放行之前死去
@@ -103,6 +103,49 @@ async def test_the_relay_releases_after_a_cancel_and_after_a_worker_that_died_se
     assert await relay.run_once() == 1
     assert await staged(pipeline) == [third]
     assert await relay.run_once() == 0
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+async def test_cancelling_the_first_releases_the_second_at_once(pipeline: Pipeline, *, handed_over: bool) -> None:
+    first, second, third = await pipeline.submit(3, ordering_key="k")
+    if handed_over:
+        await pipeline.forwarder.run_once()
+    async with pipeline.pool.connection() as connection, connection.transaction():
+        await service.cancel(connection, first, "ops")
+    assert await staged(pipeline) == [second]
+    async with pipeline.pool.connection() as connection:
+        await service.cancel(connection, third, "ops")
+    assert await staged(pipeline) == [second]
+
+
+async def test_cancelling_a_running_task_releases_nobody_yet(pipeline: Pipeline) -> None:
+    first, _ = await pipeline.submit(2, ordering_key="k")
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(
+        "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() where id = %s", first
+    )
+    async with pipeline.pool.connection() as connection:
+        assert await service.cancel(connection, first, "ops") == "running"
+    assert await staged(pipeline) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [("intent_at = now()", "uncertain"), ("cancel_requested_at = now()", "cancelled"), ("lost_leases = 99", "failed")],
+)
+async def test_a_lost_lease_that_ends_the_first_releases_the_second_at_once(
+    pipeline: Pipeline, state: str, verdict: str
+) -> None:
+    first, second = await pipeline.submit(2, ordering_key="k")
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(
+        "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() - interval '1 second',"  # noqa: S608 字面量
+        f" {state} where id = %s",
+        first,
+    )
+    assert await pipeline.leases_redrive.run_once() == 1  # 因此转交随即被唤醒
+    assert await pipeline.status(first) == verdict
+    assert await staged(pipeline) == [second]
 
 
 async def test_a_cancelled_waiter_is_passed_over(pipeline: Pipeline) -> None:
@@ -228,15 +271,29 @@ async def test_those_that_wait_behind_a_stuck_head_are_seen_and_count_as_backlog
     assert sample == 9
 
 
-async def test_the_relay_looks_at_one_page_of_heads_at_a_time_and_at_all_of_them_in_turn(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay_ordering, "PAGE", 2)
+async def five_ended_heads(pipeline: Pipeline) -> None:
     for number in range(5):
         await pipeline.submit(2, ordering_key=f"k{number}")
     await pipeline.sql(
         "update tb_task set status = 'succeeded', finished_at = now() where id in (select head from tb_ordering)"
     )
+
+
+async def test_the_relay_looks_at_as_many_pages_at_a_time_as_its_budget_allows(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_ordering, "PAGE", 2)
+    monkeypatch.setattr(relay_ordering, "BUDGET", 30.0)
+    await five_ended_heads(pipeline)
+    assert await OrderingRelease(pipeline.pool).run_once() == 5
+
+
+async def test_the_relay_looks_at_one_page_of_heads_at_a_time_and_at_all_of_them_in_turn(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_ordering, "PAGE", 2)
+    monkeypatch.setattr(relay_ordering, "BUDGET", 0.0)
+    await five_ended_heads(pipeline)
     relay = OrderingRelease(pipeline.pool)
     released = [await relay.run_once() for _ in range(10)]
     assert max(released) <= 2

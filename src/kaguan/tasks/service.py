@@ -194,7 +194,7 @@ def _outcome(
 
 
 async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
-    """取消任务；返回之后的状态（正在运行的仍是 running，处理器会在安全点停下）。
+    """取消任务，放行同键的下一个；返回之后的状态（正在运行的仍是 running，处理器会在安全点停下）。提交之后应按门铃。
 
     Raises:
         DomainError: 没有此任务（1004），或已结束（1005）。
@@ -209,6 +209,7 @@ async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatu
     if status not in CANCELLABLE:
         raise conflict("status", f"任务已结束（{status}），不能取消", f"task is already {status}")
     log.info("取消任务", task_id=str(task_id), actor=actor)
+    await ordering.release(connection, [task_id])
     return TaskStatus.CANCELLED
 
 
