@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from api.backlog import Backlog
 from kaguan.config import load_settings
@@ -277,6 +278,30 @@ async def five_ended_heads(pipeline: Pipeline) -> None:
     await pipeline.sql(
         "update tb_task set status = 'succeeded', finished_at = now() where id in (select head from tb_ordering)"
     )
+
+
+async def test_the_outbox_counts_as_backlog_though_those_that_wait_behind_a_key_cannot_be_counted(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.submit(3, ordering_key="k")
+    backlog = Backlog(pipeline.pool, limit=5)
+    assert await backlog.run_once() == 3
+    await pipeline.submit(4)
+    async with pipeline.pool.connection() as other, other.transaction():
+        await other.execute("lock table tb_task in access exclusive mode")
+        with pytest.raises(LockNotAvailable):
+            await backlog.run_once()
+    assert backlog.rows == 7  # 发件箱里的五个，与上一次数到的两个
+    with pytest.raises(DomainError):
+        backlog.check()
+
+
+async def test_those_behind_a_key_are_not_counted_when_the_outbox_alone_is_over_the_limit(pipeline: Pipeline) -> None:
+    await pipeline.submit(6)
+    backlog = Backlog(pipeline.pool, limit=5)
+    async with pipeline.pool.connection() as other, other.transaction():
+        await other.execute("lock table tb_task in access exclusive mode")
+        assert await backlog.run_once() == 6
 
 
 async def test_the_relay_looks_at_as_many_pages_at_a_time_as_its_budget_allows(
