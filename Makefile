@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run demo test system lint format bench chaos chaos-targets contract queries docs-check screenshots lock clean
+.PHONY: help run model simulate mutate demo test system lint format bench chaos chaos-targets contract queries docs-check screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -56,7 +56,7 @@ bench: $(BENCH_STAMP) ## Measure speed as ratios against honest rivals; writes d
 chaos: $(STAMP) ## The long fault campaign (50 minutes): real processes, real signals, an independent checker, broken builds it must condemn; writes docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --write docs/RELIABILITY.md
 
-chaos-targets: $(STAMP) ## Every reliability target at full size (20 minutes); with `make chaos`, renews the tables of docs/RELIABILITY.md
+chaos-targets: $(STAMP) ## Every reliability target at full size (20 minutes); writes docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --scenario all --write docs/RELIABILITY.md
 
 model: system $(STAMP) ## The protocol's model, large sizes included: it holds, every part taken away has a counterexample

@@ -55,7 +55,7 @@ class AccessSink:
     _latencies: dict[tuple[str, str, int], Latency] = field(default_factory=dict)
 
     def latency(self, method: str, route: str, status: int) -> Latency:
-        """带好标签的直方图；找它比用它还贵，记下来。"""
+        """这种请求的时长；找带好标签的直方图比用它还贵，记下来。"""
         key = (method, route, status)
         latency = self._latencies.get(key)
         if latency is None:

@@ -51,6 +51,6 @@ def register(app: web.Application, route: Endpoint) -> None:
     """登记一条路由；GET 同时回答 HEAD。"""
     handler = serve(route)
     if route.method == "GET":
-        app.router.add_get(route.route, handler, allow_head=True)
+        app.router.add_get(route.router_path, handler, allow_head=True)
     else:
-        app.router.add_route(route.method, route.route, handler)
+        app.router.add_route(route.method, route.router_path, handler)

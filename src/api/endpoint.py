@@ -107,7 +107,7 @@ class Endpoint:
         return PATH_PARAMETER.sub(r"{\1}", self.path)
 
     @property
-    def route(self) -> str:
+    def router_path(self) -> str:
         """Aiohttp 路由器用的路径。"""
         return PATH_PARAMETER.sub(
             lambda match: f"{{{match[1]}:{NOT_A_WORD}}}" if match[2] == "uuid" else f"{{{match[1]}}}", self.path

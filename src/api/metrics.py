@@ -13,7 +13,7 @@ from api.endpoint import Endpoint, endpoint
 from api.guard import GUARD, bearer
 from api.unit_of_work import Mode
 from kaguan.config.model import Environment
-from kaguan.errors import Code, DomainError
+from kaguan.errors import Code
 from kaguan.telemetry.exposition import render
 from kaguan.tokens.service import OPERATE
 
@@ -40,9 +40,7 @@ async def metrics(call: Call[Any, Any]) -> web.StreamResponse:
     # 同机的反向代理可以一个头也不加，看不出请求来自外面：生产环境不认「本机」
     trusts_local = settings.env is not Environment.PROD
     if not (settings.api.metrics_public or (trusts_local and _is_local(request))):
-        principal = await request.app[GUARD].identify(bearer(request))
-        if not principal.may(OPERATE):
-            raise DomainError(Code.NOT_ALLOWED, f"需要权限 {OPERATE}", f"scope {OPERATE} is required")
+        (await request.app[GUARD].identify(bearer(request))).require(OPERATE)
     content_type, body = render(call.services.metrics.registry, request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -108,22 +108,17 @@ def _password(request: web.Request) -> str | None:
 async def permission(request: web.Request, handler: Handler) -> web.StreamResponse:
     """写操作只许来自本页：浏览器会自动带上凭据，别的站点不得借用。被拒的也留痕。"""
     if request.method in READS:
-        _require(request, LOOK)
+        request[PRINCIPAL].require(LOOK)
         return await handler(request)
-    require_same_origin(request, browser="Authorization" not in request.headers)
     try:
-        _require(request, OPERATE)
+        require_same_origin(request, browser="Authorization" not in request.headers)
+        request[PRINCIPAL].require(OPERATE)
         return await handler(request)
     except DomainError as error:
         path = request.match_info
         refused = service.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
         await _record(request, refused)
         raise
-
-
-def _require(request: web.Request, scope: str) -> None:
-    if not request[PRINCIPAL].may(scope):
-        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
 
 
 def _action(request: web.Request) -> str:

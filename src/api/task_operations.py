@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from api import examples, task_events
 from api.audit import audited
@@ -107,15 +106,9 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     if call.body.dry_run:
         return Answer({"dry_run": True, **asdict(await replay.preview(connection, wanted))})
     count, last_due = await replay.run(connection, wanted, call.principal.name)
-    await audited(call, "task.replay", **_asked(wanted), count=count)
+    await audited(call, "task.replay", **wanted.asked(), count=count)
     call.unit.after_commit(call.services.ring)
     return Answer({"dry_run": False, "replayed": count, "last_due": last_due})
-
-
-def _asked(wanted: replay.Replay) -> dict[str, Any]:
-    """条件，进审计。"""
-    return {"status": wanted.status, "type": wanted.type, "queue": wanted.queue, "error": wanted.error,
-            "limit": wanted.limit}  # fmt: skip
 
 
 ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)

@@ -6,10 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from kaguan.database.pool import CONNECTION_ERRORS
+from kaguan.database.pool import PASSING_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 # 对方不在：退避再来，只在开始与恢复时各说一次
-AWAY = (RedisError, PoolTimeout, TimeoutError, *CONNECTION_ERRORS)
+AWAY = (RedisError, *PASSING_ERRORS)
 FIRST_BACKOFF = 0.2  # 秒
 RUN_TIMEOUT = 60.0  # 秒：一次 run_once 至多这么久；会话还在而对方不答时，只有它能脱身
 

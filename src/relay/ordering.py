@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import structlog
 
 from kaguan.tasks import ordering
+from kaguan.tasks.replay import FIRST_ID
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from kaguan.database.pool import Pool
 
 log = structlog.get_logger(__name__)
 
 PAGE = 2_000
-FIRST_ID = UUID(int=0)
 BUDGET = 0.5  # 秒：一次至多看这么久，键再多，一圈也不过几十秒
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import structlog
 
@@ -15,10 +14,12 @@ from kaguan.outbox.store import START, Seen
 from kaguan.queues import saq
 from kaguan.tasks import ordering
 from kaguan.tasks.model import Priority, TaskStatus
+from kaguan.tasks.replay import FIRST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from uuid import UUID
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Pool
@@ -32,7 +33,6 @@ PAGE = 1_000
 TAKEN_PATIENCE = 10.0  # 秒
 TAKEN_MEMORY = 120.0  # 秒：这么久不再见到的不必记着
 ORPHAN_PAGE = 20_000  # 只看号码，百万行的积压几分钟看一圈
-FIRST_ID = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)

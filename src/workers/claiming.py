@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from kaguan.database.folding import AWAY, Folder
+from kaguan.database.folding import Folder
+from kaguan.database.pool import PASSING_ERRORS
 from kaguan.inbox import store
 from kaguan.logging.naming import named
 
@@ -52,10 +53,10 @@ class Claims:
             except asyncio.CancelledError:
                 self.leases.abandon_all(wanted)
                 raise
-            except AWAY as error:
+            except PASSING_ERRORS as error:
                 unknown = True
                 if asyncio.get_running_loop().time() + delay > deadline:
-                    log.warning("认领时数据库不可用，放下这次投递", count=len(wanted), error=type(error).__name__)
+                    log.warning("认领没写成，放下这次投递", count=len(wanted), error=type(error).__name__)
                     claims = []
                 else:
                     await asyncio.sleep(delay)
@@ -71,7 +72,7 @@ class Claims:
         """认领一遍；一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。都没得手才是错误。"""
         answers = await asyncio.gather(*[self._folder.submit(one) for one in wanted], return_exceptions=True)
         failed = {one: answer for one, answer in zip(wanted, answers, strict=True) if isinstance(answer, BaseException)}
-        unexpected = [error for error in failed.values() if not isinstance(error, AWAY)]
+        unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
         if unexpected or (failed and len(failed) == len(wanted)):
             raise (unexpected or list(failed.values()))[0]
         self.leases.abandon_all(failed)

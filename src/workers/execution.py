@@ -11,7 +11,8 @@ import structlog
 from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
-from kaguan.database.folding import AWAY, TIMEOUT
+from kaguan.database.folding import TIMEOUT
+from kaguan.database.pool import PASSING_ERRORS
 from kaguan.inbox import store
 from kaguan.tasks import ordering
 from kaguan.tasks.model import TaskStatus, TaskType
@@ -172,7 +173,7 @@ class Execution:
         except FencedError:
             await self._fenced(attempt, span)
             return
-        except AWAY as error:
+        except PASSING_ERRORS as error:
             log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)  # noqa: TRY400 不需要堆栈
             record_outcome(span, "unsettled", type(error).__name__)
             return
@@ -185,7 +186,7 @@ class Execution:
         """结算；处理器自己的写入（或库容不下的结果）出了意外，就改记为意外。"""
         try:
             return await self.settlement.settle(attempt, outcome), outcome
-        except (FencedError, *AWAY):
+        except (FencedError, *PASSING_ERRORS):
             raise
         except Exception as error:
             log.exception("结算意外失败")
@@ -198,7 +199,7 @@ class Execution:
             async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
                 if await ordering.release(connection, [task_id]):
                     self.ring()
-        except AWAY as error:
+        except PASSING_ERRORS as error:
             log.warning("没能放行同键的下一个，由 relay 兜底", error=type(error).__name__)
 
     async def _fenced(self, attempt: Attempt, span: Span) -> None:
@@ -209,7 +210,7 @@ class Execution:
         try:
             async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
                 await store.note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
-        except AWAY as error:
+        except PASSING_ERRORS as error:
             log.warning("隔离的痕迹没有记成", error=type(error).__name__)
 
     def _record(

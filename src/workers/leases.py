@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.database.folding import AWAY
+from kaguan.database.pool import PASSING_ERRORS
 from kaguan.inbox import store
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Leases:
                 while True:
                     try:
                         return await self._hand_back(tokens)
-                    except AWAY as error:
-                        log.warning("交还时数据库不可用，重试", count=len(tokens), error=type(error).__name__)
+                    except PASSING_ERRORS as error:
+                        log.warning("交还没写成，重试", count=len(tokens), error=type(error).__name__)
                         await asyncio.sleep(RELEASE_BACKOFF)
         except TimeoutError:
             log.error("数据库久不可用，没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from psycopg.types.json import Jsonb
 
-from kaguan.database.folding import AWAY, TIMEOUT, Folder
+from kaguan.database.folding import TIMEOUT, Folder
+from kaguan.database.pool import PASSING_ERRORS
 from kaguan.inbox import store
 from kaguan.inbox.store import Success, Written
 from kaguan.tasks.backoff import full_jitter, outage_wait
@@ -68,10 +69,10 @@ class Settlement:
         while True:
             try:
                 return await self._write(attempt, outcome, statement)
-            except AWAY as error:
+            except PASSING_ERRORS as error:
                 if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
                     raise
-                log.warning("结算时数据库不可用，重试", task_id=str(attempt.task_id), error=type(error).__name__)
+                log.warning("结算没写成，重试", task_id=str(attempt.task_id), error=type(error).__name__)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 

@@ -226,7 +226,7 @@ def test_exemplars_are_stored_where_grafana_looks_for_them() -> None:
 
 
 def test_production_sends_every_span_so_that_the_collector_can_keep_errors_and_slow_ones() -> None:
-    """应用先丢一成，采集器的「出错的一定留」就是空话。"""
+    """应用先丢九成，采集器的「出错的一定留」就是空话。"""
     sent = load_yaml(ROOT / "configs" / "config.prod.yaml")["telemetry"]["sample_ratio"]
     policies = load_yaml(OBSERVABILITY / "collector" / "config.yaml")["processors"]["tail_sampling"]["policies"]
     kept = {policy["type"]: policy[policy["type"]] for policy in policies}

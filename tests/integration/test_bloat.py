@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaguan.inbox import store
+from relay.retention import Retention
 from tests.pipeline import open_pipeline
 
 if TYPE_CHECKING:
@@ -12,9 +13,14 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
 
 TASKS = 200
-BEATS = 5
 ROUNDS = 8
-SIZES = "select pg_relation_size('tb_task') + pg_indexes_size('tb_task')"
+TABLES = ("tb_task", "tb_task_event", "tb_outbox")
+SIZES = "select sum(pg_total_relation_size(name::regclass)) from unnest(%s::text[]) as name"
+NOTE = "insert into tb_task_event (task_id, kind, attempt, delivery) select id, 'redriven', 0, 1 from tb_task"
+FINISH = """
+    update tb_task
+    set status = 'succeeded', lease_until = null, worker = null, finished_at = now() - interval '400 days'
+"""
 
 
 async def test_the_busy_tables_are_vacuumed_long_before_a_fifth_of_them_is_dead(settings: Settings, pool: Pool) -> None:
@@ -27,16 +33,21 @@ async def test_the_busy_tables_are_vacuumed_long_before_a_fifth_of_them_is_dead(
     assert all(value <= 0.02 for _, _, value in rows)
 
 
-async def test_heartbeats_do_not_make_the_task_table_grow(settings: Settings, pool: Pool) -> None:
+async def test_the_tables_stay_as_large_as_what_they_keep(settings: Settings, pool: Pool) -> None:
+    """一轮轮受理、交出、做完、过期：清理留不下东西，地方就一再复用。"""
     async with open_pipeline(settings, pool) as pipeline:
-        held = [(task_id, 1) for task_id in await pipeline.submit(TASKS)]
-        await pipeline.forwarder.run_once()
+        retention = Retention(pool, settings.tasks)
         sizes: list[int] = []
         async with pool.connection() as connection:
-            assert len(await store.claim(connection, held, "worker-a", 60.0)) == TASKS
             for _ in range(ROUNDS):
-                for _ in range(BEATS):
-                    assert len(await store.heartbeat(connection, held, "worker-a", 60.0)) == TASKS
-                await connection.execute("vacuum tb_task")
-                sizes.append((await pipeline.sql(SIZES))[0][0])
+                held = [(task_id, 1) for task_id in await pipeline.submit(TASKS)]
+                await pipeline.forwarder.run_once()
+                assert len(await store.claim(connection, held, "worker-a", 60.0)) == TASKS
+                assert len(await store.heartbeat(connection, held, "worker-a", 60.0)) == TASKS
+                await pipeline.sql(NOTE)
+                await pipeline.sql(FINISH)
+                assert await retention.run_once() >= TASKS
+                for table in TABLES:
+                    await connection.execute(f"vacuum {table}".encode())
+                sizes.append((await pipeline.sql(SIZES, list(TABLES)))[0][0])
         assert sizes[-1] <= 1.5 * sizes[0]

@@ -12,8 +12,7 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.folding import AWAY
-from kaguan.database.pool import open_pool
+from kaguan.database.pool import PASSING_ERRORS, open_pool
 from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.service import Submission, accept
 from tests.eventually import eventually
@@ -109,7 +108,7 @@ class ObservedLeases(Leases):
     async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> int:
         try:
             return await super()._hand_back(tokens)
-        except AWAY:
+        except PASSING_ERRORS:
             self.refused.set()
             raise
 

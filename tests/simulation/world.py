@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from kaguan.database.folding import AWAY
+from kaguan.database.pool import PASSING_ERRORS
 from kaguan.queues.client import build_client
 from kaguan.queues.saq import build_queues
 from tests.simulation.cast import Relay, Worker, relay_loops, worker_parts
@@ -125,7 +125,7 @@ class World:
         async def guarded() -> None:
             try:
                 await work()
-            except (RedisError, *AWAY):
+            except (RedisError, *PASSING_ERRORS):
                 pass  # 循环会退避再来
             except Exception as error:  # noqa: BLE001 意外留待裁判
                 self.surprises.append(error)

@@ -53,7 +53,7 @@ async def run_replay(order: Order) -> Done:
     """真做：逐个留痕，按限速错开。"""
     wanted = replay_of(order.form)
     count, last_due = await replay.run(order.connection, wanted, order.actor)
-    detail = {**{name: order.form.get(name, "") for name in FIELDS}, "count": count, "via": "console"}
+    detail = {**wanted.asked(), "count": count, "via": "console"}
     deed = Deed("task.replay", None, {**detail, "last_due": None if last_due is None else last_due.isoformat()})
     return Done(deed, "replayed", PATH, count, ring=True)
 

@@ -88,7 +88,7 @@ def page(handler: PageHandler) -> Handler:
         member = await member_of(request, touch=True)
         if member is None:
             return to_login(request)
-        _require(member, LOOK)
+        member.principal.require(LOOK)
         return await handler(Visit(request, member))
 
     return handle
@@ -101,7 +101,7 @@ def fragment(handler: PageHandler) -> Handler:
         member = await member_of(request, touch=False)
         if member is None:
             return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
-        _require(member, LOOK)
+        member.principal.require(LOOK)
         return await handler(Visit(request, member))
 
     return handle
@@ -120,7 +120,7 @@ def action(name: str, handler: ActionHandler) -> Handler:
         visit = Visit(request, member)
         request[BACK] = safe_next(form.get("back"))
         try:
-            _require(member, OPERATE)
+            member.principal.require(OPERATE)
             done = await _carry_out(visit, form, handler)
         except DomainError as error:
             await _note_refusal(visit, name, error)
@@ -156,11 +156,6 @@ def _arrive(request: web.Request, done: Done) -> web.Response:
     notice = f"{done.notice}{NOTICE_SEPARATOR}{done.count}"
     cookies.keep(request, response, cookies.NOTICE, notice, cookies.NOTICE_LIFE)
     return response
-
-
-def _require(member: Member, scope: str) -> None:
-    if not member.principal.may(scope):
-        raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
 
 
 def number_of(form: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:

@@ -102,9 +102,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     async def work(connection: Connection) -> tuple[list[UUID], int, datetime | None]:
         chosen = [UUID(row["task_id"]) for row in await store.replay_preview(connection, wanted.parameters())]
         count, last_due = await replaying.run(connection, wanted, actor())
-        await audited(
-            connection, "task.replay", status=status, type=task_type, queue=queue, error=error, limit=limit, count=count
-        )
+        await audited(connection, "task.replay", **wanted.asked(), count=count)
         return chosen, count, last_due
 
     chosen, count, last_due = with_database(work)

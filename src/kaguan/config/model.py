@@ -78,7 +78,7 @@ class Redis(Group):
 
     url: SecretStr = SecretStr("")
     pool_max: int = Field(10, ge=1, le=1_000)
-    pool_idle: int = Field(5, ge=0, le=1_000)
+    pool_idle: int = Field(5, ge=0, le=1_000)  # 启动时就备好这么多，之后不收
     socket_timeout: Seconds = 5.0
     connect_timeout: Seconds = 3.0
     connect_attempts: int = Field(5, ge=1, le=100)

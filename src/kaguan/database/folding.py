@@ -6,12 +6,9 @@ import asyncio
 from collections import deque
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from psycopg import errors
-from psycopg_pool import PoolTimeout
-
-from kaguan.database.pool import CONNECTION_ERRORS
+from kaguan.database.pool import is_away
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,17 +21,6 @@ Answer = TypeVar("Answer")
 LANES = 2  # 一条在等 COMMIT 时另一条收下一批；再多只会把批次切碎
 LIMIT = 200  # 一条语句至多这么多行
 TIMEOUT = 10.0  # 秒：一条语句连同等连接；对方不答时只有它能脱身
-
-AWAY = (PoolTimeout, TimeoutError, *CONNECTION_ERRORS)
-# psycopg 也归在 OperationalError 之下，却只是这条语句没做成（等锁、被取消、互相等），数据库还在
-STATEMENT_ERRORS = (
-    errors.LockNotAvailable, errors.QueryCanceled, errors.DeadlockDetected, errors.SerializationFailure,
-)  # fmt: skip
-
-
-def is_away(error: Exception) -> bool:
-    """数据库不在：逐个再试也是白试。"""
-    return isinstance(error, AWAY) and not isinstance(error, STATEMENT_ERRORS)
 
 
 @dataclass(slots=True)
@@ -49,6 +35,32 @@ class _Waiting(Generic[Item, Answer]):
     def fail(self, error: BaseException) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
+
+
+class Pending(Protocol):
+    """等着答案的一项。"""
+
+    @property
+    def answer(self) -> asyncio.Future[Any]: ...
+
+
+PendingItem = TypeVar("PendingItem", bound=Pending)
+
+
+async def one_by_one(batch: Sequence[PendingItem], write: Callable[[list[PendingItem]], Awaitable[None]]) -> None:
+    """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。"""
+    rest = iter(batch)
+
+    async def lane() -> None:
+        for item in rest:
+            if not item.answer.done():
+                await write([item])
+
+    try:
+        await asyncio.gather(lane(), lane())
+    finally:
+        for item in batch:  # 停机：没轮到的不再写
+            item.answer.cancel()
 
 
 @dataclass(slots=True)
@@ -96,25 +108,10 @@ class Folder(Generic[Item, Answer]):
             raise
         except Exception as error:  # noqa: BLE001 什么错都要告诉等它的人，道不能死
             if len(batch) > 1 and not is_away(error):
-                await self._one_by_one(batch)
+                await one_by_one(batch, self._fold)
                 return
             for waiting in batch:
                 waiting.fail(error)
         else:
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.settle(answer)
-
-    async def _one_by_one(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
-        """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。"""
-        rest = iter(batch)
-
-        async def lane() -> None:
-            for waiting in rest:
-                if not waiting.answer.done():
-                    await self._fold([waiting])
-
-        try:
-            await asyncio.gather(lane(), lane())
-        finally:
-            for waiting in batch:  # 停机：没轮到的不再写
-                waiting.answer.cancel()

@@ -9,7 +9,7 @@ import psycopg
 import stamina
 import structlog
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -33,6 +33,15 @@ CONNECTION_ERRORS = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+# 会过去的：过一会儿再来就是了
+PASSING_ERRORS = (PoolTimeout, TimeoutError, *CONNECTION_ERRORS)
+# psycopg 也归在 OperationalError 之下，却只是这条语句没做成（等锁、被取消、互相等），数据库还在
+STATEMENT_ERRORS = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
 
 
 class PooledConnection(Connection):
@@ -48,6 +57,11 @@ class PooledConnection(Connection):
             self._pool = None  # 只还一次
             return
         await super().close()
+
+
+def is_away(error: Exception) -> bool:
+    """数据库不在：此刻再试别的语句也是白试。"""
+    return isinstance(error, PASSING_ERRORS) and not isinstance(error, STATEMENT_ERRORS)
 
 
 class DatabaseUnavailableError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
 
 
 async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
-    """启动时等 Redis：指数退避，至多 ``connect_attempts`` 次（T010）。
+    """启动时等 Redis：指数退避，至多 ``connect_attempts`` 次（T010）；连上就备好 ``pool_idle`` 个连接。
 
     Raises:
         QueueUnavailableError: 次数用尽。
@@ -61,7 +62,8 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
         ):
             with attempt:
                 log.info("连接 Redis", attempt=attempt.num)
-                await client.ping()  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
+                # 并发的 PING 各占一个连接，用完都留在池里
+                await asyncio.gather(*[client.ping() for _ in range(max(1, config.pool_idle))])  # type: ignore[arg-type] # redis-py 的类型把同步与异步混在一起
     except RedisError as error:
         raise QueueUnavailableError(
             f"连不上 Redis（试了 {config.connect_attempts} 次）：{error}；请检查 KAGUAN_REDIS__URL 与服务器是否在运行"

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kaguan.database.folding import is_away
+from kaguan.database.folding import one_by_one
+from kaguan.database.pool import is_away
 from kaguan.tasks.service import Accepted, Staged, Submission, accept, accept_staged
 from kaguan.telemetry.spans import accept_span
 
@@ -130,25 +131,10 @@ class FoldedAccept:
             if len(batch) == 1 or is_away(error):
                 self._fail(batch, error)
             else:
-                await self._write_one_by_one(batch)
+                await one_by_one(batch, self._write)
             return
         for item, outcome in zip(batch, outcomes, strict=True):
             item.settle(outcome)
-
-    async def _write_one_by_one(self, batch: Sequence[_Waiting]) -> None:
-        """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。"""
-        rest = iter(batch)
-
-        async def lane() -> None:
-            for item in rest:
-                if not item.answer.done():
-                    await self._write([item])
-
-        try:
-            await asyncio.gather(lane(), lane())
-        finally:
-            for item in batch:  # 停机：没轮到的不再写
-                item.answer.cancel()
 
     @staticmethod
     def _fail(batch: Sequence[_Waiting], error: Exception) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,8 +13,6 @@ from kaguan.tasks import store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from kaguan.database.pool import Connection
 
 log = structlog.get_logger(__name__)
@@ -52,6 +51,14 @@ class Replay:
             "until": LAST_ID if self.until is None else id_floor(self.until),
             "limit": self.limit,
             "rate": self.rate,
+        }
+
+    def asked(self) -> dict[str, Any]:
+        """条件，进审计；没给的不写。"""
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(self).items()
+            if value is not None
         }
 
 

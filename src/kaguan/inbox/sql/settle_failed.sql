@@ -1,7 +1,7 @@
 with settled as (
     update tb_task
-    set status = %(status)s, result = %(result)s, last_error = %(error)s, finished_at = clock_timestamp(), lease_until = null, worker = null,
-        intent_at = null
+    set status = %(status)s, result = %(result)s, last_error = %(error)s, finished_at = clock_timestamp(),
+        lease_until = null, worker = null, intent_at = null
     where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
     returning id, status, attempt, delivery, created_at
 ),
