@@ -60,7 +60,7 @@ async def get_task(call: Call[None, None]) -> Answer:
     errors=(Code.NOT_FOUND, Code.CONFLICT),
 )
 async def cancel_task(call: Call[None, None]) -> Answer:
-    """还没跑的立即取消；正在跑的在安全点停下（此时状态仍是 running）。"""
+    """还没跑的立即取消；正在跑的在安全点停下（仍是 running）；也许已寄出的成为 uncertain，再取消一次才是定论。"""
     task_id = call.uuid("task_id")
     status = await service.cancel(await call.unit.raw(), task_id, call.principal.name)
     await audited(call, "task.cancel", str(task_id), status=status)

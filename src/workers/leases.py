@@ -57,6 +57,8 @@ class Leases:
 
     async def run_once(self) -> int:
         """续租一次。不再归自己的立即告知处理器停手；用户要求取消的也在这里知道。返回 0：总是等下一拍。"""
+        # 同一次投递也许又被本进程自己认领、正在做：那就不交还
+        self._abandoned.difference_update(self._held)
         await self._hand_back(list(self._abandoned))
         held = dict(self._held)
         if not held:
@@ -74,24 +76,33 @@ class Leases:
         return 0
 
     async def release_all(self) -> int:
-        """停机：交还手里剩下的，立刻，不计尝试次数；PostgreSQL 不在就坚持 ``patience`` 秒，再不行由租约收回。"""
+        """停机：交还手里剩下的，不计尝试次数；返回交还的个数。
+
+        PostgreSQL 不在、行被人锁着，就坚持 ``patience`` 秒，再不行由租约收回。
+        """
         tokens = [*self._held, *self._abandoned]
+        returned = 0
         try:
             async with asyncio.timeout(self.patience):
-                while True:
+                while tokens:
                     try:
-                        return await self._hand_back(tokens)
+                        mine = await self._hand_back(tokens)
                     except PASSING_ERRORS as error:
                         log.warning("交还没写成，重试", count=len(tokens), error=type(error).__name__)
+                    else:
+                        tokens = [token for token, locked in mine.items() if locked]
+                        returned += len(mine) - len(tokens)
+                    if tokens:
                         await asyncio.sleep(RELEASE_BACKOFF)
         except TimeoutError:
-            log.error("数据库久不可用，没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈
-            return 0
+            log.error("没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈
+        return returned
 
-    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> int:
+    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], bool]:
+        """交还这些；返回仍归自己的 → 是否被别人锁着、因此没交成。"""
         if not tokens:
-            return 0
+            return {}
         async with self.pool.connection() as connection:
             mine = await store.release(connection, tokens, self.worker)
         self._abandoned.difference_update(token for token in tokens if not mine.get(token))
-        return sum(not locked for locked in mine.values())
+        return mine

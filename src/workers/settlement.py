@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回
 FIRST_BACKOFF = 0.2  # 秒
+AGAIN = frozenset({TaskStatus.RETRYING, TaskStatus.CANCELLED, TaskStatus.UNCERTAIN})  # settle_retry 的三种结局
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,11 @@ class Settlement:
         # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
         async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
             now = await store.outcome_of(connection, attempt.task_id)
-        status = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
-        bumped = int(status is TaskStatus.RETRYING)
-        counted = attempt.attempt - isinstance(outcome, Continue)
-        if now == (status, attempt.delivery + bumped, counted):
-            return Settled(status, 0.0)
+        expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
+        again = expected is TaskStatus.RETRYING
+        token = (attempt.delivery + again, attempt.attempt - isinstance(outcome, Continue))
+        if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):
+            return Settled(TaskStatus(now[0]), 0.0)
         raise FencedError
 
     async def _write_alone(

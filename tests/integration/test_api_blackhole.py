@@ -40,7 +40,11 @@ async def test_requests_end_in_time_and_the_service_recovers(
     body = MAIL if path == "/tasks/email" else None
     method = "GET" if body is None else "POST"
     async with serving(settings) as api:
-        assert (await api.call(method, path, body)).code == 0
+
+        async def served() -> bool:
+            return (await api.call(method, path, body)).code == 0
+
+        assert await eventually(served)
         proxy.blackhole()
         async with asyncio.timeout(CLIENT_PATIENCE):
             replies = await asyncio.gather(*(api.call(method, path, body) for _ in range(8)))
@@ -48,7 +52,4 @@ async def test_requests_end_in_time_and_the_service_recovers(
         proxy.cut()
         proxy.heal()
 
-        async def recovered() -> bool:
-            return (await api.call(method, path, body)).code == 0
-
-        assert await eventually(recovered, timeout=20)
+        assert await eventually(served, timeout=20)

@@ -49,5 +49,5 @@ async def test_the_tables_stay_as_large_as_what_they_keep(settings: Settings, po
                 assert await retention.run_once() >= TASKS
                 for table in TABLES:
                     await connection.execute(f"vacuum {table}".encode())
-                sizes.append((await pipeline.sql(SIZES, list(TABLES)))[0][0])
+                sizes.append(int((await pipeline.sql(SIZES, list(TABLES)))[0][0]))
         assert sizes[-1] <= 1.5 * sizes[0]

@@ -172,6 +172,19 @@ async def test_a_cancel_asked_for_while_the_reply_is_lost_leaves_the_task_uncert
     assert await stage.pipeline.sql("select count(*) from tb_outbox") == [(0,)]
 
 
+async def test_a_cancel_between_two_attempts_of_an_unknown_mail_leaves_it_uncertain_until_a_person_decides(
+    stage: Stage,
+) -> None:
+    task_id = await unanswered(stage)
+    async with stage.pipeline.pool.connection() as connection:
+        assert await service.cancel(connection, task_id, "tester") == "uncertain"
+    assert await still_unknown(stage, task_id)
+    assert await stage.pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+    async with stage.pipeline.pool.connection() as connection:
+        assert await service.cancel(connection, task_id, "tester") == "cancelled"
+    assert await stage.pipeline.status(task_id) == "cancelled"
+
+
 async def test_attempts_that_cannot_connect_do_not_make_an_unknown_mail_a_failed_one(stage: Stage) -> None:
     task_id = await unanswered(stage)
     away = EmailHandler(stage.away, SENDER)

@@ -105,7 +105,7 @@ class ObservedLeases(Leases):
         super().__init__(pool, "worker-a", 60.0, patience)
         self.refused = asyncio.Event()
 
-    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> int:
+    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], bool]:
         try:
             return await super()._hand_back(tokens)
         except PASSING_ERRORS:

@@ -94,5 +94,5 @@ async def test_a_full_queue_drops_and_counts() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        answer = await run(f"http://127.0.0.1:{silent.getsockname()[1]}", spans=12_000)
+        answer = await run(f"http://127.0.0.1:{silent.getsockname()[1]}", spans=60_000)
     assert answer["dropped"] > 3_000

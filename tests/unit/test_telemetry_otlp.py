@@ -36,8 +36,9 @@ def recorded(**changes: Any) -> RecordedSpan:
 
 
 def decoded(span: RecordedSpan) -> trace_pb2.Span:
-    read = trace_pb2.Span()
-    read.ParseFromString(encode_span(span))
+    group = trace_pb2.ScopeSpans()
+    group.ParseFromString(encode_span(span))
+    read: trace_pb2.Span = group.spans[0]
     return read
 
 
@@ -115,8 +116,10 @@ def test_links_events_status_and_trace_state() -> None:
 
 def test_a_request_has_one_resource_and_a_group_per_scope() -> None:
     spans = [recorded(), recorded(scope="kaguan.http"), recorded()]
-    encoded = [(span.scope, encode_span(span)) for span in spans]
-    request = ExportTraceServiceRequest.FromString(encode_request({"service.name": "api", "process.pid": 7}, encoded))
+    scopes: dict[str, bytearray] = {}
+    for span in spans:
+        scopes.setdefault(span.scope, bytearray()).extend(encode_span(span))
+    request = ExportTraceServiceRequest.FromString(encode_request({"service.name": "api", "process.pid": 7}, scopes))
     (group,) = request.resource_spans
     assert values(group.resource.attributes) == {"service.name": "api", "process.pid": 7}
     assert {scope.scope.name: len(scope.spans) for scope in group.scope_spans} == {"kaguan": 2, "kaguan.http": 1}

@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from kaguan.telemetry import export as module
 from kaguan.telemetry.export import SpanExport
+from kaguan.telemetry.otlp import encode_span
 from kaguan.telemetry.recording import RecordingProvider
 
 if TYPE_CHECKING:
@@ -33,22 +34,35 @@ class Received:
 
 def queue(received: Received, spans: int) -> SpanExport:
     export = SpanExport({"service.name": "t"}, received)
-    tracer = RecordingProvider(1.0, export.put).get_tracer("t")
-    for _ in range(spans):
-        tracer.start_span("a", Context()).end()
+    record(export, spans)
     return export
 
 
-def test_a_batch_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH_SIZE", 10)
+def record(export: SpanExport, spans: int) -> None:
+    tracer = RecordingProvider(1.0, export.put).get_tracer("t")
+    for _ in range(spans):
+        tracer.start_span("a", Context()).end()
+
+
+def size_of_a_span() -> int:
+    sizes: list[int] = []
+    tracer = RecordingProvider(1.0, lambda span: sizes.append(len(encode_span(span)))).get_tracer("t")
+    tracer.start_span("a", Context()).end()
+    return sizes[0]
+
+
+SPAN = size_of_a_span()  # 字节；这里的跨度都一样长
+
+
+def test_a_batch_is_all_that_waits() -> None:
     received = Received()
     export = queue(received, 25)
-    assert [export.export_once() for _ in range(4)] == [10, 10, 5, 0]
-    assert (received.batches, export.dropped) == ([10, 10, 5], 0)
+    assert [export.export_once() for _ in range(2)] == [25, 0]
+    assert (received.batches, export.dropped) == ([25], 0)
 
 
-def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE_SIZE", 10)
+def test_a_full_buffer_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE_BYTES", 10 * SPAN)
     export = queue(Received(), 25)
     assert (export.export_once(), export.dropped) == (10, 15)
 
@@ -61,11 +75,12 @@ def test_a_failed_batch_is_counted() -> None:
 
 def test_a_full_batch_is_sent_at_once_and_the_rest_at_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SCHEDULE_DELAY", 600.0)
-    monkeypatch.setattr(module, "BATCH_SIZE", 10)
+    monkeypatch.setattr(module, "BATCH_BYTES", 10 * SPAN)
     received = Received()
-    export = queue(received, 13)
+    export = queue(received, 10)
     export.start()
     assert received.arrived.wait(10)
+    record(export, 3)
     export.stop(10)
     assert received.batches == [10, 3]
 

@@ -37,6 +37,9 @@ ENDINGS = frozenset(
 )  # fmt: skip
 # 时间线的一项里不一定有的
 OPTIONAL = dict.fromkeys(("attempt", "delivery", "worker", "actor", "reason", "cause"))
+CANCEL_NOTICES = {
+    TaskStatus.CANCELLED: "cancelled", TaskStatus.RUNNING: "cancel_requested", TaskStatus.UNCERTAIN: "cancel_uncertain",
+}  # fmt: skip
 TRACE_SETTLES = timedelta(seconds=30)  # 结束这么久之后，跨度不会再来
 
 
@@ -69,9 +72,8 @@ async def live_trace(visit: Visit) -> web.Response:
 async def cancel(order: Order) -> Done:
     task_id = id_in(order.path)
     status = await service.cancel(order.connection, task_id, order.actor)
-    notice = "cancelled" if status is TaskStatus.CANCELLED else "cancel_requested"
     deed = Deed("task.cancel", str(task_id), {"status": status, "via": "console"})
-    return Done(deed, notice, order.back, ring=True)  # 同键的下一个也许放行了
+    return Done(deed, CANCEL_NOTICES[status], order.back, ring=True)  # 同键的下一个也许放行了
 
 
 async def retry(order: Order) -> Done:

@@ -51,23 +51,32 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
     if not span.is_recording():
         return
     version = "1.1" if request.version == HttpVersion11 else "1.0"
-    span.set_attributes(_common(request.method, request.scheme, _route(request), response.status, version))
-    span.set_attribute("url.path", request.path)
-    span.set_attribute("client.address", context.address)
+    route, path = _route(request), request.path
+    fixed = path if path == route else None
+    span.set_attributes(
+        _common(request.method, request.scheme, route, fixed, response.status, version, context.address)
+    )
+    if fixed is None:
+        span.set_attribute("url.path", path)
     span.set_attribute("kaguan.request_id", context.request_id)
     if response.status >= SERVER_ERROR:
         span.set_status(Status(StatusCode.ERROR))
 
 
-@lru_cache(maxsize=256)
-def _common(method: str, scheme: str, route: str | None, status: int, version: str) -> Constant:
-    """低基数的那些属性：同样的请求共用一份。"""
+@lru_cache(maxsize=4_096)
+def _common(
+    method: str, scheme: str, route: str | None, path: str | None, status: int, version: str, address: str
+) -> Constant:
+    """低基数的那些属性：同样的请求共用一份。``path`` 只在路径固定时给。"""
     attributes: dict[str, str | int] = {
         "http.request.method": method,
         "url.scheme": scheme,
         "http.response.status_code": status,
+        "client.address": address,
         "network.protocol.version": version,
     }
+    if path is not None:
+        attributes["url.path"] = path
     if route:
         attributes["http.route"] = route
     if status >= SERVER_ERROR:

@@ -194,23 +194,23 @@ def _outcome(
 
 
 async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
-    """取消任务，放行同键的下一个；返回之后的状态（正在运行的仍是 running，处理器会在安全点停下）。提交之后应按门铃。
+    """取消任务，放行同键的下一个；提交之后应按门铃。
+
+    返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
 
     Raises:
         DomainError: 没有此任务（1004），或已结束（1005）。
     """
-    before = await store.cancel(connection, task_id, actor)
-    if before is None:
+    found = await store.cancel(connection, task_id, actor)
+    if found is None:
         raise not_found("任务", "task")
-    status = TaskStatus(before)
-    if status is TaskStatus.RUNNING:
-        log.info("请求取消运行中的任务", task_id=str(task_id), actor=actor)
-        return status
-    if status not in CANCELLABLE:
-        raise conflict("status", f"任务已结束（{status}），不能取消", f"task is already {status}")
-    log.info("取消任务", task_id=str(task_id), actor=actor)
-    await ordering.release(connection, [task_id])
-    return TaskStatus.CANCELLED
+    before, after = map(TaskStatus, found)
+    if before is not TaskStatus.RUNNING and before not in CANCELLABLE:
+        raise conflict("status", f"任务已结束（{before}），不能取消", f"task is already {before}")
+    log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after)
+    if after is not TaskStatus.RUNNING:
+        await ordering.release(connection, [task_id])
+    return after
 
 
 async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:

@@ -104,11 +104,11 @@ async def events(connection: Connection, task_id: UUID) -> list[EventRecord]:
         return await cursor.fetchall()
 
 
-async def cancel(connection: Connection, task_id: UUID, actor: str) -> str | None:
-    """取消；返回取消之前的状态，没有此任务则为 None。"""
+async def cancel(connection: Connection, task_id: UUID, actor: str) -> tuple[str, str] | None:
+    """取消；返回之前与之后的状态，没有此任务则为 None。"""
     cursor = await connection.execute(load(PACKAGE, "cancel"), {"task_id": task_id, "actor": actor})
     row = await cursor.fetchone()
-    return None if row is None else row[0]
+    return None if row is None else (row[0], row[1])
 
 
 async def retry(connection: Connection, task_id: UUID, actor: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import SpanKind, StatusCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.trace import Link, SpanContext
 
@@ -35,24 +35,22 @@ _INT64 = 1 << 64
 _REPEATED = 24  # 比它长的文本多半是号，记下来也用不上第二次
 
 
-def encode_request(resource: Mapping[str, Any], spans: Iterable[tuple[str, bytes]]) -> bytes:
+def encode_request(resource: Mapping[str, Any], scopes: Mapping[str, bytes | bytearray]) -> bytes:
     """ExportTraceServiceRequest：一个资源，按 scope 分组。
 
     Args:
         resource: 资源的属性。
-        spans: 每个跨度的 scope 与 :func:`encode_span` 的结果。
+        scopes: 每个 scope 的跨度，:func:`encode_span` 的结果首尾相接。
     """
-    scopes: dict[str, list[bytes]] = {}
-    for scope, span in spans:
-        scopes.setdefault(scope, []).append(_field(b"\x12", span))
     parts = [_field(b"\x0a", b"".join(_attribute(b"\x0a", key, value) for key, value in resource.items()))]
-    for scope, encoded in scopes.items():
-        parts.append(_field(b"\x12", _field(b"\x0a", _field(b"\x0a", scope.encode())) + b"".join(encoded)))
+    parts.extend(
+        _field(b"\x12", _field(b"\x0a", _field(b"\x0a", scope.encode())) + spans) for scope, spans in scopes.items()
+    )
     return _field(b"\x0a", b"".join(parts))
 
 
 def encode_span(span: RecordedSpan) -> bytes:
-    """一个 Span 消息的内容。"""
+    """ScopeSpans 里的一个 Span，连同它的标签与长度。"""
     context, parent = span.context, span.parent
     parts = [
         _identity(context),
@@ -64,14 +62,16 @@ def encode_span(span: RecordedSpan) -> bytes:
         parts.append(_PARENT.pack(0x22, 8, parent.span_id))
     if context.trace_state:
         parts.append(_field(b"\x1a", context.trace_state.to_header().encode()))
-    parts.extend(constant.encoded or _remember(constant) for constant in span.constants)
+    parts += [constant.encoded or _remember(constant) for constant in span.constants]
     for key, value in span.own.items():
         parts.append(_attribute(b"\x4a", key, value))
-    parts.extend(_field(b"\x5a", _event(*event)) for event in span.events)
-    parts.extend(_field(b"\x6a", _link(link)) for link in span.links)
+    if span.events:
+        parts.extend(_field(b"\x5a", _event(*event)) for event in span.events)
+    if span.links:
+        parts.extend(_field(b"\x6a", _link(link)) for link in span.links)
     if span.status is not StatusCode.UNSET:
         parts.append(_STATUS[span.status])
-    return b"".join(parts)
+    return _field(b"\x12", b"".join(parts))
 
 
 def _remember(constant: Constant) -> bytes:

@@ -1,7 +1,10 @@
 -- 取消：先任务后发件箱（全系统同一加锁次序；relay 拿着发件箱行时对任务行只试不等）。
 -- 正在运行的只留下请求，由持有者在安全点停下。
+-- 先前的外部调用下落不明（还留着意向）的不能说没做过：uncertain，等人再定；对 uncertain 的取消就是人的定论。
 with target as materialized (
-    select id, status
+    select
+        id, status,
+        case when intent_at is not null and status <> 'uncertain' then 'uncertain' else 'cancelled' end as ending
     from tb_task
     where id = %(task_id)s
     for no key update
@@ -13,10 +16,16 @@ dropped as (
 ),
 stopped as (
     update tb_task t
-    set status = 'cancelled', finished_at = clock_timestamp(), intent_at = null
+    set status = target.ending,
+        finished_at = case target.ending when 'cancelled' then clock_timestamp() end,
+        intent_at = case target.ending when 'uncertain' then t.intent_at end,
+        last_error = case target.ending
+            when 'uncertain' then '{"reason": "要求取消时，先前的外部调用结局不明"}'
+            else t.last_error
+        end
     from target
     where t.id = target.id and target.status in ('pending', 'queued', 'retrying', 'uncertain')
-    returning t.id, t.attempt, t.delivery, 'cancelled' as kind
+    returning t.id, t.attempt, t.delivery, t.status as kind
 ),
 asked as (
     update tb_task t
@@ -30,4 +39,4 @@ noted as (
     select id, kind, attempt, delivery, %(actor)s
     from (select * from stopped union all select * from asked) as changed
 )
-select status from target
+select status, coalesce((select kind from stopped), status) from target

@@ -1,0 +1,66 @@
+"""租约的交还：别人锁着的等一等再交；自己正在做的不交。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kaguan.inbox import store
+from tests.eventually import eventually
+from tests.pipeline import open_pipeline
+from workers.attempt import Attempt
+from workers.leases import Leases
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from tests.pipeline import Pipeline
+
+WORKER = "worker-a"
+PATIENCE = 60.0  # 秒
+RETURNED = "select count(*) from tb_task where lease_until = '-infinity'"
+
+
+async def claimed(pipeline: Pipeline, count: int) -> tuple[Leases, list[UUID]]:
+    tasks = await pipeline.submit(count)
+    await pipeline.forwarder.run_once()
+    leases = Leases(pipeline.pool, WORKER, 15.0, PATIENCE)
+    async with pipeline.pool.connection() as connection:
+        claims = await store.claim(connection, [(task_id, 1) for task_id in tasks], WORKER, leases.lease)
+    for claim in claims.values():
+        leases.hold(
+            Attempt(
+                pool=pipeline.pool, task_id=claim.id, type=claim.type, delivery=claim.delivery, attempt=claim.attempt,
+                max_attempts=claim.max_attempts, payload=claim.payload, request_id=None, intended=False,
+            )
+        )  # fmt: skip
+    return leases, tasks
+
+
+async def test_a_stop_waits_for_rows_that_others_hold_for_a_moment(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        leases, (locked, _) = await claimed(pipeline, 2)
+        async with pool.connection() as other, other.transaction():
+            await other.execute("select from tb_task where id = %s for update", (locked,))
+            returning = asyncio.create_task(leases.release_all())
+
+            async def one_returned() -> bool:
+                return await pipeline.sql(RETURNED) == [(1,)]
+
+            await eventually(one_returned)
+            assert not returning.done()
+        assert await returning == 2
+        assert await pipeline.sql(RETURNED) == [(2,)]
+
+
+async def test_a_delivery_that_is_being_worked_on_is_not_handed_back_by_its_twin(
+    settings: Settings, pool: Pool
+) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        leases, tasks = await claimed(pipeline, 1)
+        leases.abandon_all([(task_id, 1) for task_id in tasks])
+        await leases.run_once()
+        assert await pipeline.sql(RETURNED) == [(0,)]
+        assert await pipeline.status(tasks[0]) == "running"
