@@ -1,6 +1,6 @@
 """``/monitor``：SAQ 自带的监控页，挂在子路径下；与控制台同一个登录，工具用 HTTP Basic（密码是令牌）。
 
-``ops:read`` 只能看，``ops`` 才能重试与中止，每次都进审计，被拒的也在内。
+``ops:read`` 只能看，``ops`` 才能重试与中止，每次都进审计，权限不够、不能做的也在内；别的站点借来的不算他做的，不在内。
 SAQ 的页面本身不能挂子路径、没有登录、出错回 200 加堆栈（LESSONS）；这里复用它的处理函数，补上这些。
 """
 
@@ -106,12 +106,12 @@ def _password(request: web.Request) -> str | None:
 
 @web.middleware
 async def permission(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """写操作只许来自本页：浏览器会自动带上凭据，别的站点不得借用。被拒的也留痕。"""
+    """写操作只许来自本页：浏览器会自动带上凭据，别的站点不得借用。没有权限、不能做的也留痕。"""
     if request.method in READS:
         request[PRINCIPAL].require(LOOK)
         return await handler(request)
+    require_same_origin(request, browser="Authorization" not in request.headers)
     try:
-        require_same_origin(request, browser="Authorization" not in request.headers)
         request[PRINCIPAL].require(OPERATE)
         return await handler(request)
     except DomainError as error:

@@ -182,7 +182,7 @@ async def test_replay_shows_what_would_go_and_goes_only_when_confirmed(api: Api)
         assert await visitor.audit() == [("operator", "task.replay", "ok", None)]
     assert sorted([await status_of(api, task_id) for task_id in dead]) == ["failed", "pending", "pending"]
     [(detail,)] = await api.rows("select detail from tb_audit where action = 'task.replay'")
-    assert (detail["count"], detail["rate"], detail["type"], detail["via"]) == (2, "5", "email:send", "console")
+    assert (detail["count"], detail["rate"], detail["type"], detail["via"]) == (2, 5.0, "email:send", "console")
 
 
 @pytest.mark.parametrize("bad", ["limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"])
