@@ -46,7 +46,7 @@ PREFACE = """# 基准
 
 NOT_MEASURED = (
     "还没有量的：持续转交 5 分钟后取件的漂移；与 Procrastinate、Oban、PgQueuer 相比的吞吐；提交到开始执行的延迟；"
-    "清空 Redis 之后多久重投；百万任务之后的内存。"
+    "百万任务之后的内存（十万任务的，与清空 Redis 之后多久重投一样，见 RELIABILITY）。"
 )
 
 

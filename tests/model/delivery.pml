@@ -542,11 +542,12 @@ inline lose_one() { /* 驱逐、切换丢了尾巴、打扫者死在半途：纪
   a = 0; b = 0
 }
 
-/* cancel.sql */
+/* cancel.sql：先前那封下落不明的记不明，再取消一次才是人的定论 */
 inline call_off(t) {
   task[t].outbox = 0;
   if
   :: task[t].status == RUNNING -> task[t].cancel = 1
+  :: waits(t) && task[t].intent -> task[t].marks++; become(t, UNCERTAIN); let_go(t)
   :: else -> task[t].status = CANCELLED; task[t].intent = 0; let_go(t)
   fi
 }
