@@ -171,7 +171,7 @@ async def _carry_out(request: web.Request, act: Handler) -> web.StreamResponse:
     await _record(request, done)
     try:
         return await act(request)
-    except Exception as error:
+    except Exception as error:  # 什么意外都要留痕，原样再抛
         failed = {**done.detail, "reason": type(error).__name__}
         await _record(request, replace(done, detail=failed, outcome="failed"))
         raise

@@ -46,7 +46,7 @@ async def run(
                 log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
             await _back_off(failures, backoff_max, stop)
             continue
-        except Exception:
+        except Exception:  # 一个循环的毛病不停掉别的循环
             failures += 1
             log.exception("循环意外出错，退避重试", loop=name)
             await _back_off(failures, backoff_max, stop)

@@ -188,7 +188,7 @@ class Execution:
             return await self.settlement.settle(attempt, outcome), outcome
         except (FencedError, *PASSING_ERRORS):
             raise
-        except Exception as error:
+        except Exception as error:  # 结算的意外也要有结局
             log.exception("结算意外失败")
             outcome = _unexpected(attempt, f"意外：{type(error).__name__}")
             return await self.settlement.settle(attempt, outcome), outcome

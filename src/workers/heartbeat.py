@@ -37,6 +37,6 @@ async def _run(leases: Leases) -> None:
                 await leases.run_once()
         except (PoolTimeout, TimeoutError, *CONNECTION_ERRORS) as error:
             log.warning("心跳失败，下一拍再试", error=type(error).__name__)
-        except Exception:
+        except Exception:  # 心跳停了租约全失：说一声，下一拍再来
             log.exception("心跳意外出错，下一拍再试")
         await asyncio.sleep(leases.interval)

@@ -47,7 +47,7 @@ class Doorbell:
             except psycopg.Error as error:
                 log.warning("门铃连接中断，稍后重连", error=type(error).__name__)
                 await asyncio.sleep(RECONNECT_DELAY)
-            except Exception:
+            except Exception:  # 门铃死了就只剩轮询：说一声，重连
                 log.exception("门铃意外出错，稍后重连")
                 await asyncio.sleep(RECONNECT_DELAY)
 
