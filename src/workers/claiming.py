@@ -70,13 +70,27 @@ class Claims:
 
     async def _claim_once(self, wanted: Sequence[Delivery]) -> list[Claim]:
         """认领一遍；一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。都没得手才是错误。"""
-        answers = await asyncio.gather(*[self._folder.submit(one) for one in wanted], return_exceptions=True)
+        answers = await self._ask(wanted)
         failed = {one: answer for one, answer in zip(wanted, answers, strict=True) if isinstance(answer, BaseException)}
         unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
         if unexpected or (failed and len(failed) == len(wanted)):
             raise (unexpected or list(failed.values()))[0]
         self.leases.abandon_all(failed)
         return [answer for answer in answers if answer is not None and not isinstance(answer, BaseException)]
+
+    async def _ask(self, wanted: Sequence[Delivery]) -> list[Claim | BaseException | None]:
+        """逐个的答案；有了头一个之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。"""
+        if not wanted:
+            return []
+        asked = [asyncio.ensure_future(self._folder.submit(one)) for one in wanted]
+        try:
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            _, late = await asyncio.wait(asked, timeout=self.leases.interval)
+        finally:
+            for one in asked:
+                one.cancel()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return [TimeoutError() if one in late else answer for one, answer in zip(asked, answers, strict=True)]
 
     async def _write(self, connection: Connection, wanted: Sequence[Delivery]) -> list[Claim | None]:
         claimed = await store.claim(connection, wanted, self.leases.worker, self.leases.lease)

@@ -135,3 +135,35 @@ async def test_a_locked_row_of_any_fold_fails_alone(pool: Pool) -> None:
         answers = await asyncio.gather(*(folder.submit(n) for n in range(6)), return_exceptions=True)
     assert isinstance(answers[0], psycopg.errors.LockNotAvailable)
     assert answers[1:] == [1, 2, 3, 4, 5]
+
+
+async def test_rows_are_not_tried_one_by_one_while_each_alone_exceeds_the_statement_timeout(pool: Pool) -> None:
+    """数据库不堪重负时，一批的超时不能变成一行一次的超时。"""
+    tried: list[int] = []
+
+    async def slow(connection: Connection, ids: Sequence[int]) -> list[int]:
+        tried.append(len(ids))
+        await connection.execute("set statement_timeout = 50")
+        try:
+            await connection.execute("select pg_sleep(60)")
+        finally:
+            await connection.execute("set statement_timeout = 3000")
+        return list(ids)
+
+    folder = Folder(pool, slow)
+    answers = await asyncio.gather(*(folder.submit(n) for n in range(50)), return_exceptions=True)
+    assert all(isinstance(answer, psycopg.errors.QueryCanceled) for answer in answers)
+    assert max(tried) > 2
+    assert tried.count(1) <= 4  # 每批的两条道各一次
+
+
+async def test_a_row_too_slow_alone_fails_and_what_was_written_before_it_stays(pool: Pool) -> None:
+    async def write(_: Connection, ids: Sequence[int]) -> list[int]:
+        if len(ids) > 1 or ids[0] == 1:
+            raise psycopg.errors.QueryCanceled
+        return list(ids)
+
+    folder = Folder(pool, write)
+    answers = await asyncio.gather(*(folder.submit(n) for n in range(2)), return_exceptions=True)
+    assert answers[0] == 0
+    assert isinstance(answers[1], psycopg.errors.QueryCanceled)

@@ -12,6 +12,8 @@ from kaguan.queues import pace
 from kaguan.tasks.model import Priority, TaskType
 from relay.packing import SPREAD
 from tests.pipeline import Pipeline, Recording, carried_by, open_pipeline
+from workers.claiming import Claims
+from workers.leases import Leases
 from workers.outcome import Done, GiveUp, Outcome, Retry
 
 if TYPE_CHECKING:
@@ -166,3 +168,15 @@ async def test_a_stop_in_the_middle_hands_back_the_rest_uncounted(pipeline: Pipe
     assert await execution.leases.release_all() == 4
     assert await pipeline.leases_redrive.run_once() == 4
     assert await pipeline.sql("select distinct attempt, lost_leases from tb_task where status = 'pending'") == [(0, 0)]
+
+
+async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are_awaited(pipeline: Pipeline) -> None:
+    won, *locked = await pipeline.submit(9)
+    await pipeline.forwarder.run_once()
+    claims = Claims(Leases(pipeline.pool, "worker-a", lease=3.0))
+    async with pipeline.pool.connection() as other, other.transaction():
+        await other.execute("select 1 from tb_task where id = any(%s) for update", [locked])
+        claimed = await claims.claim([(task_id, 1) for task_id in (won, *locked)])
+        assert [claim.id for claim in claimed] == [won]
+        held = "select lease_until > clock_timestamp() from tb_task where id = %s"
+        assert await pipeline.sql(held, won) == [(True,)]

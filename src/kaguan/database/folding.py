@@ -8,6 +8,8 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from psycopg.errors import QueryCanceled
+
 from kaguan.database.pool import is_away
 
 if TYPE_CHECKING:
@@ -48,19 +50,34 @@ PendingItem = TypeVar("PendingItem", bound=Pending)
 
 
 async def one_by_one(batch: Sequence[PendingItem], write: Callable[[list[PendingItem]], Awaitable[None]]) -> None:
-    """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。"""
+    """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。
+
+    单独一个也超过语句时限、或数据库不在了，余下的一并失败：不把一次超时变成几百次。
+    """
     rest = iter(batch)
 
     async def lane() -> None:
         for item in rest:
-            if not item.answer.done():
-                await write([item])
+            if item.answer.done():
+                continue
+            await write([item])
+            error = _hopeless(item.answer)
+            if error is not None:
+                for left in rest:
+                    if not left.answer.done():
+                        left.answer.set_exception(error)
 
     try:
         await asyncio.gather(lane(), lane())
     finally:
         for item in batch:  # 停机：没轮到的不再写
             item.answer.cancel()
+
+
+def _hopeless(answer: asyncio.Future[Any]) -> Exception | None:
+    """答案是别的行此刻多半也做不成的错误。"""
+    error = answer.exception() if answer.done() and not answer.cancelled() else None
+    return error if isinstance(error, Exception) and (isinstance(error, QueryCanceled) or is_away(error)) else None
 
 
 @dataclass(slots=True)
