@@ -76,6 +76,7 @@ DIRECTED = {
     "SIGSTOP 最忙的 worker": Kind("", process_faults.busiest_paused),
     "SIGKILL 手里有活的全部 worker": Kind("", process_faults.killed_while_working),
     "SIGKILL 刚标记完的 relay": Kind("", process_faults.killed_after_marking),
+    "SIGKILL 入队与标记之间的 relay": Kind("", process_faults.killed_between_enqueue_and_mark),
     "smtp 长久拒绝连接": Kind("smtp", line_faults.refused_for_long),
     "生效与结算之间 SIGKILL 全部 worker": Kind("", process_faults.killed_between_effect_and_settle),
 }

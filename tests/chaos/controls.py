@@ -58,6 +58,7 @@ class Control:
 
 FLUSH = ("积压时 FLUSHALL",)
 RELAY_DEATH = ("SIGKILL 刚标记完的 relay",)
+HALF_HANDED = ("SIGKILL 入队与标记之间的 relay",)
 
 CONTROLS = (
     Control("纪元与核对都不看", "no_epoch+no_presence", FLUSH, LOST, "Redis 忘了的没有人要回来"),
@@ -84,9 +85,9 @@ CONTROLS = (
     Control(
         "同上，但先入队、后标记，窗口一样宽",
         "slow_mark+no_epoch+no_presence",
-        RELAY_DEATH,
+        HALF_HANDED,
         (),
-        "只差次序：死在中间只会重复投递，认领会挡住",
+        "只差次序：死在两步之间只会重复投递，认领会挡住",
         faults=2,
     ),
     Control("不收回过期的租约", "no_lease", ("SIGKILL 手里有活的全部 worker",), LOST, "死者手里的任务没有人要回来"),

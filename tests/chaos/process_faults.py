@@ -37,6 +37,10 @@ WORKING = (
 JUST_MARKED = """
     select 1 from tb_task where status = 'queued' and queued_at > clock_timestamp() - interval '30 milliseconds' limit 1
 """
+HALF_HANDED = """
+    select 1 from tb_outbox o join tb_task t on t.id = o.task_id and t.delivery = o.delivery
+    where t.status not in ('pending', 'retrying') limit 1
+"""
 BUSIEST = """
     select worker from tb_task where status = 'running' and type = 'sim:status_sync'
     group by worker order by count(*) desc limit 1
@@ -122,6 +126,11 @@ async def killed_while_working(stage: Stage, source: random.Random) -> None:
 async def killed_after_marking(stage: Stage, source: random.Random) -> None:
     """全部 relay，刚有行被标记为已交出的时候。"""
     await _killed_when(JUST_MARKED, "relay", stage, source)
+
+
+async def killed_between_enqueue_and_mark(stage: Stage, source: random.Random) -> None:
+    """全部 relay，消息已在 Redis、worker 已经接手，而发件箱那一行还没删去的时候。"""
+    await _killed_when(HALF_HANDED, "relay", stage, source)
 
 
 async def _killed_when(query: LiteralString, kind: str, stage: Stage, source: random.Random) -> None:
