@@ -99,3 +99,16 @@ async def test_http_create_and_insert_are_one_trace(api: Api, monkeypatch: pytes
         "network.protocol.version": "1.1",
         "kaguan.request_id": "req-7",
     }
+
+
+async def test_a_method_outside_the_conventions_gives_no_name_of_its_own(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """语义约定「HTTP spans」：约定之外的方法名只进 http.request.method_original。"""
+    ended = record(monkeypatch, 1.0)
+    async with api.session.request("PURGE", "/api/v1/tasks") as response:
+        assert response.status == 405
+    (span,) = ended
+    assert span.name == "HTTP"
+    assert span.attributes["http.request.method"] == "_OTHER"
+    assert span.attributes["http.request.method_original"] == "PURGE"

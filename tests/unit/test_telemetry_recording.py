@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from kaguan.telemetry import recording
@@ -109,11 +109,12 @@ def test_the_current_span_is_the_parent_and_attributes_are_copied() -> None:
     assert shared == {"x": 1}
 
 
-def test_an_all_zero_id_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = iter([0, 5, 0, 6])
-    monkeypatch.setattr(recording, "getrandbits", lambda _bits: next(drawn))
+def test_an_all_zero_id_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W3C Trace Context §3.2.2：全零的号无效。"""
+    monkeypatch.setattr(recording, "getrandbits", lambda _bits: 0)
     context = tracer(0.0).start_span("a", Context()).get_span_context()
-    assert (context.trace_id, context.span_id) == (5, 6)
+    assert context == SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(0))
+    assert context.is_valid
 
 
 HEX = "0123456789abcdef"

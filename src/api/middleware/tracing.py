@@ -15,6 +15,7 @@ from opentelemetry.context import attach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from api import health
+from api.access import METHODS
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.recording import Constant
 
@@ -36,7 +37,8 @@ def begin(request: web.Request, context: Context) -> Span | None:
     if request.path in QUIET or request.path.startswith(QUIET_BELOW):
         return None
     route = _route(request)
-    name = f"{request.method} {route}" if route else request.method
+    method = request.method if request.method in METHODS else "HTTP"
+    name = f"{method} {route}" if route else method
     span = _tracer.start_span(name, context_from(request.headers.get("traceparent")), SpanKind.SERVER)
     attach(trace.set_span_in_context(span))
     identity = span.get_span_context()
@@ -69,12 +71,14 @@ def _common(
 ) -> Constant:
     """低基数的那些属性：同样的请求共用一份。``path`` 只在路径固定时给。"""
     attributes: dict[str, str | int] = {
-        "http.request.method": method,
+        "http.request.method": method if method in METHODS else "_OTHER",
         "url.scheme": scheme,
         "http.response.status_code": status,
         "client.address": address,
         "network.protocol.version": version,
     }
+    if method not in METHODS:
+        attributes["http.request.method_original"] = method
     if path is not None:
         attributes["url.path"] = path
     if route:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode, TraceFlags
 
 from kaguan.telemetry.propagation import context_from, link_from
 from kaguan.telemetry.recording import Constant
@@ -74,7 +74,7 @@ def accept_span(creations: Sequence[SpanContext]) -> AbstractContextManager[obje
     Args:
         creations: 这一批每条消息的创建上下文。
     """
-    sampled = [creation for creation in creations if creation.trace_flags.sampled]
+    sampled = [creation for creation in creations if creation.trace_flags & TraceFlags.SAMPLED]
     if not sampled:
         return nullcontext()
     parent = trace.set_span_in_context(NonRecordingSpan(sampled[0]), Context())
