@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from kaguan.dev.program import StartError
 from tests.chaos.catalogue import CATALOGUE, DIRECTED
-from tests.chaos.process_faults import Missed
+from tests.chaos.process_faults import BACKLOG_FLUSH, Missed
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage
@@ -24,6 +24,7 @@ FIRST = 0.03  # 进度：系统先热起来
 PAIRED = 5  # 每这么多次有一次与前一次同时下手：重叠的故障也要考
 TRIES = 5  # 同时的另一个故障先到：等它过去再下手
 AGAIN = 1.0  # 秒
+WIDE = 2.2  # 倍：十万个任务、200 次、21 分钟，一格约 11 秒，比停得最久的故障连同它的恢复还长
 JITTER = 0.6  # 一格之内的随机；其余是留给恢复的空当
 
 
@@ -36,16 +37,25 @@ class Planned:
 
 
 def schedule(count: int, seed: int, kinds: tuple[str, ...] = tuple(CATALOGUE)) -> list[Planned]:
-    """像发牌：每种轮到一次才再洗牌，因此各种至多差一次；时刻一格一次，每 ``PAIRED`` 次有一次成双。"""
+    """像发牌：每种轮到一次才再洗牌，因此各种至多差一次；时刻一格一次，每 ``PAIRED`` 次有一次成双。
+
+    够长的（每种两次以上），第一轮一格宽 ``WIDE`` 倍、不成双：每种至少有一次单独的，恢复用时才量得到；定了期限的
+    「积压时 FLUSHALL」排在最前，前面没有别的故障。
+    """
     source = random.Random(f"faults-{seed}")  # noqa: S311 只为可重放
     deck: list[str] = []
     while len(deck) < count:
         deck += source.sample(kinds, len(kinds))
-    step = (1.0 - FIRST) / max(count, 1)
+    alone = len(kinds) if count > 2 * len(kinds) else 0
+    deck[:alone] = sorted(deck[:alone], key=lambda kind: kind != BACKLOG_FLUSH)
+    step = (1.0 - FIRST) / max(count + alone * (WIDE - 1.0), 1.0)
     moments: list[float] = []
     for number in range(count):
-        at = FIRST + step * (number + source.uniform(0.0, JITTER))
-        moments.append(moments[-1] if moments and number % PAIRED == PAIRED - 1 else at)
+        wide = min(number, alone)
+        before = number + wide * (WIDE - 1.0)
+        at = FIRST + step * (before + source.uniform(0.0, JITTER))
+        paired = number > alone and number % PAIRED == PAIRED - 1
+        moments.append(moments[-1] if paired else at)
     return [Planned(at, kind) for at, kind in zip(moments, deck, strict=False)]
 
 

@@ -270,3 +270,11 @@ def test_a_flush_among_other_faults_is_not_timed() -> None:
     verdict = judge(evidence)
     assert verdict.passed, verdict.violations
     assert verdict.figures["单独的积压时 FLUSHALL"] == 0
+
+
+def test_a_long_campaign_whose_every_flush_had_company_is_no_proof() -> None:
+    evidence = history()
+    evidence.long = True
+    flushed(9.0)(evidence)
+    evidence.struck.append(Struck("SIGKILL 全部 worker", 95.0, 95.0))
+    assert "没有一次单独的积压时 FLUSHALL 可判" in judge(evidence).violations

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.faults import schedule
+from tests.chaos.process_faults import BACKLOG_FLUSH
 from tests.chaos.proxy import HOST, Proxy
 
 if TYPE_CHECKING:
@@ -107,3 +109,8 @@ def test_same_seed_same_schedule_and_every_kind_gets_its_turn() -> None:
     assert planned != schedule(3 * len(CATALOGUE), 6)
     kinds = [item.kind for item in planned]
     assert {kinds.count(kind) for kind in CATALOGUE} == {3}
+    first = planned[: len(CATALOGUE)]
+    assert first[0].kind == BACKLOG_FLUSH
+    apart = [after.at - before.at for before, after in pairwise(first)]
+    crowded = (1.0 - first[-1].at) / (len(planned) - len(CATALOGUE))
+    assert min(apart) > crowded, "第一轮每种故障前后都有空当，恢复用时才量得到"

@@ -32,6 +32,9 @@ def _first_starts(verdict: Verdict, evidence: Evidence) -> None:
     lone = [strike for strike in evidence.struck if _lone(strike, evidence.struck)]
     waits = [_first_start(strike, evidence) for strike in lone]
     verdict.figures["单独的积压时 FLUSHALL"] = len(lone)
+    flushed = sum(strike.kind == BACKLOG_FLUSH for strike in evidence.struck)
+    if evidence.long and flushed and not lone:
+        verdict.rule("没有一次单独的积压时 FLUSHALL 可判", [f"{flushed} 次都有别的故障相伴"])
     verdict.figures[f"其中 {FIRST_START:g} 秒之内有重投的开始"] = sum(wait <= FIRST_START for wait in waits)
     late = [f"{wait:.2f} 秒" for wait in waits if wait > FIRST_START + SLACK]
     verdict.rule(f"FLUSHALL 之后 {FIRST_START:g} 秒（容差 {SLACK:g}）没有重投的开始", late)
