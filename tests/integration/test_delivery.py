@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.errors import RaiseException
 from redis.exceptions import ConnectionError as RedisConnectionError
+from saq.job import ABORT_ID_PREFIX
 
 from kaguan.config import load_settings
 from kaguan.errors import Code, DomainError
@@ -217,6 +218,21 @@ async def test_a_handover_rolled_back_and_done_again_is_counted_once(pipeline: P
     assert await pipeline.forwarder.run_once() == 1
     labels = {"type": "email:send", "queue": "default"}
     assert pipeline.metrics.registry.get_sample_value("kaguan_tasks_relayed_total", labels) == 1
+
+
+async def test_a_delivery_that_saq_refuses_is_not_marked_and_comes_again(pipeline: Pipeline) -> None:
+    """SAQ 的 abort 键还在：入队什么也没做，也不报错。"""
+    (task_id,) = await pipeline.submit()
+    queue = pipeline.queues[Priority.DEFAULT]
+    abort_key = ABORT_ID_PREFIX + delivery_key(task_id, 1)
+    await pipeline.redis.set(abort_key, "refused", ex=60)
+    assert await pipeline.forwarder.run_once() == 0
+    assert await pipeline.status(task_id) == "pending"
+    assert await pipeline.sql("select available_at > clock_timestamp() from tb_outbox") == [(True,)]
+    await pipeline.redis.delete(abort_key)
+    await pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
+    assert await pipeline.forwarder.run_once() == 1
+    assert await queue.count("queued") == 1
 
 
 async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeline: Pipeline) -> None:
