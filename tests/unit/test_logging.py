@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from saq.job import Job
 
 from kaguan.config.model import Logging
+from kaguan.logging.folding import REPEATS
 from kaguan.logging.setup import APP_LOG, configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RFC3339_UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$")
@@ -42,6 +43,20 @@ def lines(config: Logging, name: str = APP_LOG) -> list[dict[str, Any]]:
 
 def fail(message: str) -> None:
     raise RuntimeError(message)
+
+
+def test_a_new_exception_is_heard_through_the_one_that_repeats(configured: Logging) -> None:
+    failures: list[Callable[[], object]] = [
+        lambda: fail("第一种"),
+        lambda: int("第二种"),
+    ]
+    for failure in failures:
+        for _ in range(REPEATS + 1):
+            try:
+                failure()
+            except (RuntimeError, ValueError):
+                structlog.get_logger("t").exception("处理器意外失败")
+    assert len(lines(configured)) == 2 * REPEATS
 
 
 def test_a_line_tells_when_who_and_what(configured: Logging) -> None:

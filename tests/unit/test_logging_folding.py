@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass
 
 from kaguan.logging.folding import MAX_KEYS, REPEATS, WINDOW, FoldingHandler
@@ -79,6 +80,8 @@ def test_outcomes_types_causes_and_loops_do_not_hide_behind_each_other() -> None
         {"event": "收回任务", "status": "pending", "cause": "worker_stopped"},
         {"event": "依赖不可用", "loop": "forward"},
         {"event": "依赖不可用", "loop": "lease"},
+        {"event": "依赖不可用", "loop": "lease", "error": "PoolTimeout"},
+        {"event": "依赖不可用", "loop": "lease", "error": "ConnectionError"},
     ]
     for number in range(REPEATS + 1):
         for kind in kinds:
@@ -87,6 +90,29 @@ def test_outcomes_types_causes_and_loops_do_not_hide_behind_each_other() -> None
     clock.now = WINDOW
     handler.handle(record("别的", logging.INFO))
     assert any(message.endswith("任务未完成 retrying email:send") for message in recorder.messages)
+
+
+def fail_with(kind: type[Exception]) -> None:
+    raise kind
+
+
+def test_a_new_exception_is_heard_through_the_old_one() -> None:
+    """三种写法：structlog 的 ``exception()``、给出异常本身、标准库的三元组。"""
+    handler, recorder, clock = folded()
+    for kind in (KeyError, ValueError):
+        for _ in range(REPEATS + 1):
+            try:
+                fail_with(kind)
+            except kind as error:
+                handler.handle(record({"event": "处理器意外失败", "exc_info": True}, logging.ERROR))
+                handler.handle(record({"event": "请求处理出错", "exc_info": error}, logging.ERROR))
+                foreign = record("别家的", logging.ERROR)
+                foreign.exc_info = sys.exc_info()
+                handler.handle(foreign)
+    assert len(recorder.messages) == 2 * 3 * REPEATS
+    clock.now = WINDOW
+    handler.handle(record("别的", logging.INFO))
+    assert any(message.endswith("处理器意外失败 ValueError") for message in recorder.messages)
 
 
 def test_the_end_of_a_task_is_never_folded() -> None:

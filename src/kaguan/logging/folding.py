@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 WINDOW = 60.0  # 秒
 REPEATS = 5  # 每个窗口里，同一事件至多写这么多行
 MAX_KEYS = 1_000  # 记住的事件种类上限；再多就不折叠，内存不涨
-KINDS = ("statement", "status", "task_type", "cause", "loop")  # 这些字段不同的，就不是同一件事
+KINDS = ("statement", "status", "task_type", "cause", "loop", "error")  # 这些字段不同的，就不是同一件事
 SETTLED = frozenset({"succeeded", "failed", "cancelled", "uncertain"})  # 任务到了头的那一行，一行也不少
 
 
@@ -26,8 +27,8 @@ class _Repeats:
 class FoldingHandler(logging.Handler):
     """根处理器：先折叠，再分发给各个出口。
 
-    同一（记录器、级别、事件、:data:`KINDS`）在 :data:`WINDOW` 内超过 :data:`REPEATS` 次的 WARNING 及以上不再写；
-    窗口过后（或关闭时）补一行说明折叠了多少。INFO 及以下、任务的结局都不折叠。
+    同一（记录器、级别、事件、:data:`KINDS`、异常的类）在 :data:`WINDOW` 内超过 :data:`REPEATS` 次的 WARNING 及以上
+    不再写；窗口过后（或关闭时）补一行说明折叠了多少。INFO 及以下、任务的结局都不折叠。
     """
 
     def __init__(self, sinks: Sequence[logging.Handler], clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,8 +90,16 @@ def _key(record: logging.LogRecord) -> tuple[Any, ...]:
     message = record.msg
     if isinstance(message, dict):
         kinds = tuple(str(message[kind]) for kind in KINDS if message.get(kind) is not None)
-        return (record.name, record.levelno, str(message.get("event")), *kinds)
-    return (record.name, record.levelno, str(message))
+        return (record.name, record.levelno, str(message.get("event")), *kinds, *_raised(message.get("exc_info")))
+    return (record.name, record.levelno, str(message), *_raised(record.exc_info))
+
+
+def _raised(given: object) -> tuple[str, ...]:
+    """随行的异常的类名：同一句话换了一种异常，是一件新的事，不该被先前的盖住。"""
+    if given is True:  # structlog 的 exception()：就是此刻在处理的那一个
+        given = sys.exc_info()
+    error = given[1] if isinstance(given, tuple) else given
+    return (type(error).__qualname__,) if isinstance(error, BaseException) else ()
 
 
 def _summary(key: tuple[Any, ...], folded: int) -> logging.LogRecord:
