@@ -113,7 +113,7 @@ class Execution:
         )
         labels = (claim.type, claim.queue)
         self.metrics.started.labels(*labels).inc()
-        observe(self.metrics.relay_to_start.labels(*labels), claim.queued_for)
+        observe(self.metrics.relay_to_start.labels(*labels), claim.queued_for, claim.traceparent)
         self.leases.hold(attempt)
         with (
             bound_contextvars(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.carriers.build import open_gateways
 from kaguan.sims.events import ChangeEvents
-from kaguan.telemetry.metrics import BREAKER_STATES
+from kaguan.telemetry.metrics import BREAKER_STATES, observe
 from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def open_resources(settings: Settings, redis: Redis, metrics: Metrics) -> 
 
     def carrier_called(carrier: str, operation: str, outcome: str, seconds: float) -> None:
         metrics.carrier_calls.labels(carrier, operation, outcome).inc()
-        metrics.carrier_seconds.labels(carrier, operation).observe(seconds)
+        observe(metrics.carrier_seconds.labels(carrier, operation), seconds)
 
     def breaker_changed(carrier: str, state: str) -> None:
         metrics.breaker_state.labels(carrier).set(BREAKER_STATES[state])

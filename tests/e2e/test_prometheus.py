@@ -41,6 +41,7 @@ ALERTED = 60.0  # 秒；快进之后一刻钟的规则七秒半就够，余下�
 RATE_INTERVAL = "1m"  # Grafana 在十五秒的抓取周期下取的就是它
 STUCK = {"QueueNotDraining", "OutboxOldestPending", "ProcessDown"}
 NOT_OURS = "Unexpected token .export."  # Debian 的旧界面自己的毛病
+HISTOGRAM = re.compile(r"kaguan_\w+_bucket")
 LABEL_VALUES = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w+)\)")
 
 
@@ -132,6 +133,24 @@ async def test_every_variable_has_choices(observed: Observed, path: Path) -> Non
         match = LABEL_VALUES.fullmatch(variable["query"]["query"])
         assert match is not None
         assert observed.prometheus.get(f"label/{match['label']}/values", **{"match[]": match["selector"]})
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+async def test_every_panel_that_shows_exemplars_has_some(observed: Observed, path: Path) -> None:
+    shown = (target for panel in dashboard(path)["panels"] for target in panel["targets"] if target.get("exemplar"))
+    missing = {name for target in shown for name in HISTOGRAM.findall(target["expr"])}
+
+    def all_found() -> bool:
+        start, end = str(time.time() - 600), str(time.time())
+        for name in tuple(missing):
+            if observed.prometheus.get("query_exemplars", query=name, start=start, end=end):
+                missing.remove(name)
+        return not missing
+
+    try:
+        await eventually(all_found, SCRAPED)
+    except AssertionError:
+        pytest.fail(f"没有 exemplar：{missing}")
 
 
 async def test_an_exemplar_opens_the_trace_of_its_task(observed: Observed) -> None:

@@ -16,6 +16,7 @@ from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
 from kaguan.mail.model import DeliveryStatus
 from kaguan.tasks.payloads import EmailPayload
+from kaguan.telemetry.metrics import observe
 from workers.email.receipt import Fate, Receipt
 from workers.email.transport import open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
@@ -166,7 +167,7 @@ async def open_email(resources: Resources) -> AsyncIterator[Handler]:
     def mail_sent(recipients: Mapping[str, int], seconds: float) -> None:
         for outcome, count in recipients.items():
             metrics.smtp.labels(outcome).inc(count)
-        metrics.smtp_seconds.observe(seconds)
+        observe(metrics.smtp_seconds, seconds)
 
     async with AsyncExitStack() as stack:
         mailer = await stack.enter_async_context(open_mailer(smtp, resources.redis))
