@@ -94,7 +94,11 @@ class EpochRedrive:
                     )
                 self.heard.set()
                 # 丢数据是一次警报，哪些任务是它的细目：INFO 不折叠
-                ids = named([task.id for task in missing], [task.traceparent for task in missing])
+                ids = named(
+                    [task.id for task in missing],
+                    [task.traceparent for task in missing],
+                    [task.request_id for task in missing],
+                )
                 log.info("重投 Redis 不认得的任务", **ids)
             if last:
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -17,7 +17,7 @@ from kaguan.tasks.model import Priority, TaskStatus
 from kaguan.tasks.replay import FIRST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -73,16 +73,14 @@ class LeaseRedrive:
             self.metrics.leases_lost.inc(len(expired))
         moved = [task for task in expired if task.verdict == TaskStatus.PENDING]
         if moved:
-            ids = named([task.id for task in moved], [task.traceparent for task in moved])
-            log.warning("收回任务，重投", cause=cause, count=len(moved), **ids)
+            log.warning("收回任务，重投", cause=cause, count=len(moved), **_named(moved))
             self.metrics.redriven.labels(cause=cause).inc(len(moved))
         for task in expired:
             if task.verdict != TaskStatus.PENDING:
                 self._settle(cause, task)
 
     def _settle(self, cause: str, task: Expired) -> None:
-        ids = named([task.id], [task.traceparent])
-        log.warning("收回任务，就此了结", cause=cause, status=task.verdict, task_type=task.type, **ids)
+        log.warning("收回任务，就此了结", cause=cause, status=task.verdict, task_type=task.type, **_named([task]))
         self.metrics.settled.labels(task.type, task.queue, task.verdict).inc()
         if task.verdict == TaskStatus.UNCERTAIN:
             self.metrics.uncertain.labels(task.type).inc()
@@ -117,8 +115,7 @@ class PresenceRedrive:
         if missing:
             async with self.pool.connection() as connection:
                 count = await store.redrive(connection, [(task.id, task.delivery) for task in missing], "queue_forgot")
-            ids = named([task.id for task in missing], [task.traceparent for task in missing])
-            log.warning("队列忘了任务，重投", count=count, **ids)
+            log.warning("队列忘了任务，重投", count=count, **_named(missing))
             self.metrics.redriven.labels(cause="queue_forgot").inc(count)
         full = len(page) == PAGE
         self._after = (page[-1].queued_at, page[-1].id) if full else START
@@ -163,8 +160,11 @@ class OrphanRedrive:
                 connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
             )
         if moved:
-            ids = named([task_id for task_id, _ in moved], [traceparent for _, traceparent in moved])
-            log.warning("补上缺失的发件箱行", count=len(moved), **ids)
+            log.warning("补上缺失的发件箱行", count=len(moved), **named(*zip(*moved, strict=True)))
             self.metrics.redriven.labels(cause="no_outbox_row").inc(len(moved))
         self._after = last or FIRST_ID
         return len(moved)
+
+
+def _named(tasks: Sequence[Expired | Handed]) -> dict[str, Any]:
+    return named([task.id for task in tasks], [task.traceparent for task in tasks], [task.request_id for task in tasks])

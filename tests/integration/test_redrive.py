@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.inbox import store
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool
     from workers.attempt import Attempt
     from workers.outcome import Outcome
+
+
+REDRIVES = ("队列忘了任务，重投", "重投 Redis 不认得的任务", "补上缺失的发件箱行", "收回任务，重投")
 
 
 @pytest.fixture
@@ -58,10 +62,10 @@ class Held:
         )
 
 
-async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID) -> asyncio.Task[None]:
+async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID, delivery: int = 1) -> asyncio.Task[None]:
     """一个认领了任务、然后租约到期的执行者。"""
     await pipeline.forwarder.run_once()
-    job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, task_id=str(task_id), delivery=1))
+    job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, task_id=str(task_id), delivery=delivery))
     await handler.started.wait()
     await pipeline.sql("update tb_task set lease_until = now() - interval '1 second' where id = %s", task_id)
     return job
@@ -212,6 +216,28 @@ async def test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not(pipeline:
     await pipeline.presence.run_once()
     assert await pipeline.status(forgotten) == "pending"
     assert await pipeline.status(known) == "queued"
+
+
+async def test_a_line_about_a_redriven_task_carries_all_its_ids(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit(principal="p", request_id="r-1")
+    await pipeline.epoch.run_once()
+    with capture_logs() as lines:
+        await pipeline.forwarder.run_once()
+        await pipeline.redis.flushdb()
+        await pipeline.presence.run_once()  # Redis 忘了
+        await pipeline.forwarder.run_once()
+        await pipeline.redis.flushdb()
+        await pipeline.epoch.run_once()  # Redis 丢了数据
+        await pipeline.sql("delete from tb_outbox")
+        await pipeline.sql("update tb_task set available_at = now() - interval '1 hour'")
+        await pipeline.orphans.run_once()  # 发件箱里漏了
+        job = await start_zombie(pipeline, zombie := Held(), task_id, delivery=4)
+        await pipeline.leases_redrive.run_once()  # 租约到期
+        zombie.released.set()
+        await job
+    told = [line for line in lines if line["event"] in REDRIVES]
+    assert [line["event"] for line in told] == list(REDRIVES)
+    assert {(line["task_id"], line["request_id"]) for line in told} == {(str(task_id), "r-1")}
 
 
 async def test_a_delivery_just_taken_is_left_to_its_worker_and_one_long_unclaimed_comes_back(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from kaguan.config.model import Relay
 from kaguan.logging.naming import LISTED, named
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -20,3 +21,7 @@ def test_a_batch_is_a_list_that_is_cut() -> None:
     tasks = [uuid4() for _ in range(LISTED + 5)]
     fields = named(tasks, [TRACEPARENT] * len(tasks))
     assert fields == {"task_ids": [str(task) for task in tasks[:LISTED]], "trace_ids": [TRACE]}
+
+
+def test_a_batch_of_the_relay_is_listed_in_full() -> None:
+    assert Relay().batch_size <= LISTED

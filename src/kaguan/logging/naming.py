@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-LISTED = 100  # 一行至多列这么多个；再多的看时间线
+LISTED = 300  # 一行至多列这么多个，relay 的一批（缺省）列得全；再多的看时间线
 
 
 def named(

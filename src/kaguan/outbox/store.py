@@ -44,6 +44,7 @@ class Handed:
     queue: str
     queued_at: datetime
     traceparent: str | None
+    request_id: str | None
     overdue: bool
 
 
@@ -55,6 +56,7 @@ class Expired:
     type: str
     queue: str
     traceparent: str | None
+    request_id: str | None
     verdict: str
     released: bool
 
@@ -136,11 +138,15 @@ async def redrive_expired(
 
 async def redrive_orphans(
     connection: Connection, *, after: UUID, age: float, limit: int
-) -> tuple[UUID | None, list[tuple[UUID, str | None]]]:
-    """看一页等待中的任务，补上缺了发件箱行的；返回下一页的起点（看到头了是 None）与补上的 (任务号, traceparent)。"""
+) -> tuple[UUID | None, list[tuple[UUID, str | None, str | None]]]:
+    """看一页等待中的任务，补上缺了发件箱行的。
+
+    Returns:
+        下一页的起点（看到头了是 None）与补上的 (任务号, traceparent, request_id)。
+    """
     cursor = await connection.execute(load(PACKAGE, "orphans"), {"after": after, "age": age, "limit": limit})
     row = await cursor.fetchone()
-    return (None, []) if row is None else (row[0], list(zip(row[1], row[2], strict=True)))
+    return (None, []) if row is None else (row[0], list(zip(row[1], row[2], row[3], strict=True)))
 
 
 async def lost_epoch(connection: Connection, before: datetime, limit: int) -> list[tuple[UUID, int]]:

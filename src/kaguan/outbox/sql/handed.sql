@@ -1,5 +1,5 @@
 -- 交出超过 age 秒、仍在等 worker 的任务，按交出时间一页页看
-select id, delivery, job, queue, queued_at, traceparent,
+select id, delivery, job, queue, queued_at, traceparent, request_id,
     clock_timestamp() - queued_at > make_interval(secs => %(backstop)s) as overdue
 from tb_task
 where status = 'queued'

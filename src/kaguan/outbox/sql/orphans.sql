@@ -25,7 +25,7 @@ moved as (
     set delivery = t.delivery + 1
     from orphaned
     where t.id = orphaned.id
-    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at
+    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at
 ),
 staged as (
     insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
@@ -44,4 +44,5 @@ select
     -- 这一页没满就是看到头了：下次从头来
     case when (select count(*) from page) = %(limit)s then (select max(id::text)::uuid from page) end as last_id,
     (select coalesce(array_agg(id order by id), '{}') from moved) as ids,
-    (select coalesce(array_agg(traceparent order by id), '{}') from moved) as traceparents
+    (select coalesce(array_agg(traceparent order by id), '{}') from moved) as traceparents,
+    (select coalesce(array_agg(request_id order by id), '{}') from moved) as request_ids

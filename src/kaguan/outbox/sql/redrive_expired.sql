@@ -56,8 +56,8 @@ moved as (
           e.id in (select task_id from leftover)
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
-    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at, e.verdict, e.released,
-        e.intended
+    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at, e.verdict,
+        e.released, e.intended
 ),
 staged as (
     insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent, alone)
@@ -84,4 +84,4 @@ noted as (
         jsonb_build_object('cause', case when released then 'worker_stopped' else 'lease_expired' end)
     from moved
 )
-select id, type, queue, traceparent, verdict, released from moved
+select id, type, queue, traceparent, request_id, verdict, released from moved
