@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from kaguan.dev.ports import free_port
+from kaguan.dev.ports import free_port, is_free
 from kaguan.tokens import service as tokens
 from tests.eventually import eventually
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
+
+
+ANSWERED = 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users",status="401"}'
+STARTED = "process_start_time_seconds "
 
 
 @asynccontextmanager
@@ -98,6 +102,56 @@ async def test_a_dead_child_is_replaced(environ: dict[str, str], tmp_path: Path)
 
         await eventually(replaced, timeout=20)
         await eventually(lambda: is_ready(session), timeout=20)
+
+
+async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """加起来才是全部；死了一个，另一个的端口不动。"""
+    ports = two_ports()
+    extra = {"KAGUAN_API__PROCESSES": "2", "KAGUAN_API__METRICS_PORT": str(ports[0])}
+    async with api_process(environ, tmp_path, **extra) as (process, session):
+        started = await eventually(lambda: figures(ports, STARTED), timeout=20)
+        sent = 0
+
+        async def both_answered() -> bool:
+            nonlocal sent
+            # 每个请求一条新连接：内核按连接分给子进程
+            async with session.get("/api/v1/users", headers={"Connection": "close"}) as response:
+                assert response.status == 401
+            sent += 1
+            return all(await figures(ports, ANSWERED) or [0])
+
+        async def all_counted() -> bool:
+            return sum(await figures(ports, ANSWERED)) == sent
+
+        await eventually(both_answered, timeout=20)
+        await eventually(all_counted)
+        os.kill((await children(process))[0], signal.SIGKILL)
+
+        async def replaced() -> bool:
+            now = await figures(ports, STARTED)
+            return len(now) == 2 and sum(one != before for one, before in zip(now, started, strict=True)) == 1
+
+        await eventually(replaced, timeout=20)
+
+
+def two_ports() -> list[int]:
+    """相邻的两个空闲端口：子进程 n 用的是第一个加 n。"""
+    while not is_free((first := free_port()) + 1):
+        pass
+    return [first, first + 1]
+
+
+async def figures(ports: list[int], name: str) -> list[float]:
+    """各端口的 ``/metrics`` 里那一行的值，没有那一行是 0；有一个不答就是空的。"""
+    try:
+        async with aiohttp.ClientSession() as client:
+            answers = [await (await client.get(f"http://127.0.0.1:{port}/metrics")).text() for port in ports]
+    except aiohttp.ClientError:
+        return []
+    lines = [[line for line in answer.splitlines() if line.startswith(name)] for answer in answers]
+    return [float(found[0].rpartition(" ")[2]) if found else 0.0 for found in lines]
 
 
 async def two_children(process: Process) -> list[int]:
