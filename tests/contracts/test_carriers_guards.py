@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from yarl import URL
 
 from kaguan.carriers.breaker import CircuitOpenError
 from kaguan.carriers.build import open_gateways
@@ -310,6 +311,10 @@ async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
         "process sim:status_sync",
     ]
     assert all(span.kind is SpanKind.CLIENT for span in finished[:-1])
+    servers = {(dict(span.attributes or {})["server.address"], dict(span.attributes or {})["server.port"])
+               for span in finished[:-1]}  # fmt: skip
+    addresses = (simulated.config.onelink.base_url, simulated.config.control_center.base_url)
+    assert servers == {(URL(one).host, URL(one).port) for one in addresses}
     text = " ".join(span.to_json() for span in finished)
     assert "secret" not in text
     assert iccid_at(Carrier.ONELINK, 0) not in text

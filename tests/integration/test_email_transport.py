@@ -8,6 +8,10 @@ from uuid import UUID
 
 import pytest
 import uvloop
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from redis.asyncio import Redis
 
 from kaguan.dev.ports import free_port
@@ -15,6 +19,7 @@ from kaguan.mail.message import Envelope, build
 from tests.eventually import eventually
 from tests.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls
 from tests.smtp_server import DROP, Script, SmtpServer, smtp_server
+from workers.email import transport
 from workers.email.receipt import Fate, Receipt
 from workers.email.transport import Mailer, open_mailer
 
@@ -50,6 +55,21 @@ async def stage(script: Script | None = None, **config: object) -> AsyncIterator
 def only(receipts: dict[str, Receipt]) -> Receipt:
     (receipt,) = receipts.values()
     return receipt
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_a_relay_host_out_of_reach_is_a_failed_span(monkeypatch: pytest.MonkeyPatch, *, reachable: bool) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(transport, "tracer", provider.get_tracer("t"))
+    async with stage(url="smtp://127.0.0.1:PORT" if reachable else f"smtp://127.0.0.1:{free_port()}") as (_, mailer):
+        await send(mailer)
+    (span,) = exporter.get_finished_spans()
+    attributes = dict(span.attributes or {})
+    assert attributes["server.address"] == "127.0.0.1"
+    assert attributes.get("error.type") == (None if reachable else "UnreachableError")
+    assert span.status.status_code is (StatusCode.UNSET if reachable else StatusCode.ERROR)
 
 
 async def test_one_connection_carries_many_mails_and_is_checked_before_each_reuse() -> None:

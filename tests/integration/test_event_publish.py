@@ -10,18 +10,25 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from pydantic import SecretStr
 
 from kaguan.carriers.simulator import iccid_at
 from kaguan.config.model import Webhooks
+from kaguan.dev.ports import free_port
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.model import TaskType
 from kaguan.tasks.payloads import DataSyncPayload, EventPayload, SimStatusPayload
+from kaguan.telemetry import spans
 from tests.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
 from workers.attempt import Attempt, FencedError
 from workers.event.handler import EventPublish
@@ -75,6 +82,15 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield receiving
 
 
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("kaguan"))
+    return exporter
+
+
 @asynccontextmanager
 async def publishing(url: str, **knobs: object) -> AsyncIterator[EventPublish]:
     config = Webhooks.model_validate({"url": url, "secret": SECRET, **knobs})
@@ -91,6 +107,23 @@ async def publish(pool: Pool, url: str, **knobs: object) -> Outcome:
     attempt = await running_task(pool, TaskType.EVENT_PUBLISH, payload_of("89860012345678901238"))
     async with publishing(url, **knobs) as handler:
         return await handler(attempt)
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, "503"), (410, "410"), (None, "ClientConnectorError")])
+async def test_a_push_that_fails_is_a_failed_span_that_names_the_server(
+    pool: Pool, receiver: Receiver, exported: InMemorySpanExporter, status: int | None, error: str
+) -> None:
+    port = free_port() if status is None else urlsplit(receiver.url).port
+    if status is not None:
+        receiver.answers.append(web.Response(status=status))
+    with spans.process_span("event:publish", "t", "default", 1, None):
+        await publish(pool, f"http://127.0.0.1:{port}/hook?key=planted")
+    (span,) = [span for span in exported.get_finished_spans() if span.name == "webhook post"]
+    attributes = dict(span.attributes or {})
+    assert (attributes["server.address"], attributes["server.port"]) == ("127.0.0.1", port)
+    assert attributes["error.type"] == error
+    assert span.status.status_code is StatusCode.ERROR
+    assert "planted" not in span.to_json()
 
 
 async def sync(pool: Pool, count: int, attempt: Attempt | None = None, events: ChangeEvents | None = EVENTS) -> Attempt:

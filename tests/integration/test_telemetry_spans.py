@@ -12,12 +12,17 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
+from pydantic import ValidationError
 from sqlalchemy import text
 
+from kaguan.config.model import Relay
 from kaguan.database.observed import summary
 from kaguan.database.pool import Pool, engine_on
 from kaguan.telemetry import spans
+from kaguan.telemetry.export import BATCH_BYTES
+from kaguan.telemetry.otlp import encode_span
 from kaguan.telemetry.propagation import context_from, current_trace_id, link_from, traceparent_of
+from kaguan.telemetry.recording import RecordedSpan, RecordingProvider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -109,11 +114,19 @@ def test_a_batch_is_one_root_linked_to_every_message(exported: InMemorySpanExpor
     assert (only(exported, "send low").attributes or {})["messaging.destination.name"] == "low"
 
 
-def test_links_of_a_huge_batch_are_bounded(exported: InMemorySpanExporter) -> None:
-    _creation, traceparent = created(exported)
-    with spans.send_span([traceparent] * 1_000, {"low": 1_000}):
+def test_every_message_of_the_largest_batch_is_linked_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """收尾的是我们自己的跨度：SDK 的每个只留 128 条链接。这样的一个跨度仍远小于导出的一批。"""
+    delivered: list[RecordedSpan] = []
+    monkeypatch.setattr(spans, "_tracer", RecordingProvider(1.0, delivered.append).get_tracer("kaguan"))
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    largest = Relay(batch_size=spans.SEND_LINKS).batch_size
+    with pytest.raises(ValidationError):
+        Relay(batch_size=largest + 1)
+    with spans.send_span([traceparent] * (largest + 1), {"low": largest + 1}):
         pass
-    assert len(only(exported, "send low").links) == spans.MAX_LINKS
+    (sent,) = delivered
+    assert len(sent.links) == largest
+    assert len(encode_span(sent)) < BATCH_BYTES
 
 
 def test_creation_in_an_unsampled_trace_is_no_span_but_keeps_the_trace(exported: InMemorySpanExporter) -> None:

@@ -18,7 +18,7 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from kaguan.carriers.breaker import Breaker, CircuitOpenError
 from kaguan.carriers.gateway import CarrierError, ProtocolError, QueuedError, RateLimitedError, TransientError
 from kaguan.retry_after import retry_after
-from kaguan.telemetry.spans import client_span
+from kaguan.telemetry.spans import client_span, server_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -81,6 +81,7 @@ class GuardedTransport:
         self._carrier = carrier
         self._session = session
         self._base_url = base_url.rstrip("/")
+        self._server = server_of(base_url)
         self._timeout = timeout
         self._limits = limits
         self._time_budget = config.time_budget
@@ -120,7 +121,7 @@ class GuardedTransport:
         started = asyncio.get_running_loop().time()
         outcome = "ok"
         name = f"{self._carrier} {request.operation}"
-        attributes = {"kaguan.carrier": self._carrier.value, "http.request.method": "GET"}
+        attributes = {"kaguan.carrier": self._carrier.value, "http.request.method": "GET", **self._server}
         with client_span(name, attributes) as span:
             try:
                 return await self._behind_breaker(request, deadline, span)

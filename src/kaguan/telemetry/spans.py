@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -36,6 +37,9 @@ DESTINATION_NAME = "messaging.destination.name"
 MESSAGE_ID = "messaging.message.id"
 BATCH_COUNT = "messaging.batch.message_count"
 ERROR_TYPE = "error.type"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+HTTP_PORT, HTTPS_PORT = 80, 443
 BATCH_SIZE = "db.operation.batch.size"
 ACCEPT = "INSERT tb_task"
 ACCEPT_ATTRIBUTES: Mapping[str, AttributeValue] = {
@@ -47,7 +51,7 @@ TASK_TYPE = "kaguan.task.type"
 TASK_ATTEMPT = "kaguan.task.attempt"
 TASK_OUTCOME = "kaguan.task.outcome"
 
-MAX_LINKS = 128  # SDK 每个跨度的默认上限；更多的会被静默丢掉，不如自己截
+SEND_LINKS = 5_000  # relay 一批配得到的上限：一条链接 35 字节，远在导出缓冲之内
 
 _tracer = trace.get_tracer("kaguan")
 
@@ -72,13 +76,13 @@ def accept_span(creations: Sequence[SpanContext]) -> AbstractContextManager[obje
     它不设为当前跨度，否则语句自己还要再开一个。
 
     Args:
-        creations: 这一批每条消息的创建上下文。
+        creations: 这一批每条消息的创建上下文；链接的多少由合并写入的上限管着。
     """
     sampled = [creation for creation in creations if creation.trace_flags & TraceFlags.SAMPLED]
     if not sampled:
         return nullcontext()
     parent = trace.set_span_in_context(NonRecordingSpan(sampled[0]), Context())
-    links = [Link(creation) for creation in sampled[1:MAX_LINKS]]
+    links = [Link(creation) for creation in sampled[1:]]
     attributes = {**ACCEPT_ATTRIBUTES, BATCH_SIZE: len(creations)}
     return _Active(ACCEPT, SpanKind.CLIENT, attributes, parent, links, current=False)
 
@@ -101,7 +105,7 @@ def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> 
         attributes[DESTINATION_NAME] = destination
     else:
         attributes |= {f"kaguan.queue.{queue}.message_count": count for queue, count in queues.items()}
-    links = [link for link in map(link_from, islice(traceparents, MAX_LINKS)) if link is not None]
+    links = [link for link in map(link_from, islice(traceparents, SEND_LINKS)) if link is not None]
     return _Active(f"send {destination}".rstrip(), SpanKind.CLIENT, attributes, Context(), links)
 
 
@@ -135,6 +139,13 @@ def record_error(span: Span, error: str) -> None:
     """标记跨度失败。``error`` 是类名或错误码，不是消息。"""
     span.set_attribute(ERROR_TYPE, error)
     span.set_status(Status(StatusCode.ERROR))
+
+
+def server_of(url: str) -> dict[str, AttributeValue]:
+    """跨度上的对方：主机与端口。整个地址（``url.full``）不记：路径与查询串里可能有令牌、卡号。"""
+    parts = urlsplit(url)
+    port = parts.port or (HTTPS_PORT if parts.scheme == "https" else HTTP_PORT)
+    return {SERVER_ADDRESS: parts.hostname or "", SERVER_PORT: port}
 
 
 def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> AbstractContextManager[Span]:

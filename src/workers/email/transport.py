@@ -13,6 +13,7 @@ from opentelemetry import trace
 from kaguan.mail.address import wire_address
 from kaguan.mail.message import sender_address
 from kaguan.mail.relay_host import parse_relay_host
+from kaguan.telemetry.spans import record_error
 from workers.email.rate import RelayRate
 from workers.email.receipt import Fate, Receipt
 from workers.email.session import Session, UnreachableError, open_session
@@ -66,6 +67,7 @@ class Mailer:
             try:
                 receipts = await self._send(envelope, declare)
             except UnreachableError as error:
+                record_error(span, type(error).__name__)
                 receipts = dict.fromkeys(recipients, Receipt(Fate.DEFERRED, error.code, str(error)))
             for fate in Fate:
                 span.set_attribute(f"kaguan.mail.{fate}", sum(item.fate is fate for item in receipts.values()))

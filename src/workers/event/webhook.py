@@ -16,7 +16,7 @@ from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from kaguan.retry_after import retry_after
-from kaguan.telemetry.spans import client_span
+from kaguan.telemetry.spans import client_span, record_error, server_of
 from workers.outcome import Done, GiveUp, Outcome, Retry
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Webhook:
 
     async def post(self, message_id: str, body: bytes) -> Outcome:
         """推一次。``message_id`` 各次尝试相同，对方据此去重。"""
-        with client_span("webhook post", {"http.request.method": "POST"}) as span:
+        with client_span("webhook post", {"http.request.method": "POST", **server_of(self.url)}) as span:
             headers = sign(self.key, message_id, int(time.time()), body)
             propagate.inject(headers)
             try:
@@ -46,8 +46,11 @@ class Webhook:
                         self.url, data=body, headers=headers, allow_redirects=False
                     ) as response:
                         span.set_attribute("http.response.status_code", response.status)
+                        if response.status >= HTTPStatus.BAD_REQUEST:
+                            record_error(span, str(response.status))  # 语义约定：HTTP 客户端的 4xx、5xx 是失败
                         return judge(response.status, response.headers.get("Retry-After"))
             except (aiohttp.ClientError, TimeoutError) as error:
+                record_error(span, type(error).__name__)
                 return Retry(f"没有推到：{type(error).__name__}", outage=True)
 
 
