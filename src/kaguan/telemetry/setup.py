@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kaguan.config.model import Telemetry as TelemetryConfig
     from kaguan.telemetry.export import SpanExport
 
-SEMCONV_OPT_IN = "OTEL_SEMCONV_STABILITY_OPT_IN"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 SHUTDOWN_TIMEOUT = 5.0  # 秒；端点不通也不许拖住停机
 
@@ -60,7 +59,6 @@ def configure_telemetry(config: TelemetryConfig, process: str) -> Telemetry:
 
     采样跟随父级；根按 ``sample_ratio``。没有端点时一律不采样：跨度不记录，只有号（日志、tb_task、API 回答要用）。
     """
-    os.environ.setdefault(SEMCONV_OPT_IN, "http,database")
     export: SpanExport | None = None
     if export_endpoint(os.environ) is not None:
         # 导出器连带 requests 与 protobuf，不导出就不必载入
