@@ -23,6 +23,7 @@ PIPELINES = [OBSERVABILITY / "jaeger" / "config.yaml", OBSERVABILITY / "collecto
 METRIC = re.compile(r"(?<![\w:\"])(?:kaguan[:_]|process_|python_)[\w:]+(?![\w\"])|(?<![\w:])up(?=\{)")
 SELECTOR = re.compile(r"(?P<metric>[a-z_:]+[\w:]*)\{(?P<labels>[^}]*)\}")
 TARGET_LABELS = {"job", "instance", "le"}
+BYTES_OF_A_TRACE = 15_000  # 约十个跨度，每个在采集器里约 1.5 KB
 GRAFANA_QUERY = re.compile(r"label_values\((?P<expr>.+), \w+\)")
 
 
@@ -98,8 +99,16 @@ def test_every_declared_metric_is_emitted_somewhere() -> None:
 
 def test_every_declared_metric_is_looked_at_somewhere() -> None:
     asked = set(METRIC.findall("\n".join(expressions().values())))
-    names = [collector._name for collector in vars(Metrics()).values() if hasattr(collector, "_labelnames")]  # noqa: SLF001 同上
-    assert [name for name in names if not any(found.startswith(name) for found in asked)] == []
+    declared = [vars(collector)["_name"] for collector in vars(Metrics()).values() if hasattr(collector, "_labelnames")]
+    suffixes = ("", "_total", "_bucket", "_count", "_sum")
+    assert [name for name in declared if asked.isdisjoint(name + suffix for suffix in suffixes)] == []
+
+
+def test_every_recorded_series_is_looked_at_somewhere() -> None:
+    """算了没人看的规则只是白算。"""
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    others = {where: expr for where, expr in expressions().items() if where not in recorded}
+    assert recorded - set(METRIC.findall("\n".join(others.values()))) == set()
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
@@ -165,12 +174,25 @@ def test_pipelines_name_only_what_is_defined(path: Path) -> None:
         assert used == set(config[kind])
 
 
-def test_tail_sampling_keeps_errors() -> None:
+def test_an_error_is_kept_whatever_the_verdict_on_its_trace() -> None:
+    """判决在第一个跨度到了 30 秒之后，出错却常在那之后：不经判决的一条管道只留 ERROR 的，送到同一处。"""
     config = load_yaml(OBSERVABILITY / "collector" / "config.yaml")
-    policies = config["processors"]["tail_sampling"]["policies"]
-    assert any(
-        policy["type"] == "status_code" and "ERROR" in policy["status_code"]["status_codes"] for policy in policies
-    )
+    judged, errors = (config["service"]["pipelines"][name] for name in ("traces", "traces/errors"))
+    assert "tail_sampling" in judged["processors"]
+    assert errors == {**judged, "processors": ["memory_limiter", "filter/errors", "batch"]}
+    # filter 丢掉符合任一条件的；条件与枚举的写法见 OTTL 的 span 上下文
+    assert config["processors"]["filter/errors"]["traces"] == {"span": ["status.code != STATUS_CODE_ERROR"]}
+
+
+def test_the_collector_holds_the_stated_rate_until_the_verdict() -> None:
+    """docs/METRICS.md 说的每秒新跟踪数：到判决为止都攒得下，内存也够，判决记得比跨度久。"""
+    processors = load_yaml(OBSERVABILITY / "collector" / "config.yaml")["processors"]
+    sampling, memory = processors["tail_sampling"], processors["memory_limiter"]
+    rate, seconds = sampling["expected_new_traces_per_sec"], int(sampling["decision_wait"].removesuffix("s"))
+    assert f"每秒 {rate:_} 条新跟踪".replace("_", " ") in (ROOT / "docs" / "METRICS.md").read_text("utf-8")
+    assert rate * seconds * 1.5 <= sampling["num_traces"]
+    assert sampling["num_traces"] * BYTES_OF_A_TRACE <= (memory["limit_mib"] - memory["spike_limit_mib"]) * 2**20
+    assert min(sampling["decision_cache"].values()) >= 2 * sampling["num_traces"]
 
 
 def test_compose_mounts_files_that_exist_and_listens_on_loopback() -> None:
@@ -217,6 +239,9 @@ def test_prometheus_scrapes_the_ports_that_the_stack_and_production_use() -> Non
         "kaguan-worker": f"127.0.0.1:{WORKER_METRICS_PORT}",
     }
     production = load_yaml(ROOT / "configs" / "config.prod.yaml")
+    first = production["api"]["metrics_port"]
+    several = f'# - targets: ["127.0.0.1:{first}", "127.0.0.1:{first + 1}"]'
+    assert several in (OBSERVABILITY / "prometheus" / "prometheus.yml").read_text("utf-8")
     assert production["relay"]["metrics_port"] == RELAY_METRICS_PORT
     assert production["worker"]["metrics_port"] == WORKER_METRICS_PORT
 

@@ -48,6 +48,7 @@ class Monitor:
     backlog: bool = False
     _pools_logged_at: float = float("-inf")
     _backlog_sampled_at: float = float("-inf")
+    _spans_dropped: int = 0  # 已计入指标的
 
     async def run(self, stop: asyncio.Event) -> None:
         """采样到 ``stop``。"""
@@ -59,7 +60,7 @@ class Monitor:
         """采一次；返回这次另外做了几件到期的事（写日志、查积压）。"""
         now = asyncio.get_running_loop().time()
         self._publish_pools()
-        self.metrics.spans_dropped.set(spans_dropped())
+        self._count_dropped_spans()
         done = 0
         if now - self._pools_logged_at >= self.pool_interval:
             self._pools_logged_at = now
@@ -74,6 +75,11 @@ class Monitor:
         database_figures(self.pool).publish(self.metrics.database_pool)
         if self.redis is not None:
             redis_figures(self.redis).publish(self.metrics.redis_pool)
+
+    def _count_dropped_spans(self) -> None:
+        dropped = spans_dropped()
+        self.metrics.spans_dropped.inc(dropped - self._spans_dropped)
+        self._spans_dropped = dropped
 
     def _log_pools(self) -> None:
         redis = {} if self.redis is None else asdict(redis_figures(self.redis))
