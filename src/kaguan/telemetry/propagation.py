@@ -14,6 +14,8 @@ _TRACEPARENT = re.compile(
     r"(?P<rest>-.*)?[ \t]*"
 )
 
+NO_TRACE, NO_SPAN = "0" * 32, "0" * 16
+
 
 def traceparent_of(context: SpanContext) -> str | None:
     """跨度上下文的 W3C 写法；无效的上下文给 ``None``。"""
@@ -35,8 +37,8 @@ def current_trace_id() -> str | None:
 
 def trace_id_of(traceparent: str | None) -> str | None:
     """``traceparent`` 里的 trace_id；缺失或不合格式给 ``None``。"""
-    identity = _parse(traceparent)
-    return None if identity is None else f"{identity.trace_id:032x}"
+    fields = _fields(traceparent)
+    return None if fields is None else fields[0]
 
 
 def context_from(traceparent: str | None) -> Context:
@@ -52,12 +54,22 @@ def link_from(traceparent: str | None) -> Link | None:
 
 
 def _parse(traceparent: str | None) -> SpanContext | None:
-    """读 ``traceparent``。版本 00 之后不许再有东西，ff 无效，更高的版本只看前四段（§3.2.2.1、§4.3）。"""
+    fields = _fields(traceparent)
+    if fields is None:
+        return None
+    trace_id, span_id, flags = fields
+    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+
+
+def _fields(traceparent: str | None) -> tuple[str, str, str] | None:
+    """``traceparent`` 的（跟踪号，跨度号，标志）；缺失或无效给 ``None``。
+
+    版本 00 之后不许再有东西，ff 无效，更高的版本只看前四段，全零的号无效（§3.2.2.1 起，§4.3）。
+    """
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if match is None:
         return None
     version, trace_id, span_id, flags, rest = match.groups()
-    if version == "ff" or (version == "00" and rest is not None):
+    if version == "ff" or (version == "00" and rest is not None) or trace_id == NO_TRACE or span_id == NO_SPAN:
         return None
-    identity = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
-    return identity if identity.is_valid else None
+    return trace_id, span_id, flags
