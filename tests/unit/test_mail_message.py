@@ -114,6 +114,23 @@ def test_only_an_international_local_part_needs_smtputf8() -> None:
     assert envelope.recipients == {"user@例子.测试": "user@xn--fsqu00a.xn--0zwm56d", "用户@例子.测试": "用户@例子.测试"}
 
 
+def test_a_plain_mail_for_a_relay_without_smtputf8_leaves_the_international_addresses_out() -> None:
+    plain = make(to=["用户@例子.测试"], cc=["user@例子.测试", "b@x.example"]).plain
+    assert plain is not None
+    assert not plain.smtputf8
+    assert plain.recipients == {"user@例子.测试": "user@xn--fsqu00a.xn--0zwm56d", "b@x.example": "b@x.example"}
+    message = parsed(plain)
+    assert message["To"] is None
+    assert message["Cc"] == "user@xn--fsqu00a.xn--0zwm56d, b@x.example"
+    assert plain.content.isascii()
+
+
+def test_there_is_no_plain_mail_where_nobody_could_get_it() -> None:
+    assert make(to=["用户@例子.测试"]).plain is None
+    payload = EmailPayload(to=("a@x.example",), subject="s", body="b")
+    assert build(payload, TASK_ID, "发信@例子.测试", DATE).plain is None
+
+
 def test_a_recipient_named_twice_is_mailed_once() -> None:
     envelope = make(to=["a@x.example", "a@X.example"], cc=["a@x.example"])
     assert envelope.recipients == {"a@x.example": "a@x.example"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, getaddresses
@@ -43,6 +43,7 @@ class Envelope:
         recipients: 载荷里的地址 → RCPT TO 用的形式；收件人只取自这里，从不取自头部。
         content: 行尾为 CRLF 的完整邮件，未作点填充。
         smtputf8: 需要对方支持 SMTPUTF8（RFC 6531）。
+        plain: 对方不支持时改用的：只有 ASCII 的收件人；一个也没有即为 None。
     """
 
     message_id: str
@@ -50,6 +51,7 @@ class Envelope:
     recipients: dict[str, str]
     content: bytes
     smtputf8: bool
+    plain: Envelope | None = None
 
 
 def sender_address(sender: str) -> tuple[str, str]:
@@ -87,10 +89,20 @@ def build(payload: EmailPayload, task_id: UUID, sender: str, date: datetime) -> 
     name, address = sender_address(sender)
     recipients = _recipients(payload)
     identifier = message_id(task_id, address)
-    head = "".join(_headers(payload, identifier, (name, address), recipients, date))
     body = _body(payload, task_id).as_bytes()
-    smtputf8 = not (address + "".join(recipients.values())).isascii()
-    return Envelope(identifier, address, recipients, head.encode("utf-8") + body, smtputf8)
+
+    def addressed_to(chosen: dict[str, str]) -> Envelope:
+        head = "".join(_headers(payload, identifier, (name, address), chosen, date))
+        smtputf8 = not (address + "".join(chosen.values())).isascii()
+        return Envelope(identifier, address, chosen, head.encode("utf-8") + body, smtputf8)
+
+    envelope = addressed_to(recipients)
+    # RFC 6531 §3.2：对方不支持 SMTPUTF8，信封与头部就都不许有非 ASCII 的地址；To、Cc 里略去它们，
+    # 不用 RFC 6857 的占位组：那是收件端给旧客户端看的，由发信方写会让人回复到不存在的地址
+    ascii_only = {one: wire for one, wire in recipients.items() if wire.isascii()}
+    if envelope.smtputf8 and address.isascii() and ascii_only:
+        return replace(envelope, plain=addressed_to(ascii_only))
+    return envelope
 
 
 def _headers(
@@ -102,9 +114,9 @@ def _headers(
     yield f"Message-ID: {identifier}\r\n"
     yield f"Date: {format_datetime(date.replace(microsecond=0))}\r\n"
     yield header.named_mailbox("From", *sender)
-    yield header.mailboxes("To", _addresses(payload.to, recipients))
-    if payload.cc:
-        yield header.mailboxes("Cc", _addresses(payload.cc, recipients))
+    for header_name, texts in (("To", payload.to), ("Cc", payload.cc)):
+        if addresses := _addresses(texts, recipients):
+            yield header.mailboxes(header_name, addresses)
     yield header.unstructured("Subject", payload.subject)
 
 
@@ -121,7 +133,8 @@ def _recipients(payload: EmailPayload) -> dict[str, str]:
 
 
 def _addresses(texts: Sequence[str], recipients: dict[str, str]) -> list[str]:
-    return [recipients[address] for address in dict.fromkeys(parse_address(text) or "" for text in texts)]
+    parsed = dict.fromkeys(parse_address(text) or "" for text in texts)
+    return [recipients[address] for address in parsed if address in recipients]
 
 
 def _body(payload: EmailPayload, task_id: UUID) -> EmailMessage:

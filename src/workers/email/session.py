@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from typing import TYPE_CHECKING, cast
 
-from aiosmtplib import (
-    SMTP,
-    SMTPAuthenticationError,
-    SMTPConnectError,
-    SMTPConnectTimeoutError,
-    SMTPException,
-    SMTPRecipientRefused,
-    SMTPResponseException,
-    SMTPSenderRefused,
-    SMTPServerDisconnected,
-)
+from aiosmtplib import SMTP, SMTPRecipientRefused, SMTPSenderRefused
 
+from workers.email.network import NETWORK_ERRORS, describe
 from workers.email.receipt import Fate, Receipt, judge, judge_data, judge_final, judge_recipient
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiosmtplib.protocol import SMTPProtocol
 
     from kaguan.config.model import Smtp
@@ -31,19 +23,7 @@ if TYPE_CHECKING:
 DATA_CHUNK = 64 * 1024  # 字节；每块各有时限，慢而不断的对方因此不会被一刀切
 START_INPUT = 354
 _LEADING_DOT = re.compile(rb"(?m)^\.")
-NETWORK_ERRORS = (SMTPException, OSError, TimeoutError)
-# 从具体到一般，取第一个相符的
-_KINDS: tuple[tuple[type[BaseException], str], ...] = (
-    (SMTPConnectTimeoutError, "连接中继超时"),
-    (SMTPConnectError, "连不上中继"),
-    (SMTPAuthenticationError, "中继拒绝登录"),
-    (SMTPServerDisconnected, "中继断开了连接"),
-    (TimeoutError, "等中继应答超时"),
-    (ssl.SSLError, "与中继协商 TLS 失败"),
-    (ConnectionError, "与中继的连接断了"),
-    (SMTPResponseException, "中继的应答不合规"),
-    (SMTPException, "中继缺少所需的能力"),
-)
+NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, "对方不支持 SMTPUTF8，无法投递国际化地址")
 
 
 class UnreachableError(Exception):
@@ -97,6 +77,8 @@ class Session:
         Returns:
             每个收件人恰有一个结局。
         """
+        if envelope.smtputf8 and not self._client.supports_extension("smtputf8"):
+            return await self._deliver_plain(envelope.plain, recipients)
         receipts: dict[str, Receipt] = {}
         accepted: list[str] = []
         try:
@@ -111,20 +93,24 @@ class Session:
         except SMTPSenderRefused as error:
             outcome = judge(error.code, error.message)
         except NETWORK_ERRORS as error:
-            outcome = Receipt(Fate.DEFERRED, getattr(error, "code", None), _describe(error))
+            outcome = Receipt(Fate.DEFERRED, getattr(error, "code", None), describe(error))
             self.abort()
         if outcome is not None:
             receipts |= dict.fromkeys((name for name in recipients if name not in receipts), outcome)
         await self._reset(outcome)
         return receipts
 
+    async def _deliver_plain(self, plain: Envelope | None, recipients: list[str]) -> dict[str, Receipt]:
+        """对方不支持 SMTPUTF8：只有非 ASCII 的收件人被拒，其余的照寄。"""
+        rest = [] if plain is None else [one for one in recipients if one in plain.recipients]
+        receipts = {one: NO_SMTPUTF8 for one in recipients if one not in rest}
+        return receipts if plain is None or not rest else receipts | await self.deliver(plain, rest)
+
     async def _start(self, envelope: Envelope) -> None:
         options = []
         if self._client.supports_extension("size"):
             options.append(f"SIZE={len(envelope.content)}")
         if envelope.smtputf8:
-            if not self._client.supports_extension("smtputf8"):
-                raise SMTPSenderRefused(553, "对方不支持 SMTPUTF8，无法投递国际化地址", envelope.sender)
             options += ["SMTPUTF8", "BODY=8BITMIME"]
         await self._client.mail(envelope.sender, options=options, encoding=_encoding(utf8=envelope.smtputf8))
 
@@ -149,7 +135,7 @@ class Session:
             final = await protocol.read_response(timeout=self._config.data_timeout)
         except NETWORK_ERRORS as error:
             self.abort()
-            return Receipt(Fate.UNKNOWN, None, f"正文已发完，没有等到确认：{_describe(error)}")
+            return Receipt(Fate.UNKNOWN, None, f"正文已发完，没有等到确认：{describe(error)}")
         self.delivered += 1
         return judge_final(final.code, final.message)
 
@@ -199,7 +185,7 @@ async def open_session(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo
         raise
     except NETWORK_ERRORS as error:
         client.close()
-        raise UnreachableError(_describe(error), getattr(error, "code", None)) from None
+        raise UnreachableError(describe(error), getattr(error, "code", None)) from None
     except BaseException:
         client.close()
         raise
@@ -234,14 +220,3 @@ def _stuffed(content: bytes) -> bytes:
 
 def _encoding(*, utf8: bool) -> str:
     return "utf-8" if utf8 else "ascii"
-
-
-def _describe(error: BaseException) -> str:
-    """只说种类与应答码，不带对方可能回显的地址或凭据。"""
-    if isinstance(error, SMTPResponseException):
-        return f"{_kind(error)} {error.code}"
-    return _kind(error)
-
-
-def _kind(error: BaseException) -> str:
-    return next((text for kind, text in _KINDS if isinstance(error, kind)), type(error).__name__)
