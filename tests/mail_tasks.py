@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import pytest
+from limits import RateLimitItemPerHour
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from kaguan.config.model import Smtp
+from kaguan.mail.message import build
 from kaguan.tasks.payloads import EmailPayload
+from tests.smtp_server import smtp_server
 from workers.attempt import Attempt
 from workers.email.handler import EmailHandler
+from workers.email.transport import open_mailer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from kaguan.database.pool import Pool
     from workers.email.transport import Mailer
     from workers.outcome import Outcome
@@ -68,6 +77,25 @@ async def run(mailer: Mailer, attempt: Attempt) -> Outcome:
             await outcome.write(connection)
         await connection.execute("update tb_task set intent_at = null where id = %s", (attempt.task_id,))
     return outcome
+
+
+@asynccontextmanager
+async def throttled_mailer() -> AsyncIterator[Mailer]:
+    """限额刚用完的通道：一小时之内再没有名额，一封也寄不出。"""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("workers.email.rate.RateLimitItemPerSecond", RateLimitItemPerHour)
+        async with (
+            smtp_server() as server,
+            open_mailer(config_for(server.url, per_second=1, connections=1, data_timeout=0.3)) as mailer,
+        ):
+            envelope = build(mail_to("a@x.example"), UUID(int=0), SENDER, datetime.now(UTC))
+
+            async def declare() -> list[str]:
+                return list(envelope.recipients)
+
+            await mailer.send(envelope, list(envelope.recipients), declare)
+            yield mailer
+            assert len(server.mails) == 1
 
 
 async def deliveries(pool: Pool, task_id: UUID) -> dict[str, tuple[str, int | None]]:

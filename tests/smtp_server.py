@@ -48,6 +48,7 @@ class SmtpServer:
     script: Script
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
+    turned_away: list[Mail] = field(default_factory=list)  # 正文收全了，没收下
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
@@ -175,11 +176,10 @@ class _Dialogue:
         while (row := await self.reader.readuntil(b"\r\n")) != b".\r\n":
             content += row[1:] if row.startswith(b".") else row
         reply = self.script.body.pop(0) if self.script.body else "250 accepted"
-        if reply.startswith("250") or reply in {DROP, STALL}:
-            # 收下了，只是可能没说：正是「重复与否说不清」的那一刻
-            self.server.mails.append(
-                Mail(self.sender, list(self.recipients), bytes(content), self.encrypted, self.login)
-            )
+        # 不答也是收下了，只是没说：正是「重复与否说不清」的那一刻
+        kept = reply.startswith("250") or reply in {DROP, STALL}
+        mail = Mail(self.sender, list(self.recipients), bytes(content), self.encrypted, self.login)
+        (self.server.mails if kept else self.server.turned_away).append(mail)
         await self.say(reply)
 
 

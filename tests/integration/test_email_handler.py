@@ -5,12 +5,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mail_tasks import attempt_of, config_for, deliveries, insert_running, mail_to, run
+from kaguan.mail.message import message_id
+from tests.mail_tasks import (
+    SENDER,
+    attempt_of,
+    config_for,
+    deliveries,
+    insert_running,
+    mail_to,
+    run,
+    throttled_mailer,
+)
 from tests.smtp_server import DROP, STALL, Script, smtp_server
 from workers.attempt import CancelledByUserError, FencedError
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-from workers.outcome import Done, GiveUp, Retry, Uncertain
+from workers.outcome import Continue, Done, GiveUp, Retry, Uncertain
+from workers.pauses import PAUSE
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -84,14 +95,17 @@ async def test_5xx_for_everyone_gives_up_and_names_the_code_but_no_address(pool:
 async def test_greylisting_is_retried_and_then_accepted_byte_for_byte_the_same_id(pool: Pool) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    script = Script(recipients={"a@x.example": ["451 4.7.1 greylisted"]})
+    script = Script(body=["451 4.7.1 greylisted"])
     async with smtp_server(script) as server, open_mailer(config_for(server.url)) as mailer:
         first = await run(mailer, attempt_of(pool, task_id, payload))
         assert isinstance(first, Retry)
         assert await deliveries(pool, task_id) == {"a@x.example": ("deferred", 451)}
         second = await run(mailer, attempt_of(pool, task_id, payload, 2))
     assert isinstance(second, Done)
-    assert len(server.mails) == 1
+    (refused,), (accepted,) = server.turned_away, server.mails
+    assert refused.content == accepted.content
+    header = message_from_bytes(accepted.content, policy=policy.default)["Message-ID"]
+    assert header == message_id(task_id, "no-reply@kaguan.example")
 
 
 async def test_mixed_recipients_are_told_apart_and_only_the_deferred_one_is_tried_again(pool: Pool) -> None:
@@ -198,6 +212,19 @@ async def test_no_server_is_a_retry_without_any_declared_intent(pool: Pool) -> N
     assert isinstance(outcome, Retry)
     assert not attempt.declared
     assert not await intent_is_set(pool, task_id)
+
+
+async def test_waiting_for_our_own_rate_is_no_failure_and_declares_nothing(pool: Pool) -> None:
+    payload = mail_to("a@x.example")
+    task_id = await insert_running(pool, payload)
+    attempt = attempt_of(pool, task_id, payload)
+    async with throttled_mailer() as mailer:
+        outcome = await EmailHandler(mailer, SENDER)(attempt)
+    assert isinstance(outcome, Continue)
+    assert outcome.delay >= PAUSE
+    assert not attempt.declared
+    assert not await intent_is_set(pool, task_id)
+    assert await deliveries(pool, task_id) == {}
 
 
 async def test_the_intent_is_committed_before_the_first_mail_command(pool: Pool) -> None:

@@ -13,7 +13,7 @@ from kaguan.dev.ports import free_port
 from kaguan.tasks import service
 from kaguan.tasks.model import TaskType
 from relay.redrive import LeaseRedrive
-from tests.mail_tasks import SENDER, config_for, deliveries, mail_to
+from tests.mail_tasks import SENDER, config_for, deliveries, mail_to, throttled_mailer
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 from tests.smtp_server import DROP, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
@@ -191,6 +191,16 @@ async def test_attempts_that_cannot_connect_do_not_make_an_unknown_mail_a_failed
     statuses = [await again(stage, task_id, away) for _ in range(MAX_ATTEMPTS - 1)]
     assert statuses == ["retrying"] * (MAX_ATTEMPTS - 2) + ["uncertain"]
     assert await still_unknown(stage, task_id)
+
+
+async def test_waiting_for_our_own_rate_spends_no_attempt_and_leaves_an_unknown_mail_unknown(stage: Stage) -> None:
+    task_id = await unanswered(stage)
+    async with throttled_mailer() as mailer:
+        throttled = EmailHandler(mailer, SENDER)
+        assert [await again(stage, task_id, throttled) for _ in range(MAX_ATTEMPTS)] == ["retrying"] * MAX_ATTEMPTS
+    assert await still_unknown(stage, task_id)
+    assert (await stage.pipeline.task(task_id)).attempt == 1
+    assert await again(stage, task_id, stage.handler) == "succeeded"
 
 
 @pytest.mark.parametrize("outcome", [GiveUp("看不懂"), Cancelled("用户取消")])

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from kaguan.dev.ports import free_port
 from kaguan.tasks import service
 from tests.integration.test_email_uncertain import RESEND, Stage
-from tests.mail_tasks import SENDER, config_for, deliveries
+from tests.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.pipeline import MAX_ATTEMPTS, open_pipeline
 from tests.smtp_server import DROP, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
@@ -163,6 +163,22 @@ async def test_one_decision_of_a_person_allows_one_more_mail_and_no_second(stage
     stage.server.script.body += [DROP] * MAX_ATTEMPTS  # 收下了，回音丢了
     statuses = [await stage.again(task_id) for _ in range(MAX_ATTEMPTS)]
     assert statuses == ["retrying"] * (MAX_ATTEMPTS - 1) + ["uncertain"]
+    assert len(stage.server.mails) == 2
+
+
+async def test_a_decision_of_a_person_is_not_used_up_by_waiting_for_our_own_rate(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.broken = 503
+    for _ in range(MAX_ATTEMPTS):
+        await stage.again(task_id)
+    async with stage.pipeline.pool.connection() as connection:
+        await service.retry(connection, task_id, "operator")
+    async with throttled_mailer() as mailer:
+        throttled = Verified(EmailHandler(mailer, SENDER), stage.verifying, resend=False)
+        await stage.pipeline.redis.flushdb()
+        await stage.deliver(task_id, throttled, RESEND)
+    assert await stage.pipeline.status(task_id) == "retrying"
+    assert await stage.again(task_id) == "succeeded"
     assert len(stage.server.mails) == 2
 
 

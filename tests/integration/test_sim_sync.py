@@ -23,8 +23,8 @@ from tests.carrier_world import (
 )
 from workers.attempt import Attempt, CancelledByUserError, FencedError
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
+from workers.pauses import PAUSE
 from workers.sim.handler import SimStatusSync
-from workers.sync.asking import PAUSE
 from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:

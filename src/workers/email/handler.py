@@ -18,9 +18,10 @@ from kaguan.mail.model import DeliveryStatus
 from kaguan.tasks.payloads import EmailPayload
 from kaguan.telemetry.metrics import observe
 from workers.email.receipt import Fate, Receipt
-from workers.email.transport import open_mailer
+from workers.email.transport import QueuedError, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
-from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from workers.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from workers.pauses import queued_pause
 from workers.verification import Verified
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ class EmailHandler:
                 return await store.intend(connection, letter, due)
 
         started = time.monotonic()
-        receipts = await self._mailer.send(envelope, due, declare)
+        try:
+            receipts = await self._mailer.send(envelope, due, declare)
+        except QueuedError:
+            return Continue("排不上发信限额", delay=queued_pause(attempt.delivery))
         counts = _counts(receipts)
         log.info("邮件投递结束", **counts)
         if self._observe is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,12 @@ class RelayRate:
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._shared = None if redis is None else _shared(redis)
         self._away_until = 0.0
+        self.full_at = -math.inf  # 最近一次没有名额的时刻，事件循环的钟
 
     async def wait(self) -> None:
         """等到一个名额；时限由调用方给。"""
         while not await self._hit():
+            self.full_at = asyncio.get_running_loop().time()
             pause = random.uniform(*POLL)  # noqa: S311 只为错开，不涉安全
             await asyncio.sleep(pause)
 

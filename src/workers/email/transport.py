@@ -34,6 +34,10 @@ AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
 MESSAGES_PER_CONNECTION = 100  # 常见中继的上限
 
 
+class QueuedError(Exception):
+    """只是排不上我们自己的发信限额：什么都没发，也说明不了对方。"""
+
+
 class Mailer:
     """一个进程到一台中继的全部连接，至多 ``config.connections`` 条。由 :func:`open_mailer` 建立与关闭。"""
 
@@ -58,6 +62,9 @@ class Mailer:
 
         Returns:
             每个收件人的结局；连不上则全部 deferred，且没有调用过 ``declare``。
+
+        Raises:
+            QueuedError: 排不上限额；没有调用过 ``declare``。
         """
         with tracer.start_as_current_span(
             "smtp send",
@@ -75,16 +82,27 @@ class Mailer:
 
     async def _send(self, envelope: Envelope, declare: Callable[[], Awaitable[list[str]]]) -> dict[str, Receipt]:
         async with AsyncExitStack() as stack:
+            await self._acquire_slot()
+            stack.callback(self._slots.release)
             try:
                 async with asyncio.timeout(self._config.data_timeout):
-                    await self._slots.acquire()
-                    stack.callback(self._slots.release)
                     await self._rate.wait()
             except TimeoutError:
-                raise UnreachableError("等连接或限额超时") from None
+                raise QueuedError from None
             session = await stack.enter_async_context(self._session())
             declared = await declare()
             return await session.deliver(envelope, declared) if declared else {}
+
+    async def _acquire_slot(self) -> None:
+        """占一条连接的名额；占不到而其间限额满过，是占着的在等限额，否则是对方把它们都拖住了。"""
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._config.data_timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            if self._rate.full_at >= started:
+                raise QueuedError from None
+            raise UnreachableError("等连接超时") from None
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:

@@ -11,7 +11,7 @@ from kaguan.sims.model import SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
-from workers.sync.asking import PAUSE, queued_pause
+from workers.pauses import PAUSE, queued_pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.tasks.payloads import DataSyncPayload
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
-from workers.sync.asking import PAUSE, queued_pause
+from workers.pauses import PAUSE, queued_pause
 from workers.sync.passes import step
 from workers.sync.statuses import StatusRecorder
 
