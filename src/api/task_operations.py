@@ -105,10 +105,10 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     connection = await call.unit.raw()
     if call.body.dry_run:
         return Answer({"dry_run": True, **asdict(await replay.preview(connection, wanted))})
-    count, last_due = await replay.run(connection, wanted, call.principal.name)
-    await audited(call, "task.replay", **wanted.asked(), count=count)
+    replayed, last_due = await replay.run(connection, wanted, call.principal.name)
+    await audited(call, "task.replay", **wanted.asked(), count=len(replayed))
     call.unit.after_commit(call.services.ring)
-    return Answer({"dry_run": False, "replayed": count, "last_due": last_due})
+    return Answer({"dry_run": False, "replayed": len(replayed), "last_due": last_due})
 
 
 ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)

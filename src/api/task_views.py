@@ -13,14 +13,12 @@ from api.shapes import Moment, PageSize, QueryModel, RequestModel, View
 from kaguan.tasks.listing import TaskFilter
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.replay import FIRST_ID, LAST_ID, Replay, id_floor
+from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kaguan.tasks.store import TaskRecord
-
-MAX_REPLAY = 1_000
-MAX_REPLAY_RATE = 500
 
 
 class TaskView(View):
@@ -96,8 +94,8 @@ class ReplayRequest(RequestModel):
     error: Annotated[str, Field(min_length=1, max_length=200, description="错误原因里的一段字")] | None = None
     since: Moment | None = None
     until: Moment | None = None
-    limit: Annotated[int, Field(ge=1, le=MAX_REPLAY)] = 100
-    rate: Annotated[int, Field(ge=1, le=MAX_REPLAY_RATE, description="每秒至多重放几个")] = 50
+    limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT)] = 100
+    rate: Annotated[int, Field(ge=1, le=REPLAY_RATE_LIMIT, description="每秒至多重放几个")] = 50
     dry_run: bool = True
 
     @model_validator(mode="after")

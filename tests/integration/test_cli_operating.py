@@ -13,11 +13,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from pydantic import ValidationError
 
+from api.task_views import ReplayRequest
 from kaguan.cli.progress import describe
 from kaguan.tasks.model import TaskType
 from kaguan.tasks.payloads import EmailPayload
-from kaguan.tasks.service import Submission, accept_many
+from kaguan.tasks.service import REPLAY_RATE_LIMIT, Submission, accept_many
 from kaguan.tasks.watching import Watched
 from tests.invocation import Invocation
 
@@ -164,6 +166,28 @@ def test_replay_waits_for_every_task_it_chose(run: Invocation, failed: list[str]
     helper.join()
     assert code == 0
     assert {row["task_id"] for row in json.loads(out)} == set(failed)
+
+
+def test_replay_waits_only_for_the_tasks_it_replayed(
+    run: Invocation, failed: list[str], database: psycopg.Connection, database_url: str
+) -> None:
+    with psycopg.connect(database_url) as other:
+        other.execute("select 1 from tb_task where id = %s for no key update", (failed[1],))
+        helper = finish_soon(database_url, "succeeded")
+        code, out, _ = run("task", "replay", "--run", "--wait", "--timeout", "30", "--json")
+        helper.join()
+    assert code == 0
+    assert {row["task_id"] for row in json.loads(out)} == {failed[0], failed[2]}
+    assert statuses(database) == ["succeeded", "failed", "succeeded"]
+
+
+def test_the_rate_has_the_same_limit_as_over_http(run: Invocation) -> None:
+    code, out, err = run("task", "replay", "--rate", str(REPLAY_RATE_LIMIT + 1))
+    assert (code, out) == (2, "")
+    assert str(REPLAY_RATE_LIMIT) in err
+    assert ReplayRequest(rate=REPLAY_RATE_LIMIT).rate == REPLAY_RATE_LIMIT
+    with pytest.raises(ValidationError):
+        ReplayRequest(rate=REPLAY_RATE_LIMIT + 1)
 
 
 async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(

@@ -14,7 +14,7 @@ from kaguan.outbox import store as outbox
 from kaguan.tasks import replay
 from kaguan.tasks.model import TaskStatus, TaskType
 from kaguan.tasks.replay import Replay
-from kaguan.tasks.service import REPLAY_LIMIT
+from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,6 @@ PATH = "/console/dead-letters"
 STATUSES = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)
 FIELDS = ("status", "type", "since", "until", "limit", "rate")
 DEFAULT_LIMIT, DEFAULT_RATE = 100, 50
-MAX_RATE = 500  # 每秒
 
 
 async def dead_letters(visit: Visit) -> web.Response:
@@ -44,7 +43,7 @@ async def dead_letters(visit: Visit) -> web.Response:
         "dead_letters.html",
         groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=looking.DEAD_CAP,
         count_cap=looking.COUNT_CAP,
-        statuses=STATUSES, types=list(TaskType), limits=(REPLAY_LIMIT, MAX_RATE),
+        statuses=STATUSES, types=list(TaskType), limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE), preview_link=preview_link,
     )  # fmt: skip
 
@@ -52,10 +51,10 @@ async def dead_letters(visit: Visit) -> web.Response:
 async def run_replay(order: Order) -> Done:
     """真做：逐个留痕，按限速错开。"""
     wanted = replay_of(order.form)
-    count, last_due = await replay.run(order.connection, wanted, order.actor)
-    detail = {**wanted.asked(), "count": count, "via": "console"}
+    replayed, last_due = await replay.run(order.connection, wanted, order.actor)
+    detail = {**wanted.asked(), "count": len(replayed), "via": "console"}
     deed = Deed("task.replay", None, {**detail, "last_due": None if last_due is None else last_due.isoformat()})
-    return Done(deed, "replayed", PATH, count, ring=True)
+    return Done(deed, "replayed", PATH, len(replayed), ring=True)
 
 
 def preview_link(status: str, task_type: str) -> str:
@@ -76,7 +75,7 @@ def replay_of(given: Mapping[str, str]) -> Replay:
     if wrong:
         raise invalid(wrong[0], "看不懂的条件", "not understood")
     limit = number_of(given, "limit", DEFAULT_LIMIT, 1, REPLAY_LIMIT)
-    rate = number_of(given, "rate", DEFAULT_RATE, 1, MAX_RATE)
+    rate = number_of(given, "rate", DEFAULT_RATE, 1, REPLAY_RATE_LIMIT)
     return Replay(
         TaskStatus(status), None if task_type is None else TaskType(task_type), since=since, until=until, limit=limit,
         rate=float(rate),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime  # noqa: TC003 typer 运行时读注解
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 同上
 
 import typer
 
@@ -15,9 +15,8 @@ from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.tasks import replay as replaying
-from kaguan.tasks import store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
-from kaguan.tasks.service import REPLAY_LIMIT, RETRYABLE
+from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT, RETRYABLE
 from kaguan.tasks.watching import Watched, watch
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     ] = None,
     until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理早于")] = None,
     limit: Annotated[int, typer.Option(min=1, max=REPLAY_LIMIT, help="至多几个")] = 100,
-    rate: Annotated[float, typer.Option(min=0.1, max=1_000, help="每秒至多几个")] = 50.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=REPLAY_RATE_LIMIT, help="每秒至多几个")] = 50.0,
     seconds: Timeout = 3_600.0,
     run: Annotated[bool, typer.Option("--run", help="真做；不给就只看会选中谁")] = False,
     wait: Wait = False,
@@ -99,19 +98,18 @@ def replay(  # noqa: PLR0913 一个参数一个选项
         _preview(wanted, as_json=as_json)
         return
 
-    async def work(connection: Connection) -> tuple[list[UUID], int, datetime | None]:
-        chosen = [UUID(row["task_id"]) for row in await store.replay_preview(connection, wanted.parameters())]
-        count, last_due = await replaying.run(connection, wanted, actor())
-        await audited(connection, "task.replay", **wanted.asked(), count=count)
-        return chosen, count, last_due
+    async def work(connection: Connection) -> tuple[list[UUID], datetime | None]:
+        replayed, last_due = await replaying.run(connection, wanted, actor())
+        await audited(connection, "task.replay", **wanted.asked(), count=len(replayed))
+        return replayed, last_due
 
-    chosen, count, last_due = with_database(work)
-    if wait and count:
-        report(wait_for(chosen, seconds, as_json=as_json), as_json=as_json)
+    replayed, last_due = with_database(work)
+    if wait and replayed:
+        report(wait_for(replayed, seconds, as_json=as_json), as_json=as_json)
     elif as_json:
-        print_json({"dry_run": False, "replayed": count, "last_due": last_due})
+        print_json({"dry_run": False, "replayed": len(replayed), "last_due": last_due})
     else:
-        typer.echo(f"已重放 {count} 个任务")
+        typer.echo(f"已重放 {len(replayed)} 个任务")
 
 
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> None:

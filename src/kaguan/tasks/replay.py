@@ -77,8 +77,8 @@ async def preview(connection: Connection, replay: Replay) -> Preview:
     return Preview(min(len(rows), replay.limit), len(rows) > replay.limit, rows[: min(replay.limit, PREVIEW_LIMIT)])
 
 
-async def run(connection: Connection, replay: Replay, actor: str) -> tuple[int, datetime | None]:
-    """重放；返回个数与最后一个的到期时间。"""
-    count, last_due = await store.replay(connection, {**replay.parameters(), "actor": actor})
-    log.info("按条件重放", actor=actor, count=count, status=replay.status, task_type=replay.type)
-    return count, last_due
+async def run(connection: Connection, replay: Replay, actor: str) -> tuple[list[UUID], datetime | None]:
+    """重放；返回真的重放了哪些（正被别人锁着的跳过），与最后一个的到期时间。"""
+    replayed, last_due = await store.replay(connection, {**replay.parameters(), "actor": actor})
+    log.info("按条件重放", actor=actor, count=len(replayed), status=replay.status, task_type=replay.type)
+    return replayed, last_due

@@ -36,7 +36,8 @@ log = structlog.get_logger(__name__)
 AfterCommit: TypeAlias = Callable[[Callable[[], None]], None]
 
 SYSTEM_PRINCIPAL = "system"
-REPLAY_LIMIT = 1_000
+REPLAY_LIMIT = 1_000  # 一次至多重放几个
+REPLAY_RATE_LIMIT = 500  # 每秒至多重放几个
 CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
 RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})
 

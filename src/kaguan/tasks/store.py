@@ -118,12 +118,12 @@ async def retry(connection: Connection, task_id: UUID, actor: str) -> str | None
     return None if row is None else row[0]
 
 
-async def replay(connection: Connection, parameters: dict[str, Any]) -> tuple[int, datetime | None]:
-    """按条件重放；返回个数与最后一个的到期时间。"""
+async def replay(connection: Connection, parameters: dict[str, Any]) -> tuple[list[UUID], datetime | None]:
+    """按条件重放；返回真的重放了哪些，与最后一个的到期时间。"""
     # 不用预备语句：部分索引要看得见 status 的值
     cursor = await connection.execute(load(PACKAGE, "replay"), parameters, prepare=False)
     row = await cursor.fetchone()
-    return (0, None) if row is None else (row[0], row[1])
+    return ([], None) if row is None else (row[0], row[1])
 
 
 async def replay_preview(connection: Connection, parameters: dict[str, Any]) -> list[dict[str, Any]]:

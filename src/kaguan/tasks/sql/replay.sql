@@ -35,4 +35,4 @@ noted as (
     select id, 'retried', attempt, delivery, %(actor)s, '{"replay": true}'
     from revived
 )
-select count(*), max(available_at) from revived
+select coalesce(array_agg(id order by id), '{}'), max(available_at) from revived
