@@ -33,7 +33,7 @@ class AttachmentPayload(BaseModel):
 
 
 class EmailPayload(Payload):
-    """email:send。收件人各是单个 addr-spec，已在受理时校验。``template`` 与 ``subject/body`` 二选一由受理方保证。"""
+    """email:send。收件人各是单个 addr-spec，已在受理时校验；由模板写的信也已渲染好，这里只有成文。"""
 
     to: tuple[str, ...]
     cc: tuple[str, ...] = ()
