@@ -35,9 +35,9 @@ from tests.carrier_world import (
 )
 from workers.attempt import Attempt, FencedError
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
+from workers.pauses import LONGEST_PAUSE, PAUSE
 from workers.settlement import Settlement
 from workers.sim.handler import SimStatusSync
-from workers.sync.asking import LONGEST_PAUSE, PAUSE
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
@@ -423,7 +423,7 @@ async def test_a_future_day_and_a_missing_carrier_are_given_up(pool: Pool, simul
     assert isinstance(await DataSync({})(await submit(pool, SyncType.USAGE, future, future)), GiveUp)
 
 
-async def test_progress_is_there_while_it_runs(pool: Pool, simulated: Simulated) -> None:
+async def test_progress_says_how_many_cards_and_parts(pool: Pool, simulated: Simulated) -> None:
     await register(pool, ONELINK, cards(ONELINK, CARDS))
     day = days_before(simulated, 3)
     attempt = await submit(pool, SyncType.USAGE, day, day)
