@@ -23,7 +23,8 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import ATTEMPTS
 from kaguan.carriers.simulator import iccid_at
-from kaguan.sims.model import Carrier, LifecycleState, SessionState
+from kaguan.carriers.simulator.population import Override
+from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
 from tests.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=2)
 
 every_carrier = pytest.mark.parametrize("carrier", list(Carrier))
+only_onelink = pytest.mark.parametrize("carrier", [Carrier.ONELINK])
+only_center = pytest.mark.parametrize("carrier", [Carrier.CONTROL_CENTER])
 
 
 @pytest.fixture
@@ -104,6 +107,26 @@ async def test_an_unknown_code_is_a_state_not_an_error(
         assert isinstance(result, CardStatus)
         assert result.state is LifecycleState.UNKNOWN
         assert result.raw in {"99", "QUANTUM_READY"}
+        assert result.unknown
+
+
+@only_onelink
+async def test_an_unknown_session_or_stop_reason_is_unknown_and_named(
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
+) -> None:
+    asked = cards(carrier, 100)
+    for iccid in asked:  # 全是停机的：每张都有停机原因
+        simulated.world.population.overrides[carrier, iccid] = Override("4", exists=True, at=simulated.world.now())
+    simulated.faults(carrier, unknown_rate=0.5)
+    named: Counter[str] = Counter()
+    for result in await gateways[carrier].statuses(asked):
+        assert isinstance(result, CardStatus)
+        suspended = "cardStatus=99" not in result.unknown
+        assert (result.state is LifecycleState.SUSPENDED) == suspended
+        assert (result.session is SessionState.UNKNOWN) == ("sessionStatus=99" in result.unknown)
+        assert (result.suspend_reason is SuspendReason.UNKNOWN) == (suspended and "stopReason=99" in result.unknown)
+        named.update(result.unknown)
+    assert named.keys() == {"cardStatus=99", "sessionStatus=99", "stopReason=99"}
 
 
 @every_carrier
@@ -189,32 +212,35 @@ async def test_wrong_credentials_are_rejected_at_once(simulated: Simulated, carr
     assert simulated.calls(carrier) == 1
 
 
+@only_onelink
 async def test_an_expired_token_is_renewed_once_for_all_waiting_calls(
-    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
 ) -> None:
-    gateway = gateways[Carrier.ONELINK]
-    await gateway.statuses(cards(Carrier.ONELINK, 1))
+    gateway = gateways[carrier]
+    await gateway.statuses(cards(carrier, 1))
     simulated.world.offset += timedelta(minutes=31)
-    answers = await asyncio.gather(*(gateway.statuses(cards(Carrier.ONELINK, 2)) for _ in range(10)))
+    answers = await asyncio.gather(*(gateway.statuses(cards(carrier, 2)) for _ in range(10)))
     assert all(isinstance(result, CardStatus) for answer in answers for result in answer)
-    assert simulated.world.gates[Carrier.ONELINK].calls["get-token"] == 2
+    assert simulated.world.gates[carrier].calls["get-token"] == 2
 
 
+@only_onelink
 async def test_a_token_refused_again_after_its_renewal_is_tried_later_not_in_a_loop(
-    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
 ) -> None:
-    simulated.faults(Carrier.ONELINK, token_lifetime=0)
+    simulated.faults(carrier, token_lifetime=0)
     with pytest.raises(TransientError):
-        await gateways[Carrier.ONELINK].statuses(cards(Carrier.ONELINK, 1))
-    assert simulated.world.gates[Carrier.ONELINK].calls["get-token"] == 2
+        await gateways[carrier].statuses(cards(carrier, 1))
+    assert simulated.world.gates[carrier].calls["get-token"] == 2
 
 
+@only_onelink
 async def test_cards_left_out_of_a_batch_answer_are_retryable_not_missing(
-    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
 ) -> None:
-    simulated.faults(Carrier.ONELINK, partial_rate=0.4)
-    asked = cards(Carrier.ONELINK, 100)
-    results = await gateways[Carrier.ONELINK].statuses(asked)
+    simulated.faults(carrier, partial_rate=0.4)
+    asked = cards(carrier, 100)
+    results = await gateways[carrier].statuses(asked)
     kinds = Counter(type(result) for result in results)
     assert [result.iccid for result in results] == asked
     assert kinds[CardFailed] > 0
@@ -222,22 +248,25 @@ async def test_cards_left_out_of_a_batch_answer_are_retryable_not_missing(
     assert kinds[CardNotFound] == 0
 
 
+@only_center
 async def test_a_break_between_two_cards_keeps_what_was_answered(
-    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
 ) -> None:
-    asked = cards(Carrier.CONTROL_CENTER, 10)
-    simulated.faults(Carrier.CONTROL_CENTER, error_rate=0.75)
-    results = await gateways[Carrier.CONTROL_CENTER].statuses(asked)
+    asked = cards(carrier, 10)
+    simulated.faults(carrier, error_rate=0.75)
+    results = await gateways[carrier].statuses(asked)
     assert [result.iccid for result in results] == asked
     answered = [result for result in results if isinstance(result, CardStatus)]
     assert 0 < len(answered) < len(asked)
     assert all(isinstance(result, CardFailed) and result.retryable for result in results[len(answered) :])
 
 
+@only_center
 async def test_the_change_listing_pages_through_every_card_once(
     gateways: Mapping[Carrier, CarrierGateway],
+    carrier: Carrier,
 ) -> None:
-    gateway = gateways[Carrier.CONTROL_CENTER]
+    gateway = gateways[carrier]
     since, seen, number, last = datetime.now(UTC) - timedelta(days=40), [], 1, False
     while not last:
         page = await gateway.changed_between(since, datetime.now(UTC), number)
@@ -245,27 +274,30 @@ async def test_the_change_listing_pages_through_every_card_once(
         seen += [result.iccid for result in page.results]
         number, last = number + 1, page.last
     assert len(seen) == len(set(seen))
-    assert set(seen) <= set(cards(Carrier.CONTROL_CENTER, CARDS))
+    assert set(seen) <= set(cards(carrier, CARDS))
     assert len(seen) >= CARDS - 1
 
 
+@only_center
 async def test_the_change_listing_starts_at_the_given_moment(
-    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
 ) -> None:
     since = simulated.world.now() - timedelta(days=1)
-    page = await gateways[Carrier.CONTROL_CENTER].changed_between(since, simulated.world.now(), 1)
+    page = await gateways[carrier].changed_between(since, simulated.world.now(), 1)
     moments = [
-        simulated.world.population.modified_at(Carrier.CONTROL_CENTER, result.iccid, simulated.world.now())
-        for result in page.results
+        simulated.world.population.modified_at(carrier, result.iccid, simulated.world.now()) for result in page.results
     ]
     assert moments == sorted(moments)
     assert all(moment >= since.replace(microsecond=0) - timedelta(seconds=1) for moment in moments)
 
 
-async def test_a_carrier_without_a_listing_says_so(gateways: Mapping[Carrier, CarrierGateway]) -> None:
-    assert gateways[Carrier.ONELINK].capabilities.page_size == 0
+@only_onelink
+async def test_a_carrier_without_a_listing_says_so(
+    gateways: Mapping[Carrier, CarrierGateway], carrier: Carrier
+) -> None:
+    assert gateways[carrier].capabilities.page_size == 0
     with pytest.raises(RejectedError):
-        await gateways[Carrier.ONELINK].changed_between(datetime.now(UTC), datetime.now(UTC), 1)
+        await gateways[carrier].changed_between(datetime.now(UTC), datetime.now(UTC), 1)
 
 
 @every_carrier
@@ -293,21 +325,23 @@ async def test_a_refused_card_fails_alone(
         assert not any(isinstance(result, CardNotFound) for result in results)
 
 
+@only_onelink
 async def test_finding_the_refused_card_takes_a_bisection_not_a_call_per_card(
-    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated
+    gateways: Mapping[Carrier, CarrierGateway], simulated: Simulated, carrier: Carrier
 ) -> None:
-    asked = cards(Carrier.ONELINK, 100)
-    simulated.faults(Carrier.ONELINK, refuse=[asked[41]])
-    await gateways[Carrier.ONELINK].statuses(asked)
-    assert simulated.world.gates[Carrier.ONELINK].calls["sim-status/batch"] <= 2 * 7 + 1
+    asked = cards(carrier, 100)
+    simulated.faults(carrier, refuse=[asked[41]])
+    await gateways[carrier].statuses(asked)
+    assert simulated.world.gates[carrier].calls["sim-status/batch"] <= 2 * 7 + 1
 
 
+@only_onelink
 @pytest.mark.parametrize(
     ("fault", "error", "outcome"),
     [("error_rate", TransientError, "transient"), ("rate_limit_rate", RateLimitedError, "rate_limited")],
 )
 async def test_a_failure_told_in_the_body_of_a_200_is_tried_again_counted_and_trips_the_breaker(
-    simulated: Simulated, fault: str, error: type[CarrierError], outcome: str
+    simulated: Simulated, fault: str, error: type[CarrierError], outcome: str, carrier: Carrier
 ) -> None:
     seen: list[str] = []
 
@@ -315,18 +349,18 @@ async def test_a_failure_told_in_the_body_of_a_200_is_tried_again_counted_and_tr
         seen.append(ended)
 
     async with gateways_of(simulated.changed(breaker_failures=ATTEMPTS), None, observe) as gateways:
-        gateway = gateways[Carrier.ONELINK]
+        gateway = gateways[carrier]
         await gateway.ping()
-        simulated.faults(Carrier.ONELINK, **{fault: 1.0}, in_body=True, times=1)
-        assert isinstance((await gateway.statuses(cards(Carrier.ONELINK, 1)))[0], CardStatus)
-        simulated.faults(Carrier.ONELINK, **{fault: 1.0}, in_body=True)
+        simulated.faults(carrier, **{fault: 1.0}, in_body=True, times=1)
+        assert isinstance((await gateway.statuses(cards(carrier, 1)))[0], CardStatus)
+        simulated.faults(carrier, **{fault: 1.0}, in_body=True)
         with pytest.raises(error):
-            await gateway.statuses(cards(Carrier.ONELINK, 1))
+            await gateway.statuses(cards(carrier, 1))
         assert seen == ["ok", outcome, "ok", *[outcome] * ATTEMPTS]
-        before = simulated.calls(Carrier.ONELINK)
+        before = simulated.calls(carrier)
         with pytest.raises(error):
-            await gateway.statuses(cards(Carrier.ONELINK, 1))
-        assert (simulated.calls(Carrier.ONELINK) == before) == (error is TransientError)
+            await gateway.statuses(cards(carrier, 1))
+        assert (simulated.calls(carrier) == before) == (error is TransientError)
 
 
 @every_carrier
@@ -359,8 +393,9 @@ async def test_session_and_suspend_reason_come_with_the_state(simulated: Simulat
     }
 
 
-async def test_without_the_extra_calls_the_session_stays_unknown_to_us(simulated: Simulated) -> None:
+@only_center
+async def test_without_the_extra_calls_the_session_stays_unknown_to_us(simulated: Simulated, carrier: Carrier) -> None:
     async with gateways_of(simulated.config) as gateways:
-        results = await gateways[Carrier.CONTROL_CENTER].statuses(cards(Carrier.CONTROL_CENTER, 3))
+        results = await gateways[carrier].statuses(cards(carrier, 3))
     assert [result.session for result in results if isinstance(result, CardStatus)] == [None] * 3
-    assert simulated.world.gates[Carrier.CONTROL_CENTER].calls == {"device-details": 3}
+    assert simulated.world.gates[carrier].calls == {"device-details": 3}

@@ -306,7 +306,9 @@ async def test_a_session_nobody_told_us_about_is_left_alone(pool: Pool, simulate
     assert (await sim_of(pool, mine))[1] == "online"
 
 
-async def test_codes_nobody_knows_are_counted_by_carrier(pool: Pool, simulated: Simulated) -> None:
+async def test_codes_nobody_knows_are_counted_by_carrier_once_they_are_written(
+    pool: Pool, simulated: Simulated
+) -> None:
     mine = cards(ONELINK, 7)
     await register(pool, ONELINK, mine)
     simulated.faults(ONELINK, unknown_rate=1.0)
@@ -317,6 +319,11 @@ async def test_codes_nobody_knows_are_counted_by_carrier(pool: Pool, simulated: 
 
     async with gateways_of(simulated.config) as gateways:
         handler = SimStatusSync(gateways, simulated.config, StatusRecorder(count_unknown=count))
-        result = result_of(await handler(await submit(pool, mine)))
-    assert (result["unknown_codes"], counted) == (7, [("onelink", 7)])
+        attempt = await submit(pool, mine)
+        taken_back = await next_delivery(attempt)
+        with pytest.raises(FencedError):
+            await handler(attempt)
+        assert counted == []  # 没写成的不数
+        result = result_of(await handler(taken_back))
+    assert (result["unknown_codes"], counted) == (14, [("onelink", 14)])  # 状态与在线与否各一个
     assert await rows(pool, "select distinct lifecycle_state, carrier_status from tb_sim") == [("unknown", "99")]

@@ -203,7 +203,9 @@ def _listed(record: dict[str, Any]) -> StatusResult:
 def _status(iccid: str, record: dict[str, Any]) -> CardStatus:
     raw = _Status.model_validate(record).status
     state = states.CONTROL_CENTER.get(raw, LifecycleState.UNKNOWN)
-    return CardStatus(iccid, state, raw, suspend_reason=states.CONTROL_CENTER_STOP_REASON.get(raw))
+    reason = states.CONTROL_CENTER_STOP_REASON.get(raw)
+    unknown = states.unknown(("status", raw, states.CONTROL_CENTER))
+    return CardStatus(iccid, state, raw, suspend_reason=reason, unknown=unknown)
 
 
 def _session(iccid: str, record: dict[str, Any]) -> tuple[str, SessionState]:

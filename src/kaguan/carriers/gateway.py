@@ -40,6 +40,7 @@ class CardStatus:
     Attributes:
         session: 在线状态；``None`` 是这次没问到，库里原来的不动。
         suspend_reason: 停机原因；只对停机的卡有意义，``None`` 是运营商没说。
+        unknown: 认不出的码，各写作 ``对方的字段名=原文``；由调用方记日志、计数。
     """
 
     iccid: str
@@ -47,6 +48,7 @@ class CardStatus:
     raw: str
     session: SessionState | None = None
     suspend_reason: SuspendReason | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

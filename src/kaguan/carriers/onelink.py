@@ -231,6 +231,11 @@ def _status(iccid: str, record: dict[str, Any]) -> CardStatus:
         status.cardStatus,
         session or None,
         (reason or None) if state is LifecycleState.SUSPENDED else None,
+        states.unknown(
+            ("cardStatus", status.cardStatus, states.ONELINK),
+            ("sessionStatus", status.sessionStatus, states.ONELINK_SESSION),
+            ("stopReason", status.stopReason, states.ONELINK_STOP_REASON),
+        ),
     )
 
 

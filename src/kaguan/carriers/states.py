@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kaguan.sims.model import LifecycleState, SessionState, SuspendReason
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+LONGEST_CODE = 32  # 字符；认不出的原文进日志时至多这么长
 
 # OneLink EC v5 cardStatus（开源平台 IoTOS 的 CardStateTransition.getEcV5Status 所列）
 ONELINK: dict[str, LifecycleState] = {
@@ -40,3 +47,8 @@ ONELINK_STOP_REASON: dict[str, SuspendReason] = {
 
 # Control Center 的公开接口没有停机原因；DEACTIVATED 是账户（或它的自动化规则）停用的
 CONTROL_CENTER_STOP_REASON: dict[str, SuspendReason] = {"DEACTIVATED": SuspendReason.REQUESTED}
+
+
+def unknown(*codes: tuple[str, str | None, Container[str]]) -> tuple[str, ...]:
+    """``(对方的字段名, 原文, 认得的码)`` 里认不出的，各写作 ``字段名=原文``；没说的不算。"""
+    return tuple(f"{name}={code[:LONGEST_CODE]}" for name, code, known in codes if code and code not in known)

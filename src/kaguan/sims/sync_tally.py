@@ -21,7 +21,7 @@ class Count(StrEnum):
     MISSING_THERE = "missing_there"  # 我们有，运营商没有
     MISSING_HERE = "missing_here"  # 运营商有，我们没有
     DIFFERENT = "different"  # 两边都有而不同（已按运营商的改正）
-    UNKNOWN_CODES = "unknown_codes"  # 认不出的状态原文
+    UNKNOWN_CODES = "unknown_codes"  # 认不出的码：状态、在线与否、停机原因
 
 
 class Sample(StrEnum):

@@ -105,7 +105,9 @@ class Metrics:
             "kaguan_carrier_call_seconds", "运营商调用的时长", "carrier", "operation"
         )
         self.breaker_state = self._gauge("kaguan_carrier_breaker_state", "断路器：0 闭合 1 半开 2 断开", "carrier")
-        self.carrier_unknown_codes = self._counter("kaguan_carrier_unknown_codes", "认不出的运营商状态码", "carrier")
+        self.carrier_unknown_codes = self._counter(
+            "kaguan_carrier_unknown_codes", "认不出的运营商码：状态、在线与否、停机原因", "carrier"
+        )
         self.smtp = self._counter("kaguan_smtp_recipients", "邮件收件人，按结局", "outcome")
         self.smtp_seconds = self._histogram("kaguan_smtp_send_seconds", "一封信的 SMTP 会话时长")
         self.rate_limited = self._counter("kaguan_http_rate_limited", "被限流拒绝的请求", "scope")

@@ -83,6 +83,7 @@ class SimStatusSync:
             await self.statuses.record(connection, checkpoint, found, asked_at, attempt.task_id)
             checkpoint.batches += 1
             await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
+        self.statuses.note_unknown(gateway.carrier, found)
         report.take(results)
 
 

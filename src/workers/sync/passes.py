@@ -50,13 +50,15 @@ async def _inventory_step(
         asked_at = await sync_store.database_now(connection)
         page = await sync_store.inventory_page(connection, checkpoint.carrier, after, limit)
     results = await _ask(gateway, checkpoint, [iccid for _, iccid in page]) if page else []
+    cards = found(results)
     async with attempt.transaction() as connection:
-        await statuses.record(connection, checkpoint, found(results), asked_at, attempt.task_id)
+        await statuses.record(connection, checkpoint, cards, asked_at, attempt.task_id)
         await _record(connection, checkpoint, results, asked_at)
         checkpoint.cursor = str(page[-1][0]) if page else checkpoint.cursor
         checkpoint.batches += bool(page)
         checkpoint.done = len(page) < limit
         await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
+    statuses.note_unknown(checkpoint.carrier, cards)
 
 
 async def _listing_step(
@@ -67,14 +69,15 @@ async def _listing_step(
         asked_at = await sync_store.database_now(connection)
     position = Position.of(checkpoint.cursor, checkpoint.day, asked_at)
     number, page = await next_page(gateway, position)
-    following = position.after(number, asked_at)
+    following, cards = position.after(number, asked_at), found(page.results)
     async with attempt.transaction() as connection:
-        await statuses.record(connection, checkpoint, found(page.results), asked_at, attempt.task_id)
+        await statuses.record(connection, checkpoint, cards, asked_at, attempt.task_id)
         await _record(connection, checkpoint, page.results, asked_at)
         checkpoint.cursor = checkpoint.cursor if following is None else following.model_dump_json()
         checkpoint.batches += 1
         checkpoint.done = following is None
         await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
+    statuses.note_unknown(checkpoint.carrier, cards)
 
 
 async def _ask(gateway: CarrierGateway, checkpoint: Checkpoint, iccids: list[str]) -> Sequence[Result]:

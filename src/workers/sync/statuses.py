@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.sims import sync_store
-from kaguan.sims.model import LifecycleState
 from kaguan.sims.sync_tally import Count, Sample
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StatusRecorder:
-    """``events`` 为空即不往外推；``count_unknown`` 是指标钩子：认不出的状态原文，按运营商。"""
+    """``events`` 为空即不往外推；``count_unknown`` 是指标钩子：认不出的码，按运营商。"""
 
     events: ChangeEvents | None = None
     count_unknown: Callable[[Carrier, int], None] | None = None
@@ -46,14 +45,14 @@ class StatusRecorder:
         applied = await sync_store.apply_statuses(connection, checkpoint.carrier, cards, asked_at, task_id)
         if self.events is not None:
             await self.events.stage(connection, applied.changes, asked_at)
-        self._note_unknown(checkpoint.carrier, cards)
         _count(checkpoint, cards, applied)
 
-    def _note_unknown(self, carrier: Carrier, cards: Sequence[CardStatus]) -> None:
-        codes = [card.raw for card in cards if card.state is LifecycleState.UNKNOWN]
+    def note_unknown(self, carrier: Carrier, cards: Sequence[CardStatus]) -> None:
+        """在提交之后叫：没写成的批次会再来，先数就多数了。"""
+        codes = [code for card in cards for code in card.unknown]
         if not codes:
             return
-        log.warning("认不出运营商的状态", carrier=carrier, codes=sorted(set(codes))[:10], count=len(codes))
+        log.warning("认不出运营商的码", carrier=carrier, codes=sorted(set(codes))[:10], count=len(codes))
         if self.count_unknown is not None:
             self.count_unknown(carrier, len(codes))
 
@@ -63,7 +62,7 @@ def _count(checkpoint: Checkpoint, cards: Sequence[CardStatus], applied: Applied
     tally.count(Count.FETCHED, len(cards))
     tally.count(Count.UPDATED, len(applied.changes))
     tally.count(Count.UNCHANGED, applied.matched - len(applied.changes))
-    tally.count(Count.UNKNOWN_CODES, sum(card.state is LifecycleState.UNKNOWN for card in cards))
+    tally.count(Count.UNKNOWN_CODES, sum(len(card.unknown) for card in cards))
     tally.sample(Sample.CHANGES, *applied.changes)
     tally.drift(Sample.DIFFERENT, [change["iccid"] for change in applied.changes])
     tally.drift(Sample.MISSING_HERE, applied.missing_here)

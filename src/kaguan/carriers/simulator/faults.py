@@ -38,6 +38,7 @@ class Faults(BaseModel):
         retry_after: 429 应答带的 ``Retry-After``，秒。
         token_lifetime: 令牌有效期，秒；0 即发出就过期。
         partial_rate: 批量应答里漏掉一张卡的概率。
+        unknown_rate: 一个码（状态；OneLink 还有在线与否、停机原因）换成谁也认不出的的概率。
         stale_rate: 一张卡答的是上一次变更之前的状态、更正之前的用量的概率。
         revision_bump: 用量的 ``revision`` 加上这么多，数值也随之变。
         max_per_second: 真的按秒数数，超过就 429；空即不数。

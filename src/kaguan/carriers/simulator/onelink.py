@@ -102,11 +102,12 @@ class OneLink:
     def _status(self, iccid: str, _request: web.Request) -> dict[str, Any]:
         now, people = self._world.now(), self._world.population
         status = self._world.status(ME, iccid)
-        stopped = {"stopReason": people.stop_reason(iccid)} if status == SUSPENDED else {}
+        session = self._world.said(ME, "01" if people.online(ME, iccid, now) else "00")
+        stopped = {"stopReason": self._world.said(ME, people.stop_reason(iccid))} if status == SUSPENDED else {}
         return {
             "cardStatus": status,
             "lastChangeDate": f"{people.modified_at(ME, iccid, now):%Y-%m-%d %H:%M:%S}",
-            "sessionStatus": "01" if people.online(ME, iccid, now) else "00",
+            "sessionStatus": session,
             **stopped,
         }
 

@@ -45,12 +45,15 @@ class World:
         iccid = normalise(text)
         return iccid.digits if iccid is not None and self.population.exists(carrier, iccid.digits) else None
 
+    def said(self, carrier: Carrier, code: str) -> str:
+        """一个码；抽中了就换成谁也认不出的。"""
+        gate = self.gates[carrier]
+        return UNKNOWN_RAW[carrier] if gate.chance(gate.faults.unknown_rate) else code
+
     def status(self, carrier: Carrier, iccid: str) -> str:
         gate = self.gates[carrier]
-        if gate.chance(gate.faults.unknown_rate):
-            return UNKNOWN_RAW[carrier]
         stale = timedelta(days=CYCLE) if gate.chance(gate.faults.stale_rate) else timedelta()
-        return self.population.state(carrier, iccid, self.now() - stale)
+        return self.said(carrier, self.population.state(carrier, iccid, self.now() - stale))
 
     def usage(self, carrier: Carrier, iccid: str, day: date) -> Usage:
         gate = self.gates[carrier]
