@@ -1,4 +1,7 @@
-"""跑一次同步的进程，供测试随时 SIGKILL：``python -m tests.sync_process <任务号> <投递号>``，做完印出结局。"""
+"""跑一次同步的进程，供测试随时 SIGKILL：``python -m tests.sync_process <任务号> <投递号>``。
+
+处理器与产品的 worker 同一套。
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,28 @@ from uuid import UUID
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
+from kaguan.queues.client import open_redis
 from kaguan.tasks.model import TaskType
-from tests.carrier_world import gateways_of, rows
+from kaguan.telemetry.metrics import Metrics
+from tests.carrier_world import rows
 from workers.attempt import Attempt
 from workers.outcome import Done
-from workers.sim.handler import SimStatusSync
-from workers.sync.handler import DataSync
+from workers.registry import open_handlers
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
-    from workers.attempt import Handler
 
 
 async def run(settings: Settings, task_id: UUID, delivery: int) -> bool:
-    async with open_pool(settings.database, "test") as pool, gateways_of(settings.carriers) as gateways:
+    async with (
+        open_pool(settings.database, "test") as pool,
+        open_redis(settings.redis) as redis,
+        open_handlers(settings, redis, Metrics()) as handlers,
+    ):
         ((kind, payload),) = await rows(pool, "select type, payload from tb_task where id = %s", task_id)
-        handlers: dict[str, Handler] = {
-            TaskType.DATA_SYNC: DataSync(gateways),
-            TaskType.SIM_STATUS_SYNC: SimStatusSync(gateways, settings.carriers),
-        }
         sys.stdout.write("开始\n")
         sys.stdout.flush()
-        outcome = await handlers[kind](Attempt(pool, task_id, kind, delivery, 1, 6, payload))
+        outcome = await handlers[TaskType(kind)](Attempt(pool, task_id, kind, delivery, 1, 6, payload))
         return isinstance(outcome, Done)
 
 

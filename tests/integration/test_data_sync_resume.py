@@ -7,25 +7,33 @@ import os
 import random
 import signal
 import sys
+from base64 import b64encode
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
 
 from kaguan.carriers.simulator import iccid_at
 from kaguan.carriers.simulator.population import Override
+from kaguan.sims.events import ChangeEvents
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.payloads import DataSyncPayload
-from tests.carrier_world import Simulated, register, rows, running_task, simulating
-from tests.integration.test_data_sync import DiesBeforeCommit, DiesBetweenBatches, result_of, run
+from tests.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
+from tests.integration.test_data_sync import DiesBeforeCommit, DiesBetweenBatches, result_of
 from workers.attempt import Attempt
+from workers.sync.handler import DataSync
+from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from kaguan.database.pool import Pool
+    from workers.outcome import Outcome
 
 CARDS = 130
+STRANGERS = 40  # 运营商有、我们没有的
 BATCH = 10
 SIMS = """
 select iccid, lifecycle_state, carrier_status, suspend_reason, msisdn, imsi, activated_on, version
@@ -33,22 +41,42 @@ from tb_sim order by iccid
 """
 USAGE = "select iccid, day, carrier, data_bytes, sms_count, revision from tb_sim_usage order by iccid, day"
 EVENTS = "select iccid, old_state, new_state, carrier_status from tb_sim_event order by iccid, id"
+STAGED = """
+select change->>'iccid', change->>'old', change->>'new'
+from tb_task, jsonb_array_elements(payload->'changes') as change
+where type = 'event:publish' order by 1, 2, 3
+"""
+POINTS = "select coalesce(sum(batches), 0)::int from tb_sync_checkpoint where task_id = %s"
 EVERY_SYNC = [(carrier, kind) for carrier in Carrier for kind in SyncType]
 STATES = {Carrier.ONELINK: ("2", "4", "7"), Carrier.CONTROL_CENTER: ("ACTIVATED", "DEACTIVATED", "INVENTORY")}
 START_TIMEOUT = 30.0  # 秒
+RECORDER = StatusRecorder(ChangeEvents(6))
 
 
 @pytest.fixture
 async def simulated() -> AsyncIterator[Simulated]:
-    """两家各有 ``CARDS`` 张半天前刚变更过的卡：变更列表有好几页。"""
+    """两家各有 ``CARDS`` 张加 ``STRANGERS`` 张半天前刚变更过的卡，别的没有：变更列表有好几页，不随时刻而变。"""
     async with simulating() as running:
+        running.world.population.cards = 0
         start = running.world.now() - timedelta(hours=12)
         for carrier, states in STATES.items():
-            for index in range(CARDS):
+            for index in range(CARDS + STRANGERS):
                 moment = start + timedelta(seconds=index)
                 override = Override(states[index % 3], exists=True, at=moment)
                 running.world.population.overrides[carrier, iccid_at(carrier, index)] = override
         yield running
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
+    """与产品一样入箱变更事件。"""
+    async with gateways_of(simulated.config) as gateways:
+        return await DataSync(gateways, RECORDER)(attempt)
 
 
 async def submit(pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType) -> Attempt:
@@ -65,12 +93,12 @@ async def submit(pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncT
 
 async def empty_inventory(pool: Pool, carrier: Carrier) -> None:
     async with pool.connection() as connection:
-        await connection.execute("truncate tb_sim, tb_sim_usage, tb_sim_event")
+        await connection.execute("truncate tb_sim, tb_sim_usage, tb_sim_event, tb_task, tb_outbox")
     await register(pool, carrier, [iccid_at(carrier, index) for index in range(CARDS)])
 
 
 async def stored(pool: Pool) -> list[list[tuple[Any, ...]]]:
-    return [await rows(pool, query) for query in (SIMS, USAGE, EVENTS)]
+    return [await rows(pool, query) for query in (SIMS, USAGE, EVENTS, STAGED)]
 
 
 async def delivered_again(attempt: Attempt) -> Attempt:
@@ -127,6 +155,9 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.
         "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "center-secret",
         "KAGUAN_CARRIERS__CONTROL_CENTER__PER_SECOND": "1000",
         "KAGUAN_CARRIERS__CONTROL_CENTER__SESSIONS": "false",
+        "KAGUAN_SMTP__URL": "smtp://127.0.0.1:1",
+        "KAGUAN_WEBHOOKS__URL": url,  # 只入箱，不推
+        "KAGUAN_WEBHOOKS__SECRET": f"whsec_{b64encode(bytes(32)).decode()}",
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.sync_process", str(attempt.task_id), str(attempt.delivery),
@@ -137,24 +168,34 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.
     return process
 
 
-@pytest.mark.parametrize(("carrier", "kind"), EVERY_SYNC)
-async def test_a_killed_process_leaves_nothing_to_do_twice(
-    environ: dict[str, str], pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType
-) -> None:
-    await empty_inventory(pool, carrier)
-    whole = result_of(await run(simulated, await submit(pool, simulated, carrier, kind)))
-    expected = await stored(pool)
-    await empty_inventory(pool, carrier)
-    simulated.faults(carrier, latency=0.01)
-    attempt = await submit(pool, simulated, carrier, kind)
-    process = await start(environ, attempt, simulated.config.onelink.base_url)
-    halfway = simulated.calls(carrier) + random.Random(f"{carrier}{kind}").randint(2, 4)  # noqa: S311 抽签
-    while simulated.calls(carrier) < halfway:
+async def killed_at(call: int, process: asyncio.subprocess.Process, calls: Callable[[], int]) -> None:
+    """``calls`` 数到 ``call`` 就 SIGKILL：那一次调用还没有应答。"""
+    while calls() < call:
         assert process.returncode is None
         await asyncio.sleep(0)  # 模拟器就在这个事件循环里
     process.send_signal(signal.SIGKILL)
     assert await asyncio.wait_for(process.wait(), START_TIMEOUT) == -signal.SIGKILL
-    simulated.faults(carrier)
-    broken = result_of(await run(simulated, await delivered_again(attempt)))
-    assert broken == whole
-    assert await stored(pool) == expected
+
+
+@pytest.mark.parametrize(("carrier", "kind"), EVERY_SYNC)
+async def test_a_process_killed_anywhere_leaves_nothing_to_do_twice(
+    environ: dict[str, str], pool: Pool, simulated: Simulated, redis: Redis, carrier: Carrier, kind: SyncType
+) -> None:
+    await empty_inventory(pool, carrier)
+    whole = result_of(await run(simulated, await submit(pool, simulated, carrier, kind)))
+    total, expected = simulated.calls(carrier), await stored(pool)
+    chance = random.Random(f"{carrier}{kind}")  # noqa: S311 抽签
+    batches = 0
+    for third in range(3):  # 全程分三段，每段里抽一次调用
+        await empty_inventory(pool, carrier)
+        await redis.flushdb()  # 上一个死者占着的并发名额
+        simulated.faults(carrier, latency=0.005)
+        attempt = await submit(pool, simulated, carrier, kind)
+        process = await start(environ, attempt, simulated.config.onelink.base_url)
+        asked = simulated.calls(carrier) + chance.randint(total * third // 3 + 1, total * (third + 1) // 3)
+        await killed_at(asked, process, partial(simulated.calls, carrier))
+        ((batches,),) = await rows(pool, POINTS, attempt.task_id)
+        simulated.faults(carrier)
+        assert result_of(await run(simulated, await delivered_again(attempt))) == whole
+        assert await stored(pool) == expected
+    assert batches > 0  # 死在最后一段的，是从检查点接着走的

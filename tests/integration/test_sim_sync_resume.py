@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +11,7 @@ from kaguan.carriers.simulator import iccid_at
 from kaguan.sims.model import Carrier
 from kaguan.tasks.payloads import SimStatusPayload
 from tests.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, register, rows, running_task, simulating
-from tests.integration.test_data_sync_resume import EVENTS, SIMS, START_TIMEOUT, delivered_again, start
+from tests.integration.test_data_sync_resume import EVENTS, RECORDER, SIMS, STAGED, delivered_again, killed_at, start
 from workers.outcome import Done
 from workers.sim.handler import SimStatusSync
 
@@ -35,7 +33,7 @@ async def simulated() -> AsyncIterator[Simulated]:
 
 async def empty_inventory(pool: Pool) -> None:
     async with pool.connection() as connection:
-        await connection.execute("truncate tb_sim, tb_sim_event")
+        await connection.execute("truncate tb_sim, tb_sim_event, tb_task, tb_outbox")
     for carrier, count in CARDS.items():
         await register(pool, carrier, [iccid_at(carrier, index) for index in range(count)])
     await register(pool, Carrier.ONELINK, [NO_SUCH_CARD])
@@ -47,7 +45,7 @@ async def submit(pool: Pool) -> Attempt:
 
 async def result_of(simulated: Simulated, attempt: Attempt) -> dict[str, Any]:
     async with gateways_of(simulated.config) as gateways:
-        outcome = await SimStatusSync(gateways, simulated.config)(attempt)
+        outcome = await SimStatusSync(gateways, simulated.config, RECORDER)(attempt)
     assert isinstance(outcome, Done)
     return outcome.result
 
@@ -58,20 +56,20 @@ async def test_a_killed_process_leaves_nothing_to_do_twice(
 ) -> None:
     await empty_inventory(pool)
     whole = await result_of(simulated, await submit(pool))
-    expected = [await rows(pool, query) for query in (SIMS, EVENTS)]
+    expected = [await rows(pool, query) for query in (SIMS, EVENTS, STAGED)]
     await empty_inventory(pool)
     for carrier in Carrier:
         simulated.faults(carrier, latency=0.01)
     attempt = await submit(pool)
     process = await start(environ, attempt, simulated.config.onelink.base_url)
-    calls = sum(simulated.calls(carrier) for carrier in Carrier)
-    halfway = calls + random.Random(seed).randint(2, 45)  # noqa: S311 抽签：死在五十次调用里的某一次
-    while sum(simulated.calls(carrier) for carrier in Carrier) < halfway:
-        assert process.returncode is None
-        await asyncio.sleep(0)  # 模拟器就在这个事件循环里
-    process.send_signal(signal.SIGKILL)
-    assert await asyncio.wait_for(process.wait(), START_TIMEOUT) == -signal.SIGKILL
+
+    def calls() -> int:
+        return sum(simulated.calls(carrier) for carrier in Carrier)
+
+    halfway = calls() + random.Random(seed).randint(2, 45)  # noqa: S311 抽签：死在五十次调用里的某一次
+    await killed_at(halfway, process, calls)
     for carrier in Carrier:
         simulated.faults(carrier)
     assert await result_of(simulated, await delivered_again(attempt)) == whole
-    assert [await rows(pool, query) for query in (SIMS, EVENTS)] == expected
+    assert [await rows(pool, query) for query in (SIMS, EVENTS, STAGED)] == expected
+    assert len(expected[-1]) == len(MINE)
