@@ -21,7 +21,14 @@ from yarl import URL
 
 from kaguan.carriers.breaker import CircuitOpenError
 from kaguan.carriers.build import open_gateways
-from kaguan.carriers.gateway import CardStatus, QueuedError, RateLimitedError, TransientError
+from kaguan.carriers.gateway import (
+    CardStatus,
+    CarrierError,
+    QueuedError,
+    RateLimitedError,
+    RejectedError,
+    TransientError,
+)
 from kaguan.carriers.limiter import lease_key
 from kaguan.carriers.simulator import iccid_at
 from kaguan.carriers.simulator.faults import Faults
@@ -33,11 +40,15 @@ from tests.carrier_world import Simulated, gateways_of, simulating
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from kaguan.carriers.gateway import CarrierGateway
+    from kaguan.config.model import Carriers
 
 CENTER = Carrier.CONTROL_CENTER
+SECRETS = {Carrier.ONELINK: "password", Carrier.CONTROL_CENTER: "api_key"}
+
+every_carrier = pytest.mark.parametrize("carrier", list(Carrier))
 
 
 @pytest.fixture
@@ -52,99 +63,122 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-def cards(count: int, start: int = 0) -> list[str]:
-    return [iccid_at(CENTER, index) for index in range(start, start + count)]
+def cards(carrier: Carrier, count: int, start: int = 0) -> list[str]:
+    return [iccid_at(carrier, index) for index in range(start, start + count)]
 
 
-async def test_two_workers_together_keep_one_call_at_a_time(simulated: Simulated, redis: Redis) -> None:
-    simulated.faults(CENTER, latency=0.002)
-    async with gateways_of(simulated.config, redis) as one, gateways_of(simulated.config, redis) as other:
+def tuned(simulated: Simulated, carrier: Carrier, *, part: dict[str, object], **knobs: object) -> Carriers:
+    """一家的几个键与共用的几个键改过的配置。"""
+    return simulated.changed(**{carrier: {**simulated.config.model_dump()[carrier], **part}}, **knobs)
+
+
+def telling(carrier: Carrier) -> tuple[list[str], Callable[[Carrier, str], None]]:
+    """这家断路器报过的状态，与记下它们的钩子。"""
+    told: list[str] = []
+
+    def changed(whose: Carrier, state: str) -> None:
+        if whose is carrier:
+            told.append(state)
+
+    return told, changed
+
+
+@every_carrier
+async def test_two_workers_together_keep_one_call_at_a_time(
+    simulated: Simulated, redis: Redis, carrier: Carrier
+) -> None:
+    simulated.faults(carrier, latency=0.002, max_concurrency=1)
+    config = tuned(simulated, carrier, part={"concurrency": 1})
+    async with gateways_of(config, redis) as one, gateways_of(config, redis) as other:
         answers = await asyncio.gather(
-            *(gateways[CENTER].statuses(cards(3, 3 * n)) for n in range(5) for gateways in (one, other))
+            *(gateways[carrier].statuses(cards(carrier, 3, 3 * n)) for n in range(5) for gateways in (one, other))
         )
     assert all(isinstance(result, CardStatus) for answer in answers for result in answer)
-    gate = simulated.world.gates[CENTER]
+    gate = simulated.world.gates[carrier]
     assert gate.max_in_flight == 1
     assert not gate.violations
-    assert await redis.zcard(lease_key(CENTER)) == 0
+    assert await redis.zcard(lease_key(carrier)) == 0
 
 
-async def test_two_workers_together_keep_the_rate(simulated: Simulated, redis: Redis) -> None:
-    part = {**simulated.config.control_center.model_dump(), "per_second": 5, "concurrency": 4}
-    simulated.world.gates[CENTER].faults = simulated.world.gates[CENTER].faults.model_copy(
-        update={"max_concurrency": None, "max_per_second": 8}  # 路上的快慢会使一秒里多到几个
-    )
-    config = simulated.changed(control_center=part)
+@every_carrier
+async def test_two_workers_together_keep_the_rate(simulated: Simulated, redis: Redis, carrier: Carrier) -> None:
+    simulated.faults(carrier, max_concurrency=None, max_per_second=8)  # 路上的快慢会使一秒里多到几个
+    config = tuned(simulated, carrier, part={"per_second": 5, "concurrency": 4})
     async with gateways_of(config, redis) as one, gateways_of(config, redis) as other:
-        await asyncio.gather(*(gateways[CENTER].statuses(cards(3)) for gateways in (one, other, one, other)))
-    assert not simulated.world.gates[CENTER].violations
-    assert simulated.calls(CENTER) == 12
+        await asyncio.gather(
+            *(gateways[carrier].statuses(cards(carrier, 1)) for gateways in (one, other) for _ in range(6))
+        )
+    assert not simulated.world.gates[carrier].violations
+    assert simulated.calls(carrier) == 12 + simulated.world.gates[carrier].calls["get-token"]
 
 
-async def test_a_lease_left_by_a_dead_worker_expires(simulated: Simulated, redis: Redis) -> None:
-    await redis.zadd(lease_key(CENTER), {"dead": int(time.time() * 1000) + 100})
-    async with gateways_of(simulated.config, redis) as gateways:
-        (result,) = await gateways[CENTER].statuses(cards(1))
+@every_carrier
+async def test_a_lease_left_by_a_dead_worker_expires(simulated: Simulated, redis: Redis, carrier: Carrier) -> None:
+    await redis.zadd(lease_key(carrier), {"dead": int(time.time() * 1000) + 100})
+    async with gateways_of(tuned(simulated, carrier, part={"concurrency": 1}), redis) as gateways:
+        (result,) = await gateways[carrier].statuses(cards(carrier, 1))
     assert isinstance(result, CardStatus)
 
 
-async def test_a_held_lease_is_waited_for_no_longer_than_the_budget(simulated: Simulated, redis: Redis) -> None:
-    await redis.zadd(lease_key(CENTER), {"alive": int(time.time() * 1000) + 60_000})
-    async with gateways_of(simulated.changed(time_budget=0.2), redis) as gateways:
+@every_carrier
+async def test_a_held_lease_is_waited_for_no_longer_than_the_budget(
+    simulated: Simulated, redis: Redis, carrier: Carrier
+) -> None:
+    await redis.zadd(lease_key(carrier), {"alive": int(time.time() * 1000) + 60_000})
+    config = tuned(simulated, carrier, part={"concurrency": 1}, time_budget=0.2)
+    async with gateways_of(config, redis) as gateways:
         with pytest.raises(Exception, match="并发名额已满"):
-            await gateways[CENTER].statuses(cards(1))
-    assert simulated.calls(CENTER) == 0
+            await gateways[carrier].statuses(cards(carrier, 1))
+    assert simulated.calls(carrier) == 0
 
 
-async def test_without_redis_the_limits_of_this_process_hold(simulated: Simulated) -> None:
-    simulated.faults(CENTER, latency=0.002)
+@every_carrier
+async def test_without_redis_the_limits_of_this_process_hold(simulated: Simulated, carrier: Carrier) -> None:
+    simulated.faults(carrier, latency=0.002, max_concurrency=1)
     nowhere = Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0))
-    async with nowhere, gateways_of(simulated.config, nowhere) as gateways:
-        await asyncio.gather(*(gateways[CENTER].statuses(cards(2, n)) for n in range(5)))
-    assert simulated.world.gates[CENTER].max_in_flight == 1
-    assert not simulated.world.gates[CENTER].violations
+    async with nowhere, gateways_of(tuned(simulated, carrier, part={"concurrency": 1}), nowhere) as gateways:
+        await asyncio.gather(*(gateways[carrier].statuses(cards(carrier, 2, n)) for n in range(5)))
+    assert simulated.world.gates[carrier].max_in_flight == 1
+    assert not simulated.world.gates[carrier].violations
 
 
-async def test_the_breaker_stops_asking_a_sick_carrier_and_closes_again(simulated: Simulated) -> None:
-    simulated.faults(CENTER, error_rate=1.0)
+@every_carrier
+async def test_the_breaker_stops_asking_a_sick_carrier_and_closes_again(simulated: Simulated, carrier: Carrier) -> None:
+    simulated.faults(carrier, error_rate=1.0)
     async with gateways_of(simulated.changed(breaker_failures=3, breaker_cooldown=0.2)) as gateways:
         with pytest.raises(TransientError):
-            await gateways[CENTER].statuses(cards(1))
-        asked = simulated.calls(CENTER)
+            await gateways[carrier].statuses(cards(carrier, 1))
+        asked = simulated.calls(carrier)
         with pytest.raises(CircuitOpenError) as caught:
-            await gateways[CENTER].statuses(cards(1))
+            await gateways[carrier].statuses(cards(carrier, 1))
         assert caught.value.retry_after == 0.2
-        assert simulated.calls(CENTER) == asked
-        simulated.faults(CENTER)
+        assert simulated.calls(carrier) == asked
+        simulated.faults(carrier)
         async with asyncio.timeout(10):
             while True:
                 try:
-                    (result,) = await gateways[CENTER].statuses(cards(1))
+                    (result,) = await gateways[carrier].statuses(cards(carrier, 1))
                     break
                 except CircuitOpenError:
                     await asyncio.sleep(0.05)
     assert isinstance(result, CardStatus)
 
 
-async def test_the_state_of_the_breaker_is_told_as_it_changes(simulated: Simulated) -> None:
-    simulated.faults(CENTER, error_rate=1.0)
-    told: list[str] = []
-
-    def changed(carrier: Carrier, state: str) -> None:
-        if carrier is CENTER:
-            told.append(state)
-
+@every_carrier
+async def test_the_state_of_the_breaker_is_told_as_it_changes(simulated: Simulated, carrier: Carrier) -> None:
+    simulated.faults(carrier, error_rate=1.0)
+    told, changed = telling(carrier)
     config = simulated.changed(breaker_failures=3, breaker_cooldown=0.2)
     async with open_gateways(config, None, breaker_changed=changed) as gateways:
         assert told == ["closed"]
         with pytest.raises(TransientError):
-            await gateways[CENTER].statuses(cards(1))
+            await gateways[carrier].statuses(cards(carrier, 1))
         assert told == ["closed", "opened"]
-        simulated.faults(CENTER)
+        simulated.faults(carrier)
 
         async def answered() -> bool:
             with suppress(CircuitOpenError):
-                await gateways[CENTER].statuses(cards(1))
+                await gateways[carrier].statuses(cards(carrier, 1))
             return told[-1] == "closed"
 
         await eventually(answered)
@@ -152,111 +186,121 @@ async def test_the_state_of_the_breaker_is_told_as_it_changes(simulated: Simulat
     assert set(told) == set(BREAKER_STATES)
 
 
-async def test_a_breaker_that_may_be_tried_again_says_half_open_though_nobody_calls(simulated: Simulated) -> None:
-    simulated.faults(CENTER, error_rate=1.0)
-    told: list[str] = []
-
-    def changed(carrier: Carrier, state: str) -> None:
-        if carrier is CENTER:
-            told.append(state)
-
+@every_carrier
+async def test_a_breaker_that_may_be_tried_again_says_half_open_though_nobody_calls(
+    simulated: Simulated, carrier: Carrier
+) -> None:
+    simulated.faults(carrier, error_rate=1.0)
+    told, changed = telling(carrier)
     config = simulated.changed(breaker_failures=3, breaker_cooldown=0.1)
     async with open_gateways(config, None, breaker_changed=changed) as gateways:
         with pytest.raises(TransientError):
-            await gateways[CENTER].statuses(cards(1))
+            await gateways[carrier].statuses(cards(carrier, 1))
 
         async def half_open() -> bool:
             return told[-1] == "half-opened"
 
         await eventually(half_open)
         with pytest.raises(TransientError):
-            await gateways[CENTER].statuses(cards(1))
+            await gateways[carrier].statuses(cards(carrier, 1))
         assert told[:4] == ["closed", "opened", "half-opened", "opened"]
 
 
-async def test_rejections_and_limits_do_not_open_the_breaker(simulated: Simulated) -> None:
-    simulated.faults(CENTER, rate_limit_rate=1.0)
-    async with gateways_of(simulated.changed(breaker_failures=2)) as gateways:
+@every_carrier
+@pytest.mark.parametrize(
+    ("wrong_secret", "fault", "error"), [(False, 1.0, RateLimitedError), (True, 0.0, RejectedError)]
+)
+async def test_rejections_and_limits_do_not_open_the_breaker(
+    simulated: Simulated, carrier: Carrier, *, wrong_secret: bool, fault: float, error: type[CarrierError]
+) -> None:
+    simulated.faults(carrier, rate_limit_rate=fault)
+    part: dict[str, object] = {SECRETS[carrier]: "wrong"} if wrong_secret else {}
+    async with gateways_of(tuned(simulated, carrier, part=part, breaker_failures=2)) as gateways:
         for _ in range(3):
-            with pytest.raises(Exception, match="对方限流"):
-                await gateways[CENTER].statuses(cards(1))
+            with pytest.raises(error):
+                await gateways[carrier].statuses(cards(carrier, 1))
 
 
-async def test_limits_between_failures_do_not_hide_a_sick_carrier(simulated: Simulated) -> None:
+@every_carrier
+async def test_limits_between_failures_do_not_hide_a_sick_carrier(simulated: Simulated, carrier: Carrier) -> None:
     async with gateways_of(simulated.changed(breaker_failures=6)) as gateways:
         for fault in ("error_rate", "rate_limit_rate", "error_rate"):
-            simulated.faults(CENTER, **{fault: 1.0})
+            simulated.faults(carrier, **{fault: 1.0})
             with pytest.raises((TransientError, RateLimitedError)):
-                await gateways[CENTER].statuses(cards(1))
+                await gateways[carrier].statuses(cards(carrier, 1))
         with pytest.raises(CircuitOpenError):
-            await gateways[CENTER].statuses(cards(1))
+            await gateways[carrier].statuses(cards(carrier, 1))
 
 
 @asynccontextmanager
-async def half_open(simulated: Simulated) -> AsyncIterator[tuple[CarrierGateway, list[str]]]:
-    """断路器刚刚半开，对方也已好转；给出网关与报过的状态。"""
-    told: list[str] = []
-    simulated.faults(CENTER, error_rate=1.0)
+async def half_open(simulated: Simulated, carrier: Carrier) -> AsyncIterator[tuple[CarrierGateway, list[str]]]:
+    """断路器刚刚半开，对方也已好转；给出网关（令牌已取）与报过的状态。"""
+    told, changed = telling(carrier)
     config = simulated.changed(breaker_failures=3, breaker_cooldown=0.1)
-
-    def changed(carrier: Carrier, state: str) -> None:
-        if carrier is CENTER:
-            told.append(state)
 
     async def ready() -> bool:
         return told[-1] == "half-opened"
 
     async with open_gateways(config, None, breaker_changed=changed) as gateways:
+        await gateways[carrier].ping()
+        simulated.faults(carrier, error_rate=1.0)
         with pytest.raises(TransientError):
-            await gateways[CENTER].statuses(cards(1))
+            await gateways[carrier].statuses(cards(carrier, 1))
         await eventually(ready)
-        simulated.faults(CENTER)
-        yield gateways[CENTER], told
+        simulated.faults(carrier)
+        yield gateways[carrier], told
 
 
-async def test_a_half_open_breaker_lets_one_probe_through(simulated: Simulated) -> None:
-    part = {**simulated.config.control_center.model_dump(), "concurrency": 4}
-    wide = Simulated(simulated.world, simulated.changed(control_center=part))
-    async with half_open(wide) as (gateway, told):
-        wide.world.gates[CENTER].faults = Faults(latency=0.2)
-        before = wide.calls(CENTER)
-        answers = await asyncio.gather(*(gateway.statuses(cards(1)) for _ in range(4)), return_exceptions=True)
-        assert wide.calls(CENTER) == before + 1
+@every_carrier
+async def test_a_half_open_breaker_lets_one_probe_through(simulated: Simulated, carrier: Carrier) -> None:
+    wide = Simulated(simulated.world, tuned(simulated, carrier, part={"concurrency": 4}))
+    async with half_open(wide, carrier) as (gateway, told):
+        wide.world.gates[carrier].faults = Faults(latency=0.2)
+        before = wide.calls(carrier)
+        answers = await asyncio.gather(*(gateway.statuses(cards(carrier, 1)) for _ in range(4)), return_exceptions=True)
+        assert wide.calls(carrier) == before + 1
         assert sum(isinstance(answer, CircuitOpenError) for answer in answers) == 3
         assert told[-1] == "closed"
 
 
+@every_carrier
 @pytest.mark.parametrize("end", ["cancelled", "limited"])
-async def test_a_probe_that_tells_nothing_leaves_the_breaker_half_open(simulated: Simulated, end: str) -> None:
-    async with half_open(simulated) as (gateway, told):
-        before = simulated.calls(CENTER)
+async def test_a_probe_that_tells_nothing_leaves_the_breaker_half_open(
+    simulated: Simulated, carrier: Carrier, end: str
+) -> None:
+    async with half_open(simulated, carrier) as (gateway, told):
+        before = simulated.calls(carrier)
         if end == "cancelled":
-            simulated.faults(CENTER, latency=60)
-            probe = asyncio.create_task(gateway.statuses(cards(1)))
+            simulated.faults(carrier, latency=60)
+            probe = asyncio.create_task(gateway.statuses(cards(carrier, 1)))
 
             async def asked() -> bool:
-                return simulated.calls(CENTER) > before
+                return simulated.calls(carrier) > before
 
             await eventually(asked)
             probe.cancel()
             with suppress(asyncio.CancelledError):
                 await probe
         else:
-            simulated.faults(CENTER, rate_limit_rate=1.0, retry_after=60)
+            simulated.faults(carrier, rate_limit_rate=1.0, retry_after=60)
             with pytest.raises(RateLimitedError):
-                await gateway.statuses(cards(1))
+                await gateway.statuses(cards(carrier, 1))
         assert told[-1] == "half-opened"
-        simulated.faults(CENTER)
-        assert isinstance((await gateway.statuses(cards(1)))[0], CardStatus)
+        simulated.faults(carrier)
+        assert isinstance((await gateway.statuses(cards(carrier, 1)))[0], CardStatus)
         assert told[-1] == "closed"
 
 
-async def test_waiting_for_our_own_limits_is_told_apart_and_is_no_failure(simulated: Simulated, redis: Redis) -> None:
-    await redis.zadd(lease_key(CENTER), {"alive": int(time.time() * 1000) + 60_000})
-    async with gateways_of(simulated.changed(time_budget=0.1, breaker_failures=1), redis) as gateways:
+@every_carrier
+async def test_waiting_for_our_own_limits_is_told_apart_and_is_no_failure(
+    simulated: Simulated, redis: Redis, carrier: Carrier
+) -> None:
+    await redis.zadd(lease_key(carrier), {"alive": int(time.time() * 1000) + 60_000})
+    config = tuned(simulated, carrier, part={"concurrency": 1}, time_budget=0.1, breaker_failures=1)
+    async with gateways_of(config, redis) as gateways:
         for _ in range(2):
             with pytest.raises(QueuedError):
-                await gateways[CENTER].statuses(cards(1))
+                await gateways[carrier].statuses(cards(carrier, 1))
 
 
 async def test_every_http_call_is_observed_with_its_outcome(simulated: Simulated) -> None:
@@ -269,7 +313,7 @@ async def test_every_http_call_is_observed_with_its_outcome(simulated: Simulated
     async with gateways_of(simulated.config, None, observe) as gateways:
         await gateways[Carrier.ONELINK].statuses([iccid_at(Carrier.ONELINK, 0)])
         simulated.faults(CENTER, error_rate=1.0, times=1)
-        await gateways[CENTER].statuses(cards(1))
+        await gateways[CENTER].statuses(cards(CENTER, 1))
     assert seen == [
         ("onelink", "get-token", "ok"),
         ("onelink", "sim-status/batch", "ok"),
@@ -300,7 +344,7 @@ async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
         with spans.process_span("sim:status_sync", uuid4(), "default", 1, None):
             async with gateways_of(simulated.config) as gateways:
                 await gateways[Carrier.ONELINK].statuses([iccid_at(Carrier.ONELINK, 0)])
-                await gateways[CENTER].statuses(cards(1))
+                await gateways[CENTER].statuses(cards(CENTER, 1))
     finally:
         instrumentor.uninstrument()
     finished = exporter.get_finished_spans()
