@@ -68,8 +68,8 @@ simulate: $(STAMP) ## The real relay and workers under thousands of random inter
 mutate: $(STAMP) ## Break the protocol's code in many ways; the tests must notice
 	$(BIN)/python -m tests.model.mutate
 
-contract: $(STAMP) ## Every operation against its document, thousands of requests; writes docs/CONTRACT.md
-	KAGUAN_WRITE_CONTRACT=1 $(BIN)/python -m pytest tests/contracts/test_schemathesis.py
+contract: $(STAMP) ## Every operation against its document, every carrier dialect against its contract; writes docs/CONTRACT.md, docs/CONTRACT-CARRIERS.md
+	KAGUAN_WRITE_CONTRACT=1 $(BIN)/python -m pytest tests/contracts/test_schemathesis.py tests/contracts/test_carriers*.py
 
 queries: $(STAMP) ## Every list on a million tasks, counted in blocks; writes docs/QUERIES.md
 	KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 $(BIN)/python -m pytest tests/integration/test_query_plans.py -k few_blocks --timeout 0

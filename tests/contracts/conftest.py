@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kaguan.config import load_settings
 from tests.access_log import AccessLines
+from tests.contracts.carriers_report import CarrierContract
+from tests.contracts.contract_report import WANTED
 from tests.serving import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get(WANTED):
+        config.pluginmanager.register(CarrierContract())
 
 
 @pytest.fixture

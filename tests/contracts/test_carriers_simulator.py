@@ -28,7 +28,8 @@ PASSWORD = "from-the-environment"
 @asynccontextmanager
 async def started(*arguments: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """起一个进程，读出它报的地址。"""
-    environ = {**os.environ, "KAGUAN_CARRIERS__ONELINK__PASSWORD": PASSWORD}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("KAGUAN_")}
+    environ = {**kept, "KAGUAN_CARRIERS__ONELINK__PASSWORD": PASSWORD}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "kaguan.carriers.simulator", "--port", "0", *arguments,
         env=environ, stdout=asyncio.subprocess.PIPE,

@@ -1,0 +1,60 @@
+"""运营商合同的一场：合同 × 方言 × 结果；``KAGUAN_WRITE_CONTRACT=1`` 时由真的一场写成 docs/CONTRACT-CARRIERS.md。"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from kaguan.sims.model import Carrier
+
+if TYPE_CHECKING:
+    import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "CONTRACT-CARRIERS.md"
+PATTERN = "test_carriers*.py"
+SHARED = "不分"
+COLUMNS = (*Carrier, SHARED)
+# 合同 → 列 → 各种结局的次数
+Results: TypeAlias = defaultdict[str, defaultdict[str, Counter[str]]]
+
+
+class CarrierContract:
+    """pytest 插件：记下运营商合同每一例的结局，全部跑完写成文档。"""
+
+    def __init__(self) -> None:
+        self.results: Results = defaultdict(lambda: defaultdict(Counter))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        path, _, name = report.nodeid.partition("::")
+        if Path(path).match(PATTERN) and (report.when == "call" or report.failed):
+            contract, _, case = name.rstrip("]").partition("[")
+            (column,) = set(case.split("-")) & set(Carrier) or {SHARED}
+            self.results[contract][column][report.outcome] += 1
+
+    def pytest_sessionfinish(self) -> None:
+        if self.results:
+            PAGE.write_text(page(self.results), "utf-8")
+
+
+def page(results: Results) -> str:
+    """整页。"""
+    total: Counter[str] = sum((count for row in results.values() for count in row.values()), Counter())
+    lines = [
+        "# 运营商合同的一场", "",
+        "由 `make contract` 写成，不要手改。",
+        f"`tests/contracts/{PATTERN}` 经真的 HTTP 与模拟器对话。",
+        "每格是这份合同在这家方言上通过的例数，「不分」的不论方言，或两家一起。", "",
+        f"**{len(results)} 份合同，{total.total()} 例，{total.total() - total['passed']} 例没有通过。**", "",
+        "| 合同 | " + " | ".join(COLUMNS) + " |",
+        "| --- |" + " ---: |" * len(COLUMNS),
+        *(f"| `{contract}` | " + " | ".join(_cell(row[column]) for column in COLUMNS) + " |"
+          for contract, row in results.items()), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _cell(count: Counter[str]) -> str:
+    if not count:
+        return "—"
+    return str(count["passed"]) if count.total() == count["passed"] else f"{count['passed']} / {count.total()}"
