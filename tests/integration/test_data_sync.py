@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +24,7 @@ from kaguan.inbox import store
 from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import AppliedRows
+from kaguan.sims.sync_tally import DRIFT
 from kaguan.tasks.payloads import DataSyncPayload, SimStatusPayload
 from tests.carrier_world import (
     NO_SUCH_CARD,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
 CARDS = 23
 BATCH = 5
+FEATURES = Path(__file__).parents[2] / "docs" / "002-sqlalchemy-postgres-saq" / "功能总结.md"
 USAGE = "select iccid, day, carrier, data_bytes, sms_count, revision from tb_sim_usage order by iccid, day"
 
 
@@ -375,16 +379,48 @@ async def test_the_change_listing_updates_states_and_shows_cards_we_lack(pool: P
     known, unknown = cards(CENTER, 2)
     simulated.world.population.cards = 0  # 列表里只有登记过的
     for iccid in (known, unknown):
-        override = Override("DEACTIVATED", exists=True, at=simulated.world.now())
+        # 早于第二遍的窗口：只在第一遍里
+        override = Override("DEACTIVATED", exists=True, at=simulated.world.now() - timedelta(hours=1))
         simulated.world.population.overrides[CENTER, iccid] = override
     await register(pool, CENTER, [known])
-    day = days_before(simulated, 0)
+    day = days_before(simulated, 1)
     attempt = await submit(pool, SyncType.SIM_STATUS, day, day, CENTER)
     result = result_of(await run(simulated, attempt))
     assert (result["fetched"], result["updated"], result["missing_here"]) == (2, 1, 1)
     assert result["drift"]["missing_here"] == [unknown]
     assert await rows(pool, "select lifecycle_state, carrier_status from tb_sim") == [("suspended", "DEACTIVATED")]
     assert await rows(pool, "select task_id, new_state from tb_sim_event") == [(attempt.task_id, "suspended")]
+
+
+def documented_drift(carrier: Carrier, kind: SyncType) -> set[str]:
+    """功能总结的漂移表里，这一行说会有的。"""
+    (row,) = re.findall(rf"^\| `{carrier}` \| `{kind}` \| (.+) \|$", FEATURES.read_text("utf-8"), re.MULTILINE)
+    _, *cells = row.split(" | ")
+    return {name for name, cell in zip(DRIFT, cells, strict=True) if cell != "—"}
+
+
+@pytest.mark.parametrize("kind", SyncType)
+@pytest.mark.parametrize("carrier", Carrier)
+async def test_the_drift_table_says_what_each_sync_can_find(
+    pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType
+) -> None:
+    mine, stranger = cards(carrier, 2)
+    simulated.world.population.cards = 0  # 列表里只有登记过的
+    state = "4" if carrier is ONELINK else "DEACTIVATED"
+    for iccid in (mine, stranger):
+        override = Override(state, exists=True, at=simulated.world.now() - timedelta(hours=1))
+        simulated.world.population.overrides[carrier, iccid] = override
+    await register(pool, carrier, [mine, NO_SUCH_CARD])
+    day = days_before(simulated, 1)
+    await rows(pool, "update tb_sim set msisdn = '1064700000000' returning 1")
+    await rows(
+        pool, "insert into tb_sim_usage (iccid, day, carrier, data_bytes) values (%s, %s, %s, 1) returning 1",
+        mine, day, carrier,
+    )  # fmt: skip
+    result = result_of(await run(simulated, await submit(pool, kind, day, day, carrier)))
+    expected = {"missing_there": [NO_SUCH_CARD], "missing_here": [stranger], "different": [mine]}
+    found = documented_drift(carrier, kind)
+    assert result["drift"] == {name: expected[name] if name in found else [] for name in expected}
 
 
 async def test_states_of_a_carrier_without_listing_come_by_inventory(pool: Pool, simulated: Simulated) -> None:
