@@ -1,4 +1,4 @@
-"""两种语言的词汇表：键相同、都用得上、用到的都有；词汇覆盖每一种状态、类型、事件。"""
+"""两种语言的词汇表：键相同、都用得上、用到的都有；词汇覆盖每一种状态、事件。"""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def test_both_languages_have_the_same_keys_and_placeholders() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_key_used_is_there_and_every_key_there_is_used(language: str) -> None:
     known = set(catalogue(language))
-    assert used() - known == set()
+    unlabelled = {key for key in used() - known if key.startswith("type.")}  # 没有叫法的任务类型显示它自己的名字
+    assert used() - known == unlabelled
     assert known - used() == set()
 
 

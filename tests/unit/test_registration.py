@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MODULES = [kaguan.tasks.payloads, workers.registry]
+
+
+@pytest.mark.parametrize("task_type", TaskType)
+def test_a_name_has_the_form_the_database_asks_for(task_type: TaskType) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+", task_type)
+    assert len(task_type) <= 64
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

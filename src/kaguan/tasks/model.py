@@ -120,7 +120,8 @@ class Task(Base):
 
     __tablename__ = "tb_task"
     __table_args__ = (
-        CheckConstraint(_one_of("type", TaskType), name="type"),
+        # 只管写法，不列举：加一种任务不用迁移（docs/adr/0014）
+        CheckConstraint("type ~ '^[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+$' and length(type) <= 64", name="type"),
         CheckConstraint(_one_of("queue", Priority), name="queue"),
         CheckConstraint(_one_of("status", TaskStatus), name="status"),
         CheckConstraint(
