@@ -10,7 +10,7 @@ import psycopg
 
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import output_of
-from tests.bench.usage_source import stock
+from tests.bench.usage_source import PAGE, stock
 
 if TYPE_CHECKING:
     from tests.bench.laboratory import Laboratory
@@ -47,7 +47,10 @@ class Synchronising:
             return (await self._probe("loop", cards, days))["rate"]
 
         figures = await alternate(min(self.laboratory.scale.rounds, 3), ours, plain)
-        what = f"data:sync 用量 {rows:,} 行（检查点、令牌、计数俱全）÷ psycopg 的 executemany 循环，同一来源"
+        what = (
+            f"data:sync 用量 {rows:,} 行（处理器独占一个进程，每页 {PAGE:,} 张，检查点、令牌、计数俱全）"
+            "÷ psycopg 的 executemany 循环，同一来源"
+        )
         flat = Result(
             self.row,
             f"同上，worker 常驻内存：全程最高 ÷ 前十分之一最高（{max(peaks):.0f} MiB）",
