@@ -17,16 +17,28 @@ SIM, USAGE, STATUS, INFO = "sim", "usage", "sim_status", "sim_info"
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """``ends`` 是该有的状态，``says`` 是错误里该有的话，``counts`` 是结果里该有的数。``carriers`` 各演一遍。"""
+    """一幕。``carriers`` 各演一遍。
+
+    Attributes:
+        ends: 该有的状态。
+        says: 错误里该有的话。
+        tells: 时间线上该有的话。
+        counts: 结果里该有的数。
+        batch: 同步一步问几张。
+        listed: 先让这家的卡都在一小时前变更过，变更列表里恰好是它们。
+    """
 
     title: str
     knobs: dict[str, Any]
     task: str = SIM
     ends: str = "succeeded"
     says: str = ""
+    tells: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     carriers: tuple[Carrier, ...] = tuple(Carrier)
     cards: tuple[str, ...] = ()
+    batch: int = 100
+    listed: bool = False
 
     def iccids(self, carrier: Carrier) -> list[str]:
         return list(self.cards) or [iccid_at(carrier, index) for index in range(CARDS)]
@@ -35,7 +47,8 @@ class Scene:
         """接口地址与请求体。"""
         if self.task == SIM:
             return "/api/v1/tasks/sim", {"iccids": self.iccids(carrier), "force_sync": True}
-        body = {"sync_type": self.task, "start_date": yesterday, "end_date": yesterday, "carrier": carrier.value}
+        days = {"start_date": yesterday, "end_date": yesterday}
+        body = {"sync_type": self.task, **days, "carrier": carrier.value, "batch_size": self.batch}
         return "/api/v1/tasks/sync", body
 
 
@@ -55,6 +68,7 @@ SCENES = (
     Scene("应答是一页 HTML", {"drift": "not_json"}, ends="failed", says="应答不是 JSON"),
     Scene("应答换了样", {"drift": "wrong_shape"}, ends="failed", says="应答不"),
     Scene("记录少了字段", {"drift": "missing_field"}, ends="failed", says="malformed_record"),
+    Scene("批里漏掉三成的卡，再问补齐", {"partial_rate": 0.3}, counts={"synced": CARDS, "failed": 0}, carriers=ONELINK),
     Scene("批里漏掉所有的卡", {"partial_rate": 1}, ends="failed", says="整批都没问成", carriers=ONELINK),
     Scene(
         "忙，只在 200 的正文里说", {"error_rate": 1, "in_body": True}, ends="failed", says="对方繁忙", carriers=ONELINK
@@ -79,14 +93,56 @@ SCENES = (
         carriers=CENTER,
     ),
     Scene("令牌发出就过期", {"token_lifetime": 0}, ends="failed", says="刚换的令牌又说过期", carriers=ONELINK),
-    Scene("认不出的状态码", {"unknown_rate": 1}, counts={"synced": CARDS, "unknown_codes": CARDS}),
+    Scene(
+        "认不出的状态码", {"unknown_rate": 1}, counts={"synced": CARDS, "unknown_codes": 2 * CARDS}, carriers=ONELINK
+    ),
+    Scene("认不出的状态码", {"unknown_rate": 1}, counts={"synced": CARDS, "unknown_codes": CARDS}, carriers=CENTER),
     Scene("状态又认得了", {}, counts={"synced": CARDS, "unknown_codes": 0}),
+    Scene("状态是上一次变更之前的", {"stale_rate": 1}, counts={"synced": CARDS, "failed": 0}),
+    Scene("状态又是新的", {}, counts={"synced": CARDS, "failed": 0}),
     Scene("对方没有这张卡", {}, counts={"synced": 0, "not_found": 1}, carriers=ONELINK, cards=(NO_SUCH_CARD,)),
     Scene("昨天的用量", {}, USAGE, counts={"inserted": CARDS}),
     Scene("再来一遍，什么也没变", {}, USAGE, counts={"inserted": 0, "unchanged": CARDS}),
     Scene("更正：修订号加一", {"revision_bump": 1}, USAGE, counts={"updated": CARDS, "different": CARDS}),
     Scene("旧数据回放，不采纳", {}, USAGE, counts={"updated": 0, "unchanged": CARDS}),
+    Scene("用量是更正之前的，不采纳", {"stale_rate": 1}, USAGE, counts={"updated": 0, "unchanged": CARDS}),
+    Scene(
+        "对方自己数：每秒过了两次就 429，叫等一秒",
+        {"max_per_second": 2, "retry_after": 1},
+        USAGE,
+        counts={"unchanged": CARDS, "failed": 0},
+        batch=2,
+    ),
     Scene("资料，头三次出错", {"error_rate": 1, "times": 3}, INFO, counts={"updated": CARDS}),
-    Scene("列表与库存的状态", {}, STATUS),
+    Scene("按库存逐卡问状态", {}, STATUS, counts={"fetched": CARDS, "failed": 0}, carriers=ONELINK),
+    Scene(
+        "按变更列表取状态",
+        {},
+        STATUS,
+        counts={"fetched": CARDS, "missing_here": 0, "failed": 0},
+        carriers=CENTER,
+        listed=True,
+    ),
+    Scene(
+        "列表里漏掉四成的卡，不当作没有",
+        {"partial_rate": 0.4},
+        STATUS,
+        counts={"missing_there": 0, "failed": 0},
+        carriers=CENTER,
+        listed=True,
+    ),
+    Scene("漏掉的逐卡补上", {}, counts={"synced": CARDS, "failed": 0}, carriers=CENTER),
     Scene("同步途中一直 500", {"error_rate": 1}, USAGE, ends="failed", says="对方出错：HTTP 500"),
+)
+
+# 断路器三次就断开的另一场：先断、后歇、再试探着做完
+COOLDOWN = 3  # 秒
+BREAKER_SCENES = (
+    Scene(
+        "头三次 500，断路器断开；冷却之后接着做完",
+        {"error_rate": 1, "times": 3},
+        tells="熔断中",
+        counts={"synced": CARDS, "failed": 0},
+    ),
+    Scene("同步也一样", {"error_rate": 1, "times": 3}, USAGE, tells="熔断中", counts={"inserted": CARDS, "failed": 0}),
 )
