@@ -184,6 +184,9 @@ async def test_a_process_killed_anywhere_leaves_nothing_to_do_twice(
     await empty_inventory(pool, carrier)
     whole = result_of(await run(simulated, await submit(pool, simulated, carrier, kind)))
     total, expected = simulated.calls(carrier), await stored(pool)
+    *_, events, staged = expected
+    assert sorted(staged) == sorted((iccid, old, new) for iccid, old, new, _ in events)  # 每个变更恰好入箱一次
+    assert len(staged) == (CARDS if kind is SyncType.SIM_STATUS else 0)
     chance = random.Random(f"{carrier}{kind}")  # noqa: S311 抽签
     batches = 0
     for third in range(3):  # 全程分三段，每段里抽一次调用

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.carrier_world import (
     running_task,
     simulating,
 )
+from tests.integration.test_data_sync import DiesBeforeCommit
 from workers.attempt import Attempt, CancelledByUserError, FencedError
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.pauses import PAUSE
@@ -320,10 +322,10 @@ async def test_codes_nobody_knows_are_counted_by_carrier_once_they_are_written(
     async with gateways_of(simulated.config) as gateways:
         handler = SimStatusSync(gateways, simulated.config, StatusRecorder(count_unknown=count))
         attempt = await submit(pool, mine)
-        taken_back = await next_delivery(attempt)
-        with pytest.raises(FencedError):
-            await handler(attempt)
+        doomed = DiesBeforeCommit(pool, attempt.task_id, attempt.type, 1, 1, 6, attempt.payload, fatal=1)
+        with pytest.raises(asyncio.CancelledError):
+            await handler(doomed)
         assert counted == []  # 没写成的不数
-        result = result_of(await handler(taken_back))
+        result = result_of(await handler(await next_delivery(attempt)))
     assert (result["unknown_codes"], counted) == (14, [("onelink", 14)])  # 状态与在线与否各一个
     assert await rows(pool, "select distinct lifecycle_state, carrier_status from tb_sim") == [("unknown", "99")]
