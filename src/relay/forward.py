@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,13 +12,13 @@ from kaguan.logging.naming import named
 from kaguan.outbox import store
 from kaguan.queues import pace, saq
 from kaguan.tasks.model import Priority, PriorityRank, TaskType
+from kaguan.tasks.upgrade import DEFER, Sightings
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
 from relay.packing import SHAREABLE, pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
     from saq.job import Job
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（LESSONS SAQ B）
-UNKNOWN_DEFER = 30.0  # 秒
-UNKNOWN_PATIENCE = 3_600.0  # 秒：一次滚动升级用不了这么久
 TYPES = frozenset(str(task_type) for task_type in TaskType)
 SAQ_TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
 
@@ -48,8 +45,7 @@ class Forwarder:
     config: Relay
     task_timeout: float
     metrics: Metrics
-    unknown_patience: float = UNKNOWN_PATIENCE
-    _unknown_since: dict[UUID, float] = field(default_factory=dict)  # 不认得的任务 → 何时第一次看见
+    unknown: Sightings = field(default_factory=Sightings)  # 不认得的（任务，投递号）
 
     async def run_once(self) -> int:
         """转交一批；返回交出的任务数。
@@ -122,15 +118,13 @@ class Forwarder:
         return handed, unproven
 
     async def _set_aside(self, connection: Connection, unknown: Sequence[Due]) -> None:
-        """本版本不认得的类型：滚动升级时留给新的 relay；本进程见了它 ``unknown_patience`` 秒还没人认得，就是毒丸。"""
-        await store.defer(connection, unknown, UNKNOWN_DEFER)
-        now = time.monotonic()
+        """本版本不认得的类型：滚动升级时留给新的 relay；本进程见了它太久还没人认得，就是毒丸。"""
+        await store.defer(connection, unknown, DEFER)
         for row in unknown:
             log.error("不认得的任务类型，搁下", task_id=str(row.task_id), task_type=row.type)
-            if now - self._unknown_since.setdefault(row.task_id, now) >= self.unknown_patience:
+            if self.unknown.outlasted(row.task_id, row.delivery):
                 await store.park(connection, row, f"没有进程认得任务类型 {row.type}")
                 self.metrics.parked.labels("unknown").inc()
-                del self._unknown_since[row.task_id]
 
     def _job(self, parcel: Parcel) -> Job:
         timeout = int(self.task_timeout) * len(parcel.rows) + SAQ_TIMEOUT_MARGIN

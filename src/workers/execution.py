@@ -80,7 +80,7 @@ class Execution:
         tokens = [(UUID(one), number) for one, number in deliveries]
         claims = await self._claims.claim(tokens)
         self._suppressed(context, len(tokens) - len(claims))
-        turn = asyncio.Semaphore(1)  # 处理器一个一个来：槽位数仍是并发的上限；结算不占它，因此会合并
+        turn = asyncio.Semaphore(1)  # 处理器一个一个来：槽位数仍是并发的上限；结算不占它，下一个不等它提交
         # 任何一个都不抛业务异常；取消会传给每一个
         await asyncio.gather(*[self._run(claim, turn) for claim in claims])
 
@@ -151,7 +151,7 @@ class Execution:
         except CancelledByUserError:
             return Cancelled("用户取消")
         except NewerPayloadError as error:
-            return self.newer.outcome(attempt.task_id, str(error))
+            return self.newer.outcome(attempt, str(error))
         except UnfitPayloadError as error:
             return GiveUp(str(error))
         except TimeoutError:

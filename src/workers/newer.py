@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kaguan.tasks.upgrade import DEFER, Sightings
 from workers.outcome import Continue, GiveUp, Outcome
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
-DEFER = 30.0  # 秒
-PATIENCE = 3_600.0  # 秒：一次滚动升级用不了这么久
-REMEMBERED = 10_000  # 个；再多就忘掉最早的，它只是多等一阵
+    from workers.attempt import Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class NewerPayloads:
-    """自本进程头一次看见算起，而不是自受理：定时的、重放的、排了很久的也等得到升级。"""
+    """认的是（任务，第几次尝试）：交还换投递号而不计尝试；尝试数变了，就是有人接过。"""
 
-    first_seen: dict[UUID, float] = field(default_factory=dict)  # 任务 → 何时（单调钟）
+    sightings: Sightings = field(default_factory=Sightings)
 
-    def outcome(self, task_id: UUID, reason: str) -> Outcome:
-        now = time.monotonic()
-        if now - self.first_seen.setdefault(task_id, now) >= PATIENCE:
-            del self.first_seen[task_id]
+    def outcome(self, attempt: Attempt, reason: str) -> Outcome:
+        if self.sightings.outlasted(attempt.task_id, attempt.attempt):
             return GiveUp(f"{reason}，等了一小时仍没有升级过的来接；升级 worker 之后重来")
-        if len(self.first_seen) > REMEMBERED:
-            del self.first_seen[next(iter(self.first_seen))]
         return Continue(f"{reason}，留给升级过的", delay=DEFER)

@@ -19,13 +19,15 @@ from saq.job import Job
 from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.queues.keys import delivery_key
+from kaguan.tasks import service, upgrade
 from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import PAYLOADS, EmailPayload
+from kaguan.tasks.upgrade import Sightings
 from tests.eventually import eventually
 from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.pipeline import Pipeline, Recording, open_pipeline
-from workers import newer
-from workers.outcome import Done
+from workers.newer import NewerPayloads
+from workers.outcome import Done, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from workers.attempt import Attempt
+    from workers.execution import Execution
     from workers.outcome import Outcome
 
 BEFORE = "0002"  # 第一版发布时的库
@@ -127,14 +130,20 @@ async def test_a_payload_of_a_newer_version_waits_for_an_upgraded_worker_and_the
     assert (record.status, record.attempt) == ("succeeded", 1)
 
 
+def an_hour_ago() -> tuple[float, float]:
+    """头一次看见在一小时前，刚刚还见过。"""
+    now = time.monotonic()
+    return now - upgrade.PATIENCE, now
+
+
 async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_with_the_reason(
     pipeline: Pipeline,
 ) -> None:
     (strange,) = await pipeline.submit()
     await stored_by_tomorrow(pipeline, strange, v=2)
     await pipeline.forwarder.run_once()
-    seen = newer.NewerPayloads({strange: time.monotonic() - newer.PATIENCE})
-    await replace(pipeline.execution(reading), newer=seen)({}, task_id=str(strange), delivery=1)
+    seen = Sightings(seen={(strange, 1): an_hour_ago()})
+    await replace(pipeline.execution(reading), newer=NewerPayloads(seen))({}, task_id=str(strange), delivery=1)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
     assert record.last_error is not None
@@ -153,12 +162,40 @@ async def test_a_newer_payload_accepted_long_ago_still_waits_for_an_upgraded_wor
     assert (record.status, record.attempt) == ("retrying", 0)
 
 
-def test_newer_payloads_seen_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(newer, "REMEMBERED", 2)
-    payloads, tasks = newer.NewerPayloads(), [uuid4() for _ in range(3)]
-    for task_id in (tasks[0], *tasks):
-        payloads.outcome(task_id, "载荷是第 2 版")
-    assert list(payloads.first_seen) == tasks[1:]
+async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afresh(pipeline: Pipeline) -> None:
+    """一小时前见过一次；升级过的接了去，失败退避，又落到旧的手里：不许一见面就判失败。"""
+    (strange,) = await pipeline.submit()
+    await stored_by_tomorrow(pipeline, strange, v=2)
+    old = replace(pipeline.execution(reading), newer=NewerPayloads())
+
+    async def deliver(execution: Execution) -> None:
+        await pipeline.sql("update tb_outbox set available_at = now()")
+        await pipeline.forwarder.run_once()
+        delivery = (await pipeline.task(strange)).delivery
+        await execution({}, task_id=str(strange), delivery=delivery)
+
+    await deliver(old)
+    old.newer.sightings.seen[strange, 1] = an_hour_ago()
+    await deliver(pipeline.execution(Recording.of(Retry("对方不在"))))
+    await deliver(old)
+    record = await pipeline.task(strange)
+    assert (record.status, record.attempt) == ("retrying", 1)
+
+
+def test_what_is_not_understood_is_remembered_up_to_a_limit_and_while_it_is_still_met(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upgrade, "REMEMBERED", 2)
+    sightings, tasks = Sightings(), [uuid4() for _ in range(3)]
+    for task_id in (*tasks, tasks[0]):
+        assert not sightings.outlasted(task_id, 1)
+    assert list(sightings.seen) == [(tasks[1], 1), (tasks[0], 1)]
+    first, last = an_hour_ago()
+    sightings.seen.clear()
+    sightings.seen.update({(tasks[1], 1): (first, last - upgrade.SILENCE), (tasks[0], 1): (first, last)})
+    assert not sightings.outlasted(tasks[1], 1)
+    assert sightings.outlasted(tasks[0], 1)
+    assert list(sightings.seen) == [(tasks[1], 1)]
 
 
 async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_it(pipeline: Pipeline) -> None:
@@ -244,6 +281,31 @@ async def test_a_task_of_an_unknown_type_waits_for_a_relay_that_knows_it(pipelin
     assert await pipeline.status(strange) == "pending"
     rows = await pipeline.sql("select task_id, available_at > now(), parked_at from tb_outbox")
     assert rows == [(strange, True, None)]
+
+
+async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afresh(pipeline: Pipeline) -> None:
+    """一小时前见过一次；新的 relay 交了出去，任务重来又落到旧的手里：照样搁下，不许一见面就判失败。"""
+    (strange,) = await pipeline.submit()
+
+    async def is_now(task_type: str) -> None:
+        await pipeline.sql("update tb_outbox set type = %s, available_at = now()", task_type)
+
+    await is_now("future:task")
+    assert await pipeline.forwarder.run_once() == 0
+    pipeline.forwarder.unknown.seen[strange, 1] = an_hour_ago()
+    await is_now(TaskType.EMAIL_SEND)  # 新的 relay 认得它
+    assert await pipeline.forwarder.run_once() == 1
+    await pipeline.execution(Recording.of(GiveUp("坏了")))({}, task_id=str(strange), delivery=1)
+    async with pipeline.pool.connection() as connection:
+        await service.retry(connection, strange, "operator")
+    await is_now("future:task")
+    assert await pipeline.forwarder.run_once() == 0
+    assert await pipeline.status(strange) == "pending"
+    assert await pipeline.sql("select available_at > now(), parked_at from tb_outbox") == [(True, None)]
+    pipeline.forwarder.unknown.seen[strange, 2] = an_hour_ago()
+    await is_now("future:task")
+    assert await pipeline.forwarder.run_once() == 0
+    assert await pipeline.status(strange) == "failed"
 
 
 # ---- 迁移

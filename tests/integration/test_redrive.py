@@ -13,6 +13,7 @@ from kaguan.config import load_settings
 from kaguan.inbox import store
 from kaguan.queues.keys import delivery_key
 from kaguan.tasks.model import Priority
+from kaguan.tasks.upgrade import Sightings
 from relay import epoch
 from tests.eventually import eventually
 from tests.pipeline import Pipeline, Recording, open_pipeline
@@ -325,7 +326,7 @@ async def test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_ot
     assert (await pipeline.status(strange), await pipeline.status(healthy)) == ("pending", "queued")
     assert await pipeline.forwarder.run_once() == 0
     await pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
-    impatient = replace(pipeline.forwarder, unknown_patience=0.0)
+    impatient = replace(pipeline.forwarder, unknown=Sightings(patience=0.0))
     assert await impatient.run_once() == 0
     assert await pipeline.status(strange) == "failed"
     (row,) = await pipeline.sql("select task_id, parked_reason from tb_outbox where parked_at is not null")
