@@ -27,13 +27,14 @@ from workers.pace import Pace
 from workers.settlement import Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from redis.asyncio import Redis
     from saq.job import Job
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from kaguan.tasks.model import TaskEventKind
     from workers.attempt import Attempt, Handler
 
 MAX_ATTEMPTS = 6
@@ -82,14 +83,16 @@ class Pipeline:
         found = await queue.jobs([queue.job_key_from_id(job_id.decode()) for job_id in ids])
         return [job for job in found if job is not None]
 
-    def execution(self, handler: Handler, worker: str = "worker-a", resend: tuple[str, ...] = ()) -> Execution:
+    def execution(
+        self, handler: Handler, worker: str = "worker-a", resend: Mapping[str, TaskEventKind] | None = None
+    ) -> Execution:
         lease = self.settings.worker.lease
         return Execution(
             pool=self.pool,
             handlers=dict.fromkeys(TaskType, handler),
             guard=DuplicateGuard(self.redis, lease),
             leases=Leases(self.pool, worker, lease),
-            settlement=Settlement(self.pool, worker, self.settings.tasks, resend),
+            settlement=Settlement(self.pool, worker, self.settings.tasks, resend or {}),
             metrics=self.metrics,
             task_timeout=self.settings.worker.task_timeout,
             pace=Pace(self.redis),
@@ -128,7 +131,7 @@ async def open_pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipelin
             queues,
             metrics,
             Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, metrics),
-            LeaseRedrive(pool, settings.relay, (), metrics),
+            LeaseRedrive(pool, settings.relay, {}, metrics),
             PresenceRedrive(pool, queues, settings.relay, metrics),
             EpochRedrive(pool, redis, queues, metrics),
             OrphanRedrive(pool, settings.relay, metrics),

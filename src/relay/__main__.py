@@ -14,7 +14,7 @@ from kaguan.outbox.doorbell import CHANNEL
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
-from kaguan.tasks.uncertain import resend_types
+from kaguan.tasks.uncertain import redelivered_kinds
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
@@ -53,7 +53,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         loops: list[tuple[str, Callable[[], Awaitable[int]], float]] = [
             (
                 "lease",
-                LeaseRedrive(pool, config, resend_types(settings.smtp), metrics, settings.worker.lease).run_once,
+                LeaseRedrive(pool, config, redelivered_kinds(settings.smtp), metrics, settings.worker.lease).run_once,
                 config.lease_scan_interval,
             ),
             ("presence", PresenceRedrive(pool, queues, config, metrics).run_once, config.presence_interval),

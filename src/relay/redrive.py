@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from kaguan.outbox.store import Expired, Handed
     from kaguan.queues.saq import KaguanQueue
+    from kaguan.tasks.model import TaskEventKind
     from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -40,13 +41,13 @@ class LeaseRedrive:
     """租约已失的运行中任务。
 
     Attributes:
-        resend_types: 策略为重发的任务类型。
+        redelivered: 结局不明也重新投递的任务类型 → 时间线上记作什么。
         grace: PostgreSQL 启动之后给持有者续租的秒数：停机比租约还久时，活着的执行者不算失联。
     """
 
     pool: Pool
     config: Relay
-    resend_types: tuple[str, ...]
+    redelivered: Mapping[str, TaskEventKind]
     metrics: Metrics
     grace: float = 0.0
 
@@ -54,7 +55,7 @@ class LeaseRedrive:
         async with self.pool.connection() as connection:
             expired = await store.redrive_expired(
                 connection,
-                resend_types=list(self.resend_types),
+                redelivered=self.redelivered,
                 max_lost=self.config.max_deliveries_without_result,
                 grace=self.grace,
                 limit=PAGE,

@@ -17,7 +17,7 @@ from kaguan.outbox.doorbell import Doorbell
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
-from kaguan.tasks.uncertain import resend_types
+from kaguan.tasks.uncertain import redelivered_kinds
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
@@ -63,7 +63,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
             handlers=handlers,
             guard=DuplicateGuard(redis, config.lease),
             leases=leases,
-            settlement=Settlement(pool, leases.worker, settings.tasks, resend_types(settings.smtp)),
+            settlement=Settlement(pool, leases.worker, settings.tasks, redelivered_kinds(settings.smtp)),
             metrics=metrics,
             task_timeout=config.task_timeout,
             pace=pace,

@@ -20,6 +20,8 @@ from workers.attempt import FencedError
 from workers.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kaguan.config.model import Tasks
     from kaguan.database.pool import Connection, Pool
     from workers.attempt import Attempt
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回
 FIRST_BACKOFF = 0.2  # 秒
+UNKNOWN = frozenset({TaskEventKind.RESEND, TaskEventKind.TO_VERIFY})  # 再来一次，因为上一次的结局不明
 AGAIN = frozenset({TaskStatus.RETRYING, TaskStatus.CANCELLED, TaskStatus.UNCERTAIN})  # settle_retry 的三种结局
 
 
@@ -52,7 +55,7 @@ class Settlement:
     pool: Pool
     worker: str
     config: Tasks
-    resend_types: tuple[str, ...] = ()  # 结局不明时按策略重发的任务类型
+    redelivered: Mapping[str, TaskEventKind] = field(default_factory=dict)  # 不明也重新投递的类型 → 记作什么
     _folder: Folder[Success, Written | None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,8 +119,9 @@ class Settlement:
                 return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
             case Continue(reason, delay=delay):
                 return self._again(attempt, TaskEventKind.INTERRUPTED, self._noted(token, reason), delay)
-            case Uncertain(reason) if attempt.type in self.resend_types and attempt.attempt < attempt.max_attempts:
-                return self._again(attempt, TaskEventKind.RESEND, self._noted(token, reason), self._backoff(attempt))
+            case Uncertain(reason) if attempt.type in self.redelivered and attempt.attempt < attempt.max_attempts:
+                kind = self.redelivered[attempt.type]
+                return self._again(attempt, kind, self._noted(token, reason), self._backoff(attempt))
             case Retry(reason):
                 noted = self._noted(token, f"{attempt.max_attempts} 次尝试用尽：{reason}")
                 return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
@@ -130,7 +134,7 @@ class Settlement:
                 return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
 
     def _again(self, attempt: Attempt, kind: TaskEventKind, noted: dict[str, Any], delay: float) -> _Statement:
-        unknown = kind is TaskEventKind.RESEND or attempt.intended
+        unknown = kind in UNKNOWN or attempt.intended
         return _Statement(
             TaskStatus.RETRYING, "settle_retry", {**noted, "kind": kind, "delay": delay, "unknown": unknown}
         )

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from redis.asyncio import Redis
 
 from kaguan.database.sql import load
-from kaguan.tasks.uncertain import resend_types
+from kaguan.tasks.uncertain import redelivered_kinds
 from kaguan.telemetry.metrics import Metrics
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
@@ -127,7 +127,7 @@ def _execution(pool: Pool, settings: Settings, handlers: Mapping[TaskType, Handl
         handlers=handlers,
         guard=DuplicateGuard(unused, settings.worker.lease),
         leases=Leases(pool, WORKER, settings.worker.lease),
-        settlement=Settlement(pool, WORKER, settings.tasks, resend_types(settings.smtp)),
+        settlement=Settlement(pool, WORKER, settings.tasks, redelivered_kinds(settings.smtp)),
         metrics=Metrics(),
         task_timeout=settings.worker.task_timeout,
         pace=Pace(unused),

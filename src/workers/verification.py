@@ -4,8 +4,8 @@
 发生过 → 就此结算；没发生 → 照常执行；说不清 → 按策略（``resend`` 再做一次，``hold`` 过一会儿再问，次数用尽后等人）。
 人工重来是人的决定：说不清时照做。
 
-用法：登记处把处理器包一层，``Verified(handler, verify, resend=…)``，并让 :func:`kaguan.tasks.uncertain.resend_types`
-含有这种任务（不明的才会重新投递，而不是直接搁置）。
+用法：登记处把处理器包一层，``Verified(handler, verify, resend=…)``，并让
+:func:`kaguan.tasks.uncertain.redelivered_kinds` 把这种任务记作 ``to_verify``（不明的才会重新投递，而不是直接搁置）。
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ TASKS = """
 EVENTS = "select coalesce(kind || coalesce(':' || (detail->>'cause'), ''), ''), count(*) from tb_task_event group by 1"
 NOTES = """
     select task_id::text, kind, extract(epoch from at)::float8, coalesce(detail->>'cause', ''), delivery
-    from tb_task_event where kind in ('uncertain', 'resend', 'retried', 'redriven') order by at
+    from tb_task_event where kind in ('uncertain', 'resend', 'to_verify', 'retried', 'redriven') order by at
 """
 LEDGER = "select task_id::text, count(*) from chaos_effect group by 1"
 LEFT = "select task_id::text from tb_outbox where parked_at is null"
@@ -43,7 +43,7 @@ UNEXPLAINED = """
         select from tb_task_event e
         where e.task_id = t.id
           and (
-              (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend'))
+              (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend', 'to_verify'))
               or (e.delivery = generation + 1 and (e.detail ? 'cause' or e.kind = 'retried'))
           )
     )

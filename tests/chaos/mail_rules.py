@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.chaos.evidence import Evidence, TaskFact
     from tests.chaos.verdict import Verdict
 
-MARKS = frozenset({"uncertain", "resend"})
+MARKS = frozenset({"uncertain", "resend", "to_verify"})
 USED_UP = "次尝试用尽"
 FAILED_SHARE = 0.01
 UNCERTAIN_PER_FAULT = 5  # 封，平均：一次故障打断的正在寄的那几封

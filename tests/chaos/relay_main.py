@@ -14,7 +14,7 @@ import relay.__main__ as relay_process  # noqa: E402 钟要先换好
 from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.outbox import store  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
-from kaguan.tasks.model import TaskType  # noqa: E402 同上
+from kaguan.tasks.model import TaskEventKind, TaskType  # noqa: E402 同上
 from relay.epoch import EpochRedrive  # noqa: E402 同上
 from relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
 
@@ -34,9 +34,9 @@ async def _sees_nothing(_self: object) -> int:
     return 0
 
 
-def _always_resend(_smtp: object) -> tuple[TaskType, ...]:
+def _always_resend(_smtp: object) -> dict[str, TaskEventKind]:
     """对照：不管策略是什么，不明就再寄。"""
-    return (TaskType.EMAIL_SEND,)
+    return {TaskType.EMAIL_SEND: TaskEventKind.RESEND}
 
 
 async def _deaf(*_arguments: object) -> None:
@@ -100,7 +100,7 @@ def mutate(name: str) -> None:
     elif name == "no_order":
         vars(store)["load"] = _without_order
     elif name == "hold_resends":
-        _swap("resend_types", _always_resend)
+        _swap("redelivered_kinds", _always_resend)
     elif name == "no_doorbell":
         _swap("listen", _deaf)
 

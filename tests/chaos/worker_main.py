@@ -19,7 +19,7 @@ import workers.attempt as attempt_module  # noqa: E402 同上
 from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.inbox import store  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
-from kaguan.tasks.model import TaskType  # noqa: E402 同上
+from kaguan.tasks.model import TaskEventKind, TaskType  # noqa: E402 同上
 from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
 from workers.registry import open_handlers  # noqa: E402 同上
 
@@ -61,9 +61,9 @@ def _removed(text: LiteralString, part: LiteralString, instead: LiteralString = 
     return text.replace(part, instead)
 
 
-def always_resend(_smtp: object) -> tuple[TaskType, ...]:
+def always_resend(_smtp: object) -> dict[str, TaskEventKind]:
     """对照：不管策略是什么，不明就再寄。"""
-    return (TaskType.EMAIL_SEND,)
+    return {TaskType.EMAIL_SEND: TaskEventKind.RESEND}
 
 
 MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
@@ -72,9 +72,9 @@ MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
 def mutate(name: str) -> None:
     """弄坏本进程。"""
     if name == "hold_resends":
-        if "resend_types" not in vars(worker):
-            raise LookupError("对照要换的已不在组合根里：resend_types")
-        vars(worker)["resend_types"] = always_resend
+        if "redelivered_kinds" not in vars(worker):
+            raise LookupError("对照要换的已不在组合根里：redelivered_kinds")
+        vars(worker)["redelivered_kinds"] = always_resend
     if name in MUTATIONS:
         vars(store)["load"] = MUTATIONS[name]
         vars(attempt_module)["load"] = MUTATIONS[name]

@@ -15,7 +15,7 @@ from kaguan.config import load_settings
 from kaguan.errors import Code, DomainError
 from kaguan.queues.keys import delivery_key
 from kaguan.tasks import service
-from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.model import Priority, TaskEventKind, TaskType
 from kaguan.tasks.payloads import EmailPayload
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, carried_by, open_pipeline
@@ -376,7 +376,8 @@ async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pip
     for delivery in (1, 2):
         await pipeline.sql("update tb_outbox set available_at = now()")
         await pipeline.forwarder.run_once()
-        await pipeline.execution(handler, resend=("email:send",))({}, task_id=str(task_id), delivery=delivery)
+        execution = pipeline.execution(handler, resend={"email:send": TaskEventKind.RESEND})
+        await execution({}, task_id=str(task_id), delivery=delivery)
     assert handler.seen == [False, True]
     assert await pipeline.status(task_id) == "succeeded"
 

@@ -11,7 +11,7 @@ import pytest
 
 from kaguan.dev.ports import free_port
 from kaguan.tasks import service
-from kaguan.tasks.model import TaskType
+from kaguan.tasks.model import TaskEventKind, TaskType
 from relay.redrive import LeaseRedrive
 from tests.mail_tasks import SENDER, config_for, deliveries, mail_to, throttled_mailer
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
@@ -21,7 +21,7 @@ from workers.email.transport import open_mailer
 from workers.outcome import Cancelled, GiveUp, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from uuid import UUID
 
     from kaguan.config import Settings
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from workers.email.transport import Mailer
     from workers.outcome import Outcome
 
-RESEND = (TaskType.EMAIL_SEND.value,)
+RESEND: Mapping[str, TaskEventKind] = {TaskType.EMAIL_SEND: TaskEventKind.RESEND}
+HOLD: Mapping[str, TaskEventKind] = {}
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Stage:
         async with self.pipeline.pool.connection() as connection:
             return (await service.accept(connection, submission, MAX_ATTEMPTS)).task_id
 
-    async def deliver(self, task_id: UUID, handler: Handler, resend: tuple[str, ...] = ()) -> None:
+    async def deliver(self, task_id: UUID, handler: Handler, resend: Mapping[str, TaskEventKind] = HOLD) -> None:
         await self.pipeline.forwarder.run_once()
         record = await self.pipeline.task(task_id)
         execution = self.pipeline.execution(handler, resend=resend)
@@ -73,7 +74,7 @@ class Stage:
             await running
         await self.pipeline.sql("update tb_task set lease_until = clock_timestamp() - interval '1 s'")
 
-    async def redrive(self, resend: tuple[str, ...]) -> None:
+    async def redrive(self, resend: Mapping[str, TaskEventKind]) -> None:
         await LeaseRedrive(self.pipeline.pool, self.pipeline.settings.relay, resend, self.pipeline.metrics).run_once()
 
 
@@ -90,7 +91,7 @@ async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Stage]:
 async def test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice(stage: Stage) -> None:
     task_id = await stage.submit()
     await stage.die_after_sending(task_id)
-    await stage.redrive(resend=())
+    await stage.redrive(resend=HOLD)
     assert await stage.pipeline.status(task_id) == "uncertain"
     assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("intended", None)}
     await stage.pipeline.forwarder.run_once()
@@ -109,8 +110,10 @@ async def test_policy_resend_mails_again_the_same_bytes_under_the_same_message_i
     assert f"Message-ID: <{task_id}@kaguan.example>".encode() in first
 
 
-@pytest.mark.parametrize(("resend", "status"), [((), "uncertain"), (RESEND, "retrying")])
-async def test_silence_after_data_follows_the_policy(stage: Stage, resend: tuple[str, ...], status: str) -> None:
+@pytest.mark.parametrize(("resend", "status"), [(HOLD, "uncertain"), (RESEND, "retrying")])
+async def test_silence_after_data_follows_the_policy(
+    stage: Stage, resend: Mapping[str, TaskEventKind], status: str
+) -> None:
     stage.server.script.body.append(DROP)
     task_id = await stage.submit()
     await stage.deliver(task_id, stage.handler, resend)

@@ -10,9 +10,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from kaguan.config.model import Smtp
 from kaguan.dev.ports import free_port
 from kaguan.tasks import service
-from tests.integration.test_email_uncertain import RESEND, Stage
+from kaguan.tasks.uncertain import redelivered_kinds
+from tests.integration.test_email_uncertain import Stage
 from tests.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.pipeline import MAX_ATTEMPTS, open_pipeline
 from tests.smtp_server import DROP, SmtpServer, smtp_server
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+
+VERIFY = redelivered_kinds(Smtp(verify_url="https://mail.example/messages/{message_id}"))  # 策略是默认的 hold
 
 
 @dataclass
@@ -57,8 +61,12 @@ class Asking(Stage):
     async def again(self, task_id: UUID, *, resend: bool = False) -> str:
         await self.pipeline.redis.flushdb()  # 死者的任务锁
         await self.pipeline.sql("update tb_outbox set available_at = now()")
-        await self.deliver(task_id, Verified(self.handler, self.verifying, resend=resend), RESEND)
+        await self.deliver(task_id, Verified(self.handler, self.verifying, resend=resend), VERIFY)
         return await self.pipeline.status(task_id)
+
+    async def kinds(self, task_id: UUID) -> list[str]:
+        rows = await self.pipeline.sql("select kind from tb_task_event where task_id = %s order by id", task_id)
+        return [row[0] for row in rows]
 
     async def answers(self, task_id: UUID) -> list[str]:
         statement = "select detail->>'answer' from tb_task_event where task_id = %s and kind = 'verified' order by id"
@@ -85,7 +93,7 @@ async def died(stage: Asking) -> UUID:
     """寄出之后、结算之前死去，租约到期，重新投递。"""
     task_id = await stage.submit()
     await stage.die_after_sending(task_id)
-    await stage.redrive(resend=RESEND)
+    await stage.redrive(resend=VERIFY)
     return task_id
 
 
@@ -122,6 +130,8 @@ async def test_without_an_answer_policy_hold_asks_again_until_the_attempts_end_a
     assert await stage.again(task_id) == "uncertain"
     assert len(stage.index.asked) == MAX_ATTEMPTS
     assert len(stage.server.mails) == 1
+    asked_again = ["to_verify", "verified"] * MAX_ATTEMPTS
+    assert await stage.kinds(task_id) == [*asked_again, "uncertain"]  # 一封也没有再寄，时间线上就没有「重发」
 
 
 async def test_an_answer_that_comes_late_still_counts(stage: Asking) -> None:
@@ -176,7 +186,7 @@ async def test_a_decision_of_a_person_is_not_used_up_by_waiting_for_our_own_rate
     async with throttled_mailer() as mailer:
         throttled = Verified(EmailHandler(mailer, SENDER), stage.verifying, resend=False)
         await stage.pipeline.redis.flushdb()
-        await stage.deliver(task_id, throttled, RESEND)
+        await stage.deliver(task_id, throttled, VERIFY)
     assert await stage.pipeline.status(task_id) == "retrying"
     assert await stage.again(task_id) == "succeeded"
     assert len(stage.server.mails) == 2
@@ -187,7 +197,7 @@ async def test_a_mail_verified_after_an_attempt_that_could_not_connect_is_not_se
     stage.index.broken = 503
     away = Verified(EmailHandler(stage.away, SENDER), stage.verifying, resend=True)
     await stage.pipeline.redis.flushdb()
-    await stage.deliver(task_id, away, RESEND)
+    await stage.deliver(task_id, away, VERIFY)
     assert await stage.pipeline.status(task_id) == "retrying"
     stage.index.broken = None
     assert await stage.again(task_id, resend=True) == "succeeded"

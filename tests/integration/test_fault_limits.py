@@ -157,7 +157,7 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
         })  # fmt: skip
         pool = await stack.enter_async_context(open_pool(settings.database, "test"))
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
-        pipeline.leases_redrive = LeaseRedrive(pool, settings.relay, (), pipeline.metrics, grace=10.0)
+        pipeline.leases_redrive = LeaseRedrive(pool, settings.relay, {}, pipeline.metrics, grace=10.0)
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()
         sent, stopped = asyncio.Event(), asyncio.Event()

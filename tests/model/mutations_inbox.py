@@ -171,7 +171,7 @@ INBOX_MUTATIONS = (
     Mutation(
         "一次决定抵几次",
         TASKS + "last_decision.sql",
-        "'uncertain', 'resend', 'retried'",
+        "'uncertain', 'resend', 'to_verify', 'retried'",
         "'uncertain', 'retried'",
         ("tests/integration/test_email_verify.py::test_one_decision_of_a_person_allows_one_more_mail_and_no_second",),
     ),

@@ -132,7 +132,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "收回不看意向",
         OUTBOX + "redrive_expired.sql",
-        "when intent_at is null or type = any(%(resend_types)s::text[]) then",
+        "when intent_at is null or %(redelivered)s::jsonb ? type then",
         "when true then",
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
         protocol=True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kaguan.queues.saq import build_queues
 from kaguan.tasks.model import Priority, TaskType
-from kaguan.tasks.uncertain import resend_types
+from kaguan.tasks.uncertain import redelivered_kinds
 from kaguan.telemetry.metrics import Metrics
 from relay.epoch import EpochRedrive
 from relay.forward import Forwarder
@@ -59,7 +59,7 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
     return Relay(
         {
             "forward": Forwarder(pool, queues, config, settings.worker.task_timeout, metrics).run_once,
-            "lease": LeaseRedrive(pool, config, resend_types(settings.smtp), metrics).run_once,
+            "lease": LeaseRedrive(pool, config, redelivered_kinds(settings.smtp), metrics).run_once,
             "presence": PresenceRedrive(pool, queues, config, metrics, patience=0.0).run_once,
             "epoch": EpochRedrive(pool, client, queues, metrics).run_once,
             "orphan": OrphanRedrive(pool, config, metrics).run_once,
@@ -84,7 +84,7 @@ def worker_parts(
         },
         guard=DuplicateGuard(client, settings.worker.lease),
         leases=leases,
-        settlement=Settlement(pool, process.name, settings.tasks, resend_types(settings.smtp)),
+        settlement=Settlement(pool, process.name, settings.tasks, redelivered_kinds(settings.smtp)),
         metrics=Metrics(),
         task_timeout=settings.worker.task_timeout,
         pace=Pace(client),

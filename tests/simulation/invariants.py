@@ -16,7 +16,7 @@ where not exists (
     select from tb_task_event e
     where e.task_id = t.id
       and (
-          (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend'))
+          (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend', 'to_verify'))
           or (e.delivery = generation + 1 and (e.detail ? 'cause' or e.kind = 'retried'))
       )
 )
@@ -46,7 +46,7 @@ RULES = {
 }
 MARKS = """
 select
-    t.id::text, t.status, count(e.id) filter (where e.kind in ('uncertain', 'resend')),
+    t.id::text, t.status, count(e.id) filter (where e.kind in ('uncertain', 'resend', 'to_verify')),
     count(e.id) filter (where e.kind = 'cancelled' and e.actor is not null) > 0
 from tb_task t left join tb_task_event e on e.task_id = t.id
 where t.type = 'email:send'

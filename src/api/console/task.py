@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ENDINGS = frozenset(
     {
         TaskEventKind.ATTEMPT_FAILED, TaskEventKind.UNCERTAIN, TaskEventKind.INTERRUPTED, TaskEventKind.REDRIVEN,
-        TaskEventKind.RESEND, TaskEventKind.PARKED,
+        TaskEventKind.RESEND, TaskEventKind.TO_VERIFY, TaskEventKind.PARKED,
     }
 )  # fmt: skip
 # 时间线的一项里不一定有的

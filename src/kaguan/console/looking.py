@@ -23,7 +23,7 @@ DEAD_CAP = 2_000
 DEAD_GROUPS = 30
 FAULTS = (
     TaskEventKind.ATTEMPT_FAILED, TaskEventKind.REDRIVEN, TaskEventKind.FENCED, TaskEventKind.UNCERTAIN,
-    TaskEventKind.PARKED, TaskEventKind.RESEND, TaskEventKind.INTERRUPTED,
+    TaskEventKind.PARKED, TaskEventKind.RESEND, TaskEventKind.TO_VERIFY, TaskEventKind.INTERRUPTED,
 )  # fmt: skip
 
 

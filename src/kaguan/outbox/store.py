@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 
@@ -127,10 +128,10 @@ async def redrive(connection: Connection, lost: Sequence[tuple[UUID, int]], caus
 
 
 async def redrive_expired(
-    connection: Connection, *, resend_types: list[str], max_lost: int, grace: float, limit: int
+    connection: Connection, *, redelivered: Mapping[str, str], max_lost: int, grace: float, limit: int
 ) -> list[Expired]:
     """收回租约已失的；PostgreSQL 启动之后的 ``grace`` 秒内只收回主动交还的。"""
-    parameters = {"resend_types": resend_types, "max_lost": max_lost, "grace": grace, "limit": limit}
+    parameters = {"redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "limit": limit}
     async with connection.cursor(row_factory=class_row(Expired)) as cursor:
         await cursor.execute(load(PACKAGE, "redrive_expired"), parameters)
         return await cursor.fetchall()

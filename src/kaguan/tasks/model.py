@@ -105,6 +105,7 @@ class TaskEventKind(StrEnum):
     INTERRUPTED = "interrupted"
     PARKED = "parked"
     RESEND = "resend"
+    TO_VERIFY = "to_verify"
     VERIFIED = "verified"
 
 

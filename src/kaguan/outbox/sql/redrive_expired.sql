@@ -1,5 +1,6 @@
 -- 租约到期（或被主动交还：lease_until = -infinity）的运行中任务，一处定夺：
---   死在无法幂等的调用前后：策略是重发就再来，否则——毒丸、用户已要求取消也一样——uncertain，因为不能说没寄；
+--   死在无法幂等的调用前后：策略是重发、或能查证的就再来（redelivered：任务类型 → 记作什么），
+--   否则——毒丸、用户已要求取消也一样——uncertain，因为不能说没寄；
 --   连丢租约太多次 → 毒丸，failed；用户已要求取消 → cancelled；否则回到 pending。被中断的尝试不计数。
 with expired as materialized (
     select
@@ -11,7 +12,7 @@ with expired as materialized (
                 then case when intent_at is null then 'failed' else 'uncertain' end
             when cancel_requested_at is not null
                 then case when intent_at is null then 'cancelled' else 'uncertain' end
-            when intent_at is null or type = any(%(resend_types)s::text[]) then 'pending'
+            when intent_at is null or %(redelivered)s::jsonb ? type then 'pending'
             else 'uncertain'
         end as verdict
     from tb_task
@@ -78,7 +79,11 @@ noted as (
             when 'uncertain' then 'uncertain'
             when 'failed' then 'parked'
             when 'cancelled' then 'cancelled'
-            else case when intended then 'resend' when released then 'interrupted' else 'redriven' end
+            else case
+                when intended then %(redelivered)s::jsonb ->> type
+                when released then 'interrupted'
+                else 'redriven'
+            end
         end,
         attempt, delivery,
         jsonb_build_object('cause', case when released then 'worker_stopped' else 'lease_expired' end)
