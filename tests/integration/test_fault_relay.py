@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -34,6 +35,9 @@ BATCH = 300
 GATE = 4_242  # 咨询锁号：拿着它的人决定标记何时放行
 BACKLOG = int(os.environ.get("KAGUAN_FAULT_BACKLOG", "600"))  # 长的那一场：50000
 AMPLIFICATION = 1.15
+POLL = 3.0  # 秒
+NEVER = 600.0  # 秒：这么久才轮询一次，先交出的只能是听见了门铃
+SLACK = 15.0  # 秒：给忙着的机器
 
 
 @pytest.fixture
@@ -127,33 +131,55 @@ async def test_three_relays_hand_over_ten_thousand_rows_once_each_and_never_more
         assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
 
 
-async def test_a_lost_listener_costs_one_poll_and_comes_back(pipeline: Pipeline) -> None:
-    """监听的会话被收走：期间靠轮询，之后又听得见。"""
+async def test_a_lost_listener_costs_one_poll_and_comes_back(environ: dict[str, str], pool: Pool) -> None:
+    """监听的会话被收走：期间三秒一次的轮询交得出去；之后又听得见，十分钟才轮询一次也交得出去。"""
     heard = asyncio.Event()
-    listener = asyncio.create_task(listen(pipeline.settings.database, "listener", CHANNEL, heard.set))
-    try:
+    bells = [heard]
+
+    def ring() -> None:
+        for bell in bells:
+            bell.set()
+
+    async with AsyncExitStack() as stack:
+        polling, listening = [
+            await stack.enter_async_context(
+                open_pipeline(load_settings({**environ, **QUICK, "KAGUAN_RELAY__POLL_INTERVAL": interval}), pool)
+            )
+            for interval in (f"{POLL:g}", f"{NEVER:g}")
+        ]
+        listener = asyncio.create_task(listen(polling.settings.database, "listener", CHANNEL, ring))
+        stack.push_async_callback(cancelled, listener)
         await eventually(heard.is_set)
         heard.clear()
-        gone = await pipeline.sql(
+        gone = await polling.sql(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where application_name = 'kaguan-listener' and datname = current_database()"
         )
         assert gone == [(True,)]
-        async with relaying(pipeline):
-            (task_id,) = await pipeline.submit()  # 没有人按铃
-
-            async def queued() -> bool:
-                return await pipeline.status(task_id) == "queued"
-
-            await eventually(queued, timeout=5)
+        async with relaying(polling):  # 没有人按铃
+            await handed_over(polling, POLL + SLACK)
+            await handed_over(polling, POLL + SLACK)  # 头一个也许碰上循环的第一遍
         await eventually(heard.is_set)  # 重连后先当作有铃
-        heard.clear()
-        await pipeline.sql(f"notify {CHANNEL}")
-        await eventually(heard.is_set)
+        async with relaying(listening) as bell:
+            bells.append(bell)
+            for _ in range(2):
+                await handed_over(listening, SLACK, f"notify {CHANNEL}")
         assert not listener.done()
-    finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def handed_over(pipeline: Pipeline, limit: float, then: str = "select 1") -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.sql(then)
+
+    async def queued() -> bool:
+        return await pipeline.status(task_id) == "queued"
+
+    await eventually(queued, timeout=limit)
 
 
 async def test_redrive_under_a_backlog_hardly_repeats_anything(environ: dict[str, str], pool: Pool) -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import asynccontextmanager
+from datetime import date
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from kaguan.carriers.simulator import iccid_at
 from kaguan.config import load_settings
+from kaguan.config.model import Worker
+from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.queues.saq import delivery_job
+from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.payloads import DataSyncPayload
 from kaguan.tasks.service import Submission, accept
+from tests.carrier_world import register
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
 from tests.fault_clock import shifted
@@ -23,6 +31,7 @@ from tests.fault_plant import (
     all_closed,
     child,
     effects,
+    local,
     mail,
     only_kaguan,
     port_of,
@@ -247,6 +256,55 @@ async def test_a_job_that_will_not_stop_is_given_back_uncounted(pipeline: Pipeli
         await becomes(pipeline, task_id, "queued")
         record = await pipeline.task(task_id)
         assert (record.attempt, record.lost_leases, record.delivery) == (0, 0, 2)
+
+
+async def test_a_sync_hanging_at_the_carrier_is_given_back_uncounted_within_the_default_grace(
+    pipeline: Pipeline, yard: Yard
+) -> None:
+    """运营商收下连接、从不应答；停机的宽限、租约都是产品的默认。自己退出（0）的，没有用到 29 秒的看门狗（4）。"""
+    config = Worker()
+    await register(pipeline.pool, Carrier.ONELINK, [iccid_at(Carrier.ONELINK, 0)])
+    async with silent_server() as (url, asked), relaying(pipeline):
+        task_id = await submit_sync(pipeline)
+        async with yard.worker(
+            "workers",
+            KAGUAN_SMTP__URL=f"smtp://{LOOPBACK}:{free_port()}",
+            KAGUAN_WORKER__SHUTDOWN_GRACE=f"{config.shutdown_grace:g}",
+            KAGUAN_WORKER__LEASE=f"{config.lease:g}",
+            KAGUAN_CARRIERS__ONELINK__BASE_URL=url,
+            KAGUAN_CARRIERS__ONELINK__PASSWORD="secret",
+            KAGUAN_CARRIERS__ONELINK__TIMEOUT="120",
+            KAGUAN_CARRIERS__TIME_BUDGET="120",
+        ) as syncing:
+            await asyncio.wait_for(asked.wait(), START)
+            assert await syncing.stopped() == 0
+        await becomes(pipeline, task_id, "queued")
+    record = await pipeline.task(task_id)
+    assert (record.attempt, record.lost_leases, record.delivery) == (0, 0, 2)
+    async with pipeline.working(Effects()):
+        await becomes(pipeline, task_id, "succeeded")
+    assert await effects(pipeline) == (1, 1)
+
+
+async def submit_sync(pipeline: Pipeline) -> UUID:
+    day = date(2026, 1, 1)
+    payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK)
+    async with pipeline.pool.connection() as connection:
+        return (await accept(connection, Submission(TaskType.DATA_SYNC, payload), MAX_ATTEMPTS)).task_id
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """收下请求，一个字节也不答；事件是有人问过了。"""
+    asked = asyncio.Event()
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(swallow, LOOPBACK, 0) as server:
+        yield local(server.sockets[0].getsockname()[1]), asked
 
 
 @pytest.mark.parametrize(("phase", "status"), [("greeting", "queued"), ("body", "uncertain")])
