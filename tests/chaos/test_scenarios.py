@@ -1,4 +1,4 @@
-"""各个目标的场景，小的一份：跑得通，达得到。真正的规模是 ``python -m tests.chaos --scenario …``。"""
+"""五个目标里四个的场景，小的一份：跑得通，达得到。真正的规模是 ``python -m tests.chaos --scenario …``。"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from tests.chaos.scenarios.flush import flush
 from tests.chaos.scenarios.outage import outage
 from tests.chaos.scenarios.outcome import Outcome
+from tests.chaos.scenarios.storm import storm
 from tests.chaos.scenarios.worker_kill import worker_kill
 from tests.chaos.servers import running_servers
 
@@ -18,6 +19,7 @@ async def test_each_target_is_met_in_small() -> None:
             await worker_kill(servers, lease=3.0, rounds=1),
             await flush(servers, count=1_500),
             await outage(servers, seconds=4.0),
+            await storm(servers, count=2_000, high_water=20),
         ]
     failed = [outcome.table() for outcome in outcomes if not outcome.passed]
     assert not failed, "\n".join(failed)
