@@ -6,9 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
@@ -17,7 +14,6 @@ from kaguan.tasks import service
 from kaguan.tasks.model import TaskStatus
 from kaguan.tasks.replay import Replay, run
 from kaguan.tasks.timeline import timeline
-from kaguan.telemetry import spans
 from kaguan.telemetry.propagation import trace_id_of
 from tests.console import signed_in
 from tests.pipeline import Pipeline, Recording, open_pipeline
@@ -29,19 +25,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     from kaguan.database.pool import Pool
     from workers.attempt import Attempt
     from workers.outcome import Outcome
-
-
-@pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("kaguan"))
-    return exporter
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
 
@@ -142,6 +144,20 @@ async def test_an_answer_that_comes_late_still_counts(stage: Asking) -> None:
     assert await stage.again(task_id) == "succeeded"
     assert len(stage.server.mails) == 1
     assert await stage.answers(task_id) == ["unknown", "happened"]
+
+
+@pytest.mark.parametrize(("broken", "error"), [(503, "503"), (None, None)])
+async def test_asking_is_a_span_of_the_attempt_that_fails_when_there_is_no_answer(
+    stage: Asking, exported: InMemorySpanExporter, broken: int | None, error: str | None
+) -> None:
+    task_id = await died(stage)
+    stage.index.broken = broken
+    stage.server.mails.clear()  # 404：没有收到过，是答复
+    await stage.again(task_id)
+    (span,) = [span for span in exported.get_finished_spans() if span.name == "smtp verify"]
+    attributes = dict(span.attributes or {})
+    assert (attributes["http.response.status_code"], attributes.get("error.type")) == (broken or 404, error)
+    assert attributes["server.address"] == "127.0.0.1"
 
 
 async def test_without_an_answer_policy_resend_sends_the_same_message_again(stage: Asking) -> None:

@@ -8,9 +8,6 @@ from uuid import UUID
 import psycopg
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
 from pydantic import ValidationError
 from sqlalchemy import text
@@ -26,19 +23,10 @@ from kaguan.telemetry.recording import RecordedSpan, RecordingProvider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 UNSAMPLED = SpanContext(1, 2, is_remote=False)
 TASK = UUID("01890000-0000-7000-8000-000000000001")
-
-
-@pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """记下 kaguan 的跨度。全局的提供者只能设一次，所以换的是我们的 tracer。"""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("kaguan"))
-    return exporter
 
 
 def only(exporter: InMemorySpanExporter, name: str) -> ReadableSpan:

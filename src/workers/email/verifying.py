@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaguan.mail import store
 from kaguan.mail.model import DeliveryStatus
+from kaguan.telemetry.spans import client_span, record_error, server_of
 from workers.outcome import Done
 from workers.verification import Happened, NotHappened, VerifiedOutcome
 
@@ -75,13 +76,18 @@ async def open_lookup(url: str, seconds: float) -> AsyncIterator[Lookup]:
     ) as session:
 
         async def lookup(message_id: str) -> bool | None:
-            try:
-                target = url.replace("{message_id}", quote(message_id, safe=""))
-                async with session.get(target, allow_redirects=False) as response:
-                    return await _verdict(response)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                log.warning("查证接口不可用", error=type(error).__name__)
-                return None
+            target = url.replace("{message_id}", quote(message_id, safe=""))
+            with client_span("smtp verify", {"http.request.method": "GET", **server_of(url)}) as span:
+                try:
+                    async with session.get(target, allow_redirects=False) as response:
+                        span.set_attribute("http.response.status_code", response.status)
+                        if response.status >= HTTPStatus.BAD_REQUEST and response.status != HTTPStatus.NOT_FOUND:
+                            record_error(span, str(response.status))  # 404 是约定的答复：没有收到过
+                        return await _verdict(response)
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    record_error(span, type(error).__name__)
+                    log.warning("查证接口不可用", error=type(error).__name__)
+                    return None
 
         yield lookup
 
