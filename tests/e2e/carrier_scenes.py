@@ -94,7 +94,10 @@ SCENES = (
     ),
     Scene("令牌发出就过期", {"token_lifetime": 0}, ends="failed", says="刚换的令牌又说过期", carriers=ONELINK),
     Scene(
-        "认不出的状态码", {"unknown_rate": 1}, counts={"synced": CARDS, "unknown_codes": 2 * CARDS}, carriers=ONELINK
+        "状态与在线与否都认不出",
+        {"unknown_rate": 1},
+        counts={"synced": CARDS, "unknown_codes": 2 * CARDS},
+        carriers=ONELINK,
     ),
     Scene("认不出的状态码", {"unknown_rate": 1}, counts={"synced": CARDS, "unknown_codes": CARDS}, carriers=CENTER),
     Scene("状态又认得了", {}, counts={"synced": CARDS, "unknown_codes": 0}),
