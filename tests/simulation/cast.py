@@ -5,23 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from kaguan.config.model import UncertainPolicy
 from kaguan.queues.saq import build_queues
 from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.uncertain import redelivered_kinds
+from kaguan.tasks.upgrade import Sightings
 from kaguan.telemetry.metrics import Metrics
 from relay.epoch import EpochRedrive
 from relay.forward import Forwarder
 from relay.ordering import OrderingRelease
 from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from relay.retention import Retention
+from relay.schedules import Schedules
 from tests.simulation.broker import SteppedRedis
-from tests.simulation.outside import Ledger, Outside, PostOffice
+from tests.simulation.outside import Index, Ledger, Outside, PostOffice
 from workers.consumer import QuietWorker
 from workers.email.handler import EmailHandler
+from workers.email.verifying import EmailVerify
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
 from workers.leases import Leases
 from workers.pace import Pace
 from workers.settlement import Settlement
+from workers.verification import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     from workers.email.transport import Mailer
     from workers.outcome import Outcome
 
-Works = "dict[str, Callable[[], Awaitable[object]]]"
+UNKNOWN_PATIENCE = 1e-9  # 秒：头一次看见只搁下，再看见就是毒丸
 
 
 @dataclass(slots=True)
@@ -58,12 +64,16 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
     config = settings.relay
     return Relay(
         {
-            "forward": Forwarder(pool, queues, config, settings.worker.task_timeout, metrics).run_once,
+            "forward": Forwarder(
+                pool, queues, config, settings.worker.task_timeout, metrics, Sightings(UNKNOWN_PATIENCE)
+            ).run_once,
             "lease": LeaseRedrive(pool, config, redelivered_kinds(settings.smtp), metrics).run_once,
             "presence": PresenceRedrive(pool, queues, config, metrics, patience=0.0).run_once,
             "epoch": EpochRedrive(pool, client, queues, metrics).run_once,
             "orphan": OrphanRedrive(pool, config, metrics).run_once,
             "ordering": OrderingRelease(pool).run_once,
+            "schedules": Schedules(pool, settings.schedules, settings.tasks.max_retries + 1, metrics).run_once,
+            "retention": Retention(pool, settings.tasks).run_once,
         }
     )
 
@@ -98,9 +108,12 @@ def worker_parts(
 
 
 def _mail(settings: Settings, process: Process, outside: Outside) -> Handler:
-    """真的邮件处理器，对面是一间记得住的邮局。"""
+    """真的邮件处理器，对面是一间记得住的邮局；配置了查证的，不明时去问它的投递日志。"""
     scripts: dict[str, str | None] = {}
-    handler = EmailHandler(cast("Mailer", PostOffice(outside, process, scripts)), settings.smtp.sender)
+    handler: Handler = EmailHandler(cast("Mailer", PostOffice(outside, process, scripts)), settings.smtp.sender)
+    if settings.smtp.verify_url:
+        resend = settings.smtp.uncertain is UncertainPolicy.RESEND
+        handler = Verified(handler, EmailVerify(Index(outside, process)), resend)
 
     async def call(attempt: Attempt) -> Outcome:
         outside.starts.append(attempt.task_id)

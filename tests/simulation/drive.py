@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from kaguan.errors import DomainError
 from kaguan.sims.model import SyncType
+from kaguan.tasks import replay as replaying
 from kaguan.tasks import service
-from kaguan.tasks.model import Priority, TaskType
+from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.payloads import DataSyncPayload, EmailPayload, SimStatusPayload
 from kaguan.tasks.service import Submission
 from tests.simulation.invariants import RULES, judge
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 MAX_ATTEMPTS = 3
+LOOPS = ("schedules", "epoch", "lease", "presence", "orphan", "ordering", "forward", "retention")
 ROUNDS = 25  # 平静之后至多这么多圈，再没有着落就是丢了
 PAYLOADS = {
     TaskType.EMAIL_SEND: EmailPayload(to=("a@example.com",), subject="s", body="b"),
@@ -47,6 +49,15 @@ LONG_AGO: tuple[LiteralString, ...] = (
         "update tb_outbox set available_at = clock_timestamp() - interval '1 hour'"
         " where available_at > clock_timestamp() - interval '30 minutes'"
     ),
+)
+LONG_PAST: tuple[LiteralString, ...] = (
+    "update tb_task set finished_at = finished_at - interval '400 days'",
+    "update tb_ordering set updated_at = updated_at - interval '400 days'",
+    (
+        "insert into tb_idempotency_key (principal, key, fingerprint, expires_at)"
+        " values ('sim', 'k', sha256('k'), now() - interval '1 day')"
+    ),
+    ("insert into tb_audit (at, actor, action, outcome) values (now() - interval '400 days', 'sim', 'login', 'ok')"),
 )
 
 
@@ -98,6 +109,16 @@ def person(world: World, what: str, task_id: UUID) -> None:
     world.api(world.one("api"), what, work)
 
 
+def replay(world: World, status: TaskStatus) -> None:
+    """人：按条件重放。"""
+
+    async def work(pool: Any) -> None:
+        async with pool.connection() as connection:
+            await replaying.run(connection, replaying.Replay(status=status), "tester")
+
+    world.api(world.one("api"), "replay", work)
+
+
 def tasks(world: World) -> list[UUID]:
     return [row[0] for row in world.admin.execute("select id from tb_task order by id").fetchall()]
 
@@ -130,6 +151,19 @@ def pass_time(world: World) -> None:
         world.admin.execute(statement)
 
 
+def grow_old(world: World) -> None:
+    """虚拟时钟：有了结局的、用过的，都早过了保留期；对它们的承诺到此为止。"""
+    for statement in LONG_PAST:
+        world.admin.execute(statement)
+    finished = {row[0] for row in world.admin.execute("select id from tb_task where finished_at is not null")}
+    world.accepted = [task_id for task_id in world.accepted if task_id not in finished]
+
+
+def make_due(world: World) -> None:
+    """虚拟时钟：四年一次的计划错过了两次。"""
+    world.admin.execute("update tb_schedule set next_due_at = now() - interval '7 years'")
+
+
 # ---- 平静
 
 
@@ -157,7 +191,7 @@ def calm(world: World) -> list[str]:
     for _ in range(ROUNDS):
         expire_leases(world)
         pass_time(world)
-        for loop in ("epoch", "lease", "presence", "orphan", "ordering", "forward"):
+        for loop in LOOPS:
             world.run(relay, loop)
             world.finish(relay)
             relay.free = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kaguan.config.model import UncertainPolicy
+
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
@@ -43,11 +45,40 @@ RULES = {
         select o.task_id::text from tb_outbox o join tb_task t on t.id = o.task_id
         where o.parked_at is null
     """,
+    "过了保留期还在": """
+        select id::text from tb_task where finished_at < now() - interval '399 days'
+        union all select key from tb_ordering where updated_at < now() - interval '399 days'
+        union all select key from tb_idempotency_key where expires_at < now()
+        union all select action from tb_audit where at < now() - interval '399 days'
+    """,
+    "没有任务的附属行": """
+        select task_id::text
+        from (
+            select task_id from tb_task_event
+            union select task_id from tb_email_delivery
+            union select task_id from tb_outbox
+        ) as attached
+        where not exists (select from tb_task t where t.id = attached.task_id)
+    """,
+    "计划推进了而任务不齐": """
+        select name from tb_schedule
+        where next_due_at <= now()
+           or (select count(*) from tb_task where principal = 'schedule')
+              <> case when last_fired_at is null then 0 else 2 end
+    """,
 }
 MARKS = """
 select
     t.id::text, t.status, count(e.id) filter (where e.kind in ('uncertain', 'resend', 'to_verify')),
     count(e.id) filter (where e.kind = 'cancelled' and e.actor is not null) > 0
+from tb_task t left join tb_task_event e on e.task_id = t.id
+where t.type = 'email:send'
+group by t.id
+"""
+ASKED = """
+select
+    t.id::text, count(e.id) filter (where e.kind = 'retried'),
+    count(e.id) filter (where e.kind = 'verified' and e.detail->>'answer' = 'unknown')
 from tb_task t left join tb_task_event e on e.task_id = t.id
 where t.type = 'email:send'
 group by t.id
@@ -63,7 +94,7 @@ def judge(world: World) -> list[str]:
             violations.append(f"{rule}：{offenders}")
     known = {row[0] for row in world.admin.execute("select id from tb_task").fetchall()}
     violations += [f"I1 受理了却没有：{task_id}" for task_id in world.accepted if task_id not in known]
-    return violations + _mails(world)
+    return violations + _mails(world) + (_verified_mails(world) if world.verifying else [])
 
 
 def _mails(world: World) -> list[str]:
@@ -79,4 +110,15 @@ def _mails(world: World) -> list[str]:
             violations.append(f"I3 寄到了却说没有：{task_id} 是 {status}")
         if sends and (status == "failed" or (status == "cancelled" and not by_person)):
             violations.append(f"I3 寄到过的被系统判了 {status}：{task_id}")
+    return violations
+
+
+def _verified_mails(world: World) -> list[str]:
+    """查证如实、又没有僵尸：只有人、或 resend 而问不出来，才许再寄。"""
+    resend = world.settings.smtp.uncertain is UncertainPolicy.RESEND
+    violations = []
+    for task_id, decisions, unanswered in world.admin.execute(ASKED).fetchall():
+        sends, allowed = world.outside.sends[task_id], 1 + decisions + (unanswered if resend else 0)
+        if sends > allowed:
+            violations.append(f"I3 查证过还再寄：{task_id} 寄了 {sends} 封，只许 {allowed} 封")
     return violations

@@ -1,4 +1,4 @@
-"""几段固定的经历，合起来走遍协议的每一步；逐点杀死、点的清单都由它们而来。"""
+"""投递的几段固定的经历，合起来走遍协议的主路；旁支在 :mod:`tests.simulation.byways`。"""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from kaguan.tasks.model import TaskType
 from tests.simulation import drive
 from tests.simulation.outside import Turn
+from tests.simulation.walking import api, halfway, relay, watched, work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-STEPS = 400  # 一件事至多这么多步
 HALFWAY = frozenset({"worker handler running", "worker smtp before"})
 BEFORE_INTENT = frozenset({"worker mail.recipients before"})
 BEFORE_MARK = frozenset({"relay outbox.handed_over before"})
@@ -26,71 +26,11 @@ ZOMBIES = (
 )
 
 
-def through(world: World, process: Process) -> None:
-    """一步一步走完手里的。"""
-    for _ in range(STEPS):
-        if not process.alive or not process.working:
-            return
-        world.advance(process)
-        WATCH.look(world, process)
-    raise AssertionError(f"{process.name} 走不完：{[here.name for here in process.parked]}")
-
-
-class StruckError(Exception):
-    """已经动手：这段经历到此为止，余下的由平静之后的循环去做。"""
-
-
-class Watch:
-    """要在哪个点上动手：第一次有进程停在那里，就杀了它。"""
-
-    target: str | None = None
-
-    def look(self, world: World, process: Process) -> None:
-        """看一眼。
-
-        Raises:
-            StruckError: 刚刚动了手。
-        """
-        if self.target is not None and any(here.name == self.target for here in process.parked):
-            world.kill(process)
-            raise StruckError
-
-
-WATCH = Watch()
-
-
-def api(world: World, *types: TaskType, script: tuple[Turn, ...] = (), key: str | None = None) -> None:
-    for task_type in types:
-        drive.submit(world, task_type, [script, script], key)
-        _watched(world, world.one("api"))
-
-
-def relay(world: World, *loops: str) -> None:
-    for loop in loops:
-        process = world.one("relay")
-        world.run(process, loop)
-        _watched(world, process)
-
-
-def work(world: World) -> None:
-    """取到没有为止。"""
-    for _ in range(STEPS):
-        worker = world.one("worker")
-        if not drive.take(world, worker):
-            return
-        _watched(world, worker)
-
-
-def _watched(world: World, process: Process) -> None:
-    WATCH.look(world, process)
-    through(world, process)
-
-
 def straight(world: World) -> None:
     """顺利：三种任务，一次投递带两个。"""
     api(world, TaskType.EMAIL_SEND, TaskType.SIM_STATUS_SYNC, TaskType.DATA_SYNC)
     drive.submit_with_entity(world, ())
-    _watched(world, world.one("api"))
+    watched(world, world.one("api"))
     relay(world, "epoch", "forward")
     work(world)
 
@@ -104,7 +44,7 @@ def troubled(world: World) -> None:
     for what in ("retry", "cancel"):
         for task_id in drive.tasks(world)[::3]:
             drive.person(world, what, task_id)
-            _watched(world, world.one("api"))
+            watched(world, world.one("api"))
     drive.pass_time(world)
     relay(world, "forward")
     work(world)
@@ -137,20 +77,20 @@ def abandoned(world: World) -> None:
         drive.take(world, worker)
         world.advance(worker)
     world.run(worker, "beat")
-    _watched(world, worker)
+    watched(world, worker)
     drive.expire_leases(world)
     relay(world, "lease", "forward")
     second = world.spawn("worker")
     drive.take(world, second)
-    _watched(world, second)
-    _watched(world, worker)
+    watched(world, second)
+    watched(world, worker)
 
 
 def overtaken(world: World) -> None:
     """僵尸醒来时，继任者已经做完。"""
     for zombie in _zombies(world):
         work(world)
-        _watched(world, zombie)
+        watched(world, zombie)
 
 
 def outrun(world: World) -> None:
@@ -158,9 +98,9 @@ def outrun(world: World) -> None:
     for zombie in _zombies(world):
         heir = world.spawn("worker")
         drive.take(world, heir)
-        _halfway(world, heir, HALFWAY)
-        _watched(world, zombie)
-        _watched(world, heir)
+        halfway(world, heir, HALFWAY)
+        watched(world, zombie)
+        watched(world, heir)
 
 
 def _zombies(world: World) -> Iterator[Process]:
@@ -168,22 +108,14 @@ def _zombies(world: World) -> Iterator[Process]:
     for task_type, where in ZOMBIES:
         for turn in Turn:
             drive.submit(world, task_type, [(Turn.GOOD, turn)])
-            _watched(world, world.one("api"))
+            watched(world, world.one("api"))
             relay(world, "forward")
             zombie = world.spawn("worker")
             drive.take(world, zombie)
-            _halfway(world, zombie, where)
+            halfway(world, zombie, where)
             drive.expire_leases(world)
             relay(world, "lease", "forward")
             yield zombie
-
-
-def _halfway(world: World, process: Process, where: frozenset[str]) -> None:
-    for _ in range(STEPS):
-        WATCH.look(world, process)
-        if not process.working or any(here.name in where for here in process.parked):
-            return
-        world.advance(process)
 
 
 def ahead(world: World) -> None:
@@ -191,9 +123,9 @@ def ahead(world: World) -> None:
     api(world, TaskType.SIM_STATUS_SYNC, TaskType.EMAIL_SEND)
     process = world.one("relay")
     world.run(process, "forward")
-    _halfway(world, process, BEFORE_MARK)
+    halfway(world, process, BEFORE_MARK)
     work(world)
-    _watched(world, process)
+    watched(world, process)
 
 
 def stopped(world: World) -> None:
@@ -202,9 +134,9 @@ def stopped(world: World) -> None:
     relay(world, "forward")
     worker = world.one("worker")
     drive.take(world, worker)
-    _halfway(world, worker, HALFWAY)
+    halfway(world, worker, HALFWAY)
     world.begin_stop(worker)
-    _watched(world, worker)
+    watched(world, worker)
     world.kill(worker)
     relay(world, "lease", "forward")
     work(world)
@@ -218,32 +150,4 @@ def ordered(world: World) -> None:
         work(world)
 
 
-STORIES: dict[str, Callable[[World], None]] = {
-    story.__name__: story
-    for story in (straight, troubled, forgotten, abandoned, overtaken, outrun, ahead, stopped, ordered)
-}
-
-
-def points_by_story(world: World) -> dict[str, str]:
-    """每个点，与头一个走到它的经历；平静之后才走到的不算。"""
-    found: dict[str, str] = {}
-    for name, story in STORIES.items():
-        world.reset()
-        world.points.clear()
-        story(world)
-        for point in world.points:
-            found.setdefault(point, name)
-    return found
-
-
-def die_at(world: World, point: str, story: str) -> bool:
-    """把这段经历再走一遍，头一次停在 ``point`` 的进程就死在那里；返回死了没有。"""
-    world.reset()
-    WATCH.target = point
-    try:
-        STORIES[story](world)
-    except StruckError:
-        return True
-    finally:
-        WATCH.target = None
-    return False
+MAIN = (straight, troubled, forgotten, abandoned, overtaken, outrun, ahead, stopped, ordered)

@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 STEADY = 25  # 连着这么多圈没有动静，就是停稳了
 PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
 LIMIT = 30.0  # 秒：真实时间；停不稳就是坏了
-TABLES = "tb_task, tb_outbox, tb_task_event, tb_email_delivery, tb_broker, tb_ordering, sim_ledger, sim_entity"
+TABLES = (
+    "tb_task, tb_outbox, tb_task_event, tb_email_delivery, tb_broker, tb_ordering, tb_schedule, tb_idempotency_key,"
+    " tb_audit, sim_ledger, sim_entity"
+)
+VERIFY_URL = "https://relay.example/{message_id}"
 
 
 @dataclass(slots=True, eq=False)
 class World:
-    """``loop`` 不在运行时才可调用这里的同步方法；它们各跑到世界停稳为止。"""
+    """``loop`` 不在运行时才可调用这里的同步方法；它们各跑到世界停稳为止。``verifying``：此后起的进程配置了查证。"""
 
     settings: Settings
     loop: VirtualLoop
@@ -48,6 +52,7 @@ class World:
     processes: dict[str, Process] = field(default_factory=dict)
     surprises: list[BaseException] = field(default_factory=list)
     accepted: list[Any] = field(default_factory=list)  # 客户端得到过答复的任务号
+    verifying: bool = False
     _spare: list[SteppedConnection] = field(default_factory=list)
     _parts: dict[str, Relay | Worker | SteppedPool] = field(default_factory=dict)
     _redis: Any = None
@@ -75,7 +80,7 @@ class World:
         self.admin.execute(f"truncate {TABLES}".encode())
         self.valkey.flushdb()
         self.outside = Outside()
-        self.accepted, self.surprises, self._born = [], [], 0
+        self.accepted, self.surprises, self._born, self.verifying = [], [], 0, False
         relay = self.spawn("relay")
         relay.free = True
         self.run(relay, "epoch")
@@ -89,16 +94,21 @@ class World:
         process = Process(f"{role}-{self._born}", role, self.points)
         pool = SteppedPool(process, self._spare, self.database_url)
         self.processes[process.name] = process
+        settings, sockets = self._configured(), self._redis.connection_pool
         match role:
             case "relay":
-                self._parts[process.name] = relay_loops(self.settings, process, pool, self._redis.connection_pool)
+                self._parts[process.name] = relay_loops(settings, process, pool, sockets)
             case "worker":
-                self._parts[process.name] = worker_parts(
-                    self.settings, process, pool, self._redis.connection_pool, self.outside
-                )
+                self._parts[process.name] = worker_parts(settings, process, pool, sockets, self.outside)
             case _:
                 self._parts[process.name] = pool
         return process
+
+    def _configured(self) -> Settings:
+        if not self.verifying:
+            return self.settings
+        smtp = self.settings.smtp.model_copy(update={"verify_url": VERIFY_URL})
+        return self.settings.model_copy(update={"smtp": smtp})
 
     def alive(self, role: str) -> list[Process]:
         return [process for process in self.processes.values() if process.alive and process.role == role]

@@ -1,0 +1,46 @@
+"""走遍每段经历，记下每个点；再走一遍，死在那里。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.simulation.byways import BYWAYS
+from tests.simulation.stories import MAIN
+from tests.simulation.walking import WATCH, StruckError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.simulation.world import World
+
+STORIES: dict[str, Callable[[World], None]] = {story.__name__: story for story in (*MAIN, *BYWAYS)}
+
+
+def points_of(world: World, story: str) -> list[str]:
+    """一段经历走到的点；平静之后才走到的不算。"""
+    world.reset()
+    world.points.clear()
+    STORIES[story](world)
+    return list(world.points)
+
+
+def points_by_story(world: World) -> dict[str, str]:
+    """每个点，与头一个走到它的经历。"""
+    found: dict[str, str] = {}
+    for name in STORIES:
+        for point in points_of(world, name):
+            found.setdefault(point, name)
+    return found
+
+
+def die_at(world: World, point: str, story: str) -> bool:
+    """把这段经历再走一遍，头一次停在 ``point`` 的进程就死在那里；返回死了没有。"""
+    world.reset()
+    WATCH.target = point
+    try:
+        STORIES[story](world)
+    except StruckError:
+        return True
+    finally:
+        WATCH.target = None
+    return False
