@@ -34,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=SEED, help="同一个种子，同一串提交与故障（时序由操作系统定）")
     parser.add_argument("--kinds", nargs="+", choices=tuple(CATALOGUE), metavar="故障", help="只用这几种故障")
     parser.add_argument("--policy", choices=("hold", "resend"), default="hold", help="邮件结局不明时的策略")
+    parser.add_argument("--verify", action="store_true", help="邮件结局不明时先问收件端收下没有")
     parser.add_argument("--no-controls", action="store_true", help="不跑对照")
     parser.add_argument("--only-controls", nargs="*", metavar="零件", help="只跑对照；可给出弄坏的零件")
     parser.add_argument("--scenario", choices=(*SCENARIOS, ALL), help="只量一个目标，或全部目标")
@@ -64,7 +65,7 @@ async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
         options.seed,
         options.rate,
         kinds=tuple(options.kinds or CATALOGUE),
-        cast=Cast(policy=options.policy),
+        cast=Cast(policy=options.policy, verify=options.verify),
     )
     report = await fight(servers, plan, options.logs, say)
     say(table(report))

@@ -103,6 +103,8 @@ async def fight(
                 await drain(stage, plan.stalled)
         evidence = await _gathered(stage, journal, unavailable)
         evidence.struck, evidence.planned = striker.struck, plan.faults
+        if stage.index is not None:
+            evidence.confirmed, evidence.denied = stage.index.confirmed, stage.index.denied
         evidence.policy, evidence.paced, evidence.long = plan.cast.policy, True, plan.tasks >= LONG
         evidence.readings, evidence.depth_limit = meter.readings, sum(depth_bounds(plan.cast))
         if logs is not None:

@@ -100,6 +100,8 @@ class Evidence:
         ledger: 任务号 → 账本里的行数。
         mails: 收件端收下的信。
         notes: 时间线里的例外，按时刻。
+        confirmed: 收件端答过「收下了」的任务；不查证的战役是空的。
+        denied: 任务号 → 收件端答过几次「没收下」。
         planned: 日程里有几次故障。
         unexplained: 换过投递号而时间线里说不出为什么的任务。
         long: 长战役：内存的涨落说明问题。
@@ -113,6 +115,8 @@ class Evidence:
     ledger: Counter[str] = field(default_factory=Counter)
     mails: list[Mail] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    confirmed: set[str] = field(default_factory=set)
+    denied: Counter[str] = field(default_factory=Counter)
     outbox: set[str] = field(default_factory=set)
     events: Counter[str] = field(default_factory=Counter)
     struck: list[Struck] = field(default_factory=list)
@@ -185,12 +189,13 @@ def _moment(value: object) -> float | None:
 
 
 def read_mails(directory: Path) -> list[Mail]:
-    """逐封读头部里的 Message-ID、文件名里的时刻与旁边的信封。"""
-    found = []
-    for path in directory.glob("*.eml"):
-        head = path.read_bytes().split(b"\r\n\r\n", 1)[0].decode("ascii", "replace")
-        line = next((line for line in head.split("\r\n") if line.lower().startswith("message-id:")), "")
-        envelope = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        at = datetime.strptime(path.name.partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
-        found.append(Mail(line.partition("<")[2].partition("@")[0], at.timestamp(), tuple(envelope["rcpt_tos"])))
-    return found
+    return [read_mail(path) for path in directory.glob("*.eml")]
+
+
+def read_mail(path: Path) -> Mail:
+    """头部里的 Message-ID、文件名里的时刻与旁边的信封。"""
+    head = path.read_bytes().split(b"\r\n\r\n", 1)[0].decode("ascii", "replace")
+    line = next((line for line in head.split("\r\n") if line.lower().startswith("message-id:")), "")
+    envelope = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    at = datetime.strptime(path.name.partition("Z-")[0], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    return Mail(line.partition("<")[2].partition("@")[0], at.timestamp(), tuple(envelope["rcpt_tos"]))

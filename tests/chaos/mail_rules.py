@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.chaos.journal import Whim
 from tests.chaos.verdict import MAIL, RESTING
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def judge_mails(verdict: Verdict, evidence: Evidence) -> None:
         copies[name] = max(copies[name], count)
     verdict.figures["收到的邮件"] = received.total()
     _repeated(verdict, evidence, copies)
+    _verified(verdict, evidence, tasks)
     _arrived(verdict, evidence, tasks, received)
     _unsuccessful(verdict, evidence, list(tasks.values()))
     uncertain = [task.id for task in tasks.values() if task.status == "uncertain"]
@@ -33,14 +35,26 @@ def judge_mails(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _repeated(verdict: Verdict, evidence: Evidence, copies: Counter[str]) -> None:
-    """每多一封之前都有一个记号；``hold`` 之下只有人能叫它再寄。"""
+    """每多一封之前都有一个记号；``hold`` 之下只有人、或收件端说没收下，能叫它再寄。"""
     marks = Counter(note.task_id for note in evidence.notes if note.kind in MARKS)
     retried = Counter(note.task_id for note in evidence.notes if note.kind == "retried")
     silent = [name for name, count in copies.items() if count > 1 + marks[name]]
-    unheld = [name for name, count in copies.items() if evidence.policy == "hold" and count > 1 + retried[name]]
+    allowed = retried + evidence.denied
+    unheld = [name for name, count in copies.items() if evidence.policy == "hold" and count > 1 + allowed[name]]
     verdict.figures["重复的邮件（留有不明或重发记号）"] = sum(count > 1 for count in copies.values()) - len(silent)
     verdict.rule("重复的邮件（没有记号）", silent)
     verdict.rule("hold 之下没有人要求就再寄", unheld)
+
+
+def _verified(verdict: Verdict, evidence: Evidence, tasks: dict[str, TaskFact]) -> None:
+    """收件端说收下了的，就此成功；除非人要求过取消。"""
+    if not evidence.confirmed and not evidence.denied:
+        return
+    verdict.figures["查证的邮件，收下了的"] = len(evidence.confirmed)
+    verdict.figures["查证的邮件，没收下的"] = len(evidence.denied)
+    unwanted = {answer for entry in evidence.journal if Whim.CANCEL in entry.asked for answer in entry.answers}
+    unsuccessful = [name for name in evidence.confirmed if name in tasks and tasks[name].status != "succeeded"]
+    verdict.rule("查证说收下了却没有成功", sorted(set(unsuccessful) - unwanted))
 
 
 def _arrived(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.tokens import service as tokens
 from tests.chaos.clock import VARIABLE as CLOCK
 from tests.chaos.fleet import CHECKOUT, Fleet, Unit
+from tests.chaos.index import Index, indexed, verify_url
 from tests.chaos.ledger import CREATE
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
@@ -60,6 +61,7 @@ class Cast:
     Attributes:
         mutation: 弄坏的零件，``+`` 相连（见 ``relay_main``、``worker_main``）；空即健康的构建。
         policy: 邮件结局不明时的策略。
+        verify: 不明时先问收件端收下没有。
         ledger: 记账处理器占用多久：``mixed``，或秒数。
         pace: 覆盖 ``PACE`` 的配置。
     """
@@ -69,6 +71,7 @@ class Cast:
     workers: int = 3
     mutation: str = ""
     policy: str = "hold"
+    verify: bool = False
     ledger: str = "mixed"
     pace: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,6 +85,7 @@ class Stage:
     proxies: dict[str, Proxy]
     api_ports: list[int]
     token: str
+    index: Index | None = None
 
     @property
     def mail_directory(self) -> Path:
@@ -113,7 +117,7 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
     directory.mkdir()
     await servers.flush()
     database = await servers.database(name)
-    sink_port = free_port()
+    sink_port, index_port = free_port(), free_port()
     proxies = {
         "postgres": Proxy(servers.postgres.port),
         "redis": Proxy(servers.valkey.port),
@@ -129,6 +133,7 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
         "KAGUAN_REDIS__URL": servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/"),
         "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{proxies['smtp'].port}",
         "KAGUAN_SMTP__UNCERTAIN": cast.policy,
+        "KAGUAN_SMTP__VERIFY_URL": verify_url(index_port) if cast.verify else "",
         "CHAOS_LEDGER": cast.ledger,
         **cast.pace,
     }
@@ -136,15 +141,18 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
     sink_environment = {**environment, "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{sink_port}"}
     sink = Unit("smtp", (sys.executable, "-m", "kaguan.dev.smtp_sink"), sink_environment, directory / "smtp.log")
     stage = Stage(servers, directory, database, fleet, proxies, ports, await _prepare(database))
-    try:
-        await sink.start()
-        await fleet.start()
-        await _ready([*ports, sink_port])
-        yield stage
-    finally:
-        await asyncio.gather(fleet.stop(), sink.stop())
-        for proxy in proxies.values():
-            await proxy.stop()
+    async with AsyncExitStack() as stack:
+        if cast.verify:
+            stage.index = await stack.enter_async_context(indexed(stage.mail_directory, index_port))
+        try:
+            await sink.start()
+            await fleet.start()
+            await _ready([*ports, sink_port])
+            yield stage
+        finally:
+            await asyncio.gather(fleet.stop(), sink.stop())
+            for proxy in proxies.values():
+                await proxy.stop()
 
 
 def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fleet, list[int]]:

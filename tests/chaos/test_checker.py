@@ -106,6 +106,23 @@ def resent_under_hold(evidence: Evidence) -> None:
     evidence.mails.append(arrival(MAIL, 14.0))
 
 
+def asked(*, denials: int) -> Callable[[Evidence], None]:
+    """死在寄出前后，收件端答过 ``denials`` 次没收下，最后答收下了；信到了两封。"""
+
+    def forge(evidence: Evidence) -> None:
+        evidence.notes.append(Note(MAIL.id, "to_verify", 13.0))
+        evidence.confirmed.add(MAIL.id)
+        evidence.denied[MAIL.id] += denials
+        evidence.mails.append(arrival(MAIL, 14.0))
+
+    return forge
+
+
+def confirmed_and_forgotten(evidence: Evidence) -> None:
+    status(MAIL, "uncertain")(evidence)
+    evidence.confirmed.add(MAIL.id)
+
+
 def flushed(first: float | None) -> Callable[[Evidence], None]:
     """积压时 FLUSHALL，100 秒时放行；重投的那个 ``first`` 秒之后开始。"""
 
@@ -203,6 +220,8 @@ FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "parked long before any fault": ("结局不明而没有故障可解释", parked_without_a_fault),
     "three mails and one mark": ("重复的邮件（没有记号）", twice_after_one_mark),
     "resent though policy is hold": ("hold 之下没有人要求就再寄", resent_under_hold),
+    "resent though the relay host has it": ("hold 之下没有人要求就再寄", asked(denials=0)),
+    "confirmed but not settled": ("查证说收下了却没有成功", confirmed_and_forgotten),
     "one recipient of two forgotten": (
         "成功却没有邮件",
         lambda e: e.tasks.__setitem__(1, replace(MAIL, recipients=(*MAIL.recipients, "b@chaos.example"))),
@@ -245,6 +264,14 @@ def test_a_person_may_have_a_held_mail_sent_again() -> None:
     evidence.journal[1].asked.add(Whim.RETRY)
     verdict = judge(evidence)
     assert verdict.passed, verdict.violations
+
+
+def test_a_mail_the_relay_host_denies_may_be_sent_again_under_hold() -> None:
+    evidence = history()
+    asked(denials=1)(evidence)
+    verdict = judge(evidence)
+    assert verdict.passed, verdict.violations
+    assert verdict.figures["查证的邮件，收下了的"] == verdict.figures["查证的邮件，没收下的"] == 1
 
 
 def test_a_person_may_cancel() -> None:

@@ -8,10 +8,17 @@ from tests.chaos.campaign import Plan, fight
 from tests.chaos.controls import CONTROLS, Control
 from tests.chaos.report import table
 from tests.chaos.servers import running_servers
+from tests.chaos.stage import Cast
 
 SEED = 7
 PLAN = Plan("campaign", tasks=500, faults=18, seed=SEED, rate=45.0)
 QUICK = {"no_epoch+no_presence", "effect_first"}  # 其余的对照在长战役里
+# 专打寄到了没有说不清的那一刻；每种怎样收场，数字里看得见
+MAILING = ("SMTP 窗口里 SIGKILL 全部 worker", "smtp 线路复位", "smtp 线路黑洞")
+POLICIES = {
+    "重复的邮件（留有不明或重发记号）": Cast(policy="resend"),
+    "查证的邮件，收下了的": Cast(verify=True),
+}
 
 
 @pytest.mark.timeout(170)
@@ -21,6 +28,15 @@ async def test_nothing_is_lost_or_done_twice_under_faults() -> None:
     assert report.verdict.passed, table(report)
     assert report.verdict.figures["已受理"] >= PLAN.tasks * 0.9
     assert len(report.recoveries) == PLAN.faults
+
+
+@pytest.mark.parametrize(("figure", "cast"), POLICIES.items(), ids=["resend", "verify"])
+async def test_mails_of_unknown_fate_are_resent_with_a_mark_or_settled_by_asking(figure: str, cast: Cast) -> None:
+    plan = Plan("mailing", tasks=150, faults=3, seed=SEED, rate=25.0, kinds=MAILING, cast=cast)
+    async with running_servers() as servers:
+        report = await fight(servers, plan)
+    assert report.verdict.passed, table(report)
+    assert report.verdict.figures[figure] > 0, table(report)
 
 
 @pytest.mark.parametrize(
