@@ -32,7 +32,7 @@ async def test_nothing_is_lost_or_done_twice_under_faults() -> None:
 
 @pytest.mark.parametrize(("figure", "cast"), POLICIES.items(), ids=["resend", "verify"])
 async def test_mails_of_unknown_fate_are_resent_with_a_mark_or_settled_by_asking(figure: str, cast: Cast) -> None:
-    plan = Plan("mailing", tasks=150, faults=3, seed=SEED, rate=25.0, kinds=MAILING, cast=cast)
+    plan = Plan("mailing", tasks=100, faults=3, seed=SEED, rate=25.0, kinds=MAILING, cast=cast)
     async with running_servers() as servers:
         report = await fight(servers, plan)
     assert report.verdict.passed, table(report)

@@ -20,7 +20,7 @@ from kaguan.config import load_settings
 from kaguan.tasks.model import TaskType
 from relay import packing
 from tests.simulation import drive
-from tests.simulation.byways import ASKING
+from tests.simulation.byways import ASKING, asked_in_vain
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.database import NAMES
 from tests.simulation.deaths import STORIES, die_at, points_by_story, points_of
@@ -141,7 +141,11 @@ def test_death_at_every_point_breaks_no_promise(world: World) -> None:
     assert spared == []
 
 
-@pytest.mark.parametrize("story", [story.__name__ for story in ASKING])
+@pytest.mark.parametrize(
+    ("policy", "story"),
+    [("hold", story.__name__) for story in ASKING] + [("resend", asked_in_vain.__name__)],  # 问得出来的，策略不起作用
+    indirect=["policy"],
+)
 def test_death_anywhere_while_a_mail_is_verified_breaks_no_promise(world: World, story: str) -> None:
     """死在 worker 的哪一点，接手的都要先问：主路上也有的点，在这里另死一次。"""
     for point in (name for name in points_of(world, story) if name.startswith("worker")):

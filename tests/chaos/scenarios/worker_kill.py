@@ -60,18 +60,23 @@ async def worker_kill(servers: Servers, lease: float, rounds: int = ROUNDS) -> O
 
 
 async def _kill(stage: Stage, number: int) -> tuple[Unit, list[str], float | None]:
-    """等轮到的那个忙起来，杀掉；返回它、它手里的任务号、那一刻（PostgreSQL 的钟）。"""
-    victim = stage.fleet.units["worker"][number % len(stage.fleet.units["worker"])]
+    """等一个忙起来（先看轮到的那个），杀掉；返回它、它手里的任务号、那一刻（PostgreSQL 的钟）。"""
+    units = stage.fleet.units["worker"]
+    turn = number % len(units)
 
     async def held_by(pid: int | None) -> list[str]:
         async with stage.postgres() as connection:
             cursor = await connection.execute(HELD, {"worker": f"%-{pid}-%"})
             return [str(row[0]) for row in await cursor.fetchall()]
 
-    async def busy() -> bool:
-        return len(await held_by(victim.pid)) >= ENOUGH
+    async def busy() -> Unit | None:
+        for unit in units[turn:] + units[:turn]:
+            if len(await held_by(unit.pid)) >= ENOUGH:
+                return unit
+        return None
 
-    await eventually(busy, BUSY)
+    victim = await eventually(busy, BUSY)
+    assert victim is not None
     pid = victim.pid
     victim.send(signal.SIGKILL)
     at = await bulk.scalar(stage, NOW)
