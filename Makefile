@@ -77,9 +77,10 @@ queries: $(STAMP) ## Every list on a million tasks, counted in blocks; writes do
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation
 
-screenshots: system $(STAMP) ## Renew the pictures in README from the browser tests
-	$(BIN)/python -m pytest tests/e2e/test_browser.py
-	mkdir -p docs/images && cp .artifacts/readme-*.png docs/images/
+screenshots: system $(STAMP) ## Renew the pictures in README and METRICS from the browser and Prometheus tests
+	$(BIN)/python -m pytest tests/e2e/test_browser.py tests/e2e/test_prometheus.py
+	mkdir -p docs/images && cp .artifacts/readme-*.png .artifacts/trace.png .artifacts/grafana-series.png docs/images/
+	cp .artifacts/alerts.json docs/alerts-fired.json
 
 lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
