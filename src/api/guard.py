@@ -143,7 +143,7 @@ class Guard:
 
     async def _keep_flushing(self) -> None:
         while True:
-            await asyncio.sleep(TOUCH_INTERVAL)
+            await asyncio.sleep(TOUCH_INTERVAL)  # 「最近使用」攒着写，不是每个请求写一次
             await self.flush()
 
     async def flush(self) -> None:

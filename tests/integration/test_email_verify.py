@@ -99,6 +99,17 @@ async def died(stage: Asking) -> UUID:
     return task_id
 
 
+async def decided(stage: Asking) -> UUID:
+    """问不出来，次数用尽，有人让它重来。"""
+    task_id = await died(stage)
+    stage.index.broken = 503
+    for _ in range(MAX_ATTEMPTS):
+        await stage.again(task_id)
+    async with stage.pipeline.pool.connection() as connection:
+        await service.retry(connection, task_id, "operator")
+    return task_id
+
+
 async def test_a_mail_the_relay_host_knows_is_settled_without_sending_again(stage: Asking) -> None:
     task_id = await died(stage)
     assert await stage.again(task_id) == "succeeded"
@@ -169,23 +180,13 @@ async def test_without_an_answer_policy_resend_sends_the_same_message_again(stag
 
 
 async def test_a_person_may_decide_where_the_relay_host_cannot_tell(stage: Asking) -> None:
-    task_id = await died(stage)
-    stage.index.broken = 503
-    for _ in range(MAX_ATTEMPTS):
-        await stage.again(task_id)
-    async with stage.pipeline.pool.connection() as connection:
-        await service.retry(connection, task_id, "operator")
+    task_id = await decided(stage)
     assert await stage.again(task_id) == "succeeded"
     assert len(stage.server.mails) == 2
 
 
 async def test_one_decision_of_a_person_allows_one_more_mail_and_no_second(stage: Asking) -> None:
-    task_id = await died(stage)
-    stage.index.broken = 503
-    for _ in range(MAX_ATTEMPTS):
-        await stage.again(task_id)
-    async with stage.pipeline.pool.connection() as connection:
-        await service.retry(connection, task_id, "operator")
+    task_id = await decided(stage)
     stage.server.script.body += [DROP] * MAX_ATTEMPTS  # 收下了，回音丢了
     statuses = [await stage.again(task_id) for _ in range(MAX_ATTEMPTS)]
     assert statuses == ["retrying"] * (MAX_ATTEMPTS - 1) + ["uncertain"]
@@ -193,12 +194,7 @@ async def test_one_decision_of_a_person_allows_one_more_mail_and_no_second(stage
 
 
 async def test_a_decision_of_a_person_is_not_used_up_by_waiting_for_our_own_rate(stage: Asking) -> None:
-    task_id = await died(stage)
-    stage.index.broken = 503
-    for _ in range(MAX_ATTEMPTS):
-        await stage.again(task_id)
-    async with stage.pipeline.pool.connection() as connection:
-        await service.retry(connection, task_id, "operator")
+    task_id = await decided(stage)
     async with throttled_mailer() as mailer:
         throttled = Verified(EmailHandler(mailer, SENDER), stage.verifying, resend=False)
         await stage.pipeline.redis.flushdb()

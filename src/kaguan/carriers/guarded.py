@@ -115,7 +115,7 @@ class GuardedTransport:
                 if attempt == ATTEMPTS or loop.time() + pause >= deadline:
                     raise
             attempt += 1
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # 重试之间的退避；超不过时间预算，上面刚看过
 
     async def _observed(self, request: Request, deadline: float) -> Reply:
         started = asyncio.get_running_loop().time()

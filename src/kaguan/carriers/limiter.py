@@ -148,4 +148,4 @@ async def _pause(deadline: float, reason: str) -> None:
     pause = random.uniform(*POLL)  # noqa: S311 只为错开，不涉安全
     if asyncio.get_running_loop().time() + pause >= deadline:
         raise QueuedError(reason)
-    await asyncio.sleep(pause)
+    await asyncio.sleep(pause)  # 名额在 Redis 里，各进程共用：没有事件可等，错开着再看

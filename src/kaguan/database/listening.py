@@ -34,7 +34,7 @@ async def listen(config: Database, role: str, channel: str, heard: Callable[[], 
                         heard()
         except psycopg.Error as error:
             log.warning("监听连接中断，稍后重连", channel=channel, error=type(error).__name__)
-            await asyncio.sleep(RECONNECT_DELAY)
+            await asyncio.sleep(RECONNECT_DELAY)  # 库不在时不空转
         except Exception:  # 监听死了就再也听不见：说一声，重连
             log.exception("监听意外出错，稍后重连", channel=channel)
-            await asyncio.sleep(RECONNECT_DELAY)
+            await asyncio.sleep(RECONNECT_DELAY)  # 库不在时不空转

@@ -73,7 +73,7 @@ class Client:
                         shown = task["progress"]
                         total = "" if shown["total"] is None else f" / {shown['total']}"
                         say(f"  进行中 {shown['done']}{total}")
-                    await asyncio.sleep(POLL_INTERVAL)
+                    await asyncio.sleep(POLL_INTERVAL)  # 演示的正是轮询的用法
                     task = await self.call("GET", f"/tasks/{task_id}")
         except TimeoutError:
             raise DemoError(f"任务 {task_id} 等了 {TASK_TIMEOUT:g} 秒仍未完成；看 kaguan task show {task_id}") from None

@@ -101,6 +101,6 @@ async def wait_until_ready(program: Program, alive: Callable[[], bool]) -> None:
             while not await program.ready():
                 if not alive():
                     raise StartError(f"{program.name} 启动时退出")
-                await asyncio.sleep(READY_POLL)
+                await asyncio.sleep(READY_POLL)  # 就绪与否只能去问
     except TimeoutError:
         raise StartError(f"{program.name} 在 {program.ready_timeout:g} 秒内没有就绪") from None

@@ -80,7 +80,7 @@ class Stack:
         while not is_free(api.port, api.host):
             if time.monotonic() >= deadline:
                 raise StartError(f"端口 {api.port} 已被占用；请停掉占用它的程序，或用 KAGUAN_API__PORT 换一个端口")
-            await asyncio.sleep(READY_POLL)
+            await asyncio.sleep(READY_POLL)  # 端口空出来没有通知，只能再看
 
     async def servers(self) -> list[Program]:
         """PostgreSQL 与 Valkey；环境里给了地址的不起。

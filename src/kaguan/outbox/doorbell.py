@@ -43,13 +43,13 @@ class Doorbell:
                         await self._rung.wait()
                         self._rung.clear()
                         await connection.execute(f"notify {CHANNEL}")
-                        await asyncio.sleep(self._interval)
+                        await asyncio.sleep(self._interval)  # 一段时间里的铃合成一声
             except psycopg.Error as error:
                 log.warning("门铃连接中断，稍后重连", error=type(error).__name__)
-                await asyncio.sleep(RECONNECT_DELAY)
+                await asyncio.sleep(RECONNECT_DELAY)  # 库不在时不空转
             except Exception:  # 门铃死了就只剩轮询：说一声，重连
                 log.exception("门铃意外出错，稍后重连")
-                await asyncio.sleep(RECONNECT_DELAY)
+                await asyncio.sleep(RECONNECT_DELAY)  # 库不在时不空转
 
     @asynccontextmanager
     async def ringing(self) -> AsyncIterator[Doorbell]:

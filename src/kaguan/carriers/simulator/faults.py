@@ -104,7 +104,7 @@ class Gate:
         try:
             self._enforce()
             if self.faults.latency:
-                await asyncio.sleep(self.faults.latency)
+                await asyncio.sleep(self.faults.latency)  # 故障旋钮：就是要慢
             yield self._strike(request)
         finally:
             self.in_flight -= 1
