@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 import redis
+from opentelemetry import trace
 
 from kaguan.config import Settings, load_settings
 from kaguan.database.migrate import upgrade
@@ -23,9 +24,13 @@ from kaguan.dev.postgres import ROLE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
+from kaguan.telemetry.sampling import FaultSampler
+from tests.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 TEMPLATE = "kaguan_template"
 REDIS_DATABASES = itertools.cycle(range(1, 64))
@@ -43,6 +48,28 @@ def running(program: Program, log_file: Path) -> Iterator[subprocess.Popen[bytes
     finally:
         process.send_signal(program.stop_signal)
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracing() -> Tracing:
+    """本进程的跟踪；全局的提供者只能设一次。"""
+    tracing = Tracing()
+    trace.set_tracer_provider(tracing.provider)
+    return tracing
+
+
+@pytest.fixture
+def exported(tracing: Tracing) -> Iterator[InMemorySpanExporter]:
+    """全部采样；送出去的跨度。"""
+    with tracing.recording(FaultSampler(1.0)) as exporter:
+        yield exporter
+
+
+@pytest.fixture
+def faults(tracing: Tracing) -> Iterator[InMemorySpanExporter]:
+    """新的跟踪一条也不采样；照样送出去的跨度。"""
+    with tracing.recording(FaultSampler(0.0)) as exporter:
+        yield exporter
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -58,10 +58,12 @@ class ReceivedSpan:
 
 @dataclass(slots=True)
 class OtlpReceiver:
-    """收到的全部跨度；``endpoint`` 填进 OTEL_EXPORTER_OTLP_ENDPOINT。"""
+    """收到的全部跨度；``endpoint`` 填进 OTEL_EXPORTER_OTLP_ENDPOINT。``batches`` 是每个请求里的个数。"""
 
     endpoint: str
     spans: list[ReceivedSpan] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def wait_for(
@@ -88,7 +90,10 @@ class OtlpReceiver:
     async def receive(self, request: web.Request) -> web.Response:
         batch = ExportTraceServiceRequest.FromString(await request.read())
         async with self._arrived:
-            self.spans.extend(_spans(batch))
+            received = list(_spans(batch))
+            self.headers.append(request.headers)
+            self.batches.append(len(received))
+            self.spans.extend(received)
             self._arrived.notify_all()
         return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type=CONTENT_TYPE)
 

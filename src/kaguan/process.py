@@ -47,7 +47,11 @@ def run_process(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[N
         return EXIT_CONFIGURATION
     with ExitStack() as stack:
         stack.enter_context(configure_logging(settings.logging, name))
-        stack.callback(configure_telemetry(settings.telemetry, name))
+        try:
+            stack.callback(configure_telemetry(settings.telemetry, name))
+        except ConfigurationError as error:
+            sys.stderr.write(f"{error}\n")
+            return EXIT_CONFIGURATION
         try:
             uvloop.run(_supervised(name, settings, main))
         except (DatabaseUnavailableError, QueueUnavailableError) as error:

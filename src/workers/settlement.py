@@ -15,7 +15,7 @@ from kaguan.inbox import store
 from kaguan.inbox.store import Success, Written
 from kaguan.tasks.backoff import full_jitter, outage_wait
 from kaguan.tasks.model import TaskEventKind, TaskStatus
-from kaguan.telemetry.propagation import current_traceparent
+from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 from workers.attempt import FencedError
 from workers.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 
@@ -118,7 +118,7 @@ class Settlement:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
                 return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
             case Continue(reason, delay=delay):
-                return self._again(attempt, TaskEventKind.INTERRUPTED, self._noted(token, reason), delay)
+                return self._again(attempt, TaskEventKind.INTERRUPTED, self._noted(token, reason, failed=False), delay)
             case Uncertain(reason) if attempt.type in self.redelivered and attempt.attempt < attempt.max_attempts:
                 kind = self.redelivered[attempt.type]
                 return self._again(attempt, kind, self._noted(token, reason), self._backoff(attempt))
@@ -129,7 +129,7 @@ class Settlement:
                 noted = self._noted(token, reason)
                 return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
             case Cancelled(reason):
-                return self._ended(attempt, TaskEventKind.CANCELLED, self._noted(token, reason))
+                return self._ended(attempt, TaskEventKind.CANCELLED, self._noted(token, reason, failed=False))
             case Uncertain(reason):
                 return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
 
@@ -154,12 +154,12 @@ class Settlement:
         kept = None if result is None else Jsonb(result)
         return _Statement(status, "settle_failed", {**noted, "status": status, "kind": kind, "result": kept})
 
-    def _noted(self, token: dict[str, Any], reason: str) -> dict[str, Any]:
+    def _noted(self, token: dict[str, Any], reason: str, *, failed: bool = True) -> dict[str, Any]:
         return {
             **token,
             "error": Jsonb({"reason": reason}),
             "worker": self.worker,
-            "traceparent": current_traceparent(),
+            "traceparent": failed_traceparent() if failed else current_traceparent(),
         }
 
 

@@ -10,9 +10,6 @@ from uuid import uuid4
 
 import pytest
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -42,8 +39,11 @@ from tests.eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config.model import Carriers
+    from tests.tracing import Tracing
 
 CENTER = Carrier.CONTROL_CENTER
 SECRETS = {Carrier.ONELINK: "password", Carrier.CONTROL_CENTER: "api_key"}
@@ -332,14 +332,10 @@ async def test_no_secret_reaches_an_error(simulated: Simulated) -> None:
 
 
 async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
-    simulated: Simulated, monkeypatch: pytest.MonkeyPatch
+    simulated: Simulated, tracing: Tracing, exported: InMemorySpanExporter
 ) -> None:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("kaguan"))
     instrumentor = AioHttpClientInstrumentor()
-    instrumentor.instrument(tracer_provider=provider)
+    instrumentor.instrument(tracer_provider=tracing.provider)
     try:
         with spans.process_span("sim:status_sync", uuid4(), "default", 1, None):
             async with gateways_of(simulated.config) as gateways:
@@ -347,7 +343,7 @@ async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
                 await gateways[CENTER].statuses(cards(CENTER, 1))
     finally:
         instrumentor.uninstrument()
-    finished = exporter.get_finished_spans()
+    finished = exported.get_finished_spans()
     assert [span.name for span in finished] == [
         "onelink get-token",
         "onelink sim-status/batch",

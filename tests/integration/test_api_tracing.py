@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
-from api.middleware import tracing
 from kaguan.config import load_settings
-from kaguan.telemetry import spans
-from kaguan.telemetry.recording import RecordedSpan, RecordingProvider
+from kaguan.telemetry.sampling import KEPT
 from tests.serving import serving
+from tests.tracing import only
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     from tests.serving import Api
 
@@ -25,15 +27,6 @@ HTTP_BUCKET = "kaguan_http_request_seconds_bucket"
 async def api(environ: dict[str, str]) -> AsyncIterator[Api]:
     async with serving(load_settings(environ)) as running:
         yield running
-
-
-def record(monkeypatch: pytest.MonkeyPatch, ratio: float) -> list[RecordedSpan]:
-    """换上按 ``ratio`` 采样的 tracer；返回结束的跨度。"""
-    ended: list[RecordedSpan] = []
-    tracer = RecordingProvider(ratio, ended.append).get_tracer("tests")
-    for module in (tracing, spans):
-        monkeypatch.setattr(module, "_tracer", tracer)
-    return ended
 
 
 async def exemplars(api: Api) -> list[str]:
@@ -48,48 +41,45 @@ async def submit(api: Api, **headers: str) -> dict[str, Any]:
     return reply.body
 
 
-async def test_a_sampled_request_is_an_exemplar_of_its_latency(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    record(monkeypatch, 1.0)
+async def test_a_sampled_request_is_an_exemplar_of_its_latency(api: Api, exported: InMemorySpanExporter) -> None:
     trace_id = (await submit(api))["trace_id"]
+    assert f"{only(exported, 'POST /api/v1/tasks/sim').get_span_context().trace_id:032x}" == trace_id  # type: ignore[union-attr]
     (line,) = await exemplars(api)
     assert f'trace_id="{trace_id}"' in line
     assert 'route="/api/v1/tasks/sim"' in line
 
 
 async def test_an_unsampled_request_has_a_trace_id_but_no_exemplar_and_no_span(
-    api: Api, monkeypatch: pytest.MonkeyPatch
+    api: Api, faults: InMemorySpanExporter
 ) -> None:
-    ended = record(monkeypatch, 0.0)
     body = await submit(api)
     assert len(body["trace_id"]) == 32
     ((stored,),) = await api.rows("select traceparent from tb_task")
     assert stored.split("-")[1] == body["trace_id"]
-    assert stored.endswith("-00")
+    assert not int(stored[-2:], 16) & 1
     assert await exemplars(api) == []
-    assert ended == []
+    assert faults.get_finished_spans() == ()
 
 
-async def test_a_request_that_matches_no_route_is_counted_as_such(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    record(monkeypatch, 1.0)
+async def test_a_request_that_matches_no_route_is_counted_as_such(api: Api, exported: InMemorySpanExporter) -> None:
     async with api.session.get("/nowhere") as response:
         assert response.status == 404
+    assert only(exported, "GET").status.is_unset
     (line,) = await exemplars(api)
     assert 'route="unmatched"' in line
 
 
-async def test_http_create_and_insert_are_one_trace(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = record(monkeypatch, 0.0)
+async def test_http_create_and_insert_are_one_trace(api: Api, faults: InMemorySpanExporter) -> None:
     upstream = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     await submit(api, traceparent=upstream, **{"X-Request-ID": "req-7"})
-    by_name = {span.name: span for span in ended}
     server, create, insert = (
-        by_name[name] for name in ("POST /api/v1/tasks/sim", "create sim:status_sync", "INSERT tb_task")
+        only(faults, name) for name in ("POST /api/v1/tasks/sim", "create sim:status_sync", "INSERT tb_task")
     )
     assert [span.parent.span_id for span in (create, insert) if span.parent is not None] == [
         server.context.span_id, create.context.span_id,
     ]  # fmt: skip
-    assert {f"{span.context.trace_id:032x}" for span in ended} == {upstream[3:35]}
-    assert server.attributes == {
+    assert {f"{span.context.trace_id:032x}" for span in faults.get_finished_spans()} == {upstream[3:35]}
+    assert dict(server.attributes or {}) == {
         "http.request.method": "POST",
         "url.scheme": "http",
         "url.path": "/api/v1/tasks/sim",
@@ -101,14 +91,38 @@ async def test_http_create_and_insert_are_one_trace(api: Api, monkeypatch: pytes
     }
 
 
+async def test_a_request_that_failed_is_sent_though_its_trace_was_not_sampled(
+    api: Api, faults: InMemorySpanExporter
+) -> None:
+    await api.rows("alter table tb_task rename to tb_gone")
+    reply = await api.call("GET", f"/tasks/{UUID(int=1)}")
+    assert reply.status == 500
+    (span,) = faults.get_finished_spans()
+    attributes = dict(span.attributes or {})
+    assert f"{span.get_span_context().trace_id:032x}" == reply.body["trace_id"]  # type: ignore[union-attr]
+    assert (attributes["error.type"], attributes[KEPT]) == ("UndefinedTable", "error")
+    assert (attributes["http.response.status_code"], attributes["http.request.method"]) == (500, "GET")
+    assert await exemplars(api) == []
+
+
+@pytest.mark.parametrize("deed", ["retry", "cancel"])
+async def test_what_a_person_decides_about_a_task_is_traced_whatever_the_ratio(
+    api: Api, faults: InMemorySpanExporter, deed: str
+) -> None:
+    task_id = (await submit(api))["data"]["task_id"]
+    assert faults.get_finished_spans() == ()
+    await api.call("POST", f"/tasks/{task_id}/{deed}")
+    server = only(faults, f"POST /api/v1/tasks/{{task_id}}/{deed}")
+    assert (server.attributes or {})[KEPT] == "decision"
+    assert any(span.parent == server.get_span_context() for span in faults.get_finished_spans())  # 它的语句
+
+
 async def test_a_method_outside_the_conventions_gives_no_name_of_its_own(
-    api: Api, monkeypatch: pytest.MonkeyPatch
+    api: Api, exported: InMemorySpanExporter
 ) -> None:
     """语义约定「HTTP spans」：约定之外的方法名只进 http.request.method_original。"""
-    ended = record(monkeypatch, 1.0)
     async with api.session.request("PURGE", "/api/v1/tasks") as response:
         assert response.status == 405
-    (span,) = ended
-    assert span.name == "HTTP"
-    assert span.attributes["http.request.method"] == "_OTHER"
-    assert span.attributes["http.request.method_original"] == "PURGE"
+    attributes = only(exported, "HTTP").attributes or {}
+    assert attributes["http.request.method"] == "_OTHER"
+    assert attributes["http.request.method_original"] == "PURGE"

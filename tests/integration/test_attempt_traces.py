@@ -9,12 +9,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.config.model import Telemetry
 from kaguan.inbox import store
 from kaguan.tasks import service
 from kaguan.tasks.model import TaskStatus
 from kaguan.tasks.replay import Replay, run
 from kaguan.tasks.timeline import timeline
 from kaguan.telemetry.propagation import trace_id_of
+from kaguan.telemetry.sampling import KEPT
 from tests.console import signed_in
 from tests.pipeline import Pipeline, Recording, open_pipeline
 from tests.serving import serving
@@ -93,6 +95,64 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
     await pipeline.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=2)
     assert (await pipeline.task(task_id)).attempt == 1
     assert_linked_root(exported)
+
+
+@pytest.fixture
+async def unsampled(environ: dict[str, str], pool: Pool, faults: InMemorySpanExporter) -> AsyncIterator[Pipeline]:
+    assert faults is not None  # 先换跟踪，再受理
+    async with open_pipeline(load_settings(environ), pool) as opened:
+        yield opened
+
+
+async def test_a_failed_attempt_and_its_retry_are_traced_though_the_task_was_not_sampled(
+    unsampled: Pipeline, faults: InMemorySpanExporter
+) -> None:
+    task_id = await failed_then_done(unsampled)
+    first, second = named(faults, "process email:send")
+    assert ((first.attributes or {})[KEPT], (second.attributes or {})[KEPT]) == ("error", "retry")
+    statements = [span for span in faults.get_finished_spans() if span not in {first, second}]
+    assert statements
+    assert all(span.parent == second.get_span_context() for span in statements)  # 头一次的没有
+    record = await unsampled.task(task_id)
+    assert trace_id_of(record.traceparent) == trace_of(first)
+    async with serving(unsampled.settings) as api, signed_in(api) as visitor:
+        page = await visitor.get(f"/console/tasks/{task_id}")
+        assert f"trace={trace_of(first)}" in page.tested("attempts")
+        assert f"trace={trace_of(second)}" in page.tested("attempts")
+
+
+async def test_a_fenced_attempt_is_traced_though_the_task_was_not_sampled(
+    unsampled: Pipeline, faults: InMemorySpanExporter
+) -> None:
+    (task_id,) = await unsampled.submit()
+
+    async def outlived(attempt: Attempt) -> Outcome:
+        async with unsampled.pool.connection() as connection:
+            await connection.execute("update tb_task set delivery = 2 where id = %s", [attempt.task_id])
+        return Done({})
+
+    await unsampled.execution(outlived)({}, task_id=str(task_id), delivery=1)
+    (processing,) = named(faults, "process email:send")
+    assert ((processing.attributes or {})[KEPT], processing.status.is_unset) == ("fenced", True)
+
+
+async def test_the_console_does_not_link_to_a_trace_that_was_not_sampled(
+    unsampled: Pipeline, faults: InMemorySpanExporter
+) -> None:
+    (task_id,) = await unsampled.submit()
+    await unsampled.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=1)
+    assert faults.get_finished_spans() == ()
+    trace_id = trace_id_of((await unsampled.task(task_id)).traceparent)
+    settings = unsampled.settings.model_copy(
+        update={"telemetry": Telemetry(traces_url="http://127.0.0.1:9")}  # 不该去问
+    )
+    async with serving(settings) as api, signed_in(api) as visitor:
+        page = await visitor.get(f"/console/tasks/{task_id}")
+        assert f"trace={trace_id}" not in page.text
+        assert "/trace/" not in page.tested("trace")
+        assert "没有被采样" in page.tested("trace")
+        assert str(trace_id) in page.tested("trace")  # 日志里按它找
+        assert (await api.call("GET", f"/tasks/{task_id}")).data["trace_id"] == trace_id
 
 
 async def failed_then_done(pipeline: Pipeline) -> UUID:

@@ -9,23 +9,23 @@ from uuid import UUID
 
 import pytest
 import uvloop
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 from redis.asyncio import Redis
 
 from kaguan.dev.ports import free_port
 from kaguan.mail.message import Envelope, build
+from kaguan.telemetry.spans import process_span
 from tests.eventually import eventually
 from tests.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls, throttled_mailer
 from tests.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
-from workers.email import transport
+from tests.tracing import only as only_span
 from workers.email.receipt import Fate, Receipt
 from workers.email.transport import Mailer, QueuedError, open_mailer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 TASK_ID = UUID("01890000-0000-7000-8000-000000000001")
 
@@ -67,14 +67,11 @@ async def fate_of(mailer: Mailer) -> Fate | None:
 
 
 @pytest.mark.parametrize("reachable", [True, False])
-async def test_a_relay_host_out_of_reach_is_a_failed_span(monkeypatch: pytest.MonkeyPatch, *, reachable: bool) -> None:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(transport, "tracer", provider.get_tracer("t"))
+async def test_a_relay_host_out_of_reach_is_a_failed_span(exported: InMemorySpanExporter, *, reachable: bool) -> None:
     async with stage(url="smtp://127.0.0.1:PORT" if reachable else f"smtp://127.0.0.1:{free_port()}") as (_, mailer):
-        await send(mailer)
-    (span,) = exporter.get_finished_spans()
+        with process_span("email:send", TASK_ID, "default", 1, None):
+            await send(mailer)
+    span = only_span(exported, "smtp send")
     attributes = dict(span.attributes or {})
     assert attributes["server.address"] == "127.0.0.1"
     assert attributes.get("error.type") == (None if reachable else "UnreachableError")

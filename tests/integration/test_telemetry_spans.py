@@ -16,10 +16,9 @@ from kaguan.config.model import Relay
 from kaguan.database.observed import summary
 from kaguan.database.pool import Pool, engine_on
 from kaguan.telemetry import spans
-from kaguan.telemetry.export import BATCH_BYTES
-from kaguan.telemetry.otlp import encode_span
 from kaguan.telemetry.propagation import context_from, current_trace_id, link_from, traceparent_of
-from kaguan.telemetry.recording import RecordedSpan, RecordingProvider
+from kaguan.telemetry.sampling import KEPT
+from tests.tracing import only
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 
 UNSAMPLED = SpanContext(1, 2, is_remote=False)
 TASK = UUID("01890000-0000-7000-8000-000000000001")
-
-
-def only(exporter: InMemorySpanExporter, name: str) -> ReadableSpan:
-    (span,) = [span for span in exporter.get_finished_spans() if span.name == name]
-    return span
 
 
 def created(exporter: InMemorySpanExporter) -> tuple[ReadableSpan, str]:
@@ -102,19 +96,43 @@ def test_a_batch_is_one_root_linked_to_every_message(exported: InMemorySpanExpor
     assert (only(exported, "send low").attributes or {})["messaging.destination.name"] == "low"
 
 
-def test_every_message_of_the_largest_batch_is_linked_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """收尾的是我们自己的跨度：SDK 的每个只留 128 条链接。这样的一个跨度仍远小于导出的一批。"""
-    delivered: list[RecordedSpan] = []
-    monkeypatch.setattr(spans, "_tracer", RecordingProvider(1.0, delivered.append).get_tracer("kaguan"))
+def test_every_message_of_the_largest_batch_is_linked_and_no_more(exported: InMemorySpanExporter) -> None:
+    """SDK 缺省每个跨度只留 128 条链接。"""
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     largest = Relay(batch_size=spans.SEND_LINKS).batch_size
     with pytest.raises(ValidationError):
         Relay(batch_size=largest + 1)
     with spans.send_span([traceparent] * (largest + 1), {"low": largest + 1}):
         pass
-    (sent,) = delivered
-    assert len(sent.links) == largest
-    assert len(encode_span(sent)) < BATCH_BYTES
+    assert len(only(exported, "send low").links) == largest
+
+
+def test_a_batch_is_linked_to_the_sampled_messages_and_sampled_with_them(faults: InMemorySpanExporter) -> None:
+    sampled, unsampled = (f"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0{flags}" for flags in (1, 0))
+    with spans.send_span([unsampled] * 3, {"low": 3}):
+        pass
+    assert faults.get_finished_spans() == ()
+    with spans.send_span([unsampled, sampled, unsampled], {"low": 3}):
+        pass
+    (sent,) = faults.get_finished_spans()
+    assert [link.context.trace_flags for link in sent.links] == [1]
+    assert (sent.attributes or {})["messaging.batch.message_count"] == 3
+
+
+async def test_a_failed_call_is_sent_and_statements_are_not_in_an_unsampled_trace(
+    pool: Pool, faults: InMemorySpanExporter
+) -> None:
+    async with pool.connection() as connection:
+        with spans.process_span("email:send", TASK, "low", 1, None):
+            await connection.execute("select 1")
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await connection.execute("select 1 / 0")
+            with spans.client_span("webhook post", {}) as call:
+                spans.record_error(call, "502")
+            with spans.client_span("webhook post", {}):
+                pass
+    (failed,) = faults.get_finished_spans()
+    assert dict(failed.attributes or {}) == {"error.type": "502", KEPT: "error"}
 
 
 def test_creation_in_an_unsampled_trace_is_no_span_but_keeps_the_trace(exported: InMemorySpanExporter) -> None:

@@ -16,7 +16,7 @@ from kaguan.tasks import service, store
 from kaguan.tasks.model import FINAL, TaskEventKind, TaskStatus
 from kaguan.tasks.service import CANCELLABLE, RETRYABLE
 from kaguan.tasks.timeline import timeline
-from kaguan.telemetry.propagation import trace_id_of
+from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ TRACE_SETTLES = timedelta(seconds=30)  # 结束这么久之后，跨度不会再
 
 @dataclass(frozen=True, slots=True)
 class AttemptLine:
-    """一次尝试的结局；``trace_id`` 是它自己的那条跟踪。"""
+    """一次尝试的结局；``trace_id`` 是它自己的那条跟踪，没有被采样就没有。"""
 
     number: int
     kind: str
@@ -100,13 +100,14 @@ async def _context(visit: Visit) -> dict[str, Any]:
     async with visit.services.pool.connection() as connection:
         task, events = await _find(connection, task_id)
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
-    traces = list(dict.fromkeys(filter(None, map(trace_id_of, parents))))
+    traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
     running = task.status == TaskStatus.RUNNING
     return {
         "task": task,
         "stages": [OPTIONAL | stage for stage in timeline(task, events)],
         "attempts": attempts(task, events),
         "traces": traces,
+        "unsampled": None if traces else trace_id_of(task.traceparent),
         "now": datetime.now(UTC),
         "cancellable": task.status in CANCELLABLE or (running and not task.cancel_requested_at),
         "retryable": task.status in RETRYABLE,
@@ -145,12 +146,13 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
             event.at,
             event.worker,
             str(event.detail.get("reason") or event.detail.get("cause") or ""),
-            trace_id_of(event.traceparent),
+            sampled_trace_of(event.traceparent),
         )
         for event in events
         if event.kind in ENDINGS and event.attempt > 0
     ]
     if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
         ended = task.finished_at if task.status == TaskStatus.SUCCEEDED else None
-        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, "", trace_id_of(task.last_attempt)))
+        trace_id = sampled_trace_of(task.last_attempt)
+        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, "", trace_id))
     return lines

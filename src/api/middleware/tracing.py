@@ -1,7 +1,7 @@
 """HTTP 服务端跨度（OpenTelemetry 语义约定「HTTP server」1.44）。
 
-现成的 aiohttp 中间件每请求要多花数十微秒收集我们不要的属性，且必须先打补丁才能用；这里只记该记的，没被采样的
-什么也不记。查询串与正文从不进跨度。
+现成的 aiohttp 中间件每请求要多花数十微秒收集我们不要的属性，且必须先打补丁才能用；这里只记该记的，没被采样、
+也没出错的连属性都不设。查询串与正文从不进跨度。
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING
 from aiohttp import HttpVersion11
 from opentelemetry import trace
 from opentelemetry.context import attach
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Span, SpanKind
 
 from api import health
 from api.access import METHODS
 from kaguan.telemetry.propagation import context_from
-from kaguan.telemetry.recording import Constant
+from kaguan.telemetry.sampling import KEPT
+from kaguan.telemetry.spans import ERROR_TYPE, record_error
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
     from api.context import Context
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 QUIET = health.PATHS | {"/metrics"}
 QUIET_BELOW = "/assets/"
 SERVER_ERROR = 500
+# 人作的决定（多半是对结局不明的邮件），一天没有几个：一律留下
+DECISIONS = frozenset({"cancel", "retry", "replay"})
+DECISION = {KEPT: "decision"}
 
 _tracer = trace.get_tracer("kaguan.http")
 
@@ -39,7 +46,8 @@ def begin(request: web.Request, context: Context) -> Span | None:
     route = _route(request)
     method = request.method if request.method in METHODS else "HTTP"
     name = f"{method} {route}" if route else method
-    span = _tracer.start_span(name, context_from(request.headers.get("traceparent")), SpanKind.SERVER)
+    decided = DECISION if method == "POST" and route and route.rpartition("/")[2] in DECISIONS else None
+    span = _tracer.start_span(name, context_from(request.headers.get("traceparent")), SpanKind.SERVER, decided)
     attach(trace.set_span_in_context(span))
     identity = span.get_span_context()
     if identity.is_valid:
@@ -49,9 +57,12 @@ def begin(request: web.Request, context: Context) -> Span | None:
 
 
 def describe(span: Span, request: web.Request, context: Context, response: web.StreamResponse) -> None:
-    """补上结果与属性；没被记录的跨度不费这个事。"""
-    if not span.is_recording():
+    """补上结果与属性；送不出去的跨度不费这个事。"""
+    failed = response.status >= SERVER_ERROR
+    if not (span.is_recording() and (failed or context.sampled)):
         return
+    if failed and not (isinstance(span, ReadableSpan) and ERROR_TYPE in (span.attributes or {})):
+        record_error(span, str(response.status))  # 意外的已记下类名
     version = "1.1" if request.version == HttpVersion11 else "1.0"
     route, path = _route(request), request.path
     fixed = path if path == route else None
@@ -61,14 +72,12 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
     if fixed is None:
         span.set_attribute("url.path", path)
     span.set_attribute("kaguan.request_id", context.request_id)
-    if response.status >= SERVER_ERROR:
-        span.set_status(Status(StatusCode.ERROR))
 
 
 @lru_cache(maxsize=4_096)
 def _common(
     method: str, scheme: str, route: str | None, path: str | None, status: int, version: str, address: str
-) -> Constant:
+) -> Mapping[str, str | int]:
     """低基数的那些属性：同样的请求共用一份。``path`` 只在路径固定时给。"""
     attributes: dict[str, str | int] = {
         "http.request.method": method if method in METHODS else "_OTHER",
@@ -83,9 +92,7 @@ def _common(
         attributes["url.path"] = path
     if route:
         attributes["http.route"] = route
-    if status >= SERVER_ERROR:
-        attributes["error.type"] = str(status)
-    return Constant(attributes)
+    return attributes
 
 
 def _route(request: web.Request) -> str | None:

@@ -209,7 +209,7 @@ class Carriers(Group):
 
 
 class Telemetry(Group):
-    sample_ratio: float = Field(1.0, ge=0, le=1)
+    sample_ratio: float = Field(0.1, ge=0, le=1)  # 新跟踪采样的比例；出了岔子的不论比例，一律留
     service_namespace: str = "kaguan"
     traces_url: str = ""  # Jaeger 查询接口的根地址；控制台据此嵌瀑布图，空 = 不嵌
     traces_public_url: str = ""  # 浏览器打开跟踪页用的根地址；空 = 同 traces_url

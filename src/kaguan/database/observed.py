@@ -36,7 +36,10 @@ _READ = re.compile(r"\bfrom\s+(?:only\s+)?(?P<table>tb_\w+|[\w.\"]+)", re.IGNORE
 
 
 class ObservedCursor(AsyncCursor[Any]):
-    """给语句计时、在被记录的跨度之下开 SQL 跨度的游标。"""
+    """给语句计时、在被采样的跨度之下开 SQL 跨度的游标。
+
+    没被采样的只是记着、也许失败了才送（见 :mod:`kaguan.telemetry.sampling`），不值得每条语句一个跨度。
+    """
 
     threshold: ClassVar[float] = 0.1  # 秒
 
@@ -56,7 +59,7 @@ class ObservedCursor(AsyncCursor[Any]):
     def _observed(self, query: Query) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            if trace.get_current_span().is_recording():
+            if trace.get_current_span().get_span_context().trace_flags.sampled:
                 with self._span(query):
                     yield
             else:

@@ -95,7 +95,7 @@ class Metrics:
         )
         self.redis_pool = self._gauge("kaguan_redis_pool_connections", "Redis 连接：open in_use idle waiting", "state")
         self.loop_lag = self._gauge("kaguan_event_loop_lag_seconds", "事件循环的迟滞：上个采样周期内最大的一次")
-        self.spans_dropped = self._counter("kaguan_spans_dropped", "因缓冲满或导出失败丢掉的跨度")
+        self.spans_dropped = self._counter("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度")
 
     def _declare_outside(self) -> None:
         self.carrier_calls = self._counter(

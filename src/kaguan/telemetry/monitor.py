@@ -19,6 +19,8 @@ from kaguan.telemetry.pools import database_figures, redis_figures
 from kaguan.telemetry.setup import spans_dropped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio import Redis
 
     from kaguan.database.pool import Connection, Pool
@@ -38,6 +40,7 @@ class Monitor:
 
     Attributes:
         backlog: 是否采积压；由 relay 打开，别的进程不必各查一遍。
+        dropped: 至今丢了几个跨度。
         pool_interval: 多久把连接池写进日志一次，秒。
     """
 
@@ -46,6 +49,7 @@ class Monitor:
     redis: Redis | None
     pool_interval: float
     backlog: bool = False
+    dropped: Callable[[], int] = spans_dropped
     _pools_logged_at: float = float("-inf")
     _backlog_sampled_at: float = float("-inf")
     _spans_dropped: int = 0  # 已计入指标的
@@ -77,7 +81,7 @@ class Monitor:
             redis_figures(self.redis).publish(self.metrics.redis_pool)
 
     def _count_dropped_spans(self) -> None:
-        dropped = spans_dropped()
+        dropped = self.dropped()
         self.metrics.spans_dropped.inc(dropped - self._spans_dropped)
         self._spans_dropped = dropped
 

@@ -29,6 +29,16 @@ def current_traceparent() -> str | None:
     return traceparent_of(trace.get_current_span().get_span_context())
 
 
+def failed_traceparent() -> str | None:
+    """当前跨度的 ``traceparent``，它就要失败了：记着的失败都送出，所以标成被采样的，哪怕比例没选中它。"""
+    span = trace.get_current_span()
+    identity = span.get_span_context()
+    if not span.is_recording():
+        return traceparent_of(identity)
+    flags = TraceFlags(identity.trace_flags | TraceFlags.SAMPLED)
+    return traceparent_of(SpanContext(identity.trace_id, identity.span_id, is_remote=False, trace_flags=flags))
+
+
 def current_trace_id() -> str | None:
     """当前的 trace_id（32 位十六进制），供 API 回答与 exemplar 用。"""
     context = trace.get_current_span().get_span_context()
@@ -39,6 +49,12 @@ def trace_id_of(traceparent: str | None) -> str | None:
     """``traceparent`` 里的 trace_id；缺失或不合格式给 ``None``。"""
     fields = _fields(traceparent)
     return None if fields is None else fields[0]
+
+
+def sampled_trace_of(traceparent: str | None) -> str | None:
+    """``traceparent`` 里被采样的那条跟踪，也就是送出去了、查得到的；别的给 ``None``。"""
+    fields = _fields(traceparent)
+    return fields[0] if fields is not None and int(fields[2], 16) & TraceFlags.SAMPLED else None
 
 
 def context_from(traceparent: str | None) -> Context:

@@ -1,81 +1,144 @@
-"""跟踪的提供者：采样、导出、有界的停机。只有给了 OTLP 端点才导出；没有端点时跨度不被记录，但 trace_id 仍在。"""
+"""跟踪的提供者：OpenTelemetry SDK 的，标准的 ``OTEL_*`` 变量照用；我们的只有采样与有界的停机。
+
+没有地方可送（没给 OTLP 端点，也没点名导出器）时一律不采样：跨度不记录，trace_id 仍在，日志、tb_task、API 回答要用。
+"""
 
 from __future__ import annotations
 
 import os
 import socket
-from importlib.metadata import version
-from typing import TYPE_CHECKING
+import threading
+from importlib.metadata import entry_points, version
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
+import structlog
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
+from opentelemetry.sdk import environment_variables as otel
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from kaguan.telemetry.recording import RecordedSpan, RecordingProvider
+from kaguan.config import ConfigurationError
+from kaguan.telemetry.sampling import FaultProcessor, FaultSampler
+from kaguan.telemetry.spans import SEND_LINKS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.sdk.trace.sampling import Sampler
 
     from kaguan.config.model import Telemetry as TelemetryConfig
-    from kaguan.telemetry.export import SpanExport
+    from kaguan.telemetry.batching import CountingBatch
 
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+log = structlog.get_logger(__name__)
+
+ENDPOINTS = (otel.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, otel.OTEL_EXPORTER_OTLP_ENDPOINT)
+PROTOCOLS = (otel.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, otel.OTEL_EXPORTER_OTLP_PROTOCOL)
+EXPORTERS = "opentelemetry_traces_exporter"  # SDK 约定的入口点组：装了的导出器都在里面
+QUEUE = 8_192  # 跨度；SDK 的 2 048 在全部采样时只是不到一秒的
+SCHEDULE_DELAY = 1_000.0  # 毫秒；SDK 的 5 秒让人在查看器前等
 SHUTDOWN_TIMEOUT = 5.0  # 秒；端点不通也不许拖住停机
 
 
-class Provider(RecordingProvider):
-    """本进程的提供者；没有端点就没有 ``export``，也就一律不采样。"""
+class Provider(TracerProvider):
+    """本进程的提供者；``batches`` 是每个导出器的队列，没有地方可送就是空的。"""
 
-    def __init__(self, ratio: float, export: SpanExport | None) -> None:
-        self.export = export
-        super().__init__(None if export is None else ratio, _discard if export is None else export.put)
+    def __init__(self, config: TelemetryConfig, process: str, batches: Sequence[CountingBatch]) -> None:
+        self.batches = batches
+        super().__init__(
+            _sampler(config.sample_ratio) if batches else ALWAYS_OFF,
+            _resource(config, process),
+            shutdown_on_exit=False,  # 它要等多久由我们定
+            span_limits=SpanLimits(max_links=None if otel.OTEL_SPAN_LINK_COUNT_LIMIT in os.environ else SEND_LINKS),
+        )
+        for batch in batches:
+            self.add_span_processor(FaultProcessor(batch))
 
 
 class Telemetry:
     """本进程的跟踪。调用它即停机：至多 :data:`SHUTDOWN_TIMEOUT` 秒，可重复调用。"""
 
-    def __init__(self, export: SpanExport | None) -> None:
-        self._export = export
+    def __init__(self, provider: Provider) -> None:
+        self._provider: Provider | None = provider
 
     def __call__(self) -> None:
-        export, self._export = self._export, None
-        if export is not None:
-            export.stop(SHUTDOWN_TIMEOUT)
+        provider, self._provider = self._provider, None
+        if provider is None or not provider.batches:
+            return
+        # SDK 的停机自己等 30 秒，且没有时限可给
+        stopping = threading.Thread(target=provider.shutdown, name="span-shutdown", daemon=True)
+        stopping.start()
+        stopping.join(SHUTDOWN_TIMEOUT)
+        for batch in provider.batches:
+            batch.abandon()
+        if dropped := spans_dropped(provider):
+            log.warning("有跨度没有送出", dropped=dropped)
 
 
-def spans_dropped() -> int:
-    """本进程因队列满或导出失败而丢掉的跨度数。"""
-    provider = trace.get_tracer_provider()
-    return provider.export.dropped if isinstance(provider, Provider) and provider.export is not None else 0
-
-
-def export_endpoint(environ: Mapping[str, str]) -> str | None:
-    """OTLP 端点；两个标准变量都没给（或为空）则不导出。"""
-    return next((environ[name] for name in ENDPOINTS if environ.get(name)), None)
+def spans_dropped(provider: trace.TracerProvider | None = None) -> int:
+    """因队列满或导出失败而丢掉的跨度数；不给 ``provider`` 就是本进程的。"""
+    provider = provider or trace.get_tracer_provider()
+    return sum(batch.dropped for batch in provider.batches) if isinstance(provider, Provider) else 0
 
 
 def configure_telemetry(config: TelemetryConfig, process: str) -> Telemetry:
     """设好全局的 TracerProvider。每个进程一次（fork 之后）。
 
-    采样跟随父级；根按 ``sample_ratio``。没有端点时一律不采样：跨度不记录，只有号（日志、tb_task、API 回答要用）。
+    Raises:
+        ConfigurationError: ``OTEL_*`` 变量的值不能用。
     """
-    export: SpanExport | None = None
-    if export_endpoint(os.environ) is not None:
-        # 导出器连带 requests 与 protobuf，不导出就不必载入
-        from kaguan.telemetry.export import OtlpSender, SpanExport  # noqa: PLC0415 见上
-
-        export = SpanExport(_resource(config, process).attributes, OtlpSender())
-        export.start()
-    trace.set_tracer_provider(Provider(config.sample_ratio, export))
-    return Telemetry(export)
+    try:
+        provider = Provider(config, process, _batches(os.environ))
+    except ValueError as error:
+        raise ConfigurationError(f"OTEL_* 变量有误：{error}") from error
+    trace.set_tracer_provider(provider)
+    return Telemetry(provider)
 
 
-def _discard(_span: RecordedSpan) -> None:
-    """没有端点就没有被记录的跨度。"""
+def exporter_names(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """要用哪些导出器，入口点的名字。
+
+    ``OTEL_TRACES_EXPORTER`` 点了名的照它（``none`` 即不导出）；没点名，给了 OTLP 端点才用 OTLP：没人收就不必送。
+    """
+    if environ.get(otel.OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        return ()
+    given = environ.get(OTEL_TRACES_EXPORTER) or ("otlp" if _first(environ, ENDPOINTS) else "none")
+    names = [name.strip() for name in given.split(",")]
+    protocol = (_first(environ, PROTOCOLS) or "http/protobuf").partition("/")[0]
+    return tuple(f"otlp_proto_{protocol}" if name == "otlp" else name for name in names if name not in {"", "none"})
+
+
+def _batches(environ: Mapping[str, str]) -> list[CountingBatch]:
+    names = exporter_names(environ)
+    if not names:
+        return []
+    # 导出连带 requests 与 protobuf，不导出就不必载入
+    from kaguan.telemetry.batching import CountingBatch  # noqa: PLC0415 见上
+
+    capacity = int(environ.get(otel.OTEL_BSP_MAX_QUEUE_SIZE) or QUEUE)
+    delay = None if environ.get(otel.OTEL_BSP_SCHEDULE_DELAY) else SCHEDULE_DELAY
+    return [CountingBatch(_exporter(name), capacity, delay) for name in names]
+
+
+def _exporter(name: str) -> SpanExporter:
+    """入口点里叫这个名字的导出器；端点、头、时限、压缩、证书由它自己读 ``OTEL_EXPORTER_*``。"""
+    found = next(iter(entry_points(group=EXPORTERS, name=name)), None)
+    if found is None:
+        raise ValueError(f"没有装叫 {name} 的导出器")
+    return cast("SpanExporter", found.load()())
+
+
+def _sampler(ratio: float) -> Sampler | None:
+    """``OTEL_TRACES_SAMPLER`` 明说了就全照它（None：SDK 自己读），「出岔子的一律留」不再作数。"""
+    return None if os.environ.get(otel.OTEL_TRACES_SAMPLER) else FaultSampler(ratio)
 
 
 def _resource(config: TelemetryConfig, process: str) -> Resource:
-    return Resource.create(
+    """``OTEL_SERVICE_NAME``、``OTEL_RESOURCE_ATTRIBUTES`` 压过我们的。"""
+    ours = Resource.create(
         {
             "service.name": f"kaguan-{process}",
             "service.namespace": config.service_namespace,
@@ -85,3 +148,8 @@ def _resource(config: TelemetryConfig, process: str) -> Resource:
             "process.pid": os.getpid(),
         }
     )
+    return ours.merge(OTELResourceDetector().detect())
+
+
+def _first(environ: Mapping[str, str], names: Sequence[str]) -> str | None:
+    return next((environ[name] for name in names if environ.get(name)), None)

@@ -18,7 +18,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode, TraceFlags
 
 from kaguan.telemetry.propagation import context_from, link_from
-from kaguan.telemetry.recording import Constant
+from kaguan.telemetry.sampling import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,8 +50,9 @@ ACCEPT_ATTRIBUTES: Mapping[str, AttributeValue] = {
 TASK_TYPE = "kaguan.task.type"
 TASK_ATTEMPT = "kaguan.task.attempt"
 TASK_OUTCOME = "kaguan.task.outcome"
+FENCED = "fenced"
 
-SEND_LINKS = 5_000  # relay 一批配得到的上限：一条链接 35 字节，远在导出缓冲之内
+SEND_LINKS = 5_000  # relay 一批配得到的上限；提供者的链接上限也照它（SDK 的只有 128）
 
 _tracer = trace.get_tracer("kaguan")
 
@@ -63,8 +64,8 @@ def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:
     """
     identity = trace.get_current_span().get_span_context()
     if not identity.is_valid or identity.trace_flags.sampled:
-        span = _tracer.start_span(f"create {type}", None, SpanKind.PRODUCER, _messaging("create", type, queue))
-        span.set_attribute(MESSAGE_ID, str(task_id))
+        attributes = {**_messaging("create", type, queue), MESSAGE_ID: str(task_id)}
+        span = _tracer.start_span(f"create {type}", None, SpanKind.PRODUCER, attributes)
         span.end()
         return span.get_span_context()
     return identity
@@ -78,7 +79,7 @@ def accept_span(creations: Sequence[SpanContext]) -> AbstractContextManager[obje
     Args:
         creations: 这一批每条消息的创建上下文；链接的多少由合并写入的上限管着。
     """
-    sampled = [creation for creation in creations if creation.trace_flags & TraceFlags.SAMPLED]
+    sampled = [creation for creation in creations if _is_sampled(creation)]
     if not sampled:
         return nullcontext()
     parent = trace.set_span_in_context(NonRecordingSpan(sampled[0]), Context())
@@ -88,7 +89,7 @@ def accept_span(creations: Sequence[SpanContext]) -> AbstractContextManager[obje
 
 
 def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> AbstractContextManager[Span]:
-    """投递：一批消息一个跨度，自成一根，链接到每条消息的创建上下文。只在批次非空时开。
+    """投递：一批消息一个跨度，自成一根，链接到每条被采样的消息的创建上下文；有一条就跟着采样。只在批次非空时开。
 
     Args:
         traceparents: 每条消息的创建上下文。
@@ -105,7 +106,7 @@ def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> 
         attributes[DESTINATION_NAME] = destination
     else:
         attributes |= {f"kaguan.queue.{queue}.message_count": count for queue, count in queues.items()}
-    links = [link for link in map(link_from, islice(traceparents, SEND_LINKS)) if link is not None]
+    links = [link for link in map(link_from, islice(traceparents, SEND_LINKS)) if link and _is_sampled(link.context)]
     return _Active(f"send {destination}".rstrip(), SpanKind.CLIENT, attributes, Context(), links)
 
 
@@ -118,19 +119,23 @@ def process_span(
     *,
     delivery: int = 1,
 ) -> AbstractContextManager[Span]:
-    """处理：头一次投递是创建上下文的子跨度；之后各是新的根，链接回创建上下文。
+    """处理：头一次投递是创建上下文的子跨度；之后各是新的根，链接回创建上下文，且一律采样。
 
     隔几小时的重试、重放与重投（它们的尝试数可能仍是 1）不该拉长原来那条跟踪。
     """
     attributes = {**_messaging("process", type, queue), MESSAGE_ID: str(task_id), TASK_ATTEMPT: attempt}
-    if (delivery > 1 or attempt > 1) and (link := link_from(traceparent)) is not None:
-        return _Active(f"process {type}", SpanKind.CONSUMER, attributes, Context(), [link])
+    if delivery > 1 or attempt > 1:
+        attributes[KEPT] = "retry" if attempt > 1 else "redelivery"
+        link = link_from(traceparent)
+        return _Active(f"process {type}", SpanKind.CONSUMER, attributes, Context(), [] if link is None else [link])
     return _Active(f"process {type}", SpanKind.CONSUMER, attributes, context_from(traceparent))
 
 
 def record_outcome(span: Span, outcome: str, error: str | None = None) -> None:
-    """在 process 跨度上写下结局；``error`` 是低基数的错误种类，给了它跨度即为失败。"""
+    """在 process 跨度上写下结局；``error`` 是低基数的错误种类，给了它跨度即为失败。被隔离的不算失败，但留下。"""
     span.set_attribute(TASK_OUTCOME, outcome)
+    if outcome == FENCED:
+        span.set_attribute(KEPT, FENCED)
     if error is not None:
         record_error(span, error)
 
@@ -149,26 +154,33 @@ def server_of(url: str) -> dict[str, AttributeValue]:
 
 
 def client_span(name: str, attributes: Mapping[str, AttributeValue]) -> AbstractContextManager[Span]:
-    """对外调用（SMTP、运营商、SQL）：只在被记录的父跨度之下才开，空转的轮询因此不产生跨度。"""
+    """对外调用（SMTP、运营商、HTTP）：只在被记录的父跨度之下才开，空转的轮询因此不产生跨度。
+
+    没被采样的也开：它失败了要送出去（见 :mod:`kaguan.telemetry.sampling`），比起一次网络往返几微秒不算什么。
+    """
     parent = trace.get_current_span()
     return _Active(name, SpanKind.CLIENT, attributes) if parent.is_recording() else nullcontext(parent)
 
 
 @lru_cache(maxsize=64)
-def _messaging(operation: str, task_type: str, queue: str) -> Constant:
-    return Constant(
-        {
-            MESSAGING_SYSTEM: SYSTEM,
-            OPERATION_NAME: operation,
-            OPERATION_TYPE: operation,
-            DESTINATION_NAME: queue,
-            TASK_TYPE: task_type,
-        }
-    )
+def _messaging(operation: str, task_type: str, queue: str) -> Mapping[str, AttributeValue]:
+    return {
+        MESSAGING_SYSTEM: SYSTEM,
+        OPERATION_NAME: operation,
+        OPERATION_TYPE: operation,
+        DESTINATION_NAME: queue,
+        TASK_TYPE: task_type,
+    }
+
+
+def _is_sampled(context: SpanContext) -> bool:
+    return bool(context.trace_flags & TraceFlags.SAMPLED)
 
 
 class _Active:
     """开一个跨度并设为当前。与 ``start_as_current_span`` 同义，但省下两层生成器（热路径），且异常只记类型。
+
+    SDK 的那个把异常的消息与堆栈也记进跨度。
 
     Args:
         current: 设为当前跨度。

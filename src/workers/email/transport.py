@@ -8,12 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
-from opentelemetry import trace
 
 from kaguan.mail.address import wire_address
 from kaguan.mail.message import sender_address
 from kaguan.mail.relay_host import parse_relay_host
-from kaguan.telemetry.spans import record_error
+from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.rate import RelayRate
 from workers.email.receipt import Fate, Receipt
 from workers.email.session import Session, UnreachableError, open_session
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from kaguan.mail.message import Envelope
 
 log = structlog.get_logger(__name__)
-tracer = trace.get_tracer(__name__)
 
 IDLE_LIMIT = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
 AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
@@ -66,11 +64,7 @@ class Mailer:
         Raises:
             QueuedError: 排不上限额；没有调用过 ``declare``。
         """
-        with tracer.start_as_current_span(
-            "smtp send",
-            kind=trace.SpanKind.CLIENT,
-            attributes={"server.address": self._relay.host, "server.port": self._relay.port},
-        ) as span:
+        with client_span("smtp send", {SERVER_ADDRESS: self._relay.host, SERVER_PORT: self._relay.port}) as span:
             try:
                 receipts = await self._send(envelope, declare)
             except UnreachableError as error:

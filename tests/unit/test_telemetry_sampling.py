@@ -1,0 +1,135 @@
+"""采样：比例与 SDK 一致，往下跟着父级，出了岔子的一律留；没被采样而失败的单独送出。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanKind, StatusCode
+
+from kaguan.telemetry.propagation import context_from, failed_traceparent, link_from, sampled_trace_of
+from kaguan.telemetry.sampling import KEPT, FaultProcessor, FaultSampler
+from kaguan.telemetry.setup import exporter_names
+from kaguan.telemetry.spans import record_error
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = f"{SAMPLED[:-2]}00"
+
+
+def tracer(ratio: float, exporter: InMemorySpanExporter | None = None) -> Tracer:
+    provider = TracerProvider(FaultSampler(ratio), shutdown_on_exit=False)
+    if exporter is not None:
+        provider.add_span_processor(FaultProcessor(SimpleSpanProcessor(exporter)))
+    return provider.get_tracer("tests")
+
+
+def link(traceparent: str) -> Link:
+    found = link_from(traceparent)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 1.0])
+def test_roots_are_sampled_exactly_as_the_sdk_would(ratio: float) -> None:
+    theirs, ours = TraceIdRatioBased(ratio), tracer(ratio)
+    for _ in range(500):
+        context = ours.start_span("a", Context()).get_span_context()
+        expected = theirs.should_sample(None, context.trace_id, "a").decision
+        assert context.trace_flags.sampled is (expected is Decision.RECORD_AND_SAMPLE)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_children_follow_their_parent(ratio: float) -> None:
+    for traceparent in (SAMPLED, UNSAMPLED):
+        remote = tracer(ratio).start_span("a", context_from(traceparent))
+        assert remote.get_span_context().trace_flags.sampled is (traceparent == SAMPLED)
+        assert f"{remote.get_span_context().trace_id:032x}" == SAMPLED[3:35]
+
+
+def test_what_is_known_to_have_gone_wrong_is_sampled_and_so_is_all_below_it() -> None:
+    for context in (Context(), context_from(UNSAMPLED)):
+        with tracer(0.0).start_as_current_span("a", context, attributes={KEPT: "retry"}) as span:
+            assert span.get_span_context().trace_flags.sampled
+            assert tracer(0.0).start_span("b").get_span_context().trace_flags.sampled
+
+
+def test_a_root_linked_to_a_sampled_trace_is_sampled() -> None:
+    links = [link(UNSAMPLED), link(SAMPLED)]
+    assert tracer(0.0).start_span("send", Context(), links=links).get_span_context().trace_flags.sampled
+    assert not tracer(0.0).start_span("send", Context(), links=links[:1]).get_span_context().trace_flags.sampled
+
+
+def test_an_unsampled_span_that_fails_is_sent_as_it_was() -> None:
+    exporter = InMemorySpanExporter()
+    span = tracer(0.0, exporter).start_span(
+        "a", context_from(UNSAMPLED), SpanKind.CONSUMER, {"x": 1}, [link(UNSAMPLED)], start_time=7
+    )
+    span.add_event("e")
+    record_error(span, "GiveUp")
+    span.end(9)
+    (sent,) = exporter.get_finished_spans()
+    context = sent.get_span_context()
+    assert context is not None
+    assert context.trace_flags.sampled
+    assert (context.trace_id, context.span_id) == (span.get_span_context().trace_id, span.get_span_context().span_id)
+    assert sent.parent is not None
+    assert f"{sent.parent.span_id:016x}" == UNSAMPLED[36:52]
+    assert dict(sent.attributes or {}) == {"x": 1, "error.type": "GiveUp", KEPT: "error"}
+    assert (sent.name, sent.kind, sent.start_time, sent.end_time) == ("a", SpanKind.CONSUMER, 7, 9)
+    assert sent.status.status_code is StatusCode.ERROR
+    assert ([event.name for event in sent.events], len(sent.links)) == (["e"], 1)
+
+
+def test_an_unsampled_span_that_ends_well_is_not_sent_unless_it_says_why_it_should_be() -> None:
+    exporter = InMemorySpanExporter()
+    ours = tracer(0.0, exporter)
+    ours.start_span("well", Context()).end()
+    fenced = ours.start_span("fenced", Context())
+    fenced.set_attribute(KEPT, "fenced")
+    fenced.end()
+    assert [(span.name, dict(span.attributes or {})) for span in exporter.get_finished_spans()] == [
+        ("fenced", {KEPT: "fenced"})
+    ]
+
+
+def test_a_sampled_span_is_sent_unchanged() -> None:
+    exporter = InMemorySpanExporter()
+    span = tracer(1.0, exporter).start_span("a", Context())
+    record_error(span, "GiveUp")
+    span.end()
+    (sent,) = exporter.get_finished_spans()
+    assert dict(sent.attributes or {}) == {"error.type": "GiveUp"}
+
+
+def test_the_traceparent_of_a_failure_leads_to_a_trace_that_is_there() -> None:
+    with tracer(0.0).start_as_current_span("a", context_from(UNSAMPLED)):
+        assert sampled_trace_of(failed_traceparent()) == SAMPLED[3:35]
+    assert sampled_trace_of(UNSAMPLED) is None
+    assert sampled_trace_of("garbage") is None
+    assert failed_traceparent() is None  # 不在任何跨度里
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({}, ()),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, ("otlp_proto_http",)),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a"}, ("otlp_proto_http",)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, ()),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a", "OTEL_TRACES_EXPORTER": "none"}, ()),
+        ({"OTEL_TRACES_EXPORTER": "otlp, console"}, ("otlp_proto_http", "console")),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ("otlp_proto_grpc",)),
+        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "TRUE"}, ()),
+    ],
+    ids=str,
+)
+def test_the_exporters_are_those_the_environment_names(environ: dict[str, str], names: tuple[str, ...]) -> None:
+    assert exporter_names(environ) == names
