@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema_rs import validator_for
 
-from kaguan.config.model import Api
+from kaguan.config.model import Api, Telemetry
 from kaguan.dev.stack import RELAY_METRICS_PORT, WORKER_METRICS_PORT
 from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.sampling import KEPT
 from tests.architecture.shipped import OBSERVABILITY, ROOT, load_dashboard, load_yaml, rules
 
 if TYPE_CHECKING:
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 COMPOSE = load_yaml(OBSERVABILITY / "compose.yaml")
 DASHBOARDS = sorted((OBSERVABILITY / "grafana" / "dashboards").glob("*.json"))
-PIPELINES = [OBSERVABILITY / "jaeger" / "config.yaml", OBSERVABILITY / "collector" / "config.yaml"]
+COLLECTOR = OBSERVABILITY / "collector" / "config.yaml"
+TAIL_SAMPLING = OBSERVABILITY / "collector" / "tail-sampling.yaml"
+PIPELINES = [OBSERVABILITY / "jaeger" / "config.yaml", COLLECTOR, TAIL_SAMPLING]
 
 METRIC = re.compile(r"(?<![\w:\"])(?:kaguan[:_]|process_|python_)[\w:]+(?![\w\"])|(?<![\w:])up(?=\{)")
 SELECTOR = re.compile(r"(?P<metric>[a-z_:]+[\w:]*)\{(?P<labels>[^}]*)\}")
@@ -176,7 +180,7 @@ def test_pipelines_name_only_what_is_defined(path: Path) -> None:
 
 def test_an_error_is_kept_whatever_the_verdict_on_its_trace() -> None:
     """判决在第一个跨度到了 30 秒之后，出错却常在那之后：不经判决的一条管道只留 ERROR 的，送到同一处。"""
-    config = load_yaml(OBSERVABILITY / "collector" / "config.yaml")
+    config = load_yaml(TAIL_SAMPLING)
     judged, errors = (config["service"]["pipelines"][name] for name in ("traces", "traces/errors"))
     assert "tail_sampling" in judged["processors"]
     assert errors == {**judged, "processors": ["memory_limiter", "filter/errors", "batch"]}
@@ -186,7 +190,7 @@ def test_an_error_is_kept_whatever_the_verdict_on_its_trace() -> None:
 
 def test_the_collector_holds_the_stated_rate_until_the_verdict() -> None:
     """docs/METRICS.md 说的每秒新跟踪数：到判决为止都攒得下，内存也够，判决记得比跨度久。"""
-    processors = load_yaml(OBSERVABILITY / "collector" / "config.yaml")["processors"]
+    processors = load_yaml(TAIL_SAMPLING)["processors"]
     sampling, memory = processors["tail_sampling"], processors["memory_limiter"]
     rate, seconds = sampling["expected_new_traces_per_sec"], int(sampling["decision_wait"].removesuffix("s"))
     assert f"每秒 {rate:_} 条新跟踪".replace("_", " ") in (ROOT / "docs" / "METRICS.md").read_text("utf-8")
@@ -221,8 +225,9 @@ def test_compose_serves_what_grafana_and_the_collector_ask_for() -> None:
     mounts = dict(volume.removesuffix(":ro").split(":")[::-1] for volume in services["grafana"]["volumes"])
     assert mounts[provider["options"]["path"]] == "./grafana/dashboards"
     assert mounts["/etc/grafana/provisioning"] == "./grafana/provisioning"
-    collector = load_yaml(OBSERVABILITY / "collector" / "config.yaml")
-    host, _, port = collector["exporters"]["otlp/jaeger"]["endpoint"].partition(":")
+    endpoints = {load_yaml(path)["exporters"]["otlp/jaeger"]["endpoint"] for path in (COLLECTOR, TAIL_SAMPLING)}
+    host, _, port = endpoints.pop().partition(":")
+    assert not endpoints
     jaeger = load_yaml(OBSERVABILITY / "jaeger" / "config.yaml")
     assert host in services
     assert jaeger["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].endswith(f":{port}")
@@ -250,12 +255,36 @@ def test_exemplars_are_stored_where_grafana_looks_for_them() -> None:
     assert "--enable-feature=exemplar-storage" in COMPOSE["services"]["prometheus"]["command"]
 
 
-def test_production_sends_every_span_so_that_the_collector_can_keep_errors_and_slow_ones() -> None:
-    """应用先丢九成，采集器的「出错的一定留」就是空话。"""
-    sent = load_yaml(ROOT / "configs" / "config.prod.yaml")["telemetry"]["sample_ratio"]
-    policies = load_yaml(OBSERVABILITY / "collector" / "config.yaml")["processors"]["tail_sampling"]["policies"]
-    kept = {policy["type"]: policy[policy["type"]] for policy in policies}
-    assert sent == 1.0
-    assert kept["status_code"] == {"status_codes": ["ERROR"]}
-    assert kept["latency"] == {"threshold_ms": 1000}
-    assert kept["probabilistic"] == {"sampling_percentage": 10}
+def test_traces_are_sampled_once_in_production_by_the_application() -> None:
+    """应用已经取舍过，缺省的采集器就不再丢：一成的一成什么也看不见，留下的错误也会再丢。"""
+    sent = {name: load_yaml(ROOT / "configs" / f"config.{name}.yaml")["telemetry"]["sample_ratio"]
+            for name in ("dev", "staging", "prod")}  # fmt: skip
+    assert sent == {"dev": 1.0, "staging": 1.0, "prod": 0.1}
+    assert Telemetry().sample_ratio == 0.1
+    pipelines = load_yaml(COLLECTOR)["service"]["pipelines"]
+    assert {name: pipeline["processors"] for name, pipeline in pipelines.items()} == {
+        "traces": ["memory_limiter", "batch"]
+    }
+    (command,) = COMPOSE["services"]["collector"]["command"]
+    assert command.endswith(f"/${{COLLECTOR_CONFIG:-{COLLECTOR.name}}}")
+
+
+def test_no_message_of_an_exception_can_enter_a_span() -> None:
+    """SDK 的这几个把异常的消息与堆栈记进跨度，里面可能有个人信息；我们只记类名（kaguan.telemetry.spans）。"""
+    calls = {"start_as_current_span", "use_span", "record_exception"}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in calls
+    ]
+    assert found == []
+
+
+def test_the_tail_sampling_keeps_errors_slow_ones_and_what_the_application_says_to_keep() -> None:
+    policies = load_yaml(TAIL_SAMPLING)["processors"]["tail_sampling"]["policies"]
+    kept = {policy["name"]: policy[policy["type"]] for policy in policies}
+    assert kept["errors"] == {"status_codes": ["ERROR"]}
+    assert kept["slow"] == {"threshold_ms": 1000}
+    assert kept["kept"] == {"key": KEPT, "values": ["retry", "redelivery", "decision", "fenced", "error"]}
+    assert kept["rest"] == {"sampling_percentage": 10}

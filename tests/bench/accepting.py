@@ -15,6 +15,7 @@ from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.probes import answers_ready, is_listening
 from kaguan.outbox.doorbell import CHANNEL
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
+from tests.bench.laboratory import SAMPLE_RATIO
 from tests.bench.processes import Running, running
 
 if TYPE_CHECKING:
@@ -86,12 +87,18 @@ class Accepting:
             await asyncio.gather(listener, return_exceptions=True)
 
     async def tracing(self) -> list[Result]:
-        what = "受理吞吐：跟踪全采样并导出 ÷ 不导出"
+        """生产的采样与全部采样，各与不跟踪比；后者只公布，不设底线。"""
+        production = f"受理吞吐：跟踪按生产的比例（{float(SAMPLE_RATIO):g}）采样并导出 ÷ 不跟踪"
+        full = "受理吞吐：跟踪全部采样并导出 ÷ 不跟踪"
         async with (
-            self._ours("api-traced", traced=True) as traced,
             self._ours("api-untraced", traced=False) as untraced,
+            self._ours("api-sampled", traced=True) as sampled,
+            self._ours("api-traced", traced=True, KAGUAN_TELEMETRY__SAMPLE_RATIO="1") as traced,
         ):
-            return [await self._compare(8, what, traced, untraced, Target(0.85, 0.9))]
+            return [
+                await self._compare(8, production, sampled, untraced, Target(0.9, 0.95)),
+                await self._compare(8, full, traced, untraced, Target()),
+            ]
 
     async def _compare(self, row: int, what: str, ours: Server, rival: Server, target: Target) -> Result:
         for server in (ours, rival):

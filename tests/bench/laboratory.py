@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.bench.scale import Scale
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE_RATIO = "1.0"  # 与 configs/config.prod.yaml 相同
+SAMPLE_RATIO = "0.1"  # 与 configs/config.prod.yaml 相同
 RATE_LIMIT = "20000"  # 每秒；默认的 2000 会先挡住压测，限流本身仍在跑
 QUIET_PATIENCE = 10.0  # 秒
 QUIET_PAUSE = 0.02  # 秒

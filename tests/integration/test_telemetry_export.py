@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kaguan.dev.program import minimal_environment
+from kaguan.process import EXIT_CONFIGURATION
 from tests.otlp_receiver import Kind, otlp_receiver
 
 if TYPE_CHECKING:
@@ -204,6 +206,26 @@ async def test_a_sampler_named_by_the_environment_replaces_ours() -> None:
         assert receiver.spans == []
         await run(receiver.endpoint, {"OTEL_TRACES_SAMPLER": "always_on"}, spans=4, ratio=0.0)
         assert len(receiver.spans) == 4 + OTHERS
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"), ("OTEL_TRACES_EXPORTER", "nowhere"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "-1"),
+    ],
+)  # fmt: skip
+async def test_a_value_that_cannot_be_used_stops_the_process_with_the_name_of_its_variable(
+    environ: dict[str, str], variable: str, value: str
+) -> None:
+    given = minimal_environment() | environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", variable: value}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", env=given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
+    assert process.returncode == EXIT_CONFIGURATION
+    assert variable in errors.decode()
+    assert value in errors.decode()
 
 
 async def test_any_installed_exporter_can_be_named() -> None:

@@ -118,7 +118,10 @@ def _batches(environ: Mapping[str, str]) -> list[CountingBatch]:
     # 导出连带 requests 与 protobuf，不导出就不必载入
     from kaguan.telemetry.batching import CountingBatch  # noqa: PLC0415 见上
 
-    capacity = int(environ.get(otel.OTEL_BSP_MAX_QUEUE_SIZE) or QUEUE)
+    given = environ.get(otel.OTEL_BSP_MAX_QUEUE_SIZE) or str(QUEUE)
+    if not given.isdecimal():
+        raise ValueError(f"{otel.OTEL_BSP_MAX_QUEUE_SIZE}={given}，要正整数")
+    capacity = int(given)
     delay = None if environ.get(otel.OTEL_BSP_SCHEDULE_DELAY) else SCHEDULE_DELAY
     return [CountingBatch(_exporter(name), capacity, delay) for name in names]
 
@@ -127,7 +130,7 @@ def _exporter(name: str) -> SpanExporter:
     """入口点里叫这个名字的导出器；端点、头、时限、压缩、证书由它自己读 ``OTEL_EXPORTER_*``。"""
     found = next(iter(entry_points(group=EXPORTERS, name=name)), None)
     if found is None:
-        raise ValueError(f"没有装叫 {name} 的导出器")
+        raise ValueError(f"{OTEL_TRACES_EXPORTER} 要的导出器没有装：{name}")
     return cast("SpanExporter", found.load()())
 
 
