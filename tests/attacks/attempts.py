@@ -1,0 +1,69 @@
+"""要试的攻击，一条一项。加一种就在 :data:`ATTEMPTS` 里加一项。"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+TEXT = "text/plain"
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+USERS = "/api/v1/users"
+EMAIL = "/api/v1/tasks/email"
+NOWHERE = "/nope"
+ALIVE = "/health/live"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """一种攻击。
+
+    Attributes:
+        name: 表里的名字，也用来挑选（``--only``）。
+        body: 造请求体；计时之前才造，不占着内存等轮到它。
+        authenticated: 带不带令牌（全部权限）。
+        times: 在一条连接上接连发几次。
+        headers: 另加的头。
+    """
+
+    name: str
+    body: Callable[[], bytes]
+    path: str = USERS
+    method: str = "POST"
+    content_type: str | None = TEXT
+    authenticated: bool = False
+    times: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def mail(text: str) -> bytes:
+    """一封合法的邮件。"""
+    return json.dumps({"to": ["a@example.com"], "subject": "s", "body": text}).encode()
+
+
+ATTEMPTS: tuple[Attempt, ...] = (
+    Attempt("passpass 400 B, 401", lambda: b"pass" * 100),
+    Attempt("passpass 800 B, 401", lambda: b"pass" * 200),
+    Attempt("passpass 1 600 B, 401", lambda: b"pass" * 400),
+    Attempt("passpass 1 600 B, 404", lambda: b"pass" * 400, path=NOWHERE),
+    Attempt("passpass 1 200 B, /health/live", lambda: b"pass" * 300, path=ALIVE),
+    Attempt("passpass 54 KB, 401", lambda: b"pass" * 13_500),
+    Attempt("passpass 54 KB, token, 415", lambda: b"pass" * 13_500, authenticated=True),
+    Attempt("passpass 54 KB as a JSON string", lambda: mail("pass" * 13_500), EMAIL, "POST", JSON, authenticated=True),
+    Attempt("broken JSON of passpass 54 KB", lambda: b'{"pass' * 9_000, content_type=JSON, authenticated=True),
+    Attempt("form x=pass aaa… 30 KB, GET", lambda: b"x=pass+" + b"a" * 30_000, ALIVE, "GET", FORM),
+    Attempt("mail of pass aaa… 12 KB", lambda: mail("pass " + "a" * 12_000), EMAIL, "POST", JSON, authenticated=True),
+    Attempt("mail of pass aaa… 30 KB", lambda: mail("pass " + "a" * 30_000), EMAIL, "POST", JSON, authenticated=True),
+    Attempt("mail of ://: 54 KB", lambda: mail("a://:" * 10_800), EMAIL, "POST", JSON, authenticated=True),
+    Attempt("mail of Key ( 54 KB", lambda: mail("Key (" * 10_800), EMAIL, "POST", JSON, authenticated=True),
+    Attempt(
+        "mail of rows 54 KB", lambda: mail("Failing row contains (" * 2_450), EMAIL, "POST", JSON, authenticated=True
+    ),
+    Attempt(
+        "300 anonymous bodies of 51 KB", lambda: b'{"a":"' + b"b" * 51_000 + b'"}', NOWHERE, "POST", JSON, times=300
+    ),
+)
