@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kaguan.logging.masking import MASK, mask, mask_value
+from kaguan.logging.masking import MASK, mask, mask_event, mask_value
 
 URL_PART = st.text(st.characters(categories=("L", "N"), include_characters="!$&'()*+,;=~._-%"), min_size=1, max_size=30)
 
@@ -28,6 +28,16 @@ URL_PART = st.text(st.characters(categories=("L", "N"), include_characters="!$&'
         ("Key (email)=(a@b.c) already exists.", "Key (email)=(***) already exists."),
         ("Failing row contains (1, a@b.c, (x)).", "Failing row contains (***)."),
         ("没有什么可盖的 key", "没有什么可盖的 key"),
+        ("passphrase: abc private_key=def", "passphrase: *** private_key=***"),
+        ("otp=123456 pin: 1 shipping=2", "otp=*** pin: *** shipping=2"),
+        ("密码：abc，口令=def", "密码：***"),
+        ('{"note": "{\\"token\\": \\"a b\\"}", "x": 1}', '{"note": "{\\"token\\": ***}", "x": 1}'),
+        ('password=[1, {"a": "]"}] rest', "password=*** rest"),
+        ("<password>a b</password> rest", "<password>***</password> rest"),
+        ("<Token object at 0x7f> rest", "<Token object at 0x7f> rest"),
+        ("Cookie: a=b; c=d\nHost: x", "Cookie: ***\nHost: x"),
+        ("Key (remark)=(a\nb", "Key (remark)=(***"),
+        ('password="unfinished', "password=***"),
     ],
 )
 def test_rules(text: str, masked: str) -> None:
@@ -54,3 +64,22 @@ def test_secret_fields_are_hidden_at_any_depth() -> None:
 
 def test_an_exception_as_a_value_is_masked_text() -> None:
     assert mask_value(ValueError("postgresql://u:p@h/d")) == "postgresql://u:***@h/d"
+
+
+def test_a_field_of_the_application_log_is_secret_by_the_same_names() -> None:
+    given_event = {"event": "x", "passphrase": "p", "private_key": "k", "credential": "c", "pin": 1, "shipping": 2}
+    event = mask_event(None, "info", dict(given_event))
+    assert event == {**dict.fromkeys(given_event, MASK), "event": "x", "shipping": 2}
+
+
+def test_a_value_nested_without_end_is_cut_instead_of_overflowing_the_stack() -> None:
+    value: object = "x"
+    for _ in range(100_000):
+        value = [value]
+    assert "…" in str(mask_value(value))
+
+
+@given(st.text(max_size=300))
+def test_text_without_a_secret_comes_back_as_it_was(text: str) -> None:
+    assume(not any(sign in text for sign in ":=<"))
+    assert mask(text + " ok") == text + " ok"

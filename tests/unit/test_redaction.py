@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.redaction import LIMIT, redact
+from api.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
+from kaguan.secret_names import is_secret
 
 CANARY = "cAnArY-7f3b9e"
 JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,32 @@ FORM = "application/x-www-form-urlencoded"
         (f'{{"note": "kg_{CANARY}{CANARY}"}}', JSON),
         (f'{{"content_base64": "{"QUJD" * 40}{CANARY}"}}', JSON),
         (f'{{"content_base64": "{"QUJD" * 40}{CANARY}"', JSON),
+        (f'{{"otp": "{CANARY}", "x"', JSON),
+        (f'{{"user_pin": "{CANARY}"}}', JSON),
+        (f'{{"密码": "{CANARY}"}}', JSON),
+        (f'{{"\\u5bc6\\u7801": "{CANARY}"', JSON),
+        (f'{{"口令": "{CANARY}"', JSON),
+        (f'{{"Пароль": "{CANARY}"', JSON),
+        (f"密码：{CANARY}", "text/plain"),
+        (f"ПАРОЛЬ={CANARY}", "text/plain"),
+        (f'{{"note": "{{\\"password\\": \\"a {CANARY}\\"}}"}}', JSON),
+        (f'{{"note": "{{\\"password\\": \\"a {CANARY}\\"}}"', JSON),
+        (rf"{{\\\"password\\\":\\\"a \\\\\\\"{CANARY}\\\"", "text/plain"),
+        (f"<login><password>{CANARY}</password></login>", "application/xml"),
+        (f'<l:Password type="a">\n{CANARY}\n</l:Password>', "text/xml"),
+        (f"<token><value>{CANARY}</value></token>", "text/plain"),
+        (f"<password><![CDATA[{CANARY}]]></password>", ""),
+        (f"password\n{CANARY}", "text/plain"),
+        (f'  "passwd"\r\n\r\n  {CANARY} x', "text/plain"),
+        (f'--b\r\nContent-Disposition: form-data; name="password"\r\n\r\n{CANARY}\r\n--b--', ""),
+        (f"Cookie: a=1; session={CANARY}\nX: 1", "text/plain"),
+        (f"password={CANARY}&" + "x" * 60_000, FORM),
+        (f"user[password]={CANARY}", "text/plain"),
     ],
 )
 def test_no_secret_survives(raw: str, content_type: str) -> None:
-    assert CANARY not in redact(raw.encode(), content_type)
+    for limit in (LIMIT, REFUSED_LIMIT):
+        assert CANARY not in redact(raw.encode(), content_type, limit=limit)
 
 
 @given(st.integers(LIMIT - 200, LIMIT + 200))
@@ -74,3 +96,40 @@ def test_binary_bodies_are_a_note(raw: bytes, content_type: str) -> None:
 def test_an_ordinary_body_is_kept_as_it_came() -> None:
     raw = '{"subject": "您好", "to": ["a@example.com"]}'
     assert redact(raw.encode(), JSON) == raw
+
+
+@pytest.mark.parametrize(
+    "text", ["shipping=1&mapping=2&opinion=3&spinner=4", '{"pinned": true, "option": "x"', "a pin, an otp"]
+)
+def test_words_that_only_contain_a_short_secret_name_are_kept(text: str) -> None:
+    assert redact(text.encode(), "text/plain") == text
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("passphrase", True), ("private_key", True), ("credentials", True), ("X-Api-Key", True), ("pin", True),
+        ("OTP", True), ("PIN1", True), ("密码", True), ("Пароль", True), ("a" * 2_000, True),
+        ("shipping", False), ("mapping", False), ("key", False), ("ordering_key", False), ("principal", False),
+    ],
+)  # fmt: skip
+def test_one_list_says_what_a_secret_is_called(name: str, secret: bool) -> None:  # noqa: FBT001 参数化
+    assert is_secret(name) is secret
+
+
+def test_a_body_that_nobody_accepted_is_cut_short_and_never_parsed() -> None:
+    raw = '{"a":   1, "password": "x", "b": [' + "1,   " * 5_000
+    shown = redact((raw + "1]}").encode(), JSON, limit=REFUSED_LIMIT)
+    assert shown.startswith('{"a":   1, "password": ***, "b": [1,   ')  # 空白原样：没有解析过再写
+    assert len(shown.encode()) <= REFUSED_LIMIT
+
+
+@given(
+    st.text(max_size=60),
+    st.sampled_from(["password=", "://u:", "kg_", '"secret": "', "bearer "]),
+    st.integers(0, 7_000),
+)
+def test_what_is_left_of_a_secret_torn_by_the_cut_is_not_shown(before: str, start: str, filler: int) -> None:
+    secrets = "password=zz " * 600  # 盖短之后，原文的切口会提前露出来
+    text = f"{secrets}{before} {'y' * filler} {start}{'s3cr3t' * 2_000}"
+    assert "s3cr3t" not in redact(text.encode("utf-8", "replace"), "text/plain", limit=REFUSED_LIMIT)

@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from kaguan.config import model
 from kaguan.config.schedule import Schedule, distinct
+from kaguan.secret_names import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +185,7 @@ def _describe(error: ValidationError) -> str:
 
 
 def _is_secret(location: tuple[int | str, ...]) -> bool:
-    return any(str(part) in {"url", "password", "api_key", "secret"} for part in location)
+    return any(part == "url" or is_secret(str(part)) for part in location)  # 连接串里有口令
 
 
 def _allowed(item: ErrorDetails) -> str:

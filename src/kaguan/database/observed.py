@@ -32,6 +32,7 @@ _WRITE = re.compile(
     r"|(?<!for )(?<!do )(?<!key )\b(?P<update>update)\s+(?:only\s+)?(?P<updated>[\w.\"]+)",
     re.IGNORECASE,
 )
+_COMMENT = re.compile(r"--[^\n]*")
 _READ = re.compile(r"\bfrom\s+(?:only\s+)?(?P<table>tb_\w+|[\w.\"]+)", re.IGNORECASE)
 
 
@@ -119,4 +120,4 @@ def _text(query: Query) -> str:
 @lru_cache(DISTINCT_STATEMENTS)
 def _compact(text: str) -> str:
     """去掉注释与多余空白。"""
-    return " ".join(re.sub(r"--[^\n]*", "", text).split())
+    return " ".join(_COMMENT.sub("", text).split())

@@ -10,8 +10,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, TraceFlags
 
 # W3C Trace Context §3.2；官方的传播器多绕一层载体与 tracestate，慢数倍，而我们只搬 traceparent
 _TRACEPARENT = re.compile(
-    r"[ \t]*(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
-    r"(?P<rest>-.*)?[ \t]*"
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
+    r"(?P<rest>-.*)?"
 )
 
 NO_TRACE, NO_SPAN = "0" * 32, "0" * 16
@@ -82,7 +82,7 @@ def _fields(traceparent: str | None) -> tuple[str, str, str] | None:
 
     版本 00 之后不许再有东西，ff 无效，更高的版本只看前四段，全零的号无效（§3.2.2.1 起，§4.3）。
     """
-    match = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+    match = _TRACEPARENT.fullmatch(traceparent.strip(" \t")) if traceparent is not None else None
     if match is None:
         return None
     version, trace_id, span_id, flags, rest = match.groups()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 20  # 与 Jaeger 相同
 UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
-DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+DURATION_PART = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(ns|us|µs|ms|s|m|h)")
 
 
 def add_routes(router: web.UrlDispatcher) -> None:

@@ -1,0 +1,73 @@
+"""正则只在看过的地方用：标准库的引擎会回溯，一条不慎的模式就能让任何人用一小段文本停住整个进程。
+
+新用 ``re`` 的模块在这里就红：遇到外来文本、又有无界重复的，用 :func:`kaguan.patterns.linear`；否则写进
+:data:`REVIEWED`，说明它为什么安全。每一条（两种引擎）另由 ``tests/unit/test_linear_growth.py`` 用它自己的零件去试。
+"""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.source_patterns import trees
+
+SHORT = "整段匹配一个有界的字符类"
+OWN = "只遇到我们自己的文本"
+# 用标准库 re 的模块，与为什么可以
+REVIEWED = {
+    "api/binding.py": SHORT,
+    "api/console/reasons.py": "单个字符的类；re.escape 不匹配什么",
+    "api/context.py": SHORT,
+    "api/endpoint.py": f"{OWN}：路由模板",
+    "api/idempotency.py": SHORT,
+    "api/preconditions.py": "整段匹配；相邻的重复互不相容，回溯不动",
+    "api/shapes.py": SHORT,
+    "api/sims.py": SHORT,
+    "kaguan/console/service.py": SHORT,
+    "kaguan/database/observed.py": f"{OWN}：SQL 来自 .sql 文件与 SQLAlchemy，参数不在其中",
+    "kaguan/dev/directory.py": f"{OWN}：写环境文件",
+    "kaguan/dev/traceview/jaeger_api.py": "两段有界的数字与单位",
+    "kaguan/language.py": "整段匹配，相邻的重复互不相容；至多 16 段",
+    "kaguan/mail/address.py": "至多 254 个字符；逐段由点号隔开",
+    "kaguan/mail/header.py": "整段匹配；词与单个空格互不相容",
+    "kaguan/schedules/cron.py": f"{OWN}：配置里的时间表",
+    "kaguan/schedules/template.py": f"{OWN}：配置里的模板；有界的数字",
+    "kaguan/sims/iccid.py": "一个字符类的重复；整段匹配有界的数字",
+    "kaguan/sims/service.py": SHORT,
+    "kaguan/telemetry/metrics.py": SHORT,
+    "kaguan/telemetry/propagation.py": "定长的十六进制；余下的一段到末尾为止",
+    "kaguan/tokens/service.py": SHORT,
+    "workers/email/session.py": "行首的一个点",
+}
+ENGINES = {"re", "regex", "re2", "sre_compile", "fnmatch", "glob"}
+
+
+def imported(tree: ast.Module) -> set[str]:
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
+def test_regular_expressions_are_used_only_where_reviewed() -> None:
+    users = {file for file, tree in trees().items() if imported(tree) & (ENGINES - {"re2"})}
+    assert users == set(REVIEWED), "新用到的写进 REVIEWED 并说明理由，不用了的删掉"
+
+
+def test_the_linear_engine_is_imported_in_one_place_only() -> None:
+    assert [file for file, tree in trees().items() if "re2" in imported(tree)] == ["kaguan/patterns.py"]
+
+
+@pytest.mark.parametrize("file", sorted(REVIEWED))
+def test_patterns_are_compiled_once_at_module_level_so_that_the_growth_test_sees_them(file: str) -> None:
+    """``re.sub("…", …)`` 之类在调用时才编译，收集不到。"""
+    calls = {
+        ast.unparse(node.func)
+        for node in ast.walk(trees()[file])
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.")
+    }
+    assert calls <= {"re.compile", "re.escape"}
+
+
+@pytest.mark.parametrize("source", ["import re", "from re import compile", "import regex as re", "import fnmatch"])
+def test_the_check_sees_an_import(source: str) -> None:
+    assert imported(ast.parse(source)) & ENGINES
