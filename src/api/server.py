@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MAX_CONTENT_TYPE = 255  # 字符；RFC 6838 §4.2 的类型至多 127 + 1 + 127，multipart 的边界至多 70（RFC 2046 §5.1.1）
 WRITE_TIMEOUT = 15.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存
 
 
@@ -97,7 +98,13 @@ class EnvelopeRequestHandler(RequestHandler):
 
 
 class DecoratedRequest(web.Request):
-    """应答发出之前的最后一步：补响应头，去掉框架自报的 Server。连解析失败的请求也经过它。"""
+    """应答发出之前的最后一步：补响应头，去掉框架自报的 Server。连解析失败的请求也经过它。
+
+    标准库解析 Content-Type 用平方的时间、递归到栈溢出（那一行访问日志就没了）：过长的当作没给。
+    """
+
+    def _parse_content_type(self, raw: str | None) -> None:
+        super()._parse_content_type(raw if raw is None or len(raw) <= MAX_CONTENT_TYPE else None)
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         await super()._prepare_hook(response)

@@ -63,6 +63,11 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt(
         "mail of rows 54 KB", lambda: mail("Failing row contains (" * 2_450), EMAIL, "POST", JSON, authenticated=True
     ),
+    Attempt("mail of 4 500 passwords", lambda: mail("password=x, " * 4_500), EMAIL, "POST", JSON, authenticated=True),
+    Attempt("mail of unclosed brackets", lambda: mail("pin=" + "[" * 54_000), EMAIL, "POST", JSON, authenticated=True),
+    Attempt("Content-Type of quotes, 7 KB", lambda: b"x", NOWHERE, content_type="Mon, " + '"' * 7_000),
+    Attempt("Content-Type of brackets, 7 KB", lambda: b"x", NOWHERE, content_type="a" + "(" * 7_000),
+    Attempt("Accept-Language of blanks, 7 KB", lambda: b"", headers={"Accept-Language": f"en{' ' * 7_000}x"}),
     Attempt(
         "300 anonymous bodies of 51 KB", lambda: b'{"a":"' + b"b" * 51_000 + b'"}', NOWHERE, "POST", JSON, times=300
     ),

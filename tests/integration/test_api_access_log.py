@@ -109,6 +109,18 @@ async def test_control_characters_stay_on_one_line(api: Api, access_lines: Acces
     assert (await access_lines.of("lines"))["path"] == "/a\r\n\x1b\\u2028b"
 
 
+@pytest.mark.parametrize("content_type", ["a" + "(" * 7_000, "Mon, " + '"' * 7_000, "a/b; c=" + "d" * 7_000])
+async def test_an_overlong_media_type_is_neither_parsed_nor_keeps_the_request_out_of_the_log(
+    api: Api, access_lines: AccessLines, content_type: str
+) -> None:
+    for number, (path, status) in enumerate((("/nowhere", 404), ("/api/v1/users", 415), ("/console/login", 403))):
+        headers = {"Content-Type": content_type, "X-Request-ID": f"type-{number}"}
+        headers["Authorization"] = f"Bearer {api.token}"
+        async with api.session.post(path, data=b"{}", headers=headers) as response:
+            assert response.status == status
+        assert (await access_lines.of(f"type-{number}"))["request_body"] == "{}"
+
+
 async def test_a_client_that_leaves_in_the_middle_of_its_body_is_logged(api: Api, access_lines: AccessLines) -> None:
     url = api.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
     assert url is not None

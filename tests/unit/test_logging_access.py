@@ -109,3 +109,28 @@ def test_without_a_directory_lines_go_to_standard_output(capfdbinary: pytest.Cap
     with access_lines(Logging(), "api") as lines:
         lines.write(path="/")
     assert b'"path":"/"' in capfdbinary.readouterr().out
+
+
+def test_no_number_of_refused_lines_evicts_an_accepted_one(tmp_path: Path) -> None:
+    with access_lines(Logging(directory=tmp_path, max_bytes=4_000, backups=2), "api") as lines:
+        lines.write(accepted=True, path="/kept", request_body="evidence")
+        for number in range(1_000):
+            lines.write(path=f"/{number}", request_body="x" * 500)
+    assert [line["path"] for line in read_family(tmp_path, "access.accepted.log")] == ["/kept"]
+    assert "/kept" not in {line["path"] for line in read_family(tmp_path, "access.log")}
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4_000 * 4
+
+
+def test_the_one_file_has_every_line_and_the_other_the_accepted_ones(tmp_path: Path) -> None:
+    with access_lines(Logging(directory=tmp_path), "api") as lines:
+        for number in range(1_000):
+            lines.write(accepted=number % 3 == 0, path=f"/{number}")
+    assert [line["path"] for line in read_family(tmp_path, "access.log")] == [f"/{number}" for number in range(1_000)]
+    accepted = [line["path"] for line in read_family(tmp_path, "access.accepted.log")]
+    assert accepted == [f"/{number}" for number in range(0, 1_000, 3)]
+
+
+def read_family(directory: Path, name: str) -> list[dict[str, Any]]:
+    """``name`` 与它轮转出来的文件里的行，旧的在前。"""
+    files = [*sorted(directory.glob(f"{name}.[0-9]*"), reverse=True), directory / name]
+    return [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]

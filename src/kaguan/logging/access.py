@@ -1,4 +1,8 @@
-"""访问日志的出口：一请求一行 JSON，攒着由一个线程成批写，热路径上只排队。"""
+"""访问日志的出口：一请求一行 JSON，攒着由一个线程成批写，热路径上只排队。
+
+``access.log`` 里是全部请求。谁都能造出被拒的请求，几万个就能把轮转留下的历史全部挤掉；所以受理了的那些另写一份
+``access.accepted.log``，各自轮转：被拒的再多，也挤不掉受理了的。
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from kaguan.config.model import Logging
 
 ACCESS_LOG = "access.log"
+ACCEPTED_LOG = "access.accepted.log"
 LINGER = 0.02  # 秒；攒这么久写一次
 CHUNK = 64 * 1024  # 字节；一次写至多这么多
 PENDING_LIMIT = 8 * 1024 * 1024  # 字节；磁盘跟不上时由提交的一方自己写：慢下来，不丢行，内存也有界
@@ -35,39 +40,57 @@ class Output(Protocol):
 
 
 class AccessLines:
-    """排队的访问日志。:meth:`write` 只由一个线程（事件循环）调用。"""
+    """排队的访问日志。:meth:`write` 只由一个线程（事件循环）调用。
 
-    def __init__(self, output: Output, process: str, chunk: int = CHUNK) -> None:
+    Args:
+        output: 全部的行。
+        accepted: 受理了的行另有的出口。
+    """
+
+    def __init__(self, output: Output, process: str, chunk: int = CHUNK, accepted: Output | None = None) -> None:
         self._output = output
+        self._accepted_output = accepted
         self._common = {"level": "info", "process": process, "pid": os.getpid()}
         self._chunk = chunk
-        self._pending: deque[bytes] = deque()
-        self._accepted = 0  # 字节；只由提交的一方加
+        self._pending: deque[tuple[bytes, bool]] = deque()
+        self._submitted = 0  # 字节；只由提交的一方加
         self._written = 0  # 字节；只在持锁时加
         self._mutex = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
 
-    def write(self, **fields: object) -> None:
-        """写一行。字段须已脱敏、截断（T118–T121）。"""
+    def write(self, *, accepted: bool = False, **fields: object) -> int:
+        """写一行，返回它的字节数。字段须已脱敏、截断（T118–T121）。
+
+        Args:
+            accepted: 认证过、也受理了的请求。
+            fields: 行的其余字段。
+        """
         line = _encode({"event": "请求", **fields, "timestamp": datetime.now(UTC), **self._common})
-        self._pending.append(line)
-        self._accepted += len(line)
+        self._pending.append((line, accepted))
+        self._submitted += len(line)
         if not self._wake.is_set():
             self._wake.set()
-        if self._accepted - self._written > PENDING_LIMIT:
+        if self._submitted - self._written > PENDING_LIMIT:
             self.flush()
+        return len(line)
 
     def flush(self) -> None:
         """把排着的都写出去。"""
         with self._mutex:
             while self._pending:
                 lines: list[bytes] = []
+                kept: list[bytes] = []
                 size = 0
-                while self._pending and (not lines or size + len(self._pending[0]) <= self._chunk):
-                    lines.append(self._pending.popleft())
-                    size += len(lines[-1])
+                while self._pending and (not lines or size + len(self._pending[0][0]) <= self._chunk):
+                    line, accepted = self._pending.popleft()
+                    lines.append(line)
+                    size += len(line)
+                    if accepted:
+                        kept.append(line)
                 self._output.write(b"".join(lines))
+                if kept and self._accepted_output is not None:
+                    self._accepted_output.write(b"".join(kept))
                 self._written += size
 
     def run(self) -> None:
@@ -87,16 +110,21 @@ class AccessLines:
         """写完、关文件；须在写的线程停下之后。"""
         self.flush()
         self._output.close()
+        if self._accepted_output is not None:
+            self._accepted_output.close()
 
 
 @contextmanager
 def access_lines(config: Logging, process: str) -> Iterator[AccessLines]:
-    """写到 ``<directory>/access.log``，没有目录就写标准输出；离开时写完排着的行。"""
+    """写到 ``<directory>`` 里的两个文件，没有目录就都写标准输出；离开时写完排着的行。"""
     if config.directory is None:
         lines = AccessLines(_StandardOutput(), process)
     else:
-        output = RotatingFile(config.directory / ACCESS_LOG, config.max_bytes, config.backups)
-        lines = AccessLines(output, process, min(CHUNK, config.max_bytes))
+        output, accepted = (
+            RotatingFile(config.directory / name, config.max_bytes, config.backups)
+            for name in (ACCESS_LOG, ACCEPTED_LOG)
+        )
+        lines = AccessLines(output, process, min(CHUNK, config.max_bytes), accepted)
     writer = threading.Thread(target=lines.run, name="access-log", daemon=True)
     writer.start()
     try:
