@@ -7,9 +7,15 @@ from jinja2 import UndefinedError
 
 from kaguan.mail.address import check_header
 from kaguan.mail.render import Language, Template, render
-from kaguan.mail.staging import format_amount, order_mail, welcome_mail
+from kaguan.mail.staging import order_mail, welcome_mail
+from kaguan.orders.currency import CURRENCIES, format_amount, minor_digits
 from kaguan.orders.model import OrderStatus
 
+# ISO 4217 表 A.1：收的代码里小数位不是两位的
+WITHOUT_DECIMALS = frozenset(
+    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split()  # noqa: SIM905 一行看得完
+)
+THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 HOSTILE = "{{7*7}} {% raw %} ${x} %s {0.__class__} <script>\r\nBcc: evil@x.example"
 
 
@@ -61,3 +67,20 @@ def test_a_missing_value_is_an_error_not_a_blank() -> None:
 )
 def test_amounts_are_written_exactly(amount: int, currency: str, text: str) -> None:
     assert format_amount(amount, currency) == text
+
+
+@pytest.mark.parametrize("currency", sorted(CURRENCIES))
+def test_a_mail_has_the_decimals_of_every_currency_we_take(currency: str) -> None:
+    expected = {0: "1,500", 3: "1.500"}.get(
+        0 if currency in WITHOUT_DECIMALS else 3 if currency in THREE_DECIMALS else 2, "15.00"
+    )
+    mail = order_mail(OrderStatus.PENDING, "A-1", 1_500, currency, "a@x.example", "li.si", "en")
+    assert f"{expected} {currency}" in mail.body
+    assert mail.html is not None
+    assert f"{expected} {currency}" in mail.html
+
+
+def test_a_currency_without_a_table_entry_is_not_guessed() -> None:
+    for code in ("XTS", "XAU", "ABC"):
+        with pytest.raises(ValueError, match=code):
+            minor_digits(code)

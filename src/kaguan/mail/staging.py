@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaguan.mail.render import Language, Rendered, Template, render
+from kaguan.orders.currency import format_amount
 from kaguan.tasks.payloads import EmailPayload
 
 if TYPE_CHECKING:
     from kaguan.orders.model import OrderStatus
-
-# ISO 4217 里小数位不是两位的常见货币
-_MINOR_DIGITS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "BHD": 3, "KWD": 3, "OMR": 3, "TND": 3}
 
 
 def welcome_mail(username: str, email: str, language: Language = "zh") -> EmailPayload:
@@ -39,13 +37,6 @@ def order_mail(
         username=username,
     )
     return _payload(email, rendered)
-
-
-def format_amount(amount: int, currency: str) -> str:
-    """最小货币单位的整数 → 十进制文本，全程不经浮点。"""
-    digits = _MINOR_DIGITS.get(currency, 2)
-    whole, fraction = divmod(amount, 10**digits)
-    return f"{whole:,}.{fraction:0{digits}d}" if digits else f"{whole:,}"
 
 
 def _payload(email: str, rendered: Rendered) -> EmailPayload:
