@@ -71,9 +71,9 @@ def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
     errors = [
         FieldError(name, "重复的参数", "given more than once") for name in given if len(given.getall(name)) > 1
     ] + [
-        FieldError(name if _storable(name) else "query", "含无法保存的字符", "contains unstorable characters")
+        FieldError(name if storable(name) else "query", "含无法保存的字符", "contains unstorable characters")
         for name, value in given.items()
-        if not (_storable(name) and _storable(value))
+        if not (storable(name) and storable(value))
     ]
     if errors:
         raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(dict.fromkeys(errors)))
@@ -85,7 +85,7 @@ def _no_query() -> type[BaseModel]:
     return type("NoQuery", (BaseModel,), {"model_config": {"extra": "forbid"}, "__module__": __name__})
 
 
-def _storable(text: str) -> bool:
+def storable(text: str) -> bool:
     """PostgreSQL 存得下：没有 NUL，也没有孤立代理项。"""
     return "\x00" not in text and (text.isascii() or text.isprintable() or _encodable(text))
 

@@ -90,6 +90,8 @@ REPLAY: dict[str, Any] = {
     "dry_run": True,
     "total": 1,
     "limited": False,
+    "matching": 1,
+    "preview": "eJyrViouSSwpLVayUkpLzMxJTVHSUSqpLEgF8lNzgQJWxal5ILGczNzMEiUrQwMdpaLEEqC0qYGeQS0X44z5egwMBQwNDGDACMIATSYWBQ==",
     "matched": [
         {"task_id": TASK_ID, "type": "email:send", "last_error": {"reason": "550 无此邮箱"}, "finished_at": LATER}
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from api import examples, task_events
 from api.audit import audited
 from api.call import Answer, Call
@@ -11,7 +9,7 @@ from api.endpoint import Endpoint, endpoint
 from api.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
 from api.unit_of_work import Mode
 from kaguan.errors import Code, not_found
-from kaguan.tasks import replay, service, store
+from kaguan.tasks import replay, selection, service, store
 from kaguan.tasks.listing import task_page
 from kaguan.tasks.timeline import timeline
 
@@ -100,15 +98,22 @@ async def retry_task(call: Call[None, None]) -> Answer:
     example=examples.REPLAY,
 )
 async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
-    """先试运行，再以 ``dry_run: false`` 真做；限速，逐个留痕。"""
-    wanted = call.body.replay()
+    """先试运行，再以 ``dry_run: false`` 真做；交回试运行的 ``preview`` 就只重放看到的那些。限速，逐个留痕。"""
     connection = await call.unit.raw()
     if call.body.dry_run:
-        return Answer({"dry_run": True, **asdict(await replay.preview(connection, wanted))})
-    replayed, last_due = await replay.run(connection, wanted, call.principal.name)
-    await audited(call, "task.replay", **wanted.asked(), count=len(replayed))
+        return Answer(selection.answer(await replay.preview(connection, call.body.replay())))
+    if call.body.preview is None:
+        wanted = call.body.replay()
+        done = await replay.run(connection, wanted, call.principal.name)
+    else:
+        selected = selection.decode(call.body.preview)
+        wanted = selected.replay
+        done = await replay.run_selection(connection, selected, call.principal.name)
+    await audited(call, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
     call.unit.after_commit(call.services.ring)
-    return Answer({"dry_run": False, "replayed": len(replayed), "last_due": last_due})
+    return Answer(
+        {"dry_run": False, "replayed": len(done.task_ids), "skipped": done.skipped, "last_due": done.last_due}
+    )
 
 
 ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)

@@ -12,7 +12,8 @@ from api.reasons import reason
 from api.shapes import Moment, PageSize, QueryModel, RequestModel, View
 from kaguan.tasks.listing import TaskFilter
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
-from kaguan.tasks.replay import FIRST_ID, LAST_ID, Replay, id_floor
+from kaguan.tasks.replay import FIRST_ID, LAST_ID, REASON_LIMIT, Replay, id_floor
+from kaguan.tasks.selection import TEXT_LIMIT
 from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 
 if TYPE_CHECKING:
@@ -59,8 +60,13 @@ class ReplayView(View):
     dry_run: bool
     total: int | None = Field(None, description="试运行：会重放几个，至多 ``limit`` 个")
     limited: bool | None = Field(None, description="试运行：符合条件的不止 ``total`` 个，被 ``limit`` 截住")
+    matching: int | None = Field(
+        None, description=f"试运行：符合条件的个数，数到 {REPLAY_LIMIT + 1} 为止；重放的是其中最老的 ``total`` 个"
+    )
     matched: list[dict[str, Any]] | None = Field(None, description="试运行：前几个会被选中的任务")
+    preview: str | None = Field(None, description="试运行：选定了谁的凭据，交回来就只重放这些；没有选中谁即 null")
     replayed: int | None = Field(None, description="实际重放的个数")
+    skipped: int | None = Field(None, description="选定了而没有重放的：已不是选定时的样子，或正被别人锁着")
     last_due: datetime | None = Field(None, description="最后一个的到期时间（限速错开）")
 
 
@@ -86,7 +92,10 @@ class TaskQuery(QueryModel):
 
 
 class ReplayRequest(RequestModel):
-    """按条件重放失败（或结局不明）的任务；``dry_run`` 默认为真，先看会选中谁。"""
+    """按条件重放失败（或结局不明）的任务；``dry_run`` 默认为真，先看会选中谁。
+
+    要只重放看到的那些：交回试运行给的 ``preview``，别的条件不再给。
+    """
 
     status: TaskStatus = TaskStatus.FAILED
     type: TaskType | None = None
@@ -96,18 +105,31 @@ class ReplayRequest(RequestModel):
     until: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT)] = 100
     rate: Annotated[int, Field(ge=1, le=REPLAY_RATE_LIMIT, description="每秒至多重放几个")] = 50
+    reason: (
+        Annotated[
+            str, Field(max_length=REASON_LIMIT, description="整个错误原因（空白归一、前 200 字）；空串即没有原因的")
+        ]
+        | None
+    ) = None
+    preview: Annotated[str, Field(min_length=1, max_length=TEXT_LIMIT, description="试运行给的凭据")] | None = None
     dry_run: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.status not in {TaskStatus.FAILED, TaskStatus.UNCERTAIN}:
             raise reason("status 只能是 failed 或 uncertain", "status must be failed or uncertain")
+        if self.preview is not None and (self.dry_run or self.model_fields_set - {"preview", "dry_run"}):
+            raise reason(
+                "给了 preview 就只再给 dry_run: false，条件都在其中",
+                "with preview give only dry_run: false; it holds the criteria",
+            )
         return self
 
     def replay(self) -> Replay:
         return Replay(
-            self.status, self.type, self.queue, self.error, self.since, self.until, self.limit, float(self.rate)
-        )
+            self.status, self.type, self.queue, self.error, self.since, self.until, self.limit, float(self.rate),
+            self.reason,
+        )  # fmt: skip
 
 
 def task_view(task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:

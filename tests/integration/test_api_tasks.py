@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import zlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -221,6 +223,49 @@ async def test_a_dry_run_counts_beyond_what_it_lists_and_says_when_the_limit_cut
     ):
         dry = await api.post("/tasks/replay", {"limit": limit})
         assert (dry.data["total"], dry.data["limited"], len(dry.data["matched"])) == (total, limited, listed)
+
+
+async def test_a_run_of_a_preview_replays_only_what_the_dry_run_showed(api: Api) -> None:
+    ids = sorted([(await api.post("/tasks/sim", SIM)).data["task_id"] for _ in range(3)])
+    await api.rows("update tb_task set status = 'failed', finished_at = now(), last_error = '{\"reason\": \"连不上\"}'")
+    dry = (await api.post("/tasks/replay", {"reason": "连不上", "limit": 2, "rate": 5})).data
+    assert (dry["total"], dry["limited"], dry["matching"]) == (2, True, 3)
+    await api.post(f"/tasks/{ids[0]}/retry", None)
+    await api.rows("update tb_task set status = 'failed', finished_at = now() where id = %s", ids[0])
+    done = (await api.post("/tasks/replay", {"preview": dry["preview"], "dry_run": False})).data
+    assert (done["dry_run"], done["replayed"], done["skipped"]) == (False, 1, 1)
+    assert await api.rows("select id::text from tb_task where status = 'pending'") == [(ids[1],)]
+    [(detail,)] = await api.rows("select detail from tb_audit where action = 'task.replay'")
+    assert (detail["count"], detail["skipped"], detail["reason"], detail["rate"]) == (1, 1, "连不上", 5.0)
+    once_more = (await api.post("/tasks/replay", {"preview": dry["preview"], "dry_run": False})).data
+    assert (once_more["replayed"], once_more["skipped"]) == (0, 2)
+
+
+async def test_a_preview_takes_no_criteria_beside_it_and_cannot_be_made_up(api: Api) -> None:
+    await api.post("/tasks/sim", SIM)
+    await api.rows("update tb_task set status = 'failed', finished_at = now()")
+    preview = (await api.post("/tasks/replay", {})).data["preview"]
+    for body in (
+        {"preview": preview},
+        {"preview": preview, "dry_run": False, "rate": 5},
+        {"preview": preview, "dry_run": False, "type": "email:send"},
+    ):
+        assert (await api.post("/tasks/replay", body)).code == 1001
+    head = b'{"status": "%s", "rate": %s}\n' + bytes(20)
+    for made_up in (
+        "x",
+        preview[:-8],
+        base64.urlsafe_b64encode(zlib.compress(bytes(10_000_000))).decode(),
+        base64.urlsafe_b64encode(zlib.compress(head % (b"succeeded", b"5"))).decode(),
+        base64.urlsafe_b64encode(zlib.compress(head % (b"failed", b"0"))).decode(),
+        base64.urlsafe_b64encode(zlib.compress(head % (b"failed", b"5") + b"odd")).decode(),
+    ):
+        reply = await api.post("/tasks/replay", {"preview": made_up, "dry_run": False})
+        assert (reply.status, reply.faulty) == (400, ["preview"])
+    well_formed = base64.urlsafe_b64encode(zlib.compress(head % (b"failed", b"5"))).decode()
+    done = (await api.post("/tasks/replay", {"preview": well_formed, "dry_run": False})).data
+    assert (done["replayed"], done["skipped"]) == (0, 1)
+    assert await api.rows("select status from tb_task") == [("failed",)]
 
 
 async def test_a_replay_may_name_the_queue_and_the_error(api: Api) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -212,6 +213,54 @@ async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
     )
     _, err = await asyncio.wait_for(piped.communicate(), 60)
     assert err == b""
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_on_a_terminal_what_was_shown_is_asked_about_and_only_that_runs(
+    environ: dict[str, str], failed: list[str], database: psycopg.Connection, *, agreed: bool
+) -> None:
+    """问的时候又有失败的、有的已经做成：答了是，也只重放看到的。"""
+    program = (sys.executable, "-c", "from kaguan.cli.app import main; main()", "task", "replay", "--limit", "2")
+    env = {**os.environ, **environ, "TERM": "xterm", "COLUMNS": "200"}
+    terminal, other = pty.openpty()
+    try:
+        with subprocess.Popen(program, env=env, stdin=other, stdout=other, stderr=other) as process:
+            drawn = read_until(terminal, "重放这 2 个？")
+            assert "符合条件的不止这些：有 3 个" in drawn
+            database.execute("update tb_task set status = 'succeeded' where id = %s", (failed[0],))
+            os.write(terminal, b"y\n" if agreed else b"n\n")
+            if agreed:
+                read_until(terminal, "已重放 1 个任务；另有 1 个没有重放")
+            assert process.wait(60) == 0
+    finally:
+        os.close(terminal)
+        os.close(other)
+    assert statuses(database) == ["succeeded", "pending" if agreed else "failed", "failed"]
+    assert audit(database) == ([("task.replay", None, "cli")] if agreed else [])
+
+
+def read_until(terminal: int, text: str) -> str:
+    drawn = b""
+    while text not in drawn.decode("utf-8", "ignore"):
+        drawn += os.read(terminal, 65_536)
+    return drawn.decode("utf-8", "ignore")
+
+
+def test_a_replay_by_the_whole_reason_leaves_its_neighbours(
+    run: Invocation, failed: list[str], database: psycopg.Connection
+) -> None:
+    database.execute("""update tb_task set last_error = '{"reason": "对方不收件"}' where id = %s""", (failed[1],))
+    database.execute("update tb_task set last_error = '{}' where id = %s", (failed[2],))
+    assert json.loads(run("task", "replay", "--error", "对方不收", "--json")[1])["total"] == 2
+    assert json.loads(run("task", "replay", "--reason", "", "--json")[1])["matched"][0]["task_id"] == failed[2]
+    assert run("task", "replay", "--reason", "对方不收", "--yes")[1] == "已重放 1 个任务\n"
+    assert statuses(database) == ["pending", "failed", "failed"]
+
+
+def test_asking_only_to_look_and_to_run_is_refused(run: Invocation) -> None:
+    code, _, err = run("task", "replay", "--run", "--dry-run")
+    assert code == 2
+    assert "--dry-run" in err
 
 
 def task(status: str, progress: dict[str, Any] | None = None) -> Watched:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -12,7 +14,7 @@ from tests.console import signed_in
 from tests.serving import serving
 
 if TYPE_CHECKING:
-    from tests.console import Visitor
+    from tests.console import Page, Visitor
     from tests.serving import Api
 
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
@@ -28,6 +30,11 @@ async def mail(api: Api) -> UUID:
 
 async def failed_mail(api: Api, status: str = "failed") -> UUID:
     task_id = await mail(api)
+    await fail(api, task_id, status)
+    return task_id
+
+
+async def fail(api: Api, task_id: UUID, status: str = "failed") -> None:
     await api.rows("delete from tb_outbox where task_id = %s", task_id)
     finished = "clock_timestamp()" if status == "failed" else "null"
     await api.rows(
@@ -35,7 +42,6 @@ async def failed_mail(api: Api, status: str = "failed") -> UUID:
         """last_error = '{"reason": "550 5.1.1"}' where id = %s""",
         task_id,
     )
-    return task_id
 
 
 async def status_of(api: Api, task_id: UUID) -> str:
@@ -165,32 +171,129 @@ async def test_an_action_whose_record_cannot_be_written_does_not_happen(api: Api
     assert await status_of(api, task_id) == "pending"
 
 
+def selection_in(page: Page) -> str:
+    """试运行页上「确认」要交的那张表单里，选定了谁。"""
+    found = re.search(r'name="selection" value="([^"]+)"', page.text)
+    assert found is not None
+    return found[1]
+
+
 async def test_replay_shows_what_would_go_and_goes_only_when_confirmed(api: Api) -> None:
     dead = [await failed_mail(api) for _ in range(3)]
     async with signed_in(api) as visitor:
         page = await visitor.get("/console/dead-letters?preview=1&status=failed&type=email:send&limit=2&rate=5")
         assert "会重放 2 个" in page.tested("preview-count")
-        assert "不止这些" in page.tested("preview-limited")
+        assert "符合条件的有 3 个；这一次只重放最老的 2 个" in page.tested("preview-limited")
         assert all(str(task_id) in page.text for task_id in dead[:2])
         assert {await status_of(api, task_id) for task_id in dead} == {"failed"}
         assert await visitor.audit() == []
-        page = await visitor.act(
-            "/console/dead-letters/replay", status="failed", type="email:send", since="", until="", limit="2", rate="5"
-        )
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
         assert page.location == "/console/dead-letters"
         assert (await visitor.get(page.location)).tested("notice") == "已重放 2 个任务。"
         assert await visitor.audit() == [("operator", "task.replay", "ok", None)]
-    assert sorted([await status_of(api, task_id) for task_id in dead]) == ["failed", "pending", "pending"]
+    assert [await status_of(api, task_id) for task_id in dead] == ["pending", "pending", "failed"]
     [(detail,)] = await api.rows("select detail from tb_audit where action = 'task.replay'")
     assert (detail["count"], detail["rate"], detail["type"], detail["via"]) == (2, 5.0, "email:send", "console")
+
+
+async def test_the_offer_to_replay_all_shows_all(api: Api) -> None:
+    for _ in range(3):
+        await failed_mail(api)
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters?preview=1&status=failed&limit=2")
+        offer = re.search(r'href="([^"]+)" data-testid="preview-all">改为全部 3 个<', page.text)
+        assert offer is not None
+        page = await visitor.get(html.unescape(offer[1]))
+        assert "会重放 3 个" in page.tested("preview-count")
+        assert 'data-testid="preview-limited"' not in page.text
+
+
+AWKWARD = "450 4.2.1 busy\r\n<b>&\"'100%_x  \t再试"
+
+
+@pytest.mark.parametrize("reason", ["550 5.1.1", AWKWARD, None, "长" * 300], ids=["plain", "awkward", "none", "long"])
+async def test_one_cause_of_a_type_is_replayed_alone(api: Api, reason: str | None) -> None:
+    """别的原因里含着它、以它开头，都不算它。"""
+    wanted = await failed_mail(api)
+    others = [await failed_mail(api) for _ in range(3)]
+    said = [reason, f"再次：{reason}", f"{str(reason)[:20]} 之后", "451 4.7.1"]
+    for task_id, text in zip((wanted, *others), said, strict=True):
+        await api.rows(
+            "update tb_task set last_error = jsonb_strip_nulls(jsonb_build_object('reason', %s::text)) where id = %s",
+            text, task_id,
+        )  # fmt: skip
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters")
+        links = [html.unescape(link) for link in re.findall(r'href="([^"]+)" data-testid="try-failed"', page.text)]
+        assert len(links) == 4
+        shown = [await visitor.get(link.partition("#")[0]) for link in links]
+        assert all("会重放 1 个" in page.tested("preview-count") for page in shown)
+        [page] = [
+            page for page in shown if f"/console/tasks/{wanted}" in page.text.partition('data-testid="preview"')[2]
+        ]
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
+        assert page.status == 303
+    assert [await status_of(api, task_id) for task_id in (wanted, *others)] == ["pending", *["failed"] * 3]
+
+
+@pytest.mark.parametrize("status", ["failed", "uncertain"])
+async def test_what_was_shown_is_what_runs(api: Api, status: str) -> None:
+    """看过之后：又失败的、重来过又失败的、已做成的、被取消的都不算；只有原样还在的才重放。"""
+    still, again, done, cancelled = [await failed_mail(api, status) for _ in range(4)]
+    async with signed_in(api) as visitor:
+        page = await visitor.get(f"/console/dead-letters?preview=1&status={status}&one_reason=1&reason=550+5.1.1")
+        assert "会重放 4 个" in page.tested("preview-count")
+        later = [await failed_mail(api, status) for _ in range(2)]
+        older = UUID(int=still.int - 1)  # 比看到的都老，看过之后才失败的
+        await api.rows("update tb_task set id = %s where id = %s", older, later[1])
+        for task_id in (again, done):
+            assert (await visitor.act(f"/console/tasks/{task_id}/retry", back="/")).status == 303
+        await fail(api, again, status)
+        await api.rows("update tb_task set status = 'succeeded', finished_at = now() where id = %s", done)
+        await api.rows("update tb_task set status = 'cancelled', finished_at = now() where id = %s", cancelled)
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
+        said = (await visitor.get(page.location)).tested("notice")
+        assert said.startswith("已重放 1 个任务；另有 3 个没有重放")
+    ends = [await status_of(api, task_id) for task_id in (still, again, done, cancelled, later[0], older)]
+    assert ends == ["pending", status, "succeeded", "cancelled", status, status]
+    [(detail,)] = await api.rows(
+        "select detail from tb_audit where detail->>'via' = 'console' and action = 'task.replay'"
+    )
+    assert (detail["count"], detail["skipped"], detail["reason"]) == (1, 3, "550 5.1.1")
+
+
+async def test_a_full_selection_fits_the_form(api: Api) -> None:
+    """一次至多的一千个，都带在确认的表单里。"""
+    first = await failed_mail(api)
+    await api.rows(
+        """
+        insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts, finished_at)
+        select gen_random_uuid(), type, queue, principal, payload, status, attempt, max_attempts, finished_at
+        from tb_task cross join generate_series(1, 1010) where id = %s
+        """,
+        first,
+    )
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters?preview=1&status=failed&limit=1000")
+        assert "符合条件的有 &gt; 1,000 个；这一次只重放最老的 1,000 个" in page.tested("preview-limited")
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
+        assert (await visitor.get(page.location)).tested("notice") == "已重放 1000 个任务。"
+    assert await api.rows("select count(*)::int from tb_task where status = 'failed'") == [(11,)]
 
 
 @pytest.mark.parametrize("bad", ["limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"])
 async def test_a_replay_that_is_not_understood_is_refused(api: Api, bad: str) -> None:
     async with signed_in(api) as visitor:
         assert (await visitor.get(f"/console/dead-letters?preview=1&{bad}")).status == 400
-        name, _, value = bad.partition("=")
-        assert (await visitor.act("/console/dead-letters/replay", **{name: value})).status == 400
+
+
+@pytest.mark.parametrize("selection", ["", "x", "eJwDAAAAAAE=", "A" * 50_000])
+async def test_a_replay_of_nothing_that_was_shown_is_refused(api: Api, selection: str) -> None:
+    task_id = await failed_mail(api)
+    async with signed_in(api) as visitor:
+        assert (await visitor.act("/console/dead-letters/replay", selection=selection)).status == 400
+        assert (await visitor.act("/console/dead-letters/replay", status="failed")).status == 400
+    assert await status_of(api, task_id) == "failed"
 
 
 async def test_a_schedule_is_switched(environ: dict[str, str]) -> None:
@@ -230,7 +333,7 @@ async def test_forms_have_a_size_and_a_shape(api: Api) -> None:
         token = await visitor.csrf()
         home = {"Origin": visitor.origin}
         for data, kind, status in (
-            (b"csrf_token=" + token.encode() + b"&x=" + b"a" * 20_000, "application/x-www-form-urlencoded", 413),
+            (b"csrf_token=" + token.encode() + b"&x=" + b"a" * 70_000, "application/x-www-form-urlencoded", 413),
             (b"csrf_token=a&csrf_token=b", "application/x-www-form-urlencoded", 400),
             (b"a=%ff", "application/x-www-form-urlencoded", 400),
             (b"\xff\xfe", "application/x-www-form-urlencoded", 400),

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from api.binding import storable
 from api.console.serve import Done, number_of
 from api.console.tasks import moment_of, one_of
 from kaguan.console import looking
 from kaguan.console.service import Deed
 from kaguan.errors import invalid
 from kaguan.outbox import store as outbox
-from kaguan.tasks import replay
+from kaguan.tasks import replay, selection
 from kaguan.tasks.model import TaskStatus, TaskType
-from kaguan.tasks.replay import Replay
+from kaguan.tasks.replay import REASON_LIMIT, Replay
 from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 
 if TYPE_CHECKING:
@@ -23,42 +24,54 @@ if TYPE_CHECKING:
 
     from api.console.serve import Order
     from api.console.visit import Visit
+    from kaguan.console.looking import DeadGroup
 
 PATH = "/console/dead-letters"
 STATUSES = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)
-FIELDS = ("status", "type", "since", "until", "limit", "rate")
+FIELDS = ("status", "type", "since", "until", "limit", "rate", "one_reason", "reason")
 DEFAULT_LIMIT, DEFAULT_RATE = 100, 50
 
 
 async def dead_letters(visit: Visit) -> web.Response:
     query = visit.request.query
-    given = {name: query.get(name, "").strip() for name in FIELDS}
+    given = {name: query.get(name, "") if name == "reason" else query.get(name, "").strip() for name in FIELDS}
     asked = "preview" in query
     wanted = replay_of(given) if asked else None
     async with visit.services.pool.connection() as connection:
         groups = {status: await looking.dead_groups(connection, status) for status in STATUSES}
         preview = None if wanted is None else await replay.preview(connection, wanted)
         parked = await outbox.parked(connection, looking.COUNT_CAP)
+    every = None if preview is None or not preview.limited else f"{PATH}?{_every(given)}#replay"
+    token = None if preview is None else selection.encode(preview.selection)
     return visit.render(
         "dead_letters.html",
         groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=looking.DEAD_CAP,
-        count_cap=looking.COUNT_CAP,
+        count_cap=looking.COUNT_CAP, every=every, token=token,
         statuses=STATUSES, types=list(TaskType), limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE), preview_link=preview_link,
     )  # fmt: skip
 
 
 async def run_replay(order: Order) -> Done:
-    """真做：逐个留痕，按限速错开。"""
-    wanted = replay_of(order.form)
-    replayed, last_due = await replay.run(order.connection, wanted, order.actor)
-    detail = {**wanted.asked(), "count": len(replayed), "via": "console"}
-    deed = Deed("task.replay", None, {**detail, "last_due": None if last_due is None else last_due.isoformat()})
-    return Done(deed, "replayed", PATH, len(replayed), ring=True)
+    """真做：只重放试运行里看到的；逐个留痕，按限速错开。"""
+    selected = selection.decode(order.form.get("selection", ""))
+    done = await replay.run_selection(order.connection, selected, order.actor)
+    detail = {**selected.replay.asked(), "count": len(done.task_ids), "skipped": done.skipped, "via": "console"}
+    last_due = None if done.last_due is None else done.last_due.isoformat()
+    deed = Deed("task.replay", None, {**detail, "last_due": last_due})
+    notice = "replayed_some" if done.skipped else "replayed"
+    return Done(deed, notice, PATH, len(done.task_ids), ring=True, skipped=done.skipped)
 
 
-def preview_link(status: str, task_type: str) -> str:
-    return f"{PATH}?{urlencode({'preview': '1', 'status': status, 'type': task_type})}#replay"
+def preview_link(status: str, group: DeadGroup) -> str:
+    """一组的试运行：类型与原因都带着，只重放这一个起因的。"""
+    asked = {"preview": "1", "status": status, "type": group.type, "one_reason": "1", "reason": group.reason}
+    return f"{PATH}?{urlencode(asked)}#replay"
+
+
+def _every(given: Mapping[str, str]) -> str:
+    """同样的条件，放到一次的上限。"""
+    return urlencode({"preview": "1", **{name: value for name, value in given.items() if value}, "limit": REPLAY_LIMIT})
 
 
 def replay_of(given: Mapping[str, str]) -> Replay:
@@ -72,11 +85,15 @@ def replay_of(given: Mapping[str, str]) -> Replay:
     task_type = one_of(given, "type", TaskType, wrong)
     since = moment_of(given.get("since", ""), "since", wrong)
     until = moment_of(given.get("until", ""), "until", wrong)
+    reason = given.get("reason", "") if given.get("one_reason") else None
+    if reason is not None and (len(reason) > REASON_LIMIT or not storable(reason)):
+        wrong.append("reason")
     if wrong:
         raise invalid(wrong[0], "看不懂的条件", "not understood")
     limit = number_of(given, "limit", DEFAULT_LIMIT, 1, REPLAY_LIMIT)
     rate = number_of(given, "rate", DEFAULT_RATE, 1, REPLAY_RATE_LIMIT)
     return Replay(
-        TaskStatus(status), None if task_type is None else TaskType(task_type), since=since, until=until, limit=limit,
-        rate=float(rate),
+        TaskStatus(status),
+        None if task_type is None else TaskType(task_type), since=since, until=until, limit=limit, rate=float(rate),
+        reason=reason,
     )  # fmt: skip

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CSRF_FIELD = "csrf_token"
 FORM_TYPE = "application/x-www-form-urlencoded"
-MAX_FORM = 16 * 1024  # 字节
+MAX_FORM = 64 * 1024  # 字节；重放的确认带着选定的每一个，选满时约 18 KiB
 MAX_FIELDS = 32
 
 

@@ -30,13 +30,14 @@ MAX_DIGITS = 18  # int() 不收几千位的数
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """操作做成了：留痕、提示、去哪里。``ring`` 表示有任务要交付，提交之后按门铃。"""
+    """操作做成了：留痕、提示、去哪里。``ring`` 表示有任务要交付，提交之后按门铃；``skipped`` 是没有做的个数。"""
 
     deed: Deed
     notice: str
     location: str
     count: int = 0
     ring: bool = False
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ async def _note_refusal(visit: Visit, name: str, error: DomainError) -> None:
 def _arrive(request: web.Request, done: Done) -> web.Response:
     """303：刷新不会再做一遍（Post/Redirect/Get）。"""
     response = web.Response(status=SEE_OTHER, headers={"Location": done.location})
-    notice = f"{done.notice}{NOTICE_SEPARATOR}{done.count}"
+    notice = NOTICE_SEPARATOR.join((done.notice, str(done.count), str(done.skipped)))
     cookies.keep(request, response, cookies.NOTICE, notice, cookies.NOTICE_LIFE)
     return response
 

@@ -74,7 +74,9 @@ class Visit:
         return response
 
     def _notice(self, translate: Translator) -> str:
-        """提示 cookie 里的 ``键|数``；只认词汇表里的键。"""
-        key, _, count = self.request.cookies.get(cookies.NOTICE, "").partition(NOTICE_SEPARATOR)
-        template = translate.known(f"notice.{key}", "") if key else ""
-        return template.replace("{count}", count if count.isascii() and count.isdigit() else "0")
+        """提示 cookie 里的 ``键|数|没做的数``；只认词汇表里的键与 ASCII 数字。"""
+        key, *given = self.request.cookies.get(cookies.NOTICE, "").split(NOTICE_SEPARATOR)
+        text = translate.known(f"notice.{key}", "") if key else ""
+        for name, number in zip(("{count}", "{skipped}"), (*given, "0", "0"), strict=False):
+            text = text.replace(name, number if number.isascii() and number.isdigit() else "0")
+        return text

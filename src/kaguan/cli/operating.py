@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
 from datetime import datetime  # noqa: TC003 typer 运行时读注解
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID  # noqa: TC003 同上
@@ -16,6 +16,7 @@ from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.tasks import replay as replaying
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.tasks.selection import answer
 from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT, RETRYABLE
 from kaguan.tasks.watching import Watched, watch
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kaguan.database.pool import Connection
+    from kaguan.tasks.replay import Selection
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 PREVIEWED = {"task_id": "任务", "type": "类型", "last_error": "原因", "finished_at": "结束"}
@@ -79,6 +81,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     *,
     queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
     error: Annotated[str | None, typer.Option(help="错误原因里的一段字")] = None,
+    reason: Annotated[str | None, typer.Option(help="整个错误原因（空白归一、前 200 字）；空串即没有原因的")] = None,
     since: Annotated[
         datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理不早于；本地时间，如 2026-01-31")
     ] = None,
@@ -86,43 +89,65 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     limit: Annotated[int, typer.Option(min=1, max=REPLAY_LIMIT, help="至多几个")] = 100,
     rate: Annotated[float, typer.Option(min=0.1, max=REPLAY_RATE_LIMIT, help="每秒至多几个")] = 50.0,
     seconds: Timeout = 3_600.0,
-    run: Annotated[bool, typer.Option("--run", help="真做；不给就只看会选中谁")] = False,
+    run: Annotated[bool, typer.Option("--run", "--yes", help="不问，真做；不给就先看会选中谁")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只看，不问做不做")] = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
-    """按条件重放：先看会选中谁，再加 --run 真做。"""
+    """按条件重放：先看会选中谁；在终端里接着问，答是就只重放看到的那些。不在终端里的加 --run 真做。"""
     if status not in RETRYABLE:
         raise CommandError(f"{status} 状态的任务不能重放：允许 failed、uncertain", EXIT_USAGE)
-    wanted = replaying.Replay(status, task_type, queue, error or None, _aware(since), _aware(until), limit, rate)
+    if run and dry_run:
+        raise CommandError("--run 与 --dry-run 只能给一个", EXIT_USAGE)
+    wanted = replaying.Replay(
+        status, task_type, queue, error or None, _aware(since), _aware(until), limit, rate, reason,
+    )  # fmt: skip
+    selected = None
     if not run:
-        _preview(wanted, as_json=as_json)
-        return
+        selected = _preview(wanted, as_json=as_json)
+        if dry_run or as_json or not selected.shown or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return
+        if not typer.confirm(f"重放这 {len(selected.shown)} 个？"):
+            return
 
-    async def work(connection: Connection) -> tuple[list[UUID], datetime | None]:
-        replayed, last_due = await replaying.run(connection, wanted, actor())
-        await audited(connection, "task.replay", **wanted.asked(), count=len(replayed))
-        return replayed, last_due
+    async def work(connection: Connection) -> replaying.Replayed:
+        if selected is None:
+            done = await replaying.run(connection, wanted, actor())
+        else:
+            done = await replaying.run_selection(connection, selected, actor())
+        await audited(connection, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
+        return done
 
-    replayed, last_due = with_database(work)
-    if wait and replayed:
-        report(wait_for(replayed, seconds, as_json=as_json), as_json=as_json)
+    _done(with_database(work), seconds, wait=wait, as_json=as_json)
+
+
+def _done(done: replaying.Replayed, seconds: float, *, wait: bool, as_json: bool) -> None:
+    if wait and done.task_ids:
+        report(wait_for(done.task_ids, seconds, as_json=as_json), as_json=as_json)
     elif as_json:
-        print_json({"dry_run": False, "replayed": len(replayed), "last_due": last_due})
+        print_json(
+            {"dry_run": False, "replayed": len(done.task_ids), "skipped": done.skipped, "last_due": done.last_due}
+        )
     else:
-        typer.echo(f"已重放 {len(replayed)} 个任务")
+        skipped = f"；另有 {done.skipped} 个没有重放：已不是看到时的样子，或正被别人处理" if done.skipped else ""
+        typer.echo(f"已重放 {len(done.task_ids)} 个任务{skipped}")
 
 
-def _preview(wanted: replaying.Replay, *, as_json: bool) -> None:
+def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
     found = with_database(lambda connection: replaying.preview(connection, wanted))
     if as_json:
-        print_json({"dry_run": True, **asdict(found)})
-        return
+        print_json(answer(found))
+        return found.selection
     reasons = [row | {"last_error": (row["last_error"] or {}).get("reason")} for row in found.matched]
     print_table(PREVIEWED, reasons, "没有符合条件的任务")
     if found.matched:
         listed = f"，以上列了 {len(found.matched)} 个" if found.total > len(found.matched) else ""
-        more = "（符合条件的不止这些，被 --limit 截住）" if found.limited else ""
+        matching = f"超过 {REPLAY_LIMIT}" if found.matching > REPLAY_LIMIT else str(found.matching)
+        more = (
+            f"（符合条件的不止这些：有 {matching} 个，被 --limit 截在最老的 {found.total} 个）" if found.limited else ""
+        )
         typer.echo(f"会重放 {found.total} 个{more}{listed}；加 --run 真做")
+    return found.selection
 
 
 def _aware(moment: datetime | None) -> datetime | None:

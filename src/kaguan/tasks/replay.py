@@ -1,26 +1,34 @@
-"""按条件重放：先看后做，限速，逐个留痕。"""
+"""按条件重放：先看后做，看到的就是要做的；限速，逐个留痕。"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import structlog
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from kaguan.tasks import store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT, RETRYABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kaguan.database.pool import Connection
+    from kaguan.tasks.store import Candidate
 
 log = structlog.get_logger(__name__)
 
 PREVIEW_LIMIT = 20
+REASON_LIMIT = 200  # 字；死信按原因的前这么多字归并
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
 _UUID7_TIME_SHIFT = 80  # RFC 9562 §5.7：前 48 位是毫秒时间戳
+
+Storable = Annotated[str, Field(max_length=REASON_LIMIT, pattern=r"^[^\x00]*$")]
 
 
 def id_floor(moment: datetime) -> UUID:
@@ -28,18 +36,29 @@ def id_floor(moment: datetime) -> UUID:
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << _UUID7_TIME_SHIFT)
 
 
+def _replayable(status: TaskStatus) -> TaskStatus:
+    if status not in RETRYABLE:
+        raise ValueError(f"{status} 状态的任务不能重放")
+    return status
+
+
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """重放的条件。``error`` 是错误原因里的一段字；``rate`` 是每秒个数。"""
+    """重放的条件。
 
-    status: TaskStatus = TaskStatus.FAILED
+    ``error`` 是错误原因里的一段字；``reason`` 是整个原因（空白归一、前 ``REASON_LIMIT`` 字），空串即没有原因的；
+    ``rate`` 是每秒个数。
+    """
+
+    status: Annotated[TaskStatus, AfterValidator(_replayable)] = TaskStatus.FAILED
     type: TaskType | None = None
     queue: Priority | None = None
-    error: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int = 100
-    rate: float = 50.0
+    error: Storable | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT)] = 100
+    rate: Annotated[float, Field(ge=0.1, le=REPLAY_RATE_LIMIT)] = 50.0
+    reason: Storable | None = None
 
     def parameters(self) -> dict[str, Any]:
         return {
@@ -47,6 +66,7 @@ class Replay:
             "type": self.type,
             "queue": self.queue,
             "error": self.error,
+            "reason": self.reason,
             "since": FIRST_ID if self.since is None else id_floor(self.since),
             "until": LAST_ID if self.until is None else id_floor(self.until),
             "limit": self.limit,
@@ -63,22 +83,78 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """选定的任务：``shown`` 是（任务号，投递号）。人工重来必换投递号，所以它指的就是看到的那一次失败。"""
+
+    replay: Replay
+    shown: tuple[tuple[UUID, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
-    """试运行：会重放 ``total`` 个，``matched`` 是其中前几个；``limited`` 即符合条件的不止这些，被 ``limit`` 截住。"""
+    """试运行：符合条件的有 ``matching`` 个（数到 ``REPLAY_LIMIT + 1`` 为止），会重放其中最老的 ``total`` 个。
+
+    ``matched`` 是前几个；``limited`` 即被 ``limit`` 截住。
+    """
 
     total: int
     limited: bool
+    matching: int
     matched: list[dict[str, Any]]
+    selection: Selection = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """真做的结果：重放了哪些，最后一个何时到期；``skipped`` 个选定的没有重放：已不是选定时的样子，或正被别人锁着。"""
+
+    task_ids: list[UUID]
+    last_due: datetime | None
+    skipped: int
 
 
 async def preview(connection: Connection, replay: Replay) -> Preview:
     """会选中谁；什么也不改。"""
-    rows = await store.replay_preview(connection, {**replay.parameters(), "limit": replay.limit + 1})
-    return Preview(min(len(rows), replay.limit), len(rows) > replay.limit, rows[: min(replay.limit, PREVIEW_LIMIT)])
+    rows = await _candidates(connection, replay, REPLAY_LIMIT)
+    chosen = rows[: replay.limit]
+    return Preview(
+        total=len(chosen),
+        limited=len(rows) > replay.limit,
+        matching=len(rows),
+        matched=[
+            {"task_id": str(row.id), "type": row.type, "last_error": row.last_error, "finished_at": row.finished_at}
+            for row in chosen[:PREVIEW_LIMIT]
+        ],
+        selection=_selection(replay, chosen),
+    )
 
 
-async def run(connection: Connection, replay: Replay, actor: str) -> tuple[list[UUID], datetime | None]:
-    """重放；返回真的重放了哪些（正被别人锁着的跳过），与最后一个的到期时间。"""
-    replayed, last_due = await store.replay(connection, {**replay.parameters(), "actor": actor})
-    log.info("按条件重放", actor=actor, count=len(replayed), status=replay.status, task_type=replay.type)
-    return replayed, last_due
+async def run(connection: Connection, replay: Replay, actor: str) -> Replayed:
+    """重放此刻符合条件的。"""
+    rows = await _candidates(connection, replay, replay.limit)
+    return await run_selection(connection, _selection(replay, rows[: replay.limit]), actor)
+
+
+async def run_selection(connection: Connection, selection: Selection, actor: str) -> Replayed:
+    """重放选定的：后来才失败的、重来过又失败的都不算。"""
+    replay = selection.replay
+    parameters = {
+        **replay.parameters(),
+        "actor": actor,
+        "task_ids": [task_id for task_id, _ in selection.shown],
+        "deliveries": [delivery for _, delivery in selection.shown],
+    }
+    replayed, last_due = await store.replay(connection, parameters)
+    skipped = len(selection.shown) - len(replayed)
+    log.info(
+        "按条件重放", actor=actor, count=len(replayed), skipped=skipped, status=replay.status, task_type=replay.type
+    )
+    return Replayed(replayed, last_due, skipped)
+
+
+async def _candidates(connection: Connection, replay: Replay, most: int) -> list[Candidate]:
+    return await store.replay_candidates(connection, {**replay.parameters(), "limit": most + 1})
+
+
+def _selection(replay: Replay, rows: Sequence[Candidate]) -> Selection:
+    return Selection(replay, tuple((row.id, row.delivery) for row in rows))

@@ -79,6 +79,17 @@ class FirstAnswer:
     fingerprint: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """重放的条件选中的一个任务；``delivery`` 说的是哪一次失败。"""
+
+    id: UUID
+    delivery: int
+    type: str
+    last_error: dict[str, Any] | None
+    finished_at: datetime | None
+
+
 async def insert(connection: Connection, rows: Sequence[Mapping[str, Any]], max_attempts: int) -> set[UUID]:
     """插入一批任务与发件箱行；返回真正插入的任务号（重复的 request_id 不在其中）。"""
     parameters = {"rows": Json(rows, dumps=orjson.dumps), "max_attempts": max_attempts}
@@ -119,17 +130,16 @@ async def retry(connection: Connection, task_id: UUID, actor: str) -> str | None
 
 
 async def replay(connection: Connection, parameters: dict[str, Any]) -> tuple[list[UUID], datetime | None]:
-    """按条件重放；返回真的重放了哪些，与最后一个的到期时间。"""
-    # 不用预备语句：部分索引要看得见 status 的值
+    """重放选定的；返回真的重放了哪些，与最后一个的到期时间。"""
+    # 不用预备语句：规划器要看得见选定了几个
     cursor = await connection.execute(load(PACKAGE, "replay"), parameters, prepare=False)
     row = await cursor.fetchone()
     return ([], None) if row is None else (row[0], row[1])
 
 
-async def replay_preview(connection: Connection, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """同样的条件会选中谁，只看不动。"""
-    cursor = await connection.execute(load(PACKAGE, "replay_preview"), parameters, prepare=False)
-    return [
-        {"task_id": str(task_id), "type": task_type, "last_error": error, "finished_at": finished_at}
-        for task_id, task_type, error, finished_at in await cursor.fetchall()
-    ]
+async def replay_candidates(connection: Connection, parameters: dict[str, Any]) -> list[Candidate]:
+    """条件会选中谁，只看不动。"""
+    async with connection.cursor(row_factory=class_row(Candidate)) as cursor:
+        # 不用预备语句：部分索引要看得见 status 的值
+        await cursor.execute(load(PACKAGE, "replay_preview"), parameters, prepare=False)
+        return await cursor.fetchall()

@@ -1,7 +1,7 @@
--- 死信按类型与原因归并：只看最新的 cap 个
+-- 死信按类型与原因归并：只看最新的 cap 个。原因的写法（空白归一、前 200 字）与重放的 reason 条件相同
 select
     type,
-    coalesce(left(last_error ->> 'reason', 200), '') as reason,
+    left(btrim(regexp_replace(coalesce(last_error ->> 'reason', ''), '\s+', ' ', 'g')), 200) as reason,
     count(*)::int as count,
     max(coalesce(finished_at, started_at, created_at)) as latest_at,
     (array_agg(id order by id desc))[1] as example

@@ -1,15 +1,20 @@
--- 按条件重放：每秒至多 rate 个（错开 available_at），一次至多 limit 个；逐个留痕
+-- 重放选定的那几个：投递号与选定时相同、条件仍成立的才算数（又失败过的投递号更大，不在其中）。
+-- 每秒至多 rate 个（错开 available_at），逐个留痕；正被别人锁着的跳过
 with chosen as materialized (
-    select id
-    from tb_task
-    where status = %(status)s
-      and id >= %(since)s and id < %(until)s
-      and (%(type)s::text is null or type = %(type)s)
-      and (%(queue)s::text is null or queue = %(queue)s)
-      and (%(error)s::text is null or position(%(error)s in last_error->>'reason') > 0)
-    order by id
-    limit %(limit)s
-    for no key update skip locked
+    select t.id
+    from unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as shown (id, delivery)
+    join tb_task t on t.id = shown.id and t.delivery = shown.delivery
+    where t.status = %(status)s
+      and t.id >= %(since)s and t.id < %(until)s
+      and (%(type)s::text is null or t.type = %(type)s)
+      and (%(queue)s::text is null or t.queue = %(queue)s)
+      and (%(error)s::text is null or position(%(error)s in t.last_error->>'reason') > 0)
+      and (
+          %(reason)s::text is null
+          or left(btrim(regexp_replace(coalesce(t.last_error->>'reason', ''), '\s+', ' ', 'g')), 200) = %(reason)s
+      )
+    order by t.id
+    for no key update of t skip locked
 ),
 revived as (
     update tb_task t
