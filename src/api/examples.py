@@ -91,7 +91,7 @@ REPLAY: dict[str, Any] = {
     "total": 1,
     "limited": False,
     "matching": 1,
-    "preview": "eJyrViouSSwpLVayUkpLzMxJTVHSUSqpLEgF8lNzgQJWxal5ILGczNzMEiUrQwMdpaLEEqC0qYGeQS0X44z5egwMBQwNDGDACMIATSYWBQ==",
+    "preview": "eJyrViouSSwpLVayUkpLzMxJTVHSUcrJzM0sUbIy0FEqSixJVbIyNdAzqOUCAAZTC1c=",
     "matched": [
         {"task_id": TASK_ID, "type": "email:send", "last_error": {"reason": "550 无此邮箱"}, "finished_at": LATER}
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self, TypeAlias
 from uuid import UUID
 
@@ -17,8 +17,8 @@ from kaguan.sims.iccid import normalise
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.payloads import AttachmentPayload, DataSyncPayload, EmailPayload, SimStatusPayload
+from kaguan.zones import BUSINESS_ZONE, business_today
 
-BUSINESS_ZONE = timezone(timedelta(hours=8), "Asia/Shanghai")  # 1991 年后不再有夏令时
 FIRST_BUSINESS_DAY = date(1970, 1, 1)
 MAX_SYNC_DAYS = 366
 MAX_DELAY = timedelta(days=366)
@@ -72,8 +72,8 @@ def _soon(moment: datetime) -> datetime:
 def _business_day(day: date) -> date:
     if day < FIRST_BUSINESS_DAY:
         raise reason(f"不早于 {FIRST_BUSINESS_DAY}", f"must not be before {FIRST_BUSINESS_DAY}")
-    if day > datetime.now(BUSINESS_ZONE).date():
-        raise reason("不能在将来（Asia/Shanghai）", "must not be in the future (Asia/Shanghai)")
+    if day > business_today():
+        raise reason(f"不能在将来（{BUSINESS_ZONE.key}）", f"must not be in the future ({BUSINESS_ZONE.key})")
     return day
 
 

@@ -64,7 +64,7 @@ class ReplayView(View):
         None, description=f"试运行：符合条件的个数，数到 {REPLAY_LIMIT + 1} 为止；重放的是其中最老的 ``total`` 个"
     )
     matched: list[dict[str, Any]] | None = Field(None, description="试运行：前几个会被选中的任务")
-    preview: str | None = Field(None, description="试运行：选定了谁的凭据，交回来就只重放这些；没有选中谁即 null")
+    preview: str | None = Field(None, description="试运行：选定了谁的凭据，交回来就只重放这些")
     replayed: int | None = Field(None, description="实际重放的个数")
     skipped: int | None = Field(None, description="选定了而没有重放的：已不是选定时的样子，或正被别人锁着")
     last_due: datetime | None = Field(None, description="最后一个的到期时间（限速错开）")

@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from api.task_views import ReplayRequest
 from kaguan.cli.progress import describe
 from kaguan.tasks.model import TaskType
 from kaguan.tasks.payloads import EmailPayload
+from kaguan.tasks.replay import id_floor
 from kaguan.tasks.service import REPLAY_RATE_LIMIT, Submission, accept_many
 from kaguan.tasks.watching import Watched
 from tests.invocation import Invocation
@@ -255,6 +257,27 @@ def test_a_replay_by_the_whole_reason_leaves_its_neighbours(
     assert json.loads(run("task", "replay", "--reason", "", "--json")[1])["matched"][0]["task_id"] == failed[2]
     assert run("task", "replay", "--reason", "对方不收", "--yes")[1] == "已重放 1 个任务\n"
     assert statuses(database) == ["pending", "failed", "failed"]
+
+
+def test_times_on_the_command_line_are_read_and_written_in_the_configured_zone(
+    run: Invocation, failed: list[str], database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGUAN_TIME_ZONE", "America/St_Johns")
+    accepted = datetime(2026, 2, 3, 5, 6, 7, tzinfo=UTC)
+    database.execute(
+        "update tb_task set id = %s, created_at = %s, finished_at = %s where id = %s",
+        (id_floor(accepted), accepted, accepted, failed[0]),
+    )
+    _, out, _ = run("task", "list", "--status", "failed")
+    assert "2026-02-03 01:36:07 -03:30" in out
+    assert out.endswith("时间为 America/St_Johns\n")
+    window = ("--since", "2026-02-03T01:36", "--until", "2026-02-03 01:37")
+    assert json.loads(run("task", "replay", "--json", *window)[1])["total"] == 1
+    _, out, _ = run("task", "show", str(id_floor(accepted)))
+    assert "时间线（America/St_Johns）" in out
+    assert "2026-02-03 01:36:07.000 -03:30" in out
+    code, _, err = run("task", "replay", "--since", "2026-03-08T02:30")
+    assert (code, "没有这个时刻" in err) == (2, True)
 
 
 def test_asking_only_to_look_and_to_run_is_refused(run: Invocation) -> None:

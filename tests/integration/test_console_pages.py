@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
+from kaguan.tasks.replay import id_floor
 from tests.console import signed_in
 from tests.eventually import eventually
 from tests.pipeline import open_pipeline
@@ -202,6 +204,31 @@ async def test_tasks_are_found_by_status_type_queue_key_id_and_time(api: Api) ->
             assert rows_in(page) == wanted, query
         page = await visitor.get(f"/console/tasks?q={str(first).upper()}")
         assert (page.status, page.location) == (303, f"/console/tasks/{first}")
+
+
+async def test_the_time_a_table_shows_is_the_time_a_filter_takes_in_the_zone_both_name(environ: dict[str, str]) -> None:
+    zone = "America/St_Johns"  # -03:30，不会碰巧与 UTC、与浏览器、与默认的相同
+    async with serving(load_settings(environ | {"KAGUAN_TIME_ZONE": zone}), name="zone") as api:
+        [task_id] = await submit(api)
+        accepted = datetime(2026, 2, 3, 5, 6, 7, tzinfo=UTC)
+        await api.rows("update tb_task set id = %s, created_at = %s", id_floor(accepted), accepted)
+        async with signed_in(api) as visitor:
+            page = await visitor.get("/console/tasks")
+            assert "2026-02-03 01:36:07 -03:30" in page.tested("tasks")
+            assert f"受理不早于（{zone}）" in page.text
+            assert page.tested("zone").startswith(f"时间为 {zone}（-0")
+            for query, found in (
+                ("since=2026-02-03T01:36&until=2026-02-03T01:37", 1),
+                ("since=2026-02-03T05:06&until=2026-02-03T05:07", 0),
+                ("since=2026-02-03T05:06Z&until=2026-02-03T05:07Z", 1),
+            ):
+                assert len(rows_in(await visitor.get(f"/console/tasks?{query}"))) == found, query
+            await api.rows("update tb_task set status = 'failed', finished_at = created_at")
+            page = await visitor.get("/console/dead-letters?preview=1&since=2026-02-03T01:36&until=2026-02-03T01:37")
+            assert "会重放 1 个" in page.tested("preview-count")
+            page = await visitor.get("/console/tasks?since=2026-03-08T02:30")  # 那天两点拨到三点
+            assert "since" in re.findall(r'role="alert">([^<]*)<', page.text)[0]
+            assert task_id not in rows_in(page)
 
 
 @pytest.mark.parametrize("query", ["status=nonsense", "type=x", "queue=x", "since=yesterday", "until=9999-12-31T25:00"])

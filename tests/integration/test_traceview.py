@@ -9,9 +9,11 @@ import re
 import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -31,6 +33,7 @@ from kaguan.dev.traceview.decode import received
 from kaguan.dev.traceview.ingest import BODY_LIMIT, CONTENT_TYPE
 from kaguan.dev.traceview.pages import KINDS
 from kaguan.dev.traceview.store import Limits
+from kaguan.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -82,8 +85,8 @@ class Viewer:
 
 
 @asynccontextmanager
-async def viewer(limits: Limits) -> AsyncIterator[Viewer]:
-    runner = build_runner(limits)
+async def viewer(limits: Limits, zone: ZoneInfo = BUSINESS_ZONE) -> AsyncIterator[Viewer]:
+    runner = build_runner(limits, zone)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -98,6 +101,16 @@ async def viewer(limits: Limits) -> AsyncIterator[Viewer]:
 async def view() -> AsyncIterator[Viewer]:
     async with viewer(Limits()) as opened:
         yield opened
+
+
+async def test_times_are_in_the_named_zone_with_their_offset() -> None:
+    began = int(datetime(2026, 2, 3, 5, 6, 7, 890_000, tzinfo=UTC).timestamp() * 1e9)
+    async with viewer(Limits(), ZoneInfo("America/St_Johns")) as view:
+        await view.export("api", lambda tracer: tracer.start_span("old", start_time=began).end(began + 1_000))
+        async with view.session.get("/") as response:
+            page = await response.text()
+    assert "2026-02-03 01:36:07.890 -03:30" in page
+    assert "America/St_Johns" in page
 
 
 def a_failed_task(tracer: Tracer) -> None:

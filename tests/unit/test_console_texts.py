@@ -36,8 +36,8 @@ VOCABULARY = {
     "login": ["unknown", "scope"],
     "concern": ["redis", "relay", "worker", "stale", "expired", "uncertain", "parked"],
     "notice": [
-        "cancelled", "cancel_requested", "cancel_uncertain", "retried", "replayed", "redriven", "redriven_more",
-        "schedule_enabled", "schedule_disabled",
+        "cancelled", "cancel_requested", "cancel_uncertain", "retried", "replayed", "replayed_some", "redriven",
+        "redriven_more", "schedule_enabled", "schedule_disabled",
     ],
     "trend": ["accepted", "succeeded", "failed"],
     "filter": ["status", "type", "queue"],

@@ -19,6 +19,7 @@ from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from zoneinfo import ZoneInfo
 
     from aiohttp import web
 
@@ -36,7 +37,7 @@ async def dead_letters(visit: Visit) -> web.Response:
     query = visit.request.query
     given = {name: query.get(name, "") if name == "reason" else query.get(name, "").strip() for name in FIELDS}
     asked = "preview" in query
-    wanted = replay_of(given) if asked else None
+    wanted = replay_of(given, visit.services.settings.zone) if asked else None
     async with visit.services.pool.connection() as connection:
         groups = {status: await looking.dead_groups(connection, status) for status in STATUSES}
         preview = None if wanted is None else await replay.preview(connection, wanted)
@@ -74,7 +75,7 @@ def _every(given: Mapping[str, str]) -> str:
     return urlencode({"preview": "1", **{name: value for name, value in given.items() if value}, "limit": REPLAY_LIMIT})
 
 
-def replay_of(given: Mapping[str, str]) -> Replay:
+def replay_of(given: Mapping[str, str], zone: ZoneInfo) -> Replay:
     """表单里的条件。
 
     Raises:
@@ -83,8 +84,8 @@ def replay_of(given: Mapping[str, str]) -> Replay:
     wrong: list[str] = []
     status = one_of(given, "status", STATUSES, wrong) or TaskStatus.FAILED
     task_type = one_of(given, "type", TaskType, wrong)
-    since = moment_of(given.get("since", ""), "since", wrong)
-    until = moment_of(given.get("until", ""), "until", wrong)
+    since = moment_of(given, "since", zone, wrong)
+    until = moment_of(given, "until", zone, wrong)
     reason = given.get("reason", "") if given.get("one_reason") else None
     if reason is not None and (len(reason) > REASON_LIMIT or not storable(reason)):
         wrong.append("reason")

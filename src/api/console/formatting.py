@@ -9,8 +9,11 @@ import orjson
 from markupsafe import Markup
 
 from api.console.reasons import english
+from kaguan.zones import BUSINESS_ZONE, offset, written
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from api.console.texts import Translator
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400  # 秒
@@ -18,8 +21,9 @@ SHORT = 10.0  # 小于它的秒数带一位小数
 
 
 class Formatter:
-    def __init__(self, translate: Translator) -> None:
+    def __init__(self, translate: Translator, zone: ZoneInfo = BUSINESS_ZONE) -> None:
         self._t = translate
+        self.zone = zone
 
     def number(self, value: int | None) -> str:
         return "–" if value is None else f"{value:,}"
@@ -66,13 +70,18 @@ class Formatter:
         return self._t("time.ago", duration=self.duration(seconds))
 
     def moment(self, moment: datetime | None) -> Markup:
-        """UTC 的时刻；脚本把它换成浏览器的时区。"""
+        """配置的时区里的时刻，写出偏移；今天的省去日期。"""
         if moment is None:
             return Markup("–")
-        utc = moment.astimezone(UTC)
-        return Markup('<time datetime="{}" data-moment>{}</time>').format(
-            utc.isoformat(timespec="milliseconds"), f"{utc:%Y-%m-%d %H:%M:%S}Z"
-        )
+        local = moment.astimezone(self.zone)
+        exact = local.isoformat(timespec="milliseconds")
+        day, clock, offset = written(moment, self.zone).split()
+        shown = clock if local.date() == datetime.now(self.zone).date() else f"{day} {clock}"
+        return Markup('<time datetime="{}" title="{}">{} <small>{}</small></time>').format(exact, exact, shown, offset)
+
+    def zone_note(self) -> str:
+        """``时间为 Asia/Shanghai（+08:00）``。"""
+        return self._t("time.zone", zone=self.zone.key, offset=offset(datetime.now(UTC), self.zone))
 
     def json(self, value: Any) -> str:  # noqa: ANN401 任意 JSON 值
         return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()

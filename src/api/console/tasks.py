@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,12 +10,15 @@ from aiohttp import web
 
 from api.binding import UUID_TEXT
 from api.console.serve import SEE_OTHER
+from kaguan import zones
 from kaguan.tasks.listing import TaskFilter, task_page
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.replay import FIRST_ID, LAST_ID, id_floor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
 
     from api.console.visit import Visit
 
@@ -31,7 +33,7 @@ async def task_list(visit: Visit) -> web.Response:
     given = {name: query.get(name, "").strip() for name in FIELDS}
     if UUID_TEXT.fullmatch(given["q"]):
         return web.Response(status=SEE_OTHER, headers={"Location": f"{PATH}/{given['q'].lower()}"})
-    where, wrong = _filter(given, query)
+    where, wrong = _filter(given, query, visit.services.settings.zone)
     async with visit.services.pool.connection() as connection:
         page = await task_page(connection, where, PAGE)
     kept = {name: value for name, value in given.items() if value}
@@ -43,11 +45,11 @@ async def task_list(visit: Visit) -> web.Response:
     )  # fmt: skip
 
 
-def _filter(given: Mapping[str, str], query: Mapping[str, str]) -> tuple[TaskFilter, list[str]]:
+def _filter(given: Mapping[str, str], query: Mapping[str, str], zone: ZoneInfo) -> tuple[TaskFilter, list[str]]:
     """条件与看不懂的字段名；看不懂的不算数，但要说出来。"""
     wrong: list[str] = []
-    since = moment_of(given["since"], "since", wrong)
-    until = moment_of(given["until"], "until", wrong)
+    since = moment_of(given, "since", zone, wrong)
+    until = moment_of(given, "until", zone, wrong)
     before = LAST_ID if until is None else id_floor(until)
     cursor = query.get("cursor", "")
     if UUID_TEXT.fullmatch(cursor):
@@ -76,15 +78,13 @@ def one_of(given: Mapping[str, str], name: str, values: Iterable[str], wrong: li
     return None
 
 
-def moment_of(text: str, name: str, wrong: list[str]) -> datetime | None:
-    """``2026-11-25T08:30``，可带时区；不带的是 UTC。"""
+def moment_of(given: Mapping[str, str], name: str, zone: ZoneInfo, wrong: list[str]) -> datetime | None:
+    """``2026-11-25T08:30``，在 ``zone`` 里（页面上的时刻也是）；自带偏移的照它。"""
+    text = given.get(name, "")
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        moment.timestamp()
+        return zones.read(text, zone, last=name == "until")
     except (ValueError, OverflowError):
         wrong.append(name)
         return None
-    return moment

@@ -59,7 +59,7 @@ class Visit:
         shared = {
             "visit": self,
             "t": translate,
-            "f": Formatter(translate),
+            "f": Formatter(translate, self.services.settings.zone),
             "lang": "zh-CN" if translate.language == "zh" else "en",
             "theme": chosen if chosen in THEMES else THEMES[0],
             "csrf": "" if self.member is None else self.member.csrf,

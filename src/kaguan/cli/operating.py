@@ -9,11 +9,13 @@ from uuid import UUID  # noqa: TC003 同上
 
 import typer
 
+from kaguan import zones
 from kaguan.cli.actor import actor, audited
 from kaguan.cli.failure import EXIT_FAILURE, EXIT_USAGE, CommandError
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
+from kaguan.config import load_settings
 from kaguan.tasks import replay as replaying
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.selection import answer
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.tasks.replay import Selection
 
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 PREVIEWED = {"task_id": "任务", "type": "类型", "last_error": "原因", "finished_at": "结束"}
 
 Wait = Annotated[bool, typer.Option("--wait", help="等到有结局；失败则退出码 1")]
@@ -83,7 +85,8 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     error: Annotated[str | None, typer.Option(help="错误原因里的一段字")] = None,
     reason: Annotated[str | None, typer.Option(help="整个错误原因（空白归一、前 200 字）；空串即没有原因的")] = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理不早于；本地时间，如 2026-01-31")
+        datetime | None,
+        typer.Option(formats=MOMENTS, metavar="时刻", help="受理不早于，如 2026-01-31；KAGUAN_TIME_ZONE 的"),
     ] = None,
     until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理早于")] = None,
     limit: Annotated[int, typer.Option(min=1, max=REPLAY_LIMIT, help="至多几个")] = 100,
@@ -100,7 +103,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     if run and dry_run:
         raise CommandError("--run 与 --dry-run 只能给一个", EXIT_USAGE)
     wanted = replaying.Replay(
-        status, task_type, queue, error or None, _aware(since), _aware(until), limit, rate, reason,
+        status, task_type, queue, error or None, _aware(since), _aware(until, last=True), limit, rate, reason,
     )  # fmt: skip
     selected = None
     if not run:
@@ -150,5 +153,15 @@ def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
     return found.selection
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone()
+def _aware(moment: datetime | None, *, last: bool = False) -> datetime | None:
+    """不带偏移的在配置的时区里。
+
+    Raises:
+        CommandError: 那个时区没有这个时刻（夏令时开始时跳过的）。
+    """
+    if moment is None:
+        return None
+    try:
+        return zones.read(moment.isoformat(), load_settings().zone, last=last)
+    except (ValueError, OverflowError) as error:
+        raise CommandError(str(error), EXIT_USAGE) from None

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from kaguan.config import load_settings
+from kaguan.zones import written
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from zoneinfo import ZoneInfo
 
 AsJson = Annotated[bool, typer.Option("--json", help="输出 JSON")]
 
@@ -26,26 +30,30 @@ def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], e
     if not rows:
         typer.echo(empty)
         return
-    lines = [list(columns.values()), *([_cell(row.get(key)) for key in columns] for row in rows)]
+    zone = load_settings().zone
+    lines = [list(columns.values()), *([_cell(row.get(key), zone) for key in columns] for row in rows)]
     widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
+    if any(isinstance(row.get(key), datetime) for row in rows for key in columns):
+        typer.echo(f"时间为 {zone.key}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """一行一个「名：值」。"""
+    zone = load_settings().zone
     width = max((_width(name) for name in facts), default=0)
     for name, value in facts.items():
-        typer.echo(f"{name}{' ' * (width - _width(name))}  {_cell(value)}")
+        typer.echo(f"{name}{' ' * (width - _width(name))}  {_cell(value, zone)}")
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, zone: ZoneInfo) -> str:
     match value:
         case None:
             return "-"
         case datetime():
-            return value.astimezone().isoformat(" ", "seconds")
+            return written(value, zone)
         case bool():
             return "是" if value else "否"
         case dict() | list():

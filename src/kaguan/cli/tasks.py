@@ -12,12 +12,14 @@ from kaguan.cli.actor import actor, audited
 from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
+from kaguan.config import load_settings
 from kaguan.errors import not_found
 from kaguan.tasks import service, store
 from kaguan.tasks.listing import TaskFilter, newest
 from kaguan.tasks.model import Priority, TaskStatus, TaskType  # noqa: TC001 typer 运行时读注解
 from kaguan.tasks.replay import FIRST_ID, LAST_ID
 from kaguan.tasks.timeline import timeline
+from kaguan.zones import written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -75,12 +77,11 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
         return
     stages = found.pop("timeline")
     print_facts({name: value for name, value in found.items() if value is not None})
-    typer.echo("时间线")
+    zone = load_settings().zone
+    typer.echo(f"时间线（{zone.key}）")
     for stage in stages:
         detail = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
-        print_facts(
-            {f"  {stage['at'].astimezone().isoformat(' ', 'milliseconds')}": f"{stage['stage']} {detail or ''}"}
-        )
+        print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {detail or ''}"})
 
 
 app.command(name="watch")(watch_tasks)

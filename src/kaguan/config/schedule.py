@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +13,7 @@ from kaguan.schedules import cron
 from kaguan.schedules.template import render
 from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import PAYLOADS, Payload
+from kaguan.zones import BUSINESS_ZONE, ZoneName
 
 SAMPLE_DAY = date(2026, 1, 31)
 
@@ -28,14 +29,6 @@ class Misfire(StrEnum):
     ALL = "all"  # 每错过一次补一个任务，各用各的日子，从旧到新；至多最近的 ``catch_up`` 次，更早的作罢
 
 
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("应为 IANA 时区名，如 Asia/Shanghai") from None
-    return name
-
-
 class Schedule(BaseModel):
     """一个定时计划。``payload`` 是载荷模板，占位符见 :mod:`kaguan.schedules.template`。"""
 
@@ -43,7 +36,7 @@ class Schedule(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     cron: Annotated[str, AfterValidator(cron.check)]
-    timezone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    timezone: ZoneName = BUSINESS_ZONE.key
     type: TaskType
     payload: dict[str, Any]
     queue: Priority = Priority.LOW

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
@@ -21,6 +22,7 @@ from pydantic_settings import (
 from kaguan.config import model
 from kaguan.config.schedule import Schedule, distinct
 from kaguan.secret_names import is_secret
+from kaguan.zones import BUSINESS_ZONE, ZoneName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
 
     env: model.Environment = model.Environment.DEV
     data_dir: Path = Path(".kaguan")
+    time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
     api: model.Api = model.Api()
     database: model.Database = model.Database()
     redis: model.Redis = model.Redis()
@@ -75,6 +78,10 @@ class Settings(BaseSettings):
     simulator: model.Simulator = Field(default_factory=model.Simulator)
     schedules: Annotated[tuple[Schedule, ...], AfterValidator(distinct)] = ()
     traceview: model.Traceview = model.Traceview()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
 
     @classmethod
     def settings_customise_sources(

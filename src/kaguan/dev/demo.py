@@ -11,7 +11,7 @@ import base64
 import json
 import secrets
 import sys
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from kaguan.carriers.simulator.population import iccid_at
 from kaguan.config import ConfigurationError, load_settings
 from kaguan.dev.demo_client import DemoError, connect, expect, say
 from kaguan.sims.model import Carrier
+from kaguan.zones import business_today
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,6 @@ CARDS = 200
 GOOD = 190
 WRONG_CHECK_DIGIT = 5
 MALFORMED = ("123", "8986", "89860000000000000000000000", "86001234567890123456", "8986ABCDEFGHIJKLMNO")
-BUSINESS_ZONE = timezone(timedelta(hours=8))
 USAGE_DAYS = 7
 MEGABYTE = 1024 * 1024
 PEOPLE = (
@@ -94,7 +94,7 @@ async def sync_status(client: Client, iccids: list[str]) -> None:
 
 
 async def sync_usage(client: Client, iccids: list[str]) -> None:
-    today = datetime.now(BUSINESS_ZONE).date()
+    today = business_today()
     first, last = today - timedelta(days=USAGE_DAYS), today - timedelta(days=1)
     say(f"3. 同步 {first} 至 {last} 的用量")
     span = {"start_date": first.isoformat(), "end_date": last.isoformat()}

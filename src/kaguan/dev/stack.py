@@ -121,6 +121,7 @@ class Stack:
         self.values |= {
             "KAGUAN_API__HOST": self.settings.api.host,
             "KAGUAN_API__PORT": str(self.settings.api.port),
+            "KAGUAN_TIME_ZONE": self.settings.time_zone,
         }
         programs = [*self._trace_view(), *self._smtp_sink(), *self._simulator()]
         relay_port = self._port_of(RELAY_METRICS, "relay-metrics", RELAY_METRICS_PORT)
@@ -144,7 +145,7 @@ class Stack:
             self.values[TRACES_URL] = self.trace_view_url
         limits = self.settings.traceview
         sizes = {"port": port, "traces": limits.traces, "spans": limits.spans, "bytes": limits.bytes}
-        arguments = tuple(f"--{name}={size}" for name, size in sizes.items())
+        arguments = (*(f"--{name}={size}" for name, size in sizes.items()), f"--time-zone={self.settings.time_zone}")
         ready = partial(answers_ready, port, LOOPBACK, "/health")
         return [self._python("traceview", "kaguan.dev.traceview", arguments, ready=ready)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from kaguan.errors import FieldError, invalid, not_found
 from kaguan.operation import operation
 from kaguan.sims import store
 from kaguan.sims.iccid import Iccid, normalise
+from kaguan.zones import business_today
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from kaguan.sims.model import Carrier
     from kaguan.sims.store import SimRow, UsageRow
 
-# 业务日按中国标准时间；1991 年起没有夏令时
-BUSINESS_TIME = timezone(timedelta(hours=8))
 USAGE_DAYS_DEFAULT = 30
 USAGE_DAYS_MAX = 366
 # E.164：国家码加号码至多 15 位；物联网号码 13 位
@@ -131,12 +130,12 @@ async def get_sim(connection: AsyncConnection, iccid: str) -> SimRow:
 
 
 def usage_range(start: date | None, end: date | None) -> tuple[date, date]:
-    """用量的日期范围，含两端；``end`` 默认今天（中国标准时间），``start`` 默认往前共 30 天。
+    """用量的日期范围，含两端；``end`` 默认今天（业务日），``start`` 默认往前共 30 天。
 
     Raises:
         DomainError: 1001，颠倒或超过 366 天。
     """
-    until = end or datetime.now(BUSINESS_TIME).date()
+    until = end or business_today()
     since = start or date.fromordinal(max(1, until.toordinal() - USAGE_DAYS_DEFAULT + 1))
     if since > until:
         raise invalid("start_date", "不得晚于 end_date", "must not be after end_date")

@@ -61,11 +61,10 @@ def decode(text: str) -> Selection:
 
 
 def answer(preview: Preview) -> dict[str, Any]:
-    """试运行的应答，API 与命令行相同；``preview`` 是凭据，没有选中谁就没有。"""
-    token = encode(preview.selection) if preview.total else None
+    """试运行的应答，API 与命令行相同；``preview`` 是凭据，没有选中谁也有：交回来就谁也不重放。"""
     return {
         "dry_run": True, "total": preview.total, "limited": preview.limited, "matching": preview.matching,
-        "matched": preview.matched, "preview": token,
+        "matched": preview.matched, "preview": encode(preview.selection),
     }  # fmt: skip
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
+
+from kaguan.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from kaguan.carriers.gateway import CarrierGateway, Page
 
-BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
 OVERLAP = timedelta(minutes=5)
 OPEN_END = timedelta(days=1)  # 第二遍的右端放得够远：对方的钟快一些也看得到
 

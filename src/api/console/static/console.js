@@ -1,22 +1,10 @@
-// 控制台的活气：自动刷新、本地时区、快捷键。没有它页面照样能用。
+// 控制台的活气：自动刷新、快捷键。没有它页面照样能用。
 "use strict";
 
 (() => {
   const TIMEOUT = 5000;
   const one = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-
-  function localize(root) {
-    for (const time of all("time[data-moment]", root)) {
-      const at = new Date(time.dateTime);
-      const two = (value) => String(value).padStart(2, "0");
-      const today = new Date().toDateString() === at.toDateString();
-      const clock = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
-      const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
-      time.title = time.dateTime;
-      time.textContent = today && !time.hasAttribute("data-full") ? clock : `${day} ${clock}`;
-    }
-  }
 
   async function get(url) {
     const aborter = new AbortController();
@@ -39,7 +27,6 @@
       if (node) node.open = true;
     }
     if (place) one(place, area)?.focus({ preventScroll: true });
-    localize(area);
   }
 
   function live(area) {
@@ -120,7 +107,6 @@
     });
   }
 
-  localize(document);
   one("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   all("[data-live]").forEach(live);
   all("form[data-resume]").forEach(resume);

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -12,11 +11,11 @@ from kaguan.carriers.simulator.faults import Drift, Faults, Gate
 from kaguan.carriers.simulator.population import CYCLE, Population, Usage
 from kaguan.sims.iccid import normalise
 from kaguan.sims.model import Carrier
+from kaguan.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
     from kaguan.config.model import Carriers
 
-BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
 UNKNOWN_RAW = {Carrier.ONELINK: "99", Carrier.CONTROL_CENTER: "QUANTUM_READY"}
 
 

@@ -6,20 +6,22 @@ import argparse
 import asyncio
 import signal
 import sys
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
 from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.traceview.app import build_runner
 from kaguan.dev.traceview.store import Limits
+from kaguan.zones import BUSINESS_ZONE
 
 
-async def serve(limits: Limits, port: int) -> None:
+async def serve(limits: Limits, zone: ZoneInfo, port: int) -> None:
     """监听到收到停止信号为止。"""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = build_runner(limits)
+    runner = build_runner(limits, zone)
     await runner.setup()
     try:
         await web.TCPSite(runner, LOOPBACK, port).start()
@@ -37,8 +39,9 @@ def main() -> None:
     parser.add_argument("--traces", type=int, default=defaults.traces, help="至多留多少条跟踪")
     parser.add_argument("--spans", type=int, default=defaults.spans, help="至多留多少个跨度")
     parser.add_argument("--bytes", type=int, default=defaults.bytes, help="至多占多少字节")
+    parser.add_argument("--time-zone", default=BUSINESS_ZONE.key, help="时刻用哪个时区（IANA 名）")
     given = parser.parse_args()
-    asyncio.run(serve(Limits(given.traces, given.spans, given.bytes), given.port))
+    asyncio.run(serve(Limits(given.traces, given.spans, given.bytes), ZoneInfo(given.time_zone), given.port))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from aiohttp import web
 from jinja2 import PackageLoader, StrictUndefined
 
 from kaguan.dev.traceview import ingest, jaeger_api, pages
-from kaguan.dev.traceview.keys import STORE
+from kaguan.dev.traceview.keys import STORE, ZONE
 from kaguan.dev.traceview.store import TraceStore
+from kaguan.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from aiohttp.typedefs import Handler
 
     from kaguan.dev.traceview.store import Limits
@@ -31,14 +34,17 @@ HEADERS = {
 }
 
 
-def build_runner(limits: Limits) -> web.AppRunner:
+def build_runner(limits: Limits, zone: ZoneInfo = BUSINESS_ZONE) -> web.AppRunner:
     """一个空的查看器，可挂到真的套接字上；正文由 ``ingest`` 自己解压。"""
-    return web.AppRunner(_build_app(limits), access_log=None, auto_decompress=False, shutdown_timeout=STOP_TIMEOUT)
+    return web.AppRunner(
+        _build_app(limits, zone), access_log=None, auto_decompress=False, shutdown_timeout=STOP_TIMEOUT
+    )
 
 
-def _build_app(limits: Limits) -> web.Application:
+def _build_app(limits: Limits, zone: ZoneInfo) -> web.Application:
     app = web.Application(middlewares=[_only_local], client_max_size=ingest.BODY_LIMIT)
     app[STORE] = TraceStore(limits)
+    app[ZONE] = zone
     app.on_response_prepare.append(_add_headers)
     aiohttp_jinja2.setup(
         app,

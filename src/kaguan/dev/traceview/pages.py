@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp_jinja2
 from aiohttp import web
+from jinja2 import pass_context
 
 from kaguan.dev.traceview import texts
-from kaguan.dev.traceview.keys import STORE
+from kaguan.dev.traceview.keys import STORE, ZONE
 from kaguan.dev.traceview.search import Criteria, full_id, search
 from kaguan.dev.traceview.tags import text_of
 from kaguan.dev.traceview.waterfall import WIDTH, lay_out
+from kaguan.zones import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jinja2.runtime import Context
+
 SHOWN = 50  # 列表一页
 STYLESHEET = "traceview.css"
-TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 MICROSECOND, MILLISECOND, SECOND = 10**3, 10**6, 10**9  # 纳秒
 KINDS = {
     "UNSPECIFIED": "未说明",
@@ -85,6 +88,7 @@ def _render(request: web.Request, template: str, context: dict[str, Any], status
         "language": language,
         "lang": "zh-CN" if language == "zh" else "en",
         "here": request.path_qs,
+        "zone": request.app[ZONE],
     }
     return aiohttp_jinja2.render_template(template, request, {**shared, **context}, status=status)
 
@@ -107,11 +111,11 @@ def duration_text(nanoseconds: int) -> str:
     return f"{nanoseconds / MICROSECOND:.0f} µs"
 
 
-def moment_text(nanoseconds: int) -> str:
-    """本机时区的时刻，到毫秒。"""
-    seconds, rest = divmod(nanoseconds, SECOND)
-    local = datetime.fromtimestamp(seconds, UTC).astimezone()
-    return f"{local:{TIME_FORMAT}}.{rest // MILLISECOND:03d}"
+@pass_context
+def moment_text(context: Context, nanoseconds: int) -> str:
+    """配置的时区里的时刻，到毫秒，写出偏移。"""
+    moment = datetime.fromtimestamp(nanoseconds // SECOND, UTC).replace(microsecond=nanoseconds % SECOND // MICROSECOND)
+    return written(moment, context["zone"], milliseconds=True)
 
 
 def kind_text(kind: str) -> str:
