@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import aiohttp
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from api.console.traces import Traces
+from api.console.traces import Traces, branch
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from tests.console import signed_in
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER = "0af7651916cd43dd8448eb211c80319c"
+TASK = UUID("018bcfe5-68c9-7000-8000-0000000000aa")
+NEIGHBOUR = UUID("018bcfe5-68c9-7000-8000-0000000000bb")
 HOSTILE = "<script>alert(1)</script>"
 
 
-def span(name: str, number: int, parent: int | None = None, **tags: Any) -> dict[str, Any]:
+def span(name: str, number: int, parent: int | None = None, task: UUID | None = None, **tags: Any) -> dict[str, Any]:
+    if task is not None:
+        tags["messaging.message.id"] = str(task)
     references = [] if parent is None else [{"refType": "CHILD_OF", "traceID": TRACE, "spanID": f"{parent:016x}"}]
     return {
         "traceID": TRACE, "spanID": f"{number:016x}", "operationName": name, "references": references,
@@ -62,8 +68,9 @@ async def page_of(environ: dict[str, str], handler: Handler, query: str = "") ->
         async with serving(settings) as api, signed_in(api) as visitor:
             mail = {"to": ["a@example.com"], "subject": "s", "body": "b"}
             headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
-            task_id = (await api.call("POST", "/tasks/email", mail, headers)).data["task_id"]
-            await api.rows("update tb_task set traceparent = %s", headers["traceparent"])
+            await api.call("POST", "/tasks/email", mail, headers)
+            await api.rows("update tb_task set id = %s, traceparent = %s", TASK, headers["traceparent"])
+            task_id = TASK
             await api.rows(
                 "insert into tb_task_event (task_id, kind, attempt, delivery, traceparent) "
                 "values (%s, 'attempt_failed', 1, 1, %s)",
@@ -83,7 +90,7 @@ async def test_the_spans_are_drawn_parents_first(environ: dict[str, str]) -> Non
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.match_info["id"])
-        spans = (span("smtp send", 3, 2, error=True), span(HOSTILE, 2, 1), span("POST /api/v1/tasks/email", 1))
+        spans = (span("smtp send", 3, 2, error=True), span(HOSTILE, 2, 1, TASK), span("POST /api/v1/tasks/email", 1))
         return web.json_response({"data": [trace(*spans)]})
 
     text = await page_of(environ, answer)
@@ -96,6 +103,44 @@ async def test_the_spans_are_drawn_parents_first(environ: dict[str, str]) -> Non
     assert f'/trace/{TRACE}"' in text
 
 
+async def test_a_task_of_a_batch_is_drawn_alone_under_the_request_that_brought_it(environ: dict[str, str]) -> None:
+    """二百个一批，同在一条跟踪里；它还受理了别的任务，那一个往下也不是它的。"""
+    spans = [span("POST /api/v1/tasks/batch", 1), span("SELECT token", 2, 1)]
+    for index in range(200):
+        task, first = TASK if index == 120 else UUID(int=index), 100 + index * 10
+        spans += [
+            span(f"create #{index}", first, 1, task), span(f"process #{index}", first + 1, first, task),
+            span(f"smtp #{index}", first + 2, first + 1), span(f"sql #{index}", first + 3, first + 2),
+        ]  # fmt: skip
+    spans += [
+        span("create event:publish", 9_001, 1_301, NEIGHBOUR),
+        span("process event:publish", 9_002, 9_001, NEIGHBOUR),
+    ]
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"data": [trace(*spans)]})
+
+    text = await page_of(environ, answer)
+    drawn = re.findall(r'<th scope="row" class="(d\d+)"><span title="([^"]+)"', text)
+    assert drawn == [
+        ("d0", "POST /api/v1/tasks/batch"), ("d1", "create #120"), ("d2", "process #120"), ("d3", "smtp #120"),
+        ("d4", "sql #120"), ("d3", "create event:publish"),
+    ]  # fmt: skip
+    assert "还有 798 个跨度是别的任务的" in text
+
+
+async def test_a_trace_in_which_the_task_has_no_span_yet_draws_no_strangers(environ: dict[str, str]) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"data": [trace(span("POST /api", 1), span("process email:send", 2, 1, NEIGHBOUR))]})
+
+    assert "查不到这条跟踪" in await page_of(environ, answer)
+
+
+def test_a_branch_ends_though_the_references_go_round_in_a_circle() -> None:
+    circle = [span("a", 1, 2, TASK), span("b", 2, 1), span("c", 3, 3)]
+    assert sorted(one["operationName"] for one in branch(circle, str(TASK))) == ["a", "b"]
+
+
 @pytest.mark.parametrize(("query", "fetched"), [(f"?trace={OTHER}", OTHER), ("?trace=../../secrets", TRACE)])
 async def test_a_later_attempt_has_its_own_trace_and_no_foreign_one_is_fetched(
     environ: dict[str, str], query: str, fetched: str
@@ -104,7 +149,7 @@ async def test_a_later_attempt_has_its_own_trace_and_no_foreign_one_is_fetched(
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.match_info["id"])
-        return web.json_response({"data": [trace(span("process email:send", 1))]})
+        return web.json_response({"data": [trace(span("process email:send", 1, task=TASK))]})
 
     await page_of(environ, answer, query)
     assert set(asked) == {fetched}
@@ -112,7 +157,7 @@ async def test_a_later_attempt_has_its_own_trace_and_no_foreign_one_is_fetched(
 
 async def test_the_link_for_the_browser_may_differ_from_the_address_asked(environ: dict[str, str]) -> None:
     async def answer(_request: web.Request) -> web.Response:
-        return web.json_response({"data": [trace(span("process email:send", 1))]})
+        return web.json_response({"data": [trace(span("process email:send", 1, task=TASK))]})
 
     public = "https://traces.example/jaeger"
     text = await page_of({**environ, "KAGUAN_TELEMETRY__TRACES_PUBLIC_URL": f"{public}/"}, answer)
@@ -156,5 +201,5 @@ async def test_a_trace_store_that_is_away_is_said_as_a_warning_so_that_open_page
     async with aiohttp.ClientSession() as session:
         traces = Traces(f"http://127.0.0.1:{free_port()}", "", session)
         with capture_logs() as lines:
-            assert await traces.find(TRACE) is None
+            assert await traces.find(TRACE, TASK) is None
     assert [(line["event"], line["log_level"]) for line in lines] == [("取不到跟踪", "warning")]

@@ -130,7 +130,7 @@ async def _trace(visit: Visit, task: TaskRecord, known: Sequence[str]) -> dict[s
     settled = task.finished_at is not None and datetime.now(UTC) - task.finished_at > TRACE_SETTLES
     return {
         "chosen": chosen,
-        "waterfall": None if chosen is None else await traces.find(chosen),
+        "waterfall": None if chosen is None else await traces.find(chosen, task.id),
         "configured": bool(traces.url),
         "trace_link": traces.link,
         "settled": settled,

@@ -10,8 +10,11 @@ import aiohttp
 import orjson
 import structlog
 
+from kaguan.telemetry.spans import MESSAGE_ID
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from uuid import UUID
 
 log = structlog.get_logger(__name__)
 
@@ -41,13 +44,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """一条跟踪的排版；``hidden`` 是没有画出的行数。"""
+    """一个任务在一条跟踪里的排版；``hidden`` 是它自己没有画出的行数，``others`` 是同一条跟踪里别的任务的跨度数。"""
 
     trace_id: str
     bars: list[Bar]
     duration: float
     services: dict[str, int]
     hidden: int
+    others: int
 
 
 class Traces:
@@ -62,8 +66,8 @@ class Traces:
         """跟踪自己的页面（Jaeger 的界面与本地查看器同一路径）。"""
         return f"{self._public_url}/trace/{trace_id}"
 
-    async def find(self, trace_id: str) -> Waterfall | None:
-        """取一条；没有配置、没有它、太慢、太大都是 None。"""
+    async def find(self, trace_id: str, task_id: UUID) -> Waterfall | None:
+        """取一条里 ``task_id`` 的那一支；没有配置、没有它、太慢、太大都是 None。"""
         if not self.url:
             return None
         try:
@@ -74,7 +78,7 @@ class Traces:
                 raw = await response.content.read(LIMIT + 1)
                 while len(raw) <= LIMIT and (more := await response.content.read(LIMIT + 1 - len(raw))):
                     raw += more
-            return None if len(raw) > LIMIT else lay_out(orjson.loads(raw)["data"][0])
+            return None if len(raw) > LIMIT else lay_out(orjson.loads(raw)["data"][0], str(task_id))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.warning("取不到跟踪", trace_id=trace_id, error=type(error).__name__)
         except (ValueError, LookupError, TypeError) as error:
@@ -82,24 +86,21 @@ class Traces:
         return None
 
 
-def lay_out(trace: dict[str, Any]) -> Waterfall:
-    """Jaeger 的 JSON → 先父后子、同级按开始时间的一行行；父级不在的当作根。
+def lay_out(trace: dict[str, Any], task_id: str) -> Waterfall | None:
+    """Jaeger 的 JSON → 先父后子、同级按开始时间的一行行；只排这个任务的那一支，一个跨度也没有就是 None。
 
     Raises:
         LookupError: 缺了该有的键。
-        ValueError: 一个跨度也没有。
     """
-    spans = trace["spans"]
-    if not spans:
-        raise ValueError("没有跨度")
-    services = sorted({process["serviceName"] for process in trace["processes"].values()})
+    rows = list(_in_order(own := branch(trace["spans"], task_id)))
+    if not rows:
+        return None
+    services = sorted({trace["processes"][span["processID"]]["serviceName"] for span in own})
     colors = {service: index % PALETTE for index, service in enumerate(services)}
-    begin = min(span["startTime"] for span in spans)
-    total = max(1, max(span["startTime"] + span["duration"] for span in spans) - begin)
+    begin = min(span["startTime"] for span in own)
+    total = max(1, max(span["startTime"] + span["duration"] for span in own) - begin)
     bars: list[Bar] = []
-    for span, depth in _in_order(spans):
-        if len(bars) == MAX_ROWS:
-            break
+    for span, depth in rows[:MAX_ROWS]:
         service = trace["processes"][span["processID"]]["serviceName"]
         width = max(MIN_BAR, span["duration"] / total * WIDTH)
         x = min((span["startTime"] - begin) / total * WIDTH, WIDTH - width)
@@ -108,7 +109,41 @@ def lay_out(trace: dict[str, Any]) -> Waterfall:
             Bar(span["operationName"], service, min(depth, MAX_DEPTH), x, width, start, duration,
                 _failed(span), colors[service])
         )  # fmt: skip
-    return Waterfall(str(trace["traceID"]), bars, total / 1e6, colors, len(spans) - len(bars))
+    hidden, others = len(rows) - len(bars), len(trace["spans"]) - len(rows)
+    return Waterfall(str(trace["traceID"]), bars, total / 1e6, colors, hidden, others)
+
+
+def branch(spans: list[dict[str, Any]], task_id: str) -> list[dict[str, Any]]:
+    """``task_id`` 自己的跨度：它的创建与历次处理，往下到它的调用，往上只有一线祖先；遇到别的任务为止。
+
+    成批受理的任务同在一条跟踪里，任务也会在执行中再受理别的任务。
+    """
+    by_id = {span["spanID"]: span for span in spans}
+    children: dict[str, list[dict[str, Any]]] = {}
+    for span in spans:
+        children.setdefault(_parent(span, by_id), []).append(span)
+    kept: dict[str, dict[str, Any]] = {}
+    stack = [span for span in spans if _message_of(span) == task_id]
+    for span in stack:  # 祖先
+        above: dict[str, Any] | None = span
+        while above is not None and above["spanID"] not in kept:
+            kept[above["spanID"]] = above
+            above = by_id.get(_parent(above, by_id))
+    opened: set[str] = set()
+    while stack:  # 后代
+        span = stack.pop()
+        if span["spanID"] in opened:
+            continue
+        opened.add(span["spanID"])
+        kept[span["spanID"]] = span
+        if _message_of(span) in {None, task_id}:
+            stack += children.get(span["spanID"], ())
+    return list(kept.values())
+
+
+def _message_of(span: dict[str, Any]) -> str | None:
+    """这个跨度说的是哪个任务；不是消息的跨度没有。"""
+    return next((str(tag["value"]) for tag in span.get("tags") or () if tag["key"] == MESSAGE_ID), None)
 
 
 def _failed(span: dict[str, Any]) -> bool:
@@ -120,7 +155,7 @@ def _failed(span: dict[str, Any]) -> bool:
 
 
 def _in_order(spans: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
-    known = {span["spanID"] for span in spans}
+    known = {span["spanID"]: span for span in spans}
     children: dict[str, list[dict[str, Any]]] = {}
     for span in sorted(spans, key=lambda one: one["startTime"], reverse=True):
         children.setdefault(_parent(span, known), []).append(span)
@@ -135,7 +170,7 @@ def _in_order(spans: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int
         stack += [(child, depth + 1) for child in children.get(span["spanID"], ())]
 
 
-def _parent(span: dict[str, Any], known: set[str]) -> str:
+def _parent(span: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str:
     for reference in span.get("references") or ():
         if reference["refType"] == "CHILD_OF" and reference["spanID"] in known:
             return str(reference["spanID"])
