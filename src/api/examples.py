@@ -69,10 +69,12 @@ LISTED_TASK: dict[str, Any] = {
     "task_id": TASK_ID, "type": "email:send", "queue": "default", "status": "succeeded", "request_id": "welcome-42",
     "attempts": 1, "max_attempts": 6, "progress": None, "result": None, "error": None, "trace_id": TRACE_ID,
     "created_at": AT, "available_at": AT, "queued_at": AT, "started_at": AT, "finished_at": LATER,
-    "cancel_requested_at": None,
+    "cancel_requested_at": None, "ordering_key": "order:42",
 }  # fmt: skip
 TASK: dict[str, Any] = {
     **LISTED_TASK,
+    "position": None,
+    "blocked_by": None,
     "result": {
         "message_id": f"<{TASK_ID}@mail.kaguan.local>",
         "recipients": [{"recipient": "a@example.com", "status": "accepted", "code": 250}],

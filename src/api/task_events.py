@@ -17,7 +17,7 @@ from api.endpoint import Endpoint, endpoint
 from api.task_views import task_view
 from api.unit_of_work import Mode
 from kaguan.errors import Code, DomainError, not_found
-from kaguan.tasks import store
+from kaguan.tasks import ordering, store
 from kaguan.tasks.model import FINAL
 from kaguan.tasks.timeline import timeline
 
@@ -114,8 +114,9 @@ async def _snapshot(unit: UnitOfWork, task_id: UUID) -> dict[str, Any] | None:
     connection = await unit.raw()
     task = await store.find(connection, task_id)
     events = [] if task is None else await store.events(connection, task_id)
+    place = None if task is None else await ordering.place_of(connection, task)
     await unit.release()
-    return None if task is None else task_view(task, timeline(task, events))
+    return None if task is None else task_view(task, timeline(task, events), place)
 
 
 async def _stopped(stopping: asyncio.Event) -> bool:

@@ -9,7 +9,7 @@ from api.endpoint import Endpoint, endpoint
 from api.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
 from api.unit_of_work import Mode
 from kaguan.errors import Code, not_found
-from kaguan.tasks import replay, selection, service, store
+from kaguan.tasks import ordering, replay, selection, service, store
 from kaguan.tasks.listing import task_page
 from kaguan.tasks.timeline import timeline
 
@@ -44,7 +44,8 @@ async def get_task(call: Call[None, None]) -> Answer:
     task = await store.find(connection, call.uuid("task_id"))
     if task is None:
         raise not_found("任务", "task")
-    return Answer(task_view(task, timeline(task, await store.events(connection, task.id))))
+    events = await store.events(connection, task.id)
+    return Answer(task_view(task, timeline(task, events), await ordering.place_of(connection, task)))
 
 
 @endpoint(

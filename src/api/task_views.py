@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from uuid import UUID
@@ -12,6 +13,7 @@ from api.reasons import reason
 from api.shapes import Moment, PageSize, QueryModel, RequestModel, View
 from kaguan.tasks.listing import TaskFilter
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.tasks.ordering import PLACE_CAP
 from kaguan.tasks.replay import FIRST_ID, LAST_ID, REASON_LIMIT, Replay, id_floor
 from kaguan.tasks.selection import TEXT_LIMIT
 from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
@@ -19,7 +21,21 @@ from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kaguan.tasks.ordering import Place
     from kaguan.tasks.store import TaskRecord
+
+
+class Blocker(View):
+    """同一个有序键上正放行的任务：它有了结局，下一个才走。"""
+
+    task_id: UUID
+    type: TaskType
+    status: TaskStatus
+    attempts: int
+    max_attempts: int
+    available_at: datetime
+    started_at: datetime | None
+    error: dict[str, Any] | None
 
 
 class TaskView(View):
@@ -42,6 +58,11 @@ class TaskView(View):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    ordering_key: str | None
+    position: int | None = Field(
+        None, description=f"没结束的任务在它的有序键上排第几，1 是正放行的那个；数到 {PLACE_CAP} 为止。任务详情里才有"
+    )
+    blocked_by: Blocker | None = Field(None, description="它等着的、同键正放行的那个任务。任务详情里才有")
     timeline: list[dict[str, Any]] | None = None
 
 
@@ -77,6 +98,7 @@ class TaskQuery(QueryModel):
     status: TaskStatus | None = None
     queue: Priority | None = None
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
     since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
     until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
     cursor: UUID | None = None
@@ -88,6 +110,7 @@ class TaskQuery(QueryModel):
             since=FIRST_ID if self.since is None else id_floor(self.since),
             before=until if self.cursor is None else min(until, self.cursor),
             type=self.type, status=self.status, queue=self.queue, request_id=self.request_id,
+            ordering_key=self.ordering_key,
         )  # fmt: skip
 
 
@@ -132,7 +155,9 @@ class ReplayRequest(RequestModel):
         )  # fmt: skip
 
 
-def task_view(task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def task_view(
+    task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = None, place: Place | None = None
+) -> dict[str, Any]:
     """:class:`TaskView` 的内容；热路径，直接给字典。"""
     return {
         "task_id": task.id,
@@ -152,8 +177,16 @@ def task_view(task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = N
         "started_at": task.started_at,
         "finished_at": task.finished_at,
         "cancel_requested_at": task.cancel_requested_at,
-        **({} if timeline is None else {"timeline": timeline}),
+        "ordering_key": task.ordering_key,
+        **({} if timeline is None else {"timeline": timeline, **_place(place)}),
     }
+
+
+def _place(place: Place | None) -> dict[str, Any]:
+    if place is None:
+        return {"position": None, "blocked_by": None}
+    head = place.blocked_by
+    return {"position": place.position, "blocked_by": None if head is None else asdict(head)}
 
 
 def _trace_id(traceparent: str | None) -> str | None:

@@ -198,6 +198,48 @@ async def test_an_absent_task_is_not_found_everywhere(api: Api) -> None:
     assert (await api.get("/tasks/not-a-uuid")).faulty == ["task_id"]
 
 
+STUCK = """
+update tb_task set status = 'retrying', attempt = 1, delivery = 2, available_at = now() + interval '1 hour',
+    last_error = '{"reason": "450 busy"}'
+where id = %s
+"""
+
+
+async def test_a_task_says_where_it_stands_on_its_ordering_key_and_what_blocks_it(api: Api) -> None:
+    keyed = {**EMAIL, "ordering_key": "order:42"}
+    head, second, third = [(await api.post("/tasks/email", keyed)).data["task_id"] for _ in range(3)]
+    other = (await api.post("/tasks/email", {**EMAIL, "ordering_key": "order:43"})).data["task_id"]
+    plain = (await api.post("/tasks/email", EMAIL)).data["task_id"]
+    await api.rows(STUCK, head)
+
+    async def stands(task_id: str) -> tuple[str | None, int | None, str | None]:
+        task = (await api.get(f"/tasks/{task_id}")).data
+        return task["ordering_key"], task["position"], (task["blocked_by"] or {}).get("task_id")
+
+    assert [await stands(task_id) for task_id in (head, second, third, other, plain)] == [
+        ("order:42", 1, None), ("order:42", 2, head), ("order:42", 3, head), ("order:43", 1, None), (None, None, None),
+    ]  # fmt: skip
+    blocker = (await api.get(f"/tasks/{third}")).data["blocked_by"]
+    assert (blocker["status"], blocker["attempts"], blocker["error"]) == ("retrying", 1, {"reason": "450 busy"})
+    assert datetime.fromisoformat(blocker["available_at"]) > datetime.now(UTC) + timedelta(minutes=50)
+    listed = (await api.get("/tasks?ordering_key=order:42")).data["items"]
+    assert [(item["task_id"], item["ordering_key"]) for item in listed] == [
+        (task_id, "order:42") for task_id in (third, second, head)
+    ]
+    assert (await api.get("/tasks?ordering_key=order:42&status=retrying")).data["items"] == [
+        item for item in listed if item["task_id"] == head
+    ]
+    # 队头有了结局、还没放行：没有谁挡着，轮到第二个
+    await api.rows("update tb_task set status = 'failed', finished_at = now() where id = %s", head)
+    assert [await stands(task_id) for task_id in (head, second, third)] == [
+        ("order:42", None, None), ("order:42", 1, None), ("order:42", 2, None),
+    ]  # fmt: skip
+    # 人工重来的不等谁；它没做完，第三个还在它后面
+    await api.post(f"/tasks/{head}/retry", None)
+    await api.rows("update tb_ordering set head = %s where key = 'order:42'", second)
+    assert [await stands(task_id) for task_id in (head, third)] == [("order:42", None, None), ("order:42", 3, second)]
+
+
 async def test_replay_is_a_dry_run_unless_told_otherwise(api: Api) -> None:
     ids = [(await api.post("/tasks/sim", SIM)).data["task_id"] for _ in range(3)]
     await api.rows("update tb_task set status = 'failed', finished_at = now()")

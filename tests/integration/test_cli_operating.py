@@ -280,6 +280,24 @@ def test_times_on_the_command_line_are_read_and_written_in_the_configured_zone(
     assert (code, "没有这个时刻" in err) == (2, True)
 
 
+def test_an_ordering_key_its_head_and_those_behind_are_shown(run: Invocation, database_url: str) -> None:
+    async def submit() -> list[str]:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+            payload = EmailPayload(to=("a@example.com",), subject="x", body="y")
+            keyed = [Submission(TaskType.EMAIL_SEND, payload, ordering_key="order:42") for _ in range(3)]
+            outcomes = await accept_many(connection, [*keyed, Submission(TaskType.EMAIL_SEND, payload)], 6)
+            return [str(outcome.task_id) for outcome in outcomes if not isinstance(outcome, Exception)]
+
+    head, second, third, _ = asyncio.run(submit())
+    listed = json.loads(run("task", "list", "--ordering-key", "order:42", "--json")[1])
+    assert [task["task_id"] for task in listed] == [third, second, head]
+    assert run("task", "list")[1].count("order:42") == 3
+    shown = json.loads(run("task", "show", second, "--json")[1])
+    assert (shown["ordering_key"], shown["position"], shown["blocked_by"]["task_id"]) == ("order:42", 2, head)
+    assert shown["behind"] == [third]
+    assert head in run("task", "show", third)[1]
+
+
 def test_asking_only_to_look_and_to_run_is_refused(run: Invocation) -> None:
     code, _, err = run("task", "replay", "--run", "--dry-run")
     assert code == 2

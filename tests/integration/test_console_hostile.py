@@ -26,7 +26,7 @@ QUERIES = {
     "/console/live/overview": (),
     "/console/live/whoami": (),
     "/console/login": ("next",),
-    "/console/tasks": ("type", "status", "queue", "q", "since", "until", "cursor"),
+    "/console/tasks": ("type", "status", "queue", "q", "key", "since", "until", "cursor"),
     "/console/tasks/{task_id}": ("trace",),
     "/console/live/tasks/{task_id}": (),
     "/console/live/tasks/{task_id}/trace": ("trace",),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
@@ -44,7 +46,7 @@ def rows_in(page: Page) -> list[UUID]:
 async def test_every_page_renders_in_both_languages_without_inline_code(api: Api, path: str) -> None:
     await submit(api, 2)
     async with signed_in(api) as visitor:
-        for language, html in (("zh", 'lang="zh-CN"'), ("en", 'lang="en"')):
+        for language, mark in (("zh", 'lang="zh-CN"'), ("en", 'lang="en"')):
             page = await visitor.get(path, {"Accept-Language": language})
             assert page.status == 200
             assert INLINE.search(page.text) is None
@@ -55,7 +57,7 @@ async def test_every_page_renders_in_both_languages_without_inline_code(api: Api
             assert page.headers["X-Frame-Options"] == "DENY"
             assert page.headers["Cache-Control"] == "no-store"
             if "/live/" not in path:
-                assert html in page.text
+                assert mark in page.text
                 assert '<a class="skip" href="#main">' in page.text
                 assert page.text.count("<h1") == 1
                 assert page.text.count('aria-current="page"') == 1
@@ -285,6 +287,36 @@ async def test_a_task_tells_its_whole_story(api: Api) -> None:
         assert 'data-testid="retry"' in page.text
         assert 'data-testid="cancel"' not in page.text
         assert "KAGUAN_TELEMETRY__TRACES_URL" in page.tested("trace")  # 没有配置就说没有
+
+
+async def test_a_stuck_ordering_key_is_seen_from_every_task_on_it(api: Api) -> None:
+    key = "order:42/<b>&x"
+    tasks = await submit(api, 15, ordering_key=key)
+    [alone] = await submit(api)
+    await api.rows(
+        "update tb_task set status = 'retrying', attempt = 1, delivery = 2, available_at = now() + interval '1 hour', "
+        'last_error = \'{"reason": "450 busy"}\' where id = %s',
+        tasks[0],
+    )
+    async with signed_in(api) as visitor:
+        page = await visitor.get(f"/console/tasks/{tasks[2]}")
+        assert re.sub(r"\s+", " ", html.unescape(page.tested("ordering-key"))) == f"{key} 第 3 个"
+        blocked = page.text.partition('data-testid="blocked-by"')[2].partition("</p>")[0]
+        assert f'href="/console/tasks/{tasks[0]}"' in blocked
+        assert 'data-status="retrying"' in blocked
+        assert "450 busy" in blocked
+        assert "后" in blocked
+        behind = page.text.partition('data-testid="behind"')[2].partition("</p>")[0]
+        assert [UUID(found) for found in re.findall(r'href="/console/tasks/([0-9a-f-]{36})"', behind)] == tasks[3:13]
+        assert "还有" in behind
+        head = await visitor.get(f"/console/tasks/{tasks[0]}")
+        assert 'data-testid="blocked-by"' not in head.text
+        assert "第 1 个" in head.tested("ordering-key")
+        assert "有序键" not in (await visitor.get(f"/console/live/tasks/{alone}")).text
+        page = await visitor.get(f"/console/tasks?key={quote(key)}&status=retrying")
+        assert rows_in(page) == [tasks[0]]
+        assert f'href="/console/tasks?key={quote(key)}"' in page.text
+        assert len(rows_in(await visitor.get(f"/console/tasks?key={quote(key)}"))) == 15
 
 
 async def test_what_is_not_there_is_a_page_that_says_so(api: Api) -> None:

@@ -51,6 +51,7 @@ TASKS = [
     "type=email:send&queue=low", "status=succeeded&type=event:publish", "status=running&queue=critical",
     "status=failed&type=event:publish", "status=pending&type=data:sync&queue=low", "request_id=r77",
     "request_id=nobody", "since=2023-11-14T22:13:20Z&until=2023-11-14T22:13:30Z", "until=2023-11-14T22:13:30Z",
+    "ordering_key=nobody", "ordering_key=nobody&status=pending&queue=low",
     "since=2023-11-14T22:13:20Z&status=cancelled", "status=cancelled&queue=low", f"status=running&cursor={TASK}",
 ]  # fmt: skip
 REPLAYS: list[dict[str, Any]] = [
@@ -76,7 +77,7 @@ CONSOLE = [
     "/console/tasks?status=pending&queue=low", "/console/tasks?status=running&queue=critical",
     "/console/tasks?status=queued", "/console/tasks?status=retrying", "/console/tasks?status=uncertain&type=data:sync",
     "/console/tasks?type=email:send", "/console/tasks?type=email:send&queue=low", "/console/tasks?queue=default",
-    "/console/tasks?q=r77", "/console/tasks?since=2023-11-14T22:13&until=2023-11-14T22:14",
+    "/console/tasks?q=r77", "/console/tasks?key=nobody", "/console/tasks?since=2023-11-14T22:13&until=2023-11-14T22:14",
     "/console/tasks?status=cancelled&queue=low", f"/console/tasks?status=failed&cursor={TASK}",
     "/console/dead-letters", "/console/dead-letters?preview=1&status=failed&type=email:send&limit=1000",
     "/console/outbox", "/console/audit", "/console/audit?actor=x&action=task.cancel", f"/console/tasks/{FIRST}",

@@ -12,7 +12,7 @@ from api.console.keys import TRACES
 from api.console.serve import Done
 from kaguan.console.service import Deed
 from kaguan.errors import not_found
-from kaguan.tasks import service, store
+from kaguan.tasks import ordering, service, store
 from kaguan.tasks.model import FINAL, TaskEventKind, TaskStatus
 from kaguan.tasks.service import CANCELLABLE, RETRYABLE
 from kaguan.tasks.timeline import timeline
@@ -99,11 +99,14 @@ async def _context(visit: Visit) -> dict[str, Any]:
     task_id = id_in(visit.request.match_info)
     async with visit.services.pool.connection() as connection:
         task, events = await _find(connection, task_id)
+        place = await ordering.place_of(connection, task)
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
     traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
     running = task.status == TaskStatus.RUNNING
     return {
         "task": task,
+        "place": place,
+        "place_cap": ordering.PLACE_CAP,
         "stages": [OPTIONAL | stage for stage in timeline(task, events)],
         "attempts": attempts(task, events),
         "traces": traces,

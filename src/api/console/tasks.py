@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PATH = "/console/tasks"
 PAGE = 50
 MAX_SEARCH = 128
-FIELDS = ("type", "status", "queue", "q", "since", "until")
+FIELDS = ("type", "status", "queue", "q", "key", "since", "until")
 
 
 async def task_list(visit: Visit) -> web.Response:
@@ -54,9 +54,7 @@ def _filter(given: Mapping[str, str], query: Mapping[str, str], zone: ZoneInfo) 
     cursor = query.get("cursor", "")
     if UUID_TEXT.fullmatch(cursor):
         before = min(before, UUID(cursor))
-    search = given["q"] if given["q"].isprintable() and len(given["q"]) <= MAX_SEARCH else ""
-    if search != given["q"]:
-        wrong.append("q")
+    search, key = (_printable(given, name, wrong) for name in ("q", "key"))
     where = TaskFilter(
         since=FIRST_ID if since is None else id_floor(since),
         before=before,
@@ -64,8 +62,17 @@ def _filter(given: Mapping[str, str], query: Mapping[str, str], zone: ZoneInfo) 
         status=one_of(given, "status", TaskStatus, wrong),
         queue=one_of(given, "queue", Priority, wrong),
         request_id=search or None,
+        ordering_key=key or None,
     )
     return where, wrong
+
+
+def _printable(given: Mapping[str, str], name: str, wrong: list[str]) -> str:
+    text = given[name]
+    if text.isprintable() and len(text) <= MAX_SEARCH:
+        return text
+    wrong.append(name)
+    return ""
 
 
 def one_of(given: Mapping[str, str], name: str, values: Iterable[str], wrong: list[str]) -> str | None:

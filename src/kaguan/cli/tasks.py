@@ -14,7 +14,7 @@ from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.errors import not_found
-from kaguan.tasks import service, store
+from kaguan.tasks import ordering, service, store
 from kaguan.tasks.listing import TaskFilter, newest
 from kaguan.tasks.model import Priority, TaskStatus, TaskType  # noqa: TC001 typer 运行时读注解
 from kaguan.tasks.replay import FIRST_ID, LAST_ID
@@ -47,18 +47,20 @@ def list_tasks(
     task_type: Annotated[TaskType | None, typer.Option("--type", help="类型")] = None,
     queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
     request_id: Annotated[str | None, typer.Option(help="提交时的 request_id")] = None,
+    ordering_key: Annotated[str | None, typer.Option(help="有序键")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="至多几个")] = 20,
     *,
     as_json: AsJson = False,
 ) -> None:
     """最近的任务，新的在前。"""
-    where = TaskFilter(FIRST_ID, LAST_ID, task_type, status, queue, request_id)
+    where = TaskFilter(FIRST_ID, LAST_ID, task_type, status, queue, request_id, ordering_key)
     tasks = with_database(lambda connection: newest(connection, where, limit))
     if as_json:
         print_json([_public(task) for task in tasks])
     else:
         rows = [asdict(task) | {"attempts": f"{task.attempt}/{task.max_attempts}"} for task in tasks]
-        print_table(COLUMNS, rows, "没有符合条件的任务")
+        keyed = {"ordering_key": "有序键"} if any(task.ordering_key for task in tasks) else {}
+        print_table(COLUMNS | keyed, rows, "没有符合条件的任务")
 
 
 @app.command()
@@ -69,7 +71,8 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
         task = await store.find(connection, task_id)
         if task is None:
             raise not_found(f"任务 {task_id} ", "task")
-        return _public(task) | {"timeline": timeline(task, await store.events(connection, task_id))}
+        events = await store.events(connection, task_id)
+        return _public(task) | _place(await ordering.place_of(connection, task)) | {"timeline": timeline(task, events)}
 
     found = with_database(work)
     if as_json:
@@ -121,6 +124,15 @@ def _act(
         print_json({"task_id": task_id, "status": status})
     else:
         typer.echo(f"任务 {task_id} 现在是 {status}")
+
+
+def _place(place: ordering.Place | None) -> dict[str, Any]:
+    """与 API 同名；另有排在后面的前几个。"""
+    if place is None:
+        return {"position": None, "blocked_by": None}
+    head = place.blocked_by
+    behind = {"behind": place.behind} if place.behind else {}
+    return {"position": place.position, "blocked_by": None if head is None else asdict(head), **behind}
 
 
 def _public(task: store.TaskRecord) -> dict[str, Any]:

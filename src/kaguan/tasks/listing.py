@@ -30,6 +30,7 @@ class TaskFilter:
     status: str | None = None
     queue: str | None = None
     request_id: str | None = None
+    ordering_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ async def task_page(connection: Connection, where: TaskFilter, limit: int) -> Ta
     filtered = bool(where.queue or (where.status and not by_status) or (where.type and not by_type))
     scan = PAGE_SCAN if filtered else limit + 1
     parameters = {
-        "before": where.before, "since": where.since, "request_id": where.request_id, "by_status": by_status,
+        "before": where.before, "since": where.since, "request_id": where.request_id,
+        "ordering_key": where.ordering_key, "by_status": by_status,
         "by_waiting": by_waiting, "by_type": by_type, "type": where.type, "status": where.status,
         "queue": where.queue, "scan": scan, "limit": limit + 1,
     }  # fmt: skip

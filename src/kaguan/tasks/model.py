@@ -154,6 +154,7 @@ class Task(Base):
         Index("ix_tb_task_type_id", "type", "id"),
         # 按类型重放用
         Index("ix_tb_task_dead", "status", "type", "id", postgresql_where=text("status in ('failed', 'uncertain')")),
+        Index("ix_tb_task_ordering_key", "ordering_key", "id", postgresql_where=text("ordering_key is not null")),
         Index("ix_tb_task_request_id", "request_id", postgresql_where=text("request_id is not null")),
         # 保留期清理用
         Index("ix_tb_task_finished_at", "finished_at", postgresql_where=text("finished_at is not null")),

@@ -47,6 +47,7 @@ class TaskRecord:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     lease_until: datetime | None
+    ordering_key: str | None
     attempt_traceparent: str | None = None  # 列表不取
 
     @property

@@ -8,6 +8,7 @@ with scanned as materialized (
       and (not %(by_waiting)s or status in ('pending', 'retrying'))
       and (%(by_type)s::text is null or type = %(by_type)s)
       and (%(request_id)s::text is null or request_id = %(request_id)s)
+      and (%(ordering_key)s::text is null or ordering_key = %(ordering_key)s)
     order by id desc
     limit %(scan)s
 ),
@@ -24,7 +25,7 @@ select
     s.seen, s.reached,
     t.id, t.type, t.queue, t.request_id, t.status, t.attempt, t.max_attempts, t.delivery, t.lost_leases, t.worker,
     t.progress, null as result, t.last_error, t.traceparent, t.created_at, t.available_at, t.queued_at, t.started_at,
-    t.finished_at, t.cancel_requested_at, nullif(t.lease_until, '-infinity') as lease_until
+    t.finished_at, t.cancel_requested_at, nullif(t.lease_until, '-infinity') as lease_until, t.ordering_key
 from (
     select (select count(*)::int from scanned) as seen, (select id from scanned order by id limit 1) as reached
 ) as s

@@ -1,0 +1,40 @@
+-- 一个没结束的任务在它的键上：轮到谁、前面几个、后面是谁（各数到 cap、列到 shown）；没有键的没有行。
+-- 人工重来的不再占原来的位置：它有发件箱行，却不是队头
+with me as materialized (
+    select
+        t.id, t.principal, t.ordering_key, t.ordering_seq, t.status, o.head,
+        exists (select from tb_outbox x where x.task_id = t.id) as staged
+    from tb_task t
+    join tb_ordering o on o.principal = t.principal and o.key = t.ordering_key
+    where t.id = %(task_id)s and t.status in ('pending', 'queued', 'running', 'retrying')
+)
+select
+    me.head is not distinct from me.id as leading,
+    me.status in ('pending', 'retrying') and not me.staged as waiting,
+    (
+        select count(*)::int
+        from (
+            select from tb_task t
+            where t.principal = me.principal and t.ordering_key = me.ordering_key
+              and t.status in ('pending', 'retrying') and t.ordering_seq < me.ordering_seq
+              and t.id is distinct from me.head
+            limit %(cap)s
+        ) as before
+    ) as ahead,
+    (
+        select coalesce(array_agg(id order by ordering_seq), '{}')
+        from (
+            select t.id, t.ordering_seq
+            from tb_task t
+            where t.principal = me.principal and t.ordering_key = me.ordering_key
+              and t.status in ('pending', 'retrying') and t.ordering_seq > me.ordering_seq
+              and t.id is distinct from me.head
+            order by t.ordering_seq
+            limit %(shown)s
+        ) as after
+    ) as behind,
+    h.id as head_id, h.type as head_type, h.status as head_status, h.attempt as head_attempts,
+    h.max_attempts as head_max_attempts, h.available_at as head_available_at, h.started_at as head_started_at,
+    h.last_error as head_error
+from me
+left join tb_task h on h.id = me.head and h.status in ('pending', 'queued', 'running', 'retrying')
