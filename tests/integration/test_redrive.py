@@ -134,6 +134,9 @@ async def test_worker_that_dies_around_an_unrepeatable_call_leaves_the_task_unce
     await pipeline.leases_redrive.run_once()
     assert await pipeline.status(task_id) == "uncertain"
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+    # 谁死的，时间线说得出
+    [(kind, worker)] = await pipeline.sql("select kind, worker from tb_task_event where task_id = %s", task_id)
+    assert (kind, worker) == ("uncertain", "zombie")
     assert counted(pipeline) == {"uncertain": 1, "settled/uncertain": 1, "leases_lost": 1}
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kaguan.tasks.model import TaskStatus
+from kaguan.tasks.model import TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import trace_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from kaguan.tasks.store import EventRecord, TaskRecord
+
+
+LAST_WORDS = frozenset({TaskEventKind.ATTEMPT_FAILED, TaskEventKind.PARKED})
+SETTLEMENT = timedelta(seconds=1)  # 同一条语句里的两个时刻不会差得更多
 
 
 def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, Any]]:
@@ -43,7 +48,16 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, 
     if task.finished_at is not None and task.status != TaskStatus.CANCELLED:
         traced = _traced(task.last_attempt) if task.status == TaskStatus.SUCCEEDED else {}
         stages.append({"stage": task.status, "at": task.finished_at, **traced})
-    return sorted(stages, key=lambda item: item["at"])
+    return sorted(stages, key=lambda item: (_settled(item, task), item["stage"] == task.status))
+
+
+def _settled(stage: Mapping[str, Any], task: TaskRecord) -> datetime:
+    """排序用的时刻：末次尝试的失败与任务的结局是同一次结算写的，先后只差几微秒，失败在前。"""
+    at: datetime = stage["at"]
+    end = task.finished_at
+    if stage["stage"] in LAST_WORDS and end is not None and end <= at <= end + SETTLEMENT:
+        return end
+    return at
 
 
 def _traced(traceparent: str | None) -> dict[str, str]:

@@ -4,7 +4,7 @@
 --   连丢租约太多次 → 毒丸，failed；用户已要求取消 → cancelled；否则回到 pending。被中断的尝试不计数。
 with expired as materialized (
     select
-        id,
+        id, worker,
         lease_until = '-infinity' as released,
         intent_at is not null as intended,
         case
@@ -58,7 +58,7 @@ moved as (
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
     returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at, e.verdict,
-        e.released, e.intended
+        e.released, e.intended, e.worker
 ),
 staged as (
     insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent, alone)
@@ -72,7 +72,7 @@ staged as (
         parked_reason = null
 ),
 noted as (
-    insert into tb_task_event (task_id, kind, attempt, delivery, detail)
+    insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail)
     select
         id,
         case verdict
@@ -85,7 +85,7 @@ noted as (
                 else 'redriven'
             end
         end,
-        attempt, delivery,
+        attempt, delivery, worker,
         jsonb_build_object('cause', case when released then 'worker_stopped' else 'lease_expired' end)
     from moved
 )
