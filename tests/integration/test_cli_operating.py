@@ -298,6 +298,29 @@ def test_an_ordering_key_its_head_and_those_behind_are_shown(run: Invocation, da
     assert head in run("task", "show", third)[1]
 
 
+def test_more_than_one_statement_can_do_is_replayed_in_parts_at_one_rate(
+    run: Invocation, failed: list[str], database: psycopg.Connection
+) -> None:
+    database.execute(
+        """
+        insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts, finished_at)
+        select gen_random_uuid(), type, queue, principal, payload, status, attempt, max_attempts, finished_at
+        from tb_task cross join generate_series(1, 2200) where id = %s
+        """,
+        (failed[0],),
+    )
+    shown = json.loads(run("task", "replay", "--limit", "3000", "--json")[1])
+    assert (shown["total"], shown["limited"], shown["matching"], shown["preview"]) == (2203, False, 2203, None)
+    done = json.loads(run("task", "replay", "--limit", "2203", "--rate", "100", "--run", "--json")[1])
+    assert (done["replayed"], done["skipped"]) == (2203, 0)
+    assert len(audit(database)) == 3
+    [(spread, steps)] = database.execute(
+        "select extract(epoch from max(available_at) - min(available_at)), count(distinct available_at) from tb_outbox"
+    ).fetchall()
+    assert spread > 22.0  # 2202 个间隔，每个十毫秒；分的批不从头错开
+    assert steps == 2203
+
+
 def test_asking_only_to_look_and_to_run_is_refused(run: Invocation) -> None:
     code, _, err = run("task", "replay", "--run", "--dry-run")
     assert code == 2

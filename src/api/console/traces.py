@@ -44,7 +44,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """一个任务在一条跟踪里的排版；``hidden`` 是它自己没有画出的行数，``others`` 是同一条跟踪里别的任务的跨度数。"""
+    """一个任务在一条跟踪里的排版；``hidden`` 是它自己没有画出的行数，``others`` 是同一条跟踪里不在这一支上的。"""
 
     trace_id: str
     bars: list[Bar]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime  # noqa: TC003 typer 运行时读注解
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID  # noqa: TC003 同上
 
@@ -19,7 +20,7 @@ from kaguan.config import load_settings
 from kaguan.tasks import replay as replaying
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.selection import answer
-from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT, RETRYABLE
+from kaguan.tasks.service import REPLAY_RATE_LIMIT, RETRYABLE
 from kaguan.tasks.watching import Watched, watch
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kaguan.tasks.replay import Selection
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+MOST = 100_000  # 一次至多重放几个；分批做
 PREVIEWED = {"task_id": "任务", "type": "类型", "last_error": "原因", "finished_at": "结束"}
 
 Wait = Annotated[bool, typer.Option("--wait", help="等到有结局；失败则退出码 1")]
@@ -89,7 +91,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
         typer.Option(formats=MOMENTS, metavar="时刻", help="受理不早于，如 2026-01-31；KAGUAN_TIME_ZONE 的"),
     ] = None,
     until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理早于")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=REPLAY_LIMIT, help="至多几个")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="至多几个")] = 100,
     rate: Annotated[float, typer.Option(min=0.1, max=REPLAY_RATE_LIMIT, help="每秒至多几个")] = 50.0,
     seconds: Timeout = 3_600.0,
     run: Annotated[bool, typer.Option("--run", "--yes", help="不问，真做；不给就先看会选中谁")] = False,
@@ -113,15 +115,22 @@ def replay(  # noqa: PLR0913 一个参数一个选项
         if not typer.confirm(f"重放这 {len(selected.shown)} 个？"):
             return
 
-    async def work(connection: Connection) -> replaying.Replayed:
-        if selected is None:
-            done = await replaying.run(connection, wanted, actor())
-        else:
-            done = await replaying.run_selection(connection, selected, actor())
-        await audited(connection, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
-        return done
+    done = with_database(partial(_run, wanted, selected), atomic=False)
+    _done(done, seconds, wait=wait, as_json=as_json)
 
-    _done(with_database(work), seconds, wait=wait, as_json=as_json)
+
+async def _run(wanted: replaying.Replay, selected: Selection | None, connection: Connection) -> replaying.Replayed:
+    """一批一提交、一笔审计：再多也不长占锁。没看过的，此刻选定。"""
+    if selected is None:
+        selected = (await replaying.preview(connection, wanted, MOST)).selection
+    total = replaying.Replayed([], None, 0)
+    for part in replaying.parts(selected) if selected.shown else [selected]:
+        async with connection.transaction():
+            done = await replaying.run_selection(connection, part, actor(), len(total.task_ids))
+            await audited(connection, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
+        last_due = done.last_due or total.last_due
+        total = replaying.Replayed(total.task_ids + done.task_ids, last_due, total.skipped + done.skipped)
+    return total
 
 
 def _done(done: replaying.Replayed, seconds: float, *, wait: bool, as_json: bool) -> None:
@@ -137,7 +146,7 @@ def _done(done: replaying.Replayed, seconds: float, *, wait: bool, as_json: bool
 
 
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
-    found = with_database(lambda connection: replaying.preview(connection, wanted))
+    found = with_database(lambda connection: replaying.preview(connection, wanted, MOST))
     if as_json:
         print_json(answer(found))
         return found.selection
@@ -145,7 +154,7 @@ def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
     print_table(PREVIEWED, reasons, "没有符合条件的任务")
     if found.matched:
         listed = f"，以上列了 {len(found.matched)} 个" if found.total > len(found.matched) else ""
-        matching = f"超过 {REPLAY_LIMIT}" if found.matching > REPLAY_LIMIT else str(found.matching)
+        matching = f"超过 {MOST}" if found.matching > MOST else str(found.matching)
         more = (
             f"（符合条件的不止这些：有 {matching} 个，被 --limit 截在最老的 {found.total} 个）" if found.limited else ""
         )

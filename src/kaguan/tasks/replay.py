@@ -15,7 +15,7 @@ from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT, RETRYABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kaguan.database.pool import Connection
     from kaguan.tasks.store import Candidate
@@ -92,7 +92,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """试运行：符合条件的有 ``matching`` 个（数到 ``REPLAY_LIMIT + 1`` 为止），会重放其中最老的 ``total`` 个。
+    """试运行：符合条件的有 ``matching`` 个，会重放其中最老的 ``total`` 个。
 
     ``matched`` 是前几个；``limited`` 即被 ``limit`` 截住。
     """
@@ -113,9 +113,9 @@ class Replayed:
     skipped: int
 
 
-async def preview(connection: Connection, replay: Replay) -> Preview:
-    """会选中谁；什么也不改。"""
-    rows = await _candidates(connection, replay, REPLAY_LIMIT)
+async def preview(connection: Connection, replay: Replay, most: int = REPLAY_LIMIT) -> Preview:
+    """会选中谁，符合条件的数到 ``most + 1`` 为止；什么也不改。"""
+    rows = await _candidates(connection, replay, most)
     chosen = rows[: replay.limit]
     return Preview(
         total=len(chosen),
@@ -135,12 +135,20 @@ async def run(connection: Connection, replay: Replay, actor: str) -> Replayed:
     return await run_selection(connection, _selection(replay, rows[: replay.limit]), actor)
 
 
-async def run_selection(connection: Connection, selection: Selection, actor: str) -> Replayed:
-    """重放选定的：后来才失败的、重来过又失败的都不算。"""
+async def run_selection(connection: Connection, selection: Selection, actor: str, ahead: int = 0) -> Replayed:
+    """重放选定的：后来才失败的、重来过又失败的都不算。
+
+    Args:
+        connection: 连接，一条语句。
+        selection: 选定的。
+        actor: 谁。
+        ahead: 前面几批已重放的个数，限速接着它们错开。
+    """
     replay = selection.replay
     parameters = {
         **replay.parameters(),
         "actor": actor,
+        "ahead": ahead,
         "task_ids": [task_id for task_id, _ in selection.shown],
         "deliveries": [delivery for _, delivery in selection.shown],
     }
@@ -150,6 +158,12 @@ async def run_selection(connection: Connection, selection: Selection, actor: str
         "按条件重放", actor=actor, count=len(replayed), skipped=skipped, status=replay.status, task_type=replay.type
     )
     return Replayed(replayed, last_due, skipped)
+
+
+def parts(selection: Selection) -> Iterator[Selection]:
+    """分成一条语句做得完的几批，次序不变。"""
+    for at in range(0, len(selection.shown), REPLAY_LIMIT):
+        yield Selection(selection.replay, selection.shown[at : at + REPLAY_LIMIT])
 
 
 async def _candidates(connection: Connection, replay: Replay, most: int) -> list[Candidate]:

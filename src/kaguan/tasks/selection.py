@@ -61,10 +61,14 @@ def decode(text: str) -> Selection:
 
 
 def answer(preview: Preview) -> dict[str, Any]:
-    """试运行的应答，API 与命令行相同；``preview`` 是凭据，没有选中谁也有：交回来就谁也不重放。"""
+    """试运行的应答，API 与命令行相同。
+
+    ``preview`` 是凭据，没有选中谁也有：交回来就谁也不重放；选得比 HTTP 一次做的还多（只有命令行会）就没有。
+    """
+    token = encode(preview.selection) if preview.total <= REPLAY_LIMIT else None
     return {
         "dry_run": True, "total": preview.total, "limited": preview.limited, "matching": preview.matching,
-        "matched": preview.matched, "preview": encode(preview.selection),
+        "matched": preview.matched, "preview": token,
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ revived as (
     update tb_task t
     set status = 'pending', attempt = 0, delivery = t.delivery + 1, lost_leases = 0, finished_at = null,
         queued_at = null, cancel_requested_at = null,
-        available_at = clock_timestamp() + make_interval(secs => c.position / %(rate)s::float8)
+        available_at = clock_timestamp() + make_interval(secs => (c.position + %(ahead)s) / %(rate)s::float8)
     from (select id, row_number() over (order by id) - 1 as position from chosen) as c
     where t.id = c.id
     returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at
