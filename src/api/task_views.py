@@ -141,6 +141,9 @@ class ReplayRequest(RequestModel):
     def _check(self) -> Self:
         if self.status not in {TaskStatus.FAILED, TaskStatus.UNCERTAIN}:
             raise reason("status 只能是 failed 或 uncertain", "status must be failed or uncertain")
+        if self.preview is None and "preview" in self.model_fields_set:
+            # 脚本把空的凭据传过来：绝不能当成「按默认条件做」
+            raise reason("preview 不能是 null", "preview must not be null")
         if self.preview is not None and (self.dry_run or self.model_fields_set - {"preview", "dry_run"}):
             raise reason(
                 "给了 preview 就只再给 dry_run: false，条件都在其中",

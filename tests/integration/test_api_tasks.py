@@ -289,6 +289,7 @@ async def test_a_preview_takes_no_criteria_beside_it_and_cannot_be_made_up(api: 
     preview = (await api.post("/tasks/replay", {})).data["preview"]
     for body in (
         {"preview": preview},
+        {"preview": None, "dry_run": False},
         {"preview": preview, "dry_run": False, "rate": 5},
         {"preview": preview, "dry_run": False, "type": "email:send"},
     ):
