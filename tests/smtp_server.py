@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import re
+import socket
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +17,12 @@ if TYPE_CHECKING:
 
 STALL = "stall"  # 不答，直到对方放弃
 DROP = "drop"  # 直接断开
+# 正文收到一半时
+RESET = "reset"  # 连接复位
+CLOSE = "close"  # 告别并关闭；有 TLS 的先发 close_notify
+HALF_CLOSE = "half-close"  # 只关自己这一头，还接着收
+PAUSE = "pause"  # 不收了，直到 ``SmtpServer.resume``，之后接着收
+END = b"\r\n.\r\n"
 
 
 @dataclass
@@ -37,6 +46,9 @@ class Script:
     noop: str = "250 ok"
     delay: float = 0.0  # 每次应答之前想这么多秒
     drop_in_body: bool = False
+    cut: tuple[int, str] | None = None  # 正文收到这么多字节时，怎样
+    pace: tuple[int, float] | None = None  # 正文每次收这么多字节，歇这么多秒
+    narrow: bool = False  # 内核里只容得下几十 KB
     starttls: ssl.SSLContext | None = None
     implicit_tls: ssl.SSLContext | None = None
     smtputf8: bool = True
@@ -54,6 +66,7 @@ class SmtpServer:
     most_open: int = 0
     commands: list[str] = field(default_factory=list)
     stalled: asyncio.Event = field(default_factory=asyncio.Event)
+    resume: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -172,15 +185,52 @@ class _Dialogue:
         if self.script.drop_in_body:
             await self.reader.readexactly(1000)
             raise _Hangup
-        content = bytearray()
-        while (row := await self.reader.readuntil(b"\r\n")) != b".\r\n":
-            content += row[1:] if row.startswith(b".") else row
+        content = await self._content()
         reply = self.script.body.pop(0) if self.script.body else "250 accepted"
         # 不答也是收下了，只是没说：正是「重复与否说不清」的那一刻
         kept = reply.startswith("250") or reply in {DROP, STALL}
-        mail = Mail(self.sender, list(self.recipients), bytes(content), self.encrypted, self.login)
+        mail = Mail(self.sender, list(self.recipients), content, self.encrypted, self.login)
         (self.server.mails if kept else self.server.turned_away).append(mail)
         await self.say(reply)
+
+    async def _content(self) -> bytes:
+        """收到点为止，去掉点填充。"""
+        received = bytearray(b"\r\n")
+        if self.script.cut is not None:
+            at, how = self.script.cut
+            received += await self.reader.readexactly(at)
+            await self._cut(how)
+        size, rest = self.script.pace or (2**20, 0.0)
+        while not received.endswith(END):
+            piece = await self.reader.read(size)
+            if not piece:
+                raise _Hangup
+            received += piece
+            if rest:
+                await asyncio.sleep(rest)
+        return re.sub(rb"\r\n\.", b"\r\n", received[:-3])[2:]
+
+    async def _cut(self, how: str) -> None:
+        if how == RESET:
+            self.writer.transport.abort()
+            raise _Hangup
+        if how == CLOSE:
+            raise _Hangup
+        if how == HALF_CLOSE:
+            with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as own:
+                own.shutdown(socket.SHUT_WR)  # uvloop 的不许直接关
+        if how == PAUSE:
+            self.server.stalled.set()
+            await self.server.resume.wait()
+
+
+def _listening(script: Script) -> socket.socket:
+    listening = socket.socket()
+    if script.narrow:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)  # 回环的段有 64 KB，发送缓冲随它长
+    listening.bind(("127.0.0.1", 0))
+    return listening
 
 
 @asynccontextmanager
@@ -200,7 +250,7 @@ async def smtp_server(script: Script | None = None) -> AsyncIterator[SmtpServer]
         finally:
             dialogues.discard(task)
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=server.script.implicit_tls)
+    listener = await asyncio.start_server(accept, sock=_listening(server.script), ssl=server.script.implicit_tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

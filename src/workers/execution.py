@@ -231,7 +231,8 @@ class Execution:
             log.info("任务完成", duration_ms=duration_ms)
             return
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
-        log.warning("任务未完成", status=status, reason=getattr(outcome, "reason", None), duration_ms=duration_ms)
+        reason = getattr(outcome, "logged", None) or getattr(outcome, "reason", None)
+        log.warning("任务未完成", status=status, reason=reason, duration_ms=duration_ms)
 
 
 def _unexpected(attempt: Attempt, reason: str) -> Outcome:

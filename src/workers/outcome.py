@@ -1,4 +1,7 @@
-"""处理结果是值，不是异常：预料之中的结局都在这里，异常只表示意外。"""
+"""处理结果是值，不是异常：预料之中的结局都在这里，异常只表示意外。
+
+``reason`` 记在任务上，给任务的主人看；里面有别人的原话时，``logged`` 是去掉了原话、写进日志的说法。
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ class Retry:
     write: Write | None = None
     outage: bool = False
     result: dict[str, Any] | None = None
+    logged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class GiveUp:
     reason: str
     write: Write | None = None
     result: dict[str, Any] | None = None
+    logged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Uncertain:
 
     reason: str
     write: Write | None = None
+    logged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

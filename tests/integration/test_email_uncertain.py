@@ -233,7 +233,7 @@ async def test_a_recipient_refused_after_a_lost_reply_stays_unknown_though_anoth
     expected = {"a@x.example": ("intended", None), "b@x.example": ("accepted", 250)}
     assert await deliveries(stage.pipeline.pool, task_id) == expected
     record = await stage.pipeline.task(task_id)
-    assert record.last_error == {"reason": "先前是否收下不明，再寄时被拒收（550 × 1）"}
+    assert record.last_error == {"reason": "先前是否收下不明，再寄时被拒收（550 × 1：no such mailbox）"}
     async with stage.pipeline.pool.connection() as connection:
         await service.retry(connection, task_id, "tester")
     assert await again(stage, task_id, stage.handler) == "succeeded"

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from kaguan.mail.relay_host import RelayHost, parse_relay_host
-from workers.email.receipt import Fate, clean, judge, judge_data, judge_final, judge_recipient
+from kaguan.mail.reply import clean
+from workers.email.receipt import Fate, judge, judge_data, judge_final, judge_recipient
 
 
 @pytest.mark.parametrize(

@@ -17,18 +17,29 @@ from kaguan.cli.printing import AsJson, print_json
 from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
 from kaguan.database import migrate
-from kaguan.dev.probes import greets_as_smtp, is_listening
+from kaguan.dev.probes import is_listening
+from kaguan.mail.connection import Step, UnreachableError, open_link, trust
+from kaguan.mail.message import UnsendableError, helo_name
+from kaguan.mail.relay_host import parse_relay_host
 from kaguan.queues.client import build_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from kaguan.config import Settings
+    from kaguan.config.model import Smtp
 
 MINIMUM_POSTGRES = 150_000  # server_version_num：15
-DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 EVICTION_POLICY = "noeviction"
 START_HINT = "请先运行 kaguan up，或给出"
+SMTP_ADVICE = {
+    Step.CONNECT: "请检查 KAGUAN_SMTP__URL 的主机与端口、邮件服务器与防火墙",
+    Step.TLS: "证书由自己的 CA 签发的，把 CA 写进 KAGUAN_SMTP__CA_FILE；"
+    "否则请检查证书的主机名与期限、KAGUAN_SMTP__URL 的协议（smtp:// 或 smtps://）与 KAGUAN_SMTP__STARTTLS",
+    Step.GREETING: "请检查 KAGUAN_SMTP__URL 的端口与协议（smtp:// 或 smtps://）、邮件服务器是否许可本机",
+    Step.LOGIN: "请检查 KAGUAN_SMTP__URL 里的用户与密码（特殊字符要百分号编码）",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ async def _examine(settings: Settings) -> list[Finding]:
     checks: list[Awaitable[Finding]] = [
         _postgres(settings),
         _redis(settings),
-        _smtp(settings.smtp.url.get_secret_value()),
+        _smtp(settings.smtp),
         _carrier("运营商 onelink", settings.carriers.onelink.base_url, "KAGUAN_CARRIERS__ONELINK__BASE_URL"),
         _carrier(
             "运营商 control_center",
@@ -110,15 +121,23 @@ async def _redis(settings: Settings) -> Finding:
     return Finding(part, ok=True, detail=detail)
 
 
-async def _smtp(url: str) -> Finding:
+async def _smtp(config: Smtp) -> Finding:
+    part, url = "SMTP", config.url.get_secret_value()
     if not url:
-        return Finding("SMTP", ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_SMTP__URL")
-    scheme, host, port = _address(url)
-    # 隐式 TLS 不先打招呼，只看通不通
-    answered = await (is_listening(port, host) if scheme == "smtps" else greets_as_smtp(port, host))
-    if answered:
-        return Finding("SMTP", ok=True, detail=f"{host}:{port}")
-    return Finding("SMTP", ok=False, detail=f"{host}:{port} 没有应答", advice="请检查 KAGUAN_SMTP__URL 与邮件服务器")
+        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_SMTP__URL")
+    try:
+        relay, helo = parse_relay_host(url), helo_name(config.sender)
+    except (ValueError, UnsendableError) as error:
+        return Finding(part, ok=False, detail=str(error), advice="请改正配置")
+    try:
+        link = await open_link(relay, config, trust(config), helo)
+    except UnreachableError as error:
+        code = f"（{error.code}）" if error.code else ""
+        return Finding(part, ok=False, detail=f"{relay.name} {error}{code}", advice=SMTP_ADVICE[error.step])
+    encryption = link.tls_version or "未加密"
+    await link.close()
+    login = "不登录" if relay.username is None else "登录成功"
+    return Finding(part, ok=True, detail=f"{relay.name}，{encryption}，{login}")
 
 
 async def _carrier(part: str, url: str, key: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ssl
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -135,12 +136,28 @@ class Smtp(Group):
     url: SecretStr = SecretStr("")
     sender: str = "卡管 <no-reply@kaguan.example>"
     starttls: Literal["required", "optional", "off"] = "optional"
+    ca_file: Path | None = None  # PEM；给了就只信其中的 CA，不给则信系统的
     timeout: Seconds = 10.0
     data_timeout: Seconds = 60.0  # 等对方确认正文的时限（RFC 5321 §4.5.3.2.6 建议更长，受任务时限约束）
     connections: int = Field(4, ge=1, le=100)
     per_second: int = Field(50, ge=1)
     uncertain: UncertainPolicy = UncertainPolicy.HOLD
     verify_url: str = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
+
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        try:
+            found = ssl.create_default_context(cafile=value).cert_store_stats()["x509"]
+        except ssl.SSLError:
+            found = 0  # 没有证书，或写坏了
+        except OSError as error:
+            raise ValueError(f"读不了这个文件（{error.strerror}）") from None
+        if not found:
+            raise ValueError("文件里应有 PEM 格式的 CA 证书")
+        return value
 
     @field_validator("verify_url")
     @classmethod

@@ -68,6 +68,15 @@ def sender_address(sender: str) -> tuple[str, str]:
     return name, wire_address(parsed)
 
 
+def helo_name(sender: str) -> str:
+    """EHLO 时自报的名字：发件域。
+
+    Raises:
+        UnsendableError: 不是合法的发件人。
+    """
+    return wire_address(sender_address(sender)[1]).rpartition("@")[2]
+
+
 def message_id(task_id: UUID, sender: str) -> str:
     """``<任务号@发件域>``：重发也不变，收件端可据此去重。"""
     domain = sender.rpartition("@")[2]

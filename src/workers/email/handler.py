@@ -15,6 +15,7 @@ from kaguan.config.model import UncertainPolicy
 from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
 from kaguan.mail.model import DeliveryStatus
+from kaguan.mail.reply import words
 from kaguan.tasks.payloads import EmailPayload
 from kaguan.telemetry.metrics import observe
 from workers.email.receipt import Fate, Receipt
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+WORDS_LENGTH = 160  # 字符；原因里引的对方的话合计至多这么多，各应答码均分
 STATUS_OF = {
     Fate.ACCEPTED: DeliveryStatus.ACCEPTED,
     Fate.REFUSED: DeliveryStatus.REFUSED,
@@ -114,15 +116,19 @@ def _conclude(
     write = _recorder(letter, receipts, unknown)
     fates = {receipt.fate for receipt in receipts.values()}
     if Fate.UNKNOWN in fates:
-        return Uncertain(_reason("对方是否收下不明", receipts, Fate.UNKNOWN), write)
+        reason, logged = _reason("对方是否收下不明", receipts, Fate.UNKNOWN)
+        return Uncertain(reason, write, logged=logged)
     if Fate.DEFERRED in fates:
-        return Retry(_reason("暂时未能投递", receipts, Fate.DEFERRED), write=write, outage=True)
+        reason, logged = _reason("暂时未能投递", receipts, Fate.DEFERRED)
+        return Retry(reason, write=write, outage=True, logged=logged)
     if doubtful := {one: receipts[one] for one in unknown if one in receipts and receipts[one].fate is Fate.REFUSED}:
         # 再寄也是被拒，先前那封却也许到了：结算据意向记 uncertain，别人被收下也不能算完成
-        return GiveUp(_reason("先前是否收下不明，再寄时被拒收", doubtful, Fate.REFUSED), write)
+        reason, logged = _reason("先前是否收下不明，再寄时被拒收", doubtful, Fate.REFUSED)
+        return GiveUp(reason, write, logged=logged)
     if Fate.ACCEPTED in fates or DeliveryStatus.ACCEPTED in known.values():
         return Done(_result(envelope, known, receipts), write)
-    return GiveUp(_reason("全部收件人被拒收", receipts, Fate.REFUSED), write)
+    reason, logged = _reason("全部收件人被拒收", receipts, Fate.REFUSED)
+    return GiveUp(reason, write, logged=logged)
 
 
 def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collection[str]) -> Write:
@@ -140,14 +146,24 @@ def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collecti
     return write
 
 
-def _reason(summary: str, receipts: Mapping[str, Receipt], fate: Fate) -> str:
-    """只说应答码与人数：地址与对方的原话留在 tb_email_delivery，不进日志。"""
-    codes = Counter(_label(receipt) for receipt in receipts.values() if receipt.fate is fate)
-    return f"{summary}（" + "，".join(f"{label} × {count}" for label, count in sorted(codes.items())) + "）"
+def _reason(summary: str, receipts: Mapping[str, Receipt], fate: Fate) -> tuple[str, str]:
+    """任务的原因与它的日志版：前者在应答码与人数旁引对方的话（盖住地址与秘密），日志里没有那些话。
+
+    同一个码有几种说法时引最多的那种；全文在 tb_email_delivery。
+    """
+    labels: dict[str, Counter[str]] = {}
+    for receipt in receipts.values():
+        if receipt.fate is fate:
+            labels.setdefault(_label(receipt), Counter())[receipt.reply if receipt.code else ""] += 1
+    short = {label: f"{label} × {said.total()}" for label, said in sorted(labels.items())}
+    limit = WORDS_LENGTH // max(len(short), 1)
+    quoted = {label: words(said.most_common(1)[0][0], limit) for label, said in labels.items()}
+    full = "，".join(f"{text}：{quoted[label]}" if quoted[label] else text for label, text in short.items())
+    return f"{summary}（{full}）", f"{summary}（{'，'.join(short.values())}）"
 
 
 def _label(receipt: Receipt) -> str:
-    return receipt.reply if receipt.code is None else str(receipt.code)
+    return str(receipt.code) if receipt.code else receipt.reply
 
 
 def _counts(receipts: Mapping[str, Receipt]) -> dict[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-REPLY_LENGTH = 500  # 字符；够看清原因，又不会被对方撑大
+from kaguan.mail.reply import clean
+
 TOO_MANY_RECIPIENTS = 552  # RFC 5321 §4.5.3.1.10：RCPT 阶段的 552 按 452 对待
 
 
@@ -46,9 +47,3 @@ def judge_final(code: int, text: str) -> Receipt:
     """点之后的应答：只有 2xx、4xx、5xx 说明了结局，别的都不能当真。"""
     receipt = judge(code, text)
     return receipt if code // 100 in {2, 4, 5} else replace(receipt, fate=Fate.UNKNOWN)
-
-
-def clean(text: str) -> str:
-    """一行、无控制字符、无孤立代理、有上限。"""
-    printable = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(character if character.isprintable() else " " for character in printable)[:REPLY_LENGTH]

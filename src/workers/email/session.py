@@ -1,44 +1,37 @@
-"""一条 SMTP 连接：建立（TLS、登录）、查活、投递一封信。投递的结局是值，逐收件人。"""
+"""一条 SMTP 连接：查活、投递一封信。投递的结局是值，逐收件人。"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from aiosmtplib import SMTP, SMTPRecipientRefused, SMTPSenderRefused
+from aiosmtplib import SMTPRecipientRefused, SMTPSenderRefused
 
-from workers.email.network import NETWORK_ERRORS, describe
+from kaguan.mail.connection import open_link
+from kaguan.mail.failure import NETWORK_ERRORS, describe, reply_code
 from workers.email.receipt import Fate, Receipt, judge, judge_data, judge_final, judge_recipient
 
 if TYPE_CHECKING:
     import ssl
 
-    from aiosmtplib.protocol import SMTPProtocol
-
     from kaguan.config.model import Smtp
+    from kaguan.mail.connection import Link
     from kaguan.mail.message import Envelope
     from kaguan.mail.relay_host import RelayHost
 
-DATA_CHUNK = 64 * 1024  # 字节；每块各有时限，慢而不断的对方因此不会被一刀切
+DATA_CHUNK = 64 * 1024  # 字节；本进程里至多压着这么多没发出去的
 START_INPUT = 354
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, "对方不支持 SMTPUTF8，无法投递国际化地址")
 
 
-class UnreachableError(Exception):
-    """没能得到可用的连接；此时肯定什么都没发出去。"""
-
-    def __init__(self, reason: str, code: int | None = None) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
 class Session:
     """一条已就绪的连接。任何网络错误之后即作废（``usable`` 为假）。"""
 
-    def __init__(self, client: SMTP, config: Smtp) -> None:
-        self._client = client
+    def __init__(self, link: Link, config: Smtp) -> None:
+        self._link = link
+        self._client = link.client
         self._config = config
         self.delivered = 0
         self.opened_at = self.used_at = asyncio.get_running_loop().time()
@@ -59,17 +52,11 @@ class Session:
         return self.usable
 
     async def close(self) -> None:
-        try:
-            if self.usable:
-                await self._client.quit(timeout=1)
-        except NETWORK_ERRORS:
-            pass
-        finally:
-            self._client.close()
+        await self._link.close()
 
     def abort(self) -> None:
         """立刻关闭，不告别：状态已不可知。"""
-        self._client.close()
+        self._link.abort()
 
     async def deliver(self, envelope: Envelope, recipients: list[str]) -> dict[str, Receipt]:
         """投递给 ``recipients``（``envelope.recipients`` 的键）。
@@ -93,7 +80,7 @@ class Session:
         except SMTPSenderRefused as error:
             outcome = judge(error.code, error.message)
         except NETWORK_ERRORS as error:
-            outcome = Receipt(Fate.DEFERRED, getattr(error, "code", None), describe(error))
+            outcome = Receipt(Fate.DEFERRED, reply_code(error), describe(error))
             self.abort()
         if outcome is not None:
             receipts |= dict.fromkeys((name for name in recipients if name not in receipts), outcome)
@@ -129,7 +116,11 @@ class Session:
         protocol = self._client.protocol
         if protocol is None:
             raise ConnectionResetError("连接已断")
-        await self._body(protocol, _stuffed(content))
+        stuffed = _stuffed(content)
+        for start in range(0, len(stuffed), DATA_CHUNK):
+            protocol.write(stuffed[start : start + DATA_CHUNK])
+            await self._link.flushed(self._config.timeout)
+        # 正文此刻全在内核里，点还没有写：在这之前断开，就能断定对方没有收全
         protocol.write(b".\r\n")
         try:
             final = await protocol.read_response(timeout=self._config.data_timeout)
@@ -138,16 +129,6 @@ class Session:
             return Receipt(Fate.UNKNOWN, None, f"正文已发完，没有等到确认：{describe(error)}")
         self.delivered += 1
         return judge_final(final.code, final.message)
-
-    async def _body(self, protocol: SMTPProtocol, stuffed: bytes) -> None:
-        """把正文全部交给内核之后才返回：此后写点之前断开，就能断定对方没有收全。"""
-        if protocol.transport is None:
-            raise ConnectionResetError("连接已断")
-        cast("asyncio.WriteTransport", protocol.transport).set_write_buffer_limits(high=0)
-        for start in range(0, len(stuffed), DATA_CHUNK):
-            protocol.write(stuffed[start : start + DATA_CHUNK])
-            async with asyncio.timeout(self._config.timeout):
-                await protocol._drain_helper()  # noqa: SLF001  库只给了不等待的 write；不等就分不清点发没发出去
 
     async def _reset(self, outcome: Receipt | None) -> None:
         """没走完 DATA 的事务要 RSET，连接才能接着用。"""
@@ -165,52 +146,7 @@ async def open_session(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo
     Raises:
         UnreachableError: 任何一步没成。
     """
-    client = SMTP(
-        hostname=relay.host,
-        port=relay.port,
-        use_tls=relay.implicit_tls,
-        start_tls=False,
-        tls_context=tls,
-        timeout=config.timeout,
-        local_hostname=helo,
-    )
-    try:
-        async with asyncio.timeout(config.timeout * 3):
-            await client.connect()
-            await client.ehlo()
-            encrypted = relay.implicit_tls or await _starttls(client, config)
-            await _login(client, relay, allowed=encrypted or config.starttls == "off")
-    except UnreachableError:
-        client.close()
-        raise
-    except NETWORK_ERRORS as error:
-        client.close()
-        raise UnreachableError(describe(error), getattr(error, "code", None)) from None
-    except BaseException:
-        client.close()
-        raise
-    return Session(client, config)
-
-
-async def _starttls(client: SMTP, config: Smtp) -> bool:
-    if config.starttls == "off":
-        return False
-    if not client.supports_extension("starttls"):
-        if config.starttls == "required":
-            raise UnreachableError("对方没有提供 STARTTLS，而配置要求加密")
-        return False
-    await client.starttls()
-    await client.ehlo()
-    return True
-
-
-async def _login(client: SMTP, relay: RelayHost, *, allowed: bool) -> None:
-    """只有配置明说不用 STARTTLS 时才明文登录；被人剥掉 STARTTLS 不算。"""
-    if relay.username is None:
-        return
-    if not allowed:
-        raise UnreachableError("对方没有提供 STARTTLS，拒绝明文登录")
-    await client.login(relay.username, relay.password or "")
+    return Session(await open_link(relay, config, tls, helo), config)
 
 
 def _stuffed(content: bytes) -> bytes:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.mail.address import wire_address
-from kaguan.mail.message import sender_address
+from kaguan.mail.connection import UnreachableError, trust
+from kaguan.mail.message import helo_name
 from kaguan.mail.relay_host import parse_relay_host
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.rate import RelayRate
 from workers.email.receipt import Fate, Receipt
-from workers.email.session import Session, UnreachableError, open_session
+from workers.email.session import Session, open_session
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from redis.asyncio import Redis
@@ -43,7 +43,7 @@ class Mailer:
         self._config = config
         self._tls = tls
         self._relay = parse_relay_host(config.url.get_secret_value())
-        self._helo = wire_address(sender_address(config.sender)[1]).rpartition("@")[2]
+        self._helo = helo_name(config.sender)
         self._slots = asyncio.Semaphore(config.connections)
         self._idle: list[Session] = []
         self._rate = RelayRate(self._relay.name, config.per_second, redis)
@@ -148,13 +148,13 @@ async def open_mailer(
     Args:
         config: SMTP 配置。
         redis: 各进程共享限速用；``None`` 即只在本进程内限。
-        tls: 验证对方证书用；不给则用系统信任库（``SSL_CERT_FILE`` 可指定 CA）。
+        tls: 验证对方证书用；不给则按配置（:func:`kaguan.mail.connection.trust`）。
 
     Raises:
         ValueError: URL 不合法。
         UnsendableError: 发件人不合法。
     """
-    mailer = Mailer(config, redis, tls or ssl.create_default_context())
+    mailer = Mailer(config, redis, tls or trust(config))
     keeper = asyncio.create_task(_keep(mailer), name="smtp-idle")
     try:
         yield mailer
