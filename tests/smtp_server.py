@@ -53,6 +53,7 @@ class Script:
     implicit_tls: ssl.SSLContext | None = None
     smtputf8: bool = True
     credentials: tuple[str, str] | None = None
+    rejection: str = "535 5.7.8 authentication failed"  # 可以把收到的填回去：{line}、{username}、{password}
 
 
 @dataclass
@@ -150,7 +151,7 @@ class _Dialogue:
     async def on_auth(self, line: str) -> None:
         _, username, password = base64.b64decode(line.split()[2]).decode().split("\0")
         if (username, password) != self.script.credentials:
-            await self.say("535 5.7.8 authentication failed")
+            await self.say(self.script.rejection.format(line=line, username=username, password=password))
             return
         self.login = username
         await self.say("235 ok")

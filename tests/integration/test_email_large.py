@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import Counter
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import pytest
 import uvloop
 
-from kaguan.config.model import MIB, Api
-from kaguan.mail.address import MAX_ATTACHMENT_BYTES
-from kaguan.mail.message import Envelope, build
+from kaguan.config.model import MIB
 from tests.eventually import eventually
-from tests.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls
+from tests.mail_sizes import KIB, SIZES, largest, letter
+from tests.mail_tasks import client_tls, config_for, server_tls
 from tests.smtp_server import CLOSE, DROP, HALF_CLOSE, PAUSE, RESET, STALL, Script, SmtpServer, smtp_server
 from workers.email import session
 from workers.email.receipt import Fate, Receipt
@@ -26,10 +22,10 @@ from workers.email.transport import Mailer, open_mailer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from kaguan.mail.message import Envelope
+
     Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-KIB = 1024
-SIZES = (1 * KIB, 16 * KIB - 1, 16 * KIB, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 110 * KIB, 1 * MIB)
 RUNS: dict[str, Run] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 MODES = ("clear", "starttls", "implicit")
 LARGE = 2 * MIB  # 远大于两头的内核与进程里装得下的
@@ -60,23 +56,6 @@ async def stage(mode: str, script: Script | None = None, **config: object) -> As
         open_mailer(config_for(server.url, starttls=starttls, **config), tls=client_tls()) as mailer,
     ):
         yield server, mailer
-
-
-def letter(size: int) -> Envelope:
-    """恰好 ``size`` 字节的邮件；点开头的行在内。"""
-    head = b"From: a@kaguan.example\r\nTo: x@x.example\r\nSubject: t\r\n\r\n"
-    lines = (b"." + b"x" * 69 + b"\r\n") * (size // 72 + 1)
-    content = (head + lines)[: size - 2] + b"\r\n"
-    return Envelope("<a@b>", "a@kaguan.example", {"x@x.example": "x@x.example"}, content, smtputf8=False)
-
-
-def largest() -> Envelope:
-    """API 收得下的最大一封：附件到顶，请求体余下的都给正文。"""
-    attachment = base64.b64encode(bytes(MAX_ATTACHMENT_BYTES)).decode()
-    body = "卡" * ((Api().body_limit - len(attachment)) // 3)
-    one = {"filename": "a.bin", "content_type": "application/octet-stream", "content_base64": attachment}
-    payload = mail_to("x@x.example", body=body, attachments=[one])
-    return build(payload, UUID(int=1), SENDER, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 async def send(mailer: Mailer, envelope: Envelope) -> Receipt:

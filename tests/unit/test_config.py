@@ -8,6 +8,7 @@ import pytest
 
 from kaguan.config import ConfigurationError, Environment, known_keys, load_settings
 from kaguan.config.settings import CONFIG_DIRECTORY
+from tests.mail_tasks import CERTIFICATES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,21 @@ def test_a_wrong_value_names_its_key_the_value_and_what_is_allowed(environ: dict
     message = str(refusal.value)
     assert [part for part in says if part not in message] == []
     assert "\n" not in message
+
+
+def test_a_ca_file_must_exist_and_hold_certificates(tmp_path: Path) -> None:
+    sound = CERTIFICATES / "localhost.crt"
+    assert load_settings({"KAGUAN_SMTP__CA_FILE": str(sound)}).smtp.ca_file == sound
+    (tmp_path / "torn.pem").write_bytes(sound.read_bytes()[:400])
+    (tmp_path / "empty.pem").touch()
+    unfit = (tmp_path / "torn.pem", tmp_path / "empty.pem", CERTIFICATES / "localhost.key", tmp_path, tmp_path / "none")
+    for path in unfit:
+        with pytest.raises(ConfigurationError) as refusal:
+            load_settings({"KAGUAN_SMTP__CA_FILE": str(path)})
+        message = str(refusal.value)
+        assert message.startswith("配置有误：KAGUAN_SMTP__CA_FILE：")
+        assert str(path) in message
+        assert "\n" not in message
 
 
 def test_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:

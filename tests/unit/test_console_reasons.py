@@ -105,6 +105,19 @@ def test_each_translation_fills_the_same_gaps() -> None:
             "onelink：对方限流；control_center：对方出错：HTTP 500",
             "onelink: the carrier limits the rate; control_center: the carrier failed: HTTP 500",
         ),
+        (
+            "6 次尝试用尽：暂时未能投递（与中继协商 TLS 失败：证书是自签名的 × 2）",
+            "6 attempts used up: not delivered for now (TLS with the relay host failed: self-signed certificate × 2)",
+        ),
+        (
+            "全部收件人被拒收（550 × 1：5.1.1 User unknown，554 × 2：spam; see https://x.example/1）",
+            "all recipients were refused (550 × 1：5.1.1 User unknown，554 × 2：spam; see https://x.example/1)",
+        ),
+        ("全部收件人被拒收（550 × 1：用户不存在）", "all recipients were refused (550 × 1：用户不存在)"),
+        (
+            "全部收件人被拒收（550 × 1：用户不存在;请核对,谢谢）",
+            "all recipients were refused (550 × 1：用户不存在;请核对,谢谢)",
+        ),
         ("邮件无法组装：标题至多 200 个字符", "the mail cannot be composed: subject: at most 200 characters"),
         ("550 5.1.1 no such user", "550 5.1.1 no such user"),
         ("550 用户不存在，请核对；谢谢", "550 用户不存在，请核对；谢谢"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REPLY_LENGTH = 500  # 字符；够看清原因，又不会被对方撑大
 SHORTEST_SECRET = 3  # 字符；更短的照字面盖会把话盖得不成句
+_STRUCTURE = str.maketrans("；，：（）", ";,:()")  # 我们用它们拼句子、拆句子，别人的话里不留
 # 加引号的本地部分里可以有空白（RFC 5321 §4.1.2）
 _ADDRESS = re.compile(r'(?:"[^"]*"|[^\s<>@]+)@[^\s<>@]+')
 
@@ -25,7 +26,7 @@ def clean(text: str) -> str:
 
 def words(text: str, limit: int, secrets: Iterable[str] = ()) -> str:
     """给人看的那几句：同 :func:`clean`，另盖住地址与秘密，至多 ``limit`` 个字符。"""
-    text = " ".join(clean(text).split())
+    text = " ".join(clean(text).translate(_STRUCTURE).split())
     for secret in secrets:
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, MASK)

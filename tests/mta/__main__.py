@@ -1,0 +1,147 @@
+"""``make mail-relay``：真的 Postfix。每种大小 × 三种连法 × 两种事件循环各寄到一次、一个字节不差；线路在各处切断，话不假。"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from kaguan.config.model import MIB
+from kaguan.mail.relay_host import parse_relay_host
+from tests.eventually import eventually
+from tests.mail_sizes import SIZES, largest, letter
+from tests.mail_tasks import CERTIFICATES, config_for
+from tests.mta.postfix import install, postfix
+from workers.email.receipt import Fate
+from workers.email.transport import open_mailer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.config.model import Smtp
+    from kaguan.mail.message import Envelope
+    from tests.mta.postfix import Postfix
+    from workers.email.transport import Mailer
+
+RUNS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
+MODES = ("clear", "starttls", "implicit")
+CUTS = (300, 2_000, 5_000, 20_000, 65_536, 66_000, 131_072, 300_000, 600_000, 900_000, 1_040_000, 1_047_000, 1_048_576)
+
+
+async def send(mailer: Mailer, envelope: Envelope) -> Fate:
+    recipients = list(envelope.recipients)
+
+    async def declare() -> list[str]:
+        return recipients
+
+    (receipt,) = (await mailer.send(envelope, recipients, declare)).values()
+    return receipt.fate
+
+
+def config(url: str, mode: str) -> Smtp:
+    starttls = "required" if mode == "starttls" else "off"
+    return config_for(url, starttls=starttls, ca_file=CERTIFICATES / "localhost.crt")
+
+
+@asynccontextmanager
+async def cutting(port: int, after: int) -> AsyncIterator[int]:
+    """到 ``port`` 的线路，客户端发过 ``after`` 字节就两头复位；给出它的端口。"""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, left: int) -> None:
+        while data := await source.read(min(left, 65_536)):
+            target.write(data)
+            await target.drain()
+            left -= len(data)
+            if not left:
+                break
+        target.transport.abort()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", port)
+        for pair in ((reader, downstream, after), (upstream, writer, sys.maxsize)):
+            tasks.add(asyncio.create_task(pump(*pair)))
+        with suppress(ConnectionError):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        writer.transport.abort()
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with listener:
+        yield listener.sockets[0].getsockname()[1]
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def copies(server: Postfix, envelope: Envelope) -> tuple[int, bool]:
+    """到了几份，是否都一个字节不差（Postfix 在前面加自己的头，行尾存成 LF）。"""
+    marker, expected = envelope.message_id.encode(), envelope.content.replace(b"\r\n", b"\n")
+    found = [one for one in server.arrived() if marker in one]
+    return len(found), all(one.endswith(expected) for one in found)
+
+
+async def sizes(server: Postfix, mode: str) -> list[tuple[Envelope, Fate, float]]:
+    outcomes = []
+    async with open_mailer(config(server.url(mode), mode)) as mailer:
+        for envelope in [*map(letter, SIZES), largest()]:
+            started = time.monotonic()
+            outcomes.append((envelope, await send(mailer, envelope), time.monotonic() - started))
+    return outcomes
+
+
+async def cuts(server: Postfix, mode: str) -> list[tuple[Envelope, Fate]]:
+    outcomes = []
+    url = server.url(mode)
+    port = parse_relay_host(url).port
+    for after in CUTS:
+        async with (
+            cutting(port, after) as through,
+            open_mailer(config(url.replace(str(port), str(through)), mode)) as mailer,
+        ):
+            envelope = letter(MIB)
+            outcomes.append((envelope, await send(mailer, envelope)))
+    return outcomes
+
+
+async def settled(server: Postfix) -> None:
+    await eventually(lambda: server.queued() == 0, timeout=60.0)
+
+
+def main() -> int:
+    install()
+    wrong = 0
+    print("| 字节 | 连法 | 循环 | 结局 | 到了几份 | 一字不差 | 秒 |\n|---|---|---|---|---|---|---|")
+    with postfix() as server:
+        for loop, run in RUNS.items():
+            for mode in MODES:
+                outcomes = run(sizes(server, mode))
+                run(settled(server))
+                for envelope, fate, seconds in outcomes:
+                    count, same = copies(server, envelope)
+                    wrong += (fate, count, same) != (Fate.ACCEPTED, 1, True)
+                    print(f"| {len(envelope.content)} | {mode} | {loop} | {fate} | {count} | {same} | {seconds:.2f} |")
+        print("\n| 切断 | 连法 | 循环 | 结局与到了几份 |\n|---|---|---|---|")
+        for loop, run in RUNS.items():
+            for mode in MODES:
+                severed = run(cuts(server, mode))
+                run(settled(server))
+                seen = Counter((fate, copies(server, envelope)[0]) for envelope, fate in severed)
+                wrong += sum(times for (fate, count), times in seen.items() if not honest(fate, count))
+                text = "，".join(f"{fate}、{count} 份 × {times}" for (fate, count), times in sorted(seen.items()))
+                print(f"| {len(severed)} 处 | {mode} | {loop} | {text} |")
+        if wrong:
+            print(server.log.read_text("utf-8", "replace")[-4000:], file=sys.stderr)
+    print(f"\n{'不对的 ' + str(wrong) + ' 行' if wrong else '全部如实'}")
+    return 1 if wrong else 0
+
+
+def honest(fate: Fate, count: int) -> bool:
+    """收下的恰好一份；暂缓的一份也没有；不明的至多一份。"""
+    return count in {Fate.ACCEPTED: {1}, Fate.DEFERRED: {0}, Fate.UNKNOWN: {0, 1}}.get(fate, set())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
