@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo test system lint format bench chaos chaos-targets contract queries docs-check screenshots lock clean
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ mutate: $(STAMP) ## Break the protocol's code in many ways; the tests must notic
 
 contract: $(STAMP) ## Every operation against its document, every carrier dialect against its contract; writes docs/CONTRACT.md, docs/CONTRACT-CARRIERS.md
 	KAGUAN_WRITE_CONTRACT=1 $(BIN)/python -m pytest tests/contracts/test_schemathesis.py tests/contracts/test_carriers*.py
+
+mail-relay: $(STAMP) ## Mail of every size through a real Postfix (installed from Debian, as root; private, on loopback): clear, STARTTLS, TLS; cut lines too
+	$(BIN)/python -m tests.mta
 
 queries: $(STAMP) ## Every list on a million tasks, counted in blocks; writes docs/QUERIES.md
 	KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 $(BIN)/python -m pytest tests/integration/test_query_plans.py -k few_blocks --timeout 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from kaguan.dev.ports import free_port
 from kaguan.tasks import service
@@ -222,6 +223,24 @@ async def test_a_cancel_asked_for_while_an_unknown_mail_waits_to_be_retried_leav
     task_id = await unanswered(stage)
     assert await again(stage, task_id, busy) == "uncertain"
     assert await still_unknown(stage, task_id)
+
+
+async def test_the_words_of_the_relay_are_on_the_task_without_addresses_and_not_in_the_log(stage: Stage) -> None:
+    said = "550 5.1.1 <a@x.example>: User unknown；token=hunter2hunter2 via " + "y" * 400
+    stage.server.script.recipients["a@x.example"] = [said]
+    stage.server.script.recipients["b@x.example"] = ["554 5.7.1 spam"]
+    task_id = await stage.submit("a@x.example", "b@x.example")
+    with capture_logs() as lines:
+        await stage.deliver(task_id, stage.handler)
+    record = await stage.pipeline.task(task_id)
+    assert record.last_error is not None
+    reason = record.last_error["reason"]
+    assert reason.startswith("全部收件人被拒收（550 × 1：5.1.1 <***>: User unknown;token=*** via yyy")
+    assert reason.endswith("…，554 × 1：5.7.1 spam）")
+    assert len(reason) < 250
+    (logged,) = [line["reason"] for line in lines if line["event"] == "任务未完成"]
+    assert logged == "全部收件人被拒收（550 × 1，554 × 1）"
+    assert not [line for line in lines if "5.1.1" in str(line) or "x.example" in str(line)]
 
 
 async def test_a_recipient_refused_after_a_lost_reply_stays_unknown_though_another_accepts(stage: Stage) -> None:

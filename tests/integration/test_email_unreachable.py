@@ -130,7 +130,7 @@ async def test_plaintext_slipped_in_before_tls_is_no_part_of_the_dialogue() -> N
 @pytest.mark.parametrize(
     ("script", "config", "says", "code", "step"),
     [
-        (Script(greeting="554 5.7.1 you@x.example is not welcome"), {}, "中继不接待：5.7.1 *** is not welcome", 554, "greeting"),
+        (Script(greeting="554 5.7.1 you@x.example no"), {}, "中继不接待：5.7.1 *** no", 554, "greeting"),
         (Script(greeting=DROP), {}, "中继断开了连接", None, "greeting"),
         (Script(greeting=STALL), {"timeout": 0.2}, "等中继应答超时", None, "greeting"),
         (Script(), {"starttls": "required"}, "对方没有提供 STARTTLS，而配置要求加密", None, "tls"),

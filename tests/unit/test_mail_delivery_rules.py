@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from kaguan.mail.relay_host import RelayHost, parse_relay_host
-from kaguan.mail.reply import clean
+from kaguan.mail.reply import clean, words
 from workers.email.receipt import Fate, judge, judge_data, judge_final, judge_recipient
 
 
@@ -56,3 +56,19 @@ def test_what_a_reply_code_means_depends_on_the_phase(
 def test_reply_text_is_made_storable() -> None:
     assert clean("a\x00b\r\nc\udcffd\x1b[0m") == "a b  c?d [0m"
     assert judge(250, "x" * 1000).reply == "x" * 500
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("5.1.1 User unknown", "5.1.1 User unknown"),
+        ("5.1.1 <john@x.example>: unknown", "5.1.1 <***>: unknown"),
+        ('"john doe"@x.example and 用户@例子.测试 unknown', "*** and *** unknown"),
+        ("a\r\nb\x00\x1b[31m  c", "a b [31m c"),
+        ("用户不存在；请核对（谢谢）", "用户不存在;请核对(谢谢)"),
+        ("see smtp://user:pa55word@mail.example", "see ***"),
+        ("x" * 60, "x" * 49 + "…"),
+    ],
+)
+def test_what_is_shown_of_foreign_words_is_one_bounded_line_without_addresses_or_secrets(said: str, shown: str) -> None:
+    assert words(said, 50) == shown
