@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from typing import TYPE_CHECKING
 
 from kaguan.logging.masking import MASK, mask
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
 REPLY_LENGTH = 500  # 字符；够看清原因，又不会被对方撑大
 SHORTEST_SECRET = 3  # 字符；更短的照字面盖会把话盖得不成句
 _STRUCTURE = str.maketrans("；，：（）", ";,:()")  # 我们用它们拼句子、拆句子，别人的话里不留
-# 加引号的本地部分里可以有空白（RFC 5321 §4.1.2）
-_ADDRESS = re.compile(r'(?:"[^"]*"|[^\s<>@]+)@[^\s<>@]+')
+_EDGES = frozenset(" <>@")
 
 
 def clean(text: str) -> str:
@@ -30,8 +28,29 @@ def words(text: str, limit: int, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, MASK)
-    text = _ADDRESS.sub(MASK, mask(text))
+    text = _without_addresses(mask(text))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _without_addresses(text: str) -> str:
+    """盖住 ``本地部分@域``；加引号的本地部分里可以有空白（RFC 5321 §4.1.2）。``text`` 里的空白只有空格。"""
+    kept: list[str] = []
+    done = 0
+    for at, character in enumerate(text):
+        if character != "@" or at < done:
+            continue
+        start = text.rfind('"', done, at - 1) if text[at - 1 : at] == '"' else -1
+        if start < 0:
+            start = at
+            while start > done and text[start - 1] not in _EDGES:
+                start -= 1
+        end = at + 1
+        while end < len(text) and text[end] not in _EDGES:
+            end += 1
+        if start < at and end > at + 1:
+            kept += [text[done:start], MASK]
+            done = end
+    return "".join([*kept, text[done:]])
 
 
 def credentials(username: str, password: str) -> list[str]:
