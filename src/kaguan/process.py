@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from kaguan.config import ConfigurationError, Settings, load_settings
+from kaguan.config import ConfigurationError, Settings, load_settings, tolerated
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.logging.setup import configure_logging
 from kaguan.queues.client import QueueUnavailableError
@@ -78,6 +78,8 @@ async def _supervised(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number.name)
     log.info("进程启动", process=name, env=settings.env)
+    for weakness in tolerated(settings, os.environ):
+        log.warning("配置放宽了安全规则", key=weakness.key, exemption=weakness.exemption, reason=weakness.problem)
     await main(settings, stop)
     log.info("进程停止", process=name)
 

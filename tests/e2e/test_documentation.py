@@ -24,6 +24,7 @@ from api.monitor import ROOT as MONITOR
 from api.routes import ROUTES
 from kaguan.cli.app import app
 from kaguan.cli.configuration import flatten
+from kaguan.config import Exemption
 from kaguan.config.settings import CONFIG_FILE_VARIABLE, Settings, known_keys
 from kaguan.database.metadata import Base
 from kaguan.errors import MEANINGS
@@ -182,6 +183,11 @@ def test_the_configuration_table_is_the_code() -> None:
     assert set(documented) == known_keys() - {CONFIG_FILE_VARIABLE}
     defaults = dict(flatten(Settings.model_construct(), "KAGUAN_"))
     assert documented == {key: _shown(value) for key, value in defaults.items()}
+
+
+def test_the_table_of_exemptions_is_the_code() -> None:
+    section = MANUAL.read_text("utf-8").partition("### 生产里不许变弱的")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| .+ \| `([a-z_]+)` \|$", section, re.MULTILINE) == list(Exemption)
 
 
 def _shown(value: object) -> str:

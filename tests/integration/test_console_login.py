@@ -187,6 +187,30 @@ async def test_behind_a_trusted_proxy_that_speaks_https_the_cookie_is_secure(
         assert (await visitor.get("/", again)).status == 200
 
 
+PRODUCTION = {
+    "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@127.0.0.1:465",
+    "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
+    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
+}
+
+
+@pytest.mark.parametrize("environment", ["prod", "staging"])
+@pytest.mark.parametrize(("allowed", "secure"), [("[]", True), ('["console_http"]', False)])
+async def test_in_production_every_cookie_is_secure_whatever_the_proxy_says_unless_allowed_by_name(
+    environ: dict[str, str], environment: str, allowed: str, *, secure: bool
+) -> None:
+    hardened = {**PRODUCTION, "KAGUAN_ENV": environment, "KAGUAN_ALLOW_INSECURE": allowed}
+    async with serving(load_settings({**environ, **hardened})) as api, visiting(api) as visitor:
+        page = await visitor.log_in(api.token)
+        name = "__Host-kaguan_session" if secure else "kaguan_session"
+        session = SimpleCookie(page.headers["Set-Cookie"])[name]
+        assert bool(session["secure"]) is secure
+        assert (session["path"], session["domain"], session["httponly"]) == ("/", "", True)
+        assert (await visitor.get("/", {"Cookie": f"{name}={session.value}"})).status == 200
+        page = await visitor.post("/console/preferences", {"language": "en"})
+        assert bool(SimpleCookie(page.headers["Set-Cookie"])["kaguan_language"]["secure"]) is secure
+
+
 async def test_an_untrusted_client_cannot_claim_https(api: Api) -> None:
     async with visiting(api) as visitor:
         page = await visitor.post(

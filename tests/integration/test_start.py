@@ -1,23 +1,25 @@
-"""启动时的等待：晚来的服务器等得到，永不来的在次数用尽后说清原因、退出码非零（T009、T010、T078）。"""
+"""启动：配置有误不起；晚来的服务器等得到，永不来的在次数用尽后说清原因、退出码非零（T009、T010、T078）。"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+import api
 from kaguan.config import load_settings
 from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
 from kaguan.dev.ports import free_port
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
+from tests.eventually import eventually
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+SOURCE = Path(api.__file__).parents[1]
 FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
 
 
@@ -96,3 +98,80 @@ def test_wrong_configuration_exits_with_two_before_anything_starts(environ: dict
     )
     assert finished.returncode == 2
     assert finished.stderr.startswith("配置有误：KAGUAN_API__PORT")
+
+
+PRODUCTION = {
+    "KAGUAN_ENV": "prod",
+    "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@127.0.0.1:465",
+    "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
+    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
+    "KAGUAN_SCHEDULES": "[]",
+}
+
+
+@pytest.mark.parametrize("module", ["api", "relay", "workers"])
+@pytest.mark.parametrize("name", ["KAGUAN_ENV", "kaguan_env"])
+def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str, name: str, tmp_path: Path) -> None:
+    weak = {
+        "KAGUAN_DATABASE__URL": "postgresql://kaguan:planted@localhost/kaguan",
+        "KAGUAN_REDIS__URL": "redis://localhost:6379/0",
+        "KAGUAN_SMTP__STARTTLS": "off",
+        "KAGUAN_API__TRUSTED_PROXIES": '["notanip"]',
+    }
+    given = {key: value for key, value in {**PRODUCTION, **weak}.items() if key != "KAGUAN_ENV"}
+    finished = run_module(module, {"PATH": os.environ["PATH"], **given, name: "prod"}, tmp_path)
+    assert finished.returncode == 2
+    assert sorted(line.split("：")[1] for line in finished.stderr.splitlines()) == sorted(weak)
+    assert "planted" not in finished.stderr
+
+
+def test_config_show_refuses_a_weak_production_in_the_same_words(tmp_path: Path) -> None:
+    given = {"PATH": os.environ["PATH"], **PRODUCTION, "KAGUAN_DATABASE__URL": "postgresql:///kaguan"}
+    argv = [sys.executable, "-c", "from kaguan.cli.app import main; main()", "config", "show"]
+    finished = subprocess.run(argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "配置有误：KAGUAN_REDIS__URL：没有给出；生产与预发布里必须用环境变量给出\n"
+
+
+@pytest.mark.parametrize("environment", ["prod", "staging"])
+def test_production_without_its_file_refuses_to_start(
+    environ: dict[str, str], tmp_path: Path, environment: str
+) -> None:
+    shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
+    given = {**inherited, **environ, **PRODUCTION, "KAGUAN_ENV": environment, "PYTHONPATH": str(tmp_path / "src")}
+    finished = run_module("relay", given, tmp_path)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"配置有误：KAGUAN_ENV={environment}：找不到 ")
+    assert "KAGUAN_CONFIG_FILE" in line
+
+
+async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    allowed = {
+        "KAGUAN_API__TRUSTED_PROXIES": '["0.0.0.0/0"]',
+        "KAGUAN_ALLOW_INSECURE": '["trusted_proxies", "console_http"]',
+        "KAGUAN_RELAY__METRICS_PORT": str(free_port()),
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
+            [sys.executable, "-m", "relay"],
+            env={**os.environ, **environ, **PRODUCTION, **allowed},
+            cwd=tmp_path,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        await eventually(lambda: "连接数据库" in log.read_text("utf-8") or process.poll() is not None, 30.0)
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, 30)
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    warned = [line for line in lines if line.get("exemption")]
+    assert [(line["level"], line["exemption"]) for line in warned] == [
+        ("warning", "trusted_proxies"), ("warning", "console_http"),
+    ]  # fmt: skip
+    assert process.returncode == 0

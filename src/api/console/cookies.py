@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api.keys import SETTINGS
 from api.proxies import CLIENT_ADDRESS
+from kaguan.config import Exemption
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -45,4 +47,8 @@ def keep(request: web.Request, response: web.StreamResponse, name: str, value: s
 
 
 def _secure(request: web.Request) -> bool:
+    """生产与预发布里总是 Secure，不看代理说了什么：漏设 ``trusted_proxies`` 不该让会话走明文。"""
+    settings = request.config_dict[SETTINGS]
+    if settings.env.is_hardened and Exemption.CONSOLE_HTTP not in settings.allow_insecure:
+        return True
     return request.config_dict[CLIENT_ADDRESS].secure(request)

@@ -10,6 +10,7 @@ import typer
 
 from kaguan.dev.up import run_up
 
+PROCESSES = "KAGUAN_API__PROCESSES"
 # kaguan 不许导入这三个包，所以换成它们的进程
 MODULES = {"api": "api", "relay": "relay", "worker": "workers"}
 
@@ -30,7 +31,9 @@ def api(
 ) -> None:
     """HTTP 服务。"""
     if processes is not None:
-        os.environ["KAGUAN_API__PROCESSES"] = str(processes)
+        for spelling in [key for key in os.environ if key.upper() == PROCESSES]:
+            del os.environ[spelling]  # 小写的也作数，不能与下面的打架
+        os.environ[PROCESSES] = str(processes)
     _become("api")
 
 

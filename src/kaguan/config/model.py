@@ -6,6 +6,7 @@ import base64
 import binascii
 import ssl
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,6 +23,11 @@ class Environment(StrEnum):
     DEV = "dev"
     STAGING = "staging"
     PROD = "prod"
+
+    @property
+    def is_hardened(self) -> bool:
+        """要守 ``config.production`` 的规矩。"""
+        return self is not Environment.DEV
 
 
 class Group(BaseModel):
@@ -56,6 +62,21 @@ class Api(Group):
     bcrypt_rounds: int = Field(12, ge=4, le=16)
     bcrypt_concurrency: int = Field(2, ge=1, le=32)
     bcrypt_queue: int = Field(16, ge=1)  # 排队更长就回 503
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not _is_network(item) for item in value):
+            raise ValueError('应为 IP 地址或网段的列表，如 ["10.0.0.0/8"]')
+        return value
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 class Database(Group):
@@ -135,7 +156,7 @@ class Smtp(Group):
 
     url: SecretStr = SecretStr("")
     sender: str = "卡管 <no-reply@kaguan.example>"
-    starttls: Literal["required", "optional", "off"] = "optional"
+    starttls: Literal["required", "optional", "off"] = "required"
     ca_file: Path | None = None  # PEM；给了就只信其中的 CA，不给则信系统的
     timeout: Seconds = 10.0
     data_timeout: Seconds = 60.0  # 等对方确认正文的时限（RFC 5321 §4.5.3.2.6 建议更长，受任务时限约束）

@@ -6,11 +6,11 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,36 +20,26 @@ from pydantic_settings import (
 )
 
 from kaguan.config import model
+from kaguan.config.explaining import explained
+from kaguan.config.production import Exemption, refused
 from kaguan.config.schedule import Schedule, distinct
-from kaguan.secret_names import is_secret
 from kaguan.zones import BUSINESS_ZONE, ZoneName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pydantic_core import ErrorDetails
+    from pydantic.fields import FieldInfo
 
 PREFIX = "KAGUAN_"
 CONFIG_FILE_VARIABLE = "KAGUAN_CONFIG_FILE"
 CONFIG_DIRECTORY = Path(__file__).resolve().parents[3] / "configs"
-MIN_SECRET_LENGTH = 12
-
-# pydantic 的错误种类 → 人话
-BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-EXPECTED = {
-    "extra_forbidden": "未知配置键",
-    "int_parsing": "应为整数",
-    "int_type": "应为整数",
-    "int_from_float": "应为整数",
-    "float_parsing": "应为数字",
-    "float_type": "应为数字",
-    "bool_parsing": "应为 true 或 false",
-    "bool_type": "应为 true 或 false",
-}
+ENVIRONMENTS = frozenset(model.Environment)
+HARDENED = frozenset(environment for environment in ENVIRONMENTS if environment.is_hardened)
+WRONG = "配置有误："
 
 
 class ConfigurationError(Exception):
-    """配置有误。消息里已有键名、所给的值与允许的值。"""
+    """配置有误。消息一行一处，每行已有键名、所给的值与允许的值。"""
 
 
 class Settings(BaseSettings):
@@ -64,6 +54,7 @@ class Settings(BaseSettings):
     env: model.Environment = model.Environment.DEV
     data_dir: Path = Path(".kaguan")
     time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
+    allow_insecure: tuple[Exemption, ...] = ()  # 生产与预发布里逐项放行的变弱
     api: model.Api = model.Api()
     database: model.Database = model.Database()
     redis: model.Redis = model.Redis()
@@ -110,6 +101,13 @@ class _EnvironSource(EnvSettingsSource):
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return {key.lower(): value for key, value in self._environ.items()}
 
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: object) -> object:
+        """不是 JSON 的列表原样交给校验：错误才说得出键名。"""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """读取配置。
@@ -118,25 +116,72 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         environ: 环境变量；不给就用进程的环境。
 
     Raises:
-        ConfigurationError: 有未知键、非法值、缺失的文件，或生产环境仍是默认密钥。
+        ConfigurationError: 有未知键、非法值、缺失的文件，或生产、预发布里有没放行的变弱；一次说全。
     """
-    given = dict(os.environ if environ is None else environ)
-    _refuse_unknown(given)
+    problems: list[str] = []
+    given = _known_only(canonical(os.environ if environ is None else environ), problems)
     environment = given.get(f"{PREFIX}ENV", model.Environment.DEV)
     merged = {**_stack_environment(given, environment), **given}
-    yaml_file = _yaml_file(merged, environment)
+    yaml_file = _yaml_file(merged, environment, problems)
     scoped = type(
         "Settings", (Settings,), {"__module__": __name__, "environ": merged, "yaml_file": yaml_file, "__doc__": None}
     )
-    try:
-        settings: Settings = scoped()
-    except ValidationError as error:
-        raise ConfigurationError(_describe(error)) from None
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"配置读取失败：{error}") from None
-    if settings.env is model.Environment.PROD:
-        _refuse_default_secrets(settings)
+    settings = _validated(scoped, problems)
+    if settings is not None:
+        if environment in ENVIRONMENTS and settings.env != environment:
+            problems.append(f"{WRONG}{PREFIX}ENV：只能用环境变量给出，不能写在文件里（那里写的是 {settings.env}）")
+        problems += [f"{WRONG}{weakness}" for weakness in refused(settings, merged)]
+    if problems or settings is None:
+        raise ConfigurationError("\n".join(problems))
     return settings
+
+
+def canonical(environ: Mapping[str, str]) -> dict[str, str]:
+    """``KAGUAN_*`` 的键名不分大小写：一律成大写；别的原样。
+
+    Raises:
+        ConfigurationError: 同一个键有两种写法，值却不同。
+    """
+    spelled: dict[str, str] = {}
+    canonical: dict[str, str] = {}
+    for key, value in environ.items():
+        name = key.upper() if key.upper().startswith(PREFIX) else key
+        if canonical.setdefault(name, value) != value:
+            raise ConfigurationError(f"{WRONG}{key} 与 {spelled[name]} 是同一个键，值却不同；请只留一个")
+        spelled.setdefault(name, key)
+    return canonical
+
+
+def _validated(scoped: type[Settings], problems: list[str]) -> Settings | None:
+    """合成配置。有的值不合格就记下，换成默认值再来：生产的规矩因此也能一次说全。"""
+    try:
+        return scoped()
+    except ValidationError as error:
+        problems += [f"{WRONG}{line}" for line in explained(error, PREFIX)]
+        mended = _defaults_at([item["loc"] for item in error.errors(include_url=False)])
+    except (ValueError, OSError) as error:
+        problems.append(f"配置读取失败：{error}")
+        return None
+    try:
+        return scoped(**mended)
+    except ValidationError:
+        return None
+
+
+def _defaults_at(places: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    """``places`` 各处（组或键）的默认值，嵌套成 ``Settings`` 的形状。"""
+    values: dict[str, Any] = {}
+    for place in places:
+        group, name = str(place[0]), str(place[1]) if len(place) > 1 else ""
+        field = Settings.model_fields.get(group)
+        if field is None:
+            continue
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel) and name in type(default).model_fields:
+            values.setdefault(group, {})[name] = getattr(default, name)
+        else:
+            values[group] = default
+    return values
 
 
 def _stack_environment(environ: Mapping[str, str], environment: str) -> dict[str, str]:
@@ -147,13 +192,15 @@ def _stack_environment(environ: Mapping[str, str], environment: str) -> dict[str
     return {key: value for key, value in dotenv_values(path).items() if value is not None}
 
 
-def _yaml_file(environ: Mapping[str, str], environment: str) -> Path | None:
+def _yaml_file(environ: Mapping[str, str], environment: str, problems: list[str]) -> Path | None:
     explicit = environ.get(CONFIG_FILE_VARIABLE)
     path = Path(explicit) if explicit else CONFIG_DIRECTORY / f"config.{environment}.yaml"
     if path.is_file():
         return path
     if explicit:
-        raise ConfigurationError(f"{CONFIG_FILE_VARIABLE}：找不到文件 {explicit}")
+        problems.append(f"{WRONG}{CONFIG_FILE_VARIABLE}：找不到文件 {explicit}")
+    elif environment in HARDENED:
+        problems.append(f"{WRONG}{PREFIX}ENV={environment}：找不到 {path}；请补上，或用 {CONFIG_FILE_VARIABLE} 指出")
     return None
 
 
@@ -171,52 +218,12 @@ def _keys(group: type[BaseModel], prefix: str) -> Iterator[str]:
             yield f"{prefix}{name.upper()}"
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
+def _known_only(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """去掉未知的键，每个记一行，并猜它想写什么。"""
     known = known_keys()
-    for key in environ:
-        if key.upper().startswith(PREFIX) and key.upper() not in known:
-            close = difflib.get_close_matches(key.upper(), known, n=1)
-            hint = f"；是否想写 {close[0]}？" if close else "；`kaguan config show` 列出全部键"
-            raise ConfigurationError(f"未知配置键 {key}{hint}")
-
-
-def _describe(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors(include_url=False):
-        key = PREFIX + "__".join(str(part).upper() for part in item["loc"])
-        # 整组的错误带着整组的值，里面可能有密钥
-        hidden = _is_secret(item["loc"]) or item["type"] == "missing" or isinstance(item["input"], (Mapping, BaseModel))
-        given = "" if hidden else f"，给的是 {item['input']!r}"
-        lines.append(f"{key}：{_allowed(item)}{given}")
-    return "配置有误：" + "；".join(lines)
-
-
-def _is_secret(location: tuple[int | str, ...]) -> bool:
-    return any(part == "url" or is_secret(str(part)) for part in location)  # 连接串里有口令
-
-
-def _allowed(item: ErrorDetails) -> str:
-    """把 pydantic 的约束说成人话：允许的范围。"""
-    context = item.get("ctx", {})
-    if (fixed := EXPECTED.get(item["type"])) is not None:
-        return fixed
-    if item["type"] == "value_error":
-        return str(context["error"])
-    if "expected" in context:
-        return f"允许 {context['expected']}"
-    limits = [f"{sign} {context[name]}" for name, sign in BOUNDS.items() if name in context]
-    return "应 " + " 且 ".join(limits) if limits else str(item["msg"])
-
-
-def _refuse_default_secrets(settings: Settings) -> None:
-    """生产环境不许用空的或过短的密钥启动。"""
-    required: dict[str, SecretStr] = {
-        "KAGUAN_DATABASE__URL": settings.database.url,
-        "KAGUAN_REDIS__URL": settings.redis.url,
-        "KAGUAN_SMTP__URL": settings.smtp.url,
-        "KAGUAN_CARRIERS__ONELINK__PASSWORD": settings.carriers.onelink.password,
-        "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": settings.carriers.control_center.api_key,
-    }
-    missing = [key for key, secret in required.items() if len(secret.get_secret_value()) < MIN_SECRET_LENGTH]
-    if missing:
-        raise ConfigurationError(f"生产环境缺少密钥（或仍是默认值）：{'、'.join(missing)}；请用环境变量给出")
+    unknown = [key for key in environ if key.startswith(PREFIX) and key not in known]
+    for key in unknown:
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"；是否想写 {close[0]}？" if close else "；`kaguan config show` 列出全部键"
+        problems.append(f"未知配置键 {key}{hint}")
+    return {key: value for key, value in environ.items() if key not in unknown}

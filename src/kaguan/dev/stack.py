@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 import sys
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 DATABASE_URL = "KAGUAN_DATABASE__URL"
 REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
+STARTTLS = "KAGUAN_SMTP__STARTTLS"
 ONELINK = "KAGUAN_CARRIERS__ONELINK__"
 CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
 OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -48,7 +48,7 @@ class Stack:
     """一套栈的规划：先 ``servers()``，再迁移，再 ``applications()``。
 
     Attributes:
-        given: 进程环境；其中已给出的服务器地址优先，对应的子进程就不起。
+        given: 进程环境，键名已规范；其中已给出的服务器地址优先，对应的子进程就不起。
         previous_killed: 上一套没能自己收尾。
         trace_view_url: 自己的跟踪查看器；没起为空串。
         values: 写进 ``<数据目录>/env`` 的键值。
@@ -154,6 +154,8 @@ class Stack:
             return []
         port = self.data.port("smtp")
         self.values[SMTP_URL] = f"smtp://{LOOPBACK}:{port}"
+        if not self._take(STARTTLS):
+            self.values[STARTTLS] = "off"  # 自己的收件端没有证书，也不出本机
         return [self._python("smtp", "kaguan.dev.smtp_sink", ready=partial(greets_as_smtp, port))]
 
     def _simulator(self) -> list[Program]:
@@ -204,7 +206,6 @@ class Stack:
         """应用进程的环境：用户给的全部，加上这一套的地址与日志目录。"""
         return {
             "KAGUAN_LOGGING__FORMAT": "console",
-            **os.environ,
             **self.given,
             **self.values,
             **self._around_proxy(),

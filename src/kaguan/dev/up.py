@@ -15,7 +15,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from kaguan.config import ConfigurationError, load_settings
+from kaguan.config import ConfigurationError, canonical, load_settings
 from kaguan.config.model import Logging
 from kaguan.database.migrate import status, upgrade
 from kaguan.dev.banner import banner
@@ -40,12 +40,13 @@ def run_up() -> int:
     started = time.monotonic()
     try:
         load_settings()  # 先查配置，再动磁盘
-        data = DataDirectory(Path(os.environ.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
+        given = canonical(os.environ)
+        data = DataDirectory(Path(given.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
         output = Output()
         with data.locked(), _logging(data, output):
             killed = data.env.exists()  # 自己停下的会删掉它
             data.env.unlink(missing_ok=True)  # 上次写的地址不作数
-            stack = Stack(data, load_settings(), dict(os.environ), killed)
+            stack = Stack(data, load_settings(), given, killed)
             return asyncio.run(_Up(stack, output, started).run())
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")

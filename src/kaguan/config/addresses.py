@@ -1,0 +1,110 @@
+"""从 PostgreSQL、Redis 的 URL 里只取判断安全要看的：走不走网络、拿什么证明身份、加不加密。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# libpq 的 sslmode（PostgreSQL 手册 34.19）：prefer、allow 会悄悄退回明文，require 不认证书
+SSLMODE_DEFAULT = "prefer"
+
+
+class Tls(IntEnum):
+    NONE = 0
+    UNVERIFIED = 1  # 加密，却不知对面是谁
+    VERIFIED = 2
+
+
+SSLMODES = {"require": Tls.UNVERIFIED, "verify-ca": Tls.VERIFIED, "verify-full": Tls.VERIFIED}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """一个服务器。
+
+    Attributes:
+        hosts: 要连的主机；空即只走 UNIX 套接字（对端由内核验明）。
+        identified: 不用密码也证明得了自己（客户端证书、密码文件）。
+    """
+
+    hosts: tuple[str, ...]
+    username: str
+    password: str
+    identified: bool
+    tls: Tls
+
+    @property
+    def is_remote(self) -> bool:
+        return not all(is_loopback(host) for host in self.hosts)
+
+    @property
+    def place(self) -> str:
+        """可以写进错误里的部分。"""
+        return "、".join(self.hosts) or "UNIX 套接字"
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def postgres_server(url: str, environ: Mapping[str, str]) -> Server:
+    """按 libpq 的规矩解析，连 ``PG*`` 环境变量一起看：它们同样作数。
+
+    Raises:
+        ValueError: 不是合法的地址；消息不含 URL。
+    """
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("应形如 postgresql://用户:密码@主机/库")
+    try:
+        given = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError("不是合法的 PostgreSQL 地址") from None
+
+    def value(name: str, variable: str) -> str:
+        return str(given.get(name) or environ.get(variable) or "")
+
+    hosts = value("hostaddr", "PGHOSTADDR") or value("host", "PGHOST")
+    if not hosts and (service := value("service", "PGSERVICE")):
+        hosts = service  # 主机写在服务文件里，看不见：当作远处
+    return Server(
+        hosts=tuple(host for host in hosts.split(",") if host and not host.startswith(("/", "@"))),
+        username=value("user", "PGUSER"),
+        password=value("password", "PGPASSWORD"),
+        identified=bool(value("sslcert", "PGSSLCERT") or value("passfile", "PGPASSFILE")),
+        tls=SSLMODES.get(value("sslmode", "PGSSLMODE") or SSLMODE_DEFAULT, Tls.NONE),
+    )
+
+
+def redis_server(url: str) -> Server:
+    """按 redis-py ``from_url`` 的规矩解析。
+
+    Raises:
+        ValueError: 不是合法的地址；消息不含 URL。
+    """
+    parts = urlsplit(url)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("应形如 rediss://:密码@主机:端口/0")
+    verified = options.get("ssl_cert_reqs", "required") == "required" and (
+        options.get("ssl_check_hostname", "true").casefold() not in {"false", "0", "no", "off", "f", "n"}
+    )
+    tls = Tls.NONE if parts.scheme != "rediss" else Tls.VERIFIED if verified else Tls.UNVERIFIED
+    return Server(
+        hosts=() if parts.scheme == "unix" else (parts.hostname or options.get("host", "localhost"),),
+        username=unquote(parts.username or "") or options.get("username", ""),
+        password=unquote(parts.password or "") or options.get("password", ""),
+        identified="ssl_certfile" in options,
+        tls=tls,
+    )

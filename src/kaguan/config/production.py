@@ -1,0 +1,198 @@
+"""生产与预发布的规矩：不许悄悄变弱。每处一行：哪个键、给的是什么、要怎样；明知故犯的，逐项写进 ``allow_insecure``。
+
+本机回环（127.0.0.0/8、::1、localhost）与 UNIX 套接字不出机器，所以不要求加密；口令仍要，同一台机器上别人也连得上。
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server
+from kaguan.config.strength import flaw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kaguan.config.settings import Settings
+
+DATABASE_URL = "KAGUAN_DATABASE__URL"
+REDIS_URL = "KAGUAN_REDIS__URL"
+SMTP_URL = "KAGUAN_SMTP__URL"
+ALLOW_INSECURE = "KAGUAN_ALLOW_INSECURE"
+
+
+class Exemption(StrEnum):
+    """``allow_insecure`` 里可以写的名字；每一项启动时记一条警告。"""
+
+    DATABASE_PASSWORD = "database_password"  # noqa: S105 名字，不是口令
+    DATABASE_CLEARTEXT = "database_cleartext"
+    DATABASE_UNVERIFIED = "database_unverified"
+    REDIS_PASSWORD = "redis_password"  # noqa: S105 名字，不是口令
+    REDIS_CLEARTEXT = "redis_cleartext"
+    REDIS_UNVERIFIED = "redis_unverified"
+    SMTP_PASSWORD = "smtp_password"  # noqa: S105 名字，不是口令
+    SMTP_CLEARTEXT = "smtp_cleartext"
+    CARRIER_PASSWORD = "carrier_password"  # noqa: S105 名字，不是口令
+    CARRIER_CLEARTEXT = "carrier_cleartext"
+    WEBHOOK_CLEARTEXT = "webhook_cleartext"
+    VERIFY_CLEARTEXT = "verify_cleartext"
+    TRUSTED_PROXIES = "trusted_proxies"
+    CONSOLE_HTTP = "console_http"
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """一处变弱。没有 ``exemption`` 的不许放行。"""
+
+    key: str
+    problem: str
+    remedy: str
+    exemption: Exemption | None = None
+
+    def __str__(self) -> str:
+        way_out = f"；明知如此，就在 {ALLOW_INSECURE} 的列表里加 {self.exemption}" if self.exemption else ""
+        return f"{self.key}：{self.problem}；{self.remedy}{way_out}"
+
+
+def refused(settings: Settings, environ: Mapping[str, str]) -> list[Weakness]:
+    """因此不能启动的，全部。"""
+    if not settings.env.is_hardened:
+        return []
+    return [one for one in _weaknesses(settings, environ) if one.exemption not in settings.allow_insecure]
+
+
+def tolerated(settings: Settings, environ: Mapping[str, str]) -> list[Weakness]:
+    """启动时要警告的：生产里逐项放行了的；开发环境只有信任所有代理这一项，它让限流与访问日志失真。"""
+    found = [one for one in _weaknesses(settings, environ) if one.exemption is not None]
+    if not settings.env.is_hardened:
+        return [one for one in found if one.exemption is Exemption.TRUSTED_PROXIES]
+    return [one for one in found if one.exemption in settings.allow_insecure]
+
+
+def _weaknesses(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weakness]:
+    yield from _database(settings, environ)
+    yield from _redis(settings)
+    yield from _smtp(settings)
+    yield from _carriers(settings)
+    yield from _cleartext("KAGUAN_WEBHOOKS__URL", settings.webhooks.url, Exemption.WEBHOOK_CLEARTEXT)
+    yield from _cleartext("KAGUAN_SMTP__VERIFY_URL", settings.smtp.verify_url, Exemption.VERIFY_CLEARTEXT)
+    everyone = [item for item in settings.api.trusted_proxies if ip_network(item, strict=False).prefixlen == 0]
+    if everyone:
+        yield Weakness(
+            "KAGUAN_API__TRUSTED_PROXIES",
+            f"{'、'.join(everyone)} 信任所有人，谁都能冒充任何地址",
+            "请只写反向代理的地址或网段",
+            Exemption.TRUSTED_PROXIES,
+        )
+    if Exemption.CONSOLE_HTTP in settings.allow_insecure:
+        yield Weakness(
+            ALLOW_INSECURE, "控制台的 cookie 可经明文 http 传", "请让控制台只经 https", Exemption.CONSOLE_HTTP
+        )
+
+
+def _database(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weakness]:
+    url = settings.database.url.get_secret_value()
+    if not url:
+        yield _missing(DATABASE_URL)
+        return
+    try:
+        server = postgres_server(url, environ)
+    except ValueError as error:
+        yield Weakness(DATABASE_URL, "看不懂这个地址", str(error))
+        return
+    remedy = "请写成 postgresql://用户:密码@主机/库，或改用 UNIX 套接字、客户端证书（sslcert）、密码文件（passfile）"
+    yield from _password(DATABASE_URL, server, remedy, Exemption.DATABASE_PASSWORD)
+    if not server.is_remote:
+        return
+    remedy = "请加 sslmode=verify-full（私有 CA 另加 sslrootcert=文件）"
+    if server.tls is Tls.NONE:
+        problem = f"到 {server.place} 可能不加密（sslmode 弱于 require）"
+        yield Weakness(DATABASE_URL, problem, remedy, Exemption.DATABASE_CLEARTEXT)
+    elif server.tls is Tls.UNVERIFIED:
+        problem = f"到 {server.place} 加密却不验证证书（sslmode=require）"
+        yield Weakness(DATABASE_URL, problem, remedy, Exemption.DATABASE_UNVERIFIED)
+
+
+def _redis(settings: Settings) -> Iterator[Weakness]:
+    url = settings.redis.url.get_secret_value()
+    if not url:
+        yield _missing(REDIS_URL)
+        return
+    try:
+        server = redis_server(url)
+    except ValueError as error:
+        yield Weakness(REDIS_URL, "看不懂这个地址", str(error))
+        return
+    remedy = "请写成 rediss://用户:密码@主机:端口/0，或改用 UNIX 套接字、客户端证书（ssl_certfile）"
+    yield from _password(REDIS_URL, server, remedy, Exemption.REDIS_PASSWORD)
+    if not server.is_remote:
+        return
+    if server.tls is Tls.NONE:
+        problem, remedy = f"到 {server.place} 不加密", "请改用 rediss://（私有 CA 另加 ?ssl_ca_certs=文件）"
+        yield Weakness(REDIS_URL, problem, remedy, Exemption.REDIS_CLEARTEXT)
+    elif server.tls is Tls.UNVERIFIED:
+        problem, remedy = f"到 {server.place} 加密却不验证证书", "请去掉 ssl_cert_reqs、ssl_check_hostname"
+        yield Weakness(REDIS_URL, problem, remedy, Exemption.REDIS_UNVERIFIED)
+
+
+def _password(key: str, server: Server, remedy: str, exemption: Exemption) -> Iterator[Weakness]:
+    if not server.password and (server.identified or not server.hosts):
+        return
+    if (problem := flaw(server.password, server.username)) is not None:
+        yield Weakness(key, f"{problem}（给的是 {server.place}）", remedy, exemption)
+
+
+def _smtp(settings: Settings) -> Iterator[Weakness]:
+    url = settings.smtp.url.get_secret_value()
+    if not url:
+        yield _missing(SMTP_URL)
+        return
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        yield Weakness(SMTP_URL, "看不懂这个地址", "应形如 smtps://用户:密码@主机:端口")
+        return
+    if parts.username and (problem := flaw(unquote(parts.password or ""), unquote(parts.username))):
+        yield Weakness(SMTP_URL, f"{problem}（给的是 {parts.hostname}）", "请换一个强的", Exemption.SMTP_PASSWORD)
+    # smtps:// 用不上这一键，但也不许留着：换成 smtp:// 的那天就悄悄变弱了
+    if settings.smtp.starttls != "required":
+        yield Weakness(
+            "KAGUAN_SMTP__STARTTLS",
+            f"给的是 {settings.smtp.starttls}，邮件可能以明文发出",
+            "应为 required（smtps:// 用不上它，删掉这一键即可）",
+            Exemption.SMTP_CLEARTEXT,
+        )
+
+
+def _carriers(settings: Settings) -> Iterator[Weakness]:
+    onelink, control_center = settings.carriers.onelink, settings.carriers.control_center
+    secrets = {
+        "KAGUAN_CARRIERS__ONELINK__PASSWORD": (onelink.password, onelink.app_id),
+        "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": (control_center.api_key, control_center.username),
+    }
+    for key, (secret, username) in secrets.items():
+        if (problem := flaw(secret.get_secret_value(), username)) is not None:
+            yield Weakness(key, problem, "请用环境变量给出运营商发的那个", Exemption.CARRIER_PASSWORD)
+    for name, url in {"ONELINK": onelink.base_url, "CONTROL_CENTER": control_center.base_url}.items():
+        yield from _cleartext(f"KAGUAN_CARRIERS__{name}__BASE_URL", url, Exemption.CARRIER_CLEARTEXT)
+
+
+def _cleartext(key: str, url: str, exemption: Exemption) -> Iterator[Weakness]:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        yield Weakness(key, "看不懂这个地址", "应为 https://")
+        return
+    host = parts.hostname or ""
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        yield Weakness(key, f"到 {host} 不加密（给的是 {parts.scheme}://）", "请改用 https://", exemption)
+
+
+def _missing(key: str) -> Weakness:
+    return Weakness(key, "没有给出", "生产与预发布里必须用环境变量给出")
