@@ -10,7 +10,7 @@ import pytest
 from jsonschema_rs import validator_for
 
 from kaguan.config.model import Api, Telemetry
-from kaguan.dev.stack import RELAY_METRICS_PORT, WORKER_METRICS_PORT
+from kaguan.dev.stack import DOCUMENTED, RELAY_METRICS, WORKER_METRICS
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.sampling import KEPT
 from tests.architecture.shipped import OBSERVABILITY, ROOT, load_dashboard, load_yaml, rules
@@ -240,15 +240,15 @@ def test_prometheus_scrapes_the_ports_that_the_stack_and_production_use() -> Non
     }
     assert targets == {
         "kaguan-api": f"127.0.0.1:{Api().port}",
-        "kaguan-relay": f"127.0.0.1:{RELAY_METRICS_PORT}",
-        "kaguan-worker": f"127.0.0.1:{WORKER_METRICS_PORT}",
+        "kaguan-relay": f"127.0.0.1:{DOCUMENTED[RELAY_METRICS]}",
+        "kaguan-worker": f"127.0.0.1:{DOCUMENTED[WORKER_METRICS]}",
     }
     production = load_yaml(ROOT / "configs" / "config.prod.yaml")
     first = production["api"]["metrics_port"]
     several = f'# - targets: ["127.0.0.1:{first}", "127.0.0.1:{first + 1}"]'
     assert several in (OBSERVABILITY / "prometheus" / "prometheus.yml").read_text("utf-8")
-    assert production["relay"]["metrics_port"] == RELAY_METRICS_PORT
-    assert production["worker"]["metrics_port"] == WORKER_METRICS_PORT
+    assert production["relay"]["metrics_port"] == DOCUMENTED[RELAY_METRICS]
+    assert production["worker"]["metrics_port"] == DOCUMENTED[WORKER_METRICS]
 
 
 def test_exemplars_are_stored_where_grafana_looks_for_them() -> None:

@@ -131,10 +131,20 @@ async def started(
     program: tuple[str, ...] = KAGUAN,
     user: int | None = None,
     extra: Mapping[str, str] | None = None,
+    named_ports: bool = True,
 ) -> AsyncIterator[RunningStack]:
-    """起一套，等它就绪；离开时体面地停（已停的不管）。``user`` 是要换成的用户号，``extra`` 是另加的环境变量。"""
+    """起一套，等它就绪；离开时体面地停（已停的不管）。
+
+    Args:
+        data: 数据目录。
+        log: 它的输出写到哪里。
+        program: 怎样运行 ``kaguan``。
+        user: 要换成的用户号。
+        extra: 另加的环境变量。
+        named_ports: 点名要空闲的端口；否则由它自己挑，公布的优先。
+    """
     # 公布的端口留给真正的一套；并行的用例各用各的
-    ports = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT")
+    ports = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT") if named_ports else ()
     environment = clean_environment(
         **{"KAGUAN_DATA_DIR": str(data), "KAGUAN_SIMULATOR__CARDS": "1000"}
         | {name: str(free_port()) for name in ports}

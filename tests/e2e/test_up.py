@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pwd
@@ -11,17 +12,18 @@ import site
 import socket
 import stat
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kaguan.dev.ports import free_port
 from kaguan.dev.predecessor import command_line
-from tests.e2e.stack import CHECKOUT, KAGUAN, RunningStack, kaguan, started
+from tests.e2e.stack import CHECKOUT, KAGUAN, READY, START_TIMEOUT, RunningStack, kaguan, started
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kaguan.dev.postgres import PostgresServer
@@ -119,6 +121,86 @@ async def test_stacks_run_side_by_side_and_given_servers_are_used(
         assert {key: external.env[key] for key in given} == given
         await welcome_mail(own)
         assert external.request("GET", "/api/v1/users")[1]["data"]["total"] == 0
+
+
+PORTS = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT", "KAGUAN_SMTP__URL")
+
+
+async def test_two_stacks_started_at_once_without_ports_both_become_ready_and_work(place: Path) -> None:
+    async with AsyncExitStack() as both:
+        stacks = await asyncio.gather(*(
+            both.enter_async_context(started(place / name, place / f"{name}.log", named_ports=False))
+            for name in ("first", "second")
+        ))  # fmt: skip
+        first, second = stacks
+        assert not {first.env[key] for key in PORTS} & {second.env[key] for key in PORTS}
+        for stack in stacks:
+            await welcome_mail(stack)
+            assert stack.request("GET", "/api/v1/users")[1]["data"]["total"] == 1
+            assert "意外退出" not in stack.output
+
+
+@contextmanager
+def thief() -> Iterator[socket.socket]:
+    """要抢端口的陌生程序。"""
+    with socket.socket() as taking:
+        taking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        yield taking
+
+
+async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Path) -> None:
+    data = place / "data"
+
+    async def steal(taking: socket.socket) -> int:
+        """端口选下之后建库还要几秒：抢在 PostgreSQL 监听之前。"""
+        await eventually((data / "ports.json").exists)
+        port: int = json.loads((data / "ports.json").read_text())["postgres"]
+        taking.bind(("127.0.0.1", port))
+        taking.listen()
+        return port
+
+    with thief() as taking:
+        stealing = asyncio.create_task(steal(taking))
+        async with started(data, place / "log") as stack:
+            port = await stealing
+            assert re.search(rf"postgres 的端口被别的程序抢先占去.*{port}", stack.output)
+            assert f":{port}/" not in stack.env["KAGUAN_DATABASE__URL"]
+            await welcome_mail(stack)
+
+
+async def test_a_port_stolen_while_its_process_is_dead_is_chosen_again(place: Path) -> None:
+    async with started(place / "data", place / "log", named_ports=False) as stack:
+        before, worker = stack.env, stack.pid("worker")
+        with thief() as taking:
+            stack.signal(signal.SIGSTOP)  # 监督者来不及先重启它
+            os.kill(worker, signal.SIGKILL)
+            address = ("127.0.0.1", int(before["KAGUAN_WORKER__METRICS_PORT"]))
+            await eventually(lambda: bound(taking, address))
+            taking.listen()
+            stack.signal(signal.SIGCONT)
+            await eventually(lambda: stack.output.count(READY) == 2, START_TIMEOUT)
+            assert re.search(r"worker 的端口被别的程序占去", stack.output)
+            changed = {key for key, value in stack.env.items() if before[key] != value}
+            assert changed == {"KAGUAN_WORKER__METRICS_PORT"}
+            await welcome_mail(stack)
+            assert set(stack.pids()) == CHILDREN
+
+
+def bound(taking: socket.socket, address: tuple[str, int]) -> bool:
+    try:
+        taking.bind(address)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("key", ["KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT", "KAGUAN_SIMULATOR__PORT"])
+def test_a_named_port_is_never_changed(place: Path, key: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+        result = kaguan("up", data=place / "data", program=KAGUAN, user=None, **{key: port})
+    refused(result.returncode, result.stderr, port, "已被占用", key)
+    assert result.returncode == 1
 
 
 @as_root

@@ -15,7 +15,7 @@ from kaguan.dev import binaries, placement
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
-from kaguan.dev.ports import free_port
+from kaguan.dev.ports import Claims, free_port
 from kaguan.dev.privileges import Identity, can_enter, server_identity
 from kaguan.dev.program import StartError
 
@@ -103,6 +103,29 @@ def test_a_documented_port_is_tried_first_and_left_to_whoever_has_it(tmp_path: P
             other = second.port("relay-metrics", documented)
         assert other != documented
         assert second.port("relay-metrics", documented) == other
+
+
+def test_two_stacks_that_choose_at_once_never_choose_the_same(tmp_path: Path) -> None:
+    """谁都还没监听：只看空不空闲，两套会看上同一个。"""
+    documented = free_port()
+    first, second = (DataDirectory(tmp_path / name) for name in ("first", "second"))
+    ours, theirs = Claims(), Claims()
+    with first.locked(), second.locked():
+        assert first.port("relay-metrics", documented, ours.take) == documented
+        assert first.port("relay-metrics", documented, ours.take) == documented
+        other = second.port("relay-metrics", documented, theirs.take)
+        assert other != documented
+        ours.release()
+        assert theirs.take(documented)
+    theirs.release()
+
+
+def test_a_claim_does_not_hinder_the_one_it_is_made_for() -> None:
+    claims, port = Claims(), free_port()
+    assert claims.take(port)
+    with socket.create_server(("127.0.0.1", port)):
+        assert not claims.take(port)
+    claims.release()
 
 
 def test_env_file_is_private_and_reads_back(data: DataDirectory) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.dev.privileges import write_private
-from kaguan.dev.program import StartError, wait_until_ready
+from kaguan.dev.program import READY_POLL, PortTakenError, StartError, wait_until_ready
 
 if TYPE_CHECKING:
     from collections import deque
@@ -27,6 +27,7 @@ BACKOFF_BASE = 0.5  # 秒
 BACKOFF_CAP = 30.0  # 秒
 STABLE_AFTER = 30.0  # 秒；活过这么久，退避从头算起
 EXIT_GRACE = 5.0  # 秒；强杀之后等内核收尾
+PORT_GRACE = 5.0  # 秒；等它的子进程放开端口
 
 
 class Child:
@@ -51,33 +52,53 @@ class Child:
         """启动并等到就绪。
 
         Raises:
+            PortTakenError: 替它挑的端口被别的程序占去。
             StartError: 起不来；消息里带它最后说的一行。
         """
+        if (port := self.program.taken_port()) is not None:
+            raise PortTakenError(self.program.name, port)
         await self._spawn()
         try:
             await wait_until_ready(self.program, self.alive)
         except StartError as error:
             alive = self.alive()
             await self.stop()
+            if (port := self.program.taken_port()) is not None:
+                raise PortTakenError(self.program.name, port) from None
             last = "" if alive or self._follower is None else _last_words(await self._follower)
             raise StartError(f"{error}{last}") from None
 
-    async def keep(self) -> None:
-        """看住它直到 ``stop``：意外退出就重启，退避按 0.5、1、2 … 30 秒递增。"""
+    async def keep(self) -> PortTakenError | None:
+        """看住它直到 ``stop``：意外退出就重启，退避按 0.5、1、2 … 30 秒递增。
+
+        它死后端口被别的程序占去，重启也没有用：交还给调用者去另挑。
+        """
         failures = 0
         while self._process is not None:
             started = time.monotonic()
             code = await self._process.wait()
             self._pid_file.unlink(missing_ok=True)
             if self._stopping.is_set():
-                return
+                return None
             failures = 1 if time.monotonic() - started > STABLE_AFTER else failures + 1
             delay = min(BACKOFF_CAP, BACKOFF_BASE * 2 ** (failures - 1))
             log.warning("%s 意外退出，稍后重启", self.program.name, reason=_reason(code), restart_in=delay)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
-                return
+                return None
+            if (port := await self._lost_port()) is not None:
+                return PortTakenError(self.program.name, port)
             await self._restart()
+        return None
+
+    async def _lost_port(self) -> int | None:
+        """等一会儿再断定：也许是它的子进程（API 的多个进程）还没放手。"""
+        deadline = time.monotonic() + PORT_GRACE
+        while (port := self.program.taken_port()) is not None:
+            if self._stopping.is_set() or time.monotonic() >= deadline:
+                return port
+            await asyncio.sleep(READY_POLL)  # 端口空出来没有通知，只能再看
+        return None
 
     async def _restart(self) -> None:
         try:

@@ -15,7 +15,7 @@ from kaguan.dev.privileges import write_private
 from kaguan.dev.program import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 PRIVATE = ("pids", "logs", "mail", "secrets")
@@ -95,14 +95,20 @@ class DataDirectory:
         for stale in self.pids.glob("*.pid"):  # 上一套被 SIGKILL 时留下的；子进程已随它而去
             stale.unlink()
 
-    def port(self, name: str, documented: int | None = None) -> int:
-        """``name`` 的端口：第一次用 ``documented``（没有或被占就挑空闲的），之后沿用；被别的程序占了才换。"""
+    def port(self, name: str, documented: int | None = None, take: Callable[[int], bool] = is_free) -> int:
+        """``name`` 的端口：第一次用 ``documented``（没有或被占就挑空闲的），之后沿用；被别的程序占了才换。
+
+        Args:
+            name: 谁的端口。
+            documented: 公布在外的那个。
+            take: 占不占得到这个端口；默认只看此刻空不空闲。
+        """
         path = self.path / "ports.json"
         ports: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        if name not in ports or not is_free(ports[name]):
+        if name not in ports or not take(ports[name]):
             taken = set(ports.values())
-            port = documented if documented is not None and is_free(documented) else free_port()
-            while port in taken:
+            port = documented
+            while port is None or port in taken or not take(port):
                 port = free_port()
             ports[name] = port
             write_private(path, json.dumps(ports, indent=2) + "\n")

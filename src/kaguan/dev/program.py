@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kaguan.dev.ports import is_free
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -28,6 +30,15 @@ class StartError(Exception):
     """起不来。消息是一行，说明原因与怎么办。"""
 
 
+class PortTakenError(StartError):
+    """我们自己挑的端口被别的程序占去了：另挑一个就好。"""
+
+    def __init__(self, program: str, port: int) -> None:
+        super().__init__(f"{program} 要用的端口 {port} 被别的程序占去")
+        self.program = program
+        self.port = port
+
+
 async def ready_at_once() -> bool:
     return True
 
@@ -42,6 +53,7 @@ class Program:
         ready: 是否就绪；由监督者反复询问，自己须有时限，不得抛异常。
         ready_timeout: 秒；多久未就绪即算起不来。
         stop_timeout: 秒；发出停止信号后多久强杀。
+        chosen: 我们替它挑的监听处（端口，主机）；被占就另挑。用户点名的不在内。
     """
 
     name: str
@@ -54,6 +66,11 @@ class Program:
     ready: Ready = ready_at_once
     ready_timeout: float = 30.0
     stop_timeout: float = 25.0
+    chosen: tuple[tuple[int, str], ...] = ()
+
+    def taken_port(self) -> int | None:
+        """``chosen`` 里被别的程序占去的一个；自己没在运行时才问得准。"""
+        return next((port for port, host in self.chosen if not is_free(port, host)), None)
 
     def spawn_options(self) -> dict[str, Any]:
         """``subprocess.Popen`` 与 ``asyncio.create_subprocess_exec`` 通用的参数。

@@ -7,13 +7,15 @@ import secrets
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from kaguan.dev.placement import place_servers
-from kaguan.dev.ports import LOOPBACK, is_free
+from kaguan.dev.ports import LOOPBACK, Claims, is_free
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import settle_postmaster
 from kaguan.dev.privileges import Identity, server_identity, write_private
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.dev.directory import DataDirectory
 
+log = structlog.get_logger(__name__)
+
 DATABASE_URL = "KAGUAN_DATABASE__URL"
 REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
@@ -36,9 +40,15 @@ CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
 OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 TRACES_URL = "KAGUAN_TELEMETRY__TRACES_URL"
+API_PORT = "KAGUAN_API__PORT"
 RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"
 WORKER_METRICS = "KAGUAN_WORKER__METRICS_PORT"
-RELAY_METRICS_PORT, WORKER_METRICS_PORT = 9101, 9102  # observability/prometheus/prometheus.yml 抓的就是它们
+TRACEVIEW_PORT = "KAGUAN_TRACEVIEW__PORT"
+SIMULATOR_PORT = "KAGUAN_SIMULATOR__PORT"
+# 公布在外的：README 的命令、observability/prometheus/prometheus.yml 抓的就是它们
+DOCUMENTED = {API_PORT: 8080, RELAY_METRICS: 9101, WORKER_METRICS: 9102}
+NAMES = {API_PORT: "api", RELAY_METRICS: "relay-metrics", WORKER_METRICS: "worker-metrics",
+         TRACEVIEW_PORT: "traceview", SIMULATOR_PORT: "simulator"}  # fmt: skip
 PORT_GRACE = 5.0  # 秒
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把它换成本机能连的地址
 
@@ -52,6 +62,7 @@ class Stack:
         previous_killed: 上一套没能自己收尾。
         trace_view_url: 自己的跟踪查看器；没起为空串。
         values: 写进 ``<数据目录>/env`` 的键值。
+        claims: 占下的端口号；几次规划共用。
     """
 
     data: DataDirectory
@@ -60,27 +71,39 @@ class Stack:
     previous_killed: bool = False
     trace_view_url: str = ""
     values: dict[str, str] = field(default_factory=dict)
+    claims: Claims = field(default_factory=Claims)
 
     @property
     def api_url(self) -> str:
-        return f"http://{self._api_host}:{self.settings.api.port}"
+        return f"http://{self._api_host}:{self.values[API_PORT]}"
 
     @property
     def _api_host(self) -> str:
         return _reachable(self.settings.api.host)
 
-    async def check_api_port(self) -> None:
-        """API 端口须是空闲的；上一套是被强杀的，就等它的子进程放手。
+    def _named(self) -> dict[str, tuple[int | None, str]]:
+        """各监听处：用户点名的端口（没点名为 ``None``）与主机。"""
+        config = self.settings
+        return {
+            API_PORT: (config.api.port if "port" in config.api.model_fields_set else None, config.api.host),
+            RELAY_METRICS: (config.relay.metrics_port, config.relay.metrics_host),
+            WORKER_METRICS: (config.worker.metrics_port, config.worker.metrics_host),
+            TRACEVIEW_PORT: (config.traceview.port, LOOPBACK),
+            SIMULATOR_PORT: (config.simulator.port, LOOPBACK),
+        }
+
+    async def check_named_ports(self) -> None:
+        """用户点名的端口须是空闲的；上一套是被强杀的，就等它的子进程放手。
 
         Raises:
             StartError: 端口被占。
         """
-        api = self.settings.api
         deadline = time.monotonic() + (PORT_GRACE if self.previous_killed else 0.0)
-        while not is_free(api.port, api.host):
-            if time.monotonic() >= deadline:
-                raise StartError(f"端口 {api.port} 已被占用；请停掉占用它的程序，或用 KAGUAN_API__PORT 换一个端口")
-            await asyncio.sleep(READY_POLL)  # 端口空出来没有通知，只能再看
+        for key, (port, host) in self._named().items():
+            while port is not None and not self.claims.take(port, host) and not is_free(port, host):
+                if time.monotonic() >= deadline:
+                    raise StartError(f"端口 {port} 已被占用；请停掉占用它的程序，或用 {key} 换一个端口")
+                await asyncio.sleep(READY_POLL)  # 端口空出来没有通知，只能再看
 
     async def servers(self) -> list[Program]:
         """PostgreSQL 与 Valkey；环境里给了地址的不起。
@@ -101,45 +124,40 @@ class Stack:
 
     async def _postgres(self, home: Path, identity: Identity | None) -> Program:
         await settle_postmaster(home / "postgres" / "data")  # 先于选端口：它可能还占着原来的
-        server = PostgresServer(
-            home / "postgres", self.data.secrets / "postgres-password", self.data.port("postgres"), identity
-        )
+        port = self._free("postgres")
+        server = PostgresServer(home / "postgres", self.data.secrets / "postgres-password", port, identity)
         await server.prepare()
         self.values[DATABASE_URL] = server.url
-        return server.program()
+        return replace(server.program(), chosen=((port, LOOPBACK),))
 
     def _valkey(self, home: Path, identity: Identity | None) -> Program:
-        server = ValkeyServer(
-            home / "valkey", self.data.secrets / "valkey-password", self.data.port("valkey"), identity
-        )
+        port = self._free("valkey")
+        server = ValkeyServer(home / "valkey", self.data.secrets / "valkey-password", port, identity)
         server.prepare()
         self.values[REDIS_URL] = server.url
-        return server.program()
+        return replace(server.program(), chosen=((port, LOOPBACK),))
 
     def applications(self) -> list[Program]:
         """跟踪查看器、邮件收件端、运营商模拟器、API、relay、worker。须在服务器之后调用。"""
         self.values |= {
             "KAGUAN_API__HOST": self.settings.api.host,
-            "KAGUAN_API__PORT": str(self.settings.api.port),
             "KAGUAN_TIME_ZONE": self.settings.time_zone,
         }
         programs = [*self._trace_view(), *self._smtp_sink(), *self._simulator()]
-        relay_port = self._port_of(RELAY_METRICS, "relay-metrics", RELAY_METRICS_PORT)
-        worker_port = self._port_of(WORKER_METRICS, "worker-metrics", WORKER_METRICS_PORT)
+        api, relay, worker = map(self._port_of, (API_PORT, RELAY_METRICS, WORKER_METRICS))
         relay_host, worker_host = map(_reachable, (self.settings.relay.metrics_host, self.settings.worker.metrics_host))
-        api_ready = partial(answers_ready, self.settings.api.port, self._api_host)
         return [
             *programs,
-            self._python("api", "api", ready=api_ready),
-            self._python("relay", "relay", ready=partial(is_listening, relay_port, relay_host)),
-            self._python("worker", "workers", ready=partial(is_listening, worker_port, worker_host)),
+            self._python("api", "api", API_PORT, ready=partial(answers_ready, api, self._api_host)),
+            self._python("relay", "relay", RELAY_METRICS, ready=partial(is_listening, relay, relay_host)),
+            self._python("worker", "workers", WORKER_METRICS, ready=partial(is_listening, worker, worker_host)),
         ]
 
     def _trace_view(self) -> list[Program]:
         """跟踪查看器；环境里给了 OTLP 端点的不起。"""
         if any([self._take(OTLP_ENDPOINT), self._take(OTLP_TRACES_ENDPOINT)]):
             return []
-        port = self._port_of("KAGUAN_TRACEVIEW__PORT", "traceview")
+        port = self._port_of(TRACEVIEW_PORT)
         self.values[OTLP_ENDPOINT] = self.trace_view_url = f"http://{LOOPBACK}:{port}"
         if not self._take(TRACES_URL):
             self.values[TRACES_URL] = self.trace_view_url
@@ -147,16 +165,17 @@ class Stack:
         sizes = {"port": port, "traces": limits.traces, "spans": limits.spans, "bytes": limits.bytes}
         arguments = (*(f"--{name}={size}" for name, size in sizes.items()), f"--time-zone={self.settings.time_zone}")
         ready = partial(answers_ready, port, LOOPBACK, "/health")
-        return [self._python("traceview", "kaguan.dev.traceview", arguments, ready=ready)]
+        return [self._python("traceview", "kaguan.dev.traceview", TRACEVIEW_PORT, arguments, ready=ready)]
 
     def _smtp_sink(self) -> list[Program]:
         if self._take(SMTP_URL):
             return []
-        port = self.data.port("smtp")
+        port = self._free("smtp")
         self.values[SMTP_URL] = f"smtp://{LOOPBACK}:{port}"
         if not self._take(STARTTLS):
             self.values[STARTTLS] = "off"  # 自己的收件端没有证书，也不出本机
-        return [self._python("smtp", "kaguan.dev.smtp_sink", ready=partial(greets_as_smtp, port))]
+        sink = self._python("smtp", "kaguan.dev.smtp_sink", ready=partial(greets_as_smtp, port))
+        return [replace(sink, chosen=((port, LOOPBACK),))]
 
     def _simulator(self) -> list[Program]:
         addresses = [f"{prefix}BASE_URL" for prefix in (ONELINK, CONTROL_CENTER)]
@@ -166,13 +185,14 @@ class Stack:
                 self.values[key] = self._secret(key.rpartition("__")[2].lower())
         if all(external):
             return []
-        port = self._port_of("KAGUAN_SIMULATOR__PORT", "simulator")
+        port = self._port_of(SIMULATOR_PORT)
         for address, given in zip(addresses, external, strict=True):
             if not given:
                 self.values[address] = f"http://{LOOPBACK}:{port}"  # 两种方言在同一个进程里，路径不重叠
         simulator = self.settings.simulator
         arguments = ("--port", str(port), "--cards", str(simulator.cards), "--seed", str(simulator.seed))
-        return [self._python("simulator", "kaguan.carriers.simulator", arguments, ready=partial(is_listening, port))]
+        ready = partial(is_listening, port)
+        return [self._python("simulator", "kaguan.carriers.simulator", SIMULATOR_PORT, arguments, ready=ready)]
 
     def _take(self, key: str) -> bool:
         """环境里已给出 ``key`` 就原样采用。"""
@@ -181,10 +201,17 @@ class Stack:
         self.values[key] = self.given[key]
         return True
 
-    def _port_of(self, key: str, name: str, documented: int | None = None) -> int:
-        if not self._take(key):
-            self.values[key] = str(self.data.port(name, documented))
-        return int(self.values[key])
+    def _port_of(self, key: str) -> int:
+        """用户点名的，否则我们挑的；都写进 ``values``。"""
+        named, host = self._named()[key]
+        port = named or self._free(NAMES[key], DOCUMENTED.get(key), host)
+        self.values[key] = str(port)
+        if port != DOCUMENTED.get(key, port) and named is None:
+            log.warning("公布的端口用不上，换了一个", key=key, documented=DOCUMENTED[key], port=port)
+        return port
+
+    def _free(self, name: str, documented: int | None = None, host: str = LOOPBACK) -> int:
+        return self.data.port(name, documented, partial(self.claims.take, host=host))
 
     def _secret(self, name: str) -> str:
         path = self.data.secrets / name
@@ -192,7 +219,11 @@ class Stack:
             write_private(path, secrets.token_urlsafe(24))
         return path.read_text("utf-8").strip()
 
-    def _python(self, name: str, module: str, arguments: tuple[str, ...] = (), *, ready: Ready) -> Program:
+    def _python(
+        self, name: str, module: str, key: str = "", arguments: tuple[str, ...] = (), *, ready: Ready
+    ) -> Program:
+        """``key`` 是它的监听端口；不是用户点名的，被占就另挑。"""
+        named, host = self._named().get(key, (None, LOOPBACK))
         return Program(
             name,
             (sys.executable, "-m", module, *arguments),
@@ -200,6 +231,7 @@ class Stack:
             environment=self.child_environment(),
             stop_signal=signal.SIGTERM,
             ready=ready,
+            chosen=((int(self.values[key]), host),) if key and named is None else (),
         )
 
     def child_environment(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.dev.child import Child
+from kaguan.dev.program import PortTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +31,16 @@ class Supervisor:
         self._output = output
         self._pid_directory = pid_directory
         self._children: list[Child] = []
-        self._keepers: set[asyncio.Task[None]] = set()
+        self._keepers: set[asyncio.Task[PortTakenError | None]] = set()
         self._forced = False
+        self.port_taken = asyncio.Event()  # 运行途中有一个的端口被占去：要全部停下、另挑端口再来
 
     async def start(self, programs: Sequence[Program]) -> None:
         """启动一批，等它们全部就绪，此后看住它们。
 
         Raises:
-            StartError: 有一个起不来；已起来的由 ``stop`` 收尾。
+            PortTakenError: 有一个替它挑的端口被占去；已起来的由 ``stop`` 收尾。
+            StartError: 有一个起不来；同上。
         """
         children = [Child(program, self._output, self._pid_directory) for program in programs]
         self._children += children
@@ -46,7 +49,8 @@ class Supervisor:
                 for child in children:
                     group.create_task(self._start_one(child))
         except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            taken = (error for error in errors.exceptions if isinstance(error, PortTakenError))
+            raise next(taken, errors.exceptions[0]) from None
 
     async def _start_one(self, child: Child) -> None:
         started = time.monotonic()
@@ -56,7 +60,13 @@ class Supervisor:
         )
         keeper = asyncio.create_task(child.keep())
         self._keepers.add(keeper)
-        keeper.add_done_callback(self._keepers.discard)
+        keeper.add_done_callback(self._stopped_keeping)
+
+    def _stopped_keeping(self, keeper: asyncio.Task[PortTakenError | None]) -> None:
+        self._keepers.discard(keeper)
+        if not keeper.cancelled() and (lost := keeper.result()) is not None:
+            log.warning("%s 的端口被别的程序占去", lost.program, port=lost.port)
+            self.port_taken.set()
 
     async def stop(self) -> None:
         """反序停下全部；总时限用完就强杀余下的。"""

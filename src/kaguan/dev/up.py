@@ -22,7 +22,7 @@ from kaguan.dev.banner import banner
 from kaguan.dev.dev_token import ensure_dev_token
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.output import Output
-from kaguan.dev.program import StartError
+from kaguan.dev.program import PortTakenError, StartError
 from kaguan.dev.stack import DATABASE_URL, Stack
 from kaguan.dev.supervisor import Supervisor
 from kaguan.logging.setup import configure_logging
@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
+PLANS = 5  # 起步时至多挑这么多次端口
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -65,7 +66,9 @@ def _logging(data: DataDirectory, output: Output) -> contextlib.ExitStack:
 class _Up:
     def __init__(self, stack: Stack, output: Output, started: float) -> None:
         self._stack = stack
+        self._output = output
         self._started = started
+        self._ready = False
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(output, stack.data.pids)
 
@@ -73,23 +76,45 @@ class _Up:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
-        starting = asyncio.create_task(self._start())
+        living = asyncio.create_task(self._live())
         stopping = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                await starting
-            else:
+            await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if living.done():
+                await living
+            if not self._ready:
                 log.info("启动未完成就收到停止信号")
-                starting.cancel()
-                await asyncio.wait({starting})
-            await stopping
         finally:
-            stopping.cancel()
+            for task in (living, stopping):
+                task.cancel()
+            await asyncio.wait({living, stopping})
             await self._supervisor.stop()
+            self._stack.claims.release()
             self._stack.data.env.unlink(missing_ok=True)
         log.info("全部停止")
         return EXIT_OK
+
+    async def _live(self) -> None:
+        """起来，直到有端口被别的程序占去；全部停下，另挑端口再来。
+
+        Raises:
+            StartError: 起不来。
+        """
+        lost = 0
+        while lost < PLANS:
+            try:
+                await self._start()
+                lost = 0
+                await self._supervisor.port_taken.wait()
+            except PortTakenError as error:
+                lost += 1
+                log.warning("%s 的端口被别的程序抢先占去", error.program, port=error.port)
+            log.warning("全部停下，另挑端口再来")
+            self._ready = False
+            await self._supervisor.stop()
+            self._supervisor = Supervisor(self._output, self._stack.data.pids)
+            self._stack.values.clear()
+        raise StartError(f"端口一再被别的程序占去（试了 {PLANS} 次）；请用 KAGUAN_*__PORT 各键指定")
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set():
@@ -101,7 +126,7 @@ class _Up:
 
     async def _start(self) -> None:
         stack = self._stack
-        await stack.check_api_port()
+        await stack.check_named_ports()
         await self._supervisor.start(await stack.servers())
         database_url = stack.values[DATABASE_URL]
         try:
@@ -114,6 +139,7 @@ class _Up:
         await self._supervisor.start(applications)
         sys.stdout.write(banner(stack, token, time.monotonic() - self._started))
         sys.stdout.flush()
+        self._ready = True
 
 
 def _migrate(database_url: str) -> None:
