@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check screenshots lock clean
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ mail-relay: $(STAMP) ## Mail of every size through a real Postfix (installed fro
 queries: $(STAMP) ## Every list on a million tasks, counted in blocks; writes docs/QUERIES.md
 	KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 $(BIN)/python -m pytest tests/integration/test_query_plans.py -k few_blocks --timeout 0
 
+wheel-check: $(STAMP) ## The wheel in a really empty environment: everything installed anew from the locked requirements (needs the registry)
+	KAGUAN_WHEEL_ENVIRONMENT=empty $(BIN)/python -m pytest tests/e2e/test_wheel.py --timeout 900
+
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation
 
@@ -88,7 +91,8 @@ screenshots: system $(STAMP) ## Renew the pictures in README and METRICS from th
 lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile $(UNLOCKED) pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile $(UNLOCKED) -c requirements.txt pyproject.toml --extra local --extra dev -o requirements-dev.txt
+	$(BIN)/uv pip compile $(UNLOCKED) -c requirements.txt pyproject.toml --extra local -o requirements-local.txt
+	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-local.txt pyproject.toml --extra local --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt pyproject.toml --extra local --extra dev --extra bench -o requirements-bench.txt
 
 clean: ## Remove the virtual environment and every cache (not the data in .kaguan)

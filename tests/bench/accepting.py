@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from kaguan.config.model import Database
 from kaguan.database.listening import listen
 from kaguan.dev.ports import LOOPBACK, free_port
-from kaguan.dev.probes import answers_ready, is_listening
 from kaguan.outbox.doorbell import CHANNEL
+from kaguan.probes import answers_ready, is_listening
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.laboratory import SAMPLE_RATIO
 from tests.bench.processes import Running, running

@@ -14,7 +14,7 @@ from saq.queue.redis import RedisQueue
 
 from kaguan.config.model import Worker
 from kaguan.dev.ports import LOOPBACK, free_port
-from kaguan.dev.probes import answers_ready
+from kaguan.probes import answers_ready
 from tests.bench.backlog import fill
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import running

@@ -132,6 +132,7 @@ async def started(
     user: int | None = None,
     extra: Mapping[str, str] | None = None,
     named_ports: bool = True,
+    folder: Path = CHECKOUT,
 ) -> AsyncIterator[RunningStack]:
     """起一套，等它就绪；离开时体面地停（已停的不管）。
 
@@ -142,6 +143,7 @@ async def started(
         user: 要换成的用户号。
         extra: 另加的环境变量。
         named_ports: 点名要空闲的端口；否则由它自己挑，公布的优先。
+        folder: 在哪个目录里启动。
     """
     # 公布的端口留给真正的一套；并行的用例各用各的
     ports = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT") if named_ports else ()
@@ -154,7 +156,7 @@ async def started(
         process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
             [*program, "up"],
             env=environment,
-            cwd=CHECKOUT,
+            cwd=folder,
             user=user,
             group=user,
             extra_groups=None if user is None else [],

@@ -98,7 +98,13 @@ def test_doctor_without_any_server_names_each_missing_part(run: Invocation) -> N
 
 @pytest.mark.parametrize(
     ("command", "module"),
-    [(("api",), "api"), (("relay",), "relay"), (("worker",), "workers"), (("openapi",), "api.openapi")],
+    [
+        (("up",), "kaguan.dev.up"),
+        (("api",), "api"),
+        (("relay",), "relay"),
+        (("worker",), "workers"),
+        (("openapi",), "api.openapi"),
+    ],
 )
 def test_process_commands_become_the_process(
     run: Invocation,
@@ -107,7 +113,7 @@ def test_process_commands_become_the_process(
     module: str,
 ) -> None:
     became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _path, arguments: became.append(arguments))
+    monkeypatch.setattr(os, "execve", lambda _path, arguments, _environ: became.append(arguments))
     assert run(*command)[0] == 0
     assert became == [[sys.executable, "-m", module]]
 
@@ -115,7 +121,7 @@ def test_process_commands_become_the_process(
 def test_api_passes_the_number_of_processes_on(run: Invocation, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str | None] = []
     monkeypatch.setenv("KAGUAN_API__PROCESSES", "1")
-    monkeypatch.setattr(os, "execv", lambda *_: seen.append(os.environ.get("KAGUAN_API__PROCESSES")))
+    monkeypatch.setattr(os, "execve", lambda _path, _argv, environ: seen.append(environ.get("KAGUAN_API__PROCESSES")))
     assert run("api", "--processes", "3")[0] == 0
     assert seen == ["3"]
     assert run("api", "--processes", "0")[0] == 2

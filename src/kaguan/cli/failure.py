@@ -8,7 +8,6 @@ from sqlalchemy.exc import OperationalError
 
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
-from kaguan.dev.program import StartError
 from kaguan.errors import DomainError
 from kaguan.queues.client import QueueUnavailableError
 
@@ -35,8 +34,6 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case DomainError():
             fields = "；".join(f"{item.field}：{item.zh}" for item in error.fields)
             return fields or error.text("zh"), EXIT_FAILURE
-        case StartError():
-            return str(error), EXIT_FAILURE
         case _:
             return _explain_dependency(error)
 

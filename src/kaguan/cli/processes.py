@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from kaguan.dev.up import run_up
+from kaguan.config import load_settings
+from kaguan.shipped import process_environment
 
 PROCESSES = "KAGUAN_API__PROCESSES"
-# kaguan 不许导入这三个包，所以换成它们的进程
-MODULES = {"api": "api", "relay": "relay", "worker": "workers"}
+# kaguan 不许导入前三个包，生产的命令又不许碰 kaguan.dev，所以换成它们的进程
+MODULES = {"api": "api", "relay": "relay", "worker": "workers", "up": "kaguan.dev.up"}
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +24,8 @@ def register(app: typer.Typer) -> None:
 
 def up() -> None:
     """在本机带起整套：PostgreSQL、Valkey、API、relay、worker、邮件收件端、运营商模拟器、跟踪查看器。"""
-    raise typer.Exit(run_up())
+    load_settings()  # 配置有误，在这里就说
+    _become("up")
 
 
 def api(
@@ -58,4 +60,5 @@ def _become(name: str) -> None:
 
 def _become_module(module: str) -> None:
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module])  # noqa: S606 就是要换成那个进程，信号直达
+    argv = [sys.executable, "-m", module]
+    os.execve(sys.executable, argv, process_environment(os.environ))  # noqa: S606 就是要换成那个进程，信号直达

@@ -23,6 +23,7 @@ from kaguan.config import model
 from kaguan.config.explaining import explained
 from kaguan.config.production import Exemption, refused
 from kaguan.config.schedule import Schedule, distinct
+from kaguan.shipped import shipped
 from kaguan.zones import BUSINESS_ZONE, ZoneName
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 PREFIX = "KAGUAN_"
 CONFIG_FILE_VARIABLE = "KAGUAN_CONFIG_FILE"
-CONFIG_DIRECTORY = Path(__file__).resolve().parents[3] / "configs"
+CONFIG_DIRECTORY = shipped("configs")
 ENVIRONMENTS = frozenset(model.Environment)
 HARDENED = frozenset(environment for environment in ENVIRONMENTS if environment.is_hardened)
 WRONG = "配置有误："

