@@ -147,7 +147,14 @@ def test_what_libpq_takes_from_the_environment_counts(setting: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(DATABASE, "mysql://db/x"), (DATABASE, "postgresql://[x/y"), (REDIS, "http://redis"), (REDIS, "redis://[x")],
+    [
+        (DATABASE, "mysql://db/x"),
+        (DATABASE, "postgresql://[x/y"),
+        (REDIS, "http://redis"),
+        (REDIS, "redis://[x"),
+        (SMTP, "mail.example:25"),
+        (SMTP, "smtp://[x"),
+    ],
 )
 def test_an_address_that_cannot_be_read_has_no_way_out(key: str, value: str) -> None:
     everything = json.dumps(list(Exemption))

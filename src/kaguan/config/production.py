@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server
 from kaguan.config.strength import flaw
+from kaguan.mail.relay_host import parse_relay_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -152,12 +153,12 @@ def _smtp(settings: Settings) -> Iterator[Weakness]:
         yield _missing(SMTP_URL)
         return
     try:
-        parts = urlsplit(url)
+        relay = parse_relay_host(url)
     except ValueError:
         yield Weakness(SMTP_URL, "看不懂这个地址", "应形如 smtps://用户:密码@主机:端口")
         return
-    if parts.username and (problem := flaw(unquote(parts.password or ""), unquote(parts.username))):
-        yield Weakness(SMTP_URL, f"{problem}（给的是 {parts.hostname}）", "请换一个强的", Exemption.SMTP_PASSWORD)
+    if relay.username and (problem := flaw(relay.password or "", relay.username)):
+        yield Weakness(SMTP_URL, f"{problem}（给的是 {relay.host}）", "请换一个强的", Exemption.SMTP_PASSWORD)
     # smtps:// 用不上这一键，但也不许留着：换成 smtp:// 的那天就悄悄变弱了
     if settings.smtp.starttls != "required":
         yield Weakness(
