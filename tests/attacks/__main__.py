@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from kaguan.dev.ports import LOOPBACK, free_port
-from kaguan.dev.probes import answers_ready
 from kaguan.dev.program import Program, StartError
+from kaguan.probes import answers_ready
 from kaguan.tokens import service as tokens
 from tests.attacks.attempts import ATTEMPTS
 from tests.attacks.measure import Target, measure
