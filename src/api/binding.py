@@ -13,9 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from api import json_body
 from api.context import context_of
+from api.endpoint import KIB
 from api.keys import SETTINGS
-from api.reasons import field_errors
+from api.reasons import MAX_REPORTED, field_errors
+from api.structure import capacity
 from kaguan.errors import Code, DomainError, FieldError
+from kaguan.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +29,8 @@ BIGINT_MAX = 2**63 - 1
 POSITIVE = re.compile(r"[1-9][0-9]{0,18}")
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_PATH_TEXT = 64
+MAX_NAME = 100  # 字符：应答里的字段名至多这么长
+EMPTY_LIMIT = KIB  # 字节：不收请求体的路由只容得下空白与 ``{}``
 JSON_TYPES = frozenset({"application/json"})
 UTF8 = frozenset({"utf-8", "utf8"})
 
@@ -99,30 +104,69 @@ def _encodable(text: str) -> bool:
 
 
 async def bind_body(endpoint: Endpoint, request: web.Request) -> tuple[BaseModel | None, bytes]:
-    """读取并校验请求体；返回模型与原始字节（幂等指纹用）。"""
-    raw = await read_body(request)
-    if endpoint.body is None:
-        if raw.strip() not in {b"", b"{}"}:
-            raise DomainError(
-                Code.INVALID_PARAMETERS, fields=(FieldError("body", "这条路由不收请求体", "no body is accepted"),)
-            )
-        return None, raw
-    _require_json(request)
-    value = json_body.parse(raw)
-    context_of(request).body = value
+    """读取并校验请求体；返回模型与原始字节（幂等指纹用）。只解析一遍，未知的字段先于一切校验。"""
     model = endpoint.body
-    # 严格的 JSON 模式：布尔与浮点不是整数，而日期、枚举、UUID 仍可写成字符串
-    return _validated(lambda: model.model_validate_json(raw)), raw
+    if model is None:
+        return None, await _read_nothing(request)
+    _require_json(request)
+    raw = await read_body(request, endpoint.body_limit)
+    value = await json_body.parse(raw, capacity(endpoint.body_document or model))
+    context_of(request).body = value
+    _refuse_unknown(model, value)
+    turns = Turns()
+    bound = _validated(lambda: model.model_validate(value))
+    await turns.give()
+    return bound, raw
 
 
-async def read_body(request: web.Request) -> bytes:
+async def _read_nothing(request: web.Request) -> bytes:
+    """不收请求体的路由：长的不读就拒绝。"""
+    try:
+        raw = await read_body(request, EMPTY_LIMIT)
+    except DomainError as error:
+        if error.code is not Code.BODY_TOO_LARGE:
+            raise
+    else:
+        if raw.strip() in {b"", b"{}"}:
+            return raw
+    raise DomainError(
+        Code.INVALID_PARAMETERS, fields=(FieldError("body", "这条路由不收请求体", "no body is accepted"),)
+    )
+
+
+def _refuse_unknown(model: type[BaseModel], value: object) -> None:
+    unknown = [name for name in value if name not in model.model_fields] if isinstance(value, dict) else []
+    if unknown:
+        raise DomainError(
+            Code.INVALID_PARAMETERS,
+            fields=tuple(FieldError(name[:MAX_NAME], "未知字段", "unknown field") for name in unknown[:MAX_REPORTED]),
+        )
+
+
+def too_large(limit: int) -> DomainError:
+    """1007，说明这条路由的上限。"""
+    size = f"{limit // KIB} KiB" if limit % KIB == 0 else f"{limit} B"
+    return DomainError(
+        Code.BODY_TOO_LARGE, f"请求体过大：这条路由至多 {size}", f"body too large: at most {size} on this route"
+    )
+
+
+async def read_body(request: web.Request, most: int | None) -> bytes:
     """整个请求体，有大小与时间的上限。
 
+    Args:
+        request: 还没读过正文的请求。
+        most: 字节；这条路由的上限，None 即只受 ``api.body_limit`` 限制（它总是封顶）。压缩的按展开后算。
+
     Raises:
-        DomainError: 1007 过大；2004 太慢；1010 压缩或分块损坏。
+        DomainError: 1007 过大（报了长度的不读就拒绝）；2004 太慢；1010 压缩或分块损坏。
     """
     if not request.can_read_body:
         return b""
+    most = min(request.client_max_size, most or request.client_max_size)
+    if (request.content_length or 0) > most:
+        raise too_large(most)
+    request._client_max_size = most  # noqa: SLF001 aiohttp 只有全应用的上限，没有按路由给的公开办法
     limit = request.app[SETTINGS].api.read_timeout
     try:
         if request.content.is_eof():
@@ -135,7 +179,7 @@ async def read_body(request: web.Request) -> bytes:
             Code.TIMED_OUT, f"{limit:g} 秒内没有收完请求体", f"body not received within {limit:g} seconds"
         ) from None
     except web.HTTPRequestEntityTooLarge:
-        raise DomainError(Code.BODY_TOO_LARGE) from None
+        raise too_large(most) from None
     except (web.RequestPayloadError, ValueError):
         raise json_body.malformed("请求体的编码已损坏", "the body's encoding is corrupt") from None
 

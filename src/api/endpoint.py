@@ -39,6 +39,9 @@ Preparation: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Any]]"
 # UUID 必有连字符：全是小写字母的那一段是别的路径（/tasks/email），该由它说收什么方法
 NOT_A_WORD = r"[^/]*[^/a-z][^/]*"
 PATH_PARAMETER = re.compile(r"\{(\w+):(int|uuid|str)\}")
+KIB = 1024
+MIB = 1024 * KIB
+BODY_LIMIT = 64 * KIB  # 字节
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -46,6 +49,7 @@ class Options(TypedDict, total=False):
     """:func:`endpoint` 的可选项，含义见 :class:`Endpoint`。"""
 
     body: type[BaseModel]
+    body_limit: int | None
     query: type[BaseModel]
     data: Any
     success: int
@@ -71,6 +75,8 @@ class Endpoint:
         other_success: 处理函数可能改用的其他成功状态，进文档。
         errors: 除通用错误之外会给出的错误码，进文档。
         idempotent: 是否接受 ``Idempotency-Key``。
+        body_limit: 字节；装得下最大的合法请求体即可。None 表示只受 ``api.body_limit`` 限制，它也总是封顶。
+            骨架（括号、键、逗号）的上限由 ``body``（或 ``body_document``）推出，见 :mod:`api.structure`。
         prepare: 处理之前、没有占着连接时先做的慢事（散列口令）；结果是 ``call.prepared``。
         produces: 成功应答的媒体类型；不是 JSON 的路由自己构造应答，不套信封。
         headers: 成功应答必带的响应头（每条路由都有的除外），进文档。
@@ -86,6 +92,7 @@ class Endpoint:
     summary: str
     tag: str
     body: type[BaseModel] | None = None
+    body_limit: int | None = BODY_LIMIT
     query: type[BaseModel] | None = None
     data: Any = None
     success: int = HTTPStatus.OK

@@ -1,118 +1,108 @@
-"""安全地解析 JSON：Python 与 PostgreSQL 装不下的一律拒绝，绝不变成 500。
+"""安全地解析 JSON，只解析一遍：Python 与 PostgreSQL 装不下的一律拒绝，绝不变成 500。
 
-拒绝的有：坏 UTF-8、孤立代理项、NaN/Infinity、溢出的浮点、过深的嵌套、重复的键、超长整数。
+拒绝的有：坏 UTF-8、孤立代理项、NaN/Infinity、溢出的数、过深的嵌套、重复的键、NUL，以及骨架大得用不着的。
 """
 
 from __future__ import annotations
 
-import json
-import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import orjson
 
+from api.reasons import MAX_REPORTED
+from api.structure import Structure, measure
 from kaguan.errors import Code, DomainError, FieldError
+from kaguan.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MAX_DEPTH = 32
-MAX_INTEGER_DIGITS = 20  # 比 bigint 多一位：超界的整数留给字段校验去指名
 NUL_ESCAPE = b"\\u0000"
+STRIDE = 1_024  # 长数组里看过这么多项，就看看是否该让一圈
 
 
 def malformed(zh: str, en: str) -> DomainError:
     return DomainError(Code.MALFORMED_JSON, f"JSON 格式有误：{zh}", f"malformed JSON: {en}")
 
 
-def parse(raw: bytes) -> object:
-    """解析请求体。
+async def parse(raw: bytes, allowed: Structure) -> object:
+    """解析请求体；各步之间让别的请求先走。64 位装不下的整数读成浮点，留给字段校验去指名。
+
+    Args:
+        raw: 收到的字节。
+        allowed: 这条路由用得着的骨架。
 
     Raises:
         DomainError: 1010，格式有误；1001，字符串里有 NUL。
     """
+    turns = Turns()
+    found = await measure(raw, allowed)
+    await turns.give()
     try:
         value: object = orjson.loads(raw)
-        if raw.count(b":") != _keys(value):
-            # 也许有重复的键，也许有超长的整数（orjson 把 64 位装不下的读成浮点），也许只是文本里有冒号：慢的解析看得清
-            value = json.loads(raw, object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
     except orjson.JSONDecodeError as error:
         raise malformed(
             f"第 {error.lineno} 行第 {error.colno} 列", f"line {error.lineno} column {error.colno}"
         ) from None
-    except (ValueError, RecursionError):
-        raise malformed("无法解析", "cannot be parsed") from None
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        _refuse_depth(value)
+    await turns.give()
+    _check_shape(value, found)
+    await turns.give()
     if NUL_ESCAPE in raw:
-        _refuse_nul(value)
+        await _refuse_nul(value, turns)
     return value
 
 
-def _keys(value: object) -> float:
-    """共有多少个键；有浮点就给无穷大。
+def _check_shape(value: object, found: Structure) -> None:
+    """深度与重复的键。重复的键解析后只剩一个：键数与原文引号之外的冒号数相等，就没有重复。
 
-    每个键在原文里至少有一个冒号，重复的键解析后却只剩一个：冒号恰好这么多，就没有重复。
+    一层一层地看；对象与数组都见过了就不必再往里看：最里面的长数组从不逐项看。
     """
-    children: Iterable[object]
-    if isinstance(value, dict):
-        count, children = float(len(value)), value.values()
-    elif isinstance(value, list):
-        count, children = 0.0, value
-    else:
-        return math.inf if isinstance(value, float) else 0.0
-    for child in children:
-        if isinstance(child, (dict, list, float)):
-            count += _keys(child)
-    return count
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
+    level = [value] if isinstance(value, dict | list) else []
+    seen, keys, depth = len(level), 0, 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise malformed(f"嵌套超过 {MAX_DEPTH} 层", f"nested deeper than {MAX_DEPTH} levels")
+        keys += sum(len(parent) for parent in level if isinstance(parent, dict))
+        if seen == found.containers:
+            break
+        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
+        seen += len(level)
+    if keys != found.keys:
         raise malformed("有重复的键", "duplicate keys")
-    return value
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_INTEGER_DIGITS:
-        raise malformed("整数过长", "integer too long")
-    return int(digits)
+def _children(parent: dict[str, object] | list[object]) -> Iterable[object]:
+    return parent.values() if isinstance(parent, dict) else parent
 
 
-def _constant(name: str) -> NoReturn:
-    raise malformed(f"不允许 {name}", f"{name} is not allowed")
-
-
-def _refuse_depth(value: object) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return
-    raise malformed(f"嵌套超过 {MAX_DEPTH} 层", f"nested deeper than {MAX_DEPTH} levels")
-
-
-def _children(value: object) -> list[object]:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [child for child in children if isinstance(child, (dict, list))]
-
-
-def _refuse_nul(value: object) -> None:
-    fields = tuple(FieldError(path, "不能含 NUL 字符", "must not contain NUL") for path in _nul_paths(value, ""))
+async def _refuse_nul(value: object, turns: Turns) -> None:
+    fields: list[FieldError] = []
+    for path in _nul_paths(value, ""):
+        if path is None:
+            await turns.give()
+            continue
+        fields.append(FieldError(path, "不能含 NUL 字符", "must not contain NUL"))
+        if len(fields) == MAX_REPORTED:
+            break
     if fields:
-        raise DomainError(Code.INVALID_PARAMETERS, fields=fields)
+        raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(fields))
 
 
-def _nul_paths(value: object, path: str) -> Iterator[str]:
+def _nul_paths(value: object, path: str) -> Iterator[str | None]:
+    """含 NUL 的字段；隔一阵给一个 None，好让调用者歇一歇。"""
     if isinstance(value, str):
         if "\x00" in value:
             yield path
     elif isinstance(value, list):
         for index, item in enumerate(value):
+            if index % STRIDE == 0:
+                yield None
             yield from _nul_paths(item, f"{path}[{index}]")
     elif isinstance(value, dict):
         for key, item in value.items():
             if "\x00" in key:
                 yield path or "body"
-            yield from _nul_paths(item, f"{path}.{key}" if path else key)
+            yield from _nul_paths(item, f"{path}.{key[:100]}" if path else key[:100])
+        yield None

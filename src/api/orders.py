@@ -16,7 +16,7 @@ from api.listing import Listing, ListQuery
 from api.patch import Optional, PatchModel
 from api.preconditions import etag, expected_version
 from api.reasons import reason
-from api.shapes import BigId, QueryId, RequestModel, View
+from api.shapes import BigId, Choice, QueryId, RequestModel, View
 from api.users import WRITE as WRITE_USERS
 from api.users import CreatedUserView, UserIn, created_view, new_user, stager
 from kaguan.errors import Code
@@ -69,7 +69,7 @@ class OrderIn(RequestModel):
 class OrderPatch(PatchModel):
     """要改的字段；``remark`` 给 null 即清除。"""
 
-    status: Optional[OrderStatus] = None
+    status: Optional[Choice[OrderStatus]] = None
     remark: Remark | None = None
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MAX_REPORTED = 100
+BEYOND_64_BITS = 2.0**63
 
 _REASONS: Mapping[str, tuple[str, str]] = {
     "missing": ("必填", "required"),
@@ -67,7 +68,7 @@ def reason(zh: str, en: str) -> PydanticCustomError:
 
 def field_errors(error: ValidationError, skip: int = 0) -> tuple[FieldError, ...]:
     """全部出错字段，至多 :data:`MAX_REPORTED` 个；从不带上输入值。``skip`` 去掉路径开头的几段。"""
-    items = error.errors(include_url=False, include_input=False)[:MAX_REPORTED]
+    items = error.errors(include_url=False)[:MAX_REPORTED]
     return tuple(FieldError(_path((*item["loc"][skip:], *_discriminator(item))), *_reason(item)) for item in items)
 
 
@@ -80,8 +81,14 @@ def _reason(item: ErrorDetails) -> tuple[str, str]:
     context = item.get("ctx", {})
     if item["type"] == "reason":
         return context["zh"], context["en"]
-    zh, en = _REASONS.get(item["type"], _FALLBACK)
+    kind = "int_parsing_size" if item["type"] == "int_type" and _is_huge(item["input"]) else item["type"]
+    zh, en = _REASONS.get(kind, _FALLBACK)
     return zh.format(**context), en.format(**context)
+
+
+def _is_huge(given: object) -> bool:
+    """64 位装不下的整数，JSON 解析器读成了浮点。"""
+    return isinstance(given, float) and abs(given) >= BEYOND_64_BITS
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.reasons import reason
 
+T = TypeVar("T")
+
 BIGINT_MAX = 2**63 - 1
 MAX_PAGE = 1_000_000
 MAX_PAGE_SIZE = 100
 DECIMAL = re.compile(r"-?[0-9]{1,19}")
+ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*")
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 
 
 class RequestModel(BaseModel):
-    """请求体：严格类型，未知字段是错误。"""
+    """请求体：严格类型，未知字段是错误。校验的是解析好的 JSON，枚举与日期各用下面的类型，才收得下文本。"""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -60,7 +63,18 @@ def _within_calendar(moment: datetime) -> datetime:
     return moment
 
 
-# 前置校验之后 pydantic 不再当它是 JSON，严格模式会连文本也拒绝
+def _written_out(value: object) -> object:
+    # pydantic 也把数字、数字串当作时间戳收下；这里只认 YYYY-MM-DD
+    if isinstance(value, date):
+        return value
+    if not isinstance(value, str) or ISO_DATE.fullmatch(value) is None:
+        raise reason("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD")
+    return value
+
+
+# 枚举：严格模式只收枚举的成员，而 JSON 里只有文本
+Choice = Annotated[T, Field(strict=False)]
+Day = Annotated[date, Field(strict=False), BeforeValidator(_written_out, json_schema_input_type=date)]
 Moment = Annotated[
     AwareDatetime,
     Field(strict=False),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from api import examples
 from api.call import Answer, Call
-from api.endpoint import endpoint
+from api.endpoint import MIB, endpoint
 from api.listing import Listing, ListQuery
-from api.reasons import reason
-from api.shapes import QueryModel, RequestModel, View
+from api.shapes import Choice, Day, QueryModel, RequestModel, View
 from kaguan.errors import Code
 from kaguan.sims import service, store
 from kaguan.sims.model import Carrier, LifecycleState
@@ -35,22 +33,11 @@ Number = Annotated[str, Field(min_length=1, max_length=64)]
 Remark = Annotated[str, Field(max_length=500)]
 
 
-def _written_out(value: object) -> object:
-    # pydantic 也把数字串当作时间戳收下；这里只认 YYYY-MM-DD
-    if isinstance(value, str) and not _ISO_DATE.fullmatch(value):
-        raise reason("应为日期 YYYY-MM-DD", "must be a date YYYY-MM-DD")
-    return value
-
-
-_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-QueryDate = Annotated[date, BeforeValidator(_written_out, json_schema_input_type=date)]
-
-
 class SimIn(RequestModel):
     """要登记的一张卡。号码的对错逐张回答，不使整批失败。"""
 
     iccid: Number
-    carrier: Carrier
+    carrier: Choice[Carrier]
     msisdn: Number | None = None
     imsi: Number | None = None
     remark: Remark | None = None
@@ -120,8 +107,8 @@ class SimList(Listing[SimView]):
 class UsageQuery(QueryModel):
     """业务日的范围，含两端；默认到今天为止的 30 天。"""
 
-    start_date: QueryDate | None = None
-    end_date: QueryDate | None = None
+    start_date: Day | None = None
+    end_date: Day | None = None
 
 
 class UsageDayView(View):
@@ -152,6 +139,7 @@ class UsageView(View):
     summary="登记一批卡，逐张回答",
     tag=TAG,
     body=SimBatch,
+    body_limit=8 * MIB,  # 1000 张卡，备注 500 字，全写成 \u 转义
     data=SimBatchView,
     body_example=examples.SIMS_IN,
     example=examples.REGISTERED_SIMS,

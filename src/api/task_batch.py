@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from api import examples
@@ -14,7 +13,8 @@ from api.reasons import field_errors
 from api.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
 from kaguan.tasks.model import TaskType
-from kaguan.tasks.service import Accepted, Submission, accept_many
+from kaguan.tasks.service import Accepted, Submission, accept_staged, stage
+from kaguan.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
     tag="任务",
     body=TaskBatch,
     body_document=TaskBatchDocument,
+    body_limit=None,  # 1000 封信
     data=BatchView,
     success=202,
     errors=(Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT),
@@ -40,19 +41,18 @@ ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
 )
 async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     """有错的项各得其错，其余照收；一项也收不下就是 400。"""
-    outcomes: list[Item | DomainError] = [_parse(item) for item in call.body.tasks]
+    turns = Turns()
+    outcomes: list[Item | DomainError] = []
+    for given in call.body.tasks:
+        outcomes.append(_parse(given))
+        await turns.give()
     valid = [item for item in outcomes if not isinstance(item, DomainError)]
     if not valid:
         raise _all_refused(outcomes)
     services = call.services
-    results = iter(
-        await accept_many(
-            await call.unit.raw(),
-            [_submission(item, call.principal.name) for item in valid],
-            services.settings.tasks.max_retries + 1,
-            call.unit.after_commit,
-        )
-    )
+    staged = await stage([_submission(item, call.principal.name) for item in valid])  # 还没占着连接
+    attempts = services.settings.tasks.max_retries + 1
+    results = iter(await accept_staged(await call.unit.raw(), staged, attempts, call.unit.after_commit))
     pairs = [(item, item if isinstance(item, DomainError) else next(results)) for item in outcomes]
     for item, result in pairs:
         if isinstance(result, Accepted) and not result.replayed and not isinstance(item, DomainError):
@@ -65,12 +65,9 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
 
 def _parse(item: dict[str, Any]) -> Item | DomainError:
     try:
-        return ITEM.validate_json(orjson.dumps(item))
+        return ITEM.validate_python(item)
     except ValidationError as error:
         return DomainError(Code.INVALID_PARAMETERS, fields=field_errors(error, skip=_tag_depth(item)))
-    except TypeError:
-        # orjson 装不下的整数（超过 64 位）
-        return DomainError(Code.INVALID_PARAMETERS, fields=(FieldError("", "整数过大", "integer too large"),))
 
 
 def _tag_depth(item: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from api.reasons import reason
-from api.shapes import Moment, RequestModel, View
+from api.shapes import Choice, Day, Moment, RequestModel, View
 from kaguan.mail import address
 from kaguan.sims.iccid import normalise
 from kaguan.sims.model import Carrier, SyncType
@@ -86,7 +86,7 @@ IccidText = Annotated[
     str, Field(min_length=19, max_length=64, json_schema_extra={"example": "8986001234567890123"}),
     AfterValidator(_iccid),
 ]  # fmt: skip
-BusinessDay = Annotated[date, AfterValidator(_business_day)]
+BusinessDay = Annotated[Day, AfterValidator(_business_day)]
 ScheduleAt = Annotated[Moment, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")]
 
 
@@ -94,7 +94,7 @@ class Submitted(RequestModel):
     """每种任务都有的字段。"""
 
     request_id: RequestId | None = None
-    priority: Priority = Priority.DEFAULT
+    priority: Choice[Priority] = Priority.DEFAULT
     ordering_key: OrderingKey | None = None
     schedule_at: ScheduleAt | None = None
 
@@ -158,11 +158,11 @@ class EmailTask(Submitted):
 class SyncTask(Submitted):
     """同步运营商数据。日期是业务日（Asia/Shanghai），含两端。"""
 
-    sync_type: SyncType
+    sync_type: Choice[SyncType]
     start_date: BusinessDay
     end_date: BusinessDay
     batch_size: Annotated[int, Field(ge=1, le=1_000)] = 100
-    carrier: Carrier | None = None
+    carrier: Choice[Carrier] | None = None
 
     @field_validator("end_date")
     @classmethod

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from api.reasons import reason
-from api.shapes import Moment, PageSize, QueryModel, RequestModel, View
+from api.shapes import Choice, Moment, PageSize, QueryModel, RequestModel, View
 from kaguan.tasks.listing import TaskFilter
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.ordering import PLACE_CAP
@@ -120,9 +120,9 @@ class ReplayRequest(RequestModel):
     要只重放看到的那些：交回试运行给的 ``preview``，别的条件不再给。
     """
 
-    status: TaskStatus = TaskStatus.FAILED
-    type: TaskType | None = None
-    queue: Priority | None = None
+    status: Choice[TaskStatus] = TaskStatus.FAILED
+    type: Choice[TaskType] | None = None
+    queue: Choice[Priority] | None = None
     error: Annotated[str, Field(min_length=1, max_length=200, description="错误原因里的一段字")] | None = None
     since: Moment | None = None
     until: Moment | None = None

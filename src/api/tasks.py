@@ -8,7 +8,7 @@ from aiohttp import web
 
 from api import examples, task_batch, task_operations
 from api.call import Answer, Call
-from api.endpoint import Endpoint, endpoint
+from api.endpoint import KIB, Endpoint, endpoint
 from api.keys import SERVICES
 from api.task_models import AcceptedView, EmailTask, SimTask, SyncTask
 from api.unit_of_work import Mode
@@ -37,6 +37,7 @@ HEADERS = ("Location", "Retry-After")
     summary="提交邮件任务",
     tag=TAG,
     body=EmailTask,
+    body_limit=None,  # 附件 10 MiB，写成 Base64 再加两份正文
     data=AcceptedView,
     success=ACCEPTED,
     errors=ERRORS,
@@ -77,6 +78,7 @@ async def submit_sync(call: Call[SyncTask, None]) -> Answer:
     summary="提交卡状态同步任务",
     tag=TAG,
     body=SimTask,
+    body_limit=512 * KIB,  # 1000 个号码，连分隔各 64 字，全写成 \u 转义
     data=AcceptedView,
     success=ACCEPTED,
     errors=ERRORS,

@@ -28,11 +28,7 @@ async def read_form(request: web.Request) -> dict[str, str]:
     """
     if request.content_type != FORM_TYPE:
         raise DomainError(Code.UNSUPPORTED_MEDIA_TYPE)
-    if (request.content_length or 0) > MAX_FORM:
-        raise DomainError(Code.BODY_TOO_LARGE)
-    raw = await binding.read_body(request)
-    if len(raw) > MAX_FORM:
-        raise DomainError(Code.BODY_TOO_LARGE)
+    raw = await binding.read_body(request, MAX_FORM)
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except ValueError:  # 非 ASCII、坏的百分号编码、字段太多

@@ -18,6 +18,7 @@ from kaguan.tasks import ordering, store
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.spans import creation_context
+from kaguan.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +98,17 @@ async def accept_many(
     after_commit: AfterCommit = at_once,
 ) -> list[Accepted | DomainError]:
     """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。"""
-    staged = [Staged.of(submission) for submission in submissions]
-    return await accept_staged(connection, staged, max_attempts, after_commit)
+    return await accept_staged(connection, await stage(submissions), max_attempts, after_commit)
+
+
+async def stage(submissions: Sequence[Submission]) -> list[Staged]:
+    """备好一批；一批可有十几 MB，备几个就让别的请求走一圈。"""
+    turns = Turns()
+    staged = []
+    for submission in submissions:
+        staged.append(Staged.of(submission))
+        await turns.give()
+    return staged
 
 
 async def accept_staged(
