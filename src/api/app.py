@@ -13,6 +13,7 @@ from api.guard import GUARD, Guard, guarding
 from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
 from api.middleware.deadline import DEADLINES, Deadlines
 from api.middleware.pipeline import pipeline
+from api.probing import PROBES, Probes
 from api.proxies import CLIENT_ADDRESS, ClientAddress
 from api.routes import ROUTES
 
@@ -36,7 +37,8 @@ def create_app(services: Services) -> web.Application:
     app[GUARD] = Guard(services)
     app[DEADLINES] = Deadlines(settings.api.request_timeout)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
-    app[task_events.STREAMS] = task_events.Streams()
+    app[PROBES] = Probes(services)
+    app[task_events.STREAMS] = task_events.Streams(settings.api.streams_per_token)
     app.cleanup_ctx.extend([tasks.folding, users.password_hashing, guarding])
     app.on_startup.append(docs.remember_document)
     app.on_shutdown.append(task_events.stop_streams)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from api import json_body
 from api.context import context_of
-from api.endpoint import KIB
+from api.endpoint import BODY_LIMIT, KIB
 from api.keys import SETTINGS
 from api.reasons import MAX_REPORTED, field_errors
 from api.structure import capacity
@@ -104,7 +104,7 @@ def _encodable(text: str) -> bool:
 
 
 async def bind_body(endpoint: Endpoint, request: web.Request) -> tuple[BaseModel | None, bytes]:
-    """读取并校验请求体；返回模型与原始字节（幂等指纹用）。只解析一遍，未知的字段先于一切校验。"""
+    """读取并校验请求体；返回模型与原始字节（幂等指纹用）。只解析一遍。"""
     model = endpoint.body
     if model is None:
         return None, await _read_nothing(request)
@@ -112,7 +112,8 @@ async def bind_body(endpoint: Endpoint, request: web.Request) -> tuple[BaseModel
     raw = await read_body(request, endpoint.body_limit)
     value = await json_body.parse(raw, capacity(endpoint.body_document or model))
     context_of(request).body = value
-    _refuse_unknown(model, value)
+    if len(raw) > BODY_LIMIT:
+        _refuse_unknown(model, value)
     turns = Turns()
     bound = _validated(lambda: model.model_validate(value))
     await turns.give()
@@ -135,6 +136,7 @@ async def _read_nothing(request: web.Request) -> bytes:
 
 
 def _refuse_unknown(model: type[BaseModel], value: object) -> None:
+    """大的请求体有未知字段就不再往里校验；小的照常一次说全。"""
     unknown = [name for name in value if name not in model.model_fields] if isinstance(value, dict) else []
     if unknown:
         raise DomainError(

@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from api.backlog import Backlog
 from api.context import context_of
-from api.limits import Counter, Limiter
+from api.limits import Counter, Limiter, LocalCounter
 from kaguan.database.listening import listen
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
@@ -45,6 +45,8 @@ class Guard:
         counter = Counter(services.redis)
         self._per_token = Limiter("token", services.settings.api.rate_per_token, counter)
         self._per_address = Limiter("address", services.settings.api.rate_per_address, counter)
+        # 探测另有一份额度，不与业务争，也不为记它去碰 Redis
+        self._per_prober = Limiter("health", services.settings.api.rate_per_address, LocalCounter())
         self._backlog = Backlog(services.pool, services.settings.api.backlog_limit)
         self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
@@ -75,6 +77,14 @@ class Guard:
             DomainError: 1006。
         """
         await self._limit(context, self._per_address, context.address)
+
+    async def admit_prober(self, context: Context) -> None:
+        """健康检查按地址限流：与业务分开计，同一个 NAT 后面的业务再忙也不误探测。
+
+        Raises:
+            DomainError: 1006。
+        """
+        await self._limit(context, self._per_prober, context.address)
 
     async def _limit(self, context: Context, limiter: Limiter, key: str) -> None:
         try:

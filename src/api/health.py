@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-import psycopg
-from psycopg_pool import PoolTimeout
-from redis.exceptions import RedisError
+from typing import Any, Literal
 
 from api import examples
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
+from api.probing import PROBES
 from api.shapes import View
 from api.unit_of_work import Mode
 from kaguan.errors import Code, DomainError
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from api.keys import Services
-
 TAG = "健康"
-PING_TIMEOUT = 1.0  # 秒，每个部件
 RETRY_AFTER = 2  # 秒
 
 
 class PartView(View):
-    """一个部件：``ok`` 或 ``down``；``latency_ms`` 是这次探测的耗时。"""
+    """一个部件：``ok`` 或 ``down``；``latency_ms`` 是探测的耗时，结果至多是一秒前的。"""
 
     status: Literal["ok", "down"]
     latency_ms: float
@@ -46,19 +35,9 @@ class AliveView(View):
     status: Literal["ok"]
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """一次探测的结果。"""
-
-    up: bool
-    latency: float
-
-    def view(self) -> dict[str, Any]:
-        return {"status": "ok" if self.up else "down", "latency_ms": round(self.latency * 1000, 1)}
-
-
 async def health(call: Call[Any, Any]) -> Answer:
-    database, redis = await asyncio.gather(probe(_ping_database(call.services)), probe(_ping_redis(call.services)))
+    probes = call.request.app[PROBES]
+    database, redis = await asyncio.gather(probes.database(), probes.redis())
     parts = {"database": database.view(), "redis": redis.view()}
     if not database.up:
         raise DomainError(
@@ -77,34 +56,10 @@ async def live(_call: Call[Any, Any]) -> Answer:
 
 
 async def ready(call: Call[Any, Any]) -> Answer:
-    database = await probe(_ping_database(call.services))
+    database = await call.request.app[PROBES].database()
     if not database.up:
         raise DomainError(Code.DATABASE_UNAVAILABLE, retry_after=RETRY_AFTER)
     return Answer({"status": "ok"})
-
-
-async def probe(ping: Awaitable[object]) -> Probe:
-    """在时限之内探一次；到时就走，不等被取消的探测收尾（断了的网络上它会拖）。"""
-    started = time.perf_counter()
-    task = asyncio.ensure_future(ping)
-    await asyncio.wait({task}, timeout=PING_TIMEOUT)
-    elapsed = time.perf_counter() - started
-    if not task.done():
-        task.cancel()
-        return Probe(up=False, latency=elapsed)
-    failure = task.exception()
-    if failure is not None and not isinstance(failure, psycopg.Error | PoolTimeout | RedisError | OSError):
-        raise failure
-    return Probe(up=failure is None, latency=elapsed)
-
-
-async def _ping_database(services: Services) -> None:
-    async with services.pool.connection(timeout=PING_TIMEOUT) as connection:
-        await connection.execute("select 1")
-
-
-async def _ping_redis(services: Services) -> None:
-    await services.redis.ping()  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
 
 
 def _routes(prefix: str) -> tuple[Endpoint, ...]:
@@ -123,3 +78,4 @@ def _routes(prefix: str) -> tuple[Endpoint, ...]:
 
 ROUTES: tuple[Endpoint, ...] = (*_routes(""), *_routes("/api/v1"))
 PATHS = frozenset(route.path for route in ROUTES)
+PROBING = frozenset(route.path for route in ROUTES if route.handler is not live)  # 要去问别的服务器的

@@ -53,6 +53,17 @@ class Allowance(NamedTuple):
         }
 
 
+class LocalCounter:
+    """本进程自己的计数器：不碰任何服务器。"""
+
+    def __init__(self) -> None:
+        self._storage = MemoryStorage()
+
+    async def add(self, key: str, amount: int, expiry: int = WINDOW * 2) -> int:
+        """加上 ``amount``，返回之后的值；``expiry`` 秒之后从零数起。"""
+        return await self._storage.incr(key, expiry, amount)
+
+
 class Counter:
     """共享的计数器：先 Redis，后本地。"""
 
@@ -61,7 +72,7 @@ class Counter:
             "async+redis://", implementation="redispy", key_prefix="kaguan:rate",
             connection_pool=redis.connection_pool,  # type: ignore[arg-type] # limits 的标注漏了它文档里写的参数
         )  # fmt: skip
-        self._local = MemoryStorage()
+        self._local = LocalCounter()
         self._away_until = 0.0
 
     async def add(self, key: str, amount: int, expiry: int = WINDOW * 2) -> int:
@@ -77,13 +88,13 @@ class Counter:
             else:
                 self._away_until = 0.0
                 return used
-        return await self._local.incr(key, expiry, amount)
+        return await self._local.add(key, amount, expiry)
 
 
 class Limiter:
     """一种限额：每个调用者每秒至多 ``limit`` 个请求。"""
 
-    def __init__(self, scope: str, limit: int, counter: Counter) -> None:
+    def __init__(self, scope: str, limit: int, counter: Counter | LocalCounter) -> None:
         self.scope = scope
         self._limit = limit
         self._counter = counter

@@ -30,7 +30,7 @@ DESCRIPTION = """物联网卡管理后端。写操作在一个 PostgreSQL 事务
 - 每个 JSON 应答都是信封 `{"code", "msg", "data", "request_id", "timestamp"}`；`code` 为 0 即成功。
 - `Accept-Language: en` 得到英文说明；`X-Request-ID` 可以自带，也会返回。
 - 没有的路径 404（1004），路径收别的方法 405（`MethodNotAllowed`，`Allow` 列出它们）。
-- 除 `/health*` 之外都限流，`RateLimit` 说余额；429 与 503 必带 `Retry-After`。
+- 除 `/health/live` 之外都限流（其余的健康检查另有一份额度），`RateLimit` 说余额；429 与 503 必带 `Retry-After`。
 - `POST` 可带 `Idempotency-Key`：首个成功的应答会被原样重放。
 """
 

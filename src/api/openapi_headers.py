@@ -19,7 +19,7 @@ RATE = ("RateLimit", "RateLimit-Policy")
 TEXT: dict[str, Any] = {"type": "string"}
 HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     ALWAYS: ("请求号", TEXT),
-    "RateLimit": ('余额：`"token";r=剩余;t=秒`；按令牌或按地址', TEXT),
+    "RateLimit": ('余额：`"token";r=剩余;t=秒`；按令牌、按地址，或（`health`）按地址另计', TEXT),
     "RateLimit-Policy": ('限额：`"token";q=限额;w=秒`', TEXT),
     "Location": ("资源的地址", TEXT),
     "ETag": ("这一行的版本，可作 `If-Match`", {"type": "string", "pattern": '^"[1-9][0-9]{0,9}"$'}),
@@ -32,7 +32,7 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def success_headers(route: Endpoint) -> dict[str, Any]:
     """成功应答的头。"""
-    limited = () if route.path in health.PATHS else RATE
+    limited = RATE if route.path in health.PROBING or route.path not in health.PATHS else ()
     return _declared((ALWAYS, *limited, *route.headers), (REPLAYED,) if route.idempotent else ())
 
 

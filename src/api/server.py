@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from kaguan.errors import Code, DomainError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Iterator
 
     from aiohttp.web_request import BaseRequest
 
@@ -30,13 +32,15 @@ WRITE_TIMEOUT = 15.0  # 秒：写不出去（套接字与缓冲都满了）这�
 class EnvelopeRequestHandler(RequestHandler):
     """417（Expect）、400（畸形 HTTP）、过长的头都不经过中间件，只经过这里；不收应答的客户端也由它断开。"""
 
-    __slots__ = ("_stalled",)
+    __slots__ = ("_stalled", "when_lost")
 
     _stalled: asyncio.TimerHandle | None
+    when_lost: Callable[[], object] | None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._stalled = None
+        self.when_lost = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -48,6 +52,8 @@ class EnvelopeRequestHandler(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
+        if self.when_lost is not None:
+            self.when_lost()
         super().connection_lost(exc)
 
     def _stop_waiting(self) -> None:
@@ -95,6 +101,19 @@ class EnvelopeRequestHandler(RequestHandler):
         response.set_status(status)
         response.force_close()
         return response
+
+
+@contextmanager
+def told_when_lost(request: web.Request, tell: Callable[[], object]) -> Iterator[None]:
+    """其间连接一断就叫 ``tell``：不写东西的长应答自己察觉不到。一条连接同时只有一个请求。"""
+    connection = request.protocol
+    if not isinstance(connection, EnvelopeRequestHandler):
+        raise TypeError(type(connection).__qualname__)
+    connection.when_lost = tell
+    try:
+        yield
+    finally:
+        connection.when_lost = None
 
 
 class DecoratedRequest(web.Request):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,6 +16,7 @@ from psycopg_pool import PoolTimeout
 
 from api import examples
 from api.endpoint import Endpoint, endpoint
+from api.server import told_when_lost
 from api.task_views import task_view
 from api.unit_of_work import Mode
 from kaguan.errors import Code, DomainError, not_found
@@ -22,6 +25,7 @@ from kaguan.tasks.model import FINAL
 from kaguan.tasks.timeline import timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from api.call import Call
@@ -33,21 +37,56 @@ INTERVAL = 0.5  # 秒：多久看一次库
 LIFETIME = 600.0  # 秒：一条流至多开这么久，客户端会自动重连
 PING_INTERVAL = 15  # 秒
 MAX_STREAMS = 200  # 每个进程
+RETRY_AFTER = 5  # 秒：要等别的流结束
 
 
 class Streams:
-    """正在开着的事件流：有上限；停机时一起结束。"""
+    """正在开着的事件流：一个令牌有上限，全部也有；停机时一起结束。
 
-    def __init__(self) -> None:
-        self.open = 0
-        self.stopping = asyncio.Event()
+    Args:
+        per_token: 一个令牌至多同时开着几条。
+    """
+
+    def __init__(self, per_token: int) -> None:
+        self._per_token = per_token
+        self._ends: dict[asyncio.Event, int] = {}
+        self._held: Counter[int] = Counter()
+
+    @contextmanager
+    def opened(self, token: int) -> Iterator[asyncio.Event]:
+        """占一条，离开时归还；给出的事件在该结束时置位（停机，或由占着的人）。
+
+        Raises:
+            DomainError: 1006，这个令牌的满了；2003，全部的满了。
+        """
+        if self._held[token] >= self._per_token:
+            raise DomainError(
+                Code.TOO_MANY_REQUESTS,
+                f"一个令牌至多同时开 {self._per_token} 条事件流",
+                f"at most {self._per_token} event streams at a time per token",
+                retry_after=RETRY_AFTER,
+            )
+        if len(self._ends) >= MAX_STREAMS:
+            raise DomainError(Code.OVERLOADED)
+        end = asyncio.Event()
+        self._ends[end] = token
+        self._held[token] += 1
+        try:
+            yield end
+        finally:
+            del self._ends[end]
+            self._held -= Counter({token: 1})  # 减到零的不留着
+
+    def stop(self) -> None:
+        for end in self._ends:
+            end.set()
 
 
 STREAMS = web.AppKey("STREAMS", Streams)
 
 
 async def stop_streams(app: web.Application) -> None:
-    app[STREAMS].stopping.set()
+    app[STREAMS].stop()
 
 
 @endpoint(
@@ -64,26 +103,20 @@ async def stop_streams(app: web.Application) -> None:
 async def task_stream(call: Call[None, None]) -> web.StreamResponse:
     """每次变化一个 ``task`` 事件，内容同任务详情；到最终状态即结束。"""
     task_id = call.uuid("task_id")
-    snapshot = await _snapshot(call.unit, task_id)
-    if snapshot is None:
-        raise not_found("任务", "task")
-    streams = call.request.app[STREAMS]
-    if streams.open >= MAX_STREAMS:
-        raise DomainError(Code.OVERLOADED)
-    streams.open += 1
-    try:
-        return await _stream(call, task_id, snapshot, streams.stopping)
-    finally:
-        streams.open -= 1
+    with call.request.app[STREAMS].opened(call.principal.id) as end, told_when_lost(call.request, end.set):
+        snapshot = await _snapshot(call.unit, task_id)
+        if snapshot is None:
+            raise not_found("任务", "task")
+        return await _stream(call, task_id, snapshot, end)
 
 
 async def _stream(
-    call: Call[None, None], task_id: UUID, snapshot: dict[str, Any], stopping: asyncio.Event
+    call: Call[None, None], task_id: UUID, snapshot: dict[str, Any], end: asyncio.Event
 ) -> web.StreamResponse:
     """应答头已发出，此后只能把流结束，不能再换成错误应答；客户端会自己重连。"""
     async with sse_response(call.request, ping_interval=PING_INTERVAL) as response:
         try:
-            await _send_changes(call, response, snapshot, stopping)
+            await _send_changes(call, response, snapshot, end)
         except (ConnectionResetError, TimeoutError):
             log.debug("客户端离开了事件流", task_id=str(task_id))
         except (psycopg.Error, PoolTimeout) as error:
@@ -92,7 +125,7 @@ async def _stream(
 
 
 async def _send_changes(
-    call: Call[None, None], response: EventSourceResponse, snapshot: dict[str, Any], stopping: asyncio.Event
+    call: Call[None, None], response: EventSourceResponse, snapshot: dict[str, Any], end: asyncio.Event
 ) -> None:
     task_id: UUID = snapshot["task_id"]
     loop = asyncio.get_running_loop()
@@ -104,7 +137,7 @@ async def _send_changes(
         if encoded != sent:
             await response.send(encoded.decode(), event="task", id=str(task_id))
             sent = encoded
-        if current["status"] in FINAL or loop.time() > deadline or await _stopped(stopping):
+        if current["status"] in FINAL or loop.time() > deadline or await _ended(end):
             return
         current = await _snapshot(call.unit, task_id)
 
@@ -119,11 +152,11 @@ async def _snapshot(unit: UnitOfWork, task_id: UUID) -> dict[str, Any] | None:
     return None if task is None else task_view(task, timeline(task, events), place)
 
 
-async def _stopped(stopping: asyncio.Event) -> bool:
-    """等一个间隔；停机了就立刻知道。"""
+async def _ended(end: asyncio.Event) -> bool:
+    """等一个间隔；停机了、客户端走了就立刻知道。"""
     try:
         async with asyncio.timeout(INTERVAL):
-            await stopping.wait()
+            await end.wait()
     except TimeoutError:
         return False
     return True

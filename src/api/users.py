@@ -18,7 +18,7 @@ from api.listing import Listing, ListQuery
 from api.patch import Optional, PatchModel
 from api.preconditions import etag, expected_version
 from api.reasons import reason
-from api.shapes import RequestModel, View
+from api.shapes import Choice, RequestModel, View
 from kaguan.errors import Code, DomainError
 from kaguan.mail.address import ADDRESS_FAULT, parse_address
 from kaguan.tasks.staging import Stager
@@ -90,7 +90,7 @@ class UserPatch(PatchModel):
     """要改的字段。"""
 
     email: Optional[Email] = None
-    status: Optional[UserStatus] = None
+    status: Optional[Choice[UserStatus]] = None
     password: Optional[Password] = None
 
 

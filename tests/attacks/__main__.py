@@ -19,7 +19,7 @@ from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.program import Program, StartError
 from kaguan.probes import answers_ready
 from kaguan.tokens import service as tokens
-from tests.attacks.attempts import ATTEMPTS
+from tests.attacks.attempts import ATTEMPTS, BODIES
 from tests.attacks.measure import Target, measure
 from tests.bench.laboratory import ROOT, open_laboratory
 from tests.bench.processes import running
@@ -92,7 +92,7 @@ async def _issue_token(laboratory: Laboratory) -> str:
 def main(arguments: list[str]) -> int:
     """退出码：0 试完，1 起不来，2 用法有误。"""
     options = parse(arguments)
-    chosen = [attempt for attempt in ATTEMPTS if options.only in attempt.name]
+    chosen = [attempt for attempt in (*ATTEMPTS, *BODIES) if options.only in attempt.name]
     if not chosen:
         sys.stderr.write(f"没有名字里有 {options.only!r} 的攻击\n")
         return 2

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.attacks import bodies
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -71,4 +73,36 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt(
         "300 anonymous bodies of 51 KB", lambda: b'{"a":"' + b"b" * 51_000 + b'"}', NOWHERE, "POST", JSON, times=300
     ),
+)
+
+BATCH = "/api/v1/tasks/batch"
+SIMS = "/api/v1/sims"
+
+
+def sent(name: str, body: Callable[[], bytes], path: str) -> Attempt:
+    """带令牌的 JSON 请求体。"""
+    return Attempt(name, body, path, "POST", JSON, authenticated=True)
+
+
+BODIES: tuple[Attempt, ...] = (
+    sent("16 MB of nested lists, users", bodies.nested_lists, USERS),
+    sent("16 MB of nested lists, batch", bodies.nested_lists, BATCH),
+    sent("16 MB of unknown keys, users", bodies.unknown_keys, USERS),
+    sent("16 MB of unknown keys, batch", bodies.unknown_keys, BATCH),
+    sent("16 MB of numbers, batch", lambda: bodies.filled(b'{"tasks":[', b"1,", b"1]}"), BATCH),
+    sent("2 MB of numbers, batch", lambda: bodies.filled(b'{"tasks":[', b"1,", b"1]}", 2_000_000), BATCH),
+    sent("16 MB of digits, mail", lambda: bodies.filled(b'{"subject":', b"9", b"}"), EMAIL),
+    sent("16 MB of duplicate keys, mail", bodies.duplicate_keys, EMAIL),
+    sent("16 MB of opening brackets, mail", lambda: b"[" * bodies.CEILING, EMAIL),
+    sent("16 MB of escaped quotes, mail", lambda: bodies.filled(b'{"subject":"', b'\\"', b'"}'), EMAIL),
+    sent("16 MB of NULs, batch", lambda: bodies.filled(b'{"tasks":["', b'\\u0000","', b'"]}'), BATCH),
+    sent("16 MB in one unknown field, mail", lambda: bodies.filled(b'{"x":"', b"a:", b'"}'), EMAIL),
+    sent("6 000 small errors, sims", bodies.many_small_errors, SIMS),
+    sent("200 000 small errors, batch", bodies.many_batch_errors, BATCH),
+    sent("largest legal mail", bodies.largest_mail, EMAIL),
+    sent("largest legal batch: 1 000 mails", bodies.largest_batch_of_mails, BATCH),
+    sent("largest legal batch: 762 000 cards", bodies.largest_batch_of_cards, BATCH),
+    sent("largest legal sims", bodies.largest_sims, SIMS),
+    sent("1 000 sims with remarks", bodies.registrable_sims, SIMS),
+    sent("largest legal sim task", bodies.largest_sim_task, "/api/v1/tasks/sim"),
 )

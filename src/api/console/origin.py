@@ -25,7 +25,15 @@ def require_same_origin(request: web.Request, *, browser: bool) -> None:
     origin = request.headers.get("Origin")
     foreign = (site is not None and site != "same-origin") or (
         # 反向代理可能改写 Host；浏览器已说同源就以它为准
-        site is None and origin is not None and urlsplit(origin).netloc != request.host
+        site is None and origin is not None and _authority(origin) != request.host
     )
     if foreign or (browser and site is None and origin is None):
         raise DomainError(Code.NOT_ALLOWED, "只接受本页发出的操作", "only same-origin requests are accepted")
+
+
+def _authority(origin: str) -> str | None:
+    """主机与端口；不成其为源的（``http://[``、全角的斜杠）没有。"""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -63,8 +63,11 @@ async def _across_origins(request: web.Request, context: Context, handler: Inner
 async def _in_envelope(request: web.Request, context: Context, handler: Inner) -> web.StreamResponse:
     app = request.app
     try:
-        if request.path not in health.PATHS:  # 探测来自同一个地址，不能因为业务繁忙就说进程死了
-            await app[GUARD].admit_address(context)  # 先于路由的一切：没有的路径、猜令牌的请求也受限
+        # 先于路由的一切：没有的路径、猜令牌的请求也受限。问死活的不限：它不花什么，限了就会被当成死了
+        if request.path in health.PROBING:
+            await app[GUARD].admit_prober(context)
+        elif request.path not in health.PATHS:
+            await app[GUARD].admit_address(context)
         return await _in_time(request, handler, app[DEADLINES])
     except web.HTTPException as error:
         if error.status < web.HTTPBadRequest.status_code:

@@ -51,6 +51,7 @@ class Api(Group):
     backlog_limit: int = Field(1_000_000, ge=1)  # 待投递行数超过它就回 503/2003
     rate_per_token: int = Field(2_000, ge=1)  # 每秒请求数
     rate_per_address: int = Field(2_000, ge=1)  # 每秒请求数
+    streams_per_token: int = Field(20, ge=1)  # 一个令牌在一个进程里至多同时开着几条事件流；一个进程共 200 条
     trusted_proxies: tuple[str, ...] = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
     metrics_host: str = "127.0.0.1"
