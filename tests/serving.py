@@ -61,6 +61,14 @@ class Api:
     token: str
     rings: list[None]
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """主机与端口，给不经客户端库的用例。"""
+        url = self.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
+        if url is None or url.host is None or url.port is None:
+            raise ValueError(url)
+        return url.host, url.port
+
     async def call(
         self, method: str, path: str, json: object = None, headers: Mapping[str, str] | None = None
     ) -> Reply:

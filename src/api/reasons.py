@@ -66,9 +66,9 @@ def reason(zh: str, en: str) -> PydanticCustomError:
     return PydanticCustomError("reason", "{en}", {"zh": zh, "en": en})
 
 
-def field_errors(error: ValidationError, skip: int = 0) -> tuple[FieldError, ...]:
-    """全部出错字段，至多 :data:`MAX_REPORTED` 个；从不带上输入值。``skip`` 去掉路径开头的几段。"""
-    items = error.errors(include_url=False)[:MAX_REPORTED]
+def field_errors(error: ValidationError, most: int = MAX_REPORTED, skip: int = 0) -> tuple[FieldError, ...]:
+    """全部出错字段，至多 ``most`` 个；从不带上输入值。``skip`` 去掉路径开头的几段。"""
+    items = error.errors(include_url=False)[:most]
     return tuple(FieldError(_path((*item["loc"][skip:], *_discriminator(item))), *_reason(item)) for item in items)
 
 

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from kaguan.errors import Code, DomainError
+from kaguan.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +46,9 @@ async def measure(raw: bytes, allowed: Structure) -> Structure:
     Raises:
         DomainError: 1010，比 ``allowed`` 多。
     """
-    found = NOTHING
-    for number, outside in enumerate(_outside_strings(raw)):
-        if number:
-            await asyncio.sleep(0)
+    found, turns = NOTHING, Turns()
+    for outside in _outside_strings(raw):
+        await turns.give()
         found = found.plus(outside.count(b"[") + outside.count(b"{"), outside.count(b":"), outside.count(b","))
         for count, limit, (zh, en) in zip(found, allowed, _NAMES, strict=True):
             if count > limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from api import examples
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
-from api.reasons import field_errors
+from api.reasons import MAX_REPORTED, field_errors
 from api.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
 from kaguan.tasks.model import TaskType
@@ -19,6 +20,7 @@ from kaguan.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ITEM_ERRORS = 10  # 一项至多说这么多处错：一千项，应答仍不过一两 MB
 Item = EmailItem | SyncItem | SimItem
 ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
 
@@ -43,14 +45,17 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     """有错的项各得其错，其余照收；一项也收不下就是 400。"""
     turns = Turns()
     outcomes: list[Item | DomainError] = []
+    submissions: list[Submission] = []
     for given in call.body.tasks:
-        outcomes.append(_parse(given))
+        item = _parse(given)
+        outcomes.append(item)
+        if not isinstance(item, DomainError):
+            submissions.append(_submission(item, call.principal.name))
         await turns.give()
-    valid = [item for item in outcomes if not isinstance(item, DomainError)]
-    if not valid:
+    if not submissions:
         raise _all_refused(outcomes)
     services = call.services
-    staged = await stage([_submission(item, call.principal.name) for item in valid])  # 还没占着连接
+    staged = await stage(submissions)  # 还没占着连接
     attempts = services.settings.tasks.max_retries + 1
     results = iter(await accept_staged(await call.unit.raw(), staged, attempts, call.unit.after_commit))
     pairs = [(item, item if isinstance(item, DomainError) else next(results)) for item in outcomes]
@@ -67,7 +72,7 @@ def _parse(item: dict[str, Any]) -> Item | DomainError:
     try:
         return ITEM.validate_python(item)
     except ValidationError as error:
-        return DomainError(Code.INVALID_PARAMETERS, fields=field_errors(error, skip=_tag_depth(item)))
+        return DomainError(Code.INVALID_PARAMETERS, fields=field_errors(error, ITEM_ERRORS, skip=_tag_depth(item)))
 
 
 def _tag_depth(item: dict[str, Any]) -> int:
@@ -94,13 +99,13 @@ def _answer(index: int, item: Item | DomainError, result: Accepted | DomainError
 
 
 def _all_refused(outcomes: Sequence[Item | DomainError]) -> DomainError:
-    fields = tuple(
+    fields = (
         FieldError(f"tasks[{index}].{field.field}".rstrip("."), field.zh, field.en)
         for index, outcome in enumerate(outcomes)
         if isinstance(outcome, DomainError)
         for field in outcome.fields
     )
-    return DomainError(Code.INVALID_PARAMETERS, fields=fields[:100])
+    return DomainError(Code.INVALID_PARAMETERS, fields=tuple(islice(fields, MAX_REPORTED)))
 
 
 ROUTES: tuple[Endpoint, ...] = (submit_batch,)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from api.reasons import reason
 from api.shapes import Choice, Day, Moment, RequestModel, View
 from kaguan.mail import address
-from kaguan.sims.iccid import normalise
+from kaguan.sims.iccid import digits_of
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.payloads import AttachmentPayload, DataSyncPayload, EmailPayload, SimStatusPayload
@@ -57,10 +57,10 @@ def _content(text: str) -> str:
 
 
 def _iccid(text: str) -> str:
-    parsed = normalise(text)
-    if parsed is None:
+    digits = digits_of(text)
+    if digits is None:
         raise reason("不是合法的 ICCID（89 开头的 19–20 位）", "not a valid ICCID (19-20 digits starting with 89)")
-    return parsed.digits
+    return digits
 
 
 def _soon(moment: datetime) -> datetime:

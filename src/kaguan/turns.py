@@ -1,21 +1,23 @@
-"""大块的活分段做：做够一段就让事件循环转一圈，别的请求不必等它做完。"""
+"""大块的活分段做：做够一段就歇一歇，别的请求不必等它做完。"""
 
 from __future__ import annotations
 
 import asyncio
 
-STRETCH = 0.005  # 秒：一个请求来回要转十来圈，一段太长就加倍地等
+STRETCH = 0.005  # 秒：做够这么久就歇
+REST = 0.2  # 歇刚做的几分之一：一个请求来回要循环转十来圈，只让一圈，它每转一圈都要等一段
 
 
 class Turns:
-    """记着这一段从何时做起；用循环的钟，模拟里时间不走就从不让。"""
+    """记着这一段从何时做起；用循环的钟，模拟里时间不走就从不歇。"""
 
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time
         self._since = self._clock()
 
     async def give(self) -> None:
-        """这一段做够 :data:`STRETCH` 了就让一圈，否则什么也不做。"""
-        if self._clock() - self._since >= STRETCH:
-            await asyncio.sleep(0)
+        """这一段做够 :data:`STRETCH` 了就歇，否则什么也不做。"""
+        worked = self._clock() - self._since
+        if worked >= STRETCH:
+            await asyncio.sleep(worked * REST)
             self._since = self._clock()

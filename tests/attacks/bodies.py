@@ -79,9 +79,15 @@ def largest_batch_of_mails() -> bytes:
 
 
 def largest_batch_of_cards() -> bytes:
-    """七百来个任务，每个一千张卡：骨架最大的合法请求体。"""
-    item = {"type": "sim:status_sync", "iccids": [ICCID] * 1_000}
-    return packed(items_of([item] * (CEILING // (len(packed(item)) + 1) - 1)))
+    """七百多个任务，每个一千张卡，号码各不相同：骨架最大的合法请求体。"""
+    per_task = 1_000
+    size = len(packed(card_task(0, per_task))) + 1
+    return packed(items_of([card_task(number * per_task, per_task) for number in range((CEILING - 32) // size)]))
+
+
+def card_task(first: int, count: int) -> dict[str, Any]:
+    numbers = range(int(ICCID) + first, int(ICCID) + first + count)
+    return {"type": "sim:status_sync", "iccids": [str(number) for number in numbers]}
 
 
 def items_of(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -109,7 +115,7 @@ def largest_sim_task() -> bytes:
     """一千个号码，夹满全角空格，每个字都写成转义。"""
     padded = "".join(f"\\u{ord(character):04x}" for character in ICCID + "\u3000" * (64 - len(ICCID)))
     iccids = b",".join([b'"' + padded.encode() + b'"'] * 1_000)
-    name = b"\\u0072" * 128
+    name = b"\\u0073" * 128
     return b'{"request_id":"%b","ordering_key":"%b","priority":"critical","force_sync":false,"iccids":[%b]}' % (
         name, name, iccids,
     )  # fmt: skip

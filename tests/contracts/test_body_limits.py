@@ -1,0 +1,217 @@
+"""每条路由自己的请求体上限：报了长度的不读就拒绝，没报的读到为止；大而无当的骨架不解析；错误说得有限。"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from api.binding import EMPTY_LIMIT
+from api.reasons import MAX_REPORTED
+from api.routes import ROUTES
+from api.task_batch import ITEM_ERRORS
+from kaguan.config import load_settings
+from kaguan.config.model import MIB
+from kaguan.errors import Code
+from tests.attacks import bodies
+from tests.raw_http import exchange
+from tests.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+
+    from api.endpoint import Endpoint
+    from tests.serving import Api
+
+CEILING = 16 * MIB
+WITH_BODY = [route for route in ROUTES if route.body is not None]
+WITHOUT = [route for route in ROUTES if route.body is None]
+
+
+def path_of(route: Endpoint) -> str:
+    return route.pattern.format(id=1, task_id="01989f2e-0000-7000-8000-000000000000", name="x", iccid=bodies.ICCID)
+
+
+def limit_of(route: Endpoint) -> int:
+    return route.body_limit or CEILING
+
+
+async def only_the_head(api: Api, route: Endpoint, length: str, language: str = "zh") -> dict[str, Any]:
+    """只发头，不发正文：服务器若要读就会等到超时。"""
+    head = (
+        f"{route.method} {path_of(route)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n"
+        f"Content-Type: application/json\r\nAccept-Language: {language}\r\n{length}\r\n\r\n"
+    )
+    reply = await exchange(*api.address, head.encode(), limit=5)
+    return {"status": reply.status, **reply.envelope}
+
+
+async def send(api: Api, path: str, raw: Any, method: str = "POST", **headers: str) -> tuple[int, dict[str, Any]]:
+    sent = {"Content-Type": "application/json", "Authorization": f"Bearer {api.token}", **headers}
+    data = io.BytesIO(raw) if isinstance(raw, bytes) else raw
+    async with api.session.request(method, path, data=data, headers=sent) as response:
+        return response.status, await response.json() if is_json(response) else {}
+
+
+def is_json(response: aiohttp.ClientResponse) -> bool:
+    return response.content_type == "application/json"
+
+
+async def in_chunks(raw: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(raw), 65_536):
+        yield raw[start : start + 65_536]
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.name)
+async def test_a_declared_length_over_the_limit_is_refused_unread(api: Api, route: Endpoint) -> None:
+    over = f"Content-Length: {limit_of(route) + 1}"
+    refused = await only_the_head(api, route, over)
+    assert (refused["status"], refused["code"]) == (413, Code.BODY_TOO_LARGE)
+    size = f"{limit_of(route) // 1024} KiB"
+    assert size in refused["msg"]
+    english = await only_the_head(api, route, over, "en")
+    assert f"at most {size} on this route" in english["msg"]
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.name)
+async def test_without_a_length_reading_stops_at_the_limit(api: Api, route: Endpoint) -> None:
+    for extra, status in ((0, 400), (1, 413)):
+        raw = b"{" + b" " * (limit_of(route) + extra - 1)  # 合上限的读完了，坏在没有收尾
+        assert (await send(api, path_of(route), in_chunks(raw), route.method))[0] == status
+
+
+async def test_what_is_packed_counts_unpacked(api: Api) -> None:
+    packed = gzip.compress(b"{" + b" " * 65_536)
+    status, answer = await send(api, "/api/v1/users", packed, **{"Content-Encoding": "gzip"})
+    assert (status, answer["code"]) == (413, Code.BODY_TOO_LARGE)
+
+
+async def test_the_configured_limit_caps_every_route(environ: dict[str, str]) -> None:
+    async with serving(load_settings({**environ, "KAGUAN_API__BODY_LIMIT": "4096"})) as api:
+        for route in WITH_BODY:
+            refused = await only_the_head(api, route, "Content-Length: 4097")
+            assert (refused["status"], refused["code"]) == (413, Code.BODY_TOO_LARGE)
+            assert "4 KiB" in refused["msg"]
+
+
+@pytest.mark.parametrize("route", WITHOUT, ids=lambda route: f"{route.method} {route.pattern}")
+async def test_a_route_without_a_body_reads_none(api: Api, route: Endpoint) -> None:
+    refused = await only_the_head(api, route, f"Content-Length: {EMPTY_LIMIT + 1}")
+    assert (refused["status"], refused["code"]) == (400, Code.INVALID_PARAMETERS)
+    assert refused["data"]["errors"][0]["field"] == "body"
+    assert (await send(api, path_of(route), in_chunks(b" " * 5_000), route.method))[0] == 400
+    assert (await send(api, path_of(route), b" {} ", route.method))[0] != 400
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "statuses"),
+    [
+        (bodies.largest_mail, "/api/v1/tasks/email", {202}),
+        (bodies.largest_batch_of_mails, "/api/v1/tasks/batch", {202}),
+        (bodies.largest_batch_of_cards, "/api/v1/tasks/batch", {202}),
+        (bodies.largest_sim_task, "/api/v1/tasks/sim", {202}),
+        (bodies.largest_sims, "/api/v1/sims", {200}),
+        (bodies.registrable_sims, "/api/v1/sims", {201}),
+    ],
+)
+async def test_the_largest_legal_body_is_taken_and_others_get_their_turns(
+    environ: dict[str, str], make: Any, path: str, statuses: set[int]
+) -> None:
+    generous = {"KAGUAN_API__REQUEST_TIMEOUT": "60", "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "60"}
+    async with serving(load_settings({**environ, **generous})) as api:
+        status, answer = await send(api, path, make())
+        assert status in statuses, str(answer)[:500]
+        assert answer["code"] == 0
+        if path.endswith("batch"):
+            assert answer["data"]["rejected"] == 0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        bodies.nested_lists(),
+        bodies.filled(b'{"tasks":[', b"1,", b"1]}"),
+        bodies.unknown_keys(),
+        b"[" * CEILING,
+        b'{"a":' * (CEILING // 5),
+    ],
+    ids=["nested lists", "numbers", "unknown keys", "brackets", "objects"],
+)
+async def test_more_structure_than_the_route_can_use_is_not_parsed(
+    api: Api, monkeypatch: pytest.MonkeyPatch, raw: bytes
+) -> None:
+    monkeypatch.setattr("api.json_body.orjson.loads", unexpected)
+    status, answer = await send(api, "/api/v1/tasks/batch", raw)
+    assert (status, answer["code"]) == (400, Code.MALFORMED_JSON)
+    assert "超过这条路由的上限" in answer["msg"]
+
+
+def unexpected(_raw: bytes) -> object:
+    raise AssertionError("不该解析")
+
+
+async def test_a_body_is_parsed_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    import orjson  # noqa: PLC0415 要换掉它的 loads
+
+    parsed: list[int] = []
+    loads = orjson.loads
+
+    def counting(raw: bytes) -> object:
+        parsed.append(len(raw))
+        return loads(raw)
+
+    monkeypatch.setattr("api.json_body.orjson.loads", counting)
+    mail = {"type": "email:send", "to": ["a@example.com"], "subject": "http://a:1", "body": "a: b"}
+    raw = json.dumps({"tasks": [mail, {**mail, "priority": 1.5}]}).encode()
+    status, answer = await send(api, "/api/v1/tasks/batch", raw)
+    assert (status, answer["data"]["accepted"]) == (202, 1)
+    assert parsed.count(len(raw)) == 1
+
+
+async def test_unknown_fields_of_a_large_body_are_refused_before_the_rest_is_looked_at(api: Api) -> None:
+    raw = json.dumps({"x": 1, "sims": [{"iccid": 1, "remark": "r" * 400}] * 1_000}).encode()
+    status, answer = await send(api, "/api/v1/sims", raw)
+    assert (status, [error["field"] for error in answer["data"]["errors"]]) == (400, ["x"])
+
+
+@pytest.mark.parametrize("count", [200, 300])
+async def test_the_list_of_errors_is_bounded(api: Api, count: int) -> None:
+    """二百个未知字段逐个指名到上限为止；三百个就不解析了。"""
+    status, answer = await send(api, "/api/v1/users", json.dumps({f"k{n}" * 40: 1 for n in range(count)}).encode())
+    assert status == 400
+    if count == 200:
+        assert len(answer["data"]["errors"]) == MAX_REPORTED
+        assert all(len(error["field"]) <= 100 for error in answer["data"]["errors"])
+    else:
+        assert answer["code"] == Code.MALFORMED_JSON
+
+
+async def test_the_errors_of_a_batch_are_bounded_item_by_item(api: Api) -> None:
+    bad = {"type": "email:send", "to": ["x"] * 100, "cc": [1] * 100}
+    good = {"type": "sim:status_sync", "iccids": [bodies.ICCID]}
+    status, answer = await send(api, "/api/v1/tasks/batch", json.dumps({"tasks": [good, bad]}).encode())
+    assert (status, answer["data"]["accepted"]) == (202, 1)
+    assert len(answer["data"]["items"][1]["errors"]) == ITEM_ERRORS
+    status, answer = await send(api, "/api/v1/tasks/batch", bodies.many_batch_errors())
+    assert (status, len(answer["data"]["errors"])) == (400, MAX_REPORTED)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [("18446744073709551616", "整数过大"), ("1e300", "整数过大"), ("1.5", "应为整数")]
+)
+async def test_a_number_beyond_64_bits_is_named_with_its_field(api: Api, value: str, reason: str) -> None:
+    status, answer = await send(api, "/api/v1/orders", b'{"user_id": 1, "amount": %s}' % value.encode())
+    assert status == 400
+    assert answer["data"]["errors"] == [{"field": "amount", "reason": reason}]
+
+
+@pytest.mark.parametrize("data", [b"x" * 20_000, io.BytesIO(b"x" * 20_000)])
+async def test_a_form_has_its_own_limit(api: Api, data: Any) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+    async with api.session.post("/console/login", data=data, headers=headers) as response:
+        assert response.status == 413
