@@ -79,9 +79,9 @@ BATCH = "/api/v1/tasks/batch"
 SIMS = "/api/v1/sims"
 
 
-def sent(name: str, body: Callable[[], bytes], path: str) -> Attempt:
+def sent(name: str, body: Callable[[], bytes], path: str, times: int = 1) -> Attempt:
     """带令牌的 JSON 请求体。"""
-    return Attempt(name, body, path, "POST", JSON, authenticated=True)
+    return Attempt(name, body, path, "POST", JSON, authenticated=True, times=times)
 
 
 BODIES: tuple[Attempt, ...] = (
@@ -100,6 +100,8 @@ BODIES: tuple[Attempt, ...] = (
     sent("6 000 small errors, sims", bodies.many_small_errors, SIMS),
     sent("200 000 small errors, batch", bodies.many_batch_errors, BATCH),
     sent("largest legal mail", bodies.largest_mail, EMAIL),
+    sent("largest legal mail, ten times refused (422)", bodies.largest_mail, EMAIL, 10),
+    sent("14 MB mail, ten times accepted", bodies.nameless_mail, EMAIL, 10),
     sent("largest legal batch: 1 000 mails", bodies.largest_batch_of_mails, BATCH),
     sent("largest legal batch: 762 000 cards", bodies.largest_batch_of_cards, BATCH),
     sent("largest legal sims", bodies.largest_sims, SIMS),

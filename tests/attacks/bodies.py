@@ -52,6 +52,11 @@ def largest_mail() -> bytes:
     return packed(mail)
 
 
+def nameless_mail() -> bytes:
+    """没有请求号的大邮件：每发一次就是一个新任务。"""
+    return packed({"to": ["a@example.com"], "subject": "s", "body": "b", "attachments": [attachment(10 * MIB)]})
+
+
 def attachment(size: int) -> dict[str, str]:
     return {
         "filename": "f" * 255,

@@ -57,10 +57,14 @@ class FoldedAccept:
         """
         if submission.ordering_key is not None:
             return await self._accept_alone(submission)
+        return await self._put(submission)
+
+    def _put(self, submission: Submission) -> asyncio.Future[Accepted]:
+        """排进去。等的人手里不留 ``waiting``：它的答案若是错误，错误的栈帧又指着它，十几 MB 的载荷就要等垃圾回收。"""
         waiting = _Waiting(Staged.of(submission), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._ready.set()
-        return await waiting.answer
+        return waiting.answer
 
     async def _accept_alone(self, submission: Submission) -> Accepted:
         """有序的要锁住它的键，不与别人合并：谁也不该等它的锁。"""
