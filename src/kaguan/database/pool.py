@@ -50,6 +50,13 @@ class PooledConnection(Connection):
     psycopg 的 ``close_returns`` 对已断的连接直接返回、不还给池：每断一条，池就永远少一个名额，用完即不可用。
     """
 
+    def retire(self) -> None:
+        """还给池时换一条新的。
+
+        libpq 的发送缓冲长到发过的最大一条语句那么大，连接活着就不缩：发过十几 MB 的连接留着，池里每条都会占这么多。
+        """
+        self._expire_at = 0.0
+
     async def close(self) -> None:
         pool = self._pool
         if self.closed and isinstance(pool, AsyncConnectionPool):

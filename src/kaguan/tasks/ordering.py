@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from psycopg.rows import dict_row
-from psycopg.types.json import Json
 
 from kaguan.database.sql import load
+from kaguan.tasks.store import encoded_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ async def accept(connection: Connection, rows: Sequence[Mapping[str, Any]], max_
         "keys": [row["ordering_key"] for row in rows],
     }
     await connection.execute(load(PACKAGE, "ordering_lock"), subjects)
-    parameters = {"rows": Json(rows, dumps=orjson.dumps), "max_attempts": max_attempts}
+    parameters = {"rows": encoded_rows(connection, rows), "max_attempts": max_attempts}
     cursor = await connection.execute(load(PACKAGE, "ordering_accept"), parameters)
     accepted = {row[0] for row in await cursor.fetchall()}
     await connection.execute(load(PACKAGE, "ordering_admit"), subjects)
