@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from api.endpoint import KIB
 from api.openapi_headers import error_headers, success_headers
 from kaguan.errors import MEANINGS, Code
 
@@ -106,7 +107,11 @@ def request_body(route: Endpoint, components: Components) -> dict[str, Any] | No
     if shape is None:
         return None
     content = {"schema": components.reference(shape, answers=False), "example": route.body_example}
-    return {"required": True, "content": {JSON: content}}
+    return {"description": _size(route.body_limit), "required": True, "content": {JSON: content}}
+
+
+def _size(limit: int | None) -> str:
+    return "大小至多 `api.body_limit`（默认 16 MiB）" if limit is None else f"大小至多 {limit // KIB} KiB"
 
 
 def success_response(route: Endpoint, components: Components) -> dict[str, Any]:
