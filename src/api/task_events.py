@@ -51,6 +51,7 @@ class Streams:
         self._per_token = per_token
         self._ends: dict[asyncio.Event, int] = {}
         self._held: Counter[int] = Counter()
+        self._stopping = False
 
     @contextmanager
     def opened(self, token: int) -> Iterator[asyncio.Event]:
@@ -69,6 +70,8 @@ class Streams:
         if len(self._ends) >= MAX_STREAMS:
             raise DomainError(Code.OVERLOADED)
         end = asyncio.Event()
+        if self._stopping:
+            end.set()
         self._ends[end] = token
         self._held[token] += 1
         try:
@@ -78,6 +81,8 @@ class Streams:
             self._held -= Counter({token: 1})  # 减到零的不留着
 
     def stop(self) -> None:
+        """停机：开着的都结束，此后来的说完现状就结束。"""
+        self._stopping = True
         for end in self._ends:
             end.set()
 

@@ -67,6 +67,15 @@ async def test_all_tokens_together_cannot_hold_more_than_the_process_has(
         assert int(refused.headers["Retry-After"]) >= 1
 
 
+async def test_a_stream_that_comes_while_stopping_tells_the_present_state_and_ends() -> None:
+    streams = task_events.Streams(per_token=1)
+    with streams.opened(1) as before:
+        streams.stop()
+        assert before.is_set()
+    with streams.opened(1) as after:
+        assert after.is_set()
+
+
 async def test_a_stream_of_no_task_leaves_no_place_taken(environ: dict[str, str]) -> None:
     async with serving(load_settings({**environ, "KAGUAN_API__STREAMS_PER_TOKEN": "1"})) as api:
         for _ in range(3):
