@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kaguan.breakers import BreakerBoard, BreakerKind
 from kaguan.carriers.build import open_gateways
 from kaguan.sims.events import ChangeEvents
 from kaguan.telemetry.metrics import BREAKER_STATES, observe
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from kaguan.breaker import BreakerStatus
+    from kaguan.breakers import Changed
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config import Settings
     from kaguan.sims.model import Carrier
@@ -24,31 +27,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """打开处理器时取用；连接在离开 :func:`open_resources` 时关闭。"""
+    """打开处理器时取用；连接在离开 :func:`open_resources` 时关闭。
+
+    Attributes:
+        breaker_changed: 断路器换了状态就告诉它：记进指标，也写给别的进程看。
+    """
 
     settings: Settings
     redis: Redis
     metrics: Metrics
     gateways: Mapping[Carrier, CarrierGateway]
     statuses: StatusRecorder
+    breaker_changed: Changed
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings, redis: Redis, metrics: Metrics) -> AsyncIterator[Resources]:
     """打开运营商的网关，接上指标。"""
+    board = BreakerBoard(redis)
 
     def carrier_called(carrier: str, operation: str, outcome: str, seconds: float) -> None:
         metrics.carrier_calls.labels(carrier, operation, outcome).inc()
         observe(metrics.carrier_seconds.labels(carrier, operation), seconds)
 
-    def breaker_changed(carrier: str, state: str) -> None:
-        metrics.breaker_state.labels(carrier).set(BREAKER_STATES[state])
+    def breaker_changed(kind: BreakerKind, name: str, status: BreakerStatus) -> None:
+        metrics.breaker_state.labels(kind, name).set(BREAKER_STATES[status.state])
+        board.changed(kind, name, status)
+
+    def carrier_breaker_changed(carrier: Carrier, status: BreakerStatus) -> None:
+        metrics.carrier_breaker_state.labels(carrier).set(BREAKER_STATES[status.state])
+        breaker_changed(BreakerKind.CARRIER, carrier, status)
 
     def unknown_codes(carrier: str, count: int) -> None:
         metrics.carrier_unknown_codes.labels(carrier).inc(count)
 
-    async with open_gateways(settings.carriers, redis, carrier_called, breaker_changed) as gateways:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(board.publishing())
+        gateways = await stack.enter_async_context(
+            open_gateways(settings.carriers, redis, carrier_called, carrier_breaker_changed)
+        )
         for carrier in gateways:
             metrics.carrier_unknown_codes.labels(carrier)  # 从 0 起：第一次也看得见
         events = ChangeEvents(settings.tasks.max_retries + 1) if settings.webhooks.url else None
-        yield Resources(settings, redis, metrics, gateways, StatusRecorder(events, unknown_codes))
+        yield Resources(settings, redis, metrics, gateways, StatusRecorder(events, unknown_codes), breaker_changed)

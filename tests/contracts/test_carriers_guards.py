@@ -16,11 +16,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from yarl import URL
 
-from kaguan.carriers.breaker import CircuitOpenError
 from kaguan.carriers.build import open_gateways
 from kaguan.carriers.gateway import (
     CardStatus,
     CarrierError,
+    CircuitOpenError,
     QueuedError,
     RateLimitedError,
     RejectedError,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+    from kaguan.breaker import BreakerStatus
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config.model import Carriers
     from tests.tracing import Tracing
@@ -72,13 +73,13 @@ def tuned(simulated: Simulated, carrier: Carrier, *, part: dict[str, object], **
     return simulated.changed(**{carrier: {**simulated.config.model_dump()[carrier], **part}}, **knobs)
 
 
-def telling(carrier: Carrier) -> tuple[list[str], Callable[[Carrier, str], None]]:
+def telling(carrier: Carrier) -> tuple[list[str], Callable[[Carrier, BreakerStatus], None]]:
     """这家断路器报过的状态，与记下它们的钩子。"""
     told: list[str] = []
 
-    def changed(whose: Carrier, state: str) -> None:
+    def changed(whose: Carrier, status: BreakerStatus) -> None:
         if whose is carrier:
-            told.append(state)
+            told.append(status.state)
 
     return told, changed
 

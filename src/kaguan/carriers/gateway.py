@@ -116,6 +116,12 @@ class TransientError(CarrierError):
     code = "transient"
 
 
+class CircuitOpenError(TransientError):
+    """熔断中：没有去问。"""
+
+    code = "circuit_open"
+
+
 class RateLimitedError(CarrierError):
     """对方或本地限流说太快了。"""
 

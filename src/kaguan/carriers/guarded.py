@@ -15,8 +15,15 @@ import orjson
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
-from kaguan.carriers.breaker import Breaker, CircuitOpenError
-from kaguan.carriers.gateway import CarrierError, ProtocolError, QueuedError, RateLimitedError, TransientError
+from kaguan.breaker import Breaker, BreakerStatus
+from kaguan.carriers.gateway import (
+    CarrierError,
+    CircuitOpenError,
+    ProtocolError,
+    QueuedError,
+    RateLimitedError,
+    TransientError,
+)
 from kaguan.retry_after import retry_after
 from kaguan.telemetry.spans import client_span, server_of
 
@@ -34,8 +41,8 @@ CHUNK = 64 * 1024
 
 # 指标钩子：(运营商, 操作, 结局, 秒)；结局是 "ok" 或 CarrierError.code
 Observe: TypeAlias = Callable[["Carrier", str, str, float], None]
-# 断路器换了状态：(运营商, "closed" | "half-opened" | "opened")
-BreakerChanged: TypeAlias = Callable[["Carrier", str], None]
+# 断路器换了状态
+BreakerChanged: TypeAlias = Callable[["Carrier", BreakerStatus], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ class GuardedTransport:
         self._timeout = timeout
         self._limits = limits
         self._time_budget = config.time_budget
-        self._breaker = Breaker(config.breaker_failures, config.breaker_cooldown)
+        self._breaker = Breaker(config.breaker_failures, config.breaker_cooldown, TransientError, CircuitOpenError)
         self._observe = observe
 
     def watch_breaker(self, changed: BreakerChanged) -> None:

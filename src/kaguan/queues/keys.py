@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 EPOCH = "kaguan:epoch"
+BREAKERS = "kaguan:breakers"  # 集合：各进程没有闭合的断路器的键
 
 
 def task_lock(task_id: UUID) -> str:
@@ -28,3 +29,8 @@ def delivery_key(task_id: UUID, delivery: int) -> str:
 def pace_key(task_type: str) -> str:
     """这种任务一次尝试的平均秒数。"""
     return f"kaguan:pace:{task_type}"
+
+
+def breaker_key(kind: str, name: str, process: str) -> str:
+    """一个进程的一个没有闭合的断路器；进程死了，它自己过期。"""
+    return f"kaguan:breaker:{kind}:{name}:{process}"

@@ -104,7 +104,15 @@ class Metrics:
         self.carrier_seconds = self._histogram(
             "kaguan_carrier_call_seconds", "运营商调用的时长", "carrier", "operation"
         )
-        self.breaker_state = self._gauge("kaguan_carrier_breaker_state", "断路器：0 闭合 1 半开 2 断开", "carrier")
+        self.breaker_state = self._gauge(
+            "kaguan_breaker_state",
+            "断路器：0 闭合 1 半开 2 断开；运营商（carrier）与中继主机（smtp）的都在",
+            "kind",
+            "name",
+        )
+        self.carrier_breaker_state = self._gauge(
+            "kaguan_carrier_breaker_state", "运营商的断路器：0 闭合 1 半开 2 断开", "carrier"
+        )
         self.carrier_unknown_codes = self._counter(
             "kaguan_carrier_unknown_codes", "认不出的运营商码：状态、在线与否、停机原因", "carrier"
         )

@@ -1,0 +1,125 @@
+"""断路器：连续失败就断开，冷却之后半开、一次只放一个试探。运营商与中继主机共用。
+
+现成的库（purgatory）把「不计入的」当作成功：限流、取消会清零失败数，还会让半开的闭合；半开时又来者不拒。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CLOSED, HALF_OPENED, OPENED = "closed", "half-opened", "opened"
+JITTER = 0.2  # 冷却期另加至多这么多成：同时断开的各进程不在同一刻去试探
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStatus:
+    """断路器此刻的样子。
+
+    Attributes:
+        state: ``closed``、``half-opened`` 或 ``opened``。
+        since: 从何时起没有闭合过；闭合着是 ``None``。
+        cause: 最近一次失败的缘由，一行，不含凭据与地址；没有失败过是空。
+    """
+
+    state: str = CLOSED
+    since: datetime | None = None
+    cause: str = ""
+
+
+class Breaker:
+    """只有 ``sick`` 说明对方病了，只有应答了才说明它好；其余（限流、取消等）什么也不说明。
+
+    Args:
+        threshold: 连续失败这么多次就断开。
+        cooldown: 断开之后多久半开，秒。
+        sick: 说明对方病了的异常。
+        refusal: 断开时抛什么；参数是说明与建议多久之后再来（秒）。
+    """
+
+    def __init__(
+        self, threshold: int, cooldown: float, sick: type[Exception], refusal: Callable[[str, float], Exception]
+    ) -> None:
+        self._threshold = threshold
+        self._cooldown = cooldown
+        self._sick = sick
+        self._refusal = refusal
+        self._status = BreakerStatus()
+        self._failures = 0
+        self._probing = False
+        self._changed: Callable[[BreakerStatus], None] | None = None
+
+    @property
+    def status(self) -> BreakerStatus:
+        return self._status
+
+    @property
+    def failing(self) -> bool:
+        """最近一次作数的结局是失败，而此刻可以去试：再试一次就知道它好了没有。"""
+        return self._failures > 0 and self._status.state != OPENED and not self._probing
+
+    def watch(self, changed: Callable[[BreakerStatus], None]) -> None:
+        """状态从此都告诉 ``changed``，先报眼下的。"""
+        self._changed = changed
+        changed(self._status)
+
+    def refuse_if_open(self) -> None:
+        """断开时不必去排限额。
+
+        Raises:
+            Exception: ``refusal`` 给的那个：还在冷却，或有人正在试探。
+        """
+        if self._status.state == OPENED:
+            raise self._refusal("熔断中", self._cooldown)
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """包住一次调用。断开之前放行的，结局不作数；作数的只有闭合时的与试探的。
+
+        Raises:
+            Exception: ``refusal`` 给的那个：断开着，或半开而已有人在试探。
+        """
+        probe = self._status.state == HALF_OPENED
+        if self._status.state == OPENED or (probe and self._probing):
+            raise self._refusal("熔断中", self._cooldown)
+        self._probing = probe
+        try:
+            yield
+        except self._sick as error:
+            if probe or self._status.state == CLOSED:
+                self._failed(str(error))
+            raise
+        else:
+            if probe or self._status.state == CLOSED:
+                self._answered()
+        finally:
+            if probe:
+                self._probing = False
+
+    def _failed(self, cause: str) -> None:
+        self._failures += 1
+        since = self._status.since or datetime.now(UTC)
+        if self._status.state == HALF_OPENED or self._failures >= self._threshold:
+            self._become(BreakerStatus(OPENED, since, cause))
+            pause = self._cooldown * (1 + random.uniform(0, JITTER))  # noqa: S311 只为错开，不涉安全
+            asyncio.get_running_loop().call_later(pause, self._half_open)
+
+    def _half_open(self) -> None:
+        self._become(BreakerStatus(HALF_OPENED, self._status.since, self._status.cause))
+
+    def _answered(self) -> None:
+        self._failures = 0
+        if self._status.state != CLOSED:
+            self._become(BreakerStatus())
+
+    def _become(self, status: BreakerStatus) -> None:
+        self._status = status
+        if self._changed is not None:
+            self._changed(status)

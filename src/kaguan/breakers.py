@@ -1,0 +1,164 @@
+"""没有闭合的断路器，别的进程也看得见：各进程换状态时写进 Redis、断开期间定时续期；Redis 不在就算了，它只是参考。"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias, cast
+from uuid import uuid4
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+
+from kaguan.breaker import CLOSED, OPENED, BreakerStatus
+from kaguan.queues.keys import BREAKERS, breaker_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from redis.asyncio import Redis
+
+log = structlog.get_logger(__name__)
+
+TTL = 20  # 秒：进程死了，它的断路器过这么久就不再算数
+REFRESH = 5.0  # 秒
+PATIENCE = 2.0  # 秒；离开时至多等 Redis 这么久
+
+Key: TypeAlias = tuple["BreakerKind", str]
+Changed: TypeAlias = Callable[["BreakerKind", str, BreakerStatus], None]
+
+
+class BreakerKind(StrEnum):
+    """断路器护着谁。"""
+
+    CARRIER = "carrier"  # 名字是运营商，如 onelink
+    SMTP = "smtp"  # 名字是中继的 主机:端口
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBreaker:
+    """一家没有闭合的断路器，各进程的合在一起。
+
+    Attributes:
+        kind: 护着谁，:class:`BreakerKind` 的值。
+        name: 运营商，或中继的 ``主机:端口``。
+        state: 有一个进程断开就是 ``opened``，都在试探才是 ``half-opened``。
+        since: 最早的一个从何时起没有闭合过，UTC。
+        cause: 其中断开得最晚的那个的缘由，一行，不含凭据与地址。
+        processes: 有几个进程。
+    """
+
+    kind: BreakerKind
+    name: str
+    state: str
+    since: datetime
+    cause: str
+    processes: int
+
+
+@dataclass(slots=True)
+class BreakerBoard:
+    """本进程没有闭合的断路器，写给别的进程看。:meth:`changed` 是断路器的钩子。"""
+
+    redis: Redis
+    _process: str = field(default_factory=lambda: uuid4().hex)
+    _open: dict[Key, BreakerStatus] = field(default_factory=dict)
+    _closed: set[Key] = field(default_factory=set)  # 还没从 Redis 里撤下的
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def changed(self, kind: BreakerKind, name: str, status: BreakerStatus) -> None:
+        if status.state != CLOSED:
+            self._open[kind, name] = status
+            self._closed.discard((kind, name))
+        elif self._open.pop((kind, name), None) is not None:
+            self._closed.add((kind, name))
+        else:
+            return
+        self._news.set()
+
+    async def run_once(self) -> int:
+        """写下没有闭合的、撤下已闭合的；返回各几个之和。"""
+        opened, closed = dict(self._open), set(self._closed)
+        if not opened and not closed:
+            return 0
+        try:
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for (kind, name), status in opened.items():
+                    key = breaker_key(kind, name, self._process)
+                    pipe.set(key, _packed(kind, name, status), ex=TTL)
+                    pipe.sadd(BREAKERS, key)
+                for kind, name in closed:
+                    key = breaker_key(kind, name, self._process)
+                    pipe.delete(key)
+                    pipe.srem(BREAKERS, key)
+                await pipe.execute()
+        except RedisError as error:
+            log.debug("断路器的状态没有写成", error=type(error).__name__)
+            return 0
+        self._closed -= closed - self._open.keys()
+        return len(opened) + len(closed)
+
+    @asynccontextmanager
+    async def publishing(self) -> AsyncIterator[None]:
+        """进入即开始写，离开时全部撤下。"""
+        task = asyncio.create_task(self._run(), name="breakers")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._closed |= self._open.keys()
+            self._open.clear()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self.run_once()
+            except TimeoutError:
+                log.debug("断路器的状态没有撤下，等它过期")
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(REFRESH):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+            await self.run_once()
+
+
+def _packed(kind: BreakerKind, name: str, status: BreakerStatus) -> bytes:
+    return orjson.dumps([kind, name, status.state, status.since, status.cause])
+
+
+async def open_breakers(redis: Redis) -> list[OpenBreaker]:
+    """全部进程此刻没有闭合的断路器，按种类与名字排好；一个也没有时只问 Redis 一次。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    keys = sorted(await cast("Awaitable[set[bytes]]", redis.smembers(BREAKERS)))  # 存根不分同步异步
+    values = await redis.mget(keys) if keys else []
+    expired = [key for key, value in zip(keys, values, strict=True) if value is None]
+    if expired:
+        await cast("Awaitable[int]", redis.srem(BREAKERS, *expired))
+    seen: dict[tuple[str, str], list[tuple[datetime, str, str]]] = {}
+    for value in values:
+        if value is not None:
+            kind, name, state, since, cause = orjson.loads(value)
+            seen.setdefault((kind, name), []).append((datetime.fromisoformat(since), state, cause))
+    return [
+        OpenBreaker(
+            kind=BreakerKind(kind),
+            name=name,
+            state=OPENED if any(state == OPENED for _, state, _ in items) else items[0][1],
+            since=min(items)[0],
+            cause=max(items)[2],
+            processes=len(items),
+        )
+        for (kind, name), items in sorted(seen.items())
+    ]
