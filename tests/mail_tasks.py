@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
+from kaguan.breakers import BreakerKind
 from kaguan.config.model import Smtp
 from kaguan.mail.message import build
 from kaguan.tasks.payloads import EmailPayload
@@ -22,6 +23,8 @@ from tests.smtp_server import smtp_server
 from workers.attempt import Attempt
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
+from workers.outcome import Continue
+from workers.pauses import PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,6 +81,11 @@ async def run(mailer: Mailer, attempt: Attempt) -> Outcome:
             await outcome.write(connection)
         await connection.execute("update tb_task set intent_at = null where id = %s", (attempt.task_id,))
     return outcome
+
+
+def is_wait(outcome: Outcome) -> bool:
+    """等中继主机恢复：不计尝试。"""
+    return isinstance(outcome, Continue) and outcome.waiting_for is BreakerKind.SMTP and outcome.delay >= PAUSE
 
 
 @asynccontextmanager

@@ -41,11 +41,15 @@ class Breaker:
         threshold: 连续失败这么多次就断开。
         cooldown: 断开之后多久半开，秒。
         sick: 说明对方病了的异常。
-        refusal: 断开时抛什么；参数是说明与建议多久之后再来（秒）。
+        refusal: 断开时抛什么；参数是此刻的样子与建议多久之后再来（秒）。
     """
 
     def __init__(
-        self, threshold: int, cooldown: float, sick: type[Exception], refusal: Callable[[str, float], Exception]
+        self,
+        threshold: int,
+        cooldown: float,
+        sick: tuple[type[Exception], ...],
+        refusal: Callable[[BreakerStatus, float], Exception],
     ) -> None:
         self._threshold = threshold
         self._cooldown = cooldown
@@ -71,13 +75,13 @@ class Breaker:
         changed(self._status)
 
     def refuse_if_open(self) -> None:
-        """断开时不必去排限额。
+        """试不得的时候不必准备，也不必去排限额。
 
         Raises:
             Exception: ``refusal`` 给的那个：还在冷却，或有人正在试探。
         """
-        if self._status.state == OPENED:
-            raise self._refusal("熔断中", self._cooldown)
+        if self._status.state == OPENED or self._probing:
+            raise self._refusal(self._status, self._cooldown)
 
     @contextmanager
     def guarding(self) -> Iterator[None]:
@@ -86,10 +90,8 @@ class Breaker:
         Raises:
             Exception: ``refusal`` 给的那个：断开着，或半开而已有人在试探。
         """
-        probe = self._status.state == HALF_OPENED
-        if self._status.state == OPENED or (probe and self._probing):
-            raise self._refusal("熔断中", self._cooldown)
-        self._probing = probe
+        self.refuse_if_open()
+        self._probing = probe = self._status.state == HALF_OPENED
         try:
             yield
         except self._sick as error:

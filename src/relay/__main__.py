@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kaguan.breakers import BreakerKind
 from kaguan.database.listening import listen
 from kaguan.database.pool import open_pool
 from kaguan.outbox.doorbell import CHANNEL
@@ -22,6 +23,7 @@ from relay.epoch import EpochRedrive
 from relay.forward import Forwarder
 from relay.loop import run
 from relay.ordering import OrderingRelease
+from relay.recall import Recall
 from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
 from relay.retention import Retention
 from relay.schedules import Schedules
@@ -35,6 +37,7 @@ RETENTION_INTERVAL = 60.0  # 秒
 ORPHAN_INTERVAL = 5.0  # 秒
 ORDERING_INTERVAL = 2.0  # 秒
 SCHEDULE_INTERVAL = 5.0  # 秒
+RECALL_INTERVAL = 1.0  # 秒
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
@@ -65,6 +68,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
                 Schedules(pool, settings.schedules, settings.tasks.max_retries + 1, metrics).run_once,
                 SCHEDULE_INTERVAL,
             ),
+            ("recall", Recall(pool, redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, RECALL_INTERVAL),
             ("retention", Retention(pool, settings.tasks).run_once, RETENTION_INTERVAL),
         ]
         listener = asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set), name="listener")

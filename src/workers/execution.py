@@ -220,7 +220,7 @@ class Execution:
         duration_ms = round(elapsed * 1000, 1)
         if isinstance(outcome, Continue) and status is TaskStatus.RETRYING:
             record_outcome(span, "continued")
-            log.info("任务让位，由下一次投递接着做", reason=outcome.reason, duration_ms=duration_ms)
+            log.info("任务让位，由下一次投递接着做", reason=outcome.logged or outcome.reason, duration_ms=duration_ms)
             return
         if status is TaskStatus.RETRYING:
             self.metrics.retried.labels(*labels).inc()

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kaguan.database.pool import Connection
+
+if TYPE_CHECKING:
+    from kaguan.breakers import BreakerKind
 
 # 处理器自己的写入：与结算在同一事务里执行，结算被挡住则一并回滚
 Write: TypeAlias = Callable[[Connection], Awaitable[None]]
@@ -72,13 +75,19 @@ class Cancelled:
 class Continue:
     """让位：还出名额，``delay`` 秒之后由新的投递接着做；不耗尝试。
 
-    处理器只许在已有进展、或只是排不上自己的限额时返回它，否则永远做不完；
+    处理器只许在已有进展、只是排不上自己的限额、或在等外面恢复时返回它，否则永远做不完；
     执行的外壳另用它把读不懂的新载荷留给升级过的进程。
+
+    Attributes:
+        waiting_for: 在等谁恢复（:class:`kaguan.breakers.BreakerKind`）：任务上看得见、有自己的量表，
+            一段等待只留一笔事件；它好了，relay 提前叫回来，不等 ``delay`` 到。
     """
 
     reason: str
     write: Write | None = None
     delay: float = 0.0
+    waiting_for: BreakerKind | None = None
+    logged: str | None = None
 
 
 Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain | Cancelled | Continue

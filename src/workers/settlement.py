@@ -22,6 +22,7 @@ from workers.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, U
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kaguan.breakers import BreakerKind
     from kaguan.config.model import Tasks
     from kaguan.database.pool import Connection, Pool
     from workers.attempt import Attempt
@@ -117,8 +118,9 @@ class Settlement:
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
                 return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
-            case Continue(reason, delay=delay):
-                return self._again(attempt, TaskEventKind.INTERRUPTED, self._noted(token, reason, failed=False), delay)
+            case Continue(reason, delay=delay, waiting_for=outside):
+                noted = self._noted(token, reason, failed=False)
+                return self._again(attempt, TaskEventKind.INTERRUPTED, noted, delay, outside)
             case Uncertain(reason) if attempt.type in self.redelivered and attempt.attempt < attempt.max_attempts:
                 kind = self.redelivered[attempt.type]
                 return self._again(attempt, kind, self._noted(token, reason), self._backoff(attempt))
@@ -133,11 +135,17 @@ class Settlement:
             case Uncertain(reason):
                 return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
 
-    def _again(self, attempt: Attempt, kind: TaskEventKind, noted: dict[str, Any], delay: float) -> _Statement:
+    def _again(
+        self,
+        attempt: Attempt,
+        kind: TaskEventKind,
+        noted: dict[str, Any],
+        delay: float,
+        outside: BreakerKind | None = None,
+    ) -> _Statement:
         unknown = kind in UNKNOWN or attempt.intended
-        return _Statement(
-            TaskStatus.RETRYING, "settle_retry", {**noted, "kind": kind, "delay": delay, "unknown": unknown}
-        )
+        again = {"kind": kind, "delay": delay, "unknown": unknown, "waiting_for": outside}
+        return _Statement(TaskStatus.RETRYING, "settle_retry", {**noted, **again})
 
     def _backoff(self, attempt: Attempt, *, outage: bool = False) -> float:
         backoff = outage_wait if outage else full_jitter

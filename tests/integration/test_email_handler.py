@@ -12,6 +12,7 @@ from tests.mail_tasks import (
     config_for,
     deliveries,
     insert_running,
+    is_wait,
     mail_to,
     run,
     throttled_mailer,
@@ -71,11 +72,11 @@ async def test_a_slow_server_is_waited_for_step_by_step(pool: Pool) -> None:
     assert len(server.mails) == 1
 
 
-async def test_a_server_slower_than_the_limit_is_a_retry_before_the_body(pool: Pool) -> None:
+async def test_a_server_slower_than_the_limit_is_waited_for_and_gets_no_body(pool: Pool) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
     async with smtp_server(Script(delay=0.5)) as server, open_mailer(config_for(server.url, timeout=0.1)) as mailer:
-        assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Retry)
+        assert is_wait(await run(mailer, attempt_of(pool, task_id, payload)))
     assert server.mails == []
 
 
@@ -147,7 +148,7 @@ async def test_silence_after_the_final_dot_is_uncertain_and_a_resend_is_identica
     assert parsed["Message-ID"] == f"<{task_id}@kaguan.example>"
 
 
-async def test_losing_the_connection_inside_the_body_is_a_retry_because_nothing_can_have_been_accepted(
+async def test_losing_the_connection_inside_the_body_is_no_doubt_because_nothing_can_have_been_accepted(
     pool: Pool,
 ) -> None:
     payload = mail_to("a@x.example", body="x" * 12_000_000)
@@ -157,32 +158,24 @@ async def test_losing_the_connection_inside_the_body_is_a_retry_because_nothing_
         open_mailer(config_for(server.url)) as mailer,
     ):
         outcome = await run(mailer, attempt_of(pool, task_id, payload))
-    assert isinstance(outcome, Retry)
+    assert is_wait(outcome)
     assert await deliveries(pool, task_id) == {"a@x.example": ("deferred", None)}
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        Script(greeting="554 go away"),
-        Script(greeting="421 busy"),
-        Script(greeting=DROP),
-        Script(greeting=STALL),
         Script(mail="452 full"),
-        Script(mail="421 closing"),
-        Script(mail=DROP),
-        Script(mail=STALL),
-        Script(recipients={"a@x.example": [STALL]}),
+        Script(recipients={"a@x.example": ["450 4.2.0 greylisted"]}),
+        Script(recipients={"a@x.example": ["452 4.2.2 mailbox full"]}),
         Script(recipients={"a@x.example": ["552 too many recipients"]}),
         Script(data="451 not now"),
         Script(data="250 weird"),
-        Script(data=DROP),
         Script(body=["451 try again"]),
-        Script(body=["421 closing"]),
     ],
     ids=repr,
 )
-async def test_every_failure_that_surely_sent_nothing_is_a_retry(pool: Pool, script: Script) -> None:
+async def test_a_reply_about_the_mail_that_surely_sent_nothing_is_a_counted_retry(pool: Pool, script: Script) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
     async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=0.3)) as mailer:
@@ -190,6 +183,39 @@ async def test_every_failure_that_surely_sent_nothing_is_a_retry(pool: Pool, scr
     assert isinstance(outcome, Retry), outcome
     assert server.mails == []
     assert (await deliveries(pool, task_id))["a@x.example"][0] == "deferred"
+
+
+@pytest.mark.parametrize(
+    ("script", "begun"),
+    [
+        (Script(greeting="554 go away"), False),
+        (Script(greeting="421 busy"), False),
+        (Script(greeting=DROP), False),
+        (Script(greeting=STALL), False),
+        (Script(mail="421 closing"), True),
+        (Script(mail="530 5.7.0 authentication required"), True),
+        (Script(mail=DROP), True),
+        (Script(mail=STALL), True),
+        (Script(recipients={"a@x.example": [STALL]}), True),
+        (Script(recipients={"a@x.example": ["421 closing"]}), True),
+        (Script(data=DROP), True),
+        (Script(data="421 closing"), True),
+        (Script(body=["421 closing"]), True),
+    ],
+    ids=repr,
+)
+async def test_a_failure_that_says_nothing_about_the_mail_is_waited_out_uncounted(
+    pool: Pool, script: Script, *, begun: bool
+) -> None:
+    payload = mail_to("a@x.example")
+    task_id = await insert_running(pool, payload)
+    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=0.3)) as mailer:
+        attempt = attempt_of(pool, task_id, payload)
+        outcome = await run(mailer, attempt)
+    assert is_wait(outcome), outcome
+    assert server.mails == []
+    assert attempt.declared is begun
+    assert [status for status, _ in (await deliveries(pool, task_id)).values()] == ["deferred"] * begun
 
 
 @pytest.mark.parametrize("script", [Script(mail="550 no"), Script(data="554 no"), Script(body=["554 spam"])], ids=repr)
@@ -201,7 +227,7 @@ async def test_every_permanent_refusal_gives_up(pool: Pool, script: Script) -> N
     assert isinstance(outcome, GiveUp)
 
 
-async def test_no_server_is_a_retry_without_any_declared_intent(pool: Pool) -> None:
+async def test_no_server_is_waited_for_without_any_declared_intent(pool: Pool) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
     async with smtp_server() as server:
@@ -209,7 +235,7 @@ async def test_no_server_is_a_retry_without_any_declared_intent(pool: Pool) -> N
     async with open_mailer(config_for(url)) as mailer:
         attempt = attempt_of(pool, task_id, payload)
         outcome = await EmailHandler(mailer, "kaguan@x.example")(attempt)
-    assert isinstance(outcome, Retry)
+    assert is_wait(outcome)
     assert not attempt.declared
     assert not await intent_is_set(pool, task_id)
 

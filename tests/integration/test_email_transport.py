@@ -19,8 +19,10 @@ from tests.eventually import eventually
 from tests.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls, throttled_mailer
 from tests.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 from tests.tracing import only as only_span
+from workers.email import transport
+from workers.email.outage import Outage
 from workers.email.receipt import Fate, Receipt
-from workers.email.transport import Mailer, QueuedError, open_mailer
+from workers.email.transport import Mailer, QueuedError, RelayHostOpenError, open_mailer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -156,6 +158,46 @@ async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
         with pytest.raises(asyncio.CancelledError):
             await hanging
     assert (receipt.fate, receipt.reply) == (Fate.DEFERRED, "等连接超时")
+
+
+async def test_a_half_open_breaker_lets_a_single_mail_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
+    told: list[str] = []
+    knobs = {"breaker_failures": 2, "breaker_cooldown": 0.05, "connections": 4}
+    async with stage(Script(greeting="421 busy"), **knobs) as (server, mailer):
+        mailer.watch_breaker(lambda _, status: told.append(status.state))
+        assert [only(await send(mailer)).outage for _ in range(2)] == [Outage.GREETING] * 2
+        with pytest.raises(RelayHostOpenError, match="中继"):
+            await send(mailer)
+        await eventually(lambda: told[-1] == "half-opened")
+        server.script.greeting, server.script.delay = "220 test ESMTP", 0.1
+        answers = await asyncio.gather(*(send(mailer) for _ in range(4)), return_exceptions=True)
+    assert server.connections == 3
+    assert sum(isinstance(answer, RelayHostOpenError) for answer in answers) == 3
+    assert len(server.mails) == 1
+    assert told == ["closed", "opened", "half-opened", "closed"]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_process_tries_by_itself_whether_it_can_connect_again_but_not_whether_mails_are_taken(
+    monkeypatch: pytest.MonkeyPatch, *, inside: bool
+) -> None:
+    monkeypatch.setattr(transport, "TICK", (0.01, 0.02))
+    script = Script(mail="421 closing") if inside else Script(greeting="421 busy")
+    told: list[str] = []
+    async with stage(script, breaker_failures=1, breaker_cooldown=0.05) as (server, mailer):
+        mailer.watch_breaker(lambda _, status: told.append(status.state))
+        await send(mailer)
+        await eventually(lambda: "half-opened" in told)
+        server.script.greeting = "220 test ESMTP"
+        if inside:
+            assert not await mailer.probe()
+            assert (server.connections, told[-1]) == (1, "half-opened")
+            server.script.mail = "250 ok"
+        else:
+            await eventually(lambda: told[-1] == "closed")
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert told[-1] == "closed"
 
 
 @pytest.mark.parametrize("mode", ["required", "optional"])

@@ -228,3 +228,18 @@ async def test_recipients_still_waiting_are_mailed_after_the_others_are_verified
     await stage.pipeline.sql(payload)
     assert await stage.again(task_id) == "succeeded"
     assert [mail.recipients for mail in stage.server.mails] == [["a@x.example"], ["late@x.example"]]
+
+
+async def test_a_mail_in_doubt_that_waits_for_the_relay_host_keeps_its_doubt_and_is_noted_once(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.broken = 503
+    stage.handler, back = EmailHandler(stage.away, SENDER), stage.handler
+    for _ in range(2 * MAX_ATTEMPTS):
+        assert await stage.again(task_id, resend=True) == "retrying"
+    [(doubt, attempt)] = await stage.pipeline.sql("select intent_at is not null, attempt from tb_task")
+    assert (doubt, attempt) == (True, 0)
+    assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("intended", None)}
+    assert await stage.answers(task_id) == ["unknown"]
+    assert (await stage.kinds(task_id)).count("interrupted") == 1
+    stage.handler = back
+    assert await stage.again(task_id, resend=True) == "succeeded"

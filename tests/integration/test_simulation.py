@@ -42,6 +42,7 @@ ACCESS = "令牌与会话，不在投递的路上；一条语句一次提交"
 EXCUSED = {
     "schedules.switch": "人启停计划：一条语句一次提交",
     "tasks.take_due": "只供测试内联执行",
+    "outbox.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     "tokens.key_remember": "幂等键与受理同一事务，见 test_api_idempotency",
     "console.audit_record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),

@@ -65,6 +65,12 @@ class PostOffice:
     process: Process
     scripts_by_message: dict[str, str | None]
 
+    def refuse_if_open(self) -> None:
+        """从不断开。"""
+
+    def accepted_since(self, moment: float) -> bool:
+        return moment < 0
+
     async def send(
         self, envelope: Envelope, recipients: list[str], declare: Callable[[], Awaitable[list[str]]]
     ) -> dict[str, Receipt]:

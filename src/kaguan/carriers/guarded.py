@@ -92,7 +92,12 @@ class GuardedTransport:
         self._timeout = timeout
         self._limits = limits
         self._time_budget = config.time_budget
-        self._breaker = Breaker(config.breaker_failures, config.breaker_cooldown, TransientError, CircuitOpenError)
+        self._breaker = Breaker(
+            config.breaker_failures,
+            config.breaker_cooldown,
+            (TransientError,),
+            lambda _, retry_after: CircuitOpenError("熔断中", retry_after),
+        )
         self._observe = observe
 
     def watch_breaker(self, changed: BreakerChanged) -> None:

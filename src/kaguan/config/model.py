@@ -163,6 +163,8 @@ class Smtp(Group):
     data_timeout: Seconds = 60.0  # 等对方确认正文的时限（RFC 5321 §4.5.3.2.6 建议更长，受任务时限约束）
     connections: int = Field(4, ge=1, le=100)
     per_second: int = Field(50, ge=1)
+    breaker_failures: int = Field(3, ge=1, le=1_000)  # 中继主机连续这么多次失败就熔断，不再去连
+    breaker_cooldown: Seconds = 15.0  # 熔断这么久（另加至多两成）之后，每个进程放行一个试探
     uncertain: UncertainPolicy = UncertainPolicy.HOLD
     verify_url: str = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
 

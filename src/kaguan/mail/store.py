@@ -34,11 +34,28 @@ class Recorded(NamedTuple):
     reply: str
 
 
-async def recipients(connection: Connection, task_id: UUID) -> tuple[dict[str, DeliveryStatus], datetime | None]:
-    """逐收件人的现状，与首次尝试的时刻（没有记录则 None）。"""
+class Known(NamedTuple):
+    """一封信已有的记录。
+
+    Attributes:
+        statuses: 逐收件人的现状。
+        first_tried: 首次尝试的时刻；没有记录则 None。
+        lost_for: 上一次败在中继主机、而会话已开始：距今几秒；不是则 None。
+    """
+
+    statuses: dict[str, DeliveryStatus]
+    first_tried: datetime | None
+    lost_for: float | None
+
+
+async def recipients(connection: Connection, task_id: UUID) -> Known:
     cursor = await connection.execute(load("kaguan.mail", "recipients"), {"task_id": task_id})
     rows = await cursor.fetchall()
-    return {row[0]: DeliveryStatus(row[1]) for row in rows}, min((row[2] for row in rows), default=None)
+    return Known(
+        {row[0]: DeliveryStatus(row[1]) for row in rows},
+        min((row[2] for row in rows), default=None),
+        min((row[3] for row in rows if row[3] is not None), default=None),
+    )
 
 
 async def message_id(connection: Connection, task_id: UUID) -> str | None:

@@ -20,6 +20,10 @@ class Outbox(Base):
         CheckConstraint("delivery >= 1", name="delivery"),
         CheckConstraint("(parked_at is null) = (parked_reason is null)", name="parked"),
         Index("ix_tb_outbox_due", "priority", "available_at", "task_id", postgresql_where=text("parked_at is null")),
+        CheckConstraint("(waiting_for is null) = (waiting_since is null)", name="waiting"),
+        # 在等外面恢复的：先等的先叫回来
+        Index("ix_tb_outbox_waiting", "waiting_for", "waiting_since", "task_id",
+              postgresql_where=text("waiting_for is not null and parked_at is null")),
         Index("ix_tb_outbox_parked_at", "parked_at", postgresql_where=text("parked_at is not null")),
         {
             "postgresql_with": {
@@ -28,7 +32,7 @@ class Outbox(Base):
                 "autovacuum_vacuum_cost_delay": 0,
             }
         },
-    )
+    )  # fmt: skip
 
     task_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     delivery: Mapped[int]
@@ -39,6 +43,8 @@ class Outbox(Base):
     traceparent: Mapped[str | None] = mapped_column(Text)
     parked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     parked_reason: Mapped[str | None] = mapped_column(Text)
+    waiting_for: Mapped[str | None] = mapped_column(Text)  # 在等谁恢复（kaguan.breakers.BreakerKind）；空 = 只是等到点
+    waiting_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 这段等待从何时起，隔几趟都不变
 
 
 class Broker(Base):

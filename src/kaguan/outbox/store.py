@@ -194,6 +194,26 @@ async def parked(connection: Connection, cap: int) -> int:
     return 0 if row is None else int(row[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """在等外面恢复的：几个（到 cap 为止），最久的等了几秒。"""
+
+    waiting: int
+    oldest: float | None
+
+
+async def waiting(connection: Connection, waiting_for: str, cap: int) -> Waiting:
+    async with connection.cursor(row_factory=class_row(Waiting)) as cursor:
+        await cursor.execute(load(PACKAGE, "waiting"), {"waiting_for": waiting_for, "cap": cap})
+        return await cursor.fetchone() or Waiting(0, None)
+
+
+async def recall(connection: Connection, waiting_for: str, *, room: int, near: float, spread: float) -> int:
+    """把在等 ``waiting_for`` 的最先 ``room`` 行里，还要等 ``near`` 秒以上的提前到 ``spread`` 秒之内；返回几个。"""
+    parameters = {"waiting_for": waiting_for, "room": room, "near": near, "spread": spread}
+    return (await connection.execute(load(PACKAGE, "recall"), parameters)).rowcount
+
+
 async def expire_tasks(connection: Connection, days: int, limit: int) -> int:
     """删去结束超过 ``days`` 天的一批任务；返回个数。"""
     cursor = await connection.execute(load(PACKAGE, "expire_tasks"), {"days": days, "limit": limit})

@@ -43,7 +43,7 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, 
         for event in events
     ]
     if task.status == TaskStatus.RETRYING:
-        stages.append({"stage": "next_attempt", "at": task.available_at})
+        stages.append({"stage": "next_attempt", "at": task.available_at, **_waiting(task.last_error)})
     # 取消自带事件，不再重复
     if task.finished_at is not None and task.status != TaskStatus.CANCELLED:
         traced = _traced(task.last_attempt) if task.status == TaskStatus.SUCCEEDED else {}
@@ -58,6 +58,11 @@ def _settled(stage: Mapping[str, Any], task: TaskRecord) -> datetime:
     if stage["stage"] in LAST_WORDS and end is not None and end <= at <= end + SETTLEMENT:
         return end
     return at
+
+
+def _waiting(error: dict[str, Any] | None) -> dict[str, Any]:
+    """在等外面的谁恢复：``waiting_for`` 是谁，``since`` 是从何时起，``reason`` 是最近一趟的说法。"""
+    return error if error is not None and "waiting_for" in error else {}
 
 
 def _traced(traceparent: str | None) -> dict[str, str]:

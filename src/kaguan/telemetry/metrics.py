@@ -90,6 +90,8 @@ class Metrics:
         self.unsettled = self._gauge(
             "kaguan_tasks_unsettled", "交出未结算的任务，与排在同键之后的（ordered），封顶", "status"
         )
+        self.smtp_waiting = self._gauge("kaguan_smtp_waiting_mails", "在等中继主机恢复的信，数到上限为止")
+        self.smtp_oldest_wait = self._gauge("kaguan_smtp_oldest_wait_seconds", "等中继主机恢复等得最久的信等了多久")
         self.database_pool = self._gauge(
             "kaguan_database_pool_connections", "数据库连接：open in_use idle waiting", "state"
         )
@@ -117,6 +119,11 @@ class Metrics:
             "kaguan_carrier_unknown_codes", "认不出的运营商码：状态、在线与否、停机原因", "carrier"
         )
         self.smtp = self._counter("kaguan_smtp_recipients", "邮件收件人，按结局", "outcome")
+        self.smtp_outage_deferrals = self._counter(
+            "kaguan_smtp_outage_deferrals",
+            "因中继主机停摆而等着的信，按缘由：connect tls greeting login unavailable lost open",
+            "reason",
+        )
         self.smtp_seconds = self._histogram("kaguan_smtp_send_seconds", "一封信的 SMTP 会话时长")
         self.rate_limited = self._counter("kaguan_http_rate_limited", "被限流拒绝的请求", "scope")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from psycopg_pool import PoolTimeout
 
+from kaguan.breakers import BreakerKind
 from kaguan.database.pool import CONNECTION_ERRORS
 from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
@@ -99,11 +100,14 @@ class Monitor:
 
 
 async def publish_backlog(connection: Connection, metrics: Metrics) -> None:
-    """积压、最老的到期行、搁置的行、未结算的任务，写进量表。每个计数都封顶于 :data:`BACKLOG_CAP`。"""
+    """积压、最老的到期行、在等中继主机的信、搁置的行、未结算的任务，写进量表。每个计数都封顶于 :data:`BACKLOG_CAP`。"""
     for line in await outbox.backlog(connection, BACKLOG_CAP):
         queue = PriorityRank(line.priority).queue
         metrics.backlog.labels(queue).set(line.waiting)
         metrics.oldest_pending.labels(queue).set(line.oldest_due_seconds or 0.0)
+    mails = await outbox.waiting(connection, BreakerKind.SMTP, BACKLOG_CAP)
+    metrics.smtp_waiting.set(mails.waiting)
+    metrics.smtp_oldest_wait.set(mails.oldest or 0.0)
     metrics.outbox_parked_rows.set(await outbox.parked(connection, BACKLOG_CAP))
     cursor = await connection.execute(load("kaguan.telemetry", "unsettled"), {"cap": BACKLOG_CAP})
     if (row := await cursor.fetchone()) is not None:

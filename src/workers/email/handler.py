@@ -7,10 +7,12 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from kaguan.breakers import BreakerKind
 from kaguan.config.model import UncertainPolicy
 from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
@@ -18,11 +20,12 @@ from kaguan.mail.model import DeliveryStatus
 from kaguan.mail.reply import words
 from kaguan.tasks.payloads import EmailPayload
 from kaguan.telemetry.metrics import observe
+from workers.email.outage import Outage
 from workers.email.receipt import Fate, Receipt
-from workers.email.transport import QueuedError, open_mailer
+from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
 from workers.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
-from workers.pauses import queued_pause
+from workers.pauses import failed_pause, outage_pause, queued_pause
 from workers.verification import Verified
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from workers.resources import Resources
 
     Observe = Callable[[Mapping[str, int], float], None]
+    Deferred = Callable[[Outage], None]
 
 log = structlog.get_logger(__name__)
 
@@ -50,26 +54,49 @@ STATUS_OF = {
 
 
 class EmailHandler:
-    """``sender`` 是发件人，``显示名 <地址>``；``observe`` 是指标钩子：各结局的收件人数与会话秒数。"""
+    """``sender`` 是发件人，``显示名 <地址>``。
 
-    def __init__(self, mailer: Mailer, sender: str, observe: Observe | None = None) -> None:
+    指标钩子：``observe`` 是各结局的收件人数与会话秒数；``deferred`` 是一封信因中继主机停摆而等着，及其缘由。
+    """
+
+    def __init__(
+        self, mailer: Mailer, sender: str, observe: Observe | None = None, deferred: Deferred | None = None
+    ) -> None:
         self._mailer = mailer
         self._sender = sender
         self._observe = observe
+        self._deferred = deferred
 
     async def __call__(self, attempt: Attempt) -> Outcome:
         payload = attempt.read(EmailPayload)
+        try:
+            self._mailer.refuse_if_open()
+            outcome, outage = await self._send(attempt, payload)
+        except RelayHostOpenError as refusal:
+            pause = outage_pause(attempt.delivery - attempt.attempt)  # 两数之差就是不计尝试的趟数
+            outcome, outage = _waiting((f"等中继主机恢复（{refusal}）", "等中继主机恢复"), pause), Outage.OPEN
+        if outage is not None and self._deferred is not None:
+            self._deferred(outage)
+        return outcome
+
+    async def _send(self, attempt: Attempt, payload: EmailPayload) -> tuple[Outcome, Outage | None]:
+        """寄一次；第二项非空：没寄成说的是中继主机。
+
+        Raises:
+            RelayHostOpenError: 中继主机的断路器断开着，没有去连。
+        """
         async with attempt.pool.connection() as connection:
-            known, first_tried = await store.recipients(connection, attempt.task_id)
+            known, first_tried, lost_for = await store.recipients(connection, attempt.task_id)
+        last_lost = None if lost_for is None else asyncio.get_running_loop().time() - lost_for
         date = first_tried or datetime.now(UTC)
         try:
             envelope = await self._build(payload, attempt.task_id, date)
         except UnsendableError as error:
-            return GiveUp(f"邮件无法组装：{error}")
+            return GiveUp(f"邮件无法组装：{error}"), None
         letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
         due = _due(envelope, known)
         if not due:
-            return Done(_result(envelope, known, {}))
+            return Done(_result(envelope, known, {})), None
 
         async def declare() -> list[str]:
             attempt.checkpoint()
@@ -81,13 +108,18 @@ class EmailHandler:
         try:
             receipts = await self._mailer.send(envelope, due, declare)
         except QueuedError:
-            return Continue("排不上发信限额", delay=queued_pause(attempt.delivery))
+            return Continue("排不上发信限额", delay=queued_pause(attempt.delivery)), None
         counts = _counts(receipts)
         log.info("邮件投递结束", **counts)
         if self._observe is not None:
             self._observe(counts, time.monotonic() - started)
         unknown = {one for one in due if attempt.intended and known.get(one) is DeliveryStatus.INTENDED}
-        return _conclude(envelope, letter, known, receipts, unknown)
+        outage = _outage(receipts)
+        if outage is None or (last_lost is not None and self._mailer.accepted_since(last_lost)):
+            return _conclude(envelope, letter, known, receipts, unknown), None
+        # 没有记过意向就是没连上，逐收件人没有可记的
+        write = _recorder(letter, receipts, unknown) if attempt.declared else None
+        return _waiting(_reason("等中继主机恢复", receipts, Fate.DEFERRED), failed_pause(), write), outage
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
@@ -103,6 +135,18 @@ def _due(envelope: Envelope, known: Mapping[str, DeliveryStatus]) -> list[str]:
     if undecided or DeliveryStatus.ACCEPTED in known.values():
         return undecided
     return list(envelope.recipients)
+
+
+def _outage(receipts: Mapping[str, Receipt]) -> Outage | None:
+    """没投成的全都说的是中继主机：缘由；否则 None。"""
+    unsent = [receipt for receipt in receipts.values() if receipt.fate in {Fate.DEFERRED, Fate.UNKNOWN}]
+    return unsent[0].outage if unsent and all(receipt.outage for receipt in unsent) else None
+
+
+def _waiting(reasons: tuple[str, str], pause: float, write: Write | None = None) -> Continue:
+    """等中继主机恢复：不计尝试，断路器断开前的头几次也不计。``reasons`` 是原因与它的日志版。"""
+    reason, logged = reasons
+    return Continue(reason, write, pause, BreakerKind.SMTP, logged)
 
 
 def _conclude(
@@ -154,16 +198,12 @@ def _reason(summary: str, receipts: Mapping[str, Receipt], fate: Fate) -> tuple[
     labels: dict[str, Counter[str]] = {}
     for receipt in receipts.values():
         if receipt.fate is fate:
-            labels.setdefault(_label(receipt), Counter())[receipt.reply if receipt.code else ""] += 1
+            labels.setdefault(receipt.label, Counter())[receipt.reply if receipt.code else ""] += 1
     short = {label: f"{label} × {said.total()}" for label, said in sorted(labels.items())}
     limit = WORDS_LENGTH // max(len(short), 1)
     quoted = {label: words(said.most_common(1)[0][0], limit) for label, said in labels.items()}
     full = "，".join(f"{text}：{quoted[label]}" if quoted[label] else text for label, text in short.items())
     return f"{summary}（{full}）", f"{summary}（{'，'.join(short.values())}）"
-
-
-def _label(receipt: Receipt) -> str:
-    return str(receipt.code) if receipt.code else receipt.reply
 
 
 def _counts(receipts: Mapping[str, Receipt]) -> dict[str, int]:
@@ -183,6 +223,8 @@ def _result(envelope: Envelope, known: Mapping[str, DeliveryStatus], receipts: M
 async def open_email(resources: Resources) -> AsyncIterator[Handler]:
     """发信的通道；配置了查证接口的，结局不明时先去问。"""
     smtp, metrics = resources.settings.smtp, resources.metrics
+    for reason in Outage:
+        metrics.smtp_outage_deferrals.labels(reason)  # 从 0 起：第一次也看得见
 
     def mail_sent(recipients: Mapping[str, int], seconds: float) -> None:
         for outcome, count in recipients.items():
@@ -191,7 +233,10 @@ async def open_email(resources: Resources) -> AsyncIterator[Handler]:
 
     async with AsyncExitStack() as stack:
         mailer = await stack.enter_async_context(open_mailer(smtp, resources.redis))
-        email = EmailHandler(mailer, smtp.sender, mail_sent)
+        mailer.watch_breaker(partial(resources.breaker_changed, BreakerKind.SMTP))
+        email = EmailHandler(
+            mailer, smtp.sender, mail_sent, lambda reason: metrics.smtp_outage_deferrals.labels(reason).inc()
+        )
         if not smtp.verify_url:
             yield email
             return

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workers.email.outage import Outage
 
 from kaguan.mail.reply import clean
 
@@ -19,11 +23,20 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """一个收件人的结局；``code`` 为空表示没有应答（网络、时限、我方策略）。"""
+    """一个收件人的结局；``code`` 为空表示没有应答（网络、时限、我方策略）。
+
+    ``outage`` 非空：没投成说的是中继主机，不是这封信。
+    """
 
     fate: Fate
     code: int | None
     reply: str
+    outage: Outage | None = None
+
+    @property
+    def label(self) -> str:
+        """应答码，没有应答则是我们的说法：对方的原话里也许有地址，不在其中。"""
+        return str(self.code) if self.code else self.reply
 
 
 def judge(code: int, text: str) -> Receipt:

@@ -1,17 +1,21 @@
-"""外发邮件：有界、保持、查活的 SMTP 连接，按中继主机限速。一次 :meth:`Mailer.send` 给出每个收件人的结局。"""
+"""外发邮件：有界、保持、查活的 SMTP 连接，按中继主机限速、熔断。一次 :meth:`Mailer.send` 给出每个收件人的结局。"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import math
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.breaker import Breaker
 from kaguan.mail.connection import UnreachableError, trust
 from kaguan.mail.message import helo_name
 from kaguan.mail.relay_host import parse_relay_host
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
+from workers.email.outage import before_session, judged
 from workers.email.rate import RelayRate
 from workers.email.receipt import Fate, Receipt
 from workers.email.session import Session, open_session
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from kaguan.breaker import BreakerStatus
     from kaguan.config.model import Smtp
     from kaguan.mail.message import Envelope
 
@@ -30,10 +35,23 @@ log = structlog.get_logger(__name__)
 IDLE_LIMIT = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
 AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
 MESSAGES_PER_CONNECTION = 100  # 常见中继的上限
+TICK = (0.5, 1.5)  # 秒；多久看一次要不要试探、有没有闲置的，随机
 
 
 class QueuedError(Exception):
     """只是排不上我们自己的发信限额：什么都没发，也说明不了对方。"""
+
+
+class RelayHostOpenError(Exception):
+    """中继主机的断路器断开着：没有去连。消息是断开的缘由。"""
+
+
+class _SickError(Exception):
+    """会话里的结局说的全是中继主机。"""
+
+    def __init__(self, receipts: dict[str, Receipt]) -> None:
+        super().__init__(next(iter(receipts.values())).label)
+        self.receipts = receipts
 
 
 class Mailer:
@@ -47,6 +65,30 @@ class Mailer:
         self._slots = asyncio.Semaphore(config.connections)
         self._idle: list[Session] = []
         self._rate = RelayRate(self._relay.name, config.per_second, redis)
+        self._breaker = Breaker(
+            config.breaker_failures,
+            config.breaker_cooldown,
+            (UnreachableError, _SickError),
+            lambda status, _: RelayHostOpenError(status.cause),
+        )
+        self._accepted_at = -math.inf
+        self._sick_inside = False  # 最近一次败在会话里：连得上说明不了什么，只有信试得出
+
+    def watch_breaker(self, changed: Callable[[str, BreakerStatus], None]) -> None:
+        """断路器的状态从此都告诉 ``changed``（先是中继的 ``主机:端口``），先报眼下的。"""
+        self._breaker.watch(lambda status: changed(self._relay.name, status))
+
+    def refuse_if_open(self) -> None:
+        """断路器断开着就不必准备了。
+
+        Raises:
+            RelayHostOpenError: 断开着。
+        """
+        self._breaker.refuse_if_open()
+
+    def accepted_since(self, moment: float) -> bool:
+        """``moment``（事件循环的钟）以来，本进程有没有信寄成。"""
+        return self._accepted_at > moment
 
     async def send(
         self, envelope: Envelope, recipients: list[str], declare: Callable[[], Awaitable[list[str]]]
@@ -59,22 +101,25 @@ class Mailer:
             declare: 连接已就绪、第一条 MAIL 命令之前调用；返回确实可投的收件人。它抛出的异常原样传出，什么都没发。
 
         Returns:
-            每个收件人的结局；连不上则全部 deferred，且没有调用过 ``declare``。
+            每个收件人的结局；连不上则全部 deferred，且没有调用过 ``declare``。说的是中继主机的，带着 ``outage``。
 
         Raises:
             QueuedError: 排不上限额；没有调用过 ``declare``。
+            RelayHostOpenError: 断路器断开着；没有调用过 ``declare``。
         """
         with client_span("smtp send", {SERVER_ADDRESS: self._relay.host, SERVER_PORT: self._relay.port}) as span:
             try:
                 receipts = await self._send(envelope, declare)
             except UnreachableError as error:
                 record_error(span, type(error).__name__)
-                receipts = dict.fromkeys(recipients, Receipt(Fate.DEFERRED, error.code, str(error)))
+                receipt = Receipt(Fate.DEFERRED, error.code, str(error), before_session(error))
+                receipts = dict.fromkeys(recipients, receipt)
             for fate in Fate:
                 span.set_attribute(f"kaguan.mail.{fate}", sum(item.fate is fate for item in receipts.values()))
             return receipts
 
     async def _send(self, envelope: Envelope, declare: Callable[[], Awaitable[list[str]]]) -> dict[str, Receipt]:
+        self._breaker.refuse_if_open()
         async with AsyncExitStack() as stack:
             await self._acquire_slot()
             stack.callback(self._slots.release)
@@ -83,9 +128,39 @@ class Mailer:
                     await self._rate.wait()
             except TimeoutError:
                 raise QueuedError from None
-            session = await stack.enter_async_context(self._session())
-            declared = await declare()
-            return await session.deliver(envelope, declared) if declared else {}
+            try:
+                with self._breaker.guarding():
+                    session = await stack.enter_async_context(self._session())
+                    declared = await declare()
+                    return await self._deliver(session, envelope, declared) if declared else {}
+            except _SickError as error:
+                session.abort()
+                return error.receipts
+
+    async def _deliver(self, session: Session, envelope: Envelope, recipients: list[str]) -> dict[str, Receipt]:
+        """投递，并认出说的是中继主机的结局。
+
+        Raises:
+            _SickError: 没有一个收件人得到过说得清的应答。
+        """
+        receipts = {one: judged(receipt) for one, receipt in (await session.deliver(envelope, recipients)).items()}
+        self._sick_inside = all(receipt.outage or receipt.fate is Fate.UNKNOWN for receipt in receipts.values())
+        if self._sick_inside:
+            raise _SickError(receipts)
+        if any(receipt.fate is Fate.ACCEPTED for receipt in receipts.values()):
+            self._accepted_at = asyncio.get_running_loop().time()
+        return receipts
+
+    async def probe(self) -> bool:
+        """最近一次是没连上、而此刻可以去试，就自己去连一次，不等下一封信；返回连上没有。连上的留给信用。"""
+        if not self._breaker.failing or self._sick_inside:
+            return False
+        try:
+            with self._breaker.guarding():
+                async with self._session():
+                    return True
+        except (UnreachableError, RelayHostOpenError):
+            return False
 
     async def _acquire_slot(self) -> None:
         """占一条连接的名额；占不到而其间限额满过，是占着的在等限额，否则是对方把它们都拖住了。"""
@@ -101,7 +176,7 @@ class Mailer:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         """借一条连接；好好地用完就还回来，半途出事（含取消）就当场关掉。"""
-        session = await self._reuse() or await open_session(self._relay, self._config, self._tls, self._helo)
+        session = await self._reuse() or await self._open()
         try:
             yield session
         except BaseException:
@@ -112,6 +187,13 @@ class Mailer:
             self._idle.append(session)
         else:
             await session.close()
+
+    async def _open(self) -> Session:
+        try:
+            return await open_session(self._relay, self._config, self._tls, self._helo)
+        except UnreachableError:
+            self._sick_inside = False
+            raise
 
     async def _reuse(self) -> Session | None:
         while self._idle:
@@ -155,19 +237,23 @@ async def open_mailer(
         UnsendableError: 发件人不合法。
     """
     mailer = Mailer(config, redis, tls or trust(config))
-    keeper = asyncio.create_task(_keep(mailer), name="smtp-idle")
+    stop = asyncio.Event()
+    keeper = asyncio.create_task(_keep(mailer, stop), name="smtp-keeper")
     try:
         yield mailer
     finally:
+        stop.set()
         keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
+        await asyncio.gather(keeper, return_exceptions=True)
         await mailer.close()
 
 
-async def _keep(mailer: Mailer) -> None:
-    while True:
-        await asyncio.sleep(IDLE_LIMIT / 2)
+async def _keep(mailer: Mailer, stop: asyncio.Event) -> None:
+    """试探与关闲置，直到 ``stop``：取消若恰逢应答到来，会被 3.11 的 ``asyncio.wait_for`` 吞掉，只靠它停不住。"""
+    while not stop.is_set():
+        await asyncio.sleep(random.uniform(*TICK))  # noqa: S311 只为错开，不涉安全
+        if await mailer.probe():
+            log.info("中继主机连上了")
         closed = await mailer.close_stale()
         if closed:
             log.debug("关闭闲置的 SMTP 连接", closed=closed)

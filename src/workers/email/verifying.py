@@ -55,7 +55,7 @@ class EmailVerify:
             return NotHappened()
         async with attempt.transaction() as connection:
             await store.mark_verified(connection, attempt.task_id)
-            known, _ = await store.recipients(connection, attempt.task_id)
+            known = (await store.recipients(connection, attempt.task_id)).statuses
         if not set(known.values()) <= SETTLED:
             return NotHappened()  # 不明的那些收下了，还有暂时没投成的
         recipients = [{"recipient": one, "status": status, "code": None} for one, status in known.items()]

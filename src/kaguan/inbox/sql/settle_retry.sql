@@ -1,10 +1,16 @@
 -- 先锁任务、验令牌，再动发件箱：令牌失效则两处都不写。用户已要求取消的不再重试，就此取消；
 -- 外部调用下落不明（unknown）的不能说没做过：记 uncertain，意向留着，接手的才知道要查证。
 -- kind = interrupted：让位，不计尝试，也不是错误。
+-- waiting_for：在等外面的谁恢复。任务上写明等谁、从何时起；一段等待不论空跑几趟，只在头一趟留一笔事件。
 with held as materialized (
     select
         id, type, queue, delivery, traceparent, cancel_requested_at is not null as unwanted,
-        clock_timestamp() + make_interval(secs => %(delay)s) as due
+        clock_timestamp() + make_interval(secs => %(delay)s) as due,
+        coalesce(last_error ->> 'waiting_for' = %(waiting_for)s, false) as waiting,
+        case
+            when last_error ->> 'waiting_for' = %(waiting_for)s then (last_error ->> 'since')::timestamptz
+            when %(waiting_for)s::text is not null then clock_timestamp()
+        end as since
     from tb_task
     where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
     for no key update
@@ -15,27 +21,34 @@ settled as (
         finished_at = case when held.unwanted and not %(unknown)s then clock_timestamp() end,
         delivery = t.delivery + 1, available_at = held.due, lost_leases = 0,
         attempt = t.attempt - case when %(kind)s = 'interrupted' then 1 else 0 end,
-        last_error = case when %(kind)s = 'interrupted' then t.last_error else %(error)s end,
+        last_error = case
+            when held.since is not null
+                then %(error)s::jsonb || jsonb_build_object('waiting_for', %(waiting_for)s::text, 'since', held.since)
+            when %(kind)s = 'interrupted' then t.last_error
+            else %(error)s
+        end,
         queued_at = null, lease_until = null, worker = null,
         intent_at = case when %(unknown)s then t.intent_at end
     from held
     where t.id = held.id
-    returning t.id, t.status, t.created_at
+    returning t.id, t.status, t.created_at, held.waiting
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent, waiting_for, waiting_since)
     select
-        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, due, traceparent
+        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, due, traceparent,
+        %(waiting_for)s, since
     from held
     where not unwanted
     on conflict (task_id) do update
-    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
+    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null,
+        waiting_for = excluded.waiting_for, waiting_since = excluded.waiting_since
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)
     select id, kind, %(attempt)s, %(delivery)s, %(worker)s, detail, %(traceparent)s
     from (
-        select id, %(kind)s as kind, %(error)s::jsonb as detail from settled
+        select id, %(kind)s as kind, %(error)s::jsonb as detail from settled where not waiting
         union all
         select id, status, '{}' from settled where status in ('cancelled', 'uncertain')
     ) as changed
