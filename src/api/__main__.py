@@ -20,6 +20,7 @@ from api.server import runner
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.access import access_lines
 from kaguan.outbox.doorbell import Doorbell
+from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.exposition import serve_metrics
@@ -70,6 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> 
         if parent is not None:
             watcher = asyncio.create_task(watch_parent(parent, stop))
             stack.callback(watcher.cancel)
+        await stack.enter_async_context(Presence(redis, "api").beating())
         _spare_the_collector()
         _return_big_buffers()
         log.info("开始服务", host=settings.api.host, port=settings.api.port)

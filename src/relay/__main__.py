@@ -12,6 +12,7 @@ from kaguan.breakers import BreakerKind
 from kaguan.database.listening import listen
 from kaguan.database.pool import open_pool
 from kaguan.outbox.doorbell import CHANNEL
+from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
@@ -44,8 +45,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     """转交、重投、保留期，直到 ``stop``。"""
     config = settings.relay
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
         redis = await stack.enter_async_context(open_redis(settings.redis))
+        presence = Presence(redis, "relay")
+        await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
+        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
         await wait_for_redis(redis, settings.redis)
         metrics = Metrics()
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
@@ -74,6 +77,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         listener = asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set), name="listener")
         stack.callback(listener.cancel)
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval, backlog=True)
+        presence.facts = forwarder.facts
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             looping = partial(run, backoff_max=config.backoff_max, stop=stop)

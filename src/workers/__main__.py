@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import structlog
 
 from kaguan.database.pool import open_pool
 from kaguan.outbox.doorbell import Doorbell
+from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
@@ -21,7 +19,7 @@ from kaguan.tasks.uncertain import redelivered_kinds
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-from workers.consumer import Consumer
+from workers.consumer import Consumer, split_slots
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
 from workers.heartbeat import beating
@@ -38,22 +36,20 @@ log = structlog.get_logger(__name__)
 SPARE_CONNECTIONS = 10  # SAQ 的上游任务、任务锁、限流
 
 
-def worker_name() -> str:
-    """每次启动都不同：重启后的进程不会被误认作旧的持有者。"""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
-
-
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """取件、执行、续租，直到 ``stop``。"""
     config = settings.worker
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
         redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
+        slots = {"slots": {str(queue): count for queue, count in split_slots(config.concurrency).items()}}
+        presence = Presence(redis, "worker", facts=lambda: slots)
+        await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
+        pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
         await wait_for_redis(redis, settings.redis)
         metrics = Metrics()
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics))
-        leases = Leases(pool, worker_name(), config.lease)
+        leases = Leases(pool, presence.name, config.lease)
         pace = Pace(redis)
         doorbell = await stack.enter_async_context(
             Doorbell(settings.database, settings.relay.doorbell_interval).ringing()

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from kaguan.database.pool import open_pool
+from kaguan.presence.beat import process_name
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.saq import build_queues
@@ -15,7 +16,7 @@ from kaguan.tasks.model import TaskType
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-from workers.__main__ import SPARE_CONNECTIONS, worker_name
+from workers.__main__ import SPARE_CONNECTIONS
 from workers.consumer import Consumer
 from workers.execution import Execution
 from workers.guard import DuplicateGuard
@@ -44,7 +45,7 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await wait_for_redis(redis, settings.redis)
         metrics = Metrics()
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
-        leases = Leases(pool, worker_name(), config.lease)
+        leases = Leases(pool, process_name(), config.lease)
         pace = Pace(redis)
         execution = Execution(
             pool=pool,

@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 EPOCH = "kaguan:epoch"
+# 进程的心跳：成员是进程名，分数是最近一拍（Redis 的钟，毫秒）；名片按同样的名字存
+PRESENCE_BEATS = "kaguan:presence:beats"
+PRESENCE_CARDS = "kaguan:presence:cards"
+# 判断的记忆：最近说过的每件事，最后一次看见它的时刻
+VERDICT_MEMORY = "kaguan:verdict:memory"
 BREAKERS = "kaguan:breakers"  # 集合：各进程没有闭合的断路器的键
 
 

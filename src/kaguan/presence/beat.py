@@ -1,0 +1,126 @@
+"""进程的心跳：每个进程几秒一拍，把自己的名片放进 Redis。丢了无妨，几秒就又有了。
+
+时刻一律用 Redis 的钟：机器之间差一小时，谁安静了多久也不会算错。
+体面地停的会收走自己的名片；没收走而不再跳的，不是死了就是冻住了。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+
+from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from redis.asyncio import Redis
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 2.0  # 秒
+TIMEOUT = 1.5  # 秒：这一拍写不成就等下一拍
+KEEP = 3_600.0  # 秒：不再跳的名片留这么久，好数重启
+MOST = 1_000  # 名片至多这么多：反复崩溃也撑不大
+
+# 写下一拍，顺手清掉太旧的与太多的；返回 Redis 的钟（毫秒）
+BEAT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1 - ARGV[4])) do gone[#gone + 1] = name end
+for _, name in ipairs(gone) do
+    redis.call('ZREM', KEYS[1], name)
+    redis.call('HDEL', KEYS[2], name)
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return now
+"""
+
+
+def process_name() -> str:
+    """每次启动都不同：重启后的进程不会被误认作旧的。"""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+def _nothing() -> dict[str, Any]:
+    return {}
+
+
+@dataclass(slots=True)
+class Presence:
+    """本进程的名片。
+
+    Attributes:
+        role: api、relay 或 worker。
+        facts: 此刻的情形（槽位、在忙几个……），每拍取一次；要能写成 JSON。
+    """
+
+    redis: Redis
+    role: str
+    name: str = field(default_factory=process_name)
+    facts: Callable[[], Mapping[str, Any]] = _nothing
+    _started: int = 0  # Redis 的钟，毫秒；0 即还没有跳过
+
+    async def run_once(self) -> int:
+        """跳一拍；返回 0：总是等下一拍。
+
+        Raises:
+            RedisError: Redis 不在。
+        """
+        card = {
+            "role": self.role, "host": socket.gethostname(), "pid": os.getpid(), "version": version("kaguan"),
+            "started": self._started, **self.facts(),
+        }  # fmt: skip
+        keep = int(KEEP * 1000)
+        now = await self.redis.eval(  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+            BEAT, 2, PRESENCE_BEATS, PRESENCE_CARDS, self.name, orjson.dumps(card), keep, MOST
+        )
+        self._started = self._started or int(now)
+        return 0
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """进入即开始跳；体面地离开时收走名片，因为意外而离开的不收：那也是一次崩溃。"""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._run(stop), name="presence")
+        try:
+            yield
+        finally:
+            stop.set()  # 不靠取消：3.11 的 wait_for 会吞掉它（redis-py 每次发送都用），那就永远停不下来
+            await asyncio.gather(task, return_exceptions=True)
+        await self._leave()
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    await self.run_once()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.debug("心跳没有写成", error=type(error).__name__)
+            except Exception:  # 不跳了就会被当作冻住：说一声，下一拍再来
+                log.exception("心跳意外出错，下一拍再试")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), INTERVAL)
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT), self.redis.pipeline(transaction=True) as pipe:
+                pipe.zrem(PRESENCE_BEATS, self.name)
+                pipe.hdel(PRESENCE_CARDS, self.name)
+                await pipe.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            log.debug("名片没有收走", error=type(error).__name__)

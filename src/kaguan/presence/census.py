@@ -1,0 +1,108 @@
+"""清点进程：谁活着、谁安静了多久、谁死过几次。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kaguan.presence.beat import INTERVAL
+from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from redis.asyncio import Redis
+
+GONE = INTERVAL * 2.5  # 秒：少了两拍、同一台上又有新的，就是它的后继
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """一个进程；``quiet`` 是最近一拍到现在的秒数。
+
+    Attributes:
+        slots: worker 每个队列的槽位。
+        unknown: relay 搁下的、不认得的任务类型 → 个数。
+        deaths: 同一台机器上、它之前没有告别就没了的同类，各自最后一拍的时刻。
+    """
+
+    name: str
+    role: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    quiet: float
+    slots: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    deaths: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """``now`` 是 Redis 的钟；有后继的死者不在 ``processes`` 里，只算在后继的 ``deaths`` 里。"""
+
+    now: datetime
+    processes: list[Process]
+
+    def of(self, role: str) -> list[Process]:
+        return [process for process in self.processes if process.role == role]
+
+
+async def take_census(redis: Redis) -> Census:
+    """一次往返。
+
+    Raises:
+        RedisError: Redis 不在。
+    """
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.time()
+        pipe.zrange(PRESENCE_BEATS, 0, -1, withscores=True)
+        pipe.hgetall(PRESENCE_CARDS)
+        (seconds, microseconds), beats, cards = await pipe.execute()
+    now = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+    return Census(now, succeed(_processes(now, beats, cards)))
+
+
+def _processes(now: datetime, beats: Iterable[tuple[bytes, float]], cards: Mapping[bytes, bytes]) -> list[Process]:
+    found = []
+    for name, milliseconds in beats:
+        if name not in cards:
+            continue
+        card = orjson.loads(cards[name])
+        seen = datetime.fromtimestamp(milliseconds / 1000, UTC)
+        started = datetime.fromtimestamp(card["started"] / 1000, UTC) if card["started"] else seen
+        quiet = max(0.0, (now - seen).total_seconds())
+        found.append(
+            Process(
+                name.decode(), card["role"], card["host"], card["pid"], card["version"], started, seen, quiet,
+                card.get("slots", {}), card.get("unknown", {}),
+            )
+        )  # fmt: skip
+    return found
+
+
+def succeed(processes: Sequence[Process]) -> list[Process]:
+    """把死者归给后继：同一台、同一种，晚于它最后一拍启动的；一个后继只接最近没了的那一个（冻住的邻居不算）。"""
+    living: list[Process] = []
+
+    def place(process: Process) -> tuple[str, str]:
+        return process.role, process.host
+
+    for _, group in groupby(sorted(processes, key=lambda one: (place(one), one.started_at)), key=place):
+        standing: list[Process] = []
+        for process in group:
+            dead = [one for one in standing if one.quiet > GONE and one.seen_at < process.started_at]
+            successor = process
+            if dead:
+                last = max(dead, key=lambda one: one.seen_at)
+                standing.remove(last)
+                successor = replace(process, deaths=(*last.deaths, last.seen_at))
+            standing.append(successor)
+        living += standing
+    return living
