@@ -13,6 +13,7 @@ from api.guard import GUARD, Guard, guarding
 from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
 from api.middleware.deadline import DEADLINES, Deadlines
 from api.middleware.pipeline import pipeline
+from api.overseer import OVERSEER, Overseer
 from api.probing import PROBES, Probes
 from api.proxies import CLIENT_ADDRESS, ClientAddress
 from api.routes import ROUTES
@@ -35,6 +36,7 @@ def create_app(services: Services) -> web.Application:
     app[REDIS] = services.redis
     app[METRICS] = services.metrics
     app[GUARD] = Guard(services)
+    app[OVERSEER] = Overseer(services)
     app[DEADLINES] = Deadlines(settings.api.request_timeout)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[PROBES] = Probes(services)

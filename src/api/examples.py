@@ -112,6 +112,11 @@ SCHEDULES: dict[str, Any] = {
 HEALTH: dict[str, Any] = {
     "status": "ok",
     "parts": {"database": {"status": "ok", "latency_ms": 0.8}, "redis": {"status": "ok", "latency_ms": 0.3}},
+    "verdict": {
+        "level": "bad",
+        "at": "2026-03-01T08:00:00Z",
+        "concerns": [{"code": "setbacks", "level": "bad"}, {"code": "uncertain", "level": "warn"}],
+    },
 }
 ALIVE = {"status": "ok"}
 METRICS = '# TYPE kaguan_tasks_accepted counter\nkaguan_tasks_accepted_total{type="email:send",queue="default"} 1.0\n'

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from api import examples
 from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
+from api.overseer import OVERSEER, VerdictView, may_look, shown
 from api.probing import PROBES
 from api.shapes import View
 from api.unit_of_work import Mode
@@ -29,6 +30,7 @@ class HealthView(View):
 
     status: Literal["ok", "degraded", "unavailable"]
     parts: dict[str, PartView]
+    verdict: VerdictView
 
 
 class AliveView(View):
@@ -37,18 +39,21 @@ class AliveView(View):
 
 async def health(call: Call[Any, Any]) -> Answer:
     probes = call.request.app[PROBES]
-    database, redis = await asyncio.gather(probes.database(), probes.redis())
-    parts = {"database": database.view(), "redis": redis.view()}
+    database, redis, (_, verdict), detailed = await asyncio.gather(
+        probes.database(), probes.redis(), call.request.app[OVERSEER].look(), may_look(call.request)
+    )
+    found = {
+        "parts": {"database": database.view(), "redis": redis.view()},
+        "verdict": shown(verdict, call.language, detailed=detailed),
+    }
     if not database.up:
-        raise DomainError(
-            Code.DATABASE_UNAVAILABLE, retry_after=RETRY_AFTER, data={"status": "unavailable", "parts": parts}
-        )
+        raise DomainError(Code.DATABASE_UNAVAILABLE, retry_after=RETRY_AFTER, data={"status": "unavailable", **found})
     if not redis.up:
         raise DomainError(
             Code.OVERLOADED, "降级：Redis 不可用，照常受理，任务稍后执行", "degraded: Redis is away, work is accepted",
-            retry_after=RETRY_AFTER, data={"status": "degraded", "parts": parts},
+            retry_after=RETRY_AFTER, data={"status": "degraded", **found},
         )  # fmt: skip
-    return Answer({"status": "ok", "parts": parts})
+    return Answer({"status": "ok", **found})
 
 
 async def live(_call: Call[Any, Any]) -> Answer:

@@ -107,6 +107,10 @@ class RunningStack:
         """子进程以哪个用户号在运行。"""
         return Path(f"/proc/{self.pid(name)}").stat().st_uid
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """给子进程 ``name`` 一个信号。"""
+        os.kill(self.pid(name), number)
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

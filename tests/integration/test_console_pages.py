@@ -89,7 +89,7 @@ async def test_the_overview_counts_what_waits_runs_and_failed(settings: Settings
         page = await until_fresh(visitor, "running", "1")
         assert page.tested("queued") == "2"
         assert "node-1/7" in page.tested("workers")
-        assert 'data-concern="relay"' in page.text  # 用例里没有 relay 进程连着
+        assert 'data-concern="no_relay"' in page.text  # 用例里没有 relay 进程连着
         await api.rows("update tb_task set status = 'uncertain', lease_until = null, worker = null where attempt = 1")
         page = await until_fresh(visitor, "running", "0")
         assert page.tested("dead") == "1"

@@ -15,6 +15,7 @@ from api.console.texts import LANGUAGES, catalogue
 from api.console.visit import THEMES
 from kaguan.config.schedule import Misfire
 from kaguan.tasks.model import Priority, TaskEventKind, TaskStatus, TaskType
+from kaguan.verdict.model import Level
 
 HOME = Path(api.console.__file__).parent
 SOURCE = "\n".join(path.read_text("utf-8") for path in (*HOME.glob("*.py"), *HOME.glob("templates/*.html")))
@@ -30,11 +31,11 @@ VOCABULARY = {
     "theme": list(THEMES),
     "action": [name.replace(".", "_") for name in ACTIONS],
     "outcome": ["ok", "refused", "failed"],
-    "verdict": ["ok", "warn", "bad"],
+    "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
     "nav": ["overview", "tasks", "dead", "schedules", "outbox", "audit"],
     "dead": ["note_failed", "note_uncertain"],
     "login": ["unknown", "scope"],
-    "concern": ["redis", "relay", "worker", "stale", "expired", "uncertain", "parked"],
+    "error": ["database"],
     "notice": [
         "cancelled", "cancel_requested", "cancel_uncertain", "retried", "replayed", "replayed_some", "redriven",
         "redriven_more", "schedule_enabled", "schedule_disabled",

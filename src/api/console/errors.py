@@ -9,7 +9,7 @@ from api.console.paths import HOME
 from api.console.visit import BACK, Visit
 from api.context import context_of
 from api.envelope import RETRY_AFTER
-from kaguan.errors import MEANINGS
+from kaguan.errors import MEANINGS, Code
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -32,6 +32,7 @@ def error_page(request: web.Request, translated: Translated) -> web.Response:
         code=int(error.code),
         message=error.text(visit.language),
         reasons=[item.render(visit.language) for item in error.fields],
+        away="database" if error.code is Code.DATABASE_UNAVAILABLE else "",
         request_id=context_of(request).request_id,
         origin=request.get(BACK, HOME),
     )

@@ -9,15 +9,13 @@ import orjson
 from markupsafe import Markup
 
 from api.console.reasons import english
+from kaguan.durations import duration
 from kaguan.zones import BUSINESS_ZONE, offset, written
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from api.console.texts import Translator
-
-MINUTE, HOUR, DAY = 60, 3_600, 86_400  # 秒
-SHORT = 10.0  # 小于它的秒数带一位小数
 
 
 class Formatter:
@@ -29,10 +27,12 @@ class Formatter:
         return "–" if value is None else f"{value:,}"
 
     def capped(self, value: int | None, cap: int) -> str:
-        """数到 ``cap`` 为止的数：到了就写「≥」。"""
+        """数到 ``cap`` 为止的数：到了就写「≥」；更大的是估的，写「≈」。"""
         if value is None:
             return "–"
-        return f"≥ {cap:,}" if value >= cap else f"{value:,}"
+        if value < cap:
+            return f"{value:,}"
+        return f"≥ {cap:,}" if value == cap else f"≈ {value:,}"
 
     def rate(self, value: float, *, capped: bool = False) -> str:
         """每秒个数。"""
@@ -40,22 +40,7 @@ class Formatter:
         return f"≥ {text}" if capped else text
 
     def duration(self, seconds: float | None) -> str:
-        """``0.4 ms``、``350 ms``、``4.2 s``、``3 min 20 s``、``2 h 5 min``、``3 d 4 h``。"""
-        if seconds is None:
-            return "–"
-        seconds = max(0.0, seconds)
-        if seconds < 1:
-            return f"{seconds * 1000:.1f} ms" if 0 < seconds < SHORT / 1000 else f"{seconds * 1000:.0f} ms"
-        if seconds < SHORT:
-            return f"{seconds:.1f} s"
-        whole = round(seconds)
-        for unit, name, rest_unit, rest_name in ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min")):
-            if whole >= unit:
-                rest = whole % unit // rest_unit
-                return f"{whole // unit} {name} {rest} {rest_name}" if rest else f"{whole // unit} {name}"
-        if whole >= MINUTE:
-            return f"{whole // MINUTE} min {whole % MINUTE} s" if whole % MINUTE else f"{whole // MINUTE} min"
-        return f"{whole} s"
+        return "–" if seconds is None else duration(seconds)
 
     def between(self, start: datetime | None, end: datetime | None) -> str:
         return "–" if start is None or end is None else self.duration((end - start).total_seconds())
@@ -82,6 +67,10 @@ class Formatter:
     def zone_note(self) -> str:
         """``时间为 Asia/Shanghai（+08:00）``。"""
         return self._t("time.zone", zone=self.zone.key, offset=offset(datetime.now(UTC), self.zone))
+
+    def clock(self, moment: datetime) -> str:
+        """当天的钟点。"""
+        return f"{moment.astimezone(self.zone):%H:%M:%S}"
 
     def json(self, value: Any) -> str:  # noqa: ANN401 任意 JSON 值
         return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
 from kaguan.console import looking
-from kaguan.outbox import store as outbox
-from kaguan.queues.saq import build_queues
-from kaguan.tasks.model import Priority, PriorityRank
+from kaguan.errors import Code, DomainError
 from kaguan.telemetry.pools import database_figures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from api.keys import Services
-    from kaguan.console.looking import Bucket, Fault, Held, Process, Totals
+    from api.overseer import Overseer
+    from kaguan.console.looking import Bucket, Fault
     from kaguan.database.pool import Connection
-    from kaguan.outbox.store import QueueBacklog
     from kaguan.telemetry.pools import PoolFigures
+    from kaguan.verdict.model import Verdict
+    from kaguan.verdict.observation import Lane, Ledger
 
-FRESH = 1.0  # 秒：这么新的不必再看
-REDIS_TIMEOUT = 0.5  # 秒；更慢就当它不在
 STEP = 5.0  # 秒：趋势的一段
 BUCKETS = 60
 BACKFILL_CAP = 2_000  # 补看很多段时，每段数到这里为止
@@ -36,73 +30,50 @@ FAULTS_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
-    """一个队列在 Redis 里：等着取的、取走未完的、在看着它的 SAQ worker。"""
-
-    queued: int
-    active: int
-    watchers: int
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """此刻的全貌。``depths`` 为 None 即 Redis 不在。"""
+    """此刻的全貌。``lane`` 为 None 即 Redis 不在。"""
 
-    totals: Totals
-    backlog: Mapping[Priority, QueueBacklog]
-    parked: int
-    held: list[Held]
-    processes: list[Process]
+    verdict: Verdict
+    ledger: Ledger
+    lane: Lane | None
     epoch: dict[str, object] | None
     faults: list[Fault]
     trend: list[Bucket]
-    depths: Mapping[Priority, Depth] | None
     pool: PoolFigures
-
-    def running_in(self, queue: Priority) -> int:
-        return sum(item.held for item in self.held if item.queue == queue)
-
-    def connected(self, name: str) -> int:
-        return sum(1 for item in self.processes if item.process == f"kaguan-{name}")
 
 
 class Lookout:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, overseer: Overseer) -> None:
         self._pool = services.pool
-        self._queues = build_queues(services.redis)
+        self._overseer = overseer
         self._busy = asyncio.Lock()
-        self._seen: tuple[float, Snapshot] | None = None
+        self._seen: Snapshot | None = None
         self._trend: list[Bucket] = []
 
     async def look(self) -> Snapshot:
         """最多一秒前的全貌。
 
         Raises:
-            PoolTimeout: 数据库不在；psycopg 的连接错误也会原样出来。
+            DomainError: 2002，数据库不在；psycopg 的连接错误也会原样出来。
         """
         async with self._busy:
-            if self._seen is not None and self._seen[0] > time.monotonic() - FRESH:
-                return self._seen[1]
-            snapshot = await self._take()
-            self._seen = (time.monotonic(), snapshot)
-            return snapshot
+            seen, verdict = await self._overseer.look()
+            if seen.ledger is None:
+                raise DomainError(Code.DATABASE_UNAVAILABLE)
+            if self._seen is None or self._seen.verdict is not verdict:
+                self._seen = await self._take(verdict, seen.ledger, seen.lane)
+            return self._seen
 
-    async def _take(self) -> Snapshot:
-        depths = await self._depths()
+    async def _take(self, verdict: Verdict, ledger: Ledger, lane: Lane | None) -> Snapshot:
         async with self._pool.connection() as connection:
-            totals = await looking.totals(connection)
-            await self._extend_trend(connection, totals.now)
-            lines = await outbox.backlog(connection, looking.COUNT_CAP)
+            await self._extend_trend(connection, ledger.totals.now)
             return Snapshot(
-                totals=totals,
-                backlog={PriorityRank(line.priority).queue: line for line in lines},
-                parked=await outbox.parked(connection, looking.COUNT_CAP),
-                held=await looking.running(connection),
-                processes=await looking.processes(connection),
+                verdict=verdict,
+                ledger=ledger,
+                lane=lane,
                 epoch=await looking.broker(connection),
                 faults=await looking.faults(connection, FAULTS_SHOWN),
                 trend=list(self._trend),
-                depths=depths,
                 pool=database_figures(self._pool),
             )
 
@@ -116,19 +87,3 @@ class Lookout:
         fresh = await looking.trend(connection, STEP, missing, cap)
         newest = [bucket for bucket in fresh if bucket.at.timestamp() > known]
         self._trend = [*self._trend, *newest][-BUCKETS:]
-
-    async def _depths(self) -> dict[Priority, Depth] | None:
-        pipeline = next(iter(self._queues.values())).redis.pipeline(transaction=False)
-        try:
-            async with asyncio.timeout(REDIS_TIMEOUT), pipeline as pipe:
-                for queue in self._queues.values():
-                    pipe.llen(queue.namespace("queued"))
-                    pipe.llen(queue.namespace("active"))
-                    pipe.zcount(queue.namespace("stats"), int(time.time() * 1000), "+inf")
-                found = await pipe.execute()
-        except (RedisError, OSError, TimeoutError):
-            return None
-        return {
-            queue: Depth(*found[index * 3 : index * 3 + 3])  # 每个队列三个数
-            for index, queue in enumerate(self._queues)
-        }

@@ -18,6 +18,7 @@ from api.console.serve import action, fragment, page
 from api.console.traces import Traces
 from api.keys import SERVICES
 from api.limits import Counter
+from api.overseer import OVERSEER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ CONSOLE = "/console"
 
 def mount(app: web.Application) -> None:
     services = app[SERVICES]
-    app[LOOKOUT] = Lookout(services)
+    app[LOOKOUT] = Lookout(services, app[OVERSEER])
     app[ATTEMPTS] = LoginAttempts(Counter(services.redis), services.settings.api.login_per_minute)
     app.cleanup_ctx.append(_tracing)
     aiohttp_jinja2.setup(

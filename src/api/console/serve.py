@@ -13,6 +13,7 @@ from api.console import cookies
 from api.console.forms import read_form, require_csrf
 from api.console.origin import require_same_origin
 from api.console.paths import LOGIN, safe_next
+from api.console.patience import unless_blind
 from api.console.visit import BACK, NOTICE_SEPARATOR, Visit
 from api.context import context_of
 from api.keys import SERVICES
@@ -86,26 +87,34 @@ def page(handler: PageHandler) -> Handler:
     """要登录才能看的一页。"""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        member = await member_of(request, touch=True)
-        if member is None:
-            return to_login(request)
-        member.principal.require(LOOK)
-        return await handler(Visit(request, member))
+        return await unless_blind(request, _page(request, handler))
 
     return handle
+
+
+async def _page(request: web.Request, handler: PageHandler) -> web.StreamResponse:
+    member = await member_of(request, touch=True)
+    if member is None:
+        return to_login(request)
+    member.principal.require(LOOK)
+    return await handler(Visit(request, member))
 
 
 def fragment(handler: PageHandler) -> Handler:
     """页面里自动刷新的一块：不算人的活动；会话没了就 401，脚本会把整页换成登录。"""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        member = await member_of(request, touch=False)
-        if member is None:
-            return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
-        member.principal.require(LOOK)
-        return await handler(Visit(request, member))
+        return await unless_blind(request, _fragment(request, handler))
 
     return handle
+
+
+async def _fragment(request: web.Request, handler: PageHandler) -> web.StreamResponse:
+    member = await member_of(request, touch=False)
+    if member is None:
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
+    member.principal.require(LOOK)
+    return await handler(Visit(request, member))
 
 
 def action(name: str, handler: ActionHandler) -> Handler:

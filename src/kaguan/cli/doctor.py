@@ -1,4 +1,4 @@
-"""`kaguan doctor`：逐个检查依赖，说清怎么办。"""
+"""`kaguan doctor`：逐个检查依赖，再问此刻的判断（与控制台、/health 同一个），都说清怎么办。"""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kaguan.cli.failure import EXIT_DEPENDENCY
 from kaguan.cli.printing import AsJson, print_json
 from kaguan.cli.session import open_connection
+from kaguan.cli.symptoms import LEVELS, examine_pipeline
 from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
@@ -26,6 +27,7 @@ from kaguan.queues.client import build_client
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from kaguan.cli.symptoms import Symptom
     from kaguan.config import Settings
     from kaguan.config.model import Smtp
 
@@ -51,19 +53,28 @@ class Finding:
     detail: str
     advice: str = ""
 
+    @property
+    def said(self) -> str:
+        return f"{self.part}：{self.detail}{f'；{self.advice}' if self.advice else ''}"
+
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """检查每个依赖并说清怎么办；有不正常的退出码为 3。"""
+    """检查每个依赖与此刻的情形并说清怎么办；有不正常的退出码为 3，要留意的不算。"""
     settings = load_settings()
-    findings = asyncio.run(_examine(settings))
+    findings, symptoms = asyncio.run(_examine_all(settings))
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings] + [asdict(symptom) for symptom in symptoms])
     else:
         for finding in findings:
-            advice = f"；{finding.advice}" if finding.advice else ""
-            typer.echo(f"{'正常' if finding.ok else '异常'}  {finding.part}：{finding.detail}{advice}")
-    if not all(finding.ok for finding in findings):
+            typer.echo(f"{'正常' if finding.ok else '异常'}  {finding.said}")
+        for symptom in symptoms:
+            typer.echo(f"{LEVELS[symptom.level]}  {symptom.said}")
+    if not (all(finding.ok for finding in findings) and all(symptom.ok for symptom in symptoms)):
         raise typer.Exit(EXIT_DEPENDENCY)
+
+
+async def _examine_all(settings: Settings) -> tuple[list[Finding], list[Symptom]]:
+    return await _examine(settings), await examine_pipeline(settings)
 
 
 async def _examine(settings: Settings) -> list[Finding]:

@@ -35,6 +35,7 @@ class Held:
     queue: str
     held: int
     oldest_started_at: datetime
+    newest_started_at: datetime
     lease_until: datetime
     expired: int
 

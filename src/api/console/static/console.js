@@ -3,6 +3,7 @@
 
 (() => {
   const TIMEOUT = 5000;
+  const LONGEST = 8000; // 断了之后至多隔这么久再试
   const one = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -29,6 +30,27 @@
     if (place) one(place, area)?.focus({ preventScroll: true });
   }
 
+  // 更新断了：是谁没有应答。/health 不用登录，数据库不在也答
+  async function culprit() {
+    const words = document.documentElement.dataset;
+    try {
+      const parts = (await (await get("/health")).json()).data?.parts;
+      if (parts?.database?.status === "down") return words.awayDatabase;
+      return parts ? words.awaySlow : words.awayApi;
+    } catch {
+      return words.awayApi;
+    }
+  }
+
+  // 旧的结论不再算数：横幅变灰，写明是什么时候的
+  function outdate(area, why) {
+    const banner = one("[data-verdict]", area);
+    if (!banner) return;
+    banner.className = "verdict v-unknown";
+    banner.dataset.verdict = "unknown";
+    one("[data-announce]", banner).textContent = document.documentElement.dataset.outdated.replace("{time}", banner.dataset.asOf).replace("{why}", why);
+  }
+
   function live(area) {
     const every = Number(area.dataset.every);
     const toggle = one("[data-live-toggle]");
@@ -45,6 +67,10 @@
       if (beacon) beacon.dataset.state = state;
       if (text) text.textContent = text.dataset[state];
     };
+    const speak = () => {
+      const now = one("[data-announce]", area)?.textContent;
+      if (announce && now !== said) announce.textContent = said = now;
+    };
     const schedule = (wait) => {
       clearTimeout(timer);
       if (!paused && !document.hidden && !area.hasAttribute("data-final")) timer = setTimeout(refresh, wait);
@@ -60,13 +86,17 @@
         if (one("[data-final]", area)) area.setAttribute("data-final", "");
         failures = 0;
         show("on");
-        const now = one("[data-announce]", area)?.textContent;
-        if (announce && now !== said) announce.textContent = said = now;
+        speak();
       } catch {
         failures += 1;
         show("lost");
+        const why = await culprit();
+        if (paused) return;
+        if (text) text.textContent = `${text.dataset.lost} ${why}`;
+        outdate(area, why);
+        speak();
       }
-      schedule(Math.min(30000, every * 2 ** Math.min(failures, 4)));
+      schedule(Math.min(LONGEST, every * 2 ** Math.max(0, failures - 1)));
     }
     if (toggle) {
       toggle.hidden = false;
@@ -74,8 +104,10 @@
         paused = !paused;
         toggle.textContent = paused ? toggle.dataset.resume : toggle.dataset.pause;
         show(paused ? "off" : "on");
-        if (paused) clearTimeout(timer);
-        else refresh();
+        if (paused) {
+          clearTimeout(timer);
+          outdate(area, toggle.dataset.paused);
+        } else refresh();
       });
     }
     document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : schedule(0)));

@@ -1,0 +1,82 @@
+"""判断在页面上：每件事一句话、一个去处、怎么办、从何时起。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from api.console.formatting import Formatter
+from api.console.texts import Translator
+from kaguan.tasks.model import TaskStatus
+from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.wording import Wording
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kaguan.verdict.model import Concern, Verdict
+
+LINKS = {
+    ConcernCode.DATABASE: "/health",
+    ConcernCode.REDIS: "/health",
+    ConcernCode.REDIS_REFUSES: "/health",
+    ConcernCode.NO_RELAY: "#processes",
+    ConcernCode.NO_WORKER: "#workers",
+    ConcernCode.NOT_FORWARDING: "/console/outbox",
+    ConcernCode.QUIET: "#processes",
+    ConcernCode.RESTARTS: "#processes",
+    ConcernCode.BREAKER: "#faults",
+    ConcernCode.REDIS_LOST: "#faults",
+    ConcernCode.UNKNOWN_TYPE: "/console/outbox",
+    ConcernCode.EXPIRED: "#workers",
+    ConcernCode.UNCERTAIN: "/console/dead-letters",
+    ConcernCode.PARKED: "/console/outbox#parked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConcernLine:
+    code: str
+    level: str
+    subject: str
+    link: str
+    text: str
+    advice: str
+    since: datetime | None
+
+
+def lines_of(verdict: Verdict, language: str) -> list[ConcernLine]:
+    words = Formatter(Translator(language))
+
+    def word(group: str, value: str) -> str:
+        return words.reason(value) if group == "reason" else words.word(group, value)
+
+    wording = Wording(language, word)
+    return [
+        ConcernLine(
+            concern.code, concern.level, concern.subject, link_of(concern), wording.text(concern),
+            wording.advice(concern), concern.since,
+        )
+        for concern in verdict.concerns
+    ]  # fmt: skip
+
+
+def link_of(concern: Concern) -> str:
+    """去哪里看、去哪里办。"""
+    parameters = concern.parameters
+    match concern.code:
+        case ConcernCode.STALLED | ConcernCode.BACKLOG:
+            return _tasks(queue=str(parameters["queue"]))
+        case ConcernCode.SETBACKS:
+            return _tasks(status=TaskStatus.RETRYING, type=str(parameters["type"]))
+        case ConcernCode.FAILURES:
+            return _tasks(status=TaskStatus.FAILED, type=str(parameters["type"]))
+        case ConcernCode.ORDERING:
+            return f"/console/tasks/{parameters['task']}"
+        case code:
+            return LINKS[code]
+
+
+def _tasks(**query: str) -> str:
+    return f"/console/tasks?{urlencode(query)}"

@@ -1,0 +1,71 @@
+"""`kaguan doctor` 的后半：此刻的判断，一件事一行。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kaguan.cli.session import open_connection
+from kaguan.queues.client import open_redis
+from kaguan.verdict import service
+from kaguan.verdict.model import ConcernCode, Level
+from kaguan.verdict.wording import Wording
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from kaguan.config import Settings
+    from kaguan.verdict.model import Concern, Parameters
+
+PART = "流水线"
+LEVELS = {Level.OK: "正常", Level.WARN: "留意", Level.BAD: "异常"}
+DEPENDENCIES = {ConcernCode.DATABASE, ConcernCode.REDIS}  # 前面逐个检查过，不说两遍
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """判断里的一件事；``ok`` 为假即坏事，要留意的不算。"""
+
+    part: str
+    ok: bool
+    detail: str
+    advice: str
+    level: Level
+    code: str = ""
+    subject: str = ""
+    parameters: Parameters = field(default_factory=dict)
+    since: datetime | None = None
+
+    @property
+    def said(self) -> str:
+        since = f"（自 {self.since:%H:%M:%S}）" if self.since else ""
+        return f"{self.part}：{self.detail}{since}{f'；{self.advice}' if self.advice else ''}"
+
+
+async def examine_pipeline(settings: Settings) -> list[Symptom]:
+    """没有地址就没有可看的；数据库不答时也只剩 Redis 里看得见的。"""
+    if not settings.database.url.get_secret_value() or not settings.redis.url.get_secret_value():
+        return []
+    async with open_redis(settings.redis) as redis:
+        _, verdict = await service.take(partial(open_connection, settings), redis, settings)
+    concerns = [concern for concern in verdict.concerns if concern.code not in DEPENDENCIES]
+    if not concerns and verdict.level is Level.OK:
+        return [Symptom(PART, ok=True, detail="一切正常", advice="", level=Level.OK)]
+    return [_symptom(concern, settings.zone) for concern in concerns]
+
+
+def _symptom(concern: Concern, zone: ZoneInfo) -> Symptom:
+    wording = Wording("zh")
+    return Symptom(
+        PART,
+        ok=concern.level is not Level.BAD,
+        detail=wording.text(concern),
+        advice=wording.advice(concern),
+        level=concern.level,
+        code=concern.code,
+        subject=concern.subject,
+        parameters=concern.parameters,
+        since=concern.since and concern.since.astimezone(zone),
+    )

@@ -1,0 +1,228 @@
+"""判：从一眼所见得出要人留意的事。纯函数：同样的所见，同样的结论。
+
+界限多是一段时间里的个数与年龄，跨过去要时间，退回来也要时间：这里没有状态，也不会一闪一闪；
+擦着界限的另由 :mod:`kaguan.verdict.memory` 记着。
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from kaguan.breaker import OPENED
+from kaguan.presence.beat import INTERVAL
+from kaguan.tasks.model import Priority
+from kaguan.verdict.mishaps import failures, setbacks
+from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from kaguan.breakers import OpenBreaker
+    from kaguan.presence.census import Census
+    from kaguan.verdict.model import Parameters
+    from kaguan.verdict.observation import Ledger, Observation
+
+QUIET = 10.0  # 秒：五拍没有心跳
+LOOP_WINDOW = 300.0  # 秒
+LOOP_DEATHS = 3  # 五分钟里死这么多次就是反复崩溃
+STILL = {Priority.CRITICAL: 10.0, Priority.DEFAULT: 10.0, Priority.LOW: 30.0}  # 秒：有活在等而这么久没有动静
+GRACE = 5.0  # 秒：到期的行等这么久，就不是还没轮到
+CROWD = 10_000  # 个：等着的有这么多，还没等久也值得知道
+SHOWN = 3  # 同一件事至多逐个说这么多
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """一个队列最老的等多久（秒）算要留意、算坏事。"""
+
+    warn: float
+    bad: float
+
+
+PATIENCE = {
+    Priority.CRITICAL: Patience(10.0, 30.0),
+    Priority.DEFAULT: Patience(30.0, 120.0),
+    Priority.LOW: Patience(300.0, 3_600.0),
+}
+
+
+def judge(seen: Observation, *, high_water: int) -> list[Concern]:
+    """从重到轻。``high_water``：队列里等着的投递到了这么多，relay 就不再交。"""
+    found = [*_dependencies(seen)]
+    census = None if seen.lane is None else seen.lane.census
+    if seen.lane is not None:
+        refused = _refused(seen.lane.census, seen.ledger)
+        found += refused or [*_quiet(seen.lane.census)]
+        found += [*_restarts(seen.lane.census), *_unknown_types(seen.lane.census)]
+        found += [*_breakers(seen.lane.breakers)]
+    if seen.ledger is not None:
+        found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, high_water)]
+        found += [*setbacks(seen.ledger), *failures(seen.ledger), *_left_over(seen.ledger)]
+    return sorted(found, key=by_weight)
+
+
+def _dependencies(seen: Observation) -> Iterator[Concern]:
+    if seen.ledger is None:
+        yield Concern(ConcernCode.DATABASE, Level.BAD)
+    if seen.lane is None:
+        yield Concern(ConcernCode.REDIS, Level.BAD)
+
+
+def _refused(census: Census, ledger: Ledger | None) -> list[Concern]:
+    """全部进程的心跳同时停了，却都还连着数据库：不是它们一起冻住，是 Redis 不收写入（内存满、只读）。"""
+    beats = [process.seen_at for process in census.processes]
+    together = len(beats) > 1 and (max(beats) - min(beats)).total_seconds() <= 2 * INTERVAL
+    silent = all(process.quiet > QUIET for process in census.processes)
+    if not together or not silent or ledger is None:
+        return []
+    if not all(ledger.connections(process.role) for process in census.processes):
+        return []
+    return [Concern(ConcernCode.REDIS_REFUSES, Level.BAD, since=max(beats))]
+
+
+def _quiet(census: Census) -> Iterator[Concern]:
+    for process in census.processes:
+        if process.quiet > QUIET:
+            alone = all(other.quiet > QUIET for other in census.of(process.role))
+            parameters: Parameters = {
+                "role": process.role, "name": process.name, "host": process.host, "pid": process.pid,
+                "seconds": round(process.quiet),
+            }  # fmt: skip
+            level = Level.BAD if alone else Level.WARN
+            yield Concern(ConcernCode.QUIET, level, process.name, parameters, process.seen_at)
+
+
+def _restarts(census: Census) -> Iterator[Concern]:
+    """意外退出过的，按机器算：几次就是反复崩溃。"""
+    recent = census.now - timedelta(seconds=LOOP_WINDOW)
+    deaths: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for process in census.processes:
+        deaths[process.role, process.host] += [at for at in process.deaths if at > recent]
+    for (role, host), moments in deaths.items():
+        if moments:
+            level = Level.BAD if len(moments) >= LOOP_DEATHS else Level.WARN
+            parameters: Parameters = {
+                "role": role,
+                "host": host,
+                "count": len(moments),
+                "minutes": round(LOOP_WINDOW / 60),
+            }
+            yield Concern(ConcernCode.RESTARTS, level, f"{role}@{host}", parameters, min(moments))
+
+
+def _breakers(breakers: Iterable[OpenBreaker]) -> Iterator[Concern]:
+    """断开的是坏事；在试探的还没好，只是提醒。"""
+    for breaker in breakers:
+        level = Level.BAD if breaker.state == OPENED else Level.WARN
+        parameters: Parameters = {
+            "kind": str(breaker.kind), "name": breaker.name, "reason": breaker.cause, "processes": breaker.processes,
+        }  # fmt: skip
+        yield Concern(ConcernCode.BREAKER, level, f"{breaker.kind}:{breaker.name}", parameters, breaker.since)
+
+
+def _unknown_types(census: Census) -> Iterator[Concern]:
+    """几个 relay 轮着看见同一批，取最多的那个的数。"""
+    most: Counter[str] = Counter()
+    for relay in census.of("relay"):
+        if relay.quiet <= QUIET:
+            most |= Counter(relay.unknown)
+    for name, count in most.most_common(SHOWN):
+        yield Concern(ConcernCode.UNKNOWN_TYPE, Level.WARN, name, {"type": name, "count": count})
+
+
+def _absent(ledger: Ledger, census: Census | None) -> Iterator[Concern]:
+    """一个也没有：既没有心跳，也没有连着数据库。有活在等是坏事，否则只是提醒。"""
+    due = max((line.oldest_due_seconds or 0.0 for line in ledger.backlog.values()), default=0.0)
+    stuck = {"relay": due > GRACE, "worker": ledger.totals.queued > 0}
+    for role, code in (("relay", ConcernCode.NO_RELAY), ("worker", ConcernCode.NO_WORKER)):
+        beating = census is not None and any(one.quiet <= QUIET for one in census.of(role))
+        if not beating and not ledger.connections(role):
+            yield Concern(code, Level.BAD if stuck[role] else Level.WARN)
+
+
+def _movement(seen: Observation, ledger: Ledger, high_water: int) -> Iterator[Concern]:
+    now = ledger.totals.now
+    forwarded = ledger.totals.last_forward_at
+    for queue in Priority:
+        line, waiting = ledger.backlog[queue], ledger.queued.get(queue)
+        due = line.oldest_due_seconds or 0.0
+        handed = waiting.oldest if waiting is not None else 0.0
+        if seen.lane is not None:
+            idle = forwarded is None or (now - forwarded).total_seconds() > STILL[queue]
+            if due > STILL[queue] and idle and seen.lane.depths[queue].queued < high_water:
+                since = now - timedelta(seconds=due) if forwarded is None else forwarded
+                parameters: Parameters = {"queue": str(queue), "seconds": round(due), "count": line.waiting}
+                yield Concern(ConcernCode.NOT_FORWARDING, Level.BAD, queue, parameters, since)
+            yield from _stalled(queue, seen, ledger, seen.lane.census)
+        yield from _backlog(queue, ledger, line.waiting + _handed(queue, seen, ledger), max(due, handed))
+
+
+def _handed(queue: Priority, seen: Observation, ledger: Ledger) -> int:
+    """已交出的几个：记录里只数了最老的一些，Redis 里的投递也许更多。"""
+    waiting = ledger.queued.get(queue)
+    counted = 0 if waiting is None else waiting.queued
+    return counted if seen.lane is None else max(counted, seen.lane.depths[queue].queued)
+
+
+def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census) -> Iterator[Concern]:
+    """有活在等、有空的槽位（或没有活着的 worker），却没有一个开始或结束。"""
+    waiting = ledger.queued.get(queue)
+    if waiting is None or waiting.oldest <= STILL[queue]:
+        return
+    if not census.of("worker") and ledger.running_in(queue):  # 没有心跳的旧版本在做：有几个槽位说不准
+        return
+    slots = sum(worker.slots.get(queue, 0) for worker in census.of("worker") if worker.quiet <= QUIET)
+    if slots and ledger.running_in(queue) >= slots:
+        return
+    now = ledger.totals.now
+    moved = [flow.last_at for flow in ledger.flow if flow.queue == queue]
+    moved += [held.newest_started_at for held in ledger.held if held.queue == queue]
+    if moved and (now - max(moved)).total_seconds() <= STILL[queue]:
+        return
+    since = max([*moved, now - timedelta(seconds=waiting.oldest)])
+    parameters: Parameters = {
+        "queue": str(queue),
+        "count": _handed(queue, seen, ledger),
+        "seconds": round((now - since).total_seconds()),
+    }
+    yield Concern(ConcernCode.STALLED, Level.BAD, queue, parameters, since)
+
+
+def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iterator[Concern]:
+    """等得太久，或等着的太多；照眼下的速度多久做完。"""
+    patience = PATIENCE[queue]
+    if oldest <= patience.warn and count < CROWD:
+        return
+    done = [flow for flow in ledger.flow if flow.queue == queue and flow.outcome != "attempt_failed"]
+    rate = sum(flow.total for flow in done) / max(1.0, done[0].span) if done else 0.0
+    parameters: Parameters = {
+        "queue": str(queue), "seconds": round(oldest), "count": count, "rate": round(rate, 1),
+        "eta": round(count / rate) if rate else None,
+    }  # fmt: skip
+    level = Level.BAD if oldest > patience.bad else Level.WARN
+    yield Concern(ConcernCode.BACKLOG, level, queue, parameters, ledger.totals.now - timedelta(seconds=oldest))
+
+
+def _left_over(ledger: Ledger) -> Iterator[Concern]:
+    """要人知道的：Redis 丢过数据、卡住的键、过期的租约、不明的、搁置的。"""
+    if ledger.wiped_at is not None:
+        yield Concern(ConcernCode.REDIS_LOST, Level.WARN, since=ledger.wiped_at)
+    if ledger.blocked:
+        oldest = ledger.blocked[0]
+        parameters: Parameters = {
+            "count": len(ledger.blocked), "key": oldest.key, "task": str(oldest.head), "reason": oldest.reason,
+            "seconds": round(oldest.waited),
+        }  # fmt: skip
+        yield Concern(ConcernCode.ORDERING, Level.WARN, "", parameters, oldest.since)
+    counts = {
+        ConcernCode.EXPIRED: sum(item.expired for item in ledger.held),
+        ConcernCode.UNCERTAIN: ledger.totals.uncertain,
+        ConcernCode.PARKED: ledger.parked,
+    }
+    for code, count in counts.items():
+        if count:
+            yield Concern(code, Level.WARN, "", {"count": count})

@@ -1,0 +1,239 @@
+"""看：判断要用的一切，从 PostgreSQL 与 Redis 各看一眼。每一眼有自己的时限，一边不答不耽误另一边。
+
+API 进程与 CLI 用的是同一个 :func:`observe`：所见一样，判断才一样。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+import structlog
+from psycopg.rows import class_row
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
+
+from kaguan.breakers import open_breakers
+from kaguan.console import looking
+from kaguan.database.sql import load
+from kaguan.outbox import store as outbox
+from kaguan.presence.census import Census, take_census
+from kaguan.queues.saq import build_queues
+from kaguan.tasks.model import PriorityRank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    from redis.asyncio import Redis
+
+    from kaguan.breakers import OpenBreaker
+    from kaguan.console.looking import Held, Totals
+    from kaguan.console.looking import Process as Connected
+    from kaguan.database.pool import Connection
+    from kaguan.outbox.store import QueueBacklog
+    from kaguan.tasks.model import Priority
+
+log = structlog.get_logger(__name__)
+
+PACKAGE = "kaguan.verdict"
+DATABASE_TIMEOUT = 1.5  # 秒；更慢就当它不答
+REDIS_TIMEOUT = 0.5  # 秒
+QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
+FINISHED_CAP, EVENT_CAP = 1_000, 300
+WINDOW, MINUTE, MOMENT = 300.0, 60.0, 15.0  # 秒：看多久之内的结局
+HEADS = 200
+BLOCKED = 20
+BLOCKED_PATIENCE = 10.0  # 秒
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """一个队列里已交出、没人认领的，只数最老的 :data:`QUEUED_CAP` 个；``oldest`` 是最老的等了几秒。"""
+
+    queue: str
+    queued: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """一种结局（任务的状态，或失败的尝试 ``attempt_failed`` 与它的原因）最近的个数。
+
+    Attributes:
+        total: 五分钟之内；``minute``、``moment`` 是一分钟、十五秒之内。
+        span: 其实看了多久（秒）：太快了就看不满五分钟。
+    """
+
+    type: str
+    queue: str
+    outcome: str
+    reason: str
+    total: int
+    minute: int
+    moment: int
+    first_at: datetime
+    last_at: datetime
+    span: float
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """一个被队头卡住的键；``waited`` 是后一个到期之后等了几秒。"""
+
+    head: UUID
+    key: str
+    head_due_at: datetime
+    reason: str
+    waited: float
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """一个队列在 Redis 里：等着取的、取走未完的、在看着它的 SAQ worker。"""
+
+    queued: int
+    active: int
+    watchers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """PostgreSQL 里看到的；``wiped_at`` 是五分钟之内 Redis 丢过数据的时刻。"""
+
+    totals: Totals
+    backlog: Mapping[Priority, QueueBacklog]
+    queued: Mapping[str, Queued]
+    held: list[Held]
+    connected: list[Connected]
+    parked: int
+    flow: list[Flow]
+    blocked: list[Blocked]
+    wiped_at: datetime | None
+
+    def running_in(self, queue: str) -> int:
+        return sum(item.held for item in self.held if item.queue == queue)
+
+    def connections(self, role: str) -> int:
+        return sum(1 for item in self.connected if item.process == f"kaguan-{role}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Redis 里看到的。"""
+
+    depths: Mapping[Priority, Depth]
+    census: Census
+    breakers: list[OpenBreaker]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """一眼；哪一边不答，哪一边就是 None。"""
+
+    at: datetime
+    ledger: Ledger | None
+    lane: Lane | None
+
+
+async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis) -> Observation:
+    """看一眼；``connect`` 给一条自动提交的连接。"""
+    ledger, lane = await asyncio.gather(
+        _in_time(_read_ledger(connect), DATABASE_TIMEOUT), _in_time(_read_lane(redis), REDIS_TIMEOUT)
+    )
+    return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, lane)
+
+
+async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
+    """到时就走，不等被取消的收尾：断了的网络上它会拖。"""
+    task = asyncio.ensure_future(look)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # 没人等它了，出错也不必再说
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        task.cancel()
+    if not task.done():
+        return None
+    try:
+        return task.result()
+    except (psycopg.Error, PoolTimeout, RedisError, OSError, TimeoutError) as error:
+        log.debug("没看成", error=type(error).__name__)
+        return None
+
+
+async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connection]]) -> Ledger:
+    async with connect() as connection:
+        flow = {
+            "window": WINDOW,
+            "minute": MINUTE,
+            "moment": MOMENT,
+            "finished_cap": FINISHED_CAP,
+            "event_cap": EVENT_CAP,
+        }
+        blocked = {"cap": HEADS, "patience": BLOCKED_PATIENCE, "limit": BLOCKED}
+        parked = await outbox.parked(connection, looking.COUNT_CAP)
+        lines = sized(await outbox.backlog(connection, looking.COUNT_CAP), parked, await _outbox_rows(connection))
+        queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})
+        return Ledger(
+            totals=await looking.totals(connection),
+            backlog={PriorityRank(line.priority).queue: line for line in lines},
+            queued={line.queue: line for line in queued},
+            held=await looking.running(connection),
+            connected=await looking.processes(connection),
+            parked=parked,
+            flow=await _rows(connection, Flow, "flow", flow),
+            blocked=await _rows(connection, Blocked, "blocked", blocked),
+            wiped_at=await _wiped_at(connection),
+        )
+
+
+def sized(lines: Sequence[QueueBacklog], parked: int, rows: int) -> list[QueueBacklog]:
+    """数到头的只有一个队列时，它约有几个由总行数减去别的得出；几个都数到头就说不准。"""
+    full = [line for line in lines if line.waiting >= looking.COUNT_CAP]
+    if len(full) != 1:
+        return list(lines)
+    rest = parked + sum(line.waiting for line in lines if line is not full[0])
+    guess = replace(full[0], waiting=max(full[0].waiting, rows - rest))
+    return [guess if line is full[0] else line for line in lines]
+
+
+async def _outbox_rows(connection: Connection) -> int:
+    cursor = await connection.execute(load(PACKAGE, "outbox_rows"))
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def _wiped_at(connection: Connection) -> datetime | None:
+    cursor = await connection.execute(load(PACKAGE, "wiped"), {"window": WINDOW})
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+async def _rows(connection: Connection, kind: type[Row], name: str, parameters: Mapping[str, object]) -> list[Row]:
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        await cursor.execute(load(PACKAGE, name), parameters)
+        return await cursor.fetchall()
+
+
+async def _read_lane(redis: Redis) -> Lane:
+    queues = build_queues(redis)
+    async with redis.pipeline(transaction=False) as pipe:
+        for queue in queues.values():
+            pipe.llen(queue.namespace("queued"))
+            pipe.llen(queue.namespace("active"))
+            pipe.zcount(queue.namespace("stats"), int(time.time() * 1000), "+inf")
+        found = await pipe.execute()
+    depths = {
+        queue: Depth(*found[index * 3 : index * 3 + 3])  # 每个队列三个数
+        for index, queue in enumerate(queues)
+    }
+    return Lane(depths, await take_census(redis), await open_breakers(redis))

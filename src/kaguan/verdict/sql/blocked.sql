@@ -1,0 +1,25 @@
+-- 被队头卡住的键：队头失败了在等重试，后面的已经到期。队头是 UUIDv7，最老的在前，只看最老的几个
+with heads as materialized (
+    select principal, key, head
+    from tb_ordering
+    where head is not null
+    order by head
+    limit %(cap)s
+)
+select
+    h.head, h.key, t.available_at as head_due_at, coalesce(t.last_error ->> 'reason', '') as reason,
+    extract(epoch from clock_timestamp() - n.due)::float8 as waited,
+    n.due as since
+from heads h
+join tb_task t on t.id = h.head and t.status = 'retrying'
+cross join lateral (
+    select greatest(available_at, created_at) as due
+    from tb_task
+    where principal = h.principal and ordering_key = h.key and status in ('pending', 'retrying')
+      and ordering_seq > t.ordering_seq
+    order by ordering_seq
+    limit 1
+) as n
+where n.due < clock_timestamp() - make_interval(secs => %(patience)s)
+order by n.due
+limit %(limit)s

@@ -1,0 +1,74 @@
+"""说：一件事怎么讲、怎么办，两种语言；键两边相同（由测试核对）。"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from kaguan.console import looking
+from kaguan.durations import duration
+from kaguan.verdict.model import ConcernCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kaguan.verdict.model import Concern
+
+DURATIONS = {"seconds", "eta"}
+PLAIN = {"pid"}  # 号码，不是数量
+
+
+@cache
+def catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
+    """``concern`` 与 ``advice`` 两节。"""
+    return tomllib.loads((files("kaguan.verdict") / "locales" / f"{language}.toml").read_text("utf-8"))
+
+
+def _as_it_is(_group: str, value: str) -> str:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """``word``：词汇（queue、type、reason）的叫法，不给就原样。"""
+
+    language: str
+    word: Callable[[str, str], str] = _as_it_is
+
+    def text(self, concern: Concern) -> str:
+        values = {name: self._value(name, value) for name, value in concern.parameters.items()}
+        return catalogue(self.language)["concern"][_variant(concern)].format(**values)
+
+    def advice(self, concern: Concern) -> str:
+        return catalogue(self.language)["advice"][_variant(concern)]
+
+    def _value(self, name: str, value: str | float | None) -> str:
+        if isinstance(value, str):
+            return self.word(name, value) if name in {"queue", "type", "reason"} else value
+        if value is None:
+            return "–"
+        if name in DURATIONS:
+            return duration(value)
+        if name in PLAIN:
+            return str(value)
+        return f"{_precision(value)}{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _precision(count: int) -> str:
+    """数到封顶为止的写「≥」；更大的是估的。"""
+    if count < looking.COUNT_CAP:
+        return ""
+    return "≥ " if count == looking.COUNT_CAP else "≈ "
+
+
+def _variant(concern: Concern) -> str:
+    """同一件事轻重、情形不同，说法也不同。"""
+    by_level = f"{concern.code}_{concern.level}"
+    if by_level in catalogue("zh")["concern"]:
+        return by_level
+    if concern.code is ConcernCode.BACKLOG and not concern.parameters.get("rate"):
+        return f"{concern.code}_still"
+    return str(concern.code)

@@ -1,0 +1,81 @@
+"""判断的所见，按需拼一份：没说到的都风平浪静。"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from kaguan.console.looking import Held, Totals
+from kaguan.console.looking import Process as Connected
+from kaguan.outbox.store import QueueBacklog
+from kaguan.presence.census import Census, Process, succeed
+from kaguan.tasks.model import Priority
+from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Observation, Queued
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kaguan.breakers import OpenBreaker
+
+NOW = datetime(2026, 3, 1, 8, 0, 0, tzinfo=UTC)
+SLOTS = {"critical": 12, "default": 6, "low": 2}
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def process(role: str, *, started: float = 600.0, seen: float = 1.0, name: str = "", host: str = "node-1") -> Process:
+    """``started`` 秒前启动，最近一拍在 ``seen`` 秒前。"""
+    slots = SLOTS if role == "worker" else {}
+    unique = name or f"{host}-{role}-{started:g}"
+    return Process(unique, role, host, 7, "0.1.0", ago(started), ago(seen), seen, slots)
+
+
+def lane(
+    processes: Iterable[Process] | None = None, depths: dict[str, int] | None = None,
+    breakers: Iterable[OpenBreaker] = (),
+) -> Lane:  # fmt: skip
+    alive = [process("api"), process("relay"), process("worker")] if processes is None else processes
+    counts = {queue: Depth((depths or {}).get(queue, 0), 0, 1) for queue in Priority}
+    return Lane(counts, Census(NOW, succeed(list(alive))), list(breakers))
+
+
+def flow(outcome: str = "succeeded", *, last: float = 1.0, **more: Any) -> Flow:
+    """``last`` 秒前的最后一个；个数默认五分钟、一分钟、十五秒各一个。"""
+    given = {
+        "type": "email:send", "queue": "default", "reason": "", "total": 1, "minute": 1, "moment": 1, "span": 300.0,
+        "first_at": ago(last), **more,
+    }  # fmt: skip
+    return Flow(outcome=outcome, last_at=ago(last), **given)
+
+
+def held(queue: str = "default", *, count: int = 1, started: float = 1.0, expired: int = 0) -> Held:
+    return Held("w-1", queue, count, ago(started), ago(started), NOW + timedelta(seconds=10), expired)
+
+
+def blocked(waited: float = 30.0) -> Blocked:
+    return Blocked(UUID(int=7), "card-1", NOW, "450 4.2.1", waited, ago(waited))
+
+
+def ledger(**more: Any) -> Ledger:
+    """``due``：队列 → 最老的到期行等了几秒；``waiting``：待交付几个；``queued``：队列 → （几个，最老的几秒）。"""
+    due: dict[str, float] = more.pop("due", {})
+    waiting: dict[str, int] = more.pop("waiting", {})
+    queued = {queue: Queued(queue, *found) for queue, found in more.pop("queued", {}).items()}
+    forwarded = more.pop("forwarded", 1.0)
+    counts = {"running": 0, "failed": 0, "uncertain": 0, **more.pop("totals", {})}
+    totals = Totals(
+        queued=sum(line.queued for line in queued.values()), last_forward_at=ago(forwarded), now=NOW, **counts
+    )
+    connected = [Connected(f"kaguan-{role}", "local", 3, 0, NOW, 0.0) for role in more.pop("connected", ())]
+    lines = {
+        queue: QueueBacklog(queue.rank, waiting.get(queue, int(queue in due)), due.get(queue)) for queue in Priority
+    }
+    given: dict[str, Any] = {"held": [], "parked": 0, "flow": [], "blocked": [], "wiped_at": None, **more}
+    return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, **given)
+
+
+def seen(record: Ledger | None, line: Lane | None) -> Observation:
+    return Observation(NOW, record, line)

@@ -1,0 +1,236 @@
+"""判断：同样的所见得同样的结论，每种情形说得出是什么、多重、从何时起；两种语言都说得成句。"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kaguan.breakers import BreakerKind, OpenBreaker
+from kaguan.console.looking import COUNT_CAP
+from kaguan.outbox.store import QueueBacklog
+from kaguan.presence.census import succeed
+from kaguan.verdict.judging import judge
+from kaguan.verdict.memory import HOLD, recall
+from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
+from kaguan.verdict.observation import sized
+from kaguan.verdict.wording import Wording
+from tests.observations import NOW, ago, blocked, flow, held, lane, ledger, process, seen
+
+if TYPE_CHECKING:
+    from kaguan.verdict.observation import Lane, Ledger
+
+HIGH_WATER = 100
+BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), "对方出错：HTTP 500", 1)
+REASON = "暂时未能投递（连不上中继）"
+
+
+def found(record: Ledger | None = None, line: Lane | None = None) -> dict[str, Level]:
+    concerns = judge(seen(record or ledger(), line or lane()), high_water=HIGH_WATER)
+    return {concern.code: concern.level for concern in concerns}
+
+
+def one(record: Ledger | None = None, line: Lane | None = None) -> Concern:
+    [concern] = judge(seen(record or ledger(), line or lane()), high_water=HIGH_WATER)
+    return concern
+
+
+def test_a_calm_system_is_ok() -> None:
+    busy = ledger(
+        queued={"default": (40, 2.0)}, due={"low": 3.0}, held=[held()],
+        flow=[flow(total=900, minute=200, moment=50), flow("failed", total=9, minute=2, moment=1)],
+    )  # fmt: skip
+    assert found(busy) == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "line", "code", "level"),
+    [
+        pytest.param(ledger(queued={"default": (273, 12.0)}), lane(), "stalled", "bad", id="nothing moves"),
+        pytest.param(ledger(queued={"low": (2, 12.0)}), lane(), None, None, id="low may rest a while"),
+        pytest.param(
+            ledger(queued={"default": (9, 12.0)}, held=[held(count=6, started=300)]), lane(), None, None,
+            id="every slot is busy with long work",
+        ),
+        pytest.param(
+            ledger(queued={"default": (9, 12.0)}, held=[held(count=6, started=300)]),
+            lane([process("relay"), process("worker"), process("worker", started=9, seen=11)]), "quiet", "warn",
+            id="one of two workers is frozen",
+        ),
+        pytest.param(
+            ledger(queued={"default": (9, 12.0)}, held=[held(started=300)], connected=["worker"]),
+            lane([process("relay")]), None, None, id="workers without a heartbeat are busy",
+        ),
+        pytest.param(ledger(queued={"default": (9, 12.0)}, flow=[flow(last=3)]), lane(), None, None, id="work moves"),
+        pytest.param(ledger(due={"default": 11.0}, forwarded=12.0), lane(), "not_forwarding", "bad", id="relay stuck"),
+        pytest.param(
+            ledger(due={"default": 11.0}, forwarded=12.0), lane(depths={"default": HIGH_WATER}), None, None,
+            id="the queue is full, the relay rightly waits",
+        ),
+        pytest.param(ledger(due={"critical": 11.0}), lane(), "backlog", "warn", id="critical is tight"),
+        pytest.param(ledger(due={"critical": 31.0}), lane(), "backlog", "bad", id="critical is late"),
+        pytest.param(ledger(due={"low": 31.0}), lane(), None, None, id="low alone does not alarm in 30 s"),
+        pytest.param(ledger(due={"low": 301.0}), lane(), "backlog", "warn", id="low is lax"),
+        pytest.param(ledger(waiting={"low": 42_146}), lane(), "backlog", "warn", id="very many of low"),
+        pytest.param(ledger(), lane([process("relay")]), "no_worker", "warn", id="no worker, nothing waits"),
+        pytest.param(ledger(queued={"low": (1, 1.0)}), lane([process("relay")]), "no_worker", "bad", id="no worker"),
+        pytest.param(ledger(due={"low": 6.0}), lane([process("worker")]), "no_relay", "bad", id="no relay"),
+        pytest.param(ledger(connected=["relay", "worker"]), lane([]), None, None, id="Redis was wiped a moment ago"),
+        pytest.param(
+            ledger(connected=["worker"]), lane([process("relay"), process("worker", seen=11)]), "quiet", "bad",
+            id="the only worker frozen",
+        ),
+        pytest.param(ledger(wiped_at=ago(20)), lane(), "redis_lost", "warn", id="Redis lost its data"),
+        pytest.param(ledger(), lane(breakers=[BREAKER]), "breaker", "bad", id="open breaker"),
+        pytest.param(
+            ledger(), lane(breakers=[replace(BREAKER, state="half-opened")]), "breaker", "warn", id="probing breaker"
+        ),
+        pytest.param(
+            ledger(flow=[flow("failed", total=5, minute=0), flow(total=50, minute=0)]), lane(), "failures", "warn",
+            id="one in eleven fails",
+        ),
+        pytest.param(
+            ledger(flow=[flow("failed", total=5, minute=0), flow(total=5, minute=0)]), lane(), "failures", "bad",
+            id="half fail",
+        ),
+        pytest.param(
+            ledger(flow=[flow("failed", total=4, minute=0), flow(total=200)]), lane(), None, None, id="few failures"
+        ),
+        pytest.param(ledger(blocked=[blocked()]), lane(), "ordering", "warn", id="a key is held up"),
+        pytest.param(ledger(held=[held(expired=2)]), lane(), "expired", "warn", id="expired leases"),
+        pytest.param(ledger(totals={"uncertain": 2}), lane(), "uncertain", "warn", id="unknown outcomes"),
+        pytest.param(ledger(parked=1), lane(), "parked", "warn", id="parked rows"),
+    ],
+)  # fmt: skip
+def test_each_trouble_has_its_name_and_weight(record: Any, line: Any, code: str | None, level: str | None) -> None:
+    assert found(record, line) == ({} if code is None else {code: level})
+
+
+def test_all_heartbeats_stopping_at_once_is_redis_refusing_writes_not_everyone_frozen() -> None:
+    silent = [process(role, seen=12.0 + place) for place, role in enumerate(("api", "relay", "worker"))]
+    everyone = ["api", "relay", "worker"]
+    assert found(ledger(connected=everyone), lane(silent)) == {"redis_refuses": "bad"}
+    assert set(found(ledger(connected=["api"]), lane(silent))) == {"no_relay", "no_worker", "quiet"}  # 整台没了
+
+
+def test_no_worker_counts_when_the_only_one_is_dead_and_unreplaced() -> None:
+    dead = lane([process("relay"), process("worker", seen=20)])
+    assert found(ledger(queued={"default": (3, 1.0)}), dead) == {"no_worker": "bad", "quiet": "bad"}
+    frozen = ledger(queued={"default": (3, 1.0)}, connected=["worker"])
+    assert found(frozen, dead) == {"quiet": "bad"}
+
+
+@pytest.mark.parametrize(
+    ("failed", "done", "level"),
+    [
+        ((5, 5), (300, 0), Level.BAD),  # 刚断：最近十五秒里全失败
+        ((5, 0), (4, 4), Level.BAD),  # 一分钟里过半：刚恢复，还在余波里
+        ((20, 4), (180, 60), Level.WARN),
+        ((19, 4), (60, 60), None),  # 不多
+        ((20, 4), (181, 60), None),  # 不到一成：有几个地址不存在，不是中继病了
+        ((4, 4), (0, 0), None),
+    ],
+)
+def test_failing_attempts_are_a_surge_by_share_and_number(
+    failed: tuple[int, int], done: tuple[int, int], level: Level | None
+) -> None:
+    lines = [
+        flow("attempt_failed", reason=REASON, minute=failed[0], moment=failed[1], total=failed[0]),
+        flow(minute=done[0], moment=done[1], total=done[0]),
+    ]
+    assert found(ledger(flow=lines)) == ({} if level is None else {"setbacks": level})
+
+
+def test_a_surge_names_its_main_reason_and_since_when() -> None:
+    lines = [
+        flow("attempt_failed", reason=REASON, minute=226, moment=60, first_at=ago(49)),
+        flow("attempt_failed", reason="别的", minute=3, moment=0, first_at=ago(20)),
+    ]
+    concern = one(ledger(flow=lines))
+    assert (concern.subject, concern.since) == ("email:send", ago(49))
+    text = Wording("zh").text(concern)
+    assert "100%" in text
+    assert f"{REASON} × 226" in text
+
+
+def test_a_backlog_says_which_queue_how_many_how_fast_and_how_long() -> None:
+    record = ledger(waiting={"low": 42_146}, due={"low": 33.0}, flow=[flow(queue="low", total=1_500, span=30.0)])
+    concern = one(record)
+    assert dict(concern.parameters) == {"queue": "low", "seconds": 33, "count": 42_146, "rate": 50.0, "eta": 843}
+    assert Wording("en").text(concern) == (
+        "Queue low has a backlog of ≈ 42,146, the oldest waiting 33 s; 50 done per second, about 14 min 3 s to go"
+    )
+
+
+def test_the_one_queue_too_long_to_count_is_sized_by_the_rest() -> None:
+    lines = [QueueBacklog(0, 5, 1.0), QueueBacklog(1, 20, 1.0), QueueBacklog(2, COUNT_CAP, 1.0)]
+    assert [line.waiting for line in sized(lines, 3, 50_028)] == [5, 20, 50_000]
+    assert [line.waiting for line in sized(lines, 3, 0)] == [5, 20, COUNT_CAP]  # 统计还没跟上
+    assert sized([lines[2], lines[2]], 0, 90_000) == [lines[2], lines[2]]
+
+
+def test_an_unknown_type_is_counted_by_whichever_relay_saw_most() -> None:
+    relays = [
+        replace(process("relay", name=name), unknown={"sim:magic": count}) for name, count in (("a", 2), ("b", 3))
+    ]
+    concern = one(line=lane([*relays, process("worker")]))
+    assert (concern.code, concern.subject, concern.parameters["count"]) == ("unknown_type", "sim:magic", 3)
+
+
+def test_without_postgresql_nothing_else_is_claimed_and_the_dependency_is_named() -> None:
+    concerns = judge(seen(None, lane()), high_water=HIGH_WATER)
+    assert [concern.code for concern in concerns] == [ConcernCode.DATABASE]
+    assert Verdict(NOW, concerns, blind=True).level is Level.UNKNOWN
+
+
+def test_without_redis_the_heartbeats_are_not_missed() -> None:
+    concerns = judge(seen(ledger(connected=["relay", "worker"], due={"low": 20.0}, forwarded=60.0), None), high_water=1)
+    assert [concern.code for concern in concerns] == [ConcernCode.REDIS]
+
+
+def test_a_crash_loop_is_counted_by_host_and_stays_for_minutes() -> None:
+    relays = [process("relay", started=start, seen=start - 4) for start in (200.0, 190.0, 180.0, 170.0)]
+    relays[-1] = process("relay", started=170.0)
+    concern = one(line=lane([*relays, process("worker")]))
+    assert (concern.code, concern.level, concern.subject) == ("restarts", Level.BAD, "relay@node-1")
+    assert concern.parameters["count"] == 3
+    once = [process("relay", started=200.0, seen=196.0), process("relay", started=190.0), process("worker")]
+    assert found(line=lane(once)) == {"restarts": Level.WARN}
+    long_ago = [process("relay", started=900.0, seen=400.0), process("relay", started=390.0), process("worker")]
+    assert found(line=lane(long_ago)) == {}
+
+
+def test_a_successor_takes_over_the_dead_not_the_frozen_neighbour() -> None:
+    frozen = process("worker", name="frozen", started=500.0, seen=100.0)
+    dead = process("worker", name="dead", started=500.0, seen=20.0)
+    fresh = process("worker", name="fresh", started=18.0)
+    other = process("worker", name="other", started=10.0, host="node-2")
+    standing = {one.name: one.deaths for one in succeed([fresh, dead, other, frozen])}
+    assert standing == {"frozen": (), "fresh": (ago(20.0),), "other": ()}
+
+
+def test_what_was_said_a_moment_ago_is_said_until_it_has_been_gone_a_while() -> None:
+    entries: dict[str, dict[str, Any]] = {}
+    bad, warn = (Concern(ConcernCode.BACKLOG, level, "default", {"seconds": 1}) for level in (Level.BAD, Level.WARN))
+
+    def said(seconds: float, *current: Concern) -> list[Level]:
+        return [concern.level for concern in recall(entries, NOW + timedelta(seconds=seconds), current)]
+
+    assert said(0, bad) == [Level.BAD]
+    assert said(1, warn) == [Level.BAD]  # 擦着界限来回，不闪
+    assert said(2, bad) == [Level.BAD]
+    assert said(3) == [Level.BAD]
+    assert said(2 + HOLD, warn) == [Level.BAD]
+    assert said(2.5 + HOLD, warn) == [Level.WARN]
+    [kept] = recall(entries, NOW + timedelta(seconds=3 + HOLD), [])
+    assert kept.since == NOW
+    assert said(20 + HOLD) == []
+    assert entries == {}
+
+
+def test_the_heavier_comes_first() -> None:
+    record = ledger(totals={"uncertain": 1}, queued={"default": (9, 50.0)})
+    codes = [concern.code for concern in judge(seen(record, lane()), high_water=HIGH_WATER)]
+    assert codes == ["stalled", "backlog", "uncertain"]

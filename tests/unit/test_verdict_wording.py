@@ -1,0 +1,64 @@
+"""判断的话：每件事两种语言都说得成句，键与空格两边相同。"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import product
+
+from kaguan.breakers import BreakerKind, OpenBreaker
+from kaguan.verdict.judging import judge
+from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.wording import Wording, catalogue
+from tests.observations import ago, blocked, flow, held, lane, ledger, process, seen
+
+HIGH_WATER = 100
+BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), "对方出错：HTTP 500", 1)
+REASON = "暂时未能投递（连不上中继）"
+
+
+def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
+    zh, en = catalogue("zh"), catalogue("en")
+    for part in ("concern", "advice"):
+        assert set(zh[part]) == set(en[part])
+        for key in zh[part]:
+            assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
+            assert not re.search(r"[\u4e00-\u9fff]", en[part][key]), key
+    assert set(zh["concern"]) == set(zh["advice"])
+    bases = {re.sub(r"_(bad|still)$", "", key) for key in zh["concern"]}
+    assert bases == {str(code) for code in ConcernCode}
+
+
+TROUBLES = [
+    *judge(seen(None, None), high_water=HIGH_WATER),
+    *judge(
+        seen(
+            ledger(
+                due={"critical": 40.0}, forwarded=40.0, queued={"low": (3, 40.0)}, held=[held(expired=1)], parked=1,
+                wiped_at=ago(20),
+                flow=[flow("attempt_failed", reason=REASON, minute=9, moment=9), flow("failed", total=9)],
+                blocked=[blocked()], totals={"uncertain": 1},
+            ),
+            lane(
+                [
+                    replace(process("relay"), unknown={"sim:magic": 1}), process("worker", seen=30),
+                    process("api", started=99, seen=50), process("api", started=45),
+                ],
+                breakers=[BREAKER],
+            ),
+        ),
+        high_water=HIGH_WATER,
+    ),
+    *judge(seen(ledger(), lane([])), high_water=HIGH_WATER),
+    *judge(
+        seen(ledger(connected=["relay", "worker"]), lane([process("relay", seen=20), process("worker", seen=20)])),
+        high_water=HIGH_WATER,
+    ),
+]  # fmt: skip
+
+
+def test_every_trouble_can_be_said_in_both_languages() -> None:
+    assert {concern.code for concern in TROUBLES} == set(ConcernCode)
+    for concern, language in product(TROUBLES, ("zh", "en")):
+        wording = Wording(language)
+        assert "{" not in wording.text(concern) + wording.advice(concern)
