@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench-installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ chaos: $(STAMP) ## The long fault campaign (50 minutes): real processes, real si
 
 chaos-targets: $(STAMP) ## Every reliability target at full size (20 minutes); writes docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --scenario all --write docs/RELIABILITY.md
+
+drill: $(STAMP) ## Ten faults against a running stack, one at a time: when do console, /health and doctor notice, and do they name the cause (12 minutes)
+	$(BIN)/python -m tests.drill
 
 model: system $(STAMP) ## The protocol's model, large sizes included: it holds, every part taken away has a counterexample
 	$(BIN)/python -m tests.model

@@ -1,0 +1,169 @@
+"""十个故障：怎么下手、该说中哪一件、怎么收场。"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from uuid_utils import uuid7
+
+from tests.drill.relay_host import DEFERRED
+from tests.drill.stage import family, send_tree
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.drill.stage import Stage
+
+RELAY_DEATHS = 5
+BATCH, BATCHES = 1_000, 50
+SLOW_MAIL = 2.0  # 秒：中继每句应答想这么久，信因此都在半路上
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """一个故障。
+
+    Attributes:
+        causes: 说中其中任何一件就算说出了缘由。
+        seconds: 维持多久；0 即下手完就收场。
+        strike: 进入即下手，离开即收场。
+    """
+
+    name: str
+    title: str
+    causes: frozenset[str]
+    seconds: float
+    strike: Callable[[Stage], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def frozen_worker(stage: Stage) -> AsyncIterator[None]:
+    stage.stack.send("worker", signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        stage.stack.send("worker", signal.SIGCONT)
+
+
+@asynccontextmanager
+async def crashing_relay(stage: Stage) -> AsyncIterator[None]:
+    for _ in range(RELAY_DEATHS):
+        pid = stage.stack.pid("relay")
+        stage.stack.send("relay", signal.SIGKILL)
+        await stage.stack.replaced("relay", pid)
+        await asyncio.sleep(2.0)  # 让它起得来、跳得了一拍：一起来就死的另有 no_relay 去说
+    yield
+
+
+@asynccontextmanager
+async def flushed_redis(stage: Stage) -> AsyncIterator[None]:
+    await stage.flush_redis()
+    yield
+
+
+@asynccontextmanager
+async def mail_down(stage: Stage) -> AsyncIterator[None]:
+    await stage.relay.stop()
+    try:
+        yield
+    finally:
+        await stage.relay.start()
+
+
+@asynccontextmanager
+async def carrier_down(stage: Stage) -> AsyncIterator[None]:
+    await stage.carrier_faults(error_rate=1.0)
+    try:
+        yield
+    finally:
+        await stage.carrier_faults()
+
+
+@asynccontextmanager
+async def stopped_postgres(stage: Stage) -> AsyncIterator[None]:
+    stopped = family(stage.stack.pid("postgres"))  # 后端各自成组
+    send_tree(stopped, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send_tree(stopped, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def unknown_type(stage: Stage) -> AsyncIterator[None]:
+    task_id = UUID(bytes=uuid7().bytes)
+    await stage.sql(
+        "with accepted as (insert into tb_task (id, type, queue, principal, payload, max_attempts) "
+        "values (%s, 'sim:magic', 'default', 'drill', '{}', 3) returning id) "
+        "insert into tb_outbox (task_id, delivery, type, priority) select id, 1, 'sim:magic', 1 from accepted",
+        task_id,
+    )
+    try:
+        yield
+    finally:
+        await stage.sql("delete from tb_outbox where task_id = %s", task_id)
+        await stage.sql("delete from tb_task where id = %s", task_id)
+
+
+@asynccontextmanager
+async def stuck_key(stage: Stage) -> AsyncIterator[None]:
+    key = f"drill-{uuid4().hex[:8]}"
+    head = await stage.mail(DEFERRED, ordering_key=key)
+    await stage.mail(ordering_key=key)
+    try:
+        yield
+    finally:
+        await stage.post(f"/tasks/{head}/cancel", {})
+
+
+@asynccontextmanager
+async def low_flood(stage: Stage) -> AsyncIterator[None]:
+    mail = {"type": "email:send", "to": ["wang@example.com"], "subject": "批量", "body": "一封", "priority": "low"}
+    for _ in range(BATCHES):
+        await stage.post("/tasks/batch", {"tasks": [mail] * BATCH})
+    try:
+        yield
+    finally:
+        await stage.sql("delete from tb_outbox where priority = 2")
+        await stage.sql("delete from tb_task where queue = 'low' and status in ('pending', 'queued', 'retrying')")
+
+
+@asynccontextmanager
+async def killed_worker(stage: Stage) -> AsyncIterator[None]:
+    stage.relay.server.script.delay = SLOW_MAIL
+    try:
+        await asyncio.sleep(3 * SLOW_MAIL)  # 等信都到半路上
+        pid = stage.stack.pid("worker")
+        stage.stack.send("worker", signal.SIGKILL)
+        await stage.stack.replaced("worker", pid)
+    finally:
+        stage.relay.server.script.delay = 0.0
+    try:
+        yield
+    finally:
+        await stage.sql(
+            "update tb_task set status = 'cancelled', finished_at = now(), intent_at = null where status = 'uncertain'"
+        )
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("frozen_worker", "worker SIGSTOP", frozenset({"quiet", "stalled"}), 63, frozen_worker),
+        Fault("flushed_redis", "FLUSHALL", frozenset({"redis_lost"}), 10, flushed_redis),
+        Fault("mail_down", "SMTP 停", frozenset({"setbacks", "breaker"}), 49, mail_down),
+        Fault("carrier_down", "OneLink 全 500", frozenset({"setbacks", "breaker"}), 52, carrier_down),
+        Fault("stopped_postgres", "PostgreSQL SIGSTOP", frozenset({"database"}), 23, stopped_postgres),
+        Fault("unknown_type", "不认得的类型", frozenset({"unknown_type"}), 10, unknown_type),
+        Fault("stuck_key", "有序键卡住", frozenset({"ordering"}), 30, stuck_key),
+        Fault("low_flood", "五万低优先级", frozenset({"backlog"}), 40, low_flood),
+        Fault("killed_worker", "信在半路时 worker SIGKILL", frozenset({"restarts", "uncertain"}), 25, killed_worker),
+        Fault("crashing_relay", "relay 连死五次", frozenset({"restarts"}), 20, crashing_relay),
+    )
+}

@@ -1,0 +1,134 @@
+"""台子：真的 ``kaguan up``，真的邮件中继，平稳的流量。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import psycopg
+from redis.asyncio import Redis
+
+from kaguan.carriers.simulator.population import iccid_at
+from kaguan.sims.model import Carrier
+from tests.drill.relay_host import mail_relay
+from tests.drill.watching import watching
+from tests.e2e.stack import started
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator, Iterable
+
+    from tests.drill.relay_host import MailRelay
+    from tests.drill.watching import Watch
+    from tests.e2e.stack import RunningStack
+
+MAILS_PER_SECOND = 4
+CARDS = 5
+ORDINARY = {"to": ["li@example.com"], "subject": "平常", "body": "一封"}
+SETTLE = 60.0  # 秒：开演之前等它一切正常
+
+
+@dataclass(slots=True)
+class Stage:
+    stack: RunningStack
+    relay: MailRelay
+    watch: Watch
+    client: aiohttp.ClientSession
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        async with self.client.post(f"/api/v1{path}", json=body) as answer:
+            found: dict[str, Any] = (await answer.json())["data"]
+            return found
+
+    async def mail(self, to: str = "zhang@example.com", **more: Any) -> str:
+        body = {"to": [to], "subject": "演练", "body": "一封", **more}
+        return str((await self.post("/tasks/email", body))["task_id"])
+
+    async def sql(self, statement: str, *parameters: Any) -> None:
+        url = self.stack.env["KAGUAN_DATABASE__URL"]
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute(statement.encode(), parameters or None)
+
+    async def flush_redis(self) -> None:
+        async with Redis.from_url(self.stack.env["KAGUAN_REDIS__URL"]) as redis:
+            await redis.flushall()
+
+    async def carrier_faults(self, **faults: Any) -> None:
+        base = self.stack.env["KAGUAN_CARRIERS__ONELINK__BASE_URL"]
+        async with (
+            aiohttp.ClientSession(base) as client,
+            client.put("/__admin/faults", params={"carrier": "onelink"}, json=faults) as answer,
+        ):
+            assert answer.status == HTTPStatus.OK
+
+    async def traffic(self) -> None:
+        """每秒几封信、一次问卡；出错不管：外面的人也是这样一直来。"""
+        cards = [iccid_at(Carrier.ONELINK, number) for number in range(CARDS)]
+        while True:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(1.0))
+                for _ in range(MAILS_PER_SECOND):
+                    group.create_task(self._try("/tasks/email", ORDINARY))
+                group.create_task(self._try("/tasks/sim", {"iccids": cards, "force_sync": True}))
+
+    async def _try(self, path: str, body: dict[str, Any]) -> None:
+        try:
+            await self.post(path, body)
+        except (aiohttp.ClientError, TimeoutError, KeyError, TypeError):
+            return
+
+
+def family(pid: int) -> list[int]:
+    """进程与它的后代。"""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def send_tree(pids: Iterable[int], number: signal.Signals) -> None:
+    """逐个发；已走的不管。"""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@asynccontextmanager
+async def staged(place: Path) -> AsyncIterator[Stage]:
+    """起一套，登记几张卡，流量走起来，等到一切正常。"""
+    async with mail_relay() as relay:
+        extra = {"KAGUAN_SMTP__URL": relay.url}
+        async with started(place / "data", place / "log", extra=extra) as stack, watching(stack) as watch:
+            headers = {"Authorization": f"Bearer {stack.token}"}
+            timeout = aiohttp.ClientTimeout(total=5)
+            async with aiohttp.ClientSession(stack.url, headers=headers, timeout=timeout) as client:
+                stage = Stage(stack, relay, watch, client)
+                sims = [{"iccid": iccid_at(Carrier.ONELINK, number), "carrier": "onelink"} for number in range(CARDS)]
+                await stage.post("/sims", {"sims": sims})
+                traffic = asyncio.create_task(stage.traffic(), name="traffic")
+                try:
+                    await eventually(lambda: calm(watch), SETTLE)
+                    yield stage
+                finally:
+                    traffic.cancel()
+                    await asyncio.gather(traffic, return_exceptions=True)
+
+
+def calm(watch: Watch) -> bool:
+    """三处都说一切正常。"""
+    latest = [witness.latest for witness in watch.witnesses.values()]
+    return all(sight is not None and sight.level == "ok" for sight in latest)

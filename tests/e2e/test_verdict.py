@@ -1,0 +1,172 @@
+"""故障来了，开着的那一页自己说出来：说中缘由，不闪，恢复之后收回；数据旧了就变灰、写明时刻。"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.drill.relay_host import mail_relay
+from tests.drill.scoring import flaps
+from tests.drill.stage import family, send_tree
+from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, untranslated
+from tests.e2e.site import log_in, open_directory
+from tests.e2e.stack import kaguan, started
+from tests.e2e.traffic import mail
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser, Page, StorageState
+
+    from tests.drill.relay_host import MailRelay
+    from tests.e2e.stack import RunningStack
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATIENCE = 60_000.0  # 毫秒
+OUTAGE = r"status of 50[34]|ERR_CONNECTION|ERR_TIMED_OUT|请求失败"
+EXTRA = {"KAGUAN_TASKS__BACKOFF_BASE": "1", "KAGUAN_TASKS__BACKOFF_CAP": "2", "KAGUAN_API__LOGIN_PER_MINUTE": "100"}
+# 每次刷新之后的轻重，一次变化记一个
+WATCH = """
+window.levels = ["ok"];
+new MutationObserver(() => {
+  const level = document.querySelector("[data-verdict]")?.dataset.verdict;
+  if (level && level !== window.levels.at(-1)) window.levels.push(level);
+}).observe(document.querySelector("[data-live]"), { childList: true, subtree: true, attributes: true });
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    stack: RunningStack
+    relay: MailRelay
+    browser: Browser
+    state: StorageState
+
+    @asynccontextmanager
+    async def overview(self, **context: Any) -> AsyncIterator[Page]:
+        """总览开着，看着它的轻重。"""
+        async with tab(self.browser, self.stack.url, state=self.state, expected=OUTAGE, **context) as page:
+            await page.goto("/")
+            await expect(page.locator("[data-verdict=ok]")).to_be_visible(timeout=PATIENCE)
+            await page.evaluate(WATCH)
+            yield page
+
+    async def doctor(self) -> tuple[int, str]:
+        done = await asyncio.to_thread(kaguan, "doctor", data=self.stack.data)  # 它要问的邮件中继就在本进程里
+        return done.returncode, done.stdout
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene() -> AsyncIterator[Scene]:
+    async with mail_relay() as relay, chromium() as browser:
+        extra = {**EXTRA, "KAGUAN_SMTP__URL": relay.url}
+        with open_directory() as home:
+            async with started(home / "data", home / "log", extra=extra) as stack:
+                async with tab(browser, stack.url) as page:
+                    await log_in(page, stack.token)
+                    state = await page.context.storage_state()
+                yield Scene(stack, relay, browser, state)
+
+
+async def test_a_frozen_worker_is_told_by_all_three_and_taken_back_when_it_moves_again(scene: Scene) -> None:
+    worker = scene.stack.pid("worker")
+    async with scene.overview() as page:
+        scene.stack.send("worker", signal.SIGSTOP)
+        try:
+            mail(scene.stack)
+            for concern in ("quiet", "stalled"):
+                told = page.locator(f"[data-concern={concern}]")
+                await expect(told).to_be_visible(timeout=PATIENCE)
+            await expect(page.locator("[data-concern=quiet]")).to_contain_text(str(worker))
+            await expect(page.locator("[data-verdict=bad]")).to_be_visible()
+            assert await barriers(page) == []
+            await shoot(page, "verdict-worker-frozen")
+            code, said = await scene.doctor()
+            assert code == 3
+            assert "只进不出" in said
+            assert "没有心跳" in said
+        finally:
+            scene.stack.send("worker", signal.SIGCONT)
+        await expect(page.locator("[data-verdict=ok]")).to_be_visible(timeout=PATIENCE)
+        assert flaps(await page.evaluate("window.levels")) == 0
+        code, said = await scene.doctor()
+        assert code == 0, said
+
+
+async def test_mail_that_cannot_be_sent_is_told_with_its_reason(scene: Scene) -> None:
+    async with scene.overview(locale="en-GB", color_scheme="dark", viewport=PHONE) as page:
+        await scene.relay.stop()
+        try:
+            for _ in range(8):
+                mail(scene.stack)
+            told = page.locator("[data-concern=setbacks]")
+            await expect(told).to_be_visible(timeout=PATIENCE)
+            await expect(told).to_contain_text("cannot connect to the relay host")
+            await expect(page.locator("[data-verdict=bad]")).to_be_visible()
+            assert await overflow(page) == 0
+            assert await untranslated(page) == []
+            assert await barriers(page) == []
+            await shoot(page, "verdict-mail-down-en-dark-phone")
+        finally:
+            await scene.relay.start()
+        await expect(page.locator("[data-verdict=ok]")).to_be_visible(timeout=2 * PATIENCE)
+        assert flaps(await page.evaluate("window.levels")) == 0
+
+
+async def test_without_postgresql_the_banner_turns_grey_dated_and_names_it(scene: Scene) -> None:
+    async with scene.overview() as page:
+        stopped = family(scene.stack.pid("postgres"))
+        send_tree(stopped, signal.SIGSTOP)
+        try:
+            banner = page.get_by_test_id("verdict")
+            await expect(banner).to_have_attribute("data-verdict", "unknown", timeout=PATIENCE)
+            await expect(banner).to_contain_text(re.compile(r"截至 \d\d:\d\d:\d\d 的数据；PostgreSQL 没有应答"))
+            await expect(page.locator("[data-live-text]")).to_contain_text("PostgreSQL")
+            assert await barriers(page) == []
+            await shoot(page, "verdict-postgres-away")
+            status, health = await asyncio.to_thread(scene.stack.request, "GET", "/health")
+            assert status == 503
+            assert health["data"]["verdict"]["level"] == "unknown"
+            assert [concern["code"] for concern in health["data"]["verdict"]["concerns"]] == ["database"]
+            other = await page.context.new_page()
+            await other.goto("/")
+            await expect(other.get_by_test_id("away")).to_contain_text("PostgreSQL")
+            await shoot(other, "verdict-postgres-away-error")
+            await other.close()
+        finally:
+            send_tree(stopped, signal.SIGCONT)
+        await expect(page.locator("[data-verdict=ok]")).to_be_visible(timeout=PATIENCE)
+        assert flaps(await page.evaluate("window.levels")) == 0
+
+
+async def test_a_relay_that_keeps_dying_is_a_crash_loop_and_the_banner_does_not_blink(scene: Scene) -> None:
+    async with scene.overview(locale="en-GB") as page:
+        for _ in range(4):
+            pid = scene.stack.pid("relay")
+            scene.stack.send("relay", signal.SIGKILL)
+            await scene.stack.replaced("relay", pid)
+            await eventually(lambda: beating(scene, "relay"), 30.0)
+        told = page.locator("[data-concern=restarts].bad")
+        await expect(told).to_be_visible(timeout=PATIENCE)
+        await expect(told).to_contain_text("crash loop")
+        await expect(page.get_by_test_id("processes")).to_contain_text("relay")
+        await shoot(page, "verdict-crash-loop-en")
+        assert flaps(await page.evaluate("window.levels")) == 0
+
+
+async def beating(scene: Scene, role: str) -> bool:
+    """眼下的那个进程已跳过一拍。"""
+    pid = scene.stack.pid(role)
+    async with tab(scene.browser, scene.stack.url, state=scene.state, expected=OUTAGE) as page:
+        await page.goto("/")
+        return f":{pid}" in await page.get_by_test_id("processes").inner_text()
