@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api.binding import EMPTY_LIMIT
+from api.console.forms import MAX_FORM
 from api.reasons import MAX_REPORTED
 from api.routes import ROUTES
 from api.task_batch import ITEM_ERRORS
@@ -210,7 +211,7 @@ async def test_a_number_beyond_64_bits_is_named_with_its_field(api: Api, value: 
     assert answer["data"]["errors"] == [{"field": "amount", "reason": reason}]
 
 
-@pytest.mark.parametrize("data", [b"x" * 20_000, io.BytesIO(b"x" * 20_000)])
+@pytest.mark.parametrize("data", [b"x" * (MAX_FORM + 1), io.BytesIO(b"x" * (MAX_FORM + 1))])
 async def test_a_form_has_its_own_limit(api: Api, data: Any) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
     async with api.session.post("/console/login", data=data, headers=headers) as response:

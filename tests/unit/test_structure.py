@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +17,11 @@ from api.sims import SimBatch
 from api.structure import SLACK, Structure, capacity, measure
 from api.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from kaguan.errors import Code, DomainError
+from kaguan.tasks.selection import TEXT_LIMIT
 from tests.attacks import bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOMY = Structure(10**9, 10**9, 10**9)
 # 引号、反斜杠、骨架字符偏多，还有要写成转义的
@@ -27,10 +31,12 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXTS, inner, max_size=5),
     max_leaves=30,
 )
-LARGEST = {
+LARGEST: dict[str, Callable[[], bytes]] = {
     "/api/v1/tasks/email": bodies.largest_mail,
     "/api/v1/tasks/sim": bodies.largest_sim_task,
     "/api/v1/sims": bodies.largest_sims,
+    # 凭据是我们给的，只有 ASCII；给了它就不再给别的条件
+    "/api/v1/tasks/replay": lambda: bodies.packed({"preview": "x" * TEXT_LIMIT, "dry_run": False}),
 }
 
 
