@@ -89,6 +89,9 @@ class EnvelopeRequestHandler(RequestHandler):
     ) -> web.StreamResponse:
         """解析失败（4xx）或中间件之外的意外（500）。细节只进日志。"""
         del message
+        if isinstance(exc, UnicodeEncodeError) and "Expect" in request.headers:
+            # 中间件之外只此一处：aiohttp 的 417 把 Expect 抄进应答，不是 UTF-8 的抄不进去
+            status = web.HTTPExpectationFailed.status_code
         if status >= web.HTTPInternalServerError.status_code:
             log.error("请求处理出错", exc_info=exc)
             error = DomainError(Code.INTERNAL)

@@ -137,6 +137,11 @@ async def test_a_static_name_the_file_system_cannot_hold_is_not_found(api: Api, 
         assert found in ([404], [400]), (below, name, found)
 
 
+@pytest.mark.parametrize("path", [b"/", b"/nowhere", b"/monitor/", b"/api/v1/tasks", b"/health/live"])
+async def test_an_expectation_that_is_no_text_is_not_met(api: Api, path: bytes) -> None:
+    assert await statuses(api, message(b"GET " + path, [(b"Expect", b"\xff\x87")], b"")) == [417]
+
+
 async def test_the_static_files_themselves_are_served(api: Api) -> None:
     async with signed_in(api) as visitor:
         for name in ("app.js", "snabbdom.js", "pico.min.css"):
