@@ -23,7 +23,6 @@ REVIEWED = {
     "api/idempotency.py": SHORT,
     "api/preconditions.py": "整段匹配；相邻的重复互不相容，回溯不动",
     "api/shapes.py": SHORT,
-    "api/sims.py": SHORT,
     "kaguan/console/service.py": SHORT,
     "kaguan/database/observed.py": f"{OWN}：SQL 来自 .sql 文件与 SQLAlchemy，参数不在其中",
     "kaguan/dev/directory.py": f"{OWN}：写环境文件",

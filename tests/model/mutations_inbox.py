@@ -178,9 +178,10 @@ INBOX_MUTATIONS = (
     Mutation(
         "先寄、后记意向",
         "src/workers/email/transport.py",
-        "declared = await declare()\n            return await session.deliver(envelope, declared) if declared else {}",
-        "receipts = await session.deliver(envelope, list(envelope.recipients))\n"
-        "            await declare()\n            return receipts",
+        "declared = await declare()\n"
+        "                    return await self._deliver(session, envelope, declared) if declared else {}",
+        "receipts = await self._deliver(session, envelope, list(envelope.recipients))\n"
+        "                    await declare()\n                    return receipts",
         ("tests/integration/test_email_transport.py", "tests/integration/test_email_handler.py"),
     ),
     Mutation(
