@@ -13,13 +13,13 @@ from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from kaguan.carriers.build import open_gateways
-from kaguan.carriers.simulator import Population
-from kaguan.carriers.simulator.app import build_app
-from kaguan.carriers.simulator.faults import Faults
-from kaguan.carriers.simulator.world import World
 from kaguan.config.model import Carriers, ControlCenter, OneLink
+from kaguan.dev.simulator import Population
+from kaguan.dev.simulator.app import build_app
+from kaguan.dev.simulator.faults import Faults
+from kaguan.dev.simulator.world import World
+from kaguan.outbox.worker.attempt import Attempt
 from kaguan.sims.model import Carrier
-from workers.attempt import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -23,19 +23,19 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
+from kaguan.outbox.relay import loop
+from kaguan.outbox.worker.outcome import Done
 from kaguan.tasks.payloads import EmailPayload
-from relay import loop
 from tests.chaos.servers import Server
-from workers.outcome import Done
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from kaguan.database.pool import Connection
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
     from tests.pipeline import Pipeline
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下

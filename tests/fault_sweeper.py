@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from kaguan.config import load_settings
+from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import open_redis
-from kaguan.queues.saq import build_queues
-from kaguan.tasks.model import Priority
 
 WINDOW = 60.0  # 秒；SAQ 自己用 5 秒
 

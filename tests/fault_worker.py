@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import workers.__main__ as worker
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.process import run_process
-from kaguan.tasks.model import TaskType
 from tests.fault_plant import Effects
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
+    from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.outcome import Outcome
     from kaguan.telemetry.metrics import Metrics
-    from workers.attempt import Attempt, Handler
-    from workers.outcome import Outcome
 
 CRASHED = 70  # 退出码
 

@@ -18,20 +18,20 @@ from uuid_utils.compat import uuid7
 from kaguan.breakers import BreakerKind
 from kaguan.config.model import Smtp
 from kaguan.mail.message import build
+from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.outcome import Continue
 from kaguan.tasks.payloads import EmailPayload
 from tests.smtp_server import smtp_server
-from workers.attempt import Attempt
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-from workers.outcome import Continue
 from workers.pauses import PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.outcome import Outcome
     from workers.email.transport import Mailer
-    from workers.outcome import Outcome
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 SENDER = "卡管 <no-reply@kaguan.example>"

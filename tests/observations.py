@@ -9,8 +9,8 @@ from uuid import UUID
 from kaguan.console.looking import Held, Totals
 from kaguan.console.looking import Process as Connected
 from kaguan.outbox.store import QueueBacklog
+from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.census import Census, Process, succeed
-from kaguan.tasks.model import Priority
 from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Observation, Queued
 
 if TYPE_CHECKING:

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from kaguan.outbox.accept import Submission, accept_many
+from kaguan.outbox.deliveries import KaguanQueue, build_queues
+from kaguan.outbox.record import TaskRecord, find
+from kaguan.outbox.relay.epoch import EpochRedrive
+from kaguan.outbox.relay.forward import Forwarder
+from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.consumer import Consumer
+from kaguan.outbox.worker.duplicates import DuplicateGuard
+from kaguan.outbox.worker.execution import Execution
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done, Outcome
+from kaguan.outbox.worker.pace import Pace
+from kaguan.outbox.worker.settlement import Settlement
 from kaguan.queues.client import open_redis
-from kaguan.queues.saq import KaguanQueue, build_queues
-from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import EmailPayload
-from kaguan.tasks.service import Submission, accept_many
-from kaguan.tasks.store import TaskRecord, find
 from kaguan.telemetry.metrics import Metrics
-from relay.epoch import EpochRedrive
-from relay.forward import Forwarder
-from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
-from workers.consumer import Consumer
-from workers.execution import Execution
-from workers.guard import DuplicateGuard
-from workers.leases import Leases
-from workers.outcome import Done, Outcome
-from workers.pace import Pace
-from workers.settlement import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.tasks.model import TaskEventKind
-    from workers.attempt import Attempt, Handler
+    from kaguan.outbox.vocabulary import TaskEventKind
+    from kaguan.outbox.worker.attempt import Attempt, Handler
 
 MAX_ATTEMPTS = 6
 

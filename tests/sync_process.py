@@ -13,12 +13,12 @@ from uuid import UUID
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
+from kaguan.outbox.vocabulary import TaskType
+from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.outcome import Done
 from kaguan.queues.client import open_redis
-from kaguan.tasks.model import TaskType
 from kaguan.telemetry.metrics import Metrics
 from tests.carrier_world import rows
-from workers.attempt import Attempt
-from workers.outcome import Done
 from workers.registry import open_handlers
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from psycopg import Error
 from psycopg_pool import PoolTimeout
 
 from kaguan.errors import Code, DomainError
-from kaguan.outbox import store
-from kaguan.tasks import ordering
+from kaguan.outbox import ordering, store
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool

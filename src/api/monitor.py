@@ -27,7 +27,7 @@ from api.keys import POOL
 from kaguan.console import service
 from kaguan.console.service import Deed
 from kaguan.errors import Code, DomainError, conflict, not_found
-from kaguan.queues.saq import build_queues
+from kaguan.outbox.deliveries import build_queues
 from kaguan.tokens.service import LOOK, OPERATE, Principal
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from api.call import Answer, Call
 from api.endpoint import Endpoint, endpoint
 from api.shapes import View
 from api.unit_of_work import Mode
-from kaguan.config.schedule import Misfire
 from kaguan.errors import Code
-from kaguan.schedules import service
-from kaguan.tasks.model import Priority, TaskType
+from kaguan.outbox.schedules import service
+from kaguan.outbox.schedules.definition import Misfire
+from kaguan.outbox.vocabulary import Priority, TaskType
 
 TAG = "定时计划"
 SCOPE = "ops"

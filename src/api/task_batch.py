@@ -13,8 +13,8 @@ from api.endpoint import Endpoint, endpoint
 from api.reasons import MAX_REPORTED, field_errors
 from api.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
-from kaguan.tasks.model import TaskType
-from kaguan.tasks.service import Accepted, Submission, accept_staged, stage
+from kaguan.outbox.accept import Accepted, Submission, accept_staged, stage
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.turns import Turns
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from api.server import told_when_lost
 from api.task_views import task_view
 from api.unit_of_work import Mode
 from kaguan.errors import Code, DomainError, not_found
-from kaguan.tasks import ordering, store
-from kaguan.tasks.model import FINAL
-from kaguan.tasks.timeline import timeline
+from kaguan.outbox import ordering
+from kaguan.outbox import record as store
+from kaguan.outbox.timeline import timeline
+from kaguan.outbox.vocabulary import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from api.reasons import reason
 from api.shapes import Choice, Day, Moment, RequestModel, View
 from kaguan.mail import address
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.payloads import AttachmentPayload, DataSyncPayload, EmailPayload, SimStatusPayload
 from kaguan.zones import BUSINESS_ZONE, business_today
 

@@ -9,9 +9,12 @@ from api.endpoint import Endpoint, endpoint
 from api.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
 from api.unit_of_work import Mode
 from kaguan.errors import Code, not_found
-from kaguan.tasks import ordering, replay, selection, service, store
-from kaguan.tasks.listing import task_page
-from kaguan.tasks.timeline import timeline
+from kaguan.outbox import accept as service
+from kaguan.outbox import ordering, replay
+from kaguan.outbox import record as store
+from kaguan.outbox.listing import task_page
+from kaguan.outbox.timeline import timeline
+from kaguan.tasks import selection
 
 TAG = "任务"
 READ = "tasks:read"

@@ -11,18 +11,18 @@ from pydantic import Field, model_validator
 
 from api.reasons import reason
 from api.shapes import Choice, Moment, PageSize, QueryModel, RequestModel, View
-from kaguan.tasks.listing import TaskFilter
-from kaguan.tasks.model import Priority, TaskStatus, TaskType
-from kaguan.tasks.ordering import PLACE_CAP
-from kaguan.tasks.replay import FIRST_ID, LAST_ID, REASON_LIMIT, Replay, id_floor
+from kaguan.outbox.accept import REPLAY_LIMIT, REPLAY_RATE_LIMIT
+from kaguan.outbox.listing import TaskFilter
+from kaguan.outbox.ordering import PLACE_CAP
+from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, Replay, id_floor
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
 from kaguan.tasks.selection import TEXT_LIMIT
-from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kaguan.tasks.ordering import Place
-    from kaguan.tasks.store import TaskRecord
+    from kaguan.outbox.ordering import Place
+    from kaguan.outbox.record import TaskRecord
 
 
 class Blocker(View):

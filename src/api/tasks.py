@@ -13,9 +13,9 @@ from api.keys import SERVICES
 from api.task_models import AcceptedView, EmailTask, SimTask, SyncTask
 from api.unit_of_work import Mode
 from kaguan.errors import Code
-from kaguan.tasks.folding import FoldedAccept
-from kaguan.tasks.model import TaskType
-from kaguan.tasks.service import Submission, accept
+from kaguan.outbox.accept import Submission, accept
+from kaguan.outbox.accept_folding import FoldedAccept
+from kaguan.outbox.vocabulary import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -21,7 +21,7 @@ from api.reasons import reason
 from api.shapes import Choice, RequestModel, View
 from kaguan.errors import Code, DomainError
 from kaguan.mail.address import ADDRESS_FAULT, parse_address
-from kaguan.tasks.staging import Stager
+from kaguan.outbox.staging import Stager
 from kaguan.users import service, store
 from kaguan.users.model import UserStatus
 from kaguan.users.password import PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordHasher, check_password

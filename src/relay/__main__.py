@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 from kaguan.breakers import BreakerKind
 from kaguan.database.listening import listen
 from kaguan.database.pool import open_pool
+from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.doorbell import CHANNEL
+from kaguan.outbox.relay.epoch import EpochRedrive
+from kaguan.outbox.relay.forward import Forwarder
+from kaguan.outbox.relay.loop import run
+from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.relay.schedules import Schedules
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.queues.saq import build_queues
 from kaguan.tasks.uncertain import redelivered_kinds
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-from relay.epoch import EpochRedrive
-from relay.forward import Forwarder
-from relay.loop import run
-from relay.ordering import OrderingRelease
 from relay.recall import Recall
-from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
-from relay.retention import Retention
-from relay.schedules import Schedules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,7 +11,7 @@ import structlog
 
 from kaguan.breaker import OPENED
 from kaguan.breakers import BreakerKind, open_breakers
-from kaguan.database.folding import TIMEOUT
+from kaguan.database.group_commit import TIMEOUT
 from kaguan.outbox import store
 
 if TYPE_CHECKING:

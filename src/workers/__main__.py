@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.database.pool import open_pool
+from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.doorbell import Doorbell
+from kaguan.outbox.worker.consumer import Consumer, split_slots
+from kaguan.outbox.worker.duplicates import DuplicateGuard
+from kaguan.outbox.worker.execution import Execution
+from kaguan.outbox.worker.heartbeat import beating
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.pace import Pace
+from kaguan.outbox.worker.settlement import Settlement
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.queues.saq import build_queues
 from kaguan.tasks.uncertain import redelivered_kinds
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-from workers.consumer import Consumer, split_slots
-from workers.execution import Execution
-from workers.guard import DuplicateGuard
-from workers.heartbeat import beating
-from workers.leases import Leases
-from workers.pace import Pace
 from workers.registry import open_handlers
-from workers.settlement import Settlement
 
 if TYPE_CHECKING:
     from kaguan.config import Settings

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from kaguan.tasks.model import TaskType, complete
-from workers.attempt import Handler
+from kaguan.outbox.vocabulary import TaskType, complete
+from kaguan.outbox.worker.attempt import Handler
 from workers.email.handler import open_email
 from workers.event.handler import open_event
 from workers.resources import Resources, open_resources

@@ -8,28 +8,28 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from kaguan.database.pool import open_pool
+from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.vocabulary import TaskType
+from kaguan.outbox.worker.consumer import Consumer
+from kaguan.outbox.worker.duplicates import DuplicateGuard
+from kaguan.outbox.worker.execution import Execution
+from kaguan.outbox.worker.heartbeat import beating
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.worker.pace import Pace
+from kaguan.outbox.worker.settlement import Settlement
 from kaguan.presence.beat import process_name
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.queues.saq import build_queues
-from kaguan.tasks.model import TaskType
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from workers.__main__ import SPARE_CONNECTIONS
-from workers.consumer import Consumer
-from workers.execution import Execution
-from workers.guard import DuplicateGuard
-from workers.heartbeat import beating
-from workers.leases import Leases
-from workers.outcome import Done
-from workers.pace import Pace
-from workers.settlement import Settlement
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 
 async def noop(attempt: Attempt) -> Outcome:

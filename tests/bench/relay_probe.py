@@ -15,12 +15,12 @@ import uvloop
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
-from kaguan.queues import saq
+from kaguan.outbox import deliveries as saq
+from kaguan.outbox.relay.forward import SAQ_TIMEOUT_MARGIN, Forwarder
+from kaguan.outbox.vocabulary import Priority, TaskType
 from kaguan.queues.client import open_redis
-from kaguan.tasks.model import Priority, TaskType
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.setup import configure_telemetry
-from relay.forward import SAQ_TIMEOUT_MARGIN, Forwarder
 from tests.bench.backlog import fill
 
 if TYPE_CHECKING:

@@ -23,13 +23,13 @@ from kaguan.carriers.gateway import DayUsage
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
+from kaguan.outbox.vocabulary import TaskType
+from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import SyncType
-from kaguan.tasks.model import TaskType
 from kaguan.tasks.payloads import DataSyncPayload
 from tests.bench.comparison import MeasureError
 from tests.bench.usage_source import CARRIER, FIRST_DAY, PAGE, UsageSource
-from workers.attempt import Attempt
-from workers.outcome import Done
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:

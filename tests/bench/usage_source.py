@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from kaguan.carriers.gateway import Capabilities, DayUsage
-from kaguan.carriers.simulator import Population, iccid_at
+from kaguan.dev.simulator import Population, iccid_at
 from kaguan.sims.model import Carrier
 from tests.bench.comparison import MeasureError
 

@@ -7,11 +7,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.outcome import Done, Outcome
+from kaguan.outbox.worker.outcome import Done, Outcome
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
 
 CREATE = (
     "create table chaos_effect (task_id uuid not null, delivery int not null, at timestamptz default clock_timestamp())"

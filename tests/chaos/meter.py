@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from kaguan.config.model import Relay
-from kaguan.tasks.model import Priority
+from kaguan.outbox.vocabulary import Priority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

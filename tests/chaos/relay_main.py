@@ -13,10 +13,10 @@ clock.install()
 import relay.__main__ as relay_process  # noqa: E402 钟要先换好
 from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.outbox import store  # noqa: E402 同上
+from kaguan.outbox.relay.epoch import EpochRedrive  # noqa: E402 同上
+from kaguan.outbox.relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
+from kaguan.outbox.vocabulary import TaskEventKind, TaskType  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
-from kaguan.tasks.model import TaskEventKind, TaskType  # noqa: E402 同上
-from relay.epoch import EpochRedrive  # noqa: E402 同上
-from relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from kaguan.tasks.model import Priority
+from kaguan.outbox.vocabulary import Priority
 from tests.chaos.process_faults import PAUSE, Missed
 
 if TYPE_CHECKING:

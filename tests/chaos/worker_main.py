@@ -14,12 +14,12 @@ from tests.chaos import clock
 
 clock.install()
 
+import kaguan.outbox.worker.attempt as attempt_module  # noqa: E402 钟要先换好
 import workers.__main__ as worker  # noqa: E402 钟要先换好
-import workers.attempt as attempt_module  # noqa: E402 同上
 from kaguan.database.sql import load  # noqa: E402 同上
-from kaguan.inbox import store  # noqa: E402 同上
+from kaguan.outbox.vocabulary import TaskEventKind, TaskType  # noqa: E402 同上
+from kaguan.outbox.worker import store  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
-from kaguan.tasks.model import TaskEventKind, TaskType  # noqa: E402 同上
 from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
 from workers.registry import open_handlers  # noqa: E402 同上
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
+    from kaguan.outbox.worker.attempt import Handler
     from kaguan.telemetry.metrics import Metrics
-    from workers.attempt import Handler
 
 GUARD = "and delivery = %(delivery)s and status = 'running'"
 SETTLED_GUARD = """and t.delivery = d.delivery and t.attempt = d.attempt

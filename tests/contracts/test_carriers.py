@@ -22,8 +22,8 @@ from kaguan.carriers.gateway import (
     TransientError,
 )
 from kaguan.carriers.guarded import ATTEMPTS
-from kaguan.carriers.simulator import iccid_at
-from kaguan.carriers.simulator.population import Override
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Override
 from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
 from tests.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
 

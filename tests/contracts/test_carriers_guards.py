@@ -27,9 +27,9 @@ from kaguan.carriers.gateway import (
     TransientError,
 )
 from kaguan.carriers.limiter import lease_key
-from kaguan.carriers.simulator import iccid_at
-from kaguan.carriers.simulator.faults import Faults
 from kaguan.dev.ports import free_port
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.faults import Faults
 from kaguan.sims.model import Carrier
 from kaguan.telemetry import spans
 from kaguan.telemetry.metrics import BREAKER_STATES

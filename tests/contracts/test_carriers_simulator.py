@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 
 from kaguan.carriers.gateway import CardStatus
-from kaguan.carriers.simulator import DEFAULT_CARDS, Population, iccid_at
 from kaguan.config.model import Carriers, OneLink
+from kaguan.dev.simulator import DEFAULT_CARDS, Population, iccid_at
 from kaguan.sims.iccid import Issuer, normalise, with_check_digit
 from kaguan.sims.model import Carrier
 from tests.carrier_world import NO_SUCH_CARD, gateways_of
@@ -31,7 +31,7 @@ async def started(*arguments: str) -> AsyncIterator[tuple[str, asyncio.subproces
     kept = {key: value for key, value in os.environ.items() if not key.startswith("KAGUAN_")}
     environ = {**kept, "KAGUAN_CARRIERS__ONELINK__PASSWORD": PASSWORD}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kaguan.carriers.simulator", "--port", "0", *arguments,
+        sys.executable, "-m", "kaguan.dev.simulator", "--port", "0", *arguments,
         env=environ, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -14,7 +14,7 @@ import aiohttp
 import psycopg
 from redis.asyncio import Redis
 
-from kaguan.carriers.simulator.population import iccid_at
+from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.model import Carrier
 from tests.drill.relay_host import mail_relay
 from tests.drill.watching import watching

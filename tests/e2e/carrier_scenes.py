@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaguan.carriers.simulator import iccid_at
+from kaguan.dev.simulator import iccid_at
 from kaguan.sims.model import Carrier
 
 CARDS = 8

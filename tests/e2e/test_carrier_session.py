@@ -21,8 +21,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from kaguan.carriers.simulator import iccid_at
 from kaguan.dev.ports import free_port
+from kaguan.dev.simulator import iccid_at
 from kaguan.sims.model import Carrier
 from tests.e2e.carrier_scenes import ATTEMPTS, BREAKER_SCENES, CARDS, COOLDOWN, NO_SUCH_CARD, SCENES, USED_UP, Scene
 from tests.e2e.stack import kaguan, started
@@ -171,7 +171,7 @@ def document(played: list[Played], behind_breaker: list[Played]) -> str:
         "",
         "由 `SESSION_DOCUMENT=docs/SESSION-CARRIERS.md pytest tests/e2e/test_carrier_session.py` 写成，不手改。",
         f"真的一套 `kaguan up`，每家 {CARDS} 张卡，至多 {ATTEMPTS} 次尝试；",
-        "旋钮见 `kaguan.carriers.simulator.faults.Faults`，每一幕的期望见 `tests/e2e/carrier_scenes.py`。",
+        "旋钮见 `kaguan.dev.simulator.faults.Faults`，每一幕的期望见 `tests/e2e/carrier_scenes.py`。",
         "",
         *table(played),
         "",

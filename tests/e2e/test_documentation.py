@@ -28,7 +28,7 @@ from kaguan.config import Exemption
 from kaguan.config.settings import CONFIG_FILE_VARIABLE, Settings, known_keys
 from kaguan.database.metadata import Base
 from kaguan.errors import MEANINGS
-from kaguan.tasks.model import TaskEventKind, TaskStatus, TaskType
+from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus, TaskType
 from tests.e2e.stack import CHECKOUT, clean_environment, started
 from tests.eventually import eventually
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from redis.asyncio import Redis
 
-from kaguan.carriers.simulator.population import iccid_at
+from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.model import Carrier
 from tests.eventually import eventually
 from tests.smtp_server import DROP, Script

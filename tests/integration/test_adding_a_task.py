@@ -28,12 +28,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kaguan.tasks.payloads import ReportPayload
-from workers.outcome import Done, Outcome
+from kaguan.outbox.worker.outcome import Done, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from workers.attempt import Attempt, Handler
+    from kaguan.outbox.worker.attempt import Attempt, Handler
     from workers.resources import Resources
 
 
@@ -47,7 +47,7 @@ async def open_report(resources: Resources) -> AsyncIterator[Handler]:
 """
 # 指南的第 1、2、4 步：文件 → (在哪一行之前, 加上什么)
 LINES = {
-    "src/kaguan/tasks/model.py": [("def complete(", '    REPORT_BUILD = "report:build"\n\n\n')],
+    "src/kaguan/outbox/vocabulary.py": [("def complete(", '    REPORT_BUILD = "report:build"\n\n\n')],
     "src/kaguan/tasks/payloads.py": [
         ("AnyPayload: TypeAlias", "class ReportPayload(Payload):\n    title: str\n\n\n"),
         ("}\ncomplete(PAYLOADS", "    TaskType.REPORT_BUILD: ReportPayload,\n"),
@@ -65,12 +65,12 @@ from api.console.texts import Translator
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.queues.client import open_redis
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.tasks.payloads import ReportPayload
-from kaguan.tasks.service import Submission, accept
+from kaguan.outbox.accept import Submission, accept
 from kaguan.telemetry.metrics import Metrics
 from workers.registry import open_handlers
-from workers.testing import drain
+from kaguan.outbox.testing import drain
 
 
 async def main() -> None:

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from saq.job import Status
 
+from kaguan.outbox.deliveries import build_queues, delivery_job, enqueue_many
+from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
-from kaguan.queues.saq import build_queues, delivery_job, enqueue_many
-from kaguan.tasks.model import Priority
 from kaguan.tokens import service as tokens
 
 if TYPE_CHECKING:

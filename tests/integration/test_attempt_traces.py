@@ -10,17 +10,17 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.config.model import Telemetry
-from kaguan.inbox import store
-from kaguan.tasks import service
-from kaguan.tasks.model import TaskStatus
-from kaguan.tasks.replay import Replay, run
-from kaguan.tasks.timeline import timeline
+from kaguan.outbox import accept as service
+from kaguan.outbox.replay import Replay, run
+from kaguan.outbox.timeline import timeline
+from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
 from tests.console import signed_in
 from tests.pipeline import Pipeline, Recording, open_pipeline
 from tests.serving import serving
-from workers.outcome import Done, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay import retention
-from relay.retention import ANONYMOUS_DAYS, Retention
+from kaguan.outbox.relay import retention
+from kaguan.outbox.relay.retention import ANONYMOUS_DAYS, Retention
 from tests.console import signed_in, visiting
 
 if TYPE_CHECKING:

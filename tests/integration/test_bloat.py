@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaguan.inbox import store
-from relay.retention import Retention
+from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.worker import store
 from tests.pipeline import open_pipeline
 
 if TYPE_CHECKING:

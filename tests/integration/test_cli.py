@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.accept import Submission, accept
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.tasks.payloads import EmailPayload
-from kaguan.tasks.service import Submission, accept
 from kaguan.tokens.service import authenticate
 from tests.invocation import Invocation
 

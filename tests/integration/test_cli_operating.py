@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from api.task_views import ReplayRequest
 from kaguan.cli.progress import describe
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.accept import REPLAY_RATE_LIMIT, Submission, accept_many
+from kaguan.outbox.replay import id_floor
+from kaguan.outbox.vocabulary import TaskType
+from kaguan.outbox.watching import Watched
 from kaguan.tasks.payloads import EmailPayload
-from kaguan.tasks.replay import id_floor
-from kaguan.tasks.service import REPLAY_RATE_LIMIT, Submission, accept_many
-from kaguan.tasks.watching import Watched
 from tests.invocation import Invocation
 
 if TYPE_CHECKING:

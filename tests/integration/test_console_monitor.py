@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from kaguan.outbox.deliveries import build_queues, delivery_job, enqueue_many
+from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
-from kaguan.queues.saq import build_queues, delivery_job, enqueue_many
-from kaguan.tasks.model import Priority
 from kaguan.tokens import service as tokens
 from tests.console import signed_in, visiting
 from tests.integration.test_api_monitor import basic

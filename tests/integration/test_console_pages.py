@@ -13,7 +13,7 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
-from kaguan.tasks.replay import id_floor
+from kaguan.outbox.replay import id_floor
 from tests.console import signed_in
 from tests.eventually import eventually
 from tests.pipeline import open_pipeline

@@ -17,10 +17,13 @@ from redis.asyncio import Redis
 
 from kaguan.carriers.gateway import CardInfo, DayUsage
 from kaguan.carriers.limiter import lease_key
-from kaguan.carriers.simulator import iccid_at
-from kaguan.carriers.simulator.population import Override
 from kaguan.config.model import Tasks
-from kaguan.inbox import store
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Override
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.attempt import Attempt, FencedError
+from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.outbox.worker.settlement import Settlement
 from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import AppliedRows
@@ -36,10 +39,7 @@ from tests.carrier_world import (
     running_task,
     simulating,
 )
-from workers.attempt import Attempt, FencedError
-from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.pauses import LONGEST_PAUSE, PAUSE
-from workers.settlement import Settlement
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
 

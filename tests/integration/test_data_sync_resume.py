@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from kaguan.carriers.simulator import iccid_at
-from kaguan.carriers.simulator.population import Override
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Override
+from kaguan.outbox.worker.attempt import Attempt
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.payloads import DataSyncPayload
 from tests.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
 from tests.integration.test_data_sync import DiesBeforeCommit, DiesBetweenBatches, result_of
-from workers.attempt import Attempt
 from workers.sync.handler import DataSync
 from workers.sync.statuses import StatusRecorder
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from kaguan.database.pool import Pool
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.outcome import Outcome
 
 CARDS = 130
 STRANGERS = 40  # 运营商有、我们没有的

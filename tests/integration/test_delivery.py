@@ -13,13 +13,13 @@ from saq.job import ABORT_ID_PREFIX
 
 from kaguan.config import load_settings
 from kaguan.errors import Code, DomainError
+from kaguan.outbox import accept as service
+from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskType
+from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
-from kaguan.tasks import service
-from kaguan.tasks.model import Priority, TaskEventKind, TaskType
 from kaguan.tasks.payloads import EmailPayload
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, carried_by, open_pipeline
-from workers.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Connection, Pool
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 FAIL_AT_COMMIT = """
 create function fail_here() returns trigger language plpgsql as $$

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.mail.message import message_id
+from kaguan.outbox.worker.attempt import CancelledByUserError, FencedError
+from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Retry, Uncertain
 from tests.mail_tasks import (
     SENDER,
     attempt_of,
@@ -18,10 +20,8 @@ from tests.mail_tasks import (
     throttled_mailer,
 )
 from tests.smtp_server import DROP, STALL, Script, smtp_server
-from workers.attempt import CancelledByUserError, FencedError
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-from workers.outcome import Continue, Done, GiveUp, Retry, Uncertain
 from workers.pauses import PAUSE
 
 if TYPE_CHECKING:

@@ -9,19 +9,19 @@ from psycopg import AsyncCursor
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
-from kaguan.tasks.model import Priority, TaskType
-from kaguan.tasks.service import Submission, accept_many
+from kaguan.outbox.accept import Submission, accept_many
+from kaguan.outbox.testing import drain
+from kaguan.outbox.vocabulary import Priority, TaskType
 from tests.carrier_world import rows
 from tests.mail_tasks import config_for, mail_to
 from tests.smtp_server import DROP, Script, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-from workers.testing import drain
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from workers.attempt import Handler
+    from kaguan.outbox.worker.attempt import Handler
 
 RECIPIENT = "a@x.example"
 GREYLIST = 300.0  # 秒；postgrey 的缺省

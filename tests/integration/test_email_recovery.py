@@ -14,9 +14,10 @@ from kaguan.breaker import HALF_OPENED, OPENED, BreakerStatus
 from kaguan.breakers import BreakerBoard, BreakerKind, open_breakers
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
-from kaguan.tasks import store
-from kaguan.tasks.model import TaskType
-from kaguan.tasks.timeline import timeline
+from kaguan.outbox import record as store
+from kaguan.outbox.testing import drain
+from kaguan.outbox.timeline import timeline
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.telemetry.metrics import BREAKER_STATES, Metrics
 from kaguan.telemetry.monitor import publish_backlog
 from relay.recall import FIRST_ROOM, NEAR, Recall
@@ -27,7 +28,6 @@ from tests.smtp_server import SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 from workers.registry import open_handlers
-from workers.testing import drain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Handler
     from tests.pipeline import Pipeline
-    from workers.attempt import Handler
     from workers.email.transport import Mailer
 
 PER_SECOND = 20

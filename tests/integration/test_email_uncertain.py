@@ -11,15 +11,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from kaguan.dev.ports import free_port
-from kaguan.tasks import service
-from kaguan.tasks.model import TaskEventKind, TaskType
-from relay.redrive import LeaseRedrive
+from kaguan.outbox import accept as service
+from kaguan.outbox.relay.redrive import LeaseRedrive
+from kaguan.outbox.vocabulary import TaskEventKind, TaskType
+from kaguan.outbox.worker.outcome import Cancelled, GiveUp, Retry
 from tests.mail_tasks import SENDER, config_for, deliveries, mail_to, throttled_mailer
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 from tests.smtp_server import DROP, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
-from workers.outcome import Cancelled, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt, Handler
+    from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.outcome import Outcome
     from workers.email.transport import Mailer
-    from workers.outcome import Outcome
 
 RESEND: Mapping[str, TaskEventKind] = {TaskType.EMAIL_SEND: TaskEventKind.RESEND}
 HOLD: Mapping[str, TaskEventKind] = {}

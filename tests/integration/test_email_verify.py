@@ -12,7 +12,8 @@ from aiohttp.test_utils import TestServer
 
 from kaguan.config.model import Smtp
 from kaguan.dev.ports import free_port
-from kaguan.tasks import service
+from kaguan.outbox import accept as service
+from kaguan.outbox.worker.verification import Verified
 from kaguan.tasks.uncertain import redelivered_kinds
 from tests.integration.test_email_uncertain import Stage
 from tests.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
@@ -21,7 +22,6 @@ from tests.smtp_server import DROP, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
-from workers.verification import Verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

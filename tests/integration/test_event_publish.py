@@ -18,23 +18,23 @@ from aiohttp.test_utils import TestServer
 from opentelemetry.trace import StatusCode
 from pydantic import SecretStr
 
-from kaguan.carriers.simulator import iccid_at
 from kaguan.config.model import Webhooks
 from kaguan.dev.ports import free_port
+from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.testing import drain
+from kaguan.outbox.vocabulary import TaskType
+from kaguan.outbox.worker.attempt import Attempt, FencedError
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.model import TaskType
 from kaguan.tasks.payloads import DataSyncPayload, EventPayload, SimStatusPayload
 from kaguan.telemetry import spans
 from tests.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
-from workers.attempt import Attempt, FencedError
 from workers.event.handler import EventPublish
 from workers.event.webhook import open_webhook
-from workers.outcome import Done, GiveUp, Outcome, Retry
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
 from workers.sync.statuses import StatusRecorder
-from workers.testing import drain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

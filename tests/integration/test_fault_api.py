@@ -14,6 +14,7 @@ from psycopg import sql
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.dev.ports import free_port
+from kaguan.outbox.worker.outcome import Done
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
@@ -32,16 +33,15 @@ from tests.fault_plant import (
 )
 from tests.pipeline import open_pipeline
 from tests.serving import serving
-from workers.outcome import Done
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
     from tests.serving import Api, Reply
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
 
 DATABASE, REDIS = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL"
 PATIENT = {

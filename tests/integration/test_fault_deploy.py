@@ -18,25 +18,26 @@ from saq.job import Job
 
 from kaguan.config import load_settings
 from kaguan.database import migrate
+from kaguan.outbox import accept as service
+from kaguan.outbox import upgrade
+from kaguan.outbox.upgrade import Sightings
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.newer import NewerPayloads
+from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
 from kaguan.queues.keys import delivery_key
-from kaguan.tasks import service, upgrade
-from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import PAYLOADS, EmailPayload
-from kaguan.tasks.upgrade import Sightings
 from tests.eventually import eventually
 from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.pipeline import Pipeline, Recording, open_pipeline
-from workers.newer import NewerPayloads
-from workers.outcome import Done, GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt
-    from workers.execution import Execution
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.execution import Execution
+    from kaguan.outbox.worker.outcome import Outcome
 
 BEFORE = "0002"  # 第一版发布时的库
 LOCKED = 1.0  # 秒：业务的语句至多等这么久

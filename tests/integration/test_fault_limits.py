@@ -10,9 +10,12 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database import folding
+from kaguan.database import group_commit as folding
 from kaguan.database.pool import open_pool
-from relay.redrive import LeaseRedrive
+from kaguan.outbox.relay.redrive import LeaseRedrive
+from kaguan.outbox.worker import claiming
+from kaguan.outbox.worker.heartbeat import beating
+from kaguan.outbox.worker.outcome import Done
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
 from tests.fault_plant import (
@@ -28,17 +31,14 @@ from tests.fault_plant import (
     through,
 )
 from tests.pipeline import Pipeline, Recording, open_pipeline
-from workers import claiming
-from workers.heartbeat import beating
-from workers.outcome import Done
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 DATABASE = "KAGUAN_DATABASE__URL"
 SHORT = 0.5  # 秒：用例里的时限，代替产品里的几十秒

@@ -13,8 +13,9 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
-from kaguan.tasks.model import Priority, TaskType
-from kaguan.tasks.service import Submission, accept
+from kaguan.outbox.accept import Submission, accept
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.leases import Leases
 from tests.eventually import eventually
 from tests.fault_plant import (
     EFFECT_TABLE,
@@ -31,7 +32,6 @@ from tests.fault_plant import (
 )
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 from tests.serving import serving
-from workers.leases import Leases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

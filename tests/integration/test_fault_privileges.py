@@ -16,7 +16,7 @@ from redis.exceptions import NoPermissionError
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from relay.retention import Retention
+from kaguan.outbox.relay.retention import Retention
 from tests.eventually import eventually
 from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, own_valkey, relaying
 from tests.pipeline import open_pipeline

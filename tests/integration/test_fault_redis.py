@@ -17,7 +17,7 @@ from saq.utils import now
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import LOOPBACK
-from kaguan.tasks.model import Priority
+from kaguan.outbox.vocabulary import Priority
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
 from tests.fault_plant import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from kaguan.dev.valkey import ValkeyServer
-    from kaguan.queues.saq import KaguanQueue
+    from kaguan.outbox.deliveries import KaguanQueue
 
 PUBLISHED = int(os.environ.get("KAGUAN_FAULT_PUBLISHED", "200"))  # 长的那一场：1000
 DRAIN = 30.0 + PUBLISHED / 20  # 秒

@@ -14,9 +14,9 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.listening import listen
 from kaguan.database.pool import open_pool
+from kaguan.outbox.accept import Submission, accept
 from kaguan.outbox.doorbell import CHANNEL
-from kaguan.tasks.model import Priority, TaskType
-from kaguan.tasks.service import Submission, accept
+from kaguan.outbox.vocabulary import Priority, TaskType
 from tests.eventually import eventually
 from tests.fault_plant import QUICK, Effects, all_closed, child, effects, mail, only_kaguan, relaying
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.inbox import store
-from kaguan.queues.saq import delivery_job
-from kaguan.tasks.model import Priority, TaskStatus, TaskType
-from relay.retention import Retention
+from kaguan.outbox.deliveries import delivery_job
+from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.outbox.worker import store
 from tests.eventually import eventually
 from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.pipeline import Pipeline, open_pipeline

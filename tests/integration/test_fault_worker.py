@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kaguan.carriers.simulator import iccid_at
 from kaguan.config import load_settings
 from kaguan.config.model import Worker
 from kaguan.dev.ports import LOOPBACK, free_port
-from kaguan.queues.saq import delivery_job
+from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.accept import Submission, accept
+from kaguan.outbox.deliveries import delivery_job
+from kaguan.outbox.vocabulary import Priority, TaskType
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import DataSyncPayload
-from kaguan.tasks.service import Submission, accept
 from tests.carrier_world import register
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kaguan.database.folding import Folder
+from kaguan.database.group_commit import Folder
 from kaguan.errors import DomainError
-from kaguan.tasks import store
-from kaguan.tasks.folding import FoldedAccept
-from kaguan.tasks.model import TaskType
+from kaguan.outbox import record as store
+from kaguan.outbox.accept import Accepted, Submission, accept
+from kaguan.outbox.accept_folding import FoldedAccept
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.tasks.payloads import EmailPayload
-from kaguan.tasks.service import Accepted, Submission, accept
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

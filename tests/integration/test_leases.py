@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kaguan.inbox import store
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.leases import Leases
 from tests.eventually import eventually
 from tests.pipeline import open_pipeline
-from workers.attempt import Attempt
-from workers.leases import Leases
 
 if TYPE_CHECKING:
     from uuid import UUID

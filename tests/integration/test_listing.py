@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kaguan.carriers.simulator import iccid_at
-from kaguan.carriers.simulator.population import Override
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Override
+from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.payloads import DataSyncPayload
 from tests.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
-from workers.outcome import Done
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.testing import assert_accepted
+from kaguan.outbox.vocabulary import TaskType
 from tests.serving import serving
-from workers.testing import assert_accepted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

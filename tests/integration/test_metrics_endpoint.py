@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from kaguan.config.model import Logging
 from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging
-from kaguan.tasks.model import Priority, TaskType
+from kaguan.outbox.accept import Submission, accept
+from kaguan.outbox.vocabulary import Priority, TaskType
 from kaguan.tasks.payloads import EmailPayload
-from kaguan.tasks.service import Submission, accept
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor, publish_backlog, worst_lag

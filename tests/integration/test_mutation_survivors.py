@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kaguan.database.listening import listen
 from kaguan.outbox import store
 from kaguan.outbox.doorbell import CHANNEL, Doorbell
-from relay.ordering import OrderingRelease
+from kaguan.outbox.relay.ordering import OrderingRelease
 from tests.eventually import eventually
 from tests.pipeline import open_pipeline
 

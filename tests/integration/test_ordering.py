@@ -16,25 +16,26 @@ from kaguan.config import load_settings
 from kaguan.database.listening import listen
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError
+from kaguan.outbox import accept as service
+from kaguan.outbox import ordering
+from kaguan.outbox.accept_folding import FoldedAccept
 from kaguan.outbox.doorbell import CHANNEL, Doorbell
-from kaguan.tasks import ordering, service
-from kaguan.tasks.folding import FoldedAccept
-from kaguan.tasks.model import Priority, TaskType
+from kaguan.outbox.relay import loop
+from kaguan.outbox.relay import ordering as relay_ordering
+from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.consumer import Consumer
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.tasks.payloads import EmailPayload
 from kaguan.telemetry.monitor import publish_backlog
-from relay import loop
-from relay import ordering as relay_ordering
-from relay.ordering import OrderingRelease
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
-from workers.consumer import Consumer
-from workers.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
 
 MAIL = EmailPayload(to=("a@example.com",), subject="s", body="b")
 
@@ -337,7 +338,7 @@ async def test_a_page_of_heads_is_read_from_its_index(pipeline: Pipeline) -> Non
     )
     for name, parameters in statements:
         async with pipeline.pool.connection() as connection:
-            cursor = await connection.execute(b"explain " + load("kaguan.tasks", name).encode(), parameters)
+            cursor = await connection.execute(b"explain " + load("kaguan.outbox", name).encode(), parameters)
             plan = "\n".join(row[0] for row in await cursor.fetchall())
         assert "uq_tb_ordering_head" in plan, plan
         assert "Seq Scan on tb_ordering" not in plan, plan

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from kaguan.carriers.simulator import iccid_at
-from kaguan.carriers.simulator.faults import Drift, Faults, Gate
 from kaguan.config.model import Tasks
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.faults import Drift, Faults, Gate
+from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.worker.settlement import Settlement
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.tasks.payloads import DataSyncPayload
 from tests.carrier_world import gateways_of, register, rows, running_task, simulating
-from workers.outcome import Done
-from workers.settlement import Settlement
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:

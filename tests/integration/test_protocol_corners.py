@@ -14,25 +14,25 @@ from psycopg.errors import ReadOnlySqlTransaction
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.outbox import accept as service
+from kaguan.outbox.accept_folding import FoldedAccept
+from kaguan.outbox.relay import loop
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.heartbeat import beating
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done, Retry
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
-from kaguan.tasks import service
-from kaguan.tasks.folding import FoldedAccept
-from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import EmailPayload
-from relay import loop
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
-from workers.heartbeat import beating
-from workers.leases import Leases
-from workers.outcome import Done, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Connection, Pool
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 
 @pytest.fixture

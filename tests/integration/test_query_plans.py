@@ -15,8 +15,8 @@ from psycopg import sql
 import kaguan
 from kaguan.config import load_settings
 from kaguan.database.paging import encode_cursor
-from kaguan.tasks.listing import TaskFilter, newest
-from kaguan.tasks.replay import FIRST_ID, LAST_ID
+from kaguan.outbox.listing import TaskFilter, newest
+from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from tests.conftest import TEMPLATE
 from tests.console import signed_in
 from tests.integration.large_database import blocks, copy_of_template, fill, scans

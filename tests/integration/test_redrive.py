@@ -10,22 +10,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
-from kaguan.inbox import store
+from kaguan.outbox.relay import epoch
+from kaguan.outbox.upgrade import Sightings
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.outcome import Done
 from kaguan.queues.keys import delivery_key
-from kaguan.tasks.model import Priority
-from kaguan.tasks.upgrade import Sightings
-from relay import epoch
 from tests.eventually import eventually
 from tests.pipeline import Pipeline, Recording, open_pipeline
-from workers.outcome import Done
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
     from kaguan.database.pool import Connection, Pool
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 
 REDRIVES = ("队列忘了任务，重投", "重投 Redis 不认得的任务", "补上缺失的发件箱行", "收回任务，重投")

@@ -11,16 +11,16 @@ from sqlalchemy.exc import DBAPIError
 
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import Pool, engine_on, open_pool
-from relay.loop import run
+from kaguan.outbox.relay.loop import run
+from kaguan.outbox.worker.outcome import Done
 from tests.eventually import eventually
 from tests.pipeline import Pipeline, open_pipeline
-from workers.outcome import Done
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 IDLE_IN_TRANSACTION = 0.2  # 秒
 REDIS_STALL = 800  # 毫秒：比上面长

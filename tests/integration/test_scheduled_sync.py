@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from kaguan.carriers.simulator import iccid_at
 from kaguan.config import load_settings
-from kaguan.schedules.cron import latest_until
+from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.relay.schedules import Schedules
+from kaguan.outbox.schedules.cron import latest_until
+from kaguan.outbox.testing import Recorder, drain
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.sims.model import Carrier
-from kaguan.tasks.model import TaskType
 from kaguan.telemetry.metrics import Metrics
-from relay.schedules import Schedules
 from tests.carrier_world import gateways_of, register, rows, simulating
 from workers.sync.handler import DataSync
-from workers.testing import Recorder, drain
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
-    from kaguan.config.schedule import Schedule
     from kaguan.database.pool import Pool
+    from kaguan.outbox.schedules.definition import Schedule
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
     from tests.carrier_world import Simulated
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
 
 CARDS = 200
 OVERDUE = timedelta(days=2)

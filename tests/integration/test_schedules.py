@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.config.schedule import Misfire, Schedule
 from kaguan.errors import Code, DomainError
-from kaguan.schedules import service
-from kaguan.schedules.cron import latest_until, next_after
+from kaguan.outbox.relay.schedules import Schedules
+from kaguan.outbox.schedules import service
+from kaguan.outbox.schedules.cron import latest_until, next_after
+from kaguan.outbox.schedules.definition import Misfire, Schedule
 from kaguan.telemetry.metrics import Metrics
 from relay.__main__ import main
-from relay.schedules import Schedules
 from tests.eventually import eventually
 from tests.invocation import Invocation
 from tests.serving import serving

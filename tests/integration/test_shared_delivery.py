@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.queues import pace
-from kaguan.tasks.model import Priority, TaskType
-from relay.packing import SPREAD
+from kaguan.outbox import pace
+from kaguan.outbox.relay.packing import SPREAD
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.claiming import Claims
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from tests.pipeline import Pipeline, Recording, carried_by, open_pipeline
-from workers.claiming import Claims
-from workers.leases import Leases
-from workers.outcome import Done, GiveUp, Outcome, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from saq.job import Job
 
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
 
 BACKLOG = SPREAD * 4
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kaguan.carriers.simulator import iccid_at
-from kaguan.carriers.simulator.population import Override
 from kaguan.carriers.states import ONELINK_STOP_REASON
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Override
+from kaguan.outbox.worker.attempt import Attempt, CancelledByUserError, FencedError
+from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.sims.model import Carrier
 from kaguan.tasks.payloads import SimStatusPayload
 from tests.carrier_world import (
@@ -23,8 +25,6 @@ from tests.carrier_world import (
     simulating,
 )
 from tests.integration.test_data_sync import DiesBeforeCommit
-from workers.attempt import Attempt, CancelledByUserError, FencedError
-from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.pauses import PAUSE
 from workers.sim.handler import SimStatusSync
 from workers.sync.statuses import StatusRecorder

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kaguan.carriers.simulator import iccid_at
+from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import Carrier
 from kaguan.tasks.payloads import SimStatusPayload
 from tests.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, register, rows, running_task, simulating
 from tests.integration.test_data_sync_resume import EVENTS, RECORDER, SIMS, STAGED, delivered_again, killed_at, start
-from workers.outcome import Done
 from workers.sim.handler import SimStatusSync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
 
 CARDS = {Carrier.ONELINK: 450, Carrier.CONTROL_CENTER: 45}  # 各五批
 MINE = [iccid_at(carrier, index) for carrier, count in CARDS.items() for index in range(count)]

@@ -17,8 +17,8 @@ import redis
 import structlog
 
 from kaguan.config import load_settings
-from kaguan.tasks.model import TaskType
-from relay import packing
+from kaguan.outbox.relay import packing
+from kaguan.outbox.vocabulary import TaskType
 from tests.simulation import drive
 from tests.simulation.byways import ASKING, asked_in_vain
 from tests.simulation.clock import VirtualLoop

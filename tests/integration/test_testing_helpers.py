@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kaguan.tasks.model import Priority, TaskType
+from kaguan.outbox.accept import Submission, accept
+from kaguan.outbox.testing import Recorder, assert_accepted, drain
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.tasks.payloads import EmailPayload, SimStatusPayload
-from kaguan.tasks.service import Submission, accept
 from tests.carrier_world import rows
 from tests.e2e.stack import CHECKOUT
-from workers.outcome import Done, GiveUp, Outcome, Retry
-from workers.testing import Recorder, assert_accepted, drain
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
 
 MANUAL = CHECKOUT / "docs" / "002-sqlalchemy-postgres-saq" / "使用指南.md"
 MAIL = EmailPayload(to=("a@example.com",), subject="你好", body="正文")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
+from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import Presence
-from kaguan.tasks.model import Priority
 from kaguan.verdict import service
 from kaguan.verdict.model import Level
 from kaguan.verdict.observation import observe
@@ -127,7 +127,7 @@ async def test_a_type_nobody_knows_is_told_within_a_beat_and_forgotten_when_it_i
         await relay.run_once()
         concern = (await look(pipeline))[1]["unknown_type"]
         assert dict(concern.parameters) == {"type": "sim:magic", "count": 2}
-        monkeypatch.setattr("relay.aside.MEMORY", 0.0)
+        monkeypatch.setattr("kaguan.outbox.relay.aside.MEMORY", 0.0)
         assert pipeline.forwarder.facts() == {"unknown": {}}
 
 

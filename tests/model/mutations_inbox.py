@@ -47,7 +47,7 @@ INBOX_MUTATIONS = (
     ),
     Mutation(
         "意向与写入不验令牌",
-        "src/workers/attempt.py",
+        "src/kaguan/outbox/worker/attempt.py",
         "if await cursor.fetchone() is None:",
         "if False:",
         (UNCERTAIN + "::test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded", OVERTAKEN),
@@ -77,7 +77,7 @@ INBOX_MUTATIONS = (
     ),
     Mutation(
         "写入不与结算同一事务",
-        "src/workers/settlement.py",
+        "src/kaguan/outbox/worker/settlement.py",
         "async with self.pool.connection() as connection, connection.transaction():\n"
         "                return await _settle_with",
         "async with self.pool.connection() as connection:\n                return await _settle_with",
@@ -89,7 +89,7 @@ INBOX_MUTATIONS = (
     ),
     Mutation(
         "回音丢了就当令牌失效",
-        "src/workers/settlement.py",
+        "src/kaguan/outbox/worker/settlement.py",
         "if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):",
         "if False:",
         (CORNERS + "::test_settlement_repeated_after_a_lost_commit_reply_is_not_a_fenced_write",),
@@ -111,7 +111,7 @@ INBOX_MUTATIONS = (
     ),
     Mutation(
         "停机不交还",
-        "src/workers/leases.py",
+        "src/kaguan/outbox/worker/leases.py",
         "tokens = [*self._held, *self._abandoned]",
         "tokens: list[tuple[UUID, int]] = []",
         (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
@@ -119,14 +119,14 @@ INBOX_MUTATIONS = (
     # 重试、取消、受理
     Mutation(
         "重试不退避",
-        "src/kaguan/tasks/backoff.py",
+        "src/kaguan/outbox/backoff.py",
         "uniform(0, ceiling)",
         "uniform(0, 0)",
         ("tests/unit/test_backoff.py",),
     ),
     Mutation(
         "重试没有尽头",
-        "src/workers/settlement.py",
+        "src/kaguan/outbox/worker/settlement.py",
         "case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:",
         "case Retry(reason, delay):",
         (DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",),
@@ -156,14 +156,14 @@ INBOX_MUTATIONS = (
     ),
     Mutation(
         "同号不同文也当重复",
-        "src/kaguan/tasks/service.py",
+        "src/kaguan/outbox/accept.py",
         "if first is None or first.fingerprint != item.fingerprint:",
         "if first is None:",
         (DELIVERY + "::test_same_request_id_returns_the_first_task_and_another_body_is_refused",),
     ),
     Mutation(
         "失败与取消盖过先前的意向",
-        "src/workers/settlement.py",
+        "src/kaguan/outbox/worker/settlement.py",
         "        if attempt.intended:\n            return",
         "        if False:\n            return",
         (UNCERTAIN + "::test_an_unknown_mail_ends_neither_failed_nor_cancelled",),
@@ -186,15 +186,15 @@ INBOX_MUTATIONS = (
     ),
     Mutation(
         "不记意向",
-        "src/workers/attempt.py",
-        'await connection.execute(load("kaguan.inbox", "declare_intent"), self.token)',
+        "src/kaguan/outbox/worker/attempt.py",
+        'await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token)',
         "pass",
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
         protocol=True,
     ),
     Mutation(
         "任务锁不认投递号",
-        "src/workers/guard.py",
+        "src/kaguan/outbox/worker/duplicates.py",
         "repeated: bool = mark in {holder, settled}",
         "repeated: bool = holder is not None or settled is not None",
         (

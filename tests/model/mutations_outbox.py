@@ -20,7 +20,7 @@ OUTBOX_MUTATIONS = (
     # 转交
     Mutation(
         "先标记并提交、后入队",
-        "src/relay/forward.py",
+        "src/kaguan/outbox/relay/forward.py",
         "            results = await saq.enqueue_many(",
         "            await store.mark_handed_over(connection, [(row, p.job) for p in parcels for row in p.rows])\n"
         "            await connection.commit()\n"
@@ -29,7 +29,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "没入队也当作交出",
-        "src/relay/forward.py",
+        "src/kaguan/outbox/relay/forward.py",
         "(unproven if result is None else handed)",
         "(handed)",
         (DELIVERY, CORNERS, REDRIVE),
@@ -58,7 +58,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "高水位不算数",
-        "src/relay/forward.py",
+        "src/kaguan/outbox/relay/forward.py",
         "self.config.high_water - n",
         "self.config.high_water",
         (DELIVERY + "::test_relay_stops_at_the_high_water_mark",),
@@ -73,14 +73,14 @@ OUTBOX_MUTATIONS = (
     # 重投
     Mutation(
         "纪元变了也不管",
-        "src/relay/epoch.py",
+        "src/kaguan/outbox/relay/epoch.py",
         "if recorded == here:",
         "if True:",
         (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back",),
     ),
     Mutation(
         "先记下纪元、后重投",
-        "src/relay/epoch.py",
+        "src/kaguan/outbox/relay/epoch.py",
         "        count = await self._redrive_forgotten()",
         "        async with self.pool.connection() as connection:\n"
         "            await store.set_epoch(connection, here)\n"
@@ -89,7 +89,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "核对了也不重投",
-        "src/relay/redrive.py",
+        "src/kaguan/outbox/relay/redrive.py",
         "if missing:",
         "if False:",
         (REDRIVE + "::test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not",),
@@ -97,7 +97,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "被取走而没人认领的不管",
-        "src/relay/redrive.py",
+        "src/kaguan/outbox/relay/redrive.py",
         "return missing + self._long_taken(taken)",
         "return missing",
         (CORNERS + "::test_job_popped_by_a_worker_that_died_before_starting_it_comes_back",),
@@ -105,7 +105,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "核对不认得同乘的投递",
-        "src/kaguan/queues/saq.py",
+        "src/kaguan/outbox/deliveries.py",
         "return task.job or delivery_key",
         "return delivery_key",
         (SHARED + "::test_a_forgotten_shared_delivery_comes_back_and_a_live_one_stays",),

@@ -6,28 +6,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from kaguan.config.model import UncertainPolicy
-from kaguan.queues.saq import build_queues
-from kaguan.tasks.model import Priority, TaskType
+from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.relay.epoch import EpochRedrive
+from kaguan.outbox.relay.forward import Forwarder
+from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.relay.schedules import Schedules
+from kaguan.outbox.upgrade import Sightings
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.worker.consumer import QuietWorker
+from kaguan.outbox.worker.duplicates import DuplicateGuard
+from kaguan.outbox.worker.execution import Execution
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.pace import Pace
+from kaguan.outbox.worker.settlement import Settlement
+from kaguan.outbox.worker.verification import Verified
 from kaguan.tasks.uncertain import redelivered_kinds
-from kaguan.tasks.upgrade import Sightings
 from kaguan.telemetry.metrics import Metrics
-from relay.epoch import EpochRedrive
-from relay.forward import Forwarder
-from relay.ordering import OrderingRelease
-from relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
-from relay.retention import Retention
-from relay.schedules import Schedules
 from tests.simulation.broker import SteppedRedis
 from tests.simulation.outside import Index, Ledger, Outside, PostOffice
-from workers.consumer import QuietWorker
 from workers.email.handler import EmailHandler
 from workers.email.verifying import EmailVerify
-from workers.execution import Execution
-from workers.guard import DuplicateGuard
-from workers.leases import Leases
-from workers.pace import Pace
-from workers.settlement import Settlement
-from workers.verification import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.outcome import Outcome
     from tests.simulation.database import SteppedPool
     from tests.simulation.process import Process
-    from workers.attempt import Attempt, Handler
     from workers.email.transport import Mailer
-    from workers.outcome import Outcome
 
 UNKNOWN_PATIENCE = 1e-9  # 秒：头一次看见只搁下，再看见就是毒丸
 

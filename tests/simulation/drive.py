@@ -6,12 +6,12 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from kaguan.errors import DomainError
+from kaguan.outbox import accept as service
+from kaguan.outbox import replay as replaying
+from kaguan.outbox.accept import Submission
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
 from kaguan.sims.model import SyncType
-from kaguan.tasks import replay as replaying
-from kaguan.tasks import service
-from kaguan.tasks.model import Priority, TaskStatus, TaskType
 from kaguan.tasks.payloads import DataSyncPayload, EmailPayload, SimStatusPayload
-from kaguan.tasks.service import Submission
 from tests.simulation.invariants import RULES, judge
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.vocabulary import TaskType
 from tests.simulation import drive
 from tests.simulation.outside import Turn
 

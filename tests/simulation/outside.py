@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from workers.email.receipt import Fate, Receipt
-from workers.outcome import Done, GiveUp, Outcome, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection
     from kaguan.mail.message import Envelope
+    from kaguan.outbox.worker.attempt import Attempt
     from tests.simulation.process import Process
-    from workers.attempt import Attempt
 
 
 class Turn(StrEnum):

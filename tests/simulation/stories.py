@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.vocabulary import TaskType
 from tests.simulation import drive
 from tests.simulation.outside import Turn
 from tests.simulation.walking import api, halfway, relay, watched, work

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.simulation import drive
 
 if TYPE_CHECKING:
-    from kaguan.tasks.model import TaskType
+    from kaguan.outbox.vocabulary import TaskType
     from tests.simulation.outside import Turn
     from tests.simulation.process import Process
     from tests.simulation.world import World

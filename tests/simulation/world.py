@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.outbox.deliveries import build_queues
 from kaguan.queues.client import build_client
-from kaguan.queues.saq import build_queues
 from tests.simulation.cast import Relay, Worker, relay_loops, worker_parts
 from tests.simulation.database import SteppedPool, terminate
 from tests.simulation.outside import Outside

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaguan.tasks.backoff import OUTAGE_FLOORS, full_jitter, outage_wait
+from kaguan.outbox.backoff import OUTAGE_FLOORS, full_jitter, outage_wait
 
 
 class Ceiling(random.Random):

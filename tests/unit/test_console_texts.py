@@ -13,8 +13,8 @@ import api.console
 from api.console.audit import ACTIONS
 from api.console.texts import LANGUAGES, catalogue
 from api.console.visit import THEMES
-from kaguan.config.schedule import Misfire
-from kaguan.tasks.model import Priority, TaskEventKind, TaskStatus, TaskType
+from kaguan.outbox.schedules.definition import Misfire
+from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus, TaskType
 from kaguan.verdict.model import Level
 
 HOME = Path(api.console.__file__).parent

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from saq.job import Job
 
 from kaguan.config.model import Logging
-from kaguan.logging.folding import REPEATS
+from kaguan.logging.repeats import REPEATS
 from kaguan.logging.setup import APP_LOG, configure_logging
 
 if TYPE_CHECKING:

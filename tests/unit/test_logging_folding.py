@@ -6,8 +6,8 @@ import logging
 import sys
 from dataclasses import dataclass
 
-from kaguan.logging.folding import MAX_KEYS, REPEATS, WINDOW, FoldingHandler
-from kaguan.tasks.model import FINAL, TaskStatus
+from kaguan.logging.repeats import MAX_KEYS, REPEATS, WINDOW, FoldingHandler
+from kaguan.outbox.vocabulary import FINAL, TaskStatus
 
 
 @dataclass

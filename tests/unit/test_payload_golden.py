@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.accept import Staged, Submission
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.tasks.payloads import PAYLOADS
-from kaguan.tasks.service import Staged, Submission
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -10,7 +10,7 @@ import pytest
 
 import kaguan.tasks.payloads
 import workers.registry
-from kaguan.tasks.model import TaskType
+from kaguan.outbox.vocabulary import TaskType
 
 if TYPE_CHECKING:
     from types import ModuleType

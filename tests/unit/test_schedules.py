@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from kaguan.config import ConfigurationError, load_settings
-from kaguan.config.schedule import Schedule
-from kaguan.schedules.cron import latest_until, next_after
-from kaguan.schedules.template import render
+from kaguan.outbox.schedules.cron import latest_until, next_after
+from kaguan.outbox.schedules.definition import Schedule
+from kaguan.outbox.schedules.template import render
 from kaguan.tasks.payloads import DataSyncPayload
 from tests.unit.test_config import SECRETS
 

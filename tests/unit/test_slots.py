@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kaguan.tasks.model import Priority
-from workers.consumer import split_slots
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.consumer import split_slots
 
 
 @pytest.mark.parametrize(

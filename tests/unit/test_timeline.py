@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from kaguan.tasks.store import EventRecord, TaskRecord
-from kaguan.tasks.timeline import timeline
+from kaguan.outbox.record import EventRecord, TaskRecord
+from kaguan.outbox.timeline import timeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

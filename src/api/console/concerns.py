@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from api.console.formatting import Formatter
 from api.console.texts import Translator
-from kaguan.tasks.model import TaskStatus
+from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.wording import Wording
 

@@ -11,11 +11,12 @@ from api.console.tasks import moment_of, one_of
 from kaguan.console import looking
 from kaguan.console.service import Deed
 from kaguan.errors import invalid
+from kaguan.outbox import replay
 from kaguan.outbox import store as outbox
-from kaguan.tasks import replay, selection
-from kaguan.tasks.model import TaskStatus, TaskType
-from kaguan.tasks.replay import REASON_LIMIT, Replay
-from kaguan.tasks.service import REPLAY_LIMIT, REPLAY_RATE_LIMIT
+from kaguan.outbox.accept import REPLAY_LIMIT, REPLAY_RATE_LIMIT
+from kaguan.outbox.replay import REASON_LIMIT, Replay
+from kaguan.outbox.vocabulary import TaskStatus, TaskType
+from kaguan.tasks import selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from api.console.serve import Done, number_of
 from kaguan.console import looking
 from kaguan.console.service import Deed
 from kaguan.outbox import store
-from kaguan.tasks.model import Priority, PriorityRank
+from kaguan.outbox.vocabulary import Priority, PriorityRank
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -10,7 +10,7 @@ from api.console.keys import LOOKOUT
 from api.console.lookout import BACKFILL_CAP, BUCKET_CAP, BUCKETS, STEP
 from api.console.people import process_lines, worker_lines
 from kaguan.console import looking
-from kaguan.tasks.model import Priority
+from kaguan.outbox.vocabulary import Priority
 
 if TYPE_CHECKING:
     from aiohttp import web

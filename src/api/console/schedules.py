@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from api.console.serve import Done
 from kaguan.console.service import Deed
-from kaguan.schedules import service
+from kaguan.outbox.schedules import service
 
 if TYPE_CHECKING:
     from aiohttp import web

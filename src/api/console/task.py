@@ -12,10 +12,12 @@ from api.console.keys import TRACES
 from api.console.serve import Done
 from kaguan.console.service import Deed
 from kaguan.errors import not_found
-from kaguan.tasks import ordering, service, store
-from kaguan.tasks.model import FINAL, TaskEventKind, TaskStatus
-from kaguan.tasks.service import CANCELLABLE, RETRYABLE
-from kaguan.tasks.timeline import timeline
+from kaguan.outbox import accept as service
+from kaguan.outbox import ordering
+from kaguan.outbox import record as store
+from kaguan.outbox.accept import CANCELLABLE, RETRYABLE
+from kaguan.outbox.timeline import timeline
+from kaguan.outbox.vocabulary import FINAL, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from api.console.serve import Order
     from api.console.visit import Visit
     from kaguan.database.pool import Connection
-    from kaguan.tasks.store import EventRecord, TaskRecord
+    from kaguan.outbox.record import EventRecord, TaskRecord
 
 # 一次尝试怎样收的场
 ENDINGS = frozenset(

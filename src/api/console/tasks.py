@@ -11,9 +11,9 @@ from aiohttp import web
 from api.binding import UUID_TEXT
 from api.console.serve import SEE_OTHER
 from kaguan import zones
-from kaguan.tasks.listing import TaskFilter, task_page
-from kaguan.tasks.model import Priority, TaskStatus, TaskType
-from kaguan.tasks.replay import FIRST_ID, LAST_ID, id_floor
+from kaguan.outbox.listing import TaskFilter, task_page
+from kaguan.outbox.replay import FIRST_ID, LAST_ID, id_floor
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -17,17 +17,17 @@ from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
-from kaguan.tasks import replay as replaying
-from kaguan.tasks.model import Priority, TaskStatus, TaskType
+from kaguan.outbox import replay as replaying
+from kaguan.outbox.accept import REPLAY_RATE_LIMIT, RETRYABLE
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.outbox.watching import Watched, watch
 from kaguan.tasks.selection import answer
-from kaguan.tasks.service import REPLAY_RATE_LIMIT, RETRYABLE
-from kaguan.tasks.watching import Watched, watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kaguan.database.pool import Connection
-    from kaguan.tasks.replay import Selection
+    from kaguan.outbox.replay import Selection
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 MOST = 100_000  # 一次至多重放几个；分批做

@@ -10,7 +10,7 @@ import typer
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.outbox import store
-from kaguan.tasks.model import PriorityRank
+from kaguan.outbox.vocabulary import PriorityRank
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from kaguan.tasks.model import TaskStatus
+from kaguan.outbox.vocabulary import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kaguan.tasks.watching import Watched
+    from kaguan.outbox.watching import Watched
 
 NAMES = {
     TaskStatus.PENDING: "等待交付",

@@ -14,11 +14,13 @@ from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.errors import not_found
-from kaguan.tasks import ordering, service, store
-from kaguan.tasks.listing import TaskFilter, newest
-from kaguan.tasks.model import Priority, TaskStatus, TaskType  # noqa: TC001 typer 运行时读注解
-from kaguan.tasks.replay import FIRST_ID, LAST_ID
-from kaguan.tasks.timeline import timeline
+from kaguan.outbox import accept as service
+from kaguan.outbox import ordering
+from kaguan.outbox import record as store
+from kaguan.outbox.listing import TaskFilter, newest
+from kaguan.outbox.replay import FIRST_ID, LAST_ID
+from kaguan.outbox.timeline import timeline
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType  # noqa: TC001 typer 运行时读注解
 from kaguan.zones import written
 
 if TYPE_CHECKING:

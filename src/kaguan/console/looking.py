@@ -9,7 +9,7 @@ from psycopg.rows import class_row, dict_row
 
 from kaguan.console.store import PACKAGE
 from kaguan.database.sql import load
-from kaguan.tasks.model import TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -4,10 +4,10 @@ from kaguan.console.model import Audit, Session
 from kaguan.database.metadata import Base
 from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
-from kaguan.outbox.model import Broker, Outbox
-from kaguan.schedules.model import ScheduleState
+from kaguan.outbox.schedules.model import ScheduleState
+from kaguan.outbox.tables import Broker, Outbox
+from kaguan.outbox.vocabulary import Ordering, Task, TaskEvent
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
-from kaguan.tasks.model import Ordering, Task, TaskEvent
 from kaguan.tokens.model import ApiToken, IdempotencyKey
 from kaguan.users.model import User
 

@@ -16,9 +16,9 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
-from kaguan.carriers.simulator.population import iccid_at
 from kaguan.config import ConfigurationError, load_settings
 from kaguan.dev.demo_client import DemoError, connect, expect, say
+from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.model import Carrier
 from kaguan.zones import business_today
 

@@ -193,7 +193,7 @@ class Stack:
         simulator = self.settings.simulator
         arguments = ("--port", str(port), "--cards", str(simulator.cards), "--seed", str(simulator.seed))
         ready = partial(is_listening, port)
-        return [self._python("simulator", "kaguan.carriers.simulator", SIMULATOR_PORT, arguments, ready=ready)]
+        return [self._python("simulator", "kaguan.dev.simulator", SIMULATOR_PORT, arguments, ready=ready)]
 
     def _take(self, key: str) -> bool:
         """环境里已给出 ``key`` 就原样采用。"""

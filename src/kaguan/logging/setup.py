@@ -12,8 +12,8 @@ import orjson
 import structlog
 from opentelemetry import trace
 
-from kaguan.logging.folding import FoldingHandler
 from kaguan.logging.masking import mask_event
+from kaguan.logging.repeats import FoldingHandler
 from kaguan.logging.rotation import RotatingFile
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import structlog
 from uuid_utils import uuid7
 
 from kaguan.errors import Code, DomainError, conflict, not_found
+from kaguan.logging.operation import operation
 from kaguan.mail.staging import order_mail
-from kaguan.operation import operation
 from kaguan.orders import store
 from kaguan.orders.model import TRANSITIONS, OrderStatus
 from kaguan.users import store as user_store
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.orders.store import OrderOwner, OrderRow
-    from kaguan.tasks.staging import Stager
+    from kaguan.outbox.staging import Stager
     from kaguan.users.service import CreatedUser, NewUser
 
 log = structlog.get_logger(__name__)

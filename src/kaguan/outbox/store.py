@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kaguan.database.pool import Connection
-    from kaguan.tasks.model import PriorityRank
+    from kaguan.outbox.vocabulary import PriorityRank
 
 PACKAGE = "kaguan.outbox"
 START = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))  # 从头看起

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kaguan.outbox.accept import Submission, accept_many
+from kaguan.outbox.vocabulary import Priority, TaskType
 from kaguan.sims.model import LifecycleState
-from kaguan.tasks.model import Priority, TaskType
 from kaguan.tasks.payloads import SIM_CHANGES_LIMIT, EventPayload, SimChange
-from kaguan.tasks.service import Submission, accept_many
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from kaguan.errors import FieldError, invalid, not_found
-from kaguan.operation import operation
+from kaguan.logging.operation import operation
 from kaguan.sims import store
 from kaguan.sims.iccid import Iccid, normalise
 from kaguan.zones import business_today

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kaguan.outbox.vocabulary import TaskType, complete
 from kaguan.sims.model import Carrier, LifecycleState, SyncType
-from kaguan.tasks.model import TaskType, complete
 
 SIM_CHANGES_LIMIT = 500  # 一个事件任务至多带几条变更
 

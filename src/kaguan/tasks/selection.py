@@ -15,12 +15,12 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from kaguan.errors import invalid
-from kaguan.tasks.replay import Replay, Selection
-from kaguan.tasks.service import REPLAY_LIMIT
+from kaguan.outbox.accept import REPLAY_LIMIT
+from kaguan.outbox.replay import Replay, Selection
 
 if TYPE_CHECKING:
     from kaguan.errors import DomainError
-    from kaguan.tasks.replay import Preview
+    from kaguan.outbox.replay import Preview
 
 HEAD_LIMIT = 8 * 1024  # 字节；条件的 JSON
 ENTRY = 20  # 字节：任务号 16，投递号 4（大端）

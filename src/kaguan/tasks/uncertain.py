@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaguan.config.model import UncertainPolicy
-from kaguan.tasks.model import TaskEventKind, TaskType
+from kaguan.outbox.vocabulary import TaskEventKind, TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

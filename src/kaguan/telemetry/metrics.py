@@ -14,8 +14,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from kaguan.outbox.vocabulary import TaskType
 from kaguan.sims.model import Carrier
-from kaguan.tasks.model import TaskType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ from psycopg_pool import PoolTimeout
 from kaguan.breakers import BreakerKind
 from kaguan.database.pool import CONNECTION_ERRORS
 from kaguan.database.sql import load
+from kaguan.outbox import ordering
 from kaguan.outbox import store as outbox
-from kaguan.tasks import ordering
-from kaguan.tasks.model import PriorityRank, TaskStatus
+from kaguan.outbox.vocabulary import PriorityRank, TaskStatus
 from kaguan.telemetry.pools import database_figures, redis_figures
 from kaguan.telemetry.setup import spans_dropped
 
@@ -109,7 +109,7 @@ async def publish_backlog(connection: Connection, metrics: Metrics) -> None:
     metrics.smtp_waiting.set(mails.waiting)
     metrics.smtp_oldest_wait.set(mails.oldest or 0.0)
     metrics.outbox_parked_rows.set(await outbox.parked(connection, BACKLOG_CAP))
-    cursor = await connection.execute(load("kaguan.telemetry", "unsettled"), {"cap": BACKLOG_CAP})
+    cursor = await connection.execute(load("kaguan.outbox", "unsettled"), {"cap": BACKLOG_CAP})
     if (row := await cursor.fetchone()) is not None:
         metrics.unsettled.labels(TaskStatus.QUEUED).set(row[0])
         metrics.unsettled.labels(TaskStatus.RUNNING).set(row[1])

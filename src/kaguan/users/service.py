@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kaguan.errors import Code, DomainError, not_found
+from kaguan.logging.operation import operation
 from kaguan.mail.staging import welcome_mail
-from kaguan.operation import operation
 from kaguan.users import store
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from kaguan.tasks.staging import Stager
+    from kaguan.outbox.staging import Stager
     from kaguan.users.model import UserStatus
     from kaguan.users.store import UserRow
 

@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kaguan.breaker import OPENED
+from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
-from kaguan.tasks.model import Priority
 from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from kaguan.tasks.model import TaskStatus
+from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.verdict.model import Concern, ConcernCode, Level
 
 if TYPE_CHECKING:

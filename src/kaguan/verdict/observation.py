@@ -21,9 +21,9 @@ from kaguan.breakers import open_breakers
 from kaguan.console import looking
 from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
+from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.vocabulary import PriorityRank
 from kaguan.presence.census import Census, take_census
-from kaguan.queues.saq import build_queues
-from kaguan.tasks.model import PriorityRank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kaguan.console.looking import Process as Connected
     from kaguan.database.pool import Connection
     from kaguan.outbox.store import QueueBacklog
-    from kaguan.tasks.model import Priority
+    from kaguan.outbox.vocabulary import Priority
 
 log = structlog.get_logger(__name__)
 

@@ -18,15 +18,15 @@ from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
 from kaguan.mail.model import DeliveryStatus
 from kaguan.mail.reply import words
+from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.worker.verification import Verified
 from kaguan.tasks.payloads import EmailPayload
 from kaguan.telemetry.metrics import observe
 from workers.email.outage import Outage
 from workers.email.receipt import Fate, Receipt
 from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
-from workers.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from workers.pauses import failed_pause, outage_pause, queued_pause
-from workers.verification import Verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.mail.message import Envelope
     from kaguan.mail.store import Letter, Recorded
-    from workers.attempt import Attempt, Handler
+    from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.outcome import Write
     from workers.email.transport import Mailer
-    from workers.outcome import Write
     from workers.resources import Resources
 
     Observe = Callable[[Mapping[str, int], float], None]

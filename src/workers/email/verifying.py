@@ -19,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaguan.mail import store
 from kaguan.mail.model import DeliveryStatus
+from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.worker.verification import Happened, NotHappened, VerifiedOutcome
 from kaguan.telemetry.spans import client_span, record_error, server_of
-from workers.outcome import Done
-from workers.verification import Happened, NotHappened, VerifiedOutcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
 
     # Message-ID（不带尖括号）→ 收下了没有；None 是说不清
     Lookup = Callable[[str], Awaitable[bool | None]]
@@ -39,7 +39,7 @@ SETTLED = frozenset({DeliveryStatus.ACCEPTED, DeliveryStatus.REFUSED})
 
 @dataclass(frozen=True, slots=True)
 class EmailVerify:
-    """:class:`workers.verification.Verify` 的邮件实现。"""
+    """:class:`kaguan.outbox.worker.verification.Verify` 的邮件实现。"""
 
     lookup: Lookup
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from kaguan.outbox.worker.outcome import GiveUp, Outcome
 from kaguan.tasks.payloads import EventPayload
 from workers.event.webhook import open_webhook
-from workers.outcome import GiveUp, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
     from workers.event.webhook import Webhook
     from workers.resources import Resources
 

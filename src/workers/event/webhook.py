@@ -15,9 +15,9 @@ import aiohttp
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.retry_after import retry_after
 from kaguan.telemetry.spans import client_span, record_error, server_of
-from workers.outcome import Done, GiveUp, Outcome, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

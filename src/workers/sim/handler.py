@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config.model import Carriers
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
     from kaguan.sims.model import Carrier
-    from workers.attempt import Attempt
-    from workers.outcome import Outcome
     from workers.resources import Resources
 
 log = structlog.get_logger(__name__)

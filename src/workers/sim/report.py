@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
 from kaguan.carriers.records import EXPLAINED
+from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.sims.model import SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
-from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.pauses import PAUSE, queued_pause
 
 if TYPE_CHECKING:

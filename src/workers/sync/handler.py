@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kaguan.carriers.gateway import CarrierError, QueuedError
+from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.tasks.payloads import DataSyncPayload
-from workers.outcome import Continue, Done, GiveUp, Outcome, Retry
 from workers.pauses import PAUSE, queued_pause
 from workers.sync.passes import step
 from workers.sync.statuses import StatusRecorder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from kaguan.carriers.gateway import CarrierGateway
-    from workers.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt
     from workers.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.database.pool import Connection
+    from kaguan.outbox.worker.attempt import Attempt
     from kaguan.sims.sync_store import AppliedRows, Checkpoint
     from kaguan.sims.sync_tally import Tally
-    from workers.attempt import Attempt
     from workers.sync.statuses import StatusRecorder
 
     Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed

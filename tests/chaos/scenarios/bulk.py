@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from kaguan.dev.ports import LOOPBACK
-from kaguan.tasks.model import Priority
+from kaguan.outbox.vocabulary import Priority
 from tests.chaos.campaign import drain
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect

@@ -1,0 +1,116 @@
+"""模拟 Control Center 方言。"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import web
+
+from kaguan.carriers.control_center import DEVICES, PAGE_SIZE
+from kaguan.dev.simulator.faults import Drift
+from kaguan.dev.simulator.world import drifted
+from kaguan.sims.model import Carrier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kaguan.dev.simulator.world import World
+
+ME = Carrier.CONTROL_CENTER
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"errorMessage": message, "errorCode": code}, status=status)
+
+
+class ControlCenter:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get(DEVICES, self._search)
+        router.add_get(f"{DEVICES}/{{iccid}}", self._one("device-details", self._details))
+        router.add_get(f"{DEVICES}/{{iccid}}/sessionInfo", self._one("session-info", self._session))
+        router.add_get(f"{DEVICES}/{{iccid}}/dailyUsages", self._one("daily-usages", self._usage))
+
+    def _authorised(self, request: web.Request) -> bool:
+        expected = self._world.credentials.control_center
+        header = aiohttp.encode_basic_auth(expected.username, expected.api_key.get_secret_value())
+        return request.headers.get("Authorization") == header
+
+    async def _search(self, request: web.Request) -> web.StreamResponse:
+        async with self._world.gates[ME].call("search-devices", request) as drift:
+            if not self._authorised(request):
+                return _error(401, "10000001", "Invalid credentials")
+            try:
+                since = datetime.fromisoformat(request.query["modifiedSince"])
+                until = datetime.fromisoformat(request.query.get("modifiedTill", self._world.now().isoformat()))
+                size, page = int(request.query.get("pageSize", PAGE_SIZE)), int(request.query.get("pageNumber", 1))
+            except (KeyError, ValueError):
+                return _error(400, "10000003", "Invalid parameter")
+            if since.tzinfo is None or until.tzinfo is None or not 1 <= size <= PAGE_SIZE or page < 1:
+                return _error(400, "10000003", "Invalid parameter")
+            response = drifted(drift, {"items": []})
+            return response or self._page((since, min(until, self._world.now())), size, page, drift)
+
+    def _page(self, window: tuple[datetime, datetime], size: int, page: int, drift: Drift) -> web.Response:
+        gate = self._world.gates[ME]
+        # 多取一张，好知道后面还有没有
+        found = self._world.population.changed(ME, *window, (page - 1) * size, size + 1)
+        devices = [
+            {"iccid": iccid} if drift is Drift.MISSING_FIELD else self._summary(iccid)
+            for iccid in found[:size]
+            if not gate.chance(gate.faults.partial_rate)
+        ]
+        return web.json_response({"pageNumber": page, "devices": devices, "lastPage": len(found) <= size})
+
+    def _one(
+        self, operation: str, answer: Callable[[str, web.Request], dict[str, Any] | None]
+    ) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            async with self._world.gates[ME].call(operation, request) as drift:
+                if not self._authorised(request):
+                    return _error(401, "10000001", "Invalid credentials")
+                if (response := drifted(drift, [])) is not None:
+                    return response
+                iccid = self._world.find(ME, request.match_info["iccid"])
+                if iccid is None:
+                    return _error(404, "20000001", "Resource not found - Invalid ICCID")
+                fields = None if iccid in self._world.gates[ME].faults.refuse else answer(iccid, request)
+                if fields is None:
+                    return _error(400, "10000003", "Invalid parameter")
+                return web.json_response({"iccid": iccid, **({} if drift is Drift.MISSING_FIELD else fields)})
+
+        return handle
+
+    def _summary(self, iccid: str) -> dict[str, Any]:
+        return {"iccid": iccid, "status": self._world.status(ME, iccid), "ratePlan": "模拟套餐"}
+
+    def _details(self, iccid: str, _request: web.Request) -> dict[str, Any]:
+        people = self._world.population
+        return {
+            **self._summary(iccid),
+            "msisdn": people.msisdn(ME, iccid),
+            "imsi": people.imsi(ME, iccid),
+            "dateActivated": f"{people.activated_on(iccid).isoformat()}T00:00:00.000+0000",
+            "dateUpdated": people.modified_at(ME, iccid, self._world.now()).isoformat(),
+        }
+
+    def _session(self, iccid: str, _request: web.Request) -> dict[str, Any]:
+        """最近一次会话；在线的没有结束时刻。"""
+        now, people = self._world.now(), self._world.population
+        started = people.modified_at(ME, iccid, now)
+        ended = {} if people.online(ME, iccid, now) else {"dateSessionEnded": started.isoformat()}
+        return {"ipAddress": None, "dateSessionStarted": started.isoformat(), **ended}
+
+    def _usage(self, iccid: str, request: web.Request) -> dict[str, Any] | None:
+        try:
+            day = date.fromisoformat(request.query.get("date", "").removesuffix("Z"))
+        except ValueError:
+            return None
+        if day > self._world.today():
+            return None
+        usage = self._world.usage(ME, iccid, day)
+        return {"dataUsage": usage.kilobytes * 1024, "smsUsage": usage.sms, "revision": usage.revision}

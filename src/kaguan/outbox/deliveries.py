@@ -1,0 +1,212 @@
+"""SAQ 队列：一个优先级一个。只用它的公开面；流水线入队用的是 SAQ 自己的脚本（LESSONS）。"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+from saq.job import Job
+from saq.queue.redis import RedisQueue
+
+from kaguan.outbox.vocabulary import Priority
+from kaguan.queues.keys import delivery_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    from redis.asyncio import Redis
+    from saq.job import Status
+
+log = structlog.get_logger(__name__)
+
+JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
+DEQUEUE_BACKOFF_MAX = 5.0  # 秒
+TRACEPARENT = "traceparent"
+
+
+class KaguanQueue(RedisQueue):
+    """取件时 Redis 不在就退避：SAQ 的取件循环自己不等，会空转（LESSONS）。"""
+
+    _failures = 0
+
+    def deserialize(
+        self, payload: dict[str, Any] | str | bytes | None, status: Status | str | None = None
+    ) -> Job | None:
+        """看不懂的内容当作没有：否则清扫会停在它那里，它后面的都清不掉（LESSONS）。"""
+        try:
+            return super().deserialize(payload, status)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            log.warning("队列里有看不懂的投递，当作没有", queue=self.name)
+            return None
+
+    async def sweep(self, lock: int = 60, abort: float = 5.0) -> list[str]:
+        """SAQ 自己的打扫，我们不靠它；Redis 不在就算了。"""
+        try:
+            return await super().sweep(lock, abort)
+        except RedisError as error:
+            log.debug("打扫时 Redis 不可用", queue=self.name, error=type(error).__name__)
+            return []
+
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 签名随 SAQ
+        try:
+            job = await super().dequeue(timeout, poll_interval)
+        except RedisError as error:
+            self._failures += 1
+            if self._failures == 1:
+                log.warning("取件失败，退避重试", queue=self.name, error=type(error).__name__)
+            await asyncio.sleep(min(DEQUEUE_BACKOFF_MAX, 0.1 * 2 ** min(self._failures, 10)))
+            return None
+        if self._failures:
+            log.info("取件恢复", queue=self.name, failures=self._failures)
+            self._failures = 0
+        return job
+
+
+def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:
+    """三个队列，共用一个客户端；关闭客户端由它的主人负责。"""
+    return {priority: KaguanQueue(client, name=priority) for priority in Priority}
+
+
+def delivery_job(task_type: str, task_id: UUID, delivery: int, traceparent: str | None, timeout: int) -> Job:
+    """一个任务的投递：参数只有号码，没有个人信息；SAQ 自己的重试关闭，时限显式。``timeout`` 单位秒。"""
+    return Job(
+        function=task_type,
+        key=delivery_key(task_id, delivery),
+        kwargs={"task_id": str(task_id), "delivery": delivery},
+        timeout=timeout,
+        retries=1,
+        ttl=JOB_TTL,
+        meta={TRACEPARENT: traceparent} if traceparent else {},
+    )
+
+
+def shared_job(task_type: str, key: str, deliveries: Sequence[tuple[UUID, int]], timeout: int) -> Job:
+    """几个任务同乘的投递。``key`` 记在各任务的 ``job`` 列，核对时凭它找；``timeout`` 单位秒。"""
+    return Job(
+        function=task_type,
+        key=key,
+        kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in deliveries]},
+        timeout=timeout,
+        retries=1,
+        ttl=JOB_TTL,
+    )
+
+
+async def enqueue_many(queues: Mapping[Priority, KaguanQueue], jobs: Sequence[tuple[Priority, Job]]) -> list[object]:
+    """一条流水线入队全部投递，次序与输入相同。
+
+    每个结果是 1（已入队）、None（同键未完成，或 abort 键挡着：没有证明，别当成已交付）或一个异常。
+
+    Raises:
+        RedisError: 连不上，或整条流水线失败。
+    """
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        proxies = {priority: _through(queue, pipe) for priority, queue in queues.items()}
+        for priority, job in jobs:
+            await proxies[priority].enqueue(job)
+        return list(await pipe.execute(raise_on_error=False))
+
+
+def _through(queue: KaguanQueue, pipe: object) -> KaguanQueue:
+    """浅拷贝的队列把命令写进流水线；SAQ 的 enqueue 原样运行。"""
+    proxy = copy.copy(queue)
+    proxy.redis = pipe  # type: ignore[assignment] # 流水线与客户端有同样的命令
+    return proxy
+
+
+async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tuple[Priority, str]]) -> list[bool]:
+    """一条流水线查这些投递是否还在 SAQ 的未完成集里。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        for priority, key in deliveries:
+            queue = queues[priority]
+            pipe.zscore(queue.namespace("incomplete"), queue.job_id(key))
+        return [score is not None for score in await pipe.execute()]
+
+
+class Handed(Protocol):
+    """已交出的任务；``job`` 是与别的任务同乘时那次投递的键。"""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def delivery(self) -> int: ...
+    @property
+    def job(self) -> str | None: ...
+    @property
+    def queue(self) -> str: ...
+
+
+HandedTask = TypeVar("HandedTask", bound=Handed)
+
+
+def key_of(task: Handed) -> str:
+    """它那次投递在 SAQ 里的键。"""
+    return task.job or delivery_key(task.id, task.delivery)
+
+
+async def split_known(
+    queues: Mapping[Priority, KaguanQueue], tasks: Sequence[HandedTask]
+) -> tuple[list[HandedTask], list[HandedTask]]:
+    """把已交出的任务分成 Redis 不认得的与还认得的。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    present = await known(queues, [(Priority(task.queue), key_of(task)) for task in tasks])
+    missing = [task for task, here in zip(tasks, present, strict=True) if not here]
+    return missing, [task for task, here in zip(tasks, present, strict=True) if here]
+
+
+async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+    """这些队列里还没有被取走的投递（SAQ 的任务号）。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    return await _listed(queues, wanted, "queued")
+
+
+async def taken(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+    """这些队列里已被取走、还没有做完的投递（SAQ 的任务号）；至多与全部槽位一样多。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    return await _listed(queues, wanted, "active")
+
+
+async def _listed(
+    queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority], name: str
+) -> dict[Priority, set[str]]:
+    priorities = list(wanted)
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        for priority in priorities:
+            pipe.lrange(queues[priority].namespace(name), 0, -1)
+        pages = await pipe.execute()
+    return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}
+
+
+async def depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
+    """每个队列里在等的投递数。
+
+    执行中的不算：它们受槽位限制；死去的 worker 留下的，SAQ 要到任务的时限过了才清，不该占着水位。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        for queue in queues.values():
+            pipe.llen(queue.namespace("queued"))
+        return dict(zip(queues, await pipe.execute(), strict=True))

@@ -1,0 +1,106 @@
+"""纪元：Redis 里放一个随机值，库里也记一份。不符即 Redis 丢过数据：它不认得的全部重投，几秒内，不等时限。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import structlog
+
+from kaguan.logging.naming import named
+from kaguan.outbox import deliveries as saq
+from kaguan.outbox import store
+from kaguan.outbox.store import START, Seen
+from kaguan.queues import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redis.asyncio import Redis
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.vocabulary import Priority
+    from kaguan.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+PAGE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRedrive:
+    """一次 ``run_once`` 比对一次纪元，不符就一批批重投到完；每补进一批，``heard`` 置位，转交不必等轮询。"""
+
+    pool: Pool
+    redis: Redis
+    queues: Mapping[Priority, KaguanQueue]
+    metrics: Metrics
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run_once(self) -> int:
+        """返回重投的个数。
+
+        Raises:
+            RedisError: Redis 不在；等它回来再比。
+        """
+        here = await self._redis_epoch()
+        async with self.pool.connection() as connection:
+            recorded = await store.epoch(connection)
+            if recorded == here:
+                return 0
+            if recorded is None:
+                await store.set_epoch(connection, here)
+                return 0
+        log.warning("Redis 丢过数据（纪元已变），重投它不认得的已交出的任务")
+        count = await self._redrive_forgotten()
+        # 全部重投之后才记下新纪元：中途死了，下一个 relay 接着做
+        async with self.pool.connection() as connection:
+            await store.set_epoch(connection, here)
+        log.warning("纪元重投完成", count=count)
+        self.metrics.redriven.labels(cause="redis_lost_data").inc(count)
+        return count
+
+    async def _redis_epoch(self) -> UUID:
+        """Redis 里的纪元；没有就放一个新的，看不懂的也换成新的。"""
+        value = await self.redis.get(keys.EPOCH)
+        if value is None:
+            await self.redis.set(keys.EPOCH, str(uuid4()), nx=True)
+            value = await self.redis.get(keys.EPOCH)
+        try:
+            return UUID(value.decode())
+        except ValueError:
+            fresh = uuid4()
+            await self.redis.set(keys.EPOCH, str(fresh))
+            return fresh
+
+    async def _redrive_forgotten(self) -> int:
+        """一页页看此刻之前交出的任务，Redis 不认得的都重投；relay 还在交出的不看，否则永远看不完。"""
+        total = 0
+        after = START
+        async with self.pool.connection() as connection:
+            until = await store.last_handed(connection)
+        while until is not None:
+            async with self.pool.connection() as connection:
+                page = await store.handed(connection, Seen(age=0.0, backstop=0.0, after=after, limit=PAGE))
+            last = len(page) < PAGE or page[-1].queued_at > until
+            after = (page[-1].queued_at, page[-1].id) if page else after
+            missing, _ = await saq.split_known(self.queues, page)
+            if missing:
+                async with self.pool.connection() as connection:
+                    total += await store.redrive(
+                        connection, [(task.id, task.delivery) for task in missing], "redis_lost_data"
+                    )
+                self.heard.set()
+                # 丢数据是一次警报，哪些任务是它的细目：INFO 不折叠
+                ids = named(
+                    [task.id for task in missing],
+                    [task.traceparent for task in missing],
+                    [task.request_id for task in missing],
+                )
+                log.info("重投 Redis 不认得的任务", **ids)
+            if last:
+                break
+        return total

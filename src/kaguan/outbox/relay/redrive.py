@@ -1,0 +1,170 @@
+"""重投：租约已失的、Redis 忘了的、发件箱里漏了的，都要回来。绝不靠 SAQ 自己的 sweep。"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from kaguan.logging.naming import named
+from kaguan.outbox import deliveries as saq
+from kaguan.outbox import ordering, store
+from kaguan.outbox.replay import FIRST_ID
+from kaguan.outbox.store import START, Seen
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from kaguan.config.model import Relay
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.store import Expired, Handed
+    from kaguan.outbox.vocabulary import TaskEventKind
+    from kaguan.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+PAGE = 1_000
+TAKEN_PATIENCE = 10.0  # 秒
+TAKEN_MEMORY = 120.0  # 秒：这么久不再见到的不必记着
+ORPHAN_PAGE = 20_000  # 只看号码，百万行的积压几分钟看一圈
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRedrive:
+    """租约已失的运行中任务。
+
+    Attributes:
+        redelivered: 结局不明也重新投递的任务类型 → 时间线上记作什么。
+        grace: PostgreSQL 启动之后给持有者续租的秒数：停机比租约还久时，活着的执行者不算失联。
+    """
+
+    pool: Pool
+    config: Relay
+    redelivered: Mapping[str, TaskEventKind]
+    metrics: Metrics
+    grace: float = 0.0
+
+    async def run_once(self) -> int:
+        async with self.pool.connection() as connection:
+            expired = await store.redrive_expired(
+                connection,
+                redelivered=self.redelivered,
+                max_lost=self.config.max_deliveries_without_result,
+                grace=self.grace,
+                limit=PAGE,
+            )
+        for cause in ("worker_stopped", "lease_expired"):
+            self._record(cause, [task for task in expired if task.released == (cause == "worker_stopped")])
+        ended = [task.id for task in expired if task.verdict != TaskStatus.PENDING]
+        if ended:
+            async with self.pool.connection() as connection:
+                await ordering.release(connection, ended)
+        return len(expired)
+
+    def _record(self, cause: str, expired: list[Expired]) -> None:
+        """回到待交付的算重投；就此有了结局的算结算，与 worker 自己结算的同一个计数。"""
+        if cause == "lease_expired":
+            self.metrics.leases_lost.inc(len(expired))
+        moved = [task for task in expired if task.verdict == TaskStatus.PENDING]
+        if moved:
+            log.warning("收回任务，重投", cause=cause, count=len(moved), **_named(moved))
+            self.metrics.redriven.labels(cause=cause).inc(len(moved))
+        for task in expired:
+            if task.verdict != TaskStatus.PENDING:
+                self._settle(cause, task)
+
+    def _settle(self, cause: str, task: Expired) -> None:
+        log.warning("收回任务，就此了结", cause=cause, status=task.verdict, task_type=task.type, **_named([task]))
+        self.metrics.settled.labels(task.type, task.queue, task.verdict).inc()
+        if task.verdict == TaskStatus.UNCERTAIN:
+            self.metrics.uncertain.labels(task.type).inc()
+
+
+@dataclass(slots=True)
+class PresenceRedrive:
+    """核对已交出的任务是否还在 SAQ 里；一次看一页，一圈圈地看。
+
+    Attributes:
+        patience: 取走与认领之间总有一小会儿；过了这么多秒还没有认领，就当取件者死了。
+    """
+
+    pool: Pool
+    queues: Mapping[Priority, KaguanQueue]
+    config: Relay
+    metrics: Metrics
+    patience: float = TAKEN_PATIENCE
+    _after: tuple[datetime, UUID] = field(default=START)
+    _taken: dict[tuple[UUID, int], float] = field(default_factory=dict)  # 取走而没有认领的 → 何时第一次看见
+
+    async def run_once(self) -> int:
+        """看一页；返回 1 表示还有下一页，0 表示看完一圈。"""
+        async with self.pool.connection() as connection:
+            page = await store.handed(
+                connection, Seen(self.config.presence_age, self.config.backstop_age, self._after, PAGE)
+            )
+        if not page:
+            self._after = START
+            return 0
+        missing = await self._missing(page)
+        if missing:
+            async with self.pool.connection() as connection:
+                count = await store.redrive(connection, [(task.id, task.delivery) for task in missing], "queue_forgot")
+            log.warning("队列忘了任务，重投", count=count, **_named(missing))
+            self.metrics.redriven.labels(cause="queue_forgot").inc(count)
+        full = len(page) == PAGE
+        self._after = (page[-1].queued_at, page[-1].id) if full else START
+        return int(full)
+
+    async def _missing(self, page: list[Handed]) -> list[Handed]:
+        """不在未完成集里的；取走很久仍没有认领的（取件者死在半途，或应答丢在路上）；逾期而哪个列表里都没有的。"""
+        missing, here = await saq.split_known(self.queues, page)
+        if not here:
+            return missing
+        active = await saq.taken(self.queues, {Priority(task.queue) for task in here})
+        taken = [task for task in here if self._job_id(task) in active[Priority(task.queue)]]
+        overdue = [task for task in here if task.overdue and self._job_id(task) not in active[Priority(task.queue)]]
+        if overdue:
+            waiting = await saq.waiting(self.queues, {Priority(task.queue) for task in overdue})
+            taken += [task for task in overdue if self._job_id(task) not in waiting[Priority(task.queue)]]
+        return missing + self._long_taken(taken)
+
+    def _long_taken(self, taken: list[Handed]) -> list[Handed]:
+        """头一次看见时记下时刻，过了 ``patience`` 还是这样，才不再等它。"""
+        now = time.monotonic()
+        self._taken = {token: at for token, at in self._taken.items() if now - at < TAKEN_MEMORY}
+        first_seen = self._taken.setdefault
+        return [task for task in taken if now - first_seen((task.id, task.delivery), now) >= self.patience]
+
+    def _job_id(self, task: Handed) -> str:
+        return self.queues[Priority(task.queue)].job_id(saq.key_of(task))
+
+
+@dataclass(slots=True)
+class OrphanRedrive:
+    """兜底：在等待、却没有发件箱行的任务。"""
+
+    pool: Pool
+    config: Relay
+    metrics: Metrics
+    _after: UUID = FIRST_ID
+
+    async def run_once(self) -> int:
+        async with self.pool.connection() as connection:
+            last, moved = await store.redrive_orphans(
+                connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
+            )
+        if moved:
+            log.warning("补上缺失的发件箱行", count=len(moved), **named(*zip(*moved, strict=True)))
+            self.metrics.redriven.labels(cause="no_outbox_row").inc(len(moved))
+        self._after = last or FIRST_ID
+        return len(moved)
+
+
+def _named(tasks: Sequence[Expired | Handed]) -> dict[str, Any]:
+    return named([task.id for task in tasks], [task.traceparent for task in tasks], [task.request_id for task in tasks])

@@ -1,0 +1,41 @@
+"""定时计划：到期的变成任务。多少个 relay 一起跑，每一次只触发一个。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kaguan.outbox.schedules import service
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.schedules.definition import Schedule
+    from kaguan.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Schedules:
+    """一次 ``run_once`` 办完眼下到期的，各自一个事务：一个办不成不连累别的。"""
+
+    pool: Pool
+    schedules: Sequence[Schedule]
+    max_attempts: int
+    metrics: Metrics
+
+    async def run_once(self) -> int:
+        """返回办了几个（按策略没有补的也算）。"""
+        if not self.schedules:
+            return 0
+        async with self.pool.connection() as connection:
+            due = await service.due(connection, self.schedules)
+        handled = 0
+        for schedule in due:
+            async with self.pool.connection() as connection, connection.transaction():
+                fired = await service.fire(connection, schedule, self.max_attempts)
+            if fired is None:
+                continue
+            handled += 1
+            self.metrics.accepted.labels(schedule.type.value, schedule.queue.value).inc(len(fired.task_ids))
+        return handled

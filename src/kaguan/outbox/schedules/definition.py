@@ -1,0 +1,79 @@
+"""定时计划的配置：何时、做什么、错过了怎么办。写错的在启动时就说清楚，不等到半夜两点。"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kaguan.outbox.schedules import cron
+from kaguan.outbox.schedules.template import render
+from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.tasks.payloads import PAYLOADS, Payload
+from kaguan.zones import BUSINESS_ZONE, ZoneName
+
+SAMPLE_DAY = date(2026, 1, 31)
+
+
+class Misfire(StrEnum):
+    """错过的怎么办：relay 全都不在、或来晚了一分钟以上，到期而没有触发的那些。
+
+    停用期间、登记之前、表达式改动之前到期的不算错过，从不补。触发过的那一次不会再触发。
+    """
+
+    SKIP = "skip"  # 不补，等下一次
+    ONCE = "once"  # 不论错过几次，只补最近的一次；载荷里的 {today} 是那一次的日子，更早的日子没有人管
+    ALL = "all"  # 每错过一次补一个任务，各用各的日子，从旧到新；至多最近的 ``catch_up`` 次，更早的作罢
+
+
+class Schedule(BaseModel):
+    """一个定时计划。``payload`` 是载荷模板，占位符见 :mod:`kaguan.outbox.schedules.template`。"""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    cron: Annotated[str, AfterValidator(cron.check)]
+    timezone: ZoneName = BUSINESS_ZONE.key
+    type: TaskType
+    payload: dict[str, Any]
+    queue: Priority = Priority.LOW
+    misfire: Misfire = Misfire.ONCE
+    catch_up: int = Field(31, ge=1, le=366)  # misfire 为 all 时至多补最近几次
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def definition(self) -> str:
+        """决定到期时刻的全部；它变了，旧的下一次就作废。"""
+        return f"{self.cron} {self.timezone}"
+
+    def payload_at(self, due: datetime) -> Payload:
+        """``due`` 那一次的载荷。"""
+        return PAYLOADS[self.type].model_validate(render(self.payload, due.astimezone(self.zone).date()))
+
+    @model_validator(mode="after")
+    def _check_payload(self) -> Self:
+        try:
+            PAYLOADS[self.type].model_validate(render(self.payload, SAMPLE_DAY))
+        except ValidationError as error:
+            places = "、".join(".".join(map(str, item["loc"])) for item in error.errors())
+            raise ValueError(f"{self.name} 的载荷不合 {self.type} 的要求：{places}") from None
+        return self
+
+
+def distinct(schedules: tuple[Schedule, ...]) -> tuple[Schedule, ...]:
+    """名字各不相同。
+
+    Raises:
+        ValueError: 有重名。
+    """
+    names = [schedule.name for schedule in schedules]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"计划重名：{'、'.join(repeated)}")
+    return schedules

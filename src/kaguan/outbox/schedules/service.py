@@ -1,0 +1,165 @@
+"""定时计划的规则：到期的只触发一次，错过的按策略，停用的不触发。何时提交由调用者定。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from psycopg.rows import class_row
+
+from kaguan.database.sql import load
+from kaguan.errors import DomainError, not_found
+from kaguan.outbox.accept import Submission, accept_many
+from kaguan.outbox.schedules.cron import between, latest_until, next_after
+from kaguan.outbox.schedules.definition import Misfire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+    from kaguan.outbox.schedules.definition import Schedule
+
+log = structlog.get_logger(__name__)
+
+PACKAGE = "kaguan.outbox.schedules"
+PRINCIPAL = "schedule"  # 触发的任务以此名义提交
+GRACE = timedelta(minutes=1)  # 晚这么多以内算准时，不算错过
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """一个计划的现状；``definition``、``next_due_at`` 为空即还没有 relay 登记过它。"""
+
+    name: str
+    definition: str | None
+    enabled: bool
+    last_fired_at: datetime | None
+    next_due_at: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """被本次事务锁住的到期计划。"""
+
+    next_due_at: datetime
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """办完了到期的。``due`` 是最近一次；``task_ids`` 为空：按策略没有补，或早已触发过。"""
+
+    due: datetime
+    task_ids: tuple[UUID, ...]
+
+
+async def states(connection: Connection, schedules: Sequence[Schedule]) -> list[State]:
+    """与 ``schedules`` 逐个对应。"""
+    async with connection.cursor(row_factory=class_row(State)) as cursor:
+        await cursor.execute(load(PACKAGE, "states"), {"names": [schedule.name for schedule in schedules]})
+        return await cursor.fetchall()
+
+
+async def due(connection: Connection, schedules: Sequence[Schedule]) -> list[Schedule]:
+    """看起来到期的计划；新加的、改过的顺便登记（从现在起算，不补从前）。"""
+    found = []
+    for schedule, state in zip(schedules, await states(connection, schedules), strict=True):
+        if state.definition != schedule.definition or state.next_due_at is None:
+            await connection.execute(load(PACKAGE, "register"), _upcoming(schedule, state.now))
+            log.info("登记定时计划", schedule=schedule.name, cron=schedule.cron, timezone=schedule.timezone)
+        elif state.enabled and state.next_due_at <= state.now:
+            found.append(schedule)
+    return found
+
+
+async def fire(connection: Connection, schedule: Schedule, max_attempts: int) -> Fired | None:
+    """在事务里办到期的那些；None = 别的 relay 在办或已办。任务与下一次的时刻一起提交。"""
+    async with connection.cursor(row_factory=class_row(Due)) as cursor:
+        await cursor.execute(load(PACKAGE, "lock_due"), {"name": schedule.name, "definition": schedule.definition})
+        locked = await cursor.fetchone()
+    if locked is None:
+        return None
+    latest = latest_until(schedule.cron, schedule.zone, locked.now)
+    if locked.next_due_at < latest:
+        log.warning("定时计划有错过的", schedule=schedule.name, since=str(locked.next_due_at), misfire=schedule.misfire)
+    moments = _wanted(schedule, locked, latest)
+    task_ids = await _submit(connection, schedule, moments, max_attempts) if moments else ()
+    upcoming = _upcoming(schedule, locked.now)
+    await connection.execute(load(PACKAGE, "advance"), {**upcoming, "fired": bool(task_ids)})
+    return Fired(latest, task_ids)
+
+
+def _wanted(schedule: Schedule, locked: Due, latest: datetime) -> list[datetime]:
+    """该触发哪几次：准时的总要触发，错过的按策略。"""
+    match schedule.misfire:
+        case Misfire.ALL:
+            return between(schedule.cron, schedule.zone, locked.next_due_at, latest, schedule.catch_up)
+        case Misfire.SKIP if locked.now - latest > GRACE:
+            return []
+        case _:
+            return [latest]
+
+
+async def switch(connection: Connection, schedules: Sequence[Schedule], name: str, *, enabled: bool) -> None:
+    """启用或停用。
+
+    Raises:
+        DomainError: 配置里没有这个计划（1004）。
+    """
+    schedule = next((schedule for schedule in schedules if schedule.name == name), None)
+    if schedule is None:
+        raise not_found("定时计划", "schedule")
+    (state,) = await states(connection, [schedule])
+    await connection.execute(load(PACKAGE, "switch"), {**_upcoming(schedule, state.now), "enabled": enabled})
+
+
+async def overview(connection: Connection, schedules: Sequence[Schedule]) -> list[dict[str, Any]]:
+    """给人看的：配置与现状合在一起。停用的没有下一次。"""
+    return [
+        {
+            **schedule.model_dump(include={"name", "cron", "timezone", "type", "queue", "misfire"}),
+            "enabled": state.enabled,
+            "last_fired_at": state.last_fired_at,
+            "next_due_at": state.next_due_at if state.enabled else None,
+        }
+        for schedule, state in zip(schedules, await states(connection, schedules), strict=True)
+    ]
+
+
+def _upcoming(schedule: Schedule, now: datetime) -> dict[str, Any]:
+    moment = next_after(schedule.cron, schedule.zone, now)
+    return {"name": schedule.name, "definition": schedule.definition, "next_due_at": moment}
+
+
+async def _submit(
+    connection: Connection, schedule: Schedule, moments: Sequence[datetime], max_attempts: int
+) -> tuple[UUID, ...]:
+    """受理这几次的任务。
+
+    ``request_id`` 由计划与到期时刻而定：再触发一次也还是同一个任务。``ordering_key`` 由计划而定：
+    上一次还没完，这一次就等着，不与它争运营商。
+    """
+    submissions = [
+        Submission(
+            schedule.type,
+            schedule.payload_at(moment),
+            schedule.queue,
+            PRINCIPAL,
+            f"schedule:{schedule.name}:{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            ordering_key=f"schedule:{schedule.name}",
+        )
+        for moment in moments
+    ]
+    fired = []
+    for submission, outcome in zip(submissions, await accept_many(connection, submissions, max_attempts), strict=True):
+        if isinstance(outcome, DomainError) or outcome.replayed:
+            log.warning("这一次早已触发过", schedule=schedule.name, request_id=submission.request_id)
+            continue
+        fired.append(outcome.task_id)
+        task_id = str(outcome.task_id)
+        log.info("定时触发", schedule=schedule.name, request_id=submission.request_id, task_id=task_id)
+    return tuple(fired)

@@ -1,0 +1,164 @@
+"""一次尝试：处理器看得到的一切。它带着隔离令牌，旧的持有者写不进任何东西。"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from psycopg.types.json import Jsonb
+from pydantic import ValidationError
+
+from kaguan.database.sql import load
+from kaguan.tasks.payloads import Payload
+from kaguan.telemetry.propagation import current_traceparent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.worker.outcome import Outcome
+
+PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
+
+P = TypeVar("P", bound=Payload)
+Model: TypeAlias = type[P]  # 类里 ``type`` 是任务类型，写不得
+
+
+class FencedError(Exception):
+    """这次投递已不归本进程所有：租约被收走，或任务已取消。什么都不许再写。"""
+
+
+class CancelledByUserError(Exception):
+    """用户要求取消，处理器在安全点停下。"""
+
+
+class NewerPayloadError(Exception):
+    """载荷是更新的版本写的：本进程不猜，留给升级过的。"""
+
+
+class UnfitPayloadError(Exception):
+    """载荷的版本认得，内容不符：谁来都一样。"""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """一个任务的一次执行。
+
+    Attributes:
+        task_id: 任务号，处处相同。
+        delivery: 隔离令牌；与库里不符即 :class:`FencedError`。
+        attempt: 第几次尝试，从 1 起。
+        payload: 任务载荷，库里的原样；处理器经 :meth:`read` 取用。
+        intended: 先前某次尝试的外部调用下落不明，至今没有答案：这个任务不许再判失败或取消。
+        declared: 本次尝试已记下意向；此后的意外即结局不明。
+        deadline: 长任务应在此刻（事件循环的钟）之前让位，见 :meth:`time_left`。
+        lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。
+    """
+
+    pool: Pool
+    task_id: UUID
+    type: str
+    delivery: int
+    attempt: int
+    max_attempts: int
+    payload: dict[str, Any]
+    request_id: str | None = None
+    intended: bool = False
+    declared: bool = False
+    deadline: float = math.inf
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    progress: dict[str, int | None] | None = None
+    _progress_at: float = 0.0
+
+    def read(self, model: Model[P]) -> P:
+        """载荷，校验过的。
+
+        Raises:
+            NewerPayloadError: 版本比 ``model`` 所知的新。
+            UnfitPayloadError: 版本认得，内容不符。
+        """
+        version, known = self.payload.get("v"), model.model_fields["v"].default
+        if isinstance(version, int) and version > known:
+            raise NewerPayloadError(f"载荷是第 {version} 版，本进程只懂到第 {known} 版")
+        try:
+            return model.model_validate(self.payload)
+        except ValidationError as error:
+            raise UnfitPayloadError(f"载荷看不懂（{error.error_count()} 处），内容不符") from error
+
+    def checkpoint(self) -> None:
+        """安全点。
+
+        Raises:
+            FencedError: 租约已失。
+            CancelledByUserError: 用户要求取消。
+        """
+        if self.lost.is_set():
+            raise FencedError
+        if self.cancel_requested.is_set():
+            raise CancelledByUserError
+
+    def time_left(self) -> float:
+        """离让位还有几秒，不大于 0 即该让：再做下去会撞上任务时限，白白耗掉一次尝试。"""
+        return self.deadline - asyncio.get_running_loop().time()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """带隔离令牌检查的事务：锁住任务行，确认仍归自己，再让处理器写入。
+
+        Raises:
+            FencedError: 令牌已失效；事务回滚。
+        """
+        declared = self.declared
+        try:
+            async with self.pool.connection() as connection, connection.transaction():
+                await self.fence(connection)
+                yield connection
+        except BaseException:
+            self.declared = declared  # 意向没有提交（或不知道）：无论如何，外部调用还没开始
+            raise
+
+    async def fence(self, connection: Connection) -> None:
+        """在事务里锁住任务行，确认令牌仍有效。
+
+        Raises:
+            FencedError: 令牌已失效。
+        """
+        cursor = await connection.execute(load("kaguan.outbox.worker", "fence"), self.token)
+        if await cursor.fetchone() is None:
+            raise FencedError
+
+    async def declare_intent(self, connection: Connection) -> None:
+        """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。"""
+        await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token)
+        self.declared = True
+
+    async def report(self, done: int, total: int | None = None, **counters: int) -> None:
+        """写进度（至多每秒一次；最后一次由结算带上）。"""
+        self.progress = {"done": done, "total": total, **counters}
+        now = asyncio.get_running_loop().time()
+        if now - self._progress_at < PROGRESS_INTERVAL:
+            return
+        self._progress_at = now
+        parameters = {**self.token, "progress": Jsonb(self.progress), "traceparent": self.own_traceparent()}
+        async with self.pool.connection() as connection:
+            await connection.execute(load("kaguan.outbox.worker", "progress"), parameters)
+
+    def own_traceparent(self) -> str | None:
+        """这次尝试自己的跟踪；头一次投递就在受理的那条上，没有自己的。"""
+        return current_traceparent() if self.delivery > 1 else None
+
+    @property
+    def token(self) -> dict[str, Any]:
+        """隔离令牌，作为 SQL 参数。"""
+        return {"task_id": self.task_id, "delivery": self.delivery}
+
+
+class Handler(Protocol):
+    """处理器：一次尝试进，一个结果出。"""
+
+    async def __call__(self, attempt: Attempt) -> Outcome: ...

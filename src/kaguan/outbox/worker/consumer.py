@@ -1,0 +1,107 @@
+"""取件：一个进程三个 SAQ Worker，按 6 : 3 : 1 分槽位；信号、停机由我们自己管（LESSONS）。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from redis.exceptions import RedisError
+from saq.worker import Worker
+
+from kaguan.outbox.vocabulary import QUEUE_WEIGHTS, Priority, TaskType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kaguan.config.model import Worker as WorkerConfig
+    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.worker.execution import Execution
+
+log = structlog.get_logger(__name__)
+
+# SAQ 的上游任务，单位秒；sweep 只是它自己的打扫，我们不靠它
+TIMERS = {"schedule": 60, "worker_info": 2, "sweep": 30, "abort": 1}
+DEQUEUE_TIMEOUT = 1.0  # 秒：停机时空闲的槽位最多再等这么久
+HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
+
+
+class QuietWorker(Worker[Any]):
+    """不碰信号、不理 SAQ 的中止的 Worker。
+
+    SIGTERM 只会传到最后启动的那个（LESSONS），所以由进程统一处理。
+    """
+
+    SIGNALS: list[Any] = []  # noqa: RUF012 父类如此声明
+
+    _upkeep: tuple[asyncio.Task[None], ...] = ()
+
+    async def upkeep(self) -> list[asyncio.Task[None]]:
+        """记住上游的打扫任务：它们在长睡，停机时不必等醒。"""
+        tasks = await super().upkeep()
+        self._upkeep = tuple(tasks)
+        return tasks
+
+    async def abort(self, abort_threshold: float) -> None:
+        """SAQ 的中止来自清扫，清扫按各机器自己的钟：快一小时的 worker 会中止别人正常的任务。取消只听 PostgreSQL 的。"""
+
+    async def schedule(self, lock: int = 1) -> None:
+        """Redis 不在时安静：取件那头已说过一次，上游任务不必每秒一份堆栈。"""
+        with suppress(RedisError):
+            await super().schedule(lock)
+
+    async def worker_info(self, ttl: int = 60) -> Any:  # noqa: ANN401 返回值没人用，SAQ 只要它的副作用
+        """同上。"""
+        with suppress(RedisError):
+            return await super().worker_info(ttl)
+
+    async def stop(self) -> None:
+        """不再取新的，等正在做的做完（至多 grace 秒）。"""
+        self.event.set()
+        for task in self._upkeep:
+            task.cancel()
+        await super().stop()
+
+
+def split_slots(concurrency: int) -> dict[Priority, int]:
+    """把总槽位按权重分给各队列，每个至少一个，总数不变。"""
+    total = sum(QUEUE_WEIGHTS.values())
+    slots = {queue: max(1, concurrency * weight // total) for queue, weight in QUEUE_WEIGHTS.items()}
+    slots[Priority.CRITICAL] += concurrency - sum(slots.values())
+    return slots
+
+
+@dataclass(slots=True)
+class Consumer:
+    queues: Mapping[Priority, KaguanQueue]
+    execution: Execution
+    config: WorkerConfig
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """取件直到 ``stop``；然后不再取新的，让正在做的做完（至多 ``shutdown_grace`` 秒）。"""
+        workers = [self._worker(queue, slots) for queue, slots in split_slots(self.config.concurrency).items()]
+        running = [asyncio.create_task(worker.start(), name=f"saq-{worker.queue.name}") for worker in workers]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopped, *running}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            log.info("停止取件，等待正在执行的任务", grace_s=self.config.shutdown_grace)
+            await asyncio.gather(*(worker.stop() for worker in workers))
+            results = await asyncio.gather(*running, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _worker(self, priority: Priority, slots: int) -> QuietWorker:
+        return QuietWorker(
+            self.queues[priority],
+            [(str(task_type), self.execution.__call__) for task_type in TaskType],
+            concurrency=slots,
+            timers=TIMERS,  # type: ignore[arg-type] # SAQ 的类型是带可选键的 TypedDict
+            dequeue_timeout=DEQUEUE_TIMEOUT,
+            shutdown_grace_period_s=int(self.config.shutdown_grace),
+            cancellation_hard_deadline_s=HARD_DEADLINE,
+        )

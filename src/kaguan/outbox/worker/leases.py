@@ -1,0 +1,108 @@
+"""租约：本进程手里的每次尝试登记在此，一次心跳一条 UPDATE 全部续上（不是一个任务一条）。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from kaguan.database.pool import PASSING_ERRORS
+from kaguan.outbox.worker import store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt
+
+log = structlog.get_logger(__name__)
+
+BEATS_PER_LEASE = 3
+RELEASE_PATIENCE = 3.0  # 秒：停机至多 30 秒，等处理器已用去大半
+RELEASE_BACKOFF = 0.2  # 秒
+
+
+@dataclass(slots=True)
+class Leases:
+    """``lease`` 单位秒，心跳间隔是它的三分之一；``patience`` 是停机时为交还坚持的秒数。"""
+
+    pool: Pool
+    worker: str
+    lease: float
+    patience: float = RELEASE_PATIENCE
+    _held: dict[tuple[UUID, int], Attempt] = field(default_factory=dict)
+    _abandoned: set[tuple[UUID, int]] = field(default_factory=set)
+
+    @property
+    def interval(self) -> float:
+        return self.lease / BEATS_PER_LEASE
+
+    def hold(self, attempt: Attempt) -> None:
+        self._held[attempt.task_id, attempt.delivery] = attempt
+
+    def drop(self, attempt: Attempt) -> None:
+        self._held.pop((attempt.task_id, attempt.delivery), None)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """执行被取消，没有结局：不再续租，下一拍（或停机时）交还。"""
+        self.drop(attempt)
+        self._abandoned.add((attempt.task_id, attempt.delivery))
+
+    def abandon_all(self, tokens: Iterable[tuple[UUID, int]]) -> None:
+        """也许认领了、但没有人会做的：下一拍（或停机时）交还；其实没认领的，交还什么也不动。"""
+        self._abandoned.update(tokens)
+
+    async def run_once(self) -> int:
+        """续租一次。不再归自己的立即告知处理器停手；用户要求取消的也在这里知道。返回 0：总是等下一拍。"""
+        # 同一次投递也许又被本进程自己认领、正在做：那就不交还
+        self._abandoned.difference_update(self._held)
+        await self._hand_back(list(self._abandoned))
+        held = dict(self._held)
+        if not held:
+            return 0
+        async with self.pool.connection() as connection:
+            ours = await store.heartbeat(connection, list(held), self.worker, self.lease)
+        for token, attempt in held.items():
+            if token not in ours:
+                # 心跳途中刚结算完的不算丢
+                if token in self._held:
+                    log.warning("租约已失", task_id=str(attempt.task_id), delivery=attempt.delivery)
+                    attempt.lost.set()
+            elif ours[token]:
+                attempt.cancel_requested.set()
+        return 0
+
+    async def release_all(self) -> int:
+        """停机：交还手里剩下的，不计尝试次数；返回交还的个数。
+
+        PostgreSQL 不在、行被人锁着，就坚持 ``patience`` 秒，再不行由租约收回。
+        """
+        tokens = [*self._held, *self._abandoned]
+        returned = 0
+        try:
+            async with asyncio.timeout(self.patience):
+                while tokens:
+                    try:
+                        mine = await self._hand_back(tokens)
+                    except PASSING_ERRORS as error:
+                        log.warning("交还没写成，重试", count=len(tokens), error=type(error).__name__)
+                    else:
+                        tokens = [token for token, locked in mine.items() if locked]
+                        returned += len(mine) - len(tokens)
+                    if tokens:
+                        await asyncio.sleep(RELEASE_BACKOFF)
+        except TimeoutError:
+            log.error("没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈
+        return returned
+
+    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], bool]:
+        """交还这些；返回仍归自己的 → 是否被别人锁着、因此没交成。"""
+        if not tokens:
+            return {}
+        async with self.pool.connection() as connection:
+            mine = await store.release(connection, tokens, self.worker)
+        self._abandoned.difference_update(token for token in tokens if not mine.get(token))
+        return mine

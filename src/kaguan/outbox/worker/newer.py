@@ -1,0 +1,24 @@
+"""更新的版本写的载荷：交还，等升级过的进程来接；本进程见了它太久还没人接，就说清楚。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kaguan.outbox.upgrade import DEFER, Sightings
+from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome
+
+if TYPE_CHECKING:
+    from kaguan.outbox.worker.attempt import Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class NewerPayloads:
+    """认的是（任务，第几次尝试）：交还换投递号而不计尝试；尝试数变了，就是有人接过。"""
+
+    sightings: Sightings = field(default_factory=Sightings)
+
+    def outcome(self, attempt: Attempt, reason: str) -> Outcome:
+        if self.sightings.outlasted(attempt.task_id, attempt.attempt):
+            return GiveUp(f"{reason}，等了一小时仍没有升级过的来接；升级 worker 之后重来")
+        return Continue(f"{reason}，留给升级过的", delay=DEFER)

@@ -1,0 +1,186 @@
+"""结算：把结果折成一条带隔离令牌的语句，与处理器自己的写入同一事务（I2）；没有写入的成功并发时合成一条。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from kaguan.database.group_commit import TIMEOUT, Folder
+from kaguan.database.pool import PASSING_ERRORS
+from kaguan.outbox.backoff import full_jitter, outage_wait
+from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.attempt import FencedError
+from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.worker.store import Success, Written
+from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kaguan.breakers import BreakerKind
+    from kaguan.config.model import Tasks
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Write
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回
+FIRST_BACKOFF = 0.2  # 秒
+UNKNOWN = frozenset({TaskEventKind.RESEND, TaskEventKind.TO_VERIFY})  # 再来一次，因为上一次的结局不明
+AGAIN = frozenset({TaskStatus.RETRYING, TaskStatus.CANCELLED, TaskStatus.UNCERTAIN})  # settle_retry 的三种结局
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """结算的结果：任务的新状态，与自受理以来的秒数。"""
+
+    status: TaskStatus
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    status: TaskStatus
+    name: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    pool: Pool
+    worker: str
+    config: Tasks
+    redelivered: Mapping[str, TaskEventKind] = field(default_factory=dict)  # 不明也重新投递的类型 → 记作什么
+    _folder: Folder[Success, Written | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_folder", Folder(self.pool, store.settle_done))
+
+    async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled:
+        """写下结局；PostgreSQL 暂时不在就坚持重试。
+
+        Raises:
+            FencedError: 令牌已失效，处理器的写入一并回滚。
+        """
+        statement = self._statement(attempt, outcome)
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        delay = FIRST_BACKOFF
+        while True:
+            try:
+                return await self._write(attempt, outcome, statement)
+            except PASSING_ERRORS as error:
+                if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
+                    raise
+                log.warning("结算没写成，重试", task_id=str(attempt.task_id), error=type(error).__name__)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    async def _write(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Settled:
+        if isinstance(statement, Success) and outcome.write is None:
+            written = await self._folder.submit(statement)
+        else:
+            async with asyncio.timeout(TIMEOUT):
+                written = await self._write_alone(attempt, outcome.write, statement)
+        if written is not None:
+            return Settled(TaskStatus(written.status), written.age)
+        # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
+        async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+            now = await store.outcome_of(connection, attempt.task_id)
+        expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
+        again = expected is TaskStatus.RETRYING
+        token = (attempt.delivery + again, attempt.attempt - isinstance(outcome, Continue))
+        if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):
+            return Settled(TaskStatus(now[0]), 0.0)
+        raise FencedError
+
+    async def _write_alone(
+        self, attempt: Attempt, write: Write | None, statement: _Statement | Success
+    ) -> Written | None:
+        """自成一个事务；处理器的写入与结算同生共死，令牌失效则全部回滚、返回 None。"""
+        try:
+            async with self.pool.connection() as connection, connection.transaction():
+                return await _settle_with(connection, attempt, write, statement)
+        except FencedError:
+            return None
+
+    def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement | Success:  # noqa: PLR0911 每种结局各一条语句
+        token = {**attempt.token, "attempt": attempt.attempt}
+        match outcome:
+            case Done(result):
+                own = attempt.own_traceparent()
+                return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress, own)
+            case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
+                wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
+                return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
+            case Continue(reason, delay=delay, waiting_for=outside):
+                noted = self._noted(token, reason, failed=False)
+                return self._again(attempt, TaskEventKind.INTERRUPTED, noted, delay, outside)
+            case Uncertain(reason) if attempt.type in self.redelivered and attempt.attempt < attempt.max_attempts:
+                kind = self.redelivered[attempt.type]
+                return self._again(attempt, kind, self._noted(token, reason), self._backoff(attempt))
+            case Retry(reason):
+                noted = self._noted(token, f"{attempt.max_attempts} 次尝试用尽：{reason}")
+                return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
+            case GiveUp(reason):
+                noted = self._noted(token, reason)
+                return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
+            case Cancelled(reason):
+                return self._ended(attempt, TaskEventKind.CANCELLED, self._noted(token, reason, failed=False))
+            case Uncertain(reason):
+                return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", self._noted(token, reason))
+
+    def _again(
+        self,
+        attempt: Attempt,
+        kind: TaskEventKind,
+        noted: dict[str, Any],
+        delay: float,
+        outside: BreakerKind | None = None,
+    ) -> _Statement:
+        unknown = kind in UNKNOWN or attempt.intended
+        again = {"kind": kind, "delay": delay, "unknown": unknown, "waiting_for": outside}
+        return _Statement(TaskStatus.RETRYING, "settle_retry", {**noted, **again})
+
+    def _backoff(self, attempt: Attempt, *, outage: bool = False) -> float:
+        backoff = outage_wait if outage else full_jitter
+        return backoff(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
+
+    @staticmethod
+    def _ended(
+        attempt: Attempt, kind: TaskEventKind, noted: dict[str, Any], result: dict[str, Any] | None = None
+    ) -> _Statement:
+        """失败或取消；先前的外部调用至今下落不明的，不能说没做过：等人定夺。"""
+        if attempt.intended:
+            return _Statement(TaskStatus.UNCERTAIN, "settle_uncertain", noted)
+        status = TaskStatus.CANCELLED if kind is TaskEventKind.CANCELLED else TaskStatus.FAILED
+        kept = None if result is None else Jsonb(result)
+        return _Statement(status, "settle_failed", {**noted, "status": status, "kind": kind, "result": kept})
+
+    def _noted(self, token: dict[str, Any], reason: str, *, failed: bool = True) -> dict[str, Any]:
+        return {
+            **token,
+            "error": Jsonb({"reason": reason}),
+            "worker": self.worker,
+            "traceparent": failed_traceparent() if failed else current_traceparent(),
+        }
+
+
+async def _settle_with(
+    connection: Connection, attempt: Attempt, write: Write | None, statement: _Statement | Success
+) -> Written:
+    if write is not None:
+        await attempt.fence(connection)
+        await write(connection)
+    if isinstance(statement, Success):
+        written = (await store.settle_done(connection, [statement]))[0]
+    else:
+        written = await store.settle(connection, statement.name, statement.parameters)
+    if written is None:
+        raise FencedError
+    return written
