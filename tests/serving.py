@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
-from api.access import AccessSink
 from api.app import create_app
-from api.keys import Services
-from api.server import runner
+from api.http.access import AccessSink
+from api.http.keys import Services
+from api.http.server import runner
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.access import access_lines
 from kaguan.queues.client import build_client

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from api.access import AccessSink
 from api.app import create_app
-from api.keys import Services
-from api.processes import number_of, parent_of, supervise, watch_parent
-from api.server import runner
+from api.http.access import AccessSink
+from api.http.keys import Services
+from api.http.processes import number_of, parent_of, supervise, watch_parent
+from api.http.server import runner
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.access import access_lines
 from kaguan.outbox.doorbell import Doorbell

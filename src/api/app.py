@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api import docs, monitor, task_events, tasks, users
+from api.console import monitor
 from api.console import mount as console
-from api.dispatch import serve
-from api.guard import GUARD, Guard, guarding
-from api.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
-from api.middleware.deadline import DEADLINES, Deadlines
-from api.middleware.pipeline import pipeline
-from api.overseer import OVERSEER, Overseer
-from api.probing import PROBES, Probes
-from api.proxies import CLIENT_ADDRESS, ClientAddress
+from api.console.overseer import OVERSEER, Overseer
+from api.endpoints.dispatch import serve
+from api.http.guard import GUARD, Guard, guarding
+from api.http.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
+from api.http.middleware.deadline import DEADLINES, Deadlines
+from api.http.middleware.pipeline import pipeline
+from api.http.probing import PROBES, Probes
+from api.http.proxies import CLIENT_ADDRESS, ClientAddress
+from api.openapi import docs
+from api.resources import task_events, tasks, users
 from api.routes import ROUTES
 
 if TYPE_CHECKING:
-    from api.endpoint import Endpoint
+    from api.endpoints.endpoint import Endpoint
 
 
 def create_app(services: Services) -> web.Application:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api import docs, health, metrics, orders, schedules, sims, tasks, users
+from api.openapi import docs
+from api.resources import health, metrics, orders, schedules, sims, tasks, users
 
 if TYPE_CHECKING:
-    from api.endpoint import Endpoint
+    from api.endpoints.endpoint import Endpoint
 
 ROUTES: tuple[Endpoint, ...] = (
     *users.ROUTES,

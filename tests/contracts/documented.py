@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema_rs import Draft202012Validator
 
-from api.openapi import build
-from api.openapi_headers import HEADERS
+from api.openapi.document import build
+from api.openapi.headers import HEADERS
 from api.routes import ROUTES
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.binding import EMPTY_LIMIT
 from api.console.forms import MAX_FORM
-from api.reasons import MAX_REPORTED
+from api.endpoints.binding import EMPTY_LIMIT
+from api.endpoints.reasons import MAX_REPORTED
+from api.resources.task_batch import ITEM_ERRORS
 from api.routes import ROUTES
-from api.task_batch import ITEM_ERRORS
 from kaguan.config import load_settings
 from kaguan.config.model import MIB
 from kaguan.errors import Code
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from api.endpoint import Endpoint
+    from api.endpoints.endpoint import Endpoint
     from tests.serving import Api
 
 CEILING = 16 * MIB

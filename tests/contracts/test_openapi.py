@@ -14,8 +14,8 @@ import yaml
 from openapi_spec_validator import validate
 from pydantic import TypeAdapter, create_model
 
-from api.openapi import as_yaml, build
-from api.openapi_parts import Components
+from api.openapi.document import as_yaml, build
+from api.openapi.parts import Components
 from api.routes import ROUTES
 from kaguan.errors import MEANINGS, Code
 from kaguan.tokens.service import SCOPES
@@ -24,7 +24,7 @@ from tests.contracts.documented import DOCUMENT, response_of, schema_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api.endpoint import Endpoint
+    from api.endpoints.endpoint import Endpoint
     from tests.serving import Api
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.yaml"

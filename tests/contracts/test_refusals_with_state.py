@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api import app
-from api.endpoint import endpoint
+from api.endpoints.endpoint import endpoint
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from kaguan.tokens import service as tokens
@@ -21,7 +21,7 @@ from tests.eventually import eventually
 from tests.serving import serving
 
 if TYPE_CHECKING:
-    from api.call import Answer, Call
+    from api.endpoints.call import Answer, Call
     from tests.access_log import AccessLines
     from tests.serving import Reply
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from api import task_events
+from api.resources import task_events
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.contract_report import Summary, publish

@@ -19,8 +19,8 @@ import typer.main
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
+from api.console.monitor import ROOT as MONITOR
 from api.console.mount import routes as console_routes
-from api.monitor import ROOT as MONITOR
 from api.routes import ROUTES
 from kaguan.cli.app import app
 from kaguan.cli.configuration import flatten

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.access import SHORT_PATH
-from api.redaction import REFUSED_LIMIT
-from api.refused import ADDRESS_BURST
+from api.http.access import SHORT_PATH
+from api.http.redaction import REFUSED_LIMIT
+from api.http.refused import ADDRESS_BURST
 from kaguan.config import load_settings
 from tests.access_log import AccessLines
 from tests.serving import serving

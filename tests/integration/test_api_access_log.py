@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.redaction import LIMIT
+from api.http.redaction import LIMIT
 from kaguan.config import load_settings
 from tests.access_log import AccessLines
 from tests.eventually import eventually

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api import guard, server
+from api.http import guard, server
 from kaguan.config import Settings, load_settings
 from kaguan.config.model import Environment
 from kaguan.tokens import service as tokens

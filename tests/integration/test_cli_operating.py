@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from api.task_views import ReplayRequest
+from api.resources.task_views import ReplayRequest
 from kaguan.cli.progress import describe
 from kaguan.outbox.accept import REPLAY_RATE_LIMIT, Submission, accept_many
 from kaguan.outbox.replay import id_floor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis.asyncio
 
-from api import probing
+from api.http import probing
 from kaguan.config import load_settings
 from kaguan.errors import Code
 from tests.eventually import eventually

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from psycopg.errors import LockNotAvailable
 
-from api.backlog import Backlog
+from api.http.backlog import Backlog
 from kaguan.config import load_settings
 from kaguan.database.listening import listen
 from kaguan.database.sql import load

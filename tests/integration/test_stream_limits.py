@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from api import task_events
+from api.resources import task_events
 from kaguan.config import load_settings
 from kaguan.errors import Code
 from kaguan.tokens import service as tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from api.access import SLOW, Latency
+from api.http.access import SLOW, Latency
 
 BOUNDS = (SLOW / 10, SLOW * 10)
 

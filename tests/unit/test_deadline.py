@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from api.middleware import deadline as module
-from api.middleware.deadline import Deadlines
+from api.http.middleware import deadline as module
+from api.http.middleware.deadline import Deadlines
 from kaguan.errors import Code, DomainError
 
 FOREVER = 60.0

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from api import json_body
-from api.structure import Structure
+from api.endpoints import json_body
+from api.endpoints.structure import Structure
 from kaguan.errors import Code, DomainError
 
 ROOMY = Structure(200_000, 200_000, 200_000)

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from api.console.reasons import english
-from api.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
+from api.http.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
 from kaguan.language import preferred_language
 from kaguan.logging.masking import FIELD_LIMIT, Budget, mask, mask_event, mask_value
 from kaguan.logging.secret_rules import RULES, cover

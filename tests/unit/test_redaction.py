@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
+from api.http.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
 from kaguan.secret_names import is_secret
 
 CANARY = "cAnArY-7f3b9e"

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from api.refused import (
-    ADDRESS_BURST,
-    ADDRESS_RATE,
-    MAX_ADDRESSES,
-    TOTAL_BURST,
-    TOTAL_RATE,
-    Bucket,
-    RefusedBudget,
-)
+from api.http.refused import ADDRESS_BURST, ADDRESS_RATE, MAX_ADDRESSES, TOTAL_BURST, TOTAL_RATE, Bucket, RefusedBudget
 
 
 def test_an_address_that_spent_its_share_is_refused_and_others_are_not() -> None:

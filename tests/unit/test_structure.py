@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import structure
-from api.endpoint import BODY_LIMIT, Endpoint
+from api.endpoints import structure
+from api.endpoints.endpoint import BODY_LIMIT, Endpoint
+from api.endpoints.structure import SLACK, Structure, capacity, measure
+from api.resources.sims import SimBatch
+from api.resources.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from api.routes import ROUTES
-from api.sims import SimBatch
-from api.structure import SLACK, Structure, capacity, measure
-from api.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from kaguan.errors import Code, DomainError
 from kaguan.tasks.selection import TEXT_LIMIT
 from tests.attacks import bodies

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kaguan.errors import Code, DomainError
 
 if TYPE_CHECKING:
-    from api.limits import Counter
+    from api.http.limits import Counter
 
 MINUTE = 60  # 秒
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from api.binding import BIGINT_MAX, POSITIVE, UUID_TEXT
+from api.endpoints.binding import BIGINT_MAX, POSITIVE, UUID_TEXT
 from kaguan.console import store
 from kaguan.console.store import NEWEST
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api.keys import SETTINGS
-from api.proxies import CLIENT_ADDRESS
+from api.http.keys import SETTINGS
+from api.http.proxies import CLIENT_ADDRESS
 from kaguan.config import Exemption
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from api.binding import storable
 from api.console.serve import Done, number_of
 from api.console.tasks import moment_of, one_of
+from api.endpoints.binding import storable
 from kaguan.console import looking
 from kaguan.console.service import Deed
 from kaguan.errors import invalid

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from api.console.mount import CONSOLE
 from api.console.paths import HOME
 from api.console.visit import BACK, Visit
-from api.context import context_of
-from api.envelope import RETRY_AFTER
+from api.http.context import context_of
+from api.http.envelope import RETRY_AFTER
 from kaguan.errors import MEANINGS, Code
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from api.translation import Translated
+    from api.http.translation import Translated
 
 
 def is_page(request: web.Request) -> bool:

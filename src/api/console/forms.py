@@ -6,7 +6,7 @@ import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from api import binding
+from api.endpoints import binding
 from kaguan.errors import Code, DomainError, invalid
 
 if TYPE_CHECKING:

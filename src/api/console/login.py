@@ -15,9 +15,9 @@ from api.console.paths import HOME, LOGIN, safe_next
 from api.console.serve import SEE_OTHER, member_of
 from api.console.texts import LANGUAGES, Translator
 from api.console.visit import THEMES, Visit
-from api.context import context_of
-from api.guard import GUARD
-from api.keys import SERVICES
+from api.http.context import context_of
+from api.http.guard import GUARD
+from api.http.keys import SERVICES
 from kaguan.console import service
 from kaguan.console.service import Deed
 from kaguan.errors import Code, DomainError

@@ -13,8 +13,8 @@ from kaguan.telemetry.pools import database_figures
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from api.keys import Services
-    from api.overseer import Overseer
+    from api.console.overseer import Overseer
+    from api.http.keys import Services
     from kaguan.console.looking import Bucket, Fault
     from kaguan.database.pool import Connection
     from kaguan.telemetry.pools import PoolFigures

@@ -13,12 +13,12 @@ from api.console import assets, audit, dead_letters, login, outbox, overview, sc
 from api.console.attempts import LoginAttempts
 from api.console.keys import ATTEMPTS, LOOKOUT, TRACES
 from api.console.lookout import Lookout
+from api.console.overseer import OVERSEER
 from api.console.paths import HOME, LOGIN, LOGOUT
 from api.console.serve import action, fragment, page
 from api.console.traces import Traces
-from api.keys import SERVICES
-from api.limits import Counter
-from api.overseer import OVERSEER
+from api.http.keys import SERVICES
+from api.http.limits import Counter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

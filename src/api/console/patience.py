@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from api.keys import SERVICES
-from api.probing import PROBES
+from api.http.keys import SERVICES
+from api.http.probing import PROBES
 from kaguan.errors import Code, DomainError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from api.console.origin import require_same_origin
 from api.console.paths import LOGIN, safe_next
 from api.console.patience import unless_blind
 from api.console.visit import BACK, NOTICE_SEPARATOR, Visit
-from api.context import context_of
-from api.keys import SERVICES
+from api.http.context import context_of
+from api.http.keys import SERVICES
 from kaguan.console import service
 from kaguan.errors import Code, DomainError
 from kaguan.tokens.service import LOOK, OPERATE

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from api.binding import UUID_TEXT
 from api.console.keys import TRACES
 from api.console.serve import Done
+from api.endpoints.binding import UUID_TEXT
 from kaguan.console.service import Deed
 from kaguan.errors import not_found
 from kaguan.outbox import accept as service

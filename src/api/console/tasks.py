@@ -8,8 +8,8 @@ from uuid import UUID
 
 from aiohttp import web
 
-from api.binding import UUID_TEXT
 from api.console.serve import SEE_OTHER
+from api.endpoints.binding import UUID_TEXT
 from kaguan import zones
 from kaguan.outbox.listing import TaskFilter, task_page
 from kaguan.outbox.replay import FIRST_ID, LAST_ID, id_floor

@@ -11,12 +11,12 @@ from aiohttp import web
 from api.console import cookies
 from api.console.formatting import Formatter
 from api.console.texts import LANGUAGES, Translator
-from api.context import context_of
-from api.keys import SERVICES
+from api.http.context import context_of
+from api.http.keys import SERVICES
 from kaguan.tokens.service import OPERATE
 
 if TYPE_CHECKING:
-    from api.keys import Services
+    from api.http.keys import Services
     from kaguan.console.service import Member
 
 THEMES = ("auto", "light", "dark")

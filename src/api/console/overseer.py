@@ -1,0 +1,104 @@
+"""判断，给 /health 与控制台：一个进程里至多每秒看一次，几个人同时看也只看一遍。"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiohttp import web
+
+from api.endpoints.shapes import View
+from api.http.context import context_of
+from api.http.guard import GUARD, bearer
+from kaguan.errors import DomainError
+from kaguan.tokens.service import LOOK
+from kaguan.verdict import service
+from kaguan.verdict.wording import Wording
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from api.http.keys import Services
+    from kaguan.database.pool import Connection
+    from kaguan.verdict.model import Verdict
+    from kaguan.verdict.observation import Observation
+
+FRESH = 1.0  # 秒：这么新的不必再看
+KNOW_TIMEOUT = 1.0  # 秒：认令牌要查库，库不在就当没带
+
+
+class ConcernView(View):
+    """一件要留意的事；没有 ``ops:read`` 令牌的只给代号与轻重，不给是谁、为什么。"""
+
+    code: str
+    level: Literal["warn", "bad"]
+    since: datetime | None = None
+    subject: str | None = None
+    parameters: dict[str, str | int | float | None] | None = None
+    text: str | None = None
+    advice: str | None = None
+
+
+class VerdictView(View):
+    """判断：``unknown`` 是看不见（数据库没有应答）。控制台与 ``kaguan doctor`` 说的是同一个。"""
+
+    level: Literal["ok", "warn", "bad", "unknown"]
+    at: datetime
+    concerns: list[ConcernView]
+
+
+class Overseer:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._busy = asyncio.Lock()
+        self._seen: tuple[float, Observation, Verdict] | None = None
+
+    async def look(self) -> tuple[Observation, Verdict]:
+        """最多一秒前的所见与判断；依赖不在不抛异常。"""
+        async with self._busy:
+            if self._seen is None or self._seen[0] < time.monotonic() - FRESH:
+                seen, verdict = await service.take(self._connect, self._services.redis, self._services.settings)
+                self._seen = (time.monotonic(), seen, verdict)
+            return self._seen[1], self._seen[2]
+
+    def _connect(self) -> AbstractAsyncContextManager[Connection]:
+        return self._services.pool.connection()
+
+
+def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
+    """:class:`VerdictView`；不详细的同一代号只列一次。"""
+    wording = Wording(language)
+    concerns: list[dict[str, Any]] = []
+    for concern in verdict.concerns:
+        line: dict[str, Any] = {"code": concern.code, "level": concern.level}
+        if detailed:
+            line |= {
+                "since": concern.since, "subject": concern.subject, "parameters": dict(concern.parameters),
+                "text": wording.text(concern), "advice": wording.advice(concern),
+            }  # fmt: skip
+        if line not in concerns:
+            concerns.append(line)
+    return {"level": verdict.level, "at": verdict.at, "concerns": concerns}
+
+
+async def may_look(request: web.Request) -> bool:
+    """带着能看运维的令牌；没带、不对、此刻认不出的都只是没有，不是错误。猜令牌的照样按地址限流。"""
+    token, guard = bearer(request), request.app[GUARD]
+    if token is None:
+        return False
+    try:
+        await guard.admit_address(context_of(request))
+    except DomainError:
+        return False
+    knowing = asyncio.ensure_future(guard.identify(token))
+    knowing.add_done_callback(lambda done: done.cancelled() or done.exception())  # 没人等它了，出错也不必再说
+    await asyncio.wait({knowing}, timeout=KNOW_TIMEOUT)
+    if not knowing.done():
+        knowing.cancel()  # 不等它收尾：断了的网络上它会拖
+        return False
+    return knowing.exception() is None and knowing.result().may(LOOK)
+
+
+OVERSEER = web.AppKey("OVERSEER", Overseer)

@@ -1,0 +1,89 @@
+"""一条路由从请求到应答：认证 → 绑定 → 幂等 → 处理 → 提交 → 信封。"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from api.endpoints import binding
+from api.endpoints.call import Answer, Call
+from api.endpoints.idempotency import Idempotency, fingerprint, key_of
+from api.endpoints.unit_of_work import Mode, UnitOfWork
+from api.http.context import context_of
+from api.http.envelope import success
+from api.http.guard import GUARD
+from api.http.keys import SERVICES, SETTINGS
+from api.http.middleware.deadline import DEADLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+
+    from api.endpoints.endpoint import Endpoint
+
+
+def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """这条路由的 aiohttp 处理函数。"""
+    parameters = endpoint.parameters
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        principal = await request.app[GUARD].admit(request, endpoint)
+        path = binding.bind_path(parameters, request)
+        query = binding.bind_query(endpoint, request)
+        body, raw = await _body_in_its_own_time(endpoint, request)
+        key = key_of(request, endpoint)
+        mode = Mode.TRANSACTION if key is not None else endpoint.mode
+        async with UnitOfWork(request.app[SERVICES], mode) as unit:
+            call = Call(request, principal, body, query, path, unit)
+            if key is None:
+                return await _answer(endpoint, call)
+            lifetime = request.app[SETTINGS].api.idempotency_ttl
+            idempotency = Idempotency(principal.name, key, fingerprint(request, raw), lifetime)
+            return await _answer_once(endpoint, call, idempotency)
+
+    handle.__name__ = endpoint.name
+    return handle
+
+
+async def _body_in_its_own_time(endpoint: Endpoint, request: web.Request) -> tuple[Any, bytes]:
+    """读请求体用 ``read_timeout``；读完之后，处理的时限从头算。"""
+    clock = request.get(DEADLINE)
+    if clock is None or not request.can_read_body:
+        return await binding.bind_body(endpoint, request)
+    config = request.app[SETTINGS].api
+    clock.allow(config.read_timeout + config.request_timeout)
+    bound = await binding.bind_body(endpoint, request)
+    clock.allow(config.request_timeout)
+    return bound
+
+
+async def _answer(endpoint: Endpoint, call: Call[Any, Any]) -> web.StreamResponse:
+    answer = await endpoint.handler(await _prepared(endpoint, call))
+    await call.unit.commit()
+    if isinstance(answer, Answer):
+        return success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
+    return answer
+
+
+async def _prepared(endpoint: Endpoint, call: Call[Any, Any]) -> Call[Any, Any]:
+    return call if endpoint.prepare is None else replace(call, prepared=await endpoint.prepare(call))
+
+
+async def _answer_once(endpoint: Endpoint, call: Call[Any, Any], idempotency: Idempotency) -> web.Response:
+    """首个应答与业务写入同一事务落库；之后原样重放。"""
+    replayed = await idempotency.claim(await call.unit.raw())
+    if replayed is None and endpoint.prepare is not None:
+        # 慢的准备不占连接，也不占着键；做完再占一次，其间也许已有了首个应答
+        await call.unit.release()
+        call = await _prepared(endpoint, call)
+        replayed = await idempotency.claim(await call.unit.raw())
+    if replayed is not None:
+        return replayed
+    answer = await endpoint.handler(call)
+    if not isinstance(answer, Answer):
+        raise TypeError(f"{endpoint.name} 接受幂等键，就必须返回 Answer")
+    response = success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
+    await idempotency.remember(await call.unit.raw(), response)
+    await call.unit.commit()
+    return response

@@ -1,0 +1,186 @@
+"""门卫：认证、权限、按令牌限流、积压保护。每条路由都经过它（路由自己声明所需权限）。"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from api.http.backlog import Backlog
+from api.http.context import context_of
+from api.http.limits import Counter, Limiter, LocalCounter
+from kaguan.database.listening import listen
+from kaguan.errors import Code, DomainError
+from kaguan.tokens import service, store
+from kaguan.tokens.service import ANONYMOUS, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from api.endpoints.endpoint import Endpoint
+    from api.http.context import Context
+    from api.http.keys import Services
+
+log = structlog.get_logger(__name__)
+
+CACHE_SECONDS = 0.5  # 过期至多这么久之后生效；吊销有通知，即刻生效，通知没到的也以它为限
+CACHE_SIZE = 4_096
+TOUCH_INTERVAL = 15.0  # 最后使用时间攒这么久写一次
+SCHEME = "Bearer "
+
+
+class Guard:
+    """认出调用者。令牌缓存极短，换来热路径上不必每次查库。"""
+
+    def __init__(self, services: Services) -> None:
+        self._pool = services.pool
+        self._database = services.settings.database
+        self._metrics = services.metrics
+        counter = Counter(services.redis)
+        self._per_token = Limiter("token", services.settings.api.rate_per_token, counter)
+        self._per_address = Limiter("address", services.settings.api.rate_per_address, counter)
+        # 探测另有一份额度，不与业务争，也不为记它去碰 Redis
+        self._per_prober = Limiter("health", services.settings.api.rate_per_address, LocalCounter())
+        self._backlog = Backlog(services.pool, services.settings.api.backlog_limit)
+        self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._used: set[int] = set()
+        self._revocations = 0
+
+    async def admit(self, request: web.Request, endpoint: Endpoint) -> Principal:
+        """放行或拒绝。
+
+        Raises:
+            DomainError: 1002 未认证；1003 没有权限；1006 太快；2003 积压过多。
+        """
+        if endpoint.scope is None:
+            return ANONYMOUS
+        principal = await self.identify(bearer(request))
+        context = context_of(request)
+        context.principal = principal.name
+        await self._limit(context, self._per_token, str(principal.id))
+        principal.require(endpoint.scope)
+        if endpoint.guards_backlog:
+            self._backlog.check()
+        return principal
+
+    async def admit_address(self, context: Context) -> None:
+        """按地址限流，先于认证：猜令牌的也受限。
+
+        Raises:
+            DomainError: 1006。
+        """
+        await self._limit(context, self._per_address, context.address)
+
+    async def admit_prober(self, context: Context) -> None:
+        """健康检查按地址限流：与业务分开计，同一个 NAT 后面的业务再忙也不误探测。
+
+        Raises:
+            DomainError: 1006。
+        """
+        await self._limit(context, self._per_prober, context.address)
+
+    async def _limit(self, context: Context, limiter: Limiter, key: str) -> None:
+        try:
+            context.rate = await limiter.admit(key)
+        except DomainError:
+            context.rate = limiter.spent()
+            self._metrics.rate_limited.labels(limiter.scope).inc()
+            raise
+
+    async def identify(self, token: str | None) -> Principal:
+        """令牌是谁的。
+
+        Raises:
+            DomainError: 1002，没给、格式不对、不存在、已吊销或已过期（对外不加区分）。
+        """
+        if token is None:
+            raise DomainError(Code.NOT_AUTHENTICATED)
+        key = service.digest(token)
+        cached = self._cache.get(key)
+        now = time.monotonic()
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        revocations = self._revocations
+        # 缓存里的都合格式；不合格的不必查库
+        principal = await self._look_up(key, token) if service.TOKEN.fullmatch(token) else None
+        if principal is None:
+            self._cache.pop(key, None)
+            raise DomainError(Code.NOT_AUTHENTICATED)
+        if revocations == self._revocations:  # 查的时候有吊销：查到的也许是吊销之前的，不记
+            self._remember(key, now, principal)
+        self._used.add(principal.id)
+        return principal
+
+    def _remember(self, key: bytes, now: float, principal: Principal) -> None:
+        self._cache[key] = (now + CACHE_SECONDS, principal)
+        self._cache.move_to_end(key)
+        if len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+
+    def forget(self) -> None:
+        """有令牌被吊销：记着的、正在查的都不算数。"""
+        self._revocations += 1
+        self._cache.clear()
+        self._flights.clear()
+
+    async def _look_up(self, key: bytes, token: str) -> Principal | None:
+        """查库；同一令牌的并发请求共用一次查询（缓存到期的那一刻不至于一拥而上）。"""
+
+        async def query() -> Principal | None:
+            async with self._pool.connection() as connection:
+                return await service.authenticate(connection, token)
+
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.create_task(query(), name="authenticate")
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        # 一个请求断开不该连累同行的
+        return await asyncio.shield(flight)
+
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        return [
+            self._backlog.run(),
+            self._keep_flushing(),
+            listen(self._database, "api-listener", store.REVOKED, self.forget),
+        ]
+
+    async def _keep_flushing(self) -> None:
+        while True:
+            await asyncio.sleep(TOUCH_INTERVAL)  # 「最近使用」攒着写，不是每个请求写一次
+            await self.flush()
+
+    async def flush(self) -> None:
+        """写下攒着的最后使用时间；没写成就算了。"""
+        used, self._used = self._used, set()
+        if not used:
+            return
+        try:
+            async with self._pool.connection() as connection:
+                await store.touch(connection, sorted(used))
+        except (Error, PoolTimeout) as error:
+            log.debug("没能写令牌的最后使用时间", error=type(error).__name__)
+
+
+async def guarding(app: web.Application) -> AsyncIterator[None]:
+    """门卫的后台活：积压估计、令牌的最后使用时间。"""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in app[GUARD].background()]
+        yield
+        for task in tasks:
+            task.cancel()
+    await app[GUARD].flush()
+
+
+def bearer(request: web.Request) -> str | None:
+    header = request.headers.get("Authorization", "")
+    return header[len(SCHEME) :].strip() if header[: len(SCHEME)].lower() == SCHEME.lower() else None
+
+
+GUARD = web.AppKey("GUARD", Guard)

@@ -1,0 +1,34 @@
+"""异常 → 信封。预料之中的各有其码；其余一律 2001，细节只进日志。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from opentelemetry import trace
+
+from api.console.errors import error_page, is_page
+from api.http.envelope import failure
+from api.http.translation import translate
+from kaguan.telemetry.spans import record_error
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+log = structlog.get_logger(__name__)
+
+
+def answer_to(request: web.Request, error: Exception) -> web.Response:
+    """异常的应答；客户端已走的也有，访问日志仍要有一行。"""
+    translated = translate(error)
+    if translated.unexpected:
+        log.error("请求处理出错", method=request.method, path=request.path, exc_info=error)
+        # 只记类名：消息里可能有 PostgreSQL 的 DETAIL，也就是用户的数据
+        record_error(trace.get_current_span(), type(error).__qualname__)
+    elif translated.cause:
+        log.warning("请求未完成", method=request.method, path=request.path, cause=translated.cause)
+    if request.transport is None:
+        log.debug("客户端已断开", path=request.path)
+    if is_page(request):
+        return error_page(request, translated)
+    return failure(request, translated.error, translated.headers)

@@ -1,0 +1,100 @@
+"""HTTP 服务端跨度（OpenTelemetry 语义约定「HTTP server」1.44）。
+
+现成的 aiohttp 中间件每请求要多花数十微秒收集我们不要的属性，且必须先打补丁才能用；这里只记该记的，没被采样、
+也没出错的连属性都不设。查询串与正文从不进跨度。
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from aiohttp import HttpVersion11
+from opentelemetry import trace
+from opentelemetry.context import attach
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Span, SpanKind
+
+from api.http.access import METHODS
+from api.resources import health
+from kaguan.telemetry.propagation import context_from
+from kaguan.telemetry.sampling import KEPT
+from kaguan.telemetry.spans import ERROR_TYPE, record_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+    from api.http.context import Context
+
+# 探测与抓取每几秒一次，不值一条跟踪
+QUIET = health.PATHS | {"/metrics"}
+QUIET_BELOW = "/assets/"
+SERVER_ERROR = 500
+# 人作的决定（多半是对结局不明的邮件），一天没有几个：一律留下
+DECISIONS = frozenset({"cancel", "retry", "replay"})
+DECISION = {KEPT: "decision"}
+
+_tracer = trace.get_tracer("kaguan.http")
+
+
+def begin(request: web.Request, context: Context) -> Span | None:
+    """开跨度并设为当前；不值得跟踪的路径没有。请求自成一个任务，不必还原当前跨度。"""
+    if request.path in QUIET or request.path.startswith(QUIET_BELOW):
+        return None
+    route = _route(request)
+    method = request.method if request.method in METHODS else "HTTP"
+    name = f"{method} {route}" if route else method
+    decided = DECISION if method == "POST" and route and route.rpartition("/")[2] in DECISIONS else None
+    span = _tracer.start_span(name, context_from(request.headers.get("traceparent")), SpanKind.SERVER, decided)
+    attach(trace.set_span_in_context(span))
+    identity = span.get_span_context()
+    if identity.is_valid:
+        context.trace_id = f"{identity.trace_id:032x}"
+        context.sampled = identity.trace_flags.sampled
+    return span
+
+
+def describe(span: Span, request: web.Request, context: Context, response: web.StreamResponse) -> None:
+    """补上结果与属性；送不出去的跨度不费这个事。"""
+    failed = response.status >= SERVER_ERROR
+    if not (span.is_recording() and (failed or context.sampled)):
+        return
+    if failed and not (isinstance(span, ReadableSpan) and ERROR_TYPE in (span.attributes or {})):
+        record_error(span, str(response.status))  # 意外的已记下类名
+    version = "1.1" if request.version == HttpVersion11 else "1.0"
+    route, path = _route(request), request.path
+    fixed = path if path == route else None
+    span.set_attributes(
+        _common(request.method, request.scheme, route, fixed, response.status, version, context.address)
+    )
+    if fixed is None:
+        span.set_attribute("url.path", path)
+    span.set_attribute("kaguan.request_id", context.request_id)
+
+
+@lru_cache(maxsize=4_096)
+def _common(
+    method: str, scheme: str, route: str | None, path: str | None, status: int, version: str, address: str
+) -> Mapping[str, str | int]:
+    """低基数的那些属性：同样的请求共用一份。``path`` 只在路径固定时给。"""
+    attributes: dict[str, str | int] = {
+        "http.request.method": method if method in METHODS else "_OTHER",
+        "url.scheme": scheme,
+        "http.response.status_code": status,
+        "client.address": address,
+        "network.protocol.version": version,
+    }
+    if method not in METHODS:
+        attributes["http.request.method_original"] = method
+    if path is not None:
+        attributes["url.path"] = path
+    if route:
+        attributes["http.route"] = route
+    return attributes
+
+
+def _route(request: web.Request) -> str | None:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else None

@@ -1,0 +1,1 @@
+"""OpenAPI 文档与 /docs。"""

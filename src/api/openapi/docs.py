@@ -1,0 +1,85 @@
+"""``/openapi.json`` 与 ``/docs``：页面与脚本都由我们自己给，不碰任何 CDN。"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from api.endpoints.endpoint import Endpoint, endpoint
+from api.endpoints.unit_of_work import Mode
+from api.openapi.document import build
+from kaguan.errors import Code, not_found
+
+if TYPE_CHECKING:
+    from api.endpoints.call import Call
+
+TAG = "文档"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+ASSETS = {
+    "docs.js": "text/javascript",
+    "page.css": "text/css",
+}
+MAX_AGE = "public, max-age=300"
+DOCUMENT = web.AppKey("DOCUMENT", bytes)
+
+
+async def remember_document(app: web.Application) -> None:
+    """文档在启动时生成一次。"""
+    from api.routes import ROUTES as ALL_ROUTES  # noqa: PLC0415 路由表里也有本模块
+
+    app[DOCUMENT] = orjson.dumps(build(ALL_ROUTES))
+
+
+@endpoint("GET", "/openapi.json", scope=None, summary="OpenAPI 3.1 文档", tag=TAG, mode=Mode.DIRECT,
+          produces="application/vnd.oai.openapi+json",
+          example={"openapi": "3.1.0"})  # fmt: skip
+async def openapi_document(call: Call[Any, Any]) -> web.StreamResponse:
+    headers = {"Content-Type": "application/vnd.oai.openapi+json; charset=utf-8", "Cache-Control": MAX_AGE}
+    return web.Response(body=call.request.app[DOCUMENT], headers=headers)
+
+
+@endpoint("GET", "/docs", scope=None, summary="接口文档页面", tag=TAG, mode=Mode.DIRECT, produces="text/html",
+          example="<!doctype html>")  # fmt: skip
+async def docs_page(_call: Call[Any, Any]) -> web.StreamResponse:
+    return _page("docs.html")
+
+
+@endpoint(
+    "GET",
+    "/assets/{name:str}",
+    scope=None,
+    summary="页面用的脚本与样式",
+    tag=TAG,
+    mode=Mode.DIRECT,
+    produces="text/css",
+    example="body { margin: 0 }",
+    errors=(Code.NOT_FOUND,),
+)
+async def asset(call: Call[Any, Any]) -> web.StreamResponse:
+    name = call.text("name")
+    content_type = ASSETS.get(name)
+    if content_type is None:
+        raise not_found("文件", "file")
+    headers = {"Content-Type": f"{content_type}; charset=utf-8", "Cache-Control": MAX_AGE}
+    return web.Response(body=_read(name), headers=headers)
+
+
+def _page(name: str) -> web.Response:
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": PAGE_POLICY}
+    return web.Response(body=_read(name), headers=headers)
+
+
+@cache
+def _read(name: str) -> bytes:
+    """随包发布的文件；``name`` 只来自上面的白名单。"""
+    return (files("api.openapi") / "static" / name).read_bytes()
+
+
+ROUTES: tuple[Endpoint, ...] = (openapi_document, docs_page, asset)

@@ -1,0 +1,89 @@
+"""``/api/v1/schedules``：定时计划的现状，启用与停用。计划本身在配置里。"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from api.endpoints.call import Answer, Call
+from api.endpoints.endpoint import Endpoint, endpoint
+from api.endpoints.shapes import View
+from api.endpoints.unit_of_work import Mode
+from api.openapi import examples
+from api.resources.audit import audited
+from kaguan.errors import Code
+from kaguan.outbox.schedules import service
+from kaguan.outbox.schedules.definition import Misfire
+from kaguan.outbox.vocabulary import Priority, TaskType
+
+TAG = "定时计划"
+SCOPE = "ops"
+PATH = "/api/v1/schedules"
+
+
+class ScheduleView(View):
+    """一个计划。停用的、relay 还没登记的没有 ``next_due_at``。"""
+
+    name: str
+    cron: str
+    timezone: str
+    type: TaskType
+    queue: Priority
+    misfire: Misfire
+    enabled: bool
+    last_fired_at: datetime | None
+    next_due_at: datetime | None
+
+
+class ScheduleList(View):
+    items: list[ScheduleView]
+
+
+class SwitchView(View):
+    name: str
+    enabled: bool
+
+
+@endpoint("GET", PATH, scope=SCOPE, summary="定时计划", tag=TAG, data=ScheduleList, mode=Mode.DIRECT,
+          example=examples.SCHEDULES)  # fmt: skip
+async def list_schedules(call: Call[None, None]) -> Answer:
+    return Answer({"items": await service.overview(await call.unit.raw(), call.services.settings.schedules)})
+
+
+@endpoint(
+    "POST",
+    PATH + "/{name:str}/enable",
+    scope=SCOPE,
+    summary="启用定时计划",
+    tag=TAG,
+    data=SwitchView,
+    example=examples.switched(enabled=True),
+    errors=(Code.NOT_FOUND,),
+)
+async def enable_schedule(call: Call[None, None]) -> Answer:
+    """停用期间到期的不补，从现在起算下一次。"""
+    return await _switch(call, enabled=True)
+
+
+@endpoint(
+    "POST",
+    PATH + "/{name:str}/disable",
+    scope=SCOPE,
+    summary="停用定时计划",
+    tag=TAG,
+    data=SwitchView,
+    example=examples.switched(enabled=False),
+    errors=(Code.NOT_FOUND,),
+)
+async def disable_schedule(call: Call[None, None]) -> Answer:
+    """已经触发的任务不受影响。"""
+    return await _switch(call, enabled=False)
+
+
+async def _switch(call: Call[None, None], *, enabled: bool) -> Answer:
+    name = call.text("name")
+    await service.switch(await call.unit.raw(), call.services.settings.schedules, name, enabled=enabled)
+    await audited(call, "schedule.enable" if enabled else "schedule.disable", name)
+    return Answer({"name": name, "enabled": enabled})
+
+
+ROUTES: tuple[Endpoint, ...] = (list_schedules, enable_schedule, disable_schedule)

@@ -1,0 +1,111 @@
+"""``POST /api/v1/tasks/batch``：至多 1000 个任务，一个事务，逐项作答。"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from api.endpoints.call import Answer, Call
+from api.endpoints.endpoint import Endpoint, endpoint
+from api.endpoints.reasons import MAX_REPORTED, field_errors
+from api.openapi import examples
+from api.resources.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
+from kaguan.errors import MEANINGS, Code, DomainError, FieldError
+from kaguan.outbox.accept import Accepted, Submission, accept_staged, stage
+from kaguan.outbox.vocabulary import TaskType
+from kaguan.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ITEM_ERRORS = 10  # 一项至多说这么多处错：一千项，应答仍不过一两 MB
+Item = EmailItem | SyncItem | SimItem
+ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
+
+
+@endpoint(
+    "POST",
+    "/api/v1/tasks/batch",
+    scope="tasks:write",
+    summary="批量提交任务",
+    tag="任务",
+    body=TaskBatch,
+    body_document=TaskBatchDocument,
+    body_limit=None,  # 1000 封信
+    data=BatchView,
+    success=202,
+    errors=(Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT),
+    guards_backlog=True,
+    body_example=examples.BATCH_IN,
+    example=examples.BATCH,
+)
+async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
+    """有错的项各得其错，其余照收；一项也收不下就是 400。"""
+    turns = Turns()
+    outcomes: list[Item | DomainError] = []
+    submissions: list[Submission] = []
+    for given in call.body.tasks:
+        item = _parse(given)
+        outcomes.append(item)
+        if not isinstance(item, DomainError):
+            submissions.append(_submission(item, call.principal.name))
+        await turns.give()
+    if not submissions:
+        raise _all_refused(outcomes)
+    services = call.services
+    staged = await stage(submissions)  # 还没占着连接
+    attempts = services.settings.tasks.max_retries + 1
+    results = iter(await accept_staged(await call.unit.raw(), staged, attempts, call.unit.after_commit))
+    pairs = [(item, item if isinstance(item, DomainError) else next(results)) for item in outcomes]
+    for item, result in pairs:
+        if isinstance(result, Accepted) and not result.replayed and not isinstance(item, DomainError):
+            call.unit.after_commit(services.metrics.accepted.labels(item.type.value, item.priority.value).inc)
+    call.unit.after_commit(services.ring)
+    items = [_answer(index, item, result, call.language) for index, (item, result) in enumerate(pairs)]
+    accepted = sum(item["code"] == Code.OK for item in items)
+    return Answer({"accepted": accepted, "rejected": len(items) - accepted, "items": items})
+
+
+def _parse(item: dict[str, Any]) -> Item | DomainError:
+    try:
+        return ITEM.validate_python(item)
+    except ValidationError as error:
+        return DomainError(Code.INVALID_PARAMETERS, fields=field_errors(error, ITEM_ERRORS, skip=_tag_depth(item)))
+
+
+def _tag_depth(item: dict[str, Any]) -> int:
+    """错误路径的第一段是类型标签，不是用户写的字段。"""
+    return 1 if item.get("type") in list(TaskType) else 0
+
+
+def _submission(item: Item, principal: str) -> Submission:
+    return Submission(
+        item.type, item.payload(), item.priority, principal, item.request_id, item.schedule_at, item.ordering_key
+    )
+
+
+def _answer(index: int, item: Item | DomainError, result: Accepted | DomainError, language: str) -> dict[str, Any]:
+    if isinstance(result, DomainError) or isinstance(item, DomainError):
+        error = result if isinstance(result, DomainError) else DomainError(Code.INTERNAL)
+        errors = [field.render(language) for field in error.fields]
+        return {"index": index, "code": int(error.code), "msg": error.text(language), "errors": errors}
+    task = {
+        "task_id": result.task_id, "type": item.type, "queue": item.priority, "status": result.status,
+        "replayed": result.replayed,
+    }  # fmt: skip
+    return {"index": index, "code": 0, "msg": MEANINGS[Code.OK].text(language), "task": task}
+
+
+def _all_refused(outcomes: Sequence[Item | DomainError]) -> DomainError:
+    fields = (
+        FieldError(f"tasks[{index}].{field.field}".rstrip("."), field.zh, field.en)
+        for index, outcome in enumerate(outcomes)
+        if isinstance(outcome, DomainError)
+        for field in outcome.fields
+    )
+    return DomainError(Code.INVALID_PARAMETERS, fields=tuple(islice(fields, MAX_REPORTED)))
+
+
+ROUTES: tuple[Endpoint, ...] = (submit_batch,)

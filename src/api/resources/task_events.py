@@ -1,0 +1,171 @@
+"""``GET /api/v1/tasks/{id}/events``：任务的变化，作为服务器推送事件（HTML Living Standard §9.2）。"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import psycopg
+import structlog
+from aiohttp import web
+from aiohttp_sse import EventSourceResponse, sse_response
+from psycopg_pool import PoolTimeout
+
+from api.endpoints.endpoint import Endpoint, endpoint
+from api.endpoints.unit_of_work import Mode
+from api.http.server import told_when_lost
+from api.openapi import examples
+from api.resources.task_views import task_view
+from kaguan.errors import Code, DomainError, not_found
+from kaguan.outbox import ordering
+from kaguan.outbox import record as store
+from kaguan.outbox.timeline import timeline
+from kaguan.outbox.vocabulary import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from api.endpoints.call import Call
+    from api.endpoints.unit_of_work import UnitOfWork
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 0.5  # 秒：多久看一次库
+LIFETIME = 600.0  # 秒：一条流至多开这么久，客户端会自动重连
+PING_INTERVAL = 15  # 秒
+MAX_STREAMS = 200  # 每个进程
+RETRY_AFTER = 5  # 秒：要等别的流结束
+
+
+class Streams:
+    """正在开着的事件流：一个令牌有上限，全部也有；停机时一起结束。
+
+    Args:
+        per_token: 一个令牌至多同时开着几条。
+    """
+
+    def __init__(self, per_token: int) -> None:
+        self._per_token = per_token
+        self._ends: dict[asyncio.Event, int] = {}
+        self._held: Counter[int] = Counter()
+        self._stopping = False
+
+    @contextmanager
+    def opened(self, token: int) -> Iterator[asyncio.Event]:
+        """占一条，离开时归还；给出的事件在该结束时置位（停机，或由占着的人）。
+
+        Raises:
+            DomainError: 1006，这个令牌的满了；2003，全部的满了。
+        """
+        if self._held[token] >= self._per_token:
+            raise DomainError(
+                Code.TOO_MANY_REQUESTS,
+                f"一个令牌至多同时开 {self._per_token} 条事件流",
+                f"at most {self._per_token} event streams at a time per token",
+                retry_after=RETRY_AFTER,
+            )
+        if len(self._ends) >= MAX_STREAMS:
+            raise DomainError(Code.OVERLOADED)
+        end = asyncio.Event()
+        if self._stopping:
+            end.set()
+        self._ends[end] = token
+        self._held[token] += 1
+        try:
+            yield end
+        finally:
+            del self._ends[end]
+            self._held -= Counter({token: 1})  # 减到零的不留着
+
+    def stop(self) -> None:
+        """停机：开着的都结束，此后来的说完现状就结束。"""
+        self._stopping = True
+        for end in self._ends:
+            end.set()
+
+
+STREAMS = web.AppKey("STREAMS", Streams)
+
+
+async def stop_streams(app: web.Application) -> None:
+    app[STREAMS].stop()
+
+
+@endpoint(
+    "GET",
+    "/api/v1/tasks/{task_id:uuid}/events",
+    scope="tasks:read",
+    summary="任务的实时事件",
+    tag="任务",
+    errors=(Code.NOT_FOUND, Code.OVERLOADED),
+    mode=Mode.DIRECT,
+    produces="text/event-stream",
+    example=examples.TASK_EVENT,
+)
+async def task_stream(call: Call[None, None]) -> web.StreamResponse:
+    """每次变化一个 ``task`` 事件，内容同任务详情；到最终状态即结束。"""
+    task_id = call.uuid("task_id")
+    with call.request.app[STREAMS].opened(call.principal.id) as end, told_when_lost(call.request, end.set):
+        snapshot = await _snapshot(call.unit, task_id)
+        if snapshot is None:
+            raise not_found("任务", "task")
+        return await _stream(call, task_id, snapshot, end)
+
+
+async def _stream(
+    call: Call[None, None], task_id: UUID, snapshot: dict[str, Any], end: asyncio.Event
+) -> web.StreamResponse:
+    """应答头已发出，此后只能把流结束，不能再换成错误应答；客户端会自己重连。"""
+    async with sse_response(call.request, ping_interval=PING_INTERVAL) as response:
+        try:
+            await _send_changes(call, response, snapshot, end)
+        except (ConnectionResetError, TimeoutError):
+            log.debug("客户端离开了事件流", task_id=str(task_id))
+        except (psycopg.Error, PoolTimeout) as error:
+            log.warning("事件流中断：数据库不可用", task_id=str(task_id), error=type(error).__name__)
+    return response
+
+
+async def _send_changes(
+    call: Call[None, None], response: EventSourceResponse, snapshot: dict[str, Any], end: asyncio.Event
+) -> None:
+    task_id: UUID = snapshot["task_id"]
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LIFETIME
+    sent = b""
+    current: dict[str, Any] | None = snapshot
+    while current is not None and call.request.transport is not None:
+        encoded = orjson.dumps(current)
+        if encoded != sent:
+            await response.send(encoded.decode(), event="task", id=str(task_id))
+            sent = encoded
+        if current["status"] in FINAL or loop.time() > deadline or await _ended(end):
+            return
+        current = await _snapshot(call.unit, task_id)
+
+
+async def _snapshot(unit: UnitOfWork, task_id: UUID) -> dict[str, Any] | None:
+    """此刻的任务；查完即还连接，等待时不占着。"""
+    connection = await unit.raw()
+    task = await store.find(connection, task_id)
+    events = [] if task is None else await store.events(connection, task_id)
+    place = None if task is None else await ordering.place_of(connection, task)
+    await unit.release()
+    return None if task is None else task_view(task, timeline(task, events), place)
+
+
+async def _ended(end: asyncio.Event) -> bool:
+    """等一个间隔；停机了、客户端走了就立刻知道。"""
+    try:
+        async with asyncio.timeout(INTERVAL):
+            await end.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+ROUTES: tuple[Endpoint, ...] = (task_stream,)

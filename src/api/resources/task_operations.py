@@ -1,0 +1,124 @@
+"""``/api/v1/tasks``：查看、取消、重来、重放。"""
+
+from __future__ import annotations
+
+from api.endpoints.call import Answer, Call
+from api.endpoints.endpoint import Endpoint, endpoint
+from api.endpoints.unit_of_work import Mode
+from api.openapi import examples
+from api.resources import task_events
+from api.resources.audit import audited
+from api.resources.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
+from kaguan.errors import Code, not_found
+from kaguan.outbox import accept as service
+from kaguan.outbox import ordering, replay
+from kaguan.outbox import record as store
+from kaguan.outbox.listing import task_page
+from kaguan.outbox.timeline import timeline
+from kaguan.tasks import selection
+
+TAG = "任务"
+READ = "tasks:read"
+WRITE = "tasks:write"
+PATH = "/api/v1/tasks"
+
+
+@endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,
+          example=examples.TASKS)  # fmt: skip
+async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
+    """稀罕的条件一次至多看两万个任务：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
+    query = call.query
+    page = await task_page(await call.unit.raw(), query.filter(), query.limit)
+    return Answer({"items": [task_view(row) for row in page.rows], "limit": query.limit, "next_cursor": page.older})
+
+
+@endpoint(
+    "GET",
+    PATH + "/{task_id:uuid}",
+    scope=READ,
+    summary="任务详情与时间线",
+    tag=TAG,
+    data=TaskView,
+    example=examples.TASK,
+    errors=(Code.NOT_FOUND,),
+    mode=Mode.DIRECT,
+)
+async def get_task(call: Call[None, None]) -> Answer:
+    connection = await call.unit.raw()
+    task = await store.find(connection, call.uuid("task_id"))
+    if task is None:
+        raise not_found("任务", "task")
+    events = await store.events(connection, task.id)
+    return Answer(task_view(task, timeline(task, events), await ordering.place_of(connection, task)))
+
+
+@endpoint(
+    "POST",
+    PATH + "/{task_id:uuid}/cancel",
+    scope=WRITE,
+    summary="取消任务",
+    tag=TAG,
+    data=StatusView,
+    example=examples.CANCELLED,
+    errors=(Code.NOT_FOUND, Code.CONFLICT),
+)
+async def cancel_task(call: Call[None, None]) -> Answer:
+    """还没跑的立即取消；正在跑的在安全点停下（仍是 running）；也许已寄出的成为 uncertain，再取消一次才是定论。"""
+    task_id = call.uuid("task_id")
+    status = await service.cancel(await call.unit.raw(), task_id, call.principal.name)
+    await audited(call, "task.cancel", str(task_id), status=status)
+    call.unit.after_commit(call.services.ring)  # 同键的下一个也许放行了
+    return Answer({"task_id": task_id, "status": status})
+
+
+@endpoint(
+    "POST",
+    PATH + "/{task_id:uuid}/retry",
+    scope=WRITE,
+    summary="重来失败的任务",
+    tag=TAG,
+    data=StatusView,
+    headers=("Location",),
+    example=examples.RETRIED,
+    success=202,
+    errors=(Code.NOT_FOUND, Code.CONFLICT),
+)
+async def retry_task(call: Call[None, None]) -> Answer:
+    task_id = call.uuid("task_id")
+    status = await service.retry(await call.unit.raw(), task_id, call.principal.name)
+    await audited(call, "task.retry", str(task_id), status=status)
+    call.unit.after_commit(call.services.ring)
+    return Answer({"task_id": task_id, "status": status}, headers={"Location": f"{PATH}/{task_id}"})
+
+
+@endpoint(
+    "POST",
+    f"{PATH}/replay",
+    scope=WRITE,
+    summary="按条件重放",
+    tag=TAG,
+    body=ReplayRequest,
+    data=ReplayView,
+    body_example=examples.REPLAY_IN,
+    example=examples.REPLAY,
+)
+async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
+    """先试运行，再以 ``dry_run: false`` 真做；交回试运行的 ``preview`` 就只重放看到的那些。限速，逐个留痕。"""
+    connection = await call.unit.raw()
+    if call.body.dry_run:
+        return Answer(selection.answer(await replay.preview(connection, call.body.replay())))
+    if call.body.preview is None:
+        wanted = call.body.replay()
+        done = await replay.run(connection, wanted, call.principal.name)
+    else:
+        selected = selection.decode(call.body.preview)
+        wanted = selected.replay
+        done = await replay.run_selection(connection, selected, call.principal.name)
+    await audited(call, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
+    call.unit.after_commit(call.services.ring)
+    return Answer(
+        {"dry_run": False, "replayed": len(done.task_ids), "skipped": done.skipped, "last_due": done.last_due}
+    )
+
+
+ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)

@@ -1,0 +1,198 @@
+"""任务在应答里的样子。"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from api.endpoints.reasons import reason
+from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel, View
+from kaguan.outbox.accept import REPLAY_LIMIT, REPLAY_RATE_LIMIT
+from kaguan.outbox.listing import TaskFilter
+from kaguan.outbox.ordering import PLACE_CAP
+from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, Replay, id_floor
+from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.tasks.selection import TEXT_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kaguan.outbox.ordering import Place
+    from kaguan.outbox.record import TaskRecord
+
+
+class Blocker(View):
+    """同一个有序键上正放行的任务：它有了结局，下一个才走。"""
+
+    task_id: UUID
+    type: TaskType
+    status: TaskStatus
+    attempts: int
+    max_attempts: int
+    available_at: datetime
+    started_at: datetime | None
+    error: dict[str, Any] | None
+
+
+class TaskView(View):
+    """一个任务。``attempts`` 是已开始的尝试数。"""
+
+    task_id: UUID
+    type: TaskType
+    queue: Priority
+    status: TaskStatus
+    request_id: str | None
+    attempts: int
+    max_attempts: int
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None = Field(description="任务详情里才有；列表里总是 null")
+    error: dict[str, Any] | None
+    trace_id: str | None
+    created_at: datetime
+    available_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    ordering_key: str | None
+    position: int | None = Field(
+        None, description=f"没结束的任务在它的有序键上排第几，1 是正放行的那个；数到 {PLACE_CAP} 为止。任务详情里才有"
+    )
+    blocked_by: Blocker | None = Field(None, description="它等着的、同键正放行的那个任务。任务详情里才有")
+    timeline: list[dict[str, Any]] | None = None
+
+
+class TaskPage(View):
+    items: list[TaskView]
+    limit: int
+    next_cursor: UUID | None
+
+
+class StatusView(View):
+    task_id: UUID
+    status: TaskStatus
+
+
+class ReplayView(View):
+    dry_run: bool
+    total: int | None = Field(None, description="试运行：会重放几个，至多 ``limit`` 个")
+    limited: bool | None = Field(None, description="试运行：符合条件的不止 ``total`` 个，被 ``limit`` 截住")
+    matching: int | None = Field(
+        None, description=f"试运行：符合条件的个数，数到 {REPLAY_LIMIT + 1} 为止；重放的是其中最老的 ``total`` 个"
+    )
+    matched: list[dict[str, Any]] | None = Field(None, description="试运行：前几个会被选中的任务")
+    preview: str | None = Field(None, description="试运行：选定了谁的凭据，交回来就只重放这些")
+    replayed: int | None = Field(None, description="实际重放的个数")
+    skipped: int | None = Field(None, description="选定了而没有重放的：已不是选定时的样子，或正被别人锁着")
+    last_due: datetime | None = Field(None, description="最后一个的到期时间（限速错开）")
+
+
+class TaskQuery(QueryModel):
+    """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
+
+    type: TaskType | None = None
+    status: TaskStatus | None = None
+    queue: Priority | None = None
+    request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
+    until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
+    cursor: UUID | None = None
+    limit: PageSize = 20
+
+    def filter(self) -> TaskFilter:
+        until = LAST_ID if self.until is None else id_floor(self.until)
+        return TaskFilter(
+            since=FIRST_ID if self.since is None else id_floor(self.since),
+            before=until if self.cursor is None else min(until, self.cursor),
+            type=self.type, status=self.status, queue=self.queue, request_id=self.request_id,
+            ordering_key=self.ordering_key,
+        )  # fmt: skip
+
+
+class ReplayRequest(RequestModel):
+    """按条件重放失败（或结局不明）的任务；``dry_run`` 默认为真，先看会选中谁。
+
+    要只重放看到的那些：交回试运行给的 ``preview``，别的条件不再给。
+    """
+
+    status: Choice[TaskStatus] = TaskStatus.FAILED
+    type: Choice[TaskType] | None = None
+    queue: Choice[Priority] | None = None
+    error: Annotated[str, Field(min_length=1, max_length=200, description="错误原因里的一段字")] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT)] = 100
+    rate: Annotated[int, Field(ge=1, le=REPLAY_RATE_LIMIT, description="每秒至多重放几个")] = 50
+    reason: (
+        Annotated[
+            str, Field(max_length=REASON_LIMIT, description="整个错误原因（空白归一、前 200 字）；空串即没有原因的")
+        ]
+        | None
+    ) = None
+    preview: Annotated[str, Field(min_length=1, max_length=TEXT_LIMIT, description="试运行给的凭据")] | None = None
+    dry_run: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.status not in {TaskStatus.FAILED, TaskStatus.UNCERTAIN}:
+            raise reason("status 只能是 failed 或 uncertain", "status must be failed or uncertain")
+        if self.preview is None and "preview" in self.model_fields_set:
+            # 脚本把空的凭据传过来：绝不能当成「按默认条件做」
+            raise reason("preview 不能是 null", "preview must not be null")
+        if self.preview is not None and (self.dry_run or self.model_fields_set - {"preview", "dry_run"}):
+            raise reason(
+                "给了 preview 就只再给 dry_run: false，条件都在其中",
+                "with preview give only dry_run: false; it holds the criteria",
+            )
+        return self
+
+    def replay(self) -> Replay:
+        return Replay(
+            self.status, self.type, self.queue, self.error, self.since, self.until, self.limit, float(self.rate),
+            self.reason,
+        )  # fmt: skip
+
+
+def task_view(
+    task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = None, place: Place | None = None
+) -> dict[str, Any]:
+    """:class:`TaskView` 的内容；热路径，直接给字典。"""
+    return {
+        "task_id": task.id,
+        "type": task.type,
+        "queue": task.queue,
+        "status": task.status,
+        "request_id": task.request_id,
+        "attempts": task.attempt,
+        "max_attempts": task.max_attempts,
+        "progress": task.progress,
+        "result": task.result,
+        "error": task.last_error,
+        "trace_id": _trace_id(task.traceparent),
+        "created_at": task.created_at,
+        "available_at": task.available_at,
+        "queued_at": task.queued_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+        "cancel_requested_at": task.cancel_requested_at,
+        "ordering_key": task.ordering_key,
+        **({} if timeline is None else {"timeline": timeline, **_place(place)}),
+    }
+
+
+def _place(place: Place | None) -> dict[str, Any]:
+    if place is None:
+        return {"position": None, "blocked_by": None}
+    head = place.blocked_by
+    return {"position": place.position, "blocked_by": None if head is None else asdict(head)}
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    """``00-<trace_id>-<span_id>-<flags>``（W3C Trace Context）。"""
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) >= 2 else None  # noqa: PLR2004 四段里的第二段
