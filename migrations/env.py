@@ -10,7 +10,7 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 from kaguan.database.migrate import BusyError
-from kaguan.database.tables import metadata
+from kaguan.tables import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

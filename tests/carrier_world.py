@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.carriers.guarded import Observe
     from kaguan.database.pool import Pool
-    from kaguan.tasks.payloads import Payload
+    from kaguan.outbox.task_type import Payload
 
 CARDS = 1_200
 NO_SUCH_CARD = "8986000000000000001"  # 校验位不对，模拟器里一定没有

@@ -23,9 +23,9 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
+from kaguan.mail.task import EmailPayload
 from kaguan.outbox.relay import loop
 from kaguan.outbox.worker.outcome import Done
-from kaguan.tasks.payloads import EmailPayload
 from tests.chaos.servers import Server
 
 if TYPE_CHECKING:

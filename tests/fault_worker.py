@@ -9,12 +9,12 @@ import asyncio
 import os
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import workers.__main__ as worker
-from kaguan.outbox.vocabulary import TaskType
 from kaguan.process import run_process
+from kaguan.task_types import task_types
 from tests.fault_plant import Effects
+from workers.__main__ import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
+    from kaguan.outbox.task_type import TaskType, TaskTypes
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.outcome import Outcome
     from kaguan.telemetry.metrics import Metrics
@@ -42,11 +43,15 @@ async def scripted(attempt: Attempt) -> Outcome:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, redis: Redis, metrics: Metrics) -> AsyncIterator[Mapping[TaskType, Handler]]:
-    del settings, redis, metrics
-    yield dict.fromkeys(TaskType, scripted)
+async def opened(
+    _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
+) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+    yield dict.fromkeys(types.values(), scripted)
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    await serve(settings, stop, task_types(settings.smtp), opened)
 
 
 if __name__ == "__main__":
-    vars(worker)["open_handlers"] = opened  # 唯一的替换
-    sys.exit(run_process("worker", worker.main))
+    sys.exit(run_process("worker", main))

@@ -18,9 +18,9 @@ from uuid_utils.compat import uuid7
 from kaguan.breakers import BreakerKind
 from kaguan.config.model import Smtp
 from kaguan.mail.message import build
+from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Continue
-from kaguan.tasks.payloads import EmailPayload
 from tests.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer

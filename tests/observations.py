@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from kaguan.console.looking import Held, Totals
-from kaguan.console.looking import Process as Connected
 from kaguan.outbox.store import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
+from kaguan.overview.queries import Held, Totals
+from kaguan.overview.queries import Process as Connected
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Observation, Queued
 

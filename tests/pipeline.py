@@ -8,34 +8,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from kaguan.outbox.accept import Submission, accept_many
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.deliveries import KaguanQueue, build_queues
 from kaguan.outbox.record import TaskRecord, find
 from kaguan.outbox.relay.epoch import EpochRedrive
 from kaguan.outbox.relay.forward import Forwarder
 from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
-from kaguan.outbox.vocabulary import Priority, TaskType
-from kaguan.outbox.worker.consumer import Consumer
-from kaguan.outbox.worker.duplicates import DuplicateGuard
-from kaguan.outbox.worker.execution import Execution
-from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.task_type import TaskType, TaskTypes
+from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, Outcome
-from kaguan.outbox.worker.pace import Pace
-from kaguan.outbox.worker.settlement import Settlement
+from kaguan.outbox.worker.worker import Worker
 from kaguan.queues.client import open_redis
-from kaguan.tasks.payloads import EmailPayload
+from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable
 
     from redis.asyncio import Redis
     from saq.job import Job
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.vocabulary import TaskEventKind
+    from kaguan.outbox.task_type import TaskType
     from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.execution import Execution
 
 MAX_ATTEMPTS = 6
 
@@ -57,7 +55,7 @@ class Pipeline:
 
     async def submit(self, count: int = 1, queue: Priority = Priority.DEFAULT, **options: Any) -> list[UUID]:
         payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
-        submissions = [Submission(TaskType.EMAIL_SEND, payload, queue, **options) for _ in range(count)]
+        submissions = [Submission(EMAIL_SEND, payload, queue, **options) for _ in range(count)]
         async with self.pool.connection() as connection:
             outcomes = await accept_many(connection, submissions, MAX_ATTEMPTS)
         return [outcome.task_id for outcome in outcomes if not isinstance(outcome, Exception)]
@@ -83,30 +81,32 @@ class Pipeline:
         found = await queue.jobs([queue.job_key_from_id(job_id.decode()) for job_id in ids])
         return [job for job in found if job is not None]
 
+    def worker(
+        self,
+        handler: Handler,
+        name: str = "worker-a",
+        types: Iterable[TaskType[Any]] = TASK_TYPES,
+        **parts: Any,
+    ) -> Worker:
+        """与 worker 进程同一个装配，一个处理器管全部类型；``parts`` 见 :class:`Worker`。"""
+        return Worker(
+            self.pool, self.redis, dict.fromkeys(types, handler), self.settings.worker, self.settings.tasks,
+            metrics=self.metrics, name=name, **parts,
+        )  # fmt: skip
+
     def execution(
-        self, handler: Handler, worker: str = "worker-a", resend: Mapping[str, TaskEventKind] | None = None
+        self, handler: Handler, name: str = "worker-a", types: Iterable[TaskType[Any]] = TASK_TYPES, **parts: Any
     ) -> Execution:
-        lease = self.settings.worker.lease
-        return Execution(
-            pool=self.pool,
-            handlers=dict.fromkeys(TaskType, handler),
-            guard=DuplicateGuard(self.redis, lease),
-            leases=Leases(self.pool, worker, lease),
-            settlement=Settlement(self.pool, worker, self.settings.tasks, resend or {}),
-            metrics=self.metrics,
-            task_timeout=self.settings.worker.task_timeout,
-            pace=Pace(self.redis),
-        )
+        return self.worker(handler, name, types, **parts).execution
 
     @asynccontextmanager
-    async def working(self, handler: Handler) -> AsyncIterator[Execution]:
+    async def working(self, handler: Handler, **parts: Any) -> AsyncIterator[Execution]:
         """真的 SAQ Worker 在取件，离开时停下。"""
-        execution = self.execution(handler)
+        worker = self.worker(handler, **parts)
         stop = asyncio.Event()
-        consumer = Consumer(self.queues, execution, self.settings.worker)
-        task = asyncio.create_task(consumer.run(stop))
+        task = asyncio.create_task(worker.consumer().run(stop))
         try:
-            yield execution
+            yield worker.execution
         finally:
             stop.set()
             await task
@@ -124,13 +124,14 @@ async def open_pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipelin
     async with open_redis(settings.redis, connections=64) as redis:
         queues = build_queues(redis)
         metrics = Metrics()
+        types = TaskTypes(TASK_TYPES)
         yield Pipeline(
             settings,
             pool,
             redis,
             queues,
             metrics,
-            Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, metrics),
+            Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, metrics, types),
             LeaseRedrive(pool, settings.relay, {}, metrics),
             PresenceRedrive(pool, queues, settings.relay, metrics),
             EpochRedrive(pool, redis, queues, metrics),

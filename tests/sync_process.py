@@ -13,10 +13,11 @@ from uuid import UUID
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
-from kaguan.outbox.vocabulary import TaskType
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
 from kaguan.queues.client import open_redis
+from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 from tests.carrier_world import rows
 from workers.registry import open_handlers
@@ -29,12 +30,12 @@ async def run(settings: Settings, task_id: UUID, delivery: int) -> bool:
     async with (
         open_pool(settings.database, "test") as pool,
         open_redis(settings.redis) as redis,
-        open_handlers(settings, redis, Metrics()) as handlers,
+        open_handlers(settings, redis, Metrics(), TaskTypes(TASK_TYPES)) as handlers,
     ):
         ((kind, payload),) = await rows(pool, "select type, payload from tb_task where id = %s", task_id)
         sys.stdout.write("开始\n")
         sys.stdout.flush()
-        outcome = await handlers[TaskType(kind)](Attempt(pool, task_id, kind, delivery, 1, 6, payload))
+        outcome = await handlers[TaskTypes(handlers)[kind]](Attempt(pool, task_id, kind, delivery, 1, 6, payload))
         return isinstance(outcome, Done)
 
 

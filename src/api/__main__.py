@@ -23,6 +23,8 @@ from kaguan.outbox.doorbell import Doorbell
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis
+from kaguan.sims.model import Carrier
+from kaguan.task_types import NAMES, check_settings
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
@@ -56,7 +58,7 @@ async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> 
         stack.push_async_callback(engine.dispose)
         doorbell = Doorbell(settings.database, settings.relay.doorbell_interval)
         await stack.enter_async_context(doorbell.ringing())
-        metrics = Metrics()
+        metrics = Metrics(NAMES, Carrier)
         monitor = asyncio.create_task(Monitor(metrics, pool, redis, settings.logging.pool_interval).run(stop))
         stack.callback(monitor.cancel)
         if settings.api.metrics_port is not None:
@@ -97,4 +99,4 @@ def _return_big_buffers() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("api", main))
+    sys.exit(run_process("api", main, check_settings))

@@ -8,11 +8,13 @@ from aiohttp import web
 
 from api.console import monitor
 from api.console import mount as console
+from api.console.errors import error_page
 from api.console.overseer import OVERSEER, Overseer
 from api.endpoints.dispatch import serve
 from api.http.guard import GUARD, Guard, guarding
 from api.http.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
 from api.http.middleware.deadline import DEADLINES, Deadlines
+from api.http.middleware.errors import ERROR_PAGE
 from api.http.middleware.pipeline import pipeline
 from api.http.probing import PROBES, Probes
 from api.http.proxies import CLIENT_ADDRESS, ClientAddress
@@ -42,9 +44,11 @@ def create_app(services: Services) -> web.Application:
     app[DEADLINES] = Deadlines(settings.api.request_timeout)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[PROBES] = Probes(services)
+    app[ERROR_PAGE] = error_page
+    app[docs.ROUTE_TABLE] = ROUTES
     app[task_events.STREAMS] = task_events.Streams(settings.api.streams_per_token)
-    app.cleanup_ctx.extend([tasks.folding, users.password_hashing, guarding])
-    app.on_startup.append(docs.remember_document)
+    app.cleanup_ctx.extend([users.password_hashing, guarding])
+    app.on_startup.extend([tasks.grouping, docs.remember_document])
     app.on_shutdown.append(task_events.stop_streams)
     for route in ROUTES:
         register(app, route)

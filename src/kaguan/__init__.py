@@ -1,8 +1,12 @@
-"""卡管：物联网卡管理后端。三个进程（api、relay、workers）共用的部分，按主题切分。
+"""卡管：物联网卡管理后端。三个进程（api、relay、workers）共用的部分，自上而下分层；一间只导入下面的。
 
-tasks    任务：记录、受理、查询、取消        outbox   待投递清单：取出、标记、重投
-inbox    认领与结算：隔离令牌、租约          queues   Redis 与 SAQ：名称、权重、批量入队
-users orders sims tokens  领域实体           carriers 运营商网关与模拟器
-presence 进程的心跳与清点               verdict  判断：看、判、记、说
-config errors database telemetry logging cli dev  支撑
+cli dev                                  操作；在一台机器上带起全部（只随 extra ``local``）
+tables task_types                        全部表；全部任务类型
+verdict overview                         判断：看、判、记、说；流水线此刻的查询
+users orders sims carriers mail          领域，按主题
+tokens sessions audit idempotency        谁能做、登录、留痕、幂等键
+outbox                                   协议：受理、relay、worker、重投、有序、定时，不知道任何领域
+process presence breakers queues         进程的外壳、心跳、断路器、Redis
+database logging telemetry config        平台
+errors language currency zones …         词汇
 """

@@ -38,10 +38,19 @@ class ExitError(Exception):
         self.code = code
 
 
-def run_process(name: str, main: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
-    """跑一个进程直到 SIGINT/SIGTERM；返回退出码：0 正常，2 配置有误，3 依赖不可用，4 停不下来。"""
+def run_process(
+    name: str,
+    main: Callable[[Settings, asyncio.Event], Awaitable[None]],
+    check: Callable[[Settings], None] | None = None,
+) -> int:
+    """跑一个进程直到 SIGINT/SIGTERM；返回退出码：0 正常，2 配置有误，3 依赖不可用，4 停不下来。
+
+    ``check`` 查配置里要懂领域才查得出的错，以 :class:`ConfigurationError` 说明。
+    """
     try:
         settings = load_settings()
+        if check is not None:
+            check(settings)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION

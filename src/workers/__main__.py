@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, TypeAlias
 
-import structlog
+from redis.asyncio import Redis
 
+from kaguan.config import Settings
 from kaguan.database.pool import open_pool
-from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.doorbell import Doorbell
-from kaguan.outbox.worker.consumer import Consumer, split_slots
-from kaguan.outbox.worker.duplicates import DuplicateGuard
-from kaguan.outbox.worker.execution import Execution
-from kaguan.outbox.worker.heartbeat import beating
-from kaguan.outbox.worker.leases import Leases
-from kaguan.outbox.worker.pace import Pace
-from kaguan.outbox.worker.settlement import Settlement
+from kaguan.outbox.task_type import TaskType, TaskTypes
+from kaguan.outbox.worker.attempt import Handler
+from kaguan.outbox.worker.consumer import split_slots
+from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.tasks.uncertain import redelivered_kinds
+from kaguan.sims.model import Carrier
+from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from workers.registry import open_handlers
 
-if TYPE_CHECKING:
-    from kaguan.config import Settings
-
-log = structlog.get_logger(__name__)
-
-SPARE_CONNECTIONS = 10  # SAQ 的上游任务、任务锁、限流
+Opened: TypeAlias = AbstractAsyncContextManager[Mapping[TaskType[Any], Handler]]
+OpenHandlers: TypeAlias = Callable[[Settings, Redis, Metrics, TaskTypes], Opened]
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """取件、执行、续租，直到 ``stop``。"""
+    await serve(settings, stop, task_types(settings.smtp), open_handlers)
+
+
+async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_handlers: OpenHandlers) -> None:
+    """``open_handlers`` 打开这些类型的处理器，离开时关闭它们的连接。"""
     config = settings.worker
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
@@ -46,32 +46,20 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
         pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
         await wait_for_redis(redis, settings.redis)
-        metrics = Metrics()
+        metrics = Metrics(types, Carrier)
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
-        handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics))
-        leases = Leases(pool, presence.name, config.lease)
-        pace = Pace(redis)
+        handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics, types))
         doorbell = await stack.enter_async_context(
             Doorbell(settings.database, settings.relay.doorbell_interval).ringing()
         )
-        execution = Execution(
-            pool=pool,
-            handlers=handlers,
-            guard=DuplicateGuard(redis, config.lease),
-            leases=leases,
-            settlement=Settlement(pool, leases.worker, settings.tasks, redelivered_kinds(settings.smtp)),
-            metrics=metrics,
-            task_timeout=config.task_timeout,
-            pace=pace,
-            ring=doorbell.ring,
+        worker = Worker(
+            pool, redis, handlers, config, settings.tasks, metrics=metrics, ring=doorbell.ring, name=presence.name
         )
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
-        async with beating(leases), pace.publishing(), asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
-            await Consumer(build_queues(redis), execution, config).run(stop)
-            returned = await leases.release_all()
-        log.info("已停止取件", returned=returned)
+            await worker.run(stop)
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("worker", main))
+    sys.exit(run_process("worker", main, check_settings))

@@ -1,13 +1,14 @@
-"""处理器登记：每种任务恰好一行，缺一行导入时就报错。加一种任务见使用指南「加一种任务」。"""
+"""处理器登记：每种任务恰好一行，缺一行启动时就报错。加一种任务见使用指南「加一种任务」。"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kaguan.outbox.vocabulary import TaskType, complete
+from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.worker.attempt import Handler
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
 from workers.email.handler import open_email
 from workers.event.handler import open_event
 from workers.resources import Resources, open_resources
@@ -20,25 +21,34 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
+    from kaguan.outbox.task_type import TaskType, TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
 # 处理器自己的连接在此打开，离开时关闭
 Opener: TypeAlias = Callable[[Resources], AbstractAsyncContextManager[Handler]]
 
-OPENERS: dict[TaskType, Opener] = {
-    TaskType.EMAIL_SEND: open_email,
-    TaskType.DATA_SYNC: open_data_sync,
-    TaskType.SIM_STATUS_SYNC: open_sim_status,
-    TaskType.EVENT_PUBLISH: open_event,
+OPENERS: dict[str, Opener] = {
+    EMAIL_SEND.name: open_email,
+    DATA_SYNC.name: open_data_sync,
+    SIM_STATUS_SYNC.name: open_sim_status,
+    EVENT_PUBLISH.name: open_event,
 }
-complete(OPENERS, "处理器")
 
 
 @asynccontextmanager
 async def open_handlers(
-    settings: Settings, redis: Redis, metrics: Metrics
-) -> AsyncIterator[Mapping[TaskType, Handler]]:
-    """每种任务类型的处理器。"""
+    settings: Settings, redis: Redis, metrics: Metrics, types: TaskTypes, openers: Mapping[str, Opener] = OPENERS
+) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+    """每种任务类型的处理器。
+
+    Raises:
+        LookupError: 有任务类型没有登记处理器。
+    """
+    missing = [name for name in types if name not in openers]
+    if missing:
+        raise LookupError(f"这些任务类型没有处理器：{missing}")
     async with AsyncExitStack() as stack:
         resources = await stack.enter_async_context(open_resources(settings, redis, metrics))
-        yield {task_type: await stack.enter_async_context(opener(resources)) for task_type, opener in OPENERS.items()}
+        yield {
+            task_type: await stack.enter_async_context(openers[name](resources)) for name, task_type in types.items()
+        }

@@ -68,5 +68,5 @@ async def open_resources(settings: Settings, redis: Redis, metrics: Metrics) -> 
         )
         for carrier in gateways:
             metrics.carrier_unknown_codes.labels(carrier)  # 从 0 起：第一次也看得见
-        events = ChangeEvents(settings.tasks.max_retries + 1) if settings.webhooks.url else None
+        events = ChangeEvents(settings.tasks.max_retries + 1, metrics.count_accepted) if settings.webhooks.url else None
         yield Resources(settings, redis, metrics, gateways, StatusRecorder(events, unknown_codes), breaker_changed)

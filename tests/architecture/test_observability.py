@@ -98,6 +98,8 @@ def test_selectors_use_declared_labels() -> None:
 def test_every_declared_metric_is_emitted_somewhere() -> None:
     declared = {name for name, value in vars(Metrics()).items() if hasattr(value, "_labelnames")}
     sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py") if path.name != "metrics.py")
+    assert "metrics.count_accepted" in sources
+    declared.remove("accepted")  # 提交之后由 count_accepted 代记
     assert not {name for name in declared if not re.search(rf"metrics\.{name}\b", sources)}
 
 

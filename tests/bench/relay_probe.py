@@ -15,10 +15,13 @@ import uvloop
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
+from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import deliveries as saq
 from kaguan.outbox.relay.forward import SAQ_TIMEOUT_MARGIN, Forwarder
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import open_redis
+from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.setup import configure_telemetry
 from tests.bench.backlog import fill
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
 
 WARM_BATCHES = 8  # psycopg 到第六次才预备语句
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
 async def forward(settings: Settings, rows: int, refill: int) -> float:
@@ -38,7 +40,9 @@ async def forward(settings: Settings, rows: int, refill: int) -> float:
         pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
         redis = await stack.enter_async_context(open_redis(settings.redis))
         queues = saq.build_queues(redis)
-        forwarder = Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, Metrics())
+        forwarder = Forwarder(
+            pool, queues, settings.relay, settings.worker.task_timeout, Metrics(), TaskTypes(TASK_TYPES)
+        )
 
         async def prepare() -> None:
             if refill:
@@ -72,7 +76,7 @@ async def bare(settings: Settings, rows: int) -> float:
     size = settings.relay.batch_size
     timeout = int(settings.worker.task_timeout) + SAQ_TIMEOUT_MARGIN
     jobs = [
-        (Priority.DEFAULT, saq.delivery_job(TaskType.EMAIL_SEND, uuid4(), 1, TRACEPARENT, timeout))
+        (Priority.DEFAULT, saq.delivery_job(EMAIL_SEND.name, str(task_id := uuid4()), [(task_id, 1)], timeout))
         for _ in range(rows + WARM_BATCHES * size)
     ]
     batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]

@@ -23,11 +23,10 @@ from kaguan.carriers.gateway import DayUsage
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
-from kaguan.outbox.vocabulary import TaskType
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import SyncType
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from tests.bench.comparison import MeasureError
 from tests.bench.usage_source import CARRIER, FIRST_DAY, PAGE, UsageSource
 from workers.sync.handler import DataSync
@@ -103,8 +102,8 @@ async def sync(pool: Pool, days: int, memory: Memory) -> None:
     )
     task_id, body = uuid7(), payload.model_dump(mode="json")
     async with pool.connection() as connection:
-        await connection.execute(TASK, (task_id, TaskType.DATA_SYNC.value, Jsonb(body)))
-    attempt = Attempt(pool, task_id, TaskType.DATA_SYNC, 1, 1, 6, body)
+        await connection.execute(TASK, (task_id, DATA_SYNC.name, Jsonb(body)))
+    attempt = Attempt(pool, task_id, DATA_SYNC.name, 1, 1, 6, body)
     outcome = await DataSync({CARRIER: Watched(memory)})(attempt)
     if not isinstance(outcome, Done):
         raise MeasureError(f"没有做完：{outcome}")

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from tests.chaos import clock
 
 clock.install()
 
-import relay.__main__ as relay_process  # noqa: E402 钟要先换好
-from kaguan.database.sql import load  # noqa: E402 同上
+from kaguan.database.sql import load  # noqa: E402 钟要先换好
 from kaguan.outbox import store  # noqa: E402 同上
 from kaguan.outbox.relay.epoch import EpochRedrive  # noqa: E402 同上
 from kaguan.outbox.relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
-from kaguan.outbox.vocabulary import TaskEventKind, TaskType  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
+from relay.__main__ import serve  # noqa: E402 同上
+from tests.chaos.mutated import types_of  # noqa: E402 同上
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from kaguan.config import Settings
     from kaguan.database.pool import Connection
 
 HEAD_GUARD = "k.head <> t.id"
@@ -32,16 +34,6 @@ BLIND: dict[str, type[Any]] = {"no_presence": PresenceRedrive, "no_epoch": Epoch
 
 async def _sees_nothing(_self: object) -> int:
     return 0
-
-
-def _always_resend(_smtp: object) -> dict[str, TaskEventKind]:
-    """对照：不管策略是什么，不明就再寄。"""
-    return {TaskType.EMAIL_SEND: TaskEventKind.RESEND}
-
-
-async def _deaf(*_arguments: object) -> None:
-    """门铃没有人听：只剩轮询。"""
-    await asyncio.Event().wait()
 
 
 def _mark_first() -> None:
@@ -84,12 +76,6 @@ def _without_order(package: str, name: str) -> LiteralString:
     return text.replace(HEAD_GUARD, "false")
 
 
-def _swap(name: str, instead: object) -> None:
-    if name not in vars(relay_process):
-        raise LookupError(f"对照要换的已不在组合根里：{name}")
-    vars(relay_process)[name] = instead
-
-
 def mutate(name: str) -> None:
     if name in BLIND:
         BLIND[name].run_once = _sees_nothing
@@ -99,13 +85,17 @@ def mutate(name: str) -> None:
         _slow_mark()
     elif name == "no_order":
         vars(store)["load"] = _without_order
-    elif name == "hold_resends":
-        _swap("redelivered_kinds", _always_resend)
-    elif name == "no_doorbell":
-        _swap("listen", _deaf)
+
+
+async def main(settings: Settings, stop: asyncio.Event, mutations: Sequence[str]) -> None:
+    """``no_doorbell``：门铃没有人听，只剩轮询。"""
+    await serve(
+        settings, stop, types_of(settings, mutations), None if "no_doorbell" in mutations else settings.database
+    )
 
 
 if __name__ == "__main__":
-    for mutation in sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else ():
+    wanted = sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else []
+    for mutation in wanted:
         mutate(mutation)
-    sys.exit(run_process("relay", relay_process.main))
+    sys.exit(run_process("relay", partial(main, mutations=wanted)))

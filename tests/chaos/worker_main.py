@@ -8,29 +8,34 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, LiteralString
+from functools import partial
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from tests.chaos import clock
 
 clock.install()
 
 import kaguan.outbox.worker.attempt as attempt_module  # noqa: E402 钟要先换好
-import workers.__main__ as worker  # noqa: E402 钟要先换好
 from kaguan.database.sql import load  # noqa: E402 同上
-from kaguan.outbox.vocabulary import TaskEventKind, TaskType  # noqa: E402 同上
 from kaguan.outbox.worker import store  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
+from kaguan.sims.tasks import SIM_STATUS_SYNC  # noqa: E402 同上
 from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
+from tests.chaos.mutated import types_of  # noqa: E402 同上
+from workers.__main__ import serve  # noqa: E402 同上
 from workers.registry import open_handlers  # noqa: E402 同上
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    import asyncio
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
+    from kaguan.outbox.task_type import TaskType, TaskTypes
     from kaguan.outbox.worker.attempt import Handler
     from kaguan.telemetry.metrics import Metrics
+    from workers.__main__ import OpenHandlers
 
 GUARD = "and delivery = %(delivery)s and status = 'running'"
 SETTLED_GUARD = """and t.delivery = d.delivery and t.attempt = d.attempt
@@ -61,39 +66,37 @@ def _removed(text: LiteralString, part: LiteralString, instead: LiteralString = 
     return text.replace(part, instead)
 
 
-def always_resend(_smtp: object) -> dict[str, TaskEventKind]:
-    """对照：不管策略是什么，不明就再寄。"""
-    return {TaskType.EMAIL_SEND: TaskEventKind.RESEND}
-
-
 MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
 
 
 def mutate(name: str) -> None:
     """弄坏本进程。"""
-    if name == "hold_resends":
-        if "redelivered_kinds" not in vars(worker):
-            raise LookupError("对照要换的已不在组合根里：redelivered_kinds")
-        vars(worker)["redelivered_kinds"] = always_resend
     if name in MUTATIONS:
         vars(store)["load"] = MUTATIONS[name]
         vars(attempt_module)["load"] = MUTATIONS[name]
 
 
-def with_ledger(*, effect_first: bool) -> None:
-    handler = LedgerHandler(effect_first, os.environ.get("CHAOS_LEDGER", MIXED))
+def handlers_with_ledger(*, effect_first: bool) -> OpenHandlers:
+    """真实的处理器，只有查卡状态的换成账本。"""
+    ledger = LedgerHandler(effect_first, os.environ.get("CHAOS_LEDGER", MIXED))
 
     @asynccontextmanager
-    async def opened(settings: Settings, redis: Redis, metrics: Metrics) -> AsyncIterator[Mapping[TaskType, Handler]]:
-        async with open_handlers(settings, redis, metrics) as handlers:
-            yield {**handlers, TaskType.SIM_STATUS_SYNC: handler}
+    async def opened(
+        settings: Settings, redis: Redis, metrics: Metrics, types: TaskTypes
+    ) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+        async with open_handlers(settings, redis, metrics, types) as handlers:
+            yield {one: ledger if one.name == SIM_STATUS_SYNC.name else handler for one, handler in handlers.items()}
 
-    vars(worker)["open_handlers"] = opened  # 唯一的替换：真实处理器之外加上账本
+    return opened
+
+
+async def main(settings: Settings, stop: asyncio.Event, mutations: Sequence[str]) -> None:
+    types = types_of(settings, mutations)
+    await serve(settings, stop, types, handlers_with_ledger(effect_first="effect_first" in mutations))
 
 
 if __name__ == "__main__":
-    mutations = sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else []
-    for mutation in mutations:
+    wanted = sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else []
+    for mutation in wanted:
         mutate(mutation)
-    with_ledger(effect_first="effect_first" in mutations)
-    sys.exit(run_process("worker", worker.main))
+    sys.exit(run_process("worker", partial(main, mutations=wanted)))

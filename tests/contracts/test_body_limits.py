@@ -146,7 +146,7 @@ async def test_the_largest_legal_body_is_taken_and_others_get_their_turns(
 async def test_more_structure_than_the_route_can_use_is_not_parsed(
     api: Api, monkeypatch: pytest.MonkeyPatch, raw: bytes
 ) -> None:
-    monkeypatch.setattr("api.json_body.orjson.loads", unexpected)
+    monkeypatch.setattr("api.endpoints.json_body.orjson.loads", unexpected)
     status, answer = await send(api, "/api/v1/tasks/batch", raw)
     assert (status, answer["code"]) == (400, Code.MALFORMED_JSON)
     assert "超过这条路由的上限" in answer["msg"]
@@ -166,7 +166,7 @@ async def test_a_body_is_parsed_once(api: Api, monkeypatch: pytest.MonkeyPatch) 
         parsed.append(len(raw))
         return loads(raw)
 
-    monkeypatch.setattr("api.json_body.orjson.loads", counting)
+    monkeypatch.setattr("api.endpoints.json_body.orjson.loads", counting)
     mail = {"type": "email:send", "to": ["a@example.com"], "subject": "http://a:1", "body": "a: b"}
     raw = json.dumps({"tasks": [mail, {**mail, "priority": 1.5}]}).encode()
     status, answer = await send(api, "/api/v1/tasks/batch", raw)

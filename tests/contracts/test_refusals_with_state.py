@@ -13,8 +13,8 @@ from api import app
 from api.endpoints.endpoint import endpoint
 from api.routes import ROUTES
 from kaguan.config import load_settings
+from kaguan.idempotency import store
 from kaguan.tokens import service as tokens
-from kaguan.tokens import store
 from tests.chaos.proxy import Proxy
 from tests.contracts.documented import header_faults, response_of
 from tests.eventually import eventually
@@ -64,7 +64,7 @@ async def test_refusals_by_scope_conflict_version_size_and_key(
         other = await api.call("POST", "/users", {**USER, "username": "li.si"}, KEY)
         await one_line(access_lines, other, "/users", (422, 1011))
         async with api.pool.connection() as connection, connection.transaction():
-            assert await store.lock_key(connection, "test", "held")
+            assert await store.lock(connection, "test", "held")
             busy = await api.call("POST", "/users", USER, {"Idempotency-Key": "held"})
             await one_line(access_lines, busy, "/users", (409, 1012))
 

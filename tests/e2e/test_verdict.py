@@ -109,7 +109,7 @@ async def test_mail_that_cannot_be_sent_is_told_with_its_reason(scene: Scene) ->
         try:
             for _ in range(8):
                 mail(scene.stack)
-            told = page.locator("[data-concern=setbacks]")
+            told = page.locator("[data-concern=breaker]")
             await expect(told).to_be_visible(timeout=PATIENCE)
             await expect(told).to_contain_text("cannot connect to the relay host")
             await expect(page.locator("[data-verdict=bad]")).to_be_visible()

@@ -11,6 +11,7 @@ from saq.job import Status
 from kaguan.outbox.deliveries import build_queues, delivery_job, enqueue_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
+from kaguan.queues.keys import delivery_key
 from kaguan.tokens import service as tokens
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def test_the_page_and_its_assets_load_under_the_path(api: Api) -> None:
 async def test_writes_come_from_the_page_itself_and_never_retry_a_running_job(api: Api, settings: Settings) -> None:
     async with build_client(settings.redis) as redis:
         queues = build_queues(redis)
-        job = delivery_job("email:send", uuid4(), 1, None, 60)
+        job = delivery_job("email:send", delivery_key(task_id := uuid4(), 1), [(task_id, 1)], 60)
         await enqueue_many(queues, [(Priority.DEFAULT, job)])
         path = f"/monitor/api/queues/default/jobs/{job.key}"
         evil = {"Origin": "https://evil.example"}

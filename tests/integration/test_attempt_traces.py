@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.config.model import Telemetry
-from kaguan.outbox import accept as service
+from kaguan.outbox import decisions
 from kaguan.outbox.replay import Replay, run
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import TaskStatus
@@ -76,7 +76,7 @@ async def test_a_human_retry_starts_a_linked_trace(pipeline: Pipeline, exported:
     handler = Recording.of(GiveUp("对方不收"), Done({}))
     await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
     async with pipeline.pool.connection() as connection:
-        await service.retry(connection, task_id, "tester")
+        await decisions.retry(connection, task_id, "tester")
     await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
     assert_linked_root(exported)
 
@@ -86,7 +86,7 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
 ) -> None:
     (task_id,) = await pipeline.submit()
     async with pipeline.pool.connection() as connection:
-        assert await store.claim(connection, [(task_id, 1)], "doomed", 0.000001)
+        assert all(await store.claim(connection, [(task_id, 1)], worker="doomed", lease=0.000001))
     with capture_logs() as lines:
         assert await pipeline.leases_redrive.run_once() == 1
     (line,) = lines

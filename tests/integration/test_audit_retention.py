@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.relay import retention
-from kaguan.outbox.relay.retention import ANONYMOUS_DAYS, Retention
+from kaguan.audit.store import ANONYMOUS_DAYS, expire
+from kaguan.outbox.relay.retention import Retention
 from tests.console import signed_in, visiting
 
 if TYPE_CHECKING:
-    import pytest
-
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
     from tests.serving import Api
@@ -34,17 +33,19 @@ async def put(pool: Pool, days: int, actor: str, token: int | None, outcome: str
         await connection.execute(PUT, (days, actor, token, outcome, count))
 
 
-async def test_old_records_go_in_batches_and_anonymous_refusals_after_days(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "BATCH", 3)
+def retention(settings: Settings, pool: Pool, batch: int = 1_000) -> Retention:
+    audits = partial(expire, days=settings.tasks.audit_retention_days)
+    return Retention(pool, settings.tasks, others={"audits": audits}, batch=batch)
+
+
+async def test_old_records_go_in_batches_and_anonymous_refusals_after_days(settings: Settings, pool: Pool) -> None:
     kept = settings.tasks.audit_retention_days
     await put(pool, kept + 1, "alice", 1, "ok", 5)
     await put(pool, kept - 1, "alice", 1, "refused", 2)
     await put(pool, ANONYMOUS_DAYS + 1, "anonymous", None, "refused", 4)
     await put(pool, ANONYMOUS_DAYS - 1, "anonymous", None, "refused", 1)
     await put(pool, ANONYMOUS_DAYS + 1, "cli:bob", None, "ok", 1)
-    once = Retention(pool, settings.tasks)
+    once = retention(settings, pool, batch=3)
     assert [await once.run_once() for _ in range(3)] == [6, 3, 0]
     assert await left(pool) == [("alice", "refused", 2), ("anonymous", "refused", 1), ("cli:bob", "ok", 1)]
 
@@ -55,5 +56,5 @@ async def test_what_strangers_leave_behind_is_what_expires_early(settings: Setti
     async with signed_in(api, ["ops:read"], "watcher") as watcher:
         assert (await watcher.act("/console/outbox/redrive")).status == 403
     await api.rows("update tb_audit set at = at - make_interval(days => %s)", ANONYMOUS_DAYS + 1)
-    assert await Retention(api.pool, settings.tasks).run_once() == 1
+    assert await retention(settings, api.pool).run_once() == 1
     assert await left(api.pool) == [("watcher", "ok", 1), ("watcher", "refused", 1)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker import store
+from kaguan.task_types import TASK_TYPES
 from tests.pipeline import open_pipeline
 
 if TYPE_CHECKING:
@@ -36,13 +38,13 @@ async def test_the_busy_tables_are_vacuumed_long_before_a_fifth_of_them_is_dead(
 async def test_the_tables_stay_as_large_as_what_they_keep(settings: Settings, pool: Pool) -> None:
     """一轮轮受理、交出、做完、过期：清理留不下东西，地方就一再复用。"""
     async with open_pipeline(settings, pool) as pipeline:
-        retention = Retention(pool, settings.tasks)
+        retention = Retention(pool, settings.tasks, TaskTypes(TASK_TYPES).rows)
         sizes: list[int] = []
         async with pool.connection() as connection:
             for _ in range(ROUNDS):
                 held = [(task_id, 1) for task_id in await pipeline.submit(TASKS)]
                 await pipeline.forwarder.run_once()
-                assert len(await store.claim(connection, held, "worker-a", 60.0)) == TASKS
+                assert all(await store.claim(connection, held, worker="worker-a", lease=60.0))
                 assert len(await store.heartbeat(connection, held, "worker-a", 60.0)) == TASKS
                 await pipeline.sql(NOTE)
                 await pipeline.sql(FINISH)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kaguan.outbox.accept import Submission, accept
-from kaguan.outbox.vocabulary import TaskType
-from kaguan.tasks.payloads import EmailPayload
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import Submission, accept
 from kaguan.tokens.service import authenticate
 from tests.invocation import Invocation
 
@@ -47,7 +46,7 @@ def task_id(database_url: str) -> UUID:
     async def submit() -> UUID:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
             payload = EmailPayload(to=("a@example.com",), subject="x", body="planted-body")
-            submission = Submission(TaskType.EMAIL_SEND, payload, request_id="cli-1")
+            submission = Submission(EMAIL_SEND, payload, request_id="cli-1")
             return (await accept(connection, submission, max_attempts=6)).task_id
 
     return asyncio.run(submit())

@@ -19,11 +19,10 @@ from pydantic import ValidationError
 
 from api.resources.task_views import ReplayRequest
 from kaguan.cli.progress import describe
-from kaguan.outbox.accept import REPLAY_RATE_LIMIT, Submission, accept_many
-from kaguan.outbox.replay import id_floor
-from kaguan.outbox.vocabulary import TaskType
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import Submission, accept_many
+from kaguan.outbox.replay import REPLAY_RATE_LIMIT, id_floor
 from kaguan.outbox.watching import Watched
-from kaguan.tasks.payloads import EmailPayload
 from tests.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def failed(database: psycopg.Connection, database_url: str) -> list[str]:
     async def submit() -> list[str]:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
             payload = EmailPayload(to=("a@example.com",), subject="x", body="y")
-            submissions = [Submission(TaskType.EMAIL_SEND, payload) for _ in range(3)]
+            submissions = [Submission(EMAIL_SEND, payload) for _ in range(3)]
             outcomes = await accept_many(connection, submissions, max_attempts=6)
             return [str(outcome.task_id) for outcome in outcomes if not isinstance(outcome, Exception)]
 
@@ -284,8 +283,8 @@ def test_an_ordering_key_its_head_and_those_behind_are_shown(run: Invocation, da
     async def submit() -> list[str]:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
             payload = EmailPayload(to=("a@example.com",), subject="x", body="y")
-            keyed = [Submission(TaskType.EMAIL_SEND, payload, ordering_key="order:42") for _ in range(3)]
-            outcomes = await accept_many(connection, [*keyed, Submission(TaskType.EMAIL_SEND, payload)], 6)
+            keyed = [Submission(EMAIL_SEND, payload, ordering_key="order:42") for _ in range(3)]
+            outcomes = await accept_many(connection, [*keyed, Submission(EMAIL_SEND, payload)], 6)
             return [str(outcome.task_id) for outcome in outcomes if not isinstance(outcome, Exception)]
 
     head, second, third, _ = asyncio.run(submit())
@@ -355,14 +354,19 @@ def test_every_deed_on_the_command_line_leaves_a_line_in_the_audit(
     monkeypatch.setenv("KAGUAN_SCHEDULES", json.dumps([hourly]))
     for command in (
         ("task", "retry", failed[0]), ("task", "cancel", failed[0]), ("task", "replay"), ("task", "replay", "--run"),
-        ("schedule", "disable", "hourly"), ("schedule", "enable", "hourly"),
+        ("schedule", "disable", "hourly"), ("schedule", "enable", "hourly"), ("outbox", "redrive"),
+        ("token", "create", "--name", "partner", "--scopes", "tasks:read"), ("token", "revoke", "partner"),
     ):  # fmt: skip
         assert run(*command)[0] == 0, command
     assert run("task", "cancel", ABSENT)[0] == 1  # 没做成的不留
+    assert run("token", "revoke", "stranger")[0] == 1
     assert audit(database) == [
         ("task.retry", failed[0], "cli"),
         ("task.cancel", failed[0], "cli"),
         ("task.replay", None, "cli"),
         ("schedule.disable", "hourly", "cli"),
         ("schedule.enable", "hourly", "cli"),
+        ("outbox.redrive", None, "cli"),
+        ("token.create", "partner", "cli"),
+        ("token.revoke", "partner", "cli"),
     ]

@@ -231,7 +231,7 @@ async def test_language_and_theme_are_chosen_without_a_login_and_kept(api: Api) 
         assert page.location == "/console/login"
         await visitor.post("/console/preferences", {"theme": "dark", "back": "https://evil.example/"})
         text = (await visitor.get("/console/login")).text
-        assert '<html lang="en" data-theme="dark">' in text
+        assert '<html lang="en" data-theme="dark" ' in text
         await visitor.post("/console/preferences", {"language": "xx", "theme": '"><script>'})
-        assert '<html lang="en" data-theme="dark">' in (await visitor.get("/console/login")).text
+        assert '<html lang="en" data-theme="dark" ' in (await visitor.get("/console/login")).text
         assert (await visitor.post("/console/preferences", {"language": "zh"}, {})).status == 403

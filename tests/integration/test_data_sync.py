@@ -28,7 +28,7 @@ from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import AppliedRows
 from kaguan.sims.sync_tally import DRIFT
-from kaguan.tasks.payloads import DataSyncPayload, SimStatusPayload
+from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from tests.carrier_world import (
     NO_SUCH_CARD,
     Simulated,
@@ -88,7 +88,8 @@ async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attem
     delivery = attempt.delivery + 1
     token = (attempt.task_id, delivery)
     async with attempt.pool.connection() as connection:
-        claim = (await store.claim(connection, [token], "test", 60.0))[token]
+        (claim,) = await store.claim(connection, [token], worker="test", lease=60.0)
+    assert claim is not None
     return Attempt(
         attempt.pool, attempt.task_id, claim.type, delivery, claim.attempt, claim.max_attempts, claim.payload
     )

@@ -20,7 +20,7 @@ from kaguan.dev.simulator.population import Override
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.sims.tasks import DataSyncPayload
 from tests.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
 from tests.integration.test_data_sync import DiesBeforeCommit, DiesBetweenBatches, result_of
 from workers.sync.handler import DataSync

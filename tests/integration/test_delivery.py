@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from saq.job import ABORT_ID_PREFIX
 
 from kaguan.config import load_settings
 from kaguan.errors import Code, DomainError
-from kaguan.outbox import accept as service
-from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskType
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox import acceptance as service
+from kaguan.outbox import decisions
+from kaguan.outbox.task_type import Unknown
+from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
-from kaguan.tasks.payloads import EmailPayload
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, carried_by, open_pipeline
 
@@ -56,7 +59,7 @@ async def test_task_and_outbox_row_are_one_commit(pipeline: Pipeline) -> None:
 
     async def accept_then_fail() -> None:
         async with pipeline.pool.connection() as connection, connection.transaction():
-            await service.accept(connection, service.Submission(TaskType.EMAIL_SEND, payload), MAX_ATTEMPTS)
+            await service.accept(connection, service.Submission(EMAIL_SEND, payload), MAX_ATTEMPTS)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -71,7 +74,7 @@ async def test_same_request_id_returns_the_first_task_and_another_body_is_refuse
     assert await pipeline.submit(principal="p", request_id="r-1") == [first]
     assert await pipeline.submit(principal="other", request_id="r-1") != [first]
     other = EmailPayload(to=("b@example.com",), subject="s", body="b")
-    submission = service.Submission(TaskType.EMAIL_SEND, other, principal="p", request_id="r-1")
+    submission = service.Submission(EMAIL_SEND, other, principal="p", request_id="r-1")
     async with pipeline.pool.connection() as connection:
         with pytest.raises(DomainError) as refusal:
             await service.accept(connection, submission, MAX_ATTEMPTS)
@@ -99,7 +102,7 @@ async def test_redis_payload_holds_ids_only(pipeline: Pipeline) -> None:
     await pipeline.forwarder.run_once()
     job = await pipeline.queues[Priority.DEFAULT].job(delivery_key(task_id, 1))
     assert job is not None
-    assert job.kwargs == {"task_id": str(task_id), "delivery": 1}
+    assert job.kwargs == {"deliveries": [[str(task_id), 1]]}
 
 
 async def test_two_relays_hand_over_each_row_once(pipeline: Pipeline) -> None:
@@ -181,7 +184,7 @@ async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: P
     before = await pipeline.sql("select * from tb_task")
     async with pipeline.pool.connection() as connection:
         with pytest.raises(DomainError) as refusal:
-            await service.retry(connection, task_id, "operator")
+            await decisions.retry(connection, task_id, "operator")
     assert refusal.value.code is Code.CONFLICT
     assert await pipeline.sql("select * from tb_task") == before
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
@@ -376,7 +379,7 @@ async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pip
     for delivery in (1, 2):
         await pipeline.sql("update tb_outbox set available_at = now()")
         await pipeline.forwarder.run_once()
-        execution = pipeline.execution(handler, resend={"email:send": TaskEventKind.RESEND})
+        execution = pipeline.execution(handler, types=[replace(EMAIL_SEND, unknown=Unknown.RESEND)])
         await execution({}, task_id=str(task_id), delivery=delivery)
     assert handler.seen == [False, True]
     assert await pipeline.status(task_id) == "succeeded"
@@ -385,7 +388,7 @@ async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pip
 async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
     waiting, running = await pipeline.submit(2)
     async with pipeline.pool.connection() as connection:
-        assert await service.cancel(connection, waiting, "tester") == "cancelled"
+        assert await decisions.cancel(connection, waiting, "tester") == "cancelled"
     await pipeline.forwarder.run_once()
     started = asyncio.Event()
 
@@ -400,7 +403,7 @@ async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
     job = asyncio.create_task(execution({}, task_id=str(running), delivery=1))
     await started.wait()
     async with pipeline.pool.connection() as connection:
-        assert await service.cancel(connection, running, "tester") == "running"
+        assert await decisions.cancel(connection, running, "tester") == "running"
     await execution.leases.run_once()
     await job
     assert await pipeline.status(waiting) == "cancelled"
@@ -411,9 +414,9 @@ async def test_failed_task_is_retried_by_a_person_with_all_its_attempts(pipeline
     (task_id,) = await pipeline.submit()
     await deliver(pipeline, Recording.of(GiveUp("bad")), task_id)
     async with pipeline.pool.connection() as connection:
-        assert await service.retry(connection, task_id, "tester") == "pending"
+        assert await decisions.retry(connection, task_id, "tester") == "pending"
         with pytest.raises(DomainError):
-            await service.retry(connection, task_id, "tester")
+            await decisions.retry(connection, task_id, "tester")
     await deliver(pipeline, Recording.of(Done({"ok": 1})), task_id)
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.result) == ("succeeded", 1, {"ok": 1})

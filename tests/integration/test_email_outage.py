@@ -9,9 +9,10 @@ from psycopg import AsyncCursor
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
-from kaguan.outbox.accept import Submission, accept_many
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.testing import drain
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.vocabulary import Priority
 from tests.carrier_world import rows
 from tests.mail_tasks import config_for, mail_to
 from tests.smtp_server import DROP, Script, SmtpServer, smtp_server
@@ -34,7 +35,7 @@ STATES = "select status, attempt, count(*)::int from tb_task group by 1, 2 order
 
 async def accepted_mails(pool: Pool, *recipients: str) -> None:
     async with pool.connection() as connection:
-        submissions = [Submission(TaskType.EMAIL_SEND, mail_to(one), Priority.DEFAULT) for one in recipients]
+        submissions = [Submission(EMAIL_SEND, mail_to(one), Priority.DEFAULT) for one in recipients]
         await accept_many(connection, submissions, ATTEMPTS)
 
 
@@ -45,7 +46,7 @@ def people(count: int) -> list[str]:
 async def one_pass(pool: Pool, settings: Settings, *handlers: Handler) -> float:
     """做一遍到期的，几个进程各一遍；返回最晚的下一次还要等几秒（做完了是 0），并当场拨到那时。"""
     for handler in handlers:
-        await drain(pool, settings, {TaskType.EMAIL_SEND: handler})
+        await drain(pool, {EMAIL_SEND: handler}, settings.tasks, settings.worker)
     [(wait,)] = await rows(pool, LEFT)
     await rows(pool, "update tb_outbox set available_at = clock_timestamp() returning 1")
     return float(wait or 0.0)
@@ -138,7 +139,7 @@ async def test_a_pass_of_a_waiting_mail_is_two_statements_and_the_passes_get_rar
         await accepted_mails(pool, *people(mails))
         waits = [await one_pass(pool, settings, handler)]
         monkeypatch.setattr(AsyncCursor, "execute", counting)
-        await drain(pool, settings, {TaskType.EMAIL_SEND: handler})
+        await drain(pool, {EMAIL_SEND: handler}, settings.tasks, settings.worker)
         monkeypatch.setattr(AsyncCursor, "execute", execute)
         await rows(pool, "update tb_outbox set available_at = clock_timestamp() returning 1")
         waits += [await one_pass(pool, settings, handler) for _ in range(10)]

@@ -14,12 +14,13 @@ from kaguan.breaker import HALF_OPENED, OPENED, BreakerStatus
 from kaguan.breakers import BreakerBoard, BreakerKind, open_breakers
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
+from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import record as store
+from kaguan.outbox.relay.backlog import publish_backlog
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.timeline import timeline
-from kaguan.outbox.vocabulary import TaskType
 from kaguan.telemetry.metrics import BREAKER_STATES, Metrics
-from kaguan.telemetry.monitor import publish_backlog
 from relay.recall import FIRST_ROOM, NEAR, Recall
 from tests.eventually import eventually
 from tests.mail_tasks import SENDER, config_for
@@ -62,7 +63,9 @@ class Stage:
         """``count`` 封信试过、在等，下一趟都在一小时之后。"""
         task_ids = await self.pipeline.submit(count)
         for handler in self.handlers:
-            await drain(self.pipeline.pool, self.pipeline.settings, {TaskType.EMAIL_SEND: handler})
+            await drain(
+                self.pipeline.pool, {EMAIL_SEND: handler}, self.pipeline.settings.tasks, self.pipeline.settings.worker
+            )
         await self.pipeline.sql(AN_HOUR)
         assert await self.pipeline.sql(WAITING) == [(count,)]
         return task_ids
@@ -100,7 +103,9 @@ async def test_a_mail_says_what_it_waits_for_since_when_and_until_when_in_one_ev
     [handler, _] = stage.handlers
     said: list[dict[str, Any]] = []
     for _ in range(5):
-        await drain(stage.pipeline.pool, stage.pipeline.settings, {TaskType.EMAIL_SEND: handler})
+        await drain(
+            stage.pipeline.pool, {EMAIL_SEND: handler}, stage.pipeline.settings.tasks, stage.pipeline.settings.worker
+        )
         async with stage.pipeline.pool.connection() as connection:
             task, events = await store.find(connection, task_id), await store.events(connection, task_id)
         assert task is not None
@@ -124,7 +129,7 @@ async def test_how_many_wait_and_how_long_the_oldest_is_measured_and_falls_to_no
 
     async def sampled() -> tuple[float | None, float | None]:
         async with stage.pipeline.pool.connection() as connection:
-            await publish_backlog(connection, metrics)
+            await publish_backlog(connection, metrics, BreakerKind.SMTP)
         sample = metrics.registry.get_sample_value
         return sample("kaguan_smtp_waiting_mails"), sample("kaguan_smtp_oldest_wait_seconds")
 
@@ -270,7 +275,7 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
 
         async def step() -> int:
             await recall.run_once()
-            await drain(pipeline.pool, settings, {TaskType.EMAIL_SEND: handler})
+            await drain(pipeline.pool, {EMAIL_SEND: handler}, settings.tasks, settings.worker)
             [(succeeded,)] = await pipeline.sql("select count(*)::int from tb_task where status = 'succeeded'")
             return int(succeeded)
 
@@ -299,12 +304,12 @@ async def test_the_state_of_the_relay_host_is_told_to_the_metrics_and_to_the_oth
     sample = metrics.registry.get_sample_value
     labels = {"kind": "smtp", "name": address}
     async with Redis.from_url(redis_url) as redis, open_pipeline(settings, pool) as pipeline:
-        async with open_handlers(settings, redis, metrics) as handlers:
+        async with open_handlers(settings, redis, metrics, TaskTypes([EMAIL_SEND])) as handlers:
             assert sample("kaguan_breaker_state", labels) == BREAKER_STATES["closed"]
             assert sample("kaguan_smtp_outage_deferrals_total", {"reason": "connect"}) == 0
-            email: Handler = handlers[TaskType.EMAIL_SEND]
+            email: Handler = handlers[EMAIL_SEND]
             await pipeline.submit(2)
-            await drain(pool, settings, {TaskType.EMAIL_SEND: email})
+            await drain(pool, {EMAIL_SEND: email}, settings.tasks, settings.worker)
             assert sample("kaguan_breaker_state", labels) == BREAKER_STATES["opened"]
             assert sample("kaguan_smtp_outage_deferrals_total", {"reason": "connect"}) == 1
             assert sample("kaguan_smtp_outage_deferrals_total", {"reason": "open"}) == 1

@@ -25,7 +25,7 @@ from workers.email.transport import open_mailer
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
-    from kaguan.tasks.payloads import EmailPayload
+    from kaguan.mail.task import EmailPayload
 
 MEGABYTE = 1024 * 1024
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from kaguan.dev.ports import free_port
-from kaguan.outbox import accept as service
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox import acceptance as service
+from kaguan.outbox import decisions
 from kaguan.outbox.relay.redrive import LeaseRedrive
-from kaguan.outbox.vocabulary import TaskEventKind, TaskType
+from kaguan.outbox.task_type import TaskTypes, Unknown
 from kaguan.outbox.worker.outcome import Cancelled, GiveUp, Retry
+from kaguan.task_types import TASK_TYPES
 from tests.mail_tasks import SENDER, config_for, deliveries, mail_to, throttled_mailer
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 from tests.smtp_server import DROP, SmtpServer, smtp_server
@@ -22,7 +25,7 @@ from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from kaguan.config import Settings
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.outcome import Outcome
     from workers.email.transport import Mailer
 
-RESEND: Mapping[str, TaskEventKind] = {TaskType.EMAIL_SEND: TaskEventKind.RESEND}
-HOLD: Mapping[str, TaskEventKind] = {}
+RESEND = TaskTypes(replace(EMAIL_SEND, unknown=Unknown.RESEND) if one is EMAIL_SEND else one for one in TASK_TYPES)
+HOLD = TaskTypes(TASK_TYPES)
 
 
 @dataclass
@@ -56,14 +59,14 @@ class Stage:
     away: Mailer  # 连不上的中继
 
     async def submit(self, *recipients: str) -> UUID:
-        submission = service.Submission(TaskType.EMAIL_SEND, mail_to(*(recipients or ("a@x.example",))))
+        submission = service.Submission(EMAIL_SEND, mail_to(*(recipients or ("a@x.example",))))
         async with self.pipeline.pool.connection() as connection:
             return (await service.accept(connection, submission, MAX_ATTEMPTS)).task_id
 
-    async def deliver(self, task_id: UUID, handler: Handler, resend: Mapping[str, TaskEventKind] = HOLD) -> None:
+    async def deliver(self, task_id: UUID, handler: Handler, resend: TaskTypes = HOLD) -> None:
         await self.pipeline.forwarder.run_once()
         record = await self.pipeline.task(task_id)
-        execution = self.pipeline.execution(handler, resend=resend)
+        execution = self.pipeline.execution(handler, types=resend.values())
         await execution({}, task_id=str(task_id), delivery=record.delivery)
 
     async def die_after_sending(self, task_id: UUID) -> None:
@@ -75,8 +78,10 @@ class Stage:
             await running
         await self.pipeline.sql("update tb_task set lease_until = clock_timestamp() - interval '1 s'")
 
-    async def redrive(self, resend: Mapping[str, TaskEventKind]) -> None:
-        await LeaseRedrive(self.pipeline.pool, self.pipeline.settings.relay, resend, self.pipeline.metrics).run_once()
+    async def redrive(self, resend: TaskTypes) -> None:
+        await LeaseRedrive(
+            self.pipeline.pool, self.pipeline.settings.relay, resend.redelivered, self.pipeline.metrics
+        ).run_once()
 
 
 @pytest.fixture
@@ -112,9 +117,7 @@ async def test_policy_resend_mails_again_the_same_bytes_under_the_same_message_i
 
 
 @pytest.mark.parametrize(("resend", "status"), [(HOLD, "uncertain"), (RESEND, "retrying")])
-async def test_silence_after_data_follows_the_policy(
-    stage: Stage, resend: Mapping[str, TaskEventKind], status: str
-) -> None:
+async def test_silence_after_data_follows_the_policy(stage: Stage, resend: TaskTypes, status: str) -> None:
     stage.server.script.body.append(DROP)
     task_id = await stage.submit()
     await stage.deliver(task_id, stage.handler, resend)
@@ -165,7 +168,7 @@ async def test_a_cancel_asked_for_while_the_reply_is_lost_leaves_the_task_uncert
     async def cancelled_meanwhile(attempt: Attempt) -> Outcome:
         outcome = await stage.handler(attempt)
         async with attempt.pool.connection() as connection:
-            await service.cancel(connection, attempt.task_id, "tester")
+            await decisions.cancel(connection, attempt.task_id, "tester")
         return outcome
 
     stage.server.script.body.append(DROP)
@@ -181,11 +184,11 @@ async def test_a_cancel_between_two_attempts_of_an_unknown_mail_leaves_it_uncert
 ) -> None:
     task_id = await unanswered(stage)
     async with stage.pipeline.pool.connection() as connection:
-        assert await service.cancel(connection, task_id, "tester") == "uncertain"
+        assert await decisions.cancel(connection, task_id, "tester") == "uncertain"
     assert await still_unknown(stage, task_id)
     assert await stage.pipeline.sql("select count(*) from tb_outbox") == [(0,)]
     async with stage.pipeline.pool.connection() as connection:
-        assert await service.cancel(connection, task_id, "tester") == "cancelled"
+        assert await decisions.cancel(connection, task_id, "tester") == "cancelled"
     assert await stage.pipeline.status(task_id) == "cancelled"
 
 
@@ -218,7 +221,7 @@ async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, o
 async def test_a_cancel_asked_for_while_an_unknown_mail_waits_to_be_retried_leaves_it_uncertain(stage: Stage) -> None:
     async def busy(attempt: Attempt) -> Outcome:
         async with attempt.pool.connection() as connection:
-            await service.cancel(connection, attempt.task_id, "tester")
+            await decisions.cancel(connection, attempt.task_id, "tester")
         return Retry("对方忙")
 
     task_id = await unanswered(stage)
@@ -255,6 +258,6 @@ async def test_a_recipient_refused_after_a_lost_reply_stays_unknown_though_anoth
     record = await stage.pipeline.task(task_id)
     assert record.last_error == {"reason": "先前是否收下不明，再寄时被拒收（550 × 1：no such mailbox）"}
     async with stage.pipeline.pool.connection() as connection:
-        await service.retry(connection, task_id, "tester")
+        await decisions.retry(connection, task_id, "tester")
     assert await again(stage, task_id, stage.handler) == "succeeded"
     assert stage.server.mails[-1].recipients == ["a@x.example"]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kaguan.config.relay_host import parse_relay_host
 from kaguan.dev.ports import free_port
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.failure import describe_tls
-from kaguan.mail.relay_host import parse_relay_host
 from tests.invocation import Invocation
 from tests.mail_tasks import CERTIFICATES, client_tls, config_for, server_tls
 from tests.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server

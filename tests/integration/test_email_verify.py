@@ -12,9 +12,9 @@ from aiohttp.test_utils import TestServer
 
 from kaguan.config.model import Smtp
 from kaguan.dev.ports import free_port
-from kaguan.outbox import accept as service
+from kaguan.outbox import decisions
 from kaguan.outbox.worker.verification import Verified
-from kaguan.tasks.uncertain import redelivered_kinds
+from kaguan.task_types import task_types
 from tests.integration.test_email_uncertain import Stage
 from tests.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.pipeline import MAX_ATTEMPTS, open_pipeline
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
 
-VERIFY = redelivered_kinds(Smtp(verify_url="https://mail.example/messages/{message_id}"))  # 策略是默认的 hold
+VERIFY = task_types(Smtp(verify_url="https://mail.example/messages/{message_id}"))  # 策略是默认的 hold
 
 
 @dataclass
@@ -106,7 +106,7 @@ async def decided(stage: Asking) -> UUID:
     for _ in range(MAX_ATTEMPTS):
         await stage.again(task_id)
     async with stage.pipeline.pool.connection() as connection:
-        await service.retry(connection, task_id, "operator")
+        await decisions.retry(connection, task_id, "operator")
     return task_id
 
 

@@ -22,12 +22,11 @@ from kaguan.config.model import Webhooks
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.testing import drain
-from kaguan.outbox.vocabulary import TaskType
 from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.payloads import DataSyncPayload, EventPayload, SimStatusPayload
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
 from kaguan.telemetry import spans
 from tests.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
 from workers.event.handler import EventPublish
@@ -94,7 +93,7 @@ def payload_of(*iccids: str) -> EventPayload:
 
 
 async def publish(pool: Pool, url: str, **knobs: object) -> Outcome:
-    attempt = await running_task(pool, TaskType.EVENT_PUBLISH, payload_of("89860012345678901238"))
+    attempt = await running_task(pool, EVENT_PUBLISH.name, payload_of("89860012345678901238"))
     async with publishing(url, **knobs) as handler:
         return await handler(attempt)
 
@@ -123,7 +122,7 @@ async def sync(pool: Pool, count: int, attempt: Attempt | None = None, events: C
         payload = DataSyncPayload(
             sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK, batch_size=1_000
         )
-        attempt = attempt or await running_task(pool, TaskType.DATA_SYNC, payload)
+        attempt = attempt or await running_task(pool, DATA_SYNC.name, payload)
         await register(pool, Carrier.ONELINK, [iccid_at(Carrier.ONELINK, index) for index in range(count)])
         config = simulated.changed(onelink={**simulated.config.onelink.model_dump(), "concurrency": 10})
         async with gateways_of(config) as gateways:
@@ -146,7 +145,7 @@ async def test_nothing_changed_or_nobody_listening_stages_nothing(pool: Pool) ->
     assert await rows(pool, STAGED) == []
     async with simulating() as simulated, gateways_of(simulated.config) as gateways:
         attempt = await running_task(
-            pool, TaskType.SIM_STATUS_SYNC, SimStatusPayload(iccids=(iccid_at(Carrier.ONELINK, 0),), force_sync=True)
+            pool, SIM_STATUS_SYNC.name, SimStatusPayload(iccids=(iccid_at(Carrier.ONELINK, 0),), force_sync=True)
         )
         handler = SimStatusSync(gateways, simulated.config, StatusRecorder(EVENTS))
         assert isinstance(await handler(attempt), Done)
@@ -157,7 +156,7 @@ async def test_a_zombie_stages_no_event(pool: Pool) -> None:
     async with simulating() as simulated:
         day = simulated.world.today()
     payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK)
-    attempt = await running_task(pool, TaskType.DATA_SYNC, payload)
+    attempt = await running_task(pool, DATA_SYNC.name, payload)
     await next_delivery(attempt)
     with pytest.raises(FencedError):
         await sync(pool, 5, attempt)
@@ -170,7 +169,7 @@ async def test_the_receiver_gets_signed_changes_and_the_same_ones_again_after_a_
     await sync(pool, 3)
     receiver.answers.append(web.Response(status=503))
     async with publishing(receiver.url) as handler:
-        counts = await drain(pool, settings, {TaskType.EVENT_PUBLISH: handler}, skip_waits=True)
+        counts = await drain(pool, {EVENT_PUBLISH: handler}, settings.tasks, settings.worker, skip_waits=True)
     assert counts == {"succeeded": 1}
     ((task_id,),) = await rows(pool, "select id from tb_task where type = 'event:publish'")
     first, second = receiver.received
@@ -223,7 +222,7 @@ async def test_a_dead_or_slow_receiver_is_tried_again(pool: Pool) -> None:
 
 
 async def test_events_staged_before_the_webhook_was_taken_away_are_given_up(pool: Pool) -> None:
-    attempt = await running_task(pool, TaskType.EVENT_PUBLISH, payload_of("89860012345678901238"))
+    attempt = await running_task(pool, EVENT_PUBLISH.name, payload_of("89860012345678901238"))
     async with open_webhook(Webhooks()) as webhook:
         outcome = await EventPublish(webhook)(attempt)
     assert outcome == GiveUp("没有配置 webhooks.url")

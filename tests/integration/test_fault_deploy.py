@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
@@ -18,14 +17,16 @@ from saq.job import Job
 
 from kaguan.config import load_settings
 from kaguan.database import migrate
-from kaguan.outbox import accept as service
-from kaguan.outbox import upgrade
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox import decisions, upgrade
+from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.upgrade import Sightings
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
 from kaguan.queues.keys import delivery_key
-from kaguan.tasks.payloads import PAYLOADS, EmailPayload
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
+from kaguan.task_types import TASK_TYPES
 from tests.eventually import eventually
 from tests.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.pipeline import Pipeline, Recording, open_pipeline
@@ -44,25 +45,25 @@ LOCKED = 1.0  # 秒：业务的语句至多等这么久
 WRITERS = 2
 KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
 # 库里躺着的旧载荷：升级之后仍要看得懂（v = 1 的最小与完整两种写法）
-STORED: list[tuple[TaskType, dict[str, Any]]] = [
-    (TaskType.EMAIL_SEND, {"v": 1, "to": ["a@example.com"], "subject": "s", "body": "b"}),
+STORED: list[tuple[TaskType[Any], dict[str, Any]]] = [
+    (EMAIL_SEND, {"v": 1, "to": ["a@example.com"], "subject": "s", "body": "b"}),
     (
-        TaskType.EMAIL_SEND,
+        EMAIL_SEND,
         {
             "v": 1, "to": ["a@example.com"], "cc": ["b@example.com"], "subject": "s", "body": "b", "html": "<p>b</p>",
             "attachments": [{"filename": "a.txt", "content_type": "text/plain", "content_base64": "YQ=="}],
         },
     ),
-    (TaskType.DATA_SYNC, {"v": 1, "sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-02"}),
+    (DATA_SYNC, {"v": 1, "sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-02"}),
     (
-        TaskType.DATA_SYNC,
+        DATA_SYNC,
         {
             "v": 1, "sync_type": "sim_status", "start_date": "2026-01-01", "end_date": "2026-01-02", "batch_size": 50,
             "carrier": "onelink",
         },
     ),
-    (TaskType.SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"]}),
-    (TaskType.SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"], "force_sync": True}),
+    (SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"]}),
+    (SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"], "force_sync": True}),
 ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 
 
 async def reading(attempt: Attempt) -> Outcome:
-    attempt.read(PAYLOADS[TaskType(attempt.type)])
+    attempt.read(TaskTypes(TASK_TYPES)[attempt.type].payload)
     return Done()
 
 
@@ -94,9 +95,9 @@ async def test_payloads_stored_by_an_older_version_are_understood(pipeline: Pipe
     for task_type, payload in STORED:
         (task_id,) = await pipeline.submit()
         await pipeline.sql(
-            "update tb_task set type = %s, payload = %s where id = %s", task_type, Jsonb(payload), task_id
+            "update tb_task set type = %s, payload = %s where id = %s", task_type.name, Jsonb(payload), task_id
         )
-        await pipeline.sql("update tb_outbox set type = %s where task_id = %s", task_type, task_id)
+        await pipeline.sql("update tb_outbox set type = %s where task_id = %s", task_type.name, task_id)
     async with pipeline.working(reading), relaying(pipeline):
         await eventually(lambda: all_closed(pipeline), timeout=20)
     assert await pipeline.sql("select status, count(*) from tb_task group by 1") == [("succeeded", len(STORED))]
@@ -144,7 +145,7 @@ async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_wi
     await stored_by_tomorrow(pipeline, strange, v=2)
     await pipeline.forwarder.run_once()
     seen = Sightings(seen={(strange, 1): an_hour_ago()})
-    await replace(pipeline.execution(reading), newer=NewerPayloads(seen))({}, task_id=str(strange), delivery=1)
+    await pipeline.execution(reading, newer=NewerPayloads(seen))({}, task_id=str(strange), delivery=1)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
     assert record.last_error is not None
@@ -167,7 +168,8 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
     """一小时前见过一次；升级过的接了去，失败退避，又落到旧的手里：不许一见面就判失败。"""
     (strange,) = await pipeline.submit()
     await stored_by_tomorrow(pipeline, strange, v=2)
-    old = replace(pipeline.execution(reading), newer=NewerPayloads())
+    newer = NewerPayloads()
+    old = pipeline.execution(reading, newer=newer)
 
     async def deliver(execution: Execution) -> None:
         await pipeline.sql("update tb_outbox set available_at = now()")
@@ -176,7 +178,7 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
         await execution({}, task_id=str(strange), delivery=delivery)
 
     await deliver(old)
-    old.newer.sightings.seen[strange, 1] = an_hour_ago()
+    newer.sightings.seen[strange, 1] = an_hour_ago()
     await deliver(pipeline.execution(Recording.of(Retry("对方不在"))))
     await deliver(old)
     record = await pipeline.task(strange)
@@ -294,11 +296,11 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
     await is_now("future:task")
     assert await pipeline.forwarder.run_once() == 0
     pipeline.forwarder.unknown.seen[strange, 1] = an_hour_ago()
-    await is_now(TaskType.EMAIL_SEND)  # 新的 relay 认得它
+    await is_now(EMAIL_SEND.name)  # 新的 relay 认得它
     assert await pipeline.forwarder.run_once() == 1
     await pipeline.execution(Recording.of(GiveUp("坏了")))({}, task_id=str(strange), delivery=1)
     async with pipeline.pool.connection() as connection:
-        await service.retry(connection, strange, "operator")
+        await decisions.retry(connection, strange, "operator")
     await is_now("future:task")
     assert await pipeline.forwarder.run_once() == 0
     assert await pipeline.status(strange) == "pending"

@@ -14,7 +14,7 @@ from kaguan.database import group_commit as folding
 from kaguan.database.pool import open_pool
 from kaguan.outbox.relay.redrive import LeaseRedrive
 from kaguan.outbox.worker import claiming
-from kaguan.outbox.worker.heartbeat import beating
+from kaguan.outbox.worker.leases import beating
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -13,8 +12,9 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
-from kaguan.outbox.accept import Submission, accept
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.leases import Leases
 from tests.eventually import eventually
 from tests.fault_plant import (
@@ -125,7 +125,7 @@ async def test_a_worker_that_stops_while_postgresql_restarts_still_hands_its_tas
         await pipeline.forwarder.run_once()
         handler = Effects(seconds=3_600)
         leases = ObservedLeases(own, patience=60.0)
-        execution = replace(pipeline.execution(handler), leases=leases)
+        execution = pipeline.execution(handler, leases=leases)
         job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
         await eventually(lambda: bool(handler.started))
         job.cancel()
@@ -152,7 +152,7 @@ async def test_a_worker_that_stops_while_postgresql_stays_away_says_so_and_exits
         variables = {**only_kaguan(environ), **QUICK, **more}
         worker = await stack.enter_async_context(child("tests.fault_worker", variables, tmp_path / "worker.log"))
         async with own.connection() as connection:
-            await accept(connection, Submission(TaskType.EMAIL_SEND, mail("hang")), MAX_ATTEMPTS)
+            await accept(connection, Submission(EMAIL_SEND, mail("hang")), MAX_ATTEMPTS)
         await pipeline.forwarder.run_once()
 
         async def running() -> bool:

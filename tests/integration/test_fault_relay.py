@@ -14,9 +14,10 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.listening import listen
 from kaguan.database.pool import open_pool
-from kaguan.outbox.accept import Submission, accept
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.acceptance import Submission, accept
 from kaguan.outbox.doorbell import CHANNEL
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.vocabulary import Priority
 from tests.eventually import eventually
 from tests.fault_plant import QUICK, Effects, all_closed, child, effects, mail, only_kaguan, relaying
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
@@ -57,7 +58,7 @@ async def test_rows_that_commit_late_and_out_of_order_are_all_published(pipeline
             pause, doomed = source.uniform(0, 0.02), source.random() < 0.1
             url = pipeline.settings.database.url.get_secret_value()
             async with await psycopg.AsyncConnection.connect(url) as connection:
-                accepted = await accept(connection, Submission(TaskType.EMAIL_SEND, mail()), MAX_ATTEMPTS)
+                accepted = await accept(connection, Submission(EMAIL_SEND, mail()), MAX_ATTEMPTS)
                 await asyncio.sleep(pause)
                 if doomed:
                     await connection.rollback()

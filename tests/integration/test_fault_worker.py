@@ -15,11 +15,13 @@ from kaguan.config import load_settings
 from kaguan.config.model import Worker
 from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.simulator import iccid_at
-from kaguan.outbox.accept import Submission, accept
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.acceptance import Submission, accept
 from kaguan.outbox.deliveries import delivery_job
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.vocabulary import Priority
+from kaguan.queues.keys import delivery_key
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from tests.carrier_world import register
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
@@ -87,7 +89,7 @@ def yard(environ: dict[str, str], tmp_path: Path) -> Yard:
 
 async def submit(pipeline: Pipeline, script: str) -> UUID:
     async with pipeline.pool.connection() as connection:
-        return (await accept(connection, Submission(TaskType.EMAIL_SEND, mail(script)), MAX_ATTEMPTS)).task_id
+        return (await accept(connection, Submission(EMAIL_SEND, mail(script)), MAX_ATTEMPTS)).task_id
 
 
 async def becomes(pipeline: Pipeline, task_id: UUID, status: str, timeout: float = START) -> None:  # noqa: ASYNC109 同 eventually
@@ -150,7 +152,7 @@ async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
     queue = pipeline.queues[Priority.DEFAULT]
     # 旧的投递再冒出来一次；Redis 里的锁与记号都没了，只有 PostgreSQL 挡得住
     await pipeline.redis.flushdb()
-    await queue.enqueue(delivery_job(TaskType.EMAIL_SEND, task_id, 1, None, 600))
+    await queue.enqueue(delivery_job(EMAIL_SEND.name, delivery_key(task_id, 1), [(task_id, 1)], 600))
     again = Effects()
     async with pipeline.working(again), relaying(pipeline):
 
@@ -290,7 +292,7 @@ async def submit_sync(pipeline: Pipeline) -> UUID:
     day = date(2026, 1, 1)
     payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK)
     async with pipeline.pool.connection() as connection:
-        return (await accept(connection, Submission(TaskType.DATA_SYNC, payload), MAX_ATTEMPTS)).task_id
+        return (await accept(connection, Submission(DATA_SYNC, payload), MAX_ATTEMPTS)).task_id
 
 
 @asynccontextmanager

@@ -10,26 +10,23 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kaguan.database.group_commit import Folder
+from kaguan.database.group_commit import GroupCommit
 from kaguan.errors import DomainError
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import record as store
-from kaguan.outbox.accept import Accepted, Submission, accept
-from kaguan.outbox.accept_folding import FoldedAccept
-from kaguan.outbox.vocabulary import TaskType
-from kaguan.tasks.payloads import EmailPayload
+from kaguan.outbox.acceptance import Accepted, GroupAccept, Submission, accept
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from kaguan.database.pool import Connection, Pool
 
-SUBMISSION = Submission(TaskType.EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"), principal="p")
+SUBMISSION = Submission(EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"), principal="p")
 
 
 @pytest.fixture
-async def folded(pool: Pool) -> AsyncIterator[FoldedAccept]:
-    async with FoldedAccept(pool, 6).running() as opened:
-        yield opened
+def folded(pool: Pool) -> GroupAccept:
+    return GroupAccept(pool, 6)
 
 
 async def counts(pool: Pool) -> tuple[int, int]:
@@ -42,19 +39,19 @@ async def counts(pool: Pool) -> tuple[int, int]:
     return row[0], row[1]
 
 
-async def test_concurrent_submissions_share_few_commits(folded: FoldedAccept, pool: Pool) -> None:
+async def test_concurrent_submissions_share_few_commits(folded: GroupAccept, pool: Pool) -> None:
     answers = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(300)))
     tasks, transactions = await counts(pool)
     assert len({answer.task_id for answer in answers}) == tasks == 300
     assert transactions <= 10
 
 
-async def test_a_lone_submission_is_committed_when_answered(folded: FoldedAccept, pool: Pool) -> None:
+async def test_a_lone_submission_is_committed_when_answered(folded: GroupAccept, pool: Pool) -> None:
     await folded.accept(SUBMISSION)
     assert await counts(pool) == (1, 1)
 
 
-async def test_a_bad_row_fails_alone(folded: FoldedAccept, pool: Pool) -> None:
+async def test_a_bad_row_fails_alone(folded: GroupAccept, pool: Pool) -> None:
     bad = replace(SUBMISSION, request_id="x" * 500)
     answers = await asyncio.gather(
         *(folded.accept(bad if n == 7 else SUBMISSION) for n in range(20)), return_exceptions=True
@@ -63,7 +60,7 @@ async def test_a_bad_row_fails_alone(folded: FoldedAccept, pool: Pool) -> None:
     assert (await counts(pool))[0] == 19
 
 
-async def test_a_row_that_waits_for_a_lock_in_vain_fails_alone(folded: FoldedAccept, pool: Pool) -> None:
+async def test_a_row_that_waits_for_a_lock_in_vain_fails_alone(folded: GroupAccept, pool: Pool) -> None:
     held = replace(SUBMISSION, request_id="held")
     async with pool.connection() as other, other.transaction():
         await accept(other, held, 6)  # 没提交：同一个键等到时限为止
@@ -76,7 +73,7 @@ async def test_a_row_that_waits_for_a_lock_in_vain_fails_alone(folded: FoldedAcc
 
 @pytest.mark.parametrize("ordering_key", [None, "k"])
 async def test_a_moment_long_past_is_due_now_and_can_be_read_back(
-    folded: FoldedAccept, pool: Pool, ordering_key: str | None
+    folded: GroupAccept, pool: Pool, ordering_key: str | None
 ) -> None:
     before_christ = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
     accepted = await folded.accept(replace(SUBMISSION, schedule_at=before_christ, ordering_key=ordering_key))
@@ -87,7 +84,7 @@ async def test_a_moment_long_past_is_due_now_and_can_be_read_back(
 
 
 async def test_same_request_id_in_one_fold_is_one_task_and_a_different_body_is_refused(
-    folded: FoldedAccept, pool: Pool
+    folded: GroupAccept, pool: Pool
 ) -> None:
     same = replace(SUBMISSION, request_id="r")
     other = replace(same, payload=EmailPayload(to=("b@example.com",), subject="s", body="b"))
@@ -99,21 +96,19 @@ async def test_same_request_id_in_one_fold_is_one_task_and_a_different_body_is_r
     assert (await counts(pool))[0] == 1
 
 
-async def test_database_away_fails_every_waiting_request(folded: FoldedAccept, pool: Pool) -> None:
+async def test_database_away_fails_every_waiting_request(folded: GroupAccept, pool: Pool) -> None:
     async with pool.connection() as connection:
         await connection.execute("alter table tb_task rename to gone")
     answers = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(answer, psycopg.Error) for answer in answers)
 
 
-async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: FoldedAccept, pool: Pool) -> None:
+async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: GroupAccept, pool: Pool) -> None:
     held = replace(SUBMISSION, request_id="held")
     async with pool.connection() as other, other.transaction():
         await accept(other, held, 6)  # 没提交：同一个键要等它
         stuck = asyncio.create_task(folded.accept(held))
         async with asyncio.timeout(10):
-            while not folded._slow.is_set():  # noqa: ASYNC110, SLF001 等主道被看出卡住，没有别的迹象
-                await asyncio.sleep(0.001)
             behind = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(5)))
         assert not stuck.done()
     assert len({answer.task_id for answer in behind}) == 5
@@ -131,7 +126,7 @@ async def test_a_locked_row_of_any_fold_fails_alone(pool: Pool) -> None:
 
     async with pool.connection() as other, other.transaction():
         await other.execute("select 1 from counter where id = 0 for update")
-        folder = Folder(pool, add)
+        folder = GroupCommit(pool, add)
         answers = await asyncio.gather(*(folder.submit(n) for n in range(6)), return_exceptions=True)
     assert isinstance(answers[0], psycopg.errors.LockNotAvailable)
     assert answers[1:] == [1, 2, 3, 4, 5]
@@ -150,7 +145,7 @@ async def test_rows_are_not_tried_one_by_one_while_each_alone_exceeds_the_statem
             await connection.execute("set statement_timeout = 3000")
         return list(ids)
 
-    folder = Folder(pool, slow)
+    folder = GroupCommit(pool, slow)
     answers = await asyncio.gather(*(folder.submit(n) for n in range(50)), return_exceptions=True)
     assert all(isinstance(answer, psycopg.errors.QueryCanceled) for answer in answers)
     assert max(tried) > 2
@@ -163,7 +158,7 @@ async def test_a_row_too_slow_alone_fails_and_what_was_written_before_it_stays(p
             raise psycopg.errors.QueryCanceled
         return list(ids)
 
-    folder = Folder(pool, write)
+    folder = GroupCommit(pool, write)
     answers = await asyncio.gather(*(folder.submit(n) for n in range(2)), return_exceptions=True)
     assert answers[0] == 0
     assert isinstance(answers[1], psycopg.errors.QueryCanceled)

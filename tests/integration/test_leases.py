@@ -28,8 +28,9 @@ async def claimed(pipeline: Pipeline, count: int) -> tuple[Leases, list[UUID]]:
     await pipeline.forwarder.run_once()
     leases = Leases(pipeline.pool, WORKER, 15.0, PATIENCE)
     async with pipeline.pool.connection() as connection:
-        claims = await store.claim(connection, [(task_id, 1) for task_id in tasks], WORKER, leases.lease)
-    for claim in claims.values():
+        claims = await store.claim(connection, [(task_id, 1) for task_id in tasks], worker=WORKER, lease=leases.lease)
+    for claim in claims:
+        assert claim is not None
         leases.hold(
             Attempt(
                 pool=pipeline.pool, task_id=claim.id, type=claim.type, delivery=claim.delivery, attempt=claim.attempt,

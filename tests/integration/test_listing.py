@@ -12,7 +12,7 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.sims.tasks import DataSyncPayload
 from tests.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
 from workers.sync.handler import DataSync
 

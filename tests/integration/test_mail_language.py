@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.testing import assert_accepted
-from kaguan.outbox.vocabulary import TaskType
 from tests.serving import serving
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def test_the_welcome_mail_is_in_the_language_of_the_request(
 ) -> None:
     assert (await api.call("POST", "/users", USER, headers)).status == 201
     async with api.pool.connection() as connection:
-        await assert_accepted(connection, TaskType.EMAIL_SEND, subject=subject, to=["li@example.com"])
+        await assert_accepted(connection, EMAIL_SEND, subject=subject, to=["li@example.com"])
 
 
 async def test_each_order_mail_is_in_the_language_of_its_own_request(api: Api) -> None:
@@ -43,6 +43,6 @@ async def test_each_order_mail_is_in_the_language_of_its_own_request(api: Api) -
     assert (await api.call("PUT", f"/orders/{number}", {"status": "paid"})).status == 200
     assert (await api.call("PUT", f"/orders/{number}", {"status": "processing"}, ENGLISH)).status == 200
     async with api.pool.connection() as connection:
-        mails = [task.payload for task in await assert_accepted(connection, TaskType.EMAIL_SEND, count=4)]
+        mails = [task.payload for task in await assert_accepted(connection, EMAIL_SEND, count=4)]
     chinese = [any("\u4e00" <= letter <= "\u9fff" for letter in mail["subject"] + mail["body"]) for mail in mails]
     assert chinese == [False, False, True, False]  # 欢迎、下单、付款、处理

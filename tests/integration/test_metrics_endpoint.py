@@ -10,15 +10,17 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
+from kaguan.breakers import BreakerKind
 from kaguan.config.model import Logging
 from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging
-from kaguan.outbox.accept import Submission, accept
-from kaguan.outbox.vocabulary import Priority, TaskType
-from kaguan.tasks.payloads import EmailPayload
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.relay.backlog import publish_backlog
+from kaguan.outbox.vocabulary import Priority
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
-from kaguan.telemetry.monitor import Monitor, publish_backlog, worst_lag
+from kaguan.telemetry.monitor import Monitor, worst_lag
 from kaguan.telemetry.pools import database_figures
 from tests.eventually import eventually
 
@@ -61,10 +63,10 @@ async def test_pool_figures_follow_the_connections(pool: Pool, redis: Redis) -> 
     await pool.wait()
     async with pool.connection():
         await eventually(lambda: database_figures(pool).in_use == 1)  # 池可能还在多开一个
-        await monitor.run_once()
+        monitor.run_once()
         assert figure(metrics, "database", "in_use") == 1
     await eventually(lambda: database_figures(pool).in_use == 0)  # 池在后台收回连接
-    await monitor.run_once()
+    monitor.run_once()
     assert figure(metrics, "database", "in_use") == 0
     assert figure(metrics, "database", "open") == figure(metrics, "database", "idle") >= 1
     assert figure(metrics, "database", "waiting") == 0
@@ -78,7 +80,7 @@ async def test_a_waiting_request_is_seen(pool: Pool) -> None:
     held = [await pool.getconn() for _ in range(pool.max_size)]
     waiter = asyncio.create_task(pool.getconn())
     await asyncio.sleep(0)
-    await monitor.run_once()
+    monitor.run_once()
     assert figure(metrics, "database", "waiting") == 1
     await pool.putconn(held.pop())
     for connection in [*held, await waiter]:
@@ -94,7 +96,7 @@ def figure(metrics: Metrics, pool: str, state: str) -> float:
 async def test_the_pool_line_is_logged_once_per_interval(pool: Pool, redis: Redis, tmp_path: Path) -> None:
     with configure_logging(Logging(directory=tmp_path), "test"):
         monitor = Monitor(Metrics(), pool, redis, pool_interval=60)
-        assert [await monitor.run_once(), await monitor.run_once()] == [1, 0]
+        assert [monitor.run_once(), monitor.run_once()] == [1, 0]
     lines = [json.loads(line) for line in (tmp_path / APP_LOG).read_text("utf-8").splitlines()]
     (line,) = [line for line in lines if line["event"] == "连接池"]
     assert set(line["database"]) == set(line["redis"]) == {"open", "in_use", "idle", "waiting"}
@@ -107,7 +109,7 @@ async def test_dropped_spans_are_counted_once(pool: Pool) -> None:
     monitor = Monitor(metrics, pool, None, pool_interval=60, dropped=lambda: next(counts))
     totals: list[float | None] = []
     for _ in range(4):
-        await monitor.run_once()
+        monitor.run_once()
         totals.append(metrics.registry.get_sample_value("kaguan_spans_dropped_total"))
     assert totals == [0, 3, 3, 5]
 
@@ -117,9 +119,9 @@ async def test_the_backlog_is_measured_by_queue(pool: Pool) -> None:
     payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
     async with pool.connection() as connection:
         for queue in (Priority.LOW, Priority.LOW, Priority.CRITICAL):
-            await accept(connection, Submission(TaskType.EMAIL_SEND, payload, queue), 6)
+            await accept(connection, Submission(EMAIL_SEND, payload, queue), 6)
         await connection.execute("update tb_outbox set available_at = now() - interval '90 seconds' where priority = 0")
-        await publish_backlog(connection, metrics)
+        await publish_backlog(connection, metrics, BreakerKind.SMTP)
     sample = metrics.registry.get_sample_value
     assert [sample("kaguan_outbox_backlog", {"queue": queue}) for queue in Priority] == [1, 0, 2]
     oldest = sample("kaguan_outbox_oldest_pending_seconds", {"queue": "critical"})
@@ -145,6 +147,6 @@ async def test_a_blocked_loop_is_seen() -> None:
 
 async def test_the_monitor_stops_when_asked(pool: Pool) -> None:
     stop = asyncio.Event()
-    task = asyncio.create_task(Monitor(Metrics(), pool, None, pool_interval=60, backlog=True).run(stop))
+    task = asyncio.create_task(Monitor(Metrics(), pool, None, pool_interval=60).run(stop))
     stop.set()
     await asyncio.wait_for(task, 10)

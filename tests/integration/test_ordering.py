@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -12,22 +11,22 @@ import pytest
 from psycopg.errors import LockNotAvailable
 
 from api.http.backlog import Backlog
+from kaguan.breakers import BreakerKind
 from kaguan.config import load_settings
 from kaguan.database.listening import listen
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError
-from kaguan.outbox import accept as service
-from kaguan.outbox import ordering
-from kaguan.outbox.accept_folding import FoldedAccept
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox import acceptance as service
+from kaguan.outbox import decisions, ordering
+from kaguan.outbox.acceptance import GroupAccept
 from kaguan.outbox.doorbell import CHANNEL, Doorbell
 from kaguan.outbox.relay import loop
 from kaguan.outbox.relay import ordering as relay_ordering
+from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.relay.ordering import OrderingRelease
-from kaguan.outbox.vocabulary import Priority, TaskType
-from kaguan.outbox.worker.consumer import Consumer
+from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
-from kaguan.tasks.payloads import EmailPayload
-from kaguan.telemetry.monitor import publish_backlog
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 
@@ -113,10 +112,10 @@ async def test_cancelling_the_first_releases_the_second_at_once(pipeline: Pipeli
     if handed_over:
         await pipeline.forwarder.run_once()
     async with pipeline.pool.connection() as connection, connection.transaction():
-        await service.cancel(connection, first, "ops")
+        await decisions.cancel(connection, first, "ops")
     assert await staged(pipeline) == [second]
     async with pipeline.pool.connection() as connection:
-        await service.cancel(connection, third, "ops")
+        await decisions.cancel(connection, third, "ops")
     assert await staged(pipeline) == [second]
 
 
@@ -127,7 +126,7 @@ async def test_cancelling_a_running_task_releases_nobody_yet(pipeline: Pipeline)
         "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() where id = %s", first
     )
     async with pipeline.pool.connection() as connection:
-        assert await service.cancel(connection, first, "ops") == "running"
+        assert await decisions.cancel(connection, first, "ops") == "running"
     assert await staged(pipeline) == []
 
 
@@ -153,7 +152,7 @@ async def test_a_lost_lease_that_ends_the_first_releases_the_second_at_once(
 async def test_a_cancelled_waiter_is_passed_over(pipeline: Pipeline) -> None:
     first, second, third = await pipeline.submit(3, ordering_key="k")
     async with pipeline.pool.connection() as connection:
-        await service.cancel(connection, second, "ops")
+        await decisions.cancel(connection, second, "ops")
     assert await deliver(pipeline) == [first]
     assert await deliver(pipeline) == [third]
 
@@ -183,7 +182,7 @@ async def test_everything_of_a_key_survives_a_flush_in_order(pipeline: Pipeline)
 
 async def test_the_same_request_twice_is_one_place_in_the_line(pipeline: Pipeline) -> None:
     async def submit(key: str) -> service.Accepted:
-        submission = service.Submission(TaskType.EMAIL_SEND, MAIL, request_id="r", ordering_key=key)
+        submission = service.Submission(EMAIL_SEND, MAIL, request_id="r", ordering_key=key)
         async with pipeline.pool.connection() as connection:
             return await service.accept(connection, submission, MAX_ATTEMPTS)
 
@@ -211,9 +210,9 @@ async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_ord
         running.discard(key)
         return Done()
 
-    async def stream(folded: FoldedAccept, key: str) -> None:
+    async def stream(folded: GroupAccept, key: str) -> None:
         for _ in range(per_key):
-            await folded.accept(service.Submission(TaskType.EMAIL_SEND, MAIL, Priority.CRITICAL, ordering_key=key))
+            await folded.accept(service.Submission(EMAIL_SEND, MAIL, Priority.CRITICAL, ordering_key=key))
 
     async def forwarding() -> None:
         while True:
@@ -223,7 +222,8 @@ async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_ord
     async def all_done() -> bool:
         return bool((await pipeline.sql("select count(*) = 96 from tb_task where status = 'succeeded'"))[0][0])
 
-    async with pipeline.working(handler), FoldedAccept(pipeline.pool, MAX_ATTEMPTS).running() as folded:
+    folded = GroupAccept(pipeline.pool, MAX_ATTEMPTS)
+    async with pipeline.working(handler):
         relay = asyncio.create_task(forwarding())
         await asyncio.gather(*(stream(folded, key) for key in keys))
         await eventually(all_done)
@@ -243,13 +243,13 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
         return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(20,)]
 
     async with Doorbell(settings.database, settings.relay.doorbell_interval).ringing() as bell:
-        execution = replace(pipeline.execution(Recording.of()), ring=bell.ring)
+        worker = pipeline.worker(Recording.of(), ring=bell.ring)
         tasks = [
             asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set)),
             asyncio.create_task(
                 loop.run("forward", pipeline.forwarder.run_once, interval=30.0, backoff_max=1.0, stop=stop, wake=heard)
             ),
-            asyncio.create_task(Consumer(pipeline.queues, execution, settings.worker).run(stop)),
+            asyncio.create_task(worker.consumer().run(stop)),
         ]
         await eventually(all_done, timeout=25)
         stop.set()
@@ -267,7 +267,7 @@ async def test_those_that_wait_behind_a_stuck_head_are_seen_and_count_as_backlog
         backlog.check()
     assert refused.value.code is Code.OVERLOADED
     async with pipeline.pool.connection() as connection:
-        await publish_backlog(connection, pipeline.metrics)
+        await publish_backlog(connection, pipeline.metrics, BreakerKind.SMTP)
         assert await ordering.waiting(connection, 100) == 9
     sample = pipeline.metrics.registry.get_sample_value("kaguan_tasks_unsettled", {"status": "ordered"})
     assert sample == 9

@@ -14,7 +14,7 @@ from kaguan.dev.simulator.faults import Drift, Faults, Gate
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.settlement import Settlement
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.sims.tasks import DataSyncPayload
 from tests.carrier_world import gateways_of, register, rows, running_task, simulating
 from workers.sync.handler import DataSync
 

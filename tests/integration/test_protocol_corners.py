@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,16 +13,16 @@ from psycopg.errors import ReadOnlySqlTransaction
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from kaguan.outbox import accept as service
-from kaguan.outbox.accept_folding import FoldedAccept
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox import acceptance as service
+from kaguan.outbox import decisions
+from kaguan.outbox.acceptance import GroupAccept
 from kaguan.outbox.relay import loop
-from kaguan.outbox.vocabulary import Priority, TaskType
-from kaguan.outbox.worker.heartbeat import beating
-from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.outcome import Done, Retry
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
-from kaguan.tasks.payloads import EmailPayload
 from tests.eventually import eventually
 from tests.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 
@@ -273,7 +272,7 @@ async def test_cancel_asked_for_while_an_attempt_fails_is_not_forgotten(pipeline
     job = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=1))
     await handler.started.wait()
     async with pipeline.pool.connection() as connection:
-        assert await service.cancel(connection, task_id, "tester") == "running"
+        assert await decisions.cancel(connection, task_id, "tester") == "running"
     handler.released.set()
     await job
     assert await pipeline.status(task_id) == "cancelled"
@@ -385,7 +384,7 @@ async def test_heartbeat_goes_on_after_a_failover_to_a_read_only_server(
         await pipeline.forwarder.run_once()
         handler = Held()
         leases = ObservedLeases(pool, "worker-a", settings.worker.lease)
-        execution = replace(pipeline.execution(handler), leases=leases)
+        execution = pipeline.execution(handler, leases=leases)
         job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
         await handler.started.wait()
         async with beating(leases):
@@ -434,9 +433,10 @@ async def read_only(admin: psycopg.AsyncConnection[tuple[object, ...]], switch: 
 
 async def test_lane_outlives_a_row_that_cannot_even_be_encoded(pool: Pool) -> None:
     payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
-    good = service.Submission(TaskType.EMAIL_SEND, payload)
-    bad = service.Submission(TaskType.EMAIL_SEND, payload, principal="\udc80")
-    async with FoldedAccept(pool, MAX_ATTEMPTS).running() as folded, asyncio.timeout(5):
+    good = service.Submission(EMAIL_SEND, payload)
+    bad = service.Submission(EMAIL_SEND, payload, principal="\udc80")
+    folded = GroupAccept(pool, MAX_ATTEMPTS)
+    async with asyncio.timeout(5):
         for _ in range(3):
             answers = await asyncio.gather(*(folded.accept(s) for s in (bad, good)), return_exceptions=True)
             assert isinstance(answers[0], TypeError)
@@ -451,7 +451,7 @@ async def test_same_request_ids_in_opposite_order_do_not_deadlock(pipeline: Pipe
     )
     await pipeline.sql("create trigger slowly before insert on tb_task for each row execute function slowly()")
     payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
-    forth = [service.Submission(TaskType.EMAIL_SEND, payload, principal="p", request_id=key) for key in ("a", "b")]
+    forth = [service.Submission(EMAIL_SEND, payload, principal="p", request_id=key) for key in ("a", "b")]
 
     async def accept(submissions: list[service.Submission]) -> None:
         async with pipeline.pool.connection() as connection:

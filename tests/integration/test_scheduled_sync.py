@@ -13,17 +13,19 @@ from kaguan.config import load_settings
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.schedules.cron import latest_until
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder, drain
-from kaguan.outbox.vocabulary import TaskType
 from kaguan.sims.model import Carrier
+from kaguan.sims.tasks import DATA_SYNC
+from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 from tests.carrier_world import gateways_of, register, rows, simulating
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
+    from kaguan.config.schedules import Schedule
     from kaguan.database.pool import Pool
-    from kaguan.outbox.schedules.definition import Schedule
     from kaguan.outbox.worker.attempt import Attempt
     from kaguan.outbox.worker.outcome import Outcome
     from tests.carrier_world import Simulated
@@ -40,7 +42,7 @@ def daily() -> Schedule:
 
 async def fired(pool: Pool, schedule: Schedule, since: timedelta) -> None:
     """relay 登记过它，最近一次再往前 ``since`` 起没人办，如今一次办完。"""
-    relay = Schedules(pool, (schedule,), 6, Metrics())
+    relay = Schedules(pool, (schedule,), TaskTypes(TASK_TYPES), 6, Metrics())
     await relay.run_once()
     ((now,),) = await rows(pool, "select clock_timestamp()")
     latest = latest_until(schedule.cron, schedule.zone, now)
@@ -78,7 +80,7 @@ async def test_a_correction_two_days_late_is_stored_by_the_daily_sync(
     await fired(pool, daily, OVERDUE)
     async with simulating() as simulated, gateways_of(simulated.config) as gateways:
         handler = OnItsDay(simulated, DataSync({Carrier.ONELINK: gateways[Carrier.ONELINK]}))
-        assert await drain(pool, settings, {TaskType.DATA_SYNC: handler}) == {"succeeded": 3}
+        assert await drain(pool, {DATA_SYNC: handler}, settings.tasks, settings.worker) == {"succeeded": 3}
     first, _, last = handler.revisions
     assert first == dict.fromkeys(cards, 1)
     assert handler.day is not None
@@ -92,6 +94,6 @@ async def test_runs_of_one_schedule_follow_one_another(pool: Pool, settings: Set
     assert await rows(pool, "select count(*) from tb_task") == [(3,)]
     assert await rows(pool, "select count(*) from tb_outbox") == [(1,)]
     recorder = Recorder()
-    assert await drain(pool, settings, {TaskType.DATA_SYNC: recorder}) == {"succeeded": 3}
+    assert await drain(pool, {DATA_SYNC: recorder}, settings.tasks, settings.worker) == {"succeeded": 3}
     days = [attempt.payload["start_date"] for attempt in recorder.attempts]
     assert days == sorted(days)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.config.schedules import Misfire, Schedule
 from kaguan.errors import Code, DomainError
 from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.schedules import service
 from kaguan.outbox.schedules.cron import latest_until, next_after
-from kaguan.outbox.schedules.definition import Misfire, Schedule
+from kaguan.outbox.task_type import TaskTypes
+from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 from relay.__main__ import main
 from tests.eventually import eventually
@@ -44,7 +46,7 @@ class World:
     pool: Pool
 
     def relay(self, *schedules: Schedule) -> Schedules:
-        return Schedules(self.pool, schedules, MAX_ATTEMPTS, Metrics())
+        return Schedules(self.pool, schedules, TaskTypes(TASK_TYPES), MAX_ATTEMPTS, Metrics())
 
     async def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         async with self.pool.connection() as connection:
@@ -201,7 +203,7 @@ async def test_a_relay_that_dies_before_the_commit_fires_nothing_and_the_next_on
     hourly = schedule(await world.past(minutes=20))
     latest = await world.overdue(hourly)
     async with world.pool.connection() as connection, connection.transaction(force_rollback=True):
-        assert await service.fire(connection, hourly, MAX_ATTEMPTS) is not None
+        assert await service.fire(connection, hourly, TaskTypes(TASK_TYPES), MAX_ATTEMPTS) is not None
     assert await world.tasks() == []
     assert await world.relay(hourly).run_once() == 1
     assert await world.tasks() == [request_id(latest)]

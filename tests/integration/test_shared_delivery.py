@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import load_settings
+from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import pace
-from kaguan.outbox.relay.packing import SPREAD
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.relay.forward import SPREAD
+from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.task_types import NAMES
 from tests.pipeline import Pipeline, Recording, carried_by, open_pipeline
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ async def test_a_backlog_shares_deliveries_and_light_load_does_not(pipeline: Pip
 
 
 async def test_slow_handlers_never_share(pipeline: Pipeline) -> None:
-    await pace.publish(pipeline.redis, {TaskType.EMAIL_SEND: 0.3})
+    await pace.publish(pipeline.redis, {EMAIL_SEND.name: 0.3})
     _, jobs = await packed(pipeline)
     assert {len(carried_by(job)) for job in jobs} == {1}
 
@@ -67,7 +69,7 @@ async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> 
     (job,) = await pipeline.jobs()
     await execution({}, **job.kwargs or {})
     assert await execution.pace.run_once() == 1
-    assert TaskType.EMAIL_SEND in await pace.read(pipeline.redis, list(TaskType))
+    assert EMAIL_SEND.name in await pace.read(pipeline.redis, NAMES)
     assert await execution.pace.run_once() == 0
 
 
@@ -105,7 +107,7 @@ async def test_a_result_the_database_cannot_hold_fails_alone(pipeline: Pipeline)
 async def test_the_same_shared_delivery_twice_has_one_effect(pipeline: Pipeline) -> None:
     _, jobs = await packed(pipeline)
     handler = Recording.of()
-    execution, twin = pipeline.execution(handler), pipeline.execution(handler, worker="worker-b")
+    execution, twin = pipeline.execution(handler), pipeline.execution(handler, "worker-b")
     await asyncio.gather(*(each({}, **jobs[0].kwargs or {}) for each in (execution, twin)))
     assert len(handler.attempts) == 4
     assert await statuses(pipeline) == {"succeeded": 4, "queued": BACKLOG - 4}
@@ -173,7 +175,7 @@ async def test_a_stop_in_the_middle_hands_back_the_rest_uncounted(pipeline: Pipe
 async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are_awaited(pipeline: Pipeline) -> None:
     won, *locked = await pipeline.submit(9)
     await pipeline.forwarder.run_once()
-    claims = Claims(Leases(pipeline.pool, "worker-a", lease=3.0))
+    claims = Claims(pipeline.pool, Leases(pipeline.pool, "worker-a", lease=3.0))
     async with pipeline.pool.connection() as other, other.transaction():
         await other.execute("select 1 from tb_task where id = any(%s) for update", [locked])
         claimed = await claims.claim([(task_id, 1) for task_id in (won, *locked)])

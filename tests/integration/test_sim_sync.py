@@ -13,7 +13,7 @@ from kaguan.dev.simulator.population import Override
 from kaguan.outbox.worker.attempt import Attempt, CancelledByUserError, FencedError
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.sims.model import Carrier
-from kaguan.tasks.payloads import SimStatusPayload
+from kaguan.sims.tasks import SimStatusPayload
 from tests.carrier_world import (
     NO_SUCH_CARD,
     Simulated,

@@ -10,7 +10,7 @@ import pytest
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import Carrier
-from kaguan.tasks.payloads import SimStatusPayload
+from kaguan.sims.tasks import SimStatusPayload
 from tests.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, register, rows, running_task, simulating
 from tests.integration.test_data_sync_resume import EVENTS, RECORDER, SIMS, STAGED, delivered_again, killed_at, start
 from workers.sim.handler import SimStatusSync

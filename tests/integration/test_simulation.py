@@ -17,8 +17,9 @@ import redis
 import structlog
 
 from kaguan.config import load_settings
-from kaguan.outbox.relay import packing
-from kaguan.outbox.vocabulary import TaskType
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.relay import forward
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.byways import ASKING, asked_in_vain
 from tests.simulation.clock import VirtualLoop
@@ -41,13 +42,13 @@ ACCESS = "令牌与会话，不在投递的路上；一条语句一次提交"
 # 会写而没有经历走到的，各有缘由
 EXCUSED = {
     "schedules.switch": "人启停计划：一条语句一次提交",
-    "tasks.take_due": "只供测试内联执行",
+    "outbox.take_due": "只供测试内联执行",
     "outbox.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
-    "tokens.key_remember": "幂等键与受理同一事务，见 test_api_idempotency",
-    "console.audit_record": "审计与人的要求同一事务，见 test_console_actions",
+    "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
+    "audit.record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),
     **dict.fromkeys(("tokens.token_insert", "tokens.token_revoke", "tokens.token_touch"), ACCESS),
-    **dict.fromkeys(("console.session_open", "console.session_touch", "console.session_close"), ACCESS),
+    **dict.fromkeys(("sessions.open", "sessions.touch", "sessions.close"), ACCESS),
 }
 # 四年才一次：只在故事要它到期时到期
 PLAN = {
@@ -93,7 +94,7 @@ def world(
     monkeypatch: pytest.MonkeyPatch,
     _quiet: None,
 ) -> Iterator[World]:
-    monkeypatch.setattr(packing, "SPREAD", 1)  # 两个任务就算积压：一次投递带两个
+    monkeypatch.setattr(forward, "SPREAD", 1)  # 两个任务就算积压：一次投递带两个
     configured: Settings = load_settings({**environ, **OPTIONS, "KAGUAN_SMTP__UNCERTAIN": policy})
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
@@ -211,7 +212,7 @@ def facts(world: World) -> tuple[object, ...]:
 def test_a_mail_that_may_be_out_is_never_called_failed_or_cancelled(world: World, why: LiteralString) -> None:
     """毒丸、要求过取消的也一样：信也许寄到了，只能说不明。"""
     world.reset()
-    drive.submit(world, TaskType.EMAIL_SEND, [()])
+    drive.submit(world, EMAIL_SEND, [()])
     world.finish(world.one("api"))
     worker = held_at(world, "worker smtp after")
     world.admin.execute(why)
@@ -224,7 +225,7 @@ def test_a_mail_that_may_be_out_is_never_called_failed_or_cancelled(world: World
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_a_stopping_zombie_does_not_take_the_task_from_its_heir(world: World) -> None:
     world.reset()
-    drive.submit(world, TaskType.SIM_STATUS_SYNC, [()])
+    drive.submit(world, SIM_STATUS_SYNC, [()])
     world.finish(world.one("api"))
     zombie = held_at(world, "worker handler running")
     reclaim(world)
@@ -237,7 +238,7 @@ def test_a_stopping_zombie_does_not_take_the_task_from_its_heir(world: World) ->
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_a_zombie_without_writes_of_its_own_does_not_settle_for_its_heir(world: World) -> None:
     world.reset()
-    drive.submit(world, TaskType.DATA_SYNC, [()])
+    drive.submit(world, DATA_SYNC, [()])
     world.finish(world.one("api"))
     zombie = held_at(world, "worker handler running")
     reclaim(world)
@@ -249,7 +250,7 @@ def test_a_zombie_without_writes_of_its_own_does_not_settle_for_its_heir(world: 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_a_zombie_that_does_not_know_does_not_take_the_task_from_its_heir(world: World) -> None:
     world.reset()
-    drive.submit(world, TaskType.EMAIL_SEND, [(Turn.LOST_REPLY,)])
+    drive.submit(world, EMAIL_SEND, [(Turn.LOST_REPLY,)])
     world.finish(world.one("api"))
     zombie = held_at(world, "worker smtp before")
     reclaim(world)
@@ -264,7 +265,7 @@ def test_a_zombie_that_does_not_know_does_not_take_the_task_from_its_heir(world:
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_a_stale_delivery_does_not_take_the_task_from_the_current_one(world: World) -> None:
     world.reset()
-    drive.submit(world, TaskType.DATA_SYNC, [()])
+    drive.submit(world, DATA_SYNC, [()])
     world.finish(world.one("api"))
     relay = world.one("relay")
     world.run(relay, "forward")
@@ -280,7 +281,7 @@ def test_a_stale_delivery_does_not_take_the_task_from_the_current_one(world: Wor
 def test_an_epoch_redrive_killed_halfway_is_taken_up_by_the_next_relay(world: World) -> None:
     """纪元最后才记下：记早了，剩下的就没有人知道该重投。"""
     world.reset()
-    drive.submit(world, TaskType.EMAIL_SEND, [()])
+    drive.submit(world, EMAIL_SEND, [()])
     world.finish(world.one("api"))
     relay = world.one("relay")
     world.run(relay, "forward")

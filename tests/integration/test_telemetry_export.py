@@ -132,7 +132,7 @@ async def test_a_full_queue_drops_and_counts_without_a_line_for_each() -> None:
         answer = await run(endpoint, {"OTEL_BSP_MAX_QUEUE_SIZE": "600"}, spans=5_000)
     assert answer["dropped"] == 5_000 + OTHERS
     repeated = Counter((line["logger"], line["event"]) for line in answer["log"])
-    assert max(repeated.values()) <= 6  # 折叠之后（kaguan.logging.repeats）
+    assert max(repeated.values()) <= 6  # 折叠之后（kaguan.logging.folding）
 
 
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])

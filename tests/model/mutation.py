@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-INBOX = "src/kaguan/inbox/sql/"
+WORKER = "src/kaguan/outbox/worker/sql/"
 OUTBOX = "src/kaguan/outbox/sql/"
-TASKS = "src/kaguan/tasks/sql/"
 DELIVERY = "tests/integration/test_delivery.py"
 REDRIVE = "tests/integration/test_redrive.py"
 CORNERS = "tests/integration/test_protocol_corners.py"

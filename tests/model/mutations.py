@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.model.mutations_inbox import INBOX_MUTATIONS
 from tests.model.mutations_outbox import OUTBOX_MUTATIONS
+from tests.model.mutations_worker import WORKER_MUTATIONS
 
-MUTATIONS = (*INBOX_MUTATIONS, *OUTBOX_MUTATIONS)
+MUTATIONS = (*WORKER_MUTATIONS, *OUTBOX_MUTATIONS)

@@ -13,7 +13,7 @@ import typer
 import uvloop
 
 from kaguan.config.model import MIB
-from kaguan.mail.relay_host import parse_relay_host
+from kaguan.config.relay_host import parse_relay_host
 from tests.eventually import eventually
 from tests.mail_sizes import SIZES, largest, letter
 from tests.mail_tasks import CERTIFICATES, config_for

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.vocabulary import TaskStatus, TaskType
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
 from tests.simulation.walking import api, halfway, relay, watched, work
@@ -27,7 +29,7 @@ def asked_and_it_happened(world: World) -> None:
     """信收下了、回音丢了；头一次问没有答，再问说收下了。"""
     world.verifying = True
     world.outside.silent = 1
-    api(world, TaskType.EMAIL_SEND, script=(Turn.LOST_REPLY,))
+    api(world, EMAIL_SEND, script=(Turn.LOST_REPLY,))
     for _ in range(3):
         onward(world)
 
@@ -35,7 +37,7 @@ def asked_and_it_happened(world: World) -> None:
 def asked_and_it_had_not_happened(world: World) -> None:
     """没收下，也没有回音；问了说没有，于是照寄。"""
     world.verifying = True
-    api(world, TaskType.EMAIL_SEND, script=(Turn.NO_REPLY,))
+    api(world, EMAIL_SEND, script=(Turn.NO_REPLY,))
     for _ in range(2):
         onward(world)
 
@@ -44,7 +46,7 @@ def asked_in_vain(world: World) -> None:
     """怎么问都没有答：hold 问到次数用尽，等人；人说重来就再寄一封。resend 立刻再寄。"""
     world.verifying = True
     world.outside.silent = ALWAYS
-    api(world, TaskType.EMAIL_SEND, script=(Turn.LOST_REPLY,))
+    api(world, EMAIL_SEND, script=(Turn.LOST_REPLY,))
     for _ in range(drive.MAX_ATTEMPTS):
         onward(world)
     drive.person(world, "retry", drive.tasks(world)[0])
@@ -54,7 +56,7 @@ def asked_in_vain(world: World) -> None:
 
 def unheard_of(world: World) -> None:
     """不认得的类型：先搁下，再是毒丸；认得的照走。升级之后人让它重来。"""
-    api(world, TaskType.EMAIL_SEND, TaskType.SIM_STATUS_SYNC)
+    api(world, EMAIL_SEND, SIM_STATUS_SYNC)
     world.admin.execute("update tb_outbox set type = 'future:type' where type = 'email:send'")
     for _ in range(2):
         onward(world)
@@ -66,8 +68,8 @@ def unheard_of(world: World) -> None:
 
 def replayed(world: World) -> None:
     """按条件重放：失败的、不明的。"""
-    api(world, TaskType.EMAIL_SEND, TaskType.SIM_STATUS_SYNC, script=(Turn.NEVER,))
-    api(world, TaskType.EMAIL_SEND, script=(Turn.LOST_REPLY,))
+    api(world, EMAIL_SEND, SIM_STATUS_SYNC, script=(Turn.NEVER,))
+    api(world, EMAIL_SEND, script=(Turn.LOST_REPLY,))
     onward(world)
     for status in (TaskStatus.FAILED, TaskStatus.UNCERTAIN):
         drive.replay(world, status)
@@ -77,12 +79,12 @@ def replayed(world: World) -> None:
 
 def expired(world: World) -> None:
     """保留期：老的连同附属行一批删去；新的照做。"""
-    api(world, TaskType.EMAIL_SEND, TaskType.SIM_STATUS_SYNC)
-    api(world, TaskType.DATA_SYNC, key="k")
+    api(world, EMAIL_SEND, SIM_STATUS_SYNC)
+    api(world, DATA_SYNC, key="k")
     for _ in range(2):
         onward(world)
     drive.grow_old(world)
-    api(world, TaskType.EMAIL_SEND, TaskType.DATA_SYNC)
+    api(world, EMAIL_SEND, DATA_SYNC)
     relay(world, "retention")
     onward(world)
 

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
+from kaguan.audit import store as audit
 from kaguan.config.model import UncertainPolicy
-from kaguan.outbox.deliveries import build_queues
-from kaguan.outbox.relay.epoch import EpochRedrive
-from kaguan.outbox.relay.forward import Forwarder
-from kaguan.outbox.relay.ordering import OrderingRelease
-from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
-from kaguan.outbox.relay.retention import Retention
-from kaguan.outbox.relay.schedules import Schedules
-from kaguan.outbox.upgrade import Sightings
-from kaguan.outbox.vocabulary import Priority, TaskType
-from kaguan.outbox.worker.consumer import QuietWorker
-from kaguan.outbox.worker.duplicates import DuplicateGuard
-from kaguan.outbox.worker.execution import Execution
-from kaguan.outbox.worker.leases import Leases
-from kaguan.outbox.worker.pace import Pace
-from kaguan.outbox.worker.settlement import Settlement
+from kaguan.idempotency import store as idempotency
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.relay.relay import Relay, Timing
+from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.verification import Verified
-from kaguan.tasks.uncertain import redelivered_kinds
-from kaguan.telemetry.metrics import Metrics
+from kaguan.outbox.worker.worker import Worker
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
+from kaguan.task_types import task_types
 from tests.simulation.broker import SteppedRedis
 from tests.simulation.outside import Index, Ledger, Outside, PostOffice
 from workers.email.handler import EmailHandler
@@ -37,6 +29,7 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
     from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.leases import Leases
     from kaguan.outbox.worker.outcome import Outcome
     from tests.simulation.database import SteppedPool
     from tests.simulation.process import Process
@@ -46,65 +39,58 @@ UNKNOWN_PATIENCE = 1e-9  # 秒：头一次看见只搁下，再看见就是毒�
 
 
 @dataclass(slots=True)
-class Relay:
+class RelayParts:
     works: dict[str, Callable[[], Awaitable[object]]]
 
 
 @dataclass(slots=True)
-class Worker:
+class WorkerParts:
     works: dict[str, Callable[[], Awaitable[object]]]
     leases: Leases
 
 
-def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool) -> Relay:
-    pool = cast("Pool", stepped)
-    client = SteppedRedis.of(process, sockets)
-    queues = build_queues(client)
-    metrics = Metrics()
-    config = settings.relay
-    return Relay(
-        {
-            "forward": Forwarder(
-                pool, queues, config, settings.worker.task_timeout, metrics, Sightings(UNKNOWN_PATIENCE)
-            ).run_once,
-            "lease": LeaseRedrive(pool, config, redelivered_kinds(settings.smtp), metrics).run_once,
-            "presence": PresenceRedrive(pool, queues, config, metrics, patience=0.0).run_once,
-            "epoch": EpochRedrive(pool, client, queues, metrics).run_once,
-            "orphan": OrphanRedrive(pool, config, metrics).run_once,
-            "ordering": OrderingRelease(pool).run_once,
-            "schedules": Schedules(pool, settings.schedules, settings.tasks.max_retries + 1, metrics).run_once,
-            "retention": Retention(pool, settings.tasks).run_once,
-        }
+def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool) -> RelayParts:
+    relay = Relay(
+        cast("Pool", stepped),
+        SteppedRedis.of(process, sockets),
+        task_types(settings.smtp).values(),
+        settings.relay,
+        settings.tasks,
+        # 没有停机的宽限：租约到期与否由虚拟时钟说
+        settings.worker.model_copy(update={"lease": 0.0}),
+        schedules=settings.schedules,
+        expiries={
+            "idempotency_keys": idempotency.expire,
+            "audits": partial(audit.expire, days=settings.tasks.audit_retention_days),
+        },
+        timing=Timing(unknown_patience=UNKNOWN_PATIENCE, taken_patience=0.0),
     )
+    return RelayParts({name: loop.run_once for name, loop in relay.loops.items()})
 
 
 def worker_parts(
     settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool, outside: Outside
-) -> Worker:
-    pool = cast("Pool", stepped)
-    client = SteppedRedis.of(process, sockets)
-    leases = Leases(pool, process.name, settings.worker.lease)
-    execution = Execution(
-        pool=pool,
-        handlers={
-            TaskType.EMAIL_SEND: _mail(settings, process, outside),
-            TaskType.SIM_STATUS_SYNC: Ledger(outside, process, plain=False),
-            TaskType.DATA_SYNC: Ledger(outside, process, plain=True),
-            TaskType.EVENT_PUBLISH: Ledger(outside, process, plain=True),
-        },
-        guard=DuplicateGuard(client, settings.worker.lease),
-        leases=leases,
-        settlement=Settlement(pool, process.name, settings.tasks, redelivered_kinds(settings.smtp)),
-        metrics=Metrics(),
-        task_timeout=settings.worker.task_timeout,
-        pace=Pace(client),
+) -> WorkerParts:
+    handlers: dict[str, Handler] = {
+        EMAIL_SEND.name: _mail(settings, process, outside),
+        SIM_STATUS_SYNC.name: Ledger(outside, process, plain=False),
+        DATA_SYNC.name: Ledger(outside, process, plain=True),
+        EVENT_PUBLISH.name: Ledger(outside, process, plain=True),
+    }
+    types = task_types(settings.smtp).values()
+    worker = Worker(
+        cast("Pool", stepped),
+        SteppedRedis.of(process, sockets),
+        {one: handlers[one.name] for one in types},
+        settings.worker,
+        settings.tasks,
+        name=process.name,
     )
-    functions: list[Any] = [(str(task_type), execution.__call__) for task_type in TaskType]
-    works: dict[str, Callable[[], Awaitable[object]]] = {"beat": leases.run_once}
-    for priority, queue in build_queues(client).items():
-        worker = QuietWorker(queue, functions, concurrency=1, dequeue_timeout=0.01)
-        works[f"take-{priority}"] = worker.process
-    return Worker(works, leases)
+    works: dict[str, Callable[[], Awaitable[object]]] = {"beat": worker.leases.run_once}
+    consumer = worker.consumer()
+    for priority in Priority:
+        works[f"take-{priority}"] = consumer.taker(priority, 1, dequeue_timeout=0.01).process
+    return WorkerParts(works, worker.leases)
 
 
 def _mail(settings: Settings, process: Process, outside: Outside) -> Handler:

@@ -6,18 +6,21 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from kaguan.errors import DomainError
-from kaguan.outbox import accept as service
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox import acceptance as service
+from kaguan.outbox import decisions
 from kaguan.outbox import replay as replaying
-from kaguan.outbox.accept import Submission
-from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.outbox.acceptance import Submission
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.model import SyncType
-from kaguan.tasks.payloads import DataSyncPayload, EmailPayload, SimStatusPayload
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from tests.simulation.invariants import RULES, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from kaguan.outbox.task_type import TaskType
     from tests.simulation.outside import Turn
     from tests.simulation.process import Process
     from tests.simulation.world import World
@@ -26,11 +29,9 @@ MAX_ATTEMPTS = 3
 LOOPS = ("schedules", "epoch", "lease", "presence", "orphan", "ordering", "forward", "retention")
 ROUNDS = 25  # 平静之后至多这么多圈，再没有着落就是丢了
 PAYLOADS = {
-    TaskType.EMAIL_SEND: EmailPayload(to=("a@example.com",), subject="s", body="b"),
-    TaskType.SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
-    TaskType.DATA_SYNC: DataSyncPayload(
-        sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)
-    ),
+    EMAIL_SEND: EmailPayload(to=("a@example.com",), subject="s", body="b"),
+    SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
+    DATA_SYNC: DataSyncPayload(sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)),
 }
 EXPIRE = """
 update tb_task set lease_until = clock_timestamp() - interval '1 hour'
@@ -61,7 +62,7 @@ LONG_PAST: tuple[LiteralString, ...] = (
 )
 
 
-def submit(world: World, task_type: TaskType, scripts: Sequence[Sequence[Turn]], key: str | None = None) -> None:
+def submit(world: World, task_type: TaskType[Any], scripts: Sequence[Sequence[Turn]], key: str | None = None) -> None:
     """API 受理：一条语句，一批任务；剧本逐个给。"""
     submissions = []
     for script in scripts:
@@ -83,8 +84,8 @@ def submit_with_entity(world: World, script: Sequence[Turn]) -> None:
     """实体与任务同一事务（I4）。"""
     request_id = f"r{len(world.outside.scripts)}"
     world.outside.scripts[request_id] = list(script)
-    payload = PAYLOADS[TaskType.EMAIL_SEND]
-    submission = Submission(TaskType.EMAIL_SEND, payload, principal="entity", request_id=request_id)
+    payload = PAYLOADS[EMAIL_SEND]
+    submission = Submission(EMAIL_SEND, payload, principal="entity", request_id=request_id)
 
     async def work(pool: Any) -> None:
         async with pool.connection() as connection, connection.transaction():
@@ -97,7 +98,7 @@ def submit_with_entity(world: World, script: Sequence[Turn]) -> None:
 
 def person(world: World, what: str, task_id: UUID) -> None:
     """人：取消（``cancel``）或重来（``retry``）。不许的由服务回绝。"""
-    operation = service.cancel if what == "cancel" else service.retry
+    operation = decisions.cancel if what == "cancel" else decisions.retry
 
     async def work(pool: Any) -> None:
         try:

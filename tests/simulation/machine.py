@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from kaguan.outbox.vocabulary import TaskType
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
 
 if TYPE_CHECKING:
+    from kaguan.outbox.task_type import TaskType
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-TYPES = st.sampled_from([TaskType.EMAIL_SEND, TaskType.SIM_STATUS_SYNC, TaskType.DATA_SYNC])
+TYPES = st.sampled_from([EMAIL_SEND, SIM_STATUS_SYNC, DATA_SYNC])
 SCRIPTS = st.lists(st.lists(st.sampled_from(Turn), max_size=2), min_size=1, max_size=3)
 PICK = st.integers(0, 5)
 STEPS = 30
@@ -30,7 +32,7 @@ class Protocol(RuleBasedStateMachine):
     world: ClassVar[World]
 
     @initialize(task_type=TYPES, scripts=SCRIPTS, key=st.sampled_from([None, None, "k"]))
-    def begin(self, task_type: TaskType, scripts: list[list[Turn]], key: str | None) -> None:
+    def begin(self, task_type: TaskType[Any], scripts: list[list[Turn]], key: str | None) -> None:
         self.world.reset()
         for role in ("relay", "relay", "worker", "worker"):
             self.world.spawn(role)
@@ -66,7 +68,7 @@ class Protocol(RuleBasedStateMachine):
             self.world.advance(process, which)
 
     @rule(task_type=TYPES, scripts=SCRIPTS, steps=st.integers(0, 4))
-    def submit(self, task_type: TaskType, scripts: list[list[Turn]], steps: int) -> None:
+    def submit(self, task_type: TaskType[Any], scripts: list[list[Turn]], steps: int) -> None:
         drive.submit(self.world, task_type, scripts)
         self._advance(self.world.one("api"), steps, 0)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.vocabulary import TaskType
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.outside import Turn
 from tests.simulation.walking import api, halfway, relay, watched, work
@@ -19,16 +20,16 @@ HALFWAY = frozenset({"worker handler running", "worker smtp before"})
 BEFORE_INTENT = frozenset({"worker mail.recipients before"})
 BEFORE_MARK = frozenset({"relay outbox.handed_over before"})
 ZOMBIES = (
-    (TaskType.SIM_STATUS_SYNC, HALFWAY),
-    (TaskType.DATA_SYNC, HALFWAY),
-    (TaskType.EMAIL_SEND, HALFWAY),
-    (TaskType.EMAIL_SEND, BEFORE_INTENT),
+    (SIM_STATUS_SYNC, HALFWAY),
+    (DATA_SYNC, HALFWAY),
+    (EMAIL_SEND, HALFWAY),
+    (EMAIL_SEND, BEFORE_INTENT),
 )
 
 
 def straight(world: World) -> None:
     """顺利：三种任务，一次投递带两个。"""
-    api(world, TaskType.EMAIL_SEND, TaskType.SIM_STATUS_SYNC, TaskType.DATA_SYNC)
+    api(world, EMAIL_SEND, SIM_STATUS_SYNC, DATA_SYNC)
     drive.submit_with_entity(world, ())
     watched(world, world.one("api"))
     relay(world, "epoch", "forward")
@@ -38,7 +39,7 @@ def straight(world: World) -> None:
 def troubled(world: World) -> None:
     """每种不顺利的结局，与人工重来、取消。"""
     for turn in (Turn.LATER, Turn.NEVER, Turn.LOST_REPLY, Turn.NO_REPLY):
-        api(world, TaskType.EMAIL_SEND, TaskType.SIM_STATUS_SYNC, script=(turn,))
+        api(world, EMAIL_SEND, SIM_STATUS_SYNC, script=(turn,))
     relay(world, "forward")
     work(world)
     for what in ("retry", "cancel"):
@@ -52,7 +53,7 @@ def troubled(world: World) -> None:
 
 def forgotten(world: World) -> None:
     """Redis 忘了：清空（纪元变了）、只丢投递（核对）、发件箱行没了（孤儿）、交出很久没人认领。"""
-    api(world, TaskType.EMAIL_SEND)
+    api(world, EMAIL_SEND)
     relay(world, "forward")
     drive.flush(world)
     relay(world, "epoch", "forward")
@@ -70,7 +71,7 @@ def forgotten(world: World) -> None:
 
 def abandoned(world: World) -> None:
     """执行到一半：续租、租约到期、僵尸醒来。"""
-    api(world, TaskType.SIM_STATUS_SYNC, TaskType.EMAIL_SEND)
+    api(world, SIM_STATUS_SYNC, EMAIL_SEND)
     relay(world, "forward")
     worker = world.one("worker")
     for _ in range(12):
@@ -120,7 +121,7 @@ def _zombies(world: World) -> Iterator[Process]:
 
 def ahead(world: World) -> None:
     """worker 抢在 relay 标记之前做完。"""
-    api(world, TaskType.SIM_STATUS_SYNC, TaskType.EMAIL_SEND)
+    api(world, SIM_STATUS_SYNC, EMAIL_SEND)
     process = world.one("relay")
     world.run(process, "forward")
     halfway(world, process, BEFORE_MARK)
@@ -130,7 +131,7 @@ def ahead(world: World) -> None:
 
 def stopped(world: World) -> None:
     """停机：手里的交还，别人接着做。"""
-    api(world, TaskType.SIM_STATUS_SYNC)
+    api(world, SIM_STATUS_SYNC)
     relay(world, "forward")
     worker = world.one("worker")
     drive.take(world, worker)
@@ -144,7 +145,7 @@ def stopped(world: World) -> None:
 
 def ordered(world: World) -> None:
     """同键的一个接一个。"""
-    api(world, TaskType.DATA_SYNC, TaskType.SIM_STATUS_SYNC, key="k")
+    api(world, DATA_SYNC, SIM_STATUS_SYNC, key="k")
     for _ in range(4):
         relay(world, "ordering", "forward")
         work(world)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation import drive
 
 if TYPE_CHECKING:
-    from kaguan.outbox.vocabulary import TaskType
+    from kaguan.outbox.task_type import TaskType
     from tests.simulation.outside import Turn
     from tests.simulation.process import Process
     from tests.simulation.world import World
@@ -48,7 +48,7 @@ class Watch:
 WATCH = Watch()
 
 
-def api(world: World, *types: TaskType, script: tuple[Turn, ...] = (), key: str | None = None) -> None:
+def api(world: World, *types: TaskType[Any], script: tuple[Turn, ...] = (), key: str | None = None) -> None:
     for task_type in types:
         drive.submit(world, task_type, [script, script], key)
         watched(world, world.one("api"))

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.deliveries import build_queues
 from kaguan.queues.client import build_client
-from tests.simulation.cast import Relay, Worker, relay_loops, worker_parts
+from tests.simulation.cast import RelayParts, WorkerParts, relay_loops, worker_parts
 from tests.simulation.database import SteppedPool, terminate
 from tests.simulation.outside import Outside
 from tests.simulation.process import Process
@@ -54,7 +54,7 @@ class World:
     accepted: list[Any] = field(default_factory=list)  # 客户端得到过答复的任务号
     verifying: bool = False
     _spare: list[SteppedConnection] = field(default_factory=list)
-    _parts: dict[str, Relay | Worker | SteppedPool] = field(default_factory=dict)
+    _parts: dict[str, RelayParts | WorkerParts | SteppedPool] = field(default_factory=dict)
     _redis: Any = None
     _born: int = 0
 
@@ -119,10 +119,10 @@ class World:
         return found[0] if found else self.spawn(role)
 
     def run(self, process: Process, label: str) -> None:
-        """Relay 的一个循环走一次，或 worker 取一次件（``take-<队列>``）、跳一次心跳（``beat``）。"""
+        """RelayParts 的一个循环走一次，或 worker 取一次件（``take-<队列>``）、跳一次心跳（``beat``）。"""
         if process.alive and not process.busy(label):
             part = self._parts[process.name]
-            assert isinstance(part, Relay | Worker)
+            assert isinstance(part, RelayParts | WorkerParts)
             self._start(process, label, part.works[label])
 
     def api(self, process: Process, label: str, work: Callable[[Any], Awaitable[None]]) -> None:
@@ -195,7 +195,7 @@ class World:
     def begin_stop(self, process: Process) -> None:
         """SIGTERM 而时限已到：不再等，取消手里的，开始交还。"""
         part = self._parts[process.name]
-        if process.alive and isinstance(part, Worker):
+        if process.alive and isinstance(part, WorkerParts):
             for job in process.working:
                 job.cancel()
             self.loop.run_until_complete(self._settle())

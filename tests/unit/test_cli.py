@@ -103,7 +103,7 @@ def test_doctor_without_any_server_names_each_missing_part(run: Invocation) -> N
         (("api",), "api"),
         (("relay",), "relay"),
         (("worker",), "workers"),
-        (("openapi",), "api.openapi"),
+        (("openapi",), "api.describe"),
     ],
 )
 def test_process_commands_become_the_process(

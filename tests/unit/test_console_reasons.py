@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SOURCES = Path(api.__file__).parents[1]
 CATALOGUE = tomllib.loads((SOURCES / "api/console/locales/reasons.toml").read_text("utf-8"))
 # 写得出任务的原因的地方
-PLACES = ("workers", "relay", "kaguan/carriers", "kaguan/mail", "kaguan/inbox", "kaguan/outbox", "kaguan/tasks")
-ELSEWHERE = ("kaguan/carriers/simulator", "kaguan/outbox/testing.py")  # 另一个进程；给用例的
+PLACES = ("workers", "kaguan/carriers", "kaguan/mail", "kaguan/outbox")
+ELSEWHERE = ("kaguan/outbox/testing.py", "kaguan/outbox/schedules")  # 给用例的；配置有误
 # 参数不会成为原因：程序错误、给请求者的错误（自带英文）
 OTHERS = {
     "ValueError", "RuntimeError", "LookupError", "AssertionError", "DomainError", "FieldError", "not_found",

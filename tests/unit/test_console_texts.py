@@ -13,8 +13,9 @@ import api.console
 from api.console.audit import ACTIONS
 from api.console.texts import LANGUAGES, catalogue
 from api.console.visit import THEMES
-from kaguan.outbox.schedules.definition import Misfire
-from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus, TaskType
+from kaguan.config.schedules import Misfire
+from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
+from kaguan.task_types import NAMES
 from kaguan.verdict.model import Level
 
 HOME = Path(api.console.__file__).parent
@@ -24,7 +25,7 @@ LITERAL = re.compile(r'\b_?t\("([a-z_.]+)"[,)]')
 VOCABULARY = {
     "status": [str(value) for value in TaskStatus],
     "queue": [str(value) for value in Priority],
-    "type": [value.replace(":", "_") for value in TaskType],
+    "type": [value.replace(":", "_") for value in NAMES],
     "event": ["accepted", "queued", "started", "next_attempt", "succeeded", "failed", *TaskEventKind],
     "cause": ["operator", "redis_lost_data", "lease_expired", "worker_stopped", "no_outbox_row", "queue_forgot"],
     "misfire": [str(value) for value in Misfire],

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaguan.mail.relay_host import RelayHost, parse_relay_host
+from kaguan.config.relay_host import RelayHost, parse_relay_host
 from kaguan.mail.reply import clean, words
 from workers.email.receipt import Fate, judge, judge_data, judge_final, judge_recipient
 

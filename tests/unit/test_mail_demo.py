@@ -13,7 +13,7 @@ import pytest
 from kaguan.dev.demo import main, verify_mail
 from kaguan.dev.demo_client import DemoError
 from kaguan.mail.message import build
-from kaguan.tasks.payloads import EmailPayload
+from kaguan.mail.task import EmailPayload
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaguan.mail.message import Envelope, UnsendableError, build, message_id
-from kaguan.tasks.payloads import EmailPayload
+from kaguan.mail.task import EmailPayload
 
 TASK_ID = UUID("01890000-0000-7000-8000-000000000001")
 SENDER = "卡管 <no-reply@kaguan.example>"

@@ -12,6 +12,8 @@ from prometheus_client import Histogram, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
+from kaguan.sims.model import Carrier
+from kaguan.task_types import NAMES
 from kaguan.telemetry.exposition import render
 from kaguan.telemetry.metrics import REDRIVE_CAUSES, Metrics, observe
 
@@ -23,7 +25,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "METRICS.md"
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics()
+    return Metrics(NAMES, Carrier)
 
 
 def openmetrics(body: bytes) -> list[Metric]:
@@ -121,7 +123,7 @@ def test_exceptional_counters_start_at_zero_so_that_an_alert_sees_the_first_even
 
 
 def test_every_cause_of_a_redrive_is_declared() -> None:
-    sources = (Path(__file__).parents[2] / "src" / "relay").glob("*.py")
+    sources = (Path(__file__).parents[2] / "src" / "kaguan" / "outbox" / "relay").glob("*.py")
     written = {cause for path in sources for cause in re.findall(r'cause(?:=| = )"(\w+)"', path.read_text("utf-8"))}
     assert written
     assert written <= set(REDRIVE_CAUSES)

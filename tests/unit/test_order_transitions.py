@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
+from kaguan.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.errors import Code, DomainError
-from kaguan.orders.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.orders.model import TRANSITIONS, OrderStatus
 from kaguan.orders.service import check_transition
 

@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from kaguan.config import ConfigurationError, load_settings
+from kaguan.config.schedules import Schedule
 from kaguan.outbox.schedules.cron import latest_until, next_after
-from kaguan.outbox.schedules.definition import Schedule
 from kaguan.outbox.schedules.template import render
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.outbox.task_type import Payload, TaskTypes
+from kaguan.sims.tasks import DataSyncPayload
+from kaguan.task_types import TASK_TYPES, check_settings
 from tests.unit.test_config import SECRETS
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -24,6 +26,11 @@ USAGE: dict[str, Any] = {
     "type": "data:sync",
     "payload": {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"},
 }
+
+
+def payload_at(schedule: Schedule, due: datetime) -> Payload:
+    payload = render(schedule.payload, due.astimezone(schedule.zone).date())
+    return TaskTypes(TASK_TYPES)[schedule.type].payload.model_validate(payload)
 
 
 def test_half_past_two_is_half_past_two_in_shanghai_all_year() -> None:
@@ -73,7 +80,7 @@ def test_placeholders_are_days_before_the_day_it_is_due() -> None:
 
 def test_the_previous_day_is_the_one_of_the_schedules_own_time_zone() -> None:
     due = datetime(2026, 1, 1, 18, 30, tzinfo=UTC)  # 上海已是 2 日 2:30
-    payload = Schedule.model_validate(USAGE).payload_at(due)
+    payload = payload_at(Schedule.model_validate(USAGE), due)
     assert isinstance(payload, DataSyncPayload)
     assert payload.start_date == payload.end_date == date(2026, 1, 1)
 
@@ -87,7 +94,7 @@ def test_every_environment_syncs_states_hourly_and_usage_daily_with_late_correct
     }
     assert {schedule.timezone for schedule in schedules.values()} == {"Asia/Shanghai"}
     due = datetime(2026, 1, 9, 18, 30, tzinfo=UTC)  # 上海已是 10 日
-    hourly, daily = (schedules[name].payload_at(due) for name in ("sim-status-hourly", "usage-daily"))
+    hourly, daily = (payload_at(schedules[name], due) for name in ("sim-status-hourly", "usage-daily"))
     assert isinstance(hourly, DataSyncPayload)
     assert (hourly.sync_type, hourly.start_date, hourly.end_date) == ("sim_status", date(2026, 1, 9), date(2026, 1, 10))
     assert isinstance(daily, DataSyncPayload)
@@ -121,7 +128,7 @@ def test_the_environment_may_replace_all_schedules() -> None:
 )
 def test_a_wrong_schedule_is_one_clear_line_at_start(change: dict[str, Any], says: list[str]) -> None:
     with pytest.raises(ConfigurationError) as refusal:
-        load_settings({"KAGUAN_SCHEDULES": json.dumps([{**USAGE, **change}])})
+        check_settings(load_settings({"KAGUAN_SCHEDULES": json.dumps([{**USAGE, **change}])}))
     message = str(refusal.value)
     assert [part for part in says if part not in message] == []
     assert "\n" not in message

@@ -17,7 +17,7 @@ from api.resources.sims import SimBatch
 from api.resources.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from api.routes import ROUTES
 from kaguan.errors import Code, DomainError
-from kaguan.tasks.selection import TEXT_LIMIT
+from kaguan.outbox.selection import TEXT_LIMIT
 from tests.attacks import bodies
 
 if TYPE_CHECKING:

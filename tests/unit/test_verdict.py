@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.breakers import BreakerKind, OpenBreaker
-from kaguan.console.looking import COUNT_CAP
 from kaguan.outbox.store import QueueBacklog
+from kaguan.overview.queries import COUNT_CAP
 from kaguan.presence.census import succeed
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import HOLD, recall

@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from api.endpoints.binding import BIGINT_MAX, POSITIVE, UUID_TEXT
-from kaguan.console import store
-from kaguan.console.store import NEWEST
+from kaguan.audit import store
+from kaguan.audit.store import NEWEST
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from api.console.visit import Visit
-    from kaguan.console.store import AuditRow
+    from kaguan.audit.store import AuditRow
 
 PATH = "/console/audit"
 PAGE = 50
 MAX_NAME = 100
 ACTIONS = (
     "console.login", "console.logout", "task.cancel", "task.retry", "task.replay", "outbox.redrive",
+    "token.create", "token.revoke",
     "schedule.enable", "schedule.disable", "monitor.retry", "monitor.abort",
 )  # fmt: skip
 
@@ -33,7 +34,7 @@ async def audit(visit: Visit) -> web.Response:
     cursor = query.get("before", "")
     before = min(int(cursor), BIGINT_MAX) if POSITIVE.fullmatch(cursor) else NEWEST
     async with visit.services.pool.connection() as connection:
-        rows = await store.audit_page(connection, PAGE + 1, before, actor or None, action or None)
+        rows = await store.page(connection, PAGE + 1, before, actor or None, action or None)
     kept = {name: value for name, value in (("actor", actor), ("action", action)) if value}
     more = len(rows) > PAGE
     return visit.render(

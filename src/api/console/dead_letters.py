@@ -8,15 +8,14 @@ from urllib.parse import urlencode
 from api.console.serve import Done, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
-from kaguan.console import looking
-from kaguan.console.service import Deed
+from kaguan.audit.service import AuditEntry
 from kaguan.errors import invalid
-from kaguan.outbox import replay
+from kaguan.outbox import replay, selection
 from kaguan.outbox import store as outbox
-from kaguan.outbox.accept import REPLAY_LIMIT, REPLAY_RATE_LIMIT
-from kaguan.outbox.replay import REASON_LIMIT, Replay
-from kaguan.outbox.vocabulary import TaskStatus, TaskType
-from kaguan.tasks import selection
+from kaguan.outbox.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
+from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.overview import queries as looking
+from kaguan.task_types import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from api.console.serve import Order
     from api.console.visit import Visit
-    from kaguan.console.looking import DeadGroup
+    from kaguan.overview.queries import DeadGroup
 
 PATH = "/console/dead-letters"
 STATUSES = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)
@@ -49,7 +48,7 @@ async def dead_letters(visit: Visit) -> web.Response:
         "dead_letters.html",
         groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=looking.DEAD_CAP,
         count_cap=looking.COUNT_CAP, every=every, token=token,
-        statuses=STATUSES, types=list(TaskType), limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
+        statuses=STATUSES, types=NAMES, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE), preview_link=preview_link,
     )  # fmt: skip
 
@@ -60,9 +59,9 @@ async def run_replay(order: Order) -> Done:
     done = await replay.run_selection(order.connection, selected, order.actor)
     detail = {**selected.replay.asked(), "count": len(done.task_ids), "skipped": done.skipped, "via": "console"}
     last_due = None if done.last_due is None else done.last_due.isoformat()
-    deed = Deed("task.replay", None, {**detail, "last_due": last_due})
+    entry = AuditEntry("task.replay", None, {**detail, "last_due": last_due})
     notice = "replayed_some" if done.skipped else "replayed"
-    return Done(deed, notice, PATH, len(done.task_ids), ring=True, skipped=done.skipped)
+    return Done(entry, notice, PATH, len(done.task_ids), ring=True, skipped=done.skipped)
 
 
 def preview_link(status: str, group: DeadGroup) -> str:
@@ -84,7 +83,7 @@ def replay_of(given: Mapping[str, str], zone: ZoneInfo) -> Replay:
     """
     wrong: list[str] = []
     status = one_of(given, "status", STATUSES, wrong) or TaskStatus.FAILED
-    task_type = one_of(given, "type", TaskType, wrong)
+    task_type = one_of(given, "type", NAMES, wrong)
     since = moment_of(given, "since", zone, wrong)
     until = moment_of(given, "until", zone, wrong)
     reason = given.get("reason", "") if given.get("one_reason") else None
@@ -95,7 +94,5 @@ def replay_of(given: Mapping[str, str], zone: ZoneInfo) -> Replay:
     limit = number_of(given, "limit", DEFAULT_LIMIT, 1, REPLAY_LIMIT)
     rate = number_of(given, "rate", DEFAULT_RATE, 1, REPLAY_RATE_LIMIT)
     return Replay(
-        TaskStatus(status),
-        None if task_type is None else TaskType(task_type), since=since, until=until, limit=limit, rate=float(rate),
-        reason=reason,
+        TaskStatus(status), task_type, since=since, until=until, limit=limit, rate=float(rate), reason=reason,
     )  # fmt: skip

@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from api.http.translation import Translated
 
 
-def is_page(request: web.Request) -> bool:
-    """首页与控制台给人看；其余地址的错误仍是信封。"""
-    return request.path == HOME or request.path.startswith(f"{CONSOLE}/")
-
-
-def error_page(request: web.Request, translated: Translated) -> web.Response:
+def error_page(request: web.Request, translated: Translated) -> web.Response | None:
+    """首页与控制台给人看；其余地址是 None，错误仍是信封。"""
+    if request.path != HOME and not request.path.startswith(f"{CONSOLE}/"):
+        return None
     error = translated.error
     visit = Visit(request, None)
     retry_after = error.retry_after if error.retry_after is not None else RETRY_AFTER.get(error.code)

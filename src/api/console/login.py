@@ -18,9 +18,10 @@ from api.console.visit import THEMES, Visit
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
-from kaguan.console import service
-from kaguan.console.service import Deed
+from kaguan.audit import service as audit
+from kaguan.audit.service import AuditEntry
 from kaguan.errors import Code, DomainError
+from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         return await _refuse(visit, target, principal, "login.scope", 403)
     config = request.app[SERVICES].settings.api
     async with visit.services.pool.connection() as connection, connection.transaction():
-        await service.close_session(connection, cookies.session_secret(request) or "")
-        opened = await service.open_session(connection, principal, config.session_lifetime)
-        deed = Deed(LOGIN_ACTION, None, {"address": context_of(request).address})
-        await service.record(connection, deed, principal, visit.request_id)
+        await sessions.close_session(connection, cookies.session_secret(request) or "")
+        opened = await sessions.open_session(connection, principal, config.session_lifetime)
+        entry = AuditEntry(LOGIN_ACTION, None, {"address": context_of(request).address})
+        await audit.record(connection, entry, principal, visit.request_id)
     context_of(request).principal = principal.name
     response = web.Response(status=SEE_OTHER, headers={"Location": target})
     cookies.keep_session(request, response, opened.secret, config.session_lifetime)
@@ -68,7 +69,7 @@ async def _refuse(visit: Visit, target: str, principal: Principal | None, reason
     reasons = {"reason": Translator("zh")(reason), "reason_en": Translator("en")(reason)}
     detail = {"address": context_of(visit.request).address, **reasons}
     async with visit.services.pool.connection() as connection:
-        await service.record(connection, Deed(LOGIN_ACTION, None, detail, "refused"), principal, visit.request_id)
+        await audit.record(connection, AuditEntry(LOGIN_ACTION, None, detail, "refused"), principal, visit.request_id)
     response = visit.render("login.html", status, next=target, error=reason)
     if status == 401:  # noqa: PLR2004 HTTP 401 必带质询（RFC 9110 §11.6.1）
         response.headers["WWW-Authenticate"] = 'Session realm="kaguan"'
@@ -83,8 +84,8 @@ async def log_out(request: web.Request) -> web.StreamResponse:
         require_csrf(await read_form(request), member.csrf)
         visit = Visit(request, member)
         async with visit.services.pool.connection() as connection, connection.transaction():
-            await service.close_session(connection, cookies.session_secret(request) or "")
-            await service.record(connection, Deed(LOGOUT_ACTION), member.principal, visit.request_id)
+            await sessions.close_session(connection, cookies.session_secret(request) or "")
+            await audit.record(connection, AuditEntry(LOGOUT_ACTION), member.principal, visit.request_id)
     cookies.forget_session(request, response)
     return response
 

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaguan.console import looking
 from kaguan.errors import Code, DomainError
+from kaguan.overview import queries as looking
 from kaguan.telemetry.pools import database_figures
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from api.console.overseer import Overseer
     from api.http.keys import Services
-    from kaguan.console.looking import Bucket, Fault
     from kaguan.database.pool import Connection
+    from kaguan.overview.queries import Bucket, Fault
     from kaguan.telemetry.pools import PoolFigures
     from kaguan.verdict.model import Verdict
     from kaguan.verdict.observation import Lane, Ledger

@@ -24,8 +24,8 @@ from api.console.serve import member_of, to_login
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import POOL
-from kaguan.console import service
-from kaguan.console.service import Deed
+from kaguan.audit import service as audit
+from kaguan.audit.service import AuditEntry
 from kaguan.errors import Code, DomainError, conflict, not_found
 from kaguan.outbox.deliveries import build_queues
 from kaguan.tokens.service import LOOK, OPERATE, Principal
@@ -118,7 +118,7 @@ async def permission(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except DomainError as error:
         path = request.match_info
-        refused = service.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
+        refused = audit.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
         await _record(request, refused)
         raise
 
@@ -127,9 +127,9 @@ def _action(request: web.Request) -> str:
     return f"monitor.{request.path.rpartition('/')[2]}"
 
 
-async def _record(request: web.Request, deed: Deed) -> None:
+async def _record(request: web.Request, entry: AuditEntry) -> None:
     async with request.config_dict[POOL].connection() as connection:
-        await service.record(connection, deed, request[PRINCIPAL], context_of(request).request_id)
+        await audit.record(connection, entry, request[PRINCIPAL], context_of(request).request_id)
 
 
 async def _to_root(_request: web.Request) -> web.StreamResponse:
@@ -183,7 +183,7 @@ async def _abort(request: web.Request) -> web.StreamResponse:
 
 async def _carry_out(request: web.Request, act: Handler) -> web.StreamResponse:
     """先留痕再动手：动了却没有记录最糟。没动成的另记一笔。"""
-    done = Deed(_action(request), request.match_info["job"], {"queue": request.match_info["queue"]})
+    done = AuditEntry(_action(request), request.match_info["job"], {"queue": request.match_info["queue"]})
     await _record(request, done)
     try:
         return await act(request)

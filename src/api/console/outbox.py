@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from api.console.keys import LOOKOUT
 from api.console.serve import Done, number_of
-from kaguan.console import looking
-from kaguan.console.service import Deed
+from kaguan.audit.service import AuditEntry
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
+from kaguan.overview import queries as looking
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -45,5 +45,5 @@ async def redrive(order: Order) -> Done:
     lost = await store.lost_epoch(order.connection, moment, REDRIVE_PAGE)
     count = await store.redrive(order.connection, lost, CAUSE)
     notice = "redriven_more" if len(lost) == REDRIVE_PAGE else "redriven"
-    deed = Deed("outbox.redrive", None, {"older": older, "count": count, "via": "console"})
-    return Done(deed, notice, PATH, count, ring=True)
+    entry = AuditEntry("outbox.redrive", None, {"older": older, "count": count, "via": "console"})
+    return Done(entry, notice, PATH, count, ring=True)

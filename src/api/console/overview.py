@@ -9,8 +9,8 @@ from api.console.concerns import lines_of
 from api.console.keys import LOOKOUT
 from api.console.lookout import BACKFILL_CAP, BUCKET_CAP, BUCKETS, STEP
 from api.console.people import process_lines, worker_lines
-from kaguan.console import looking
 from kaguan.outbox.vocabulary import Priority
+from kaguan.overview import queries as looking
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -10,7 +10,7 @@ from kaguan.verdict.judging import QUIET
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kaguan.console.looking import Held
+    from kaguan.overview.queries import Held
     from kaguan.presence.census import Process
     from kaguan.verdict.observation import Lane, Ledger
 

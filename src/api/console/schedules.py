@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api.console.serve import Done
-from kaguan.console.service import Deed
+from kaguan.audit.service import AuditEntry
 from kaguan.outbox.schedules import service
 
 if TYPE_CHECKING:
@@ -35,4 +35,4 @@ async def _switch(order: Order, *, enabled: bool) -> Done:
     name = order.path["name"]
     await service.switch(order.connection, order.visit.services.settings.schedules, name, enabled=enabled)
     word = "enable" if enabled else "disable"
-    return Done(Deed(f"schedule.{word}", name, {"via": "console"}), f"schedule_{word}d", PATH)
+    return Done(AuditEntry(f"schedule.{word}", name, {"via": "console"}), f"schedule_{word}d", PATH)

@@ -17,13 +17,15 @@ from api.console.patience import unless_blind
 from api.console.visit import BACK, NOTICE_SEPARATOR, Visit
 from api.http.context import context_of
 from api.http.keys import SERVICES
-from kaguan.console import service
+from kaguan.audit import service as audit
 from kaguan.errors import Code, DomainError
+from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK, OPERATE
 
 if TYPE_CHECKING:
-    from kaguan.console.service import Deed, Member
+    from kaguan.audit.service import AuditEntry
     from kaguan.database.pool import Connection
+    from kaguan.sessions.service import SignedIn
 
 SEE_OTHER = 303
 MAX_DIGITS = 18  # int() 不收几千位的数
@@ -33,7 +35,7 @@ MAX_DIGITS = 18  # int() 不收几千位的数
 class Done:
     """操作做成了：留痕、提示、去哪里。``ring`` 表示有任务要交付，提交之后按门铃；``skipped`` 是没有做的个数。"""
 
-    deed: Deed
+    entry: AuditEntry
     notice: str
     location: str
     count: int = 0
@@ -64,14 +66,14 @@ ActionHandler: TypeAlias = Callable[[Order], Awaitable[Done]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def member_of(request: web.Request, *, touch: bool) -> Member | None:
-    """按会话 cookie 认人；``touch`` 见 :func:`kaguan.console.service.find_session`。"""
+async def member_of(request: web.Request, *, touch: bool) -> SignedIn | None:
+    """按会话 cookie 认人；``touch`` 见 :func:`kaguan.sessions.service.find_session`。"""
     secret = cookies.session_secret(request)
     if secret is None:
         return None
     services = request.config_dict[SERVICES]
     async with services.pool.connection() as connection:
-        member = await service.find_session(connection, secret, services.settings.api.session_idle, touch=touch)
+        member = await sessions.find_session(connection, secret, services.settings.api.session_idle, touch=touch)
     if member is not None:
         context_of(request).principal = member.principal.name
     return member
@@ -146,17 +148,17 @@ async def _carry_out(visit: Visit, form: Mapping[str, str], handler: ActionHandl
     member = visit.member
     async with visit.services.pool.connection() as connection, connection.transaction():
         done = await handler(Order(visit, form, connection, visit.request.match_info))
-        await service.record(connection, done.deed, None if member is None else member.principal, visit.request_id)
+        await audit.record(connection, done.entry, None if member is None else member.principal, visit.request_id)
     return done
 
 
 async def _note_refusal(visit: Visit, name: str, error: DomainError) -> None:
     """操作的事务已回滚，拒绝另记一笔。"""
     target = next(iter(visit.request.match_info.values()), None)
-    deed = service.refusal(name, target, error)
+    entry = audit.refusal(name, target, error)
     async with visit.services.pool.connection() as connection:
-        await service.record(
-            connection, deed, None if visit.member is None else visit.member.principal, visit.request_id
+        await audit.record(
+            connection, entry, None if visit.member is None else visit.member.principal, visit.request_id
         )
 
 

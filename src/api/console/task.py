@@ -10,12 +10,11 @@ from uuid import UUID
 from api.console.keys import TRACES
 from api.console.serve import Done
 from api.endpoints.binding import UUID_TEXT
-from kaguan.console.service import Deed
+from kaguan.audit.service import AuditEntry
 from kaguan.errors import not_found
-from kaguan.outbox import accept as service
-from kaguan.outbox import ordering
+from kaguan.outbox import decisions, ordering
 from kaguan.outbox import record as store
-from kaguan.outbox.accept import CANCELLABLE, RETRYABLE
+from kaguan.outbox.decisions import CANCELLABLE, RETRYABLE
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
@@ -73,16 +72,16 @@ async def live_trace(visit: Visit) -> web.Response:
 
 async def cancel(order: Order) -> Done:
     task_id = id_in(order.path)
-    status = await service.cancel(order.connection, task_id, order.actor)
-    deed = Deed("task.cancel", str(task_id), {"status": status, "via": "console"})
-    return Done(deed, CANCEL_NOTICES[status], order.back, ring=True)  # 同键的下一个也许放行了
+    status = await decisions.cancel(order.connection, task_id, order.actor)
+    entry = AuditEntry("task.cancel", str(task_id), {"status": status, "via": "console"})
+    return Done(entry, CANCEL_NOTICES[status], order.back, ring=True)  # 同键的下一个也许放行了
 
 
 async def retry(order: Order) -> Done:
     task_id = id_in(order.path)
-    status = await service.retry(order.connection, task_id, order.actor)
-    deed = Deed("task.retry", str(task_id), {"status": status, "via": "console"})
-    return Done(deed, "retried", order.back, ring=True)
+    status = await decisions.retry(order.connection, task_id, order.actor)
+    entry = AuditEntry("task.retry", str(task_id), {"status": status, "via": "console"})
+    return Done(entry, "retried", order.back, ring=True)
 
 
 def id_in(path: Mapping[str, str]) -> UUID:

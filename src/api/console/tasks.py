@@ -13,7 +13,8 @@ from api.endpoints.binding import UUID_TEXT
 from kaguan import zones
 from kaguan.outbox.listing import TaskFilter, task_page
 from kaguan.outbox.replay import FIRST_ID, LAST_ID, id_floor
-from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.task_types import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,7 +42,7 @@ async def task_list(visit: Visit) -> web.Response:
     return visit.render(
         "tasks.html",
         page=page, given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}",
-        paged="cursor" in query, types=list(TaskType), statuses=list(TaskStatus), queues=list(Priority),
+        paged="cursor" in query, types=NAMES, statuses=list(TaskStatus), queues=list(Priority),
     )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def _filter(given: Mapping[str, str], query: Mapping[str, str], zone: ZoneInfo) 
     where = TaskFilter(
         since=FIRST_ID if since is None else id_floor(since),
         before=before,
-        type=one_of(given, "type", TaskType, wrong),
+        type=one_of(given, "type", NAMES, wrong),
         status=one_of(given, "status", TaskStatus, wrong),
         queue=one_of(given, "queue", Priority, wrong),
         request_id=search or None,

@@ -17,7 +17,7 @@ from kaguan.tokens.service import OPERATE
 
 if TYPE_CHECKING:
     from api.http.keys import Services
-    from kaguan.console.service import Member
+    from kaguan.sessions.service import SignedIn
 
 THEMES = ("auto", "light", "dark")
 PAGE_POLICY = (
@@ -33,7 +33,7 @@ class Visit:
     """``member`` 为 None 即没有登录（登录页、错误页）。"""
 
     request: web.Request
-    member: Member | None
+    member: SignedIn | None
 
     @property
     def services(self) -> Services:

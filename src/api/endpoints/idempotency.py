@@ -18,7 +18,7 @@ from aiohttp import web
 from api.http.context import context_of
 from api.http.envelope import JSON_HEADERS
 from kaguan.errors import Code, DomainError, invalid
-from kaguan.tokens import store
+from kaguan.idempotency import store
 
 if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint
@@ -79,9 +79,9 @@ class Idempotency:
         Raises:
             DomainError: 1011 同键异体；1012 首个请求仍在处理。
         """
-        if not await store.lock_key(connection, self.principal, self.key):
+        if not await store.lock(connection, self.principal, self.key):
             raise DomainError(Code.REQUEST_IN_FLIGHT)
-        stored = await store.find_key(connection, self.principal, self.key)
+        stored = await store.find(connection, self.principal, self.key)
         if stored is None:
             return None
         if stored.fingerprint != self.fingerprint:
@@ -93,4 +93,4 @@ class Idempotency:
         headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         body = orjson.loads(response.body) if isinstance(response.body, bytes) else {}
         answer = store.StoredAnswer(self.fingerprint, response.status, headers, body)
-        await store.remember_key(connection, self.principal, self.key, answer, self.lifetime)
+        await store.remember(connection, self.principal, self.key, answer, self.lifetime)

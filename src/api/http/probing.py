@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from api.http.keys import Services
 
 PING_TIMEOUT = 1.0  # 秒，每个部件
+# 健康检查的路径，在根路径与 ``/api/v1`` 下都有；问「活着吗」的不去问别的服务器
+PROBING = frozenset(f"{prefix}/health{part}" for prefix in ("", "/api/v1") for part in ("", "/ready"))
+PATHS = PROBING | {"/health/live", "/api/v1/health/live"}
 FRESH = 1.0  # 秒：从开始探算起，结果用这么久
 
 

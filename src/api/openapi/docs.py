@@ -15,6 +15,8 @@ from api.openapi.document import build
 from kaguan.errors import Code, not_found
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from api.endpoints.call import Call
 
 TAG = "文档"
@@ -28,13 +30,12 @@ ASSETS = {
 }
 MAX_AGE = "public, max-age=300"
 DOCUMENT = web.AppKey("DOCUMENT", bytes)
+ROUTE_TABLE: web.AppKey[Sequence[Endpoint]] = web.AppKey("ROUTE_TABLE")
 
 
 async def remember_document(app: web.Application) -> None:
     """文档在启动时生成一次。"""
-    from api.routes import ROUTES as ALL_ROUTES  # noqa: PLC0415 路由表里也有本模块
-
-    app[DOCUMENT] = orjson.dumps(build(ALL_ROUTES))
+    app[DOCUMENT] = orjson.dumps(build(app[ROUTE_TABLE]))
 
 
 @endpoint("GET", "/openapi.json", scope=None, summary="OpenAPI 3.1 文档", tag=TAG, mode=Mode.DIRECT,

@@ -1,13 +1,11 @@
-"""OpenAPI 3.1 文档，从路由的声明生成；``python -m api.openapi`` 打印 YAML（``--json`` 打印 JSON）。"""
+"""OpenAPI 3.1 文档，从路由的声明生成。"""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import yaml
 
 from api.openapi.parts import Components, error_response, error_responses, parameters, request_body, success_response
@@ -90,18 +88,3 @@ class _Plain(yaml.SafeDumper):
 
 def as_yaml(document: dict[str, Any]) -> str:
     return yaml.dump(document, Dumper=_Plain, allow_unicode=True, sort_keys=False, width=120)
-
-
-def main(arguments: Sequence[str]) -> int:
-    from api.routes import ROUTES  # noqa: PLC0415 路由表引用本模块的文档路由，只有当作命令运行时才反过来用它
-
-    document = build(ROUTES)
-    if "--json" in arguments:
-        sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
-    else:
-        sys.stdout.write(as_yaml(document))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from api.endpoints.idempotency import REPLAYED
+from api.http import probing
 from api.http.envelope import RETRY_AFTER
-from api.resources import health
 from kaguan.errors import Code
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def success_headers(route: Endpoint) -> dict[str, Any]:
     """成功应答的头。"""
-    limited = RATE if route.path in health.PROBING or route.path not in health.PATHS else ()
+    limited = RATE if route.path in probing.PROBING or route.path not in probing.PATHS else ()
     return _declared((ALWAYS, *limited, *route.headers), (REPLAYED,) if route.idempotent else ())
 
 

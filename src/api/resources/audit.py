@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kaguan.console import service
-from kaguan.console.service import Deed
+from kaguan.audit import service as audit
+from kaguan.audit.service import AuditEntry
 
 if TYPE_CHECKING:
     from api.endpoints.call import Call
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 async def audited(call: Call[Any, Any], action: str, target: str | None = None, **detail: object) -> None:
     """记下 ``action``；``detail`` 里不放个人信息与秘密。"""
-    deed = Deed(action, target, {**detail, "via": "api"})
-    await service.record(await call.unit.raw(), deed, call.principal, call.request_id)
+    entry = AuditEntry(action, target, {**detail, "via": "api"})
+    await audit.record(await call.unit.raw(), entry, call.principal, call.request_id)

@@ -82,5 +82,3 @@ def _routes(prefix: str) -> tuple[Endpoint, ...]:
 
 
 ROUTES: tuple[Endpoint, ...] = (*_routes(""), *_routes("/api/v1"))
-PATHS = frozenset(route.path for route in ROUTES)
-PROBING = frozenset(route.path for route in ROUTES if route.handler is not live)  # 要去问别的服务器的

@@ -19,9 +19,9 @@ from api.endpoints.shapes import BigId, Choice, QueryId, RequestModel, View
 from api.openapi import examples
 from api.resources.users import WRITE as WRITE_USERS
 from api.resources.users import CreatedUserView, UserIn, created_view, new_user, stager
+from kaguan.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.errors import Code
 from kaguan.orders import service, store
-from kaguan.orders.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.orders.model import OrderStatus
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ async def update_order(call: Call[OrderPatch, None]) -> Answer:
 )
 async def delete_order(call: Call[None, None]) -> Answer:
     version = expected_version(call.request)
-    await service.delete_order(await call.unit.connection(), call.number("id"), version)
+    await service.delete_order(await call.unit.connection(), call.number("id"), version, call.unit.after_commit)
     return Answer()
 
 

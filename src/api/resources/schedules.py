@@ -10,10 +10,11 @@ from api.endpoints.shapes import View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
+from kaguan.config.schedules import Misfire
 from kaguan.errors import Code
 from kaguan.outbox.schedules import service
-from kaguan.outbox.schedules.definition import Misfire
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.outbox.vocabulary import Priority
+from kaguan.task_types import TypeName
 
 TAG = "定时计划"
 SCOPE = "ops"
@@ -26,7 +27,7 @@ class ScheduleView(View):
     name: str
     cron: str
     timezone: str
-    type: TaskType
+    type: TypeName
     queue: Priority
     misfire: Misfire
     enabled: bool

@@ -148,7 +148,7 @@ class UsageView(View):
 )
 async def register_sims(call: Call[SimBatch, None]) -> Answer:
     given = [service.NewSim(sim.iccid, sim.carrier, sim.msisdn, sim.imsi, sim.remark) for sim in call.body.sims]
-    answers = await service.register_sims(await call.unit.connection(), given)
+    answers = await service.register_sims(await call.unit.connection(), given, call.unit.after_commit)
     counts = {outcome: sum(answer.outcome is outcome for answer in answers) for outcome in Registered}
     view = SimBatchView(
         created=counts[Registered.CREATED],

@@ -13,8 +13,8 @@ from api.endpoints.reasons import MAX_REPORTED, field_errors
 from api.openapi import examples
 from api.resources.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
-from kaguan.outbox.accept import Accepted, Submission, accept_staged, stage
-from kaguan.outbox.vocabulary import TaskType
+from kaguan.outbox.acceptance import Accepted, Submission, accept_many, stage
+from kaguan.task_types import NAMES, TASK_TYPES
 from kaguan.turns import Turns
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ITEM_ERRORS = 10  # 一项至多说这么多处错：一千项，应答仍不过一两 MB
 Item = EmailItem | SyncItem | SimItem
+BY_NAME = {one.name: one for one in TASK_TYPES}
 ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
 
 
@@ -56,12 +57,9 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
         raise _all_refused(outcomes)
     services = call.services
     staged = await stage(submissions)  # 还没占着连接
-    attempts = services.settings.tasks.max_retries + 1
-    results = iter(await accept_staged(await call.unit.raw(), staged, attempts, call.unit.after_commit))
+    attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
+    results = iter(await accept_many(await call.unit.raw(), staged, attempts, call.unit.after_commit, count))
     pairs = [(item, item if isinstance(item, DomainError) else next(results)) for item in outcomes]
-    for item, result in pairs:
-        if isinstance(result, Accepted) and not result.replayed and not isinstance(item, DomainError):
-            call.unit.after_commit(services.metrics.accepted.labels(item.type.value, item.priority.value).inc)
     call.unit.after_commit(services.ring)
     items = [_answer(index, item, result, call.language) for index, (item, result) in enumerate(pairs)]
     accepted = sum(item["code"] == Code.OK for item in items)
@@ -77,12 +75,18 @@ def _parse(item: dict[str, Any]) -> Item | DomainError:
 
 def _tag_depth(item: dict[str, Any]) -> int:
     """错误路径的第一段是类型标签，不是用户写的字段。"""
-    return 1 if item.get("type") in list(TaskType) else 0
+    return 1 if item.get("type") in NAMES else 0
 
 
 def _submission(item: Item, principal: str) -> Submission:
     return Submission(
-        item.type, item.payload(), item.priority, principal, item.request_id, item.schedule_at, item.ordering_key
+        BY_NAME[item.type],
+        item.payload(),
+        item.priority,
+        principal,
+        item.request_id,
+        item.schedule_at,
+        item.ordering_key,
     )
 
 

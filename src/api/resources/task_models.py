@@ -13,10 +13,12 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Day, Moment, RequestModel, View
 from kaguan.mail import address
-from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.mail.task import AttachmentPayload, EmailPayload
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.model import Carrier, SyncType
-from kaguan.tasks.payloads import AttachmentPayload, DataSyncPayload, EmailPayload, SimStatusPayload
+from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
+from kaguan.task_types import TypeName
 from kaguan.zones import BUSINESS_ZONE, business_today
 
 FIRST_BUSINESS_DAY = date(1970, 1, 1)
@@ -192,15 +194,15 @@ class SimTask(Submitted):
 
 
 class EmailItem(EmailTask):
-    type: Literal[TaskType.EMAIL_SEND]
+    type: Literal["email:send"]
 
 
 class SyncItem(SyncTask):
-    type: Literal[TaskType.DATA_SYNC]
+    type: Literal["data:sync"]
 
 
 class SimItem(SimTask):
-    type: Literal[TaskType.SIM_STATUS_SYNC]
+    type: Literal["sim:status_sync"]
 
 
 BatchItem: TypeAlias = Annotated[EmailItem | SyncItem | SimItem, Field(discriminator="type")]
@@ -222,7 +224,7 @@ class AcceptedView(View):
     """受理的任务。``replayed`` 表示这是重复提交，给的是首个任务。"""
 
     task_id: UUID
-    type: TaskType
+    type: TypeName
     queue: Priority
     status: TaskStatus
     replayed: bool = False

@@ -10,12 +10,10 @@ from api.resources import task_events
 from api.resources.audit import audited
 from api.resources.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
 from kaguan.errors import Code, not_found
-from kaguan.outbox import accept as service
-from kaguan.outbox import ordering, replay
+from kaguan.outbox import decisions, ordering, replay, selection
 from kaguan.outbox import record as store
 from kaguan.outbox.listing import task_page
 from kaguan.outbox.timeline import timeline
-from kaguan.tasks import selection
 
 TAG = "任务"
 READ = "tasks:read"
@@ -65,7 +63,7 @@ async def get_task(call: Call[None, None]) -> Answer:
 async def cancel_task(call: Call[None, None]) -> Answer:
     """还没跑的立即取消；正在跑的在安全点停下（仍是 running）；也许已寄出的成为 uncertain，再取消一次才是定论。"""
     task_id = call.uuid("task_id")
-    status = await service.cancel(await call.unit.raw(), task_id, call.principal.name)
+    status = await decisions.cancel(await call.unit.raw(), task_id, call.principal.name)
     await audited(call, "task.cancel", str(task_id), status=status)
     call.unit.after_commit(call.services.ring)  # 同键的下一个也许放行了
     return Answer({"task_id": task_id, "status": status})
@@ -85,7 +83,7 @@ async def cancel_task(call: Call[None, None]) -> Answer:
 )
 async def retry_task(call: Call[None, None]) -> Answer:
     task_id = call.uuid("task_id")
-    status = await service.retry(await call.unit.raw(), task_id, call.principal.name)
+    status = await decisions.retry(await call.unit.raw(), task_id, call.principal.name)
     await audited(call, "task.retry", str(task_id), status=status)
     call.unit.after_commit(call.services.ring)
     return Answer({"task_id": task_id, "status": status}, headers={"Location": f"{PATH}/{task_id}"})

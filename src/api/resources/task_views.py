@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel, View
-from kaguan.outbox.accept import REPLAY_LIMIT, REPLAY_RATE_LIMIT
 from kaguan.outbox.listing import TaskFilter
 from kaguan.outbox.ordering import PLACE_CAP
-from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, Replay, id_floor
-from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
-from kaguan.tasks.selection import TEXT_LIMIT
+from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay, id_floor
+from kaguan.outbox.selection import TEXT_LIMIT
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.task_types import TypeName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Blocker(View):
     """同一个有序键上正放行的任务：它有了结局，下一个才走。"""
 
     task_id: UUID
-    type: TaskType
+    type: TypeName
     status: TaskStatus
     attempts: int
     max_attempts: int
@@ -42,7 +42,7 @@ class TaskView(View):
     """一个任务。``attempts`` 是已开始的尝试数。"""
 
     task_id: UUID
-    type: TaskType
+    type: TypeName
     queue: Priority
     status: TaskStatus
     request_id: str | None
@@ -94,7 +94,7 @@ class ReplayView(View):
 class TaskQuery(QueryModel):
     """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
 
-    type: TaskType | None = None
+    type: TypeName | None = None
     status: TaskStatus | None = None
     queue: Priority | None = None
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
@@ -121,7 +121,7 @@ class ReplayRequest(RequestModel):
     """
 
     status: Choice[TaskStatus] = TaskStatus.FAILED
-    type: Choice[TaskType] | None = None
+    type: TypeName | None = None
     queue: Choice[Priority] | None = None
     error: Annotated[str, Field(min_length=1, max_length=200, description="错误原因里的一段字")] | None = None
     since: Moment | None = None

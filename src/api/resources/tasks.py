@@ -14,14 +14,14 @@ from api.openapi import examples
 from api.resources import task_batch, task_operations
 from api.resources.task_models import AcceptedView, EmailTask, SimTask, SyncTask
 from kaguan.errors import Code
-from kaguan.outbox.accept import Submission, accept
-from kaguan.outbox.accept_folding import FoldedAccept
-from kaguan.outbox.vocabulary import TaskType
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.acceptance import GroupAccept, Submission, accept
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from kaguan.outbox.task_type import Payload, TaskType
 
-FOLDED = web.AppKey("FOLDED", FoldedAccept)
+GROUPED = web.AppKey("GROUPED", GroupAccept)
 
 TAG = "任务"
 WRITE = "tasks:write"
@@ -49,7 +49,7 @@ HEADERS = ("Location", "Retry-After")
     example=examples.accepted("email:send"),
 )
 async def submit_email(call: Call[EmailTask, None]) -> Answer:
-    return await _submit(call, TaskType.EMAIL_SEND)
+    return await _submit(call, EMAIL_SEND)
 
 
 @endpoint(
@@ -69,7 +69,7 @@ async def submit_email(call: Call[EmailTask, None]) -> Answer:
     example=examples.accepted("data:sync"),
 )
 async def submit_sync(call: Call[SyncTask, None]) -> Answer:
-    return await _submit(call, TaskType.DATA_SYNC)
+    return await _submit(call, DATA_SYNC)
 
 
 @endpoint(
@@ -90,18 +90,17 @@ async def submit_sync(call: Call[SyncTask, None]) -> Answer:
     example=examples.accepted("sim:status_sync"),
 )
 async def submit_sim(call: Call[SimTask, None]) -> Answer:
-    return await _submit(call, TaskType.SIM_STATUS_SYNC)
+    return await _submit(call, SIM_STATUS_SYNC)
 
 
-async def folding(app: web.Application) -> AsyncIterator[None]:
-    """并发提交合并成一次 COMMIT 的后台，随应用启停。"""
+async def grouping(app: web.Application) -> None:
+    """启动时备好：并发提交合并成一次 COMMIT。"""
     services = app[SERVICES]
-    async with FoldedAccept(services.pool, services.settings.tasks.max_retries + 1).running() as folded:
-        app[FOLDED] = folded
-        yield
+    attempts = services.settings.tasks.max_retries + 1
+    app[GROUPED] = GroupAccept(services.pool, attempts, services.metrics.count_accepted)
 
 
-async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
+async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer:
     body = call.body
     submission = Submission(
         type=task_type,
@@ -114,17 +113,18 @@ async def _submit(call: Call[Any, None], task_type: TaskType) -> Answer:
     )
     services = call.services
     if call.unit.mode is Mode.DIRECT:
-        accepted = await call.request.app[FOLDED].accept(submission)
+        accepted = await call.request.app[GROUPED].accept(submission)
     else:
         # 带幂等键：与首个应答同一事务，不能与别人合并
         attempts = services.settings.tasks.max_retries + 1
-        accepted = await accept(await call.unit.raw(), submission, attempts, call.unit.after_commit)
+        accepted = await accept(
+            await call.unit.raw(), submission, attempts, call.unit.after_commit, services.metrics.count_accepted
+        )
     if not accepted.replayed:
         call.unit.after_commit(services.ring)
-        call.unit.after_commit(services.metrics.accepted.labels(task_type.value, body.priority.value).inc)
     data = {
         "task_id": accepted.task_id,
-        "type": task_type.value,
+        "type": task_type.name,
         "queue": body.priority.value,
         "status": accepted.status.value,
         "replayed": accepted.replayed,

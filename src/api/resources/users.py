@@ -21,7 +21,7 @@ from api.http.keys import SETTINGS
 from api.openapi import examples
 from kaguan.errors import Code, DomainError
 from kaguan.mail.address import ADDRESS_FAULT, parse_address
-from kaguan.outbox.staging import Stager
+from kaguan.mail.staging import Stager
 from kaguan.users import service, store
 from kaguan.users.model import UserStatus
 from kaguan.users.password import PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordHasher, check_password
@@ -136,8 +136,8 @@ async def new_user(call: Call[Any, Any], given: UserIn) -> service.NewUser:
 def stager(call: Call[Any, Any]) -> Stager:
     """以调用者的名义暂存任务，邮件用请求要的语言；提交之后按门铃。"""
     call.unit.after_commit(call.services.ring)
-    attempts = call.services.settings.tasks.max_retries + 1
-    return Stager(call.principal.name, attempts, call.unit.after_commit, "en" if call.language == "en" else "zh")
+    attempts, count = call.services.settings.tasks.max_retries + 1, call.services.metrics.count_accepted
+    return Stager(call.principal.name, attempts, call.unit.after_commit, "en" if call.language == "en" else "zh", count)
 
 
 async def _prepare(call: Call[UserIn, None]) -> service.NewUser:
@@ -200,7 +200,9 @@ async def update_user(call: Call[UserPatch, None]) -> Answer:
     if given.password is not None:
         password_hash = await call.request.app[HASHER].hash(given.password.get_secret_value())
     change = service.UserChange(given.email, given.status, password_hash)
-    user = await service.update_user(await call.unit.connection(), call.number("id"), change, version)
+    user = await service.update_user(
+        await call.unit.connection(), call.number("id"), change, version, call.unit.after_commit
+    )
     return Answer(UserView.model_validate(user), headers={"ETag": etag(user.version)})
 
 
@@ -214,7 +216,7 @@ async def update_user(call: Call[UserPatch, None]) -> Answer:
 )
 async def delete_user(call: Call[None, None]) -> Answer:
     version = expected_version(call.request)
-    await service.delete_user(await call.unit.connection(), call.number("id"), version)
+    await service.delete_user(await call.unit.connection(), call.number("id"), version, call.unit.after_commit)
     return Answer()
 
 

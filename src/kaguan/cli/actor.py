@@ -6,8 +6,8 @@ import getpass
 import os
 from typing import TYPE_CHECKING
 
-from kaguan.console.service import Deed
-from kaguan.console.store import insert_audit
+from kaguan.audit import store
+from kaguan.audit.service import AuditEntry
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
@@ -23,4 +23,4 @@ def actor() -> str:
 
 async def audited(connection: Connection, action: str, target: str | None = None, **detail: object) -> None:
     """写一行审计；动作的名字与 API、控制台相同。"""
-    await insert_audit(connection, Deed(action, target, {**detail, "via": "cli"}), actor(), None, "")
+    await store.insert(connection, AuditEntry(action, target, {**detail, "via": "cli"}), actor(), None, "")

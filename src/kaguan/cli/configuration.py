@@ -9,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.config import load_settings
+from kaguan.task_types import check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,9 @@ def group() -> None:
 @app.command()
 def show(*, as_json: AsJson = False) -> None:
     """全部键与当前值；密钥只说有没有。"""
-    values = dict(flatten(load_settings(), "KAGUAN_"))
+    settings = load_settings()
+    check_settings(settings)
+    values = dict(flatten(settings, "KAGUAN_"))
     if as_json:
         print_json(values)
     else:

@@ -17,10 +17,10 @@ from kaguan.cli.printing import AsJson, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.symptoms import LEVELS, examine_pipeline
 from kaguan.config import load_settings
+from kaguan.config.relay_host import parse_relay_host
 from kaguan.database import migrate
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
-from kaguan.mail.relay_host import parse_relay_host
 from kaguan.probes import is_listening
 from kaguan.queues.client import build_client
 

@@ -18,10 +18,12 @@ from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.outbox import replay as replaying
-from kaguan.outbox.accept import REPLAY_RATE_LIMIT, RETRYABLE
-from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.outbox.decisions import RETRYABLE
+from kaguan.outbox.replay import REPLAY_RATE_LIMIT
+from kaguan.outbox.selection import answer
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.watching import Watched, watch
-from kaguan.tasks.selection import answer
+from kaguan.task_types import TypeName  # noqa: TC001 typer 运行时读注解
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +83,7 @@ def watch_tasks(
 
 def replay(  # noqa: PLR0913 一个参数一个选项
     status: Annotated[TaskStatus, typer.Option(help="failed 或 uncertain")] = TaskStatus.FAILED,
-    task_type: Annotated[TaskType | None, typer.Option("--type", help="类型")] = None,
+    task_type: Annotated[TypeName | None, typer.Option("--type", help="类型")] = None,
     *,
     queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
     error: Annotated[str | None, typer.Option(help="错误原因里的一段字")] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaguan.cli.actor import audited
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.outbox import store
@@ -64,6 +65,7 @@ def redrive(
             total += moved
             if moved == 0:  # 余下的正被别人锁着：他们会处理
                 break
+        await audited(connection, "outbox.redrive", None, older=older, count=total)
         return total
 
     count = with_database(work, atomic=False)  # 一页一提交：积压再大也不长占锁

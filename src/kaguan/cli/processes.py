@@ -51,7 +51,7 @@ def worker() -> None:
 
 def openapi() -> None:
     """打印 OpenAPI 3.1 文档（YAML，由 api 包生成）。"""
-    _become_module("api.openapi")
+    _become_module("api.describe")
 
 
 def _become(name: str) -> None:

@@ -14,13 +14,13 @@ from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.errors import not_found
-from kaguan.outbox import accept as service
-from kaguan.outbox import ordering
+from kaguan.outbox import decisions, ordering
 from kaguan.outbox import record as store
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from kaguan.outbox.timeline import timeline
-from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType  # noqa: TC001 typer 运行时读注解
+from kaguan.outbox.vocabulary import Priority, TaskStatus  # noqa: TC001 typer 运行时读注解
+from kaguan.task_types import TypeName  # noqa: TC001 typer 运行时读注解
 from kaguan.zones import written
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ TaskId = Annotated[UUID, typer.Argument(help="任务号")]
 @app.command(name="list")
 def list_tasks(
     status: Annotated[TaskStatus | None, typer.Option(help="状态")] = None,
-    task_type: Annotated[TaskType | None, typer.Option("--type", help="类型")] = None,
+    task_type: Annotated[TypeName | None, typer.Option("--type", help="类型")] = None,
     queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
     request_id: Annotated[str | None, typer.Option(help="提交时的 request_id")] = None,
     ordering_key: Annotated[str | None, typer.Option(help="有序键")] = None,
@@ -96,13 +96,13 @@ app.command(name="replay")(replay)
 @app.command()
 def retry(task_id: TaskId, seconds: Timeout = 3_600.0, *, wait: Wait = False, as_json: AsJson = False) -> None:
     """重来一个失败或结局不明的任务。"""
-    _act(service.retry, task_id, seconds, as_json=as_json, wait=wait)
+    _act(decisions.retry, task_id, seconds, as_json=as_json, wait=wait)
 
 
 @app.command()
 def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
     """取消；正在运行的会在安全点停下。"""
-    _act(service.cancel, task_id, as_json=as_json)
+    _act(decisions.cancel, task_id, as_json=as_json)
 
 
 def _act(

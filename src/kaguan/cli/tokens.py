@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaguan.cli.actor import audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.session import with_database
@@ -38,7 +39,13 @@ def create(name: Name, scopes: Scopes, days: Days = None, *, as_json: AsJson = F
     """签发；令牌只显示这一次。"""
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     lifetime = None if days is None else days * SECONDS_PER_DAY
-    issued = with_database(lambda connection: service.create(connection, name, wanted, lifetime))
+
+    async def work(connection: Connection) -> service.IssuedToken:
+        issued = await service.create(connection, name, wanted, lifetime)
+        await audited(connection, "token.create", name, scopes=sorted(issued.row.scopes), days=days)
+        return issued
+
+    issued = with_database(work)
     if as_json:
         print_json({"token": issued.token, **_public(issued.row)})
     else:
@@ -60,7 +67,10 @@ def revoke(name: Annotated[str, typer.Argument(help="名字")], *, as_json: AsJs
     """吊销，立即生效。"""
 
     async def work(connection: Connection) -> bool:
-        return await store.revoke(connection, name)
+        revoked = await store.revoke(connection, name)
+        if revoked:
+            await audited(connection, "token.revoke", name)
+        return revoked
 
     if not with_database(work):
         raise CommandError(f"没有名为 {name} 的有效令牌；`kaguan token list` 列出全部")

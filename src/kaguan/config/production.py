@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server
+from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.strength import flaw
-from kaguan.mail.relay_host import parse_relay_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,7 +22,7 @@ from pydantic_settings import (
 from kaguan.config import model
 from kaguan.config.explaining import explained
 from kaguan.config.production import Exemption, refused
-from kaguan.outbox.schedules.definition import Schedule, distinct
+from kaguan.config.schedules import Schedule, distinct
 from kaguan.shipped import shipped
 from kaguan.zones import BUSINESS_ZONE, ZoneName
 

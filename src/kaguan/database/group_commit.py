@@ -1,4 +1,4 @@
-"""折叠：并发到来的小写入合成一条多行语句、一次提交。空闲时不多等；折叠失败则逐个重来，坏的一个只害它自己。"""
+"""合并提交：并发到来的小写入合成一条多行语句、一次提交。空闲时不多等；合并失败则逐个重来，坏的一个只害它自己。"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from psycopg.errors import QueryCanceled
 
@@ -21,101 +21,99 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 LANES = 2  # 一条在等 COMMIT 时另一条收下一批；再多只会把批次切碎
-LIMIT = 200  # 一条语句至多这么多行
+MAX_ROWS = 200  # 一条语句至多这么多行
 TIMEOUT = 10.0  # 秒：一条语句连同等连接；对方不答时只有它能脱身
 
 
 @dataclass(slots=True)
 class _Waiting(Generic[Item, Answer]):
     item: Item
+    since: float
     answer: asyncio.Future[Answer]
 
-    def settle(self, answer: Answer) -> None:
-        if not self.answer.done():  # 等它的人可能已经走了
+    def settle(self, answer: Answer | Exception) -> None:
+        if self.answer.done():  # 等它的人可能已经走了
+            return
+        if isinstance(answer, Exception):
+            self.answer.set_exception(answer)
+        else:
             self.answer.set_result(answer)
 
-    def fail(self, error: BaseException) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
 
-
-class Pending(Protocol):
-    """等着答案的一项。"""
-
-    @property
-    def answer(self) -> asyncio.Future[Any]: ...
-
-
-PendingItem = TypeVar("PendingItem", bound=Pending)
-
-
-async def one_by_one(batch: Sequence[PendingItem], write: Callable[[list[PendingItem]], Awaitable[None]]) -> None:
-    """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。
-
-    单独一个也超过语句时限、或数据库不在了，余下的一并失败：不把一次超时变成几百次。
-    """
-    rest = iter(batch)
-
-    async def lane() -> None:
-        for item in rest:
-            if item.answer.done():
-                continue
-            await write([item])
-            error = _hopeless(item.answer)
-            if error is not None:
-                for left in rest:
-                    if not left.answer.done():
-                        left.answer.set_exception(error)
-
-    try:
-        await asyncio.gather(lane(), lane())
-    finally:
-        for item in batch:  # 停机：没轮到的不再写
-            item.answer.cancel()
-
-
-def _hopeless(answer: asyncio.Future[Any]) -> Exception | None:
-    """答案是别的行此刻多半也做不成的错误。"""
-    error = answer.exception() if answer.done() and not answer.cancelled() else None
-    return error if isinstance(error, Exception) and (isinstance(error, QueryCanceled) or is_away(error)) else None
+def _weightless(_item: object) -> int:
+    return 0
 
 
 @dataclass(slots=True)
-class Folder(Generic[Item, Answer]):
-    """``write`` 一次写一批，答案的次序与输入相同；每批一个自动提交的连接。"""
+class GroupCommit(Generic[Item, Answer]):
+    """合并器，一种写入一个。
+
+    Attributes:
+        write: 一次写一批，答案的次序与输入相同，异常是那一项的答案；每批一个自动提交的连接。
+        patience: 头一条道写了这么多秒还没完，备用道才接手，批次因此更大；0 = 随时两条道。
+        max_bytes: 一批至多这么多字节，按 ``size`` 算；单独一项可以更大。
+    """
 
     pool: Pool
-    write: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Answer]]]
+    write: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]
+    patience: float = 0.0
+    max_bytes: int = 0
+    size: Callable[[Item], int] = _weightless
     _queue: deque[_Waiting[Item, Answer]] = field(default_factory=deque)
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
+    _late: asyncio.TimerHandle | None = None
 
-    async def submit(self, item: Item) -> Answer:
-        """写一个；返回时已提交。
+    def submit(self, item: Item) -> asyncio.Future[Answer]:
+        """写一个；等到的时候已提交。
 
         Raises:
             psycopg.Error: 数据库出错；没有写，或不知道写了没有。
             TimeoutError: 超过 :data:`TIMEOUT`，不知道写了没有。
         """
-        return await self._put(item)
-
-    def _put(self, item: Item) -> asyncio.Future[Answer]:
-        waiting: _Waiting[Item, Answer] = _Waiting(item, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[Item, Answer] = _Waiting(item, loop.time(), loop.create_future())
         self._queue.append(waiting)
-        if len(self._lanes) < LANES:
-            # 独立的任务、空的上下文：不随某一个提交者取消，也不挂在它的跟踪与日志字段上
-            lane = asyncio.get_running_loop().create_task(self._lane(), context=Context())
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+        if not self._lanes or (self.patience == 0 and len(self._lanes) < LANES):
+            self._open_lane()
+        elif len(self._lanes) < LANES and self._late is None:
+            self._late = loop.call_later(self.patience, self._relieve)
         return waiting.answer
+
+    def _open_lane(self) -> None:
+        # 独立的任务、空的上下文：不随某一个提交者取消，也不挂在它的跟踪与日志字段上
+        lane = asyncio.get_running_loop().create_task(self._lane(), context=Context())
+        self._lanes.add(lane)
+        lane.add_done_callback(self._lanes.discard)
+
+    def _relieve(self) -> None:
+        """排在最前的等够了就加一条道；主道刚收走它、后来的还没等够，就到时再看。"""
+        self._late = None
+        if not self._queue or len(self._lanes) >= LANES:
+            return
+        loop = asyncio.get_running_loop()
+        due = self._queue[0].since + self.patience
+        if due <= loop.time():
+            self._open_lane()
+        else:
+            self._late = loop.call_at(due, self._relieve)
 
     async def _lane(self) -> None:
         while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(LIMIT, len(self._queue)))]
-            batch = [waiting for waiting in batch if not waiting.answer.done()]
+            batch = self._take()
             if batch:
-                await self._fold(batch)
+                await self._commit(batch)
 
-    async def _fold(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
+    def _take(self) -> list[_Waiting[Item, Answer]]:
+        batch: list[_Waiting[Item, Answer]] = []
+        size = 0
+        while self._queue and len(batch) < MAX_ROWS and (not batch or not self.max_bytes or size < self.max_bytes):
+            waiting = self._queue.popleft()
+            if not waiting.answer.done():
+                batch.append(waiting)
+                size += self.size(waiting.item)
+        return batch
+
+    async def _commit(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
         try:
             async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
                 answers = await self.write(connection, [waiting.item for waiting in batch])
@@ -125,10 +123,39 @@ class Folder(Generic[Item, Answer]):
             raise
         except Exception as error:  # noqa: BLE001 什么错都要告诉等它的人，道不能死
             if len(batch) > 1 and not is_away(error):
-                await one_by_one(batch, self._fold)
+                await self._one_by_one(batch)
                 return
             for waiting in batch:
-                waiting.fail(error)
+                waiting.settle(error)
         else:
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.settle(answer)
+
+    async def _one_by_one(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
+        """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。
+
+        单独一个也超过语句时限、或数据库不在了，余下的一并失败：不把一次超时变成几百次。
+        """
+        rest = iter(batch)
+
+        async def alone() -> None:
+            for waiting in rest:
+                if waiting.answer.done():
+                    continue
+                await self._commit([waiting])
+                error = _hopeless(waiting.answer)
+                if error is not None:
+                    for left in rest:
+                        left.settle(error)
+
+        try:
+            await asyncio.gather(alone(), alone())
+        finally:
+            for waiting in batch:  # 停机：没轮到的不再写
+                waiting.answer.cancel()
+
+
+def _hopeless(answer: asyncio.Future[Answer]) -> Exception | None:
+    """答案是别的行此刻多半也做不成的错误。"""
+    error = answer.exception() if answer.done() and not answer.cancelled() else None
+    return error if isinstance(error, Exception) and (isinstance(error, QueryCanceled) or is_away(error)) else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 import stamina
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Pool = AsyncConnectionPool[Connection]
+
+# 收下一件「提交之后」才做的事；回滚了就不做
+AfterCommit: TypeAlias = Callable[[Callable[[], None]], None]
 
 # 故障时的正常后果，不是程序错误。
 # 事务里等久了被收走会话、切换之后连到只读的备库，psycopg 却归为 InternalError
@@ -64,6 +68,11 @@ class PooledConnection(Connection):
             self._pool = None  # 只还一次
             return
         await super().close()
+
+
+def at_once(tell: Callable[[], None]) -> None:
+    """自动提交的连接：语句写完就已提交。"""
+    tell()
 
 
 def is_away(error: Exception) -> bool:

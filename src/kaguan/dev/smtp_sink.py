@@ -20,7 +20,7 @@ import structlog
 from aiosmtpd.smtp import SMTP
 
 from kaguan.config.model import MIB
-from kaguan.mail.relay_host import parse_relay_host
+from kaguan.config.relay_host import parse_relay_host
 from kaguan.process import run_process
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from kaguan.dev.program import PortTakenError, StartError
 from kaguan.dev.stack import DATABASE_URL, Stack
 from kaguan.dev.supervisor import Supervisor
 from kaguan.logging.setup import configure_logging
+from kaguan.task_types import check_settings
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ def run_up() -> int:
     started = time.monotonic()
     try:
         _require_extra()
-        load_settings()  # 先查配置，再动磁盘
+        check_settings(load_settings())  # 先查配置，再动磁盘
         given = canonical(os.environ)
         data = DataDirectory(Path(given.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
         output = Output()

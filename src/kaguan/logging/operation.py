@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -11,14 +12,19 @@ import structlog
 from kaguan.errors import DomainError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def operation(name: str, **facts: object) -> Iterator[dict[str, object]]:
-    """给一个业务操作计时（毫秒）并记日志；块内可往返回的字典里添编号，不得添个人信息。"""
+def operation(
+    name: str, after_commit: Callable[[Callable[[], None]], None], **facts: object
+) -> Iterator[dict[str, object]]:
+    """给一个业务操作计时（毫秒）并记日志：完成的在提交之后才记，回滚了就没有这一行。
+
+    块内可往返回的字典里添编号，不得添个人信息。
+    """
     started = time.perf_counter()
     try:
         yield facts
@@ -26,7 +32,7 @@ def operation(name: str, **facts: object) -> Iterator[dict[str, object]]:
         log.info("业务操作被拒绝", operation=name, code=int(error.code), **_with_duration(facts, started))
         raise
     else:
-        log.info("业务操作完成", operation=name, **_with_duration(facts, started))
+        after_commit(partial(log.info, "业务操作完成", operation=name, **_with_duration(facts, started)))
 
 
 def _with_duration(facts: dict[str, object], started: float) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from kaguan.mail.reply import credentials, words
 
 if TYPE_CHECKING:
     from kaguan.config.model import Smtp
-    from kaguan.mail.relay_host import RelayHost
+    from kaguan.config.relay_host import RelayHost
 
 POLL = 0.005  # 秒
 FAREWELL = 1.0  # 秒；等对方答 QUIT

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from kaguan.tasks.payloads import AttachmentPayload, EmailPayload
+    from kaguan.mail.task import AttachmentPayload, EmailPayload
 
 
 class UnsendableError(Exception):

@@ -1,15 +1,43 @@
-"""业务事件 → 待发邮件的载荷。由用户、订单的服务在自己的事务里入箱（T059）。"""
+"""业务事件 → 待发的邮件，由用户、订单的服务在自己的事务里入箱（T059）：与实体同生共死（I4）。"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
+from kaguan.currency import format_amount
 from kaguan.mail.render import Language, Rendered, Template, render
-from kaguan.orders.currency import format_amount
-from kaguan.tasks.payloads import EmailPayload
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import Submission, accept, uncounted
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from kaguan.database.pool import AfterCommit, Connection
     from kaguan.orders.model import OrderStatus
+    from kaguan.outbox.acceptance import Count
+
+
+@dataclass(frozen=True, slots=True)
+class Stager:
+    """以谁的名义、至多试几次地暂存邮件。
+
+    ``after_commit`` 收下提交之后才做的事，``language`` 是邮件用的语言，``count`` 提交之后计数。
+    """
+
+    principal: str
+    max_attempts: int
+    after_commit: AfterCommit
+    language: Language = "zh"
+    count: Count = uncounted
+
+    async def email(self, connection: AsyncConnection, payload: EmailPayload) -> UUID:
+        """暂存一封邮件；连接必须已在事务中，随它提交。返回任务号。"""
+        raw = cast("Connection", (await connection.get_raw_connection()).driver_connection)
+        submission = Submission(EMAIL_SEND, payload, principal=self.principal)
+        return (await accept(raw, submission, self.max_attempts, self.after_commit, self.count)).task_id
 
 
 def welcome_mail(username: str, email: str, language: Language = "zh") -> EmailPayload:

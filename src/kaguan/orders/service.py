@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from kaguan.database.pool import AfterCommit
+    from kaguan.mail.staging import Stager
     from kaguan.orders.store import OrderOwner, OrderRow
-    from kaguan.outbox.staging import Stager
     from kaguan.users.service import CreatedUser, NewUser
 
 log = structlog.get_logger(__name__)
@@ -68,7 +69,7 @@ async def create_order(connection: AsyncConnection, user_id: int, new: NewOrder,
     Raises:
         DomainError: 1004 没有这个用户；1005 订单号已存在。
     """
-    with operation("order.create", user_id=user_id) as facts:
+    with operation("order.create", stager.after_commit, user_id=user_id) as facts:
         # 共享锁：提交之前用户不会被删
         user = await user_store.lock_user(connection, user_id, shared=True)
         if user is None:
@@ -85,7 +86,7 @@ async def create_order_with_user(
     Raises:
         DomainError: 1005，用户名、邮箱或订单号已被占用。
     """
-    with operation("order.create_with_user") as facts:
+    with operation("order.create_with_user", stager.after_commit) as facts:
         created = await create_user(connection, new_user, stager)
         facts["user_id"] = created.user.id
         owner = store.OrderOwner(created.user.username, created.user.email)
@@ -113,7 +114,7 @@ async def update_order(
     Raises:
         DomainError: 1004 没有；1013 版本已变；1005 不合法的状态迁移。
     """
-    with operation("order.update", order_key=order_key) as facts:
+    with operation("order.update", stager.after_commit, order_key=order_key) as facts:
         order = await _lock(connection, order_key, expected_version)
         facts.update(order_id=order.order_id, user_id=order.user_id)
         if change.status is not None:
@@ -125,13 +126,15 @@ async def update_order(
         return changed
 
 
-async def delete_order(connection: AsyncConnection, order_key: int, expected_version: int | None) -> None:
+async def delete_order(
+    connection: AsyncConnection, order_key: int, expected_version: int | None, after_commit: AfterCommit
+) -> None:
     """软删除订单；订单号随即可再用。
 
     Raises:
         DomainError: 1004 没有；1013 版本已变。
     """
-    with operation("order.delete", order_key=order_key) as facts:
+    with operation("order.delete", after_commit, order_key=order_key) as facts:
         order = await _lock(connection, order_key, expected_version)
         facts.update(order_id=order.order_id, user_id=order.user_id)
         await store.delete_order(connection, order_key)

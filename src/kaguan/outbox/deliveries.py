@@ -25,7 +25,6 @@ log = structlog.get_logger(__name__)
 
 JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
 DEQUEUE_BACKOFF_MAX = 5.0  # 秒
-TRACEPARENT = "traceparent"
 
 
 class KaguanQueue(RedisQueue):
@@ -71,25 +70,15 @@ def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:
     return {priority: KaguanQueue(client, name=priority) for priority in Priority}
 
 
-def delivery_job(task_type: str, task_id: UUID, delivery: int, traceparent: str | None, timeout: int) -> Job:
-    """一个任务的投递：参数只有号码，没有个人信息；SAQ 自己的重试关闭，时限显式。``timeout`` 单位秒。"""
-    return Job(
-        function=task_type,
-        key=delivery_key(task_id, delivery),
-        kwargs={"task_id": str(task_id), "delivery": delivery},
-        timeout=timeout,
-        retries=1,
-        ttl=JOB_TTL,
-        meta={TRACEPARENT: traceparent} if traceparent else {},
-    )
+def delivery_job(task_type: str, key: str, tokens: Sequence[tuple[UUID, int]], timeout: int) -> Job:
+    """一次投递，带一个或几个任务（任务号，投递号）：参数只有号码，没有个人信息。
 
-
-def shared_job(task_type: str, key: str, deliveries: Sequence[tuple[UUID, int]], timeout: int) -> Job:
-    """几个任务同乘的投递。``key`` 记在各任务的 ``job`` 列，核对时凭它找；``timeout`` 单位秒。"""
+    ``timeout`` 单位秒；SAQ 自己的重试关闭，时限显式。同乘的 ``key`` 记在各任务的 ``job`` 列，核对时凭它找。
+    """
     return Job(
         function=task_type,
         key=key,
-        kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in deliveries]},
+        kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in tokens]},
         timeout=timeout,
         retries=1,
         ttl=JOB_TTL,

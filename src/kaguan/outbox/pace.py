@@ -1,16 +1,26 @@
-"""每种任务一次尝试的平均秒数，由 worker 写、relay 读。丢了无妨：只影响一次投递装几个。"""
+"""步速：每种任务一次尝试要多久（指数滑动平均），worker 定时写进 Redis，relay 据此决定一次投递装几个。丢了无妨。"""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+from redis.exceptions import RedisError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from redis.asyncio import Redis
 
 from kaguan.queues.keys import pace_key
 
+log = structlog.get_logger(__name__)
+
+SMOOTHING = 0.1  # 新的一次占这么多
+INTERVAL = 1.0  # 秒
 TTL = 60  # 秒：没有 worker 更新就不再可信
 
 
@@ -35,3 +45,43 @@ async def read(redis: Redis, task_types: Iterable[str]) -> dict[str, float]:
     types = list(task_types)
     values = await redis.mget([pace_key(task_type) for task_type in types])
     return {task_type: float(value) for task_type, value in zip(types, values, strict=True) if value is not None}
+
+
+@dataclass(slots=True)
+class Pace:
+    """本进程量到的步速；几个 worker 各写各的，后写的算数：它们做的是同样的活。"""
+
+    redis: Redis | None  # None 即只记在内存里
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _fresh: set[str] = field(default_factory=set)
+
+    def observe(self, task_type: str, seconds: float) -> None:
+        before = self._seconds.get(task_type, seconds)
+        self._seconds[task_type] = before + SMOOTHING * (seconds - before)
+        self._fresh.add(task_type)
+
+    async def run_once(self) -> int:
+        """写下上次以来量过的；返回写了几种。Redis 不在就算了：它只是参考。"""
+        fresh = {task_type: self._seconds[task_type] for task_type in self._fresh}
+        self._fresh.clear()
+        if fresh and self.redis is not None:
+            try:
+                await publish(self.redis, fresh)
+            except RedisError as error:
+                log.debug("步速没有写成", error=type(error).__name__)
+        return len(fresh)
+
+    @asynccontextmanager
+    async def publishing(self) -> AsyncIterator[None]:
+        """进入即定时写，离开即停。"""
+        task = asyncio.create_task(self._run(), name="pace")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self.run_once()
+            await asyncio.sleep(INTERVAL)

@@ -11,8 +11,8 @@ import structlog
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from kaguan.outbox import record as store
-from kaguan.outbox.accept import REPLAY_LIMIT, REPLAY_RATE_LIMIT, RETRYABLE
-from kaguan.outbox.vocabulary import Priority, TaskStatus, TaskType
+from kaguan.outbox.decisions import RETRYABLE
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PREVIEW_LIMIT = 20
+REPLAY_LIMIT = 1_000  # 一次至多重放几个
+REPLAY_RATE_LIMIT = 500  # 每秒至多重放几个
 REASON_LIMIT = 200  # 字；死信按原因的前这么多字归并
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
@@ -51,7 +53,7 @@ class Replay:
     """
 
     status: Annotated[TaskStatus, AfterValidator(_replayable)] = TaskStatus.FAILED
-    type: TaskType | None = None
+    type: str | None = None
     queue: Priority | None = None
     error: Storable | None = None
     since: AwareDatetime | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg.rows import class_row
+from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
@@ -214,15 +215,13 @@ async def recall(connection: Connection, waiting_for: str, *, room: int, near: f
     return (await connection.execute(load(PACKAGE, "recall"), parameters)).rowcount
 
 
-async def expire_tasks(connection: Connection, days: int, limit: int) -> int:
-    """删去结束超过 ``days`` 天的一批任务；返回个数。"""
-    cursor = await connection.execute(load(PACKAGE, "expire_tasks"), {"days": days, "limit": limit})
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
-
-
-async def expire_keys(connection: Connection, limit: int) -> int:
-    """删去一批过期的幂等键；返回个数。"""
-    cursor = await connection.execute(load(PACKAGE, "expire_keys"), {"limit": limit})
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
+async def expire_tasks(connection: Connection, days: int, limit: int, rows: Sequence[str] = ()) -> int:
+    """删去结束超过 ``days`` 天的一批任务，连同 ``rows`` 各表里它们的附属行；返回任务数。"""
+    async with connection.transaction():
+        cursor = await connection.execute(load(PACKAGE, "expire_tasks"), {"days": days, "limit": limit})
+        gone = [row[0] for row in await cursor.fetchall()]
+        if gone:
+            for table in rows:
+                statement = SQL("delete from {} where task_id = any(%s)").format(Identifier(table))
+                await connection.execute(statement, (gone,))
+    return len(gone)

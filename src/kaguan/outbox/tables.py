@@ -1,18 +1,122 @@
-"""发件箱：待办清单，不是日志。一个任务至多一行（一次待交付），交出即删。"""
+"""协议的表：任务的记录、待交付的发件箱、同键的次序、例外事件、队列服务器的纪元。不变量写成 CHECK，不写成注释。"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, Index, SmallInteger, Text, Uuid, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kaguan.database.metadata import Base
+from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+
+VACUUM = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0}
+
+
+def _one_of(column: str, values: type[StrEnum]) -> str:
+    return f"{column} in ({', '.join(repr(str(value)) for value in values)})"
+
+
+class Task(Base):
+    """任务的记录：API 受理之后，一切以它为准。"""
+
+    __tablename__ = "tb_task"
+    __table_args__ = (
+        # 只管写法，不列举：加一种任务不用迁移（docs/adr/0014）
+        CheckConstraint("type ~ '^[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+$' and length(type) <= 64", name="type"),
+        CheckConstraint(_one_of("queue", Priority), name="queue"),
+        CheckConstraint(_one_of("status", TaskStatus), name="status"),
+        CheckConstraint(
+            "(finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))",
+            name="finished",
+        ),
+        CheckConstraint(
+            "(status = 'running') = (lease_until is not null) and (status = 'running') = (worker is not null)",
+            name="lease",
+        ),
+        CheckConstraint("attempt between 0 and max_attempts", name="attempt"),
+        CheckConstraint("delivery >= 1 and max_attempts >= 1 and lost_leases >= 0", name="counters"),
+        CheckConstraint("intent_at is null or status not in ('succeeded', 'failed', 'cancelled')", name="intent"),
+        CheckConstraint("request_id is null or length(request_id) between 1 and 128", name="request_id"),
+        CheckConstraint("(ordering_key is null) = (ordering_seq is null)", name="ordering"),
+        CheckConstraint("ordering_key is null or length(ordering_key) between 1 and 128", name="ordering_key"),
+        Index("uq_tb_task_principal_request_id", "principal", "request_id", unique=True,
+              postgresql_where=text("request_id is not null")),
+        # 重投用：只含需要看护的行
+        Index("ix_tb_task_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("ix_tb_task_running", "lease_until", postgresql_where=text("status = 'running'")),
+        Index("ix_tb_task_waiting", "id", postgresql_where=text("status in ('pending', 'retrying')")),
+        # 按键有序：前一个结束后放行下一个
+        Index("ix_tb_task_ordering", "principal", "ordering_key", "ordering_seq",
+              postgresql_where=text("ordering_key is not null and status in ('pending', 'retrying')")),
+        # 列表用：id 是 UUIDv7，本身按时间有序
+        Index("ix_tb_task_status_id", "status", "id",
+              postgresql_where=text("status in ('failed', 'uncertain', 'cancelled')")),
+        Index("ix_tb_task_type_id", "type", "id"),
+        # 按类型重放用
+        Index("ix_tb_task_dead", "status", "type", "id", postgresql_where=text("status in ('failed', 'uncertain')")),
+        Index("ix_tb_task_ordering_key", "ordering_key", "id", postgresql_where=text("ordering_key is not null")),
+        Index("ix_tb_task_request_id", "request_id", postgresql_where=text("request_id is not null")),
+        # 保留期清理用
+        Index("ix_tb_task_finished_at", "finished_at", postgresql_where=text("finished_at is not null")),
+        {"postgresql_with": {"fillfactor": 70, **VACUUM}},
+    )  # fmt: skip
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    type: Mapped[str] = mapped_column(Text)
+    queue: Mapped[str] = mapped_column(Text)
+    principal: Mapped[str] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    max_attempts: Mapped[int] = mapped_column(SmallInteger)
+    delivery: Mapped[int] = mapped_column(server_default="1")
+    lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    worker: Mapped[str | None] = mapped_column(Text)
+    intent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    traceparent: Mapped[str | None] = mapped_column(Text)
+    attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的、报过进度的那次尝试；空 = 没有自己的
+    job: Mapped[str | None] = mapped_column(Text)  # 与别的任务同乘一次投递时，那次投递在 SAQ 里的键
+    ordering_key: Mapped[str | None] = mapped_column(Text)
+    ordering_seq: Mapped[int | None] = mapped_column(BigInteger)  # 同一个键内的受理次序
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    queued_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class Outbox(Base):
-    """待交付：取件按 (priority, available_at, task_id)；``parked_at`` 非空为搁置的毒丸。"""
+    """待办清单，不是日志：一个任务至多一行（一次待交付），交出即删。
+
+    取件按 (priority, available_at, task_id)；``parked_at`` 非空为搁置的毒丸。
+    """
 
     __tablename__ = "tb_outbox"
     __table_args__ = (
@@ -43,8 +147,46 @@ class Outbox(Base):
     traceparent: Mapped[str | None] = mapped_column(Text)
     parked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     parked_reason: Mapped[str | None] = mapped_column(Text)
-    waiting_for: Mapped[str | None] = mapped_column(Text)  # 在等谁恢复（kaguan.breakers.BreakerKind）；空 = 只是等到点
+    waiting_for: Mapped[str | None] = mapped_column(Text)  # 在等谁恢复；空 = 只是等到点
     waiting_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 这段等待从何时起，隔几趟都不变
+
+
+class Ordering(Base):
+    """一个有序键的队头：同键的任务一次只放行一个。"""
+
+    __tablename__ = "tb_ordering"
+    __table_args__ = (
+        Index("uq_tb_ordering_head", "head", unique=True, postgresql_where=text("head is not null")),
+        Index("ix_tb_ordering_idle", "updated_at", postgresql_where=text("head is null")),
+    )
+
+    principal: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    last_seq: Mapped[int] = mapped_column(BigInteger)
+    head: Mapped[UUID | None] = mapped_column(Uuid)  # 正被放行的任务；空 = 没有在等的
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class TaskEvent(Base):
+    """例外事件：失败的尝试、重投及其原因、挡住的旧写入、取消、重放。"""
+
+    __tablename__ = "tb_task_event"
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", TaskEventKind), name="kind"),
+        Index("ix_tb_task_event_task_id_id", "task_id", "id"),
+        {"postgresql_with": VACUUM},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(Uuid)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+    kind: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    delivery: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(Text)
+    actor: Mapped[str | None] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    traceparent: Mapped[str | None] = mapped_column(Text)
 
 
 class Broker(Base):

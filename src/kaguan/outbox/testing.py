@@ -10,25 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
-from redis.asyncio import Redis
 
 from kaguan.database.sql import load
-from kaguan.outbox.worker.duplicates import DuplicateGuard
-from kaguan.outbox.worker.execution import Execution
-from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, Outcome
-from kaguan.outbox.worker.pace import Pace
-from kaguan.outbox.worker.settlement import Settlement
-from kaguan.tasks.uncertain import redelivered_kinds
-from kaguan.telemetry.metrics import Metrics
+from kaguan.outbox.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from kaguan.config import Settings
+    from kaguan.config.model import Tasks
+    from kaguan.config.model import Worker as WorkerConfig
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.vocabulary import TaskType
+    from kaguan.outbox.task_type import TaskType
     from kaguan.outbox.worker.attempt import Attempt, Handler
 
 WORKER = "inline"
@@ -48,15 +42,15 @@ class AcceptedTask:
     payload: dict[str, Any]
 
 
-async def accepted(connection: Connection, task_type: TaskType) -> list[AcceptedTask]:
+async def accepted(connection: Connection, task_type: TaskType[Any]) -> list[AcceptedTask]:
     """受理过的这种任务，按受理的次序；看得见本事务里还没提交的。"""
     async with connection.cursor(row_factory=class_row(AcceptedTask)) as cursor:
-        await cursor.execute(load("kaguan.outbox", "accepted"), {"type": task_type})
+        await cursor.execute(load("kaguan.outbox", "accepted"), {"type": task_type.name})
         return await cursor.fetchall()
 
 
 async def assert_accepted(
-    connection: Connection, task_type: TaskType, *, count: int = 1, queue: str | None = None, **payload: object
+    connection: Connection, task_type: TaskType[Any], *, count: int = 1, queue: str | None = None, **payload: object
 ) -> list[AcceptedTask]:
     """断言恰好受理了 ``count`` 个这种任务，载荷里有给出的这些字段（其余不论）；返回它们。
 
@@ -89,27 +83,34 @@ class Recorder:
 
 
 async def drain(
-    pool: Pool, settings: Settings, handlers: Mapping[TaskType, Handler], *, skip_waits: bool = False
+    pool: Pool,
+    handlers: Mapping[TaskType[Any], Handler],
+    tasks: Tasks | None = None,
+    worker: WorkerConfig | None = None,
+    *,
+    skip_waits: bool = False,
 ) -> Counter[str]:
     """就地做完发件箱里的一切（途中新生的也算）；返回做完之后各状态几个任务。
 
     Args:
         pool: 数据库。
-        settings: 取其中的重试策略与时限。
         handlers: 用到的任务类型各一个；遇到没给的就报错，而不是悄悄跳过。
+        tasks: 重试策略。
+        worker: 时限。
         skip_waits: 不等退避与定时，当它们都已到期。
 
     Raises:
         LookupError: 遇到没有处理器的任务类型。
         RuntimeError: 做了一千轮还没完。
     """
-    execution = _execution(pool, settings, handlers)
+    execution = Worker(pool, None, handlers, worker, tasks, name=WORKER).execution
+    known = {one.name for one in handlers}
     touched: set[UUID] = set()
     for _ in range(ROUNDS):
         async with pool.connection() as connection, connection.transaction():
             parameters = {"skip_waits": skip_waits, "limit": PAGE}
             rows = await (await connection.execute(load("kaguan.outbox", "take_due"), parameters)).fetchall()
-            unknown = sorted({row[2] for row in rows} - set(handlers))
+            unknown = sorted({row[2] for row in rows} - known)
             if unknown:
                 raise LookupError(f"没有给处理器：{unknown}")
         if not rows:
@@ -118,20 +119,6 @@ async def drain(
             touched.add(task_id)
             await execution({}, deliveries=[(str(task_id), delivery)])
     raise RuntimeError(f"{ROUNDS} 轮之后发件箱还不空")
-
-
-def _execution(pool: Pool, settings: Settings, handlers: Mapping[TaskType, Handler]) -> Execution:
-    unused = Redis()  # 同乘的投递不用任务锁，步速只记在内存里：从不连接
-    return Execution(
-        pool=pool,
-        handlers=handlers,
-        guard=DuplicateGuard(unused, settings.worker.lease),
-        leases=Leases(pool, WORKER, settings.worker.lease),
-        settlement=Settlement(pool, WORKER, settings.tasks, redelivered_kinds(settings.smtp)),
-        metrics=Metrics(),
-        task_timeout=settings.worker.task_timeout,
-        pace=Pace(unused),
-    )
 
 
 async def _statuses(pool: Pool, task_ids: set[UUID]) -> Counter[str]:

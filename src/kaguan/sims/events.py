@@ -5,25 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.accept import Submission, accept_many
-from kaguan.outbox.vocabulary import Priority, TaskType
+from kaguan.database.pool import at_once
+from kaguan.outbox.acceptance import Submission, accept_many, uncounted
+from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.model import LifecycleState
-from kaguan.tasks.payloads import SIM_CHANGES_LIMIT, EventPayload, SimChange
+from kaguan.sims.tasks import EVENT_PUBLISH, SIM_CHANGES_LIMIT, EventPayload, SimChange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import AfterCommit, Connection
+    from kaguan.outbox.acceptance import Count
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvents:
-    """``max_attempts``：一次推送至多试几次。没有配置 ``webhooks.url`` 就没有这个对象。"""
+    """``max_attempts``：一次推送至多试几次；``count`` 提交之后计数。没有配置 ``webhooks.url`` 就没有这个对象。"""
 
     max_attempts: int
+    count: Count = uncounted
 
-    async def stage(self, connection: Connection, changes: Sequence[Mapping[str, str]], at: datetime) -> None:
+    async def stage(
+        self,
+        connection: Connection,
+        changes: Sequence[Mapping[str, str]],
+        at: datetime,
+        after_commit: AfterCommit = at_once,
+    ) -> None:
         """把一批 ``{iccid, old, new}`` 入箱，每个任务至多 ``SIM_CHANGES_LIMIT`` 条；连接已在事务中。"""
         payloads = [
             EventPayload(
@@ -40,5 +49,5 @@ class ChangeEvents:
             for start in range(0, len(changes), SIM_CHANGES_LIMIT)
         ]
         if payloads:
-            submissions = [Submission(TaskType.EVENT_PUBLISH, payload, Priority.DEFAULT) for payload in payloads]
-            await accept_many(connection, submissions, self.max_attempts)
+            submissions = [Submission(EVENT_PUBLISH, payload, Priority.DEFAULT) for payload in payloads]
+            await accept_many(connection, submissions, self.max_attempts, after_commit, self.count)

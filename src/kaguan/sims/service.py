@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from kaguan.database.pool import AfterCommit
     from kaguan.sims.model import Carrier
     from kaguan.sims.store import SimRow, UsageRow
 
@@ -65,9 +66,11 @@ class Registration:
     error: FieldError | None = None
 
 
-async def register_sims(connection: AsyncConnection, sims: Sequence[NewSim]) -> list[Registration]:
+async def register_sims(
+    connection: AsyncConnection, sims: Sequence[NewSim], after_commit: AfterCommit
+) -> list[Registration]:
     """登记一批卡，次序与输入相同：坏的、重复的各自说明，不连累别人。"""
-    with operation("sim.register", total=len(sims)) as facts:
+    with operation("sim.register", after_commit, total=len(sims)) as facts:
         checked = [_check(sim) for sim in sims]
         # 同一批里重复的号码只登记头一张
         first_at: dict[str, int] = {}

@@ -14,11 +14,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from kaguan.outbox.vocabulary import TaskType
-from kaguan.sims.model import Carrier
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # 从 1 毫秒到 10 分钟：既看得清快路径，也装得下退避之后才成的任务
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
@@ -34,9 +31,12 @@ BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
 
 
 class Metrics:
-    """一个进程的全部指标。标签值必须是有限的集合：类型、队列、原因，从不是号码或文本。"""
+    """一个进程的全部指标。标签值必须是有限的集合：类型、队列、原因，从不是号码或文本。
 
-    def __init__(self) -> None:
+    ``types``、``carriers`` 是要从 0 数起的任务类型与运营商。
+    """
+
+    def __init__(self, types: Iterable[str] = (), carriers: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -46,7 +46,7 @@ class Metrics:
         self._declare_latencies()
         self._declare_state()
         self._declare_outside()
-        self._start_at_zero()
+        self._start_at_zero(types, carriers)
 
     def _declare_pipeline(self) -> None:
         self.accepted = self._counter("kaguan_tasks_accepted", "受理的任务", "type", "queue")
@@ -127,18 +127,22 @@ class Metrics:
         self.smtp_seconds = self._histogram("kaguan_smtp_send_seconds", "一封信的 SMTP 会话时长")
         self.rate_limited = self._counter("kaguan_http_rate_limited", "被限流拒绝的请求", "scope")
 
-    def _start_at_zero(self) -> None:
+    def _start_at_zero(self, types: Iterable[str], carriers: Iterable[str]) -> None:
         """例外的计数一开始就是 0：序列若一出现就是 1，``increase()`` 看不见第一次，「结局不明」就不会告警。
 
         见 https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics
         """
-        for kind in TaskType:
+        for kind in types:
             for counter in (self.fenced_writes, self.duplicates_suppressed, self.uncertain, self.parked):
                 counter.labels(kind)
         for cause in REDRIVE_CAUSES:
             self.redriven.labels(cause)
-        for carrier in Carrier:
+        for carrier in carriers:
             self.carrier_unknown_codes.labels(carrier)
+
+    def count_accepted(self, task_type: str, queue: str, count: int) -> None:
+        """受理并已提交的任务，不论从哪里来：HTTP、同一事务里的邮件与事件、定时计划。"""
+        self.accepted.labels(task_type, queue).inc(count)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -1,12 +1,11 @@
-"""令牌与幂等键的 SQL。连接由调用方给，从不提交。"""
+"""令牌的 SQL。连接由调用方给，从不提交。"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 
@@ -40,16 +39,6 @@ class TokenRow:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """幂等键的首个应答。"""
-
-    fingerprint: bytes
-    status: int
-    headers: dict[str, str]
-    body: dict[str, Any]
 
 
 async def find_by_hash(connection: Connection, token_hash: bytes) -> TokenMatch | None:
@@ -87,31 +76,3 @@ async def revoke(connection: Connection, name: str) -> bool:
     """吊销；没有这个名字的有效令牌就是 False。"""
     cursor = await connection.execute(load(PACKAGE, "token_revoke"), {"name": name, "channel": REVOKED})
     return cursor.rowcount > 0
-
-
-async def lock_key(connection: Connection, principal: str, key: str) -> bool:
-    """在当前事务里占住幂等键；别人占着就是 False（不等）。"""
-    cursor = await connection.execute(load(PACKAGE, "key_lock"), {"principal": principal, "key": key})
-    row = await cursor.fetchone()
-    return bool(row and row[0])
-
-
-async def find_key(connection: Connection, principal: str, key: str) -> StoredAnswer | None:
-    async with connection.cursor(row_factory=class_row(StoredAnswer)) as cursor:
-        await cursor.execute(load(PACKAGE, "key_find"), {"principal": principal, "key": key})
-        return await cursor.fetchone()
-
-
-async def remember_key(connection: Connection, principal: str, key: str, answer: StoredAnswer, lifetime: float) -> None:
-    await connection.execute(
-        load(PACKAGE, "key_remember"),
-        {
-            "principal": principal,
-            "key": key,
-            "fingerprint": answer.fingerprint,
-            "status": answer.status,
-            "headers": Jsonb(answer.headers),
-            "body": Jsonb(answer.body),
-            "lifetime": lifetime,
-        },
-    )

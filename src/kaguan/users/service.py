@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from kaguan.outbox.staging import Stager
+    from kaguan.database.pool import AfterCommit
+    from kaguan.mail.staging import Stager
     from kaguan.users.model import UserStatus
     from kaguan.users.store import UserRow
 
@@ -56,7 +57,7 @@ async def create_user(connection: AsyncConnection, new: NewUser, stager: Stager)
     Raises:
         DomainError: 1005，用户名或邮箱已被占用。
     """
-    with operation("user.create") as facts:
+    with operation("user.create", stager.after_commit) as facts:
         user = await store.insert_user(connection, new.username, new.email, new.password_hash)
         facts["user_id"] = user.id
         welcome_task = await stager.email(connection, welcome_mail(user.username, user.email, stager.language))
@@ -77,27 +78,33 @@ async def get_user(connection: AsyncConnection, user_id: int) -> UserRow:
 
 
 async def update_user(
-    connection: AsyncConnection, user_id: int, change: UserChange, expected_version: int | None
+    connection: AsyncConnection,
+    user_id: int,
+    change: UserChange,
+    expected_version: int | None,
+    after_commit: AfterCommit,
 ) -> UserRow:
     """改用户；``expected_version`` 为空即不问版本。
 
     Raises:
         DomainError: 1004 没有；1013 版本已变；1005 邮箱已被占用。
     """
-    with operation("user.update", user_id=user_id) as facts:
+    with operation("user.update", after_commit, user_id=user_id) as facts:
         await _lock(connection, user_id, expected_version)
         user = await store.update_user(connection, user_id, change.values())
         facts["version"] = user.version
         return user
 
 
-async def delete_user(connection: AsyncConnection, user_id: int, expected_version: int | None) -> None:
+async def delete_user(
+    connection: AsyncConnection, user_id: int, expected_version: int | None, after_commit: AfterCommit
+) -> None:
     """软删除用户；用户名与邮箱随即可再用。
 
     Raises:
         DomainError: 1004 没有；1013 版本已变。
     """
-    with operation("user.delete", user_id=user_id):
+    with operation("user.delete", after_commit, user_id=user_id):
         await _lock(connection, user_id, expected_version)
         await store.delete_user(connection, user_id)
 

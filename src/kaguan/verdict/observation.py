@@ -18,11 +18,11 @@ from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from kaguan.breakers import open_breakers
-from kaguan.console import looking
 from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
 from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.vocabulary import PriorityRank
+from kaguan.overview import queries as looking
 from kaguan.presence.census import Census, take_census
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.breakers import OpenBreaker
-    from kaguan.console.looking import Held, Totals
-    from kaguan.console.looking import Process as Connected
     from kaguan.database.pool import Connection
     from kaguan.outbox.store import QueueBacklog
     from kaguan.outbox.vocabulary import Priority
+    from kaguan.overview.queries import Held, Totals
+    from kaguan.overview.queries import Process as Connected
 
 log = structlog.get_logger(__name__)
 

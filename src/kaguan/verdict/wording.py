@@ -8,8 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from kaguan.console import looking
 from kaguan.durations import duration
+from kaguan.overview import queries as looking
 from kaguan.verdict.model import ConcernCode
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
 from kaguan.mail.model import DeliveryStatus
 from kaguan.mail.reply import words
+from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.verification import Verified
-from kaguan.tasks.payloads import EmailPayload
 from kaguan.telemetry.metrics import observe
 from workers.email.outage import Outage
 from workers.email.receipt import Fate, Receipt

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import ssl
 
     from kaguan.config.model import Smtp
+    from kaguan.config.relay_host import RelayHost
     from kaguan.mail.connection import Link
     from kaguan.mail.message import Envelope
-    from kaguan.mail.relay_host import RelayHost
 
 DATA_CHUNK = 64 * 1024  # 字节；本进程里至多压着这么多没发出去的
 START_INPUT = 354

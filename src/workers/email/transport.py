@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.breaker import Breaker
+from kaguan.config.relay_host import parse_relay_host
 from kaguan.mail.connection import UnreachableError, trust
 from kaguan.mail.message import helo_name
-from kaguan.mail.relay_host import parse_relay_host
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.outage import before_session, judged
 from workers.email.rate import RelayRate

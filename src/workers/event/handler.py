@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kaguan.outbox.worker.outcome import GiveUp, Outcome
-from kaguan.tasks.payloads import EventPayload
+from kaguan.sims.tasks import EventPayload
 from workers.event.webhook import open_webhook
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import structlog
 
 from kaguan.carriers.gateway import CardStatus, CarrierError, RejectedError
 from kaguan.sims import sync_store
-from kaguan.tasks.payloads import SimStatusPayload
+from kaguan.sims.tasks import SimStatusPayload
 from workers.sim.report import Report
 from workers.sync.asking import ask
 from workers.sync.statuses import StatusRecorder
@@ -80,7 +80,7 @@ class SimStatusSync:
         found = [result for result in results if isinstance(result, CardStatus)]
         checkpoint = report.checkpoint(gateway.carrier, asked_at)
         async with attempt.transaction() as connection:
-            await self.statuses.record(connection, checkpoint, found, asked_at, attempt.task_id)
+            await self.statuses.record(connection, checkpoint, found, asked_at, attempt)
             checkpoint.batches += 1
             await sync_store.save_checkpoint(connection, attempt.task_id, checkpoint)
         self.statuses.note_unknown(gateway.carrier, found)

@@ -16,7 +16,7 @@ from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
-from kaguan.tasks.payloads import DataSyncPayload
+from kaguan.sims.tasks import DataSyncPayload
 from workers.pauses import PAUSE, queued_pause
 from workers.sync.passes import step
 from workers.sync.statuses import StatusRecorder

@@ -52,7 +52,7 @@ async def _inventory_step(
     results = await _ask(gateway, checkpoint, [iccid for _, iccid in page]) if page else []
     cards = found(results)
     async with attempt.transaction() as connection:
-        await statuses.record(connection, checkpoint, cards, asked_at, attempt.task_id)
+        await statuses.record(connection, checkpoint, cards, asked_at, attempt)
         await _record(connection, checkpoint, results, asked_at)
         checkpoint.cursor = str(page[-1][0]) if page else checkpoint.cursor
         checkpoint.batches += bool(page)
@@ -71,7 +71,7 @@ async def _listing_step(
     number, page = await next_page(gateway, position)
     following, cards = position.after(number, asked_at), found(page.results)
     async with attempt.transaction() as connection:
-        await statuses.record(connection, checkpoint, cards, asked_at, attempt.task_id)
+        await statuses.record(connection, checkpoint, cards, asked_at, attempt)
         await _record(connection, checkpoint, page.results, asked_at)
         checkpoint.cursor = checkpoint.cursor if following is None else following.model_dump_json()
         checkpoint.batches += 1

@@ -13,10 +13,10 @@ from kaguan.sims.sync_tally import Count, Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from kaguan.carriers.gateway import CardStatus
     from kaguan.database.pool import Connection
+    from kaguan.outbox.worker.attempt import Attempt
     from kaguan.sims.events import ChangeEvents
     from kaguan.sims.model import Carrier
     from kaguan.sims.sync_store import AppliedStatuses, Checkpoint
@@ -37,14 +37,14 @@ class StatusRecorder:
         checkpoint: Checkpoint,
         cards: Sequence[CardStatus],
         asked_at: datetime,
-        task_id: UUID,
+        attempt: Attempt,
     ) -> None:
         """在调用方的事务里写状态、记事件、入箱待推送的变更，并把结果计入检查点。"""
         if not cards:
             return
-        applied = await sync_store.apply_statuses(connection, checkpoint.carrier, cards, asked_at, task_id)
+        applied = await sync_store.apply_statuses(connection, checkpoint.carrier, cards, asked_at, attempt.task_id)
         if self.events is not None:
-            await self.events.stage(connection, applied.changes, asked_at)
+            await self.events.stage(connection, applied.changes, asked_at, attempt.after_commit)
         _count(checkpoint, cards, applied)
 
     def note_unknown(self, carrier: Carrier, cards: Sequence[CardStatus]) -> None:

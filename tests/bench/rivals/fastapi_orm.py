@@ -17,8 +17,7 @@ from fastapi import Depends, FastAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from kaguan.outbox.tables import Outbox
-from kaguan.outbox.vocabulary import Task
+from kaguan.outbox.tables import Outbox, Task
 
 POOL_SIZE = 25  # 与 KAGUAN_DATABASE__POOL_MAX 的默认值相同
 RANK = {"critical": 0, "default": 1, "low": 2}

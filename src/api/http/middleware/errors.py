@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
+from aiohttp import web
 from opentelemetry import trace
 
-from api.console.errors import error_page, is_page
 from api.http.envelope import failure
 from api.http.translation import translate
 from kaguan.telemetry.spans import record_error
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from collections.abc import Callable
+
+    from api.http.translation import Translated
 
 log = structlog.get_logger(__name__)
+
+ErrorPage: TypeAlias = "Callable[[web.Request, Translated], web.Response | None]"
+# 给人看的那些地址，出错时的页面；别的地址给 None，应答是信封
+ERROR_PAGE: web.AppKey[ErrorPage] = web.AppKey("ERROR_PAGE", object)  # type: ignore[arg-type] # 运行时不查
 
 
 def answer_to(request: web.Request, error: Exception) -> web.Response:
@@ -29,6 +35,5 @@ def answer_to(request: web.Request, error: Exception) -> web.Response:
         log.warning("请求未完成", method=request.method, path=request.path, cause=translated.cause)
     if request.transport is None:
         log.debug("客户端已断开", path=request.path)
-    if is_page(request):
-        return error_page(request, translated)
-    return failure(request, translated.error, translated.headers)
+    page = request.app[ERROR_PAGE](request, translated)
+    return page if page is not None else failure(request, translated.error, translated.headers)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from api.http import probing
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SETTINGS
@@ -17,7 +18,6 @@ from api.http.middleware import cors, tracing
 from api.http.middleware.deadline import DEADLINE, DEADLINES, Deadlines
 from api.http.middleware.errors import answer_to
 from api.http.proxies import CLIENT_ADDRESS
-from api.resources import health
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,9 +64,9 @@ async def _in_envelope(request: web.Request, context: Context, handler: Inner) -
     app = request.app
     try:
         # 先于路由的一切：没有的路径、猜令牌的请求也受限。问死活的不限：它不花什么，限了就会被当成死了
-        if request.path in health.PROBING:
+        if request.path in probing.PROBING:
             await app[GUARD].admit_prober(context)
-        elif request.path not in health.PATHS:
+        elif request.path not in probing.PATHS:
             await app[GUARD].admit_address(context)
         return await _in_time(request, handler, app[DEADLINES])
     except web.HTTPException as error:

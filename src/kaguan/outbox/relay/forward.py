@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import structlog
 
@@ -12,29 +14,44 @@ from kaguan.logging.naming import named
 from kaguan.outbox import deliveries as saq
 from kaguan.outbox import pace, store
 from kaguan.outbox.relay.aside import SetAside
-from kaguan.outbox.relay.packing import SHAREABLE, pack
 from kaguan.outbox.upgrade import DEFER, Sightings
-from kaguan.outbox.vocabulary import Priority, PriorityRank, TaskType
+from kaguan.outbox.vocabulary import Priority, PriorityRank
+from kaguan.queues.keys import delivery_key
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from saq.job import Job
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.deliveries import KaguanQueue
-    from kaguan.outbox.relay.packing import Parcel
     from kaguan.outbox.store import Due
+    from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（LESSONS SAQ B）
-TYPES = frozenset(str(task_type) for task_type in TaskType)
+SPREAD = 20  # 一批至少摊成这么多次投递：一个 worker 的槽位数
+SECONDS = 0.1  # 一次投递里的活合计不超过这么久：再多就有人在后面干等
 SAQ_TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """一次投递：同队列、同类型的一个或几个任务。"""
+
+    queue: Priority
+    key: str
+    rows: tuple[Due, ...]
+
+    @property
+    def job(self) -> str | None:
+        """要记在任务上的 SAQ 键；单个的由任务号与投递号算得出，不记。"""
+        return self.key if len(self.rows) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,7 @@ class Forwarder:
     config: Relay
     task_timeout: float
     metrics: Metrics
+    types: TaskTypes
     unknown: Sightings = field(default_factory=Sightings)  # 不认得的（任务，投递号）
     aside: SetAside = field(default_factory=SetAside)
 
@@ -58,13 +76,13 @@ class Forwarder:
         rooms = await self._rooms()
         if not rooms:
             return 0
-        paces = await pace.read(next(iter(self.queues.values())).redis, SHAREABLE)
+        paces = await pace.read(next(iter(self.queues.values())).redis, self.types.shareable)
         async with self.pool.connection() as connection, connection.transaction():
             due = await store.fetch(connection, rooms)
-            unknown = [row for row in due if row.type not in TYPES]
+            unknown = [row for row in due if row.type not in self.types]
             if unknown:
                 await self._set_aside(connection, unknown)
-                due = [row for row in due if row.type in TYPES]
+                due = [row for row in due if row.type in self.types]
             handed = await self._forward(connection, due, paces) if due else []
         if due:
             self._count(handed)  # 回滚了的还会再交一遍，不计两次
@@ -79,7 +97,7 @@ class Forwarder:
     async def _forward(self, connection: Connection, due: Sequence[Due], paces: Mapping[str, float]) -> list[Due]:
         counts = Counter(str(PriorityRank(row.priority).queue) for row in due)
         with send_span([row.traceparent for row in due], counts):
-            parcels = pack(due, paces, self.config.ids_per_delivery)
+            parcels = pack(due, self.types.shareable, paces, self.config.ids_per_delivery)
             results = await saq.enqueue_many(self.queues, [(parcel.queue, self._job(parcel)) for parcel in parcels])
             handed, unproven = self._sort(parcels, results)
             if unproven:
@@ -135,7 +153,38 @@ class Forwarder:
 
     def _job(self, parcel: Parcel) -> Job:
         timeout = int(self.task_timeout) * len(parcel.rows) + SAQ_TIMEOUT_MARGIN
-        first = parcel.rows[0]
-        if len(parcel.rows) == 1:
-            return saq.delivery_job(first.type, first.task_id, first.delivery, first.traceparent, timeout)
-        return saq.shared_job(first.type, parcel.key, [(row.task_id, row.delivery) for row in parcel.rows], timeout)
+        tokens = [(row.task_id, row.delivery) for row in parcel.rows]
+        return saq.delivery_job(parcel.rows[0].type, parcel.key, tokens, timeout)
+
+
+def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Parcel]:
+    """把到期的行装成投递；同队列、同类型的次序不变。
+
+    Args:
+        due: 到期的行，按优先级排好。
+        shareable: 可以同乘的类型；长任务从不同乘。
+        paces: 各类型一次尝试的平均秒数；不知道的当作快的，一秒后就知道了。
+        limit: 一次投递至多几个；1 = 从不同乘。
+    """
+    parcels: list[Parcel] = []
+    for (priority, task_type, alone), group in groupby(sorted(due, key=_kind), key=_kind):
+        rows = list(group)
+        quick = task_type in shareable and not alone
+        size = _size(task_type, len(rows), paces, limit) if quick else 1
+        queue = PriorityRank(priority).queue
+        parcels += [_parcel(queue, rows[start : start + size]) for start in range(0, len(rows), size)]
+    return parcels
+
+
+def _kind(row: Due) -> tuple[int, str, bool]:
+    return row.priority, row.type, row.alone
+
+
+def _size(task_type: str, count: int, paces: Mapping[str, float], limit: int) -> int:
+    quick = int(SECONDS / paces[task_type]) if paces.get(task_type) else limit
+    return max(1, min(limit, quick, count // SPREAD))
+
+
+def _parcel(queue: Priority, rows: Sequence[Due]) -> Parcel:
+    key = delivery_key(rows[0].task_id, rows[0].delivery) if len(rows) == 1 else f"shared:{uuid4()}"
+    return Parcel(queue, key, tuple(rows))

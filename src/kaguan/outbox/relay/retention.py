@@ -1,13 +1,14 @@
-"""保留期：默认就开着，小批删除，不让表长成千万行（LESSONS「What the field suffers from」）。"""
+"""保留期：默认就开着，小批删除，不让表长成千万行。"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from kaguan.console.store import expire_audit
+from kaguan.database.pool import Connection
 from kaguan.outbox import ordering, store
 
 if TYPE_CHECKING:
@@ -17,22 +18,32 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BATCH = 1_000
-ANONYMOUS_DAYS = 7  # 没认出是谁的拒绝：谁都能造出来
+
+# 删去过期的一批，至多给定的个数；返回删了几行
+Expiry: TypeAlias = Callable[[Connection, int], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
+    """``rows`` 是随任务一同过期的附属表；``others`` 是协议之外也归保留期管的，名字进日志；``batch`` 是一批至多几行。"""
+
     pool: Pool
     config: Tasks
+    rows: tuple[str, ...] = ()
+    others: Mapping[str, Expiry] = field(default_factory=dict)
+    batch: int = BATCH
 
     async def run_once(self) -> int:
         """清一批；返回删去的行数。"""
+        days = self.config.retention_days
         async with self.pool.connection() as connection:
-            tasks = await store.expire_tasks(connection, self.config.retention_days, BATCH)
-            keys = await store.expire_keys(connection, BATCH)
-            orderings = await ordering.expire(connection, self.config.retention_days, BATCH)
-            audits = await expire_audit(connection, self.config.audit_retention_days, ANONYMOUS_DAYS, BATCH)
-        gone = tasks + keys + orderings + audits
-        if gone:
-            log.info("清理过期记录", tasks=tasks, idempotency_keys=keys, ordering_keys=orderings, audits=audits)
-        return gone
+            gone = {
+                "tasks": await store.expire_tasks(connection, days, self.batch, self.rows),
+                "ordering_keys": await ordering.expire(connection, days, self.batch),
+            }
+            for name, expire in self.others.items():
+                gone[name] = await expire(connection, self.batch)
+        total = sum(gone.values())
+        if total:
+            log.info("清理过期记录", **gone)
+        return total

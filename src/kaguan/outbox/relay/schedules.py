@@ -10,8 +10,9 @@ from kaguan.outbox.schedules import service
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kaguan.config.schedules import Schedule
     from kaguan.database.pool import Pool
-    from kaguan.outbox.schedules.definition import Schedule
+    from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
 
@@ -21,6 +22,7 @@ class Schedules:
 
     pool: Pool
     schedules: Sequence[Schedule]
+    types: TaskTypes
     max_attempts: int
     metrics: Metrics
 
@@ -33,9 +35,9 @@ class Schedules:
         handled = 0
         for schedule in due:
             async with self.pool.connection() as connection, connection.transaction():
-                fired = await service.fire(connection, schedule, self.max_attempts)
+                fired = await service.fire(connection, schedule, self.types, self.max_attempts)
             if fired is None:
                 continue
             handled += 1
-            self.metrics.accepted.labels(schedule.type.value, schedule.queue.value).inc(len(fired.task_ids))
+            self.metrics.count_accepted(schedule.type, schedule.queue, len(fired.task_ids))
         return handled

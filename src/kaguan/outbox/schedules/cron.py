@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from croniter import croniter
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
-
-FIELDS = 5
-# croniter 的随机与哈希写法：每个进程算出的时刻不同，不能用
-UNSTABLE = re.compile(r"(?<![A-Za-z])[rRhH](?![A-Za-z])")
-SAMPLE = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def check(expression: str) -> str:
-    """原样返回看得懂、且总有下一次的表达式。
-
-    Raises:
-        ValueError: 不是五段、某段越界，或永远不会到期。
-    """
-    if len(expression.split()) != FIELDS or UNSTABLE.search(expression):
-        raise ValueError("应为五段 cron 表达式：分 时 日 月 周，如 30 2 * * *")
-    try:
-        croniter(expression, SAMPLE).get_next(datetime)
-    except ValueError as error:  # croniter 的错误都由它派生
-        raise ValueError(f"cron 表达式有误：{error}") from None
-    return expression
 
 
 def next_after(expression: str, zone: ZoneInfo, moment: datetime) -> datetime:

@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from psycopg.rows import class_row
+from pydantic import ValidationError
 
+from kaguan.config.schedules import Misfire
+from kaguan.config.settings import ConfigurationError
 from kaguan.database.sql import load
 from kaguan.errors import DomainError, not_found
-from kaguan.outbox.accept import Submission, accept_many
+from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.schedules.cron import between, latest_until, next_after
-from kaguan.outbox.schedules.definition import Misfire
+from kaguan.outbox.schedules.template import render
+from kaguan.outbox.vocabulary import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from kaguan.config.schedules import Schedule
     from kaguan.database.pool import Connection
-    from kaguan.outbox.schedules.definition import Schedule
+    from kaguan.outbox.task_type import Payload, TaskTypes
 
 log = structlog.get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.schedules"
 PRINCIPAL = "schedule"  # 触发的任务以此名义提交
+SAMPLE_DAY = date(2026, 1, 31)
 GRACE = timedelta(minutes=1)  # 晚这么多以内算准时，不算错过
+
+
+def check(schedules: Sequence[Schedule], types: TaskTypes) -> None:
+    """每个计划的类型有人认得，载荷合它的要求；不合的不等到半夜两点才说。
+
+    Raises:
+        ConfigurationError: 有不合的，逐个说明。
+    """
+    faults = [f"KAGUAN_SCHEDULES__{n}__{fault}" for n, one in enumerate(schedules) if (fault := _fault(one, types))]
+    if faults:
+        raise ConfigurationError(f"配置有误：{'；'.join(faults)}")
+
+
+def _fault(schedule: Schedule, types: TaskTypes) -> str | None:
+    if schedule.type not in types:
+        return f"TYPE：允许 {'、'.join(types)}，给的是 {schedule.type!r}"
+    try:
+        _payload(schedule, types, SAMPLE_DAY)
+    except ValidationError as error:
+        places = "、".join(".".join(map(str, item["loc"])) for item in error.errors())
+        return f"PAYLOAD：{schedule.name} 的载荷不合 {schedule.type} 的要求：{places}"
+    return None
+
+
+def _payload(schedule: Schedule, types: TaskTypes, today: date) -> Payload:
+    return types[schedule.type].payload.model_validate(render(schedule.payload, today))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +108,7 @@ async def due(connection: Connection, schedules: Sequence[Schedule]) -> list[Sch
     return found
 
 
-async def fire(connection: Connection, schedule: Schedule, max_attempts: int) -> Fired | None:
+async def fire(connection: Connection, schedule: Schedule, types: TaskTypes, max_attempts: int) -> Fired | None:
     """在事务里办到期的那些；None = 别的 relay 在办或已办。任务与下一次的时刻一起提交。"""
     async with connection.cursor(row_factory=class_row(Due)) as cursor:
         await cursor.execute(load(PACKAGE, "lock_due"), {"name": schedule.name, "definition": schedule.definition})
@@ -87,7 +119,7 @@ async def fire(connection: Connection, schedule: Schedule, max_attempts: int) ->
     if locked.next_due_at < latest:
         log.warning("定时计划有错过的", schedule=schedule.name, since=str(locked.next_due_at), misfire=schedule.misfire)
     moments = _wanted(schedule, locked, latest)
-    task_ids = await _submit(connection, schedule, moments, max_attempts) if moments else ()
+    task_ids = await _submit(connection, schedule, types, moments, max_attempts) if moments else ()
     upcoming = _upcoming(schedule, locked.now)
     await connection.execute(load(PACKAGE, "advance"), {**upcoming, "fired": bool(task_ids)})
     return Fired(latest, task_ids)
@@ -136,7 +168,7 @@ def _upcoming(schedule: Schedule, now: datetime) -> dict[str, Any]:
 
 
 async def _submit(
-    connection: Connection, schedule: Schedule, moments: Sequence[datetime], max_attempts: int
+    connection: Connection, schedule: Schedule, types: TaskTypes, moments: Sequence[datetime], max_attempts: int
 ) -> tuple[UUID, ...]:
     """受理这几次的任务。
 
@@ -145,9 +177,9 @@ async def _submit(
     """
     submissions = [
         Submission(
-            schedule.type,
-            schedule.payload_at(moment),
-            schedule.queue,
+            types[schedule.type],
+            _payload(schedule, types, moment.astimezone(schedule.zone).date()),
+            Priority(schedule.queue),
             PRINCIPAL,
             f"schedule:{schedule.name}:{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             ordering_key=f"schedule:{schedule.name}",

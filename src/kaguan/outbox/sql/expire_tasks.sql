@@ -1,4 +1,4 @@
--- 保留期：结束很久的任务连同它的附属行，一次一小批
+-- 保留期：结束很久的任务，一次一小批；领域的附属行由同一事务里的后续语句按这里给出的号删
 with old as materialized (
     select id
     from tb_task
@@ -12,16 +12,6 @@ events as (
     using old
     where e.task_id = old.id
 ),
-mails as (
-    delete from tb_email_delivery d
-    using old
-    where d.task_id = old.id
-),
-checkpoints as (
-    delete from tb_sync_checkpoint c
-    using old
-    where c.task_id = old.id
-),
 parked as (
     delete from tb_outbox o
     using old
@@ -31,6 +21,6 @@ gone as (
     delete from tb_task t
     using old
     where t.id = old.id
-    returning 1
+    returning t.id
 )
-select count(*)::int from gone
+select id from gone

@@ -12,11 +12,11 @@ from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
 from kaguan.database.sql import load
-from kaguan.tasks.payloads import Payload
+from kaguan.outbox.task_type import Payload
 from kaguan.telemetry.propagation import current_traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from uuid import UUID
 
     from kaguan.database.pool import Connection, Pool
@@ -74,6 +74,7 @@ class Attempt:
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
+    _after_commit: list[Callable[[], None]] = field(default_factory=list)
 
     def read(self, model: Model[P]) -> P:
         """载荷，校验过的。
@@ -115,12 +116,25 @@ class Attempt:
         """
         declared = self.declared
         try:
-            async with self.pool.connection() as connection, connection.transaction():
+            async with self.committing(), self.pool.connection() as connection, connection.transaction():
                 await self.fence(connection)
                 yield connection
         except BaseException:
             self.declared = declared  # 意向没有提交（或不知道）：无论如何，外部调用还没开始
             raise
+
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        """在 :meth:`transaction` 或结算的写入里记下「提交之后」才做的事；回滚了就不做。"""
+        self._after_commit.append(tell)
+
+    @asynccontextmanager
+    async def committing(self) -> AsyncIterator[None]:
+        """里面是一个事务；提交成功才去做 :meth:`after_commit` 记下的。"""
+        self._after_commit.clear()
+        yield
+        told, self._after_commit = self._after_commit, []
+        for tell in told:
+            tell()
 
     async def fence(self, connection: Connection) -> None:
         """在事务里锁住任务行，确认令牌仍有效。

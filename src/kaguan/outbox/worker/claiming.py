@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from kaguan.database.group_commit import Folder
+from kaguan.database.group_commit import GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.logging.naming import named
 from kaguan.outbox.worker import store
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import Pool
     from kaguan.outbox.worker.leases import Leases
     from kaguan.outbox.worker.store import Claim
 
@@ -29,15 +29,13 @@ FIRST_BACKOFF = 0.2  # 秒
 Delivery: TypeAlias = "tuple[UUID, int]"  # 任务号与投递号
 
 
-@dataclass(frozen=True, slots=True)
 class Claims:
     """以 ``leases`` 的名义认领。"""
 
-    leases: Leases
-    _folder: Folder[Delivery, Claim | None] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_folder", Folder(self.leases.pool, self._write))
+    def __init__(self, pool: Pool, leases: Leases) -> None:
+        self._leases = leases
+        write = partial(store.claim, worker=leases.worker, lease=leases.lease)
+        self._group: GroupCommit[Delivery, Claim | None] = GroupCommit(pool, write)
 
     async def claim(self, wanted: Sequence[Delivery]) -> list[Claim]:
         """认领这些投递；返回得手的。
@@ -51,7 +49,7 @@ class Claims:
             try:
                 claims = await self._claim_once(wanted)
             except asyncio.CancelledError:
-                self.leases.abandon_all(wanted)
+                self._leases.abandon_all(wanted)
                 raise
             except PASSING_ERRORS as error:
                 unknown = True
@@ -64,37 +62,32 @@ class Claims:
                     continue
             if unknown:
                 # 头一次其实写下了、现在却没人做的，下一拍交还
-                self.leases.abandon_all(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
+                self._leases.abandon_all(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
             _announce(claims)
             return claims
 
     async def _claim_once(self, wanted: Sequence[Delivery]) -> list[Claim]:
-        """认领一遍；一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。都没得手才是错误。"""
-        answers = await self._ask(wanted)
-        failed = {one: answer for one, answer in zip(wanted, answers, strict=True) if isinstance(answer, BaseException)}
-        unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
-        if unexpected or (failed and len(failed) == len(wanted)):
-            raise (unexpected or list(failed.values()))[0]
-        self.leases.abandon_all(failed)
-        return [answer for answer in answers if answer is not None and not isinstance(answer, BaseException)]
+        """认领一遍；一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。都没得手才是错误。
 
-    async def _ask(self, wanted: Sequence[Delivery]) -> list[Claim | BaseException | None]:
-        """逐个的答案；有了头一个之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。"""
+        有了头一个答案之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。
+        """
         if not wanted:
             return []
-        asked = [asyncio.ensure_future(self._folder.submit(one)) for one in wanted]
+        asked = [self._group.submit(one) for one in wanted]
         try:
             await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            _, late = await asyncio.wait(asked, timeout=self.leases.interval)
+            _, late = await asyncio.wait(asked, timeout=self._leases.interval)
         finally:
             for one in asked:
                 one.cancel()
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        return [TimeoutError() if one in late else answer for one, answer in zip(asked, answers, strict=True)]
-
-    async def _write(self, connection: Connection, wanted: Sequence[Delivery]) -> list[Claim | None]:
-        claimed = await store.claim(connection, wanted, self.leases.worker, self.leases.lease)
-        return [claimed.get(one) for one in wanted]
+        answers = [TimeoutError() if one in late else answer for one, answer in zip(asked, answers, strict=True)]
+        failed = {one: answer for one, answer in zip(wanted, answers, strict=True) if isinstance(answer, BaseException)}
+        unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
+        if unexpected or (failed and len(failed) == len(wanted)):
+            raise (unexpected or list(failed.values()))[0]
+        self._leases.abandon_all(failed)
+        return [answer for answer in answers if answer is not None and not isinstance(answer, BaseException)]
 
 
 def _announce(claims: Sequence[Claim]) -> None:

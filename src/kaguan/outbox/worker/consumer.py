@@ -11,10 +11,10 @@ import structlog
 from redis.exceptions import RedisError
 from saq.worker import Worker
 
-from kaguan.outbox.vocabulary import QUEUE_WEIGHTS, Priority, TaskType
+from kaguan.outbox.vocabulary import QUEUE_WEIGHTS, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kaguan.config.model import Worker as WorkerConfig
     from kaguan.outbox.deliveries import KaguanQueue
@@ -73,15 +73,18 @@ def split_slots(concurrency: int) -> dict[Priority, int]:
     return slots
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Consumer:
+    """``types`` 是任务类型的名字，也就是 SAQ 的函数名。"""
+
     queues: Mapping[Priority, KaguanQueue]
+    types: Sequence[str]
     execution: Execution
     config: WorkerConfig
 
     async def run(self, stop: asyncio.Event) -> None:
         """取件直到 ``stop``；然后不再取新的，让正在做的做完（至多 ``shutdown_grace`` 秒）。"""
-        workers = [self._worker(queue, slots) for queue, slots in split_slots(self.config.concurrency).items()]
+        workers = [self.taker(queue, slots) for queue, slots in split_slots(self.config.concurrency).items()]
         running = [asyncio.create_task(worker.start(), name=f"saq-{worker.queue.name}") for worker in workers]
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -95,13 +98,14 @@ class Consumer:
             if isinstance(result, Exception):
                 raise result
 
-    def _worker(self, priority: Priority, slots: int) -> QuietWorker:
+    def taker(self, priority: Priority, slots: int, dequeue_timeout: float = DEQUEUE_TIMEOUT) -> QuietWorker:
+        """从一个队列取件的 SAQ Worker，还没启动。``dequeue_timeout`` 单位秒。"""
         return QuietWorker(
             self.queues[priority],
-            [(str(task_type), self.execution.__call__) for task_type in TaskType],
+            [(name, self.execution.__call__) for name in self.types],
             concurrency=slots,
             timers=TIMERS,  # type: ignore[arg-type] # SAQ 的类型是带可选键的 TypedDict
-            dequeue_timeout=DEQUEUE_TIMEOUT,
+            dequeue_timeout=dequeue_timeout,
             shutdown_grace_period_s=int(self.config.shutdown_grace),
             cancellation_hard_deadline_s=HARD_DEADLINE,
         )

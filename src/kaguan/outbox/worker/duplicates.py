@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from kaguan.queues import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from redis.asyncio import Redis
@@ -27,8 +28,11 @@ class DuplicateGuard:
     redis: Redis
     lease: float
 
-    async def admit(self, task_id: UUID, delivery: int) -> bool:
-        """同一次投递正在别处执行，或刚结算过 → False。"""
+    async def admit(self, tokens: Sequence[tuple[UUID, int]]) -> bool:
+        """同一次投递正在别处执行，或刚结算过 → False。同乘的又多又快，不值得一个个去问，认领自会挡住。"""
+        if len(tokens) != 1:
+            return True
+        ((task_id, delivery),) = tokens
         try:
             async with self.redis.pipeline(transaction=False) as pipe:
                 pipe.set(keys.task_lock(task_id), delivery, nx=True, get=True, px=int(self.lease * 1000))
@@ -41,8 +45,11 @@ class DuplicateGuard:
         repeated: bool = mark in {holder, settled}
         return not repeated
 
-    async def settled(self, task_id: UUID, delivery: int) -> None:
+    async def settled(self, tokens: Sequence[tuple[UUID, int]]) -> None:
         """这次投递已有结局：留下记号，放开锁。"""
+        if len(tokens) != 1:
+            return
+        ((task_id, delivery),) = tokens
         try:
             async with self.redis.pipeline(transaction=False) as pipe:
                 pipe.set(keys.task_status(task_id), delivery, ex=STATUS_TTL)

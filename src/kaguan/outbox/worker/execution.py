@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from structlog.contextvars import bound_contextvars
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox import ordering
-from kaguan.outbox.vocabulary import TaskStatus, TaskType
+from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.outbox.worker import store
 from kaguan.outbox.worker.attempt import (
     Attempt,
@@ -24,7 +23,6 @@ from kaguan.outbox.worker.attempt import (
     UnfitPayloadError,
 )
 from kaguan.outbox.worker.claiming import Claims
-from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.outcome import Cancelled, Continue, GiveUp, Outcome, Retry, Uncertain
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
@@ -35,10 +33,11 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from kaguan.database.pool import Pool
+    from kaguan.outbox.pace import Pace
     from kaguan.outbox.worker.attempt import Handler
     from kaguan.outbox.worker.duplicates import DuplicateGuard
     from kaguan.outbox.worker.leases import Leases
-    from kaguan.outbox.worker.pace import Pace
+    from kaguan.outbox.worker.newer import NewerPayloads
     from kaguan.outbox.worker.settlement import Settled, Settlement
     from kaguan.outbox.worker.store import Claim
     from kaguan.telemetry.metrics import Metrics
@@ -48,66 +47,66 @@ log = structlog.get_logger(__name__)
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
-def _unheard() -> None:
-    """没有门铃：relay 的轮询也看得见。"""
-
-
-@dataclass(frozen=True, slots=True)
 class Execution:
-    """SAQ 函数：一次投递进来，它带的每个任务各一次尝试。从不抛出业务异常，SAQ 因此从不重试、也不记参数。"""
+    """SAQ 函数：一次投递进来，它带的每个任务各一次尝试。从不抛出业务异常，SAQ 因此从不重试、也不记参数。
 
-    pool: Pool
-    handlers: Mapping[TaskType, Handler]
-    guard: DuplicateGuard
-    leases: Leases
-    settlement: Settlement
-    metrics: Metrics
-    task_timeout: float  # 秒
-    pace: Pace
-    ring: Callable[[], None] = _unheard  # 按门铃
-    newer: NewerPayloads = field(default_factory=NewerPayloads)
-    _claims: Claims = field(init=False)
+    ``task_timeout`` 单位秒；``ring`` 按门铃。
+    """
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_claims", Claims(self.leases))
+    def __init__(  # noqa: PLR0913 装配的地方，各是一个零件
+        self,
+        pool: Pool,
+        handlers: Mapping[str, Handler],
+        duplicates: DuplicateGuard | None,
+        leases: Leases,
+        settlement: Settlement,
+        metrics: Metrics,
+        pace: Pace,
+        *,
+        task_timeout: float,
+        ring: Callable[[], None],
+        newer: NewerPayloads,
+    ) -> None:
+        self._pool = pool
+        self._handlers = handlers
+        self._duplicates = duplicates
+        self.leases = leases
+        self.settlement = settlement
+        self._metrics = metrics
+        self.pace = pace
+        self._task_timeout = task_timeout
+        self._ring = ring
+        self._newer = newer
+        self._claims = Claims(pool, leases)
 
     async def __call__(
         self,
         context: Mapping[str, object],
         *,
+        deliveries: Sequence[tuple[str, int]] = (),
         task_id: str | None = None,
         delivery: int = 0,
-        deliveries: Sequence[tuple[str, int]] = (),
     ) -> None:
-        """一个任务（``task_id`` 与 ``delivery``），或几个同乘的（``deliveries``）。"""
-        if task_id is not None:
-            await self._single(context, UUID(task_id), delivery)
+        """``deliveries`` 是（任务号，投递号）；``task_id``、``delivery`` 是 0.1 版 relay 交出的写法，升级途中还认。"""
+        listed = deliveries if task_id is None else [(task_id, delivery)]
+        tokens = [(UUID(one), number) for one, number in listed]
+        admitted = self._duplicates is None or await self._duplicates.admit(tokens)
+        claims = await self._claims.claim(tokens) if admitted else []
+        if len(claims) < len(tokens):
+            job = context.get("job")
+            function = job.function if isinstance(job, Job) else ""
+            self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims))
+        if not claims:
             return
-        tokens = [(UUID(one), number) for one, number in deliveries]
-        claims = await self._claims.claim(tokens)
-        self._suppressed(context, len(tokens) - len(claims))
         turn = asyncio.Semaphore(1)  # 处理器一个一个来：槽位数仍是并发的上限；结算不占它，下一个不等它提交
         # 任何一个都不抛业务异常；取消会传给每一个
         await asyncio.gather(*[self._run(claim, turn) for claim in claims])
-
-    async def _single(self, context: Mapping[str, object], task_id: UUID, delivery: int) -> None:
-        with bound_contextvars(task_id=str(task_id), delivery=delivery):
-            claims = (
-                await self._claims.claim([(task_id, delivery)]) if await self.guard.admit(task_id, delivery) else []
-            )
-            if not claims:
-                self._suppressed(context, 1)
-                return
-            await self._run(claims[0], asyncio.Semaphore(1))
-            await self.guard.settled(task_id, delivery)
-
-    def _suppressed(self, context: Mapping[str, object], count: int) -> None:
-        job = context.get("job")
-        self.metrics.duplicates_suppressed.labels(job.function if isinstance(job, Job) else "").inc(count)
+        if self._duplicates is not None:
+            await self._duplicates.settled(tokens)
 
     async def _run(self, claim: Claim, turn: asyncio.Semaphore) -> None:
         attempt = Attempt(
-            pool=self.pool,
+            pool=self._pool,
             task_id=claim.id,
             type=claim.type,
             delivery=claim.delivery,
@@ -118,8 +117,8 @@ class Execution:
             intended=claim.intended,
         )
         labels = (claim.type, claim.queue)
-        self.metrics.started.labels(*labels).inc()
-        observe(self.metrics.relay_to_start.labels(*labels), claim.queued_for, claim.traceparent)
+        self._metrics.started.labels(*labels).inc()
+        observe(self._metrics.relay_to_start.labels(*labels), claim.queued_for, claim.traceparent)
         self.leases.hold(attempt)
         with (
             bound_contextvars(
@@ -133,10 +132,10 @@ class Execution:
             try:
                 async with turn:
                     started = asyncio.get_running_loop().time()
-                    attempt.deadline = started + self.task_timeout * YIELD_AFTER
+                    attempt.deadline = started + self._task_timeout * YIELD_AFTER
                     outcome = await self._handle(attempt)
                     elapsed = asyncio.get_running_loop().time() - started
-                observe(self.metrics.run.labels(claim.type), elapsed)
+                observe(self._metrics.run.labels(claim.type), elapsed)
                 self.pace.observe(claim.type, elapsed)
                 await self._settle(attempt, outcome, labels, elapsed, span)
                 if claim.ordered:
@@ -150,18 +149,18 @@ class Execution:
         """执行处理器，把一切意外折成结果。停机的取消原样放行：任务由停机流程交还。"""
         try:
             attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
-            async with asyncio.timeout(self.task_timeout):
-                return await self.handlers[TaskType(attempt.type)](attempt)
+            async with asyncio.timeout(self._task_timeout):
+                return await self._handlers[attempt.type](attempt)
         except FencedError:
             return _FENCED
         except CancelledByUserError:
             return Cancelled("用户取消")
         except NewerPayloadError as error:
-            return self.newer.outcome(attempt, str(error))
+            return self._newer.outcome(attempt, str(error))
         except UnfitPayloadError as error:
             return GiveUp(str(error))
         except TimeoutError:
-            reason = f"超过时限 {self.task_timeout:g} 秒"
+            reason = f"超过时限 {self._task_timeout:g} 秒"
         except Exception as error:  # 处理器的意外在此折成结果，别处不兜
             log.exception("处理器意外失败")
             reason = f"意外：{type(error).__name__}"
@@ -175,7 +174,7 @@ class Execution:
             await self._fenced(attempt, span)
             return
         try:
-            settled, outcome = await self._write(attempt, outcome)
+            settled, outcome = await self._settle_surely(attempt, outcome)
         except FencedError:
             await self._fenced(attempt, span)
             return
@@ -186,9 +185,9 @@ class Execution:
         finally:
             self.leases.drop(attempt)
         self._record(settled.status, outcome, labels, elapsed, span)
-        observe(self.metrics.accept_to_effect.labels(type=attempt.type), settled.age)
+        observe(self._metrics.accept_to_effect.labels(type=attempt.type), settled.age)
 
-    async def _write(self, attempt: Attempt, outcome: Outcome) -> tuple[Settled, Outcome]:
+    async def _settle_surely(self, attempt: Attempt, outcome: Outcome) -> tuple[Settled, Outcome]:
         """结算；处理器自己的写入（或库容不下的结果）出了意外，就改记为意外。"""
         try:
             return await self.settlement.settle(attempt, outcome), outcome
@@ -202,19 +201,19 @@ class Execution:
     async def _release_next(self, task_id: UUID) -> None:
         """同键的下一个立刻放行，并按铃让 relay 立刻转交；没放成的由 relay 兜底。"""
         try:
-            async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+            async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
                 if await ordering.release(connection, [task_id]):
-                    self.ring()
+                    self._ring()
         except PASSING_ERRORS as error:
             log.warning("没能放行同键的下一个，由 relay 兜底", error=type(error).__name__)
 
     async def _fenced(self, attempt: Attempt, span: Span) -> None:
         """旧的持有者醒来：什么也没写，留一条痕迹。"""
         record_outcome(span, "fenced")
-        self.metrics.fenced_writes.labels(type=attempt.type).inc()
+        self._metrics.fenced_writes.labels(type=attempt.type).inc()
         log.warning("隔离令牌已失效，丢弃结果")
         try:
-            async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+            async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
                 await store.note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
         except PASSING_ERRORS as error:
             log.warning("隔离的痕迹没有记成", error=type(error).__name__)
@@ -222,16 +221,16 @@ class Execution:
     def _record(
         self, status: TaskStatus, outcome: Outcome, labels: tuple[str, str], elapsed: float, span: Span
     ) -> None:
-        self.metrics.settled.labels(*labels, status).inc()
+        self._metrics.settled.labels(*labels, status).inc()
         duration_ms = round(elapsed * 1000, 1)
         if isinstance(outcome, Continue) and status is TaskStatus.RETRYING:
             record_outcome(span, "continued")
             log.info("任务让位，由下一次投递接着做", reason=outcome.logged or outcome.reason, duration_ms=duration_ms)
             return
         if status is TaskStatus.RETRYING:
-            self.metrics.retried.labels(*labels).inc()
+            self._metrics.retried.labels(*labels).inc()
         if status is TaskStatus.UNCERTAIN:
-            self.metrics.uncertain.labels(labels[0]).inc()
+            self._metrics.uncertain.labels(labels[0]).inc()
         if status is TaskStatus.SUCCEEDED:
             record_outcome(span, status)
             log.info("任务完成", duration_ms=duration_ms)

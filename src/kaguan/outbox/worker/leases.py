@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
+from psycopg_pool import PoolTimeout
 
-from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.pool import CONNECTION_ERRORS, PASSING_ERRORS
 from kaguan.outbox.worker import store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
     from uuid import UUID
 
     from kaguan.database.pool import Pool
@@ -106,3 +108,26 @@ class Leases:
             mine = await store.release(connection, tokens, self.worker)
         self._abandoned.difference_update(token for token in tokens if not mine.get(token))
         return mine
+
+
+@asynccontextmanager
+async def beating(leases: Leases) -> AsyncIterator[None]:
+    """进入即开始心跳，离开即停。"""
+    task = asyncio.create_task(_run(leases), name="heartbeat")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _run(leases: Leases) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(leases.lease):
+                await leases.run_once()
+        except (PoolTimeout, TimeoutError, *CONNECTION_ERRORS) as error:
+            log.warning("心跳失败，下一拍再试", error=type(error).__name__)
+        except Exception:  # 心跳停了租约全失：说一声，下一拍再来
+            log.exception("心跳意外出错，下一拍再试")
+        await asyncio.sleep(leases.interval)

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from kaguan.database.pool import Connection
-
-if TYPE_CHECKING:
-    from kaguan.breakers import BreakerKind
 
 # 处理器自己的写入：与结算在同一事务里执行，结算被挡住则一并回滚
 Write: TypeAlias = Callable[[Connection], Awaitable[None]]
@@ -79,14 +76,14 @@ class Continue:
     执行的外壳另用它把读不懂的新载荷留给升级过的进程。
 
     Attributes:
-        waiting_for: 在等谁恢复（:class:`kaguan.breakers.BreakerKind`）：任务上看得见、有自己的量表，
+        waiting_for: 在等谁恢复，一个名字：任务上看得见、有自己的量表，
             一段等待只留一笔事件；它好了，relay 提前叫回来，不等 ``delay`` 到。
     """
 
     reason: str
     write: Write | None = None
     delay: float = 0.0
-    waiting_for: BreakerKind | None = None
+    waiting_for: str | None = None
     logged: str | None = None
 
 

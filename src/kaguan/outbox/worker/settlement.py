@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from psycopg.types.json import Jsonb
 
-from kaguan.database.group_commit import TIMEOUT, Folder
+from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.backoff import full_jitter, outage_wait
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
@@ -22,11 +22,9 @@ from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kaguan.breakers import BreakerKind
     from kaguan.config.model import Tasks
-    from kaguan.database.pool import Connection, Pool
+    from kaguan.database.pool import Pool
     from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Write
 
 log = structlog.get_logger(__name__)
 
@@ -51,16 +49,17 @@ class _Statement:
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Settlement:
-    pool: Pool
-    worker: str
-    config: Tasks
-    redelivered: Mapping[str, TaskEventKind] = field(default_factory=dict)  # 不明也重新投递的类型 → 记作什么
-    _folder: Folder[Success, Written | None] = field(init=False)
+    """``redelivered``：结局不明也重新投递、而不是搁置的类型 → 时间线上记作什么。"""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_folder", Folder(self.pool, store.settle_done))
+    def __init__(
+        self, pool: Pool, worker: str, config: Tasks, redelivered: Mapping[str, TaskEventKind] | None = None
+    ) -> None:
+        self._pool = pool
+        self._worker = worker
+        self._config = config
+        self._redelivered = redelivered or {}
+        self._group: GroupCommit[Success, Written | None] = GroupCommit(pool, store.settle_done)
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled:
         """写下结局；PostgreSQL 暂时不在就坚持重试。
@@ -73,7 +72,11 @@ class Settlement:
         delay = FIRST_BACKOFF
         while True:
             try:
-                return await self._write(attempt, outcome, statement)
+                if isinstance(statement, Success) and outcome.write is None:
+                    written = await self._group.submit(statement)
+                else:
+                    written = await self._together(attempt, outcome, statement)
+                return await self._confirmed(attempt, outcome, statement, written)
             except PASSING_ERRORS as error:
                 if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
                     raise
@@ -81,16 +84,31 @@ class Settlement:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
 
-    async def _write(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Settled:
-        if isinstance(statement, Success) and outcome.write is None:
-            written = await self._folder.submit(statement)
-        else:
-            async with asyncio.timeout(TIMEOUT):
-                written = await self._write_alone(attempt, outcome.write, statement)
+    async def _together(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Written | None:
+        """自成一个事务；处理器的写入与结算同生共死，令牌失效则全部回滚、返回 None。"""
+        try:
+            async with asyncio.timeout(TIMEOUT), attempt.committing(), self._pool.connection() as connection:
+                async with connection.transaction():
+                    if outcome.write is not None:
+                        await attempt.fence(connection)
+                        await outcome.write(connection)
+                    if isinstance(statement, Success):
+                        written = (await store.settle_done(connection, [statement]))[0]
+                    else:
+                        written = await store.settle(connection, statement.name, statement.parameters)
+                    if written is None:
+                        raise FencedError  # noqa: TRY301 要它回滚这个事务
+                return written
+        except FencedError:
+            return None
+
+    async def _confirmed(
+        self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success, written: Written | None
+    ) -> Settled:
+        """没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了。"""
         if written is not None:
             return Settled(TaskStatus(written.status), written.age)
-        # 没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了
-        async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+        async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
             now = await store.outcome_of(connection, attempt.task_id)
         expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
         again = expected is TaskStatus.RETRYING
@@ -98,16 +116,6 @@ class Settlement:
         if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):
             return Settled(TaskStatus(now[0]), 0.0)
         raise FencedError
-
-    async def _write_alone(
-        self, attempt: Attempt, write: Write | None, statement: _Statement | Success
-    ) -> Written | None:
-        """自成一个事务；处理器的写入与结算同生共死，令牌失效则全部回滚、返回 None。"""
-        try:
-            async with self.pool.connection() as connection, connection.transaction():
-                return await _settle_with(connection, attempt, write, statement)
-        except FencedError:
-            return None
 
     def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement | Success:  # noqa: PLR0911 每种结局各一条语句
         token = {**attempt.token, "attempt": attempt.attempt}
@@ -121,8 +129,8 @@ class Settlement:
             case Continue(reason, delay=delay, waiting_for=outside):
                 noted = self._noted(token, reason, failed=False)
                 return self._again(attempt, TaskEventKind.INTERRUPTED, noted, delay, outside)
-            case Uncertain(reason) if attempt.type in self.redelivered and attempt.attempt < attempt.max_attempts:
-                kind = self.redelivered[attempt.type]
+            case Uncertain(reason) if attempt.type in self._redelivered and attempt.attempt < attempt.max_attempts:
+                kind = self._redelivered[attempt.type]
                 return self._again(attempt, kind, self._noted(token, reason), self._backoff(attempt))
             case Retry(reason):
                 noted = self._noted(token, f"{attempt.max_attempts} 次尝试用尽：{reason}")
@@ -141,7 +149,7 @@ class Settlement:
         kind: TaskEventKind,
         noted: dict[str, Any],
         delay: float,
-        outside: BreakerKind | None = None,
+        outside: str | None = None,
     ) -> _Statement:
         unknown = kind in UNKNOWN or attempt.intended
         again = {"kind": kind, "delay": delay, "unknown": unknown, "waiting_for": outside}
@@ -149,7 +157,7 @@ class Settlement:
 
     def _backoff(self, attempt: Attempt, *, outage: bool = False) -> float:
         backoff = outage_wait if outage else full_jitter
-        return backoff(attempt.attempt, self.config.backoff_base, self.config.backoff_cap)
+        return backoff(attempt.attempt, self._config.backoff_base, self._config.backoff_cap)
 
     @staticmethod
     def _ended(
@@ -166,21 +174,6 @@ class Settlement:
         return {
             **token,
             "error": Jsonb({"reason": reason}),
-            "worker": self.worker,
+            "worker": self._worker,
             "traceparent": failed_traceparent() if failed else current_traceparent(),
         }
-
-
-async def _settle_with(
-    connection: Connection, attempt: Attempt, write: Write | None, statement: _Statement | Success
-) -> Written:
-    if write is not None:
-        await attempt.fence(connection)
-        await write(connection)
-    if isinstance(statement, Success):
-        written = (await store.settle_done(connection, [statement]))[0]
-    else:
-        written = await store.settle(connection, statement.name, statement.parameters)
-    if written is None:
-        raise FencedError
-    return written

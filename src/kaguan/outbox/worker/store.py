@@ -38,12 +38,13 @@ class Claim:
 
 
 async def claim(
-    connection: Connection, wanted: Sequence[tuple[UUID, int]], worker: str, lease: float
-) -> dict[tuple[UUID, int], Claim]:
-    """认领一批投递；不在其中的 = 别人有它，或已做完。"""
+    connection: Connection, wanted: Sequence[tuple[UUID, int]], *, worker: str, lease: float
+) -> list[Claim | None]:
+    """认领一批投递，次序与输入相同；None = 别人有它，或已做完。"""
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
         await cursor.execute(load(PACKAGE, "claim"), {**_pairs(wanted), "worker": worker, "lease": lease})
-        return {(row.id, row.delivery): row for row in await cursor.fetchall()}
+        claimed = {(row.id, row.delivery): row for row in await cursor.fetchall()}
+    return [claimed.get(one) for one in wanted]
 
 
 async def heartbeat(

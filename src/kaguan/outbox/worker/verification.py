@@ -5,7 +5,7 @@
 人工重来是人的决定：说不清时照做。
 
 用法：登记处把处理器包一层，``Verified(handler, verify, resend=…)``，并让
-:func:`kaguan.tasks.uncertain.redelivered_kinds` 把这种任务记作 ``to_verify``（不明的才会重新投递，而不是直接搁置）。
+任务类型的 ``unknown`` 为 ``verify``，时间线记作 ``to_verify``（不明的才会重新投递，而不是直接搁置）。
 """
 
 from __future__ import annotations

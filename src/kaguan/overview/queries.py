@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row, dict_row
 
-from kaguan.console.store import PACKAGE
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection
 
+PACKAGE = "kaguan.overview"
 COUNT_CAP = 10_000  # 数到这里为止，界面写「≥」
 FAULT_SCAN = 1_000
 DEAD_CAP = 2_000

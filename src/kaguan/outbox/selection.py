@@ -15,8 +15,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from kaguan.errors import invalid
-from kaguan.outbox.accept import REPLAY_LIMIT
-from kaguan.outbox.replay import Replay, Selection
+from kaguan.outbox.replay import REPLAY_LIMIT, Replay, Selection
 
 if TYPE_CHECKING:
     from kaguan.errors import DomainError

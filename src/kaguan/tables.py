@@ -1,14 +1,15 @@
 """全部表在此汇齐，供 Alembic 与元数据测试用。"""
 
-from kaguan.console.model import Audit, Session
+from kaguan.audit.model import Audit
 from kaguan.database.metadata import Base
+from kaguan.idempotency.model import IdempotencyKey
 from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
 from kaguan.outbox.schedules.model import ScheduleState
-from kaguan.outbox.tables import Broker, Outbox
-from kaguan.outbox.vocabulary import Ordering, Task, TaskEvent
+from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent
+from kaguan.sessions.model import Session
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
-from kaguan.tokens.model import ApiToken, IdempotencyKey
+from kaguan.tokens.model import ApiToken
 from kaguan.users.model import User
 
 metadata = Base.metadata

@@ -1,0 +1,62 @@
+"""审计的 SQL。连接由调用方给，从不提交。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from kaguan.database.sql import load
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kaguan.audit.service import AuditEntry
+    from kaguan.database.pool import Connection
+
+PACKAGE = "kaguan.audit"
+SCAN = 20_000  # 带条件找审计时至多往回看这么多行
+NEWEST = 2**63 - 1
+ANONYMOUS_DAYS = 7  # 没认出是谁的拒绝：谁都能造出来
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """tb_audit 的一行。"""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str | None
+    detail: dict[str, Any]
+    request_id: str | None
+    outcome: str
+
+
+async def insert(connection: Connection, entry: AuditEntry, actor: str, token_id: int | None, request_id: str) -> None:
+    parameters = {
+        "actor": actor, "token_id": token_id, "action": entry.action, "target": entry.target,
+        "detail": Jsonb(entry.detail), "request_id": request_id, "outcome": entry.outcome,
+    }  # fmt: skip
+    await connection.execute(load(PACKAGE, "record"), parameters)
+
+
+async def page(
+    connection: Connection, limit: int, before: int = NEWEST, actor: str | None = None, action: str | None = None
+) -> list[AuditRow]:
+    """新的在前；``before`` 是上一页最后一行的 id。"""
+    parameters = {"before": before, "actor": actor, "action": action, "scan": SCAN, "limit": limit}
+    async with connection.cursor(row_factory=class_row(AuditRow)) as cursor:
+        await cursor.execute(load(PACKAGE, "page"), parameters)
+        return await cursor.fetchall()
+
+
+async def expire(connection: Connection, limit: int, *, days: int) -> int:
+    """删去一批过期的审计；没认出是谁的拒绝只留 :data:`ANONYMOUS_DAYS` 天。返回行数。"""
+    parameters = {"days": days, "anonymous_days": ANONYMOUS_DAYS, "limit": limit}
+    cursor = await connection.execute(load(PACKAGE, "expire"), parameters)
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])

@@ -1,0 +1,240 @@
+"""受理：任务行与发件箱行一条语句写入（I4）。写什么在这里定，何时提交由调用者定；并发的可以合并成一次提交。"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import orjson
+import structlog
+import uuid_utils.compat as uuid7_source
+from pydantic_core import to_json
+
+from kaguan.database.group_commit import GroupCommit
+from kaguan.database.pool import AfterCommit, at_once
+from kaguan.errors import Code, DomainError, FieldError
+from kaguan.logging.naming import named
+from kaguan.outbox import ordering, record
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.telemetry.propagation import traceparent_of
+from kaguan.telemetry.spans import accept_span, creation_context
+from kaguan.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from typing import Any
+    from uuid import UUID
+
+    from opentelemetry.trace import SpanContext
+
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.task_type import Payload, TaskType
+
+log = structlog.get_logger(__name__)
+
+Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类型、队列、个数
+
+SYSTEM_PRINCIPAL = "system"
+PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
+GROUP_BYTES = 4 * 1024 * 1024  # 合并提交的载荷至多共这么多：大附件不与小邮件挤在一条语句里
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """要受理的一个任务。
+
+    ``request_id`` 在 ``principal`` 内唯一；``schedule_at`` 之前不执行；同一 ``principal`` 的同一 ``ordering_key``
+    按受理的次序一个接一个地执行。
+    """
+
+    type: TaskType[Payload]
+    payload: Payload
+    queue: Priority = Priority.DEFAULT
+    principal: str = SYSTEM_PRINCIPAL
+    request_id: str | None = None
+    schedule_at: datetime | None = None
+    ordering_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """受理的结果；``replayed`` 表示这是重复提交，返回的是首个任务。"""
+
+    task_id: UUID
+    status: TaskStatus
+    replayed: bool = False
+
+
+def uncounted(_type: str, _queue: str, _count: int) -> None:
+    """不计数。"""
+
+
+async def accept(
+    connection: Connection,
+    submission: Submission,
+    max_attempts: int,
+    after_commit: AfterCommit = at_once,
+    count: Count = uncounted,
+) -> Accepted:
+    """受理一个任务。
+
+    连接处于事务中就随事务提交，处于自动提交则自成一次提交。在事务中的给出 ``after_commit``，
+    回滚了的受理才不在日志与指标里留下不存在的号。
+
+    Raises:
+        DomainError: ``request_id`` 已用于内容不同的任务（1011）。
+    """
+    outcome = (await accept_many(connection, [submission], max_attempts, after_commit, count))[0]
+    if isinstance(outcome, DomainError):
+        raise outcome
+    return outcome
+
+
+async def accept_many(
+    connection: Connection,
+    submissions: Sequence[Submission | Staged],
+    max_attempts: int,
+    after_commit: AfterCommit = at_once,
+    count: Count = uncounted,
+) -> list[Accepted | DomainError]:
+    """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。
+
+    已备好的（:class:`Staged`）原样写入：备好与写入分开，跟踪上下文因此属于提交它的请求，而写入可以合并。
+    """
+    staged = await stage(submissions)
+    ordered = [item.row() for item in staged if item.submission.ordering_key is not None]
+    plain = [item.row() for item in staged if item.submission.ordering_key is None]
+    if not ordered:
+        inserted = await record.insert(connection, plain, max_attempts)
+    else:
+        async with connection.transaction():
+            inserted = await ordering.accept(connection, ordered, max_attempts)
+            if plain:
+                inserted |= await record.insert(connection, plain, max_attempts)
+    repeated: dict[str, list[str]] = {}
+    for item in staged:
+        if item.task_id not in inserted and item.submission.request_id is not None:
+            repeated.setdefault(item.submission.principal, []).append(item.submission.request_id)
+    firsts = {
+        (principal, request_id): answer
+        for principal, request_ids in repeated.items()
+        for request_id, answer in (await record.first_answers(connection, principal, request_ids)).items()
+    }
+    after_commit(partial(_tell, [item for item in staged if item.task_id in inserted], count))
+    return [_outcome(item, inserted, firsts) for item in staged]
+
+
+async def stage(submissions: Sequence[Submission | Staged]) -> list[Staged]:
+    """备好一批；一批可有十几 MB，备几个就让别的请求走一圈。"""
+    turns = Turns()
+    staged = []
+    for one in submissions:
+        if isinstance(one, Staged):
+            staged.append(one)
+            continue
+        staged.append(Staged.of(one))
+        await turns.give()
+    return staged
+
+
+def _tell(accepted: Sequence[Staged], count: Count) -> None:
+    """已提交：记下个数，每种任务一行日志，合并写入的也是：一个任务一行要占受理的百分之几。"""
+    kinds: dict[tuple[str, Priority], list[Staged]] = {}
+    for item in accepted:
+        kinds.setdefault((item.submission.type.name, item.submission.queue), []).append(item)
+    for (task_type, queue), items in kinds.items():
+        ids = named(
+            [item.task_id for item in items],
+            [traceparent_of(item.creation) for item in items],
+            [item.submission.request_id for item in items],
+        )
+        log.info("受理任务", task_type=task_type, queue=queue, count=len(items), **ids)
+        count(task_type, queue, len(items))
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """备好待写的任务：号码、序列化的载荷（JSON）、内容摘要、创建上下文。"""
+
+    submission: Submission
+    task_id: UUID
+    payload: bytes
+    fingerprint: bytes
+    creation: SpanContext
+
+    @classmethod
+    def of(cls, submission: Submission) -> Staged:
+        payload = to_json(submission.payload)  # 直接要字节：载荷可有十几 MB，少抄两遍
+        ordering_key = "" if submission.ordering_key is None else f"{submission.ordering_key}\n"
+        subject = f"{submission.type.name}\n{submission.queue}\n{submission.schedule_at}\n{ordering_key}"
+        content = hashlib.sha256(subject.encode())
+        content.update(payload)
+        task_id = uuid7_source.uuid7()
+        creation = creation_context(submission.type.name, task_id, submission.queue)
+        return cls(submission, task_id, payload, content.digest(), creation)
+
+    def row(self) -> dict[str, Any]:
+        """accept.sql 的一行；载荷已是 JSON，原样嵌入。"""
+        submission = self.submission
+        return {
+            "id": self.task_id,
+            "type": submission.type.name,
+            "queue": submission.queue,
+            "priority": submission.queue.rank,
+            "principal": submission.principal,
+            "request_id": submission.request_id,
+            "fingerprint": f"\\x{self.fingerprint.hex()}",
+            "payload": orjson.Fragment(self.payload),
+            "schedule_at": submission.schedule_at,
+            "traceparent": traceparent_of(self.creation),
+            "ordering_key": submission.ordering_key,
+        }
+
+
+def _outcome(
+    item: Staged, inserted: set[UUID], firsts: dict[tuple[str, str], record.FirstAnswer]
+) -> Accepted | DomainError:
+    if item.task_id in inserted:
+        return Accepted(item.task_id, TaskStatus.PENDING)
+    first = firsts.get((item.submission.principal, item.submission.request_id or ""))
+    if first is None or first.fingerprint != item.fingerprint:
+        reason = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
+        return DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(reason,))
+    return Accepted(first.id, TaskStatus(first.status), replayed=True)
+
+
+class GroupAccept:
+    """并发提交合并成一次 COMMIT 的受理，一个进程一个；返回时已提交。"""
+
+    def __init__(self, pool: Pool, max_attempts: int, count: Count = uncounted) -> None:
+        self._pool = pool
+        self._max_attempts = max_attempts
+        self._count = count
+        write = partial(_accept_group, max_attempts=max_attempts, count=count)
+        self._group: GroupCommit[Staged, Accepted] = GroupCommit(
+            pool, write, PATIENCE, GROUP_BYTES, lambda staged: len(staged.payload)
+        )
+
+    async def accept(self, submission: Submission) -> Accepted:
+        """受理一个任务。有序的要锁住它的键，不与别人合并：谁也不该等它的锁。
+
+        Raises:
+            DomainError: ``request_id`` 已用于内容不同的任务（1011）。
+            psycopg.Error: 数据库出错；什么也没写（或结局不明，同 request_id 再交即可）。
+            TimeoutError: 久等不到，结局不明，同上。
+        """
+        if submission.ordering_key is None:
+            return await self._group.submit(Staged.of(submission))
+        async with self._pool.connection() as connection:
+            return await accept(connection, submission, self._max_attempts, count=self._count)
+
+
+async def _accept_group(
+    connection: Connection, staged: Sequence[Staged], *, max_attempts: int, count: Count
+) -> list[Accepted | DomainError]:
+    with accept_span([item.creation for item in staged]):
+        return await accept_many(connection, staged, max_attempts, count=count)

@@ -1,0 +1,56 @@
+"""人对一个任务的决定：取消、重来。按条件重来一批见 :mod:`kaguan.outbox.replay`。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from kaguan.errors import conflict, not_found
+from kaguan.outbox import ordering, record
+from kaguan.outbox.vocabulary import TaskStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+
+log = structlog.get_logger(__name__)
+
+CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
+RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})
+
+
+async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
+    """取消任务，放行同键的下一个；提交之后应按门铃。
+
+    返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
+
+    Raises:
+        DomainError: 没有此任务（1004），或已结束（1005）。
+    """
+    found = await record.cancel(connection, task_id, actor)
+    if found is None:
+        raise not_found("任务", "task")
+    before, after = map(TaskStatus, found)
+    if before is not TaskStatus.RUNNING and before not in CANCELLABLE:
+        raise conflict("status", f"任务已结束（{before}），不能取消", f"task is already {before}")
+    log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after)
+    if after is not TaskStatus.RUNNING:
+        await ordering.release(connection, [task_id])
+    return after
+
+
+async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
+    """人工重来一个失败或结局不明的任务。
+
+    Raises:
+        DomainError: 没有此任务（1004），或状态不许（1005）。
+    """
+    before = await record.retry(connection, task_id, actor)
+    if before is None:
+        raise not_found("任务", "task")
+    if before not in RETRYABLE:
+        raise conflict("status", f"{before} 状态的任务不能重来", f"a task that is {before} cannot be retried")
+    log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before)
+    return TaskStatus.PENDING

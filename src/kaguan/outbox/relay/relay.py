@@ -1,0 +1,143 @@
+"""relay：转交、重投、放行、定时、保留期，各是一个循环。产品的进程、测试与模拟都由这里装配。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kaguan.config.model import Relay as RelayConfig
+from kaguan.config.model import Tasks, Worker
+from kaguan.database.listening import listen
+from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.doorbell import CHANNEL
+from kaguan.outbox.relay.epoch import EpochRedrive
+from kaguan.outbox.relay.forward import Forwarder
+from kaguan.outbox.relay.loop import run
+from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox.relay.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRedrive, PresenceRedrive
+from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.relay.schedules import Schedules
+from kaguan.outbox.task_type import TaskType, TaskTypes
+from kaguan.outbox.upgrade import PATIENCE, Sightings
+from kaguan.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from redis.asyncio import Redis
+
+    from kaguan.config.model import Database
+    from kaguan.config.schedules import Schedule
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.relay.retention import Expiry
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """不必配置的节拍与耐心，单位秒；测试改的也是这里。"""
+
+    retention: float = 60.0
+    orphan: float = 5.0
+    ordering: float = 2.0
+    schedules: float = 5.0
+    unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
+    taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    run_once: Callable[[], Awaitable[int]]
+    interval: float  # 秒；没活时
+
+
+class Relay:
+    """一个 relay 进程的全部零件。
+
+    Args:
+        pool: PostgreSQL。
+        redis: SAQ 的队列所在。
+        types: 认得的任务类型；结局不明怎么办已定下。
+        config: 批量、节拍、水位。
+        tasks: 次数与保留期。
+        worker: 任务时限（SAQ 的时限随它）与租约（PostgreSQL 重启之后给持有者续租的时间）。
+        metrics: 指标；不给就自成一份。
+        schedules: 定时计划，已查过（:func:`kaguan.outbox.schedules.service.check`）。
+        expiries: 协议之外也归保留期管的。
+        timing: 不必配置的节拍。
+        others: 应用自己的循环；补进发件箱的，转交立刻知道。
+    """
+
+    def __init__(  # noqa: PLR0913 装配的地方，各是一个零件
+        self,
+        pool: Pool,
+        redis: Redis,
+        types: Iterable[TaskType[Any]],
+        config: RelayConfig | None = None,
+        tasks: Tasks | None = None,
+        worker: Worker | None = None,
+        *,
+        metrics: Metrics | None = None,
+        schedules: Sequence[Schedule] = (),
+        expiries: Mapping[str, Expiry] | None = None,
+        timing: Timing | None = None,
+        others: Mapping[str, Loop] | None = None,
+    ) -> None:
+        known = TaskTypes(types)
+        config, tasks, worker = config or RelayConfig(), tasks or Tasks(), worker or Worker()
+        metrics, timing = metrics or Metrics(known), timing or Timing()
+        queues = build_queues(redis)
+        self.heard = asyncio.Event()  # 门铃响过，或别的循环补进了发件箱
+        self._backoff_max = config.backoff_max
+        unknown = Sightings(timing.unknown_patience)
+        forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown)
+        lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease)
+        presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience)
+        epoch = EpochRedrive(pool, redis, queues, metrics, self.heard)
+        scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
+        retention = Retention(pool, tasks, known.rows, expiries or {})
+        self.loops: dict[str, Loop] = {
+            "forward": Loop(forward.run_once, config.poll_interval),
+            "lease": Loop(lease.run_once, config.lease_scan_interval),
+            "presence": Loop(presence.run_once, config.presence_interval),
+            "epoch": Loop(epoch.run_once, config.poll_interval),
+            "ordering": Loop(OrderingRelease(pool).run_once, timing.ordering),
+            "orphan": Loop(OrphanRedrive(pool, config, metrics).run_once, timing.orphan),
+            "schedules": Loop(scheduling.run_once, timing.schedules),
+            "retention": Loop(retention.run_once, timing.retention),
+            **(others or {}),
+        }
+        self.facts = forward.facts  # 给进程名片的：眼下搁着的、不认得的类型
+
+    async def run(self, stop: asyncio.Event, *, doorbell: Database | None = None, without: Sequence[str] = ()) -> None:
+        """各循环并行，直到 ``stop``。
+
+        Args:
+            stop: 停止信号。
+            doorbell: 在这个库上另开一条连接听门铃；不给就只靠轮询。
+            without: 不跑的循环。
+        """
+        looping = partial(run, backoff_max=self._backoff_max, stop=stop)
+        async with asyncio.TaskGroup() as group:
+            listener = None
+            if doorbell is not None:
+                listener = group.create_task(listen(doorbell, "listener", CHANNEL, self.heard.set), name="listener")
+            running = [
+                # 转交之外的循环补进发件箱的，转交立刻知道，不等轮询
+                group.create_task(
+                    looping(
+                        name,
+                        loop.run_once,
+                        interval=loop.interval,
+                        wake=self.heard if name == "forward" else None,
+                        rouse=None if name == "forward" else self.heard,
+                    ),
+                    name=name,
+                )
+                for name, loop in self.loops.items()
+                if name not in without
+            ]
+            await asyncio.gather(*running)
+            if listener is not None:
+                listener.cancel()

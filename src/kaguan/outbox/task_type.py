@@ -1,0 +1,121 @@
+"""任务类型：关于一种任务的一切，说一次，由拥有它的领域声明；relay 与 worker 都从这里取答案。"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from kaguan.outbox.vocabulary import TaskEventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
+NAME_LENGTH = 64
+
+
+class Payload(BaseModel):
+    """队列载荷，冻结的。与 HTTP 模型、数据行是三种形状，有意不合并。
+
+    ``v`` 是载荷版本，默认值是本版本写的：新旧进程并存时，更新的版本留给升级过的进程，不猜。
+    改了字段就加一版：``v: Literal[1, 2] = 2``，旧的仍要读得懂。
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = 1
+
+
+class Effect(StrEnum):
+    """这种任务的效果，再做一遍会怎样。"""
+
+    REPEATABLE = "repeatable"  # 只在 PostgreSQL 里，或对方认得重复：死在半途就再做一遍
+    ONCE = "once"  # 外面的调用重复了收不回：先记意向，死在意向与结局之间即结局不明
+
+
+class Unknown(StrEnum):
+    """结局不明的怎么办（I3）。"""
+
+    HOLD = "hold"  # 等人定夺
+    RESEND = "resend"  # 再做一次，用同样的标识
+    VERIFY = "verify"  # 重新投递，由处理器先去查证
+
+
+P_co = TypeVar("P_co", bound=Payload, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskType(Generic[P_co]):
+    """一种任务。
+
+    Attributes:
+        name: ``领域:动作``，也是 SAQ 的函数名；退役的名字不得再用。
+        payload: 载荷模型，带版本。
+        effect: 效果的种类。
+        unknown: 结局不明的怎么办；``effect`` 为 ``ONCE`` 的必须说，别的不许说。
+        shareable: 积压时可与同类同乘一次投递：短而多的才是。
+        rows: 随任务一同过期的附属表，各有一列 ``task_id``。
+
+    Raises:
+        ValueError: 名字不合写法，或 ``unknown`` 与 ``effect`` 不配。
+    """
+
+    name: str
+    payload: type[P_co]
+    effect: Effect
+    unknown: Unknown | None = None
+    shareable: bool = False
+    rows: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.name) is None or len(self.name) > NAME_LENGTH:
+            raise ValueError(f"任务类型的名字应形如 领域:动作，至多 {NAME_LENGTH} 个字符：{self.name!r}")
+        if (self.effect is Effect.ONCE) != (self.unknown is not None):
+            raise ValueError(f"{self.name}：不能重做的任务（且只有它）要说清结局不明的怎么办")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TaskTypes(Mapping[str, TaskType[Payload]]):
+    """一个应用的全部任务类型，按名字取。
+
+    Raises:
+        ValueError: 有重名。
+    """
+
+    def __init__(self, types: Iterable[TaskType[Any]]) -> None:
+        listed = tuple(types)
+        self._types: dict[str, TaskType[Payload]] = {one.name: one for one in listed}
+        if len(self._types) != len(listed):
+            names = [one.name for one in listed]
+            raise ValueError(f"任务类型重名：{sorted({name for name in names if names.count(name) > 1})}")
+
+    def __getitem__(self, name: str) -> TaskType[Payload]:
+        return self._types[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+    @property
+    def shareable(self) -> frozenset[str]:
+        return frozenset(one.name for one in self._types.values() if one.shareable)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """随任务一同过期的附属表，不重复。"""
+        return tuple(dict.fromkeys(table for one in self._types.values() for table in one.rows))
+
+    @property
+    def redelivered(self) -> dict[str, TaskEventKind]:
+        """不明之后重新投递、而不是直接搁置的 → 时间线上记作什么：先查证再定，还是同一标识再做。"""
+        kinds = {Unknown.RESEND: TaskEventKind.RESEND, Unknown.VERIFY: TaskEventKind.TO_VERIFY}
+        return {one.name: kinds[one.unknown] for one in self._types.values() if one.unknown in kinds}

@@ -1,0 +1,118 @@
+"""worker：认领、执行、续租、结算，直到停止信号。产品的进程、测试、模拟与基准都由这里装配。"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import structlog
+
+from kaguan.config.model import Tasks
+from kaguan.config.model import Worker as WorkerConfig
+from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.pace import Pace
+from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.worker.consumer import Consumer
+from kaguan.outbox.worker.duplicates import DuplicateGuard
+from kaguan.outbox.worker.execution import Execution
+from kaguan.outbox.worker.leases import Leases, beating
+from kaguan.outbox.worker.newer import NewerPayloads
+from kaguan.outbox.worker.settlement import Settlement
+from kaguan.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from redis.asyncio import Redis
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.task_type import TaskType
+    from kaguan.outbox.worker.attempt import Handler
+
+log = structlog.get_logger(__name__)
+
+SPARE_CONNECTIONS = 10  # 每个取件槽占一条 Redis 连接，另留这么多：SAQ 的上游任务、任务锁、限流
+
+
+def worker_name() -> str:
+    """每次启动都不同：重启后的进程不会被误认作旧的持有者。"""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+def _unheard() -> None:
+    """没有门铃：relay 的轮询也看得见。"""
+
+
+class Worker:
+    """一个 worker 进程的全部零件。
+
+    Args:
+        pool: PostgreSQL。
+        redis: 连接池要容得下 ``config.concurrency`` 加 :data:`SPARE_CONNECTIONS` 条；None 即不取件，只就地执行。
+        handlers: 任务类型（结局不明怎么办已定下）→ 处理器。
+        config: 槽位、租约、时限。
+        tasks: 退避与次数。
+        metrics: 指标；不给就自成一份。
+        ring: 放行了同键的下一个之后按门铃。
+        name: 在租约上的名字；不给就每次启动各取一个。
+        leases: 租约的登记；不给就以 ``name`` 自建。
+        newer: 对读不懂的新载荷的耐心。
+
+    Raises:
+        ValueError: 有重名的任务类型。
+    """
+
+    def __init__(  # noqa: PLR0913 装配的地方，各是一个零件
+        self,
+        pool: Pool,
+        redis: Redis | None,
+        handlers: Mapping[TaskType[Any], Handler],
+        config: WorkerConfig | None = None,
+        tasks: Tasks | None = None,
+        *,
+        metrics: Metrics | None = None,
+        ring: Callable[[], None] = _unheard,
+        name: str | None = None,
+        leases: Leases | None = None,
+        newer: NewerPayloads | None = None,
+    ) -> None:
+        config = config or WorkerConfig()
+        types = TaskTypes(handlers)
+        self._config = config
+        self._types = types
+        self._redis = redis
+        self.leases = leases or Leases(pool, name or worker_name(), config.lease)
+        self._pace = Pace(redis)
+        self.execution = Execution(
+            pool,
+            {one.name: handler for one, handler in handlers.items()},
+            None if redis is None else DuplicateGuard(redis, config.lease),
+            self.leases,
+            Settlement(pool, self.leases.worker, tasks or Tasks(), types.redelivered),
+            metrics or Metrics(types),
+            self._pace,
+            task_timeout=config.task_timeout,
+            ring=ring,
+            newer=newer or NewerPayloads(),
+        )
+
+    def consumer(self) -> Consumer:
+        """取件的一头。
+
+        Raises:
+            RuntimeError: 没有给 Redis。
+        """
+        if self._redis is None:
+            raise RuntimeError("没有给 Redis，取不了件")
+        return Consumer(build_queues(self._redis), list(self._types), self.execution, self._config)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """取件、执行、续租，直到 ``stop``；做不完的交还，不计尝试。"""
+        consumer = self.consumer()
+        async with beating(self.leases), self._pace.publishing():
+            await consumer.run(stop)
+            returned = await self.leases.release_all()
+        log.info("已停止取件", returned=returned)

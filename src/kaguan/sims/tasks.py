@@ -1,0 +1,54 @@
+"""关于卡的三种任务：同步运营商数据、查一批卡的状态、把状态变更推给业务方（T052–T053）。"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kaguan.outbox.task_type import Effect, Payload, TaskType
+from kaguan.sims.model import Carrier, LifecycleState, SyncType
+
+SIM_CHANGES_LIMIT = 500  # 一个事件任务至多带几条变更
+
+
+class DataSyncPayload(Payload):
+    """data:sync。日期是业务日（Asia/Shanghai），含两端。"""
+
+    sync_type: SyncType
+    start_date: date
+    end_date: date
+    batch_size: Annotated[int, Field(ge=1, le=1_000)] = 100
+    carrier: Carrier | None = None
+
+
+class SimStatusPayload(Payload):
+    """sim:status_sync。ICCID 已规范化、去重。"""
+
+    iccids: tuple[str, ...]
+    force_sync: bool = False
+
+
+class SimChange(BaseModel):
+    """一张卡的规范状态变了；``at`` 是我们去问的时刻。"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iccid: str
+    old: LifecycleState
+    new: LifecycleState
+    at: datetime
+
+
+class EventPayload(Payload):
+    """event:publish。一批卡状态变更，推给 ``webhooks.url``。"""
+
+    event: Literal["sim.state_changed"] = "sim.state_changed"
+    changes: Annotated[tuple[SimChange, ...], Field(min_length=1, max_length=SIM_CHANGES_LIMIT)]
+
+
+DATA_SYNC = TaskType("data:sync", DataSyncPayload, Effect.REPEATABLE, rows=("tb_sync_checkpoint",))
+SIM_STATUS_SYNC = TaskType("sim:status_sync", SimStatusPayload, Effect.REPEATABLE)
+# 对方凭 webhook-id 认得重复（Standard Webhooks）
+EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE)

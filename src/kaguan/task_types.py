@@ -1,0 +1,43 @@
+"""本产品的全部任务类型。加一种：在它的领域声明，这里与 ``workers.registry`` 各加一行。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from kaguan.mail.task import EMAIL_SEND, email_send
+from kaguan.outbox.schedules.service import check
+from kaguan.outbox.task_type import TaskType, TaskTypes
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+    from kaguan.config.model import Smtp
+
+TASK_TYPES: tuple[TaskType[Any], ...] = (
+    EMAIL_SEND,
+    DATA_SYNC,
+    SIM_STATUS_SYNC,
+    EVENT_PUBLISH,
+)
+
+NAMES: tuple[str, ...] = tuple(one.name for one in TASK_TYPES)
+
+if TYPE_CHECKING:
+    TypeName: TypeAlias = str
+else:
+    TypeName = Literal[NAMES]  # 请求与应答里的类型：只认这几个
+
+
+def task_types(smtp: Smtp) -> TaskTypes:
+    """全部类型，邮件的结局不明怎么办已按配置定下。"""
+    decided = email_send(smtp)
+    return TaskTypes(decided if one.name == decided.name else one for one in TASK_TYPES)
+
+
+def check_settings(settings: Settings) -> None:
+    """配置里的定时计划合各类型的要求。
+
+    Raises:
+        ConfigurationError: 有不合的，逐个说明。
+    """
+    check(settings.schedules, TaskTypes(TASK_TYPES))
