@@ -34,6 +34,7 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 
 system: ## Install the Debian programs that tests use (Chromium, Prometheus, Spin) where root and apt are at hand

@@ -1,0 +1,47 @@
+"""A shop of its own: an order and its receipt are committed together; the receipt is then written exactly once."""
+
+import asyncio
+import os
+
+from pydantic import SecretStr
+
+from kaguan.config.model import Database, Redis
+from kaguan.database.pool import Connection, open_pool
+from kaguan.outbox import Attempt, Done, Effect, Payload, Relay, Submission, TaskType, Worker, accept, install
+from kaguan.queues.client import open_redis
+
+
+class Receipt(Payload):
+    order_id: int
+
+
+RECEIPT = TaskType("receipt:write", Receipt, Effect.REPEATABLE)
+
+
+async def write_receipt(attempt: Attempt) -> Done:
+    order_id = attempt.read(Receipt).order_id
+
+    async def effect(connection: Connection) -> None:  # in the transaction that settles the task: once, whatever dies
+        await connection.execute("insert into receipt (order_id) values (%s)", (order_id,))
+
+    return Done({"order": order_id}, effect)
+
+
+async def main() -> None:
+    stop = asyncio.Event()
+    database, broker = (SecretStr(os.environ[name]) for name in ("DATABASE_URL", "REDIS_URL"))
+    async with open_pool(Database(url=database), "shop") as pool, open_redis(Redis(url=broker), 40) as redis:
+        async with pool.connection() as connection:
+            await install(connection)
+            await connection.execute("create table if not exists shop_order (id int primary key)")
+            await connection.execute("create table if not exists receipt (order_id int)")
+            async with connection.transaction():  # both rows, or neither
+                await connection.execute("insert into shop_order values (1)")
+                await accept(connection, Submission(RECEIPT, Receipt(order_id=1)), max_attempts=5)
+        asyncio.get_running_loop().call_later(float(os.environ.get("SECONDS", "3")), stop.set)
+        await asyncio.gather(
+            Relay(pool, redis, [RECEIPT]).run(stop), Worker(pool, redis, {RECEIPT: write_receipt}).run(stop)
+        )
+
+
+asyncio.run(main())
