@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 ADVISORY_LOCK = 0x6B_67_75_61_6E  # "kguan"
-LOCK_TIMEOUT = "500ms"  # 等表锁时后来的语句全挡在身后：自己先让开，由 migrate.upgrade 重试（CHECKLIST 58）
+LOCK_TIMEOUT = "500ms"  # 等表锁时后来的语句全挡在身后：自己先让开，由 migrate.upgrade 重试（FAULTS.md 58）
 STATEMENT_TIMEOUT = "60s"
 TURN_PATIENCE = 600.0  # 秒：轮到自己之前至多等这么久，前一个也许在给大表建索引
 TURN_POLL = 0.1  # 秒

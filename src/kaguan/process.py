@@ -27,7 +27,7 @@ EXIT_OK = 0
 EXIT_CONFIGURATION = 2
 EXIT_DEPENDENCY = 3
 EXIT_STUCK = 4
-STOP_DEADLINE = 29.0  # 秒：停机再拖就强行退出（DESIGN §4：至多 30 秒）
+STOP_DEADLINE = 29.0  # 秒：停机再拖就强行退出（承诺的是至多 30 秒）
 
 
 class ExitError(Exception):

@@ -18,7 +18,7 @@ class MeasureError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """底线必须过，目标是我们想要的（DESIGN §8）；没写进去的为 None。"""
+    """底线必须过，目标是我们想要的；没写进去的为 None。"""
 
     floor: float | None = None
     aim: float | None = None
@@ -38,7 +38,7 @@ class Result:
     """表里的一行。
 
     Attributes:
-        row: DESIGN §8 里的序号，``--only`` 用它。
+        row: docs/BENCHMARKS.md 里的序号，``--only`` 用它。
         value: 中位数之比；``unit`` 非空时是带单位的量。
         spread: 逐轮的最小与最大。
         measured: 两边各是多少，给人看的。

@@ -1,4 +1,4 @@
-"""文档与实现两边对齐（T103）。"""
+"""文档与实现两边对齐。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL 成了黑洞：请求按时得到 503/504，池子不坏，黑洞一消失就恢复（CHECKLIST 21）。"""
+"""PostgreSQL 成了黑洞：请求按时得到 503/504，池子不坏，黑洞一消失就恢复（FAULTS.md 21）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API 的故障：死在两次插入之间、COMMIT 的回音丢了、线路慢或被复位、只有一条连接（CHECKLIST 1、2、44、46）。"""
+"""API 的故障：死在两次插入之间、COMMIT 的回音丢了、线路慢或被复位、只有一条连接（FAULTS.md 1、2、44、46）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""一千次随机取消：命令断在半途，连接不许串话，也不许漏掉（CHECKLIST 45）。"""
+"""一千次随机取消：命令断在半途，连接不许串话，也不许漏掉（FAULTS.md 45）。"""
 
 from __future__ import annotations
 

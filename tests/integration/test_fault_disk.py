@@ -1,4 +1,4 @@
-"""磁盘写满，PostgreSQL 的与 Redis 的：拒收说得清，一个不丢，腾出地方就恢复（CHECKLIST 43）。
+"""磁盘写满，PostgreSQL 的与 Redis 的：拒收说得清，一个不丢，腾出地方就恢复（FAULTS.md 43）。
 
 有 root 时是真的小文件系统（tmpfs，ENOSPC）；不许挂载时由触发器与 min-replicas-to-write 造出同样的拒收。
 """

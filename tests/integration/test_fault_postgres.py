@@ -1,4 +1,4 @@
-"""PostgreSQL 的故障：受理与重投途中被 immediate 重启、重投撞上完成、闲置的事务（CHECKLIST 15–17、39）。"""
+"""PostgreSQL 的故障：受理与重投途中被 immediate 重启、重投撞上完成、闲置的事务（FAULTS.md 15–17、39）。"""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GATE = 4_244  # 咨询锁号
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b" * 1_000}
 LOST = 50
 RACERS = 90
-RECOVERY = 5.0  # 秒：PostgreSQL 回来之后 API 至多这么久恢复（CHECKLIST 15）
+RECOVERY = 5.0  # 秒：PostgreSQL 回来之后 API 至多这么久恢复（FAULTS.md 15）
 SLACK = 15.0  # 秒：给忙着的机器
 DATABASE = "KAGUAN_DATABASE__URL"
 

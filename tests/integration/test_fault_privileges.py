@@ -1,4 +1,4 @@
-"""最小权限：三个进程用的角色与 Redis 用户只做得了该做的（CHECKLIST 53、54）。授权的语句照抄自 docs/FAULTS.md。"""
+"""最小权限：三个进程用的角色与 Redis 用户只做得了该做的（FAULTS.md 53、54）。授权的语句照抄自 docs/FAULTS.md。"""
 
 from __future__ import annotations
 

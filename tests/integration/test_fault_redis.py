@@ -1,4 +1,4 @@
-"""Redis 一侧的故障：被杀得干净、切换丢了尾巴、满了、只读、SAQ 的清扫半途死去或看走眼（CHECKLIST 6–8、41、42）。"""
+"""Redis 一侧的故障：被杀得干净、切换丢了尾巴、满了、只读、SAQ 的清扫半途死去或看走眼（FAULTS.md 6–8、41、42）。"""
 
 from __future__ import annotations
 

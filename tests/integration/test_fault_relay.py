@@ -1,4 +1,4 @@
-"""relay 一侧的故障：晚提交、死在入队与标记之间、几个 relay 同抢、门铃断线、重投的放大（CHECKLIST 3–5、40、50）。"""
+"""relay 一侧的故障：晚提交、死在入队与标记之间、几个 relay 同抢、门铃断线、重投的放大（FAULTS.md 3–5、40、50）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""起不来与连不上：PostgreSQL 不在时的五次尝试与间隔，跟踪的接收端装死（CHECKLIST 20、56）。"""
+"""起不来与连不上：PostgreSQL 不在时的五次尝试与间隔，跟踪的接收端装死（FAULTS.md 20、56）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""worker 的故障，死在生效前后、停住又醒、被毒信弄死、钟差一小时、SIGTERM（CHECKLIST 9 10 13 18 38）。"""
+"""worker 的故障，死在生效前后、停住又醒、被毒信弄死、钟差一小时、SIGTERM（FAULTS.md 9、10、13、18、38）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""真的代码、确定的调度：每个效果前后都死得了，任意交错都守住 I1–I4 与 I6（CHECKLIST 59）。"""
+"""真的代码、确定的调度：每个效果前后都死得了，任意交错都守住 I1–I4 与 I6（FAULTS.md 59）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""慢查询记一行，只有语句，没有值（T031、T079、CHECKLIST 55）。"""
+"""慢查询记一行，只有语句，没有值（FAULTS.md 55）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""协议的模型：好的通过，拆掉任何一块都有反例（CHECKLIST 60）。"""
+"""协议的模型：好的通过，拆掉任何一块都有反例（FAULTS.md 60）。"""
 
 from __future__ import annotations
 

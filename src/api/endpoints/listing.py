@@ -1,4 +1,4 @@
-"""分页列表共用的查询参数与应答形状（DESIGN §5）。"""
+"""分页列表共用的查询参数与应答形状。"""
 
 from __future__ import annotations
 

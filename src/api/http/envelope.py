@@ -1,4 +1,4 @@
-"""唯一的应答信封（DESIGN §5）：``{"code", "msg", "data", "request_id", "timestamp"}``，有跟踪时另有 ``trace_id``。"""
+"""唯一的应答信封：``{"code", "msg", "data", "request_id", "timestamp"}``，有跟踪时另有 ``trace_id``。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/api/v1/orders``：订单的增查改删与状态机（T040–T042）。"""
+"""``/api/v1/orders``：订单的增查改删与状态机。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/api/v1/tasks``：提交任务（T062–T065）。校验之后一条语句落库，立刻 202。"""
+"""``/api/v1/tasks``：提交任务。校验之后一条语句落库，立刻 202。"""
 
 from __future__ import annotations
 

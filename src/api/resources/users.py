@@ -1,4 +1,4 @@
-"""``/api/v1/users``：用户的增查改删（T037–T039）。应答里从不出现口令。"""
+"""``/api/v1/users``：用户的增查改删。应答里从不出现口令。"""
 
 from __future__ import annotations
 

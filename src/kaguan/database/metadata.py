@@ -1,4 +1,4 @@
-"""唯一的 MetaData、约束命名规则与基础列（T024）。表之间不建外键、不用 relationship()（T114）。"""
+"""唯一的 MetaData、约束命名规则与基础列。表之间不建外键、不用 relationship()。"""
 
 from __future__ import annotations
 

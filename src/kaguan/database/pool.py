@@ -1,4 +1,4 @@
-"""连接池：每个进程一个，SQLAlchemy 引擎也坐在它上面，两者共用连接、上限与指标（T009、T077、T078）。"""
+"""连接池：每个进程一个，SQLAlchemy 引擎也坐在它上面，两者共用连接、上限与指标。"""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def open_connection(config: Database, role: str) -> AsyncConnection[tuple[
 
 
 async def wait_for_database(config: Database, process: str) -> None:
-    """启动时等 PostgreSQL：指数退避，至多 ``connect_attempts`` 次（T009、T078）。
+    """启动时等 PostgreSQL：指数退避，至多 ``connect_attempts`` 次。
 
     Raises:
         DatabaseUnavailableError: 次数用尽。

@@ -60,7 +60,7 @@ class AccessLines:
         self._stopping = threading.Event()
 
     def write(self, *, accepted: bool = False, **fields: object) -> int:
-        """写一行，返回它的字节数。字段须已脱敏、截断（T118–T121）。
+        """写一行，返回它的字节数。字段须已脱敏、截断。
 
         Args:
             accepted: 认证过、也受理了的请求。

@@ -18,7 +18,7 @@ class OrderStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-# 合法的状态迁移（DESIGN §5）；其余都是 409
+# 合法的状态迁移；其余都是 409
 TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
     OrderStatus.PENDING: frozenset({OrderStatus.PAID, OrderStatus.CANCELLED}),
     OrderStatus.PAID: frozenset({OrderStatus.PROCESSING, OrderStatus.CANCELLED}),

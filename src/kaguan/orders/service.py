@@ -1,4 +1,4 @@
-"""订单的规则（T035、T036）：建单、状态机、订单邮件。写什么在这里定，何时提交由调用者定。"""
+"""订单的规则：建单、状态机、订单邮件。写什么在这里定，何时提交由调用者定。"""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def create_order(connection: AsyncConnection, user_id: int, new: NewOrder,
 async def create_order_with_user(
     connection: AsyncConnection, new_user: NewUser, new: NewOrder, stager: Stager
 ) -> CreatedOrder:
-    """用户、订单、欢迎邮件、订单邮件在同一事务里，要么全有，要么全无（T036）。
+    """用户、订单、欢迎邮件、订单邮件在同一事务里，要么全有，要么全无。
 
     Raises:
         DomainError: 1005，用户名、邮箱或订单号已被占用。
@@ -141,7 +141,7 @@ async def delete_order(
 
 
 def check_transition(current: OrderStatus, wanted: OrderStatus) -> None:
-    """状态机（DESIGN §5）。
+    """状态机。
 
     Raises:
         DomainError: 1005，表里没有这一步。

@@ -1,4 +1,4 @@
-"""SAQ 队列：一个优先级一个。只用它的公开面；流水线入队用的是 SAQ 自己的脚本（LESSONS）。"""
+"""SAQ 队列：一个优先级一个。只用它的公开面；流水线入队用的是 SAQ 自己的脚本（docs/GUARANTEES.md）。"""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DEQUEUE_BACKOFF_MAX = 5.0  # 秒
 
 
 class KaguanQueue(RedisQueue):
-    """取件时 Redis 不在就退避：SAQ 的取件循环自己不等，会空转（LESSONS）。"""
+    """取件时 Redis 不在就退避：SAQ 的取件循环自己不等，会空转（docs/GUARANTEES.md）。"""
 
     _failures = 0
 
     def deserialize(
         self, payload: dict[str, Any] | str | bytes | None, status: Status | str | None = None
     ) -> Job | None:
-        """看不懂的内容当作没有：否则清扫会停在它那里，它后面的都清不掉（LESSONS）。"""
+        """看不懂的内容当作没有：否则清扫会停在它那里，它后面的都清不掉（docs/GUARANTEES.md）。"""
         try:
             return super().deserialize(payload, status)
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -1,4 +1,4 @@
-"""任务的词汇：队列与优先级、状态、时间线上的事件。状态机见 docs/adr/0001 与架构说明。"""
+"""任务的词汇：队列与优先级、状态、时间线上的事件。状态机见 docs/002-sqlalchemy-postgres-saq/架构说明.md。"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUEUE_WEIGHTS: dict[Priority, int] = {Priority.CRITICAL: 6, Priority.DEFAULT: 3,
 
 
 class TaskStatus(StrEnum):
-    """状态机见 DESIGN §4。"""
+    """任务的状态。"""
 
     PENDING = "pending"
     QUEUED = "queued"

@@ -46,7 +46,7 @@ def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
 
 
 async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
-    """启动时等 Redis：指数退避，至多 ``connect_attempts`` 次（T010）；连上就备好 ``pool_idle`` 个连接。
+    """启动时等 Redis：指数退避，至多 ``connect_attempts`` 次；连上就备好 ``pool_idle`` 个连接。
 
     Raises:
         QueueUnavailableError: 次数用尽。

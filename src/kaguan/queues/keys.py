@@ -27,7 +27,7 @@ def task_status(task_id: UUID) -> str:
 
 
 def delivery_key(task_id: UUID, delivery: int) -> str:
-    """一次投递在 SAQ 里的键：任务号加投递号，换了投递号就是新任务（LESSONS SAQ B）。"""
+    """一次投递在 SAQ 里的键：任务号加投递号，换了投递号就是新任务（docs/GUARANTEES.md）。"""
     return f"{task_id}:{delivery}"
 
 

@@ -1,4 +1,4 @@
-"""连接池的四个数：open、in_use、idle、waiting（T077）。"""
+"""连接池的四个数：open、in_use、idle、waiting。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""消息路径上的跨度：名字与属性只在这里声明一次（DESIGN §7）。
+"""消息路径上的跨度：名字与属性只在这里声明一次。
 
 依 OpenTelemetry 语义约定 1.44「Messaging spans」：create → PRODUCER，批量 send → CLIENT 并链接每条消息的创建上下文，
 process → CONSUMER。跨度名里的目的地是任务类型（低基数），``messaging.destination.name`` 是 SAQ 的队列名。

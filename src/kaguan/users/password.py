@@ -1,4 +1,4 @@
-"""口令散列：bcrypt 在有上限的执行器里算，不占事件循环（T032；LESSONS「bcrypt」）。"""
+"""口令散列：bcrypt 在有上限的执行器里算，不占事件循环。"""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（LESSONS SAQ B）
+DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
 SPREAD = 20  # 一批至少摊成这么多次投递：一个 worker 的槽位数
 SECONDS = 0.1  # 一次投递里的活合计不超过这么久：再多就有人在后面干等
 SAQ_TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的

@@ -1,4 +1,4 @@
-"""取件：一个进程三个 SAQ Worker，按 6 : 3 : 1 分槽位；信号、停机由我们自己管（LESSONS）。"""
+"""取件：一个进程三个 SAQ Worker，按 6 : 3 : 1 分槽位；信号、停机由我们自己管（docs/GUARANTEES.md）。"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
 class QuietWorker(Worker[Any]):
     """不碰信号、不理 SAQ 的中止的 Worker。
 
-    SIGTERM 只会传到最后启动的那个（LESSONS），所以由进程统一处理。
+    SIGTERM 只会传到最后启动的那个（docs/GUARANTEES.md），所以由进程统一处理。
     """
 
     SIGNALS: list[Any] = []  # noqa: RUF012 父类如此声明

@@ -1,4 +1,4 @@
-"""Redis 任务锁：替 PostgreSQL 挡掉明显的重复投递。它什么也不决定：Redis 不在就当它不存在（T054）。"""
+"""Redis 任务锁：替 PostgreSQL 挡掉明显的重复投递。它什么也不决定：Redis 不在就当它不存在。"""
 
 from __future__ import annotations
 

@@ -1,0 +1,48 @@
+"""源码、用例与文档只引用仓库里有的东西：写着的文档都在，I 后面的号都在承诺里，FAULTS.md 的行号都在表里。"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SUFFIXES = {".py", ".sql", ".md", ".html", ".js", ".css", ".yml", ".yaml", ".toml", ".pml", ".sh"}
+DOCUMENT = re.compile(r"(?<![\w/<{*.-])([\w./-]+\.md)\b")
+PROMISE = re.compile(r"(?<![\w.-])I(\d)(?:–I(\d))?(?![\w.])")
+ROW = re.compile(r"FAULTS\.md ([\d、–]+)")
+# 节号是谁的要写明，不然读者无处可查
+SOURCE = re.compile(r"(?:RFC ?\w+|Living Standard|Trace Context|WCAG [\d.]+|OTLP 规范|ITU-T [\w.]+) §")
+WRITTEN_BY_TESTS = {"page.md"}
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return tuple(ROOT / name for name in listed.split("\0") if Path(name).suffix in SUFFIXES or name == "Makefile")
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(tracked()) > 500
+    assert DOCUMENT.findall("见 docs/X.md。") == ["docs/X.md"]
+    assert PROMISE.findall("守住 I1–I4 与 I6") == [("1", "4"), ("6", "")]
+
+
+@pytest.mark.parametrize("path", tracked(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_file_refers_to_is_in_the_repository(path: Path) -> None:
+    if not path.exists() or path == Path(__file__):
+        return
+    text = path.read_text("utf-8")
+    homes = [path.parent, ROOT, ROOT / "docs", ROOT / "docs" / "002-sqlalchemy-postgres-saq"]
+    named = set(DOCUMENT.findall(text)) - WRITTEN_BY_TESTS
+    assert not [
+        name for name in sorted(named) if "//" not in name and not any((home / name).exists() for home in homes)
+    ]
+    promises = len(re.findall(r"^\| I\d \|", (ROOT / "docs" / "GUARANTEES.md").read_text("utf-8"), re.MULTILINE))
+    assert all(1 <= int(number) <= promises for found in PROMISE.findall(text) for number in found if number)
+    rows = len(re.findall(r"^\| \d+ \|", (ROOT / "docs" / "FAULTS.md").read_text("utf-8"), re.MULTILINE))
+    assert all(1 <= int(number) <= rows for found in ROW.findall(text) for number in re.findall(r"\d+", found))
+    assert "§" not in text or SOURCE.search(text)
