@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class OpenBreaker:
         since: 最早的一个从何时起没有闭合过，UTC。
         cause: 其中断开得最晚的那个的缘由，一行，不含凭据与地址。
         processes: 有几个进程。
+        seconds: 其中最近换过状态的那个，换到现在几秒；写的进程自己数的，不看谁的钟。
     """
 
     kind: BreakerKind
@@ -59,6 +61,7 @@ class OpenBreaker:
     since: datetime
     cause: str
     processes: int
+    seconds: int = 0
 
 
 @dataclass(slots=True)
@@ -67,13 +70,13 @@ class BreakerBoard:
 
     redis: Redis
     _process: str = field(default_factory=lambda: uuid4().hex)
-    _open: dict[Key, BreakerStatus] = field(default_factory=dict)
+    _open: dict[Key, tuple[BreakerStatus, float]] = field(default_factory=dict)  # 样子，何时变成这样（单调钟）
     _closed: set[Key] = field(default_factory=set)  # 还没从 Redis 里撤下的
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def changed(self, kind: BreakerKind, name: str, status: BreakerStatus) -> None:
         if status.state != CLOSED:
-            self._open[kind, name] = status
+            self._open[kind, name] = status, time.monotonic()
             self._closed.discard((kind, name))
         elif self._open.pop((kind, name), None) is not None:
             self._closed.add((kind, name))
@@ -88,9 +91,9 @@ class BreakerBoard:
             return 0
         try:
             async with self.redis.pipeline(transaction=False) as pipe:
-                for (kind, name), status in opened.items():
+                for (kind, name), (status, at) in opened.items():
                     key = breaker_key(kind, name, self._process)
-                    pipe.set(key, _packed(kind, name, status), ex=TTL)
+                    pipe.set(key, _packed(kind, name, status, time.monotonic() - at), ex=TTL)
                     pipe.sadd(BREAKERS, key)
                 for kind, name in closed:
                     key = breaker_key(kind, name, self._process)
@@ -131,8 +134,8 @@ class BreakerBoard:
             await self.run_once()
 
 
-def _packed(kind: BreakerKind, name: str, status: BreakerStatus) -> bytes:
-    return orjson.dumps([kind, name, status.state, status.since, status.cause])
+def _packed(kind: BreakerKind, name: str, status: BreakerStatus, seconds: float) -> bytes:
+    return orjson.dumps([kind, name, status.state, status.since, status.cause, int(seconds)])
 
 
 async def open_breakers(redis: Redis) -> list[OpenBreaker]:
@@ -146,19 +149,20 @@ async def open_breakers(redis: Redis) -> list[OpenBreaker]:
     expired = [key for key, value in zip(keys, values, strict=True) if value is None]
     if expired:
         await cast("Awaitable[int]", redis.srem(BREAKERS, *expired))
-    seen: dict[tuple[str, str], list[tuple[datetime, str, str]]] = {}
+    seen: dict[tuple[str, str], list[tuple[datetime, str, str, int]]] = {}
     for value in values:
         if value is not None:
-            kind, name, state, since, cause = orjson.loads(value)
-            seen.setdefault((kind, name), []).append((datetime.fromisoformat(since), state, cause))
+            kind, name, state, since, cause, seconds = orjson.loads(value)
+            seen.setdefault((kind, name), []).append((datetime.fromisoformat(since), state, cause, seconds))
     return [
         OpenBreaker(
             kind=BreakerKind(kind),
             name=name,
-            state=OPENED if any(state == OPENED for _, state, _ in items) else items[0][1],
+            state=OPENED if any(state == OPENED for _, state, _, _ in items) else items[0][1],
             since=min(items)[0],
             cause=max(items)[2],
             processes=len(items),
+            seconds=min(seconds for _, _, _, seconds in items),
         )
         for (kind, name), items in sorted(seen.items())
     ]

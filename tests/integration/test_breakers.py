@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,19 @@ async def test_while_open_the_entry_is_renewed_and_survives_a_flush_of_redis(red
     await redis.flushdb()
     assert await board.run_once() == 1
     assert [item.name for item in await open_breakers(redis)] == [HOST]
+
+
+async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 100.0)
+    monkeypatch.setattr("kaguan.breakers.time", clock)
+    board = BreakerBoard(redis)
+    board.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, "对方出错：HTTP 503"))
+    clock.monotonic = lambda: 400.5
+    await board.run_once()
+    [told] = await open_breakers(redis)
+    assert told.seconds == 300
 
 
 async def test_without_redis_nothing_breaks_and_what_was_missed_is_made_good(redis: Redis) -> None:

@@ -88,6 +88,11 @@ def test_a_calm_system_is_ok() -> None:
             ledger(), lane(breakers=[replace(BREAKER, state="half-opened")]), "breaker", "warn", id="probing breaker"
         ),
         pytest.param(
+            ledger(), lane(breakers=[replace(BREAKER, state="half-opened", seconds=301)]), None, None,
+            id="nobody has tried for long",
+        ),
+        pytest.param(ledger(), lane(breakers=[replace(BREAKER, seconds=301)]), "breaker", "bad", id="open for long"),
+        pytest.param(
             ledger(flow=[flow("failed", total=5, minute=0), flow(total=50, minute=0)]), lane(), "failures", "warn",
             id="one in eleven fails",
         ),

@@ -25,7 +25,7 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
             assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
             assert not re.search(r"[\u4e00-\u9fff]", en[part][key]), key
     assert set(zh["concern"]) == set(zh["advice"])
-    bases = {re.sub(r"_(bad|still)$", "", key) for key in zh["concern"]}
+    bases = {re.sub(r"_(bad|warn|still)$", "", key) for key in zh["concern"]}
     assert bases == {str(code) for code in ConcernCode}
 
 
@@ -44,7 +44,7 @@ TROUBLES = [
                     replace(process("relay"), unknown={"sim:magic": 1}), process("worker", seen=30),
                     process("api", started=99, seen=50), process("api", started=45),
                 ],
-                breakers=[BREAKER],
+                breakers=[BREAKER, replace(BREAKER, name="control_center", state="half-opened")],
             ),
         ),
         high_water=HIGH_WATER,

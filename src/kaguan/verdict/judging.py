@@ -32,6 +32,7 @@ LOOP_DEATHS = 3  # 五分钟里死这么多次就是反复崩溃
 STILL = {Priority.CRITICAL: 10.0, Priority.DEFAULT: 10.0, Priority.LOW: 30.0}  # 秒：有活在等而这么久没有动静
 GRACE = 5.0  # 秒：到期的行等这么久，就不是还没轮到
 CROWD = 10_000  # 个：等着的有这么多，还没等久也值得知道
+UNTRIED = 300.0  # 秒：半开了这么久没人来试，上次的失败已说明不了什么
 SHOWN = 3  # 同一件事至多逐个说这么多
 
 
@@ -115,8 +116,10 @@ def _restarts(census: Census) -> Iterator[Concern]:
 
 
 def _breakers(breakers: Iterable[OpenBreaker]) -> Iterator[Concern]:
-    """断开的是坏事；在试探的还没好，只是提醒。"""
+    """断开的是坏事；半开的等着下一次调用来试，只是提醒，久没有人来试就不说了：一个闲着的进程会一直半开下去。"""
     for breaker in breakers:
+        if breaker.state != OPENED and breaker.seconds > UNTRIED:
+            continue
         level = Level.BAD if breaker.state == OPENED else Level.WARN
         parameters: Parameters = {
             "kind": str(breaker.kind), "name": breaker.name, "reason": breaker.cause, "processes": breaker.processes,
