@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from redis.asyncio import Redis
 
 from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import Presence
+from kaguan.queues.keys import VERDICT_MEMORY
 from kaguan.verdict import service
-from kaguan.verdict.model import Level
+from kaguan.verdict.memory import remember
+from kaguan.verdict.model import Concern, ConcernCode, Level
 from kaguan.verdict.observation import observe
 from tests.console import signed_in
 from tests.e2e.stack import KAGUAN, clean_environment
@@ -22,11 +27,13 @@ from tests.pipeline import open_pipeline
 from tests.serving import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import pytest
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.verdict.model import Concern, Verdict
+    from kaguan.verdict.model import Verdict
     from kaguan.verdict.observation import Ledger, Observation
     from tests.pipeline import Pipeline
     from tests.serving import Api
@@ -171,6 +178,34 @@ async def test_what_one_reader_has_just_seen_another_still_says(settings: Settin
         assert "uncertain" in (await look(pipeline))[1]
         await pipeline.redis.flushdb()
         assert "uncertain" not in (await look(pipeline))[1]
+
+
+class Interrupted(Redis):
+    """读完记忆、还没写回时，别的读者恰好记下一件。"""
+
+    between: ClassVar[Callable[[], Awaitable[object]]]
+
+    async def hgetall(self, name: str) -> Any:
+        found = await super().hgetall(name)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        await type(self).between()
+        return found
+
+
+async def test_a_reader_does_not_wipe_what_another_noted_meanwhile(redis_url: str) -> None:
+    now = datetime.now(UTC)
+    theirs = Concern(ConcernCode.BACKLOG, Level.WARN, "default")
+    async with Redis.from_url(redis_url) as redis, Interrupted.from_url(redis_url) as slow:
+        Interrupted.between = partial(remember, redis, now, [theirs])
+        await remember(slow, now, [Concern(ConcernCode.UNCERTAIN, Level.WARN)])
+        kept = await remember(redis, now + timedelta(seconds=1), [])
+    assert {concern.code for concern in kept} == {"uncertain", "backlog"}
+
+
+async def test_what_a_newer_version_noted_is_left_to_it(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.hset(VERDICT_MEMORY, "tide:", '{"code": "tide", "warn": 0}')  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        assert await remember(redis, datetime.now(UTC), []) == []
+        assert await redis.hkeys(VERDICT_MEMORY) == [b"tide:"]  # type: ignore[misc] # 同上
 
 
 async def health(api: Api, headers: dict[str, str]) -> dict[str, Any]:

@@ -233,6 +233,8 @@ def test_what_was_said_a_moment_ago_is_said_until_it_has_been_gone_a_while() -> 
     assert kept.since == NOW
     assert said(20 + HOLD) == []
     assert entries == {}
+    assert said(3_600, bad) == [Level.BAD]
+    assert said(40) == []  # 换了主的 Redis 钟慢一小时：不再说上一小时
 
 
 def test_the_heavier_comes_first() -> None:

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 HOLD = 10.0  # 秒
 KEEP = 60  # 秒：没人看就忘掉
 TIMEOUT = 0.5  # 秒
+KNOWN = frozenset(ConcernCode)  # 滚动升级时，更新的版本会记下本版本说不出的
 
 
 async def remember(redis: Redis, now: datetime, concerns: Iterable[Concern]) -> list[Concern]:
@@ -35,13 +36,16 @@ async def remember(redis: Redis, now: datetime, concerns: Iterable[Concern]) -> 
     try:
         async with asyncio.timeout(TIMEOUT):
             raw: Mapping[bytes, bytes] = await redis.hgetall(VERDICT_MEMORY)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-            entries = {name.decode(): orjson.loads(value) for name, value in raw.items()}
+            stored = {name.decode(): orjson.loads(value) for name, value in raw.items()}
+            entries = {name: entry for name, entry in stored.items() if entry["code"] in KNOWN}
+            before = set(entries)
             kept = recall(entries, now, current)
-            async with redis.pipeline(transaction=True) as pipe:
-                pipe.delete(VERDICT_MEMORY)
-                if entries:
-                    pipe.hset(VERDICT_MEMORY, mapping={name: orjson.dumps(value) for name, value in entries.items()})
+            async with redis.pipeline(transaction=True) as pipe:  # 只动自己看见的与太旧的：别人刚记下的不抹掉
+                for name in {concern.identity for concern in current}:
+                    pipe.hset(VERDICT_MEMORY, name, orjson.dumps(entries[name]).decode())
                     pipe.expire(VERDICT_MEMORY, KEEP)
+                for name in before - entries.keys():
+                    pipe.hdel(VERDICT_MEMORY, name)
                 await pipe.execute()
     except (RedisError, OSError, TimeoutError) as error:
         log.debug("判断的记忆不在", error=type(error).__name__)
@@ -69,8 +73,8 @@ def recall(entries: dict[str, dict[str, Any]], now: datetime, current: Iterable[
 
 
 def _level(entry: Mapping[str, Any], moment: float) -> Level | None:
-    """最近 :data:`HOLD` 秒里看见过的最重的。"""
-    fresh = [level for level in (Level.BAD, Level.WARN) if moment - entry.get(level, float("-inf")) <= HOLD]
+    """最近 :data:`HOLD` 秒里看见过的最重的；换了主的 Redis 钟慢，记着的在将来，也算太旧。"""
+    fresh = [level for level in (Level.BAD, Level.WARN) if abs(moment - entry.get(level, float("-inf"))) <= HOLD]
     return fresh[0] if fresh else None
 
 
