@@ -160,6 +160,17 @@ def test_doctor_finds_the_servers_in_order_and_names_what_is_missing(run: Invoca
     assert "KAGUAN_SMTP__URL" in findings["SMTP"]["advice"]
 
 
+def test_doctor_is_not_content_when_a_dependency_answers_the_check_but_not_the_verdict(
+    run: Invocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaguan.verdict.observation.DATABASE_TIMEOUT", 0.0)
+    code, out, _ = run("doctor", "--json")
+    lines = json.loads(out)
+    assert code == 3
+    assert next(line for line in lines if line["part"] == "PostgreSQL")["ok"]
+    assert [line["code"] for line in lines if line.get("code") == "database"] == ["database"]
+
+
 def test_an_unreachable_database_is_exit_code_3_in_one_line(run: Invocation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGUAN_DATABASE__URL", UNREACHABLE)
     for command in (("task", "list"), ("migrate", "status"), ("token", "list")):
@@ -170,3 +181,4 @@ def test_an_unreachable_database_is_exit_code_3_in_one_line(run: Invocation, mon
     code, out, _ = run("doctor")
     assert code == 3
     assert "异常  PostgreSQL" in out
+    assert out.count("KAGUAN_DATABASE__URL") == 1  # 检查说过的，判断不再说一遍

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import psycopg
 import typer
@@ -17,12 +16,14 @@ from kaguan.cli.printing import AsJson, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.symptoms import LEVELS, examine_pipeline
 from kaguan.config import load_settings
+from kaguan.config.addresses import split_address
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.database import migrate
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
 from kaguan.probes import is_listening
 from kaguan.queues.client import build_client
+from kaguan.verdict.model import ConcernCode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from kaguan.config.model import Smtp
 
 MINIMUM_POSTGRES = 150_000  # server_version_num：15
+POSTGRES, REDIS = "PostgreSQL", "Redis"
+DEPENDENCIES = {POSTGRES: ConcernCode.DATABASE, REDIS: ConcernCode.REDIS}  # 检查的与判断里的是同一个
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EVICTION_POLICY = "noeviction"
 START_HINT = "请先运行 kaguan up，或给出"
@@ -74,7 +77,9 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 
 async def _examine_all(settings: Settings) -> tuple[list[Finding], list[Symptom]]:
-    return await _examine(settings), await examine_pipeline(settings)
+    findings = await _examine(settings)
+    told = {DEPENDENCIES[finding.part] for finding in findings if finding.part in DEPENDENCIES and not finding.ok}
+    return findings, await examine_pipeline(settings, told)
 
 
 async def _examine(settings: Settings) -> list[Finding]:
@@ -94,7 +99,7 @@ async def _examine(settings: Settings) -> list[Finding]:
 
 
 async def _postgres(settings: Settings) -> Finding:
-    part = "PostgreSQL"
+    part = POSTGRES
     if not settings.database.url.get_secret_value():
         return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_DATABASE__URL")
     try:
@@ -113,7 +118,7 @@ async def _postgres(settings: Settings) -> Finding:
 
 
 async def _redis(settings: Settings) -> Finding:
-    part = "Redis"
+    part = REDIS
     if not settings.redis.url.get_secret_value():
         return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_REDIS__URL")
     client = build_client(settings.redis)
@@ -154,12 +159,11 @@ async def _smtp(config: Smtp) -> Finding:
 async def _carrier(part: str, url: str, key: str) -> Finding:
     if not url:
         return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} {key}")
-    _, host, port = _address(url)
+    try:
+        parts = split_address(url)
+    except ValueError as error:
+        return Finding(part, ok=False, detail=str(error), advice=f"请改正 {key}")
+    host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     if await is_listening(port, host):
         return Finding(part, ok=True, detail=f"{host}:{port}")
     return Finding(part, ok=False, detail=f"{host}:{port} 连不上", advice=f"请检查 {key} 与网络")
-
-
-def _address(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)

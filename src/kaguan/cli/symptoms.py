@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from kaguan.cli.session import open_connection
 from kaguan.queues.client import open_redis
 from kaguan.verdict import service
-from kaguan.verdict.model import ConcernCode, Level
+from kaguan.verdict.model import Level
 from kaguan.verdict.wording import Wording
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 PART = "流水线"
 LEVELS = {Level.OK: "正常", Level.WARN: "留意", Level.BAD: "异常"}
-DEPENDENCIES = {ConcernCode.DATABASE, ConcernCode.REDIS}  # 前面逐个检查过，不说两遍
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,15 @@ class Symptom:
         return f"{self.part}：{self.detail}{since}{f'；{self.advice}' if self.advice else ''}"
 
 
-async def examine_pipeline(settings: Settings) -> list[Symptom]:
-    """没有地址就没有可看的；数据库不答时也只剩 Redis 里看得见的。"""
+async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Symptom]:
+    """没有地址就没有可看的；数据库不答时也只剩 Redis 里看得见的。``told`` 是已说过的代号，不说两遍。"""
     if not settings.database.url.get_secret_value() or not settings.redis.url.get_secret_value():
         return []
     async with open_redis(settings.redis) as redis:
         _, verdict = await service.take(partial(open_connection, settings), redis, settings)
-    concerns = [concern for concern in verdict.concerns if concern.code not in DEPENDENCIES]
-    if not concerns and verdict.level is Level.OK:
+    if verdict.level is Level.OK:
         return [Symptom(PART, ok=True, detail="一切正常", advice="", level=Level.OK)]
-    return [_symptom(concern, settings.zone) for concern in concerns]
+    return [_symptom(concern, settings.zone) for concern in verdict.concerns if concern.code not in told]
 
 
 def _symptom(concern: Concern, zone: ZoneInfo) -> Symptom:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -59,6 +59,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def split_address(url: str) -> SplitResult:
+    """``urlsplit``，端口也看过。
+
+    Raises:
+        ValueError: 不是合法的地址；消息不含 URL 的任何一段：标准库的会把口令带出来。
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("不是合法的地址；密码里的特殊字符要百分号编码") from None
+    return parts
+
+
 def postgres_server(url: str, environ: Mapping[str, str]) -> Server:
     """按 libpq 的规矩解析，连 ``PG*`` 环境变量一起看：它们同样作数。
 
@@ -93,7 +107,7 @@ def redis_server(url: str) -> Server:
     Raises:
         ValueError: 不是合法的地址；消息不含 URL。
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     if parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("应形如 rediss://:密码@主机:端口/0")
