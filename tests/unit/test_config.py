@@ -83,6 +83,14 @@ def test_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
         load_settings({"KAGUAN_CONFIG_FILE": str(path)})
 
 
+def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for text in ("api: [\n", "api:\n\tport: 1\n", "- api\n"):
+        path.write_text(text, "utf-8")
+        with pytest.raises(ConfigurationError, match="配置读取失败"):
+            load_settings({"KAGUAN_CONFIG_FILE": str(path)})
+
+
 def test_all_that_is_wrong_is_said_at_once_a_line_each() -> None:
     wrong = {"KAGUAN_API__PORT": "many", "KAGUAN_API__PROT": "1", "KAGUAN_WORKER__LEASE": "0"}
     with pytest.raises(ConfigurationError) as refusal:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import ConfigurationError, Exemption, load_settings, tolerated
+from kaguan.config.relay_host import parse_relay_host
 from tests.unit.test_config import SECRETS
 
 if TYPE_CHECKING:
@@ -154,12 +155,26 @@ def test_what_libpq_takes_from_the_environment_counts(setting: str) -> None:
         (REDIS, "redis://[x"),
         (SMTP, "mail.example:25"),
         (SMTP, "smtp://[x"),
+        # 没有编码的口令：标准库的错误里有它的一段，甚至整段
+        (REDIS, "redis://user:harbour/71@redis:6379/0"),
+        (REDIS, "redis://:harbour＠71@redis:6379/0"),
+        (SMTP, "smtp://user:harbour/71@mail"),
+        (SMTP, "smtps://user:harbour：71@mail"),
+        (f"{ONELINK}BASE_URL", "https://onelink.example:harbour"),
     ],
 )
-def test_an_address_that_cannot_be_read_has_no_way_out(key: str, value: str) -> None:
+def test_an_address_that_cannot_be_read_has_no_way_out_and_is_not_shown(key: str, value: str) -> None:
     everything = json.dumps(list(Exemption))
-    with pytest.raises(ConfigurationError, match="看不懂这个地址"):
+    with pytest.raises(ConfigurationError, match="看不懂这个地址") as refusal:
         load_settings(given("prod", **{key: value}, KAGUAN_ALLOW_INSECURE=everything))
+    assert "harbour" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["smtp://user:harbour/71@mail", "smtps://user:harbour：71@mail"])
+def test_a_relay_host_that_cannot_be_read_is_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match="百分号编码") as refusal:
+        parse_relay_host(url)
+    assert "harbour" not in str(refusal.value)
 
 
 def test_the_environment_cannot_be_changed_by_a_file(tmp_path: Path) -> None:

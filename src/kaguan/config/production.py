@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server
+from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server, split_address
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.strength import flaw
 
@@ -186,7 +185,7 @@ def _cleartext(key: str, url: str, exemption: Exemption) -> Iterator[Weakness]:
     if not url:
         return
     try:
-        parts = urlsplit(url)
+        parts = split_address(url)
     except ValueError:
         yield Weakness(key, "看不懂这个地址", "应为 https://")
         return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+from kaguan.config.addresses import split_address
 
 SUBMISSION_PORT = 25
 IMPLICIT_TLS_PORT = 465
@@ -27,9 +29,9 @@ def parse_relay_host(url: str) -> RelayHost:
     """解析 ``smtp://`` 或 ``smtps://``。
 
     Raises:
-        ValueError: 协议不对或缺主机；消息不含 URL（里面有密码）。
+        ValueError: 协议不对、缺主机或不合写法；消息不含 URL（里面有密码）。
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
     if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
         raise ValueError("KAGUAN_SMTP__URL 应形如 smtp://用户:密码@主机:端口 或 smtps://…")
     implicit_tls = parts.scheme == "smtps"

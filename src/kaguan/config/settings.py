@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+from yaml import YAMLError
 
 from kaguan.config import model
 from kaguan.config.explaining import explained
@@ -160,7 +161,7 @@ def _validated(scoped: type[Settings], problems: list[str]) -> Settings | None:
     except ValidationError as error:
         problems += [f"{WRONG}{line}" for line in explained(error, PREFIX)]
         mended = _defaults_at([item["loc"] for item in error.errors(include_url=False)])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, YAMLError) as error:
         problems.append(f"配置读取失败：{error}")
         return None
     try:
