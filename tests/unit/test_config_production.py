@@ -50,6 +50,7 @@ WEAK = [
     (Exemption.VERIFY_CLEARTEXT, "KAGUAN_SMTP__VERIFY_URL", "http://mail.example/{message_id}"),
     (Exemption.TRUSTED_PROXIES, PROXIES, '["10.0.0.0/8", "0.0.0.0/0"]'),
     (Exemption.TRUSTED_PROXIES, PROXIES, '["::/0"]'),
+    (Exemption.BCRYPT_ROUNDS, "KAGUAN_API__BCRYPT_ROUNDS", "9"),
 ]
 SOUND = [
     (DATABASE, "postgresql:///kaguan"),
@@ -69,6 +70,7 @@ SOUND = [
     (f"{ONELINK}BASE_URL", "https://onelink.example"),
     ("KAGUAN_WEBHOOKS__URL", "http://localhost/x"),
     (PROXIES, '["10.0.0.0/8", "fd00::1"]'),
+    ("KAGUAN_API__BCRYPT_ROUNDS", "10"),
 ]
 HARDENED = pytest.mark.parametrize("environment", ["prod", "staging"])
 

@@ -23,6 +23,7 @@ DATABASE_URL = "KAGUAN_DATABASE__URL"
 REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
 ALLOW_INSECURE = "KAGUAN_ALLOW_INSECURE"
+MIN_BCRYPT_ROUNDS = 10  # OWASP Password Storage Cheat Sheet
 
 
 class Exemption(StrEnum):
@@ -42,6 +43,7 @@ class Exemption(StrEnum):
     VERIFY_CLEARTEXT = "verify_cleartext"
     TRUSTED_PROXIES = "trusted_proxies"
     CONSOLE_HTTP = "console_http"
+    BCRYPT_ROUNDS = "bcrypt_rounds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ def _weaknesses(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weak
             "请只写反向代理的地址或网段",
             Exemption.TRUSTED_PROXIES,
         )
+    if (rounds := settings.api.bcrypt_rounds) < MIN_BCRYPT_ROUNDS:
+        problem, remedy = f"给的是 {rounds}，口令的散列泄露了就猜得出", f"应 ≥ {MIN_BCRYPT_ROUNDS}"
+        yield Weakness("KAGUAN_API__BCRYPT_ROUNDS", problem, remedy, Exemption.BCRYPT_ROUNDS)
     if Exemption.CONSOLE_HTTP in settings.allow_insecure:
         yield Weakness(
             ALLOW_INSECURE, "控制台的 cookie 可经明文 http 传", "请让控制台只经 https", Exemption.CONSOLE_HTTP
