@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import ssl
 from enum import StrEnum
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
-Bytes = Annotated[int, Field(ge=1)]
+from kaguan.config.values import Bytes, CaFile, Networks, Port, Seconds, VerifyUrl, is_webhook_secret
 
 MIB = 1024 * 1024
 
@@ -52,7 +46,7 @@ class Api(Group):
     rate_per_token: int = Field(2_000, ge=1)  # 每秒请求数
     rate_per_address: int = Field(2_000, ge=1)  # 每秒请求数
     streams_per_token: int = Field(20, ge=1)  # 一个令牌在一个进程里至多同时开着几条事件流；一个进程共 200 条
-    trusted_proxies: tuple[str, ...] = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
+    trusted_proxies: Networks = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None  # 多进程时第 n 个子进程在 metrics_port + n 上另开 /metrics
@@ -63,21 +57,6 @@ class Api(Group):
     bcrypt_rounds: int = Field(12, ge=4, le=16)
     bcrypt_concurrency: int = Field(2, ge=1, le=32)
     bcrypt_queue: int = Field(16, ge=1)  # 排队更长就回 503
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not _is_network(item) for item in value):
-            raise ValueError('应为 IP 地址或网段的列表，如 ["10.0.0.0/8"]')
-        return value
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 class Database(Group):
@@ -158,7 +137,7 @@ class Smtp(Group):
     url: SecretStr = SecretStr("")
     sender: str = "卡管 <no-reply@kaguan.example>"
     starttls: Literal["required", "optional", "off"] = "required"
-    ca_file: Path | None = None  # PEM；给了就只信其中的 CA，不给则信系统的
+    ca_file: CaFile | None = None  # PEM；给了就只信其中的 CA，不给则信系统的
     timeout: Seconds = 10.0
     data_timeout: Seconds = 60.0  # 等对方确认正文的时限（RFC 5321 §4.5.3.2.6 建议更长，受任务时限约束）
     connections: int = Field(4, ge=1, le=100)
@@ -166,29 +145,7 @@ class Smtp(Group):
     breaker_failures: int = Field(3, ge=1, le=1_000)  # 中继主机连续这么多次失败就熔断，不再去连
     breaker_cooldown: Seconds = 15.0  # 熔断这么久（另加至多两成）之后，每个进程放行一个试探
     uncertain: UncertainPolicy = UncertainPolicy.HOLD
-    verify_url: str = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
-
-    @field_validator("ca_file")
-    @classmethod
-    def _holds_certificates(cls, value: Path | None) -> Path | None:
-        if value is None:
-            return None
-        try:
-            found = ssl.create_default_context(cafile=value).cert_store_stats()["x509"]
-        except ssl.SSLError:
-            found = 0  # 没有证书，或写坏了
-        except OSError as error:
-            raise ValueError(f"读不了这个文件（{error.strerror}）") from None
-        if not found:
-            raise ValueError("文件里应有 PEM 格式的 CA 证书")
-        return value
-
-    @field_validator("verify_url")
-    @classmethod
-    def _has_placeholder(cls, value: str) -> str:
-        if value and (not value.startswith(("http://", "https://")) or "{message_id}" not in value):
-            raise ValueError("应为 http(s) 地址，且含 {message_id}")
-        return value
+    verify_url: VerifyUrl = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
 
 
 class Webhooks(Group):
@@ -204,17 +161,9 @@ class Webhooks(Group):
             return self
         if not self.url.startswith(("http://", "https://")):
             raise ValueError("url 应为 http(s) 地址")
-        if not _is_webhook_secret(self.secret.get_secret_value()):
+        if not is_webhook_secret(self.secret.get_secret_value()):
             raise ValueError("secret 应为 whsec_ 加 base64，解出 24–64 字节")
         return self
-
-
-def _is_webhook_secret(text: str) -> bool:
-    try:
-        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        return False
-    return text.startswith("whsec_") and 24 <= len(key) <= 64  # noqa: PLR2004 规范给的范围，上一行的文字里也有
 
 
 class OneLink(Group):

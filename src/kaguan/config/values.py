@@ -1,0 +1,55 @@
+"""配置里一个值合不合写法：范围、网段、证书文件、地址、密钥。错误说应写成什么。"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ssl
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+
+def _are_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for item in value:
+            ip_network(item, strict=False)
+    except ValueError:
+        raise ValueError('应为 IP 地址或网段的列表，如 ["10.0.0.0/8"]') from None
+    return value
+
+
+def _holds_certificates(value: Path) -> Path:
+    try:
+        found = ssl.create_default_context(cafile=value).cert_store_stats()["x509"]
+    except ssl.SSLError:
+        found = 0  # 没有证书，或写坏了
+    except OSError as error:
+        raise ValueError(f"读不了这个文件（{error.strerror}）") from None
+    if not found:
+        raise ValueError("文件里应有 PEM 格式的 CA 证书")
+    return value
+
+
+def _has_placeholder(value: str) -> str:
+    if value and (not value.startswith(("http://", "https://")) or "{message_id}" not in value):
+        raise ValueError("应为 http(s) 地址，且含 {message_id}")
+    return value
+
+
+def is_webhook_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64  # noqa: PLR2004 规范给的范围（Standard Webhooks）
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Bytes = Annotated[int, Field(ge=1)]
+Networks = Annotated[tuple[str, ...], AfterValidator(_are_networks)]
+CaFile = Annotated[Path, AfterValidator(_holds_certificates)]
+VerifyUrl = Annotated[str, AfterValidator(_has_placeholder)]
