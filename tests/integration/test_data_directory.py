@@ -130,6 +130,7 @@ def test_a_claim_does_not_hinder_the_one_it_is_made_for() -> None:
 
 def test_env_file_is_private_and_reads_back(data: DataDirectory) -> None:
     values = {"KAGUAN_DATABASE__URL": "postgresql://u:p-_%3D@127.0.0.1:1/x", "KAGUAN_SMTP__URL": "smtp://a b#c$d"}
+    values["KAGUAN_REDIS__URL"] = "redis://:it's#1@redis/0"
     with data.locked():
         data.write_env(values)
     assert stat.S_IMODE(data.env.stat().st_mode) == 0o600

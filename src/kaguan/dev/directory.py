@@ -122,5 +122,6 @@ class DataDirectory:
 
 
 def _quoted(value: str) -> str:
-    """Dotenv 与 shell 都认的单引号写法；值里的单引号不会出现（我们只写地址、端口与生成的密钥）。"""
-    return "'" + value.replace("'", "") + "'"
+    """Dotenv 与 shell 都认的写法；值里有单引号（用户给的口令），就用双引号。"""
+    quote = '"' if "'" in value else "'"
+    return f"{quote}{value}{quote}"
