@@ -21,7 +21,7 @@ from kaguan.database.migrate import status
 from kaguan.database.pool import Pool, engine_on
 from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
-from kaguan.dev.predecessor import command_line
+from kaguan.dev.predecessor import command_line, settle_postmaster
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import StartError
 from tests.conftest import running
@@ -89,6 +89,27 @@ def test_postgres_keeps_its_data_over_sigkill_and_a_misleading_pid_file(servers_
     asyncio.run(server.prepare())
     with running(server.program(), folder / "log"), psycopg.connect(server.url) as connection:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+async def test_a_stranger_given_the_old_number_while_we_wait_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("FAST_STOP", "IMMEDIATE_STOP"):
+        monkeypatch.setattr(f"kaguan.dev.predecessor.{limit}", 1.0)
+    stranger = await asyncio.create_subprocess_exec(
+        "sh", "-c", "read line; exec sleep 60", str(tmp_path), stdin=asyncio.subprocess.PIPE
+    )
+    try:
+        (tmp_path / "postmaster.pid").write_text(f"{stranger.pid}\n")
+        settling = asyncio.create_task(settle_postmaster(tmp_path))
+        await asyncio.sleep(0)  # 让它先认出「上一套的」，换人在这之后
+        assert stranger.stdin is not None
+        stranger.stdin.write(b"\n")
+        await settling
+        assert stranger.returncode is None
+    finally:
+        stranger.kill()
+        await stranger.wait()
 
 
 def test_a_lost_password_file_never_costs_the_data(servers_directory: Path) -> None:

@@ -34,11 +34,11 @@ async def settle_postmaster(data: Path) -> None:
         pid_file.unlink(missing_ok=True)  # 进程号已属别人：PostgreSQL 自己会因此拒绝启动
         return
     log.info("上一套的 PostgreSQL 还在收尾，等它停下", child_pid=pid)
-    if await _gone(pid, FAST_STOP):
+    if await _gone(pid, data, FAST_STOP):
         return
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGQUIT)
-    if not await _gone(pid, IMMEDIATE_STOP):
+    if not await _gone(pid, data, IMMEDIATE_STOP):
         raise StartError(f"上一套的 PostgreSQL（进程 {pid}）停不下来；请结束它再试")
 
 
@@ -62,10 +62,11 @@ def command_line(pid: int) -> str:
     return result.stdout
 
 
-async def _gone(pid: int, seconds: float) -> bool:
+async def _gone(pid: int, data: Path, seconds: float) -> bool:
+    """它退了；进程号转眼又属别人，也是退了。"""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while command_line(pid):  # noqa: ASYNC110 别人的子进程没有事件可等
-                await asyncio.sleep(READY_POLL)
+            while str(data) in command_line(pid):  # noqa: ASYNC110 见下
+                await asyncio.sleep(READY_POLL)  # 别人的子进程没有事件可等
             return True
     return False
