@@ -16,7 +16,7 @@ from kaguan.config.model import Relay
 from kaguan.database.observed import summary
 from kaguan.database.pool import Pool, engine_on
 from kaguan.telemetry import spans
-from kaguan.telemetry.propagation import context_from, current_trace_id, link_from, traceparent_of
+from kaguan.telemetry.propagation import context_from, current_traceparent, link_from, traceparent_of
 from kaguan.telemetry.sampling import KEPT
 from tests.tracing import only
 
@@ -78,7 +78,7 @@ def test_a_later_attempt_is_a_new_root_linked_to_create(
 def test_a_task_without_a_trace_starts_one(exported: InMemorySpanExporter) -> None:
     for attempt, traceparent in ((1, None), (2, None), (1, "garbage")):
         with spans.process_span("email:send", TASK, "critical", attempt, traceparent):
-            assert current_trace_id() is not None
+            assert current_traceparent() is not None
     assert [span.parent for span in exported.get_finished_spans()] == [None] * 3
 
 

@@ -75,8 +75,8 @@ class Presence:
     facts: Callable[[], Mapping[str, Any]] = _nothing
     _started: int = 0  # Redis 的钟，毫秒；0 即还没有跳过
 
-    async def run_once(self) -> int:
-        """跳一拍；返回 0：总是等下一拍。
+    async def run_once(self) -> None:
+        """跳一拍。
 
         Raises:
             RedisError: Redis 不在。
@@ -90,7 +90,6 @@ class Presence:
             BEAT, 2, PRESENCE_BEATS, PRESENCE_CARDS, self.name, orjson.dumps(card), keep, MOST
         )
         self._started = self._started or int(now)
-        return 0
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:

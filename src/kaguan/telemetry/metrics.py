@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -14,14 +13,14 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from kaguan.telemetry.propagation import sampled_trace_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 # 从 1 毫秒到 10 分钟：既看得清快路径，也装得下退避之后才成的任务
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
 
 # 重投的全部原因，也是 tb_task_event 里的 cause
 REDRIVE_CAUSES = ("lease_expired", "worker_stopped", "queue_forgot", "no_outbox_row", "redis_lost_data")
@@ -162,16 +161,10 @@ def observe(histogram: Histogram, seconds: float, traceparent: str | None = None
         seconds: 时长；跨机时钟或舍入造成的负值按 0 记。
         traceparent: 这条消息的跟踪；不给就用当前跨度。
     """
-    trace_id = _sampled_current() if traceparent is None else _sampled(traceparent)
+    trace_id = _sampled_current() if traceparent is None else sampled_trace_of(traceparent)
     histogram.observe(max(seconds, 0.0), None if trace_id is None else {"trace_id": trace_id})
 
 
 def _sampled_current() -> str | None:
     context = trace.get_current_span().get_span_context()
     return f"{context.trace_id:032x}" if context.trace_flags.sampled else None
-
-
-def _sampled(traceparent: str) -> str | None:
-    """``00-<32 位 trace_id>-<16 位 span_id>-<2 位标志>``；标志最低位是 sampled（W3C Trace Context §3.2.2.5）。"""
-    match = _TRACEPARENT.fullmatch(traceparent)
-    return match["trace_id"] if match is not None and int(match["flags"], 16) & 1 else None

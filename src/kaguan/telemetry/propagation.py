@@ -39,12 +39,6 @@ def failed_traceparent() -> str | None:
     return traceparent_of(SpanContext(identity.trace_id, identity.span_id, is_remote=False, trace_flags=flags))
 
 
-def current_trace_id() -> str | None:
-    """当前的 trace_id（32 位十六进制），供 API 回答与 exemplar 用。"""
-    context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else None
-
-
 def trace_id_of(traceparent: str | None) -> str | None:
     """``traceparent`` 里的 trace_id；缺失或不合格式给 ``None``。"""
     fields = _fields(traceparent)
