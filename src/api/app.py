@@ -12,7 +12,7 @@ from api.console.errors import error_page
 from api.console.overseer import OVERSEER, Overseer
 from api.endpoints.dispatch import serve
 from api.http.guard import GUARD, Guard, guarding
-from api.http.keys import ENGINE, METRICS, POOL, REDIS, SERVICES, SETTINGS, Services
+from api.http.keys import SERVICES, SETTINGS, Services
 from api.http.middleware.deadline import DEADLINES, Deadlines
 from api.http.middleware.errors import ERROR_PAGE
 from api.http.middleware.pipeline import pipeline
@@ -35,10 +35,6 @@ def create_app(services: Services) -> web.Application:
     )
     app[SERVICES] = services
     app[SETTINGS] = settings
-    app[POOL] = services.pool
-    app[ENGINE] = services.engine
-    app[REDIS] = services.redis
-    app[METRICS] = services.metrics
     app[GUARD] = Guard(services)
     app[OVERSEER] = Overseer(services)
     app[DEADLINES] = Deadlines(settings.api.request_timeout)

@@ -311,6 +311,16 @@ async def test_a_schedule_is_switched(environ: dict[str, str]) -> None:
         ]
 
 
+async def test_a_refusal_is_recorded_even_if_its_target_cannot_be_stored_as_it_is(api: Api) -> None:
+    async with signed_in(api) as visitor:
+        for name in ("a%00b", "x" * 5_000):
+            assert (await visitor.act(f"/console/schedules/{name}/enable")).status == 404
+        assert await visitor.audit() == [
+            ("operator", "schedule.enable", "refused", "a\\0b"),
+            ("operator", "schedule.enable", "refused", "x" * 200),
+        ]
+
+
 async def test_what_was_handed_over_long_ago_is_redriven(api: Api) -> None:
     old, fresh = await mail(api), await mail(api)
     await api.rows("delete from tb_outbox")

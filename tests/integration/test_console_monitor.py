@@ -74,6 +74,16 @@ async def test_who_may_only_look_cannot_retry_or_abort(api: Api, settings: Setti
         ]
 
 
+async def test_a_refusal_with_an_odd_name_is_recorded_and_an_address_that_is_none_is_not(api: Api) -> None:
+    async with signed_in(api, ["ops:read"], "watcher") as watcher:
+        assert (await watcher.post("/monitor/api/queues/a%00b/jobs/c%00d/abort")).status == 403
+        assert (await watcher.post("/monitor/api/anything")).status == 404
+        assert (await watcher.post("/monitor/api/queues")).status == 405
+        assert await watcher.audit() == [("watcher", "monitor.abort", "refused", "c\\0d")]
+    [(queue,)] = await api.rows("select detail ->> 'queue' from tb_audit where action = 'monitor.abort'")
+    assert queue == "a\\0b"
+
+
 async def test_an_operator_may_and_it_is_on_the_record(api: Api, settings: Settings) -> None:
     async with queued_job(settings) as job, signed_in(api) as visitor:
         for headers in ({}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):

@@ -23,7 +23,7 @@ from api.console.origin import require_same_origin
 from api.console.serve import member_of, to_login
 from api.http.context import context_of
 from api.http.guard import GUARD
-from api.http.keys import POOL
+from api.http.keys import SERVICES
 from kaguan.audit import service as audit
 from kaguan.audit.service import AuditEntry
 from kaguan.errors import Code, DomainError, conflict, not_found
@@ -109,7 +109,8 @@ def _password(request: web.Request) -> str | None:
 @web.middleware
 async def permission(request: web.Request, handler: Handler) -> web.StreamResponse:
     """写操作只许来自本页：浏览器会自动带上凭据，别的站点不得借用。没有权限、不能做的也留痕。"""
-    if request.method in READS:
+    unrouted = request.match_info.http_exception is not None  # 404、405：没有谁做了什么，地址也不该成为审计里的操作名
+    if request.method in READS or unrouted:
         request[PRINCIPAL].require(LOOK)
         return await handler(request)
     require_same_origin(request, browser="Authorization" not in request.headers)
@@ -128,7 +129,7 @@ def _action(request: web.Request) -> str:
 
 
 async def _record(request: web.Request, entry: AuditEntry) -> None:
-    async with request.config_dict[POOL].connection() as connection:
+    async with request.config_dict[SERVICES].pool.connection() as connection:
         await audit.record(connection, entry, request[PRINCIPAL], context_of(request).request_id)
 
 

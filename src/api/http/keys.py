@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kaguan.config import Settings
-from kaguan.database.pool import Pool
-from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from redis.asyncio import Redis
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from kaguan.database.pool import Pool
+    from kaguan.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,3 @@ class Services:
 
 SERVICES = web.AppKey("SERVICES", Services)
 SETTINGS = web.AppKey("SETTINGS", Settings)
-POOL = web.AppKey("POOL", Pool)
-ENGINE = web.AppKey("ENGINE", AsyncEngine)
-METRICS = web.AppKey("METRICS", Metrics)
-REDIS = web.AppKey("REDIS", Redis)

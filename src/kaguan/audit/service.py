@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+MAX_TEXT = 200  # 字符；任务号、计划名都短得多
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
@@ -27,10 +29,18 @@ class AuditEntry:
     outcome: str = "ok"
 
 
-def refusal(action: str, target: str | None, error: DomainError, **detail: object) -> AuditEntry:
-    """被规则或权限拒绝的一件；原因两种语言都记。"""
+def refusal(action: str, target: str | None, error: DomainError, **detail: str) -> AuditEntry:
+    """被规则或权限拒绝的一件；原因两种语言都记。``target`` 与 ``detail`` 可以是地址里没有核对过的文字。"""
     reasons = {"reason": error.text("zh"), "reason_en": error.text("en")}
-    return AuditEntry(action, target, {"code": int(error.code), **reasons, **detail}, "refused")
+    told = {name: _storable(text) for name, text in detail.items()}
+    return AuditEntry(
+        action, None if target is None else _storable(target), {"code": int(error.code), **reasons, **told}, "refused"
+    )
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL 存不下 NUL：写成转义，留痕不该因此落空；太长的截短。"""
+    return text[:MAX_TEXT].replace("\x00", "\\0")
 
 
 async def record(connection: Connection, entry: AuditEntry, principal: Principal | None, request_id: str) -> None:
