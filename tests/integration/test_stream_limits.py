@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -80,3 +81,17 @@ async def test_a_stream_of_no_task_leaves_no_place_taken(environ: dict[str, str]
     async with serving(load_settings({**environ, "KAGUAN_API__STREAMS_PER_TOKEN": "1"})) as api:
         for _ in range(3):
             assert (await api.get("/tasks/01989f2e-0000-7000-8000-000000000000/events")).status == 404
+
+
+async def test_a_stream_outlives_the_time_of_a_request(environ: dict[str, str]) -> None:
+    limit = task_events.INTERVAL / 2  # 第二眼已过了时限
+    async with (
+        serving(load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": str(limit)})) as api,
+        AsyncExitStack() as stack,
+    ):
+        task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+        stream = await opened(api, stack, f"/api/v1/tasks/{task_id}/events")
+        assert (await stream.content.readuntil(b"\r\n\r\n")).startswith(b"id:")
+        await api.call("POST", f"/tasks/{task_id}/cancel")
+        async with asyncio.timeout(10):
+            assert b'"status":"cancelled"' in await stream.content.read()

@@ -48,10 +48,9 @@ def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
 
 async def _body_in_its_own_time(endpoint: Endpoint, request: web.Request) -> tuple[Any, bytes]:
     """读请求体用 ``read_timeout``；读完之后，处理的时限从头算。"""
-    clock = request.get(DEADLINE)
-    if clock is None or not request.can_read_body:
+    if not request.can_read_body:
         return await binding.bind_body(endpoint, request)
-    config = request.app[SETTINGS].api
+    clock, config = request[DEADLINE], request.app[SETTINGS].api
     clock.allow(config.read_timeout + config.request_timeout)
     bound = await binding.bind_body(endpoint, request)
     clock.allow(config.request_timeout)

@@ -12,10 +12,10 @@ import psycopg
 import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse, sse_response
-from psycopg_pool import PoolTimeout
 
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
+from api.http.middleware.deadline import DEADLINE
 from api.http.server import told_when_lost
 from api.openapi import examples
 from api.resources.task_views import task_view
@@ -120,12 +120,13 @@ async def _stream(
     call: Call[None, None], task_id: UUID, snapshot: dict[str, Any], end: asyncio.Event
 ) -> web.StreamResponse:
     """应答头已发出，此后只能把流结束，不能再换成错误应答；客户端会自己重连。"""
+    call.request[DEADLINE].lift()
     async with sse_response(call.request, ping_interval=PING_INTERVAL) as response:
         try:
             await _send_changes(call, response, snapshot, end)
         except (ConnectionResetError, TimeoutError):
             log.debug("客户端离开了事件流", task_id=str(task_id))
-        except (psycopg.Error, PoolTimeout) as error:
+        except psycopg.Error as error:
             log.warning("事件流中断：数据库不可用", task_id=str(task_id), error=type(error).__name__)
     return response
 

@@ -43,6 +43,10 @@ class Deadline:
         if not self.cancels:
             self.until = time.monotonic() + seconds
 
+    def lift(self) -> None:
+        """从此不限：长开的应答自有心跳与寿命，头发出之后也不能再换成超时的应答。"""
+        self._deadlines.forget(self)
+
     def expire(self) -> None:
         """到时：取消，至多两次。"""
         self.cancels += 1

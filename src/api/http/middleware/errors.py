@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 ErrorPage: TypeAlias = "Callable[[web.Request, Translated], web.Response | None]"
 # 给人看的那些地址，出错时的页面；别的地址给 None，应答是信封
-ERROR_PAGE: web.AppKey[ErrorPage] = web.AppKey("ERROR_PAGE", object)  # type: ignore[arg-type] # 运行时不查
+ERROR_PAGE: web.AppKey[ErrorPage] = web.AppKey("ERROR_PAGE")
 
 
 def answer_to(request: web.Request, error: Exception) -> web.Response:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     Inner = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-STREAMS = "/events"  # 事件流按设计长开，自有心跳与时限
-
 
 @web.middleware
 async def pipeline(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -78,8 +76,6 @@ async def _in_envelope(request: web.Request, context: Context, handler: Inner) -
 
 
 async def _in_time(request: web.Request, handler: Inner, deadlines: Deadlines) -> web.StreamResponse:
-    if request.path.endswith(STREAMS):
-        return await handler(request)
     with deadlines.limit() as deadline:
         request[DEADLINE] = deadline
         return await handler(request)
