@@ -14,8 +14,10 @@ import aiohttp
 import pytest
 
 from kaguan.dev.ports import free_port, is_free
+from kaguan.logging.repeats import REPEATS
 from kaguan.tokens import service as tokens
 from tests.eventually import eventually
+from tests.raw_http import exchange
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -165,6 +167,18 @@ async def test_children_do_not_outlive_a_killed_parent(environ: dict[str, str], 
         process.kill()
         await eventually(lambda: not any(is_alive(pid) for pid in orphans), timeout=60)  # 还没启动完的，先启动完
         assert await refuses(session)
+
+
+async def test_malformed_requests_cannot_fill_the_log(environ: dict[str, str], tmp_path: Path) -> None:
+    """每个在访问日志里都有一行；进程自己的日志里只说几遍，别的事才不会被挤掉。"""
+    async with api_process(environ, tmp_path) as (_, session):
+        base = session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
+        assert base is not None
+        for _ in range(20):
+            assert (await exchange(base.host or "", base.port or 0, b"nonsense\r\n\r\n")).status == 400
+        assert (
+            1 <= (tmp_path / "api.log").read_text("utf-8").count("畸形的 HTTP 请求") <= REPEATS + 1
+        )  # 折叠的那一行也算
 
 
 def is_alive(pid: int) -> bool:

@@ -63,7 +63,7 @@ class EnvelopeRequestHandler(RequestHandler):
 
     def _cut_off(self) -> None:
         if self.transport is not None:
-            log.info("客户端久不收应答，断开", seconds=WRITE_TIMEOUT)
+            log.warning("客户端久不收应答，断开", seconds=WRITE_TIMEOUT)  # 警告才会折叠：谁都造得出，不该写满日志
             self.transport.abort()
 
     async def finish_response(
@@ -96,7 +96,7 @@ class EnvelopeRequestHandler(RequestHandler):
             log.error("请求处理出错", exc_info=exc)
             error = DomainError(Code.INTERNAL)
         else:
-            log.info("畸形的 HTTP 请求", kind=type(exc).__name__)
+            log.warning("畸形的 HTTP 请求", error=type(exc).__name__)  # 同上；访问日志里各有一行
             error = DomainError(Code.INVALID_PARAMETERS, "HTTP 请求格式有误", "malformed HTTP request")
         if request.writer.output_size > 0:
             raise ConnectionError("应答已发出一半，只能断开")
