@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import redis.asyncio
 
@@ -83,6 +85,26 @@ async def test_a_result_is_used_for_a_second_at_most(monkeypatch: pytest.MonkeyP
     clock[0] = probing.FRESH
     await shared()
     assert len(probed) == 2
+
+
+async def test_a_probe_given_up_on_leaves_no_complaint_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "PING_TIMEOUT", 0.0)
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    ended = asyncio.Event()
+
+    async def cut_off() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.set()
+            raise psycopg.OperationalError from None
+
+    assert not (await probing.probe(cut_off())).up
+    await ended.wait()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []
 
 
 async def test_whoever_asked_first_may_leave_without_failing_the_others() -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from api.endpoints.shapes import View
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
+from api.http.probing import within
 from kaguan.errors import DomainError
 from kaguan.tokens.service import LOOK
 from kaguan.verdict import service
@@ -92,13 +93,8 @@ async def may_look(request: web.Request) -> bool:
         await guard.admit_address(context_of(request))
     except DomainError:
         return False
-    knowing = asyncio.ensure_future(guard.identify(token))
-    knowing.add_done_callback(lambda done: done.cancelled() or done.exception())  # 没人等它了，出错也不必再说
-    await asyncio.wait({knowing}, timeout=KNOW_TIMEOUT)
-    if not knowing.done():
-        knowing.cancel()  # 不等它收尾：断了的网络上它会拖
-        return False
-    return knowing.exception() is None and knowing.result().may(LOOK)
+    known = await within(KNOW_TIMEOUT, guard.identify(token))
+    return known is not None and known.exception() is None and known.result().may(LOOK)
 
 
 OVERSEER = web.AppKey("OVERSEER", Overseer)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from aiohttp import web
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from api.http.keys import Services
+
+T = TypeVar("T")
 
 PING_TIMEOUT = 1.0  # 秒，每个部件
 # 健康检查的路径，在根路径与 ``/api/v1`` 下都有；问「活着吗」的不去问别的服务器
@@ -35,19 +36,26 @@ class Probe:
         return {"status": "ok" if self.up else "down", "latency_ms": round(self.latency * 1000, 1)}
 
 
-async def probe(ping: Awaitable[object]) -> Probe:
-    """在时限之内探一次；到时就走，不等被取消的探测收尾（断了的网络上它会拖）。"""
-    started = time.perf_counter()
-    task = asyncio.ensure_future(ping)
-    await asyncio.wait({task}, timeout=PING_TIMEOUT)
-    elapsed = time.perf_counter() - started
-    if not task.done():
+async def within(seconds: float, work: Awaitable[T]) -> asyncio.Future[T] | None:
+    """做完了的 ``work``；到时没做完就取消它、给 None，不等它收尾（断了的网络上它会拖）。"""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # 没人等它了，出错也不必再说
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        return task if task.done() else None
+    finally:
         task.cancel()
-        return Probe(up=False, latency=elapsed)
-    failure = task.exception()
-    if failure is not None and not isinstance(failure, psycopg.Error | PoolTimeout | RedisError | OSError):
+
+
+async def probe(ping: Awaitable[object]) -> Probe:
+    """在时限之内探一次。"""
+    started = time.perf_counter()
+    pinged = await within(PING_TIMEOUT, ping)
+    elapsed = time.perf_counter() - started
+    failure = None if pinged is None else pinged.exception()
+    if failure is not None and not isinstance(failure, psycopg.Error | RedisError | OSError):
         raise failure
-    return Probe(up=failure is None, latency=elapsed)
+    return Probe(up=pinged is not None and failure is None, latency=elapsed)
 
 
 class SharedProbe:
