@@ -15,7 +15,7 @@ from aiohttp import web
 from api.app import create_app
 from api.http.access import AccessSink
 from api.http.keys import Services
-from api.http.processes import number_of, parent_of, supervise, watch_parent
+from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.access import access_lines
@@ -42,14 +42,14 @@ BIG_BUFFER = 512 * 1024  # 字节
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """一个进程就自己服务；多个就看着子进程。"""
-    parent = parent_of(sys.argv)
-    if settings.api.processes > 1 and parent is None:
+    is_child = CHILD in sys.argv
+    if settings.api.processes > 1 and not is_child:
         await supervise(settings.api.processes, stop)
     else:
-        await serve(settings, stop, parent)
+        await serve(settings, stop, is_child=is_child)
 
 
-async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> None:
     """服务到 ``stop``；Redis 不在也照常受理（任务在 PostgreSQL 里等）。"""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings.database, "api"))
@@ -69,9 +69,9 @@ async def serve(settings: Settings, stop: asyncio.Event, parent: int | None) -> 
         run = runner(app, AccessSink(access, metrics))
         await run.setup()
         stack.push_async_callback(run.cleanup)
-        await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=parent is not None).start()
-        if parent is not None:
-            watcher = asyncio.create_task(watch_parent(parent, stop))
+        await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()
+        if is_child:
+            watcher = asyncio.create_task(watch_parent(stop))
             stack.callback(watcher.cancel)
         await stack.enter_async_context(Presence(redis, "api").beating())
         _spare_the_collector()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,13 +15,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SHARED_PORT = "--shared-port-with="  # 之后是父进程号
+CHILD = "--shared-port"
 RESTART_DELAY = 0.5  # 秒，之后翻倍
 RESTART_DELAY_MAX = 10.0
 STEADY = 30.0  # 秒：活过这么久，退避从头算
 NUMBER = "--number="  # 第几个子进程，从 0 起
 STOP_TIMEOUT = 25.0  # 秒
-PARENT_CHECK = 1.0  # 秒
 
 
 async def supervise(count: int, stop: asyncio.Event) -> None:
@@ -45,8 +43,9 @@ async def _keep(number: int, stop: asyncio.Event) -> int:
     while not stop.is_set():
         started = loop.time()
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "api", f"{SHARED_PORT}{os.getpid()}", f"{NUMBER}{number}"
-        )
+            sys.executable, "-m", "api", CHILD, f"{NUMBER}{number}",
+            stdin=asyncio.subprocess.PIPE,  # 从不写：父进程一没，那一头就关上（watch_parent）
+        )  # fmt: skip
         log.info("子进程启动", number=number, pid=child.pid)
         await _until_exit(child, stop)
         if stop.is_set():
@@ -87,21 +86,19 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-def parent_of(arguments: Sequence[str]) -> int | None:
-    """命令行说的父进程号；单进程时没有。"""
-    given = next((item for item in arguments if item.startswith(SHARED_PORT)), None)
-    return None if given is None else int(given.removeprefix(SHARED_PORT))
-
-
 def number_of(arguments: Sequence[str]) -> int:
     """命令行说的子进程序号；单进程时是 0。"""
     given = next((item for item in arguments if item.startswith(NUMBER)), None)
     return 0 if given is None else int(given.removeprefix(NUMBER))
 
 
-async def watch_parent(parent: int, stop: asyncio.Event) -> None:
-    """子进程：父进程没了（被 SIGKILL，哪怕在自己启动完之前）就自己停。"""
-    while os.getppid() == parent:  # noqa: ASYNC110 内核没有「父进程没了」的可等待事件
-        await asyncio.sleep(PARENT_CHECK)
+async def watch_parent(stop: asyncio.Event) -> None:
+    """子进程：父进程没了（被 SIGKILL，哪怕在自己启动完之前）就自己停；标准输入是它手里的管道，没了就读到尾。"""
+    gone, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(sys.stdin.fileno(), gone.set)
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
     log.warning("父进程已不在，停止服务")
     stop.set()
