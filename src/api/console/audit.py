@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from api.endpoints.binding import BIGINT_MAX, POSITIVE, UUID_TEXT
+from api.endpoints.binding import POSITIVE, UUID_TEXT
+from api.endpoints.shapes import BIGINT_MAX
 from kaguan.audit import store
 from kaguan.audit.store import NEWEST
 

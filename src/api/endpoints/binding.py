@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from api.endpoints import json_body
 from api.endpoints.endpoint import BODY_LIMIT, KIB
 from api.endpoints.reasons import MAX_REPORTED, field_errors
+from api.endpoints.shapes import BIGINT_MAX, QueryModel
 from api.endpoints.structure import capacity
 from api.http.context import context_of
 from api.http.keys import SETTINGS
@@ -23,9 +23,10 @@ from kaguan.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pydantic import BaseModel
+
     from api.endpoints.endpoint import Endpoint
 
-BIGINT_MAX = 2**63 - 1
 POSITIVE = re.compile(r"[1-9][0-9]{0,18}")
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_PATH_TEXT = 64
@@ -71,7 +72,7 @@ def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
     """查询参数：重复的、未知的、越界的都是错误。"""
     if endpoint.query is None and not request.rel_url.raw_query_string:
         return None
-    model = endpoint.query or _no_query()
+    model = endpoint.query or QueryModel
     given = request.query
     errors = [
         FieldError(name, "重复的参数", "given more than once") for name in given if len(given.getall(name)) > 1
@@ -83,11 +84,6 @@ def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
     if errors:
         raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(dict.fromkeys(errors)))
     return _validated(lambda: model.model_validate(dict(given)))
-
-
-@cache
-def _no_query() -> type[BaseModel]:
-    return type("NoQuery", (BaseModel,), {"model_config": {"extra": "forbid"}, "__module__": __name__})
 
 
 def storable(text: str) -> bool:

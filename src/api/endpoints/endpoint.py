@@ -76,7 +76,7 @@ class Endpoint:
         errors: 除通用错误之外会给出的错误码，进文档。
         idempotent: 是否接受 ``Idempotency-Key``。
         body_limit: 字节；装得下最大的合法请求体即可。None 表示只受 ``api.body_limit`` 限制，它也总是封顶。
-            骨架（括号、键、逗号）的上限由 ``body``（或 ``body_document``）推出，见 :mod:`api.structure`。
+            骨架（括号、键、逗号）的上限由 ``body``（或 ``body_document``）推出，见 :mod:`api.endpoints.structure`。
         prepare: 处理之前、没有占着连接时先做的慢事（散列口令）；结果是 ``call.prepared``。
         produces: 成功应答的媒体类型；不是 JSON 的路由自己构造应答，不套信封。
         headers: 成功应答必带的响应头（每条路由都有的除外），进文档。

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,16 +46,8 @@ def key_of(request: web.Request, endpoint: Endpoint) -> str | None:
 def fingerprint(request: web.Request, raw: bytes) -> bytes:
     """同一请求的指纹：方法、路径、请求体（不计键序与空白）。"""
     body = context_of(request).body
-    canonical = raw if body is None else _canonical(body)
+    canonical = raw if body is None else orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(b"\n".join((request.method.encode(), request.path_qs.encode(), canonical))).digest()
-
-
-def _canonical(body: object) -> bytes:
-    try:
-        return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
-        # orjson 装不下超过 64 位的整数
-        return json.dumps(body, sort_keys=True).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 from psycopg import Error
-from psycopg_pool import PoolTimeout
 
 from kaguan.errors import Code, DomainError
 from kaguan.outbox import ordering, store
@@ -57,7 +56,7 @@ class Backlog:
             started = loop.time()
             try:
                 await self.run_once()
-            except (Error, PoolTimeout) as error:
+            except Error as error:
                 log.debug("没能更新积压估计", error=type(error).__name__)
             # 查询越慢歇得越久：估计本身不该成为负担
             await asyncio.sleep(max(INTERVAL, (loop.time() - started) * COST_SHARE))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiohttp import web
 from psycopg import Error
-from psycopg_pool import PoolTimeout
 
 from api.http.backlog import Backlog
 from api.http.context import context_of
@@ -164,7 +163,7 @@ class Guard:
         try:
             async with self._pool.connection() as connection:
                 await store.touch(connection, sorted(used))
-        except (Error, PoolTimeout) as error:
+        except Error as error:
             log.debug("没能写令牌的最后使用时间", error=type(error).__name__)
 
 

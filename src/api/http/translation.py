@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import psycopg
 from aiohttp import web
-from psycopg_pool import PoolTimeout, TooManyRequests
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
@@ -49,8 +48,6 @@ _DATABASE_CODES: tuple[tuple[type[Exception], Code], ...] = (
     (psycopg.errors.DeadlockDetected, Code.OVERLOADED),
     (psycopg.errors.SerializationFailure, Code.OVERLOADED),
     (psycopg.DataError, Code.INVALID_PARAMETERS),  # 后盾：边缘本该先拦下
-    (PoolTimeout, Code.DATABASE_UNAVAILABLE),
-    (TooManyRequests, Code.DATABASE_UNAVAILABLE),
     *((kind, Code.DATABASE_UNAVAILABLE) for kind in CONNECTION_ERRORS),
     (RedisError, Code.OVERLOADED),  # 只有监控页直接依赖 Redis
 )

@@ -12,11 +12,7 @@ import bcrypt
 from kaguan.errors import Code, DomainError, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
-    from typing import TypeVar
-
-    T = TypeVar("T")
 
 PASSWORD_MIN_CHARACTERS = 8
 # bcrypt 只看前 72 字节，更长的会被当成同一个口令：拒绝而不是截断
@@ -57,8 +53,6 @@ class PasswordHasher:
         self._capacity = concurrency + queue_limit
         self._pending = 0
         self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="bcrypt")
-        # 用户不存在时拿它比对，两条路花一样的时间
-        self._decoy: bytes | None = None
 
     async def hash(self, password: str) -> str:
         """散列一个口令。
@@ -67,22 +61,15 @@ class PasswordHasher:
             DomainError: 1001 口令形状不对；2003 排队太长，带 ``retry_after``（秒）。
         """
         check_password(password)
-        return (await self._submit(lambda: bcrypt.hashpw(password.encode(), bcrypt.gensalt(self._rounds)))).decode()
-
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """口令是否相符；``password_hash`` 为空表示用户不存在，照样花一次散列的时间。
-
-        口令形状不对、库里的散列损坏都只是「不相符」，不是异常。
-
-        Raises:
-            DomainError: 2003 排队太长。
-        """
-        candidate = password.encode("utf-8", "surrogatepass")[:PASSWORD_MAX_BYTES].replace(b"\x00", b"?")
+        if self._pending >= self._capacity:
+            seconds_each = _SECONDS_AT_12 * 2.0 ** (self._rounds - _REFERENCE_ROUNDS)
+            retry_after = max(1, ceil(self._pending * seconds_each / self._concurrency))
+            raise DomainError(Code.OVERLOADED, retry_after=retry_after)
+        self._pending += 1
         try:
-            check_password(password)
-        except DomainError:
-            password_hash = None
-        return await self._submit(lambda: self._matches(candidate, password_hash))
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._hash, password.encode())
+        finally:
+            self._pending -= 1
 
     def close(self) -> None:
         """放弃排队的散列；正在算的至多再算一次的时间。"""
@@ -94,25 +81,5 @@ class PasswordHasher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _matches(self, candidate: bytes, password_hash: str | None) -> bool:
-        if password_hash is not None:
-            try:
-                return bcrypt.checkpw(candidate, password_hash.encode())
-            except ValueError:  # 库里的散列损坏
-                pass
-        if self._decoy is None:
-            self._decoy = bcrypt.hashpw(b"decoy-password", bcrypt.gensalt(self._rounds))
-            return False
-        bcrypt.checkpw(candidate, self._decoy)
-        return False
-
-    async def _submit(self, work: Callable[[], T]) -> T:
-        if self._pending >= self._capacity:
-            seconds_each = _SECONDS_AT_12 * 2.0 ** (self._rounds - _REFERENCE_ROUNDS)
-            retry_after = max(1, ceil(self._pending * seconds_each / self._concurrency))
-            raise DomainError(Code.OVERLOADED, retry_after=retry_after)
-        self._pending += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-        finally:
-            self._pending -= 1
+    def _hash(self, password: bytes) -> str:
+        return bcrypt.hashpw(password, bcrypt.gensalt(self._rounds)).decode()
