@@ -17,6 +17,7 @@ from api.endpoints.preconditions import etag, expected_version
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import BigId, Choice, QueryId, RequestModel, View
 from api.openapi import examples
+from api.resources.fields import Remark
 from api.resources.users import WRITE as WRITE_USERS
 from api.resources.users import CreatedUserView, UserIn, created_view, new_user, stager
 from kaguan.currency import CURRENCIES, DEFAULT_CURRENCY
@@ -43,7 +44,6 @@ def _currency(code: str) -> str:
 
 OrderId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 Currency = Annotated[str, Field(json_schema_extra={"enum": sorted(CURRENCIES)}), AfterValidator(_currency)]
-Remark = Annotated[str, Field(max_length=500)]
 Amount = Annotated[BigId, Field(description="最小货币单位的整数，如人民币的分")]
 
 

@@ -13,6 +13,7 @@ from api.endpoints.endpoint import MIB, endpoint
 from api.endpoints.listing import Listing, ListQuery
 from api.endpoints.shapes import Choice, Day, QueryModel, RequestModel, View
 from api.openapi import examples
+from api.resources.fields import Remark
 from kaguan.errors import Code
 from kaguan.sims import service, store
 from kaguan.sims.model import Carrier, LifecycleState
@@ -30,7 +31,6 @@ ITEM = COLLECTION + "/{iccid:str}"
 BATCH_MAX = 1_000
 
 Number = Annotated[str, Field(min_length=1, max_length=64)]
-Remark = Annotated[str, Field(max_length=500)]
 
 
 class SimIn(RequestModel):

@@ -59,9 +59,9 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     staged = await stage(submissions)  # 还没占着连接
     attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
     results = iter(await accept_many(await call.unit.raw(), staged, attempts, call.unit.after_commit, count))
-    pairs = [(item, item if isinstance(item, DomainError) else next(results)) for item in outcomes]
     call.unit.after_commit(services.ring)
-    items = [_answer(index, item, result, call.language) for index, (item, result) in enumerate(pairs)]
+    answers = (item if isinstance(item, DomainError) else _task(item, next(results)) for item in outcomes)
+    items = [_answer(index, answer, call.language) for index, answer in enumerate(answers)]
     accepted = sum(item["code"] == Code.OK for item in items)
     return Answer({"accepted": accepted, "rejected": len(items) - accepted, "items": items})
 
@@ -90,16 +90,20 @@ def _submission(item: Item, principal: str) -> Submission:
     )
 
 
-def _answer(index: int, item: Item | DomainError, result: Accepted | DomainError, language: str) -> dict[str, Any]:
-    if isinstance(result, DomainError) or isinstance(item, DomainError):
-        error = result if isinstance(result, DomainError) else DomainError(Code.INTERNAL)
-        errors = [field.render(language) for field in error.fields]
-        return {"index": index, "code": int(error.code), "msg": error.text(language), "errors": errors}
-    task = {
+def _task(item: Item, result: Accepted | DomainError) -> dict[str, Any] | DomainError:
+    if isinstance(result, DomainError):
+        return result
+    return {
         "task_id": result.task_id, "type": item.type, "queue": item.priority, "status": result.status,
         "replayed": result.replayed,
     }  # fmt: skip
-    return {"index": index, "code": 0, "msg": MEANINGS[Code.OK].text(language), "task": task}
+
+
+def _answer(index: int, answer: dict[str, Any] | DomainError, language: str) -> dict[str, Any]:
+    if isinstance(answer, DomainError):
+        errors = [field.render(language) for field in answer.fields]
+        return {"index": index, "code": int(answer.code), "msg": answer.text(language), "errors": errors}
+    return {"index": index, "code": 0, "msg": MEANINGS[Code.OK].text(language), "task": answer}
 
 
 def _all_refused(outcomes: Sequence[Item | DomainError]) -> DomainError:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Day, Moment, RequestModel, View
+from api.resources.fields import Address
 from kaguan.mail import address
 from kaguan.mail.task import AttachmentPayload, EmailPayload
 from kaguan.outbox.vocabulary import Priority, TaskStatus
@@ -35,13 +36,6 @@ RequestId = Annotated[
 OrderingKey = Annotated[
     str, Field(pattern=r"^[!-~]{1,128}$", description="同一令牌下同键的任务按受理次序执行，前一个有了结局才轮到下一个")
 ]
-
-
-def _address(text: str) -> str:
-    parsed = address.parse_address(text)
-    if parsed is None:
-        raise reason(*address.ADDRESS_FAULT)
-    return parsed
 
 
 def _header(text: str) -> str:
@@ -79,9 +73,6 @@ def _business_day(day: date) -> date:
     return day
 
 
-Address = Annotated[
-    str, Field(min_length=3, max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)
-]
 Subject = Annotated[str, Field(min_length=1, max_length=address.SUBJECT_LENGTH), AfterValidator(_header)]
 Content = Annotated[str, Field(min_length=1, max_length=TEXT_LIMIT), AfterValidator(_content)]
 IccidText = Annotated[

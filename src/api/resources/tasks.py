@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -31,20 +32,18 @@ ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
 HEADERS = ("Location", "Retry-After")
 
 
-@endpoint(
-    "POST",
+# 三种任务各一条路由，除了请求体都一样
+_submission = partial(
+    endpoint, "POST", scope=WRITE, tag=TAG, data=AcceptedView, success=ACCEPTED, errors=ERRORS, mode=Mode.DIRECT,
+    guards_backlog=True, headers=HEADERS,
+)  # fmt: skip
+
+
+@_submission(
     f"{PATH}/email",
-    scope=WRITE,
     summary="提交邮件任务",
-    tag=TAG,
     body=EmailTask,
     body_limit=None,  # 附件 10 MiB，写成 Base64 再加两份正文
-    data=AcceptedView,
-    success=ACCEPTED,
-    errors=ERRORS,
-    mode=Mode.DIRECT,
-    guards_backlog=True,
-    headers=HEADERS,
     body_example=examples.EMAIL_IN,
     example=examples.accepted("email:send"),
 )
@@ -52,19 +51,10 @@ async def submit_email(call: Call[EmailTask, None]) -> Answer:
     return await _submit(call, EMAIL_SEND)
 
 
-@endpoint(
-    "POST",
+@_submission(
     f"{PATH}/sync",
-    scope=WRITE,
     summary="提交数据同步任务",
-    tag=TAG,
     body=SyncTask,
-    data=AcceptedView,
-    success=ACCEPTED,
-    errors=ERRORS,
-    mode=Mode.DIRECT,
-    guards_backlog=True,
-    headers=HEADERS,
     body_example=examples.SYNC_IN,
     example=examples.accepted("data:sync"),
 )
@@ -72,20 +62,11 @@ async def submit_sync(call: Call[SyncTask, None]) -> Answer:
     return await _submit(call, DATA_SYNC)
 
 
-@endpoint(
-    "POST",
+@_submission(
     f"{PATH}/sim",
-    scope=WRITE,
     summary="提交卡状态同步任务",
-    tag=TAG,
     body=SimTask,
     body_limit=512 * KIB,  # 1000 个号码，连分隔各 64 字，全写成 \u 转义
-    data=AcceptedView,
-    success=ACCEPTED,
-    errors=ERRORS,
-    mode=Mode.DIRECT,
-    guards_backlog=True,
-    headers=HEADERS,
     body_example=examples.SIM_IN,
     example=examples.accepted("sim:status_sync"),
 )

@@ -19,8 +19,8 @@ from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, RequestModel, View
 from api.http.keys import SETTINGS
 from api.openapi import examples
+from api.resources.fields import Address
 from kaguan.errors import Code, DomainError
-from kaguan.mail.address import ADDRESS_FAULT, parse_address
 from kaguan.mail.staging import Stager
 from kaguan.users import service, store
 from kaguan.users.model import UserStatus
@@ -49,13 +49,6 @@ async def password_hashing(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-def _address(text: str) -> str:
-    address = parse_address(text)
-    if address is None:
-        raise reason(*ADDRESS_FAULT)
-    return address
-
-
 def _password(secret: SecretStr) -> SecretStr:
     try:
         check_password(secret.get_secret_value())
@@ -65,9 +58,6 @@ def _password(secret: SecretStr) -> SecretStr:
 
 
 Username = Annotated[str, Field(min_length=3, max_length=50, pattern=r"^[A-Za-z0-9_.-]+$")]
-Email = Annotated[
-    str, Field(min_length=3, max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)
-]
 Password = Annotated[
     SecretStr,
     Field(
@@ -82,14 +72,14 @@ class UserIn(RequestModel):
     """要建的用户。"""
 
     username: Username
-    email: Email
+    email: Address
     password: Password
 
 
 class UserPatch(PatchModel):
     """要改的字段。"""
 
-    email: Optional[Email] = None
+    email: Optional[Address] = None
     status: Optional[Choice[UserStatus]] = None
     password: Optional[Password] = None
 
