@@ -14,7 +14,7 @@ def retry_after(value: str | None) -> float | None:
         return None
     try:
         seconds = float(value) if value.isdecimal() else _seconds_until(parsedate_to_datetime(value))
-    except ValueError:
+    except (ValueError, OverflowError):  # 后者：时区的数大得荒唐
         return None
     return min(max(seconds, 0.0), LIMIT)
 
