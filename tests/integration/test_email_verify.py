@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ class Index:
 
     server: SmtpServer
     broken: int | None = None
+    piecemeal: bool = False  # 应答分两段到
     asked: list[str] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -49,8 +51,18 @@ class Index:
         if self.broken is not None:
             return web.Response(status=self.broken)
         if any(f"Message-ID: <{message_id}>".encode() in mail.content for mail in self.server.mails):
-            return web.json_response({"accepted": True})
+            return await in_two_pieces(request) if self.piecemeal else web.json_response({"accepted": True})
         raise web.HTTPNotFound
+
+
+async def in_two_pieces(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b'{"accepted"')
+    for _ in range(100):
+        await asyncio.sleep(0)  # 同一个事件循环：问的一方已经读到前一段
+    await response.write(b": true}")
+    return response
 
 
 @dataclass
@@ -121,6 +133,13 @@ async def test_a_mail_the_relay_host_knows_is_settled_without_sending_again(stag
         "recipients": [{"recipient": "a@x.example", "status": "accepted", "code": None}],
         "verified": True,
     }
+    assert await stage.answers(task_id) == ["happened"]
+
+
+async def test_an_answer_that_arrives_in_pieces_is_read_whole(stage: Asking) -> None:
+    task_id = await died(stage)
+    stage.index.piecemeal = True
+    assert await stage.again(task_id) == "succeeded"
     assert await stage.answers(task_id) == ["happened"]
 
 

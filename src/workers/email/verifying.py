@@ -97,7 +97,10 @@ async def _verdict(response: aiohttp.ClientResponse) -> bool | None:
         return False
     if response.status != HTTPStatus.OK:
         return None
+    body = bytearray()
+    while len(body) < ANSWER_LIMIT and (piece := await response.content.read(ANSWER_LIMIT - len(body))):
+        body += piece  # 一次 read 只给此刻已到的
     try:
-        return _Answer.model_validate_json(await response.content.read(ANSWER_LIMIT)).accepted
+        return _Answer.model_validate_json(bytes(body)).accepted
     except ValidationError:
         return None
