@@ -85,21 +85,22 @@ class Breaker:
 
     @contextmanager
     def guarding(self) -> Iterator[None]:
-        """包住一次调用。断开之前放行的，结局不作数；作数的只有闭合时的与试探的。
+        """包住一次调用。其间状态换过的，结局不作数：那是断开之前放行的，说的是从前。
 
         Raises:
             Exception: ``refusal`` 给的那个：断开着，或半开而已有人在试探。
         """
         self.refuse_if_open()
-        self._probing = probe = self._status.state == HALF_OPENED
+        admitted = self._status
+        self._probing = probe = admitted.state == HALF_OPENED
         try:
             yield
         except self._sick as error:
-            if probe or self._status.state == CLOSED:
+            if self._status is admitted:
                 self._failed(str(error))
             raise
         else:
-            if probe or self._status.state == CLOSED:
+            if self._status is admitted:
                 self._answered()
         finally:
             if probe:
