@@ -175,3 +175,27 @@ def test_a_full_disk_or_a_closed_pipe_does_not_break_the_caller(
     monkeypatch.undo()
     structlog.get_logger().info("又行了")
     assert [line["event"] for line in lines(configured)] == ["又行了"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("半个字 \ud800", "半个字 \\ud800"),
+        ("\udfff", "\\udfff"),
+        (2**64, str(2**64)),
+        ({(1, 2): "x", None: 1}, {"(1, 2)": "x", "None": 1}),
+    ],
+)
+def test_what_json_cannot_hold_is_written_as_text_and_does_not_break_the_caller(
+    configured: Logging, value: object, written: object
+) -> None:
+    structlog.get_logger().info("一行", value=value)
+    assert [line["value"] for line in lines(configured)] == [written]
+
+
+def test_a_line_that_cannot_be_formatted_does_not_break_the_caller_and_shows_no_arguments(config: Logging) -> None:
+    with configure_logging(config, "test"):  # 在用例里配置：pytest 自己的处理器会抛
+        logging.getLogger("third.party").warning("%d 个", "s3cr3t-pass")
+    (line,) = lines(config)
+    assert (line["logger"], line["error"], line["level"]) == ("third.party", "TypeError", "error")
+    assert "s3cr3t-pass" not in str(line)

@@ -63,7 +63,7 @@ def redact(raw: bytes, content_type: str, parsed: object = None, limit: int = LI
         covered = cover(cover(_unescaped(head), _BODY_RULES))
         return truncate((without_torn_end(covered) if cut else covered).decode("utf-8", "replace"), limit)
     masked = mask_value(parsed, Budget(limit + OVERLAP))
-    return truncate(orjson.dumps(masked, default=str, option=orjson.OPT_NON_STR_KEYS).decode(), limit)
+    return truncate(orjson.dumps(masked).decode(), limit)
 
 
 def one_line(text: str) -> str:

@@ -32,13 +32,13 @@ OWN_KEYS = frozenset(
 def mask(text: str, limit: int = FIELD_LIMIT) -> str:
     """盖住文本里的秘密：带密码的 URL、令牌、口令字段、PostgreSQL 错误里的行值。
 
-    只看开头 ``limit + OVERLAP`` 字节，结果至多 ``limit`` 字节；截断了的以「…」收尾。
+    只看开头 ``limit + OVERLAP`` 字节，结果至多 ``limit`` 字节；截断了的以「…」收尾。孤立代理写成转义：JSON 装不下。
     """
-    if len(text) < SHORTEST:
+    if len(text) < SHORTEST and text.isascii():
         return text
-    raw = text[: limit + OVERLAP + 1].encode("utf-8", "surrogatepass")
+    raw = text[: limit + OVERLAP + 1].encode("utf-8", "backslashreplace")
     if len(raw) <= limit:
-        return text if GATE.search(raw) is None else cover(raw).decode("utf-8", "surrogatepass")
+        return (raw if GATE.search(raw) is None else cover(raw)).decode("utf-8", "replace")
     return shortened(raw, limit)
 
 
@@ -88,17 +88,15 @@ def mask_value(value: object, budget: Budget | None = None, depth: int = 0) -> o
     return mask_value(str(value), budget)
 
 
-def _mask_items(value: dict[Any, Any], budget: Budget, depth: int) -> Iterator[tuple[object, object]]:
+def _mask_items(value: dict[Any, Any], budget: Budget, depth: int) -> Iterator[tuple[str, object]]:
     for key, item in value.items():
         if budget.left <= 0:
             yield ELLIPSIS, ELLIPSIS
             return
-        if not isinstance(key, str):
-            yield key, mask_value(item, budget, depth + 1)
-            continue
-        shown = mask(key, MAX_NAME)
+        name = str(key)
+        shown = mask(name, MAX_NAME)
         budget.left -= len(shown) + 4
-        if is_secret(key):
+        if is_secret(name):
             yield shown, MASK
         elif key == "content_base64" and isinstance(item, str) and len(item) > BASE64_SHOWN:
             yield shown, f"<Base64 {len(item)} 字符>"
@@ -124,6 +122,6 @@ def mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
             continue
         if is_secret(key):
             event[key] = MASK
-        elif not isinstance(value, int | float):
+        else:
             event[key] = mask_value(value)
     return event

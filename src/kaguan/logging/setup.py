@@ -95,9 +95,18 @@ class _JsonHandler(logging.Handler):
         self._outputs = outputs
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 写不成也不打断在做的事；标准库的 handleError 会打出没有脱敏的参数
+            failure = {
+                "event": "一行日志写不成",
+                "level": "error",
+                "logger": record.name,
+                "error": type(error).__name__,
+            }
+            line = _json_text({**failure, "line": f"{record.filename}:{record.lineno}"})
         for output in self._outputs:
-            output.write(line)
+            output.write(f"{line}\n".encode())
 
     def close(self) -> None:
         for output in self._outputs:
@@ -174,4 +183,4 @@ def _hide_saq_arguments(record: logging.LogRecord) -> bool:
 
 
 def _json_text(event: EventDict, **_options: object) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(event, default=str).decode()
