@@ -92,7 +92,7 @@ def is_wait(outcome: Outcome) -> bool:
 async def throttled_mailer() -> AsyncIterator[Mailer]:
     """限额刚用完的通道：一小时之内再没有名额，一封也寄不出。"""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("workers.email.rate.RateLimitItemPerSecond", RateLimitItemPerHour)
+        patched.setattr("kaguan.shared_rate.RateLimitItemPerSecond", RateLimitItemPerHour)
         async with (
             smtp_server() as server,
             open_mailer(config_for(server.url, per_second=1, connections=1, data_timeout=0.3)) as mailer,

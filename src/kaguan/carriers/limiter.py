@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import structlog
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage, RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
 from kaguan.carriers.gateway import QueuedError
+from kaguan.shared_rate import SharedRate, pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,11 +19,6 @@ if TYPE_CHECKING:
 
     from kaguan.carriers.gateway import Capabilities
     from kaguan.sims.model import Carrier
-
-log = structlog.get_logger(__name__)
-
-REDIS_AWAY = 5.0  # 秒；Redis 出错之后这么久不再碰它
-POLL = (0.01, 0.05)  # 秒；等名额时的随机间隔
 
 # 有序集合：成员是租约号，分数是到期毫秒（Redis 的钟）。持有者死了，租约到期自动腾出
 ACQUIRE = """
@@ -55,14 +46,10 @@ class SharedLimits:
     """
 
     def __init__(self, carrier: Carrier, capabilities: Capabilities, lease: float, redis: Redis | None) -> None:
-        self._carrier = carrier
-        self._capabilities = capabilities
+        self._key = lease_key(carrier)
+        self._max_concurrency = capabilities.max_concurrency
         self._lease = lease
-        self._redis = redis
-        self._away_until = 0.0
-        self._item = RateLimitItemPerSecond(capabilities.per_second)
-        self._local_rate = MovingWindowRateLimiter(MemoryStorage())
-        self._shared_rate = _shared_rate(redis)
+        self._rate = SharedRate("carrier", carrier, capabilities.per_second, redis)
         # 本进程的并发上限总是生效：既是 Redis 不在时的后备，也免得同进程的协程去 Redis 互相争
         self._local_slots = asyncio.Semaphore(capabilities.max_concurrency)
 
@@ -84,7 +71,8 @@ class SharedLimits:
         try:
             token = await self._acquire_lease(deadline)
             try:
-                await self._wait_for_rate(deadline)
+                if not await self._rate.wait(deadline):
+                    raise QueuedError("速率名额已满")
                 yield
             finally:
                 await self._release_lease(token)
@@ -93,59 +81,24 @@ class SharedLimits:
 
     async def _acquire_lease(self, deadline: float) -> str | None:
         token = secrets.token_hex(8)
-        arguments = (self._capabilities.max_concurrency, token, int(self._lease * 1000))
-        while (redis := self._reachable_redis()) is not None:
+        arguments = (self._max_concurrency, token, int(self._lease * 1000))
+        while (redis := self._rate.reachable_redis()) is not None:
             try:
                 # 类型桩把同步与异步两种返回混在一起
-                reply: Any = redis.eval(ACQUIRE, 1, lease_key(self._carrier), *arguments)
+                reply: Any = redis.eval(ACQUIRE, 1, self._key, *arguments)
                 if await reply:
                     return token
             except RedisError as error:
-                self._note_away(error)
+                self._rate.note_away(error)
                 break
-            await _pause(deadline, "并发名额已满")
+            if not await pause(deadline):
+                raise QueuedError("并发名额已满")
         return None
 
     async def _release_lease(self, token: str | None) -> None:
-        if token is None or (redis := self._reachable_redis()) is None:
+        if token is None or (redis := self._rate.reachable_redis()) is None:
             return
         try:
-            await redis.zrem(lease_key(self._carrier), token)
+            await redis.zrem(self._key, token)
         except RedisError as error:
-            self._note_away(error)
-
-    async def _wait_for_rate(self, deadline: float) -> None:
-        while not await self._hit():
-            await _pause(deadline, "速率名额已满")
-
-    async def _hit(self) -> bool:
-        if self._shared_rate is not None and self._reachable_redis() is not None:
-            try:
-                return await self._shared_rate.hit(self._item, "carrier", self._carrier)
-            except RedisError as error:
-                self._note_away(error)
-        return await self._local_rate.hit(self._item, "carrier", self._carrier)
-
-    def _reachable_redis(self) -> Redis | None:
-        return self._redis if asyncio.get_running_loop().time() >= self._away_until else None
-
-    def _note_away(self, error: RedisError) -> None:
-        self._away_until = asyncio.get_running_loop().time() + REDIS_AWAY
-        log.warning("Redis 不可用，运营商限流退到本进程", carrier=self._carrier, error=type(error).__name__)
-
-
-def _shared_rate(redis: Redis | None) -> MovingWindowRateLimiter | None:
-    if redis is None:
-        return None
-    # 与其余部分共用连接池；uri 只用来选实现
-    options: dict[str, Any] = {"connection_pool": redis.connection_pool}
-    return MovingWindowRateLimiter(
-        RedisStorage("async+redis://", implementation="redispy", key_prefix="kaguan:limits", **options)
-    )
-
-
-async def _pause(deadline: float, reason: str) -> None:
-    pause = random.uniform(*POLL)  # noqa: S311 只为错开，不涉安全
-    if asyncio.get_running_loop().time() + pause >= deadline:
-        raise QueuedError(reason)
-    await asyncio.sleep(pause)  # 名额在 Redis 里，各进程共用：没有事件可等，错开着再看
+            self._rate.note_away(error)

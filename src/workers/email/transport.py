@@ -14,9 +14,9 @@ from kaguan.breaker import Breaker
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.mail.connection import UnreachableError, trust
 from kaguan.mail.message import helo_name
+from kaguan.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.outage import before_session, judged
-from workers.email.rate import RelayRate
 from workers.email.receipt import Fate, Receipt
 from workers.email.session import Session, open_session
 
@@ -64,7 +64,7 @@ class Mailer:
         self._helo = helo_name(config.sender)
         self._slots = asyncio.Semaphore(config.connections)
         self._idle: list[Session] = []
-        self._rate = RelayRate(self._relay.name, config.per_second, redis)
+        self._rate = SharedRate("smtp", self._relay.name, config.per_second, redis)
         self._breaker = Breaker(
             config.breaker_failures,
             config.breaker_cooldown,
@@ -123,11 +123,8 @@ class Mailer:
         async with AsyncExitStack() as stack:
             await self._acquire_slot()
             stack.callback(self._slots.release)
-            try:
-                async with asyncio.timeout(self._config.data_timeout):
-                    await self._rate.wait()
-            except TimeoutError:
-                raise QueuedError from None
+            if not await self._rate.wait(asyncio.get_running_loop().time() + self._config.data_timeout):
+                raise QueuedError
             try:
                 with self._breaker.guarding():
                     session = await stack.enter_async_context(self._session())
