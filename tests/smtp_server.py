@@ -43,7 +43,7 @@ class Script:
     recipients: dict[str, list[str]] = field(default_factory=dict)
     data: str = "354 go on"
     body: list[str] = field(default_factory=list)
-    noop: str = "250 ok"
+    rset: str = "250 ok"
     delay: float = 0.0  # 每次应答之前想这么多秒
     drop_in_body: bool = False
     cut: tuple[int, str] | None = None  # 正文收到这么多字节时，怎样
@@ -156,14 +156,10 @@ class _Dialogue:
         self.login = username
         await self.say("235 ok")
 
-    async def on_noop(self, line: str) -> None:
-        del line
-        await self.say(self.script.noop)
-
     async def on_rset(self, line: str) -> None:
         del line
         self.recipients = []
-        await self.say("250 ok")
+        await self.say(self.script.rset)
 
     async def on_mail(self, line: str) -> None:
         self.sender = line[line.index("<") + 1 : line.index(">")]

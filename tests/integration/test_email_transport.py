@@ -85,12 +85,12 @@ async def test_one_connection_carries_many_mails_and_is_checked_before_each_reus
         for _ in range(5):
             assert only(await send(mailer)).fate is Fate.ACCEPTED
     assert server.connections == 1
-    assert server.commands.count("NOOP") == 4
+    assert server.commands.count("RSET") == 4
     assert len(server.mails) == 5
 
 
 async def test_a_connection_the_server_closed_meanwhile_is_replaced_unnoticed() -> None:
-    async with stage(Script(noop=DROP)) as (server, mailer):
+    async with stage(Script(rset=DROP)) as (server, mailer):
         assert only(await send(mailer)).fate is Fate.ACCEPTED
         assert only(await send(mailer)).fate is Fate.ACCEPTED
     assert server.connections == 2
@@ -104,12 +104,41 @@ async def test_never_more_connections_than_configured() -> None:
     assert server.most_open <= 2
 
 
+async def test_a_process_that_tries_by_itself_keeps_to_the_connections_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
+    async with stage(Script(greeting="421 busy"), connections=1) as (server, mailer):
+        await send(mailer)
+        server.script.greeting, server.script.mail = "220 test ESMTP", STALL
+        sending = asyncio.create_task(send(mailer))
+        await server.stalled.wait()
+        assert not await mailer.probe()
+        assert server.connections == 2
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert await mailer.probe()
+
+
+async def test_a_mail_accepted_is_not_held_up_by_the_farewell_of_its_worn_out_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
+    monkeypatch.setattr("workers.email.pool.MESSAGES_PER_CONNECTION", 1)
+    async with stage() as (server, mailer):
+        await send(mailer)
+        assert "QUIT" not in server.commands
+        await send(mailer)
+        assert (server.connections, server.commands.count("QUIT")) == (2, 1)
+
+
 async def test_idle_connections_are_closed_with_a_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     async with stage() as (server, mailer):
         await send(mailer)
-        assert await mailer.close_stale() == 0
-        monkeypatch.setattr("workers.email.transport.IDLE_LIMIT", 0.0)
-        assert await mailer.close_stale() == 1
+        assert await mailer.pool.close_stale() == 0
+        monkeypatch.setattr("workers.email.pool.IDLE_LIMIT", 0.0)
+        assert await mailer.pool.close_stale() == 1
         assert server.commands[-1] == "QUIT"
 
 
@@ -308,7 +337,7 @@ async def test_a_cancelled_delivery_never_returns_its_connection() -> None:
 
 
 async def test_cancelling_while_a_kept_connection_is_checked_closes_it() -> None:
-    async with stage(Script(noop="stall")) as (server, mailer):
+    async with stage(Script(rset="stall")) as (server, mailer):
         await send(mailer)
         task = asyncio.create_task(send(mailer))
         await server.stalled.wait()

@@ -178,9 +178,9 @@ WORKER_MUTATIONS = (
         "先寄、后记意向",
         "src/workers/email/transport.py",
         "declared = await declare()\n"
-        "                    return await self._deliver(session, envelope, declared) if declared else {}",
+        "                return await self._deliver(session, envelope, declared) if declared else {}",
         "receipts = await self._deliver(session, envelope, list(envelope.recipients))\n"
-        "                    await declare()\n                    return receipts",
+        "                await declare()\n                return receipts",
         ("tests/integration/test_email_transport.py", "tests/integration/test_email_handler.py"),
     ),
     Mutation(

@@ -1,4 +1,7 @@
-"""一条 SMTP 连接：查活、投递一封信。投递的结局是值，逐收件人。"""
+"""一条 SMTP 连接：查活、投递一封信。投递的结局是值，逐收件人。
+
+命令与应答用 aiosmtplib；正文自己写：它的 ``data()`` 把正文与最后的点一次放进缓冲，断了就分不清对方会不会收全。
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,9 @@ class Session:
         return self._client.is_connected
 
     async def alive(self) -> bool:
-        """NOOP 一次：对方若早已关了连接，此刻知道好过投递到一半才知道。"""
+        """RSET 一次：上一封没走完的事务作废；对方若早已关了连接，此刻知道好过投递到一半才知道。"""
         try:
-            await self._client.noop()
+            await self._client.rset()
         except NETWORK_ERRORS:
             self.abort()
         except BaseException:
@@ -84,7 +87,6 @@ class Session:
             self.abort()
         if outcome is not None:
             receipts |= dict.fromkeys((name for name in recipients if name not in receipts), outcome)
-        await self._reset(outcome)
         return receipts
 
     async def _deliver_plain(self, plain: Envelope | None, recipients: list[str]) -> dict[str, Receipt]:
@@ -129,15 +131,6 @@ class Session:
             return Receipt(Fate.UNKNOWN, None, f"正文已发完，没有等到确认：{describe(error)}")
         self.delivered += 1
         return judge_final(final.code, final.message)
-
-    async def _reset(self, outcome: Receipt | None) -> None:
-        """没走完 DATA 的事务要 RSET，连接才能接着用。"""
-        if not self.usable or (outcome is not None and outcome.fate is Fate.ACCEPTED):
-            return
-        try:
-            await self._client.rset()
-        except NETWORK_ERRORS:
-            self.abort()
 
 
 async def open_session(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: str) -> Session:

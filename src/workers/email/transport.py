@@ -1,11 +1,11 @@
-"""外发邮件：有界、保持、查活的 SMTP 连接，按中继主机限速、熔断。一次 :meth:`Mailer.send` 给出每个收件人的结局。"""
+"""外发邮件：同时几封、每秒几封都有上限，中继主机病了就断开。一次 :meth:`Mailer.send` 给出每个收件人的结局。"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import random
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,12 +13,11 @@ import structlog
 from kaguan.breaker import Breaker
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.mail.connection import UnreachableError, trust
-from kaguan.mail.message import helo_name
 from kaguan.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.outage import before_session, judged
+from workers.email.pool import SessionPool
 from workers.email.receipt import Fate, Receipt
-from workers.email.session import Session, open_session
 
 if TYPE_CHECKING:
     import ssl
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
     from kaguan.breaker import BreakerStatus
     from kaguan.config.model import Smtp
     from kaguan.mail.message import Envelope
+    from workers.email.session import Session
 
 log = structlog.get_logger(__name__)
 
-IDLE_LIMIT = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
-AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
-MESSAGES_PER_CONNECTION = 100  # 常见中继的上限
 TICK = (0.5, 1.5)  # 秒；多久看一次要不要试探、有没有闲置的，随机
 
 
@@ -55,16 +52,14 @@ class _SickError(Exception):
 
 
 class Mailer:
-    """一个进程到一台中继的全部连接，至多 ``config.connections`` 条。由 :func:`open_mailer` 建立与关闭。"""
+    """一个进程到一台中继的通道，连接至多 ``config.connections`` 条。由 :func:`open_mailer` 建立与关闭。"""
 
     def __init__(self, config: Smtp, redis: Redis | None, tls: ssl.SSLContext) -> None:
-        self._config = config
-        self._tls = tls
         self._relay = parse_relay_host(config.url.get_secret_value())
-        self._helo = helo_name(config.sender)
+        self._patience = config.data_timeout
         self._slots = asyncio.Semaphore(config.connections)
-        self._idle: list[Session] = []
         self._rate = SharedRate("smtp", self._relay.name, config.per_second, redis)
+        self.pool = SessionPool(self._relay, config, tls)
         self._breaker = Breaker(
             config.breaker_failures,
             config.breaker_cooldown,
@@ -120,19 +115,17 @@ class Mailer:
 
     async def _send(self, envelope: Envelope, declare: Callable[[], Awaitable[list[str]]]) -> dict[str, Receipt]:
         self._breaker.refuse_if_open()
-        async with AsyncExitStack() as stack:
-            await self._acquire_slot()
-            stack.callback(self._slots.release)
-            if not await self._rate.wait(asyncio.get_running_loop().time() + self._config.data_timeout):
+        await self._acquire_slot()
+        try:
+            if not await self._rate.wait(asyncio.get_running_loop().time() + self._patience):
                 raise QueuedError
-            try:
-                with self._breaker.guarding():
-                    session = await stack.enter_async_context(self._session())
-                    declared = await declare()
-                    return await self._deliver(session, envelope, declared) if declared else {}
-            except _SickError as error:
-                session.abort()
-                return error.receipts
+            async with self._guarded() as session:
+                declared = await declare()
+                return await self._deliver(session, envelope, declared) if declared else {}
+        except _SickError as error:
+            return error.receipts
+        finally:
+            self._slots.release()
 
     async def _deliver(self, session: Session, envelope: Envelope, recipients: list[str]) -> dict[str, Receipt]:
         """投递，并认出说的是中继主机的结局。
@@ -150,72 +143,35 @@ class Mailer:
 
     async def probe(self) -> bool:
         """最近一次是没连上、而此刻可以去试，就自己去连一次，不等下一封信；返回连上没有。连上的留给信用。"""
-        if not self._breaker.failing or self._sick_inside:
+        if not self._breaker.failing or self._sick_inside or self._slots.locked():
             return False
         try:
-            with self._breaker.guarding():
-                async with self._session():
-                    return True
+            async with self._slots, self._guarded():
+                return True
         except (UnreachableError, RelayHostOpenError):
             return False
+
+    @asynccontextmanager
+    async def _guarded(self) -> AsyncIterator[Session]:
+        """断路器放行了，才借一条连接。"""
+        with self._breaker.guarding():
+            try:
+                async with self.pool.session() as session:
+                    yield session
+            except UnreachableError:
+                self._sick_inside = False
+                raise
 
     async def _acquire_slot(self) -> None:
         """占一条连接的名额；占不到而其间限额满过，是占着的在等限额，否则是对方把它们都拖住了。"""
         started = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(self._config.data_timeout):
+            async with asyncio.timeout(self._patience):
                 await self._slots.acquire()
         except TimeoutError:
             if self._rate.full_at >= started:
                 raise QueuedError from None
             raise UnreachableError("等连接超时") from None
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Session]:
-        """借一条连接；好好地用完就还回来，半途出事（含取消）就当场关掉。"""
-        session = await self._reuse() or await self._open()
-        try:
-            yield session
-        except BaseException:
-            session.abort()
-            raise
-        session.used_at = asyncio.get_running_loop().time()
-        if session.usable and session.delivered < MESSAGES_PER_CONNECTION:
-            self._idle.append(session)
-        else:
-            await session.close()
-
-    async def _open(self) -> Session:
-        try:
-            return await open_session(self._relay, self._config, self._tls, self._helo)
-        except UnreachableError:
-            self._sick_inside = False
-            raise
-
-    async def _reuse(self) -> Session | None:
-        while self._idle:
-            session = self._idle.pop()
-            if self._fresh(session) and await session.alive():
-                return session
-            await session.close()
-        return None
-
-    def _fresh(self, session: Session) -> bool:
-        now = asyncio.get_running_loop().time()
-        return session.usable and now - session.used_at < IDLE_LIMIT and now - session.opened_at < AGE_LIMIT
-
-    async def close_stale(self) -> int:
-        """关掉闲置过久的连接；返回关了几条。"""
-        stale = [session for session in self._idle if not self._fresh(session)]
-        self._idle = [session for session in self._idle if session not in stale]
-        for session in stale:
-            await session.close()
-        return len(stale)
-
-    async def close(self) -> None:
-        idle, self._idle = self._idle, []
-        for session in idle:
-            await session.close()
 
 
 @asynccontextmanager
@@ -242,7 +198,7 @@ async def open_mailer(
         stop.set()
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
-        await mailer.close()
+        await mailer.pool.close()
 
 
 async def _keep(mailer: Mailer, stop: asyncio.Event) -> None:
@@ -251,6 +207,5 @@ async def _keep(mailer: Mailer, stop: asyncio.Event) -> None:
         await asyncio.sleep(random.uniform(*TICK))  # noqa: S311 只为错开，不涉安全
         if await mailer.probe():
             log.info("中继主机连上了")
-        closed = await mailer.close_stale()
-        if closed:
+        if closed := await mailer.pool.close_stale():
             log.debug("关闭闲置的 SMTP 连接", closed=closed)

@@ -1,0 +1,78 @@
+"""到一台中继的连接：用过的留着，再用之前查活，闲置过久、年纪太大、寄得太多的换掉。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from kaguan.mail.message import helo_name
+from workers.email.session import Session, open_session
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+
+    from kaguan.config.model import Smtp
+    from kaguan.config.relay_host import RelayHost
+
+IDLE_LIMIT = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
+AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
+MESSAGES_PER_CONNECTION = 100  # 常见中继的上限
+
+
+class SessionPool:
+    """同时借出几条由借的人管着。
+
+    Raises:
+        UnsendableError: 发件人不合法。
+    """
+
+    def __init__(self, relay: RelayHost, config: Smtp, tls: ssl.SSLContext) -> None:
+        self._relay = relay
+        self._config = config
+        self._tls = tls
+        self._helo = helo_name(config.sender)
+        self._idle: list[Session] = []
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """借一条连接；好好地用完就还回来，半途出事（含取消）就当场关掉。
+
+        Raises:
+            UnreachableError: 连不上。
+        """
+        session = await self._reuse() or await open_session(self._relay, self._config, self._tls, self._helo)
+        try:
+            yield session
+        except BaseException:
+            session.abort()
+            raise
+        session.used_at = asyncio.get_running_loop().time()
+        self._idle.append(session)  # 用不得了的也不在此告别：信的结局已定，不再等对方
+
+    async def _reuse(self) -> Session | None:
+        while self._idle:
+            session = self._idle.pop()
+            if self._fresh(session) and await session.alive():
+                return session
+            await session.close()
+        return None
+
+    def _fresh(self, session: Session) -> bool:
+        now = asyncio.get_running_loop().time()
+        young = now - session.used_at < IDLE_LIMIT and now - session.opened_at < AGE_LIMIT
+        return session.usable and young and session.delivered < MESSAGES_PER_CONNECTION
+
+    async def close_stale(self) -> int:
+        """关掉用不得了的连接；返回关了几条。"""
+        stale = [session for session in self._idle if not self._fresh(session)]
+        self._idle = [session for session in self._idle if session not in stale]
+        for session in stale:
+            await session.close()
+        return len(stale)
+
+    async def close(self) -> None:
+        idle, self._idle = self._idle, []
+        for session in idle:
+            await session.close()
