@@ -13,8 +13,9 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.testing import drain
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.outcome import Done
 from tests.carrier_world import rows
-from tests.mail_tasks import config_for, mail_to
+from tests.mail_tasks import attempt_of, config_for, insert_running, is_wait, mail_to, run
 from tests.smtp_server import DROP, Script, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
@@ -185,6 +186,18 @@ async def test_mails_cut_off_in_the_session_by_a_dying_relay_host_lose_no_attemp
         await one_pass(pool, settings, handler)
     assert await rows(pool, STATES) == [("succeeded", 1, 3)]
     assert len(server.mails) == 3
+
+
+async def test_a_relay_host_out_of_reach_is_never_the_fault_of_a_mail_whose_session_once_broke(pool: Pool) -> None:
+    payloads = [mail_to(one) for one in ("unlucky@x.example", "other@x.example")]
+    unlucky, other = [await insert_running(pool, payload) for payload in payloads]
+    script = Script(recipients={"unlucky@x.example": [DROP]})
+    async with smtp_server(script) as server, open_mailer(config_for(server.url)) as mailer:
+        assert is_wait(await run(mailer, attempt_of(pool, unlucky, payloads[0])))
+        assert isinstance(await run(mailer, attempt_of(pool, other, payloads[1])), Done)
+        server.script.rset = DROP  # 留着的连接也断了
+        down(server)
+        assert is_wait(await run(mailer, attempt_of(pool, unlucky, payloads[0])))
 
 
 async def test_a_mail_that_breaks_the_session_each_time_while_others_pass_is_counted_and_ends(

@@ -115,10 +115,11 @@ class EmailHandler:
             self._observe(counts, time.monotonic() - started)
         unknown = {one for one in due if attempt.intended and known.get(one) is DeliveryStatus.INTENDED}
         outage = _outage(receipts)
-        if outage is None or (last_lost is not None and self._mailer.accepted_since(last_lost)):
+        in_session = attempt.declared  # 没有记过意向就是没连上：怪不到这封信，逐收件人也没有可记的
+        its_own = in_session and last_lost is not None and self._mailer.accepted_since(last_lost)
+        if outage is None or its_own:
             return _conclude(envelope, letter, known, receipts, unknown), None
-        # 没有记过意向就是没连上，逐收件人没有可记的
-        write = _recorder(letter, receipts, unknown) if attempt.declared else None
+        write = _recorder(letter, receipts, unknown) if in_session else None
         return _waiting(_reason("等中继主机恢复", receipts, Fate.DEFERRED), failed_pause(), write), outage
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
