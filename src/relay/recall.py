@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.breaker import OPENED
-from kaguan.breakers import BreakerKind, open_breakers
+from kaguan.breaker_board import BreakerKind, open_breakers
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.outbox import store
 

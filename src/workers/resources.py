@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaguan.breakers import BreakerBoard, BreakerKind
+from kaguan.breaker_board import BreakerBoard, BreakerKind
 from kaguan.carriers.build import open_gateways
 from kaguan.sims.events import ChangeEvents
 from kaguan.telemetry.metrics import BREAKER_STATES, observe
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.breaker import BreakerStatus
-    from kaguan.breakers import Changed
+    from kaguan.breaker_board import Changed
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config import Settings
     from kaguan.sims.model import Carrier

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from kaguan.breaker import HALF_OPENED, OPENED, BreakerStatus
-from kaguan.breakers import BreakerBoard, BreakerKind, open_breakers
+from kaguan.breaker_board import BreakerBoard, BreakerKind, open_breakers
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from kaguan.breakers import BreakerKind
+from kaguan.breaker_board import BreakerKind
 from kaguan.config.model import Logging
 from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging

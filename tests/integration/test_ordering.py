@@ -11,7 +11,7 @@ import pytest
 from psycopg.errors import LockNotAvailable
 
 from api.http.backlog import Backlog
-from kaguan.breakers import BreakerKind
+from kaguan.breaker_board import BreakerKind
 from kaguan.config import load_settings
 from kaguan.database.listening import listen
 from kaguan.database.sql import load

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from itertools import product
 
-from kaguan.breakers import BreakerKind, OpenBreaker
+from kaguan.breaker_board import BreakerKind, OpenBreaker
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.wording import Wording, catalogue

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from kaguan.breakers import OpenBreaker
+    from kaguan.breaker_board import OpenBreaker
     from kaguan.presence.census import Census
     from kaguan.verdict.model import Parameters
     from kaguan.verdict.observation import Ledger, Observation

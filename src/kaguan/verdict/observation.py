@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from kaguan.breakers import open_breakers
+from kaguan.breaker_board import open_breakers
 from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
 from kaguan.outbox.deliveries import build_queues
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from kaguan.breakers import OpenBreaker
+    from kaguan.breaker_board import OpenBreaker
     from kaguan.database.pool import Connection
     from kaguan.outbox.store import QueueBacklog
     from kaguan.outbox.vocabulary import Priority

@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from kaguan.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
-from kaguan.breakers import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
+from kaguan.breaker_board import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
 from kaguan.dev.ports import free_port
 from kaguan.queues.keys import BREAKERS
 from tests.eventually import eventually
