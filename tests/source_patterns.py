@@ -13,6 +13,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,6 +67,17 @@ def compile_sites() -> set[tuple[str, int]]:
 
 
 @cache
+def uses() -> dict[str, set[str]]:
+    """名字 → 对它用过的正则方法。全部语法树只走一遍。"""
+    found: dict[str, set[str]] = defaultdict(set)
+    for tree in trees().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
+                found[ast.unparse(node.func.value).rpartition(".")[2].strip("()")].add(node.func.attr)
+    return found
+
+
+@cache
 def trees() -> dict[str, ast.Module]:
     files = sorted(file for package in PACKAGES for file in (SOURCE / package).rglob("*.py"))
     return {str(file.relative_to(SOURCE)): ast.parse(file.read_text("utf-8")) for file in files}
@@ -79,15 +91,7 @@ def _methods(file: str, line: int) -> tuple[str, ...]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    used = {
-        node.func.attr
-        for tree in trees().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in METHODS
-        and ast.unparse(node.func.value).rpartition(".")[2].strip("()") in names
-    }
+    used = {method for name in names for method in uses().get(name, ())}
     return tuple(sorted(used or METHODS))
 
 
