@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 import subprocess
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -19,16 +16,17 @@ from opentelemetry import trace
 from kaguan.config import Settings, load_settings
 from kaguan.database.migrate import upgrade
 from kaguan.database.pool import Pool, open_pool
-from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import ROLE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
+from tests.places import own_port, temporary_place
 from tests.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -74,11 +72,9 @@ def faults(tracing: Tracing) -> Iterator[InMemorySpanExporter]:
 
 @pytest.fixture(scope="session")
 def servers_directory() -> Iterator[Path]:
-    """服务器数据的临时目录。以 root 运行时服务器换成 nobody，所以它必须走得进来（pytest 的 tmp_path 不行）。"""
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-tests-"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    """服务器数据的临时目录。"""
+    with temporary_place("tests") as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +82,7 @@ def postgres_server(servers_directory: Path) -> Iterator[PostgresServer]:
     server = PostgresServer(
         servers_directory / "postgres",
         servers_directory / "postgres-password",
-        free_port(),
+        own_port(),
         identity=server_identity(),
         disposable=True,
     )
@@ -100,7 +96,7 @@ def valkey_server(servers_directory: Path) -> Iterator[ValkeyServer]:
     server = ValkeyServer(
         servers_directory / "valkey",
         servers_directory / "valkey-password",
-        free_port(),
+        own_port(),
         identity=server_identity(),
         append_only=False,
     )

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
-import tempfile
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kaguan.database.migrate import upgrade
-from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program
@@ -27,10 +26,11 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.relay import loop
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.servers import Server
+from tests.places import own_port, temporary_place
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from kaguan.database.pool import Connection
     from kaguan.outbox.worker.attempt import Attempt
@@ -126,21 +126,13 @@ async def relaying(pipeline: Pipeline, *, without: tuple[str, ...] = ()) -> Asyn
 # ---- 服务器
 
 
-@contextmanager
-def own_directory() -> Iterator[Path]:
-    """以 root 运行时服务器换成 nobody，所以它必须走得进来。"""
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-fault-"))
-    directory.chmod(0o711)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+own_directory = partial(temporary_place, "fault")
 
 
 @asynccontextmanager
 async def own_valkey(directory: Path, *, append_only: bool = False) -> AsyncIterator[tuple[ValkeyServer, Server]]:
     """同一个目录里的几台共用一个密码：可以互为主从。"""
-    port = free_port()
+    port = own_port()
     server = ValkeyServer(
         directory / f"valkey-{port}", directory / "valkey-password", port, identity=server_identity(),
         append_only=append_only,
@@ -157,7 +149,7 @@ async def own_valkey(directory: Path, *, append_only: bool = False) -> AsyncIter
 @asynccontextmanager
 async def own_postgres(directory: Path, *options: str) -> AsyncIterator[tuple[PostgresServer, Server]]:
     """迁移好的库。不等磁盘，但提交是真的提交：杀了 PostgreSQL 也不丢已答复的。"""
-    server = PostgresServer(directory / "postgres", directory / "postgres-password", free_port(), server_identity())
+    server = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), server_identity())
     await server.prepare()
     program = server.program()
     settings = ("fsync=off", "full_page_writes=off", *options)

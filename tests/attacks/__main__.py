@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.program import Program, StartError
 from kaguan.probes import answers_ready
 from kaguan.tokens import service as tokens
@@ -24,6 +24,7 @@ from tests.attacks.measure import Target, measure
 from tests.bench.laboratory import ROOT, open_laboratory
 from tests.bench.processes import running
 from tests.bench.scale import SHORT
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,7 +75,7 @@ def row(attempt: Attempt, found: Measured) -> str:
 @asynccontextmanager
 async def _api(laboratory: Laboratory, root: Path, token: str) -> AsyncIterator[Target]:
     """一个新起的 API 进程，跑 ``root`` 的代码。被攻击得停不下来的，离开时强杀。"""
-    port = free_port()
+    port = own_port()
     environment = laboratory.environment(KAGUAN_API__PORT=str(port), PYTHONPATH=str(root / "src"))
     argv = (sys.executable, "-m", "api")
     program = Program(

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from kaguan.config.model import Database
 from kaguan.database.listening import listen
-from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.ports import LOOPBACK
 from kaguan.outbox.doorbell import CHANNEL
 from kaguan.probes import answers_ready, is_listening
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.laboratory import SAMPLE_RATIO
 from tests.bench.processes import Running, running
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -140,7 +141,7 @@ class Accepting:
     @asynccontextmanager
     async def _ours(self, name: str, *, traced: bool, **extra: str) -> AsyncIterator[Server]:
         """我们的 API，一个进程。``traced`` 时跨度真的导出到一个收下就丢的接收端。"""
-        laboratory, port = self.laboratory, free_port()
+        laboratory, port = self.laboratory, own_port()
         async with AsyncExitStack() as stack:
             environment = laboratory.environment(KAGUAN_API__PORT=str(port), **extra)
             if traced:
@@ -154,7 +155,7 @@ class Accepting:
 
     @asynccontextmanager
     async def _otlp_sink(self, name: str) -> AsyncIterator[str]:
-        port = free_port()
+        port = own_port()
         program = self.laboratory.module(
             f"otlp-{name}", "tests.bench.otlp_sink", str(port), environment={}, ready=lambda: is_listening(port)
         )
@@ -163,7 +164,7 @@ class Accepting:
 
     @asynccontextmanager
     async def _rival(self, name: str) -> AsyncIterator[Server]:
-        port = free_port()
+        port = own_port()
         environment = {"RIVAL_DATABASE_URL": self.laboratory.database_url()}
         program = self.laboratory.module(
             name, f"tests.bench.rivals.{name}", str(port), environment=environment, ready=lambda: is_listening(port)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
-import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,13 @@ import psycopg
 from redis.asyncio import Redis
 
 from kaguan.database.migrate import upgrade
-from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import DATABASE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, Ready, ready_at_once
 from kaguan.dev.valkey import ValkeyServer
 from tests.bench.comparison import MeasureError
 from tests.bench.processes import running
+from tests.places import own_port, temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -138,12 +136,11 @@ class Laboratory:
 @asynccontextmanager
 async def open_laboratory(scale: Scale) -> AsyncIterator[Laboratory]:
     """起服务器、建库；离开时全部停掉、删掉。"""
-    directory = _new_directory()
     identity = server_identity()
-    postgres = PostgresServer(directory / "postgres", directory / "postgres-password", free_port(), identity)
-    valkey = ValkeyServer(directory / "valkey", directory / "valkey-password", free_port(), identity)
-    laboratory = Laboratory(directory, postgres, valkey, scale)
-    try:
+    with temporary_place("bench") as directory:
+        postgres = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), identity)
+        valkey = ValkeyServer(directory / "valkey", directory / "valkey-password", own_port(), identity)
+        laboratory = Laboratory(directory, postgres, valkey, scale)
         async with AsyncExitStack() as stack:
             await postgres.prepare()
             valkey.prepare()
@@ -151,11 +148,3 @@ async def open_laboratory(scale: Scale) -> AsyncIterator[Laboratory]:
             await stack.enter_async_context(running(valkey.program(), directory))
             await laboratory.create_database(DATABASE)
             yield laboratory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _new_directory() -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-bench-"))
-    directory.chmod(0o711)  # root 启动时服务器换成 nobody，它要走得进来
-    return directory

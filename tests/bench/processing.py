@@ -13,12 +13,13 @@ from saq.job import Job
 from saq.queue.redis import RedisQueue
 
 from kaguan.config.model import Worker
-from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.ports import LOOPBACK
 from kaguan.probes import answers_ready
 from tests.bench.backlog import fill
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import running
 from tests.bench.rivals.saq_worker import FUNCTION, QUEUE
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from tests.bench.laboratory import Laboratory
@@ -57,7 +58,7 @@ class Processing:
             await fill(connection, tasks, SPREAD)
             await connection.execute("analyze tb_task, tb_outbox")
         await laboratory.checkpoint()
-        port = free_port()
+        port = own_port()
         environment = laboratory.environment(KAGUAN_WORKER__METRICS_PORT=str(port))
         worker = laboratory.module(
             "worker", "tests.bench.noop_worker", environment=environment,

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 from redis.asyncio import Redis
 
 from kaguan.database.migrate import upgrade
-from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
+from tests.places import own_port, temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from kaguan.dev.program import Program
 
@@ -89,36 +87,28 @@ class Servers:
 @asynccontextmanager
 async def running_servers() -> AsyncIterator[Servers]:
     """起两个服务器，备好模板库；离开时全部停下、目录删净。"""
-    directory = _directory()
     identity = server_identity()
-    postgres = PostgresServer(directory / "postgres", directory / "postgres-password", free_port(), identity=identity)
-    valkey = ValkeyServer(
-        directory / "valkey", directory / "valkey-password", free_port(), identity=identity, append_only=False
-    )
-    await postgres.prepare()
-    valkey.prepare()
-    servers = Servers(
-        directory,
-        postgres,
-        valkey,
-        Server(_unsynced(postgres.program()), directory / "postgres.log"),
-        Server(valkey.program(), directory / "valkey.log"),
-    )
-    try:
-        await asyncio.gather(servers.postgres_process.start(), servers.valkey_process.start())
-        url = await _template(postgres)
-        await asyncio.to_thread(upgrade, url)
-        yield servers
-    finally:
-        await asyncio.gather(servers.valkey_process.stop(), servers.postgres_process.stop(signal.SIGINT))
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _directory() -> Path:
-    """以 root 运行时服务器换成 nobody，所以它必须走得进来。"""
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-chaos-"))
-    directory.chmod(0o711)
-    return directory
+    with temporary_place("chaos") as directory:
+        postgres = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), identity)
+        valkey = ValkeyServer(
+            directory / "valkey", directory / "valkey-password", own_port(), identity, append_only=False
+        )
+        await postgres.prepare()
+        valkey.prepare()
+        servers = Servers(
+            directory,
+            postgres,
+            valkey,
+            Server(_unsynced(postgres.program()), directory / "postgres.log"),
+            Server(valkey.program(), directory / "valkey.log"),
+        )
+        try:
+            await asyncio.gather(servers.postgres_process.start(), servers.valkey_process.start())
+            url = await _template(postgres)
+            await asyncio.to_thread(upgrade, url)
+            yield servers
+        finally:
+            await asyncio.gather(servers.valkey_process.stop(), servers.postgres_process.stop(signal.SIGINT))
 
 
 def _unsynced(program: Program) -> Program:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from redis.asyncio import Redis
 
-from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.ports import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.chaos.clock import VARIABLE as CLOCK
 from tests.chaos.fleet import CHECKOUT, Fleet, Unit
@@ -20,6 +20,7 @@ from tests.chaos.index import Index, indexed, verify_url
 from tests.chaos.ledger import CREATE
 from tests.chaos.proxy import Proxy
 from tests.eventually import eventually
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -117,7 +118,7 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
     directory.mkdir()
     await servers.flush()
     database = await servers.database(name)
-    sink_port, index_port = free_port(), free_port()
+    sink_port, index_port = own_port(), own_port()
     proxies = {
         "postgres": Proxy(servers.postgres.port),
         "redis": Proxy(servers.valkey.port),
@@ -157,7 +158,7 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
 
 def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fleet, list[int]]:
     mutation = ("--mutation", cast.mutation) if cast.mutation else ()
-    ports = [free_port() for _ in range(cast.apis)]
+    ports = [own_port() for _ in range(cast.apis)]
 
     def unit(kind: str, number: int, module: str, *arguments: str, **more: str) -> Unit:
         name = f"{kind}-{number}"

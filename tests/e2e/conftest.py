@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.dev.privileges import can_run, server_identity
+from tests.places import temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """一个谁都走得进来的临时目录（以 root 运行时服务器换成 nobody）。"""
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-up-"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with temporary_place("up") as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from kaguan.dev.ports import free_port
 from tests.accelerated_rules import accelerated
 from tests.e2e.stack import CHECKOUT, HTTP_TIMEOUT, RunningStack
 from tests.eventually import eventually
 from tests.installed import program
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -112,7 +112,7 @@ async def prometheus(stack: RunningStack, home: Path) -> AsyncIterator[Prometheu
         program("prometheus"),
         f"--config.file={write_configuration(stack, home)}",
         f"--storage.tsdb.path={home / 'data'}",
-        f"--web.listen-address=127.0.0.1:{(port := free_port())}",
+        f"--web.listen-address=127.0.0.1:{(port := own_port())}",
         "--enable-feature=exemplar-storage",
     ]
     log = home / "log"

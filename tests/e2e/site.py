@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playwright.async_api import expect
@@ -14,10 +11,11 @@ from playwright.async_api import expect
 from tests.e2e.browser import chromium, tab
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
+from tests.places import temporary_place
 from tests.smtp_server import smtp_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from playwright.async_api import Browser, Page, StorageState
@@ -65,22 +63,11 @@ class Site:
         }
 
 
-@contextmanager
-def open_directory() -> Iterator[Path]:
-    """谁都走得进来的临时目录（root 下服务器换了用户）。"""
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-e2e-"))
-    directory.chmod(0o711)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 @asynccontextmanager
 async def running_site() -> AsyncIterator[Site]:
     async with chromium() as browser, smtp_server(script()) as smtp:
         extra = {**SETTINGS, "KAGUAN_SMTP__URL": smtp.url}
-        with open_directory() as place:
+        with temporary_place("e2e") as place:
             async with started(place / "data", place / "log", extra=extra) as stack:
                 tasks = await business(stack, smtp)
                 await redis_forgets(stack)

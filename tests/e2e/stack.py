@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from dotenv import dotenv_values
 
-from kaguan.dev.ports import free_port
 from kaguan.dev.predecessor import command_line
 from tests.eventually import eventually
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -153,7 +153,7 @@ async def started(
     ports = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT") if named_ports else ()
     environment = clean_environment(
         **{"KAGUAN_DATA_DIR": str(data), "KAGUAN_SIMULATOR__CARDS": "1000"}
-        | {name: str(free_port()) for name in ports}
+        | {name: str(own_port()) for name in ports}
         | dict(extra or {})
     )
     with log.open("wb") as output:

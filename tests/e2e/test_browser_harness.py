@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from kaguan.dev.ports import free_port
 from tests.e2e.browser import PHONE, barriers, chromium, overflow, tab, untranslated
 
 if TYPE_CHECKING:
@@ -49,10 +48,10 @@ async def serving(body: str) -> AsyncIterator[str]:
     application.add_routes([web.get("/", page), web.get("/throws.js", throws)])
     runner = web.AppRunner(application)
     await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
 

@@ -21,12 +21,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.sims.model import Carrier
 from tests.e2e.carrier_scenes import ATTEMPTS, BREAKER_SCENES, CARDS, COOLDOWN, NO_SUCH_CARD, SCENES, USED_UP, Scene
 from tests.e2e.stack import kaguan, started
 from tests.eventually import eventually
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,7 +203,7 @@ def table(played: list[Played]) -> list[str]:
 
 @pytest.mark.timeout(500)  # 几十幕，每幕都是真的往返；慢的一幕要等满时限
 async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: Path) -> None:
-    receiver, metrics_port = Receiver(), free_port()
+    receiver, metrics_port = Receiver(), own_port()
     app = web.Application()
     app.router.add_post("/hook", receiver.take)
     async with TestServer(app) as hook:

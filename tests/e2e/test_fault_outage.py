@@ -20,7 +20,6 @@ import aiohttp
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.dev.ports import free_port
 from kaguan.tokens import service as tokens
 from tests.eventually import eventually
 from tests.fault_plant import (
@@ -35,6 +34,7 @@ from tests.fault_plant import (
     own_valkey,
 )
 from tests.pipeline import open_pipeline
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
@@ -56,7 +56,7 @@ async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(own_directory())
         server, process = await stack.enter_async_context(own_valkey(directory))
-        logs, port = tmp_path / "logs", free_port()
+        logs, port = tmp_path / "logs", own_port()
         environ |= {**QUICK, "KAGUAN_REDIS__URL": server.url, "KAGUAN_WORKER__LEASE": "15"}
         given = {
             **only_kaguan(environ),

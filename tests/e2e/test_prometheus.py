@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import tempfile
 import time
 import urllib.parse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -28,10 +25,12 @@ from tests.e2e.test_traceview import fetch
 from tests.e2e.traffic import HIGH_WATER, SETTINGS, every_kind, mail, script, settled
 from tests.eventually import eventually
 from tests.installed import program
+from tests.places import temporary_place
 from tests.smtp_server import smtp_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,10 +52,8 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def module_place() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-prometheus-"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with temporary_place("prometheus") as directory:
+        yield directory
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

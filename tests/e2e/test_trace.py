@@ -16,12 +16,12 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from kaguan.dev.ports import free_port
 from kaguan.dev.program import minimal_environment
 from kaguan.dev.smtp_sink import smtp_sink
 from kaguan.tokens import service as tokens
 from tests.eventually import eventually
 from tests.otlp_receiver import Kind, OtlpReceiver, ReceivedSpan, otlp_receiver
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -109,12 +109,12 @@ async def answers(url: str) -> bool:
 
 @pytest.fixture
 async def stack(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Stack]:
-    port, own, relay, worker = free_port(), free_port(), free_port(), free_port()
+    port, own, relay, worker = own_port(), own_port(), own_port(), own_port()
     url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as opened:
         receiver = await opened.enter_async_context(otlp_receiver())
         smtp = await opened.enter_async_context(smtp_sink(tmp_path / "mail", "127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free_port()}"
+        closed = f"http://127.0.0.1:{own_port()}"
         environ |= {
             "KAGUAN_API__PORT": str(port),
             "KAGUAN_API__METRICS_PORT": str(own),

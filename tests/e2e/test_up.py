@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kaguan.dev.ports import free_port
 from kaguan.dev.predecessor import command_line
 from tests.e2e.stack import CHECKOUT, KAGUAN, READY, START_TIMEOUT, RunningStack, kaguan, started
 from tests.eventually import eventually
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,8 +257,8 @@ def test_an_unknown_configuration_key_is_one_line(place: Path) -> None:
 
 
 def test_an_unreachable_given_database_is_one_line(place: Path) -> None:
-    url = f"postgresql://kaguan:planted-secret@127.0.0.1:{free_port()}/kaguan"
-    result = kaguan("up", data=place / "data", KAGUAN_DATABASE__URL=url, KAGUAN_API__PORT=str(free_port()))
+    url = f"postgresql://kaguan:planted-secret@127.0.0.1:{own_port()}/kaguan"
+    result = kaguan("up", data=place / "data", KAGUAN_DATABASE__URL=url, KAGUAN_API__PORT=str(own_port()))
     refused(result.returncode, result.stderr, "KAGUAN_DATABASE__URL")
     assert "planted-secret" not in result.stderr + result.stdout
 
@@ -270,6 +270,6 @@ def test_a_server_that_dies_at_start_is_one_line(place: Path) -> None:
     (data / "servers" / "postgres" / "data" / "PG_VERSION").write_text("9\n")
     for name in ("postgres-password", "postgres-password-admin"):
         (data / "secrets" / name).write_text("x")
-    result = kaguan("up", data=data, KAGUAN_API__PORT=str(free_port()))
+    result = kaguan("up", data=data, KAGUAN_API__PORT=str(own_port()))
     refused(result.returncode, result.stderr, "postgres 启动时退出")
     assert list((data / "pids").iterdir()) == []

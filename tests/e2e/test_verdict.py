@@ -17,10 +17,11 @@ from tests.drill.relay_host import mail_relay
 from tests.drill.scoring import flaps
 from tests.drill.stage import family, send_tree
 from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, untranslated
-from tests.e2e.site import log_in, open_directory
+from tests.e2e.site import log_in
 from tests.e2e.stack import kaguan, started
 from tests.e2e.traffic import mail
 from tests.eventually import eventually
+from tests.places import temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,7 +71,7 @@ class Scene:
 async def scene() -> AsyncIterator[Scene]:
     async with mail_relay() as relay, chromium() as browser:
         extra = {**EXTRA, "KAGUAN_SMTP__URL": relay.url}
-        with open_directory() as home:
+        with temporary_place("e2e") as home:
             async with started(home / "data", home / "log", extra=extra) as stack:
                 async with tab(browser, stack.url) as page:
                     await log_in(page, stack.token)

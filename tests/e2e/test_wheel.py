@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
 import venv
 import zipfile
@@ -26,6 +25,7 @@ import pytest
 from kaguan.dev.postgres import ROLE
 from tests.e2e.stack import CHECKOUT, clean_environment, started
 from tests.eventually import eventually
+from tests.places import READABLE, temporary_place
 from tests.unit.test_config import SECRETS
 
 if TYPE_CHECKING:
@@ -79,10 +79,8 @@ def run(
 @pytest.fixture(scope="module")
 def outside() -> Iterator[Path]:
     """检出之外，谁都走得进来（以 root 运行时服务器换成 nobody）。"""
-    directory = Path(tempfile.mkdtemp(prefix="kaguan-wheel-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with temporary_place("wheel", READABLE) as directory:
+        yield directory
 
 
 @pytest.fixture(scope="module")

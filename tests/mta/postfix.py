@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from kaguan.dev.ports import free_port
 from tests.mail_tasks import CERTIFICATES
+from tests.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def postfix() -> Iterator[Postfix]:
         shutil.chown(base / "mail", NOBODY, NOBODY)
         shutil.copy(CERTIFICATES / "localhost.crt", base / "etc/server.crt")
         shutil.copy(CERTIFICATES / "localhost.key", base / "etc/server.key")
-        server = Postfix(free_port(), free_port(), base / "mail/box/new", base / "log")
+        server = Postfix(own_port(), own_port(), base / "mail/box/new", base / "log")
         (base / "etc/main.cf").write_text(_main(base), "ascii")
         (base / "etc/master.cf").write_text(_master(server), "ascii")
         run = [POSTFIX, "-c", str(base / "etc")]
