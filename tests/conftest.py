@@ -21,7 +21,9 @@ from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
+from tests.access_log import AccessLines
 from tests.places import own_port, temporary_place
+from tests.serving import serving
 from tests.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from tests.serving import Api
 
 TEMPLATE = "kaguan_template"
 REDIS_DATABASES = itertools.cycle(range(1, 64))
@@ -149,6 +153,19 @@ def environ(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]
 @pytest.fixture
 def settings(environ: dict[str, str]) -> Settings:
     return load_settings(environ)
+
+
+@pytest.fixture
+def access_lines(tmp_path: Path) -> AccessLines:
+    return AccessLines(tmp_path / "logs" / "access.log")
+
+
+@pytest.fixture
+async def logged_api(environ: dict[str, str], access_lines: AccessLines) -> AsyncIterator[Api]:
+    """一个运行中的应用，访问日志写到 ``access_lines`` 读的文件。"""
+    settings = load_settings({**environ, "KAGUAN_LOGGING__DIRECTORY": str(access_lines.path.parent)})
+    async with serving(settings) as running:
+        yield running
 
 
 @pytest.fixture

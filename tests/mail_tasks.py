@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
+    from kaguan.mail.message import Envelope
     from kaguan.outbox.worker.outcome import Outcome
+    from workers.email.receipt import Receipt
     from workers.email.transport import Mailer
 
 CERTIFICATES = Path(__file__).parent / "certificates"
@@ -83,6 +85,17 @@ async def run(mailer: Mailer, attempt: Attempt) -> Outcome:
     return outcome
 
 
+async def send(mailer: Mailer, envelope: Envelope) -> Receipt:
+    """不经任务，直接寄给唯一的收件人；返回他的回执。"""
+    recipients = list(envelope.recipients)
+
+    async def declare() -> list[str]:
+        return recipients
+
+    (receipt,) = (await mailer.send(envelope, recipients, declare)).values()
+    return receipt
+
+
 def is_wait(outcome: Outcome) -> bool:
     """等中继主机恢复：不计尝试。"""
     return isinstance(outcome, Continue) and outcome.waiting_for is BreakerKind.SMTP and outcome.delay >= PAUSE
@@ -98,11 +111,7 @@ async def throttled_mailer() -> AsyncIterator[Mailer]:
             open_mailer(config_for(server.url, per_second=1, connections=1, data_timeout=0.3)) as mailer,
         ):
             envelope = build(mail_to("a@x.example"), UUID(int=0), SENDER, datetime.now(UTC))
-
-            async def declare() -> list[str]:
-                return list(envelope.recipients)
-
-            await mailer.send(envelope, list(envelope.recipients), declare)
+            await send(mailer, envelope)
             yield mailer
             assert len(server.mails) == 1
 

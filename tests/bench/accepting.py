@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from kaguan.database.listening import listen
 from kaguan.dev.ports import LOOPBACK
 from kaguan.outbox.doorbell import CHANNEL
 from kaguan.probes import answers_ready, is_listening
+from tests.alongside import alongside
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.laboratory import SAMPLE_RATIO
 from tests.bench.processes import Running, running
@@ -76,16 +76,13 @@ class Accepting:
     async def doorbell(self) -> list[Result]:
         """两边都有一个监听者（本进程），差别只在按不按。"""
         url = self.laboratory.database_url()
-        listener = asyncio.create_task(listen(Database.model_validate({"url": url}), "listener", CHANNEL, lambda: None))
-        try:
-            async with (
-                self._ours("api", traced=True) as ringing,
-                self._ours("api-silent", traced=True, KAGUAN_RELAY__DOORBELL_INTERVAL=NEVER) as silent,
-            ):
-                return [await self._compare(4, "受理吞吐：门铃开 ÷ 关", ringing, silent, Target(0.90, 0.97))]
-        finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+        listening = listen(Database.model_validate({"url": url}), "listener", CHANNEL, lambda: None)
+        async with (
+            alongside(listening, "listener"),
+            self._ours("api", traced=True) as ringing,
+            self._ours("api-silent", traced=True, KAGUAN_RELAY__DOORBELL_INTERVAL=NEVER) as silent,
+        ):
+            return [await self._compare(4, "受理吞吐：门铃开 ÷ 关", ringing, silent, Target(0.90, 0.97))]
 
     async def tracing(self) -> list[Result]:
         """生产的采样与全部采样，各与不跟踪比；后者只公布，不设底线。"""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.alongside import alongside
 from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
@@ -22,7 +22,7 @@ from tests.chaos.stage import Cast, staged
 from tests.chaos.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.chaos.evidence import Evidence
@@ -88,7 +88,8 @@ async def fight(
             return f"提交 {load.started}，已受理 {acked}，故障 {len(striker.struck)}/{plan.faults}"
 
         meter = Meter(stage, lambda: load.started / plan.tasks)
-        async with _watching(Watch(stage, describe, say)) as watch, metered(meter):
+        watch = Watch(stage, describe, say)
+        async with alongside(watch.run(), "watch"), metered(meter):
             running = asyncio.create_task(load.run())
             planned = plan.tasks / plan.rate
             deadline = began + planned + max(LOAD_GRACE, planned * GRACE_SHARE)
@@ -122,16 +123,6 @@ async def _gathered(stage: Stage, journal: list[Entry], unavailable: list[str]) 
     evidence.stuck = await stage.fleet.stop()
     evidence.crashes = stage.fleet.crashes()
     return evidence
-
-
-@asynccontextmanager
-async def _watching(watch: Watch) -> AsyncIterator[Watch]:
-    task = asyncio.create_task(watch.run(), name="watch")
-    try:
-        yield watch
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _storm(

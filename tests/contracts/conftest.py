@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kaguan.config import load_settings
-from tests.access_log import AccessLines
 from tests.contracts.carriers_report import CarrierContract
 from tests.contracts.contract_report import WANTED
-from tests.serving import Api, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from tests.serving import Api
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,12 +20,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def access_lines(tmp_path: Path) -> AccessLines:
-    return AccessLines(tmp_path / "logs" / "access.log")
-
-
-@pytest.fixture
-async def api(environ: dict[str, str], access_lines: AccessLines) -> AsyncIterator[Api]:
-    settings = load_settings({**environ, "KAGUAN_LOGGING__DIRECTORY": str(access_lines.path.parent)})
-    async with serving(settings) as running:
-        yield running
+def api(logged_api: Api) -> Api:
+    return logged_api

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.model import Carrier
+from tests.alongside import alongside
 from tests.drill.relay_host import mail_relay
 from tests.drill.watching import watching
 from tests.e2e.stack import started
@@ -119,13 +120,9 @@ async def staged(place: Path) -> AsyncIterator[Stage]:
                 stage = Stage(stack, relay, watch, client)
                 sims = [{"iccid": iccid_at(Carrier.ONELINK, number), "carrier": "onelink"} for number in range(CARDS)]
                 await stage.post("/sims", {"sims": sims})
-                traffic = asyncio.create_task(stage.traffic(), name="traffic")
-                try:
+                async with alongside(stage.traffic(), "traffic"):
                     await eventually(lambda: calm(watch), SETTLE)
                     yield stage
-                finally:
-                    traffic.cancel()
-                    await asyncio.gather(traffic, return_exceptions=True)
 
 
 def calm(watch: Watch) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tests.alongside import alongside
 from tests.e2e.stack import CHECKOUT, KAGUAN, clean_environment
 
 if TYPE_CHECKING:
@@ -125,9 +126,5 @@ async def watching(stack: RunningStack) -> AsyncIterator[Watch]:
         async with console.post("/console/login", data=form, headers={"Origin": stack.url}) as answer:
             assert answer.status == HTTPStatus.OK, answer.status
         watch = Watch(stack, console, health)
-        task = asyncio.create_task(watch.run(), name="watch")
-        try:
+        async with alongside(watch.run(), "watch"):
             yield watch
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

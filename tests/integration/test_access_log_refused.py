@@ -11,28 +11,20 @@ from api.http.access import SHORT_PATH
 from api.http.redaction import REFUSED_LIMIT
 from api.http.refused import ADDRESS_BURST
 from kaguan.config import load_settings
-from tests.access_log import AccessLines
 from tests.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.access_log import AccessLines
     from tests.serving import Api
 
 CANARY = "cAnArY-51c0de"
 
 
 @pytest.fixture
-def access_lines(tmp_path: Path) -> AccessLines:
-    return AccessLines(tmp_path / "logs" / "access.log")
-
-
-@pytest.fixture
-async def api(environ: dict[str, str], access_lines: AccessLines) -> AsyncIterator[Api]:
-    settings = load_settings({**environ, "KAGUAN_LOGGING__DIRECTORY": str(access_lines.path.parent)})
-    async with serving(settings) as running:
-        yield running
+def api(logged_api: Api) -> Api:
+    return logged_api
 
 
 @pytest.mark.parametrize(

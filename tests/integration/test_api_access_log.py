@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api.http.redaction import LIMIT
-from kaguan.config import load_settings
-from tests.access_log import AccessLines
 from tests.eventually import eventually
-from tests.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
+    from tests.access_log import AccessLines
     from tests.serving import Api
 
 CANARY = "cAnArY-9d41c7"
@@ -29,15 +24,8 @@ FIELDS = {
 
 
 @pytest.fixture
-def access_lines(tmp_path: Path) -> AccessLines:
-    return AccessLines(tmp_path / "logs" / "access.log")
-
-
-@pytest.fixture
-async def api(environ: dict[str, str], access_lines: AccessLines) -> AsyncIterator[Api]:
-    settings = load_settings({**environ, "KAGUAN_LOGGING__DIRECTORY": str(access_lines.path.parent)})
-    async with serving(settings) as running:
-        yield running
+def api(logged_api: Api) -> Api:
+    return logged_api
 
 
 async def test_a_request_is_one_line_with_every_field(api: Api, access_lines: AccessLines) -> None:

@@ -13,16 +13,14 @@ import uvloop
 from kaguan.config.model import MIB
 from tests.eventually import eventually
 from tests.mail_sizes import KIB, SIZES, largest, letter
-from tests.mail_tasks import client_tls, config_for, server_tls
+from tests.mail_tasks import client_tls, config_for, send, server_tls
 from tests.smtp_server import CLOSE, DROP, HALF_CLOSE, PAUSE, RESET, STALL, Script, SmtpServer, smtp_server
 from workers.email import session
-from workers.email.receipt import Fate, Receipt
+from workers.email.receipt import Fate
 from workers.email.transport import Mailer, open_mailer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
-
-    from kaguan.mail.message import Envelope
 
     Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -56,16 +54,6 @@ async def stage(mode: str, script: Script | None = None, **config: object) -> As
         open_mailer(config_for(server.url, starttls=starttls, **config), tls=client_tls()) as mailer,
     ):
         yield server, mailer
-
-
-async def send(mailer: Mailer, envelope: Envelope) -> Receipt:
-    recipients = list(envelope.recipients)
-
-    async def declare() -> list[str]:
-        return recipients
-
-    (receipt,) = (await mailer.send(envelope, recipients, declare)).values()
-    return receipt
 
 
 def test_mail_of_every_size_is_delivered_once_byte_for_byte(run: Run, mode: str) -> None:

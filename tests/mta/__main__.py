@@ -16,7 +16,7 @@ from kaguan.config.model import MIB
 from kaguan.config.relay_host import parse_relay_host
 from tests.eventually import eventually
 from tests.mail_sizes import SIZES, largest, letter
-from tests.mail_tasks import CERTIFICATES, config_for
+from tests.mail_tasks import CERTIFICATES, config_for, send
 from tests.mta.postfix import install, postfix
 from workers.email.receipt import Fate
 from workers.email.transport import open_mailer
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kaguan.mail.message import Envelope
     from tests.mta.postfix import Postfix
     from workers.email.receipt import Receipt
-    from workers.email.transport import Mailer
 
 RUNS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 MODES = ("clear", "starttls", "implicit")
@@ -47,16 +46,6 @@ CUTS = (
     8_388_608,
     8_505_000,
 )
-
-
-async def send(mailer: Mailer, envelope: Envelope) -> Receipt:
-    recipients = list(envelope.recipients)
-
-    async def declare() -> list[str]:
-        return recipients
-
-    (receipt,) = (await mailer.send(envelope, recipients, declare)).values()
-    return receipt
 
 
 def config(url: str, mode: str) -> Smtp:
