@@ -137,7 +137,7 @@ class Laboratory:
 async def open_laboratory(scale: Scale) -> AsyncIterator[Laboratory]:
     """起服务器、建库；离开时全部停掉、删掉。"""
     identity = server_identity()
-    with temporary_place("bench") as directory:
+    with temporary_place("bench", on_disk=True) as directory:
         postgres = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), identity)
         valkey = ValkeyServer(directory / "valkey", directory / "valkey-password", own_port(), identity)
         laboratory = Laboratory(directory, postgres, valkey, scale)
