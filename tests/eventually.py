@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
-INTERVAL = 0.02  # 秒
+INTERVAL, LONGEST = 0.02, 0.1  # 秒；等得越久问得越疏：每问一次，对面的进程也要花力气
 
 
 @overload
@@ -32,12 +32,13 @@ async def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> 
     Raises:
         AssertionError: 到时仍不成立；消息含最后一次的结果。
     """
-    deadline = time.monotonic() + timeout
+    started = time.monotonic()
     while True:
         result = predicate()
         value = await result if inspect.isawaitable(result) else result
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > timeout:
             raise AssertionError(f"等了 {timeout:g} 秒仍不成立：{predicate!r}，最后一次是 {value!r}")
-        await asyncio.sleep(INTERVAL)
+        await asyncio.sleep(min(LONGEST, max(INTERVAL, waited / 10)))

@@ -120,6 +120,7 @@ async def relaying(pipeline: Pipeline, *, without: tuple[str, ...] = ()) -> Asyn
         for task in hanging:
             task.cancel()
         results = await asyncio.gather(*running, return_exceptions=True)
+        assert not hanging, "叫停了十秒还在转"
         assert not [result for result in results if isinstance(result, Exception)]
 
 

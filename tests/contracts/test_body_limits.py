@@ -22,7 +22,7 @@ from tests.raw_http import exchange
 from tests.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import aiohttp
 
@@ -133,21 +133,21 @@ async def test_the_largest_legal_body_is_taken_and_others_get_their_turns(
 
 
 @pytest.mark.parametrize(
-    "raw",
+    "make",
     [
-        bodies.nested_lists(),
-        bodies.filled(b'{"tasks":[', b"1,", b"1]}"),
-        bodies.unknown_keys(),
-        b"[" * CEILING,
-        b'{"a":' * (CEILING // 5),
+        bodies.nested_lists,
+        lambda: bodies.filled(b'{"tasks":[', b"1,", b"1]}"),
+        bodies.unknown_keys,
+        lambda: b"[" * CEILING,
+        lambda: b'{"a":' * (CEILING // 5),
     ],
     ids=["nested lists", "numbers", "unknown keys", "brackets", "objects"],
 )
 async def test_more_structure_than_the_route_can_use_is_not_parsed(
-    api: Api, monkeypatch: pytest.MonkeyPatch, raw: bytes
+    api: Api, monkeypatch: pytest.MonkeyPatch, make: Callable[[], bytes]
 ) -> None:
     monkeypatch.setattr("api.endpoints.json_body.orjson.loads", unexpected)
-    status, answer = await send(api, "/api/v1/tasks/batch", raw)
+    status, answer = await send(api, "/api/v1/tasks/batch", make())
     assert (status, answer["code"]) == (400, Code.MALFORMED_JSON)
     assert "超过这条路由的上限" in answer["msg"]
 
