@@ -35,7 +35,6 @@ REVIEWED = {
     "kaguan/outbox/task_type.py": f"{OWN}：代码里声明的名字",
     "kaguan/sims/iccid.py": "一个字符类的重复；整段匹配有界的数字",
     "kaguan/sims/service.py": SHORT,
-    "kaguan/telemetry/metrics.py": SHORT,
     "kaguan/telemetry/propagation.py": "定长的十六进制；余下的一段到末尾为止",
     "kaguan/tokens/service.py": SHORT,
     "workers/email/session.py": "行首的一个点",
