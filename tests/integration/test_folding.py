@@ -46,6 +46,18 @@ async def test_concurrent_submissions_share_few_commits(folded: GroupAccept, poo
     assert transactions <= 10
 
 
+async def test_what_would_overfill_a_batch_goes_into_the_next(pool: Pool) -> None:
+    batches: list[list[int]] = []
+
+    async def write(_: Connection, sizes: Sequence[int]) -> list[int]:
+        batches.append(list(sizes))
+        return list(sizes)
+
+    folder = GroupCommit(pool, write, max_bytes=10, size=lambda size: size)
+    await asyncio.gather(*(folder.submit(size) for size in (1, 1, 9, 1, 20, 10, 1)))
+    assert sorted(batches) == [[1], [1, 1], [9, 1], [10], [20]]
+
+
 async def test_a_lone_submission_is_committed_when_answered(folded: GroupAccept, pool: Pool) -> None:
     await folded.accept(SUBMISSION)
     assert await counts(pool) == (1, 1)

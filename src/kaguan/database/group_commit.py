@@ -106,11 +106,14 @@ class GroupCommit(Generic[Item, Answer]):
     def _take(self) -> list[_Waiting[Item, Answer]]:
         batch: list[_Waiting[Item, Answer]] = []
         size = 0
-        while self._queue and len(batch) < MAX_ROWS and (not batch or not self.max_bytes or size < self.max_bytes):
-            waiting = self._queue.popleft()
+        while self._queue and len(batch) < MAX_ROWS:
+            waiting = self._queue[0]
             if not waiting.answer.done():
-                batch.append(waiting)
                 size += self.size(waiting.item)
+                if batch and size > self.max_bytes > 0:
+                    break
+                batch.append(waiting)
+            self._queue.popleft()
         return batch
 
     async def _commit(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
