@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from kaguan.config import load_settings
 from kaguan.outbox.worker import store
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done, Outcome
 from tests.eventually import eventually
-from tests.pipeline import open_pipeline
+from tests.pipeline import Recording, open_pipeline
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -65,3 +67,68 @@ async def test_a_delivery_that_is_being_worked_on_is_not_handed_back_by_its_twin
         await leases.run_once()
         assert await pipeline.sql(RETURNED) == [(0,)]
         assert await pipeline.status(tasks[0]) == "running"
+
+
+async def test_no_heart_beats_while_a_stop_hands_back(settings: Settings, pool: Pool) -> None:
+    """它会把已交还的又续上。"""
+    stop = asyncio.Event()
+    stop.set()
+    async with open_pipeline(settings, pool) as pipeline:
+        leases, (locked, _) = await claimed(pipeline, 2)
+        async with pool.connection() as other, other.transaction():
+            await other.execute("select from tb_task where id = %s for update", (locked,))
+            stopping = asyncio.create_task(pipeline.worker(Recording.of(), leases=leases).run(stop))
+
+            async def one_returned() -> bool:
+                return await pipeline.sql(RETURNED) == [(1,)]
+
+            await eventually(one_returned)
+            assert not [task for task in asyncio.all_tasks() if task.get_name() == "heartbeat"]
+        await stopping
+        assert await pipeline.sql(RETURNED) == [(2,)]
+
+
+async def test_a_worker_that_is_cancelled_hands_back_what_it_was_doing(environ: dict[str, str], pool: Pool) -> None:
+    settings = load_settings({**environ, "KAGUAN_WORKER__SHUTDOWN_GRACE": "1"})
+    started = asyncio.Event()
+
+    async def hanging(attempt: Attempt) -> Outcome:
+        started.set()
+        await attempt.lost.wait()
+        return Done()
+
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        running = asyncio.create_task(pipeline.worker(hanging).run(asyncio.Event()))
+        await started.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert await pipeline.sql(RETURNED) == [(1,)]
+        assert await pipeline.leases_redrive.run_once() == 1
+        record = await pipeline.task(task_id)
+        assert (record.status, record.attempt, record.lost_leases) == ("pending", 0, 0)
+
+
+async def test_what_was_claimed_but_never_begun_is_handed_back(settings: Settings, pool: Pool) -> None:
+    """取消恰好落在认领之后、执行的头一步之前。"""
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        handler = Recording.of()
+        execution = pipeline.execution(handler)
+        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        loop = asyncio.get_running_loop()
+
+        def pounce() -> None:
+            if any("Execution._run" in repr(task) for task in asyncio.all_tasks()):
+                job.cancel()
+            elif not job.done():
+                loop.call_soon(pounce)
+
+        loop.call_soon(pounce)
+        await asyncio.gather(job, return_exceptions=True)
+        assert job.cancelled()
+        assert handler.attempts == []
+        await execution.leases.run_once()
+        assert await pipeline.sql(RETURNED) == [(1,)]

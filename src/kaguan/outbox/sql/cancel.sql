@@ -12,7 +12,7 @@ with target as materialized (
 dropped as (
     delete from tb_outbox o
     using target
-    where o.task_id = target.id
+    where o.task_id = target.id and target.status in ('pending', 'queued', 'retrying', 'uncertain')
 ),
 stopped as (
     update tb_task t

@@ -99,8 +99,14 @@ class Execution:
         if not claims:
             return
         turn = asyncio.Semaphore(1)  # 处理器一个一个来：槽位数仍是并发的上限；结算不占它，下一个不等它提交
-        # 任何一个都不抛业务异常；取消会传给每一个
-        await asyncio.gather(*[self._run(claim, turn) for claim in claims])
+        try:
+            # 任何一个都不抛业务异常；取消会传给每一个
+            await asyncio.gather(*[self._run(claim, turn) for claim in claims])
+        except asyncio.CancelledError:
+            # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
+            for claim in claims:
+                self.leases.abandon((claim.id, claim.delivery))
+            raise
         if self._duplicates is not None:
             await self._duplicates.settled(tokens)
 
@@ -129,47 +135,45 @@ class Execution:
                 claim.type, claim.id, claim.queue, claim.attempt, claim.traceparent, delivery=claim.delivery
             ) as span,
         ):  # fmt: skip
-            try:
-                async with turn:
-                    started = asyncio.get_running_loop().time()
-                    attempt.deadline = started + self._task_timeout * YIELD_AFTER
-                    outcome = await self._handle(attempt)
-                    elapsed = asyncio.get_running_loop().time() - started
-                observe(self._metrics.run.labels(claim.type), elapsed)
-                self.pace.observe(claim.type, elapsed)
-                await self._settle(attempt, outcome, labels, elapsed, span)
-                if claim.ordered:
-                    await self._release_next(claim.id)
-            except asyncio.CancelledError:
-                # 停机，或 SAQ 的时限：没有人在做了，不许再续租
-                self.leases.abandon(attempt)
-                raise
+            async with turn:
+                started = asyncio.get_running_loop().time()
+                attempt.deadline = started + self._task_timeout * YIELD_AFTER
+                outcome = await self._handle(attempt)
+                elapsed = asyncio.get_running_loop().time() - started
+            observe(self._metrics.run.labels(claim.type), elapsed)
+            self.pace.observe(claim.type, elapsed)
+            await self._settle(attempt, outcome, labels, elapsed, span)
+            if claim.ordered:
+                await self._release_next(claim.id)
 
-    async def _handle(self, attempt: Attempt) -> Outcome:
-        """执行处理器，把一切意外折成结果。停机的取消原样放行：任务由停机流程交还。"""
+    async def _handle(self, attempt: Attempt) -> Outcome | None:
+        """执行处理器，把一切意外折成结果；None 是途中就发现令牌失效。停机的取消原样放行：任务由停机流程交还。"""
+        limit = asyncio.timeout(self._task_timeout)
         try:
             attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
-            async with asyncio.timeout(self._task_timeout):
+            async with limit:
                 return await self._handlers[attempt.type](attempt)
         except FencedError:
-            return _FENCED
+            return None
         except CancelledByUserError:
-            return Cancelled("用户取消")
+            # 记过意向的，外部调用也许已做了几分
+            return Uncertain("要求取消时，外部调用的结局不明") if attempt.declared else Cancelled("用户取消")
         except NewerPayloadError as error:
             return self._newer.outcome(attempt, str(error))
         except UnfitPayloadError as error:
             return GiveUp(str(error))
-        except TimeoutError:
-            reason = f"超过时限 {self._task_timeout:g} 秒"
         except Exception as error:  # 处理器的意外在此折成结果，别处不兜
-            log.exception("处理器意外失败")
-            reason = f"意外：{type(error).__name__}"
-        return _unexpected(attempt, reason)
+            if isinstance(error, TimeoutError) and limit.expired():  # 处理器自己的超时是意外，不是用完了时限
+                reason = f"超过时限 {self._task_timeout:g} 秒"
+            else:
+                log.exception("处理器意外失败")
+                reason = f"意外：{type(error).__name__}"
+            return _unexpected(attempt, reason)
 
     async def _settle(
-        self, attempt: Attempt, outcome: Outcome, labels: tuple[str, str], elapsed: float, span: Span
+        self, attempt: Attempt, outcome: Outcome | None, labels: tuple[str, str], elapsed: float, span: Span
     ) -> None:
-        if outcome is _FENCED:
+        if outcome is None:
             self.leases.drop(attempt)
             await self._fenced(attempt, span)
             return
@@ -243,7 +247,3 @@ class Execution:
 def _unexpected(attempt: Attempt, reason: str) -> Outcome:
     """意外的结局：已记下意向的不明，其余的再试。"""
     return Uncertain(reason) if attempt.declared else Retry(reason)
-
-
-# 执行途中就发现令牌失效：不是一种结局，只是内部记号
-_FENCED: Outcome = Cancelled("令牌失效")

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from psycopg_pool import PoolTimeout
 
-from kaguan.database.pool import CONNECTION_ERRORS, PASSING_ERRORS
+from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.worker import store
 
 if TYPE_CHECKING:
@@ -48,10 +47,10 @@ class Leases:
     def drop(self, attempt: Attempt) -> None:
         self._held.pop((attempt.task_id, attempt.delivery), None)
 
-    def abandon(self, attempt: Attempt) -> None:
+    def abandon(self, token: tuple[UUID, int]) -> None:
         """执行被取消，没有结局：不再续租，下一拍（或停机时）交还。"""
-        self.drop(attempt)
-        self._abandoned.add((attempt.task_id, attempt.delivery))
+        self._held.pop(token, None)
+        self._abandoned.add(token)
 
     def abandon_all(self, tokens: Iterable[tuple[UUID, int]]) -> None:
         """也许认领了、但没有人会做的：下一拍（或停机时）交还；其实没认领的，交还什么也不动。"""
@@ -126,7 +125,7 @@ async def _run(leases: Leases) -> None:
         try:
             async with asyncio.timeout(leases.lease):
                 await leases.run_once()
-        except (PoolTimeout, TimeoutError, *CONNECTION_ERRORS) as error:
+        except PASSING_ERRORS as error:
             log.warning("心跳失败，下一拍再试", error=type(error).__name__)
         except Exception:  # 心跳停了租约全失：说一声，下一拍再来
             log.exception("心跳意外出错，下一拍再试")

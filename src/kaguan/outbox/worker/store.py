@@ -101,8 +101,8 @@ async def settle_done(connection: Connection, successes: Sequence[Success]) -> l
         "traceparents": [item.traceparent for item in successes],
     }
     cursor = await connection.execute(load(PACKAGE, "settle_done"), parameters)
-    written = {row[0]: Written(row[1], row[2]) for row in await cursor.fetchall()}
-    return [written.get(item.task_id) for item in successes]
+    written = {(row[0], row[1]): Written(row[2], row[3]) for row in await cursor.fetchall()}
+    return [written.get((item.task_id, item.delivery)) for item in successes]
 
 
 async def outcome_of(connection: Connection, task_id: UUID) -> tuple[str, int, int] | None:

@@ -65,17 +65,15 @@ class Verified:
         if not attempt.intended:
             return await self.handler(attempt)
         verdict = await self._ask(attempt)
-        allowed = self.resend or await _decided_by_person(attempt)
         await _note(attempt, verdict)
-        if isinstance(verdict, NotHappened):
-            attempt.intended = False  # 先前的不明已有答案
         match verdict:
             case Happened(outcome):
                 return outcome
-            case None if not allowed:
+            case NotHappened():
+                attempt.intended = False  # 先前的不明已有答案
+            case None if not (self.resend or await _decided_by_person(attempt)):
                 return Uncertain("结局不明，查证也没有答案")
-            case _:
-                return await self.handler(attempt)
+        return await self.handler(attempt)
 
     async def _ask(self, attempt: Attempt) -> VerifiedOutcome | None:
         try:

@@ -110,9 +110,11 @@ class Worker:
         return Consumer(build_queues(self._redis), list(self._types), self.execution, self._config)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """取件、执行、续租，直到 ``stop``；做不完的交还，不计尝试。"""
+        """取件、执行、续租，直到 ``stop`` 或被取消；做不完的交还，不计尝试。"""
         consumer = self.consumer()
-        async with beating(self.leases), self._pace.publishing():
-            await consumer.run(stop)
+        try:
+            async with beating(self.leases), self._pace.publishing():
+                await consumer.run(stop)
+        finally:  # 心跳先停：还在跳，就把已交还的又续上
             returned = await self.leases.release_all()
-        log.info("已停止取件", returned=returned)
+            log.info("已停止取件", returned=returned)

@@ -17,4 +17,4 @@ set status = 'succeeded', result = held.result, progress = coalesce(held.progres
     attempt_traceparent = held.traceparent
 from held
 where t.id = held.id
-returning t.id, t.status, extract(epoch from clock_timestamp() - t.created_at)::float8 as age
+returning t.id, t.delivery, t.status, extract(epoch from clock_timestamp() - t.created_at)::float8 as age
