@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from kaguan.config import load_settings
@@ -108,6 +109,22 @@ async def test_five_relays_at_once_fire_once(world: World) -> None:
     assert upcoming == latest + timedelta(hours=1)
     accepted = [relay.metrics.accepted.labels("data:sync", "low")._value.get() for relay in relays]  # noqa: SLF001 库没有公开的读法
     assert sum(accepted) == 1
+
+
+async def test_a_schedule_that_cannot_fire_holds_up_no_other(world: World) -> None:
+    cron = await world.past(minutes=20)
+    stuck, free = schedule(cron, name="stuck"), schedule(cron, name="free")
+    await world.sql("insert into tb_ordering (principal, key, last_seq) values ('schedule', 'schedule:stuck', 0)")
+    for one in (stuck, free):
+        await world.overdue(one)
+    relay = world.relay(stuck, free)
+    async with world.pool.connection() as other, other.transaction():
+        await other.execute("select from tb_ordering for update")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await relay.run_once()
+        assert [task.split(":")[1] for task in await world.tasks()] == ["free"]
+    assert await relay.run_once() == 1
+    assert [task.split(":")[1] for task in await world.tasks()] == ["free", "stuck"]
 
 
 async def test_what_fires_is_a_task_like_any_other(world: World) -> None:

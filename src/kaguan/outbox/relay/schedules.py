@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from kaguan.outbox.schedules import service
 
 if TYPE_CHECKING:
@@ -12,8 +14,11 @@ if TYPE_CHECKING:
 
     from kaguan.config.schedules import Schedule
     from kaguan.database.pool import Pool
+    from kaguan.outbox.schedules.service import Fired
     from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,18 @@ class Schedules:
             return 0
         async with self.pool.connection() as connection:
             due = await service.due(connection, self.schedules)
-        handled = 0
-        for schedule in due:
+        fired = [await self._fire(schedule) for schedule in due]
+        if failures := [one for one in fired if isinstance(one, Exception)]:
+            raise failures[0]  # 别的都办了：由循环去说、退避再来
+        return len([one for one in fired if one is not None])
+
+    async def _fire(self, schedule: Schedule) -> Fired | Exception | None:
+        try:
             async with self.pool.connection() as connection, connection.transaction():
                 fired = await service.fire(connection, schedule, self.types, self.max_attempts)
-            if fired is None:
-                continue
-            handled += 1
+        except Exception as error:  # noqa: BLE001 一个办不成不挡着别的，什么错都一样；run_once 再抛
+            log.warning("定时计划没办成", schedule=schedule.name, error=type(error).__name__)
+            return error
+        if fired is not None:
             self.metrics.count_accepted(schedule.type, schedule.queue, len(fired.task_ids))
-        return handled
+        return fired
