@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
 
 ROOT = Path(kaguan.__file__).parent
-FILES = sorted(ROOT.glob("*/sql/*.sql"))
+FILES = sorted(ROOT.rglob("sql/*.sql"))
 STATEMENTS = {path: path.read_text("utf-8") for path in FILES}
 
 
-def test_there_are_statements_to_check() -> None:
-    assert len(FILES) > 20
+def test_there_are_statements_to_check_and_none_is_passed_over() -> None:
+    assert FILES
+    assert sorted(ROOT.rglob("*.sql")) == FILES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.parent.name}/{path.stem}")

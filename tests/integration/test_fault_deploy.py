@@ -144,7 +144,7 @@ async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_wi
     (strange,) = await pipeline.submit()
     await stored_by_tomorrow(pipeline, strange, v=2)
     await pipeline.forwarder.run_once()
-    seen = Sightings(seen={(strange, 1): an_hour_ago()})
+    seen = Sightings(seen={(EMAIL_SEND.name, strange, 1): an_hour_ago()})
     await pipeline.execution(reading, newer=NewerPayloads(seen))({}, task_id=str(strange), delivery=1)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
@@ -178,7 +178,7 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
         await execution({}, task_id=str(strange), delivery=delivery)
 
     await deliver(old)
-    newer.sightings.seen[strange, 1] = an_hour_ago()
+    newer.sightings.seen[EMAIL_SEND.name, strange, 1] = an_hour_ago()
     await deliver(pipeline.execution(Recording.of(Retry("对方不在"))))
     await deliver(old)
     record = await pipeline.task(strange)
@@ -189,16 +189,17 @@ def test_what_is_not_understood_is_remembered_up_to_a_limit_and_while_it_is_stil
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(upgrade, "REMEMBERED", 2)
-    sightings, tasks = Sightings(), [uuid4() for _ in range(3)]
+    kind, sightings, tasks = EMAIL_SEND.name, Sightings(), [uuid4() for _ in range(3)]
     for task_id in (*tasks, tasks[0]):
-        assert not sightings.outlasted(task_id, 1)
-    assert list(sightings.seen) == [(tasks[1], 1), (tasks[0], 1)]
+        assert not sightings.outlasted(kind, task_id, 1)
+    assert list(sightings.seen) == [(kind, tasks[1], 1), (kind, tasks[0], 1)]
+    assert sightings.counts() == {kind: 2}
     first, last = an_hour_ago()
     sightings.seen.clear()
-    sightings.seen.update({(tasks[1], 1): (first, last - upgrade.SILENCE), (tasks[0], 1): (first, last)})
-    assert not sightings.outlasted(tasks[1], 1)
-    assert sightings.outlasted(tasks[0], 1)
-    assert list(sightings.seen) == [(tasks[1], 1)]
+    sightings.seen.update({(kind, tasks[1], 1): (first, last - upgrade.SILENCE), (kind, tasks[0], 1): (first, last)})
+    assert not sightings.outlasted(kind, tasks[1], 1)
+    assert sightings.outlasted(kind, tasks[0], 1)
+    assert list(sightings.seen) == [(kind, tasks[1], 1)]
 
 
 async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_it(pipeline: Pipeline) -> None:
@@ -295,7 +296,7 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
 
     await is_now("future:task")
     assert await pipeline.forwarder.run_once() == 0
-    pipeline.forwarder.unknown.seen[strange, 1] = an_hour_ago()
+    pipeline.forwarder.unknown.seen["future:task", strange, 1] = an_hour_ago()
     await is_now(EMAIL_SEND.name)  # 新的 relay 认得它
     assert await pipeline.forwarder.run_once() == 1
     await pipeline.execution(Recording.of(GiveUp("坏了")))({}, task_id=str(strange), delivery=1)
@@ -305,7 +306,7 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
     assert await pipeline.forwarder.run_once() == 0
     assert await pipeline.status(strange) == "pending"
     assert await pipeline.sql("select available_at > now(), parked_at from tb_outbox") == [(True, None)]
-    pipeline.forwarder.unknown.seen[strange, 2] = an_hour_ago()
+    pipeline.forwarder.unknown.seen["future:task", strange, 2] = an_hour_ago()
     await is_now("future:task")
     assert await pipeline.forwarder.run_once() == 0
     assert await pipeline.status(strange) == "failed"

@@ -101,7 +101,7 @@ BLOCKS_MAX = 4_000  # 没有索引的条件至多看两万行，死信至多看�
 BEYOND_GENERIC = 12  # psycopg 执行五次才预备，PostgreSQL 再五次才会改用通用计划
 PARAMETER = re.compile(r"%\((\w+)\)s")
 # tb_outbox 上还缺 parked_at is not null 的部分索引
-SQL_FILES = {f"{path.parents[1].name}/{path.stem}": path for path in Path(kaguan.__file__).parent.glob("*/sql/*.sql")}
+SQL_FILES = {f"{path.parents[1].name}/{path.stem}": path for path in Path(kaguan.__file__).parent.rglob("sql/*.sql")}
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ async def test_a_type_nobody_knows_is_told_within_a_beat_and_forgotten_when_it_i
         await relay.run_once()
         concern = (await look(pipeline))[1]["unknown_type"]
         assert dict(concern.parameters) == {"type": "sim:magic", "count": 2}
-        monkeypatch.setattr("kaguan.outbox.relay.aside.MEMORY", 0.0)
+        monkeypatch.setattr("kaguan.outbox.upgrade.RECENT", 0.0)
         assert pipeline.forwarder.facts() == {"unknown": {}}
 
 

@@ -58,6 +58,4 @@ async def remember(connection: Connection, principal: str, key: str, answer: Sto
 
 async def expire(connection: Connection, limit: int) -> int:
     """删去一批过期的幂等键；返回个数。"""
-    cursor = await connection.execute(load(PACKAGE, "expire"), {"limit": limit})
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
+    return (await connection.execute(load(PACKAGE, "expire"), {"limit": limit})).rowcount

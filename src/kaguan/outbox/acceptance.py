@@ -214,9 +214,8 @@ class GroupAccept:
         self._pool = pool
         self._max_attempts = max_attempts
         self._count = count
-        write = partial(_accept_group, max_attempts=max_attempts, count=count)
         self._group: GroupCommit[Staged, Accepted] = GroupCommit(
-            pool, write, PATIENCE, GROUP_BYTES, lambda staged: len(staged.payload)
+            pool, self._write, PATIENCE, GROUP_BYTES, lambda staged: len(staged.payload)
         )
 
     async def accept(self, submission: Submission) -> Accepted:
@@ -232,9 +231,6 @@ class GroupAccept:
         async with self._pool.connection() as connection:
             return await accept(connection, submission, self._max_attempts, count=self._count)
 
-
-async def _accept_group(
-    connection: Connection, staged: Sequence[Staged], *, max_attempts: int, count: Count
-) -> list[Accepted | DomainError]:
-    with accept_span([item.creation for item in staged]):
-        return await accept_many(connection, staged, max_attempts, count=count)
+    async def _write(self, connection: Connection, staged: Sequence[Staged]) -> list[Accepted | DomainError]:
+        with accept_span([item.creation for item in staged]):
+            return await accept_many(connection, staged, self._max_attempts, count=self._count)

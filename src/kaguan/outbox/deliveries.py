@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
     from saq.job import Status
+
+    from kaguan.outbox.store import Handed
 
 log = structlog.get_logger(__name__)
 
@@ -122,30 +124,14 @@ async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tup
         return [score is not None for score in await pipe.execute()]
 
 
-class Handed(Protocol):
-    """已交出的任务；``job`` 是与别的任务同乘时那次投递的键。"""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def delivery(self) -> int: ...
-    @property
-    def job(self) -> str | None: ...
-    @property
-    def queue(self) -> str: ...
-
-
-HandedTask = TypeVar("HandedTask", bound=Handed)
-
-
 def key_of(task: Handed) -> str:
     """它那次投递在 SAQ 里的键。"""
     return task.job or delivery_key(task.id, task.delivery)
 
 
 async def split_known(
-    queues: Mapping[Priority, KaguanQueue], tasks: Sequence[HandedTask]
-) -> tuple[list[HandedTask], list[HandedTask]]:
+    queues: Mapping[Priority, KaguanQueue], tasks: Sequence[Handed]
+) -> tuple[list[Handed], list[Handed]]:
     """把已交出的任务分成 Redis 不认得的与还认得的。
 
     Raises:

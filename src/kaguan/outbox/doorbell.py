@@ -6,20 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import psycopg
-import structlog
-
-from kaguan.database.pool import open_connection
+from kaguan.database.listening import stay_connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.config.model import Database
-
-log = structlog.get_logger(__name__)
+    from kaguan.database.pool import Connection
 
 CHANNEL = "kaguan_outbox"
-RECONNECT_DELAY = 1.0  # 秒；期间漏掉的铃由 relay 的轮询补上
 
 
 class Doorbell:
@@ -35,21 +30,15 @@ class Doorbell:
         self._rung.set()
 
     async def run(self) -> None:
-        """按铃的后台循环；连接断了就重连。"""
+        """按铃的后台循环；断线期间漏掉的铃由 relay 的轮询补上。"""
+        await stay_connected(self._config, "doorbell", self._press)
+
+    async def _press(self, connection: Connection) -> None:
         while True:
-            try:
-                async with await open_connection(self._config, "doorbell") as connection:
-                    while True:
-                        await self._rung.wait()
-                        self._rung.clear()
-                        await connection.execute(f"notify {CHANNEL}")
-                        await asyncio.sleep(self._interval)  # 一段时间里的铃合成一声
-            except psycopg.Error as error:
-                log.warning("门铃连接中断，稍后重连", error=type(error).__name__)
-                await asyncio.sleep(RECONNECT_DELAY)  # 库不在时不空转
-            except Exception:  # 门铃死了就只剩轮询：说一声，重连
-                log.exception("门铃意外出错，稍后重连")
-                await asyncio.sleep(RECONNECT_DELAY)  # 库不在时不空转
+            await self._rung.wait()
+            self._rung.clear()
+            await connection.execute(f"notify {CHANNEL}")
+            await asyncio.sleep(self._interval)  # 一段时间里的铃合成一声
 
     @asynccontextmanager
     async def ringing(self) -> AsyncIterator[Doorbell]:

@@ -129,6 +129,4 @@ def _head(row: Mapping[str, Any]) -> Head | None:
 
 async def expire(connection: Connection, days: int, limit: int) -> int:
     """删去 ``days`` 天没用过的一批键；返回个数。"""
-    cursor = await connection.execute(load(PACKAGE, "ordering_expire"), {"days": days, "limit": limit})
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
+    return (await connection.execute(load(PACKAGE, "ordering_expire"), {"days": days, "limit": limit})).rowcount

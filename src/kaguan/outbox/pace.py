@@ -43,7 +43,7 @@ async def read(redis: Redis, task_types: Iterable[str]) -> dict[str, float]:
         RedisError: 连不上。
     """
     types = list(task_types)
-    values = await redis.mget([pace_key(task_type) for task_type in types])
+    values = await redis.mget([pace_key(task_type) for task_type in types]) if types else []
     return {task_type: float(value) for task_type, value in zip(types, values, strict=True) if value is not None}
 
 

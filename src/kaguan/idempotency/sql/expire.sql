@@ -5,11 +5,7 @@ with old as materialized (
     order by expires_at
     limit %(limit)s
     for update skip locked
-),
-gone as (
-    delete from tb_idempotency_key k
-    using old
-    where k.principal = old.principal and k.key = old.key
-    returning 1
 )
-select count(*)::int from gone
+delete from tb_idempotency_key k
+using old
+where k.principal = old.principal and k.key = old.key

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from kaguan.logging.naming import named
 from kaguan.outbox import deliveries as saq
 from kaguan.outbox import store
+from kaguan.outbox.relay.redrive import names_of
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import keys
 
@@ -95,12 +95,7 @@ class EpochRedrive:
                     )
                 self.heard.set()
                 # 丢数据是一次警报，哪些任务是它的细目：INFO 不折叠
-                ids = named(
-                    [task.id for task in missing],
-                    [task.traceparent for task in missing],
-                    [task.request_id for task in missing],
-                )
-                log.info("重投 Redis 不认得的任务", **ids)
+                log.info("重投 Redis 不认得的任务", **names_of(missing))
             if last:
                 break
         return total

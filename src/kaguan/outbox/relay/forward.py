@@ -13,7 +13,6 @@ import structlog
 from kaguan.logging.naming import named
 from kaguan.outbox import deliveries as saq
 from kaguan.outbox import pace, store
-from kaguan.outbox.relay.aside import SetAside
 from kaguan.outbox.upgrade import DEFER, Sightings
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.queues.keys import delivery_key
@@ -65,7 +64,6 @@ class Forwarder:
     metrics: Metrics
     types: TaskTypes
     unknown: Sightings = field(default_factory=Sightings)  # 不认得的（任务，投递号）
-    aside: SetAside = field(default_factory=SetAside)
 
     async def run_once(self) -> int:
         """转交一批；返回交出的任务数。
@@ -140,16 +138,15 @@ class Forwarder:
     async def _set_aside(self, connection: Connection, unknown: Sequence[Due]) -> None:
         """本版本不认得的类型：滚动升级时留给新的 relay；本进程见了它太久还没人认得，就是毒丸。"""
         await store.defer(connection, unknown, DEFER)
-        self.aside.note((row.type, row.task_id) for row in unknown)
         for row in unknown:
             log.error("不认得的任务类型，搁下", task_id=str(row.task_id), task_type=row.type)
-            if self.unknown.outlasted(row.task_id, row.delivery):
+            if self.unknown.outlasted(row.type, row.task_id, row.delivery):
                 await store.park(connection, row, f"没有进程认得任务类型 {row.type}")
                 self.metrics.parked.labels("unknown").inc()
 
     def facts(self) -> dict[str, dict[str, int]]:
         """进程名片上的：眼下搁着的、不认得的类型。"""
-        return {"unknown": self.aside.counts()}
+        return {"unknown": self.unknown.counts()}
 
     def _job(self, parcel: Parcel) -> Job:
         timeout = int(self.task_timeout) * len(parcel.rows) + SAQ_TIMEOUT_MARGIN

@@ -73,14 +73,14 @@ class LeaseRedrive:
             self.metrics.leases_lost.inc(len(expired))
         moved = [task for task in expired if task.verdict == TaskStatus.PENDING]
         if moved:
-            log.warning("收回任务，重投", cause=cause, count=len(moved), **_named(moved))
+            log.warning("收回任务，重投", cause=cause, count=len(moved), **names_of(moved))
             self.metrics.redriven.labels(cause=cause).inc(len(moved))
         for task in expired:
             if task.verdict != TaskStatus.PENDING:
                 self._settle(cause, task)
 
     def _settle(self, cause: str, task: Expired) -> None:
-        log.warning("收回任务，就此了结", cause=cause, status=task.verdict, task_type=task.type, **_named([task]))
+        log.warning("收回任务，就此了结", cause=cause, status=task.verdict, task_type=task.type, **names_of([task]))
         self.metrics.settled.labels(task.type, task.queue, task.verdict).inc()
         if task.verdict == TaskStatus.UNCERTAIN:
             self.metrics.uncertain.labels(task.type).inc()
@@ -115,7 +115,7 @@ class PresenceRedrive:
         if missing:
             async with self.pool.connection() as connection:
                 count = await store.redrive(connection, [(task.id, task.delivery) for task in missing], "queue_forgot")
-            log.warning("队列忘了任务，重投", count=count, **_named(missing))
+            log.warning("队列忘了任务，重投", count=count, **names_of(missing))
             self.metrics.redriven.labels(cause="queue_forgot").inc(count)
         full = len(page) == PAGE
         self._after = (page[-1].queued_at, page[-1].id) if full else START
@@ -166,5 +166,6 @@ class OrphanRedrive:
         return len(moved)
 
 
-def _named(tasks: Sequence[Expired | Handed]) -> dict[str, Any]:
+def names_of(tasks: Sequence[Expired | Handed]) -> dict[str, Any]:
+    """日志里说的是哪几个任务。"""
     return named([task.id for task in tasks], [task.traceparent for task in tasks], [task.request_id for task in tasks])

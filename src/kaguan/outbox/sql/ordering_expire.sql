@@ -5,11 +5,7 @@ with old as materialized (
     where head is null and updated_at < clock_timestamp() - make_interval(days => %(days)s)
     limit %(limit)s
     for update skip locked
-),
-gone as (
-    delete from tb_ordering o
-    using old
-    where o.principal = old.principal and o.key = old.key
-    returning 1
 )
-select count(*)::int from gone
+delete from tb_ordering o
+using old
+where o.principal = old.principal and o.key = old.key

@@ -19,6 +19,6 @@ class NewerPayloads:
     sightings: Sightings = field(default_factory=Sightings)
 
     def outcome(self, attempt: Attempt, reason: str) -> Outcome:
-        if self.sightings.outlasted(attempt.task_id, attempt.attempt):
+        if self.sightings.outlasted(attempt.type, attempt.task_id, attempt.attempt):
             return GiveUp(f"{reason}，等了一小时仍没有升级过的来接；升级 worker 之后重来")
         return Continue(f"{reason}，留给升级过的", delay=DEFER)
