@@ -14,10 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SIZES = (256, 1_024, 4_096, 16_384)  # 每级四倍
-ALLOWED = 9.0  # 输入四倍时时间之比的上限；线性是 4，平方是 16
+FAR_APART = (2_048, 32_768)  # 线性时间的引擎一趟扫得快：隔得近看不出它扫了许多趟
+ALLOWED = 2.25  # 时间之比至多是长度之比的这么多倍；输入四倍时线性是 1，平方是 4
 FLOOR = 0.01  # 秒；CPU 时间
 TRIES = 5
 CATEGORIES = {
@@ -34,15 +35,15 @@ class Pieces:
     characters: set[str] = field(default_factory=set)
 
 
-def superlinear(run: Callable[[str], object], make: Callable[[int], str]) -> str | None:
+def superlinear(run: Callable[[str], object], make: Callable[[int], str], sizes: Sequence[int] = SIZES) -> str | None:
     """``run(make(n))`` 长得比线性快就说明白，否则给 None。一有平方的苗头就停，不会真的卡住。"""
-    for smaller, larger in itertools.pairwise(SIZES):
+    for smaller, larger in itertools.pairwise(sizes):
         small, large = make(smaller), make(larger)
         if (spent := _spent(run, large)) < FLOOR:
             continue
         base = min(_spent(run, small) for _ in range(TRIES))
         tries = itertools.chain((spent,), (_spent(run, large) for _ in range(TRIES)))
-        if all(spent > ALLOWED * base for spent in tries):
+        if all(spent > ALLOWED * base * larger / smaller for spent in tries):
             return f"{smaller} → {larger} 字符，时间 {spent / base:.1f} 倍：{small[:60]!r}…"
     return None
 
