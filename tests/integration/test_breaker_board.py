@@ -89,7 +89,7 @@ async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(monotonic=lambda: 100.0)
-    monkeypatch.setattr("kaguan.breakers.time", clock)
+    monkeypatch.setattr("kaguan.breaker_board.time", clock)
     board = BreakerBoard(redis)
     board.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, "对方出错：HTTP 503"))
     clock.monotonic = lambda: 400.5
