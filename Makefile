@@ -67,7 +67,7 @@ model: system $(STAMP) ## The protocol's model, large sizes included: it holds, 
 	$(BIN)/python -m tests.model
 
 simulate: $(STAMP) ## The real relay and workers under thousands of random interleavings (EXAMPLES=5000, SIMULATE_SEED=n replays)
-	SIMULATE_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest tests/integration/test_simulation.py -k interleaving --timeout 0 -s
+	SIMULATE_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest tests/integration/delivery/test_simulation.py -k interleaving --timeout 0 -s
 
 mutate: $(STAMP) ## Break the protocol's code in many ways; the tests must notice
 	$(BIN)/python -m tests.model.mutate
@@ -79,7 +79,7 @@ mail-relay: $(STAMP) ## Mail of every size through a real Postfix (installed fro
 	$(BIN)/python -m tests.mta
 
 queries: $(STAMP) ## Every list on a million tasks, counted in blocks; writes docs/QUERIES.md
-	KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 $(BIN)/python -m pytest tests/integration/test_query_plans.py -k few_blocks --timeout 0
+	KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 $(BIN)/python -m pytest tests/integration/database/test_query_plans.py -k few_blocks --timeout 0
 
 wheel-check: $(STAMP) ## The wheel in a really empty environment: everything installed anew from the locked requirements (needs the registry)
 	KAGUAN_WHEEL_ENVIRONMENT=empty $(BIN)/python -m pytest tests/e2e/test_wheel.py --timeout 900

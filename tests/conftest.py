@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,13 +16,13 @@ from kaguan.database.migrate import upgrade
 from kaguan.database.pool import Pool, open_pool
 from kaguan.dev.postgres import ROLE, PostgresServer
 from kaguan.dev.privileges import server_identity
-from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
-from tests.access_log import AccessLines
-from tests.places import own_port, temporary_place
-from tests.serving import serving
-from tests.tracing import Tracing
+from tests.support.access_log import AccessLines
+from tests.support.places import own_port, temporary_place
+from tests.support.servers import TEMPLATE, running
+from tests.support.serving import serving
+from tests.support.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,24 +30,10 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from tests.serving import Api
+    from tests.support.serving import Api
 
-TEMPLATE = "kaguan_template"
 REDIS_DATABASES = itertools.cycle(range(1, 64))
 SEQUENCE = itertools.count(1)
-
-
-@contextmanager
-def running(program: Program, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """启动一个服务器直到就绪，离开时体面地停。"""
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(program.argv, stdout=log, stderr=log, **program.spawn_options())
-    try:
-        asyncio.run(wait_until_ready(program, lambda: process.poll() is None))
-        yield process
-    finally:
-        process.send_signal(program.stop_signal)
-        process.wait(timeout=30)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.accelerated_rules import accelerated
 from tests.architecture.shipped import OBSERVABILITY, load_yaml, rules
-from tests.installed import program
+from tests.support.accelerated_rules import accelerated
+from tests.support.installed import program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""CI 的入口：没装的程序在那里是失败，不是跳过（tests/installed.py 看的是 CI 这个变量）。"""
+"""CI 的入口：没装的程序在那里是失败，不是跳过（tests/support/installed.py 看的是 CI 这个变量）。"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_a_named_test_exists(path: str, name: str) -> None:
 
 def test_every_fault_test_is_in_the_table() -> None:
     """新写的故障用例也要有它的一行。"""
-    files = [*ROOT.glob("tests/integration/test_fault_*.py"), *ROOT.glob("tests/e2e/test_fault_*.py")]
+    files = [*ROOT.glob("tests/integration/faults/test_fault_*.py"), *ROOT.glob("tests/e2e/test_fault_*.py")]
     paths = [file.relative_to(ROOT).as_posix() for file in files]
     written = {(path, name) for path in paths for name in defined(path) if name.startswith("test_")}
     assert written <= set(named())
@@ -59,7 +59,7 @@ def test_every_fault_test_is_in_the_table() -> None:
 def test_known_shortcomings_are_told() -> None:
     """标了 xfail 的，文档里要说。"""
     text = GUIDE.read_text("utf-8")
-    for file in ROOT.glob("tests/integration/test_fault_*.py"):
+    for file in ROOT.glob("tests/integration/faults/test_fault_*.py"):
         for match in re.finditer(
             r"@pytest\.mark\.xfail\(.*?\n(?:async )?def (test_\w+)", file.read_text("utf-8"), re.DOTALL
         ):

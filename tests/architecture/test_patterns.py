@@ -10,7 +10,7 @@ import ast
 
 import pytest
 
-from tests.source_patterns import trees
+from tests.support.source_patterns import trees
 
 SHORT = "整段匹配一个有界的字符类"
 OWN = "只遇到我们自己的文本"

@@ -24,7 +24,7 @@ from tests.attacks.measure import Target, measure
 from tests.bench.laboratory import ROOT, open_laboratory
 from tests.bench.processes import running
 from tests.bench.scale import SHORT
-from tests.places import own_port
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

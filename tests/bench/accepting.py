@@ -13,11 +13,11 @@ from kaguan.database.listening import listen
 from kaguan.dev.ports import LOOPBACK
 from kaguan.outbox.doorbell import CHANNEL
 from kaguan.probes import answers_ready, is_listening
-from tests.alongside import alongside
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.laboratory import SAMPLE_RATIO
 from tests.bench.processes import Running, running
-from tests.places import own_port
+from tests.support.alongside import alongside
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -19,7 +19,7 @@ from kaguan.dev.program import Program, Ready, ready_at_once
 from kaguan.dev.valkey import ValkeyServer
 from tests.bench.comparison import MeasureError
 from tests.bench.processes import running
-from tests.places import own_port, temporary_place
+from tests.support.places import own_port, temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

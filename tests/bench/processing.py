@@ -19,7 +19,7 @@ from tests.bench.backlog import fill
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import running
 from tests.bench.rivals.saq_worker import FUNCTION, QUEUE
-from tests.places import own_port
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from tests.bench.laboratory import Laboratory

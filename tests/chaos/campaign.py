@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.alongside import alongside
 from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
@@ -20,6 +19,7 @@ from tests.chaos.openness import keeps_order, silent
 from tests.chaos.recovery import Recovery, recoveries
 from tests.chaos.stage import Cast, staged
 from tests.chaos.watch import Watch
+from tests.support.alongside import alongside
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from kaguan.dev.ports import LOOPBACK
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.stage import Stage

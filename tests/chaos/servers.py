@@ -17,7 +17,7 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
-from tests.places import own_port, temporary_place
+from tests.support.places import own_port, temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

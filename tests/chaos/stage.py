@@ -19,8 +19,8 @@ from tests.chaos.fleet import CHECKOUT, Fleet, Unit
 from tests.chaos.index import Index, indexed, verify_url
 from tests.chaos.ledger import CREATE
 from tests.chaos.proxy import Proxy
-from tests.eventually import eventually
-from tests.places import own_port
+from tests.support.eventually import eventually
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.exits import IMPORTING, STARTING, innocent
 from tests.chaos.fleet import Unit
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from tests.chaos.catalogue import CATALOGUE, Kind
 from tests.chaos.clock import VARIABLE
 from tests.chaos.faults import Striker
 from tests.chaos.fleet import CHECKOUT, Fleet, Unit
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

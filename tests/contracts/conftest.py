@@ -11,7 +11,7 @@ from tests.contracts.carriers_report import CarrierContract
 from tests.contracts.contract_report import WANTED
 
 if TYPE_CHECKING:
-    from tests.serving import Api
+    from tests.support.serving import Api
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,8 +18,8 @@ from kaguan.config import load_settings
 from kaguan.config.model import MIB
 from kaguan.errors import Code
 from tests.attacks import bodies
-from tests.raw_http import exchange
-from tests.serving import serving
+from tests.support.raw_http import exchange
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from api.endpoints.endpoint import Endpoint
-    from tests.serving import Api
+    from tests.support.serving import Api
 
 CEILING = 16 * MIB
 WITH_BODY = [route for route in ROUTES if route.body is not None]

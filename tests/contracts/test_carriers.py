@@ -25,7 +25,7 @@ from kaguan.carriers.guarded import ATTEMPTS
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
-from tests.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
+from tests.support.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

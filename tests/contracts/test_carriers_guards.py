@@ -33,8 +33,8 @@ from kaguan.dev.simulator.faults import Faults
 from kaguan.sims.model import Carrier
 from kaguan.telemetry import spans
 from kaguan.telemetry.metrics import BREAKER_STATES
-from tests.carrier_world import Simulated, gateways_of, simulating
-from tests.eventually import eventually
+from tests.support.carrier_world import Simulated, gateways_of, simulating
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from kaguan.breaker import BreakerStatus
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config.model import Carriers
-    from tests.tracing import Tracing
+    from tests.support.tracing import Tracing
 
 CENTER = Carrier.CONTROL_CENTER
 SECRETS = {Carrier.ONELINK: "password", Carrier.CONTROL_CENTER: "api_key"}

@@ -9,12 +9,12 @@ import pytest
 from aiohttp import hdrs
 
 from api.console.mount import routes
-from tests.console import signed_in, visiting
+from tests.support.console import signed_in, visiting
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from tests.serving import Api
+    from tests.support.serving import Api
 
 TASK = "018bcfe5-68c9-7000-8000-000000000009"
 OPEN = {"/console/login", "/console/live/whoami", "/console/assets/{name}"}

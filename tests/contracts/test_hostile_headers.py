@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.console import signed_in
+from tests.support.console import signed_in
 
 if TYPE_CHECKING:
-    from tests.serving import Api
+    from tests.support.serving import Api
 
 EXAMPLES = int(os.environ.get("KAGUAN_FUZZ_EXAMPLES", "0"))
 AT_ONCE = 8  # 一个例子里的请求数：逐个建连接太慢

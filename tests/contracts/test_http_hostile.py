@@ -14,7 +14,7 @@ from api.routes import ROUTES
 from kaguan.errors import Code
 
 if TYPE_CHECKING:
-    from tests.serving import Api
+    from tests.support.serving import Api
 
 JSON_HEADERS = {"Content-Type": "application/json"}
 VALID: dict[str, dict[str, Any]] = {

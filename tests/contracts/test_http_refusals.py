@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.raw_http import exchange
+from tests.support.raw_http import exchange
 
 if TYPE_CHECKING:
-    from tests.access_log import AccessLines
-    from tests.serving import Api
+    from tests.support.access_log import AccessLines
+    from tests.support.serving import Api
 
 ENVELOPE = {"code", "msg", "data", "request_id", "timestamp"}
 EMAIL = "/api/v1/tasks/email"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from api.endpoints.endpoint import Endpoint
-    from tests.serving import Api
+    from tests.support.serving import Api
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 SUBAPP = "/monitor"

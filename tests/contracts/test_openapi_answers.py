@@ -11,7 +11,7 @@ import pytest
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.documented import DOCUMENT, header_faults, response_of, schema_of
-from tests.serving import Api, serving
+from tests.support.serving import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

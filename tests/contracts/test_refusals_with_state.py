@@ -17,13 +17,13 @@ from kaguan.idempotency import store
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
 from tests.contracts.documented import header_faults, response_of
-from tests.eventually import eventually
-from tests.serving import serving
+from tests.support.eventually import eventually
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from api.endpoints.call import Answer, Call
-    from tests.access_log import AccessLines
-    from tests.serving import Reply
+    from tests.support.access_log import AccessLines
+    from tests.support.serving import Reply
 
 V1 = "/api/v1"
 ITEM = "/users/{id}"

@@ -14,7 +14,7 @@ from api.resources import task_events
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.contract_report import Summary, publish
-from tests.serving import serving
+from tests.support.serving import serving
 
 PATIENCE = 300  # 秒：忙的机器上也够；平时一分钟之内
 EXAMPLES = 12  # 每个操作、每个阶段

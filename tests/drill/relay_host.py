@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kaguan.dev.ports import LOOPBACK
-from tests.smtp_server import Script, SmtpServer
+from tests.support.smtp_server import Script, SmtpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,11 +16,11 @@ from redis.asyncio import Redis
 
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.model import Carrier
-from tests.alongside import alongside
 from tests.drill.relay_host import mail_relay
 from tests.drill.watching import watching
 from tests.e2e.stack import started
-from tests.eventually import eventually
+from tests.support.alongside import alongside
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     import signal

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from tests.alongside import alongside
 from tests.e2e.stack import CHECKOUT, KAGUAN, clean_environment
+from tests.support.alongside import alongside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import async_playwright, expect
 
-from tests.artifacts import place
-from tests.installed import program
+from tests.support.artifacts import place
+from tests.support.installed import program
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

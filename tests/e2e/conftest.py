@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kaguan.dev.privileges import can_run, server_identity
-from tests.places import temporary_place
+from tests.support.interpreter import Interpreter
+from tests.support.places import temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +29,6 @@ def open_place(place: Path) -> Path:
     """谁都能在里面建目录。"""
     place.chmod(0o777)
     return place
-
-
-@dataclass(frozen=True, slots=True)
-class Interpreter:
-    """普通用户也能执行的解释器与它要的环境变量。"""
-
-    path: str
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 NOT_NEEDED = shutil.ignore_patterns("site-packages", "test", "tests", "config-*", "idlelib", "ensurepip", "lib2to3")

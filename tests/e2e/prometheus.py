@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.accelerated_rules import accelerated
 from tests.e2e.stack import CHECKOUT, HTTP_TIMEOUT, RunningStack
-from tests.eventually import eventually
-from tests.installed import program
-from tests.places import own_port
+from tests.support.accelerated_rules import accelerated
+from tests.support.eventually import eventually
+from tests.support.installed import program
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

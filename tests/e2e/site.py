@@ -11,8 +11,8 @@ from playwright.async_api import expect
 from tests.e2e.browser import chromium, tab
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
-from tests.places import temporary_place
-from tests.smtp_server import smtp_server
+from tests.support.places import temporary_place
+from tests.support.smtp_server import smtp_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

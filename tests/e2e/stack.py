@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from dotenv import dotenv_values
 
 from kaguan.dev.predecessor import command_line
-from tests.eventually import eventually
-from tests.places import own_port
+from tests.support.eventually import eventually
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

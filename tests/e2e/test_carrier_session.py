@@ -25,8 +25,8 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.sims.model import Carrier
 from tests.e2e.carrier_scenes import ATTEMPTS, BREAKER_SCENES, CARDS, COOLDOWN, NO_SUCH_CARD, SCENES, USED_UP, Scene
 from tests.e2e.stack import kaguan, started
-from tests.eventually import eventually
-from tests.places import own_port
+from tests.support.eventually import eventually
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

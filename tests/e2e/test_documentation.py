@@ -32,7 +32,7 @@ from kaguan.errors import MEANINGS
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES
 from tests.e2e.stack import CHECKOUT, clean_environment, started
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,8 +21,8 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.tokens import service as tokens
-from tests.eventually import eventually
-from tests.fault_plant import (
+from tests.support.eventually import eventually
+from tests.support.fault_plant import (
     EFFECT_TABLE,
     QUICK,
     all_closed,
@@ -33,12 +33,12 @@ from tests.fault_plant import (
     own_directory,
     own_valkey,
 )
-from tests.pipeline import open_pipeline
-from tests.places import own_port
+from tests.support.pipeline import open_pipeline
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
-    from tests.fault_plant import Child
+    from tests.support.fault_plant import Child
 
 OUTAGE = float(os.environ.get("KAGUAN_FAULT_OUTAGE", "6"))  # 秒
 PACE = 0.25  # 秒一个请求
@@ -70,7 +70,7 @@ async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_
             token = (await tokens.create(connection, "test", tokens.SCOPES)).token
         children = {
             name: await stack.enter_async_context(child(module, given, tmp_path / f"{name}.log"))
-            for name, module in (("api", "api"), ("relay", "relay"), ("worker", "tests.fault_worker"))
+            for name, module in (("api", "api"), ("relay", "relay"), ("worker", "tests.support.fault_worker"))
         }
         headers = {"Authorization": f"Bearer {token}"}
         client = await stack.enter_async_context(aiohttp.ClientSession(local(port), headers=headers))

@@ -17,16 +17,16 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.architecture.shipped import rules as shipped_rules
-from tests.artifacts import keep
 from tests.e2e.browser import chromium, shoot, tab
 from tests.e2e.prometheus import Prometheus, prometheus
 from tests.e2e.stack import CHECKOUT, RunningStack, started
 from tests.e2e.test_traceview import fetch
 from tests.e2e.traffic import HIGH_WATER, SETTINGS, every_kind, mail, script, settled
-from tests.eventually import eventually
-from tests.installed import program
-from tests.places import temporary_place
-from tests.smtp_server import smtp_server
+from tests.support.artifacts import keep
+from tests.support.eventually import eventually
+from tests.support.installed import program
+from tests.support.places import temporary_place
+from tests.support.smtp_server import smtp_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -19,9 +19,9 @@ from kaguan.database.pool import open_pool
 from kaguan.dev.program import minimal_environment
 from kaguan.dev.smtp_sink import smtp_sink
 from kaguan.tokens import service as tokens
-from tests.eventually import eventually
-from tests.otlp_receiver import Kind, OtlpReceiver, ReceivedSpan, otlp_receiver
-from tests.places import own_port
+from tests.support.eventually import eventually
+from tests.support.otlp_receiver import Kind, OtlpReceiver, ReceivedSpan, otlp_receiver
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

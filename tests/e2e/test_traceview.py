@@ -8,8 +8,8 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.stack import HTTP_TIMEOUT, RunningStack, started
-from tests.eventually import eventually
-from tests.otlp_receiver import otlp_receiver
+from tests.support.eventually import eventually
+from tests.support.otlp_receiver import otlp_receiver
 
 if TYPE_CHECKING:
     from pathlib import Path

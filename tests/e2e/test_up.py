@@ -19,8 +19,8 @@ import pytest
 
 from kaguan.dev.predecessor import command_line
 from tests.e2e.stack import CHECKOUT, KAGUAN, READY, START_TIMEOUT, RunningStack, kaguan, started
-from tests.eventually import eventually
-from tests.places import own_port
+from tests.support.eventually import eventually
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kaguan.dev.postgres import PostgresServer
     from kaguan.dev.valkey import ValkeyServer
-    from tests.e2e.conftest import Interpreter
+    from tests.support.interpreter import Interpreter
 
 CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}

@@ -20,8 +20,8 @@ from tests.e2e.browser import PHONE, barriers, chromium, overflow, shoot, tab, u
 from tests.e2e.site import log_in
 from tests.e2e.stack import kaguan, started
 from tests.e2e.traffic import mail
-from tests.eventually import eventually
-from tests.places import temporary_place
+from tests.support.eventually import eventually
+from tests.support.places import temporary_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -24,9 +24,9 @@ import pytest
 
 from kaguan.dev.postgres import ROLE
 from tests.e2e.stack import CHECKOUT, clean_environment, started
-from tests.eventually import eventually
-from tests.places import READABLE, temporary_place
-from tests.unit.test_config import SECRETS
+from tests.support.eventually import eventually
+from tests.support.places import READABLE, temporary_place
+from tests.support.production import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,14 +14,14 @@ from redis.asyncio import Redis
 
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.sims.model import Carrier
-from tests.eventually import eventually
-from tests.smtp_server import DROP, Script
+from tests.support.eventually import eventually
+from tests.support.smtp_server import DROP, Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.e2e.stack import RunningStack
-    from tests.smtp_server import SmtpServer
+    from tests.support.smtp_server import SmtpServer
 
 RATE_LIMIT = 150  # 每秒请求数
 HIGH_WATER = 20  # 每个队列在 Redis 里至多这么多投递

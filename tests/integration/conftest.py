@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.serving import Api, serving
+from tests.support.serving import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

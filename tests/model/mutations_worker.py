@@ -172,7 +172,9 @@ WORKER_MUTATIONS = (
         OUTBOX + "last_decision.sql",
         "'uncertain', 'resend', 'to_verify', 'retried'",
         "'uncertain', 'retried'",
-        ("tests/integration/test_email_verify.py::test_one_decision_of_a_person_allows_one_more_mail_and_no_second",),
+        (
+            "tests/integration/mail/test_email_verify.py::test_one_decision_of_a_person_allows_one_more_mail_and_no_second",
+        ),
     ),
     Mutation(
         "先寄、后记意向",
@@ -181,7 +183,7 @@ WORKER_MUTATIONS = (
         "                return await self._deliver(session, envelope, declared) if declared else {}",
         "receipts = await self._deliver(session, envelope, list(envelope.recipients))\n"
         "                await declare()\n                return receipts",
-        ("tests/integration/test_email_transport.py", "tests/integration/test_email_handler.py"),
+        ("tests/integration/mail/test_email_transport.py", "tests/integration/mail/test_email_handler.py"),
     ),
     Mutation(
         "不记意向",

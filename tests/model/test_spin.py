@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.installed import program
 from tests.model.checks import BROKEN, GOOD, SPARE
 from tests.model.spin import Check, run
+from tests.support.installed import program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,10 +14,10 @@ import uvloop
 
 from kaguan.config.model import MIB
 from kaguan.config.relay_host import parse_relay_host
-from tests.eventually import eventually
-from tests.mail_sizes import SIZES, largest, letter
-from tests.mail_tasks import CERTIFICATES, config_for, send
 from tests.mta.postfix import install, postfix
+from tests.support.eventually import eventually
+from tests.support.mail_sizes import SIZES, largest, letter
+from tests.support.mail_tasks import CERTIFICATES, config_for, send
 from workers.email.receipt import Fate
 from workers.email.transport import open_mailer
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tests.mail_tasks import CERTIFICATES
-from tests.places import own_port
+from tests.support.mail_tasks import CERTIFICATES
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.accelerated_rules import accelerated, shorter
+from tests.support.accelerated_rules import accelerated, shorter
 
 RULE = {
     "alert": "Slow",

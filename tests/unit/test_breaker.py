@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from kaguan.breaker import CLOSED, HALF_OPENED, OPENED, Breaker, BreakerStatus
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 
 class SickError(Exception):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import known_keys
-from tests.invocation import Invocation
+from tests.support.invocation import Invocation
 
 if TYPE_CHECKING:
     from pathlib import Path

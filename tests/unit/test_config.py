@@ -8,19 +8,11 @@ import pytest
 
 from kaguan.config import ConfigurationError, Environment, known_keys, load_settings
 from kaguan.config.settings import CONFIG_DIRECTORY
-from tests.mail_tasks import CERTIFICATES
+from tests.support.mail_tasks import CERTIFICATES
+from tests.support.production import SECRETS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# 生产也收的一套
-SECRETS = {
-    "KAGUAN_DATABASE__URL": "postgresql://kaguan:quiet-harbour-71@db/kaguan?sslmode=verify-full",
-    "KAGUAN_REDIS__URL": "rediss://:quiet-harbour-72@redis:6379/0",
-    "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@mail:465",
-    "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
-    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
-}
 
 
 @pytest.mark.parametrize("environment", list(Environment))

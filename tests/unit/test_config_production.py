@@ -9,7 +9,7 @@ import pytest
 
 from kaguan.config import ConfigurationError, Exemption, load_settings, tolerated
 from kaguan.config.relay_host import parse_relay_host
-from tests.unit.test_config import SECRETS
+from tests.support.production import SECRETS
 
 if TYPE_CHECKING:
     from pathlib import Path

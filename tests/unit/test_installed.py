@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.installed import program
+from tests.support.installed import program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,8 +23,8 @@ from kaguan.patterns import linear
 from kaguan.secret_names import is_secret
 from kaguan.sims.iccid import normalise
 from kaguan.telemetry.propagation import trace_id_of
-from tests.growth import FAR_APART, SIZES, hostile, repeated, superlinear
-from tests.source_patterns import METHODS, SourcePattern, compile_sites, source_patterns
+from tests.support.growth import FAR_APART, SIZES, hostile, repeated, superlinear
+from tests.support.source_patterns import METHODS, SourcePattern, compile_sites, source_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

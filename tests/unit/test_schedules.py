@@ -16,7 +16,7 @@ from kaguan.outbox.schedules.template import render
 from kaguan.outbox.task_type import Payload, TaskTypes
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.task_types import TASK_TYPES, check_settings
-from tests.unit.test_config import SECRETS
+from tests.support.production import SECRETS
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NEW_YORK = ZoneInfo("America/New_York")

@@ -17,7 +17,7 @@ from kaguan.verdict.memory import HOLD, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
 from kaguan.verdict.observation import sized
 from kaguan.verdict.wording import Wording
-from tests.observations import NOW, ago, blocked, flow, held, lane, ledger, process, seen
+from tests.support.observations import NOW, ago, blocked, flow, held, lane, ledger, process, seen
 
 if TYPE_CHECKING:
     from kaguan.verdict.observation import Lane, Ledger

@@ -10,7 +10,7 @@ from kaguan.breaker_board import BreakerKind, OpenBreaker
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.wording import Wording, catalogue
-from tests.observations import ago, blocked, flow, held, lane, ledger, process, seen
+from tests.support.observations import ago, blocked, flow, held, lane, ledger, process, seen
 
 HIGH_WATER = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), "对方出错：HTTP 500", 1)

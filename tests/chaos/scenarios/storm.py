@@ -9,7 +9,7 @@ from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.stage import Cast, staged
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.servers import Servers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.stage import Cast, staged
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.chaos.fleet import Unit

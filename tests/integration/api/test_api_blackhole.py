@@ -1,0 +1,75 @@
+"""PostgreSQL 成了黑洞：请求按时得到 503/504，池子不坏，黑洞一消失就恢复（FAULTS.md 21）。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from kaguan.config import load_settings
+from tests.chaos.proxy import Proxy
+from tests.support.eventually import eventually
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.config import Settings
+
+SHORT = {"KAGUAN_API__REQUEST_TIMEOUT": "0.5", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "0.5"}
+CLIENT_PATIENCE = 10.0  # 秒：psycopg 自己的取消要等 10 秒以上，等到了就说明时限没管住它
+MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    target = urlsplit(database_url).port
+    assert target is not None
+    opened = Proxy(target)
+    await opened.start()
+    yield opened
+    await opened.stop()
+
+
+def through(proxy: Proxy, environ: dict[str, str], database_url: str) -> Settings:
+    address = database_url.replace(f":{urlsplit(database_url).port}/", f":{proxy.port}/")
+    return load_settings({**environ, **SHORT, "KAGUAN_DATABASE__URL": address})
+
+
+@pytest.mark.parametrize("path", ["/users", "/tasks", "/tasks/email"])
+async def test_requests_end_in_time_and_the_service_recovers(
+    path: str, proxy: Proxy, environ: dict[str, str], database_url: str
+) -> None:
+    settings = through(proxy, environ, database_url)
+    body = MAIL if path == "/tasks/email" else None
+    method = "GET" if body is None else "POST"
+    async with serving(settings) as api:
+
+        async def served() -> bool:
+            return (await api.call(method, path, body)).code == 0
+
+        assert await eventually(served)
+        proxy.blackhole()
+        async with asyncio.timeout(CLIENT_PATIENCE):
+            replies = await asyncio.gather(*(api.call(method, path, body) for _ in range(8)))
+        assert {reply.code for reply in replies} <= {2002, 2004}
+        proxy.cut()
+        proxy.heal()
+
+        assert await eventually(served, timeout=20)
+
+
+async def test_an_event_stream_that_cannot_start_ends_in_time(
+    proxy: Proxy, environ: dict[str, str], database_url: str
+) -> None:
+    """开起来的流没有时限，还没开起来的有。"""
+    async with serving(through(proxy, environ, database_url)) as api:
+        task_id = (await api.post("/tasks/email", MAIL)).data["task_id"]
+        proxy.blackhole()
+        async with asyncio.timeout(CLIENT_PATIENCE):
+            replies = await asyncio.gather(*(api.get(f"/tasks/{task_id}/events") for _ in range(4)))
+        assert {reply.code for reply in replies} <= {2002, 2004}
+        proxy.cut()
+        proxy.heal()

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from api.http import guard, server
+from kaguan.config import Settings, load_settings
+from kaguan.config.model import Environment
+from kaguan.tokens import service as tokens
+from kaguan.tokens import store
+from tests.support.eventually import eventually
+from tests.support.raw_http import exchange
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from tests.support.serving import Api
+
+SIM: dict[str, Any] = {"iccids": ["8986001234567890123"]}
+# 每条路由要的权限；换一个权限就进不去
+ROUTES = [
+    ("GET", "/users", "users:read"), ("POST", "/users", "users:write"), ("DELETE", "/users/1", "users:write"),
+    ("GET", "/orders", "orders:read"), ("POST", "/orders", "orders:write"), ("PUT", "/orders/1", "orders:write"),
+    ("GET", "/tasks", "tasks:read"), ("POST", "/tasks/email", "tasks:write"), ("POST", "/tasks/replay", "tasks:write"),
+    ("GET", "/sims", "sims:read"), ("POST", "/sims", "sims:write"),
+]  # fmt: skip
+
+
+async def with_scopes(api: Api, name: str, scopes: list[str]) -> Api:
+    async with api.pool.connection() as connection:
+        return replace(api, token=(await tokens.create(connection, name, scopes)).token)
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
+async def test_a_route_wants_exactly_its_scope(api: Api, method: str, path: str, scope: str) -> None:
+    without = await with_scopes(api, "without", [other for other in tokens.SCOPES if other != scope])
+    holder = await with_scopes(api, "holder", [scope])
+    refused = await without.call(method, path, {} if method != "GET" else None)
+    assert (refused.status, refused.code) == (403, 1003)
+    assert (await holder.call(method, path, {} if method != "GET" else None)).status not in {401, 403}
+
+
+async def test_an_order_that_brings_its_user_wants_both_scopes(api: Api) -> None:
+    user = {"username": "alice", "email": "a@example.com", "password": "correct horse"}
+    seller = await with_scopes(api, "seller", ["orders:write"])
+    refused = await seller.post("/orders", {"user": user, "amount": 1})
+    assert (refused.status, refused.code) == (403, 1003)
+    assert "users:write" in refused.body["msg"]
+    assert await api.rows("select count(*) from tb_user") == [(0,)]
+    both = await with_scopes(api, "both", ["orders:write", "users:write"])
+    assert (await both.post("/orders", {"user": user, "amount": 1})).status == 201
+
+
+async def test_the_last_use_of_a_token_outlives_the_process(settings: Settings, pool: Pool) -> None:
+    async with serving(settings) as api:
+        assert (await api.get("/tasks")).status == 200
+    async with pool.connection() as connection:
+        [row] = await store.select_all(connection)
+    assert row.last_used_at is not None
+
+
+async def test_a_revoked_token_stops_working_at_once_in_every_process(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "CACHE_SECONDS", 3_600.0)  # 只能是通知的功劳
+    async with serving(settings) as first, serving(settings, name="other") as second:
+        caller = await with_scopes(first, "leaver", ["tasks:read"])
+        callers = (caller, replace(second, token=caller.token))
+        for one in callers:
+            assert (await one.get("/tasks")).status == 200
+        async with first.pool.connection() as connection:
+            assert await store.revoke(connection, "leaver")
+
+        async def refused() -> bool:
+            return {(await one.get("/tasks")).status for one in callers} == {401}
+
+        await eventually(refused)
+        assert (await first.get("/tasks")).status == 200
+
+
+async def test_a_revocation_whose_notice_is_lost_takes_effect_within_a_second(api: Api) -> None:
+    caller = await with_scopes(api, "leaver", ["tasks:read"])
+    assert (await caller.get("/tasks")).status == 200
+    await api.rows("update tb_api_token set revoked_at = now() where name = 'leaver'")
+
+    async def refused() -> bool:
+        return (await caller.get("/tasks")).status == 401
+
+    await eventually(refused)
+
+
+async def test_an_expired_token_is_refused(api: Api) -> None:
+    async with api.pool.connection() as connection:
+        issued = await tokens.create(connection, "short", ["tasks:read"], lifetime=3600)
+        await connection.execute("update tb_api_token set expires_at = now() where name = 'short'")
+    assert (await replace(api, token=issued.token).get("/tasks")).code == 1002
+
+
+async def test_only_the_digest_of_a_token_is_stored(api: Api) -> None:
+    rows = await api.rows("select t::text from tb_api_token t")
+    assert api.token not in str(rows)
+    assert rows
+
+
+async def test_a_401_says_how_to_authenticate(api: Api) -> None:
+    reply = await api.call("GET", "/tasks", headers={"Authorization": "Basic eDp5"})
+    assert reply.status == 401
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_the_request_after_the_limit_of_a_token_is_refused(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__RATE_PER_TOKEN": "5"}
+    async with serving(load_settings(environ)) as api:
+        replies = await asyncio.gather(*(api.get("/tasks") for _ in range(40)))
+        counts = Counter((reply.status, reply.code) for reply in replies)
+        assert set(counts) == {(200, 0), (429, 1006)}
+        assert 5 <= counts[200, 0] <= 10  # 至多跨两个一秒的窗口
+        refused = next(reply for reply in replies if reply.status == 429)
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.headers["RateLimit-Policy"] == '"token";q=5;w=1'
+        assert refused.headers["RateLimit"] == '"token";r=0;t=1'
+        served = next(reply for reply in replies if reply.status == 200)
+        assert served.headers["RateLimit-Policy"] == '"token";q=5;w=1'
+        assert served.headers["RateLimit"].startswith('"token";r=')
+
+
+async def test_a_spoofed_forwarded_address_does_not_reset_the_limit(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__RATE_PER_ADDRESS": "5"}
+    async with serving(load_settings(environ)) as api:
+        calls = [api.call("GET", "/tasks", headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in range(40)]
+        replies = await asyncio.gather(*calls)
+        counts = Counter(reply.status for reply in replies)
+        assert counts[200] <= 10
+        assert counts[429] >= 30
+        assert {reply.headers["RateLimit"] for reply in replies if reply.status == 429} == {'"address";r=0;t=1'}
+
+
+async def test_probes_are_never_refused_and_nothing_else_is_a_probe(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__RATE_PER_ADDRESS": "5"}
+
+    async def status_of(path: str) -> int:
+        async with api.session.get(path) as response:
+            return response.status
+
+    async with serving(load_settings(environ)) as api:
+        for path in ("/health/live", "/api/v1/health/live"):
+            assert set(await asyncio.gather(*(status_of(path) for _ in range(40)))) == {200}
+        assert 429 in await asyncio.gather(*(status_of("/healthy") for _ in range(40)))
+
+
+async def test_a_trusted_proxy_names_the_client(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__RATE_PER_ADDRESS": "5", "KAGUAN_API__TRUSTED_PROXIES": '["127.0.0.0/8"]'}
+    async with serving(load_settings(environ)) as api:
+        calls = [api.call("GET", "/tasks", headers={"X-Forwarded-For": f"6.6.6.6, 10.0.0.{n}"}) for n in range(40)]
+        assert Counter(reply.status for reply in await asyncio.gather(*calls)) == {200: 40}
+
+
+async def test_without_redis_a_local_limit_holds(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__RATE_PER_TOKEN": "5", "KAGUAN_REDIS__URL": "redis://127.0.0.1:1/0"}
+    async with serving(load_settings(environ)) as api:
+        counts = Counter(reply.status for reply in await asyncio.gather(*(api.get("/tasks") for _ in range(40))))
+        assert set(counts) == {200, 429}
+        assert 5 <= counts[200] <= 10
+        assert (await eventually(lambda: _accepted(api))).status == 202
+
+
+async def _accepted(api: Api) -> Any:
+    reply = await api.post("/tasks/sim", SIM)
+    return reply if reply.status == 202 else None
+
+
+async def test_a_backlog_over_its_limit_refuses_new_work_but_not_questions(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__BACKLOG_LIMIT": "2"}
+    async with serving(load_settings(environ)) as api:
+        for _ in range(3):
+            assert (await api.post("/tasks/sim", SIM)).status == 202
+
+        async def overloaded() -> Any:
+            reply = await api.post("/tasks/sim", SIM)
+            return reply if reply.status == 503 else None
+
+        reply = await eventually(overloaded)
+        assert reply.code == 2003
+        assert int(reply.headers["Retry-After"]) >= 1
+        assert (await api.get("/tasks")).status == 200
+        await api.rows("delete from tb_outbox")
+
+        async def served() -> bool:
+            return (await api.post("/tasks/sim", SIM)).status == 202
+
+        await eventually(served)
+
+
+async def test_a_slow_body_is_timed_out_and_others_are_served(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__READ_TIMEOUT": "0.3"}
+    async with serving(load_settings(environ)) as api:
+        url = api.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
+        assert url is not None
+        assert url.host is not None
+        assert url.port is not None
+        head = (
+            f"POST /api/v1/tasks/email HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        slow = asyncio.create_task(exchange(url.host, url.port, head.encode()))
+        assert (await api.get("/tasks")).status == 200
+        reply = await slow
+        assert (reply.status, reply.envelope["code"]) == (504, 2004)
+
+
+async def test_a_client_that_takes_no_answers_is_cut_off_and_others_are_served(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.3)
+    url = api.session._base_url  # noqa: SLF001 同上
+    assert url is not None
+    assert url.host is not None
+    assert url.port is not None
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.settimeout(0)
+        await loop.sock_connect(client, (url.host, url.port))
+        # 应答共几十兆，内核的缓冲装不下
+        await loop.sock_sendall(client, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+
+        async def cut_off() -> bool:
+            assert (await api.get("/tasks")).status == 200
+            try:
+                client.send(b"x")
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+            return False
+
+        await eventually(cut_off, timeout=20)
+
+
+async def test_a_connection_that_sends_no_whole_request_is_closed(environ: dict[str, str]) -> None:
+    environ |= {"KAGUAN_API__KEEPALIVE_TIMEOUT": "0.3"}
+    async with serving(load_settings(environ)) as api:
+        url = api.session._base_url  # noqa: SLF001 同上
+        assert url is not None
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_cross_origin_requests_are_off_unless_configured(environ: dict[str, str]) -> None:
+    origin = {"Origin": "https://console.example"}
+    preflight = {**origin, "Access-Control-Request-Method": "POST"}
+    async with serving(load_settings(environ)) as api:
+        assert "Access-Control-Allow-Origin" not in (await api.call("GET", "/tasks", headers=origin)).headers
+        async with api.session.options("/api/v1/tasks/sim", headers=preflight) as response:
+            assert response.status == 405
+    environ |= {"KAGUAN_API__CORS_ORIGINS": '["https://console.example"]'}
+    async with serving(load_settings(environ), name="second") as api:
+        reply = await api.call("GET", "/tasks", headers=origin)
+        assert reply.headers["Access-Control-Allow-Origin"] == origin["Origin"]
+        async with api.session.options("/api/v1/tasks/sim", headers=preflight) as response:
+            assert response.status == 204
+        other = await api.call("GET", "/tasks", headers={"Origin": "https://evil.example"})
+        assert "Access-Control-Allow-Origin" not in other.headers
+
+
+async def test_metrics_are_for_this_machine_or_an_operator(api: Api) -> None:
+    async with api.session.get("/metrics") as response:
+        assert response.status == 200
+        assert "kaguan_http_request_seconds" in await response.text()
+    proxied = {"X-Forwarded-For": "1.2.3.4"}
+    async with api.session.get("/metrics", headers=proxied) as response:
+        assert response.status == 401
+    reader = await with_scopes(api, "reader", ["tasks:read"])
+    for caller, status in ((reader, 403), (api, 200)):
+        headers = {**proxied, "Authorization": f"Bearer {caller.token}"}
+        async with api.session.get("/metrics", headers=headers) as response:
+            assert response.status == status
+
+
+async def test_in_production_even_this_machine_needs_an_operator_s_token_for_metrics(settings: Settings) -> None:
+    async with serving(settings.model_copy(update={"env": Environment.PROD})) as api:
+        async with api.session.get("/metrics") as response:
+            assert response.status == 401
+        async with api.session.get("/metrics", headers={"Authorization": f"Bearer {api.token}"}) as response:
+            assert response.status == 200

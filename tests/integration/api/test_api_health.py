@@ -1,0 +1,151 @@
+"""健康检查：真的停掉每一个服务器。"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.database.migrate import upgrade
+from kaguan.dev.ports import free_port
+from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.privileges import server_identity
+from kaguan.dev.valkey import ValkeyServer
+from tests.support.eventually import eventually
+from tests.support.servers import running
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.serving import Api
+
+SIM: dict[str, Any] = {"iccids": ["8986001234567890123"]}
+
+
+async def ask(api: Api, path: str) -> tuple[int, dict[str, Any]]:
+    async with api.session.get(path) as response:
+        return response.status, await response.json()
+
+
+@contextmanager
+def paused(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """服务器不死也不答。"""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def own_postgres(servers_directory: Path, tmp_path: Path) -> PostgresServer:
+    server = PostgresServer(
+        servers_directory / f"postgres-{tmp_path.name}", servers_directory / f"password-{tmp_path.name}", free_port(),
+        identity=server_identity(), disposable=True,
+    )  # fmt: skip
+    asyncio.run(server.prepare())
+    return server
+
+
+@pytest.fixture
+def own_valkey(servers_directory: Path, tmp_path: Path) -> ValkeyServer:
+    server = ValkeyServer(
+        servers_directory / f"valkey-{tmp_path.name}", servers_directory / f"secret-{tmp_path.name}", free_port(),
+        identity=server_identity(), append_only=False,
+    )  # fmt: skip
+    server.prepare()
+    return server
+
+
+@pytest.mark.parametrize("prefix", ["", "/api/v1"])
+async def test_everything_up_is_ok_without_a_token(api: Api, prefix: str) -> None:
+    status, envelope = await ask(api, f"{prefix}/health")
+    assert (status, envelope["code"], envelope["data"]["status"]) == (200, 0, "ok")
+    assert {name: part["status"] for name, part in envelope["data"]["parts"].items()} == {
+        "database": "ok",
+        "redis": "ok",
+    }
+    for path in ("/health/live", "/health/ready"):
+        assert (await ask(api, prefix + path))[0] == 200
+
+
+async def test_without_redis_it_is_degraded_ready_and_accepts_work(
+    environ: dict[str, str], own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    environ |= {"KAGUAN_REDIS__URL": own_valkey.url}
+    with running_elsewhere(own_valkey, tmp_path / "valkey.log") as process:
+        async with serving(load_settings(environ)) as api:
+            assert (await ask(api, "/health"))[0] == 200
+            process.kill()
+            status, envelope = await eventually(lambda: when(api, 503))
+            assert envelope["data"]["status"] == "degraded"
+            assert envelope["data"]["parts"]["redis"]["status"] == "down"
+            assert envelope["data"]["parts"]["database"]["status"] == "ok"
+            assert (await ask(api, "/health/ready"))[0] == 200
+            assert (await api.post("/tasks/sim", SIM)).status == 202
+            assert status == 503
+
+
+async def test_without_postgresql_it_is_unavailable_not_ready_and_recovers(
+    environ: dict[str, str], own_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    with running_elsewhere(own_postgres, tmp_path / "postgres.log") as process:
+        await asyncio.to_thread(upgrade, own_postgres.url)
+        environ |= {"KAGUAN_DATABASE__URL": own_postgres.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1"}
+        async with serving(load_settings(environ)) as api:
+            assert (await ask(api, "/health"))[0] == 200
+            process.send_signal(signal.SIGINT)  # 快速停：断开所有连接，不丢已提交的
+            process.wait(timeout=30)
+            _, envelope = await eventually(lambda: when(api, 503))
+            assert (envelope["code"], envelope["data"]["status"]) == (2002, "unavailable")
+            assert (await ask(api, "/health/live"))[0] == 200
+            ready, _ = await ask(api, "/health/ready")
+            assert ready == 503
+            refused = await api.post("/tasks/sim", SIM)
+            assert (refused.status, refused.code) == (503, 2002)
+            assert int(refused.headers["Retry-After"]) >= 1
+            with running_elsewhere(own_postgres, tmp_path / "postgres.log"):
+                await eventually(lambda: when(api, 200), timeout=20)
+
+                async def accepted() -> bool:
+                    return (await api.post("/tasks/sim", SIM)).status == 202
+
+                await eventually(accepted, timeout=20)
+
+
+async def test_a_server_that_hangs_does_not_hang_the_check(
+    environ: dict[str, str], own_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    environ |= {"KAGUAN_REDIS__URL": own_valkey.url}
+    with running_elsewhere(own_valkey, tmp_path / "valkey.log") as process:
+        async with serving(load_settings(environ)) as api:
+            with paused(process):
+                async with asyncio.timeout(5):
+                    _, envelope = await eventually(lambda: when(api, 503))  # 结果至多用一秒
+            assert envelope["data"]["status"] == "degraded"
+
+
+async def when(api: Api, status: int) -> tuple[int, dict[str, Any]] | None:
+    answer = await ask(api, "/health")
+    return answer if answer[0] == status else None
+
+
+@contextmanager
+def running_elsewhere(server: PostgresServer | ValkeyServer, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """在另一个线程里等它就绪：测试自己的事件循环正忙。"""
+    manager = running(server.program(), log_file)
+    with ThreadPoolExecutor(1) as threads:
+        process = threads.submit(manager.__enter__).result()
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                threads.submit(manager.__exit__, None, None, None).result()

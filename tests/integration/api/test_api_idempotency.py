@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.tokens import service as tokens
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+    from tests.support.serving import Api
+
+ALICE = {"username": "alice", "email": "alice@example.com", "password": "correct horse"}
+KEY = {"Idempotency-Key": "k-1"}
+
+
+async def test_the_first_answer_is_replayed_unchanged(api: Api) -> None:
+    first = await api.call("POST", "/users", ALICE, KEY)
+    again = await api.call("POST", "/users", dict(reversed(ALICE.items())), KEY)
+    assert first.status == again.status == 201
+    assert again.body == first.body
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert await api.rows("select count(*) from tb_user") == [(1,)]
+    assert await api.rows("select count(*) from tb_task") == [(1,)]
+
+
+async def test_the_same_key_with_another_body_or_route_is_refused(api: Api) -> None:
+    await api.call("POST", "/users", ALICE, KEY)
+    other = await api.call("POST", "/users", {**ALICE, "username": "bob"}, KEY)
+    elsewhere = await api.call("POST", "/tasks/sim", {"iccids": ["8986001234567890123"]}, KEY)
+    assert (other.status, other.code) == (elsewhere.status, elsewhere.code) == (422, 1011)
+
+
+async def test_a_failed_request_leaves_the_key_free(api: Api) -> None:
+    await api.post("/users", ALICE)
+    assert (await api.call("POST", "/users", ALICE, KEY)).code == 1005
+    assert await api.rows("select count(*) from tb_idempotency_key") == [(0,)]
+    assert (await api.call("POST", "/users", {**ALICE, "username": "bob", "email": "b@example.com"}, KEY)).status == 201
+
+
+@pytest.mark.parametrize("key", ["", " ", "a" * 256, "ключ", "a b"])
+async def test_a_bad_key_is_refused(api: Api, key: str) -> None:
+    reply = await api.call("POST", "/users", ALICE, {"Idempotency-Key": key})
+    assert (reply.status, reply.faulty) == (400, ["Idempotency-Key"])
+
+
+async def test_an_expired_key_may_be_used_again(api: Api) -> None:
+    await api.call("POST", "/users", ALICE, KEY)
+    await api.rows("update tb_idempotency_key set expires_at = now() - interval '1 second'")
+    reply = await api.call("POST", "/users", {**ALICE, "username": "bob", "email": "b@example.com"}, KEY)
+    assert reply.status == 201
+
+
+async def test_keys_belong_to_their_caller(api: Api) -> None:
+    await api.call("POST", "/users", ALICE, KEY)
+    async with api.pool.connection() as connection:
+        issued = await tokens.create(connection, "other", tokens.SCOPES)
+    bob = {**ALICE, "username": "bob", "email": "b@example.com"}
+    reply = await api.call("POST", "/users", bob, {**KEY, "Authorization": f"Bearer {issued.token}"})
+    assert reply.status == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "table", "status"),
+    [
+        ("/users", ALICE, "tb_user", 201),
+        ("/tasks/email", {"to": ["a@example.com"], "subject": "s", "body": "b"}, "tb_task", 202),
+        ("/tasks/batch", {"tasks": [{"type": "sim:status_sync", "iccids": ["8986001234567890123"]}]}, "tb_task", 202),
+    ],
+)
+async def test_fifty_parallel_requests_on_two_processes_make_one_row(
+    settings: Settings, environ: dict[str, str], path: str, body: dict[str, Any], table: str, status: int
+) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(serving(settings))
+        other = await stack.enter_async_context(serving(load_settings(environ), name="other"))
+        second = replace(other, token=first.token)
+        headers = {"Idempotency-Key": "race"}
+        calls = [(first, second)[n % 2].call("POST", path, body, headers) for n in range(50)]
+        replies = await asyncio.gather(*calls)
+        codes = Counter((reply.status, reply.code) for reply in replies)
+        assert set(codes) <= {(status, 0), (409, 1012)}
+        assert codes[status, 0] >= 1
+        answers = [reply.body for reply in replies if reply.status == status]
+        assert all(answer == answers[0] for answer in answers)
+        assert await first.rows(
+            f"select count(*) from {table}"  # noqa: S608 表名来自上面的参数表
+        ) == [(1,)]
+        late = await second.call("POST", path, body, headers)
+        assert late.status == status
+        assert late.headers["Idempotency-Replayed"] == "true"

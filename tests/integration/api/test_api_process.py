@@ -1,0 +1,181 @@
+"""真实的 API 进程：体面地停，子进程死了会补上，父进程被杀不留孤儿。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from kaguan.dev.ports import free_port, is_free
+from kaguan.logging.repeats import REPEATS
+from kaguan.tokens import service as tokens
+from tests.support.api_process import api_process, is_ready
+from tests.support.eventually import eventually
+from tests.support.raw_http import exchange
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+
+    from kaguan.database.pool import Pool
+
+
+ANSWERED = 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users",status="401"}'
+STARTED = "process_start_time_seconds "
+
+
+async def refuses(session: aiohttp.ClientSession) -> bool:
+    try:
+        async with session.get("/health/live"):
+            return False
+    except aiohttp.ClientError:
+        return True
+
+
+async def children(process: Process) -> list[int]:
+    found = await asyncio.create_subprocess_exec("pgrep", "-P", str(process.pid), stdout=asyncio.subprocess.PIPE)
+    output, _ = await found.communicate()
+    return [int(pid) for pid in output.split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_a_signal_lets_running_requests_finish_and_ends_streams(
+    environ: dict[str, str], tmp_path: Path, pool: Pool, number: signal.Signals, processes: str
+) -> None:
+    async with pool.connection() as connection:
+        token = (await tokens.create(connection, "test", tokens.SCOPES)).token
+    headers = {"Authorization": f"Bearer {token}"}
+    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES=processes) as (process, session):
+        body = {"iccids": ["8986001234567890123"]}
+        async with session.post("/api/v1/tasks/sim", json=body, headers=headers) as response:
+            assert response.status == 202
+            task_id = (await response.json())["data"]["task_id"]
+        async with session.get(f"/api/v1/tasks/{task_id}/events", headers=headers) as stream:
+            assert await stream.content.readline()
+            process.send_signal(number)
+            async with asyncio.timeout(30):
+                await stream.read()
+                assert await process.wait() == 0
+        assert await refuses(session)
+
+
+async def test_a_dead_child_is_replaced(environ: dict[str, str], tmp_path: Path) -> None:
+    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
+        first = await eventually(lambda: two_children(process))
+        os.kill(first[0], signal.SIGKILL)
+
+        async def replaced() -> bool:
+            now = await children(process)
+            return len(now) == 2 and first[0] not in now
+
+        await eventually(replaced, timeout=20)
+        await eventually(lambda: is_ready(session), timeout=20)
+
+
+async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """加起来才是全部；死了一个，另一个的端口不动。"""
+    ports = two_ports()
+    extra = {"KAGUAN_API__PROCESSES": "2", "KAGUAN_API__METRICS_PORT": str(ports[0])}
+    async with api_process(environ, tmp_path, **extra) as (process, session):
+        started = await eventually(lambda: figures(ports, STARTED), timeout=20)
+        sent = 0
+
+        async def both_answered() -> bool:
+            nonlocal sent
+            # 每个请求一条新连接：内核按连接分给子进程
+            async with session.get("/api/v1/users", headers={"Connection": "close"}) as response:
+                assert response.status == 401
+            sent += 1
+            return all(await figures(ports, ANSWERED) or [0])
+
+        async def all_counted() -> bool:
+            return sum(await figures(ports, ANSWERED)) == sent
+
+        await eventually(both_answered, timeout=20)
+        await eventually(all_counted)
+        os.kill((await children(process))[0], signal.SIGKILL)
+
+        async def replaced() -> bool:
+            now = await figures(ports, STARTED)
+            return len(now) == 2 and sum(one != before for one, before in zip(now, started, strict=True)) == 1
+
+        await eventually(replaced, timeout=20)
+
+
+def two_ports() -> list[int]:
+    """相邻的两个空闲端口：子进程 n 用的是第一个加 n。"""
+    while not is_free((first := free_port()) + 1):
+        pass
+    return [first, first + 1]
+
+
+async def figures(ports: list[int], name: str) -> list[float]:
+    """各端口的 ``/metrics`` 里那一行的值，没有那一行是 0；有一个不答就是空的。"""
+    try:
+        async with aiohttp.ClientSession() as client:
+            answers = [await (await client.get(f"http://127.0.0.1:{port}/metrics")).text() for port in ports]
+    except aiohttp.ClientError:
+        return []
+    lines = [[line for line in answer.splitlines() if line.startswith(name)] for answer in answers]
+    return [float(found[0].rpartition(" ")[2]) if found else 0.0 for found in lines]
+
+
+async def two_children(process: Process) -> list[int]:
+    found = await children(process)
+    return found if len(found) == 2 else []
+
+
+async def test_children_do_not_outlive_a_killed_parent(environ: dict[str, str], tmp_path: Path) -> None:
+    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
+        orphans = await eventually(lambda: two_children(process))
+        process.kill()
+        await eventually(lambda: not any(is_alive(pid) for pid in orphans), timeout=60)  # 还没启动完的，先启动完
+        assert await refuses(session)
+
+
+async def test_malformed_requests_cannot_fill_the_log(environ: dict[str, str], tmp_path: Path) -> None:
+    """每个在访问日志里都有一行；进程自己的日志里只说几遍，别的事才不会被挤掉。"""
+    async with api_process(environ, tmp_path) as (_, session):
+        base = session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
+        assert base is not None
+        for _ in range(20):
+            assert (await exchange(base.host or "", base.port or 0, b"nonsense\r\n\r\n")).status == 400
+        assert (
+            1 <= (tmp_path / "api.log").read_text("utf-8").count("畸形的 HTTP 请求") <= REPEATS + 1
+        )  # 折叠的那一行也算
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return not Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].startswith(" Z")
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[str, str], processes: str) -> None:
+    environ |= {
+        "KAGUAN_API__PROCESSES": processes,
+        "KAGUAN_DATABASE__URL": f"postgresql://nobody:secret@127.0.0.1:{free_port()}/nothing",
+        "KAGUAN_DATABASE__CONNECT_ATTEMPTS": "2",
+        "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.05",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    text = output.decode()
+    assert process.returncode == 3
+    assert "连不上 PostgreSQL" in text
+    assert "Traceback" not in text
+    assert "secret" not in text

@@ -1,0 +1,42 @@
+"""一个请求停不住 API：造来让脱敏、解析费时的文本，发给真的 API 进程，旁人几乎不等。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.tokens import service as tokens
+from tests.attacks.attempts import ATTEMPTS
+from tests.attacks.measure import Target, measure
+from tests.support.api_process import api_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kaguan.database.pool import Pool
+
+SMALL = 64 * 1024  # 字节；更大的正文另有用例
+LIMIT = 60.0  # 秒；旁人至多等这么久
+RATIO = 50  # 攻击时最久的等待与平时最久的之比；以前是几百到几千倍
+LEAST = 0.01  # 秒；平时比它还快的按它算
+
+
+@pytest.mark.timeout(600)
+async def test_no_small_body_makes_another_client_wait(environ: dict[str, str], tmp_path: Path, pool: Pool) -> None:
+    async with pool.connection() as connection:
+        token = (await tokens.create(connection, "test", tokens.SCOPES)).token
+    tried = []
+    async with api_process(environ, tmp_path) as (process, session):
+        assert session._base_url is not None  # noqa: SLF001 aiohttp 没有公开的取法
+        target = Target("127.0.0.1", session._base_url.port or 0, process.pid, token)  # noqa: SLF001 同上
+        for attempt in ATTEMPTS:
+            if len(attempt.body()) > SMALL:
+                continue
+            found = await measure(attempt, target, LIMIT)
+            assert all(found.statuses), f"{attempt.name}：没有应答"
+            assert not found.gave_up, f"{attempt.name}：旁人等了 {LIMIT} 秒"
+            ratio = found.longest / max(found.calm, LEAST)
+            assert ratio < RATIO, f"{attempt.name}：旁人等了 {found.longest:.2f} 秒，是平时的 {ratio:.0f} 倍"
+            tried.append(attempt.name)
+    assert len(tried) >= 15

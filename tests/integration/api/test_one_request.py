@@ -1,0 +1,111 @@
+"""一个请求停不住整个进程，也留不下内存：真实的 API 进程，最坏的与最大的请求体。"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.outbox import acceptance as service
+from kaguan.tokens import service as tokens
+from tests.attacks import bodies
+from tests.attacks.measure import resident
+from tests.support.api_process import api_process
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kaguan.database.pool import Pool
+    from tests.support.serving import Api
+
+TOLERANCE = 40  # MiB：另有统计、缓存、内存池的碎片
+EMAIL = "/api/v1/tasks/email"
+BATCH = "/api/v1/tasks/batch"
+
+
+@pytest.mark.parametrize(
+    ("path", "make", "times", "status"),
+    [
+        (BATCH, bodies.nested_lists, 1, 400),
+        (BATCH, bodies.unknown_keys, 1, 400),
+        (EMAIL, bodies.nameless_mail, 8, 202),
+        (EMAIL, bodies.largest_mail, 8, None),  # 第二次起是重复提交
+    ],
+    ids=["nested lists", "unknown keys", "accepted mails", "repeated mails"],
+)
+async def test_memory_is_returned(
+    environ: dict[str, str], tmp_path: Path, pool: Pool, path: str, make: Any, times: int, status: int | None
+) -> None:
+    async with pool.connection() as connection:
+        token = (await tokens.create(connection, "attacker", tokens.SCOPES)).token
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    raw = make()
+    many = {"KAGUAN_DATABASE__POOL_MIN": "10", "KAGUAN_DATABASE__POOL_MAX": "10"}
+    async with api_process(environ, tmp_path, KAGUAN_API__REQUEST_TIMEOUT="60", **many) as (process, session):
+        async with session.post(EMAIL, data=b"{}", headers=headers) as response:
+            assert response.status == 400
+        before, _ = resident(process.pid)
+        for _ in range(times):
+            async with session.post(path, data=io.BytesIO(raw), headers=headers) as response:
+                assert response.status == (status or 202), await response.text()
+        after, peak = resident(process.pid)
+    assert after - before < TOLERANCE, f"{before} → {after}（最高 {peak}）MiB"
+    assert peak - before < 200, f"{before} → {peak} MiB"
+
+
+async def test_a_refused_mail_is_not_kept_until_the_next_collection(
+    environ: dict[str, str], tmp_path: Path, pool: Pool
+) -> None:
+    async with pool.connection() as connection:
+        token = (await tokens.create(connection, "attacker", tokens.SCOPES)).token
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    mail = {"to": ["a@example.com"], "subject": "s", "body": "b", "request_id": "r"}
+    attached = {**mail, "attachments": [bodies.attachment(10 * bodies.MIB)]}
+    async with api_process(environ, tmp_path) as (process, session):
+        async with session.post(EMAIL, json=mail, headers=headers) as response:
+            assert response.status == 202
+        before, _ = resident(process.pid)
+        for _ in range(8):
+            data = io.BytesIO(json.dumps(attached).encode())
+            async with session.post(EMAIL, data=data, headers=headers) as response:
+                assert response.status == 422
+        after, _ = resident(process.pid)
+    assert after - before < TOLERANCE, f"{before} → {after} MiB"
+
+
+@pytest.mark.parametrize("make", [bodies.largest_batch_of_cards, bodies.largest_batch_of_mails])
+async def test_others_are_answered_while_the_largest_batch_is_worked_on(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    """数的是轮次，不是时间：备好头一个任务与备好末一个之间没有数据库的事，别人的请求却有来有回。"""
+    working = asyncio.Event()
+    answered = 0
+    answered_by: list[int] = []
+    of = service.Staged.of
+
+    def staged(submission: service.Submission) -> service.Staged:
+        working.set()
+        answered_by.append(answered)
+        return of(submission)
+
+    monkeypatch.setattr(service.Staged, "of", staged)
+    async with serving(load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": "60"})) as api:
+        batch = asyncio.create_task(post(api, make()))
+        await working.wait()
+        while not batch.done():
+            async with api.session.get("/health/live") as response:
+                answered += response.status == 200
+        await batch
+    assert len(answered_by) > 700
+    assert answered_by[-1] - answered_by[0] >= 3
+
+
+async def post(api: Api, raw: bytes) -> int:
+    headers = {"Authorization": f"Bearer {api.token}", "Content-Type": "application/json"}
+    async with api.session.post(BATCH, data=io.BytesIO(raw), headers=headers) as response:
+        return response.status

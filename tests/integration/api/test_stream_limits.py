@@ -1,0 +1,97 @@
+"""事件流的名额：一个令牌占不光；断开即刻归还；别的令牌不受影响。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from api.resources import task_events
+from kaguan.config import load_settings
+from kaguan.errors import Code
+from kaguan.tokens import service as tokens
+from tests.support.eventually import eventually
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    import aiohttp
+    import pytest
+
+    from tests.support.serving import Api
+
+SIM = {"iccids": ["8986001234567890123"], "schedule_at": "2027-01-01T00:00:00Z"}
+MOST = 3
+
+
+async def opened(api: Api, stack: AsyncExitStack, path: str) -> aiohttp.ClientResponse:
+    headers = {"Authorization": f"Bearer {api.token}"}
+    return await stack.enter_async_context(api.session.get(path, headers=headers))
+
+
+async def test_one_token_cannot_hold_more_streams_than_its_share(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_events, "INTERVAL", 3_600.0)  # 归还只能是因为察觉了断开，不是看了一眼
+    async with (
+        serving(load_settings({**environ, "KAGUAN_API__STREAMS_PER_TOKEN": str(MOST)})) as api,
+        AsyncExitStack() as stack,
+    ):
+        async with api.pool.connection() as connection:
+            other = replace(api, token=(await tokens.create(connection, "other", ["tasks:read"])).token)
+        path = f"/api/v1/tasks/{(await api.post('/tasks/sim', SIM)).data['task_id']}/events"
+        streams = [await opened(api, stack, path) for _ in range(MOST)]
+        assert [stream.status for stream in streams] == [200] * MOST
+        refused = await api.get(path.removeprefix("/api/v1"))
+        assert (refused.status, refused.code) == (429, Code.TOO_MANY_REQUESTS)
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert str(MOST) in refused.body["msg"]
+        assert (await opened(other, stack, path)).status == 200
+        streams[0].close()
+
+        async def accepted() -> bool:
+            return (await opened(api, stack, path)).status == 200
+
+        await eventually(accepted)
+        assert (await api.get(path.removeprefix("/api/v1"))).status == 429
+
+
+async def test_all_tokens_together_cannot_hold_more_than_the_process_has(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_events, "MAX_STREAMS", 1)
+    async with serving(load_settings(environ)) as api, AsyncExitStack() as stack:
+        path = f"/api/v1/tasks/{(await api.post('/tasks/sim', SIM)).data['task_id']}/events"
+        assert (await opened(api, stack, path)).status == 200
+        refused = await api.get(path.removeprefix("/api/v1"))
+        assert (refused.status, refused.code) == (503, Code.OVERLOADED)
+        assert int(refused.headers["Retry-After"]) >= 1
+
+
+async def test_a_stream_that_comes_while_stopping_tells_the_present_state_and_ends() -> None:
+    streams = task_events.Streams(per_token=1)
+    with streams.opened(1) as before:
+        streams.stop()
+        assert before.is_set()
+    with streams.opened(1) as after:
+        assert after.is_set()
+
+
+async def test_a_stream_of_no_task_leaves_no_place_taken(environ: dict[str, str]) -> None:
+    async with serving(load_settings({**environ, "KAGUAN_API__STREAMS_PER_TOKEN": "1"})) as api:
+        for _ in range(3):
+            assert (await api.get("/tasks/01989f2e-0000-7000-8000-000000000000/events")).status == 404
+
+
+async def test_a_stream_outlives_the_time_of_a_request(environ: dict[str, str]) -> None:
+    limit = task_events.INTERVAL / 2  # 第二眼已过了时限
+    async with (
+        serving(load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": str(limit)})) as api,
+        AsyncExitStack() as stack,
+    ):
+        task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
+        stream = await opened(api, stack, f"/api/v1/tasks/{task_id}/events")
+        assert (await stream.content.readuntil(b"\r\n\r\n")).startswith(b"id:")
+        await api.call("POST", f"/tasks/{task_id}/cancel")
+        async with asyncio.timeout(10):
+            assert b'"status":"cancelled"' in await stream.content.read()

@@ -1,0 +1,376 @@
+"""控制台的操作：只认自己的页面、只认有权限的人，每一件都在审计里，与操作同一事务。"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+
+from kaguan.config import load_settings
+from tests.support.console import signed_in
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from tests.support.console import Page, Visitor
+    from tests.support.serving import Api
+
+MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
+SCHEDULES = (
+    '[{"name": "nightly", "cron": "30 2 * * *", "type": "data:sync", '
+    '"payload": {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"}}]'
+)
+
+
+async def mail(api: Api) -> UUID:
+    return UUID((await api.post("/tasks/email", MAIL)).data["task_id"])
+
+
+async def failed_mail(api: Api, status: str = "failed") -> UUID:
+    task_id = await mail(api)
+    await fail(api, task_id, status)
+    return task_id
+
+
+async def fail(api: Api, task_id: UUID, status: str = "failed") -> None:
+    await api.rows("delete from tb_outbox where task_id = %s", task_id)
+    finished = "clock_timestamp()" if status == "failed" else "null"
+    await api.rows(
+        f"update tb_task set status = '{status}', attempt = 6, finished_at = {finished}, "  # noqa: S608 用例里的常量
+        """last_error = '{"reason": "550 5.1.1"}' where id = %s""",
+        task_id,
+    )
+
+
+async def status_of(api: Api, task_id: UUID) -> str:
+    [(status,)] = await api.rows("select status from tb_task where id = %s", task_id)
+    return str(status)
+
+
+async def forged(visitor: Visitor) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+    """伪造的表单：名字 → （字段，头）。"""
+    token = {"csrf_token": await visitor.csrf()}
+    async with signed_in(visitor.api, name="someone-else") as other:
+        foreign = {"csrf_token": await other.csrf()}
+    home = {"Origin": visitor.origin}
+    return {
+        "no token": ({}, home),
+        "empty token": ({"csrf_token": ""}, home),
+        "another session's token": (foreign, home),
+        "another site": (token, {"Origin": "https://evil.example"}),
+        "another port": (token, {"Origin": visitor.origin + "0"}),
+        "an opaque origin": (token, {"Origin": "null"}),
+        "a cross-site fetch": (token, {**home, "Sec-Fetch-Site": "cross-site"}),
+        "a sibling site": (token, {**home, "Sec-Fetch-Site": "same-site"}),
+        "from nowhere": (token, {}),
+    }
+
+
+async def test_a_forged_form_changes_nothing(api: Api) -> None:
+    task_id = await mail(api)
+    async with signed_in(api) as visitor:
+        for name, (form, headers) in (await forged(visitor)).items():
+            page = await visitor.post(f"/console/tasks/{task_id}/cancel", form, headers)
+            assert page.status == 403, name
+        assert await status_of(api, task_id) == "pending"
+        genuine = {"csrf_token": await visitor.csrf()}
+        page = await visitor.post(f"/console/tasks/{task_id}/cancel", genuine, {"Sec-Fetch-Site": "same-origin"})
+        assert page.status == 303
+        assert await status_of(api, task_id) == "cancelled"
+
+
+async def test_without_a_session_a_form_leads_to_the_login(api: Api) -> None:
+    task_id = await mail(api)
+    async with signed_in(api) as visitor:
+        csrf = await visitor.csrf()
+        await visitor.act("/console/logout")
+        page = await visitor.post(f"/console/tasks/{task_id}/cancel", {"csrf_token": csrf})
+        assert (page.status, page.location) == (303, "/console/login?next=%2F")
+    assert await status_of(api, task_id) == "pending"
+
+
+async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(api: Api) -> None:
+    dead, waiting = await failed_mail(api), await mail(api)
+    async with signed_in(api, ["ops:read"], "watcher") as watcher:
+        for path in (f"/console/tasks/{dead}", f"/console/tasks/{waiting}", "/console/outbox", "/console/schedules"):
+            page = await watcher.get(path)
+            assert page.status == 200
+            assert page.text.count('method="post"') == 2  # 语言明暗、退出
+        for path in (
+            f"/console/tasks/{waiting}/cancel", f"/console/tasks/{dead}/retry", "/console/dead-letters/replay",
+            "/console/outbox/redrive", "/console/schedules/nightly/disable",
+        ):  # fmt: skip
+            assert (await watcher.act(path)).status == 403
+        assert {entry[2] for entry in await watcher.audit()} == {"refused"}
+        assert len(await watcher.audit()) == 5
+    assert (await status_of(api, dead), await status_of(api, waiting)) == ("failed", "pending")
+
+
+async def test_other_tokens_do_not_get_in(api: Api) -> None:
+    async with signed_in(api) as visitor:
+        await api.rows("update tb_api_token set scopes = '{tasks:read,tasks:write}' where name = 'operator'")
+        assert (await visitor.get("/")).status == 403
+
+
+async def test_a_waiting_task_is_cancelled_and_said_so(api: Api) -> None:
+    task_id = await mail(api)
+    async with signed_in(api) as visitor:
+        assert 'data-testid="cancel"' in (await visitor.get(f"/console/tasks/{task_id}")).text
+        rings = len(api.rings)
+        page = await visitor.act(f"/console/tasks/{task_id}/cancel", back=f"/console/tasks/{task_id}")
+        assert len(api.rings) == rings + 1  # 同键的下一个也许放行了
+        assert (page.status, page.location) == (303, f"/console/tasks/{task_id}")
+        shown = await visitor.get(page.location)
+        assert shown.tested("notice") == "任务已取消。"
+        assert 'data-testid="cancel"' not in shown.text
+        assert 'data-testid="notice"' not in (await visitor.get(page.location)).text  # 只说一次
+        assert await visitor.audit() == [("operator", "task.cancel", "ok", str(task_id))]
+    events = await api.rows("select kind, actor from tb_task_event where task_id = %s", task_id)
+    assert events == [("cancelled", "operator")]
+
+
+@pytest.mark.parametrize("status", ["failed", "uncertain"])
+async def test_a_dead_task_is_run_again_and_the_relay_is_woken(api: Api, status: str) -> None:
+    task_id = await failed_mail(api, status)
+    async with signed_in(api) as visitor:
+        rings = len(api.rings)
+        page = await visitor.act(f"/console/tasks/{task_id}/retry", back="/console/dead-letters")
+        assert page.location == "/console/dead-letters"
+        assert len(api.rings) == rings + 1
+        assert await visitor.audit() == [("operator", "task.retry", "ok", str(task_id))]
+    assert await status_of(api, task_id) == "pending"
+    assert await api.rows("select count(*) from tb_outbox where task_id = %s", task_id) == [(1,)]
+
+
+async def test_what_the_rules_refuse_is_shown_and_recorded_as_refused(api: Api) -> None:
+    task_id = await mail(api)
+    async with signed_in(api) as visitor:
+        page = await visitor.act(f"/console/tasks/{task_id}/retry", back=f"/console/tasks/{task_id}")
+        assert page.status == 409
+        assert "不能重来" in page.tested("error")
+        assert f'href="/console/tasks/{task_id}" data-testid="back"' in page.text
+        missing = uuid4()
+        assert (await visitor.act(f"/console/tasks/{missing}/cancel")).status == 404
+        assert (await visitor.act("/console/tasks/nonsense/cancel")).status == 404
+        assert await visitor.audit() == [
+            ("operator", "task.retry", "refused", str(task_id)),
+            ("operator", "task.cancel", "refused", str(missing)),
+            ("operator", "task.cancel", "refused", "nonsense"),
+        ]
+
+
+async def test_an_action_whose_record_cannot_be_written_does_not_happen(api: Api) -> None:
+    task_id = await mail(api)
+    async with signed_in(api) as visitor:
+        csrf = await visitor.csrf()
+        await api.rows("alter table tb_audit add constraint full_disk check (action <> 'task.cancel')")
+        page = await visitor.post(f"/console/tasks/{task_id}/cancel", {"csrf_token": csrf})
+        assert page.status == 500
+    assert await status_of(api, task_id) == "pending"
+
+
+def selection_in(page: Page) -> str:
+    """试运行页上「确认」要交的那张表单里，选定了谁。"""
+    found = re.search(r'name="selection" value="([^"]+)"', page.text)
+    assert found is not None
+    return found[1]
+
+
+async def test_replay_shows_what_would_go_and_goes_only_when_confirmed(api: Api) -> None:
+    dead = [await failed_mail(api) for _ in range(3)]
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters?preview=1&status=failed&type=email:send&limit=2&rate=5")
+        assert "会重放 2 个" in page.tested("preview-count")
+        assert "符合条件的有 3 个；这一次只重放最老的 2 个" in page.tested("preview-limited")
+        assert all(str(task_id) in page.text for task_id in dead[:2])
+        assert {await status_of(api, task_id) for task_id in dead} == {"failed"}
+        assert await visitor.audit() == []
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
+        assert page.location == "/console/dead-letters"
+        assert (await visitor.get(page.location)).tested("notice") == "已重放 2 个任务。"
+        assert await visitor.audit() == [("operator", "task.replay", "ok", None)]
+    assert [await status_of(api, task_id) for task_id in dead] == ["pending", "pending", "failed"]
+    [(detail,)] = await api.rows("select detail from tb_audit where action = 'task.replay'")
+    assert (detail["count"], detail["rate"], detail["type"], detail["via"]) == (2, 5.0, "email:send", "console")
+
+
+async def test_the_offer_to_replay_all_shows_all(api: Api) -> None:
+    for _ in range(3):
+        await failed_mail(api)
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters?preview=1&status=failed&limit=2")
+        offer = re.search(r'href="([^"]+)" data-testid="preview-all">改为全部 3 个<', page.text)
+        assert offer is not None
+        page = await visitor.get(html.unescape(offer[1]))
+        assert "会重放 3 个" in page.tested("preview-count")
+        assert 'data-testid="preview-limited"' not in page.text
+
+
+AWKWARD = "450 4.2.1 busy\r\n<b>&\"'100%_x  \t再试"
+
+
+@pytest.mark.parametrize("reason", ["550 5.1.1", AWKWARD, None, "长" * 300], ids=["plain", "awkward", "none", "long"])
+async def test_one_cause_of_a_type_is_replayed_alone(api: Api, reason: str | None) -> None:
+    """别的原因里含着它、以它开头，都不算它。"""
+    wanted = await failed_mail(api)
+    others = [await failed_mail(api) for _ in range(3)]
+    said = [reason, f"再次：{reason}", f"{str(reason)[:20]} 之后", "451 4.7.1"]
+    for task_id, text in zip((wanted, *others), said, strict=True):
+        await api.rows(
+            "update tb_task set last_error = jsonb_strip_nulls(jsonb_build_object('reason', %s::text)) where id = %s",
+            text, task_id,
+        )  # fmt: skip
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters")
+        links = [html.unescape(link) for link in re.findall(r'href="([^"]+)" data-testid="try-failed"', page.text)]
+        assert len(links) == 4
+        shown = [await visitor.get(link.partition("#")[0]) for link in links]
+        assert all("会重放 1 个" in page.tested("preview-count") for page in shown)
+        [page] = [
+            page for page in shown if f"/console/tasks/{wanted}" in page.text.partition('data-testid="preview"')[2]
+        ]
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
+        assert page.status == 303
+    assert [await status_of(api, task_id) for task_id in (wanted, *others)] == ["pending", *["failed"] * 3]
+
+
+@pytest.mark.parametrize("status", ["failed", "uncertain"])
+async def test_what_was_shown_is_what_runs(api: Api, status: str) -> None:
+    """看过之后：又失败的、重来过又失败的、已做成的、被取消的都不算；只有原样还在的才重放。"""
+    still, again, done, cancelled = [await failed_mail(api, status) for _ in range(4)]
+    async with signed_in(api) as visitor:
+        page = await visitor.get(f"/console/dead-letters?preview=1&status={status}&one_reason=1&reason=550+5.1.1")
+        assert "会重放 4 个" in page.tested("preview-count")
+        later = [await failed_mail(api, status) for _ in range(2)]
+        older = UUID(int=still.int - 1)  # 比看到的都老，看过之后才失败的
+        await api.rows("update tb_task set id = %s where id = %s", older, later[1])
+        for task_id in (again, done):
+            assert (await visitor.act(f"/console/tasks/{task_id}/retry", back="/")).status == 303
+        await fail(api, again, status)
+        await api.rows("update tb_task set status = 'succeeded', finished_at = now() where id = %s", done)
+        await api.rows("update tb_task set status = 'cancelled', finished_at = now() where id = %s", cancelled)
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
+        said = (await visitor.get(page.location)).tested("notice")
+        assert said.startswith("已重放 1 个任务；另有 3 个没有重放")
+    ends = [await status_of(api, task_id) for task_id in (still, again, done, cancelled, later[0], older)]
+    assert ends == ["pending", status, "succeeded", "cancelled", status, status]
+    [(detail,)] = await api.rows(
+        "select detail from tb_audit where detail->>'via' = 'console' and action = 'task.replay'"
+    )
+    assert (detail["count"], detail["skipped"], detail["reason"]) == (1, 3, "550 5.1.1")
+
+
+async def test_a_full_selection_fits_the_form(api: Api) -> None:
+    """一次至多的一千个，都带在确认的表单里。"""
+    first = await failed_mail(api)
+    await api.rows(
+        """
+        insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts, finished_at)
+        select gen_random_uuid(), type, queue, principal, payload, status, attempt, max_attempts, finished_at
+        from tb_task cross join generate_series(1, 1010) where id = %s
+        """,
+        first,
+    )
+    async with signed_in(api) as visitor:
+        page = await visitor.get("/console/dead-letters?preview=1&status=failed&limit=1000")
+        assert "符合条件的有 &gt; 1,000 个；这一次只重放最老的 1,000 个" in page.tested("preview-limited")
+        page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
+        assert (await visitor.get(page.location)).tested("notice") == "已重放 1000 个任务。"
+    assert await api.rows("select count(*)::int from tb_task where status = 'failed'") == [(11,)]
+
+
+@pytest.mark.parametrize("bad", ["limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"])
+async def test_a_replay_that_is_not_understood_is_refused(api: Api, bad: str) -> None:
+    async with signed_in(api) as visitor:
+        assert (await visitor.get(f"/console/dead-letters?preview=1&{bad}")).status == 400
+
+
+@pytest.mark.parametrize("selection", ["", "x", "eJwDAAAAAAE=", "A" * 50_000])
+async def test_a_replay_of_nothing_that_was_shown_is_refused(api: Api, selection: str) -> None:
+    task_id = await failed_mail(api)
+    async with signed_in(api) as visitor:
+        assert (await visitor.act("/console/dead-letters/replay", selection=selection)).status == 400
+        assert (await visitor.act("/console/dead-letters/replay", status="failed")).status == 400
+    assert await status_of(api, task_id) == "failed"
+
+
+async def test_a_schedule_is_switched(environ: dict[str, str]) -> None:
+    async with serving(load_settings({**environ, "KAGUAN_SCHEDULES": SCHEDULES})) as api, signed_in(api) as visitor:
+        for word, enabled in (("disable", False), ("enable", True)):
+            page = await visitor.act(f"/console/schedules/nightly/{word}")
+            assert page.location == "/console/schedules"
+            assert await api.rows("select enabled from tb_schedule") == [(enabled,)]
+            assert 'data-testid="switch-nightly"' in (await visitor.get("/console/schedules")).text
+        assert (await visitor.act("/console/schedules/unknown/enable")).status == 404
+        assert await visitor.audit() == [
+            ("operator", "schedule.disable", "ok", "nightly"),
+            ("operator", "schedule.enable", "ok", "nightly"),
+            ("operator", "schedule.enable", "refused", "unknown"),
+        ]
+
+
+async def test_a_refusal_is_recorded_even_if_its_target_cannot_be_stored_as_it_is(api: Api) -> None:
+    async with signed_in(api) as visitor:
+        for name in ("a%00b", "x" * 5_000):
+            assert (await visitor.act(f"/console/schedules/{name}/enable")).status == 404
+        assert await visitor.audit() == [
+            ("operator", "schedule.enable", "refused", "a\\0b"),
+            ("operator", "schedule.enable", "refused", "x" * 200),
+        ]
+
+
+async def test_what_was_handed_over_long_ago_is_redriven(api: Api) -> None:
+    old, fresh = await mail(api), await mail(api)
+    await api.rows("delete from tb_outbox")
+    await api.rows("update tb_task set status = 'queued', queued_at = now()")
+    await api.rows("update tb_task set queued_at = now() - interval '5 minutes' where id = %s", old)
+    async with signed_in(api) as visitor:
+        page = await visitor.act("/console/outbox/redrive", older="60")
+        assert (await visitor.get(page.location)).tested("notice") == "已重投 1 个任务。"
+        assert (await visitor.act("/console/outbox/redrive", older="-1")).status == 400
+        assert [entry[1:3] for entry in await visitor.audit()] == [
+            ("outbox.redrive", "ok"),
+            ("outbox.redrive", "refused"),
+        ]
+    assert (await status_of(api, old), await status_of(api, fresh)) == ("pending", "queued")
+    assert await api.rows("select delivery from tb_outbox") == [(2,)]
+
+
+async def test_forms_have_a_size_and_a_shape(api: Api) -> None:
+    async with signed_in(api) as visitor:
+        token = await visitor.csrf()
+        home = {"Origin": visitor.origin}
+        for data, kind, status in (
+            (b"csrf_token=" + token.encode() + b"&x=" + b"a" * 70_000, "application/x-www-form-urlencoded", 413),
+            (b"csrf_token=a&csrf_token=b", "application/x-www-form-urlencoded", 400),
+            (b"a=%ff", "application/x-www-form-urlencoded", 400),
+            (b"\xff\xfe", "application/x-www-form-urlencoded", 400),
+            (b"a=%00", "application/x-www-form-urlencoded", 400),
+            (b"&".join(b"f%d=1" % n for n in range(100)), "application/x-www-form-urlencoded", 400),
+            (b'{"csrf_token": "x"}', "application/json", 415),
+        ):
+            headers = {**home, "Content-Type": kind}
+            async with visitor.session.post("/console/outbox/redrive", data=data, headers=headers) as response:
+                assert response.status == status, data[:40]
+                assert response.content_type == "text/html"
+
+
+async def test_actions_over_the_api_are_in_the_same_audit(environ: dict[str, str]) -> None:
+    async with serving(load_settings({**environ, "KAGUAN_SCHEDULES": SCHEDULES}), name="robot") as api:
+        waiting, dead, other = await mail(api), await failed_mail(api), await failed_mail(api)
+        assert (await api.post(f"/tasks/{waiting}/cancel", None)).status == 200
+        assert (await api.post(f"/tasks/{dead}/retry", None)).status == 202
+        assert (await api.post("/tasks/replay", {"status": "failed"})).data["dry_run"]
+        assert (await api.post("/tasks/replay", {"status": "failed", "dry_run": False})).data["replayed"] == 1
+        assert (await api.post("/schedules/nightly/disable", None)).status == 200
+        assert (await api.post(f"/tasks/{waiting}/cancel", None)).status == 409
+        rows = await api.rows("select actor, action, outcome, target, detail ->> 'via' from tb_audit order by id")
+        assert rows == [
+            ("robot", "task.cancel", "ok", str(waiting), "api"),
+            ("robot", "task.retry", "ok", str(dead), "api"),
+            ("robot", "task.replay", "ok", None, "api"),
+            ("robot", "schedule.disable", "ok", "nightly", "api"),
+        ]
+        assert await status_of(api, other) == "pending"

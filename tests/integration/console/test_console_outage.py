@@ -1,0 +1,67 @@
+"""PostgreSQL 成了黑洞：控制台按时给出一页说明，恢复之后照常；看的人再多也不拖垮池子。"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kaguan.config import load_settings
+from tests.chaos.proxy import Proxy
+from tests.support.console import signed_in
+from tests.support.eventually import eventually
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SHORT = {"KAGUAN_API__REQUEST_TIMEOUT": "1.5", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1.5"}
+PATIENT = {"KAGUAN_API__REQUEST_TIMEOUT": "60", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "60"}
+LOOK = re.compile(r'data-testid="last-look"><time datetime="([^"]+)"')  # 到毫秒：各看各的就各不相同
+CLIENT_PATIENCE = 10.0  # 秒
+
+
+@asynccontextmanager
+async def proxied(database_url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    port = urlsplit(database_url).port
+    assert port is not None
+    proxy = Proxy(port)
+    await proxy.start()
+    try:
+        yield proxy, database_url.replace(f":{port}/", f":{proxy.port}/")
+    finally:
+        await proxy.stop()
+
+
+async def test_an_outage_is_a_page_in_time_and_the_console_comes_back(
+    environ: dict[str, str], database_url: str
+) -> None:
+    async with proxied(database_url) as (proxy, through):
+        settings = load_settings({**environ, **SHORT, "KAGUAN_DATABASE__URL": through})
+        async with serving(settings) as api, signed_in(api) as visitor:
+            proxy.blackhole()
+            async with asyncio.timeout(CLIENT_PATIENCE):
+                pages = await asyncio.gather(*(visitor.get(path) for path in ("/", "/console/tasks") * 4))
+            for page in pages:
+                assert page.status in {503, 504}
+                assert page.headers["Content-Type"].startswith("text/html")
+                assert page.tested("error")
+            proxy.cut()
+            proxy.heal()
+
+            async def recovered() -> bool:
+                return (await visitor.get("/")).status == 200
+
+            assert await eventually(recovered, timeout=20)
+
+
+async def test_many_watchers_share_one_look(environ: dict[str, str]) -> None:
+    settings = load_settings({**environ, **PATIENT, "KAGUAN_DATABASE__POOL_MAX": "2"})
+    async with serving(settings) as api, signed_in(api) as visitor:
+        fragments = await asyncio.gather(*(visitor.get("/console/live/overview") for _ in range(40)))
+        assert {page.status for page in fragments} == {200}
+        looks = {LOOK.search(page.text) for page in fragments}
+        assert None not in looks
+        assert len({found[1] for found in looks if found is not None}) < len(fragments) / 4

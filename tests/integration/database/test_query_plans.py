@@ -1,0 +1,273 @@
+"""20 万行的表上，每条路由与消息路径的每条语句都走索引。"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import sql
+
+import kaguan
+from kaguan.config import load_settings
+from kaguan.database.paging import encode_cursor
+from kaguan.outbox.listing import TaskFilter, newest
+from kaguan.outbox.replay import FIRST_ID, LAST_ID
+from tests.integration.database.large_database import blocks, copy_of_template, fill, scans
+from tests.integration.database.query_report import publish
+from tests.support.console import signed_in
+from tests.support.servers import TEMPLATE
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kaguan.dev.postgres import PostgresServer
+    from tests.support.serving import Api
+
+ICCID = "89860000000000001999"
+TASK = UUID("018bcfe5-68c9-7000-8000-000000000009")
+FIRST = UUID("018bcfe5-6801-7000-8000-000000000000")
+CURSOR = encode_cursor(100_000)
+USER = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
+
+READS = [
+    "/users?page_size=20", "/users?page=500", "/users?status=banned&page_size=100", f"/users?cursor={CURSOR}",
+    f"/users?status=inactive&cursor={CURSOR}", "/users/77",
+    "/orders", "/orders?page=500", "/orders?user_id=123", "/orders?status=paid", "/orders?user_id=123&status=paid",
+    f"/orders?cursor={CURSOR}", f"/orders?status=completed&cursor={CURSOR}", "/orders/77",
+    "/sims", "/sims?page=500", "/sims?carrier=onelink", "/sims?lifecycle_state=suspended",
+    "/sims?carrier=control_center&lifecycle_state=cancelled", f"/sims?cursor={CURSOR}",
+    f"/sims?carrier=onelink&lifecycle_state=active&cursor={CURSOR}", f"/sims/{ICCID}",
+    f"/sims/{ICCID}/usage?start_date=2026-01-01&end_date=2026-03-01",
+]  # fmt: skip
+TASKS = [
+    "", "status=succeeded", "status=pending", "status=queued", "status=running", "status=retrying", "status=failed",
+    "status=uncertain", "status=cancelled", "queue=critical", "queue=low", "type=email:send", "type=event:publish",
+    "type=email:send&queue=low", "status=succeeded&type=event:publish", "status=running&queue=critical",
+    "status=failed&type=event:publish", "status=pending&type=data:sync&queue=low", "request_id=r77",
+    "request_id=nobody", "since=2023-11-14T22:13:20Z&until=2023-11-14T22:13:30Z", "until=2023-11-14T22:13:30Z",
+    "ordering_key=nobody", "ordering_key=nobody&status=pending&queue=low",
+    "since=2023-11-14T22:13:20Z&status=cancelled", "status=cancelled&queue=low", f"status=running&cursor={TASK}",
+]  # fmt: skip
+REPLAYS: list[dict[str, Any]] = [
+    {"status": "failed"}, {"status": "failed", "type": "event:publish"}, {"status": "uncertain", "type": "data:sync"},
+    {"status": "failed", "type": "event:publish", "dry_run": False},
+]  # fmt: skip
+WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("POST", "/users", USER),
+    ("PUT", "/users/77", {"email": "new@example.com", "status": "banned"}),
+    ("DELETE", "/users/78", None),
+    ("POST", "/orders", {"user_id": 77, "amount": 1}),
+    ("POST", "/orders", {"user": {**USER, "username": "li.si", "email": "li@example.com"}, "amount": 1}),
+    ("PUT", "/orders/78", {"status": "cancelled", "remark": "x"}),
+    ("DELETE", "/orders/79", None),
+    (
+        "POST",
+        "/sims",
+        {"sims": [{"iccid": ICCID, "carrier": "onelink"}, {"iccid": "8986011" * 3, "carrier": "onelink"}]},
+    ),
+]
+CONSOLE = [
+    "/", "/console/live/overview", "/console/tasks", "/console/tasks?status=failed", "/console/tasks?status=succeeded",
+    "/console/tasks?status=pending&queue=low", "/console/tasks?status=running&queue=critical",
+    "/console/tasks?status=queued", "/console/tasks?status=retrying", "/console/tasks?status=uncertain&type=data:sync",
+    "/console/tasks?type=email:send", "/console/tasks?type=email:send&queue=low", "/console/tasks?queue=default",
+    "/console/tasks?q=r77", "/console/tasks?key=nobody", "/console/tasks?since=2023-11-14T22:13&until=2023-11-14T22:14",
+    "/console/tasks?status=cancelled&queue=low", f"/console/tasks?status=failed&cursor={TASK}",
+    "/console/dead-letters", "/console/dead-letters?preview=1&status=failed&type=email:send&limit=1000",
+    "/console/outbox", "/console/audit", "/console/audit?actor=x&action=task.cancel", f"/console/tasks/{FIRST}",
+]  # fmt: skip
+
+# 语句参数的样值，按 PostgreSQL 推断出的类型；类型说明不了的按名字
+BY_TYPE: dict[str, Any] = {
+    "bigint": 1, "bytea": bytes(32), "date": "2026-01-15", "double precision": 60.0, "integer": 100,
+    "interval": "1 day", "jsonb": "{}", "name": "x", "smallint": 1, "text": "x", "uuid": TASK,
+    "timestamp with time zone": "2026-01-15", "boolean": True, "real": 1.0, "numeric": 1,
+}  # fmt: skip
+BY_NAME: dict[tuple[str, str], Any] = {
+    ("status", "text"): "failed", ("iccid", "text"): ICCID, ("iccids", "text[]"): [ICCID], ("principal", "text"): "p",
+    ("key", "text"): "k1", ("type", "text"): None, ("queue", "text"): None, ("request_id", "text"): None,
+    ("worker", "text"): "w1", ("since", "uuid"): UUID(int=0), ("until", "uuid"): LAST_ID, ("before", "uuid"): LAST_ID,
+    ("priorities", "smallint[]"): [0, 1, 2], ("rooms", "integer[]"): [100, 100, 100],
+    ("rows", "json"): json.dumps([{"id": str(TASK), "principal": "p", "request_id": "r1", "ordering_key": "k1"}]),
+    ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
+}  # fmt: skip
+BLOCKS_MAX = 4_000  # 没有索引的条件至多看两万行，死信至多看几千个；表再大也是这么多
+BEYOND_GENERIC = 12  # psycopg 执行五次才预备，PostgreSQL 再五次才会改用通用计划
+PARAMETER = re.compile(r"%\((\w+)\)s")
+# tb_outbox 上还缺 parked_at is not null 的部分索引
+SQL_FILES = {f"{path.parents[1].name}/{path.stem}": path for path in Path(kaguan.__file__).parent.rglob("sql/*.sql")}
+
+
+@pytest.fixture(scope="module")
+def large_database(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
+    with copy_of_template(admin, TEMPLATE, "test_large") as name:
+        fill(postgres_server.url_of(name))
+        yield postgres_server.url_of(name)
+
+
+class Plans:
+    """一条连接上执行过的语句的计划。"""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        _, found, plan = (diagnostic.message_primary or "").partition("plan:\n")
+        entry = json.loads(plan) if found else {"Query Text": "EXPLAIN"}
+        # 估总数时只规划、不执行的查询也会被报告
+        if not entry["Query Text"].startswith("EXPLAIN"):
+            self.seen.append(entry)
+
+    def take_scanning(self) -> list[str]:
+        """上次取过之后，扫过大表的语句。"""
+        seen, self.seen = self.seen, []
+        assert seen, "没有看到任何计划：auto_explain 没有生效"
+        return [entry["Query Text"] for entry in seen if list(scans(entry["Plan"]))]
+
+    def take_blocks(self) -> int:
+        """上次取过之后，全部语句碰过的块数。"""
+        seen, self.seen = self.seen, []
+        assert seen, "没有看到任何计划：auto_explain 没有生效"
+        return sum(blocks(entry["Plan"]) for entry in seen)
+
+
+async def watched(api: Api) -> Plans:
+    """``api`` 唯一的那条数据库连接上的计划。"""
+    plans = Plans()
+    async with api.pool.connection() as connection:
+        connection.add_notice_handler(plans.note)
+    return plans
+
+
+async def test_no_route_scans_a_large_table(environ: dict[str, str], large_database: str) -> None:
+    environ |= {
+        "KAGUAN_DATABASE__URL": large_database,
+        "KAGUAN_DATABASE__POOL_MAX": "1",
+    }
+    async with serving(load_settings(environ), name="plans") as api:
+        plans = await watched(api)
+        scanning: dict[str, list[str]] = {}
+        for method, path, body in [("GET", read, None) for read in READS] + WRITES:
+            reply = await api.call(method, path, body)
+            assert reply.status in {200, 201}, reply.text
+            if found := plans.take_scanning():
+                scanning[f"{method} {path}"] = found
+        assert scanning == {}
+
+
+async def test_no_console_page_scans_a_large_table(environ: dict[str, str], large_database: str) -> None:
+    environ |= {"KAGUAN_DATABASE__URL": large_database, "KAGUAN_DATABASE__POOL_MAX": "1"}
+    async with serving(load_settings(environ), name="console") as api, signed_in(api) as visitor:
+        plans = await watched(api)
+        scanning: dict[str, list[str]] = {}
+        for path in CONSOLE:
+            page = await visitor.get(path)
+            assert page.status == 200, page.text
+            if found := plans.take_scanning():
+                scanning[path] = found
+        assert scanning == {}
+
+
+async def test_every_list_touches_few_blocks(environ: dict[str, str], large_database: str) -> None:
+    # 后台的积压估计也走这条连接：让它数得少
+    environ |= {"KAGUAN_API__BACKLOG_LIMIT": "1"}
+    environ |= {"KAGUAN_DATABASE__URL": large_database, "KAGUAN_DATABASE__POOL_MAX": "1"}
+    touched: dict[str, int] = {}
+    async with serving(load_settings(environ), name="blocks") as api, signed_in(api, name="reader") as visitor:
+        plans = await watched(api)
+        for path in [*READS, *(f"/tasks?{query}" for query in TASKS)]:
+            for _ in range(BEYOND_GENERIC):
+                assert (await api.get(path)).status == 200, path
+                touched[f"GET {path}"] = max(touched.get(f"GET {path}", 0), plans.take_blocks())
+        for body in REPLAYS:
+            assert (await api.post("/tasks/replay", body)).status == 200
+            touched[f"POST /tasks/replay {json.dumps(body)}"] = plans.take_blocks()
+        for path in CONSOLE:
+            for _ in range(BEYOND_GENERIC):
+                assert (await visitor.get(path)).status == 200, path
+                touched[f"GET {path}"] = max(touched.get(f"GET {path}", 0), plans.take_blocks())
+        [(tasks,)] = await api.rows("select count(*) from tb_task")
+    publish(tasks, touched, BLOCKS_MAX)
+    assert {path: count for path, count in touched.items() if count > BLOCKS_MAX} == {}
+
+
+async def test_the_console_finds_rare_tasks_however_old_and_goes_on_where_it_stopped(
+    environ: dict[str, str], large_database: str
+) -> None:
+    environ |= {"KAGUAN_DATABASE__URL": large_database}
+    async with serving(load_settings(environ), name="rare") as api, signed_in(api, name="seeker") as visitor:
+        for status in ("running", "uncertain", "queued", "failed"):
+            page = await visitor.get(f"/console/tasks?status={status}")
+            assert page.text.count("<tr data-task") > 20, status  # 两万行里只有两三个
+        seen: set[str] = set()
+        path = "/console/tasks?type=email:send&queue=low"  # 样本里一个也没有
+        for _ in range(3):
+            page = await visitor.get(path)
+            assert 'data-testid="no-tasks"' in page.text
+            found = re.search(r'href="([^"]+)" rel="next"', page.text)
+            assert found is not None
+            path = found[1].replace("&amp;", "&")
+            assert path not in seen
+            seen.add(path)
+
+
+async def test_a_rare_task_is_found_however_far_back_in_bounded_steps(
+    environ: dict[str, str], large_database: str
+) -> None:
+    environ |= {"KAGUAN_DATABASE__URL": large_database}
+    where = TaskFilter(FIRST_ID, LAST_ID, type="email:send", queue="low")  # 样本里一个也没有
+    async with serving(load_settings(environ), name="far") as api:
+        first = (await api.get("/tasks?type=email:send&queue=low")).data
+        assert first["items"] == []
+        then = (await api.get(f"/tasks?type=email:send&queue=low&cursor={first['next_cursor']}")).data
+        assert then["next_cursor"] < first["next_cursor"]
+        async with api.pool.connection() as connection, connection.transaction(force_rollback=True):
+            found = await connection.execute("select id from tb_task where type = 'email:send' order by id limit 1")
+            [oldest] = await found.fetchall()
+            await connection.execute("update tb_task set queue = 'low' where id = %s", oldest)
+            assert [task.id for task in await newest(connection, where, 5)] == [*oldest]
+
+
+async def test_a_list_costs_the_same_few_statements_whatever_its_size(
+    environ: dict[str, str], large_database: str
+) -> None:
+    environ |= {"KAGUAN_DATABASE__URL": large_database, "KAGUAN_DATABASE__POOL_MAX": "1"}
+    async with serving(load_settings(environ), name="statements") as api:
+        plans = await watched(api)
+        await api.get("/users/1")  # 令牌从此在缓存里
+        for path in ("/users", "/orders", "/sims"):
+            for size in (1, 100):
+                plans.seen.clear()
+                page = (await api.get(f"{path}?page_size={size}")).data
+                assert len(page["items"]) == size
+                assert len(plans.seen) == 2
+
+
+@pytest.mark.parametrize("name", sorted(SQL_FILES))
+def test_no_statement_of_the_message_path_scans_a_large_table(large_database: str, name: str) -> None:
+    text = SQL_FILES[name].read_text("utf-8")
+    names = list(dict.fromkeys(PARAMETER.findall(text)))
+    numbered = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).replace("%%", "%")
+    with psycopg.connect(large_database, autocommit=True) as connection:
+        connection.execute("set plan_cache_mode = force_custom_plan")
+        connection.execute(f"prepare statement as {numbered}".encode())
+        [(types,)] = connection.execute("select parameter_types::text[] from pg_prepared_statements").fetchall()
+        values = [sql.Literal(sample(*parameter)) for parameter in zip(names, types, strict=True)]
+        arguments = sql.SQL("({})").format(sql.SQL(", ").join(values)) if values else sql.SQL("")
+        explain = sql.SQL("explain (format json) execute statement") + arguments
+        [(plan,)] = connection.execute(explain).fetchall()
+    assert list(scans(plan[0]["Plan"])) == [], json.dumps(plan, indent=1)
+
+
+def sample(name: str, kind: str) -> object:
+    """一个合乎类型的参数值。"""
+    if (name, kind) in BY_NAME:
+        return BY_NAME[name, kind]
+    element = kind.removesuffix("[]")
+    return BY_TYPE[element] if element == kind else [BY_TYPE[element]]

@@ -1,0 +1,436 @@
+"""投递协议：受理 → 转交 → 认领 → 结算，每一步都在真的库与 Valkey 上。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg.errors import RaiseException
+from redis.exceptions import ConnectionError as RedisConnectionError
+from saq.job import ABORT_ID_PREFIX
+
+from kaguan.config import load_settings
+from kaguan.errors import Code, DomainError
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox import acceptance as service
+from kaguan.outbox import decisions
+from kaguan.outbox.task_type import Unknown
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
+from kaguan.queues.keys import delivery_key
+from tests.support.eventually import eventually
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, carried_by, open_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+
+FAIL_AT_COMMIT = """
+create function fail_here() returns trigger language plpgsql as $$
+begin raise exception 'forced failure'; end $$;
+create constraint trigger fail_here after update on tb_task deferrable initially deferred
+for each row execute function fail_here();
+"""
+
+
+@pytest.fixture
+async def pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
+    async with open_pipeline(settings, pool) as opened:
+        yield opened
+
+
+async def deliver(pipeline: Pipeline, handler: Recording, task_id: UUID, worker: str = "worker-a") -> None:
+    """转交之后，像 SAQ 那样执行当前的投递一次。"""
+    await pipeline.forwarder.run_once()
+    record = await pipeline.task(task_id)
+    await pipeline.execution(handler, worker)({}, task_id=str(task_id), delivery=record.delivery)
+
+
+async def test_task_and_outbox_row_are_one_commit(pipeline: Pipeline) -> None:
+    payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
+
+    async def accept_then_fail() -> None:
+        async with pipeline.pool.connection() as connection, connection.transaction():
+            await service.accept(connection, service.Submission(EMAIL_SEND, payload), MAX_ATTEMPTS)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await accept_then_fail()
+    assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(0, 0)]
+    await pipeline.submit()
+    assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(1, 1)]
+
+
+async def test_same_request_id_returns_the_first_task_and_another_body_is_refused(pipeline: Pipeline) -> None:
+    (first,) = await pipeline.submit(principal="p", request_id="r-1")
+    assert await pipeline.submit(principal="p", request_id="r-1") == [first]
+    assert await pipeline.submit(principal="other", request_id="r-1") != [first]
+    other = EmailPayload(to=("b@example.com",), subject="s", body="b")
+    submission = service.Submission(EMAIL_SEND, other, principal="p", request_id="r-1")
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(DomainError) as refusal:
+            await service.accept(connection, submission, MAX_ATTEMPTS)
+    assert refusal.value.code is Code.IDEMPOTENCY_KEY_REUSED
+
+
+async def test_fifty_identical_submissions_at_once_make_one_task(pipeline: Pipeline) -> None:
+    answers = await asyncio.gather(*(pipeline.submit(principal="p", request_id="same") for _ in range(50)))
+    assert len({answer[0] for answer in answers}) == 1
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(1,)]
+
+
+async def test_relay_hands_over_by_priority_and_deletes_what_it_handed(pipeline: Pipeline) -> None:
+    for queue in (Priority.LOW, Priority.DEFAULT, Priority.CRITICAL):
+        await pipeline.submit(3, queue)
+    assert await pipeline.forwarder.run_once() == 9
+    assert await pipeline.forwarder.run_once() == 0
+    assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("queued", 9)]
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+    assert [await queue.count("queued") for queue in pipeline.queues.values()] == [3, 3, 3]
+
+
+async def test_redis_payload_holds_ids_only(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    job = await pipeline.queues[Priority.DEFAULT].job(delivery_key(task_id, 1))
+    assert job is not None
+    assert job.kwargs == {"deliveries": [[str(task_id), 1]]}
+
+
+async def test_two_relays_hand_over_each_row_once(pipeline: Pipeline) -> None:
+    submitted = await pipeline.submit(600)
+    async with open_pipeline(pipeline.settings, pipeline.pool) as other:
+        moved = await asyncio.gather(*(p.forwarder.run_once() for p in (pipeline, other) for _ in range(3)))
+    assert sum(moved) == 600
+    carried = [task_id for job in await pipeline.jobs() for task_id, _ in carried_by(job)]
+    assert sorted(carried) == sorted(submitted)
+
+
+async def test_relay_stops_at_the_high_water_mark(environ: dict[str, str], pool: Pool) -> None:
+    settings = load_settings({**environ, "KAGUAN_RELAY__HIGH_WATER": "5"})
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit(8)
+        await pipeline.submit(2, Priority.CRITICAL)
+        assert await pipeline.forwarder.run_once() == 7
+        assert await pipeline.forwarder.run_once() == 0
+        assert await pipeline.sql("select count(*) from tb_outbox") == [(3,)]
+
+
+async def test_deliveries_left_behind_by_dead_workers_do_not_take_the_room_of_the_living(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    settings = load_settings({**environ, "KAGUAN_RELAY__HIGH_WATER": "5"})
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit(10)
+        assert await pipeline.forwarder.run_once() == 5
+        for _ in range(5):  # 取走，然后死去
+            assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=1) is not None
+        assert await pipeline.forwarder.run_once() == 5
+
+
+async def test_three_relays_at_once_go_over_the_mark_by_two_batches_at_most(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    limits = {"KAGUAN_RELAY__HIGH_WATER": "5", "KAGUAN_RELAY__BATCH_SIZE": "5"}
+    async with open_pipeline(load_settings({**environ, **limits}), pool) as pipeline:
+        await pipeline.submit(40)
+        assert sum(await asyncio.gather(*(pipeline.forwarder.run_once() for _ in range(3)))) <= 15
+        assert await pipeline.forwarder.run_once() == 0
+
+
+async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict[str, str], pool: Pool) -> None:
+    """三个队列都塞满：槽位正好 6 : 3 : 1，高优先级的不放手，低的也照样往前走。"""
+    settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "10"})
+    async with open_pipeline(settings, pool) as pipeline:
+        critical, default, low = [await pipeline.submit(12, queue) for queue in Priority]
+        gates = {task: asyncio.Event() for task in (*critical, *default, *low)}
+
+        async def handler(attempt: Attempt) -> Outcome:
+            await gates[attempt.task_id].wait()
+            return Done()
+
+        async def running() -> bool:
+            rows = await pipeline.sql("select queue, count(*) from tb_task where status = 'running' group by 1")
+            return dict(rows) == {"critical": 6, "default": 3, "low": 1}
+
+        async def low_done() -> bool:
+            return await pipeline.sql("select queue, count(*) from tb_task where status = 'succeeded' group by 1") == [
+                ("low", 12)
+            ]
+
+        async with pipeline.working(handler):
+            assert await pipeline.forwarder.run_once() == 36
+            await eventually(running)
+            for task in low:
+                gates[task].set()
+            await eventually(low_done)
+            for gate in gates.values():
+                gate.set()
+
+
+@pytest.mark.parametrize("outcome", [Done(), Cancelled("用户取消")], ids=["succeeded", "cancelled"])
+async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: Pipeline, outcome: Outcome) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Recording.of(outcome))({}, task_id=str(task_id), delivery=1)
+    before = await pipeline.sql("select * from tb_task")
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(DomainError) as refusal:
+            await decisions.retry(connection, task_id, "operator")
+    assert refusal.value.code is Code.CONFLICT
+    assert await pipeline.sql("select * from tb_task") == before
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+
+
+async def test_redis_away_marks_nothing(environ: dict[str, str], pool: Pool) -> None:
+    settings = load_settings({**environ, "KAGUAN_REDIS__URL": "redis://127.0.0.1:1/0"})
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        with pytest.raises(RedisConnectionError):
+            await pipeline.forwarder.run_once()
+        assert await pipeline.status(task_id) == "pending"
+        assert await pipeline.sql("select count(*) from tb_outbox") == [(1,)]
+
+
+async def test_redis_out_of_memory_marks_nothing(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(Exception, match=r"OOM|memory"):
+            await pipeline.forwarder.run_once()
+    finally:
+        await pipeline.redis.config_set("maxmemory", "0")
+    assert await pipeline.status(task_id) == "pending"
+    assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_a_handover_rolled_back_and_done_again_is_counted_once(pipeline: Pipeline) -> None:
+    await pipeline.submit()
+    await pipeline.sql(FAIL_AT_COMMIT)
+    with pytest.raises(RaiseException):
+        await pipeline.forwarder.run_once()
+    await pipeline.sql("drop trigger fail_here on tb_task")
+    assert await pipeline.forwarder.run_once() == 1
+    labels = {"type": "email:send", "queue": "default"}
+    assert pipeline.metrics.registry.get_sample_value("kaguan_tasks_relayed_total", labels) == 1
+
+
+async def test_a_delivery_that_saq_refuses_is_not_marked_and_comes_again(pipeline: Pipeline) -> None:
+    """SAQ 的 abort 键还在：入队什么也没做，也不报错。"""
+    (task_id,) = await pipeline.submit()
+    queue = pipeline.queues[Priority.DEFAULT]
+    abort_key = ABORT_ID_PREFIX + delivery_key(task_id, 1)
+    await pipeline.redis.set(abort_key, "refused", ex=60)
+    assert await pipeline.forwarder.run_once() == 0
+    assert await pipeline.status(task_id) == "pending"
+    assert await pipeline.sql("select available_at > clock_timestamp() from tb_outbox") == [(True,)]
+    await pipeline.redis.delete(abort_key)
+    await pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
+    assert await pipeline.forwarder.run_once() == 1
+    assert await queue.count("queued") == 1
+
+
+async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    # 入队成功而标记没有提交：行还在，任务仍是 pending
+    await pipeline.sql("update tb_task set status = 'pending', queued_at = null")
+    await pipeline.sql(
+        "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 1, 'email:send', 1)", task_id
+    )
+    handler = Recording.of()
+    await deliver(pipeline, handler, task_id)
+    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+    assert len(handler.attempts) == 1
+    assert await pipeline.status(task_id) == "succeeded"
+
+
+async def test_scheduled_task_waits_in_postgresql(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit(schedule_at=datetime.now(UTC) + timedelta(hours=1))
+    assert await pipeline.forwarder.run_once() == 0
+    await pipeline.sql("update tb_outbox set available_at = now() where task_id = %s", task_id)
+    assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_effect_and_settlement_are_one_transaction(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+
+    async def write(connection: Connection) -> None:
+        await connection.execute(
+            "insert into tb_sim_event (iccid, old_state, new_state, source) values ('x','a','b','t')"
+        )
+
+    async def failing_write(connection: Connection) -> None:
+        await write(connection)
+        raise ZeroDivisionError
+
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Recording.of(Done(write=failing_write)))({}, task_id=str(task_id), delivery=1)
+    assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
+    assert await pipeline.status(task_id) == "retrying"
+
+
+async def test_transient_failures_are_retried_five_times_then_failed_with_every_cause(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of(*(Retry(f"第 {n} 次") for n in range(1, 7)))
+    for _ in range(MAX_ATTEMPTS):
+        await pipeline.sql("update tb_outbox set available_at = now()")
+        await deliver(pipeline, handler, task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, len(handler.attempts)) == ("failed", 6, 6)
+    events = await pipeline.sql("select detail->>'reason' from tb_task_event where kind = 'attempt_failed' order by id")
+    assert [row[0] for row in events][:5] == [f"第 {n} 次" for n in range(1, 6)]
+    assert "第 6 次" in events[5][0]
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+
+
+async def test_a_continuation_gives_the_slot_back_and_uses_no_attempt(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of(*(Continue("时间快到") for _ in range(MAX_ATTEMPTS + 1)), Retry("暂时"))
+    for _ in range(MAX_ATTEMPTS + 1):
+        await deliver(pipeline, handler, task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, record.delivery) == ("retrying", 0, MAX_ATTEMPTS + 2)
+    assert (record.last_error, record.worker, record.lease_until) == (None, None, None)
+    await deliver(pipeline, handler, task_id)
+    assert (await pipeline.task(task_id)).attempt == 1
+    kinds = await pipeline.sql("select kind, attempt, delivery, detail->>'reason' from tb_task_event order by id")
+    continued = [("interrupted", 1, n, "时间快到") for n in range(1, MAX_ATTEMPTS + 2)]
+    assert kinds == [*continued, ("attempt_failed", 1, MAX_ATTEMPTS + 2, "暂时")]
+    assert pipeline.metrics.retried.labels("email:send", "default")._value.get() == 1  # noqa: SLF001 库没有公开的读法
+
+
+async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing(pipeline: Pipeline) -> None:
+    kept, stale = await pipeline.submit(2)
+
+    async def effect(connection: Connection) -> None:
+        await connection.execute("update tb_task set progress = '{\"done\": 1}' where id in (%s, %s)", (kept, stale))
+
+    await deliver(pipeline, Recording.of(Continue("时间快到", write=effect)), kept)
+    assert (await pipeline.task(kept)).progress == {"done": 1}
+
+    class Outlived:
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            await pipeline.sql(
+                "update tb_task set delivery = delivery + 1, progress = null where id = %s", attempt.task_id
+            )
+            return Continue("时间快到", write=effect)
+
+    await pipeline.execution(Outlived())({}, task_id=str(stale), delivery=1)
+    record = await pipeline.task(stale)
+    assert (record.status, record.progress) == ("running", None)
+
+
+async def test_the_handler_is_told_to_yield_before_the_time_limit(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    handler = Recording.of()
+    await deliver(pipeline, handler, task_id)
+    assert 0 < handler.attempts[0].time_left() < pipeline.settings.worker.task_timeout
+
+
+async def test_permanent_error_fails_at_the_first_attempt(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await deliver(pipeline, Recording.of(GiveUp("550")), task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, record.last_error) == ("failed", 1, {"reason": "550"})
+
+
+async def test_unexpected_exception_is_a_retry_and_after_a_declared_intent_it_is_uncertain(pipeline: Pipeline) -> None:
+    first, second = await pipeline.submit(2)
+
+    class Exploding:
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            if attempt.task_id == second:
+                async with attempt.transaction() as connection:
+                    await attempt.declare_intent(connection)
+            raise ZeroDivisionError
+
+    await pipeline.forwarder.run_once()
+    for task_id in (first, second):
+        await pipeline.execution(Exploding())({}, task_id=str(task_id), delivery=1)
+    assert await pipeline.status(first) == "retrying"
+    assert await pipeline.status(second) == "uncertain"
+
+
+async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+
+    class Unsure:
+        seen: list[bool]
+
+        def __init__(self) -> None:
+            self.seen = []
+
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            self.seen.append(attempt.intended)
+            async with attempt.transaction() as connection:
+                await attempt.declare_intent(connection)
+            return Uncertain("断在 DATA 之后") if len(self.seen) == 1 else Done()
+
+    handler = Unsure()
+    for delivery in (1, 2):
+        await pipeline.sql("update tb_outbox set available_at = now()")
+        await pipeline.forwarder.run_once()
+        execution = pipeline.execution(handler, types=[replace(EMAIL_SEND, unknown=Unknown.RESEND)])
+        await execution({}, task_id=str(task_id), delivery=delivery)
+    assert handler.seen == [False, True]
+    assert await pipeline.status(task_id) == "succeeded"
+
+
+async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
+    waiting, running = await pipeline.submit(2)
+    async with pipeline.pool.connection() as connection:
+        assert await decisions.cancel(connection, waiting, "tester") == "cancelled"
+    await pipeline.forwarder.run_once()
+    started = asyncio.Event()
+
+    class Patient:
+        async def __call__(self, attempt: Attempt) -> Outcome:
+            started.set()
+            await attempt.cancel_requested.wait()
+            attempt.checkpoint()
+            return Done()
+
+    execution = pipeline.execution(Patient())
+    job = asyncio.create_task(execution({}, task_id=str(running), delivery=1))
+    await started.wait()
+    async with pipeline.pool.connection() as connection:
+        assert await decisions.cancel(connection, running, "tester") == "running"
+    await execution.leases.run_once()
+    await job
+    assert await pipeline.status(waiting) == "cancelled"
+    assert await pipeline.status(running) == "cancelled"
+
+
+async def test_failed_task_is_retried_by_a_person_with_all_its_attempts(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await deliver(pipeline, Recording.of(GiveUp("bad")), task_id)
+    async with pipeline.pool.connection() as connection:
+        assert await decisions.retry(connection, task_id, "tester") == "pending"
+        with pytest.raises(DomainError):
+            await decisions.retry(connection, task_id, "tester")
+    await deliver(pipeline, Recording.of(Done({"ok": 1})), task_id)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, record.result) == ("succeeded", 1, {"ok": 1})
+
+
+async def test_saq_workers_take_everything_from_all_three_queues(pipeline: Pipeline) -> None:
+    for queue in Priority:
+        await pipeline.submit(20, queue)
+    handler = Recording.of()
+    async with pipeline.working(handler):
+        assert await pipeline.forwarder.run_once() == 60
+
+        async def all_done() -> bool:
+            return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(60,)]
+
+        await eventually(all_done, timeout=20)
+    assert len(handler.attempts) == 60

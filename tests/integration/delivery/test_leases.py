@@ -1,0 +1,134 @@
+"""租约的交还：别人锁着的等一等再交；自己正在做的不交。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kaguan.config import load_settings
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done, Outcome
+from tests.support.eventually import eventually
+from tests.support.pipeline import Recording, open_pipeline
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from tests.support.pipeline import Pipeline
+
+WORKER = "worker-a"
+PATIENCE = 60.0  # 秒
+RETURNED = "select count(*) from tb_task where lease_until = '-infinity'"
+
+
+async def claimed(pipeline: Pipeline, count: int) -> tuple[Leases, list[UUID]]:
+    tasks = await pipeline.submit(count)
+    await pipeline.forwarder.run_once()
+    leases = Leases(pipeline.pool, WORKER, 15.0, PATIENCE)
+    async with pipeline.pool.connection() as connection:
+        claims = await store.claim(connection, [(task_id, 1) for task_id in tasks], worker=WORKER, lease=leases.lease)
+    for claim in claims:
+        assert claim is not None
+        leases.hold(
+            Attempt(
+                pool=pipeline.pool, task_id=claim.id, type=claim.type, delivery=claim.delivery, attempt=claim.attempt,
+                max_attempts=claim.max_attempts, payload=claim.payload, request_id=None, intended=False,
+            )
+        )  # fmt: skip
+    return leases, tasks
+
+
+async def test_a_stop_waits_for_rows_that_others_hold_for_a_moment(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        leases, (locked, _) = await claimed(pipeline, 2)
+        async with pool.connection() as other, other.transaction():
+            await other.execute("select from tb_task where id = %s for update", (locked,))
+            returning = asyncio.create_task(leases.release_all())
+
+            async def one_returned() -> bool:
+                return await pipeline.sql(RETURNED) == [(1,)]
+
+            await eventually(one_returned)
+            assert not returning.done()
+        assert await returning == 2
+        assert await pipeline.sql(RETURNED) == [(2,)]
+
+
+async def test_a_delivery_that_is_being_worked_on_is_not_handed_back_by_its_twin(
+    settings: Settings, pool: Pool
+) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        leases, tasks = await claimed(pipeline, 1)
+        leases.abandon_all([(task_id, 1) for task_id in tasks])
+        await leases.run_once()
+        assert await pipeline.sql(RETURNED) == [(0,)]
+        assert await pipeline.status(tasks[0]) == "running"
+
+
+async def test_no_heart_beats_while_a_stop_hands_back(settings: Settings, pool: Pool) -> None:
+    """它会把已交还的又续上。"""
+    stop = asyncio.Event()
+    stop.set()
+    async with open_pipeline(settings, pool) as pipeline:
+        leases, (locked, _) = await claimed(pipeline, 2)
+        async with pool.connection() as other, other.transaction():
+            await other.execute("select from tb_task where id = %s for update", (locked,))
+            stopping = asyncio.create_task(pipeline.worker(Recording.of(), leases=leases).run(stop))
+
+            async def one_returned() -> bool:
+                return await pipeline.sql(RETURNED) == [(1,)]
+
+            await eventually(one_returned)
+            assert not [task for task in asyncio.all_tasks() if task.get_name() == "heartbeat"]
+        await stopping
+        assert await pipeline.sql(RETURNED) == [(2,)]
+
+
+async def test_a_worker_that_is_cancelled_hands_back_what_it_was_doing(environ: dict[str, str], pool: Pool) -> None:
+    settings = load_settings({**environ, "KAGUAN_WORKER__SHUTDOWN_GRACE": "1"})
+    started = asyncio.Event()
+
+    async def hanging(attempt: Attempt) -> Outcome:
+        started.set()
+        await attempt.lost.wait()
+        return Done()
+
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        running = asyncio.create_task(pipeline.worker(hanging).run(asyncio.Event()))
+        await started.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert await pipeline.sql(RETURNED) == [(1,)]
+        assert await pipeline.leases_redrive.run_once() == 1
+        record = await pipeline.task(task_id)
+        assert (record.status, record.attempt, record.lost_leases) == ("pending", 0, 0)
+
+
+async def test_what_was_claimed_but_never_begun_is_handed_back(settings: Settings, pool: Pool) -> None:
+    """取消恰好落在认领之后、执行的头一步之前。"""
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        handler = Recording.of()
+        execution = pipeline.execution(handler)
+        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        loop = asyncio.get_running_loop()
+
+        def pounce() -> None:
+            if any("Execution._run" in repr(task) for task in asyncio.all_tasks()):
+                job.cancel()
+            elif not job.done():
+                loop.call_soon(pounce)
+
+        loop.call_soon(pounce)
+        await asyncio.gather(job, return_exceptions=True)
+        assert job.cancelled()
+        assert handler.attempts == []
+        await execution.leases.run_once()
+        assert await pipeline.sql(RETURNED) == [(1,)]

@@ -1,0 +1,56 @@
+"""变异测试里活下来过的：每一个补上一个用例。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kaguan.database.listening import listen
+from kaguan.outbox import store
+from kaguan.outbox.doorbell import CHANNEL, Doorbell
+from kaguan.outbox.relay.ordering import OrderingRelease
+from tests.support.eventually import eventually
+from tests.support.pipeline import open_pipeline
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+
+
+async def test_a_ring_is_heard(settings: Settings) -> None:
+    heard = asyncio.Event()
+    listener = asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set))
+    try:
+        await eventually(heard.is_set)  # 刚连上时先当作有铃
+        heard.clear()
+        async with Doorbell(settings.database, 0.003).ringing() as bell:
+            bell.ring()
+            await eventually(heard.is_set)
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+
+
+async def test_a_row_set_aside_is_not_handed_over_until_it_is_taken_up_again(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit()
+        await pipeline.sql("update tb_outbox set parked_at = now(), parked_reason = '毒丸'")
+        assert await pipeline.forwarder.run_once() == 0
+        assert await pipeline.jobs() == []
+        await pipeline.sql("update tb_outbox set parked_at = null, parked_reason = null")
+        assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_redrive_leaves_alone_what_is_not_queued(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        async with pool.connection() as connection:
+            assert await store.redrive(connection, [(task_id, 1)], "queue_forgot") == 0
+        assert (await pipeline.task(task_id)).delivery == 1
+
+
+async def test_the_relay_does_not_release_the_next_while_the_head_is_not_done(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit(2, ordering_key="k")
+        assert await OrderingRelease(pool).run_once() == 0
+        assert await pipeline.sql("select count(*) from tb_outbox") == [(1,)]

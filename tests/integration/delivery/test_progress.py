@@ -1,0 +1,112 @@
+"""进度：做着的时候事件流里就看得见；报得再勤，落库至多每秒一次。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from kaguan.config.model import Tasks
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.faults import Drift, Faults, Gate
+from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.worker.settlement import Settlement
+from kaguan.sims.model import Carrier, SyncType
+from kaguan.sims.tasks import DataSyncPayload
+from tests.support.carrier_world import gateways_of, register, rows, running_task, simulating
+from workers.sync.handler import DataSync
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import ClientResponse, web
+
+    from kaguan.database.pool import Pool
+    from tests.support.serving import Api
+
+ONELINK = Carrier.ONELINK
+USAGE = "sim-data-usage-daily/batch"
+CARDS = 13
+BATCH = 5
+REPORTS = 300
+COUNT_WRITES = """
+create table written (progress jsonb);
+create function note_written() returns trigger language plpgsql as
+    $$ begin insert into written values (new.progress); return null; end $$;
+create trigger written after update of progress on tb_task for each row execute function note_written();
+"""
+
+
+class HeldGate(Gate):
+    """答了第一批用量，余下的等到放行。"""
+
+    def __init__(self) -> None:
+        super().__init__(Faults(), seed=0)
+        self.waiting = asyncio.Event()
+        self.released = asyncio.Event()
+
+    @asynccontextmanager
+    async def call(self, operation: str, request: web.Request) -> AsyncIterator[Drift]:
+        async with super().call(operation, request) as drift:
+            if self.calls[USAGE] > 1:
+                self.waiting.set()
+                await self.released.wait()
+            yield drift
+
+
+def usage_of(day: date) -> DataSyncPayload:
+    return DataSyncPayload(sync_type=SyncType.USAGE, start_date=day, end_date=day, batch_size=BATCH, carrier=ONELINK)
+
+
+async def shown(stream: ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """事件流里一次次的任务。"""
+    async for line in stream.content:
+        if line.startswith(b"data: "):
+            yield json.loads(line[6:])
+
+
+async def test_the_event_stream_shows_the_progress_of_a_sync_while_it_runs(api: Api) -> None:
+    async with asyncio.timeout(60), simulating() as simulated, gateways_of(simulated.config) as gateways:
+        gate = HeldGate()
+        simulated.world.gates[ONELINK] = gate
+        await register(api.pool, ONELINK, [iccid_at(ONELINK, index) for index in range(CARDS)])
+        payload = usage_of(simulated.world.today() - timedelta(days=3))
+        attempt = await running_task(api.pool, "data:sync", payload)
+        url, headers = f"/api/v1/tasks/{attempt.task_id}/events", {"Authorization": f"Bearer {api.token}"}
+        async with api.session.get(url, headers=headers) as stream:
+            tasks = shown(stream)
+            first = await anext(tasks)
+            assert (first["status"], first["progress"]) == ("running", None)
+            running = asyncio.create_task(DataSync(gateways)(attempt))
+            try:
+                await gate.waiting.wait()
+                second = await anext(tasks)
+                assert not running.done()
+            finally:
+                gate.released.set()
+            assert second["status"] == "running"
+            assert second["progress"] == {"done": BATCH, "total": None, "failed": 0, "parts_done": 0, "parts_total": 1}
+            await Settlement(api.pool, "test", Tasks()).settle(attempt, await running)
+            *_, last = [task async for task in tasks]
+    assert last["status"] == "succeeded"
+    assert last["progress"] == {"done": CARDS, "total": None, "failed": 0, "parts_done": 1, "parts_total": 1}
+
+
+async def test_progress_reported_in_a_hurry_is_written_once_a_second_and_the_last_with_the_outcome(
+    pool: Pool,
+) -> None:
+    async with pool.connection() as connection:
+        await connection.execute(COUNT_WRITES)
+    attempt = await running_task(pool, "data:sync", usage_of(date(2026, 1, 1)))
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    for done in range(1, REPORTS + 1):
+        await attempt.report(done, REPORTS)
+    most = loop.time() - started + 1  # 至多每秒一次
+    ((written, first),) = await rows(pool, "select count(*), min((progress->>'done')::int) from written")
+    assert first == 1
+    assert written <= most
+    await Settlement(pool, "test", Tasks()).settle(attempt, Done())
+    assert await rows(pool, "select progress from tb_task") == [({"done": REPORTS, "total": REPORTS},)]

@@ -1,0 +1,336 @@
+"""重投：租约、纪元、核对、兜底；旧的持有者醒来什么也改不了。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from kaguan.config import load_settings
+from kaguan.outbox.relay import epoch
+from kaguan.outbox.upgrade import Sightings
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.outcome import Done
+from kaguan.queues.keys import delivery_key
+from tests.support.eventually import eventually
+from tests.support.pipeline import Pipeline, Recording, open_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+
+
+REDRIVES = ("队列忘了任务，重投", "重投 Redis 不认得的任务", "补上缺失的发件箱行", "收回任务，重投")
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    """核对的等待为零，重投因此不用等。"""
+    settings = load_settings({**environ, "KAGUAN_RELAY__PRESENCE_AGE": "0.000001"})
+    async with open_pipeline(settings, pool) as opened:
+        yield opened
+
+
+class Held:
+    """拿着任务不放，直到放行。"""
+
+    def __init__(self, *, intend: bool = False) -> None:
+        self.started = asyncio.Event()
+        self.released = asyncio.Event()
+        self.intend = intend
+        self.attempts: list[Attempt] = []
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        self.attempts.append(attempt)
+        if self.intend:
+            async with attempt.transaction() as connection:
+                await attempt.declare_intent(connection)
+        self.started.set()
+        await self.released.wait()
+        return Done({"by": "zombie"}, write=self._write)
+
+    async def _write(self, connection: Connection) -> None:
+        await connection.execute(
+            "insert into tb_sim_event (iccid, old_state, new_state, source) values ('z','a','b','t')"
+        )
+
+
+async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID, delivery: int = 1) -> asyncio.Task[None]:
+    """一个认领了任务、然后租约到期的执行者。"""
+    await pipeline.forwarder.run_once()
+    job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, task_id=str(task_id), delivery=delivery))
+    await handler.started.wait()
+    await pipeline.sql("update tb_task set lease_until = now() - interval '1 second' where id = %s", task_id)
+    return job
+
+
+async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    zombie = Held()
+    job = await start_zombie(pipeline, zombie, task_id)
+    assert await pipeline.leases_redrive.run_once() == 1
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Recording.of(Done({"by": "heir"})))({}, task_id=str(task_id), delivery=2)
+    zombie.released.set()
+    await job
+    record = await pipeline.task(task_id)
+    assert (record.status, record.result, record.attempt) == ("succeeded", {"by": "heir"}, 1)
+    assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
+    kinds = [row[0] for row in await pipeline.sql("select kind from tb_task_event order by id")]
+    assert kinds == ["redriven", "fenced"]
+
+
+async def test_zombie_that_wakes_while_the_heir_is_running_changes_nothing(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    zombie, heir = Held(), Held()
+    job = await start_zombie(pipeline, zombie, task_id)
+    await pipeline.leases_redrive.run_once()
+    await pipeline.forwarder.run_once()
+    other = asyncio.create_task(pipeline.execution(heir, "heir")({}, task_id=str(task_id), delivery=2))
+    await heir.started.wait()
+    zombie.released.set()
+    await job
+    assert await pipeline.status(task_id) == "running"
+    heir.released.set()
+    await other
+    assert await pipeline.status(task_id) == "succeeded"
+    assert await pipeline.sql("select count(*) from tb_sim_event") == [(1,)]
+
+
+async def test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost(pipeline: Pipeline) -> None:
+    kept, lost = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    handler = Held()
+    execution = pipeline.execution(handler, "worker-a")
+    jobs = [asyncio.create_task(execution({}, task_id=str(i), delivery=1)) for i in (kept, lost)]
+
+    async def both_running() -> bool:
+        return await pipeline.sql("select count(*) from tb_task where status = 'running'") == [(2,)]
+
+    await eventually(both_running)
+    await pipeline.sql("update tb_task set lease_until = now() - interval '1 second' where id = %s", lost)
+    await pipeline.leases_redrive.run_once()
+    await pipeline.sql("update tb_task set lease_until = now() + interval '1 second' where id = %s", kept)
+    await execution.leases.run_once()
+    renewed = await pipeline.sql("select lease_until > now() + interval '5 seconds' from tb_task where id = %s", kept)
+    assert renewed == [(True,)]
+    assert {attempt.task_id: attempt.lost.is_set() for attempt in handler.attempts} == {kept: False, lost: True}
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+
+
+async def test_worker_that_dies_around_an_unrepeatable_call_leaves_the_task_uncertain(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    job = await start_zombie(pipeline, Held(intend=True), task_id)
+    await pipeline.leases_redrive.run_once()
+    assert await pipeline.status(task_id) == "uncertain"
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+    # 谁死的，时间线说得出
+    [(kind, worker)] = await pipeline.sql("select kind, worker from tb_task_event where task_id = %s", task_id)
+    assert (kind, worker) == ("uncertain", "zombie")
+    assert counted(pipeline) == {"uncertain": 1, "settled/uncertain": 1, "leases_lost": 1}
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+
+
+def counted(pipeline: Pipeline) -> dict[str, float]:
+    """relay 收回任务时动过的计数。"""
+    value = pipeline.metrics.registry.get_sample_value
+    mail = {"type": "email:send"}
+    counts = {
+        "uncertain": value("kaguan_tasks_uncertain_total", mail),
+        "leases_lost": value("kaguan_leases_lost_total"),
+        "redriven": value("kaguan_tasks_redriven_total", {"cause": "lease_expired"}),
+        **{
+            f"settled/{outcome}": value("kaguan_tasks_settled_total", {**mail, "queue": "default", "outcome": outcome})
+            for outcome in ("failed", "uncertain", "cancelled")
+        },
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+async def test_cancel_that_no_worker_lived_to_carry_out_is_counted_as_settled(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    job = await start_zombie(pipeline, Held(), task_id)
+    await pipeline.sql("update tb_task set cancel_requested_at = now() where id = %s", task_id)
+    await pipeline.leases_redrive.run_once()
+    assert await pipeline.status(task_id) == "cancelled"
+    assert counted(pipeline) == {"settled/cancelled": 1, "leases_lost": 1}
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+
+
+async def test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    handler = Held()
+    execution = pipeline.execution(handler)
+    job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+    await handler.started.wait()
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    assert await execution.leases.release_all() == 1
+    assert await pipeline.leases_redrive.run_once() == 1
+    record = await pipeline.task(task_id)
+    assert (record.status, record.attempt, record.lost_leases) == ("pending", 0, 0)
+
+
+async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipeline: Pipeline) -> None:
+    poison, healthy = await pipeline.submit(2)
+    limit = pipeline.settings.relay.max_deliveries_without_result
+    for delivery in range(1, limit + 1):
+        await pipeline.forwarder.run_once()
+        async with pipeline.pool.connection() as connection:
+            assert all(await store.claim(connection, [(poison, delivery)], worker="doomed", lease=0.000001))
+        await pipeline.leases_redrive.run_once()
+    assert await pipeline.status(poison) == "failed"
+    assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}
+    await pipeline.execution(Recording.of())({}, task_id=str(healthy), delivery=1)
+    assert await pipeline.status(healthy) == "succeeded"
+
+
+async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(pipeline: Pipeline) -> None:
+    assert await pipeline.epoch.run_once() == 0
+    tasks = await pipeline.submit(50)
+    await pipeline.forwarder.run_once()
+    await pipeline.redis.flushdb()
+    assert await pipeline.epoch.run_once() == 50
+    assert await pipeline.epoch.run_once() == 0
+    assert await pipeline.forwarder.run_once() == 50
+    handler = Recording.of()
+    for task_id in tasks:
+        await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
+    assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("succeeded", 50)]
+
+
+async def test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not(pipeline: Pipeline) -> None:
+    forgotten, known = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    queue = pipeline.queues[Priority.DEFAULT]
+    await pipeline.redis.zrem(queue.namespace("incomplete"), queue.job_id(delivery_key(forgotten, 1)))
+    await pipeline.presence.run_once()
+    assert await pipeline.status(forgotten) == "pending"
+    assert await pipeline.status(known) == "queued"
+
+
+async def test_a_line_about_a_redriven_task_carries_all_its_ids(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit(principal="p", request_id="r-1")
+    await pipeline.epoch.run_once()
+    with capture_logs() as lines:
+        await pipeline.forwarder.run_once()
+        await pipeline.redis.flushdb()
+        await pipeline.presence.run_once()  # Redis 忘了
+        await pipeline.forwarder.run_once()
+        await pipeline.redis.flushdb()
+        await pipeline.epoch.run_once()  # Redis 丢了数据
+        await pipeline.sql("delete from tb_outbox")
+        await pipeline.sql("update tb_task set available_at = now() - interval '1 hour'")
+        await pipeline.orphans.run_once()  # 发件箱里漏了
+        job = await start_zombie(pipeline, zombie := Held(), task_id, delivery=4)
+        await pipeline.leases_redrive.run_once()  # 租约到期
+        zombie.released.set()
+        await job
+    told = [line for line in lines if line["event"] in REDRIVES]
+    assert [line["event"] for line in told] == list(REDRIVES)
+    assert {(line["task_id"], line["request_id"]) for line in told} == {(str(task_id), "r-1")}
+
+
+async def test_a_delivery_just_taken_is_left_to_its_worker_and_one_long_unclaimed_comes_back(
+    pipeline: Pipeline,
+) -> None:
+    """取走与认领之间总有一小会儿：等得再久的，刚被取走也不重投；取件者死了的，过了耐心才重投。"""
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.sql("update tb_task set queued_at = queued_at - interval '1 hour'")
+    assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=1) is not None
+    await pipeline.presence.run_once()
+    assert (await pipeline.task(task_id)).delivery == 1
+    pipeline.presence.patience = 0.0
+    await pipeline.presence.run_once()
+    assert (await pipeline.task(task_id)).delivery == 2
+
+
+async def test_what_was_handed_over_after_redis_lost_its_data_is_not_delivered_twice(pipeline: Pipeline) -> None:
+    assert await pipeline.epoch.run_once() == 0
+    lost = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    await pipeline.redis.flushdb()
+    kept = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    assert await pipeline.epoch.run_once() == len(lost)
+    assert [(await pipeline.task(task)).delivery for task in (*lost, *kept)] == [2, 2, 1, 1]
+
+
+async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """每重投一个，又有一个交出去（又丢了）：只看开始那一刻之前交出的，总有看完的时候。"""
+    monkeypatch.setattr(epoch, "PAGE", 1)
+    assert await pipeline.epoch.run_once() == 0
+    await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(
+        "create function another() returns trigger language plpgsql as $$ begin"
+        " insert into tb_task (id, type, queue, principal, payload, max_attempts, status, queued_at) values"
+        " (gen_random_uuid(), 'email:send', 'default', 'p', '{}', 6, 'queued', clock_timestamp()); return new; end $$"
+    )
+    await pipeline.sql("create trigger another before insert on tb_outbox for each row execute function another()")
+    await pipeline.redis.flushdb()
+    async with asyncio.timeout(20):
+        assert 2 <= await pipeline.epoch.run_once() <= 3
+    assert pipeline.epoch.heard.is_set()
+
+
+async def test_redrive_gives_way_to_a_completion(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=1)
+    await pipeline.redis.flushdb()
+    await pipeline.presence.run_once()
+    await pipeline.epoch.run_once()
+    assert await pipeline.status(task_id) == "succeeded"
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+
+
+async def test_waiting_task_without_outbox_row_gets_one(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.sql("delete from tb_outbox")
+    assert await pipeline.orphans.run_once() == 1
+    assert await pipeline.forwarder.run_once() == 1
+    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=2)
+    assert await pipeline.status(task_id) == "succeeded"
+
+
+async def test_malformed_job_in_the_active_list_does_not_stop_the_rest(pipeline: Pipeline) -> None:
+    queue = pipeline.queues[Priority.DEFAULT]
+    await pipeline.redis.set("saq:job:default:garbage", b"{not json")
+    active = queue.namespace("active")
+    await pipeline.redis.lpush(active, "saq:job:default:garbage")  # type: ignore[misc] # 同步与异步混在一起
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.redis.zrem(queue.namespace("incomplete"), queue.job_id(delivery_key(task_id, 1)))
+    await pipeline.presence.run_once()
+    assert await pipeline.forwarder.run_once() == 1
+
+
+async def test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_others_flow(pipeline: Pipeline) -> None:
+    strange, healthy = await pipeline.submit(2)
+    await pipeline.sql("update tb_outbox set type = 'later:version' where task_id = %s", strange)
+    assert await pipeline.forwarder.run_once() == 1
+    assert (await pipeline.status(strange), await pipeline.status(healthy)) == ("pending", "queued")
+    assert await pipeline.forwarder.run_once() == 0
+    await pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
+    impatient = replace(pipeline.forwarder, unknown=Sightings(patience=0.0))
+    assert await impatient.run_once() == 0
+    assert await pipeline.status(strange) == "failed"
+    (row,) = await pipeline.sql("select task_id, parked_reason from tb_outbox where parked_at is not null")
+    assert row == (strange, "没有进程认得任务类型 later:version")

@@ -1,0 +1,81 @@
+"""结算说的是实情：旧的投递不沾新的光，也许做过的不说成取消，没用完时限的不说超时。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.errors import Code, DomainError
+from kaguan.outbox import decisions
+from kaguan.outbox.worker import store
+from kaguan.outbox.worker.store import Success
+from tests.support.pipeline import Pipeline, open_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+
+
+@pytest.fixture
+async def pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
+    async with open_pipeline(settings, pool) as opened:
+        yield opened
+
+
+async def test_two_deliveries_of_one_task_in_one_batch_are_told_apart(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    async with pipeline.pool.connection() as connection:
+        await store.claim(connection, [(task_id, 1)], worker="worker-a", lease=15.0)
+        await connection.execute("update tb_task set delivery = 2")
+        successes = [Success(task_id, delivery, 1, {"delivery": delivery}, None, None) for delivery in (1, 2)]
+        stale, current = await store.settle_done(connection, successes)
+    assert stale is None
+    assert current is not None
+    assert (await pipeline.task(task_id)).result == {"delivery": 2}
+
+
+async def test_a_cancel_heard_after_the_intent_does_not_say_nothing_was_done(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+
+    async def halfway(attempt: Attempt) -> Outcome:
+        async with attempt.transaction() as connection:
+            await attempt.declare_intent(connection)
+        async with pipeline.pool.connection() as connection:
+            await decisions.cancel(connection, task_id, "tester")
+        await execution.leases.run_once()
+        attempt.checkpoint()
+        raise NotImplementedError
+
+    execution = pipeline.execution(halfway)
+    await execution({}, task_id=str(task_id), delivery=1)
+    record = await pipeline.task(task_id)
+    assert (record.status, record.last_error) == ("uncertain", {"reason": "要求取消时，外部调用的结局不明"})
+
+
+async def test_a_timeout_of_the_handler_itself_is_not_called_the_time_limit(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+
+    async def impatient(attempt: Attempt) -> Outcome:
+        raise TimeoutError(attempt.task_id)
+
+    await pipeline.execution(impatient)({}, task_id=str(task_id), delivery=1)
+    assert (await pipeline.task(task_id)).last_error == {"reason": "意外：TimeoutError"}
+
+
+async def test_a_refused_cancel_leaves_the_parked_row_where_it_is(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.sql("update tb_outbox set parked_at = now(), parked_reason = '毒丸'")
+    await pipeline.sql("update tb_task set status = 'failed', finished_at = now()")
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(DomainError) as refusal:
+            await decisions.cancel(connection, task_id, "tester")
+    assert refusal.value.code is Code.CONFLICT
+    assert await pipeline.sql("select task_id from tb_outbox where parked_at is not null") == [(task_id,)]

@@ -1,0 +1,184 @@
+"""几个任务同乘一次投递：积压而手快才同乘；认领、结算成批，坏的一个只害它自己，Redis 忘了也一样回来。"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox import pace
+from kaguan.outbox.relay.forward import SPREAD
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.claiming import Claims
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.task_types import NAMES
+from tests.support.pipeline import Pipeline, Recording, carried_by, open_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from saq.job import Job
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt
+
+BACKLOG = SPREAD * 4
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    settings = load_settings({**environ, "KAGUAN_RELAY__PRESENCE_AGE": "0.000001"})
+    async with open_pipeline(settings, pool) as opened:
+        yield opened
+
+
+async def packed(pipeline: Pipeline, count: int = BACKLOG) -> tuple[list[UUID], list[Job]]:
+    tasks = await pipeline.submit(count)
+    await pipeline.forwarder.run_once()
+    return tasks, await pipeline.jobs()
+
+
+async def statuses(pipeline: Pipeline) -> dict[str, int]:
+    return dict(await pipeline.sql("select status, count(*)::int from tb_task group by status"))
+
+
+async def test_a_backlog_shares_deliveries_and_light_load_does_not(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline, SPREAD)
+    assert [len(carried_by(job)) for job in jobs] == [1] * SPREAD
+    await pipeline.redis.flushdb()
+    tasks, jobs = await packed(pipeline)
+    assert [len(carried_by(job)) for job in jobs] == [4] * SPREAD
+    assert sorted(task_id for job in jobs for task_id, _ in carried_by(job)) == sorted(tasks)
+
+
+async def test_slow_handlers_never_share(pipeline: Pipeline) -> None:
+    await pace.publish(pipeline.redis, {EMAIL_SEND.name: 0.3})
+    _, jobs = await packed(pipeline)
+    assert {len(carried_by(job)) for job in jobs} == {1}
+
+
+async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> None:
+    await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    execution = pipeline.execution(Recording.of(Done()))
+    (job,) = await pipeline.jobs()
+    await execution({}, **job.kwargs or {})
+    assert await execution.pace.run_once() == 1
+    assert EMAIL_SEND.name in await pace.read(pipeline.redis, NAMES)
+    assert await execution.pace.run_once() == 0
+
+
+async def test_every_task_of_a_shared_delivery_gets_its_own_outcome(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline)
+    execution = pipeline.execution(Recording.of(Done(), GiveUp("不行"), Retry("再来"), Done()))
+    await execution({}, **jobs[0].kwargs or {})
+    assert await statuses(pipeline) == {"succeeded": 2, "failed": 1, "retrying": 1, "queued": BACKLOG - 4}
+
+
+async def test_one_handler_at_a_time_within_a_shared_delivery(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline)
+    running: set[UUID] = set()
+    most = 0
+
+    async def handler(attempt: Attempt) -> Outcome:
+        nonlocal most
+        running.add(attempt.task_id)
+        most = max(most, len(running))
+        await asyncio.sleep(0)
+        running.discard(attempt.task_id)
+        return Done()
+
+    await pipeline.execution(handler)({}, **jobs[0].kwargs or {})
+    assert most == 1
+
+
+async def test_a_result_the_database_cannot_hold_fails_alone(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline)
+    execution = pipeline.execution(Recording.of(Done(), Done({"text": "\0"}), Done(), Done()))
+    await execution({}, **jobs[0].kwargs or {})
+    assert await statuses(pipeline) == {"succeeded": 3, "retrying": 1, "queued": BACKLOG - 4}
+
+
+async def test_the_same_shared_delivery_twice_has_one_effect(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline)
+    handler = Recording.of()
+    execution, twin = pipeline.execution(handler), pipeline.execution(handler, "worker-b")
+    await asyncio.gather(*(each({}, **jobs[0].kwargs or {}) for each in (execution, twin)))
+    assert len(handler.attempts) == 4
+    assert await statuses(pipeline) == {"succeeded": 4, "queued": BACKLOG - 4}
+
+
+async def test_a_forgotten_shared_delivery_comes_back_and_a_live_one_stays(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline)
+    lost = jobs[0]
+    await pipeline.queues[Priority.DEFAULT].finish(lost, "complete")  # type: ignore[arg-type] # SAQ 认字符串
+    await pipeline.sql("update tb_task set queued_at = queued_at - interval '1 minute'")
+    await pipeline.presence.run_once()
+    back = await pipeline.sql("select task_id from tb_outbox")
+    assert sorted(row[0] for row in back) == sorted(task_id for task_id, _ in carried_by(lost))
+
+
+async def test_a_worker_dead_in_the_middle_gives_all_of_them_back_alone(pipeline: Pipeline) -> None:
+    """其中一个击垮了 worker：重投时都单独走，无辜的不再受牵连。"""
+    _, jobs = await packed(pipeline)
+    started = asyncio.Event()
+
+    async def stuck(attempt: Attempt) -> Outcome:
+        del attempt
+        started.set()
+        await asyncio.Event().wait()
+        return Done()
+
+    execution = pipeline.execution(stuck)
+    job = asyncio.create_task(execution({}, **jobs[0].kwargs or {}))
+    await asyncio.wait_for(started.wait(), 10)
+    await pipeline.sql(
+        "update tb_task set lease_until = clock_timestamp() - interval '1 second' where status = 'running'"
+    )
+    await pipeline.leases_redrive.run_once()
+    assert await pipeline.sql("select alone, count(*)::int from tb_outbox group by alone") == [(True, 4)]
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    await pipeline.submit(BACKLOG)
+    before = {job.key for job in jobs}
+    await pipeline.forwarder.run_once()
+    fresh = [job for job in await pipeline.jobs() if job.key not in before]
+    assert sum(len(carried_by(job)) == 1 for job in fresh) == 4
+
+
+async def test_a_stop_in_the_middle_hands_back_the_rest_uncounted(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline)
+    started = asyncio.Event()
+
+    async def stuck(attempt: Attempt) -> Outcome:
+        del attempt
+        started.set()
+        await asyncio.Event().wait()
+        return Done()
+
+    execution = pipeline.execution(stuck)
+    job = asyncio.create_task(execution({}, **jobs[0].kwargs or {}))
+    await asyncio.wait_for(started.wait(), 10)
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert await execution.leases.release_all() == 4
+    assert await pipeline.leases_redrive.run_once() == 4
+    assert await pipeline.sql("select distinct attempt, lost_leases from tb_task where status = 'pending'") == [(0, 0)]
+
+
+async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are_awaited(pipeline: Pipeline) -> None:
+    won, *locked = await pipeline.submit(9)
+    await pipeline.forwarder.run_once()
+    claims = Claims(pipeline.pool, Leases(pipeline.pool, "worker-a", lease=3.0))
+    async with pipeline.pool.connection() as other, other.transaction():
+        await other.execute("select 1 from tb_task where id = any(%s) for update", [locked])
+        claimed = await claims.claim([(task_id, 1) for task_id in (won, *locked)])
+        assert [claim.id for claim in claimed] == [won]
+        held = "select lease_until > clock_timestamp() from tb_task where id = %s"
+        assert await pipeline.sql(held, won) == [(True,)]

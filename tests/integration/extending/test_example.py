@@ -1,0 +1,88 @@
+"""别人的应用里的发件箱：自己的表、自己的任务类型，不必有卡管的库。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.pool import NullPool
+
+from kaguan.config.model import Database
+from kaguan.database.pool import open_connection
+from kaguan.outbox.schema import TABLES, install
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kaguan.config import Settings
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "outbox_in_your_app.py"
+README = Path(__file__).parents[3] / "README.md"
+LINES = 40
+
+
+@pytest.fixture
+def empty_database(settings: Settings) -> Iterator[str]:
+    """一个没有迁移过的库。"""
+    url = settings.database.url.get_secret_value()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("create database shop")
+        yield url.rpartition("/")[0] + "/shop"
+        admin.execute("drop database shop with (force)")
+
+
+async def test_the_example_commits_both_rows_and_writes_the_receipt_once(
+    settings: Settings, empty_database: str
+) -> None:
+    environ = {
+        **os.environ,
+        "DATABASE_URL": empty_database,
+        "REDIS_URL": settings.redis.url.get_secret_value(),
+        "SECONDS": "4",
+    }
+    process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLE), env=environ)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    async with await psycopg.AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        cursor = await connection.execute("select order_id from receipt")
+        assert await cursor.fetchall() == [(1,)]
+        cursor = await connection.execute("select type, status, attempt, result from tb_task")
+        assert await cursor.fetchall() == [("receipt:write", "succeeded", 1, {"order": 1})]
+
+
+def test_the_example_is_short_knows_no_card_and_opens_the_readme() -> None:
+    text = EXAMPLE.read_text("utf-8")
+    code = [line for line in text.splitlines() if line.strip()]
+    assert len(code) <= LINES
+    assert "sim" not in text.lower().replace("simple", "")
+    first = README.read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    assert first
+    assert first.strip() in text
+
+
+async def test_the_installed_tables_are_the_migrated_ones(settings: Settings, empty_database: str) -> None:
+    for _ in range(2):  # 再来一次什么也不动
+        async with await open_connection(Database.model_validate({"url": empty_database}), "test") as connection:
+            await install(connection)
+    assert shape(empty_database) == shape(settings.database.url.get_secret_value())
+
+
+def shape(url: str) -> dict[str, object]:
+    """协议各表的列、主键、索引与约束。"""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
+    found = inspect(engine)
+    tables = [model.__tablename__ for model in TABLES]
+    return {
+        table: (
+            sorted((column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)),
+            found.get_pk_constraint(table)["constrained_columns"],
+            sorted(str(index["name"]) for index in found.get_indexes(table)),
+            sorted((str(check["name"]), check["sqltext"]) for check in found.get_check_constraints(table)),
+        )
+        for table in tables
+    }

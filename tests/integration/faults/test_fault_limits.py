@@ -1,0 +1,222 @@
+"""时限与边界：对方不答的时候谁也不许永远等下去，一行被锁住也不许连累别的（FAULTS.md 13、21、44的角落）。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.database import group_commit as folding
+from kaguan.database.pool import open_pool
+from kaguan.outbox.relay.redrive import LeaseRedrive
+from kaguan.outbox.worker import claiming
+from kaguan.outbox.worker.leases import beating
+from kaguan.outbox.worker.outcome import Done
+from tests.chaos.proxy import Proxy
+from tests.support.eventually import eventually
+from tests.support.fault_plant import (
+    EFFECT_TABLE,
+    QUICK,
+    Effects,
+    all_closed,
+    effects,
+    own_directory,
+    own_postgres,
+    port_of,
+    relaying,
+    through,
+)
+from tests.support.pipeline import Pipeline, Recording, open_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+
+DATABASE = "KAGUAN_DATABASE__URL"
+SHORT = 0.5  # 秒：用例里的时限，代替产品里的几十秒
+PATIENCE = 20.0  # 秒
+CLAIMS = b"queued_for"  # 只有认领的语句里有
+
+
+@pytest.fixture
+async def straight(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    """不经代理的一套。"""
+    async with open_pipeline(load_settings({**environ, **QUICK, "KAGUAN_WORKER__LEASE": "60"}), pool) as opened:
+        await opened.sql(EFFECT_TABLE)
+        yield opened
+
+
+@asynccontextmanager
+async def crooked(environ: dict[str, str]) -> AsyncIterator[tuple[Pipeline, Proxy]]:
+    """到 PostgreSQL 经一个代理的一套。"""
+    line = Proxy(port_of(environ[DATABASE]))
+    await line.start()
+    settings = load_settings({
+        **environ, **QUICK, DATABASE: through(environ[DATABASE], line.target, line.port),
+        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT), "KAGUAN_WORKER__LEASE": "60",
+    })  # fmt: skip
+    try:
+        async with open_pool(settings.database, "crooked") as pool, open_pipeline(settings, pool) as pipeline:
+            yield pipeline, line
+    finally:
+        await line.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "TIMEOUT", SHORT)
+    monkeypatch.setattr(claiming, "PATIENCE", SHORT)
+
+
+# ---- 数据库不答
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_claim_into_a_black_hole_gives_its_slot_back(straight: Pipeline, environ: dict[str, str]) -> None:
+    (task_id,) = await straight.submit()
+    await straight.forwarder.run_once()
+    handler = Recording.of()
+    async with crooked(environ) as (pipeline, line):
+        await pipeline.sql("select 1")
+        line.blackhole()
+        async with asyncio.timeout(PATIENCE):
+            await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+        line.cut()
+        line.heal()
+    assert handler.attempts == []
+    assert await straight.status(task_id) == "queued"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_claim_whose_reply_was_lost_is_handed_back_and_done_once(
+    straight: Pipeline, environ: dict[str, str]
+) -> None:
+    """认领其实写下了，回音丢了：没有人在做的任务，不等租约就交还，也不计尝试。"""
+    (task_id,) = await straight.submit()
+    await straight.forwarder.run_once()
+    handler = Recording.of()
+    async with crooked(environ) as (pipeline, line):
+        line.swallow(CLAIMS)
+        execution = pipeline.execution(handler)
+        async with asyncio.timeout(PATIENCE):
+            await execution({}, task_id=str(task_id), delivery=1)
+        assert handler.attempts == []
+        assert await straight.status(task_id) == "running"
+        line.heal()
+        line.cut()
+
+        async def handed_back() -> bool:
+            try:
+                await execution.leases.run_once()
+            except psycopg.OperationalError:
+                return False
+            return await straight.leases_redrive.run_once() == 1
+
+        await eventually(handed_back)
+    record = await straight.task(task_id)
+    assert (record.status, record.attempt, record.lost_leases) == ("pending", 0, 0)
+    async with straight.working(Effects()), relaying(straight):
+        await eventually(lambda: all_closed(straight))
+    assert await effects(straight) == (1, 1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_fenced_result_with_the_database_away_ends_quietly(straight: Pipeline, environ: dict[str, str]) -> None:
+    """旧的持有者醒来时数据库正不在：连痕迹也记不成，但它安静地结束，不把异常抛给 SAQ。"""
+    (task_id,) = await straight.submit()
+    await straight.forwarder.run_once()
+    async with crooked(environ) as (pipeline, line):
+
+        async def zombie(attempt: Attempt) -> Outcome:
+            line.refuse()
+            attempt.lost.set()
+            attempt.checkpoint()
+            return Done()
+
+        async with asyncio.timeout(PATIENCE):
+            await pipeline.execution(zombie)({}, task_id=str(task_id), delivery=1)
+        line.heal()
+    assert await straight.status(task_id) == "running"  # 由租约收回
+
+
+async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the_lease(environ: dict[str, str]) -> None:
+    """信已寄成而 PostgreSQL 停得比租约还久：活着的执行者回来先结算，任务不该变成结局不明。"""
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(own_directory())
+        server, process = await stack.enter_async_context(own_postgres(directory))
+        settings = load_settings({
+            **environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT),
+        })  # fmt: skip
+        pool = await stack.enter_async_context(open_pool(settings.database, "test"))
+        pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
+        pipeline.leases_redrive = LeaseRedrive(pool, settings.relay, {}, pipeline.metrics, grace=10.0)
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        sent, stopped = asyncio.Event(), asyncio.Event()
+
+        async def mailing(attempt: Attempt) -> Outcome:
+            async with attempt.transaction() as connection:
+                await attempt.declare_intent(connection)
+            sent.set()
+            await stopped.wait()
+            return Done({"accepted": 1})
+
+        execution = pipeline.execution(mailing)
+        await stack.enter_async_context(beating(execution.leases))
+        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        await sent.wait()
+        await stack.enter_async_context(relaying(pipeline))
+        await process.stop()
+        stopped.set()
+        await asyncio.sleep(settings.worker.lease * 1.5)
+        await process.start()
+        await asyncio.wait_for(job, PATIENCE)
+        async with await psycopg.AsyncConnection.connect(server.url) as connection:
+            cursor = await connection.execute("select status from tb_task")
+            assert await cursor.fetchone() == ("succeeded",)
+
+
+# ---- 一行连累别的
+
+
+async def expired(pipeline: Pipeline, count: int) -> list[UUID]:
+    """同一个死去的 worker 手里的任务，租约刚刚到期。"""
+    tasks = await pipeline.submit(count)
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(
+        "update tb_task set status = 'running', attempt = 1, worker = 'dead', lease_until = now() - interval '1 s'"
+    )
+    return tasks
+
+
+async def test_one_locked_outbox_row_does_not_hold_up_the_other_expired_leases(
+    straight: Pipeline, database_url: str
+) -> None:
+    """relay 还拿着一行（等 Redis 等得久），它的任务已被认领、又丢了租约：别的任务照样收回。"""
+    held, free = await expired(straight, 2)
+    await straight.sql(
+        "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 1, 'email:send', 1)", held
+    )
+    async with await psycopg.AsyncConnection.connect(database_url) as relay:
+        await relay.execute("select from tb_outbox where task_id = %s for update", (held,))
+        await straight.leases_redrive.run_once()
+        assert await straight.status(free) == "pending"
+    await straight.leases_redrive.run_once()
+    assert await straight.status(held) == "pending"
+
+
+async def test_suspects_of_a_crash_do_not_all_come_back_at_once(straight: Pipeline) -> None:
+    """毒信弄死进程，同在手里的都丢了租约；若又一齐回来，就一次次陪它死，五次之后都被当作毒丸。"""
+    tasks = await expired(straight, 6)
+    await straight.sql("update tb_task set lost_leases = 2")
+    assert await straight.leases_redrive.run_once() == len(tasks)
+    ((due,),) = await straight.sql("select count(*) from tb_outbox where available_at <= clock_timestamp()")
+    assert due < len(tasks)

@@ -1,0 +1,329 @@
+"""worker 的故障，死在生效前后、停住又醒、被毒信弄死、钟差一小时、SIGTERM（FAULTS.md 9、10、13、18、38）。"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+from datetime import date
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.config.model import Worker
+from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.simulator import iccid_at
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.deliveries import delivery_job
+from kaguan.outbox.vocabulary import Priority
+from kaguan.queues.keys import delivery_key
+from kaguan.sims.model import Carrier, SyncType
+from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
+from tests.chaos.proxy import Proxy
+from tests.support.carrier_world import register
+from tests.support.eventually import eventually
+from tests.support.fault_clock import shifted
+from tests.support.fault_plant import (
+    EFFECT_TABLE,
+    QUICK,
+    Effects,
+    all_closed,
+    child,
+    effects,
+    local,
+    mail,
+    only_kaguan,
+    port_of,
+    relaying,
+    through,
+)
+from tests.support.fault_worker import CRASHED
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
+from tests.support.smtp_server import STALL, smtp_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from tests.support.fault_plant import Child
+
+GATE = 4_243  # 咨询锁号
+START = 30.0  # 秒：进程起来、取到件
+DRAIN = 40.0
+GRACE = 2
+POISON_LIMIT = 2
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    """本进程里的 worker 没有心跳，租约因此要长；短的是那些进程的。"""
+    more = {"KAGUAN_RELAY__MAX_DELIVERIES_WITHOUT_RESULT": str(POISON_LIMIT), "KAGUAN_WORKER__LEASE": "60"}
+    async with open_pipeline(load_settings({**environ, **QUICK, **more}), pool) as opened:
+        await opened.sql(EFFECT_TABLE)
+        yield opened
+
+
+class Yard:
+    """起 worker 进程的地方。"""
+
+    def __init__(self, environ: dict[str, str], directory: Path) -> None:
+        self.environ = {**only_kaguan(environ), **QUICK, "KAGUAN_WORKER__SHUTDOWN_GRACE": str(GRACE)}
+        self.directory = directory
+        self.count = 0
+
+    def worker(self, module: str = "tests.support.fault_worker", **more: str) -> AbstractAsyncContextManager[Child]:
+        self.count += 1
+        return child(module, {**self.environ, **more}, self.directory / f"worker-{self.count}.log")
+
+
+@pytest.fixture
+def yard(environ: dict[str, str], tmp_path: Path) -> Yard:
+    return Yard(environ, tmp_path)
+
+
+async def submit(pipeline: Pipeline, script: str) -> UUID:
+    async with pipeline.pool.connection() as connection:
+        return (await accept(connection, Submission(EMAIL_SEND, mail(script)), MAX_ATTEMPTS)).task_id
+
+
+async def becomes(pipeline: Pipeline, task_id: UUID, status: str, timeout: float = START) -> None:  # noqa: ASYNC109 同 eventually
+    async def reached() -> bool:
+        return await pipeline.status(task_id) == status
+
+    await eventually(reached, timeout=timeout)
+
+
+# ---- 死
+
+
+async def test_a_worker_killed_before_its_effect_commits_leaves_none_and_its_heir_makes_one(
+    pipeline: Pipeline, yard: Yard, environ: dict[str, str]
+) -> None:
+    """效果已写、还没提交，停在门口时被杀。"""
+    await pipeline.sql(
+        "create function gate() returns trigger language plpgsql as"
+        f" $$ begin perform pg_advisory_xact_lock_shared({GATE}); return new; end $$"
+    )
+    await pipeline.sql("create trigger gate after insert on fault_effect for each row execute function gate()")
+    async with relaying(pipeline), await psycopg.AsyncConnection.connect(
+        environ["KAGUAN_DATABASE__URL"], autocommit=True
+    ) as holder:  # fmt: skip
+        await holder.execute("select pg_advisory_lock(%s)", (GATE,))
+        task_id = await submit(pipeline, "quick")
+
+        async def at_the_gate() -> bool:
+            cursor = await holder.execute("select from pg_locks where locktype = 'advisory' and not granted")
+            return await cursor.fetchone() is not None
+
+        async with yard.worker() as victim:
+            await eventually(at_the_gate, timeout=START)
+            await victim.kill()
+        assert await effects(pipeline) == (0, 0)
+        await holder.execute("select pg_advisory_unlock(%s)", (GATE,))
+        async with pipeline.working(Effects()):
+            await becomes(pipeline, task_id, "succeeded", DRAIN)
+    assert await effects(pipeline) == (1, 1)
+
+
+async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
+    pipeline: Pipeline, yard: Yard, environ: dict[str, str]
+) -> None:
+    """生效已提交，SAQ 还不知道（通往 Redis 的线路黑了）时被杀：那次投递谁再取到都不许再做。"""
+    url = environ["KAGUAN_REDIS__URL"]
+    port = port_of(url)
+    line = Proxy(port)
+    await line.start()
+    try:
+        task_id = await submit(pipeline, "slow:1.5")
+        async with yard.worker(KAGUAN_REDIS__URL=through(url, port, line.port)) as victim:
+            await pipeline.forwarder.run_once()
+            await becomes(pipeline, task_id, "running")
+            line.blackhole()
+            await becomes(pipeline, task_id, "succeeded")
+            await victim.kill()
+    finally:
+        await line.stop()
+    queue = pipeline.queues[Priority.DEFAULT]
+    # 旧的投递再冒出来一次；Redis 里的锁与记号都没了，只有 PostgreSQL 挡得住
+    await pipeline.redis.flushdb()
+    await queue.enqueue(delivery_job(EMAIL_SEND.name, delivery_key(task_id, 1), [(task_id, 1)], 600))
+    again = Effects()
+    async with pipeline.working(again), relaying(pipeline):
+
+        async def taken() -> bool:
+            return await queue.count("incomplete") == 0
+
+        await eventually(taken, timeout=DRAIN)
+    assert again.started == []
+    assert await effects(pipeline) == (1, 1)
+
+
+async def test_a_worker_stopped_beyond_its_lease_changes_nothing_when_it_wakes(pipeline: Pipeline, yard: Yard) -> None:
+    async with relaying(pipeline), yard.worker() as zombie:
+        task_id = await submit(pipeline, "slow:3")
+        await becomes(pipeline, task_id, "running")
+        zombie.send(signal.SIGSTOP)
+        async with pipeline.working(Effects()):
+            await becomes(pipeline, task_id, "succeeded", DRAIN)
+            record = await pipeline.task(task_id)
+            assert record.delivery > 1
+            zombie.send(signal.SIGCONT)
+            # 醒来的还能干活，而且没有把别人的登记弄丢
+            others = [await submit(pipeline, "quick") for _ in range(5)]
+            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+        assert await zombie.stopped() == 0
+    assert (await pipeline.task(task_id)).result == record.result
+    assert await effects(pipeline) == (1 + len(others), 1 + len(others))
+
+
+async def test_a_mail_that_kills_its_worker_is_parked_and_the_others_flow(pipeline: Pipeline, yard: Yard) -> None:
+    poison = await submit(pipeline, "crash")
+    others: list[UUID] = []
+    async with relaying(pipeline):
+        for _ in range(POISON_LIMIT):
+            async with yard.worker() as victim:
+                assert await asyncio.wait_for(victim.process.wait(), START) == CRASHED, victim.output
+            # 迟来的至多陪它死一次：同时在手里的分不出谁是毒（test_fault_limits 另考）
+            others += [await submit(pipeline, "quick") for _ in range(5 - len(others))]
+        async with yard.worker():
+            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+    record = await pipeline.task(poison)
+    assert (record.status, record.lost_leases) == ("failed", POISON_LIMIT)
+    assert record.last_error is not None
+    assert await pipeline.sql("select kind from tb_task_event where task_id = %s order by id desc limit 1", poison) == [
+        ("parked",)
+    ]
+    assert await effects(pipeline) == (len(others), len(others))
+
+
+# ---- 时钟
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work(
+    pipeline: Pipeline, yard: Yard, tmp_path: Path, hours: int
+) -> None:
+    """期限只听 PostgreSQL 的钟：偏的那个照常干活；它的清扫把别人正在做的当成卡死，也中止不了谁。"""
+    clock = dict(shifted(hours * 3_600, tmp_path))
+    queue = pipeline.queues[Priority.DEFAULT]
+    async with relaying(pipeline), yard.worker(**clock, KAGUAN_WORKER__LEASE="5") as odd:
+        first = await submit(pipeline, "slow:7")  # 做得比租约久：靠心跳续着
+        await becomes(pipeline, first, "running")
+        await pipeline.redis.delete(queue.namespace("sweep"))
+        async with yard.worker("tests.support.fault_sweeper", **clock) as sweeper:
+
+            async def swept() -> bool:
+                gone = sweeper.process.returncode is not None
+                return await queue.count("incomplete") == 0 if hours > 0 else gone
+
+            await eventually(swept, timeout=START)
+            async with pipeline.working(Effects(0.3)):
+                for _ in range(2):
+                    await pipeline.submit(10)
+                    await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+        assert odd.process.returncode is None
+    assert await pipeline.sql("select task_id = %s, kind, detail from tb_task_event order by id", first) == []
+    record = await pipeline.task(first)
+    assert (record.status, record.attempt, record.delivery) == ("succeeded", 1, 1)
+    assert await effects(pipeline) == (21, 21)
+
+
+# ---- 停
+
+
+async def test_an_idle_worker_stops_at_once_and_a_short_job_is_finished_first(pipeline: Pipeline, yard: Yard) -> None:
+    async with relaying(pipeline), yard.worker() as busy:
+        task_id = await submit(pipeline, f"slow:{GRACE / 2}")
+        await becomes(pipeline, task_id, "running")
+        assert await busy.stopped() == 0
+        record = await pipeline.task(task_id)
+        assert (record.status, record.attempt) == ("succeeded", 1)
+    async with yard.worker() as idle:
+        await eventually(lambda: "进程启动" in idle.output, timeout=START)
+        assert await idle.stopped() == 0
+
+
+async def test_a_job_that_will_not_stop_is_given_back_uncounted(pipeline: Pipeline, yard: Yard) -> None:
+    async with relaying(pipeline):
+        async with yard.worker() as stuck:
+            task_id = await submit(pipeline, "hang")
+            await becomes(pipeline, task_id, "running")
+            assert await stuck.stopped() == 0
+        await becomes(pipeline, task_id, "queued")
+        record = await pipeline.task(task_id)
+        assert (record.attempt, record.lost_leases, record.delivery) == (0, 0, 2)
+
+
+async def test_a_sync_hanging_at_the_carrier_is_given_back_uncounted_within_the_default_grace(
+    pipeline: Pipeline, yard: Yard
+) -> None:
+    """运营商收下连接、从不应答；停机的宽限、租约都是产品的默认。自己退出（0）的，没有用到 29 秒的看门狗（4）。"""
+    config = Worker()
+    await register(pipeline.pool, Carrier.ONELINK, [iccid_at(Carrier.ONELINK, 0)])
+    async with silent_server() as (url, asked), relaying(pipeline):
+        task_id = await submit_sync(pipeline)
+        async with yard.worker(
+            "workers",
+            KAGUAN_SMTP__URL=f"smtp://{LOOPBACK}:{free_port()}",
+            KAGUAN_WORKER__SHUTDOWN_GRACE=f"{config.shutdown_grace:g}",
+            KAGUAN_WORKER__LEASE=f"{config.lease:g}",
+            KAGUAN_CARRIERS__ONELINK__BASE_URL=url,
+            KAGUAN_CARRIERS__ONELINK__PASSWORD="secret",
+            KAGUAN_CARRIERS__ONELINK__TIMEOUT="120",
+            KAGUAN_CARRIERS__TIME_BUDGET="120",
+        ) as syncing:
+            await asyncio.wait_for(asked.wait(), START)
+            assert await syncing.stopped() == 0
+        await becomes(pipeline, task_id, "queued")
+    record = await pipeline.task(task_id)
+    assert (record.attempt, record.lost_leases, record.delivery) == (0, 0, 2)
+    async with pipeline.working(Effects()):
+        await becomes(pipeline, task_id, "succeeded")
+    assert await effects(pipeline) == (1, 1)
+
+
+async def submit_sync(pipeline: Pipeline) -> UUID:
+    day = date(2026, 1, 1)
+    payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK)
+    async with pipeline.pool.connection() as connection:
+        return (await accept(connection, Submission(DATA_SYNC, payload), MAX_ATTEMPTS)).task_id
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """收下请求，一个字节也不答；事件是有人问过了。"""
+    asked = asyncio.Event()
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(swallow, LOOPBACK, 0) as server:
+        yield local(server.sockets[0].getsockname()[1]), asked
+
+
+@pytest.mark.parametrize(("phase", "status"), [("greeting", "queued"), ("body", "uncertain")])
+async def test_a_mail_hanging_at_the_server_is_given_back_or_admitted_uncertain(
+    pipeline: Pipeline, yard: Yard, phase: str, status: str
+) -> None:
+    """SMTP 装死时停机：还没开口的交还，正文已送出而没有答复的如实说不明。"""
+    async with smtp_server() as server, relaying(pipeline):
+        if phase == "greeting":
+            server.script.greeting = STALL
+        else:
+            server.script.body.append(STALL)
+        async with yard.worker("workers", KAGUAN_SMTP__URL=server.url, KAGUAN_SMTP__TIMEOUT="30") as sending:
+            task_id = await submit(pipeline, "主题")
+            await becomes(pipeline, task_id, "running")
+            if phase == "body":
+                await eventually(lambda: server.mails, timeout=START)
+            assert await sending.stopped() == 0
+        await becomes(pipeline, task_id, status)
+        assert (await pipeline.task(task_id)).attempt == (0 if status == "queued" else 1)

@@ -1,0 +1,158 @@
+"""大邮件：每种大小、三种连法、两种事件循环都寄得到；在任何一处断开，说的话都不假。"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from kaguan.config.model import MIB
+from tests.support.eventually import eventually
+from tests.support.mail_sizes import KIB, SIZES, largest, letter
+from tests.support.mail_tasks import client_tls, config_for, send, server_tls
+from tests.support.smtp_server import CLOSE, DROP, HALF_CLOSE, PAUSE, RESET, STALL, Script, SmtpServer, smtp_server
+from workers.email import session
+from workers.email.receipt import Fate
+from workers.email.transport import Mailer, open_mailer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+RUNS: dict[str, Run] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
+MODES = ("clear", "starttls", "implicit")
+LARGE = 2 * MIB  # 远大于两头的内核与进程里装得下的
+CUTS = (0, 1, 32 * KIB, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 100_000, 128 * KIB, 500_000, 1 * MIB)
+
+
+@pytest.fixture(params=RUNS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Worker 跑在 uvloop 上，没有它时是 asyncio。"""
+    return RUNS[request.param]
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@asynccontextmanager
+async def stage(mode: str, script: Script | None = None, **config: object) -> AsyncIterator[tuple[SmtpServer, Mailer]]:
+    script = script or Script()
+    if mode == "starttls":
+        script.starttls = server_tls()
+    elif mode == "implicit":
+        script.implicit_tls = server_tls()
+    starttls = "required" if mode == "starttls" else "off"
+    async with (
+        smtp_server(script) as server,
+        open_mailer(config_for(server.url, starttls=starttls, **config), tls=client_tls()) as mailer,
+    ):
+        yield server, mailer
+
+
+def test_mail_of_every_size_is_delivered_once_byte_for_byte(run: Run, mode: str) -> None:
+    letters = [*map(letter, SIZES), largest()]
+    assert [len(one.content) for one in letters[:-1]] == list(SIZES)
+    assert len(letters[-1].content) > 16 * MIB
+
+    async def scenario() -> None:
+        async with stage(mode) as (server, mailer):
+            for one in letters:
+                assert (await send(mailer, one)).fate is Fate.ACCEPTED
+        assert [mail.content for mail in server.mails] == [one.content for one in letters]
+        assert {mail.encrypted for mail in server.mails} == {mode != "clear"}
+        assert server.connections == 1
+
+    run(scenario())
+
+
+def test_a_reader_far_slower_than_a_chunk_but_never_stopping_gets_it_all(
+    run: Run, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "DATA_CHUNK", LARGE)  # 一块要收好几个时限那么久
+    script = Script(pace=(16 * KIB, 0.02), narrow=True)
+
+    async def scenario() -> None:
+        async with stage(mode, script, timeout=1.0) as (server, mailer):
+            assert (await send(mailer, letter(LARGE))).fate is Fate.ACCEPTED
+        assert [len(mail.content) for mail in server.mails] == [LARGE]
+
+    run(scenario())
+
+
+def test_a_cut_while_body_bytes_are_unsent_is_deferred(run: Run, mode: str) -> None:
+    async def scenario(at: int, how: str) -> tuple[Fate, int]:
+        # 只关一头的不说完：它收得到的，正是我们断开之前交给内核的
+        async with stage(mode, Script(cut=(at, how), narrow=True)) as (server, mailer):
+            receipt = await send(mailer, letter(LARGE))
+        return receipt.fate, len(server.mails)
+
+    async def every() -> Counter[tuple[Fate, int]]:
+        return Counter([await scenario(at, how) for how in (RESET, CLOSE, HALF_CLOSE) for at in CUTS])
+
+    assert run(every()) == {(Fate.DEFERRED, 0): 3 * len(CUTS)}
+
+
+def test_a_reader_that_stops_is_deferred_and_never_gets_the_dot(run: Run, mode: str) -> None:
+    async def scenario() -> None:
+        async with stage(mode, Script(cut=(100_000, PAUSE), narrow=True), timeout=0.3) as (server, mailer):
+            receipt = await send(mailer, letter(LARGE))
+            server.resume.set()
+            await eventually(lambda: server.open_now == 0)
+        assert (receipt.fate, server.mails) == (Fate.DEFERRED, [])
+
+    run(scenario())
+
+
+def test_whoever_may_have_got_the_dot_is_never_called_deferred(run: Run, mode: str) -> None:
+    """不收的对方在我们放弃之后把内核里的都收走：收到点的，必须说的是不明；两种结局都要出现，才算试到了分界。"""
+
+    async def scenario(size: int) -> tuple[Fate, bool]:
+        script = Script(cut=(0, PAUSE), narrow=True)
+        async with stage(mode, script, timeout=0.3, data_timeout=0.3) as (server, mailer):
+            receipt = await send(mailer, letter(size))
+            server.resume.set()
+            await eventually(lambda: server.open_now == 0)
+        return receipt.fate, bool(server.mails)
+
+    async def every() -> Counter[tuple[Fate, bool]]:
+        return Counter(await asyncio.gather(*(scenario(size) for size in range(20 * KIB, 1200 * KIB, 30 * KIB))))
+
+    seen = run(every())
+    assert (Fate.DEFERRED, True) not in seen
+    assert {fate for fate, _ in seen} == {Fate.DEFERRED, Fate.UNKNOWN}
+    assert (Fate.UNKNOWN, True) in seen
+
+
+@pytest.mark.parametrize("how", [RESET, CLOSE, HALF_CLOSE])
+def test_a_cut_near_the_end_is_never_a_success_nor_a_false_deferral(run: Run, mode: str, how: str) -> None:
+    size = 130 * KIB
+
+    async def scenario(at: int) -> tuple[Fate, bool]:
+        async with stage(mode, Script(cut=(at, how), narrow=True)) as (server, mailer):
+            receipt = await send(mailer, letter(size))
+            await eventually(lambda: server.open_now == 0)
+        return receipt.fate, bool(server.mails)
+
+    async def every() -> set[tuple[Fate, bool]]:
+        return {await scenario(at) for at in (size - 64 * KIB, size - 16 * KIB, size - 1000, size - 1, size)}
+
+    seen = run(every())
+    assert seen <= {(Fate.DEFERRED, False), (Fate.UNKNOWN, False), (Fate.UNKNOWN, True)}
+
+
+@pytest.mark.parametrize("answer", [DROP, STALL])
+@pytest.mark.parametrize("size", [1 * KIB, LARGE])
+def test_a_cut_after_the_dot_is_unknown(run: Run, mode: str, size: int, answer: str) -> None:
+    async def scenario() -> None:
+        async with stage(mode, Script(body=[answer]), data_timeout=0.3) as (server, mailer):
+            receipt = await send(mailer, letter(size))
+        assert (receipt.fate, len(server.mails)) == (Fate.UNKNOWN, 1)
+
+    run(scenario())

@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from email import message_from_bytes
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+import uvloop
+from opentelemetry.trace import StatusCode
+from redis.asyncio import Redis
+
+from kaguan.dev.ports import free_port
+from kaguan.mail.message import Envelope, build
+from kaguan.telemetry.spans import process_span
+from tests.support.eventually import eventually
+from tests.support.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls, throttled_mailer
+from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
+from tests.support.tracing import only as only_span
+from workers.email import transport
+from workers.email.outage import Outage
+from workers.email.receipt import Fate, Receipt
+from workers.email.transport import Mailer, QueuedError, RelayHostOpenError, open_mailer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+TASK_ID = UUID("01890000-0000-7000-8000-000000000001")
+
+
+def letter(*recipients: str, body: str = "正文") -> Envelope:
+    return build(mail_to(*recipients or ("a@x.example",), body=body), TASK_ID, SENDER, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def send(mailer: Mailer, envelope: Envelope | None = None) -> dict[str, Receipt]:
+    chosen = envelope or letter()
+    recipients = list(chosen.recipients)
+
+    async def declare() -> list[str]:
+        return recipients
+
+    return await mailer.send(chosen, recipients, declare)
+
+
+@asynccontextmanager
+async def stage(script: Script | None = None, **config: object) -> AsyncIterator[tuple[SmtpServer, Mailer]]:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(smtp_server(script))
+        url = str(config.pop("url", server.url)).replace("PORT", str(server.port))
+        mailer = await stack.enter_async_context(open_mailer(config_for(url, **config), tls=client_tls()))
+        yield server, mailer
+
+
+def only(receipts: dict[str, Receipt]) -> Receipt:
+    (receipt,) = receipts.values()
+    return receipt
+
+
+async def fate_of(mailer: Mailer) -> Fate | None:
+    """这封信的结局；``None`` 是没排上我们自己的限额。"""
+    try:
+        return only(await send(mailer)).fate
+    except QueuedError:
+        return None
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_a_relay_host_out_of_reach_is_a_failed_span(exported: InMemorySpanExporter, *, reachable: bool) -> None:
+    async with stage(url="smtp://127.0.0.1:PORT" if reachable else f"smtp://127.0.0.1:{free_port()}") as (_, mailer):
+        with process_span("email:send", TASK_ID, "default", 1, None):
+            await send(mailer)
+    span = only_span(exported, "smtp send")
+    attributes = dict(span.attributes or {})
+    assert attributes["server.address"] == "127.0.0.1"
+    assert attributes.get("error.type") == (None if reachable else "UnreachableError")
+    assert span.status.status_code is (StatusCode.UNSET if reachable else StatusCode.ERROR)
+
+
+async def test_one_connection_carries_many_mails_and_is_checked_before_each_reuse() -> None:
+    async with stage() as (server, mailer):
+        for _ in range(5):
+            assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 1
+    assert server.commands.count("RSET") == 4
+    assert len(server.mails) == 5
+
+
+async def test_a_connection_the_server_closed_meanwhile_is_replaced_unnoticed() -> None:
+    async with stage(Script(rset=DROP)) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 2
+
+
+async def test_never_more_connections_than_configured() -> None:
+    async with stage(connections=2) as (server, mailer):
+        receipts = await asyncio.gather(*(send(mailer) for _ in range(12)))
+    assert all(only(receipt).fate is Fate.ACCEPTED for receipt in receipts)
+    assert len(server.mails) == 12
+    assert server.most_open <= 2
+
+
+async def test_a_process_that_tries_by_itself_keeps_to_the_connections_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
+    async with stage(Script(greeting="421 busy"), connections=1) as (server, mailer):
+        await send(mailer)
+        server.script.greeting, server.script.mail = "220 test ESMTP", STALL
+        sending = asyncio.create_task(send(mailer))
+        await server.stalled.wait()
+        assert not await mailer.probe()
+        assert server.connections == 2
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert await mailer.probe()
+
+
+async def test_a_mail_accepted_is_not_held_up_by_the_farewell_of_its_worn_out_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
+    monkeypatch.setattr("workers.email.pool.MESSAGES_PER_CONNECTION", 1)
+    async with stage() as (server, mailer):
+        await send(mailer)
+        assert "QUIT" not in server.commands
+        await send(mailer)
+        assert (server.connections, server.commands.count("QUIT")) == (2, 1)
+
+
+async def test_idle_connections_are_closed_with_a_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage() as (server, mailer):
+        await send(mailer)
+        assert await mailer.pool.close_stale() == 0
+        monkeypatch.setattr("workers.email.pool.IDLE_LIMIT", 0.0)
+        assert await mailer.pool.close_stale() == 1
+        assert server.commands[-1] == "QUIT"
+
+
+async def test_a_refused_mail_leaves_the_connection_fit_for_the_next_one() -> None:
+    script = Script(recipients={"bad@x.example": ["550 no"]})
+    async with stage(script) as (server, mailer):
+        assert only(await send(mailer, letter("bad@x.example"))).fate is Fate.REFUSED
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 1
+
+
+async def test_worker_processes_share_the_relay_rate_through_redis(redis_url: str) -> None:
+    async with (
+        smtp_server() as server,
+        Redis.from_url(redis_url) as one,
+        Redis.from_url(redis_url) as other,
+        open_mailer(config_for(server.url, per_second=3, data_timeout=0.3), one) as first,
+        open_mailer(config_for(server.url, per_second=3, data_timeout=0.3), other) as second,
+    ):
+        fates = await asyncio.gather(*(fate_of(mailer) for mailer in (first, second) for _ in range(3)))
+    assert fates.count(Fate.ACCEPTED) == len(server.mails) == 3
+    assert fates.count(None) == 3
+
+
+async def test_without_redis_the_rate_is_still_limited() -> None:
+    async with (
+        smtp_server() as server,
+        Redis.from_url(f"redis://127.0.0.1:{free_port()}") as gone,
+        open_mailer(config_for(server.url, per_second=2, data_timeout=0.3), gone) as mailer,
+    ):
+        fates = await asyncio.gather(*(fate_of(mailer) for _ in range(5)))
+    assert fates.count(Fate.ACCEPTED) == 2
+
+
+async def test_mails_behind_one_that_waits_for_our_own_rate_wait_for_it_too() -> None:
+    async with throttled_mailer() as mailer:
+        assert await asyncio.gather(*(fate_of(mailer) for _ in range(3))) == [None] * 3
+
+
+async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
+    async with stage(Script(greeting=STALL), connections=1, data_timeout=0.2) as (server, mailer):
+        hanging = asyncio.create_task(send(mailer))
+        await server.stalled.wait()
+        receipt = only(await send(mailer))
+        hanging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging
+    assert (receipt.fate, receipt.reply) == (Fate.DEFERRED, "等连接超时")
+
+
+async def test_a_half_open_breaker_lets_a_single_mail_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
+    told: list[str] = []
+    knobs = {"breaker_failures": 2, "breaker_cooldown": 0.05, "connections": 4}
+    async with stage(Script(greeting="421 busy"), **knobs) as (server, mailer):
+        mailer.watch_breaker(lambda _, status: told.append(status.state))
+        assert [only(await send(mailer)).outage for _ in range(2)] == [Outage.GREETING] * 2
+        with pytest.raises(RelayHostOpenError, match="中继"):
+            await send(mailer)
+        await eventually(lambda: told[-1] == "half-opened")
+        server.script.greeting, server.script.delay = "220 test ESMTP", 0.1
+        answers = await asyncio.gather(*(send(mailer) for _ in range(4)), return_exceptions=True)
+    assert server.connections == 3
+    assert sum(isinstance(answer, RelayHostOpenError) for answer in answers) == 3
+    assert len(server.mails) == 1
+    assert told == ["closed", "opened", "half-opened", "closed"]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_process_tries_by_itself_whether_it_can_connect_again_but_not_whether_mails_are_taken(
+    monkeypatch: pytest.MonkeyPatch, *, inside: bool
+) -> None:
+    monkeypatch.setattr(transport, "TICK", (0.01, 0.02))
+    script = Script(mail="421 closing") if inside else Script(greeting="421 busy")
+    told: list[str] = []
+    async with stage(script, breaker_failures=1, breaker_cooldown=0.05) as (server, mailer):
+        mailer.watch_breaker(lambda _, status: told.append(status.state))
+        await send(mailer)
+        await eventually(lambda: "half-opened" in told)
+        server.script.greeting = "220 test ESMTP"
+        if inside:
+            assert not await mailer.probe()
+            assert (server.connections, told[-1]) == (1, "half-opened")
+            server.script.mail = "250 ok"
+        else:
+            await eventually(lambda: told[-1] == "closed")
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert told[-1] == "closed"
+
+
+@pytest.mark.parametrize("mode", ["required", "optional"])
+async def test_starttls_is_used_when_offered(mode: str) -> None:
+    async with stage(Script(starttls=server_tls()), starttls=mode) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.mails[0].encrypted
+
+
+async def test_stripped_starttls_is_refused_before_any_mail_command() -> None:
+    async with stage(starttls="required") as (server, mailer):
+        receipt = only(await send(mailer))
+    assert receipt.fate is Fate.DEFERRED
+    assert "STARTTLS" in receipt.reply
+    assert "MAIL" not in server.commands
+
+
+async def test_a_password_is_never_sent_in_clear_when_starttls_vanished() -> None:
+    script = Script(credentials=("user", "secret"))
+    async with stage(script, url="smtp://user:secret@127.0.0.1:PORT", starttls="optional") as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.DEFERRED
+    assert "AUTH" not in server.commands
+
+
+async def test_optional_starttls_without_login_goes_on_in_clear() -> None:
+    async with stage(starttls="optional") as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert not server.mails[0].encrypted
+
+
+async def test_implicit_tls_and_login() -> None:
+    script = Script(implicit_tls=server_tls(), credentials=("us er", "p@ss:word"))
+    url = "smtps://us%20er:p%40ss%3Aword@127.0.0.1:PORT"
+    async with stage(script, url=url) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert (server.mails[0].encrypted, server.mails[0].login) == (True, "us er")
+
+
+async def test_a_wrong_password_defers_and_says_535_but_not_the_password() -> None:
+    script = Script(credentials=("user", "right"))
+    async with stage(script, url="smtp://user:wrong@127.0.0.1:PORT") as (_, mailer):
+        receipt = only(await send(mailer))
+    assert (receipt.fate, receipt.code) == (Fate.DEFERRED, 535)
+    assert "wrong" not in receipt.reply
+
+
+async def test_an_untrusted_certificate_is_refused() -> None:
+    async with (
+        smtp_server(Script(implicit_tls=server_tls())) as server,
+        open_mailer(config_for(server.url)) as mailer,  # 系统信任库里没有测试证书
+    ):
+        receipt = only(await send(mailer))
+    assert (receipt.fate, receipt.reply) == (Fate.DEFERRED, "与中继协商 TLS 失败：证书是自签名的")
+    assert server.mails == []
+
+
+async def test_a_relay_without_smtputf8_refuses_international_addresses_only() -> None:
+    async with stage(Script(smtputf8=False)) as (_, mailer):
+        receipt = only(await send(mailer, letter("用户@例子.测试")))
+        assert receipt.fate is Fate.REFUSED
+        assert "SMTPUTF8" in receipt.reply
+        assert only(await send(mailer, letter("user@例子.测试"))).fate is Fate.ACCEPTED
+
+
+async def test_without_smtputf8_the_other_recipients_of_the_same_mail_get_it() -> None:
+    envelope = letter("a@x.example", "用户@例子.测试", "user@例子.测试")
+    async with stage(Script(smtputf8=False)) as (server, mailer):
+        receipts = await send(mailer, envelope)
+        again = await send(mailer, envelope)
+    assert {one: receipt.fate for one, receipt in receipts.items()} == {
+        "a@x.example": Fate.ACCEPTED,
+        "用户@例子.测试": Fate.REFUSED,
+        "user@例子.测试": Fate.ACCEPTED,
+    }
+    assert again == receipts
+    first, second = server.mails
+    assert first == second
+    assert first.recipients == ["a@x.example", "user@xn--fsqu00a.xn--0zwm56d"]
+    head = first.content.partition(b"\r\n\r\n")[0]
+    assert head.isascii()
+    assert message_from_bytes(head)["To"] == "a@x.example,\r\n user@xn--fsqu00a.xn--0zwm56d"
+
+
+async def test_with_smtputf8_nobody_is_left_out() -> None:
+    envelope = letter("a@x.example", "用户@例子.测试")
+    async with stage() as (server, mailer):
+        receipts = await send(mailer, envelope)
+    assert {receipt.fate for receipt in receipts.values()} == {Fate.ACCEPTED}
+    assert server.mails[0].content == envelope.content
+
+
+async def test_a_server_that_hangs_in_the_greeting_is_given_up_on() -> None:
+    async with stage(Script(greeting="stall"), timeout=0.2) as (server, mailer):
+        assert only(await send(mailer)).fate is Fate.DEFERRED
+        assert server.stalled.is_set()
+
+
+async def test_a_cancelled_delivery_never_returns_its_connection() -> None:
+    script = Script(recipients={"a@x.example": ["stall"]})
+    async with stage(script) as (server, mailer):
+        task = asyncio.create_task(send(mailer))
+        await server.stalled.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert only(await send(mailer)).fate is Fate.ACCEPTED
+    assert server.connections == 2
+
+
+async def test_cancelling_while_a_kept_connection_is_checked_closes_it() -> None:
+    async with stage(Script(rset="stall")) as (server, mailer):
+        await send(mailer)
+        task = asyncio.create_task(send(mailer))
+        await server.stalled.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await eventually(lambda: server.open_now == 0)
+
+
+async def test_hostile_reply_text_is_stored_as_one_clean_bounded_line() -> None:
+    script = Script(recipients={"a@x.example": ["550-\x00\x1b[31m\udcff\r\n550 " + "y" * 2000]})
+    async with stage(script) as (_, mailer):
+        receipt = only(await send(mailer))
+    assert receipt.fate is Fate.REFUSED
+    assert receipt.reply.isprintable()
+    assert len(receipt.reply) <= 500
+
+
+@pytest.mark.parametrize(
+    ("script", "fate"),
+    [
+        (Script(), Fate.ACCEPTED),
+        (Script(body=[DROP]), Fate.UNKNOWN),
+        (Script(drop_in_body=True), Fate.DEFERRED),
+        (Script(data=DROP), Fate.DEFERRED),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Fate) else "",
+)
+def test_the_moment_of_the_break_is_told_apart_on_the_loop_that_workers_run_on(script: Script, fate: Fate) -> None:
+    async def scenario() -> Receipt:
+        async with stage(script) as (_, mailer):
+            return only(await send(mailer, letter(body="x" * 12_000_000)))
+
+    assert uvloop.run(scenario()).fate is fate

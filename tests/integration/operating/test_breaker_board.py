@@ -1,0 +1,111 @@
+"""断路器的状态经 Redis 给别的进程看：谁断开着、从何时起、因为什么；写的进程没了、Redis 没了都不碍事。"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from kaguan.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
+from kaguan.breaker_board import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
+from kaguan.dev.ports import free_port
+from kaguan.queues.keys import BREAKERS
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+EARLIER = datetime(2026, 11, 25, 1, 2, 3, tzinfo=UTC)
+LATER = EARLIER + timedelta(minutes=1)
+HOST = "mail.example:587"
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def boards(redis: Redis) -> AsyncIterator[tuple[BreakerBoard, BreakerBoard]]:
+    """两个进程。"""
+    one, other = BreakerBoard(redis), BreakerBoard(redis)
+    async with one.publishing(), other.publishing():
+        yield one, other
+
+
+async def shown(redis: Redis, count: int) -> list[OpenBreaker]:
+    async def enough() -> bool:
+        return sum(one.processes for one in await open_breakers(redis)) == count
+
+    await eventually(enough)
+    return await open_breakers(redis)
+
+
+async def test_what_is_open_in_any_process_is_seen_by_all_and_gone_once_closed(redis: Redis) -> None:
+    async with boards(redis) as (one, other):
+        assert await open_breakers(redis) == []
+        one.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, LATER, "中继拒绝登录 535"))
+        other.changed(BreakerKind.SMTP, HOST, BreakerStatus(HALF_OPENED, EARLIER, "连不上中继"))
+        other.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, "对方出错：HTTP 503"))
+        assert await shown(redis, 3) == [
+            OpenBreaker(BreakerKind.CARRIER, "onelink", HALF_OPENED, EARLIER, "对方出错：HTTP 503", 1),
+            OpenBreaker(BreakerKind.SMTP, HOST, OPENED, EARLIER, "中继拒绝登录 535", 2),
+        ]
+        other.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(CLOSED))
+        other.changed(BreakerKind.SMTP, HOST, BreakerStatus(CLOSED))
+        assert [item.kind for item in await shown(redis, 1)] == [BreakerKind.SMTP]
+    assert await open_breakers(redis) == []
+    assert await redis.keys() == []
+
+
+async def test_a_process_that_died_is_forgotten_when_its_entry_expires(redis: Redis) -> None:
+    dead = BreakerBoard(redis)
+    dead.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, "连不上中继"))
+    assert await dead.run_once() == 1
+    [key] = [name async for name in redis.scan_iter() if name != BREAKERS.encode()]
+    assert 0 < await redis.ttl(key) <= TTL
+    await redis.delete(key)  # 到期
+    assert await open_breakers(redis) == []
+    assert await redis.keys() == []
+
+
+async def test_while_open_the_entry_is_renewed_and_survives_a_flush_of_redis(redis: Redis) -> None:
+    board = BreakerBoard(redis)
+    board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, "连不上中继"))
+    await board.run_once()
+    await redis.flushdb()
+    assert await board.run_once() == 1
+    assert [item.name for item in await open_breakers(redis)] == [HOST]
+
+
+async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 100.0)
+    monkeypatch.setattr("kaguan.breaker_board.time", clock)
+    board = BreakerBoard(redis)
+    board.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, "对方出错：HTTP 503"))
+    clock.monotonic = lambda: 400.5
+    await board.run_once()
+    [told] = await open_breakers(redis)
+    assert told.seconds == 300
+
+
+async def test_without_redis_nothing_breaks_and_what_was_missed_is_made_good(redis: Redis) -> None:
+    async with Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0)) as away:
+        board = BreakerBoard(redis)
+        board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, "连不上中继"))
+        assert await board.run_once() == 1
+        board.redis = away
+        board.changed(BreakerKind.SMTP, HOST, BreakerStatus(CLOSED))
+        assert await board.run_once() == 0
+        board.redis = redis
+        assert await board.run_once() == 1
+        assert await open_breakers(redis) == []

@@ -1,0 +1,184 @@
+"""命令行对着真实的库：迁移、令牌、任务、发件箱、体检。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import Submission, accept
+from kaguan.tokens.service import authenticate
+from tests.support.invocation import Invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+UNREACHABLE = "postgresql://kaguan:x@127.0.0.1:1/kaguan"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], environ: dict[str, str]) -> Invocation:
+    for key, value in environ.items():
+        monkeypatch.setenv(key, value)
+
+    return Invocation(monkeypatch, capsys)
+
+
+@pytest.fixture
+def run_json(run: Invocation) -> Callable[..., Any]:
+    def call(*arguments: str) -> Any:
+        code, out, err = run(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    return call
+
+
+@pytest.fixture
+def task_id(database_url: str) -> UUID:
+    """一个刚受理的邮件任务。"""
+
+    async def submit() -> UUID:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+            payload = EmailPayload(to=("a@example.com",), subject="x", body="planted-body")
+            submission = Submission(EMAIL_SEND, payload, request_id="cli-1")
+            return (await accept(connection, submission, max_attempts=6)).task_id
+
+    return asyncio.run(submit())
+
+
+def test_migrations_go_down_and_up_again(run: Invocation, run_json: Callable[..., Any]) -> None:
+    head = run_json("migrate", "status")
+    assert head["up_to_date"]
+    assert run_json("migrate", "down", "base")["current"] is None
+    assert run("migrate", "status")[0] == 1
+    code, out, err = run("task", "list")
+    assert (code, out, err) == (1, "", "数据库还没有迁移；请运行 kaguan migrate up\n")
+    assert run_json("migrate", "up") == head
+
+
+def test_a_database_behind_the_program_is_one_line(run: Invocation, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("alter table tb_task drop column progress cascade")
+    code, out, err = run("task", "list")
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert "kaguan migrate status" in err
+
+
+def test_an_unknown_revision_is_one_line(run: Invocation) -> None:
+    code, out, err = run("migrate", "up", "nope")
+    assert (code, out) == (2, "")
+    assert err.startswith("没有版本 nope")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_token_works_until_it_is_revoked(run: Invocation, run_json: Callable[..., Any], database_url: str) -> None:
+    async def scopes_of(token: str) -> frozenset[str] | None:
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            principal = await authenticate(connection, token)
+            return None if principal is None else principal.scopes
+
+    created = run_json("token", "create", "--name", "ci", "--scopes", "users:read, tasks:write", "--days", "1")
+    token = created["token"]
+    assert token.startswith("kg_")
+    assert asyncio.run(scopes_of(token)) == frozenset({"users:read", "tasks:write"})
+    assert [row["name"] for row in run_json("token", "list")] == ["ci"]
+    assert token not in run("token", "list")[1]
+    code, _, err = run("token", "create", "--name", "ci", "--scopes", "ops")
+    assert (code, err) == (1, "name：已有名为 ci 的有效令牌\n")
+    assert run_json("token", "revoke", "ci") == {"name": "ci", "revoked": True}
+    assert asyncio.run(scopes_of(token)) is None
+    assert run("token", "revoke", "ci")[0] == 1
+
+
+def test_an_unknown_scope_is_refused_with_the_allowed_ones(run: Invocation) -> None:
+    code, out, err = run("token", "create", "--name", "ci", "--scopes", "everything")
+    assert (code, out) == (1, "")
+    assert "users:read" in err
+
+
+def test_a_task_is_listed_shown_cancelled_and_not_cancelled_twice(
+    run: Invocation, run_json: Callable[..., Any], task_id: UUID
+) -> None:
+    listed = run_json("task", "list", "--status", "pending", "--type", "email:send", "--request-id", "cli-1")
+    assert [task["task_id"] for task in listed] == [str(task_id)]
+    assert run_json("task", "list", "--queue", "low") == []
+    assert str(task_id) in run("task", "list")[1]
+    shown = run("task", "show", str(task_id))[1]
+    assert "accepted" in shown
+    assert "planted-body" not in shown
+    assert run_json("task", "cancel", str(task_id))["status"] == "cancelled"
+    timeline = run_json("task", "show", str(task_id))["timeline"]
+    assert timeline[-1]["actor"].startswith("cli:")
+    code, _, err = run("task", "cancel", str(task_id))
+    assert code == 1
+    assert "不能取消" in err
+
+
+def test_a_failed_task_is_retried(run_json: Callable[..., Any], task_id: UUID, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM tb_outbox")
+        connection.execute(
+            "UPDATE tb_task SET status = 'failed', attempt = 6, started_at = now(), finished_at = now(),"
+            ' last_error = \'{"kind": "x"}\''
+        )
+    assert run_json("task", "retry", str(task_id))["status"] == "pending"
+    assert run_json("outbox", "status")["queues"][1]["waiting"] == 1
+
+
+def test_an_absent_task_is_one_line(run: Invocation) -> None:
+    code, out, err = run("task", "show", "00000000-0000-7000-8000-000000000000")
+    assert (code, out) == (1, "")
+    assert "不存在" in err
+
+
+def test_redrive_puts_handed_over_tasks_back_into_the_outbox(
+    run_json: Callable[..., Any], task_id: UUID, database_url: str
+) -> None:
+    assert run_json("outbox", "redrive") == {"redriven": 0}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM tb_outbox")
+        connection.execute("UPDATE tb_task SET status = 'queued', queued_at = now()")
+    assert run_json("outbox", "redrive", "--older-than", "3600") == {"redriven": 0}
+    assert run_json("outbox", "redrive") == {"redriven": 1}
+    shown = run_json("task", "show", str(task_id))
+    assert (shown["status"], shown["delivery"]) == ("pending", 2)
+
+
+def test_doctor_finds_the_servers_in_order_and_names_what_is_missing(run: Invocation) -> None:
+    code, out, _ = run("doctor", "--json")
+    findings = {finding["part"]: finding for finding in json.loads(out)}
+    assert code == 3  # 没有邮件服务器与运营商
+    assert findings["PostgreSQL"]["ok"]
+    assert findings["Redis"]["ok"]
+    assert "KAGUAN_SMTP__URL" in findings["SMTP"]["advice"]
+
+
+def test_doctor_is_not_content_when_a_dependency_answers_the_check_but_not_the_verdict(
+    run: Invocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaguan.verdict.observation.DATABASE_TIMEOUT", 0.0)
+    code, out, _ = run("doctor", "--json")
+    lines = json.loads(out)
+    assert code == 3
+    assert next(line for line in lines if line["part"] == "PostgreSQL")["ok"]
+    assert [line["code"] for line in lines if line.get("code") == "database"] == ["database"]
+
+
+def test_an_unreachable_database_is_exit_code_3_in_one_line(run: Invocation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGUAN_DATABASE__URL", UNREACHABLE)
+    for command in (("task", "list"), ("migrate", "status"), ("token", "list")):
+        code, out, err = run(*command)
+        assert (code, out) == (3, "")
+        assert err.startswith("PostgreSQL 不可用")
+        assert len(err.splitlines()) == 1
+    code, out, _ = run("doctor")
+    assert code == 3
+    assert "异常  PostgreSQL" in out
+    assert out.count("KAGUAN_DATABASE__URL") == 1  # 检查说过的，判断不再说一遍

@@ -1,0 +1,177 @@
+"""启动：配置有误不起；晚来的服务器等得到，永不来的在次数用尽后说清原因、退出码非零。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import api
+from kaguan.config import load_settings
+from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
+from kaguan.dev.ports import free_port
+from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
+from tests.support.eventually import eventually
+
+SOURCE = Path(api.__file__).parents[1]
+FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
+
+
+def run_module(module: str, environ: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", module]
+    return subprocess.run(argv, env=environ, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_database_that_never_comes_is_tried_five_times_then_named(environ: dict[str, str]) -> None:
+    url = f"postgresql://u:hunter2@127.0.0.1:{free_port()}/x"
+    settings = load_settings({**environ, **FAST, "KAGUAN_DATABASE__URL": url})
+    with pytest.raises(DatabaseUnavailableError) as refusal:
+        await wait_for_database(settings.database, "test")
+    assert "试了 5 次" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+async def test_redis_that_never_comes_is_tried_five_times_then_named(environ: dict[str, str]) -> None:
+    settings = load_settings({**environ, **FAST, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0"})
+    async with open_redis(settings.redis) as client:
+        with pytest.raises(QueueUnavailableError, match="试了 5 次"):
+            await wait_for_redis(client, settings.redis)
+
+
+async def test_database_that_comes_up_late_is_waited_for(environ: dict[str, str], database_url: str) -> None:
+    """先是无人应答的端口，第一次拒绝之后才有人转发到真的服务器。"""
+    port = free_port()
+    address, _, name = database_url.rpartition("@")[2].partition("/")
+    host, real_port = address.split(":")
+
+    forwarded: list[asyncio.Task[None]] = []
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+        await asyncio.wait([asyncio.create_task(sink.wait_closed())], timeout=5)
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection(host, int(real_port))
+        forwarded.append(asyncio.create_task(copy(reader, upstream_writer)))
+        forwarded.append(asyncio.create_task(copy(upstream_reader, writer)))
+
+    credentials = database_url.rpartition("@")[0]
+    late = f"{credentials}@127.0.0.1:{port}/{name}"
+    settings = load_settings({**environ, "KAGUAN_DATABASE__URL": late, "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.3"})
+    waiting = asyncio.create_task(wait_for_database(settings.database, "test"))
+    await asyncio.wait({waiting}, timeout=0.2)
+    assert not waiting.done()
+    server = await asyncio.start_server(forward, "127.0.0.1", port)
+    async with server:
+        await waiting
+        await asyncio.gather(*forwarded)
+
+
+@pytest.mark.parametrize("module", ["relay", "workers"])
+def test_process_exits_with_three_and_one_clear_line(module: str, environ: dict[str, str], tmp_path: Path) -> None:
+    given = {**os.environ, **environ, **FAST, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x"}
+    finished = run_module(module, given, tmp_path)
+    assert finished.returncode == 3, finished.stderr
+    assert "连不上 PostgreSQL" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_wrong_configuration_exits_with_two_before_anything_starts(environ: dict[str, str], tmp_path: Path) -> None:
+    given = {**os.environ, **environ, "KAGUAN_API__PORT": "many"}
+    finished = subprocess.run(
+        [sys.executable, "-m", "workers"],
+        env=given,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("配置有误：KAGUAN_API__PORT")
+
+
+PRODUCTION = {
+    "KAGUAN_ENV": "prod",
+    "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@127.0.0.1:465",
+    "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
+    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
+    "KAGUAN_SCHEDULES": "[]",
+}
+
+
+@pytest.mark.parametrize("module", ["api", "relay", "workers"])
+@pytest.mark.parametrize("name", ["KAGUAN_ENV", "kaguan_env"])
+def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str, name: str, tmp_path: Path) -> None:
+    weak = {
+        "KAGUAN_DATABASE__URL": "postgresql://kaguan:planted@localhost/kaguan",
+        "KAGUAN_REDIS__URL": "redis://localhost:6379/0",
+        "KAGUAN_SMTP__STARTTLS": "off",
+        "KAGUAN_API__TRUSTED_PROXIES": '["notanip"]',
+    }
+    given = {key: value for key, value in {**PRODUCTION, **weak}.items() if key != "KAGUAN_ENV"}
+    finished = run_module(module, {"PATH": os.environ["PATH"], **given, name: "prod"}, tmp_path)
+    assert finished.returncode == 2
+    assert sorted(line.split("：")[1] for line in finished.stderr.splitlines()) == sorted(weak)
+    assert "planted" not in finished.stderr
+
+
+def test_config_show_refuses_a_weak_production_in_the_same_words(tmp_path: Path) -> None:
+    given = {"PATH": os.environ["PATH"], **PRODUCTION, "KAGUAN_DATABASE__URL": "postgresql:///kaguan"}
+    argv = [sys.executable, "-c", "from kaguan.cli.app import main; main()", "config", "show"]
+    finished = subprocess.run(argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "配置有误：KAGUAN_REDIS__URL：没有给出；生产与预发布里必须用环境变量给出\n"
+
+
+@pytest.mark.parametrize("environment", ["prod", "staging"])
+def test_production_without_its_file_refuses_to_start(
+    environ: dict[str, str], tmp_path: Path, environment: str
+) -> None:
+    shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
+    given = {**inherited, **environ, **PRODUCTION, "KAGUAN_ENV": environment, "PYTHONPATH": str(tmp_path / "src")}
+    finished = run_module("relay", given, tmp_path)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"配置有误：KAGUAN_ENV={environment}：找不到 ")
+    assert "KAGUAN_CONFIG_FILE" in line
+
+
+async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    allowed = {
+        "KAGUAN_API__TRUSTED_PROXIES": '["0.0.0.0/0"]',
+        "KAGUAN_ALLOW_INSECURE": '["trusted_proxies", "console_http"]',
+        "KAGUAN_RELAY__METRICS_PORT": str(free_port()),
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
+            [sys.executable, "-m", "relay"],
+            env={**os.environ, **environ, **PRODUCTION, **allowed},
+            cwd=tmp_path,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        await eventually(lambda: "连接数据库" in log.read_text("utf-8") or process.poll() is not None, 30.0)
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, 30)
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    warned = [line for line in lines if line.get("exemption")]
+    assert [(line["level"], line["exemption"]) for line in warned] == [
+        ("warning", "trusted_proxies"), ("warning", "console_http"),
+    ]  # fmt: skip
+    assert process.returncode == 0

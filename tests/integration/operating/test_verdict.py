@@ -1,0 +1,282 @@
+"""判断看的是真的库与真的 Redis：控制台、/health、doctor 说的是同一件事；没有令牌的只知道轻重。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from redis.asyncio import Redis
+
+from kaguan.cli.session import open_connection
+from kaguan.config import load_settings
+from kaguan.dev.ports import free_port
+from kaguan.outbox.vocabulary import Priority
+from kaguan.presence.beat import Presence
+from kaguan.queues.keys import VERDICT_MEMORY
+from kaguan.verdict import service
+from kaguan.verdict.memory import remember
+from kaguan.verdict.model import Concern, ConcernCode, Level
+from kaguan.verdict.observation import observe
+from tests.e2e.stack import KAGUAN, clean_environment
+from tests.support.console import signed_in
+from tests.support.eventually import eventually
+from tests.support.pipeline import open_pipeline
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import pytest
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+    from kaguan.verdict.model import Verdict
+    from kaguan.verdict.observation import Ledger, Observation
+    from tests.support.pipeline import Pipeline
+    from tests.support.serving import Api
+
+FREEZE = "update tb_task set queued_at = queued_at - interval '60 seconds'"
+
+
+async def look(pipeline: Pipeline) -> tuple[Observation, dict[str, Concern]]:
+    seen, verdict = await service.take(pipeline.pool.connection, pipeline.redis, pipeline.settings)
+    return seen, {concern.code: concern for concern in verdict.concerns}
+
+
+async def ledger(pipeline: Pipeline) -> Ledger:
+    found = (await observe(pipeline.pool.connection, pipeline.redis)).ledger
+    assert found is not None
+    return found
+
+
+async def alive(pipeline: Pipeline, *roles: str) -> None:
+    for role in roles:
+        await Presence(pipeline.redis, role, role).run_once()
+
+
+async def test_nothing_is_wrong_with_a_calm_pipeline(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await alive(pipeline, "relay", "worker")
+        await pipeline.submit(3)
+        await pipeline.forwarder.run_once()
+        seen, concerns = await look(pipeline)
+        assert concerns == {}
+        assert seen.ledger is not None
+        assert seen.ledger.queued["default"].queued == 3
+
+
+async def test_work_that_nobody_takes_is_stalled_and_says_since_when(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.epoch.run_once()
+        await alive(pipeline, "relay", "worker")
+        await pipeline.submit(3)
+        await pipeline.forwarder.run_once()
+        await pipeline.sql(FREEZE)
+        seen, concerns = await look(pipeline)
+        assert seen.ledger is not None
+        stalled = concerns["stalled"]
+        assert stalled.level is Level.BAD
+        assert stalled.since is not None
+        assert (seen.ledger.totals.now - stalled.since).total_seconds() >= 60
+        # 有一个刚做完，就是在动
+        await pipeline.sql(
+            "update tb_task set status = 'succeeded', finished_at = now() where id = (select id from tb_task limit 1)"
+        )
+        [line] = (await ledger(pipeline)).flow
+        assert (line.outcome, line.total, line.moment) == ("succeeded", 1, 1)
+
+
+async def test_due_work_that_is_not_handed_over_is_told_unless_the_queue_is_full(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    settings = load_settings({**environ, "KAGUAN_RELAY__HIGH_WATER": "2"})
+    async with open_pipeline(settings, pool) as pipeline:
+        await alive(pipeline, "relay", "worker")
+        await pipeline.submit(5, queue=Priority.CRITICAL)
+        await pipeline.sql("update tb_outbox set available_at = now() - interval '60 seconds'")
+        assert "not_forwarding" in (await look(pipeline))[1]
+        await pipeline.redis.flushdb()
+        await alive(pipeline, "relay", "worker")
+        await pipeline.forwarder.run_once()
+        assert "not_forwarding" not in (await look(pipeline))[1]
+
+
+async def test_failing_attempts_are_counted_by_reason_whatever_the_numbers_in_it(
+    settings: Settings, pool: Pool
+) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        tasks = await pipeline.submit(6)
+        for number, task_id in enumerate(tasks):
+            await pipeline.sql(
+                "insert into tb_task_event (task_id, kind, attempt, delivery, detail) "
+                "values (%s, 'attempt_failed', 1, 1, jsonb_build_object('reason', %s::text))",
+                task_id, f"{number} 张卡暂时没问成：熔断中" if number < 4 else f"别的（421 × {number}）",
+            )  # fmt: skip
+        _, concerns = await look(pipeline)
+        setbacks = concerns["setbacks"]
+        assert setbacks.level is Level.BAD
+        assert setbacks.parameters["reason"] == "… 张卡暂时没问成：熔断中"
+        assert (setbacks.parameters["of_reason"], setbacks.parameters["count"]) == (4, 6)
+
+
+async def test_a_type_nobody_knows_is_told_within_a_beat_and_forgotten_when_it_is_gone(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        relay = Presence(pipeline.redis, "relay", "relay", pipeline.forwarder.facts)
+        await alive(pipeline, "worker")
+        await pipeline.submit(2)
+        await pipeline.sql("update tb_outbox set type = 'sim:magic'")
+        await pipeline.forwarder.run_once()
+        await relay.run_once()
+        concern = (await look(pipeline))[1]["unknown_type"]
+        assert dict(concern.parameters) == {"type": "sim:magic", "count": 2}
+        monkeypatch.setattr("kaguan.outbox.upgrade.RECENT", 0.0)
+        assert pipeline.forwarder.facts() == {"unknown": {}}
+
+
+async def test_a_key_held_up_by_its_failed_head_names_the_head(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await alive(pipeline, "relay", "worker")
+        head, *_ = [(await pipeline.submit(ordering_key="card-1"))[0] for _ in range(2)]
+        await pipeline.submit(ordering_key="card-2")
+        await pipeline.sql(
+            "update tb_task set created_at = now() - interval '1 minute', available_at = now() - interval '1 minute'"
+        )
+        assert "ordering" not in (await look(pipeline))[1]  # 队头在等它的轮次，不是卡住
+        await pipeline.sql(
+            "update tb_task set status = 'retrying', last_error = '{\"reason\": \"450 4.2.1\"}' where id = %s", head
+        )
+        concern = (await look(pipeline))[1]["ordering"]
+        assert concern.parameters["task"] == str(head)
+        assert (concern.parameters["key"], concern.parameters["count"]) == ("card-1", 1)
+
+
+async def test_a_redis_that_lost_its_data_is_told_for_a_while_the_first_start_is_not(
+    settings: Settings, pool: Pool
+) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.epoch.run_once()
+        await pipeline.submit()
+        assert "redis_lost" not in (await look(pipeline))[1]
+        await pipeline.redis.flushdb()
+        await pipeline.epoch.run_once()
+        concern = (await look(pipeline))[1]["redis_lost"]
+        [(since,)] = await pipeline.sql("select since from tb_broker")
+        assert concern.since == since
+
+
+async def test_what_one_reader_has_just_seen_another_still_says(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.submit()
+        await pipeline.sql("update tb_task set status = 'uncertain'")
+        assert "uncertain" in (await look(pipeline))[1]
+        await pipeline.sql("update tb_task set status = 'failed', finished_at = now()")
+        assert "uncertain" in (await look(pipeline))[1]
+        await pipeline.redis.flushdb()
+        assert "uncertain" not in (await look(pipeline))[1]
+
+
+class Interrupted(Redis):
+    """读完记忆、还没写回时，别的读者恰好记下一件。"""
+
+    between: ClassVar[Callable[[], Awaitable[object]]]
+
+    async def hgetall(self, name: str) -> Any:
+        found = await super().hgetall(name)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        await type(self).between()
+        return found
+
+
+async def test_a_reader_does_not_wipe_what_another_noted_meanwhile(redis_url: str) -> None:
+    now = datetime.now(UTC)
+    theirs = Concern(ConcernCode.BACKLOG, Level.WARN, "default")
+    async with Redis.from_url(redis_url) as redis, Interrupted.from_url(redis_url) as slow:
+        Interrupted.between = partial(remember, redis, now, [theirs])
+        await remember(slow, now, [Concern(ConcernCode.UNCERTAIN, Level.WARN)])
+        kept = await remember(redis, now + timedelta(seconds=1), [])
+    assert {concern.code for concern in kept} == {"uncertain", "backlog"}
+
+
+async def test_what_a_newer_version_noted_is_left_to_it(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.hset(VERDICT_MEMORY, "tide:", '{"code": "tide", "warn": 0}')  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        assert await remember(redis, datetime.now(UTC), []) == []
+        assert await redis.hkeys(VERDICT_MEMORY) == [b"tide:"]  # type: ignore[misc] # 同上
+
+
+async def health(api: Api, headers: dict[str, str]) -> dict[str, Any]:
+    async with api.session.get("/health", headers=headers) as answer:
+        found: dict[str, Any] = (await answer.json())["data"]["verdict"]
+        return found
+
+
+async def test_health_tells_strangers_only_how_bad_and_operators_why(environ: dict[str, str]) -> None:
+    async with serving(load_settings(environ), ("ops:read",)) as api:
+        await api.rows(
+            "insert into tb_task (id, type, queue, principal, payload, max_attempts, status) values "
+            "(gen_random_uuid(), 'email:send', 'default', 'p', '{}', 3, 'uncertain')"
+        )
+        stranger = await health(api, {})
+        assert {"code": "uncertain", "level": "warn"} in stranger["concerns"]
+        assert {key for concern in stranger["concerns"] for key in concern} == {"code", "level"}
+        assert stranger == await health(api, {"Authorization": "Bearer kg_nonsense"})
+        bearer = {"Authorization": f"Bearer {api.token}", "Accept-Language": "en"}
+        [told] = [one for one in (await health(api, bearer))["concerns"] if one["code"] == "uncertain"]
+        assert told["text"] == "Tasks with unknown outcome that need a decision: 1"
+        assert told["parameters"] == {"count": 1}
+        assert told["since"]
+
+
+async def test_health_does_not_tell_a_token_without_the_right(environ: dict[str, str]) -> None:
+    async with serving(load_settings(environ), ("tasks:read",)) as api:
+        told = await health(api, {"Authorization": f"Bearer {api.token}"})
+        assert {key for concern in told["concerns"] for key in concern} == {"code", "level"}
+
+
+async def doctor(environ: dict[str, str]) -> tuple[int | None, dict[str, dict[str, Any]]]:
+    """退出码，与代号 → 那件事。"""
+    process = await asyncio.create_subprocess_exec(
+        *KAGUAN, "doctor", "--json", env=clean_environment(**environ), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    return process.returncode, {line["code"]: line for line in json.loads(output) if line.get("code")}
+
+
+async def test_console_health_and_doctor_say_the_same(environ: dict[str, str]) -> None:
+    async with serving(load_settings(environ)) as api, signed_in(api) as visitor:
+        await api.post("/tasks/email", {"to": ["a@example.com"], "subject": "s", "body": "b"})
+        await api.rows("update tb_outbox set available_at = now() - interval '2 minutes'")
+
+        async def red() -> str | None:
+            page = (await visitor.get("/")).text
+            return page if 'data-verdict="bad"' in page else None
+
+        page = await eventually(red) or ""
+        code, said = await doctor(environ)
+        told = await health(api, {"Authorization": f"Bearer {api.token}"})
+        assert code == 3
+        assert {"no_relay", "not_forwarding", "backlog"} <= set(said)
+        assert set(said) == {concern["code"] for concern in told["concerns"]}
+        assert all(f'data-concern="{name}"' in page for name in said)
+        assert told["level"] == "bad"
+        assert not said["no_relay"]["ok"]
+        assert said["no_worker"]["ok"]  # 要留意，不算坏
+
+
+async def test_a_dependency_away_is_named_and_the_verdict_still_comes(environ: dict[str, str], pool: Pool) -> None:
+    settings = load_settings({**environ, "KAGUAN_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0"})
+    async with open_pipeline(settings, pool) as pipeline:
+        _, verdict = await service.take(pool.connection, pipeline.redis, settings)
+        assert (verdict.level, codes(verdict)[:1]) == (Level.BAD, ["redis"])
+    nowhere = load_settings({**environ, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x"})
+    async with open_pipeline(load_settings(environ), pool) as pipeline:
+        _, verdict = await service.take(partial(open_connection, nowhere), pipeline.redis, nowhere)
+        assert (verdict.level, codes(verdict)) == (Level.UNKNOWN, ["database"])
+
+
+def codes(verdict: Verdict) -> list[str]:
+    return [str(concern.code) for concern in verdict.concerns]

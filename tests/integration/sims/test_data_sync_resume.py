@@ -1,0 +1,160 @@
+"""data:sync 死在随便哪里都接得上：每种方言 × 每种同步，最后的行与结果和一口气做完的一样。"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.asyncio import Redis
+
+from kaguan.dev.simulator import iccid_at
+from kaguan.dev.simulator.population import Override
+from kaguan.sims.model import Carrier, SyncType
+from kaguan.sims.tasks import DataSyncPayload
+from tests.support.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
+from tests.support.sync_deaths import (
+    EVENTS,
+    RECORDER,
+    SIMS,
+    STAGED,
+    DiesBeforeCommit,
+    DiesBetweenBatches,
+    delivered_again,
+    killed_at,
+    result_of,
+    start,
+)
+from workers.sync.handler import DataSync
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+
+CARDS = 130
+STRANGERS = 40  # 运营商有、我们没有的
+BATCH = 10
+USAGE = "select iccid, day, carrier, data_bytes, sms_count, revision from tb_sim_usage order by iccid, day"
+POINTS = "select coalesce(sum(batches), 0)::int from tb_sync_checkpoint where task_id = %s"
+EVERY_SYNC = [(carrier, kind) for carrier in Carrier for kind in SyncType]
+STATES = {Carrier.ONELINK: ("2", "4", "7"), Carrier.CONTROL_CENTER: ("ACTIVATED", "DEACTIVATED", "INVENTORY")}
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[Simulated]:
+    """两家各有 ``CARDS`` 张加 ``STRANGERS`` 张半天前刚变更过的卡，别的没有：变更列表有好几页，不随时刻而变。"""
+    async with simulating() as running:
+        running.world.population.cards = 0
+        start = running.world.now() - timedelta(hours=12)
+        for carrier, states in STATES.items():
+            for index in range(CARDS + STRANGERS):
+                moment = start + timedelta(seconds=index)
+                override = Override(states[index % 3], exists=True, at=moment)
+                running.world.population.overrides[carrier, iccid_at(carrier, index)] = override
+        yield running
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
+    """与产品一样入箱变更事件。"""
+    async with gateways_of(simulated.config) as gateways:
+        return await DataSync(gateways, RECORDER)(attempt)
+
+
+async def submit(pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType) -> Attempt:
+    end = simulated.world.today() - timedelta(days=1)
+    payload = DataSyncPayload(
+        sync_type=kind,
+        start_date=end - timedelta(days=1) if kind is SyncType.USAGE else end,
+        end_date=end,
+        batch_size=BATCH,
+        carrier=carrier,
+    )
+    return await running_task(pool, "data:sync", payload)
+
+
+async def empty_inventory(pool: Pool, carrier: Carrier) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("truncate tb_sim, tb_sim_usage, tb_sim_event, tb_task, tb_outbox")
+    await register(pool, carrier, [iccid_at(carrier, index) for index in range(CARDS)])
+
+
+async def stored(pool: Pool) -> list[list[tuple[Any, ...]]]:
+    return [await rows(pool, query) for query in (SIMS, USAGE, EVENTS, STAGED)]
+
+
+async def survive(simulated: Simulated, attempt: Attempt, chance: random.Random) -> tuple[dict[str, Any], int]:
+    """一次次死在随机的地方，直到做完；返回结果与死了几次。"""
+    deaths = 0
+    while True:
+        doomed = chance.choice([DiesBetweenBatches, DiesBeforeCommit])(
+            attempt.pool,
+            attempt.task_id,
+            attempt.type,
+            attempt.delivery,
+            1,
+            6,
+            attempt.payload,
+            fatal=chance.randint(1, 4),
+        )
+        try:
+            return result_of(await run(simulated, doomed)), deaths
+        except asyncio.CancelledError:
+            deaths += 1
+            attempt = await delivered_again(attempt)
+
+
+@pytest.mark.parametrize("seed", [20_261, 7])
+@pytest.mark.parametrize(("carrier", "kind"), EVERY_SYNC)
+async def test_dying_at_random_points_ends_with_the_same_rows_and_result(
+    pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType, seed: int
+) -> None:
+    await empty_inventory(pool, carrier)
+    whole = result_of(await run(simulated, await submit(pool, simulated, carrier, kind)))
+    expected = await stored(pool)
+    await empty_inventory(pool, carrier)
+    attempt = await submit(pool, simulated, carrier, kind)
+    broken, deaths = await survive(simulated, attempt, random.Random(seed))  # noqa: S311 抽签
+    assert deaths >= 1
+    assert broken == whole
+    assert whole["fetched"] >= CARDS * (2 if kind is SyncType.USAGE else 1)  # 一口气做完的自己也没有漏
+    assert await stored(pool) == expected
+    assert any(expected)
+
+
+@pytest.mark.parametrize(("carrier", "kind"), EVERY_SYNC)
+async def test_a_process_killed_anywhere_leaves_nothing_to_do_twice(
+    environ: dict[str, str], pool: Pool, simulated: Simulated, redis: Redis, carrier: Carrier, kind: SyncType
+) -> None:
+    await empty_inventory(pool, carrier)
+    whole = result_of(await run(simulated, await submit(pool, simulated, carrier, kind)))
+    total, expected = simulated.calls(carrier), await stored(pool)
+    *_, events, staged = expected
+    assert sorted(staged) == sorted((iccid, old, new) for iccid, old, new, _ in events)  # 每个变更恰好入箱一次
+    assert len(staged) == (CARDS if kind is SyncType.SIM_STATUS else 0)
+    chance = random.Random(f"{carrier}{kind}")  # noqa: S311 抽签
+    batches = 0
+    for third in range(3):  # 全程分三段，每段里抽一次调用
+        await empty_inventory(pool, carrier)
+        await redis.flushdb()  # 上一个死者占着的并发名额
+        simulated.faults(carrier, latency=0.005)
+        attempt = await submit(pool, simulated, carrier, kind)
+        process = await start(environ, attempt, simulated.config.onelink.base_url)
+        asked = simulated.calls(carrier) + chance.randint(total * third // 3 + 1, total * (third + 1) // 3)
+        await killed_at(asked, process, partial(simulated.calls, carrier))
+        ((batches,),) = await rows(pool, POINTS, attempt.task_id)
+        simulated.faults(carrier)
+        assert result_of(await run(simulated, await delivered_again(attempt))) == whole
+        assert await stored(pool) == expected
+    assert batches > 0  # 死在最后一段的，是从检查点接着走的

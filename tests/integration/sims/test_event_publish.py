@@ -1,0 +1,234 @@
+"""卡状态变更往外推：与新状态同一事务入箱，真的 HTTP 收件端验签；对方怎么答，任务就怎么收场。"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from opentelemetry.trace import StatusCode
+from pydantic import SecretStr
+
+from kaguan.config.model import Webhooks
+from kaguan.dev.ports import free_port
+from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.testing import drain
+from kaguan.outbox.worker.attempt import Attempt, FencedError
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.sims.events import ChangeEvents
+from kaguan.sims.model import Carrier, SyncType
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
+from kaguan.telemetry import spans
+from tests.support.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
+from workers.event.handler import EventPublish
+from workers.event.webhook import open_webhook
+from workers.sim.handler import SimStatusSync
+from workers.sync.handler import DataSync
+from workers.sync.statuses import StatusRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+
+KEY = b"0123456789abcdef0123456789abcdef"
+SECRET = SecretStr("whsec_" + base64.b64encode(KEY).decode())
+EVENTS = ChangeEvents(max_attempts=6)
+STAGED = "select payload from tb_task where type = 'event:publish' order by id"
+
+
+@dataclass
+class Receiver:
+    """收件端：照规范验签，按 ``answers`` 逐个作答，用完了一律 204。"""
+
+    answers: list[web.Response] = field(default_factory=list)
+    received: list[dict[str, object]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def take(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        headers = request.headers
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        expected = "v1," + base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
+        if not hmac.compare_digest(headers["webhook-signature"], expected):
+            return web.Response(status=401)
+        self.ids.append(headers["webhook-id"])
+        self.received.append(json.loads(body))
+        return self.answers.pop(0) if self.answers else web.Response(status=204)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiving = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", receiving.take)
+    async with TestServer(app) as server:
+        receiving.url = str(server.make_url("/hook"))
+        yield receiving
+
+
+@asynccontextmanager
+async def publishing(url: str, **knobs: object) -> AsyncIterator[EventPublish]:
+    config = Webhooks.model_validate({"url": url, "secret": SECRET, **knobs})
+    async with open_webhook(config) as webhook:
+        yield EventPublish(webhook)
+
+
+def payload_of(*iccids: str) -> EventPayload:
+    changes = [{"iccid": one, "old": "active", "new": "suspended", "at": "2026-01-31T16:00:00Z"} for one in iccids]
+    return EventPayload.model_validate({"changes": changes})
+
+
+async def publish(pool: Pool, url: str, **knobs: object) -> Outcome:
+    attempt = await running_task(pool, EVENT_PUBLISH.name, payload_of("89860012345678901238"))
+    async with publishing(url, **knobs) as handler:
+        return await handler(attempt)
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, "503"), (410, "410"), (None, "ClientConnectorError")])
+async def test_a_push_that_fails_is_a_failed_span_that_names_the_server(
+    pool: Pool, receiver: Receiver, exported: InMemorySpanExporter, status: int | None, error: str
+) -> None:
+    port = free_port() if status is None else urlsplit(receiver.url).port
+    if status is not None:
+        receiver.answers.append(web.Response(status=status))
+    with spans.process_span("event:publish", "t", "default", 1, None):
+        await publish(pool, f"http://127.0.0.1:{port}/hook?key=planted")
+    (span,) = [span for span in exported.get_finished_spans() if span.name == "webhook post"]
+    attributes = dict(span.attributes or {})
+    assert (attributes["server.address"], attributes["server.port"]) == ("127.0.0.1", port)
+    assert attributes["error.type"] == error
+    assert span.status.status_code is StatusCode.ERROR
+    assert "planted" not in span.to_json()
+
+
+async def sync(pool: Pool, count: int, attempt: Attempt | None = None, events: ChangeEvents | None = EVENTS) -> Attempt:
+    """OneLink 的 ``count`` 张卡各从 unknown 变成真实状态。"""
+    async with simulating() as simulated:
+        day = simulated.world.today()
+        payload = DataSyncPayload(
+            sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK, batch_size=1_000
+        )
+        attempt = attempt or await running_task(pool, DATA_SYNC.name, payload)
+        await register(pool, Carrier.ONELINK, [iccid_at(Carrier.ONELINK, index) for index in range(count)])
+        config = simulated.changed(onelink={**simulated.config.onelink.model_dump(), "concurrency": 10})
+        async with gateways_of(config) as gateways:
+            assert isinstance(await DataSync(gateways, StatusRecorder(events))(attempt), Done)
+    return attempt
+
+
+async def test_changes_are_staged_with_the_states_and_at_most_five_hundred_per_task(pool: Pool) -> None:
+    await sync(pool, 1_100)
+    staged = [EventPayload.model_validate(payload) for (payload,) in await rows(pool, STAGED)]
+    assert sorted(len(payload.changes) for payload in staged) == [100, 500, 500]
+    told = {(one.iccid, one.old, one.new, one.at) for payload in staged for one in payload.changes}
+    stored = await rows(pool, "select iccid, 'unknown', lifecycle_state, status_changed_at from tb_sim")
+    assert told == set(stored)
+    assert await rows(pool, "select count(*) from tb_outbox where type = 'event:publish'") == [(3,)]
+
+
+async def test_nothing_changed_or_nobody_listening_stages_nothing(pool: Pool) -> None:
+    await sync(pool, 5, events=None)
+    assert await rows(pool, STAGED) == []
+    async with simulating() as simulated, gateways_of(simulated.config) as gateways:
+        attempt = await running_task(
+            pool, SIM_STATUS_SYNC.name, SimStatusPayload(iccids=(iccid_at(Carrier.ONELINK, 0),), force_sync=True)
+        )
+        handler = SimStatusSync(gateways, simulated.config, StatusRecorder(EVENTS))
+        assert isinstance(await handler(attempt), Done)
+    assert await rows(pool, STAGED) == []
+
+
+async def test_a_zombie_stages_no_event(pool: Pool) -> None:
+    async with simulating() as simulated:
+        day = simulated.world.today()
+    payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK)
+    attempt = await running_task(pool, DATA_SYNC.name, payload)
+    await next_delivery(attempt)
+    with pytest.raises(FencedError):
+        await sync(pool, 5, attempt)
+    assert await rows(pool, STAGED) == []
+
+
+async def test_the_receiver_gets_signed_changes_and_the_same_ones_again_after_a_failure(
+    settings: Settings, pool: Pool, receiver: Receiver
+) -> None:
+    await sync(pool, 3)
+    receiver.answers.append(web.Response(status=503))
+    async with publishing(receiver.url) as handler:
+        counts = await drain(pool, {EVENT_PUBLISH: handler}, settings.tasks, settings.worker, skip_waits=True)
+    assert counts == {"succeeded": 1}
+    ((task_id,),) = await rows(pool, "select id from tb_task where type = 'event:publish'")
+    first, second = receiver.received
+    assert first == second
+    assert receiver.ids == [str(task_id)] * 2
+    assert first["type"] == "sim.state_changed"
+    data = first["data"]
+    assert isinstance(data, dict)
+    assert {change["iccid"] for change in data["changes"]} == {iccid_at(Carrier.ONELINK, index) for index in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(200, Done), (202, Done), (302, GiveUp), (400, GiveUp), (404, GiveUp), (410, GiveUp), (401, GiveUp)],
+)
+async def test_an_answer_that_is_final_ends_the_task(
+    pool: Pool, receiver: Receiver, status: int, expected: type[Outcome]
+) -> None:
+    receiver.answers.append(web.Response(status=status, headers={"Location": "http://127.0.0.1:1/elsewhere"}))
+    assert isinstance(await publish(pool, receiver.url), expected)
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(("status", "wait"), [(429, "7"), (503, "7"), (500, None), (408, None), (425, None)])
+async def test_an_answer_that_may_pass_is_tried_again_no_sooner_than_asked(
+    pool: Pool, receiver: Receiver, status: int, wait: str | None
+) -> None:
+    receiver.answers.append(web.Response(status=status, headers={"Retry-After": wait} if wait else {}))
+    outcome = await publish(pool, receiver.url)
+    assert isinstance(outcome, Retry)
+    assert outcome.delay == (None if wait is None else float(wait))
+    assert str(status) in outcome.reason
+
+
+async def test_a_dead_or_slow_receiver_is_tried_again(pool: Pool) -> None:
+    never = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        await never.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/hook", slow)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/hook"))
+        assert isinstance(await publish(pool, url, timeout=0.2), Retry)
+        never.set()
+    assert isinstance(await publish(pool, url), Retry)
+
+
+async def test_events_staged_before_the_webhook_was_taken_away_are_given_up(pool: Pool) -> None:
+    attempt = await running_task(pool, EVENT_PUBLISH.name, payload_of("89860012345678901238"))
+    async with open_webhook(Webhooks()) as webhook:
+        outcome = await EventPublish(webhook)(attempt)
+    assert outcome == GiveUp("没有配置 webhooks.url")
+
+
+def test_a_secret_that_is_too_short_or_missing_is_refused() -> None:
+    for secret in ("", "whsec_", "whsec_" + base64.b64encode(b"short").decode(), base64.b64encode(KEY).decode()):
+        with pytest.raises(ValueError, match="whsec_"):
+            Webhooks(url="https://hooks.example/x", secret=SecretStr(secret))

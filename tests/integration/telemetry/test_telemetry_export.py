@@ -1,0 +1,239 @@
+"""跟踪的导出：真实进程把跨度送到真实的 OTLP 接收端；标准的 OTEL_* 变量照用；端点不在也停得下来。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kaguan.dev.program import minimal_environment
+from kaguan.process import EXIT_CONFIGURATION
+from tests.support.otlp_receiver import Kind, otlp_receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from kaguan.config.model import Logging, Telemetry
+from kaguan.logging.setup import configure_logging
+from kaguan.telemetry.propagation import traceparent_of
+from kaguan.telemetry.setup import configure_telemetry, spans_dropped
+from kaguan.telemetry.spans import creation_context, process_span, record_outcome
+
+spans, ratio = int(sys.argv[1]), float(sys.argv[2])
+sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+with configure_logging(Logging(format="json"), "worker"):
+    telemetry = configure_telemetry(Telemetry(sample_ratio=ratio, service_namespace="tests"), "worker")
+    for number in range(spans):
+        traceparent = traceparent_of(creation_context("email:send", f"task-{number}", "default"))
+    with process_span("email:send", "task-x", "default", 1, sampled) as span:
+        follows = span.get_span_context().trace_flags.sampled
+    with process_span("email:send", "task-y", "default", 1, None) as span:
+        record_outcome(span, "failed", "GiveUp")
+    with process_span("email:send", "task-z", "default", 2, None) as span:
+        record_outcome(span, "succeeded")
+    telemetry()
+    telemetry()
+print(json.dumps({
+    "traceparent": traceparent, "sampled": bool(traceparent and int(traceparent[-2:], 16) & 1), "follows": follows,
+    "dropped": spans_dropped(),
+}))
+"""
+EXIT_TIMEOUT = 20.0  # 秒；停机自己的时限是 5 秒，余下的给解释器启动
+OTHERS = 3  # 创建之外的跨度：跟着父级的、失败的、重试的
+
+
+async def run(
+    endpoint: str | None, variables: Mapping[str, str] | None = None, *, spans: int = 1, ratio: float = 1.0
+) -> dict[str, Any]:
+    """跑完那一段；它的回答，连同 ``log``：标准错误上的日志行。"""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    environ |= variables or {}
+    if endpoint is not None:
+        environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", SCRIPT, str(spans), str(ratio), env=environ,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
+    assert process.returncode == 0, errors.decode()
+    answer: dict[str, Any] = json.loads(output)
+    return {**answer, "log": [json.loads(line) for line in errors.decode().splitlines()]}
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """收下连接、从不回答的端点。"""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+async def test_spans_reach_the_endpoint_before_the_process_ends() -> None:
+    async with otlp_receiver() as receiver:
+        answer = await run(receiver.endpoint, spans=1_400)
+        assert len(receiver.spans) == 1_400 + OTHERS
+    span = next(span for span in receiver.spans if span.attributes["messaging.message.id"] == "task-0")
+    assert (span.name, span.kind, span.service) == ("create email:send", Kind.PRODUCER, "kaguan-worker")
+    assert span.resource["service.namespace"] == "tests"
+    assert span.resource["service.instance.id"]
+    assert span.resource["telemetry.sdk.name"] == "opentelemetry"
+    assert (answer["dropped"], answer["log"]) == (0, [])
+
+
+async def test_without_an_endpoint_nothing_is_recorded_but_ids_exist() -> None:
+    answer = await run(None)
+    version, trace_id, span_id, flags = answer["traceparent"].split("-")
+    assert (version, len(trace_id), len(span_id)) == ("00", 32, 16)
+    assert int(flags, 16) & 1 == 0
+    assert (answer["follows"], answer["dropped"]) == (False, 0)
+
+
+async def test_the_ratio_decides_roots_the_parent_the_rest_and_what_goes_wrong_is_kept() -> None:
+    async with otlp_receiver() as receiver:
+        answer = await run(receiver.endpoint, spans=50, ratio=0.0)
+    by_task = {span.attributes["messaging.message.id"]: span for span in receiver.spans}
+    assert set(by_task) == {"task-x", "task-y", "task-z"}
+    assert by_task["task-y"].failed
+    assert {task: span.attributes.get("kaguan.trace.kept") for task, span in by_task.items()} == {
+        "task-x": None, "task-y": "error", "task-z": "retry",
+    }  # fmt: skip
+    assert (answer["sampled"], answer["follows"]) == (False, True)
+
+
+async def test_a_refusing_endpoint_costs_spans_not_the_stop() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # 绑住而不监听：连接一律被拒
+        answer = await run(f"http://127.0.0.1:{closed.getsockname()[1]}", spans=5)
+    assert answer["sampled"] is True
+    assert answer["dropped"] == 5 + OTHERS
+    assert answer["log"][-1]["event"] == "有跨度没有送出"
+
+
+async def test_a_silent_endpoint_does_not_hold_up_the_stop() -> None:
+    with silent() as endpoint:
+        answer = await run(endpoint, spans=5)
+    assert answer["dropped"] == 5 + OTHERS
+    assert answer["log"][-1]["dropped"] == 5 + OTHERS
+
+
+async def test_a_full_queue_drops_and_counts_without_a_line_for_each() -> None:
+    with silent() as endpoint:
+        answer = await run(endpoint, {"OTEL_BSP_MAX_QUEUE_SIZE": "600"}, spans=5_000)
+    assert answer["dropped"] == 5_000 + OTHERS
+    repeated = Counter((line["logger"], line["event"]) for line in answer["log"])
+    assert max(repeated.values()) <= 6  # 折叠之后（kaguan.logging.folding）
+
+
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+async def test_headers_compression_and_the_endpoint_of_traces_are_the_standard_ones(
+    variable: str, compression: str
+) -> None:
+    async with otlp_receiver() as receiver:
+        await run(
+            None,
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.endpoint}/v1/traces",
+                "OTEL_EXPORTER_OTLP_COMPRESSION": compression,
+                variable: "x-tenant=blue",
+            },
+        )
+    assert len(receiver.spans) == 1 + OTHERS
+    assert {headers.get("x-tenant") for headers in receiver.headers} == {"blue"}
+    assert {headers.get("Content-Encoding", "none") for headers in receiver.headers} == {compression}
+
+
+async def test_the_time_limit_of_one_export_is_the_standard_one() -> None:
+    """这个 SDK 的单位是秒。到时就放弃，而不是等到停机的时限。"""
+    with silent() as endpoint:
+        answer = await run(endpoint, {"OTEL_EXPORTER_OTLP_TIMEOUT": "0.2"})
+    assert any("Failed to export" in line["event"] for line in answer["log"])
+
+
+async def test_the_batch_size_is_the_standard_one() -> None:
+    async with otlp_receiver() as receiver:
+        await run(
+            receiver.endpoint, {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10", "OTEL_BSP_SCHEDULE_DELAY": "60000"}, spans=97
+        )
+    assert len(receiver.spans) == 97 + OTHERS
+    assert receiver.batches == [10] * 10
+
+
+async def test_the_resource_named_by_the_environment_wins() -> None:
+    async with otlp_receiver() as receiver:
+        await run(
+            receiver.endpoint,
+            {
+                "OTEL_SERVICE_NAME": "mine",
+                "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=lab,service.namespace=theirs",
+            },
+        )
+    resource = receiver.spans[0].resource
+    assert resource["service.name"] == "mine"
+    assert resource["service.namespace"] == "theirs"
+    assert resource["deployment.environment.name"] == "lab"
+    assert resource["service.version"]
+
+
+async def test_the_limits_of_a_span_are_the_standard_ones() -> None:
+    async with otlp_receiver() as receiver:
+        await run(receiver.endpoint, {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "2"})
+    assert {len(span.attributes) for span in receiver.spans} == {2}
+
+
+@pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}], ids=str)
+async def test_tracing_can_be_switched_off(variables: dict[str, str]) -> None:
+    async with otlp_receiver() as receiver:
+        answer = await run(receiver.endpoint, variables)
+    assert receiver.spans == []
+    assert answer["sampled"] is False
+
+
+async def test_a_sampler_named_by_the_environment_replaces_ours() -> None:
+    async with otlp_receiver() as receiver:
+        await run(receiver.endpoint, {"OTEL_TRACES_SAMPLER": "always_off"}, spans=4)
+        assert receiver.spans == []
+        await run(receiver.endpoint, {"OTEL_TRACES_SAMPLER": "always_on"}, spans=4, ratio=0.0)
+        assert len(receiver.spans) == 4 + OTHERS
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"), ("OTEL_TRACES_EXPORTER", "nowhere"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "-1"),
+    ],
+)  # fmt: skip
+async def test_a_value_that_cannot_be_used_stops_the_process_with_the_name_of_its_variable(
+    environ: dict[str, str], variable: str, value: str
+) -> None:
+    given = minimal_environment() | environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", variable: value}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", env=given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
+    assert process.returncode == EXIT_CONFIGURATION
+    assert variable in errors.decode()
+    assert value in errors.decode()
+
+
+async def test_any_installed_exporter_can_be_named() -> None:
+    async with otlp_receiver() as receiver:
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+        environ |= {"OTEL_TRACES_EXPORTER": "otlp,console", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SCRIPT, "1", "1.0", env=environ, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
+    assert len(receiver.spans) == output.decode().count('"span_id"') == 1 + OTHERS

@@ -1,0 +1,33 @@
+"""读访问日志。"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLines:
+    path: Path
+
+    def all(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text("utf-8").splitlines()]
+
+    async def of(self, request_id: str) -> dict[str, Any]:
+        """那个请求的一行（恰好一行）。"""
+        found = await eventually(lambda: [line for line in self.all() if line["request_id"] == request_id])
+        assert len(found) == 1
+        return found[0]
+
+    async def last(self, count: int) -> list[dict[str, Any]]:
+        """等到至少 ``count`` 行。"""
+        await eventually(lambda: len(self.all()) >= count)
+        return self.all()

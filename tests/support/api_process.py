@@ -1,0 +1,46 @@
+"""真实的 API 进程。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from kaguan.dev.ports import free_port
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@asynccontextmanager
+async def api_process(
+    environ: dict[str, str], tmp_path: Path, **extra: str
+) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
+    """起 ``python -m api`` 直到就绪。"""
+    port = free_port()
+    given = {**os.environ, **environ, "KAGUAN_API__PORT": str(port), **extra}
+    with (tmp_path / "api.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=given, stdout=log, stderr=log)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            await eventually(lambda: is_ready(session), timeout=30)
+            yield process, session
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def is_ready(session: aiohttp.ClientSession) -> bool:
+    try:
+        async with session.get("/health/ready") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False

@@ -1,0 +1,234 @@
+"""故障用例的场地：自己的 PostgreSQL 与 Valkey（可杀、可停、可换）、本进程里的 relay 循环、真实的 worker 与 relay 进程。
+
+每一个故障对应哪个用例，见 docs/FAULTS.md。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kaguan.database.migrate import upgrade
+from kaguan.dev.ports import LOOPBACK
+from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.privileges import server_identity
+from kaguan.dev.program import Program
+from kaguan.dev.valkey import ValkeyServer
+from kaguan.mail.task import EmailPayload
+from kaguan.outbox.relay import loop
+from kaguan.outbox.worker.outcome import Done
+from tests.chaos.servers import Server
+from tests.support.places import own_port, temporary_place
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator, Mapping
+
+    from kaguan.database.pool import Connection
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+    from tests.support.pipeline import Pipeline
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
+# 快一点的节拍：重投不用等
+QUICK = {
+    "KAGUAN_WORKER__LEASE": "1",
+    "KAGUAN_RELAY__POLL_INTERVAL": "0.1",
+    "KAGUAN_RELAY__PRESENCE_INTERVAL": "0.2",
+    "KAGUAN_RELAY__PRESENCE_AGE": "0.5",
+    "KAGUAN_RELAY__BACKSTOP_AGE": "20",
+    "KAGUAN_RELAY__LEASE_SCAN_INTERVAL": "0.1",
+    "KAGUAN_RELAY__BACKOFF_MAX": "0.5",
+    "KAGUAN_TASKS__BACKOFF_BASE": "0.1",
+    "KAGUAN_TASKS__BACKOFF_CAP": "0.2",
+    "KAGUAN_SCHEDULES": "[]",
+}
+EFFECT_TABLE = "create table fault_effect (task_id uuid not null, delivery int not null)"
+OPEN = "select count(*) from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')"
+
+
+def mail(subject: str = "s") -> EmailPayload:
+    """``subject`` 是 :mod:`tests.support.fault_worker` 的剧本。"""
+    return EmailPayload(to=("a@example.com",), subject=subject, body="b")
+
+
+# ---- 效果
+
+
+@dataclass(slots=True)
+class Effects:
+    """处理器：占用 ``seconds`` 秒，然后在结算的事务里记一行；``started`` 记开始过的投递。"""
+
+    seconds: float = 0.0
+    started: list[tuple[str, int]] = field(default_factory=list)
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        self.started.append((str(attempt.task_id), attempt.delivery))
+        await asyncio.sleep(self.seconds)
+
+        async def write(connection: Connection) -> None:
+            await connection.execute("insert into fault_effect values (%s, %s)", (attempt.task_id, attempt.delivery))
+
+        return Done({"n": 1}, write)
+
+
+async def effects(pipeline: Pipeline) -> tuple[int, int]:
+    """(生效的任务数, 生效的次数)：两者相等即没有重复。"""
+    ((tasks, times),) = await pipeline.sql("select count(distinct task_id), count(*) from fault_effect")
+    return tasks, times
+
+
+async def all_closed(pipeline: Pipeline) -> bool:
+    return await pipeline.sql(OPEN) == [(0,)]
+
+
+# ---- relay
+
+
+@asynccontextmanager
+async def relaying(pipeline: Pipeline, *, without: tuple[str, ...] = ()) -> AsyncIterator[asyncio.Event]:
+    """真实的零件在真实的循环里，直到离开；给出的事件是门铃。``without`` 是不跑的循环。"""
+    config, stop, heard = pipeline.settings.relay, asyncio.Event(), asyncio.Event()
+    loops = {
+        "forward": (pipeline.forwarder.run_once, config.poll_interval, heard),
+        "lease": (pipeline.leases_redrive.run_once, config.lease_scan_interval, None),
+        "presence": (pipeline.presence.run_once, config.presence_interval, None),
+        "epoch": (pipeline.epoch.run_once, config.poll_interval, None),
+        "orphan": (pipeline.orphans.run_once, 1.0, None),
+    }
+    running = [
+        asyncio.create_task(
+            loop.run(name, once, interval=interval, backoff_max=config.backoff_max, stop=stop, wake=wake), name=name
+        )
+        for name, (once, interval, wake) in loops.items()
+        if name not in without
+    ]
+    try:
+        yield heard
+    finally:
+        stop.set()
+        _, hanging = await asyncio.wait(running, timeout=10)
+        for task in hanging:
+            task.cancel()
+        results = await asyncio.gather(*running, return_exceptions=True)
+        assert not hanging, "叫停了十秒还在转"
+        assert not [result for result in results if isinstance(result, Exception)]
+
+
+# ---- 服务器
+
+
+own_directory = partial(temporary_place, "fault")
+
+
+@asynccontextmanager
+async def own_valkey(directory: Path, *, append_only: bool = False) -> AsyncIterator[tuple[ValkeyServer, Server]]:
+    """同一个目录里的几台共用一个密码：可以互为主从。"""
+    port = own_port()
+    server = ValkeyServer(
+        directory / f"valkey-{port}", directory / "valkey-password", port, identity=server_identity(),
+        append_only=append_only,
+    )  # fmt: skip
+    server.prepare()
+    process = Server(server.program(), directory / f"valkey-{port}.log")
+    await process.start()
+    try:
+        yield server, process
+    finally:
+        await process.stop(signal.SIGKILL)
+
+
+@asynccontextmanager
+async def own_postgres(directory: Path, *options: str) -> AsyncIterator[tuple[PostgresServer, Server]]:
+    """迁移好的库。不等磁盘，但提交是真的提交：杀了 PostgreSQL 也不丢已答复的。"""
+    server = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), server_identity())
+    await server.prepare()
+    program = server.program()
+    settings = ("fsync=off", "full_page_writes=off", *options)
+    argv = (*program.argv, *(part for option in settings for part in ("-c", option)))
+    process = Server(replace(program, argv=argv), directory / "postgres.log")
+    await process.start()
+    try:
+        await asyncio.to_thread(upgrade, server.url)
+        yield server, process
+    finally:
+        await process.stop(signal.SIGINT)
+
+
+def through(url: str, real: int, proxied: int) -> str:
+    return url.replace(f":{real}/", f":{proxied}/")
+
+
+# ---- 进程
+
+
+@dataclass(eq=False, slots=True)
+class Child:
+    """一个真实的进程。"""
+
+    process: Process
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text("utf-8", "replace")
+
+    def send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        await self.process.wait()
+
+    async def stopped(self) -> int:
+        """SIGTERM，等它退出；返回退出码。"""
+        self.send(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT)
+
+
+@asynccontextmanager
+async def child(module: str, environ: Mapping[str, str], log: Path, *arguments: str) -> AsyncIterator[Child]:
+    """``python -m module``，离开时强杀（已停的不管）。"""
+    program = Program(
+        module, (sys.executable, "-m", module, *arguments), CHECKOUT,
+        environment={"PYTHONPATH": f"{CHECKOUT / 'src'}{os.pathsep}{CHECKOUT}", **environ},
+    )  # fmt: skip
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *program.argv, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, **program.spawn_options()
+        )
+    started = Child(process, log)
+    try:
+        yield started
+    finally:
+        if process.returncode is None:
+            started.send(signal.SIGCONT)
+            await started.kill()
+
+
+def local(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"
+
+
+def only_kaguan(environ: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in environ.items() if key.startswith(("KAGUAN_", "OTEL_"))}
+
+
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port

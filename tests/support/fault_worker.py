@@ -1,0 +1,57 @@
+"""故障用例的 worker 进程：真实的组合根，处理器照邮件主题里的剧本演。
+
+剧本：``quick`` 立刻做完；``slow:秒`` 占用这么久；``hang`` 不肯停；``crash`` 弄死整个进程。做完的在结算的事务里记一行。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from kaguan.process import run_process
+from kaguan.task_types import task_types
+from tests.support.fault_plant import Effects
+from workers.__main__ import serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from redis.asyncio import Redis
+
+    from kaguan.config import Settings
+    from kaguan.outbox.task_type import TaskType, TaskTypes
+    from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.telemetry.metrics import Metrics
+
+CRASHED = 70  # 退出码
+
+
+async def scripted(attempt: Attempt) -> Outcome:
+    act, _, seconds = str(attempt.payload["subject"]).partition(":")
+    match act:
+        case "crash":
+            os._exit(CRASHED)
+        case "hang":
+            await asyncio.Event().wait()
+        case "slow":
+            await asyncio.sleep(float(seconds))
+    return await Effects()(attempt)
+
+
+@asynccontextmanager
+async def opened(
+    _settings: Settings, _redis: Redis, _metrics: Metrics, types: TaskTypes
+) -> AsyncIterator[Mapping[TaskType[Any], Handler]]:
+    yield dict.fromkeys(types.values(), scripted)
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    await serve(settings, stop, task_types(settings.smtp), opened)
+
+
+if __name__ == "__main__":
+    sys.exit(run_process("worker", main))

@@ -1,0 +1,124 @@
+"""邮件测试共用：造一行正在执行的任务，跑一次处理器，按结算的规矩落账。"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from limits import RateLimitItemPerHour
+from psycopg.types.json import Jsonb
+from pydantic import SecretStr
+from uuid_utils.compat import uuid7
+
+from kaguan.breaker_board import BreakerKind
+from kaguan.config.model import Smtp
+from kaguan.mail.message import build
+from kaguan.mail.task import EmailPayload
+from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.outcome import Continue
+from tests.support.smtp_server import smtp_server
+from workers.email.handler import EmailHandler
+from workers.email.transport import open_mailer
+from workers.pauses import PAUSE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.database.pool import Pool
+    from kaguan.mail.message import Envelope
+    from kaguan.outbox.worker.outcome import Outcome
+    from workers.email.receipt import Receipt
+    from workers.email.transport import Mailer
+
+CERTIFICATES = Path(__file__).parent / "certificates"
+SENDER = "卡管 <no-reply@kaguan.example>"
+
+
+def config_for(url: str, **overrides: object) -> Smtp:
+    return Smtp.model_validate({"url": SecretStr(url), "sender": SENDER, "starttls": "off", **overrides})
+
+
+def server_tls(certificate: str = "localhost") -> ssl.SSLContext:
+    """``localhost`` 自签，也是 ``expired``、``elsewhere``（主机名不符）的 CA；``stranger`` 的 CA 谁也不认识。"""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATES / f"{certificate}.crt", CERTIFICATES / "localhost.key")
+    return context
+
+
+def client_tls() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(CERTIFICATES / "localhost.crt"))
+
+
+def mail_to(*recipients: str, **fields: object) -> EmailPayload:
+    return EmailPayload.model_validate({"to": recipients, "subject": "你好", "body": "正文", **fields})
+
+
+async def insert_running(pool: Pool, payload: EmailPayload) -> UUID:
+    """一行 running 的 email:send。"""
+    task_id = UUID(str(uuid7()))
+    async with pool.connection() as connection:
+        await connection.execute(
+            "insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts,"
+            " lease_until, worker) values (%s, 'email:send', 'default', 'test', %s, 'running', 1, 6,"
+            " clock_timestamp() + interval '1 minute', 'test')",
+            (task_id, Jsonb(payload.model_dump(mode="json"))),
+        )
+    return task_id
+
+
+def attempt_of(pool: Pool, task_id: UUID, payload: EmailPayload, number: int = 1) -> Attempt:
+    return Attempt(pool, task_id, "email:send", 1, number, 6, payload.model_dump(mode="json"))
+
+
+async def run(mailer: Mailer, attempt: Attempt) -> Outcome:
+    """执行一次；结局的写入与清除意向在同一事务里，如结算所为。"""
+    outcome = await EmailHandler(mailer, SENDER)(attempt)
+    async with attempt.transaction() as connection:
+        if outcome.write is not None:
+            await outcome.write(connection)
+        await connection.execute("update tb_task set intent_at = null where id = %s", (attempt.task_id,))
+    return outcome
+
+
+async def send(mailer: Mailer, envelope: Envelope) -> Receipt:
+    """不经任务，直接寄给唯一的收件人；返回他的回执。"""
+    recipients = list(envelope.recipients)
+
+    async def declare() -> list[str]:
+        return recipients
+
+    (receipt,) = (await mailer.send(envelope, recipients, declare)).values()
+    return receipt
+
+
+def is_wait(outcome: Outcome) -> bool:
+    """等中继主机恢复：不计尝试。"""
+    return isinstance(outcome, Continue) and outcome.waiting_for is BreakerKind.SMTP and outcome.delay >= PAUSE
+
+
+@asynccontextmanager
+async def throttled_mailer() -> AsyncIterator[Mailer]:
+    """限额刚用完的通道：一小时之内再没有名额，一封也寄不出。"""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kaguan.shared_rate.RateLimitItemPerSecond", RateLimitItemPerHour)
+        async with (
+            smtp_server() as server,
+            open_mailer(config_for(server.url, per_second=1, connections=1, data_timeout=0.3)) as mailer,
+        ):
+            envelope = build(mail_to("a@x.example"), UUID(int=0), SENDER, datetime.now(UTC))
+            await send(mailer, envelope)
+            yield mailer
+            assert len(server.mails) == 1
+
+
+async def deliveries(pool: Pool, task_id: UUID) -> dict[str, tuple[str, int | None]]:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "select recipient, status, smtp_code from tb_email_delivery where task_id = %s", (task_id,)
+        )
+        return {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}

@@ -1,0 +1,130 @@
+"""真实应用在真实端口上，和一个带令牌的客户端。"""
+
+from __future__ import annotations
+
+import base64
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import web
+
+from api.app import create_app
+from api.http.access import AccessSink
+from api.http.keys import Services
+from api.http.server import runner
+from kaguan.database.pool import engine_on, open_pool
+from kaguan.logging.access import access_lines
+from kaguan.queues.client import build_client
+from kaguan.telemetry.metrics import Metrics
+from kaguan.tokens import service as tokens
+from kaguan.tokens.service import SCOPES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Pool
+
+BASE = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """一个应答：状态、头、信封、原文。"""
+
+    status: int
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+    text: str
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+    @property
+    def code(self) -> int:
+        return int(self.body["code"])
+
+    @property
+    def faulty(self) -> list[str]:
+        """出错的字段名。"""
+        return [error["field"] for error in self.body["data"]["errors"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """对着一个运行中的应用发请求；``pool`` 直通它的数据库，``rings`` 数门铃。"""
+
+    session: aiohttp.ClientSession
+    pool: Pool
+    token: str
+    rings: list[None]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """主机与端口，给不经客户端库的用例。"""
+        url = self.session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
+        if url is None or url.host is None or url.port is None:
+            raise ValueError(url)
+        return url.host, url.port
+
+    async def call(
+        self, method: str, path: str, json: object = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        sent = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        options: dict[str, Any] = {} if json is None else {"json": json}
+        async with self.session.request(method, BASE + path, headers=sent, **options) as response:
+            text = await response.text()
+            return Reply(response.status, response.headers, await response.json(), text)
+
+    async def get(self, path: str) -> Reply:
+        return await self.call("GET", path)
+
+    async def post(self, path: str, json: object) -> Reply:
+        return await self.call("POST", path, json)
+
+    async def put(self, path: str, json: object, headers: Mapping[str, str] | None = None) -> Reply:
+        return await self.call("PUT", path, json, headers)
+
+    async def delete(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        return await self.call("DELETE", path, headers=headers)
+
+    async def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """直接查数据库。"""
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(query.encode(), parameters or None)
+            return await cursor.fetchall() if cursor.description else []
+
+
+@asynccontextmanager
+async def serving(settings: Settings, scopes: Sequence[str] = SCOPES, name: str = "test") -> AsyncIterator[Api]:
+    """起一个应用直到离开；令牌叫 ``name``，有 ``scopes``。"""
+    rings: list[None] = []
+    async with (
+        open_pool(settings.database, "test") as pool,
+        build_client(settings.redis) as redis,
+        AsyncExitStack() as opened,
+    ):
+        engine = engine_on(pool)
+        services = Services(settings, pool, engine, redis, Metrics(), lambda: rings.append(None))
+        async with pool.connection() as connection:
+            issued = await tokens.create(connection, name, scopes)
+        access = opened.enter_context(access_lines(settings.logging, "api"))
+        run = runner(create_app(services), AccessSink(access, services.metrics))
+        await run.setup()
+        site = web.TCPSite(run, "127.0.0.1", 0)
+        await site.start()
+        host, port = run.addresses[0][:2]
+        try:
+            async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+                yield Api(session, pool, issued.token, rings)
+        finally:
+            await run.cleanup()
+            await engine.dispose()
+
+
+def basic(token: str) -> dict[str, str]:
+    """监控页认的是 HTTP Basic：口令即令牌。"""
+    return {"Authorization": "Basic " + base64.b64encode(f"ops:{token}".encode()).decode()}

@@ -1,0 +1,106 @@
+"""同步死在半途的几种死法，与死后留下的行。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from base64 import b64encode
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.outcome import Done, Outcome
+from kaguan.sims.events import ChangeEvents
+from tests.support.carrier_world import rows
+from workers.sync.statuses import StatusRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from kaguan.database.pool import Connection
+
+
+SIMS = """
+select iccid, lifecycle_state, carrier_status, suspend_reason, msisdn, imsi, activated_on, version
+from tb_sim order by iccid
+"""
+EVENTS = "select iccid, old_state, new_state, carrier_status from tb_sim_event order by iccid, id"
+STAGED = """
+select change->>'iccid', change->>'old', change->>'new'
+from tb_task, jsonb_array_elements(payload->'changes') as change
+where type = 'event:publish' order by 1, 2, 3
+"""
+START_TIMEOUT = 30.0  # 秒
+RECORDER = StatusRecorder(ChangeEvents(6))
+
+
+def result_of(outcome: Outcome) -> dict[str, Any]:
+    assert isinstance(outcome, Done)
+    return outcome.result
+
+
+@dataclass(slots=True)
+class DiesBetweenBatches(Attempt):
+    """走到第 ``fatal`` 个安全点就停，如同进程在两批之间被杀。"""
+
+    fatal: int = 1
+
+    def checkpoint(self) -> None:
+        self.fatal -= 1
+        if self.fatal == 0:
+            raise asyncio.CancelledError
+
+
+@dataclass(slots=True)
+class DiesBeforeCommit(Attempt):
+    """第 ``fatal`` 个事务写完、提交之前停。"""
+
+    fatal: int = 1
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with Attempt.transaction(self) as connection:
+            yield connection
+            self.fatal -= 1
+            if self.fatal == 0:
+                raise asyncio.CancelledError
+
+
+async def delivered_again(attempt: Attempt) -> Attempt:
+    """租约被收走、重新投递：不计尝试。"""
+    await rows(attempt.pool, "update tb_task set delivery = delivery + 1 where id = %s returning 1", attempt.task_id)
+    return Attempt(attempt.pool, attempt.task_id, attempt.type, attempt.delivery + 1, 1, 6, attempt.payload)
+
+
+async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.subprocess.Process:
+    carriers = {
+        "KAGUAN_CARRIERS__ONELINK__BASE_URL": url,
+        "KAGUAN_CARRIERS__ONELINK__PASSWORD": "onelink-secret",
+        "KAGUAN_CARRIERS__ONELINK__PER_SECOND": "1000",
+        "KAGUAN_CARRIERS__CONTROL_CENTER__BASE_URL": url,
+        "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "center-secret",
+        "KAGUAN_CARRIERS__CONTROL_CENTER__PER_SECOND": "1000",
+        "KAGUAN_CARRIERS__CONTROL_CENTER__SESSIONS": "false",
+        "KAGUAN_SMTP__URL": "smtp://127.0.0.1:1",
+        "KAGUAN_WEBHOOKS__URL": url,  # 只入箱，不推
+        "KAGUAN_WEBHOOKS__SECRET": f"whsec_{b64encode(bytes(32)).decode()}",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.sync_process", str(attempt.task_id), str(attempt.delivery),
+        env={**os.environ, **environ, **carriers}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT) == "开始\n".encode()
+    return process
+
+
+async def killed_at(call: int, process: asyncio.subprocess.Process, calls: Callable[[], int]) -> None:
+    """``calls`` 数到 ``call`` 就 SIGKILL：那一次调用还没有应答。"""
+    while calls() < call:
+        assert process.returncode is None
+        await asyncio.sleep(0)  # 模拟器就在这个事件循环里
+    process.send_signal(signal.SIGKILL)
+    assert await asyncio.wait_for(process.wait(), START_TIMEOUT) == -signal.SIGKILL
