@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from kaguan.backoff import jitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +112,7 @@ class Breaker:
         since = self._status.since or datetime.now(UTC)
         if self._status.state == HALF_OPENED or self._failures >= self._threshold:
             self._become(BreakerStatus(OPENED, since, cause))
-            pause = self._cooldown * (1 + random.uniform(0, JITTER))  # noqa: S311 只为错开，不涉安全
+            pause = self._cooldown * jitter(1, 1 + JITTER)
             asyncio.get_running_loop().call_later(pause, self._half_open)
 
     def _half_open(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,6 +11,8 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
+
+from kaguan.backoff import jitter
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -61,7 +62,7 @@ class SharedRate:
 
 async def pause(deadline: float) -> bool:
     """歇一下再看还有没有名额；会歇过 ``deadline`` 的就不歇，返回 False。"""
-    seconds = random.uniform(*POLL)  # noqa: S311 只为错开，不涉安全
+    seconds = jitter(*POLL)
     if asyncio.get_running_loop().time() + seconds >= deadline:
         return False
     await asyncio.sleep(seconds)  # 名额在 Redis 里，各进程共用：没有事件可等，错开着再看

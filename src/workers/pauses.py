@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import random
+from kaguan.backoff import equal_jitter, jitter
 
 PAUSE = 10.0  # 秒；有进展而中断的同步歇这么久，再接着问
 LONGEST_PAUSE = 600.0  # 秒
-
-
 RECALLED = 30.0  # 秒；剩下不超过这么久的，不必提前叫回来
 LONGEST_OUTAGE_PAUSE = 3_600.0  # 秒；恢复靠 relay 提前叫回来，这只是兜底，所以长些，免得大量的信空跑
 
 
 def failed_pause() -> float:
     """刚试过、外面不在的歇多久，单位秒：短，够断路器弄清是不是一闪而过；不短于它，叫回来的也转不快。"""
-    return random.uniform(PAUSE, RECALLED)  # noqa: S311 只为错开，不涉安全
+    return jitter(PAUSE, RECALLED)
 
 
 def outage_pause(passes: int) -> float:
     """断路器断开着、没有去试的歇多久，单位秒：``passes`` 是已经空跑了几趟，一趟比一趟久。"""
-    ceiling = min(LONGEST_OUTAGE_PAUSE, 2 * RECALLED * 2 ** min(passes, 16))
-    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 只为错开，不涉安全
+    return equal_jitter(passes + 1, 2 * RECALLED, LONGEST_OUTAGE_PAUSE)
 
 
 def queued_pause(delivery: int) -> float:
     """只是排不上自己的限额的歇多久，单位秒：投递过的次数越多歇得越久，免得不耗尝试而反复占着槽位空等。"""
     ceiling = min(LONGEST_PAUSE, PAUSE * (delivery + 1))
-    return random.uniform(max(PAUSE, ceiling / 2), ceiling)  # noqa: S311 只为错开，不涉安全
+    return jitter(max(PAUSE, ceiling / 2), ceiling)

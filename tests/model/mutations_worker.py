@@ -118,9 +118,9 @@ WORKER_MUTATIONS = (
     # 重试、取消、受理
     Mutation(
         "重试不退避",
-        "src/kaguan/outbox/backoff.py",
-        "uniform(0, ceiling)",
-        "uniform(0, 0)",
+        "src/kaguan/backoff.py",
+        "jitter(0, exponential(attempt, base, cap), source=source)",
+        "0.0",
         ("tests/unit/test_backoff.py",),
     ),
     Mutation(

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaguan.outbox.backoff import OUTAGE_FLOORS, full_jitter, outage_wait
+from kaguan.backoff import OUTAGE_FLOORS, equal_jitter, exponential, full_jitter, outage_wait
 
 
 class Ceiling(random.Random):
@@ -25,6 +25,12 @@ def test_ceilings_double_and_stop_at_the_cap() -> None:
 @given(st.integers(1, 10_000), st.floats(0.001, 100), st.floats(0.001, 10_000))
 def test_delay_stays_within_bounds_for_any_attempt(attempt: int, base: float, cap: float) -> None:
     assert 0 <= full_jitter(attempt, base, cap) <= cap
+
+
+@given(st.integers(1, 10_000), st.floats(0.001, 100), st.floats(0.001, 10_000))
+def test_equal_jitter_waits_at_least_half_and_at_most_the_ceiling(attempt: int, base: float, cap: float) -> None:
+    ceiling = exponential(attempt, base, cap)
+    assert ceiling / 2 <= equal_jitter(attempt, base, cap) <= ceiling <= cap
 
 
 def test_the_floors_rise_and_together_outlive_a_greylist_and_an_outage_of_half_an_hour() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ import orjson
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
+from kaguan.backoff import full_jitter
 from kaguan.breaker import Breaker, BreakerStatus
 from kaguan.carriers.gateway import (
     CarrierError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kaguan.sims.model import Carrier
 
 ATTEMPTS = 3
-BACKOFF = 0.2  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ
+BACKOFF = 0.4  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ⁻¹
 BODY_LIMIT = 8 * 1024 * 1024
 CHUNK = 64 * 1024
 
@@ -122,8 +122,7 @@ class GuardedTransport:
             except CircuitOpenError:
                 raise
             except (TransientError, RateLimitedError) as error:
-                pause = random.uniform(0, BACKOFF * 2**attempt)  # noqa: S311 只为错开，不涉安全
-                pause = max(pause, error.retry_after or 0.0)
+                pause = max(full_jitter(attempt, BACKOFF, self._time_budget), error.retry_after or 0.0)
                 if attempt == ATTEMPTS or loop.time() + pause >= deadline:
                     raise
             attempt += 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.backoff import jitter
 from kaguan.breaker import Breaker
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.mail.connection import UnreachableError, trust
@@ -204,7 +204,7 @@ async def open_mailer(
 async def _keep(mailer: Mailer, stop: asyncio.Event) -> None:
     """试探与关闲置，直到 ``stop``：取消若恰逢应答到来，会被 3.11 的 ``asyncio.wait_for`` 吞掉，只靠它停不住。"""
     while not stop.is_set():
-        await asyncio.sleep(random.uniform(*TICK))  # noqa: S311 只为错开，不涉安全
+        await asyncio.sleep(jitter(*TICK))
         if await mailer.probe():
             log.info("中继主机连上了")
         if closed := await mailer.pool.close_stale():

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from psycopg.types.json import Jsonb
 
+from kaguan.backoff import full_jitter, outage_wait
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.outbox.backoff import full_jitter, outage_wait
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.worker import store
 from kaguan.outbox.worker.attempt import FencedError

@@ -1,0 +1,36 @@
+"""两次尝试之间等多久：指数退避与抖动（AWS「Exponential Backoff And Jitter」）；都以秒计，次数从 1 起。"""
+
+from __future__ import annotations
+
+import random
+
+# 秒；对方不在、或叫晚些来的，第 n 次失败之后至少等这么久：头一次照顾一闪而过的，其余合起来近一小时，
+# 熬得过灰名单（常见 5 分钟）与一般的停机维护。各项都不超过退避上限
+OUTAGE_FLOORS = (10.0, 60.0, 300.0, 900.0, 1_800.0)
+
+
+def jitter(low: float, high: float, *, source: random.Random | None = None) -> float:
+    """``[low, high]`` 上均匀分布：大家不在同一刻回来。"""
+    return source.uniform(low, high) if source else random.uniform(low, high)  # noqa: S311 只为错开，不涉安全
+
+
+def exponential(attempt: int, base: float, cap: float) -> float:
+    """第 ``attempt`` 次失败之后的上界 ``min(cap, base·2^(attempt-1))``；独自一个、不怕撞上别人的就等这么久。"""
+    return min(cap, base * 2.0 ** min(attempt - 1, 62))
+
+
+def full_jitter(attempt: int, base: float, cap: float, *, source: random.Random | None = None) -> float:
+    """零到上界之间：最分散，许多同类一起重试时用。"""
+    return jitter(0, exponential(attempt, base, cap), source=source)
+
+
+def equal_jitter(attempt: int, base: float, cap: float, *, source: random.Random | None = None) -> float:
+    """上界的一半到上界之间：分散，又不会转得太快。"""
+    ceiling = exponential(attempt, base, cap)
+    return jitter(ceiling / 2, ceiling, source=source)
+
+
+def outage_wait(attempt: int, base: float, cap: float, *, source: random.Random | None = None) -> float:
+    """对方不在时：全抖动之下垫一层逐次上升的下限，仍不超过 ``cap``。"""
+    floor = OUTAGE_FLOORS[min(attempt, len(OUTAGE_FLOORS)) - 1]
+    return min(cap, floor + full_jitter(attempt, base, cap, source=source))
