@@ -17,7 +17,8 @@ async def alongside(work: Coroutine[Any, Any, object], name: str) -> AsyncIterat
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        while not task.done():  # 取消落在等应答的那一下会被吞掉，再来一次
+            task.cancel()
+            await asyncio.wait({task}, timeout=1.0)
         if not task.cancelled():
             task.result()

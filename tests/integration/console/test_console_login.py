@@ -188,6 +188,7 @@ async def test_behind_a_trusted_proxy_that_speaks_https_the_cookie_is_secure(
 
 
 PRODUCTION = {
+    "KAGUAN_API__BCRYPT_ROUNDS": "10",
     "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@127.0.0.1:465",
     "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
     "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",

@@ -101,6 +101,7 @@ def test_wrong_configuration_exits_with_two_before_anything_starts(environ: dict
 
 
 PRODUCTION = {
+    "KAGUAN_API__BCRYPT_ROUNDS": "10",
     "KAGUAN_ENV": "prod",
     "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@127.0.0.1:465",
     "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
