@@ -42,7 +42,7 @@ system: ## Install the Debian programs that tests use (Chromium, Prometheus, Spi
 
 test: system lint ## Every check and test, coverage thresholds included
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 	$(BIN)/coverage report --include='src/kaguan/*/service.py' --fail-under=90

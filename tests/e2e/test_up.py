@@ -153,7 +153,7 @@ async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Pat
 
     async def steal(taking: socket.socket) -> int:
         """端口选下之后建库还要几秒：抢在 PostgreSQL 监听之前。"""
-        await eventually((data / "ports.json").exists)
+        await eventually((data / "ports.json").exists, 30.0)
         port: int = json.loads((data / "ports.json").read_text())["postgres"]
         taking.bind(("127.0.0.1", port))
         taking.listen()
