@@ -65,7 +65,7 @@ class Options(TypedDict, total=False):
     body_document: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
     """一条路由。
 

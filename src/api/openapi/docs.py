@@ -34,8 +34,13 @@ ROUTE_TABLE: web.AppKey[Sequence[Endpoint]] = web.AppKey("ROUTE_TABLE")
 
 
 async def remember_document(app: web.Application) -> None:
-    """文档在启动时生成一次。"""
-    app[DOCUMENT] = orjson.dumps(build(app[ROUTE_TABLE]))
+    """文档在启动时生成一次：第一个来看的人不必等。"""
+    app[DOCUMENT] = _document((*app[ROUTE_TABLE],))
+
+
+@cache
+def _document(routes: tuple[Endpoint, ...]) -> bytes:
+    return orjson.dumps(build(routes))
 
 
 @endpoint("GET", "/openapi.json", scope=None, summary="OpenAPI 3.1 文档", tag=TAG, mode=Mode.DIRECT,
