@@ -60,10 +60,11 @@ async def outage(servers: Servers, seconds: float) -> Outcome:
 
 
 def _spent(stage: Stage) -> dict[str, tuple[float, int]]:
-    """每个进程至今用了多少 CPU 秒、写了多少行日志。"""
+    """每个进程至今用了多少 CPU 秒、写了多少行日志；说任务的不算：断开时手里还有活，做完自然要说。"""
     spent = {}
     for unit in stage.fleet.all():
-        lines = unit.log.read_bytes().count(b"\n") if unit.log.exists() else 0
+        log = unit.log.read_bytes().splitlines() if unit.log.exists() else []
+        lines = sum(b"task_id" not in line for line in log)
         spent[unit.name] = (0.0 if unit.pid is None else _cpu(unit.pid), lines)
     return spent
 
