@@ -14,6 +14,7 @@ import uvloop
 
 from kaguan.config import ConfigurationError, Settings, load_settings, tolerated
 from kaguan.database.pool import DatabaseUnavailableError
+from kaguan.exit_codes import ExitCode
 from kaguan.logging.setup import configure_logging
 from kaguan.queues.client import QueueUnavailableError
 from kaguan.telemetry.setup import configure_telemetry
@@ -23,17 +24,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-EXIT_OK = 0
-EXIT_CONFIGURATION = 2
-EXIT_DEPENDENCY = 3
-EXIT_STUCK = 4
 STOP_DEADLINE = 29.0  # 秒：停机再拖就强行退出（承诺的是至多 30 秒）
 
 
 class ExitError(Exception):
     """进程要以这个退出码结束；为什么，已经记下。"""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: ExitCode) -> None:
         super().__init__(code)
         self.code = code
 
@@ -42,8 +39,8 @@ def run_process(
     name: str,
     main: Callable[[Settings, asyncio.Event], Awaitable[None]],
     check: Callable[[Settings], None] | None = None,
-) -> int:
-    """跑一个进程直到 SIGINT/SIGTERM；返回退出码：0 正常，2 配置有误，3 依赖不可用，4 停不下来。
+) -> ExitCode:
+    """跑一个进程直到 SIGINT/SIGTERM；返回退出码。
 
     ``check`` 查配置里要懂领域才查得出的错，以 :class:`ConfigurationError` 说明。
     """
@@ -53,22 +50,22 @@ def run_process(
             check(settings)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
+        return ExitCode.USAGE
     with ExitStack() as stack:
         stack.enter_context(configure_logging(settings.logging, name))
         try:
             stack.callback(configure_telemetry(settings.telemetry, name))
         except ConfigurationError as error:
             sys.stderr.write(f"{error}\n")
-            return EXIT_CONFIGURATION
+            return ExitCode.USAGE
         try:
             uvloop.run(_supervised(name, settings, main))
         except (DatabaseUnavailableError, QueueUnavailableError) as error:
             log.error(str(error))  # noqa: TRY400 一行说清，不要堆栈
-            return EXIT_DEPENDENCY
+            return ExitCode.DEPENDENCY
         except ExitError as error:
             return error.code
-    return EXIT_OK
+    return ExitCode.OK
 
 
 async def _supervised(
@@ -96,4 +93,4 @@ async def _supervised(
 def _give_up() -> None:
     """看门狗：有处理器不肯停。租约会收回它手里的任务。"""
     log.error("停机超时，强行退出", deadline_s=STOP_DEADLINE)
-    os._exit(EXIT_STUCK)
+    os._exit(ExitCode.STUCK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from kaguan.process import EXIT_DEPENDENCY, EXIT_OK
+from kaguan.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -21,7 +21,7 @@ def innocent(code: int, sent: AbstractSet[signal.Signals], age: float) -> bool:
     """
     if signal.SIGKILL in sent:
         return True
-    if code == EXIT_DEPENDENCY:
+    if code == ExitCode.DEPENDENCY:
         return age <= STARTING
     asked = signal.SIGTERM in sent
-    return asked and (code == EXIT_OK or (code == -signal.SIGTERM and age <= IMPORTING))
+    return asked and (code == ExitCode.OK or (code == -signal.SIGTERM and age <= IMPORTING))

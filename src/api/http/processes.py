@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.process import EXIT_CONFIGURATION, EXIT_DEPENDENCY, EXIT_OK, ExitError
+from kaguan.exit_codes import ExitCode
+from kaguan.process import ExitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +33,11 @@ async def supervise(count: int, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
         keepers = [group.create_task(_keep(number, stop), name=f"api-{number}") for number in range(count)]
     code = max(keeper.result() for keeper in keepers)
-    if code != EXIT_OK:
+    if code != ExitCode.OK:
         raise ExitError(code)
 
 
-async def _keep(number: int, stop: asyncio.Event) -> int:
+async def _keep(number: int, stop: asyncio.Event) -> ExitCode:
     loop = asyncio.get_running_loop()
     delay = RESTART_DELAY
     first = True
@@ -50,15 +51,15 @@ async def _keep(number: int, stop: asyncio.Event) -> int:
         await _until_exit(child, stop)
         if stop.is_set():
             break
-        if first and child.returncode in {EXIT_CONFIGURATION, EXIT_DEPENDENCY}:
+        if first and child.returncode in {ExitCode.USAGE, ExitCode.DEPENDENCY}:
             log.error("子进程起不来，全体停下", number=number, code=child.returncode)
             stop.set()
-            return child.returncode
+            return ExitCode(child.returncode)
         first = False
         delay = RESTART_DELAY if loop.time() - started > STEADY else min(delay * 2, RESTART_DELAY_MAX)
         log.error("子进程意外退出，稍后重启", number=number, pid=child.pid, code=child.returncode, delay_s=delay)
         await _wait(stop, delay)
-    return EXIT_OK
+    return ExitCode.OK
 
 
 async def _until_exit(child: asyncio.subprocess.Process, stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""命令行入口 ``kaguan``。错误一行，说清怎么办；退出码见 :mod:`kaguan.cli.failure`。"""
+"""命令行入口 ``kaguan``。错误一行，说清怎么办；退出码见 :mod:`kaguan.exit_codes`。"""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import typer
 
 from kaguan.cli import configuration, migrations, outbox, processes, schedules, tasks, tokens
 from kaguan.cli.doctor import doctor
-from kaguan.cli.failure import EXIT_USAGE, explain
+from kaguan.cli.failure import explain
 from kaguan.config.model import Logging
+from kaguan.exit_codes import ExitCode
 from kaguan.logging.setup import configure_logging
 
-EPILOG = "退出码：0 成功；1 失败；2 用法或配置有误；3 依赖（PostgreSQL、Redis）不可用。"
+EPILOG = f"退出码：{'；'.join(f'{code} {code.meaning}' for code in ExitCode)}。"
 
 app = typer.Typer(
     name="kaguan",
@@ -44,12 +45,12 @@ def _run() -> int:
     try:
         result = app(standalone_mode=False, prog_name="kaguan")
     except typer.Abort:
-        return EXIT_USAGE
+        return ExitCode.USAGE
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)  # 哪条命令用错了，就指给它的帮助
         command = "kaguan" if context is None else context.command_path
         sys.stderr.write(f"用法有误：{error.format_message()}；请看 `{command} --help`\n")
-        return EXIT_USAGE
+        return ExitCode.USAGE
     except Exception as error:  # 命令行的边缘：认得的译成一行，不认得的原样抛出
         failure = explain(error)
         if failure is None:

@@ -11,7 +11,6 @@ import typer
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from kaguan.cli.failure import EXIT_DEPENDENCY
 from kaguan.cli.printing import AsJson, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.symptoms import LEVELS, examine_pipeline
@@ -19,6 +18,7 @@ from kaguan.config import load_settings
 from kaguan.config.addresses import split_address
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.database import migrate
+from kaguan.exit_codes import ExitCode
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
 from kaguan.probes import is_listening
@@ -73,7 +73,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         for symptom in symptoms:
             typer.echo(f"{LEVELS[symptom.level]}  {symptom.said}")
     if not (all(finding.ok for finding in findings) and all(symptom.ok for symptom in symptoms)):
-        raise typer.Exit(EXIT_DEPENDENCY)
+        raise typer.Exit(ExitCode.DEPENDENCY)
 
 
 async def _examine_all(settings: Settings) -> tuple[list[Finding], list[Symptom]]:

@@ -9,47 +9,44 @@ from sqlalchemy.exc import OperationalError
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.errors import DomainError
+from kaguan.exit_codes import ExitCode
 from kaguan.queues.client import QueueUnavailableError
-
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_DEPENDENCY = 3
 
 
 class CommandError(Exception):
     """命令做不成；消息是一行，说明怎么办。"""
 
-    def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILURE) -> None:
         super().__init__(message)
         self.code = code
 
 
-def explain(error: Exception) -> tuple[str, int] | None:
+def explain(error: Exception) -> tuple[str, ExitCode] | None:
     """一行说明与退出码；``None`` 表示这是程序错误，应带着堆栈抛出。"""
     match error:
         case CommandError():
             return str(error), error.code
         case ConfigurationError():
-            return str(error), EXIT_USAGE
+            return str(error), ExitCode.USAGE
         case DomainError():
             fields = "；".join(f"{item.field}：{item.zh}" for item in error.fields)
-            return fields or error.text("zh"), EXIT_FAILURE
+            return fields or error.text("zh"), ExitCode.FAILURE
         case _:
             return _explain_dependency(error)
 
 
-def _explain_dependency(error: Exception) -> tuple[str, int] | None:
+def _explain_dependency(error: Exception) -> tuple[str, ExitCode] | None:
     match error:
         case psycopg.OperationalError() | OperationalError() | DatabaseUnavailableError():
             advice = "请检查 KAGUAN_DATABASE__URL，或先运行 kaguan up"
-            return f"PostgreSQL 不可用：{_first_line(error)}；{advice}", EXIT_DEPENDENCY
+            return f"PostgreSQL 不可用：{_first_line(error)}；{advice}", ExitCode.DEPENDENCY
         case psycopg.errors.UndefinedTable():
-            return "数据库还没有迁移；请运行 kaguan migrate up", EXIT_FAILURE
+            return "数据库还没有迁移；请运行 kaguan migrate up", ExitCode.FAILURE
         case psycopg.errors.UndefinedColumn():
-            return "数据库的版本与程序不合；请运行 kaguan migrate status 看差在哪里", EXIT_FAILURE
+            return "数据库的版本与程序不合；请运行 kaguan migrate status 看差在哪里", ExitCode.FAILURE
         case RedisError() | QueueUnavailableError():
             advice = "请检查 KAGUAN_REDIS__URL，或先运行 kaguan up"
-            return f"Redis 不可用：{_first_line(error)}；{advice}", EXIT_DEPENDENCY
+            return f"Redis 不可用：{_first_line(error)}；{advice}", ExitCode.DEPENDENCY
         case _:
             return None
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from alembic.util import CommandError as AlembicError
 
-from kaguan.cli.failure import EXIT_USAGE, CommandError
+from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.cli.session import database_url
 from kaguan.config import load_settings
 from kaguan.database import migrate
+from kaguan.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def status(*, as_json: AsJson = False) -> None:
     """库里的版本与代码要求的版本；不一致时退出码为 1。"""
     url = database_url(load_settings())
     if not _report(migrate.status(url), as_json=as_json):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILURE)
 
 
 def _change(action: Callable[[str, str], None], revision: str, *, as_json: bool) -> None:
@@ -46,7 +47,7 @@ def _change(action: Callable[[str, str], None], revision: str, *, as_json: bool)
     try:
         action(url, revision)
     except AlembicError as error:
-        raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看现在在哪", EXIT_USAGE) from None
+        raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看在哪", ExitCode.USAGE) from None
     except migrate.BusyError as error:
         raise CommandError(f"{error}；做完之后再来") from None
     _report(migrate.status(url), as_json=as_json)

@@ -12,11 +12,12 @@ import typer
 
 from kaguan import zones
 from kaguan.cli.actor import actor, audited
-from kaguan.cli.failure import EXIT_FAILURE, EXIT_USAGE, CommandError
+from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
+from kaguan.exit_codes import ExitCode
 from kaguan.outbox import replay as replaying
 from kaguan.outbox.decisions import RETRYABLE
 from kaguan.outbox.replay import REPLAY_RATE_LIMIT
@@ -68,7 +69,7 @@ def report(found: Sequence[Watched], *, as_json: bool) -> None:
         for task in found:
             typer.echo(f"任务 {task.id} 现在是 {task.status}")
     if any(task.status != TaskStatus.SUCCEEDED for task in found):
-        raise typer.Exit(EXIT_FAILURE)
+        raise typer.Exit(ExitCode.FAILURE)
 
 
 def watch_tasks(
@@ -103,9 +104,9 @@ def replay(  # noqa: PLR0913 一个参数一个选项
 ) -> None:
     """按条件重放：先看会选中谁；在终端里接着问，答是就只重放看到的那些。不在终端里的加 --run 真做。"""
     if status not in RETRYABLE:
-        raise CommandError(f"{status} 状态的任务不能重放：允许 failed、uncertain", EXIT_USAGE)
+        raise CommandError(f"{status} 状态的任务不能重放：允许 failed、uncertain", ExitCode.USAGE)
     if run and dry_run:
-        raise CommandError("--run 与 --dry-run 只能给一个", EXIT_USAGE)
+        raise CommandError("--run 与 --dry-run 只能给一个", ExitCode.USAGE)
     wanted = replaying.Replay(
         status, task_type, queue, error or None, _aware(since), _aware(until, last=True), limit, rate, reason,
     )  # fmt: skip
@@ -175,4 +176,4 @@ def _aware(moment: datetime | None, *, last: bool = False) -> datetime | None:
     try:
         return zones.read(moment.isoformat(), load_settings().zone, last=last)
     except (ValueError, OverflowError) as error:
-        raise CommandError(str(error), EXIT_USAGE) from None
+        raise CommandError(str(error), ExitCode.USAGE) from None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
-from kaguan.cli.failure import EXIT_USAGE, CommandError
+from kaguan.cli.failure import CommandError
 from kaguan.config import Settings, load_settings
 from kaguan.database.pool import connection_arguments
+from kaguan.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +26,8 @@ def database_url(settings: Settings) -> str:
     url = settings.database.url.get_secret_value()
     if not url:
         raise CommandError(
-            "没有数据库地址；请先运行 kaguan up（用同一个 KAGUAN_DATA_DIR），或给出 KAGUAN_DATABASE__URL", EXIT_USAGE
+            "没有数据库地址；请先运行 kaguan up（用同一个 KAGUAN_DATA_DIR），或给出 KAGUAN_DATABASE__URL",
+            ExitCode.USAGE,
         )
     return url
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.config import ConfigurationError, load_settings
 from kaguan.dev.demo_client import DemoError, connect, expect, say
 from kaguan.dev.simulator.population import iccid_at
+from kaguan.exit_codes import ExitCode
 from kaguan.sims.model import Carrier
 from kaguan.zones import business_today
 
@@ -39,8 +40,6 @@ PEOPLE = (
     ("li.si", "李四", "lisi@例子.测试"),
     ("wang.wu", "王五", "用户@例子.测试"),
 )
-EXIT_DIFFERS = 1
-EXIT_CONFIGURATION = 2
 
 
 async def demo(settings: Settings) -> None:
@@ -177,19 +176,19 @@ def _find(directory: Path, task_id: str) -> list[Path]:
     return found
 
 
-def main() -> int:
-    """退出码：0 全部相符，1 有不符或栈没有在运行，2 配置有误。"""
+def main() -> ExitCode:
+    """有不符、或栈没有在运行，是 ``FAILURE``。"""
     started = datetime.now(UTC)
     try:
         asyncio.run(demo(load_settings()))
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
+        return ExitCode.USAGE
     except DemoError as error:
         sys.stderr.write(f"不符：{error}\n")
-        return EXIT_DIFFERS
+        return ExitCode.FAILURE
     say(f"全部相符，用时 {(datetime.now(UTC) - started).total_seconds():.1f} 秒")
-    return 0
+    return ExitCode.OK
 
 
 if __name__ == "__main__":

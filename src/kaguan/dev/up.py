@@ -26,21 +26,19 @@ from kaguan.dev.output import Output
 from kaguan.dev.program import PortTakenError, StartError
 from kaguan.dev.stack import DATABASE_URL, Stack
 from kaguan.dev.supervisor import Supervisor
+from kaguan.exit_codes import ExitCode
 from kaguan.logging.setup import configure_logging
 from kaguan.task_types import check_settings
 
 log = structlog.get_logger(__name__)
 
-EXIT_OK = 0
-EXIT_FAILURE = 1
-EXIT_CONFIGURATION = 2
 EXTRA = "aiosmtpd"
 PLANS = 5  # 起步时至多挑这么多次端口
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_up() -> int:
-    """运行到收到停止信号；返回退出码：0 正常停下，1 起不来，2 配置有误。"""
+def run_up() -> ExitCode:
+    """运行到收到停止信号；起不来是 ``FAILURE``。"""
     started = time.monotonic()
     try:
         _require_extra()
@@ -55,10 +53,10 @@ def run_up() -> int:
             return asyncio.run(_Up(stack, output, started).run())
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIGURATION
+        return ExitCode.USAGE
     except StartError as error:
         sys.stderr.write(f"启动失败：{error}\n")
-        return EXIT_FAILURE
+        return ExitCode.FAILURE
 
 
 def _require_extra() -> None:
@@ -84,7 +82,7 @@ class _Up:
         self._stop = asyncio.Event()
         self._supervisor = Supervisor(output, stack.data.pids)
 
-    async def run(self) -> int:
+    async def run(self) -> ExitCode:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
@@ -104,7 +102,7 @@ class _Up:
             self._stack.claims.release()
             self._stack.data.env.unlink(missing_ok=True)
         log.info("全部停止")
-        return EXIT_OK
+        return ExitCode.OK
 
     async def _live(self) -> None:
         """起来，直到有端口被别的程序占去；全部停下，另挑端口再来。

@@ -13,7 +13,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
 from kaguan.dev.ports import free_port
-from kaguan.process import EXIT_DEPENDENCY
+from kaguan.exit_codes import ExitCode
 from kaguan.tokens import service as tokens
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, all_closed, child, effects, local, only_kaguan
@@ -72,7 +72,7 @@ async def test_every_process_gives_up_with_its_exit_code_when_postgresql_stays_a
         "KAGUAN_API__PORT": str(free_port()),
     }
     async with child(module, given, tmp_path / "log") as process:
-        assert await asyncio.wait_for(process.process.wait(), START) == EXIT_DEPENDENCY, process.output
+        assert await asyncio.wait_for(process.process.wait(), START) == ExitCode.DEPENDENCY, process.output
         assert f"试了 {ATTEMPTS} 次" in process.output
 
 

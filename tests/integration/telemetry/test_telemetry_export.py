@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.dev.program import minimal_environment
-from kaguan.process import EXIT_CONFIGURATION
+from kaguan.exit_codes import ExitCode
 from tests.support.otlp_receiver import Kind, otlp_receiver
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ async def test_a_value_that_cannot_be_used_stops_the_process_with_the_name_of_it
         sys.executable, "-m", "relay", env=given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     _, errors = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
-    assert process.returncode == EXIT_CONFIGURATION
+    assert process.returncode == ExitCode.USAGE
     assert variable in errors.decode()
     assert value in errors.decode()
 
