@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.child_process import STOP_TIMEOUT, ChildProcess
 from kaguan.exit_codes import ExitCode
 from kaguan.process import ExitError
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from collections.abc import Sequence
 
 log = structlog.get_logger(__name__)
 
 CHILD = "--shared-port"
-RESTART_DELAY = 0.5  # 秒，之后翻倍
-RESTART_DELAY_MAX = 10.0
-STEADY = 30.0  # 秒：活过这么久，退避从头算
 NUMBER = "--number="  # 第几个子进程，从 0 起
-STOP_TIMEOUT = 25.0  # 秒
+HOPELESS = {ExitCode.USAGE, ExitCode.DEPENDENCY}  # 头一回就这样退出的，再起也一样
 
 
 async def supervise(count: int, stop: asyncio.Event) -> None:
@@ -30,61 +30,42 @@ async def supervise(count: int, stop: asyncio.Event) -> None:
     Raises:
         ExitError: 有一个从来没有起来过，配置有误或依赖不可用；全体已停。
     """
+    children = [_Child(number) for number in range(count)]
     async with asyncio.TaskGroup() as group:
-        keepers = [group.create_task(_keep(number, stop), name=f"api-{number}") for number in range(count)]
+        keepers = [group.create_task(child.keep(stop), name=child.name) for child in children]
+        await stop.wait()
+        for child in children:
+            group.create_task(child.stop())
     code = max(keeper.result() for keeper in keepers)
     if code != ExitCode.OK:
         raise ExitError(code)
 
 
-async def _keep(number: int, stop: asyncio.Event) -> ExitCode:
-    loop = asyncio.get_running_loop()
-    delay = RESTART_DELAY
-    first = True
-    while not stop.is_set():
-        started = loop.time()
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "api", CHILD, f"{NUMBER}{number}",
+class _Child(ChildProcess):
+    def __init__(self, number: int) -> None:
+        super().__init__(f"api-{number}", signal.SIGTERM, STOP_TIMEOUT)
+        self._number = number
+
+    async def spawn(self) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "api", CHILD, f"{NUMBER}{self._number}",
             stdin=asyncio.subprocess.PIPE,  # 从不写：父进程一没，那一头就关上（watch_parent）
         )  # fmt: skip
-        log.info("子进程启动", number=number, pid=child.pid)
-        await _until_exit(child, stop)
-        if stop.is_set():
-            break
-        if first and child.returncode in {ExitCode.USAGE, ExitCode.DEPENDENCY}:
-            log.error("子进程起不来，全体停下", number=number, code=child.returncode)
-            stop.set()
-            return ExitCode(child.returncode)
-        first = False
-        delay = RESTART_DELAY if loop.time() - started > STEADY else min(delay * 2, RESTART_DELAY_MAX)
-        log.error("子进程意外退出，稍后重启", number=number, pid=child.pid, code=child.returncode, delay_s=delay)
-        await _wait(stop, delay)
-    return ExitCode.OK
+        log.info("子进程启动", number=self._number, pid=process.pid)
+        return process
 
-
-async def _until_exit(child: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
-    """等子进程退出；停机时请它停，到时不停就强杀。"""
-    exited = asyncio.create_task(child.wait())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({exited, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if exited.done():
-        return
-    child.terminate()
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT):
-            await exited
-    except TimeoutError:
-        child.kill()
-        await child.wait()
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+    async def keep(self, stop: asyncio.Event) -> ExitCode:
+        await self.start()
+        first = True
+        while (code := await self.unexpected_exit()) is not None:
+            if first and code in HOPELESS:
+                log.error("子进程起不来，全体停下", number=self._number, code=code)
+                stop.set()
+                return ExitCode(code)
+            first = False
+            if await self.backed_off(code):
+                await self.start()
+        return ExitCode.OK
 
 
 def number_of(arguments: Sequence[str]) -> int:

@@ -54,7 +54,7 @@ class Supervisor:
 
     async def _start_one(self, child: Child) -> None:
         started = time.monotonic()
-        await child.start()
+        await child.start_ready()
         log.info(
             "已就绪", program=child.program.name, child_pid=child.pid, seconds=round(time.monotonic() - started, 2)
         )
