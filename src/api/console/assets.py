@@ -45,4 +45,5 @@ def _version(name: str) -> str:
 
 @cache
 def _read(name: str) -> bytes:
-    return (files("api.console") / "static" / name).read_bytes()
+    own = (files("api.console") / "static" / name).read_bytes()
+    return own + (files("kaguan.waterfall") / "waterfall.css").read_bytes() if name == "pages.css" else own

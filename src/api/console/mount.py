@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import aiohttp_jinja2
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks
 from api.console.attempts import LoginAttempts
@@ -40,7 +40,7 @@ def mount(app: web.Application) -> None:
 def templates() -> Environment:
     """模板的环境：不随应用而变，各模板一个进程只编译一次。"""
     environment = Environment(
-        loader=PackageLoader("api.console"),
+        loader=ChoiceLoader([PackageLoader("api.console"), PackageLoader("kaguan.waterfall")]),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,

@@ -131,10 +131,12 @@ async def _trace(visit: Visit, task: TaskRecord, known: Sequence[str]) -> dict[s
     traces = visit.request.app[TRACES]
     wanted = visit.request.query.get("trace")
     chosen = wanted if wanted in known else next(iter(known), None)
+    branch = None if chosen is None else await traces.find(chosen, task.id)
     settled = task.finished_at is not None and datetime.now(UTC) - task.finished_at > TRACE_SETTLES
     return {
         "chosen": chosen,
-        "waterfall": None if chosen is None else await traces.find(chosen, task.id),
+        "waterfall": branch and branch.waterfall,
+        "others": branch and branch.others,
         "configured": bool(traces.url),
         "trace_link": traces.link,
         "settled": settled,

@@ -11,46 +11,40 @@ import orjson
 import structlog
 
 from kaguan.telemetry.spans import MESSAGE_ID
+from kaguan.waterfall.layout import lay_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from uuid import UUID
+
+    from kaguan.waterfall.layout import Waterfall
 
 log = structlog.get_logger(__name__)
 
 TIMEOUT = 1.0  # 秒
 LIMIT = 4 * 1024 * 1024  # 字节；再长的跟踪到它自己的页面去看
 MAX_ROWS = 200
-MAX_DEPTH = 12
-WIDTH = 1_000.0
-MIN_BAR = 3.0
-PALETTE = 8
+MICROSECOND = 1_000  # 纳秒
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """瀑布的一行；``x`` 与 ``width`` 在 0..1000 里，``start``、``duration`` 单位秒。"""
+class DrawnSpan:
+    """瀑布里的一个跨度；时刻是 Unix 时间的纳秒。"""
 
-    name: str
+    span_id: str
+    parent_id: str
     service: str
-    depth: int
-    x: float
-    width: float
-    start: float
-    duration: float
+    name: str
+    start_ns: int
+    end_ns: int
     failed: bool
-    color: int
 
 
 @dataclass(frozen=True, slots=True)
-class Waterfall:
-    """一个任务在一条跟踪里的排版；``hidden`` 是它自己没有画出的行数，``others`` 是同一条跟踪里不在这一支上的。"""
+class Branch:
+    """一个任务在一条跟踪里的那一支；``others`` 是同一条跟踪里不在这一支上的跨度数。"""
 
-    trace_id: str
-    bars: list[Bar]
-    duration: float
-    services: dict[str, int]
-    hidden: int
+    waterfall: Waterfall[DrawnSpan]
     others: int
 
 
@@ -66,7 +60,7 @@ class Traces:
         """跟踪自己的页面（Jaeger 的界面与本地查看器同一路径）。"""
         return f"{self._public_url}/trace/{trace_id}"
 
-    async def find(self, trace_id: str, task_id: UUID) -> Waterfall | None:
+    async def find(self, trace_id: str, task_id: UUID) -> Branch | None:
         """取一条里 ``task_id`` 的那一支；没有配置、没有它、太慢、太大都是 None。"""
         if not self.url:
             return None
@@ -78,7 +72,7 @@ class Traces:
                 raw = await response.content.read(LIMIT + 1)
                 while len(raw) <= LIMIT and (more := await response.content.read(LIMIT + 1 - len(raw))):
                     raw += more
-            return None if len(raw) > LIMIT else lay_out(orjson.loads(raw)["data"][0], str(task_id))
+            return None if len(raw) > LIMIT else drawn(orjson.loads(raw)["data"][0], str(task_id))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             log.warning("取不到跟踪", trace_id=trace_id, error=type(error).__name__)
         except (ValueError, LookupError, TypeError) as error:
@@ -86,31 +80,27 @@ class Traces:
         return None
 
 
-def lay_out(trace: dict[str, Any], task_id: str) -> Waterfall | None:
-    """Jaeger 的 JSON → 先父后子、同级按开始时间的一行行；只排这个任务的那一支，一个跨度也没有就是 None。
+def drawn(trace: dict[str, Any], task_id: str) -> Branch | None:
+    """Jaeger 的 JSON → 这个任务那一支的排版；一个跨度也没有就是 None。
 
     Raises:
         LookupError: 缺了该有的键。
     """
-    rows = list(_in_order(own := branch(trace["spans"], task_id)))
-    if not rows:
-        return None
-    services = sorted({trace["processes"][span["processID"]]["serviceName"] for span in own})
-    colors = {service: index % PALETTE for index, service in enumerate(services)}
-    begin = min(span["startTime"] for span in own)
-    total = max(1, max(span["startTime"] + span["duration"] for span in own) - begin)
-    bars: list[Bar] = []
-    for span, depth in rows[:MAX_ROWS]:
-        service = trace["processes"][span["processID"]]["serviceName"]
-        width = max(MIN_BAR, span["duration"] / total * WIDTH)
-        x = min((span["startTime"] - begin) / total * WIDTH, WIDTH - width)
-        start, duration = ((span["startTime"] - begin) / 1e6, span["duration"] / 1e6)
-        bars.append(
-            Bar(span["operationName"], service, min(depth, MAX_DEPTH), x, width, start, duration,
-                _failed(span), colors[service])
-        )  # fmt: skip
-    hidden, others = len(rows) - len(bars), len(trace["spans"]) - len(rows)
-    return Waterfall(str(trace["traceID"]), bars, total / 1e6, colors, hidden, others)
+    own = branch(trace["spans"], task_id)
+    known = {span["spanID"]: span for span in own}
+    spans = [
+        DrawnSpan(
+            span["spanID"],
+            _parent(span, known),
+            trace["processes"][span["processID"]]["serviceName"],
+            span["operationName"],
+            span["startTime"] * MICROSECOND,
+            (span["startTime"] + span["duration"]) * MICROSECOND,
+            _failed(span),
+        )
+        for span in own
+    ]
+    return Branch(lay_out(spans, MAX_ROWS), len(trace["spans"]) - len(spans)) if spans else None
 
 
 def branch(spans: list[dict[str, Any]], task_id: str) -> list[dict[str, Any]]:
@@ -152,22 +142,6 @@ def _failed(span: dict[str, Any]) -> bool:
         or (tag["key"] == "otel.status_code" and tag["value"] == "ERROR")
         for tag in span.get("tags", ())
     )
-
-
-def _in_order(spans: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
-    known = {span["spanID"]: span for span in spans}
-    children: dict[str, list[dict[str, Any]]] = {}
-    for span in sorted(spans, key=lambda one: one["startTime"], reverse=True):
-        children.setdefault(_parent(span, known), []).append(span)
-    seen: set[str] = set()
-    stack = [(span, 0) for span in children.get("", [])]
-    while stack:
-        span, depth = stack.pop()
-        if span["spanID"] in seen:
-            continue
-        seen.add(span["spanID"])
-        yield span, depth
-        stack += [(child, depth + 1) for child in children.get(span["spanID"], ())]
 
 
 def _parent(span: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp_jinja2
 from aiohttp import web
-from jinja2 import PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, PackageLoader, StrictUndefined
 
 from kaguan.dev.traceview import ingest, jaeger_api, pages
 from kaguan.dev.traceview.keys import STORE, ZONE
@@ -48,7 +48,7 @@ def _build_app(limits: Limits, zone: ZoneInfo) -> web.Application:
     app.on_response_prepare.append(_add_headers)
     aiohttp_jinja2.setup(
         app,
-        loader=PackageLoader("kaguan.dev.traceview"),
+        loader=ChoiceLoader([PackageLoader("kaguan.dev.traceview"), PackageLoader("kaguan.waterfall")]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -12,10 +12,11 @@ from aiohttp import web
 from jinja2 import pass_context
 
 from kaguan.dev.traceview import texts
+from kaguan.dev.traceview.decode import details
 from kaguan.dev.traceview.keys import STORE, ZONE
 from kaguan.dev.traceview.search import Criteria, full_id, search
 from kaguan.dev.traceview.tags import text_of
-from kaguan.dev.traceview.waterfall import WIDTH, lay_out
+from kaguan.waterfall.layout import lay_out
 from kaguan.zones import written
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from jinja2.runtime import Context
 
 SHOWN = 50  # 列表一页
+MAX_ROWS = 2_000  # 一页至多这么多行
 STYLESHEET = "traceview.css"
 MICROSECOND, MILLISECOND, SECOND = 10**3, 10**6, 10**9  # 纳秒
 KINDS = {
@@ -73,8 +75,8 @@ async def waterfall(request: web.Request) -> web.Response:
         return _render(request, "absent.html", context, web.HTTPNotFound.status_code)
     context = {
         "trace": trace,
-        "view": lay_out(trace),
-        "width": WIDTH,
+        "view": lay_out(trace.spans.values(), MAX_ROWS),
+        "details": details,
         "linking": store.linking_to(trace_id),
         "linked": [(key, store.traces.get(key)) for key in sorted(trace.linked - {trace_id})],
     }
@@ -99,7 +101,8 @@ async def stylesheet(_request: web.Request) -> web.Response:
 
 @cache
 def _stylesheet() -> bytes:
-    return (files("kaguan.dev.traceview") / "static" / STYLESHEET).read_bytes()
+    own = files("kaguan.dev.traceview") / "static" / STYLESHEET
+    return own.read_bytes() + (files("kaguan.waterfall") / "waterfall.css").read_bytes()
 
 
 def duration_text(nanoseconds: int) -> str:
