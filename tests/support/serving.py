@@ -55,12 +55,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """对着一个运行中的应用发请求；``pool`` 直通它的数据库，``rings`` 数门铃。"""
+    """对着一个运行中的应用发请求；``pool`` 直通它的数据库，``rings`` 数门铃，``metrics`` 是它的指标。"""
 
     session: aiohttp.ClientSession
     pool: Pool
     token: str
     rings: list[None]
+    metrics: Metrics
 
     @property
     def address(self) -> tuple[str, int]:
@@ -119,7 +120,7 @@ async def serving(settings: Settings, scopes: Sequence[str] = SCOPES, name: str 
         host, port = run.addresses[0][:2]
         try:
             async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
-                yield Api(session, pool, issued.token, rings)
+                yield Api(session, pool, issued.token, rings, services.metrics)
         finally:
             await run.cleanup()
             await engine.dispose()

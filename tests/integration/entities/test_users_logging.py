@@ -64,3 +64,36 @@ async def test_no_log_line_holds_personal_data(api: Api, logged: list[dict[str, 
     assert operations(logged)
     for planted in PLANTED:
         assert planted not in everything
+
+
+def accepted(api: Api) -> float:
+    """受理了几封信。"""
+    return sum(
+        sample.value
+        for metric in api.metrics.accepted.collect()
+        for sample in metric.samples
+        if sample.name == "kaguan_tasks_accepted_total" and sample.labels["type"] == "email:send"
+    )
+
+
+async def test_welcome_and_order_mails_count_as_accepted_tasks(api: Api) -> None:
+    user = (await api.post("/users", USER)).data
+    assert accepted(api) == 1
+    order = (await api.post("/orders", {"order_id": "A-1", "user_id": user["id"], "amount": 1})).data
+    assert accepted(api) == 2
+    await api.put(f"/orders/{order['id']}", {"status": "paid"})
+    assert accepted(api) == 3
+
+
+async def test_what_could_not_be_committed_is_neither_done_nor_counted(api: Api, logged: list[dict[str, Any]]) -> None:
+    await api.rows("create function refuse() returns trigger language plpgsql as $$ begin raise 'no commit'; end $$")
+    await api.rows(
+        "create constraint trigger refuse after insert on tb_user deferrable initially deferred "
+        "for each row execute function refuse()"
+    )
+    assert (await api.post("/users", USER)).status == 500
+    assert operations(logged) == {}
+    assert accepted(api) == 0
+    await api.rows("drop trigger refuse on tb_user")
+    assert (await api.post("/users", USER)).status == 201
+    assert operations(logged)["user.create"]["event"] == "业务操作完成"

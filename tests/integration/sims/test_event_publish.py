@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -150,6 +151,38 @@ async def test_nothing_changed_or_nobody_listening_stages_nothing(pool: Pool) ->
         handler = SimStatusSync(gateways, simulated.config, StatusRecorder(EVENTS))
         assert isinstance(await handler(attempt), Done)
     assert await rows(pool, STAGED) == []
+
+
+class Counted:
+    """受理了几个 event:publish。"""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def __call__(self, task_type: str, queue: str, count: int) -> None:
+        assert (task_type, queue) == (EVENT_PUBLISH.name, "default")
+        self.total += count
+
+
+async def test_staged_events_count_as_accepted_tasks(pool: Pool) -> None:
+    counted = Counted()
+    await sync(pool, 1_100, events=ChangeEvents(6, counted))
+    assert counted.total == 3
+
+
+async def test_events_that_are_not_committed_are_not_counted(pool: Pool) -> None:
+    counted = Counted()
+    async with pool.connection() as connection:
+        await connection.execute(
+            "create function refuse() returns trigger language plpgsql as $$ begin raise 'no commit'; end $$"
+        )
+        await connection.execute(
+            "create constraint trigger refuse after insert on tb_outbox deferrable initially deferred "
+            "for each row when (new.type = 'event:publish') execute function refuse()"
+        )
+    with pytest.raises(psycopg.errors.RaiseException):
+        await sync(pool, 5, events=ChangeEvents(6, counted))
+    assert counted.total == 0
 
 
 async def test_a_zombie_stages_no_event(pool: Pool) -> None:
