@@ -61,14 +61,16 @@ def redrive(
         moment = row[0] - timedelta(seconds=older) if row else None
         total = 0
         while moment is not None:
-            moved = await store.redrive(connection, await store.lost_epoch(connection, moment, PAGE), CAUSE)
+            async with connection.transaction():
+                moved = await store.redrive(connection, await store.lost_epoch(connection, moment, PAGE), CAUSE)
+                if moved or not total:
+                    await audited(connection, "outbox.redrive", None, older=older, count=moved)
             total += moved
             if moved == 0:  # 余下的正被别人锁着：他们会处理
                 break
-        await audited(connection, "outbox.redrive", None, older=older, count=total)
         return total
 
-    count = with_database(work, atomic=False)  # 一页一提交：积压再大也不长占锁
+    count = with_database(work, atomic=False)  # 一页一提交、一行审计：积压再大也不长占锁，停在半路的也留了痕
     if as_json:
         print_json({"redriven": count})
     else:

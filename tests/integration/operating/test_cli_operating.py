@@ -347,6 +347,16 @@ def test_the_bar_says_how_far_and_what(tasks: list[Watched], expected: tuple[str
     assert describe(tasks) == expected
 
 
+def test_a_redrive_of_many_pages_leaves_a_line_for_each_as_it_is_committed(
+    run: Invocation, failed: list[str], database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaguan.cli.outbox.PAGE", 2)
+    database.execute("update tb_task set status = 'queued', queued_at = now(), finished_at = null")
+    assert run("outbox", "redrive")[0] == 0
+    counts = database.execute("select (detail->>'count')::int from tb_audit order by id").fetchall()
+    assert (len(counts), sum(count for (count,) in counts)) == ((len(failed) + 1) // 2, len(failed))
+
+
 def test_every_deed_on_the_command_line_leaves_a_line_in_the_audit(
     run: Invocation, failed: list[str], database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
