@@ -552,7 +552,7 @@ inline call_off(t) {
   fi
 }
 
-/* retry.sql：人工重来 */
+/* replay.sql：人工重来 */
 inline revive(t) {
   bump(t); task[t].status = PENDING; task[t].attempt = 0; task[t].lost = 0; task[t].cancel = 0; stage_row(t)
 }

@@ -147,9 +147,9 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "成功的也能重来",
-        OUTBOX + "retry.sql",
-        "target.status in ('failed', 'uncertain')",
-        "target.status in ('failed', 'uncertain', 'succeeded')",
+        "src/kaguan/outbox/vocabulary.py",
+        "RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})",
+        "RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN, TaskStatus.SUCCEEDED})",
         (DELIVERY + "::test_what_has_succeeded_or_was_cancelled_cannot_be_retried",),
         protocol=True,
     ),

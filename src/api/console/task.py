@@ -14,9 +14,9 @@ from kaguan.audit.service import AuditEntry
 from kaguan.errors import not_found
 from kaguan.outbox import decisions, ordering
 from kaguan.outbox import record as store
-from kaguan.outbox.decisions import CANCELLABLE, RETRYABLE
+from kaguan.outbox.decisions import CANCELLABLE
 from kaguan.outbox.timeline import timeline
-from kaguan.outbox.vocabulary import FINAL, TaskEventKind, TaskStatus
+from kaguan.outbox.vocabulary import FINAL, RETRYABLE, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 
 if TYPE_CHECKING:

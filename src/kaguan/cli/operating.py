@@ -19,10 +19,9 @@ from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.exit_codes import ExitCode
 from kaguan.outbox import replay as replaying
-from kaguan.outbox.decisions import RETRYABLE
 from kaguan.outbox.replay import REPLAY_RATE_LIMIT
 from kaguan.outbox.selection import answer
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 from kaguan.outbox.watching import Watched, watch
 from kaguan.task_types import TypeName  # noqa: TC001 typer 运行时读注解
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.errors import conflict, not_found
-from kaguan.outbox import ordering, record
-from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.outbox import ordering, record, replay
+from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
-RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})
 
 
 async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
@@ -42,15 +41,16 @@ async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatu
 
 
 async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
-    """人工重来一个失败或结局不明的任务。
+    """人工重来一个失败或结局不明的任务：只有一个的重放。连接须在事务中，锁才留到重放。
 
     Raises:
         DomainError: 没有此任务（1004），或状态不许（1005）。
     """
-    before = await record.retry(connection, task_id, actor)
-    if before is None:
+    found = await record.lock_decided(connection, task_id)
+    if found is None:
         raise not_found("任务", "task")
-    if before not in RETRYABLE:
+    before, delivery = TaskStatus(found[0]), found[1]
+    if before not in RETRYABLE or not await replay.one(connection, task_id, before, delivery, actor):
         raise conflict("status", f"{before} 状态的任务不能重来", f"a task that is {before} cannot be retried")
     log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before)
     return TaskStatus.PENDING

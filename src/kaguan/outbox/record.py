@@ -133,11 +133,11 @@ async def cancel(connection: Connection, task_id: UUID, actor: str) -> tuple[str
     return None if row is None else (row[0], row[1])
 
 
-async def retry(connection: Connection, task_id: UUID, actor: str) -> str | None:
-    """人工重来；返回之前的状态，没有此任务则为 None。"""
-    cursor = await connection.execute(load(PACKAGE, "retry"), {"task_id": task_id, "actor": actor})
+async def lock_decided(connection: Connection, task_id: UUID) -> tuple[str, int] | None:
+    """锁住人要决定的一个；返回状态与投递号，没有此任务则为 None。"""
+    cursor = await connection.execute(load(PACKAGE, "lock_decided"), {"task_id": task_id})
     row = await cursor.fetchone()
-    return None if row is None else row[0]
+    return None if row is None else (row[0], row[1])
 
 
 async def replay(connection: Connection, parameters: dict[str, Any]) -> tuple[list[UUID], datetime | None]:

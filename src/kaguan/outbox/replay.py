@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import structlog
+from psycopg.types.json import Jsonb
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from kaguan.outbox import record as store
-from kaguan.outbox.decisions import RETRYABLE
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,19 +147,33 @@ async def run_selection(connection: Connection, selection: Selection, actor: str
         ahead: 前面几批已重放的个数，限速接着它们错开。
     """
     replay = selection.replay
-    parameters = {
-        **replay.parameters(),
-        "actor": actor,
-        "ahead": ahead,
-        "task_ids": [task_id for task_id, _ in selection.shown],
-        "deliveries": [delivery for _, delivery in selection.shown],
-    }
-    replayed, last_due = await store.replay(connection, parameters)
+    replayed, last_due = await _revive(connection, selection, actor, {"replay": True}, ahead)
     skipped = len(selection.shown) - len(replayed)
     log.info(
         "按条件重放", actor=actor, count=len(replayed), skipped=skipped, status=replay.status, task_type=replay.type
     )
     return Replayed(replayed, last_due, skipped)
+
+
+async def one(connection: Connection, task_id: UUID, status: TaskStatus, delivery: int, actor: str) -> bool:
+    """重来点名的一个，它须仍是看到的样子；正被别的事务锁着的不算。"""
+    selection = Selection(Replay(status), ((task_id, delivery),))
+    revived, _ = await _revive(connection, selection, actor, None)
+    return bool(revived)
+
+
+async def _revive(
+    connection: Connection, selection: Selection, actor: str, detail: dict[str, Any] | None, ahead: int = 0
+) -> tuple[list[UUID], datetime | None]:
+    parameters = {
+        **selection.replay.parameters(),
+        "actor": actor,
+        "ahead": ahead,
+        "task_ids": [task_id for task_id, _ in selection.shown],
+        "deliveries": [delivery for _, delivery in selection.shown],
+        "detail": detail and Jsonb(detail),
+    }
+    return await store.replay(connection, parameters)
 
 
 def parts(selection: Selection) -> Iterator[Selection]:

@@ -46,6 +46,7 @@ class TaskStatus(StrEnum):
 
 
 FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})  # 人可以让它重来
 
 
 class TaskEventKind(StrEnum):
