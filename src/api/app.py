@@ -9,7 +9,7 @@ from aiohttp import web
 from api.console import monitor
 from api.console import mount as console
 from api.console.errors import error_page
-from api.console.overseer import OVERSEER, Overseer
+from api.console.verdicts import VERDICTS, VerdictCache
 from api.endpoints.dispatch import serve
 from api.http.guard import GUARD, Guard, guarding
 from api.http.keys import SERVICES, SETTINGS, Services
@@ -36,7 +36,7 @@ def create_app(services: Services) -> web.Application:
     app[SERVICES] = services
     app[SETTINGS] = settings
     app[GUARD] = Guard(services)
-    app[OVERSEER] = Overseer(services)
+    app[VERDICTS] = VerdictCache(services)
     app[DEADLINES] = Deadlines(settings.api.request_timeout)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[PROBES] = Probes(services)

@@ -13,7 +13,7 @@ from kaguan.telemetry.pools import database_figures
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from api.console.overseer import Overseer
+    from api.console.verdicts import VerdictCache
     from api.http.keys import Services
     from kaguan.database.pool import Connection
     from kaguan.overview.queries import Bucket, Fault
@@ -43,9 +43,9 @@ class Snapshot:
 
 
 class Lookout:
-    def __init__(self, services: Services, overseer: Overseer) -> None:
+    def __init__(self, services: Services, verdicts: VerdictCache) -> None:
         self._pool = services.pool
-        self._overseer = overseer
+        self._verdicts = verdicts
         self._busy = asyncio.Lock()
         self._seen: Snapshot | None = None
         self._trend: list[Bucket] = []
@@ -57,7 +57,7 @@ class Lookout:
             DomainError: 2002，数据库不在；psycopg 的连接错误也会原样出来。
         """
         async with self._busy:
-            seen, verdict = await self._overseer.look()
+            seen, verdict = await self._verdicts.look()
             if seen.ledger is None:
                 raise DomainError(Code.DATABASE_UNAVAILABLE)
             if self._seen is None or self._seen.verdict is not verdict:

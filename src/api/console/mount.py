@@ -14,10 +14,10 @@ from api.console import assets, audit, dead_letters, login, outbox, overview, sc
 from api.console.attempts import LoginAttempts
 from api.console.keys import ATTEMPTS, LOOKOUT, TRACES
 from api.console.lookout import Lookout
-from api.console.overseer import OVERSEER
 from api.console.paths import HOME, LOGIN, LOGOUT
 from api.console.serve import action, fragment, page
 from api.console.traces import Traces
+from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
 from api.http.limits import Counter
 
@@ -29,7 +29,7 @@ CONSOLE = "/console"
 
 def mount(app: web.Application) -> None:
     services = app[SERVICES]
-    app[LOOKOUT] = Lookout(services, app[OVERSEER])
+    app[LOOKOUT] = Lookout(services, app[VERDICTS])
     app[ATTEMPTS] = LoginAttempts(Counter(services.redis), services.settings.api.login_per_minute)
     app.cleanup_ctx.append(_tracing)
     app[aiohttp_jinja2.APP_KEY] = templates()

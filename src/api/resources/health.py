@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal
 
-from api.console.overseer import OVERSEER, VerdictView, may_look, shown
+from api.console.verdicts import VERDICTS, VerdictView, may_look, shown
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.shapes import View
@@ -40,7 +40,7 @@ class AliveView(View):
 async def health(call: Call[Any, Any]) -> Answer:
     probes = call.request.app[PROBES]
     database, redis, (_, verdict), detailed = await asyncio.gather(
-        probes.database(), probes.redis(), call.request.app[OVERSEER].look(), may_look(call.request)
+        probes.database(), probes.redis(), call.request.app[VERDICTS].look(), may_look(call.request)
     )
     found = {
         "parts": {"database": database.view(), "redis": redis.view()},

@@ -50,7 +50,7 @@ class VerdictView(View):
     concerns: list[ConcernView]
 
 
-class Overseer:
+class VerdictCache:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._busy = asyncio.Lock()
@@ -97,4 +97,4 @@ async def may_look(request: web.Request) -> bool:
     return known is not None and known.exception() is None and known.result().may(LOOK)
 
 
-OVERSEER = web.AppKey("OVERSEER", Overseer)
+VERDICTS = web.AppKey("VERDICTS", VerdictCache)
