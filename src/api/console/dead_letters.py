@@ -14,7 +14,7 @@ from kaguan.outbox import replay, selection
 from kaguan.outbox import store as outbox
 from kaguan.outbox.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.overview import queries as looking
+from kaguan.overview import queries
 from kaguan.task_types import NAMES
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ async def dead_letters(visit: Visit) -> web.Response:
     asked = "preview" in query
     wanted = replay_of(given, visit.services.settings.zone) if asked else None
     async with visit.services.pool.connection() as connection:
-        groups = {status: await looking.dead_groups(connection, status) for status in STATUSES}
+        groups = {status: await queries.dead_groups(connection, status) for status in STATUSES}
         preview = None if wanted is None else await replay.preview(connection, wanted)
-        parked = await outbox.parked(connection, looking.COUNT_CAP)
+        parked = await outbox.parked(connection, queries.COUNT_CAP)
     every = None if preview is None or not preview.limited else f"{PATH}?{_every(given)}#replay"
     token = None if preview is None else selection.encode(preview.selection)
     return visit.render(
         "dead_letters.html",
-        groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=looking.DEAD_CAP,
-        count_cap=looking.COUNT_CAP, every=every, token=token,
+        groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=queries.DEAD_CAP,
+        count_cap=queries.COUNT_CAP, every=every, token=token,
         statuses=STATUSES, types=NAMES, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE), preview_link=preview_link,
     )  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from api.console.attempts import LoginAttempts
-from api.console.lookout import Lookout
+from api.console.snapshots import SnapshotCache
 from api.console.traces import Traces
 
-LOOKOUT = web.AppKey("LOOKOUT", Lookout)
+SNAPSHOTS = web.AppKey("SNAPSHOTS", SnapshotCache)
 ATTEMPTS = web.AppKey("ATTEMPTS", LoginAttempts)
 TRACES = web.AppKey("TRACES", Traces)

@@ -12,10 +12,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks
 from api.console.attempts import LoginAttempts
-from api.console.keys import ATTEMPTS, LOOKOUT, TRACES
-from api.console.lookout import Lookout
+from api.console.keys import ATTEMPTS, SNAPSHOTS, TRACES
 from api.console.paths import HOME, LOGIN, LOGOUT
 from api.console.serve import action, fragment, page
+from api.console.snapshots import SnapshotCache
 from api.console.traces import Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
@@ -29,7 +29,7 @@ CONSOLE = "/console"
 
 def mount(app: web.Application) -> None:
     services = app[SERVICES]
-    app[LOOKOUT] = Lookout(services, app[VERDICTS])
+    app[SNAPSHOTS] = SnapshotCache(services, app[VERDICTS])
     app[ATTEMPTS] = LoginAttempts(Counter(services.redis), services.settings.api.login_per_minute)
     app.cleanup_ctx.append(_tracing)
     app[aiohttp_jinja2.APP_KEY] = templates()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from api.console.keys import LOOKOUT
+from api.console.keys import SNAPSHOTS
 from api.console.serve import Done, number_of
 from kaguan.audit.service import AuditEntry
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
-from kaguan.overview import queries as looking
+from kaguan.overview import queries
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -27,12 +27,12 @@ CAUSE = "operator"
 
 
 async def outbox(visit: Visit) -> web.Response:
-    snapshot = await visit.request.app[LOOKOUT].look()
+    snapshot = await visit.request.app[SNAPSHOTS].look()
     async with visit.services.pool.connection() as connection:
-        parked = await looking.parked_rows(connection, PARKED_SHOWN)
+        parked = await queries.parked_rows(connection, PARKED_SHOWN)
     return visit.render(
         "outbox.html",
-        s=snapshot, parked=parked, shown=PARKED_SHOWN, queues=list(Priority), cap=looking.COUNT_CAP,
+        s=snapshot, parked=parked, shown=PARKED_SHOWN, queues=list(Priority), cap=queries.COUNT_CAP,
         high_water=visit.services.settings.relay.high_water, default_age=DEFAULT_AGE, max_age=MAX_AGE,
         page=REDRIVE_PAGE, queue_of=lambda rank: PriorityRank(rank).queue,
     )  # fmt: skip
@@ -41,7 +41,7 @@ async def outbox(visit: Visit) -> web.Response:
 async def redrive(order: Order) -> Done:
     """交出 ``older`` 秒还没有开始的，换新投递号重投；旧的投递作废，不会做两遍。"""
     older = number_of(order.form, "older", DEFAULT_AGE, 0, MAX_AGE)
-    moment = (await looking.totals(order.connection)).now - timedelta(seconds=older)
+    moment = (await queries.totals(order.connection)).now - timedelta(seconds=older)
     lost = await store.lost_epoch(order.connection, moment, REDRIVE_PAGE)
     count = await store.redrive(order.connection, lost, CAUSE)
     notice = "redriven_more" if len(lost) == REDRIVE_PAGE else "redriven"

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from api.console.charts import sparkline
 from api.console.concerns import lines_of
-from api.console.keys import LOOKOUT
-from api.console.lookout import BACKFILL_CAP, BUCKET_CAP, BUCKETS, STEP
+from api.console.keys import SNAPSHOTS
 from api.console.people import process_lines, worker_lines
+from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, STEP
 from kaguan.outbox.vocabulary import Priority
-from kaguan.overview import queries as looking
+from kaguan.overview import queries
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from api.console.lookout import Snapshot
+    from api.console.snapshots import Snapshot
     from api.console.visit import Visit
 
 
@@ -28,12 +28,12 @@ async def live_overview(visit: Visit) -> web.Response:
 
 
 async def _context(visit: Visit) -> dict[str, Any]:
-    snapshot = await visit.request.app[LOOKOUT].look()
+    snapshot = await visit.request.app[SNAPSHOTS].look()
     ledger = snapshot.ledger
     return {
         "s": snapshot,
         "queues": list(Priority),
-        "cap": looking.COUNT_CAP,
+        "cap": queries.COUNT_CAP,
         "concerns": lines_of(snapshot.verdict, visit.language),
         "workers": worker_lines(ledger, snapshot.lane, visit.services.settings.worker.lease),
         "processes": process_lines(snapshot.lane),

@@ -22,7 +22,7 @@ from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
 from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.vocabulary import PriorityRank
-from kaguan.overview import queries as looking
+from kaguan.overview import queries
 from kaguan.presence.census import Census, take_census
 
 if TYPE_CHECKING:
@@ -180,15 +180,15 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             "event_cap": EVENT_CAP,
         }
         blocked = {"cap": HEADS, "patience": BLOCKED_PATIENCE, "limit": BLOCKED}
-        parked = await outbox.parked(connection, looking.COUNT_CAP)
-        lines = sized(await outbox.backlog(connection, looking.COUNT_CAP), parked, await _outbox_rows(connection))
+        parked = await outbox.parked(connection, queries.COUNT_CAP)
+        lines = sized(await outbox.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
         queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})
         return Ledger(
-            totals=await looking.totals(connection),
+            totals=await queries.totals(connection),
             backlog={PriorityRank(line.priority).queue: line for line in lines},
             queued={line.queue: line for line in queued},
-            held=await looking.running(connection),
-            connected=await looking.processes(connection),
+            held=await queries.running(connection),
+            connected=await queries.processes(connection),
             parked=parked,
             flow=await _rows(connection, Flow, "flow", flow),
             blocked=await _rows(connection, Blocked, "blocked", blocked),
@@ -198,7 +198,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
 
 def sized(lines: Sequence[QueueBacklog], parked: int, rows: int) -> list[QueueBacklog]:
     """数到头的只有一个队列时，它约有几个由总行数减去别的得出；几个都数到头就说不准。"""
-    full = [line for line in lines if line.waiting >= looking.COUNT_CAP]
+    full = [line for line in lines if line.waiting >= queries.COUNT_CAP]
     if len(full) != 1:
         return list(lines)
     rest = parked + sum(line.waiting for line in lines if line is not full[0])

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from kaguan.durations import duration
-from kaguan.overview import queries as looking
+from kaguan.overview import queries
 from kaguan.verdict.model import ConcernCode
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class Wording:
 
 def _precision(count: int) -> str:
     """数到封顶为止的写「≥」；更大的是估的。"""
-    if count < looking.COUNT_CAP:
+    if count < queries.COUNT_CAP:
         return ""
-    return "≥ " if count == looking.COUNT_CAP else "≈ "
+    return "≥ " if count == queries.COUNT_CAP else "≈ "
 
 
 def _variant(concern: Concern) -> str:

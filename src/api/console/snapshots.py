@@ -1,4 +1,4 @@
-"""瞭望：总览要的一切，一次看全。一个进程里至多每秒看一次，几个人同时看也只查一遍。"""
+"""总览要的一切，一次看全。一个进程里至多每秒看一次，几个人同时看也只查一遍。"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kaguan.errors import Code, DomainError
-from kaguan.overview import queries as looking
+from kaguan.overview import queries
 from kaguan.telemetry.pools import database_figures
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Snapshot:
     pool: PoolFigures
 
 
-class Lookout:
+class SnapshotCache:
     def __init__(self, services: Services, verdicts: VerdictCache) -> None:
         self._pool = services.pool
         self._verdicts = verdicts
@@ -71,8 +71,8 @@ class Lookout:
                 verdict=verdict,
                 ledger=ledger,
                 lane=lane,
-                epoch=await looking.broker(connection),
-                faults=await looking.faults(connection, FAULTS_SHOWN),
+                epoch=await queries.broker(connection),
+                faults=await queries.faults(connection, FAULTS_SHOWN),
                 trend=list(self._trend),
                 pool=database_figures(self._pool),
             )
@@ -84,6 +84,6 @@ class Lookout:
         if missing <= 0:
             return
         cap = BUCKET_CAP if missing <= FEW else BACKFILL_CAP
-        fresh = await looking.trend(connection, STEP, missing, cap)
+        fresh = await queries.trend(connection, STEP, missing, cap)
         newest = [bucket for bucket in fresh if bucket.at.timestamp() > known]
         self._trend = [*self._trend, *newest][-BUCKETS:]
