@@ -11,8 +11,8 @@ import pytest
 
 import api.console
 from api.console.audit import ACTIONS
+from api.console.console_request import THEMES
 from api.console.texts import LANGUAGES, catalogue
-from api.console.visit import THEMES
 from kaguan.config.schedules import Misfire
 from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES

@@ -13,7 +13,7 @@ from kaguan.audit.store import NEWEST
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from api.console.visit import Visit
+    from api.console.console_request import ConsoleRequest
     from kaguan.audit.store import AuditRow
 
 PATH = "/console/audit"
@@ -26,25 +26,25 @@ ACTIONS = (
 )  # fmt: skip
 
 
-async def audit(visit: Visit) -> web.Response:
-    query = visit.request.query
+async def audit(console: ConsoleRequest) -> web.Response:
+    query = console.request.query
     actor = query.get("actor", "").strip()[:MAX_NAME]
     actor = actor if actor.isprintable() else ""
     chosen = query.get("action", "")
     action = chosen if chosen in ACTIONS else ""
     cursor = query.get("before", "")
     before = min(int(cursor), BIGINT_MAX) if POSITIVE.fullmatch(cursor) else NEWEST
-    async with visit.services.pool.connection() as connection:
+    async with console.services.pool.connection() as connection:
         rows = await store.page(connection, PAGE + 1, before, actor or None, action or None)
     kept = {name: value for name, value in (("actor", actor), ("action", action)) if value}
     more = len(rows) > PAGE
-    return visit.render(
+    return console.render(
         "audit.html",
         rows=rows[:PAGE], actor=actor, action=action, actions=ACTIONS, paged=before != NEWEST,
         newest=f"{PATH}?{urlencode(kept)}",
         older=f"{PATH}?{urlencode({**kept, 'before': rows[PAGE - 1].id})}" if more else None,
         is_task=lambda text: UUID_TEXT.fullmatch(text or "") is not None,
-        detail=lambda row: _detail(row, visit.language),
+        detail=lambda row: _detail(row, console.language),
     )  # fmt: skip
 
 

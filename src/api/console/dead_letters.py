@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from api.console.console_request import ConsoleRequest
     from api.console.serve import Order
-    from api.console.visit import Visit
     from kaguan.overview.queries import DeadGroup
 
 PATH = "/console/dead-letters"
@@ -33,18 +33,18 @@ FIELDS = ("status", "type", "since", "until", "limit", "rate", "one_reason", "re
 DEFAULT_LIMIT, DEFAULT_RATE = 100, 50
 
 
-async def dead_letters(visit: Visit) -> web.Response:
-    query = visit.request.query
+async def dead_letters(console: ConsoleRequest) -> web.Response:
+    query = console.request.query
     given = {name: query.get(name, "") if name == "reason" else query.get(name, "").strip() for name in FIELDS}
     asked = "preview" in query
-    wanted = replay_of(given, visit.services.settings.zone) if asked else None
-    async with visit.services.pool.connection() as connection:
+    wanted = replay_of(given, console.services.settings.zone) if asked else None
+    async with console.services.pool.connection() as connection:
         groups = {status: await queries.dead_groups(connection, status) for status in STATUSES}
         preview = None if wanted is None else await replay.preview(connection, wanted)
         parked = await outbox.parked(connection, queries.COUNT_CAP)
     every = None if preview is None or not preview.limited else f"{PATH}?{_every(given)}#replay"
     token = None if preview is None else selection.encode(preview.selection)
-    return visit.render(
+    return console.render(
         "dead_letters.html",
         groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=queries.DEAD_CAP,
         count_cap=queries.COUNT_CAP, every=every, token=token,

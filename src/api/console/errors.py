@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api.console.console_request import BACK, ConsoleRequest
 from api.console.mount import CONSOLE
 from api.console.paths import HOME
-from api.console.visit import BACK, Visit
 from api.http.context import context_of
 from api.http.envelope import RETRY_AFTER
 from kaguan.errors import MEANINGS, Code
@@ -22,14 +22,14 @@ def error_page(request: web.Request, translated: Translated) -> web.Response | N
     if request.path != HOME and not request.path.startswith(f"{CONSOLE}/"):
         return None
     error = translated.error
-    visit = Visit(request, None)
+    console = ConsoleRequest(request, None)
     retry_after = error.retry_after if error.retry_after is not None else RETRY_AFTER.get(error.code)
-    response = visit.render(
+    response = console.render(
         "error.html",
         int(MEANINGS[error.code].status),
         code=int(error.code),
-        message=error.text(visit.language),
-        reasons=[item.render(visit.language) for item in error.fields],
+        message=error.text(console.language),
+        reasons=[item.render(console.language) for item in error.fields],
         away="database" if error.code is Code.DATABASE_UNAVAILABLE else "",
         request_id=context_of(request).request_id,
         origin=request.get(BACK, HOME),

@@ -8,13 +8,13 @@ from urllib.parse import parse_qsl, quote
 from aiohttp import web
 
 from api.console import cookies
+from api.console.console_request import THEMES, ConsoleRequest
 from api.console.forms import read_form, require_csrf
 from api.console.keys import ATTEMPTS
 from api.console.origin import require_same_origin
 from api.console.paths import HOME, LOGIN, safe_next
 from api.console.serve import SEE_OTHER, member_of
 from api.console.texts import LANGUAGES, Translator
-from api.console.visit import THEMES, Visit
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
@@ -35,13 +35,13 @@ async def login_page(request: web.Request) -> web.StreamResponse:
     target = safe_next(request.query.get("next"))
     if await member_of(request, touch=True) is not None:
         return web.Response(status=SEE_OTHER, headers={"Location": target})
-    return Visit(request, None).render("login.html", next=target, error="")
+    return ConsoleRequest(request, None).render("login.html", next=target, error="")
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:
     """认出令牌，开一个新会话；旧的（若有）作废。成败都留痕，从不记令牌。"""
     require_same_origin(request, browser=True)
-    visit = Visit(request, None)
+    console = ConsoleRequest(request, None)
     await request.app[ATTEMPTS].admit(context_of(request).address)
     form = await read_form(request)
     target = safe_next(form.get("next"))
@@ -50,27 +50,29 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     except DomainError as error:
         if error.code is not Code.NOT_AUTHENTICATED:
             raise
-        return await _refuse(visit, target, None, "login.unknown", 401)
+        return await _refuse(console, target, None, "login.unknown", 401)
     if not principal.may(LOOK):
-        return await _refuse(visit, target, principal, "login.scope", 403)
+        return await _refuse(console, target, principal, "login.scope", 403)
     config = request.app[SERVICES].settings.api
-    async with visit.services.pool.connection() as connection, connection.transaction():
+    async with console.services.pool.connection() as connection, connection.transaction():
         await sessions.close_session(connection, cookies.session_secret(request) or "")
         opened = await sessions.open_session(connection, principal, config.session_lifetime)
         entry = AuditEntry(LOGIN_ACTION, None, {"address": context_of(request).address})
-        await audit.record(connection, entry, principal, visit.request_id)
+        await audit.record(connection, entry, principal, console.request_id)
     context_of(request).principal = principal.name
     response = web.Response(status=SEE_OTHER, headers={"Location": target})
     cookies.keep_session(request, response, opened.secret, config.session_lifetime)
     return response
 
 
-async def _refuse(visit: Visit, target: str, principal: Principal | None, reason: str, status: int) -> web.Response:
+async def _refuse(
+    console: ConsoleRequest, target: str, principal: Principal | None, reason: str, status: int
+) -> web.Response:
     reasons = {"reason": Translator("zh")(reason), "reason_en": Translator("en")(reason)}
-    detail = {"address": context_of(visit.request).address, **reasons}
-    async with visit.services.pool.connection() as connection:
-        await audit.record(connection, AuditEntry(LOGIN_ACTION, None, detail, "refused"), principal, visit.request_id)
-    response = visit.render("login.html", status, next=target, error=reason)
+    detail = {"address": context_of(console.request).address, **reasons}
+    async with console.services.pool.connection() as connection:
+        await audit.record(connection, AuditEntry(LOGIN_ACTION, None, detail, "refused"), principal, console.request_id)
+    response = console.render("login.html", status, next=target, error=reason)
     if status == 401:  # noqa: PLR2004 HTTP 401 必带质询（RFC 9110 §11.6.1）
         response.headers["WWW-Authenticate"] = 'Session realm="kaguan"'
     return response
@@ -82,10 +84,10 @@ async def log_out(request: web.Request) -> web.StreamResponse:
     member = await member_of(request, touch=False)
     if member is not None:
         require_csrf(await read_form(request), member.csrf)
-        visit = Visit(request, member)
-        async with visit.services.pool.connection() as connection, connection.transaction():
+        console = ConsoleRequest(request, member)
+        async with console.services.pool.connection() as connection, connection.transaction():
             await sessions.close_session(connection, cookies.session_secret(request) or "")
-            await audit.record(connection, AuditEntry(LOGOUT_ACTION), member.principal, visit.request_id)
+            await audit.record(connection, AuditEntry(LOGOUT_ACTION), member.principal, console.request_id)
     cookies.forget_session(request, response)
     return response
 

@@ -15,8 +15,8 @@ from kaguan.overview import queries
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from api.console.console_request import ConsoleRequest
     from api.console.serve import Order
-    from api.console.visit import Visit
 
 PATH = "/console/outbox"
 PARKED_SHOWN = 50
@@ -26,14 +26,14 @@ MAX_AGE = 86_400
 CAUSE = "operator"
 
 
-async def outbox(visit: Visit) -> web.Response:
-    snapshot = await visit.request.app[SNAPSHOTS].look()
-    async with visit.services.pool.connection() as connection:
+async def outbox(console: ConsoleRequest) -> web.Response:
+    snapshot = await console.request.app[SNAPSHOTS].look()
+    async with console.services.pool.connection() as connection:
         parked = await queries.parked_rows(connection, PARKED_SHOWN)
-    return visit.render(
+    return console.render(
         "outbox.html",
         s=snapshot, parked=parked, shown=PARKED_SHOWN, queues=list(Priority), cap=queries.COUNT_CAP,
-        high_water=visit.services.settings.relay.high_water, default_age=DEFAULT_AGE, max_age=MAX_AGE,
+        high_water=console.services.settings.relay.high_water, default_age=DEFAULT_AGE, max_age=MAX_AGE,
         page=REDRIVE_PAGE, queue_of=lambda rank: PriorityRank(rank).queue,
     )  # fmt: skip
 

@@ -15,27 +15,27 @@ from kaguan.overview import queries
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from api.console.console_request import ConsoleRequest
     from api.console.snapshots import Snapshot
-    from api.console.visit import Visit
 
 
-async def overview(visit: Visit) -> web.Response:
-    return visit.render("overview.html", **await _context(visit))
+async def overview(console: ConsoleRequest) -> web.Response:
+    return console.render("overview.html", **await _context(console))
 
 
-async def live_overview(visit: Visit) -> web.Response:
-    return visit.render("overview_live.html", **await _context(visit))
+async def live_overview(console: ConsoleRequest) -> web.Response:
+    return console.render("overview_live.html", **await _context(console))
 
 
-async def _context(visit: Visit) -> dict[str, Any]:
-    snapshot = await visit.request.app[SNAPSHOTS].look()
+async def _context(console: ConsoleRequest) -> dict[str, Any]:
+    snapshot = await console.request.app[SNAPSHOTS].look()
     ledger = snapshot.ledger
     return {
         "s": snapshot,
         "queues": list(Priority),
         "cap": queries.COUNT_CAP,
-        "concerns": lines_of(snapshot.verdict, visit.language),
-        "workers": worker_lines(ledger, snapshot.lane, visit.services.settings.worker.lease),
+        "concerns": lines_of(snapshot.verdict, console.language),
+        "workers": worker_lines(ledger, snapshot.lane, console.services.settings.worker.lease),
         "processes": process_lines(snapshot.lane),
         "waiting": sum(line.waiting for line in ledger.backlog.values()),
         "oldest": max((line.oldest_due_seconds or 0.0 for line in ledger.backlog.values()), default=0.0),

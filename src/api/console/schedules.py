@@ -11,16 +11,16 @@ from kaguan.outbox.schedules import service
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from api.console.console_request import ConsoleRequest
     from api.console.serve import Order
-    from api.console.visit import Visit
 
 PATH = "/console/schedules"
 
 
-async def schedules(visit: Visit) -> web.Response:
-    async with visit.services.pool.connection() as connection:
-        rows = await service.overview(connection, visit.services.settings.schedules)
-    return visit.render("schedules.html", rows=rows)
+async def schedules(console: ConsoleRequest) -> web.Response:
+    async with console.services.pool.connection() as connection:
+        rows = await service.overview(connection, console.services.settings.schedules)
+    return console.render("schedules.html", rows=rows)
 
 
 async def enable(order: Order) -> Done:
@@ -33,6 +33,6 @@ async def disable(order: Order) -> Done:
 
 async def _switch(order: Order, *, enabled: bool) -> Done:
     name = order.path["name"]
-    await service.switch(order.connection, order.visit.services.settings.schedules, name, enabled=enabled)
+    await service.switch(order.connection, order.console.services.settings.schedules, name, enabled=enabled)
     word = "enable" if enabled else "disable"
     return Done(AuditEntry(f"schedule.{word}", name, {"via": "console"}), f"schedule_{word}d", PATH)

@@ -10,11 +10,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from api.console import cookies
+from api.console.console_request import BACK, NOTICE_SEPARATOR, ConsoleRequest
 from api.console.forms import read_form, require_csrf
 from api.console.origin import require_same_origin
 from api.console.paths import LOGIN, safe_next
 from api.console.patience import unless_blind
-from api.console.visit import BACK, NOTICE_SEPARATOR, Visit
 from api.http.context import context_of
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
@@ -47,21 +47,21 @@ class Done:
 class Order:
     """一次操作的请求：谁、表单、路径参数、事务里的连接。"""
 
-    visit: Visit
+    console: ConsoleRequest
     form: Mapping[str, str]
     connection: Connection
     path: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def actor(self) -> str:
-        return "" if self.visit.member is None else self.visit.member.principal.name
+        return "" if self.console.member is None else self.console.member.principal.name
 
     @property
     def back(self) -> str:
         return safe_next(self.form.get("back"))
 
 
-PageHandler: TypeAlias = Callable[[Visit], Awaitable[web.Response]]
+PageHandler: TypeAlias = Callable[[ConsoleRequest], Awaitable[web.Response]]
 ActionHandler: TypeAlias = Callable[[Order], Awaitable[Done]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -99,7 +99,7 @@ async def _page(request: web.Request, handler: PageHandler) -> web.StreamRespons
     if member is None:
         return to_login(request)
     member.principal.require(LOOK)
-    return await handler(Visit(request, member))
+    return await handler(ConsoleRequest(request, member))
 
 
 def fragment(handler: PageHandler) -> Handler:
@@ -116,7 +116,7 @@ async def _fragment(request: web.Request, handler: PageHandler) -> web.StreamRes
     if member is None:
         return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
     member.principal.require(LOOK)
-    return await handler(Visit(request, member))
+    return await handler(ConsoleRequest(request, member))
 
 
 def action(name: str, handler: ActionHandler) -> Handler:
@@ -129,36 +129,36 @@ def action(name: str, handler: ActionHandler) -> Handler:
             return to_login(request)
         form = await read_form(request)
         require_csrf(form, member.csrf)
-        visit = Visit(request, member)
+        console = ConsoleRequest(request, member)
         request[BACK] = safe_next(form.get("back"))
         try:
             member.principal.require(OPERATE)
-            done = await _carry_out(visit, form, handler)
+            done = await _carry_out(console, form, handler)
         except DomainError as error:
-            await _note_refusal(visit, name, error)
+            await _note_refusal(console, name, error)
             raise
         if done.ring:
-            visit.services.ring()
+            console.services.ring()
         return _arrive(request, done)
 
     return handle
 
 
-async def _carry_out(visit: Visit, form: Mapping[str, str], handler: ActionHandler) -> Done:
-    member = visit.member
-    async with visit.services.pool.connection() as connection, connection.transaction():
-        done = await handler(Order(visit, form, connection, visit.request.match_info))
-        await audit.record(connection, done.entry, None if member is None else member.principal, visit.request_id)
+async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: ActionHandler) -> Done:
+    member = console.member
+    async with console.services.pool.connection() as connection, connection.transaction():
+        done = await handler(Order(console, form, connection, console.request.match_info))
+        await audit.record(connection, done.entry, None if member is None else member.principal, console.request_id)
     return done
 
 
-async def _note_refusal(visit: Visit, name: str, error: DomainError) -> None:
+async def _note_refusal(console: ConsoleRequest, name: str, error: DomainError) -> None:
     """操作的事务已回滚，拒绝另记一笔。"""
-    target = next(iter(visit.request.match_info.values()), None)
+    target = next(iter(console.request.match_info.values()), None)
     entry = audit.refusal(name, target, error)
-    async with visit.services.pool.connection() as connection:
+    async with console.services.pool.connection() as connection:
         await audit.record(
-            connection, entry, None if visit.member is None else visit.member.principal, visit.request_id
+            connection, entry, None if console.member is None else console.member.principal, console.request_id
         )
 
 

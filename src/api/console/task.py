@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from api.console.console_request import ConsoleRequest
     from api.console.serve import Order
-    from api.console.visit import Visit
     from kaguan.database.pool import Connection
     from kaguan.outbox.record import EventRecord, TaskRecord
 
@@ -56,18 +56,18 @@ class AttemptLine:
     trace_id: str | None
 
 
-async def task_page(visit: Visit) -> web.Response:
-    context = await _context(visit)
-    return visit.render("task.html", **context, **await _trace(visit, context["task"], context["traces"]))
+async def task_page(console: ConsoleRequest) -> web.Response:
+    context = await _context(console)
+    return console.render("task.html", **context, **await _trace(console, context["task"], context["traces"]))
 
 
-async def live_task(visit: Visit) -> web.Response:
-    return visit.render("task_live.html", **await _context(visit))
+async def live_task(console: ConsoleRequest) -> web.Response:
+    return console.render("task_live.html", **await _context(console))
 
 
-async def live_trace(visit: Visit) -> web.Response:
-    context = await _context(visit)
-    return visit.render("task_trace.html", **context, **await _trace(visit, context["task"], context["traces"]))
+async def live_trace(console: ConsoleRequest) -> web.Response:
+    context = await _context(console)
+    return console.render("task_trace.html", **context, **await _trace(console, context["task"], context["traces"]))
 
 
 async def cancel(order: Order) -> Done:
@@ -96,9 +96,9 @@ def id_in(path: Mapping[str, str]) -> UUID:
     return UUID(text)
 
 
-async def _context(visit: Visit) -> dict[str, Any]:
-    task_id = id_in(visit.request.match_info)
-    async with visit.services.pool.connection() as connection:
+async def _context(console: ConsoleRequest) -> dict[str, Any]:
+    task_id = id_in(console.request.match_info)
+    async with console.services.pool.connection() as connection:
         task, events = await _find(connection, task_id)
         place = await ordering.place_of(connection, task)
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
@@ -126,10 +126,10 @@ async def _find(connection: Connection, task_id: UUID) -> tuple[TaskRecord, Sequ
     return task, await store.events(connection, task_id)
 
 
-async def _trace(visit: Visit, task: TaskRecord, known: Sequence[str]) -> dict[str, Any]:
+async def _trace(console: ConsoleRequest, task: TaskRecord, known: Sequence[str]) -> dict[str, Any]:
     """要看的那条跟踪；只取这个任务自己的。"""
-    traces = visit.request.app[TRACES]
-    wanted = visit.request.query.get("trace")
+    traces = console.request.app[TRACES]
+    wanted = console.request.query.get("trace")
     chosen = wanted if wanted in known else next(iter(known), None)
     branch = None if chosen is None else await traces.find(chosen, task.id)
     settled = task.finished_at is not None and datetime.now(UTC) - task.finished_at > TRACE_SETTLES

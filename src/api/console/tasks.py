@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-    from api.console.visit import Visit
+    from api.console.console_request import ConsoleRequest
 
 PATH = "/console/tasks"
 PAGE = 50
@@ -29,17 +29,17 @@ MAX_SEARCH = 128
 FIELDS = ("type", "status", "queue", "q", "key", "since", "until")
 
 
-async def task_list(visit: Visit) -> web.Response:
-    query = visit.request.query
+async def task_list(console: ConsoleRequest) -> web.Response:
+    query = console.request.query
     given = {name: query.get(name, "").strip() for name in FIELDS}
     if UUID_TEXT.fullmatch(given["q"]):
         return web.Response(status=SEE_OTHER, headers={"Location": f"{PATH}/{given['q'].lower()}"})
-    where, wrong = _filter(given, query, visit.services.settings.zone)
-    async with visit.services.pool.connection() as connection:
+    where, wrong = _filter(given, query, console.services.settings.zone)
+    async with console.services.pool.connection() as connection:
         page = await task_page(connection, where, PAGE)
     kept = {name: value for name, value in given.items() if value}
     older = None if page.older is None else f"{PATH}?{urlencode({**kept, 'cursor': str(page.older)})}"
-    return visit.render(
+    return console.render(
         "tasks.html",
         page=page, given=given, wrong=wrong, older=older, newest=f"{PATH}?{urlencode(kept)}",
         paged="cursor" in query, types=NAMES, statuses=list(TaskStatus), queues=list(Priority),

@@ -1,4 +1,4 @@
-"""一次来访：谁、用什么语言；页面与表单的处理函数看到的就是它。"""
+"""控制台的一个请求：谁、用什么语言；页面与表单的处理函数看到的就是它。"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BACK = web.RequestKey("BACK", str)  # 表单被拒之后回哪一页
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class ConsoleRequest:
     """``member`` 为 None 即没有登录（登录页、错误页）。"""
 
     request: web.Request
@@ -57,7 +57,7 @@ class Visit:
         translate = Translator(self.language)
         chosen = self.request.cookies.get(cookies.THEME, "")
         shared = {
-            "visit": self,
+            "console": self,
             "t": translate,
             "f": Formatter(translate, self.services.settings.zone),
             "lang": "zh-CN" if translate.language == "zh" else "en",
