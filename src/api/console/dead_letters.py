@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from api.console.serve import Done, number_of
+from api.console.serve import ActionResult, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
 from kaguan.audit.service import AuditEntry
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.console.console_request import ConsoleRequest
-    from api.console.serve import Order
+    from api.console.serve import FormSubmission
     from kaguan.overview.queries import DeadGroup
 
 PATH = "/console/dead-letters"
@@ -53,15 +53,15 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
     )  # fmt: skip
 
 
-async def run_replay(order: Order) -> Done:
+async def run_replay(submission: FormSubmission) -> ActionResult:
     """真做：只重放试运行里看到的；逐个留痕，按限速错开。"""
-    selected = selection.decode(order.form.get("selection", ""))
-    done = await replay.run_selection(order.connection, selected, order.actor)
+    selected = selection.decode(submission.form.get("selection", ""))
+    done = await replay.run_selection(submission.connection, selected, submission.actor)
     detail = {**selected.replay.asked(), "count": len(done.task_ids), "skipped": done.skipped, "via": "console"}
     last_due = None if done.last_due is None else done.last_due.isoformat()
     entry = AuditEntry("task.replay", None, {**detail, "last_due": last_due})
     notice = "replayed_some" if done.skipped else "replayed"
-    return Done(entry, notice, PATH, len(done.task_ids), ring=True, skipped=done.skipped)
+    return ActionResult(entry, notice, PATH, len(done.task_ids), ring=True, skipped=done.skipped)
 
 
 def preview_link(status: str, group: DeadGroup) -> str:

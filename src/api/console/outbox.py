@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from api.console.keys import SNAPSHOTS
-from api.console.serve import Done, number_of
+from api.console.serve import ActionResult, number_of
 from kaguan.audit.service import AuditEntry
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.console.console_request import ConsoleRequest
-    from api.console.serve import Order
+    from api.console.serve import FormSubmission
 
 PATH = "/console/outbox"
 PARKED_SHOWN = 50
@@ -38,12 +38,12 @@ async def outbox(console: ConsoleRequest) -> web.Response:
     )  # fmt: skip
 
 
-async def redrive(order: Order) -> Done:
+async def redrive(submission: FormSubmission) -> ActionResult:
     """交出 ``older`` 秒还没有开始的，换新投递号重投；旧的投递作废，不会做两遍。"""
-    older = number_of(order.form, "older", DEFAULT_AGE, 0, MAX_AGE)
-    moment = (await queries.totals(order.connection)).now - timedelta(seconds=older)
-    lost = await store.lost_epoch(order.connection, moment, REDRIVE_PAGE)
-    count = await store.redrive(order.connection, lost, CAUSE)
+    older = number_of(submission.form, "older", DEFAULT_AGE, 0, MAX_AGE)
+    moment = (await queries.totals(submission.connection)).now - timedelta(seconds=older)
+    lost = await store.lost_epoch(submission.connection, moment, REDRIVE_PAGE)
+    count = await store.redrive(submission.connection, lost, CAUSE)
     notice = "redriven_more" if len(lost) == REDRIVE_PAGE else "redriven"
     entry = AuditEntry("outbox.redrive", None, {"older": older, "count": count, "via": "console"})
-    return Done(entry, notice, PATH, count, ring=True)
+    return ActionResult(entry, notice, PATH, count, ring=True)

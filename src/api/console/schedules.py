@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from api.console.serve import Done
+from api.console.serve import ActionResult
 from kaguan.audit.service import AuditEntry
 from kaguan.outbox.schedules import service
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.console.console_request import ConsoleRequest
-    from api.console.serve import Order
+    from api.console.serve import FormSubmission
 
 PATH = "/console/schedules"
 
@@ -23,16 +23,16 @@ async def schedules(console: ConsoleRequest) -> web.Response:
     return console.render("schedules.html", rows=rows)
 
 
-async def enable(order: Order) -> Done:
-    return await _switch(order, enabled=True)
+async def enable(submission: FormSubmission) -> ActionResult:
+    return await _switch(submission, enabled=True)
 
 
-async def disable(order: Order) -> Done:
-    return await _switch(order, enabled=False)
+async def disable(submission: FormSubmission) -> ActionResult:
+    return await _switch(submission, enabled=False)
 
 
-async def _switch(order: Order, *, enabled: bool) -> Done:
-    name = order.path["name"]
-    await service.switch(order.connection, order.console.services.settings.schedules, name, enabled=enabled)
+async def _switch(submission: FormSubmission, *, enabled: bool) -> ActionResult:
+    name = submission.path["name"]
+    await service.switch(submission.connection, submission.console.services.settings.schedules, name, enabled=enabled)
     word = "enable" if enabled else "disable"
-    return Done(AuditEntry(f"schedule.{word}", name, {"via": "console"}), f"schedule_{word}d", PATH)
+    return ActionResult(AuditEntry(f"schedule.{word}", name, {"via": "console"}), f"schedule_{word}d", PATH)

@@ -32,7 +32,7 @@ MAX_DIGITS = 18  # int() 不收几千位的数
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ActionResult:
     """操作做成了：留痕、提示、去哪里。``ring`` 表示有任务要交付，提交之后按门铃；``skipped`` 是没有做的个数。"""
 
     entry: AuditEntry
@@ -44,7 +44,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FormSubmission:
     """一次操作的请求：谁、表单、路径参数、事务里的连接。"""
 
     console: ConsoleRequest
@@ -62,7 +62,7 @@ class Order:
 
 
 PageHandler: TypeAlias = Callable[[ConsoleRequest], Awaitable[web.Response]]
-ActionHandler: TypeAlias = Callable[[Order], Awaitable[Done]]
+ActionHandler: TypeAlias = Callable[[FormSubmission], Awaitable[ActionResult]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -144,10 +144,10 @@ def action(name: str, handler: ActionHandler) -> Handler:
     return handle
 
 
-async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: ActionHandler) -> Done:
+async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: ActionHandler) -> ActionResult:
     member = console.member
     async with console.services.pool.connection() as connection, connection.transaction():
-        done = await handler(Order(console, form, connection, console.request.match_info))
+        done = await handler(FormSubmission(console, form, connection, console.request.match_info))
         await audit.record(connection, done.entry, None if member is None else member.principal, console.request_id)
     return done
 
@@ -162,7 +162,7 @@ async def _note_refusal(console: ConsoleRequest, name: str, error: DomainError) 
         )
 
 
-def _arrive(request: web.Request, done: Done) -> web.Response:
+def _arrive(request: web.Request, done: ActionResult) -> web.Response:
     """303：刷新不会再做一遍（Post/Redirect/Get）。"""
     response = web.Response(status=SEE_OTHER, headers={"Location": done.location})
     notice = NOTICE_SEPARATOR.join((done.notice, str(done.count), str(done.skipped)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from api.console.keys import TRACES
-from api.console.serve import Done
+from api.console.serve import ActionResult
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.service import AuditEntry
 from kaguan.errors import not_found
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.console.console_request import ConsoleRequest
-    from api.console.serve import Order
+    from api.console.serve import FormSubmission
     from kaguan.database.pool import Connection
     from kaguan.outbox.record import EventRecord, TaskRecord
 
@@ -70,18 +70,18 @@ async def live_trace(console: ConsoleRequest) -> web.Response:
     return console.render("task_trace.html", **context, **await _trace(console, context["task"], context["traces"]))
 
 
-async def cancel(order: Order) -> Done:
-    task_id = id_in(order.path)
-    status = await decisions.cancel(order.connection, task_id, order.actor)
+async def cancel(submission: FormSubmission) -> ActionResult:
+    task_id = id_in(submission.path)
+    status = await decisions.cancel(submission.connection, task_id, submission.actor)
     entry = AuditEntry("task.cancel", str(task_id), {"status": status, "via": "console"})
-    return Done(entry, CANCEL_NOTICES[status], order.back, ring=True)  # 同键的下一个也许放行了
+    return ActionResult(entry, CANCEL_NOTICES[status], submission.back, ring=True)  # 同键的下一个也许放行了
 
 
-async def retry(order: Order) -> Done:
-    task_id = id_in(order.path)
-    status = await decisions.retry(order.connection, task_id, order.actor)
+async def retry(submission: FormSubmission) -> ActionResult:
+    task_id = id_in(submission.path)
+    status = await decisions.retry(submission.connection, task_id, submission.actor)
     entry = AuditEntry("task.retry", str(task_id), {"status": status, "via": "console"})
-    return Done(entry, "retried", order.back, ring=True)
+    return ActionResult(entry, "retried", submission.back, ring=True)
 
 
 def id_in(path: Mapping[str, str]) -> UUID:
