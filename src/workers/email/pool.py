@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kaguan.mail.message import helo_name
-from workers.email.session import Session, open_session
+from workers.email.session import SmtpSession, open_session
 
 if TYPE_CHECKING:
     import ssl
@@ -33,10 +33,10 @@ class SessionPool:
         self._config = config
         self._tls = tls
         self._helo = helo_name(config.sender)
-        self._idle: list[Session] = []
+        self._idle: list[SmtpSession] = []
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
+    async def session(self) -> AsyncIterator[SmtpSession]:
         """借一条连接；好好地用完就还回来，半途出事（含取消）就当场关掉。
 
         Raises:
@@ -51,7 +51,7 @@ class SessionPool:
         session.used_at = asyncio.get_running_loop().time()
         self._idle.append(session)  # 用不得了的也不在此告别：信的结局已定，不再等对方
 
-    async def _reuse(self) -> Session | None:
+    async def _reuse(self) -> SmtpSession | None:
         while self._idle:
             session = self._idle.pop()
             if self._fresh(session) and await session.alive():
@@ -59,7 +59,7 @@ class SessionPool:
             await session.close()
         return None
 
-    def _fresh(self, session: Session) -> bool:
+    def _fresh(self, session: SmtpSession) -> bool:
         now = asyncio.get_running_loop().time()
         young = now - session.used_at < IDLE_LIMIT and now - session.opened_at < AGE_LIMIT
         return session.usable and young and session.delivered < MESSAGES_PER_CONNECTION

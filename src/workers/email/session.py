@@ -29,7 +29,7 @@ _LEADING_DOT = re.compile(rb"(?m)^\.")
 NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, "对方不支持 SMTPUTF8，无法投递国际化地址")
 
 
-class Session:
+class SmtpSession:
     """一条已就绪的连接。任何网络错误之后即作废（``usable`` 为假）。"""
 
     def __init__(self, link: Link, config: Smtp) -> None:
@@ -133,13 +133,13 @@ class Session:
         return judge_final(final.code, final.message)
 
 
-async def open_session(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: str) -> Session:
+async def open_session(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: str) -> SmtpSession:
     """连接、按策略加密、登录。
 
     Raises:
         UnreachableError: 任何一步没成。
     """
-    return Session(await open_link(relay, config, tls, helo), config)
+    return SmtpSession(await open_link(relay, config, tls, helo), config)
 
 
 def _stuffed(content: bytes) -> bytes:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kaguan.breaker import BreakerStatus
     from kaguan.config.model import Smtp
     from kaguan.mail.message import Envelope
-    from workers.email.session import Session
+    from workers.email.session import SmtpSession
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +127,7 @@ class Mailer:
         finally:
             self._slots.release()
 
-    async def _deliver(self, session: Session, envelope: Envelope, recipients: list[str]) -> dict[str, Receipt]:
+    async def _deliver(self, session: SmtpSession, envelope: Envelope, recipients: list[str]) -> dict[str, Receipt]:
         """投递，并认出说的是中继主机的结局。
 
         Raises:
@@ -152,7 +152,7 @@ class Mailer:
             return False
 
     @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[Session]:
+    async def _guarded(self) -> AsyncIterator[SmtpSession]:
         """断路器放行了，才借一条连接。"""
         with self._breaker.guarding():
             try:
