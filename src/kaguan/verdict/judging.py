@@ -37,17 +37,17 @@ SHOWN = 3  # 同一件事至多逐个说这么多
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitLimits:
     """一个队列最老的等多久（秒）算要留意、算坏事。"""
 
     warn: float
     bad: float
 
 
-PATIENCE = {
-    Priority.CRITICAL: Patience(10.0, 30.0),
-    Priority.DEFAULT: Patience(30.0, 120.0),
-    Priority.LOW: Patience(300.0, 3_600.0),
+WAIT_LIMITS = {
+    Priority.CRITICAL: WaitLimits(10.0, 30.0),
+    Priority.DEFAULT: WaitLimits(30.0, 120.0),
+    Priority.LOW: WaitLimits(300.0, 3_600.0),
 }
 
 
@@ -197,8 +197,8 @@ def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census)
 
 def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iterator[Concern]:
     """等得太久，或等着的太多；照眼下的速度多久做完。"""
-    patience = PATIENCE[queue]
-    if oldest <= patience.warn and count < CROWD:
+    limits = WAIT_LIMITS[queue]
+    if oldest <= limits.warn and count < CROWD:
         return
     done = [flow for flow in ledger.flow if flow.queue == queue and flow.outcome != "attempt_failed"]
     rate = sum(flow.total for flow in done) / max(1.0, done[0].span) if done else 0.0
@@ -206,7 +206,7 @@ def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iter
         "queue": str(queue), "seconds": round(oldest), "count": count, "rate": round(rate, 1),
         "eta": round(count / rate) if rate else None,
     }  # fmt: skip
-    level = Level.BAD if oldest > patience.bad else Level.WARN
+    level = Level.BAD if oldest > limits.bad else Level.WARN
     yield Concern(ConcernCode.BACKLOG, level, queue, parameters, ledger.totals.now - timedelta(seconds=oldest))
 
 
