@@ -18,7 +18,7 @@ from api.endpoints.structure import capacity
 from api.http.context import context_of
 from api.http.keys import SETTINGS
 from kaguan.errors import Code, DomainError, FieldError
-from kaguan.turns import Turns
+from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,9 +110,9 @@ async def bind_body(endpoint: Endpoint, request: web.Request) -> tuple[BaseModel
     context_of(request).body = value
     if len(raw) > BODY_LIMIT:
         _refuse_unknown(model, value)
-    turns = Turns()
+    time_slice = TimeSlice()
     bound = _validated(lambda: model.model_validate(value))
-    await turns.give()
+    await time_slice.pause_when_used()
     return bound, raw
 
 

@@ -12,7 +12,7 @@ import orjson
 from api.endpoints.reasons import MAX_REPORTED
 from api.endpoints.structure import Structure, measure
 from kaguan.errors import Code, DomainError, FieldError
-from kaguan.turns import Turns
+from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,20 +36,20 @@ async def parse(raw: bytes, allowed: Structure) -> object:
     Raises:
         DomainError: 1010，格式有误；1001，字符串里有 NUL。
     """
-    turns = Turns()
+    time_slice = TimeSlice()
     found = await measure(raw, allowed)
-    await turns.give()
+    await time_slice.pause_when_used()
     try:
         value: object = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise malformed(
             f"第 {error.lineno} 行第 {error.colno} 列", f"line {error.lineno} column {error.colno}"
         ) from None
-    await turns.give()
+    await time_slice.pause_when_used()
     _check_shape(value, found)
-    await turns.give()
+    await time_slice.pause_when_used()
     if NUL_ESCAPE in raw:
-        await _refuse_nul(value, turns)
+        await _refuse_nul(value, time_slice)
     return value
 
 
@@ -77,11 +77,11 @@ def _children(parent: dict[str, object] | list[object]) -> Iterable[object]:
     return parent.values() if isinstance(parent, dict) else parent
 
 
-async def _refuse_nul(value: object, turns: Turns) -> None:
+async def _refuse_nul(value: object, time_slice: TimeSlice) -> None:
     fields: list[FieldError] = []
     for path in _nul_paths(value, ""):
         if path is None:
-            await turns.give()
+            await time_slice.pause_when_used()
             continue
         fields.append(FieldError(path, "不能含 NUL 字符", "must not contain NUL"))
         if len(fields) == MAX_REPORTED:

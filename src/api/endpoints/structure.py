@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import TypeAdapter
 
 from kaguan.errors import Code, DomainError
-from kaguan.turns import Turns
+from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +46,9 @@ async def measure(raw: bytes, allowed: Structure) -> Structure:
     Raises:
         DomainError: 1010，比 ``allowed`` 多。
     """
-    found, turns = NOTHING, Turns()
+    found, time_slice = NOTHING, TimeSlice()
     for outside in _outside_strings(raw):
-        await turns.give()
+        await time_slice.pause_when_used()
         found = found.plus(outside.count(b"[") + outside.count(b"{"), outside.count(b":"), outside.count(b","))
         for count, limit, (zh, en) in zip(found, allowed, _NAMES, strict=True):
             if count > limit:

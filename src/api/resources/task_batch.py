@@ -15,7 +15,7 @@ from api.resources.task_models import BatchItem, BatchView, EmailItem, SimItem, 
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
 from kaguan.outbox.acceptance import Accepted, Submission, accept_many, stage
 from kaguan.task_types import NAMES, TASK_TYPES
-from kaguan.turns import Turns
+from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
 )
 async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     """有错的项各得其错，其余照收；一项也收不下就是 400。"""
-    turns = Turns()
+    time_slice = TimeSlice()
     outcomes: list[Item | DomainError] = []
     submissions: list[Submission] = []
     for given in call.body.tasks:
@@ -52,7 +52,7 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
         outcomes.append(item)
         if not isinstance(item, DomainError):
             submissions.append(_submission(item, call.principal.name))
-        await turns.give()
+        await time_slice.pause_when_used()
     if not submissions:
         raise _all_refused(outcomes)
     services = call.services

@@ -21,7 +21,7 @@ from kaguan.outbox import ordering, record
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.spans import accept_span, creation_context
-from kaguan.turns import Turns
+from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,14 +130,14 @@ async def accept_many(
 
 async def stage(submissions: Sequence[Submission | Staged]) -> list[Staged]:
     """备好一批；一批可有十几 MB，备几个就让别的请求走一圈。"""
-    turns = Turns()
+    time_slice = TimeSlice()
     staged = []
     for one in submissions:
         if isinstance(one, Staged):
             staged.append(one)
             continue
         staged.append(Staged.of(one))
-        await turns.give()
+        await time_slice.pause_when_used()
     return staged
 
 
