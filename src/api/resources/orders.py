@@ -19,7 +19,7 @@ from api.endpoints.shapes import BigId, Choice, QueryId, RequestModel, View
 from api.openapi import examples
 from api.resources.fields import Remark
 from api.resources.users import WRITE as WRITE_USERS
-from api.resources.users import CreatedUserView, UserIn, created_view, new_user, stager
+from api.resources.users import CreatedUserView, UserIn, created_view, mail_outbox, new_user
 from kaguan.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.errors import Code
 from kaguan.orders import service, store
@@ -134,11 +134,13 @@ async def create_order(call: Call[OrderIn, None]) -> Answer:
     given = call.body
     new = service.NewOrder(given.amount, given.currency, given.order_id, given.remark)
     if call.prepared is not None:
-        placed = await service.create_order_with_user(await call.unit.connection(), call.prepared, new, stager(call))
+        placed = await service.create_order_with_user(
+            await call.unit.connection(), call.prepared, new, mail_outbox(call)
+        )
     else:
         # 模型保证恰好给了一个
         user_id = given.user_id or 0
-        placed = await service.create_order(await call.unit.connection(), user_id, new, stager(call))
+        placed = await service.create_order(await call.unit.connection(), user_id, new, mail_outbox(call))
     order = OrderView.model_validate(placed.order)
     view = CreatedOrderView(
         **order.model_dump(),
@@ -182,7 +184,7 @@ async def update_order(call: Call[OrderPatch, None]) -> Answer:
     given = call.body
     change = service.OrderChange(given.status, given.remark, sets_remark="remark" in given.model_fields_set)
     connection = await call.unit.connection()
-    order = await service.update_order(connection, call.number("id"), change, version, stager(call))
+    order = await service.update_order(connection, call.number("id"), change, version, mail_outbox(call))
     return Answer(OrderView.model_validate(order), headers={"ETag": etag(order.version)})
 
 

@@ -21,7 +21,7 @@ from api.http.keys import SETTINGS
 from api.openapi import examples
 from api.resources.fields import Address
 from kaguan.errors import Code, DomainError
-from kaguan.mail.staging import Stager
+from kaguan.mail.staging import MailOutbox
 from kaguan.users import service, store
 from kaguan.users.model import UserStatus
 from kaguan.users.password import PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordHasher, check_password
@@ -123,11 +123,13 @@ async def new_user(call: Call[Any, Any], given: UserIn) -> service.NewUser:
     return service.NewUser(given.username, given.email, password_hash)
 
 
-def stager(call: Call[Any, Any]) -> Stager:
+def mail_outbox(call: Call[Any, Any]) -> MailOutbox:
     """以调用者的名义暂存任务，邮件用请求要的语言；提交之后按门铃。"""
     call.unit.after_commit(call.services.ring)
     attempts, count = call.services.settings.tasks.max_retries + 1, call.services.metrics.count_accepted
-    return Stager(call.principal.name, attempts, call.unit.after_commit, "en" if call.language == "en" else "zh", count)
+    return MailOutbox(
+        call.principal.name, attempts, call.unit.after_commit, "en" if call.language == "en" else "zh", count
+    )
 
 
 async def _prepare(call: Call[UserIn, None]) -> service.NewUser:
@@ -151,7 +153,7 @@ async def _prepare(call: Call[UserIn, None]) -> service.NewUser:
     prepare=_prepare,
 )
 async def create_user(call: Call[UserIn, None]) -> Answer:
-    created = await service.create_user(await call.unit.connection(), call.prepared, stager(call))
+    created = await service.create_user(await call.unit.connection(), call.prepared, mail_outbox(call))
     headers = {"Location": f"{COLLECTION}/{created.user.id}", "ETag": etag(created.user.version)}
     return Answer(created_view(created), headers=headers)
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Stager:
-    """以谁的名义、至多试几次地暂存邮件。
+class MailOutbox:
+    """邮件的发件箱：以谁的名义、至多试几次。
 
     ``after_commit`` 收下提交之后才做的事，``language`` 是邮件用的语言，``count`` 提交之后计数。
     """

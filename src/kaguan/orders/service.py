@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import AfterCommit
-    from kaguan.mail.staging import Stager
+    from kaguan.mail.staging import MailOutbox
     from kaguan.orders.store import OrderOwner, OrderRow
     from kaguan.users.service import CreatedUser, NewUser
 
@@ -63,34 +63,34 @@ class OrderChange:
         return {**values, "remark": self.remark} if self.sets_remark else values
 
 
-async def create_order(connection: AsyncConnection, user_id: int, new: NewOrder, stager: Stager) -> CreatedOrder:
+async def create_order(connection: AsyncConnection, user_id: int, new: NewOrder, mails: MailOutbox) -> CreatedOrder:
     """给已有的用户建单并暂存订单邮件，同一事务。
 
     Raises:
         DomainError: 1004 没有这个用户；1005 订单号已存在。
     """
-    with operation("order.create", stager.after_commit, user_id=user_id) as facts:
+    with operation("order.create", mails.after_commit, user_id=user_id) as facts:
         # 共享锁：提交之前用户不会被删
         user = await user_store.lock_user(connection, user_id, shared=True)
         if user is None:
             raise not_found("用户", "user")
         owner = store.OrderOwner(user.username, user.email)
-        return await _insert(connection, user_id, owner, new, stager, facts)
+        return await _insert(connection, user_id, owner, new, mails, facts)
 
 
 async def create_order_with_user(
-    connection: AsyncConnection, new_user: NewUser, new: NewOrder, stager: Stager
+    connection: AsyncConnection, new_user: NewUser, new: NewOrder, mails: MailOutbox
 ) -> CreatedOrder:
     """用户、订单、欢迎邮件、订单邮件在同一事务里，要么全有，要么全无。
 
     Raises:
         DomainError: 1005，用户名、邮箱或订单号已被占用。
     """
-    with operation("order.create_with_user", stager.after_commit) as facts:
-        created = await create_user(connection, new_user, stager)
+    with operation("order.create_with_user", mails.after_commit) as facts:
+        created = await create_user(connection, new_user, mails)
         facts["user_id"] = created.user.id
         owner = store.OrderOwner(created.user.username, created.user.email)
-        placed = await _insert(connection, created.user.id, owner, new, stager, facts)
+        placed = await _insert(connection, created.user.id, owner, new, mails, facts)
         return CreatedOrder(placed.order, placed.order_task, created)
 
 
@@ -107,14 +107,14 @@ async def get_order(connection: AsyncConnection, order_key: int) -> OrderRow:
 
 
 async def update_order(
-    connection: AsyncConnection, order_key: int, change: OrderChange, expected_version: int | None, stager: Stager
+    connection: AsyncConnection, order_key: int, change: OrderChange, expected_version: int | None, mails: MailOutbox
 ) -> OrderRow:
     """改状态或备注；每次状态迁移给用户暂存一封邮件。
 
     Raises:
         DomainError: 1004 没有；1013 版本已变；1005 不合法的状态迁移。
     """
-    with operation("order.update", stager.after_commit, order_key=order_key) as facts:
+    with operation("order.update", mails.after_commit, order_key=order_key) as facts:
         order = await _lock(connection, order_key, expected_version)
         facts.update(order_id=order.order_id, user_id=order.user_id)
         if change.status is not None:
@@ -122,7 +122,7 @@ async def update_order(
         changed = await store.update_order(connection, order_key, change.values())
         if change.status is not None:
             facts.update(old_status=order.status, new_status=changed.status)
-            await _notify(connection, changed, stager)
+            await _notify(connection, changed, mails)
         return changed
 
 
@@ -157,7 +157,7 @@ async def _insert(
     user_id: int,
     owner: OrderOwner,
     new: NewOrder,
-    stager: Stager,
+    mails: MailOutbox,
     facts: dict[str, object],
 ) -> CreatedOrder:
     values = {
@@ -169,20 +169,20 @@ async def _insert(
     }
     order = await store.insert_order(connection, values)
     facts["order_id"] = order.order_id
-    order_task = await _stage_mail(connection, order, owner, stager)
+    order_task = await _stage_mail(connection, order, owner, mails)
     facts["task_id"] = str(order_task)
     return CreatedOrder(order, order_task)
 
 
-async def _notify(connection: AsyncConnection, order: OrderRow, stager: Stager) -> None:
+async def _notify(connection: AsyncConnection, order: OrderRow, mails: MailOutbox) -> None:
     owner = await store.get_owner(connection, order.id)
     if owner is None:
         log.info("用户已删除，订单状态变更不发邮件", order_id=order.order_id, user_id=order.user_id)
         return
-    await _stage_mail(connection, order, owner, stager)
+    await _stage_mail(connection, order, owner, mails)
 
 
-async def _stage_mail(connection: AsyncConnection, order: OrderRow, owner: OrderOwner, stager: Stager) -> UUID:
+async def _stage_mail(connection: AsyncConnection, order: OrderRow, owner: OrderOwner, mails: MailOutbox) -> UUID:
     payload = order_mail(
         OrderStatus(order.status),
         order.order_id,
@@ -190,9 +190,9 @@ async def _stage_mail(connection: AsyncConnection, order: OrderRow, owner: Order
         order.currency,
         email=owner.email,
         username=owner.username,
-        language=stager.language,
+        language=mails.language,
     )
-    return await stager.email(connection, payload)
+    return await mails.email(connection, payload)
 
 
 async def _lock(connection: AsyncConnection, order_key: int, expected_version: int | None) -> OrderRow:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import AfterCommit
-    from kaguan.mail.staging import Stager
+    from kaguan.mail.staging import MailOutbox
     from kaguan.users.model import UserStatus
     from kaguan.users.store import UserRow
 
@@ -51,16 +51,16 @@ class UserChange:
         return {column: value for column, value in named.items() if value is not None}
 
 
-async def create_user(connection: AsyncConnection, new: NewUser, stager: Stager) -> CreatedUser:
+async def create_user(connection: AsyncConnection, new: NewUser, mails: MailOutbox) -> CreatedUser:
     """建用户并暂存欢迎邮件，同一事务。
 
     Raises:
         DomainError: 1005，用户名或邮箱已被占用。
     """
-    with operation("user.create", stager.after_commit) as facts:
+    with operation("user.create", mails.after_commit) as facts:
         user = await store.insert_user(connection, new.username, new.email, new.password_hash)
         facts["user_id"] = user.id
-        welcome_task = await stager.email(connection, welcome_mail(user.username, user.email, stager.language))
+        welcome_task = await mails.email(connection, welcome_mail(user.username, user.email, mails.language))
         facts["task_id"] = str(welcome_task)
         return CreatedUser(user, welcome_task)
 
