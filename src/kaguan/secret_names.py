@@ -20,7 +20,8 @@ PARTS = (
 # 太短，只有单独成词才算：pin、user_pin、otp-code 算，shipping、mapping 不算。SIM 卡的 PIN1、PUK2 也在内
 WORDS = r"(?:\b|_)(?:otp|pin[12]?|puk[12]?)"
 
-_SECRET = linear(rf"{PARTS}|{WORDS}(?:\b|_)".encode())
+NAME = rf"{PARTS}|{WORDS}(?:\b|_)"
+_SECRET = linear(NAME.encode())
 
 
 def is_secret(name: str) -> bool:

@@ -9,7 +9,7 @@ import orjson
 from kaguan.logging.masking import MASK, OVERLAP, Budget, mask, mask_value, without_torn_end
 from kaguan.logging.secret_rules import TRIGGERS, Rule, cover
 from kaguan.patterns import linear
-from kaguan.secret_names import PARTS, WORDS, is_secret
+from kaguan.secret_names import NAME, is_secret
 
 LIMIT = 50 * 1024  # 字节，UTF-8；受理了的请求
 REFUSED_LIMIT = 2 * 1024  # 字节；没有认证的、没受理就拒绝的请求
@@ -28,7 +28,7 @@ _SPACE = 0x20
 _BODY_RULES: tuple[Rule, ...] = (
     Rule(
         linear(
-            rf"(?m)(^[ \t\"']*[\w.\x80-\xff-]*(?:{PARTS}|{WORDS}(?:\b|_))[\w.\x80-\xff-]*"
+            rf"(?m)(^[ \t\"']*[\w.\x80-\xff-]*(?:{NAME})[\w.\x80-\xff-]*"
             rf"[ \t\"']*(?:\r?\n[ \t]*)+)([^\r\n]+)".encode()
         ),
         lambda _text, found: found.end(2),

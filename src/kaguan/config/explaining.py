@@ -33,14 +33,15 @@ def explained(error: ValidationError, prefix: str) -> list[str]:
     for item in error.errors(include_url=False):
         key = prefix + "__".join(str(part).upper() for part in item["loc"])
         # 整组的错误带着整组的值，里面可能有密钥
-        hidden = _is_secret(item["loc"]) or item["type"] == "missing" or isinstance(item["input"], (Mapping, BaseModel))
+        hidden = hides(item["loc"]) or item["type"] == "missing" or isinstance(item["input"], (Mapping, BaseModel))
         given = "" if hidden else f"，给的是 {item['input']!r}"
         lines.append(f"{key}：{_allowed(item)}{given}")
     return lines
 
 
-def _is_secret(location: tuple[int | str, ...]) -> bool:
-    return any(part == "url" or is_secret(str(part)) for part in location)  # 连接串里有口令
+def hides(location: tuple[int | str, ...]) -> bool:
+    """这一项的值不给人看：名字是秘密，或是连接串（里面有口令）。"""
+    return any(part == "url" or is_secret(str(part)) for part in location)
 
 
 def _allowed(item: ErrorDetails) -> str:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from kaguan.config.values import Bytes, CaFile, Networks, Port, Seconds, VerifyUrl, is_webhook_secret
+from kaguan.config.values import Bytes, CaFile, Networks, Port, Seconds, VerifyUrl, webhook_key
 
 MIB = 1024 * 1024
 
@@ -161,9 +161,14 @@ class Webhooks(Group):
             return self
         if not self.url.startswith(("http://", "https://")):
             raise ValueError("url 应为 http(s) 地址")
-        if not is_webhook_secret(self.secret.get_secret_value()):
+        if not self.key:
             raise ValueError("secret 应为 whsec_ 加 base64，解出 24–64 字节")
         return self
+
+    @property
+    def key(self) -> bytes:
+        """签名用的密钥；没有、或写得不对，就是空。"""
+        return webhook_key(self.secret.get_secret_value()) or b""
 
 
 class OneLink(Group):

@@ -11,6 +11,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+WEBHOOK_PREFIX = "whsec_"
+WEBHOOK_KEY_BYTES = range(24, 65)
+
 
 def _are_networks(value: tuple[str, ...]) -> tuple[str, ...]:
     try:
@@ -39,12 +42,15 @@ def _has_placeholder(value: str) -> str:
     return value
 
 
-def is_webhook_secret(text: str) -> bool:
+def webhook_key(secret: str) -> bytes | None:
+    """``whsec_`` 之后解出的签名密钥；写法或长短不合规范（Standard Webhooks）就没有。"""
+    if not secret.startswith(WEBHOOK_PREFIX):
+        return None
     try:
-        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        key = base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX), validate=True)
     except binascii.Error:
-        return False
-    return text.startswith("whsec_") and 24 <= len(key) <= 64  # noqa: PLR2004 规范给的范围（Standard Webhooks）
+        return None
+    return key if len(key) in WEBHOOK_KEY_BYTES else None
 
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]

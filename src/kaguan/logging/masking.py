@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kaguan.logging import secret_rules
 from kaguan.logging.secret_rules import GATE, SHORTEST, cover
 from kaguan.secret_names import MAX_NAME, is_secret
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
-MASK = "***"
+MASK = secret_rules.MASK.decode()
 FIELD_LIMIT = 64 * 1024  # 字节，UTF-8；一个日志字段至多看、至多写这么多
 OVERLAP = 4 * 1024  # 字节；截断之前多看这么多，切口处的秘密才认得全
 MAX_DEPTH = 32

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from kaguan.config.model import Webhooks
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 规范定的前缀，不是密钥
 # 4xx 里说的是「现在不行」而不是「不要再来」的
 PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -81,7 +80,6 @@ async def open_webhook(config: Webhooks) -> AsyncIterator[Webhook | None]:
     if not config.url:
         yield None
         return
-    key = base64.b64decode(config.secret.get_secret_value().removeprefix(SECRET_PREFIX))
     timeout = aiohttp.ClientTimeout(total=config.timeout)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
-        yield Webhook(session, config.url, key)
+        yield Webhook(session, config.url, config.key)
