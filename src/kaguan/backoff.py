@@ -9,9 +9,9 @@ import random
 OUTAGE_FLOORS = (10.0, 60.0, 300.0, 900.0, 1_800.0)
 
 
-def jitter(low: float, high: float, *, source: random.Random | None = None) -> float:
+def jitter(low: float, high: float) -> float:
     """``[low, high]`` 上均匀分布：大家不在同一刻回来。"""
-    return source.uniform(low, high) if source else random.uniform(low, high)  # noqa: S311 只为错开，不涉安全
+    return random.uniform(low, high)  # noqa: S311 只为错开，不涉安全
 
 
 def exponential(attempt: int, base: float, cap: float) -> float:
@@ -19,18 +19,18 @@ def exponential(attempt: int, base: float, cap: float) -> float:
     return min(cap, base * 2.0 ** min(attempt - 1, 62))
 
 
-def full_jitter(attempt: int, base: float, cap: float, *, source: random.Random | None = None) -> float:
+def full_jitter(attempt: int, base: float, cap: float) -> float:
     """零到上界之间：最分散，许多同类一起重试时用。"""
-    return jitter(0, exponential(attempt, base, cap), source=source)
+    return jitter(0, exponential(attempt, base, cap))
 
 
-def equal_jitter(attempt: int, base: float, cap: float, *, source: random.Random | None = None) -> float:
+def equal_jitter(attempt: int, base: float, cap: float) -> float:
     """上界的一半到上界之间：分散，又不会转得太快。"""
     ceiling = exponential(attempt, base, cap)
-    return jitter(ceiling / 2, ceiling, source=source)
+    return jitter(ceiling / 2, ceiling)
 
 
-def outage_wait(attempt: int, base: float, cap: float, *, source: random.Random | None = None) -> float:
+def outage_wait(attempt: int, base: float, cap: float) -> float:
     """对方不在时：全抖动之下垫一层逐次上升的下限，仍不超过 ``cap``。"""
     floor = OUTAGE_FLOORS[min(attempt, len(OUTAGE_FLOORS)) - 1]
-    return min(cap, floor + full_jitter(attempt, base, cap, source=source))
+    return min(cap, floor + full_jitter(attempt, base, cap))

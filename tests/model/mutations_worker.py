@@ -119,7 +119,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "重试不退避",
         "src/kaguan/backoff.py",
-        "jitter(0, exponential(attempt, base, cap), source=source)",
+        "jitter(0, exponential(attempt, base, cap))",
         "0.0",
         ("tests/unit/test_backoff.py",),
     ),

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from api.console.formatting import Formatter
-from api.console.texts import Translator
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.wording import Wording
@@ -15,6 +13,7 @@ from kaguan.verdict.wording import Wording
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from api.console.formatting import Formatter
     from kaguan.verdict.model import Concern, Verdict
 
 LINKS = {
@@ -46,9 +45,7 @@ class ConcernLine:
     since: datetime | None
 
 
-def lines_of(verdict: Verdict, language: str) -> list[ConcernLine]:
-    words = Formatter(Translator(language))
-
+def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernLine]:
     def word(group: str, value: str) -> str:
         return words.reason(value) if group == "reason" else words.word(group, value)
 

@@ -49,6 +49,10 @@ class ConsoleRequest:
         return chosen if chosen in LANGUAGES else context_of(self.request).language
 
     @property
+    def formatter(self) -> Formatter:
+        return Formatter(Translator(self.language), self.services.settings.zone)
+
+    @property
     def may_act(self) -> bool:
         return self.member is not None and self.member.principal.may(OPERATE)
 
@@ -59,7 +63,7 @@ class ConsoleRequest:
         shared = {
             "console": self,
             "t": translate,
-            "f": Formatter(translate, self.services.settings.zone),
+            "f": self.formatter,
             "lang": "zh-CN" if translate.language == "zh" else "en",
             "theme": chosen if chosen in THEMES else THEMES[0],
             "csrf": "" if self.member is None else self.member.csrf,

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from api.console.reasons import english
 from kaguan.durations import duration
-from kaguan.zones import BUSINESS_ZONE, offset, written
+from kaguan.zones import offset, written
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Formatter:
-    def __init__(self, translate: Translator, zone: ZoneInfo = BUSINESS_ZONE) -> None:
+    def __init__(self, translate: Translator, zone: ZoneInfo) -> None:
         self._t = translate
         self.zone = zone
 

@@ -34,7 +34,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "s": snapshot,
         "queues": list(Priority),
         "cap": queries.COUNT_CAP,
-        "concerns": lines_of(snapshot.verdict, console.language),
+        "concerns": lines_of(snapshot.verdict, console.language, console.formatter),
         "workers": worker_lines(ledger, snapshot.lane, console.services.settings.worker.lease),
         "processes": process_lines(snapshot.lane),
         "waiting": sum(line.waiting for line in ledger.backlog.values()),

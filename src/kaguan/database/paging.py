@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstrumentedAttribute
     from sqlalchemy.sql.compiler import SQLCompiler
 
-PAGE_SIZE_MAX = 100
 # 页码只翻这么多行：更深处每页都要跳过前面全部行，请用游标
 OFFSET_MAX = 10_000
 # 数到这么多行为止，再多就用统计信息估计

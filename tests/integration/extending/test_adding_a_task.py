@@ -21,6 +21,7 @@ from kaguan.outbox.worker.worker import Worker
 from kaguan.queues.client import open_redis
 from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
+from kaguan.zones import BUSINESS_ZONE
 from tests.support.carrier_world import rows
 from tests.support.eventually import eventually
 from workers.registry import OPENERS, open_handlers
@@ -82,7 +83,7 @@ async def test_a_type_added_by_the_guide_runs_through_without_a_migration(enviro
         ("report:build", "weekly"),
         ("report:build", "monthly"),
     ]
-    assert Formatter(Translator("en")).word("type", REPORT_BUILD.name) == "report:build"
+    assert Formatter(Translator("en"), BUSINESS_ZONE).word("type", REPORT_BUILD.name) == "report:build"
 
 
 @pytest.mark.parametrize("name", ["report", "Report:build", "report:", "report:build ", f"report:{'x' * 64}"])

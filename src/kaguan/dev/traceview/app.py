@@ -11,7 +11,6 @@ from jinja2 import ChoiceLoader, PackageLoader, StrictUndefined
 from kaguan.dev.traceview import ingest, jaeger_api, pages
 from kaguan.dev.traceview.keys import STORE, ZONE
 from kaguan.dev.traceview.store import TraceStore
-from kaguan.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -34,7 +33,7 @@ HEADERS = {
 }
 
 
-def build_runner(limits: Limits, zone: ZoneInfo = BUSINESS_ZONE) -> web.AppRunner:
+def build_runner(limits: Limits, zone: ZoneInfo) -> web.AppRunner:
     """一个空的查看器，可挂到真的套接字上；正文由 ``ingest`` 自己解压。"""
     return web.AppRunner(
         _build_app(limits, zone), access_log=None, auto_decompress=False, shutdown_timeout=STOP_TIMEOUT
