@@ -8,8 +8,7 @@ from uuid import UUID
 
 from kaguan.outbox.store import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
-from kaguan.overview.queries import Held, Totals
-from kaguan.overview.queries import Process as Connected
+from kaguan.overview.queries import ConnectedProcess, Held, Totals
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Observation, Queued
 
@@ -69,7 +68,7 @@ def ledger(**more: Any) -> Ledger:
     totals = Totals(
         queued=sum(line.queued for line in queued.values()), last_forward_at=ago(forwarded), now=NOW, **counts
     )
-    connected = [Connected(f"kaguan-{role}", "local", 3, 0, NOW, 0.0) for role in more.pop("connected", ())]
+    connected = [ConnectedProcess(f"kaguan-{role}", "local", 3, 0, NOW, 0.0) for role in more.pop("connected", ())]
     lines = {
         queue: QueueBacklog(queue.rank, waiting.get(queue, int(queue in due)), due.get(queue)) for queue in Priority
     }

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kaguan.dev.ports import Claims
+from kaguan.dev.ports import PortClaims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 每个目录仍由 mkdtemp 造
 ROOMY = 8 * 1024**3  # 字节；几套栈同时在也够
 # 内核自己挑的那一段（Linux 从 32768 起）之外：不会被谁拿去当连出的端口
 PORTS = range(20_000, 32_768)
-_CLAIMS = Claims()
+_CLAIMS = PortClaims()
 _UNTRIED = iter(random.sample(PORTS, len(PORTS)))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from api.console.verdicts import VerdictCache
     from api.http.keys import Services
     from kaguan.database.pool import Connection
-    from kaguan.overview.queries import Bucket, Fault
+    from kaguan.overview.queries import Fault, TrendBucket
     from kaguan.telemetry.pools import PoolFigures
     from kaguan.verdict.model import Verdict
     from kaguan.verdict.observation import Lane, Ledger
@@ -38,7 +38,7 @@ class Snapshot:
     lane: Lane | None
     epoch: dict[str, object] | None
     faults: list[Fault]
-    trend: list[Bucket]
+    trend: list[TrendBucket]
     pool: PoolFigures
 
 
@@ -48,7 +48,7 @@ class SnapshotCache:
         self._verdicts = verdicts
         self._busy = asyncio.Lock()
         self._seen: Snapshot | None = None
-        self._trend: list[Bucket] = []
+        self._trend: list[TrendBucket] = []
 
     async def look(self) -> Snapshot:
         """最多一秒前的全貌。

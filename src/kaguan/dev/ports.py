@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kaguan.probes import LOOPBACK
 
-__all__ = ["LOOPBACK", "Claims", "free_port", "is_free"]
+__all__ = ["LOOPBACK", "PortClaims", "free_port", "is_free"]
 
 
 def free_port() -> int:
@@ -29,7 +29,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 @dataclass(slots=True)
-class Claims:
+class PortClaims:
     """一套栈占下的端口号，随进程消失。
 
     看过空闲到子进程真的监听，隔着好几秒：两套同时起步会看上同一个。占住的是同号的 UDP 口，

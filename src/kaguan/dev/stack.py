@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.dev.placement import place_servers
-from kaguan.dev.ports import LOOPBACK, Claims, is_free
+from kaguan.dev.ports import LOOPBACK, PortClaims, is_free
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import settle_postmaster
 from kaguan.dev.privileges import Identity, server_identity, write_private
@@ -72,7 +72,7 @@ class Stack:
     previous_killed: bool = False
     trace_view_url: str = ""
     values: dict[str, str] = field(default_factory=dict)
-    claims: Claims = field(default_factory=Claims)
+    claims: PortClaims = field(default_factory=PortClaims)
 
     @property
     def api_url(self) -> str:

@@ -31,7 +31,7 @@ PENDING_LIMIT = 8 * 1024 * 1024  # 字节；磁盘跟不上时由提交的一方
 OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
-class Output(Protocol):
+class LogOutput(Protocol):
     """收整行的字节（一行或多行，自带换行）。"""
 
     def write(self, lines: bytes, /) -> object: ...
@@ -47,7 +47,7 @@ class AccessLines:
         accepted: 受理了的行另有的出口。
     """
 
-    def __init__(self, output: Output, process: str, chunk: int = CHUNK, accepted: Output | None = None) -> None:
+    def __init__(self, output: LogOutput, process: str, chunk: int = CHUNK, accepted: LogOutput | None = None) -> None:
         self._output = output
         self._accepted_output = accepted
         self._common = {"level": "info", "process": process, "pid": os.getpid()}

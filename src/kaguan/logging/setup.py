@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
     from kaguan.config.model import Logging
-    from kaguan.logging.access import Output
+    from kaguan.logging.access import LogOutput
 
 APP_LOG = "app.log"
 
@@ -90,7 +90,7 @@ class _Process:
 class _JsonHandler(logging.Handler):
     """JSON 行：渲染一次，写到每个出口。"""
 
-    def __init__(self, outputs: list[Output]) -> None:
+    def __init__(self, outputs: list[LogOutput]) -> None:
         super().__init__()
         self._outputs = outputs
 
@@ -128,7 +128,7 @@ class _StandardError:
 
 def _sinks(config: Logging, process: str) -> list[logging.Handler]:
     console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
-    outputs: list[Output] = [] if console else [_StandardError()]
+    outputs: list[LogOutput] = [] if console else [_StandardError()]
     if config.directory is not None:
         outputs.append(RotatingFile(config.directory / APP_LOG, config.max_bytes, config.backups))
     sinks: list[logging.Handler] = []

@@ -38,14 +38,14 @@ _ROLE_MAILBOXES = re.compile(
 )
 
 
-class Fault(NamedTuple):
+class AddressFault(NamedTuple):
     """不合格的原因，两种语言。"""
 
     zh: str
     en: str
 
 
-ADDRESS_FAULT = Fault("不是合法的邮件地址", "not a valid e-mail address")
+ADDRESS_FAULT = AddressFault("不是合法的邮件地址", "not a valid e-mail address")
 
 
 def parse_address(text: str) -> str | None:
@@ -90,48 +90,50 @@ def wire_address(address: str) -> str:
     return f"{local}@{idna.encode(domain).decode('ascii')}" if local.isascii() else address
 
 
-def check_header(text: str) -> Fault | None:
+def check_header(text: str) -> AddressFault | None:
     """标题等头部文本：不许有控制字符（含 CR、LF、NUL）、行分隔符与孤立代理。"""
     if len(text) > SUBJECT_LENGTH:
-        return Fault(f"至多 {SUBJECT_LENGTH} 个字符", f"at most {SUBJECT_LENGTH} characters")
+        return AddressFault(f"至多 {SUBJECT_LENGTH} 个字符", f"at most {SUBJECT_LENGTH} characters")
     # isprintable 一遍 C 循环，几乎总是真；它嫌弃的（如全角空格）再逐个看
     if not text.isprintable() and any(unicodedata.category(character) in _UNSAFE_CATEGORIES for character in text):
-        return Fault("不得含控制字符或换行", "must not contain control characters or line breaks")
+        return AddressFault("不得含控制字符或换行", "must not contain control characters or line breaks")
     return None
 
 
-def check_text(text: str) -> Fault | None:
+def check_text(text: str) -> AddressFault | None:
     """正文：可有换行，不许有 NUL 与孤立代理（PostgreSQL 与 UTF-8 都容不下）。"""
     if _UNSTORABLE.search(text) is not None:
-        return Fault("不得含 NUL 或孤立代理字符", "must not contain NUL or lone surrogates")
+        return AddressFault("不得含 NUL 或孤立代理字符", "must not contain NUL or lone surrogates")
     return None
 
 
-def check_attachment(filename: str, content_type: str, size: int) -> Fault | None:
+def check_attachment(filename: str, content_type: str, size: int) -> AddressFault | None:
     """单个附件。``size`` 是解码后的字节数；个数与总大小由调用方按本模块的常量核对。"""
     if size > MAX_ATTACHMENT_BYTES:
-        return Fault(f"附件合计至多 {MAX_ATTACHMENT_BYTES} 字节", f"attachments may total {MAX_ATTACHMENT_BYTES} bytes")
+        return AddressFault(
+            f"附件合计至多 {MAX_ATTACHMENT_BYTES} 字节", f"attachments may total {MAX_ATTACHMENT_BYTES} bytes"
+        )
     return _check_filename(filename) or _check_content_type(content_type)
 
 
-def _check_filename(filename: str) -> Fault | None:
+def _check_filename(filename: str) -> AddressFault | None:
     if not 1 <= len(filename) <= FILENAME_LENGTH or filename != filename.strip():
-        return Fault(
+        return AddressFault(
             f"文件名应为 1 至 {FILENAME_LENGTH} 个字符，首尾无空白",
             f"file name must have 1 to {FILENAME_LENGTH} characters and no white space around it",
         )
     if filename in {".", ".."} or "/" in filename or "\\" in filename or check_header(filename) is not None:
-        return Fault(
+        return AddressFault(
             "文件名不得含路径分隔符或控制字符", "file name must not contain path separators or control characters"
         )
     return None
 
 
-def _check_content_type(content_type: str) -> Fault | None:
+def _check_content_type(content_type: str) -> AddressFault | None:
     if not _TOKEN.match(content_type):
-        return Fault("content_type 应形如 type/subtype", "content_type must look like type/subtype")
+        return AddressFault("content_type 应形如 type/subtype", "content_type must look like type/subtype")
     if content_type.lower().startswith(_COMPOSITE_TYPES):
-        return Fault(
+        return AddressFault(
             "multipart 与 message 类型不可作附件，请用 application/octet-stream",
             "multipart and message types cannot be attached, use application/octet-stream",
         )

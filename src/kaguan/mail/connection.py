@@ -47,7 +47,7 @@ def trust(config: Smtp) -> ssl.SSLContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class SmtpLink:
     """一条已就绪的连接。
 
     Attributes:
@@ -111,7 +111,7 @@ class Link:
         self.client.close()
 
 
-async def open_link(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: str) -> Link:
+async def open_link(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: str) -> SmtpLink:
     """连接、按策略加密、登录。
 
     Raises:
@@ -147,16 +147,16 @@ class _Opening:
         self._wire: asyncio.Transport | None = None
         self.step = Step.CONNECT
 
-    async def run(self) -> Link:
+    async def run(self) -> SmtpLink:
         wire = await self._connect()
         await self._client.ehlo()
         encrypted = self._relay.implicit_tls or await self._starttls()
         self.step = Step.LOGIN
         await self._login(allowed=encrypted or self._config.starttls == "off")
-        return Link(self._client, wire)
+        return SmtpLink(self._client, wire)
 
     async def _connect(self) -> asyncio.Transport:
-        """隐式 TLS 也先连 TCP 再升级：由库代劳就摸不到 TLS 之下的那一层（见 :meth:`Link.flushed`）。"""
+        """隐式 TLS 也先连 TCP 再升级：由库代劳就摸不到 TLS 之下的那一层（见 :meth:`SmtpLink.flushed`）。"""
         loop = asyncio.get_running_loop()
         relay, timeout, protocol = self._relay, self._config.timeout, SMTPProtocol()
         # 升级之前到的明文不是对话的一部分，交给一个什么都不收的
@@ -210,4 +210,4 @@ class _Opening:
 
     def abort(self) -> None:
         if self._wire is not None:
-            Link(self._client, self._wire).abort()
+            SmtpLink(self._client, self._wire).abort()

@@ -67,7 +67,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ConnectedProcess:
     """一种进程在一个地址上的数据库连接；``quiet_seconds`` 是最近一次动静到现在。"""
 
     process: str
@@ -79,7 +79,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class TrendBucket:
     """一段时间里的个数。"""
 
     at: datetime
@@ -121,8 +121,8 @@ async def totals(connection: Connection) -> Totals:
     return found
 
 
-async def processes(connection: Connection) -> list[Process]:
-    async with connection.cursor(row_factory=class_row(Process)) as cursor:
+async def processes(connection: Connection) -> list[ConnectedProcess]:
+    async with connection.cursor(row_factory=class_row(ConnectedProcess)) as cursor:
         await cursor.execute(load(PACKAGE, "connections"))
         return await cursor.fetchall()
 
@@ -134,9 +134,9 @@ async def broker(connection: Connection) -> dict[str, Any] | None:
         return await cursor.fetchone()
 
 
-async def trend(connection: Connection, step: float, buckets: int, cap: int) -> list[Bucket]:
+async def trend(connection: Connection, step: float, buckets: int, cap: int) -> list[TrendBucket]:
     """最近 ``buckets`` 段、每段 ``step`` 秒，都已结束；每段数到 ``cap`` 为止。"""
-    async with connection.cursor(row_factory=class_row(Bucket)) as cursor:
+    async with connection.cursor(row_factory=class_row(TrendBucket)) as cursor:
         await cursor.execute(load(PACKAGE, "trend"), {"step": step, "buckets": buckets, "cap": cap})
         return await cursor.fetchall()
 

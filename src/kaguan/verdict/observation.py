@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.outbox.store import QueueBacklog
     from kaguan.outbox.vocabulary import Priority
-    from kaguan.overview.queries import Held, Totals
-    from kaguan.overview.queries import Process as Connected
+    from kaguan.overview.queries import ConnectedProcess, Held, Totals
 
 log = structlog.get_logger(__name__)
 
@@ -114,7 +113,7 @@ class Ledger:
     backlog: Mapping[Priority, QueueBacklog]
     queued: Mapping[str, Queued]
     held: list[Held]
-    connected: list[Connected]
+    connected: list[ConnectedProcess]
     parked: int
     flow: list[Flow]
     blocked: list[Blocked]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kaguan.config.model import Smtp
     from kaguan.config.relay_host import RelayHost
-    from kaguan.mail.connection import Link
+    from kaguan.mail.connection import SmtpLink
     from kaguan.mail.message import Envelope
 
 DATA_CHUNK = 64 * 1024  # 字节；本进程里至多压着这么多没发出去的
@@ -32,7 +32,7 @@ NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, "对方不支持 SMTPUTF8，无法投�
 class SmtpSession:
     """一条已就绪的连接。任何网络错误之后即作废（``usable`` 为假）。"""
 
-    def __init__(self, link: Link, config: Smtp) -> None:
+    def __init__(self, link: SmtpLink, config: Smtp) -> None:
         self._link = link
         self._client = link.client
         self._config = config

@@ -15,7 +15,7 @@ from kaguan.dev import binaries, placement
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
-from kaguan.dev.ports import Claims, free_port
+from kaguan.dev.ports import PortClaims, free_port
 from kaguan.dev.privileges import Identity, can_enter, server_identity
 from kaguan.dev.program import StartError
 
@@ -109,7 +109,7 @@ def test_two_stacks_that_choose_at_once_never_choose_the_same(tmp_path: Path) ->
     """谁都还没监听：只看空不空闲，两套会看上同一个。"""
     documented = free_port()
     first, second = (DataDirectory(tmp_path / name) for name in ("first", "second"))
-    ours, theirs = Claims(), Claims()
+    ours, theirs = PortClaims(), PortClaims()
     with first.locked(), second.locked():
         assert first.port("relay-metrics", documented, ours.take) == documented
         assert first.port("relay-metrics", documented, ours.take) == documented
@@ -121,7 +121,7 @@ def test_two_stacks_that_choose_at_once_never_choose_the_same(tmp_path: Path) ->
 
 
 def test_a_claim_does_not_hinder_the_one_it_is_made_for() -> None:
-    claims, port = Claims(), free_port()
+    claims, port = PortClaims(), free_port()
     assert claims.take(port)
     with socket.create_server(("127.0.0.1", port)):
         assert not claims.take(port)
