@@ -25,7 +25,7 @@ class Kind(StrEnum):
     USER = "user"
 
 
-class Whim(StrEnum):
+class OperatorAction(StrEnum):
     """人会要求的；值是路径的最后一段。"""
 
     CANCEL = "cancel"
@@ -47,7 +47,7 @@ class Entry:
         chain: 有序键；同一个键的，前一个受理了才交下一个。空即不排序。
         others: 其余的收件人。
         delay: 定在首次提交之后这么多秒；0 是尽快。
-        whim: 人之后想要求什么。
+        operator_action: 人之后想要求什么。
         asked: 要求过的，不论答了什么；``told`` 是得到肯定答复的：要求 → 之后的状态。
         errors: 没有答复、或答复 5xx 的次数。
     """
@@ -59,9 +59,9 @@ class Entry:
     others: tuple[str, ...] = ()
     delay: float = 0.0
     batched: bool = False
-    whim: Whim | None = None
-    asked: set[Whim] = field(default_factory=set)
-    told: dict[Whim, str] = field(default_factory=dict)
+    operator_action: OperatorAction | None = None
+    asked: set[OperatorAction] = field(default_factory=set)
+    told: dict[OperatorAction, str] = field(default_factory=dict)
     due: datetime | None = None
     answers: set[str] = field(default_factory=set)  # 各次 2xx 里的资源号
     refusals: list[int] = field(default_factory=list)  # 4xx：不该有
@@ -124,7 +124,7 @@ def _vary(entry: Entry, source: random.Random) -> None:
     entry.batched = source.random() < BATCHED_SHARE
     mood = source.random()
     if mood < CANCELLED_SHARE + RETRIED_SHARE:
-        entry.whim = Whim.CANCEL if mood < CANCELLED_SHARE else Whim.RETRY
+        entry.operator_action = OperatorAction.CANCEL if mood < CANCELLED_SHARE else OperatorAction.RETRY
 
 
 def _marker(kind: Kind, number: int) -> str:

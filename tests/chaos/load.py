@@ -56,7 +56,7 @@ class Load:
             async def client() -> None:
                 for entry in todo:
                     await self._in_turn(session, entry, began)
-                    if entry.whim is not None and entry.acked:
+                    if entry.operator_action is not None and entry.acked:
                         clients.create_task(self.person.follow(session, entry))
 
             for _ in range(CLIENTS):

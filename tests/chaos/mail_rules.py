@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.chaos.journal import Whim
+from tests.chaos.journal import OperatorAction
 from tests.chaos.verdict import MAIL, RESTING
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def _verified(verdict: Verdict, evidence: Evidence, tasks: dict[str, TaskFact]) 
         return
     verdict.figures["查证的邮件，收下了的"] = len(evidence.confirmed)
     verdict.figures["查证的邮件，没收下的"] = len(evidence.denied)
-    unwanted = {answer for entry in evidence.journal if Whim.CANCEL in entry.asked for answer in entry.answers}
+    unwanted = {
+        answer for entry in evidence.journal if OperatorAction.CANCEL in entry.asked for answer in entry.answers
+    }
     unsuccessful = [name for name in evidence.confirmed if name in tasks and tasks[name].status != "succeeded"]
     verdict.rule("查证说收下了却没有成功", sorted(set(unsuccessful) - unwanted))
 

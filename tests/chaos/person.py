@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from kaguan.dev.ports import LOOPBACK
-from tests.chaos.journal import Whim
+from tests.chaos.journal import OperatorAction
 from tests.chaos.openness import REQUEST_TIMEOUT
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class Person:
         self._random = random.Random(f"person-{self.seed}")  # noqa: S311 只为可重放
 
     async def follow(self, session: aiohttp.ClientSession, entry: Entry) -> None:
-        """过一会儿，按 ``entry.whim`` 要求一次。"""
+        """过一会儿，按 ``entry.operator_action`` 要求一次。"""
         longest = PROMPT if self._random.random() < PROMPT_SHARE else SLOW
         await asyncio.sleep(self._random.uniform(0.0, longest))
-        if entry.whim is not None:
-            await self._ask(session, entry, entry.whim)
+        if entry.operator_action is not None:
+            await self._ask(session, entry, entry.operator_action)
 
     async def reconsider(self, journal: list[Entry]) -> int:
         """停下等人的邮件，一半叫它再寄；返回几封。"""
@@ -48,17 +48,17 @@ class Person:
         timeout, headers = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT), self.stage.authorization
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             for entry in chosen:
-                await self._ask(session, entry, Whim.RETRY)
+                await self._ask(session, entry, OperatorAction.RETRY)
         return len(chosen)
 
-    async def _ask(self, session: aiohttp.ClientSession, entry: Entry, whim: Whim) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, entry: Entry, operator_action: OperatorAction) -> None:
         """问一次；没有答复、或说不行（已结束、还没失败）都是常事。"""
-        entry.asked.add(whim)
+        entry.asked.add(operator_action)
         port = self._random.choice(self.stage.api_ports)
-        url = f"http://{LOOPBACK}:{port}/api/v1/tasks/{next(iter(entry.answers))}/{whim}"
+        url = f"http://{LOOPBACK}:{port}/api/v1/tasks/{next(iter(entry.answers))}/{operator_action}"
         try:
             async with session.post(url) as answer:
                 if answer.status < 300:
-                    entry.told[whim] = str((await answer.json())["data"]["status"])
+                    entry.told[operator_action] = str((await answer.json())["data"]["status"])
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.journal import Whim
+from tests.chaos.journal import OperatorAction
 
 if TYPE_CHECKING:
     from tests.chaos.evidence import Evidence
@@ -17,19 +17,19 @@ def judge_requests(verdict: Verdict, evidence: Evidence) -> None:
     retried = {note.task_id for note in evidence.notes if note.kind == "retried"}
     cancelled = {task.id for task in evidence.tasks if task.status == "cancelled"}
 
-    def asked(whim: Whim) -> set[str]:
-        return {name for name, entry in entries.items() if whim in entry.asked}
+    def asked(operator_action: OperatorAction) -> set[str]:
+        return {name for name, entry in entries.items() if operator_action in entry.asked}
 
-    def told(whim: Whim, state: str) -> set[str]:
-        return {name for name, entry in entries.items() if entry.told.get(whim) == state}
+    def told(operator_action: OperatorAction, state: str) -> set[str]:
+        return {name for name, entry in entries.items() if entry.told.get(operator_action) == state}
 
-    verdict.figures["人要求取消、重来"] = len(asked(Whim.CANCEL)) + len(asked(Whim.RETRY))
+    verdict.figures["人要求取消、重来"] = len(asked(OperatorAction.CANCEL)) + len(asked(OperatorAction.RETRY))
     verdict.figures["其中取消了、重来了"] = len(cancelled) + len(retried)
     verdict.figures["带几个任务的投递"] = evidence.shared
-    verdict.rule("没有人要求就取消", sorted(cancelled - asked(Whim.CANCEL)))
-    verdict.rule("没有人要求就重来", sorted(retried - asked(Whim.RETRY)))
-    verdict.rule("答了已取消却没有取消", sorted(told(Whim.CANCEL, "cancelled") - cancelled))
-    verdict.rule("答了重来却没有重来", sorted(told(Whim.RETRY, "pending") - retried))
+    verdict.rule("没有人要求就取消", sorted(cancelled - asked(OperatorAction.CANCEL)))
+    verdict.rule("没有人要求就重来", sorted(retried - asked(OperatorAction.RETRY)))
+    verdict.rule("答了已取消却没有取消", sorted(told(OperatorAction.CANCEL, "cancelled") - cancelled))
+    verdict.rule("答了重来却没有重来", sorted(told(OperatorAction.RETRY, "pending") - retried))
     early = []
     for name, entry in entries.items():
         started = tasks[name].started if name in tasks else None

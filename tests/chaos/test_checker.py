@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.checker import judge
 from tests.chaos.evidence import Evidence, Mail, Note, TaskFact
 from tests.chaos.faults import Struck
-from tests.chaos.journal import Entry, Kind, Whim
+from tests.chaos.journal import Entry, Kind, OperatorAction
 from tests.chaos.meter import Reading
 from tests.chaos.process_faults import BACKLOG_FLUSH
 
@@ -158,13 +158,13 @@ def too_deep(evidence: Evidence) -> None:
     evidence.readings.append(Reading(0.5, 101))
 
 
-def told(whim: Whim, state: str) -> Callable[[Evidence], None]:
+def told(operator_action: OperatorAction, state: str) -> Callable[[Evidence], None]:
     """人要求过，得到了肯定的答复；任务却还是那样。"""
 
     def forge(evidence: Evidence) -> None:
         entry = evidence.journal[1]
-        entry.asked.add(whim)
-        entry.told[whim] = state
+        entry.asked.add(operator_action)
+        entry.told[operator_action] = state
 
     return forge
 
@@ -209,8 +209,8 @@ FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "never back": ("恢复之后仍不可用", lambda e: e.unavailable.append("api-0")),
     "cancelled by nobody": ("没有人要求就取消", ended(MAIL, "cancelled")),
     "retried by nobody": ("没有人要求就重来", lambda e: e.notes.append(Note(MAIL.id, "retried", 12.0))),
-    "told it is cancelled but it went on": ("答了已取消却没有取消", told(Whim.CANCEL, "cancelled")),
-    "told it comes again but it did not": ("答了重来却没有重来", told(Whim.RETRY, "pending")),
+    "told it is cancelled but it went on": ("答了已取消却没有取消", told(OperatorAction.CANCEL, "cancelled")),
+    "told it comes again but it did not": ("答了重来却没有重来", told(OperatorAction.RETRY, "pending")),
     "started before its time": ("定时的提早开始", scheduled),
     "a ledger task failed": ("记账任务没有成功", status(LEDGER, "failed")),
     "a ledger task parked": ("记账任务没有成功", status(LEDGER, "uncertain")),
@@ -261,7 +261,7 @@ def test_a_person_may_have_a_held_mail_sent_again() -> None:
     resent_under_hold(evidence)
     evidence.struck.append(Struck("SIGKILL worker", 12.0, 12.0))
     evidence.notes.append(Note(MAIL.id, "retried", 13.5))
-    evidence.journal[1].asked.add(Whim.RETRY)
+    evidence.journal[1].asked.add(OperatorAction.RETRY)
     verdict = judge(evidence)
     assert verdict.passed, verdict.violations
 
@@ -277,7 +277,7 @@ def test_a_mail_the_relay_host_denies_may_be_sent_again_under_hold() -> None:
 def test_a_person_may_cancel() -> None:
     evidence = history()
     ended(MAIL, "cancelled")(evidence)
-    told(Whim.CANCEL, "cancelled")(evidence)
+    told(OperatorAction.CANCEL, "cancelled")(evidence)
     verdict = judge(evidence)
     assert verdict.passed, verdict.violations
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from tests.chaos.journal import Kind, Whim, entries
+from tests.chaos.journal import Kind, OperatorAction, entries
 
 
 def test_one_seed_is_one_journal_with_every_variety() -> None:
     journal = entries(2_000, 5, ordered=True)
     assert journal == entries(2_000, 5, ordered=True)
-    assert {entry.whim for entry in journal} == {None, *Whim}
+    assert {entry.operator_action for entry in journal} == {None, *OperatorAction}
     assert any(entry.others for entry in journal)
     assert any(entry.batched for entry in journal)
     assert any(entry.delay for entry in journal)
     plain = [entry for entry in journal if entry.chain or entry.kind is Kind.USER]
-    assert not any(entry.whim or entry.delay or entry.batched for entry in plain)
+    assert not any(entry.operator_action or entry.delay or entry.batched for entry in plain)
 
 
 def test_asking_again_asks_the_same() -> None:
