@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import nullcontext
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -13,7 +14,8 @@ from psycopg.errors import QueryCanceled
 from kaguan.database.pool import is_away
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from kaguan.database.pool import Connection, Pool
 
@@ -44,21 +46,27 @@ def _weightless(_item: object) -> int:
     return 0
 
 
+def _plainly(_items: object) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
 @dataclass(slots=True)
 class GroupCommit(Generic[Item, Answer]):
     """合并器，一种写入一个。
 
     Attributes:
-        write: 一次写一批，答案的次序与输入相同，异常是那一项的答案；每批一个自动提交的连接。
+        execute: 一次写一批，答案的次序与输入相同，异常是那一项的答案；每批一个自动提交的连接。
         patience: 头一条道写了这么多秒还没完，备用道才接手，批次因此更大；0 = 随时两条道。
         max_bytes: 一批至多这么多字节，按 ``size`` 算；单独一项可以更大。
+        around: 每批写入的外面，例如一个跨度。
     """
 
     pool: Pool
-    write: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]
+    execute: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]
     patience: float = 0.0
     max_bytes: int = 0
     size: Callable[[Item], int] = _weightless
+    around: Callable[[Sequence[Item]], AbstractContextManager[object]] = _plainly
     _queue: deque[_Waiting[Item, Answer]] = field(default_factory=deque)
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _late: asyncio.TimerHandle | None = None
@@ -81,7 +89,7 @@ class GroupCommit(Generic[Item, Answer]):
 
     def _open_lane(self) -> None:
         # 独立的任务、空的上下文：不随某一个提交者取消，也不挂在它的跟踪与日志字段上
-        lane = asyncio.get_running_loop().create_task(self._lane(), context=Context())
+        lane = asyncio.get_running_loop().create_task(self._lane(self._batches()), context=Context())
         self._lanes.add(lane)
         lane.add_done_callback(self._lanes.discard)
 
@@ -97,42 +105,43 @@ class GroupCommit(Generic[Item, Answer]):
         else:
             self._late = loop.call_at(due, self._relieve)
 
-    async def _lane(self) -> None:
+    def _batches(self) -> Iterator[list[_Waiting[Item, Answer]]]:
+        """排着的，一批批取走，取到没有为止；等它的人走了的不算。"""
         while self._queue:
-            batch = self._take()
+            batch: list[_Waiting[Item, Answer]] = []
+            size = 0
+            while self._queue and len(batch) < MAX_ROWS:
+                waiting = self._queue[0]
+                if not waiting.answer.done():
+                    size += self.size(waiting.item)
+                    if batch and size > self.max_bytes > 0:
+                        break
+                    batch.append(waiting)
+                self._queue.popleft()
             if batch:
-                await self._commit(batch)
+                yield batch
 
-    def _take(self) -> list[_Waiting[Item, Answer]]:
-        batch: list[_Waiting[Item, Answer]] = []
-        size = 0
-        while self._queue and len(batch) < MAX_ROWS:
-            waiting = self._queue[0]
-            if not waiting.answer.done():
-                size += self.size(waiting.item)
-                if batch and size > self.max_bytes > 0:
-                    break
-                batch.append(waiting)
-            self._queue.popleft()
-        return batch
-
-    async def _commit(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
-        try:
-            async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
-                answers = await self.write(connection, [waiting.item for waiting in batch])
-        except asyncio.CancelledError:
-            for waiting in batch:
-                waiting.answer.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 什么错都要告诉等它的人，道不能死
-            if len(batch) > 1 and not is_away(error):
-                await self._one_by_one(batch)
-                return
-            for waiting in batch:
-                waiting.settle(error)
-        else:
-            for waiting, answer in zip(batch, answers, strict=True):
-                waiting.settle(answer)
+    async def _lane(self, batches: Iterator[Sequence[_Waiting[Item, Answer]]]) -> None:
+        """一批一条语句、一次提交；一批做不成就逐个重来。"""
+        for batch in batches:
+            items = [waiting.item for waiting in batch]
+            try:
+                async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+                    with self.around(items):
+                        answers = await self.execute(connection, items)
+            except asyncio.CancelledError:
+                for waiting in batch:
+                    waiting.answer.cancel()
+                raise
+            except Exception as error:  # noqa: BLE001 什么错都要告诉等它的人，道不能死
+                if len(batch) > 1 and not is_away(error):
+                    await self._one_by_one(batch)
+                    continue
+                for waiting in batch:
+                    waiting.settle(error)
+            else:
+                for waiting, answer in zip(batch, answers, strict=True):
+                    waiting.settle(answer)
 
     async def _one_by_one(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
         """逐个重来，两个一起：一行在等锁，别的不必都排在它后面。
@@ -141,18 +150,18 @@ class GroupCommit(Generic[Item, Answer]):
         """
         rest = iter(batch)
 
-        async def alone() -> None:
+        def singly() -> Iterator[list[_Waiting[Item, Answer]]]:
             for waiting in rest:
                 if waiting.answer.done():
                     continue
-                await self._commit([waiting])
+                yield [waiting]
                 error = _hopeless(waiting.answer)
                 if error is not None:
                     for left in rest:
                         left.settle(error)
 
         try:
-            await asyncio.gather(alone(), alone())
+            await asyncio.gather(self._lane(singly()), self._lane(singly()))
         finally:
             for waiting in batch:  # 停机：没轮到的不再写
                 waiting.answer.cancel()

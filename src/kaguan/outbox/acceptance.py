@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import orjson
 import structlog
 import uuid_utils.compat as uuid7_source
+from psycopg.types.json import Json
 from pydantic_core import to_json
 
 from kaguan.database.group_commit import GroupCommit
-from kaguan.database.pool import AfterCommit, at_once
+from kaguan.database.pool import AfterCommit, PooledConnection, at_once
+from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError, FieldError
 from kaguan.logging.naming import named
 from kaguan.outbox import ordering, record
@@ -38,8 +41,10 @@ log = structlog.get_logger(__name__)
 
 Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类型、队列、个数
 
+PACKAGE = "kaguan.outbox"
 SYSTEM_PRINCIPAL = "system"
 PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
+RETIRE_ABOVE = 8 * 1024 * 1024  # 字节；合并受理的一批到不了这么大
 GROUP_BYTES = 4 * 1024 * 1024  # 合并提交的载荷至多共这么多：大附件不与小邮件挤在一条语句里
 
 
@@ -105,16 +110,26 @@ async def accept_many(
 
     已备好的（:class:`Staged`）原样写入：备好与写入分开，跟踪上下文因此属于提交它的请求，而写入可以合并。
     """
-    staged = await stage(submissions)
+    return await insert(connection, await stage(submissions), max_attempts, after_commit, count)
+
+
+async def insert(
+    connection: Connection,
+    staged: Sequence[Staged],
+    max_attempts: int,
+    after_commit: AfterCommit = at_once,
+    count: Count = uncounted,
+) -> list[Accepted | DomainError]:
+    """写入备好的一批任务与发件箱行；没插入的是重复的 ``request_id``，答案是首个任务。"""
     ordered = [item.row() for item in staged if item.submission.ordering_key is not None]
     plain = [item.row() for item in staged if item.submission.ordering_key is None]
-    if not ordered:
-        inserted = await record.insert(connection, plain, max_attempts)
-    else:
-        async with connection.transaction():
-            inserted = await ordering.accept(connection, ordered, max_attempts)
-            if plain:
-                inserted |= await record.insert(connection, plain, max_attempts)
+    inserted: set[UUID] = set()
+    async with connection.transaction() if ordered else nullcontext():
+        if ordered:
+            inserted |= await ordering.accept(connection, ordered, _parameters(connection, ordered, max_attempts))
+        if plain:
+            cursor = await connection.execute(load(PACKAGE, "accept"), _parameters(connection, plain, max_attempts))
+            inserted |= {row[0] for row in await cursor.fetchall()}
     repeated: dict[str, list[str]] = {}
     for item in staged:
         if item.task_id not in inserted and item.submission.request_id is not None:
@@ -126,6 +141,14 @@ async def accept_many(
     }
     after_commit(partial(_tell, [item for item in staged if item.task_id in inserted], count))
     return [_outcome(item, inserted, firsts) for item in staged]
+
+
+def _parameters(connection: Connection, rows: Sequence[dict[str, Any]], max_attempts: int) -> dict[str, Any]:
+    """要插入的一批行；大的，这条连接用完就换。"""
+    encoded = orjson.dumps(rows)
+    if len(encoded) > RETIRE_ABOVE and isinstance(connection, PooledConnection):
+        connection.retire()
+    return {"rows": Json(rows, dumps=lambda _: encoded), "max_attempts": max_attempts}
 
 
 async def stage(submissions: Sequence[Submission | Staged]) -> list[Staged]:
@@ -215,7 +238,12 @@ class GroupAccept:
         self._max_attempts = max_attempts
         self._count = count
         self._group: GroupCommit[Staged, Accepted] = GroupCommit(
-            pool, self._write, PATIENCE, GROUP_BYTES, lambda staged: len(staged.payload)
+            pool,
+            partial(insert, max_attempts=max_attempts, count=count),
+            PATIENCE,
+            GROUP_BYTES,
+            size=lambda staged: len(staged.payload),
+            around=lambda batch: accept_span([staged.creation for staged in batch]),
         )
 
     async def accept(self, submission: Submission) -> Accepted:
@@ -230,7 +258,3 @@ class GroupAccept:
             return await self._group.submit(Staged.of(submission))
         async with self._pool.connection() as connection:
             return await accept(connection, submission, self._max_attempts, count=self._count)
-
-    async def _write(self, connection: Connection, staged: Sequence[Staged]) -> list[Accepted | DomainError]:
-        with accept_span([item.creation for item in staged]):
-            return await accept_many(connection, staged, self._max_attempts, count=self._count)

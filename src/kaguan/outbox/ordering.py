@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from psycopg.rows import dict_row
 
 from kaguan.database.sql import load
-from kaguan.outbox.record import encoded_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ PLACE_CAP = 1_000  # 前面有几个，数到这里为止
 BEHIND_SHOWN = 10
 
 
-async def accept(connection: Connection, rows: Sequence[Mapping[str, Any]], max_attempts: int) -> set[UUID]:
+async def accept(connection: Connection, rows: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> set[UUID]:
     """受理一批带 ``ordering_key`` 的任务，须在事务里；返回真正插入的任务号。
 
     锁与插入分作两条语句：后一条的快照才看得见锁等到的那次提交。
@@ -37,7 +36,6 @@ async def accept(connection: Connection, rows: Sequence[Mapping[str, Any]], max_
         "keys": [row["ordering_key"] for row in rows],
     }
     await connection.execute(load(PACKAGE, "ordering_lock"), subjects)
-    parameters = {"rows": encoded_rows(connection, rows), "max_attempts": max_attempts}
     cursor = await connection.execute(load(PACKAGE, "ordering_accept"), parameters)
     accepted = {row[0] for row in await cursor.fetchall()}
     await connection.execute(load(PACKAGE, "ordering_admit"), subjects)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from psycopg.rows import class_row
-from psycopg.types.json import Json
 
-from kaguan.database.pool import PooledConnection
 from kaguan.database.sql import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -21,7 +17,6 @@ if TYPE_CHECKING:
 
 PACKAGE = "kaguan.outbox"
 EVENT_LIMIT = 500
-RETIRE_ABOVE = 8 * 1024 * 1024  # 字节；合并受理的一批到不了这么大
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +86,6 @@ class Candidate:
     type: str
     last_error: dict[str, Any] | None
     finished_at: datetime | None
-
-
-async def insert(connection: Connection, rows: Sequence[Mapping[str, Any]], max_attempts: int) -> set[UUID]:
-    """插入一批任务与发件箱行；返回真正插入的任务号（重复的 request_id 不在其中）。"""
-    parameters = {"rows": encoded_rows(connection, rows), "max_attempts": max_attempts}
-    cursor = await connection.execute(load(PACKAGE, "accept"), parameters)
-    return {row[0] for row in await cursor.fetchall()}
-
-
-def encoded_rows(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Json:
-    """要发的一批行；大的，这条连接用完就换。"""
-    encoded = orjson.dumps(rows)
-    if len(encoded) > RETIRE_ABOVE and isinstance(connection, PooledConnection):
-        connection.retire()
-    return Json(rows, dumps=lambda _: encoded)
 
 
 async def first_answers(connection: Connection, principal: str, request_ids: list[str]) -> dict[str, FirstAnswer]:
