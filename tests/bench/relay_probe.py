@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import uvloop
+from saq.job import Job
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import deliveries as saq
-from kaguan.outbox.relay.forward import SAQ_TIMEOUT_MARGIN, Forwarder
+from kaguan.outbox.relay.forward import Forwarder
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import open_redis
@@ -27,7 +29,10 @@ from kaguan.telemetry.setup import configure_telemetry
 from tests.bench.backlog import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from redis.asyncio import Redis
+    from saq.queue.redis import RedisQueue
 
     from kaguan.config import Settings
 
@@ -74,20 +79,31 @@ async def _timed(
 async def bare(settings: Settings, rows: int) -> float:
     """同样大小的批，Job 事先造好，只计流水线。"""
     size = settings.relay.batch_size
-    timeout = int(settings.worker.task_timeout) + SAQ_TIMEOUT_MARGIN
     jobs = [
-        (Priority.DEFAULT, saq.delivery_job(EMAIL_SEND.name, str(task_id := uuid4()), [(task_id, 1)], timeout))
+        Job(
+            EMAIL_SEND.name, key=str(task_id := uuid4()), kwargs={"deliveries": [[str(task_id), 1]]},
+            timeout=int(settings.worker.task_timeout), retries=1, ttl=saq.JOB_TTL,
+        )
         for _ in range(rows + WARM_BATCHES * size)
-    ]
+    ]  # fmt: skip
     batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     async with open_redis(settings.redis) as redis:
-        queues = saq.build_queues(redis)
+        queue = saq.build_queues(redis)[Priority.DEFAULT]
         for batch in batches[:WARM_BATCHES]:
-            await saq.enqueue_many(queues, batch)
+            await _enqueued(queue, redis, batch)
         started = time.perf_counter()
         for batch in batches[WARM_BATCHES:]:
-            await saq.enqueue_many(queues, batch)
+            await _enqueued(queue, redis, batch)
         return rows / (time.perf_counter() - started)
+
+
+async def _enqueued(queue: RedisQueue, redis: Redis, jobs: Sequence[Job]) -> None:
+    async with redis.pipeline(transaction=False) as pipe:
+        piped = copy.copy(queue)
+        piped.redis = pipe
+        for job in jobs:
+            await piped.enqueue(job)
+        await pipe.execute()
 
 
 def main() -> None:

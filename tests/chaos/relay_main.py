@@ -13,8 +13,11 @@ clock.install()
 
 from kaguan.database.sql import load  # noqa: E402 钟要先换好
 from kaguan.outbox import store  # noqa: E402 同上
+from kaguan.outbox.deliveries import Delivery  # noqa: E402 同上
+from kaguan.outbox.relay import forward  # noqa: E402 同上
 from kaguan.outbox.relay.epoch import EpochRedrive  # noqa: E402 同上
 from kaguan.outbox.relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
+from kaguan.outbox.vocabulary import Priority  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
 from relay.__main__ import serve  # noqa: E402 同上
 from tests.chaos.mutated import types_of  # noqa: E402 同上
@@ -38,13 +41,15 @@ async def _sees_nothing(_self: object) -> int:
 
 def _mark_first() -> None:
     """先标记、先提交，后入队：中间一断就没人再管。"""
-    fetch: Callable[..., Awaitable[Sequence[Any]]] = store.fetch
-    mark: Callable[..., Awaitable[None]] = store.mark_handed_over
+    fetch: Callable[..., Awaitable[Sequence[Any]]] = forward.fetch
+    mark: Callable[..., Awaitable[None]] = forward.mark_handed_over
 
     async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> Sequence[Any]:
         due = await fetch(connection, *arguments, **options)
         if due:
-            await mark(connection, [(row, None) for row in due])
+            await mark(
+                connection, [Delivery.of(Priority.DEFAULT, row.type, [(row.task_id, row.delivery)]) for row in due]
+            )
             await connection.execute("commit")
             await connection.execute("begin")
             await asyncio.sleep(WINDOW)
@@ -52,18 +57,18 @@ def _mark_first() -> None:
 
     async def already_marked(*_arguments: Any, **_options: Any) -> None: ...
 
-    vars(store).update(fetch=fetch_and_mark, mark_handed_over=already_marked)
+    vars(forward).update(fetch=fetch_and_mark, mark_handed_over=already_marked)
 
 
 def _slow_mark() -> None:
     """与 ``mark_first`` 同样宽的窗口，次序是对的：先入队、后标记。"""
-    mark: Callable[..., Awaitable[None]] = store.mark_handed_over
+    mark: Callable[..., Awaitable[None]] = forward.mark_handed_over
 
     async def mark_late(*arguments: Any, **options: Any) -> None:
         await asyncio.sleep(WINDOW)
         await mark(*arguments, **options)
 
-    vars(store).update(mark_handed_over=mark_late)
+    vars(forward).update(mark_handed_over=mark_late)
 
 
 def _without_order(package: str, name: str) -> LiteralString:

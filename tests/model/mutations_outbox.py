@@ -22,7 +22,7 @@ OUTBOX_MUTATIONS = (
         "先标记并提交、后入队",
         "src/kaguan/outbox/relay/forward.py",
         "            results = await saq.enqueue_many(",
-        "            await store.mark_handed_over(connection, [(row, p.job) for p in parcels for row in p.rows])\n"
+        "            await mark_handed_over(connection, deliveries)\n"
         "            await connection.commit()\n"
         "            results = await saq.enqueue_many(",
         (DELIVERY + "::test_redis_out_of_memory_marks_nothing", DELIVERY + "::test_redis_away_marks_nothing"),

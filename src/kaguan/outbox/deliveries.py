@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import structlog
 from redis.exceptions import RedisError
@@ -12,11 +14,10 @@ from saq.job import Job
 from saq.queue.redis import RedisQueue
 
 from kaguan.outbox.vocabulary import Priority
-from kaguan.queues.keys import delivery_key
+from kaguan.queues.keys import delivery_key, pace_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from uuid import UUID
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
     from saq.job import Status
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
+TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
 DEQUEUE_BACKOFF_MAX = 5.0  # 秒
 
 
@@ -72,23 +74,32 @@ def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:
     return {priority: KaguanQueue(client, name=priority) for priority in Priority}
 
 
-def delivery_job(task_type: str, key: str, tokens: Sequence[tuple[UUID, int]], timeout: int) -> Job:
-    """一次投递，带一个或几个任务（任务号，投递号）：参数只有号码，没有个人信息。
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """一次投递：同队列、同类型的一个或几个任务（任务号，投递号）。"""
 
-    ``timeout`` 单位秒；SAQ 自己的重试关闭，时限显式。同乘的 ``key`` 记在各任务的 ``job`` 列，核对时凭它找。
-    """
-    return Job(
-        function=task_type,
-        key=key,
-        kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in tokens]},
-        timeout=timeout,
-        retries=1,
-        ttl=JOB_TTL,
-    )
+    queue: Priority
+    type: str
+    tokens: tuple[tuple[UUID, int], ...]
+    key: str  # SAQ 的键
+
+    @classmethod
+    def of(cls, queue: Priority, task_type: str, tokens: Sequence[tuple[UUID, int]]) -> Delivery:
+        key = delivery_key(*tokens[0]) if len(tokens) == 1 else f"shared:{uuid4()}"
+        return cls(queue, task_type, tuple(tokens), key)
+
+    @property
+    def job(self) -> str | None:
+        """要记在任务上的 SAQ 键；单个的由任务号与投递号算得出，不记。"""
+        return self.key if len(self.tokens) > 1 else None
 
 
-async def enqueue_many(queues: Mapping[Priority, KaguanQueue], jobs: Sequence[tuple[Priority, Job]]) -> list[object]:
-    """一条流水线入队全部投递，次序与输入相同。
+async def enqueue_many(
+    queues: Mapping[Priority, KaguanQueue], deliveries: Sequence[Delivery], task_timeout: float
+) -> list[object]:
+    """一条流水线入队全部投递，次序与输入相同；参数只有号码，没有个人信息。
+
+    SAQ 自己的重试关闭；它的时限只作兜底，由每个任务的 ``task_timeout``（秒）而来。
 
     每个结果是 1（已入队）、None（同键未完成，或 abort 键挡着：没有证明，别当成已交付）或一个异常。
 
@@ -98,8 +109,16 @@ async def enqueue_many(queues: Mapping[Priority, KaguanQueue], jobs: Sequence[tu
     pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
     async with pipeline as pipe:
         proxies = {priority: _through(queue, pipe) for priority, queue in queues.items()}
-        for priority, job in jobs:
-            await proxies[priority].enqueue(job)
+        for one in deliveries:
+            job = Job(
+                function=one.type,
+                key=one.key,
+                kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in one.tokens]},
+                timeout=int(task_timeout) * len(one.tokens) + TIMEOUT_MARGIN,
+                retries=1,
+                ttl=JOB_TTL,
+            )
+            await proxies[one.queue].enqueue(job)
         return list(await pipe.execute(raise_on_error=False))
 
 
@@ -172,10 +191,12 @@ async def _listed(
     return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}
 
 
-async def depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
-    """每个队列里在等的投递数。
+async def load_of(
+    queues: Mapping[Priority, KaguanQueue], task_types: Collection[str]
+) -> tuple[dict[Priority, int], dict[str, float]]:
+    """一次往返看清 Redis 那头：每个队列里在等的投递数，与各类型的步速（秒；没有可信值的不在其中）。
 
-    执行中的不算：它们受槽位限制；死去的 worker 留下的，SAQ 要到任务的时限过了才清，不该占着水位。
+    执行中的不算在等：它们受槽位限制；死去的 worker 留下的，SAQ 要到任务的时限过了才清，不该占着水位。
 
     Raises:
         RedisError: 连不上。
@@ -184,4 +205,9 @@ async def depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
     async with pipeline as pipe:
         for queue in queues.values():
             pipe.llen(queue.namespace("queued"))
-        return dict(zip(queues, await pipe.execute(), strict=True))
+        for task_type in task_types:
+            pipe.get(pace_key(task_type))
+        answers = await pipe.execute()
+    depths = dict(zip(queues, answers, strict=False))
+    paces = zip(task_types, answers[len(depths) :], strict=True)
+    return depths, {task_type: float(pace) for task_type, pace in paces if pace is not None}

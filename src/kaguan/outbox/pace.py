@@ -11,7 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from redis.asyncio import Redis
 
@@ -34,17 +34,6 @@ async def publish(redis: Redis, seconds: Mapping[str, float]) -> None:
         for task_type, value in seconds.items():
             pipe.set(pace_key(task_type), f"{value:.6f}", ex=TTL)
         await pipe.execute()
-
-
-async def read(redis: Redis, task_types: Iterable[str]) -> dict[str, float]:
-    """各类型的步速（秒）；没有可信值的类型不在其中。
-
-    Raises:
-        RedisError: 连不上。
-    """
-    types = list(task_types)
-    values = await redis.mget([pace_key(task_type) for task_type in types]) if types else []
-    return {task_type: float(value) for task_type, value in zip(types, values, strict=True) if value is not None}
 
 
 @dataclass(slots=True)

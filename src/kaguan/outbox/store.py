@@ -1,4 +1,4 @@
-"""发件箱与重投的 SQL。"""
+"""重投、积压、保留期的 SQL；转交的在 :mod:`kaguan.outbox.relay.forward`。"""
 
 from __future__ import annotations
 
@@ -17,23 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kaguan.database.pool import Connection
-    from kaguan.outbox.vocabulary import PriorityRank
 
 PACKAGE = "kaguan.outbox"
 START = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))  # 从头看起
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """一行到期的待交付。``waited`` 是到期以来的秒数。"""
-
-    task_id: UUID
-    delivery: int
-    type: str
-    priority: int
-    traceparent: str | None
-    waited: float
-    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +47,6 @@ class Expired:
     request_id: str | None
     verdict: str
     released: bool
-
-
-async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int]) -> list[Due]:
-    """锁住并取出到期的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
-    parameters = {"priorities": [int(rank) for rank in rooms], "rooms": list(rooms.values())}
-    async with connection.cursor(row_factory=class_row(Due)) as cursor:
-        await cursor.execute(load(PACKAGE, "fetch"), parameters)
-        return await cursor.fetchall()
-
-
-async def mark_handed_over(connection: Connection, rows: Sequence[tuple[Due, str | None]]) -> None:
-    """``rows`` 是交出的行与同乘的 SAQ 键（单独的为 None）。"""
-    await connection.execute(
-        load(PACKAGE, "handed_over"),
-        {
-            "task_ids": [row.task_id for row, _ in rows],
-            "deliveries": [row.delivery for row, _ in rows],
-            "jobs": [job for _, job in rows],
-        },
-    )
-
-
-async def defer(connection: Connection, rows: Sequence[Due], delay: float) -> None:
-    """``delay`` 秒之后再交。"""
-    await connection.execute(load(PACKAGE, "defer"), {"task_ids": [row.task_id for row in rows], "delay": delay})
-
-
-async def park(connection: Connection, row: Due, reason: str) -> None:
-    await connection.execute(load(PACKAGE, "park"), {"task_id": row.task_id, "reason": reason})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from uuid import uuid4
 
 from saq.job import Status
 
-from kaguan.outbox.deliveries import build_queues, delivery_job, enqueue_many
+from kaguan.outbox.deliveries import Delivery, build_queues, enqueue_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
-from kaguan.queues.keys import delivery_key
 from kaguan.tokens import service as tokens
 from tests.support.serving import basic
 
@@ -49,8 +48,8 @@ async def test_the_page_and_its_assets_load_under_the_path(api: Api) -> None:
 async def test_writes_come_from_the_page_itself_and_never_retry_a_running_job(api: Api, settings: Settings) -> None:
     async with build_client(settings.redis) as redis:
         queues = build_queues(redis)
-        job = delivery_job("email:send", delivery_key(task_id := uuid4(), 1), [(task_id, 1)], 60)
-        await enqueue_many(queues, [(Priority.DEFAULT, job)])
+        job = Delivery.of(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
+        await enqueue_many(queues, [job], 60)
         path = f"/monitor/api/queues/default/jobs/{job.key}"
         evil = {"Origin": "https://evil.example"}
         for forged in (evil, {"Sec-Fetch-Site": "cross-site"}):

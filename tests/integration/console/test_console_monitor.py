@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from kaguan.outbox.deliveries import build_queues, delivery_job, enqueue_many
+from kaguan.outbox.deliveries import Delivery, build_queues, enqueue_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
-from kaguan.queues.keys import delivery_key
 from kaguan.tokens import service as tokens
 from tests.support.console import signed_in, visiting
 from tests.support.serving import basic
@@ -28,8 +27,8 @@ async def queued_job(settings: Settings) -> AsyncIterator[str]:
     """队列里的一个投递；给出它在监控页接口里的地址。"""
     async with build_client(settings.redis) as redis:
         queues = build_queues(redis)
-        job = delivery_job("email:send", delivery_key(task_id := uuid4(), 1), [(task_id, 1)], 60)
-        await enqueue_many(queues, [(Priority.DEFAULT, job)])
+        job = Delivery.of(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
+        await enqueue_many(queues, [job], 60)
         yield f"/monitor/api/queues/default/jobs/{job.key}"
 
 

@@ -10,6 +10,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import pace
+from kaguan.outbox.deliveries import load_of
 from kaguan.outbox.relay.forward import SPREAD
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.claiming import Claims
@@ -69,7 +70,8 @@ async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> 
     (job,) = await pipeline.jobs()
     await execution({}, **job.kwargs or {})
     assert await execution.pace.run_once() == 1
-    assert EMAIL_SEND.name in await pace.read(pipeline.redis, NAMES)
+    _, paces = await load_of(pipeline.queues, NAMES)
+    assert EMAIL_SEND.name in paces
     assert await execution.pace.run_once() == 0
 
 

@@ -8,11 +8,10 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.deliveries import delivery_job
+from kaguan.outbox.deliveries import Delivery, enqueue_many
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker import store
-from kaguan.queues.keys import delivery_key
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -59,7 +58,8 @@ async def test_a_zombie_of_a_task_long_gone_leaves_no_trace_of_it(pipeline: Pipe
 async def redelivered(pipeline: Pipeline, task_id: UUID) -> None:
     """Redis 里冒出一个很久以前的投递，worker 取走它。"""
     queue = pipeline.queues[Priority.DEFAULT]
-    await queue.enqueue(delivery_job(EMAIL_SEND.name, delivery_key(task_id, 1), [(task_id, 1)], 600))
+    stale = Delivery.of(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
+    await enqueue_many(pipeline.queues, [stale], 600)
 
     async def taken() -> bool:
         return await queue.count("incomplete") == 0

@@ -17,9 +17,8 @@ from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.deliveries import delivery_job
+from kaguan.outbox.deliveries import Delivery, enqueue_many
 from kaguan.outbox.vocabulary import Priority
-from kaguan.queues.keys import delivery_key
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from tests.chaos.proxy import Proxy
@@ -152,7 +151,8 @@ async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
     queue = pipeline.queues[Priority.DEFAULT]
     # 旧的投递再冒出来一次；Redis 里的锁与记号都没了，只有 PostgreSQL 挡得住
     await pipeline.redis.flushdb()
-    await queue.enqueue(delivery_job(EMAIL_SEND.name, delivery_key(task_id, 1), [(task_id, 1)], 600))
+    stale = Delivery.of(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
+    await enqueue_many(pipeline.queues, [stale], 600)
     again = Effects()
     async with pipeline.working(again), relaying(pipeline):
 

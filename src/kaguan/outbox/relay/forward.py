@@ -6,28 +6,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import structlog
+from psycopg.rows import class_row
 
+from kaguan.database.sql import load
 from kaguan.logging.naming import named
 from kaguan.outbox import deliveries as saq
-from kaguan.outbox import pace, store
+from kaguan.outbox.deliveries import Delivery
 from kaguan.outbox.upgrade import DEFER, Sightings
 from kaguan.outbox.vocabulary import Priority, PriorityRank
-from kaguan.queues.keys import delivery_key
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
-
-    from saq.job import Job
+    from uuid import UUID
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.deliveries import KaguanQueue
-    from kaguan.outbox.store import Due
     from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
@@ -36,21 +34,20 @@ log = structlog.get_logger(__name__)
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
 SPREAD = 20  # 一批至少摊成这么多次投递：一个 worker 的槽位数
 SECONDS = 0.1  # 一次投递里的活合计不超过这么久：再多就有人在后面干等
-SAQ_TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
+PACKAGE = "kaguan.outbox"
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
-    """一次投递：同队列、同类型的一个或几个任务。"""
+class Due:
+    """一行到期的待交付。``waited`` 是到期以来的秒数。"""
 
-    queue: Priority
-    key: str
-    rows: tuple[Due, ...]
-
-    @property
-    def job(self) -> str | None:
-        """要记在任务上的 SAQ 键；单个的由任务号与投递号算得出，不记。"""
-        return self.key if len(self.rows) > 1 else None
+    task_id: UUID
+    delivery: int
+    type: str
+    priority: int
+    traceparent: str | None
+    waited: float
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +68,13 @@ class Forwarder:
         Raises:
             RedisError: Redis 不在或拒收；事务回滚，什么也没标记。
         """
-        rooms = await self._rooms()
+        depths, paces = await saq.load_of(self.queues, self.types.shareable)
+        rooms = {queue.rank: min(self.config.batch_size, self.config.high_water - n) for queue, n in depths.items()}
+        rooms = {rank: room for rank, room in rooms.items() if room > 0}  # I5：满了的，积压留在 PostgreSQL
         if not rooms:
             return 0
-        paces = await pace.read(next(iter(self.queues.values())).redis, self.types.shareable)
         async with self.pool.connection() as connection, connection.transaction():
-            due = await store.fetch(connection, rooms)
+            due = await fetch(connection, rooms)
             unknown = [row for row in due if row.type not in self.types]
             if unknown:
                 await self._set_aside(connection, unknown)
@@ -86,28 +84,22 @@ class Forwarder:
             self._count(handed)  # 回滚了的还会再交一遍，不计两次
         return len(handed)
 
-    async def _rooms(self) -> dict[PriorityRank, int]:
-        """每个队列还放得下几个；满了的不在其中（I5：积压留在 PostgreSQL）。"""
-        depths = await saq.depths(self.queues)
-        rooms = {queue.rank: min(self.config.batch_size, self.config.high_water - n) for queue, n in depths.items()}
-        return {rank: room for rank, room in rooms.items() if room > 0}
-
     async def _forward(self, connection: Connection, due: Sequence[Due], paces: Mapping[str, float]) -> list[Due]:
         counts = Counter(str(PriorityRank(row.priority).queue) for row in due)
         with send_span([row.traceparent for row in due], counts):
-            parcels = pack(due, self.types.shareable, paces, self.config.ids_per_delivery)
-            results = await saq.enqueue_many(self.queues, [(parcel.queue, self._job(parcel)) for parcel in parcels])
-            handed, unproven = self._sort(parcels, results)
+            deliveries = pack(due, self.types.shareable, paces, self.config.ids_per_delivery)
+            results = await saq.enqueue_many(self.queues, deliveries, self.task_timeout)
+            handed, unproven = self._sort(deliveries, results)
             if unproven:
-                proofs = await saq.known(self.queues, [(parcel.queue, parcel.key) for parcel in unproven])
-                handed += [parcel for parcel, proof in zip(unproven, proofs, strict=True) if proof]
-                blocked = [parcel for parcel, proof in zip(unproven, proofs, strict=True) if not proof]
+                proofs = await saq.known(self.queues, [(one.queue, one.key) for one in unproven])
+                handed += [one for one, proof in zip(unproven, proofs, strict=True) if proof]
+                blocked = [one for one, proof in zip(unproven, proofs, strict=True) if not proof]
                 if blocked:
-                    await store.defer(connection, [row for parcel in blocked for row in parcel.rows], DEFER_SECONDS)
-            handed_rows = [(row, parcel.job) for parcel in handed for row in parcel.rows]
-            if handed_rows:
-                await store.mark_handed_over(connection, handed_rows)
-        rows = [row for row, _ in handed_rows]
+                    await defer(connection, [task_id for one in blocked for task_id, _ in one.tokens], DEFER_SECONDS)
+            if handed:
+                await mark_handed_over(connection, handed)
+        carried = {token for one in handed for token in one.tokens}
+        rows = [row for row in due if (row.task_id, row.delivery) in carried]
         ids = named([row.task_id for row in rows], [row.traceparent for row in rows])
         # 提交之前说：投递已在队列里，提交一放开锁 worker 就开始执行，次序才不颠倒
         log.info("交给队列", count=len(rows), deliveries=len(handed), **counts, **ids)
@@ -121,40 +113,35 @@ class Forwarder:
         self.metrics.relay_batch.observe(len(rows))
 
     @staticmethod
-    def _sort(parcels: Sequence[Parcel], results: Sequence[object]) -> tuple[list[Parcel], list[Parcel]]:
+    def _sort(deliveries: Sequence[Delivery], results: Sequence[object]) -> tuple[list[Delivery], list[Delivery]]:
         """分成已入队的与没有证明的。
 
         Raises:
             RedisError: Redis 拒收（内存满、只读……）：与单个投递无关，它的参数只有号码。
         """
-        handed: list[Parcel] = []
-        unproven: list[Parcel] = []
-        for parcel, result in zip(parcels, results, strict=True):
+        handed: list[Delivery] = []
+        unproven: list[Delivery] = []
+        for one, result in zip(deliveries, results, strict=True):
             if isinstance(result, Exception):
                 raise result
-            (unproven if result is None else handed).append(parcel)
+            (unproven if result is None else handed).append(one)
         return handed, unproven
 
     async def _set_aside(self, connection: Connection, unknown: Sequence[Due]) -> None:
         """本版本不认得的类型：滚动升级时留给新的 relay；本进程见了它太久还没人认得，就是毒丸。"""
-        await store.defer(connection, unknown, DEFER)
+        await defer(connection, [row.task_id for row in unknown], DEFER)
         for row in unknown:
             log.error("不认得的任务类型，搁下", task_id=str(row.task_id), task_type=row.type)
             if self.unknown.outlasted(row.type, row.task_id, row.delivery):
-                await store.park(connection, row, f"没有进程认得任务类型 {row.type}")
+                await park(connection, row.task_id, f"没有进程认得任务类型 {row.type}")
                 self.metrics.parked.labels("unknown").inc()
 
     def facts(self) -> dict[str, dict[str, int]]:
         """进程名片上的：眼下搁着的、不认得的类型。"""
         return {"unknown": self.unknown.counts()}
 
-    def _job(self, parcel: Parcel) -> Job:
-        timeout = int(self.task_timeout) * len(parcel.rows) + SAQ_TIMEOUT_MARGIN
-        tokens = [(row.task_id, row.delivery) for row in parcel.rows]
-        return saq.delivery_job(parcel.rows[0].type, parcel.key, tokens, timeout)
 
-
-def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Parcel]:
+def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:
     """把到期的行装成投递；同队列、同类型的次序不变。
 
     Args:
@@ -163,14 +150,15 @@ def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, floa
         paces: 各类型一次尝试的平均秒数；不知道的当作快的，一秒后就知道了。
         limit: 一次投递至多几个；1 = 从不同乘。
     """
-    parcels: list[Parcel] = []
+    deliveries: list[Delivery] = []
     for (priority, task_type, alone), group in groupby(sorted(due, key=_kind), key=_kind):
-        rows = list(group)
+        tokens = [(row.task_id, row.delivery) for row in group]
         quick = task_type in shareable and not alone
-        size = _size(task_type, len(rows), paces, limit) if quick else 1
+        size = _size(task_type, len(tokens), paces, limit) if quick else 1
         queue = PriorityRank(priority).queue
-        parcels += [_parcel(queue, rows[start : start + size]) for start in range(0, len(rows), size)]
-    return parcels
+        shares = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+        deliveries += [Delivery.of(queue, task_type, share) for share in shares]
+    return deliveries
 
 
 def _kind(row: Due) -> tuple[int, str, bool]:
@@ -182,6 +170,26 @@ def _size(task_type: str, count: int, paces: Mapping[str, float], limit: int) ->
     return max(1, min(limit, quick, count // SPREAD))
 
 
-def _parcel(queue: Priority, rows: Sequence[Due]) -> Parcel:
-    key = delivery_key(rows[0].task_id, rows[0].delivery) if len(rows) == 1 else f"shared:{uuid4()}"
-    return Parcel(queue, key, tuple(rows))
+async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int]) -> list[Due]:
+    """锁住并取出到期的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
+    parameters = {"priorities": [int(rank) for rank in rooms], "rooms": list(rooms.values())}
+    async with connection.cursor(row_factory=class_row(Due)) as cursor:
+        await cursor.execute(load(PACKAGE, "fetch"), parameters)
+        return await cursor.fetchall()
+
+
+async def mark_handed_over(connection: Connection, handed: Sequence[Delivery]) -> None:
+    """投递已在队列里：记下是哪些任务、哪一次，同乘的还有 SAQ 的键。"""
+    rows = [(task_id, delivery, one.job) for one in handed for task_id, delivery in one.tokens]
+    task_ids, deliveries, jobs = (list(column) for column in zip(*rows, strict=True))
+    parameters = {"task_ids": task_ids, "deliveries": deliveries, "jobs": jobs}
+    await connection.execute(load(PACKAGE, "handed_over"), parameters)
+
+
+async def defer(connection: Connection, task_ids: Sequence[UUID], delay: float) -> None:
+    """``delay`` 秒之后再交。"""
+    await connection.execute(load(PACKAGE, "defer"), {"task_ids": list(task_ids), "delay": delay})
+
+
+async def park(connection: Connection, task_id: UUID, reason: str) -> None:
+    await connection.execute(load(PACKAGE, "park"), {"task_id": task_id, "reason": reason})
