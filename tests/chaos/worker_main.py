@@ -17,7 +17,7 @@ clock.install()
 
 import kaguan.outbox.worker.attempt as attempt_module  # noqa: E402 钟要先换好
 from kaguan.database.sql import load  # noqa: E402 同上
-from kaguan.outbox.worker import store  # noqa: E402 同上
+from kaguan.outbox.worker import settlement  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
 from kaguan.sims.tasks import SIM_STATUS_SYNC  # noqa: E402 同上
 from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
@@ -72,7 +72,7 @@ MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
 def mutate(name: str) -> None:
     """弄坏本进程。"""
     if name in MUTATIONS:
-        vars(store)["load"] = MUTATIONS[name]
+        vars(settlement)["load"] = MUTATIONS[name]
         vars(attempt_module)["load"] = MUTATIONS[name]
 
 

@@ -77,9 +77,9 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "写入不与结算同一事务",
-        "src/kaguan/outbox/worker/settlement.py",
-        "async with connection.transaction():",
-        "if True:",
+        "src/kaguan/outbox/worker/attempt.py",
+        "self.pool.connection() as connection, connection.transaction():",
+        "self.pool.connection() as connection:",
         (
             DELIVERY + "::test_effect_and_settlement_are_one_transaction",
             CORNERS + "::test_failing_write_costs_an_attempt_and_its_cause_is_kept",
@@ -195,7 +195,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "任务锁不认投递号",
-        "src/kaguan/outbox/worker/duplicates.py",
+        "src/kaguan/outbox/worker/claiming.py",
         "repeated: bool = mark in {holder, settled}",
         "repeated: bool = holder is not None or settled is not None",
         (

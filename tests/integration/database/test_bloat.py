@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.task_type import TaskTypes
-from kaguan.outbox.worker import store
+from kaguan.outbox.worker import claiming, leases
 from kaguan.task_types import TASK_TYPES
 from tests.support.pipeline import open_pipeline
 
@@ -44,8 +44,8 @@ async def test_the_tables_stay_as_large_as_what_they_keep(settings: Settings, po
             for _ in range(ROUNDS):
                 held = [(task_id, 1) for task_id in await pipeline.submit(TASKS)]
                 await pipeline.forwarder.run_once()
-                assert all(await store.claim(connection, held, worker="worker-a", lease=60.0))
-                assert len(await store.heartbeat(connection, held, "worker-a", 60.0)) == TASKS
+                assert all(await claiming.claim(connection, held, worker="worker-a", lease=60.0))
+                assert len(await leases.heartbeat(connection, held, "worker-a", 60.0)) == TASKS
                 await pipeline.sql(NOTE)
                 await pipeline.sql(FINISH)
                 assert await retention.run_once() >= TASKS

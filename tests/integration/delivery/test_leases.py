@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
-from kaguan.outbox.worker import store
+from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, Outcome
@@ -14,6 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.pipeline import Recording, open_pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from kaguan.config import Settings
@@ -25,26 +27,29 @@ PATIENCE = 60.0  # 秒
 RETURNED = "select count(*) from tb_task where lease_until = '-infinity'"
 
 
-async def claimed(pipeline: Pipeline, count: int) -> tuple[Leases, list[UUID]]:
+@asynccontextmanager
+async def claimed(pipeline: Pipeline, count: int) -> AsyncIterator[tuple[Leases, list[UUID]]]:
+    """手里有 ``count`` 个认领了的任务。"""
     tasks = await pipeline.submit(count)
     await pipeline.forwarder.run_once()
     leases = Leases(pipeline.pool, WORKER, 15.0, PATIENCE)
     async with pipeline.pool.connection() as connection:
-        claims = await store.claim(connection, [(task_id, 1) for task_id in tasks], worker=WORKER, lease=leases.lease)
-    for claim in claims:
-        assert claim is not None
-        leases.hold(
-            Attempt(
+        claims = await claiming.claim(
+            connection, [(task_id, 1) for task_id in tasks], worker=WORKER, lease=leases.lease
+        )
+    with ExitStack() as held:
+        for claim in claims:
+            assert claim is not None
+            attempt = Attempt(
                 pool=pipeline.pool, task_id=claim.id, type=claim.type, delivery=claim.delivery, attempt=claim.attempt,
                 max_attempts=claim.max_attempts, payload=claim.payload, request_id=None, intended=False,
-            )
-        )  # fmt: skip
-    return leases, tasks
+            )  # fmt: skip
+            held.enter_context(leases.holding(attempt))
+        yield leases, tasks
 
 
 async def test_a_stop_waits_for_rows_that_others_hold_for_a_moment(settings: Settings, pool: Pool) -> None:
-    async with open_pipeline(settings, pool) as pipeline:
-        leases, (locked, _) = await claimed(pipeline, 2)
+    async with open_pipeline(settings, pool) as pipeline, claimed(pipeline, 2) as (leases, (locked, _)):
         async with pool.connection() as other, other.transaction():
             await other.execute("select from tb_task where id = %s for update", (locked,))
             returning = asyncio.create_task(leases.release_all())
@@ -61,9 +66,8 @@ async def test_a_stop_waits_for_rows_that_others_hold_for_a_moment(settings: Set
 async def test_a_delivery_that_is_being_worked_on_is_not_handed_back_by_its_twin(
     settings: Settings, pool: Pool
 ) -> None:
-    async with open_pipeline(settings, pool) as pipeline:
-        leases, tasks = await claimed(pipeline, 1)
-        leases.abandon_all([(task_id, 1) for task_id in tasks])
+    async with open_pipeline(settings, pool) as pipeline, claimed(pipeline, 1) as (leases, tasks):
+        leases.abandon([(task_id, 1) for task_id in tasks])
         await leases.run_once()
         assert await pipeline.sql(RETURNED) == [(0,)]
         assert await pipeline.status(tasks[0]) == "running"
@@ -73,8 +77,7 @@ async def test_no_heart_beats_while_a_stop_hands_back(settings: Settings, pool: 
     """它会把已交还的又续上。"""
     stop = asyncio.Event()
     stop.set()
-    async with open_pipeline(settings, pool) as pipeline:
-        leases, (locked, _) = await claimed(pipeline, 2)
+    async with open_pipeline(settings, pool) as pipeline, claimed(pipeline, 2) as (leases, (locked, _)):
         async with pool.connection() as other, other.transaction():
             await other.execute("select from tb_task where id = %s for update", (locked,))
             stopping = asyncio.create_task(pipeline.worker(Recording.of(), leases=leases).run(stop))

@@ -21,6 +21,7 @@ from kaguan.outbox.relay import loop
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.outcome import Done, Retry
+from kaguan.outbox.worker.settlement import Settled
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
 from tests.support.eventually import eventually
@@ -179,6 +180,7 @@ async def test_settlement_repeated_after_a_lost_commit_reply_is_not_a_fenced_wri
     execution = pipeline.execution(handler)
     await execution({}, task_id=str(task_id), delivery=1)
     again = await execution.settlement.settle(seen[0], Done({"n": 1}, write_event))
+    assert isinstance(again, Settled)
     assert again.status == "succeeded"
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(1,)]
 

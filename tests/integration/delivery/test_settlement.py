@@ -8,8 +8,8 @@ import pytest
 
 from kaguan.errors import Code, DomainError
 from kaguan.outbox import decisions
-from kaguan.outbox.worker import store
-from kaguan.outbox.worker.store import Success
+from kaguan.outbox.worker import claiming
+from kaguan.outbox.worker.settlement import Success, settle_done
 from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ async def test_two_deliveries_of_one_task_in_one_batch_are_told_apart(pipeline: 
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     async with pipeline.pool.connection() as connection:
-        await store.claim(connection, [(task_id, 1)], worker="worker-a", lease=15.0)
+        await claiming.claim(connection, [(task_id, 1)], worker="worker-a", lease=15.0)
         await connection.execute("update tb_task set delivery = 2")
         successes = [Success(task_id, delivery, 1, {"delivery": delivery}, None, None) for delivery in (1, 2)]
-        stale, current = await store.settle_done(connection, successes)
+        stale, current = await settle_done(connection, successes)
     assert stale is None
     assert current is not None
     assert (await pipeline.task(task_id)).result == {"delivery": 2}

@@ -11,7 +11,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliveries import Delivery, enqueue_many
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.outbox.worker import store
+from kaguan.outbox.worker.settlement import note_fenced
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -49,9 +49,9 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 async def test_a_zombie_of_a_task_long_gone_leaves_no_trace_of_it(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     async with pipeline.pool.connection() as connection:
-        await store.note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
+        await note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
         await connection.execute("delete from tb_task")
-        await store.note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
+        await note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
     assert await pipeline.sql("select kind from tb_task_event") == [("fenced",)]
 
 

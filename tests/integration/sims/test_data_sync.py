@@ -19,7 +19,7 @@ from kaguan.carriers.limiter import lease_key
 from kaguan.config.model import Tasks
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
-from kaguan.outbox.worker import store
+from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.outbox.worker.settlement import Settlement
@@ -88,7 +88,7 @@ async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attem
     delivery = attempt.delivery + 1
     token = (attempt.task_id, delivery)
     async with attempt.pool.connection() as connection:
-        (claim,) = await store.claim(connection, [token], worker="test", lease=60.0)
+        (claim,) = await claiming.claim(connection, [token], worker="test", lease=60.0)
     assert claim is not None
     return Attempt(
         attempt.pool, attempt.task_id, claim.type, delivery, claim.attempt, claim.max_attempts, claim.payload

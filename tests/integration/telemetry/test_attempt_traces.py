@@ -14,7 +14,7 @@ from kaguan.outbox import decisions
 from kaguan.outbox.replay import Replay, run
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.outbox.worker import store
+from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
@@ -86,7 +86,7 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
 ) -> None:
     (task_id,) = await pipeline.submit()
     async with pipeline.pool.connection() as connection:
-        assert all(await store.claim(connection, [(task_id, 1)], worker="doomed", lease=0.000001))
+        assert all(await claiming.claim(connection, [(task_id, 1)], worker="doomed", lease=0.000001))
     with capture_logs() as lines:
         assert await pipeline.leases_redrive.run_once() == 1
     (line,) = lines

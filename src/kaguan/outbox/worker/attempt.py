@@ -108,43 +108,34 @@ class Attempt:
         return self.deadline - asyncio.get_running_loop().time()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, *, fence: bool = True) -> AsyncIterator[Connection]:
         """带隔离令牌检查的事务：锁住任务行，确认仍归自己，再让处理器写入。
+
+        Args:
+            fence: 里面的语句自己验令牌的，不必先锁。
 
         Raises:
             FencedError: 令牌已失效；事务回滚。
         """
         declared = self.declared
+        self._after_commit.clear()
         try:
-            async with self.committing(), self.pool.connection() as connection, connection.transaction():
-                await self.fence(connection)
+            async with self.pool.connection() as connection, connection.transaction():
+                if fence:
+                    cursor = await connection.execute(load("kaguan.outbox.worker", "fence"), self.token)
+                    if await cursor.fetchone() is None:
+                        raise FencedError  # noqa: TRY301 要它回滚这个事务
                 yield connection
         except BaseException:
             self.declared = declared  # 意向没有提交（或不知道）：无论如何，外部调用还没开始
             raise
-
-    def after_commit(self, tell: Callable[[], None]) -> None:
-        """在 :meth:`transaction` 或结算的写入里记下「提交之后」才做的事；回滚了就不做。"""
-        self._after_commit.append(tell)
-
-    @asynccontextmanager
-    async def committing(self) -> AsyncIterator[None]:
-        """里面是一个事务；提交成功才去做 :meth:`after_commit` 记下的。"""
-        self._after_commit.clear()
-        yield
         told, self._after_commit = self._after_commit, []
         for tell in told:
             tell()
 
-    async def fence(self, connection: Connection) -> None:
-        """在事务里锁住任务行，确认令牌仍有效。
-
-        Raises:
-            FencedError: 令牌已失效。
-        """
-        cursor = await connection.execute(load("kaguan.outbox.worker", "fence"), self.token)
-        if await cursor.fetchone() is None:
-            raise FencedError
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        """在 :meth:`transaction` 或结算的写入里记下「提交之后」才做的事；回滚了就不做。"""
+        self._after_commit.append(tell)
 
     async def declare_intent(self, connection: Connection) -> None:
         """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。"""
@@ -158,10 +149,11 @@ class Attempt:
         if now - self._progress_at < PROGRESS_INTERVAL:
             return
         self._progress_at = now
-        parameters = {**self.token, "progress": Jsonb(self.progress), "traceparent": self.own_traceparent()}
+        parameters = {**self.token, "progress": Jsonb(self.progress), "traceparent": self.own_traceparent}
         async with self.pool.connection() as connection:
             await connection.execute(load("kaguan.outbox.worker", "progress"), parameters)
 
+    @property
     def own_traceparent(self) -> str | None:
         """这次尝试自己的跟踪；头一次投递就在受理的那条上，没有自己的。"""
         return current_traceparent() if self.delivery > 1 else None

@@ -1,47 +1,78 @@
-"""认领：并发的认领合成一条语句；PostgreSQL 不在就退避等它，等不到就放下（由核对收回）。"""
+"""认领：并发的合成一条语句；PostgreSQL 不在就退避等它，等不到就放下（由核对收回）。
+
+前面是 Redis 任务锁，替 PostgreSQL 挡掉明显的重复投递。它什么也不决定：Redis 不在就当它不存在。
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import structlog
+from psycopg.rows import class_row
+from redis.exceptions import RedisError
 
 from kaguan.database.group_commit import GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.sql import load
 from kaguan.logging.naming import named
-from kaguan.outbox.worker import store
+from kaguan.queues import keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from kaguan.database.pool import Pool
+    from redis.asyncio import Redis
+
+    from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.leases import Leases
-    from kaguan.outbox.worker.store import Claim
 
 log = structlog.get_logger(__name__)
 
 PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
 FIRST_BACKOFF = 0.2  # 秒
 
-Delivery: TypeAlias = "tuple[UUID, int]"  # 任务号与投递号
+STATUS_TTL = 120  # 秒：迟到的重复投递在这段时间里看一眼就走
+PACKAGE = "kaguan.outbox.worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """认领到的任务。``queued_for`` 自交出，单位秒。"""
+
+    id: UUID
+    delivery: int
+    type: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    payload: dict[str, Any]
+    request_id: str | None
+    intended: bool
+    traceparent: str | None
+    ordered: bool
+    queued_for: float
 
 
 class Claims:
-    """以 ``leases`` 的名义认领。"""
+    """以 ``leases`` 的名义认领；``redis`` 是任务锁所在，不给就不用它。"""
 
-    def __init__(self, pool: Pool, leases: Leases) -> None:
+    def __init__(self, pool: Pool, leases: Leases, redis: Redis | None = None) -> None:
         self._leases = leases
-        write = partial(store.claim, worker=leases.worker, lease=leases.lease)
-        self._group: GroupCommit[Delivery, Claim | None] = GroupCommit(pool, write)
+        self._redis = redis
+        self._group: GroupCommit[tuple[UUID, int], Claim | None] = GroupCommit(
+            pool, partial(claim, worker=leases.worker, lease=leases.lease)
+        )
 
-    async def claim(self, wanted: Sequence[Delivery]) -> list[Claim]:
+    async def claim(self, wanted: Sequence[tuple[UUID, int]]) -> list[Claim]:
         """认领这些投递；返回得手的。
 
         被取消（停机）时，已写下的交还。
         """
+        if not await self._admit(wanted):
+            return []
         deadline = asyncio.get_running_loop().time() + PATIENCE
         delay = FIRST_BACKOFF
         unknown = False  # 出过错：不知道写了没有
@@ -49,7 +80,7 @@ class Claims:
             try:
                 claims = await self._claim_once(wanted)
             except asyncio.CancelledError:
-                self._leases.abandon_all(wanted)
+                self._leases.abandon(wanted)
                 raise
             except PASSING_ERRORS as error:
                 unknown = True
@@ -62,11 +93,11 @@ class Claims:
                     continue
             if unknown:
                 # 头一次其实写下了、现在却没人做的，下一拍交还
-                self._leases.abandon_all(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
+                self._leases.abandon(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
             _announce(claims)
             return claims
 
-    async def _claim_once(self, wanted: Sequence[Delivery]) -> list[Claim]:
+    async def _claim_once(self, wanted: Sequence[tuple[UUID, int]]) -> list[Claim]:
         """认领一遍；一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。都没得手才是错误。
 
         有了头一个答案之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。
@@ -86,8 +117,49 @@ class Claims:
         unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
         if unexpected or (failed and len(failed) == len(wanted)):
             raise (unexpected or list(failed.values()))[0]
-        self._leases.abandon_all(failed)
+        self._leases.abandon(failed)
         return [answer for answer in answers if answer is not None and not isinstance(answer, BaseException)]
+
+    async def _admit(self, wanted: Sequence[tuple[UUID, int]]) -> bool:
+        """同一次投递正在别处执行，或刚结算过 → False。同乘的又多又快，不值得一个个去问，认领自会挡住。"""
+        if self._redis is None or len(wanted) != 1:
+            return True
+        ((task_id, delivery),) = wanted
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(keys.task_lock(task_id), delivery, nx=True, get=True, px=int(self._leases.lease * 1000))
+                pipe.get(keys.task_status(task_id))
+                holder, settled = await pipe.execute()
+        except RedisError as error:
+            log.debug("任务锁不可用，直接认领", error=type(error).__name__)
+            return True
+        mark = str(delivery).encode()
+        repeated: bool = mark in {holder, settled}
+        return not repeated
+
+    async def settled(self, tokens: Sequence[tuple[UUID, int]]) -> None:
+        """这次投递已有结局：留下记号，放开锁。"""
+        if self._redis is None or len(tokens) != 1:
+            return
+        ((task_id, delivery),) = tokens
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(keys.task_status(task_id), delivery, ex=STATUS_TTL)
+                pipe.delete(keys.task_lock(task_id))
+                await pipe.execute()
+        except RedisError as error:
+            log.debug("任务锁记号未写", error=type(error).__name__)
+
+
+async def claim(
+    connection: Connection, wanted: Sequence[tuple[UUID, int]], *, worker: str, lease: float
+) -> list[Claim | None]:
+    """认领一批投递，次序与输入相同；None = 别人有它，或已做完。"""
+    async with connection.cursor(row_factory=class_row(Claim)) as cursor:
+        pairs = {"task_ids": [one[0] for one in wanted], "deliveries": [one[1] for one in wanted]}
+        await cursor.execute(load(PACKAGE, "claim"), {**pairs, "worker": worker, "lease": lease})
+        claimed = {(row.id, row.delivery): row for row in await cursor.fetchall()}
+    return [claimed.get(one) for one in wanted]
 
 
 def _announce(claims: Sequence[Claim]) -> None:

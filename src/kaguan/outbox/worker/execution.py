@@ -14,7 +14,6 @@ from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox import ordering
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.outbox.worker import store
 from kaguan.outbox.worker.attempt import (
     Attempt,
     CancelledByUserError,
@@ -22,8 +21,8 @@ from kaguan.outbox.worker.attempt import (
     NewerPayloadError,
     UnfitPayloadError,
 )
-from kaguan.outbox.worker.claiming import Claims
-from kaguan.outbox.worker.outcome import Cancelled, Continue, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.worker.outcome import Cancelled, Continue, GiveUp, Outcome, Uncertain
+from kaguan.outbox.worker.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
 
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from kaguan.outbox.pace import Pace
     from kaguan.outbox.worker.attempt import Handler
-    from kaguan.outbox.worker.duplicates import DuplicateGuard
+    from kaguan.outbox.worker.claiming import Claim, Claims
     from kaguan.outbox.worker.leases import Leases
     from kaguan.outbox.worker.newer import NewerPayloads
-    from kaguan.outbox.worker.settlement import Settled, Settlement
-    from kaguan.outbox.worker.store import Claim
+    from kaguan.outbox.worker.settlement import Settlement
     from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -57,7 +55,7 @@ class Execution:
         self,
         pool: Pool,
         handlers: Mapping[str, Handler],
-        duplicates: DuplicateGuard | None,
+        claims: Claims,
         leases: Leases,
         settlement: Settlement,
         metrics: Metrics,
@@ -69,7 +67,7 @@ class Execution:
     ) -> None:
         self._pool = pool
         self._handlers = handlers
-        self._duplicates = duplicates
+        self._claims = claims
         self.leases = leases
         self.settlement = settlement
         self._metrics = metrics
@@ -77,7 +75,6 @@ class Execution:
         self._task_timeout = task_timeout
         self._ring = ring
         self._newer = newer
-        self._claims = Claims(pool, leases)
 
     async def __call__(
         self,
@@ -90,8 +87,7 @@ class Execution:
         """``deliveries`` 是（任务号，投递号）；``task_id``、``delivery`` 是 0.1 版 relay 交出的写法，升级途中还认。"""
         listed = deliveries if task_id is None else [(task_id, delivery)]
         tokens = [(UUID(one), number) for one, number in listed]
-        admitted = self._duplicates is None or await self._duplicates.admit(tokens)
-        claims = await self._claims.claim(tokens) if admitted else []
+        claims = await self._claims.claim(tokens)
         if len(claims) < len(tokens):
             job = context.get("job")
             function = job.function if isinstance(job, Job) else ""
@@ -104,11 +100,9 @@ class Execution:
             await asyncio.gather(*[self._run(claim, turn) for claim in claims])
         except asyncio.CancelledError:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
-            for claim in claims:
-                self.leases.abandon((claim.id, claim.delivery))
+            self.leases.abandon([(claim.id, claim.delivery) for claim in claims])
             raise
-        if self._duplicates is not None:
-            await self._duplicates.settled(tokens)
+        await self._claims.settled(tokens)
 
     async def _run(self, claim: Claim, turn: asyncio.Semaphore) -> None:
         attempt = Attempt(
@@ -125,7 +119,6 @@ class Execution:
         labels = (claim.type, claim.queue)
         self._metrics.started.labels(*labels).inc()
         observe(self._metrics.relay_to_start.labels(*labels), claim.queued_for, claim.traceparent)
-        self.leases.hold(attempt)
         with (
             bound_contextvars(
                 task_id=str(claim.id), delivery=claim.delivery, task_type=claim.type, request_id=claim.request_id,
@@ -135,14 +128,22 @@ class Execution:
                 claim.type, claim.id, claim.queue, claim.attempt, claim.traceparent, delivery=claim.delivery
             ) as span,
         ):  # fmt: skip
-            async with turn:
-                started = asyncio.get_running_loop().time()
-                attempt.deadline = started + self._task_timeout * YIELD_AFTER
-                outcome = await self._handle(attempt)
-                elapsed = asyncio.get_running_loop().time() - started
-            observe(self._metrics.run.labels(claim.type), elapsed)
-            self.pace.observe(claim.type, elapsed)
-            await self._settle(attempt, outcome, labels, elapsed, span)
+            with self.leases.holding(attempt):
+                async with turn:
+                    started = asyncio.get_running_loop().time()
+                    attempt.deadline = started + self._task_timeout * YIELD_AFTER
+                    outcome = await self._handle(attempt)
+                    elapsed = asyncio.get_running_loop().time() - started
+                observe(self._metrics.run.labels(claim.type), elapsed)
+                self.pace.observe(claim.type, elapsed)
+                settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
+            match settled:
+                case Settled():
+                    self._record(settled, labels, elapsed, span)
+                case Fenced():
+                    await self._fenced(attempt, span)
+                case Unsettled(error):
+                    record_outcome(span, "unsettled", error)
             if claim.ordered:
                 await self._release_next(claim.id)
 
@@ -168,39 +169,7 @@ class Execution:
             else:
                 log.exception("处理器意外失败")
                 reason = f"意外：{type(error).__name__}"
-            return _unexpected(attempt, reason)
-
-    async def _settle(
-        self, attempt: Attempt, outcome: Outcome | None, labels: tuple[str, str], elapsed: float, span: Span
-    ) -> None:
-        if outcome is None:
-            self.leases.drop(attempt)
-            await self._fenced(attempt, span)
-            return
-        try:
-            settled, outcome = await self._settle_surely(attempt, outcome)
-        except FencedError:
-            await self._fenced(attempt, span)
-            return
-        except PASSING_ERRORS as error:
-            log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)  # noqa: TRY400 不需要堆栈
-            record_outcome(span, "unsettled", type(error).__name__)
-            return
-        finally:
-            self.leases.drop(attempt)
-        self._record(settled.status, outcome, labels, elapsed, span)
-        observe(self._metrics.accept_to_effect.labels(type=attempt.type), settled.age)
-
-    async def _settle_surely(self, attempt: Attempt, outcome: Outcome) -> tuple[Settled, Outcome]:
-        """结算；处理器自己的写入（或库容不下的结果）出了意外，就改记为意外。"""
-        try:
-            return await self.settlement.settle(attempt, outcome), outcome
-        except (FencedError, *PASSING_ERRORS):
-            raise
-        except Exception as error:  # 结算的意外也要有结局
-            log.exception("结算意外失败")
-            outcome = _unexpected(attempt, f"意外：{type(error).__name__}")
-            return await self.settlement.settle(attempt, outcome), outcome
+            return unexpected(attempt, reason)
 
     async def _release_next(self, task_id: UUID) -> None:
         """同键的下一个立刻放行，并按铃让 relay 立刻转交；没放成的由 relay 兜底。"""
@@ -218,13 +187,13 @@ class Execution:
         log.warning("隔离令牌已失效，丢弃结果")
         try:
             async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
-                await store.note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
+                await note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
         except PASSING_ERRORS as error:
             log.warning("隔离的痕迹没有记成", error=type(error).__name__)
 
-    def _record(
-        self, status: TaskStatus, outcome: Outcome, labels: tuple[str, str], elapsed: float, span: Span
-    ) -> None:
+    def _record(self, settled: Settled, labels: tuple[str, str], elapsed: float, span: Span) -> None:
+        status, outcome = settled.status, settled.outcome
+        observe(self._metrics.accept_to_effect.labels(type=labels[0]), settled.age)
         self._metrics.settled.labels(*labels, status).inc()
         duration_ms = round(elapsed * 1000, 1)
         if isinstance(outcome, Continue) and status is TaskStatus.RETRYING:
@@ -242,8 +211,3 @@ class Execution:
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
         reason = getattr(outcome, "logged", None) or getattr(outcome, "reason", None)
         log.warning("任务未完成", status=status, reason=reason, duration_ms=duration_ms)
-
-
-def _unexpected(attempt: Attempt, reason: str) -> Outcome:
-    """意外的结局：已记下意向的不明，其余的再试。"""
-    return Uncertain(reason) if attempt.declared else Retry(reason)

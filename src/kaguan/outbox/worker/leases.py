@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.outbox.worker import store
+from kaguan.database.sql import load
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from uuid import UUID
 
-    from kaguan.database.pool import Pool
+    from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.attempt import Attempt
 
 log = structlog.get_logger(__name__)
 
+PACKAGE = "kaguan.outbox.worker"
 BEATS_PER_LEASE = 3
 RELEASE_PATIENCE = 3.0  # 秒：停机至多 30 秒，等处理器已用去大半
 RELEASE_BACKOFF = 0.2  # 秒
@@ -41,18 +42,20 @@ class Leases:
     def interval(self) -> float:
         return self.lease / BEATS_PER_LEASE
 
-    def hold(self, attempt: Attempt) -> None:
-        self._held[attempt.task_id, attempt.delivery] = attempt
+    @contextmanager
+    def holding(self, attempt: Attempt) -> Iterator[None]:
+        """里面一拍拍地续租；被取消着离开的没有结局，交还。"""
+        token = (attempt.task_id, attempt.delivery)
+        self._held[token] = attempt
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.abandon([token])
+            raise
+        finally:
+            self._held.pop(token, None)
 
-    def drop(self, attempt: Attempt) -> None:
-        self._held.pop((attempt.task_id, attempt.delivery), None)
-
-    def abandon(self, token: tuple[UUID, int]) -> None:
-        """执行被取消，没有结局：不再续租，下一拍（或停机时）交还。"""
-        self._held.pop(token, None)
-        self._abandoned.add(token)
-
-    def abandon_all(self, tokens: Iterable[tuple[UUID, int]]) -> None:
+    def abandon(self, tokens: Iterable[tuple[UUID, int]]) -> None:
         """也许认领了、但没有人会做的：下一拍（或停机时）交还；其实没认领的，交还什么也不动。"""
         self._abandoned.update(tokens)
 
@@ -65,7 +68,7 @@ class Leases:
         if not held:
             return 0
         async with self.pool.connection() as connection:
-            ours = await store.heartbeat(connection, list(held), self.worker, self.lease)
+            ours = await heartbeat(connection, list(held), self.worker, self.lease)
         for token, attempt in held.items():
             if token not in ours:
                 # 心跳途中刚结算完的不算丢
@@ -104,7 +107,7 @@ class Leases:
         if not tokens:
             return {}
         async with self.pool.connection() as connection:
-            mine = await store.release(connection, tokens, self.worker)
+            mine = await release(connection, tokens, self.worker)
         self._abandoned.difference_update(token for token in tokens if not mine.get(token))
         return mine
 
@@ -130,3 +133,23 @@ async def _run(leases: Leases) -> None:
         except Exception:  # 心跳停了租约全失：说一声，下一拍再来
             log.exception("心跳意外出错，下一拍再试")
         await asyncio.sleep(leases.interval)
+
+
+async def heartbeat(
+    connection: Connection, held: Sequence[tuple[UUID, int]], worker: str, lease: float
+) -> dict[tuple[UUID, int], bool]:
+    """续租；返回仍归自己的（别人锁着、因此没续上的也算）→ 用户是否要求取消。"""
+    cursor = await connection.execute(load(PACKAGE, "heartbeat"), {**_pairs(held), "worker": worker, "lease": lease})
+    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+
+
+async def release(
+    connection: Connection, held: Sequence[tuple[UUID, int]], worker: str
+) -> dict[tuple[UUID, int], bool]:
+    """交还未做完的；返回仍归自己的 → 是否被别人锁着、因此没交成。"""
+    cursor = await connection.execute(load(PACKAGE, "release"), {**_pairs(held), "worker": worker})
+    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+
+
+def _pairs(held: Sequence[tuple[UUID, int]]) -> dict[str, Any]:
+    return {"task_ids": [item[0] for item in held], "deliveries": [item[1] for item in held]}

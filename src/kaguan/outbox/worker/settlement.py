@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from kaguan.backoff import full_jitter, outage_wait
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
-from kaguan.outbox.worker import store
 from kaguan.outbox.worker.attempt import FencedError
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
-from kaguan.outbox.worker.store import Success, Written
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from kaguan.config.model import Tasks
-    from kaguan.database.pool import Pool
+    from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.attempt import Attempt
 
 log = structlog.get_logger(__name__)
 
+PACKAGE = "kaguan.outbox.worker"
 PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回
 FIRST_BACKOFF = 0.2  # 秒
 UNKNOWN = frozenset({TaskEventKind.RESEND, TaskEventKind.TO_VERIFY})  # 再来一次，因为上一次的结局不明
@@ -36,9 +38,42 @@ AGAIN = frozenset({TaskStatus.RETRYING, TaskStatus.CANCELLED, TaskStatus.UNCERTA
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """结算的结果：任务的新状态，与自受理以来的秒数。"""
+    """结算的结果：任务的新状态，自受理以来的秒数，与记下的结局（写入出了意外的，记的是那意外）。"""
 
     status: TaskStatus
+    age: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """令牌已失效，处理器的写入一并回滚。"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """数据库久不可用，没有结算（或不知道），由租约收回。"""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """一次成功，待结算。``traceparent`` 是这次尝试自己的跟踪；头一次投递就在受理的那条上，为空。"""
+
+    task_id: UUID
+    delivery: int
+    attempt: int
+    result: dict[str, Any]
+    progress: dict[str, int | None] | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """结算写下的状态（用户要求取消的不再重试，因此未必是所求的那个），与自受理以来的秒数。"""
+
+    status: str
     age: float
 
 
@@ -59,69 +94,70 @@ class Settlement:
         self._worker = worker
         self._config = config
         self._redelivered = redelivered or {}
-        self._group: GroupCommit[Success, Written | None] = GroupCommit(pool, store.settle_done)
+        self._group: GroupCommit[Success, Written | None] = GroupCommit(pool, settle_done)
 
-    async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled:
-        """写下结局；PostgreSQL 暂时不在就坚持重试。
-
-        Raises:
-            FencedError: 令牌已失效，处理器的写入一并回滚。
-        """
+    async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled | Fenced | Unsettled:
+        """写下结局；PostgreSQL 暂时不在就坚持重试，写入（或库容不下的结果）出了意外就改记为意外。"""
         statement = self._statement(attempt, outcome)
         deadline = asyncio.get_running_loop().time() + PATIENCE
         delay = FIRST_BACKOFF
+        surprised = False
         while True:
             try:
                 if isinstance(statement, Success) and outcome.write is None:
                     written = await self._group.submit(statement)
                 else:
                     written = await self._together(attempt, outcome, statement)
-                return await self._confirmed(attempt, outcome, statement, written)
+                written = written or await self._already(attempt, outcome, statement)
+                return Fenced() if written is None else Settled(TaskStatus(written.status), written.age, outcome)
             except PASSING_ERRORS as error:
                 if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
-                    raise
+                    log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)  # noqa: TRY400 不需要堆栈
+                    return Unsettled(type(error).__name__)
                 log.warning("结算没写成，重试", task_id=str(attempt.task_id), error=type(error).__name__)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
+            except Exception as error:  # 结算的意外也要有结局
+                if surprised:
+                    raise
+                surprised = True
+                log.exception("结算意外失败")
+                outcome = unexpected(attempt, f"意外：{type(error).__name__}")
+                statement = self._statement(attempt, outcome)
 
     async def _together(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Written | None:
         """自成一个事务；处理器的写入与结算同生共死，令牌失效则全部回滚、返回 None。"""
         try:
-            async with asyncio.timeout(TIMEOUT), attempt.committing(), self._pool.connection() as connection:
-                async with connection.transaction():
-                    if outcome.write is not None:
-                        await attempt.fence(connection)
-                        await outcome.write(connection)
-                    if isinstance(statement, Success):
-                        written = (await store.settle_done(connection, [statement]))[0]
-                    else:
-                        written = await store.settle(connection, statement.name, statement.parameters)
-                    if written is None:
-                        raise FencedError  # noqa: TRY301 要它回滚这个事务
+            async with asyncio.timeout(TIMEOUT), attempt.transaction(fence=outcome.write is not None) as connection:
+                if outcome.write is not None:
+                    await outcome.write(connection)
+                if isinstance(statement, Success):
+                    (written,) = await settle_done(connection, [statement])
+                else:
+                    written = await _settle_otherwise(connection, statement)
+                if written is None:
+                    raise FencedError  # noqa: TRY301 要它回滚这个事务
                 return written
         except FencedError:
             return None
 
-    async def _confirmed(
-        self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success, written: Written | None
-    ) -> Settled:
-        """没写成：要么令牌失效，要么上一次的 COMMIT 其实成功了、只是回音丢了。"""
-        if written is not None:
-            return Settled(TaskStatus(written.status), written.age)
+    async def _already(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Written | None:
+        """没写成：要么令牌失效（None），要么上一次的 COMMIT 其实成功了、只是回音丢了。"""
         async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
-            now = await store.outcome_of(connection, attempt.task_id)
+            cursor = await connection.execute(load(PACKAGE, "outcome_of"), {"task_id": attempt.task_id})
+            now = await cursor.fetchone()  # 任务当前的（状态，投递号，尝试次数）
         expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
         again = expected is TaskStatus.RETRYING
         token = (attempt.delivery + again, attempt.attempt - isinstance(outcome, Continue))
         if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):
-            return Settled(TaskStatus(now[0]), 0.0)
-        raise FencedError
+            return Written(now[0], 0.0)
+        return None
 
     def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement | Success:  # noqa: PLR0911 每种结局各一条语句
         token = {**attempt.token, "attempt": attempt.attempt}
         match outcome:
             case Done(result):
-                own = attempt.own_traceparent()
+                own = attempt.own_traceparent
                 return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress, own)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
@@ -177,3 +213,34 @@ class Settlement:
             "worker": self._worker,
             "traceparent": failed_traceparent() if failed else current_traceparent(),
         }
+
+
+def unexpected(attempt: Attempt, reason: str) -> Outcome:
+    """意外的结局：已记下意向的不明，其余的再试。"""
+    return Uncertain(reason) if attempt.declared else Retry(reason)
+
+
+async def settle_done(connection: Connection, successes: Sequence[Success]) -> list[Written | None]:
+    """成批结算成功，次序与输入相同；None = 令牌已失效，那一个什么也没写。"""
+    parameters = {
+        "task_ids": [item.task_id for item in successes],
+        "deliveries": [item.delivery for item in successes],
+        "attempts": [item.attempt for item in successes],
+        "results": [Jsonb(item.result) for item in successes],
+        "progresses": [None if item.progress is None else Jsonb(item.progress) for item in successes],
+        "traceparents": [item.traceparent for item in successes],
+    }
+    cursor = await connection.execute(load(PACKAGE, "settle_done"), parameters)
+    written = {(row[0], row[1]): Written(row[2], row[3]) for row in await cursor.fetchall()}
+    return [written.get((item.task_id, item.delivery)) for item in successes]
+
+
+async def _settle_otherwise(connection: Connection, statement: _Statement) -> Written | None:
+    """不成功的结算；None = 令牌已失效，什么也没写。"""
+    async with connection.cursor(row_factory=class_row(Written)) as cursor:
+        await cursor.execute(load(PACKAGE, statement.name), statement.parameters)
+        return await cursor.fetchone()
+
+
+async def note_fenced(connection: Connection, token: Mapping[str, Any], attempt: int, worker: str) -> None:
+    await connection.execute(load(PACKAGE, "note_fenced"), {**token, "attempt": attempt, "worker": worker})

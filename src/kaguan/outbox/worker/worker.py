@@ -14,8 +14,8 @@ from kaguan.config.model import Worker as WorkerConfig
 from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.pace import Pace
 from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.consumer import Consumer
-from kaguan.outbox.worker.duplicates import DuplicateGuard
 from kaguan.outbox.worker.execution import Execution
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.newer import NewerPayloads
@@ -89,7 +89,7 @@ class Worker:
         self.execution = Execution(
             pool,
             {one.name: handler for one, handler in handlers.items()},
-            None if redis is None else DuplicateGuard(redis, config.lease),
+            Claims(pool, self.leases, redis),
             self.leases,
             Settlement(pool, self.leases.worker, tasks or Tasks(), types.redelivered),
             metrics or Metrics(types),
