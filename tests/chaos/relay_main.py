@@ -47,9 +47,7 @@ def _mark_first() -> None:
     async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> Sequence[Any]:
         due = await fetch(connection, *arguments, **options)
         if due:
-            await mark(
-                connection, [Delivery.of(Priority.DEFAULT, row.type, [(row.task_id, row.delivery)]) for row in due]
-            )
+            await mark(connection, [Delivery(Priority.DEFAULT, row.type, [(row.task_id, row.delivery)]) for row in due])
             await connection.execute("commit")
             await connection.execute("begin")
             await asyncio.sleep(WINDOW)

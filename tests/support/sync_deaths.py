@@ -61,8 +61,8 @@ class DiesBeforeCommit(Attempt):
     fatal: int = 1
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with Attempt.transaction(self) as connection:
+    async def transaction(self, *, fence: bool = True) -> AsyncIterator[Connection]:
+        async with Attempt.transaction(self, fence=fence) as connection:
             yield connection
             self.fatal -= 1
             if self.fatal == 0:

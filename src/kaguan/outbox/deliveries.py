@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from saq.job import Job
 from saq.queue.redis import RedisQueue
 
+from kaguan.backoff import equal_jitter
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.keys import delivery_key, pace_key
 
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
 TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
-DEQUEUE_BACKOFF_MAX = 5.0  # 秒
+FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒；Redis 不在时
 
 
 class KaguanQueue(RedisQueue):
@@ -61,7 +62,7 @@ class KaguanQueue(RedisQueue):
             self._failures += 1
             if self._failures == 1:
                 log.warning("取件失败，退避重试", queue=self.name, error=type(error).__name__)
-            await asyncio.sleep(min(DEQUEUE_BACKOFF_MAX, 0.1 * 2 ** min(self._failures, 10)))
+            await asyncio.sleep(equal_jitter(self._failures, FIRST_BACKOFF, BACKOFF_MAX))
             return None
         if self._failures:
             log.info("取件恢复", queue=self.name, failures=self._failures)
@@ -80,18 +81,18 @@ class Delivery:
 
     queue: Priority
     type: str
-    tokens: tuple[tuple[UUID, int], ...]
-    key: str  # SAQ 的键
+    tokens: Sequence[tuple[UUID, int]]
+    shared: str = field(default_factory=lambda: f"shared:{uuid4()}")
 
-    @classmethod
-    def of(cls, queue: Priority, task_type: str, tokens: Sequence[tuple[UUID, int]]) -> Delivery:
-        key = delivery_key(*tokens[0]) if len(tokens) == 1 else f"shared:{uuid4()}"
-        return cls(queue, task_type, tuple(tokens), key)
+    @property
+    def key(self) -> str:
+        """SAQ 的键；单个的由任务号与投递号算得出。"""
+        return delivery_key(*self.tokens[0]) if len(self.tokens) == 1 else self.shared
 
     @property
     def job(self) -> str | None:
-        """要记在任务上的 SAQ 键；单个的由任务号与投递号算得出，不记。"""
-        return self.key if len(self.tokens) > 1 else None
+        """要记在任务上的键：算不出来的才记。"""
+        return self.shared if len(self.tokens) > 1 else None
 
 
 async def enqueue_many(

@@ -18,7 +18,7 @@ RECENT = DEFER * 1.5  # 秒：搁到期后该又见到它；没有再见到就�
 
 
 @dataclass(frozen=True, slots=True)
-class Sightings:
+class UnknownSince:
     """自本进程头一次看见算起，而不是自受理：定时的、重放的、排了很久的也等得到升级。
 
     Attributes:

@@ -48,7 +48,7 @@ async def test_the_page_and_its_assets_load_under_the_path(api: Api) -> None:
 async def test_writes_come_from_the_page_itself_and_never_retry_a_running_job(api: Api, settings: Settings) -> None:
     async with build_client(settings.redis) as redis:
         queues = build_queues(redis)
-        job = Delivery.of(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
+        job = Delivery(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
         await enqueue_many(queues, [job], 60)
         path = f"/monitor/api/queues/default/jobs/{job.key}"
         evil = {"Origin": "https://evil.example"}

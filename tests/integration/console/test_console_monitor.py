@@ -27,7 +27,7 @@ async def queued_job(settings: Settings) -> AsyncIterator[str]:
     """队列里的一个投递；给出它在监控页接口里的地址。"""
     async with build_client(settings.redis) as redis:
         queues = build_queues(redis)
-        job = Delivery.of(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
+        job = Delivery(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
         await enqueue_many(queues, [job], 60)
         yield f"/monitor/api/queues/default/jobs/{job.key}"
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.outbox.relay import epoch
-from kaguan.outbox.upgrade import Sightings
+from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.outcome import Done
@@ -329,7 +329,7 @@ async def test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_ot
     assert (await pipeline.status(strange), await pipeline.status(healthy)) == ("pending", "queued")
     assert await pipeline.forwarder.run_once() == 0
     await pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
-    impatient = replace(pipeline.forwarder, unknown=Sightings(patience=0.0))
+    impatient = replace(pipeline.forwarder, unknown=UnknownSince(patience=0.0))
     assert await impatient.run_once() == 0
     assert await pipeline.status(strange) == "failed"
     (row,) = await pipeline.sql("select task_id, parked_reason from tb_outbox where parked_at is not null")

@@ -20,7 +20,7 @@ from kaguan.database import migrate
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import decisions, upgrade
 from kaguan.outbox.task_type import TaskType, TaskTypes
-from kaguan.outbox.upgrade import Sightings
+from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
@@ -144,7 +144,7 @@ async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_wi
     (strange,) = await pipeline.submit()
     await stored_by_tomorrow(pipeline, strange, v=2)
     await pipeline.forwarder.run_once()
-    seen = Sightings(seen={(EMAIL_SEND.name, strange, 1): an_hour_ago()})
+    seen = UnknownSince(seen={(EMAIL_SEND.name, strange, 1): an_hour_ago()})
     await pipeline.execution(reading, newer=NewerPayloads(seen))({}, task_id=str(strange), delivery=1)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
@@ -178,7 +178,7 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
         await execution({}, task_id=str(strange), delivery=delivery)
 
     await deliver(old)
-    newer.sightings.seen[EMAIL_SEND.name, strange, 1] = an_hour_ago()
+    newer.since.seen[EMAIL_SEND.name, strange, 1] = an_hour_ago()
     await deliver(pipeline.execution(Recording.of(Retry("对方不在"))))
     await deliver(old)
     record = await pipeline.task(strange)
@@ -189,17 +189,17 @@ def test_what_is_not_understood_is_remembered_up_to_a_limit_and_while_it_is_stil
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(upgrade, "REMEMBERED", 2)
-    kind, sightings, tasks = EMAIL_SEND.name, Sightings(), [uuid4() for _ in range(3)]
+    kind, since, tasks = EMAIL_SEND.name, UnknownSince(), [uuid4() for _ in range(3)]
     for task_id in (*tasks, tasks[0]):
-        assert not sightings.outlasted(kind, task_id, 1)
-    assert list(sightings.seen) == [(kind, tasks[1], 1), (kind, tasks[0], 1)]
-    assert sightings.counts() == {kind: 2}
+        assert not since.outlasted(kind, task_id, 1)
+    assert list(since.seen) == [(kind, tasks[1], 1), (kind, tasks[0], 1)]
+    assert since.counts() == {kind: 2}
     first, last = an_hour_ago()
-    sightings.seen.clear()
-    sightings.seen.update({(kind, tasks[1], 1): (first, last - upgrade.SILENCE), (kind, tasks[0], 1): (first, last)})
-    assert not sightings.outlasted(kind, tasks[1], 1)
-    assert sightings.outlasted(kind, tasks[0], 1)
-    assert list(sightings.seen) == [(kind, tasks[1], 1)]
+    since.seen.clear()
+    since.seen.update({(kind, tasks[1], 1): (first, last - upgrade.SILENCE), (kind, tasks[0], 1): (first, last)})
+    assert not since.outlasted(kind, tasks[1], 1)
+    assert since.outlasted(kind, tasks[0], 1)
+    assert list(since.seen) == [(kind, tasks[1], 1)]
 
 
 async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_it(pipeline: Pipeline) -> None:

@@ -58,7 +58,7 @@ async def test_a_zombie_of_a_task_long_gone_leaves_no_trace_of_it(pipeline: Pipe
 async def redelivered(pipeline: Pipeline, task_id: UUID) -> None:
     """Redis 里冒出一个很久以前的投递，worker 取走它。"""
     queue = pipeline.queues[Priority.DEFAULT]
-    stale = Delivery.of(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
+    stale = Delivery(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
     await enqueue_many(pipeline.queues, [stale], 600)
 
     async def taken() -> bool:

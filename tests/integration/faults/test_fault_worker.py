@@ -151,7 +151,7 @@ async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
     queue = pipeline.queues[Priority.DEFAULT]
     # 旧的投递再冒出来一次；Redis 里的锁与记号都没了，只有 PostgreSQL 挡得住
     await pipeline.redis.flushdb()
-    stale = Delivery.of(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
+    stale = Delivery(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
     await enqueue_many(pipeline.queues, [stale], 600)
     again = Effects()
     async with pipeline.working(again), relaying(pipeline):

@@ -14,7 +14,7 @@ from kaguan.database.sql import load
 from kaguan.logging.naming import named
 from kaguan.outbox import deliveries as saq
 from kaguan.outbox.deliveries import Delivery
-from kaguan.outbox.upgrade import DEFER, Sightings
+from kaguan.outbox.upgrade import DEFER, UnknownSince
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
@@ -60,7 +60,7 @@ class Forwarder:
     task_timeout: float
     metrics: Metrics
     types: TaskTypes
-    unknown: Sightings = field(default_factory=Sightings)  # 不认得的（任务，投递号）
+    unknown: UnknownSince = field(default_factory=UnknownSince)  # 不认得的（任务，投递号）
 
     async def run_once(self) -> int:
         """转交一批；返回交出的任务数。
@@ -157,7 +157,7 @@ def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, floa
         size = _size(task_type, len(tokens), paces, limit) if quick else 1
         queue = PriorityRank(priority).queue
         shares = [tokens[start : start + size] for start in range(0, len(tokens), size)]
-        deliveries += [Delivery.of(queue, task_type, share) for share in shares]
+        deliveries += [Delivery(queue, task_type, share) for share in shares]
     return deliveries
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from kaguan.backoff import equal_jitter
 from kaguan.database.pool import PASSING_ERRORS
 
 if TYPE_CHECKING:
@@ -44,12 +45,12 @@ async def run(
             failures += 1
             if failures == 1:
                 log.warning("依赖不可用，退避重试", loop=name, error=type(error).__name__)
-            await _back_off(failures, backoff_max, stop)
+            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop, None)
             continue
         except Exception:  # 一个循环的毛病不停掉别的循环
             failures += 1
             log.exception("循环意外出错，退避重试", loop=name)
-            await _back_off(failures, backoff_max, stop)
+            await _pause(equal_jitter(failures, FIRST_BACKOFF, backoff_max), stop, None)
             continue
         if failures:
             log.info("依赖恢复", loop=name, failures=failures)
@@ -58,10 +59,6 @@ async def run(
             await _pause(interval, stop, wake)
         elif rouse is not None:
             rouse.set()
-
-
-async def _back_off(failures: int, longest: float, stop: asyncio.Event) -> None:
-    await _pause(min(longest, FIRST_BACKOFF * 2 ** min(failures - 1, 10)), stop, None)
 
 
 async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None) -> None:

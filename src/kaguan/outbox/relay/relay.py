@@ -20,7 +20,7 @@ from kaguan.outbox.relay.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRedr
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.task_type import TaskType, TaskTypes
-from kaguan.outbox.upgrade import PATIENCE, Sightings
+from kaguan.outbox.upgrade import PATIENCE, UnknownSince
 from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Relay:
         queues = build_queues(redis)
         self.heard = asyncio.Event()  # 门铃响过，或别的循环补进了发件箱
         self._backoff_max = config.backoff_max
-        unknown = Sightings(timing.unknown_patience)
+        unknown = UnknownSince(timing.unknown_patience)
         forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown)
         lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease)
         presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience)

@@ -14,6 +14,7 @@ import structlog
 from psycopg.rows import class_row
 from redis.exceptions import RedisError
 
+from kaguan.backoff import equal_jitter
 from kaguan.database.group_commit import GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import load
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
-FIRST_BACKOFF = 0.2  # 秒
+FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒
 
 STATUS_TTL = 120  # 秒：迟到的重复投递在这段时间里看一眼就走
 PACKAGE = "kaguan.outbox.worker"
@@ -67,58 +68,42 @@ class Claims:
         )
 
     async def claim(self, wanted: Sequence[tuple[UUID, int]]) -> list[Claim]:
-        """认领这些投递；返回得手的。
+        """认领这些投递；返回得手的。一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。
 
-        被取消（停机）时，已写下的交还。
+        有了头一个答案之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。被取消（停机）时，已写下的交还。
         """
-        if not await self._admit(wanted):
+        if not wanted or not await self._admit(wanted):
             return []
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        delay = FIRST_BACKOFF
-        unknown = False  # 出过错：不知道写了没有
-        while True:
-            try:
-                claims = await self._claim_once(wanted)
-            except asyncio.CancelledError:
-                self._leases.abandon(wanted)
-                raise
-            except PASSING_ERRORS as error:
-                unknown = True
-                if asyncio.get_running_loop().time() + delay > deadline:
-                    log.warning("认领没写成，放下这次投递", count=len(wanted), error=type(error).__name__)
-                    claims = []
-                else:
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 2, 5.0)
-                    continue
-            if unknown:
-                # 头一次其实写下了、现在却没人做的，下一拍交还
-                self._leases.abandon(set(wanted) - {(claim.id, claim.delivery) for claim in claims})
-            _announce(claims)
-            return claims
-
-    async def _claim_once(self, wanted: Sequence[tuple[UUID, int]]) -> list[Claim]:
-        """认领一遍；一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。都没得手才是错误。
-
-        有了头一个答案之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。
-        """
-        if not wanted:
-            return []
-        asked = [self._group.submit(one) for one in wanted]
+        failures = 0
         try:
-            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            _, late = await asyncio.wait(asked, timeout=self._leases.interval)
-        finally:
-            for one in asked:
-                one.cancel()
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        answers = [TimeoutError() if one in late else answer for one, answer in zip(asked, answers, strict=True)]
-        failed = {one: answer for one, answer in zip(wanted, answers, strict=True) if isinstance(answer, BaseException)}
-        unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
-        if unexpected or (failed and len(failed) == len(wanted)):
-            raise (unexpected or list(failed.values()))[0]
-        self._leases.abandon(failed)
-        return [answer for answer in answers if answer is not None and not isinstance(answer, BaseException)]
+            while True:
+                asked = [self._group.submit(one) for one in wanted]
+                try:
+                    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(asked, timeout=self._leases.interval)
+                    claims, failed = _sort(wanted, asked)
+                finally:
+                    for one in asked:
+                        one.cancel()
+                if len(failed) < len(wanted):
+                    break
+                failures += 1
+                error = next(iter(failed.values()))
+                wait = equal_jitter(failures, FIRST_BACKOFF, BACKOFF_MAX)
+                if asyncio.get_running_loop().time() + wait > deadline:
+                    log.warning("认领没写成，放下这次投递", count=len(wanted), error=type(error).__name__)
+                    break
+                await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            self._leases.abandon(wanted)
+            raise
+        # 出过错就不知道写了没有：头一次其实写下了、现在却没人做的，下一拍交还
+        loose = set(wanted) - {(claim.id, claim.delivery) for claim in claims} if failures else set(failed)
+        if loose:
+            self._leases.abandon(loose)
+        _announce(claims)
+        return claims
 
     async def _admit(self, wanted: Sequence[tuple[UUID, int]]) -> bool:
         """同一次投递正在别处执行，或刚结算过 → False。同乘的又多又快，不值得一个个去问，认领自会挡住。"""
@@ -149,6 +134,31 @@ class Claims:
                 await pipe.execute()
         except RedisError as error:
             log.debug("任务锁记号未写", error=type(error).__name__)
+
+
+def _sort(
+    wanted: Sequence[tuple[UUID, int]], asked: Sequence[asyncio.Future[Claim | None]]
+) -> tuple[list[Claim], dict[tuple[UUID, int], Exception]]:
+    """分成得手的与没做成的；还没有答案的不再等。
+
+    Raises:
+        Exception: 不会过去的错误，照抛；取消也是。
+    """
+    claims: list[Claim] = []
+    failed: dict[tuple[UUID, int], Exception] = {}
+    for one, answer in zip(wanted, asked, strict=True):
+        try:
+            claim = answer.result()
+        except asyncio.InvalidStateError:
+            failed[one] = TimeoutError()
+        except Exception as error:  # noqa: BLE001 一个个都取走，下面再分
+            failed[one] = error
+        else:
+            claims += [] if claim is None else [claim]
+    unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
+    if unexpected:
+        raise unexpected[0]
+    return claims, failed
 
 
 async def claim(

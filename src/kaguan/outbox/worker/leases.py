@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from kaguan.backoff import equal_jitter
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import load
 
@@ -24,7 +25,7 @@ log = structlog.get_logger(__name__)
 PACKAGE = "kaguan.outbox.worker"
 BEATS_PER_LEASE = 3
 RELEASE_PATIENCE = 3.0  # 秒：停机至多 30 秒，等处理器已用去大半
-RELEASE_BACKOFF = 0.2  # 秒
+RELEASE_BACKOFF, RELEASE_BACKOFF_MAX = 0.1, 0.4  # 秒
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class Leases:
         PostgreSQL 不在、行被人锁着，就坚持 ``patience`` 秒，再不行由租约收回。
         """
         tokens = [*self._held, *self._abandoned]
-        returned = 0
+        returned = tries = 0
         try:
             async with asyncio.timeout(self.patience):
                 while tokens:
@@ -97,7 +98,8 @@ class Leases:
                         tokens = [token for token, locked in mine.items() if locked]
                         returned += len(mine) - len(tokens)
                     if tokens:
-                        await asyncio.sleep(RELEASE_BACKOFF)
+                        tries += 1
+                        await asyncio.sleep(equal_jitter(tries, RELEASE_BACKOFF, RELEASE_BACKOFF_MAX))
         except TimeoutError:
             log.error("没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈
         return returned

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.upgrade import DEFER, Sightings
+from kaguan.outbox.upgrade import DEFER, UnknownSince
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class NewerPayloads:
     """认的是（任务，第几次尝试）：交还换投递号而不计尝试；尝试数变了，就是有人接过。"""
 
-    sightings: Sightings = field(default_factory=Sightings)
+    since: UnknownSince = field(default_factory=UnknownSince)
 
     def outcome(self, attempt: Attempt, reason: str) -> Outcome:
-        if self.sightings.outlasted(attempt.type, attempt.task_id, attempt.attempt):
+        if self.since.outlasted(attempt.type, attempt.task_id, attempt.attempt):
             return GiveUp(f"{reason}，等了一小时仍没有升级过的来接；升级 worker 之后重来")
         return Continue(f"{reason}，留给升级过的", delay=DEFER)

@@ -10,7 +10,7 @@ import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from kaguan.backoff import full_jitter, outage_wait
+from kaguan.backoff import equal_jitter, full_jitter, outage_wait
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import load
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.worker"
 PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回
-FIRST_BACKOFF = 0.2  # 秒
+FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒
 UNKNOWN = frozenset({TaskEventKind.RESEND, TaskEventKind.TO_VERIFY})  # 再来一次，因为上一次的结局不明
 AGAIN = frozenset({TaskStatus.RETRYING, TaskStatus.CANCELLED, TaskStatus.UNCERTAIN})  # settle_retry 的三种结局
 
@@ -100,7 +100,7 @@ class Settlement:
         """写下结局；PostgreSQL 暂时不在就坚持重试，写入（或库容不下的结果）出了意外就改记为意外。"""
         statement = self._statement(attempt, outcome)
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        delay = FIRST_BACKOFF
+        failures = 0
         surprised = False
         while True:
             try:
@@ -111,12 +111,13 @@ class Settlement:
                 written = written or await self._already(attempt, outcome, statement)
                 return Fenced() if written is None else Settled(TaskStatus(written.status), written.age, outcome)
             except PASSING_ERRORS as error:
-                if asyncio.get_running_loop().time() + delay > deadline or attempt.lost.is_set():
+                failures += 1
+                wait = equal_jitter(failures, FIRST_BACKOFF, BACKOFF_MAX)
+                if asyncio.get_running_loop().time() + wait > deadline or attempt.lost.is_set():
                     log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)  # noqa: TRY400 不需要堆栈
                     return Unsettled(type(error).__name__)
                 log.warning("结算没写成，重试", task_id=str(attempt.task_id), error=type(error).__name__)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
+                await asyncio.sleep(wait)
             except Exception as error:  # 结算的意外也要有结局
                 if surprised:
                     raise

@@ -1,0 +1,94 @@
+"""一条消息从受理到结算的全程：下面的清单就是它的说明，多一站、少一站、换一处都会红。
+
+怎么数见 :mod:`tests.support.message_path`；连同读得到的小函数，全部留在 ``.artifacts/message-path.json``。
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import GroupAccept, Submission
+from kaguan.outbox.relay.loop import run
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.outcome import Done, Outcome
+from tests.support import artifacts
+from tests.support.message_path import MessagePath
+from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.worker.attempt import Attempt
+
+MOST_STOPS = 28
+MOST_FILES = 11
+
+STOPS = (
+    # 受理
+    "kaguan/outbox/acceptance.py:GroupAccept.accept",
+    "kaguan/database/group_commit.py:GroupCommit.submit",
+    "kaguan/database/group_commit.py:GroupCommit._lane",
+    "kaguan/outbox/acceptance.py:insert",
+    # 转交
+    "kaguan/outbox/relay/loop.py:run",
+    "kaguan/outbox/relay/forward.py:Forwarder.run_once",
+    "kaguan/outbox/deliveries.py:load_of",
+    "kaguan/outbox/relay/forward.py:fetch",
+    "kaguan/outbox/relay/forward.py:Forwarder._forward",
+    "kaguan/outbox/deliveries.py:enqueue_many",
+    "kaguan/outbox/relay/forward.py:mark_handed_over",
+    # 认领、执行；认领也经 GroupCommit 的 submit 与 _lane
+    "kaguan/outbox/deliveries.py:KaguanQueue.dequeue",
+    "kaguan/outbox/deliveries.py:KaguanQueue.deserialize",
+    "kaguan/outbox/worker/execution.py:Execution.__call__",
+    "kaguan/outbox/worker/claiming.py:Claims.claim",
+    "kaguan/outbox/worker/claiming.py:Claims._admit",
+    "kaguan/outbox/worker/claiming.py:claim",
+    "kaguan/outbox/worker/execution.py:Execution._run",
+    "kaguan/outbox/worker/leases.py:Leases.holding",
+    "kaguan/outbox/worker/execution.py:Execution._handle",
+    "kaguan/outbox/worker/attempt.py:Attempt.checkpoint",
+    # 结算
+    "kaguan/outbox/pace.py:Pace.observe",
+    "kaguan/outbox/worker/settlement.py:Settlement.settle",
+    "kaguan/outbox/worker/settlement.py:Settlement._together",
+    "kaguan/outbox/worker/attempt.py:Attempt.transaction",
+    "kaguan/outbox/worker/settlement.py:settle_done",
+    "kaguan/outbox/worker/claiming.py:Claims.settled",
+)
+SUBMISSION = Submission(EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"))
+
+
+async def handler(attempt: Attempt) -> Outcome:  # noqa: ARG001 协议如此
+    """有自己的写入：与结算同一事务，路最长的那种。"""
+
+    async def write(connection: Connection) -> None:
+        await connection.execute("insert into effect values (1)")
+
+    return Done({"n": 1}, write)
+
+
+async def test_a_message_crosses_these_functions_from_accept_to_settle(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        await pipeline.sql("create table effect (n int)")
+        group = GroupAccept(pool, MAX_ATTEMPTS)
+        taker = pipeline.worker(handler).consumer().taker(Priority.DEFAULT, 1, dequeue_timeout=1.0)
+        stop = asyncio.Event()
+
+        async def forward_once() -> int:
+            stop.set()
+            return await pipeline.forwarder.run_once()
+
+        path = MessagePath()
+        with path.recording():
+            accepted = await group.accept(SUBMISSION)
+            await run("forward", forward_once, interval=1.0, backoff_max=1.0, stop=stop)
+            await taker.process()
+        assert await pipeline.status(accepted.task_id) == "succeeded"
+        assert await pipeline.sql("select count(*) from effect") == [(1,)]
+    artifacts.keep("message-path.json", {"stops": list(path.stops), "files": path.files, "every": list(path.every)})
+    assert tuple(path.stops) == STOPS
+    assert len(path.stops) <= MOST_STOPS
+    assert len(path.files) <= MOST_FILES

@@ -1,0 +1,85 @@
+"""数一条消息从受理到结算经过哪些函数、哪些文件。
+
+规则（改动前后同一把尺）：``src`` 里的函数，边上的不算：
+
+- 跟踪、指标、日志；连接池、量语句的游标、``.sql`` 与 Redis 键的名字（:data:`EDGES`）；
+- 推导式、lambda、属性、``__call__`` 之外的双下划线方法、生成的代码。
+
+余下的里，``stops`` 是读者要翻过去的：会等的（协程、异步生成器），或从别的文件进去的。同一个文件里不等的小函数，
+读到那一页就看见了，只记在 ``every`` 里。进程的启动没有消息经过，不在量的范围里。
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType, FrameType
+
+ROOT = Path(__file__).parents[2] / "src"
+EDGES = (
+    "kaguan/telemetry/",
+    "kaguan/logging/",
+    "kaguan/database/pool.py",
+    "kaguan/database/observed.py",
+    "kaguan/database/sql.py",
+    "kaguan/queues/keys.py",
+)
+WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+class MessagePath:
+    """``sys.setprofile`` 的接收者；记的是「文件:限定名」，按头一次进去的次序。"""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = f"{root}/"
+        self.stops: dict[str, None] = {}
+        self.every: dict[str, None] = {}
+
+    @property
+    def files(self) -> list[str]:
+        return sorted({stop.partition(":")[0] for stop in self.stops})
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        sys.setprofile(self._entered)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def _entered(self, frame: FrameType, event: str, _argument: object) -> None:
+        code = frame.f_code
+        if event != "call" or not self._ours(code) or not _is_plain_function(code) or _is_property(frame):
+            return
+        place = f"{code.co_filename.removeprefix(self._root)}:{code.co_qualname}"
+        self.every.setdefault(place)
+        if code.co_flags & WAITS or self._caller(frame) != code.co_filename:
+            self.stops.setdefault(place)
+
+    def _ours(self, code: CodeType) -> bool:
+        path = code.co_filename
+        return path.startswith(self._root) and not path.removeprefix(self._root).startswith(EDGES)
+
+    def _caller(self, frame: FrameType) -> str | None:
+        """把它叫进来的，最近一个我们的文件；从库里、从事件循环里进来的没有。"""
+        above = frame.f_back
+        while above is not None and not self._ours(above.f_code):
+            above = above.f_back
+        return None if above is None else above.f_code.co_filename
+
+
+def _is_plain_function(code: CodeType) -> bool:
+    name = code.co_name
+    dunder = name.startswith("__") and name != "__call__"
+    return bool(code.co_flags & inspect.CO_OPTIMIZED) and not name.startswith("<") and not dunder
+
+
+def _is_property(frame: FrameType) -> bool:
+    owner = frame.f_locals.get("self")
+    return isinstance(inspect.getattr_static(type(owner), frame.f_code.co_name, None), property)
