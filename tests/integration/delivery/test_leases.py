@@ -6,6 +6,8 @@ import asyncio
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from psycopg_pool import AsyncConnectionPool
+
 from kaguan.config import load_settings
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.attempt import Attempt
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 WORKER = "worker-a"
 PATIENCE = 60.0  # 秒
+TURNS = 50  # 循环转这么多圈，头一次早已失败，离再试还远
 RETURNED = "select count(*) from tb_task where lease_until = '-infinity'"
 
 
@@ -134,4 +137,24 @@ async def test_what_was_claimed_but_never_begun_is_handed_back(settings: Setting
         assert job.cancelled()
         assert handler.attempts == []
         await execution.leases.run_once()
+        assert await pipeline.sql(RETURNED) == [(1,)]
+
+
+async def test_a_claim_that_is_cancelled_between_two_tries_hands_back_what_it_may_have_written(
+    settings: Settings, pool: Pool
+) -> None:
+    """头一次其实写下了、回音丢了；数据库不在，还没等到再试就停机。"""
+    async with open_pipeline(settings, pool) as pipeline:
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        leases = Leases(pool, WORKER, 15.0, PATIENCE)
+        async with pool.connection() as connection:
+            assert all(await claiming.claim(connection, [(task_id, 1)], worker=WORKER, lease=leases.lease))
+        away: Pool = AsyncConnectionPool("", open=False)
+        trying = asyncio.create_task(claiming.Claims(away, leases).claim([(task_id, 1)]))
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        trying.cancel()
+        await asyncio.gather(trying, return_exceptions=True)
+        await leases.run_once()
         assert await pipeline.sql(RETURNED) == [(1,)]
