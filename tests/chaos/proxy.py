@@ -35,6 +35,8 @@ class Proxy:
     target: int
     delay: float = 0.0
     port: int = 0
+    chunks: int = 0  # 过去了几块
+    stuck: int = 0  # 黑洞里停着几块
     _open: asyncio.Event = field(default_factory=asyncio.Event)
     _swallowing: bytes = b""
     _links: set[Link] = field(default_factory=set)
@@ -122,7 +124,10 @@ class Proxy:
             while chunk := await reader.read(CHUNK):
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                self.stuck += 1
                 await self._open.wait()
+                self.stuck -= 1
+                self.chunks += 1
                 if writer is link.server:
                     link.muted |= bool(self._swallowing) and self._swallowing in chunk
                 elif link.muted:

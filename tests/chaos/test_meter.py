@@ -35,7 +35,7 @@ class Deaf:
     async def llen(self, _key: str) -> int:
         self.asked.set()
         try:
-            await asyncio.sleep(0.05)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             raise RedisConnectionError from None
         raise RedisConnectionError

@@ -176,3 +176,9 @@ async def started(
         if process.poll() is None:
             stack.signal(signal.SIGINT)
             await stack.gone()
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 本机地址
+        text: str = answer.read().decode()
+        return text

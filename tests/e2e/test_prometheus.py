@@ -19,8 +19,7 @@ from playwright.async_api import expect
 from tests.architecture.shipped import rules as shipped_rules
 from tests.e2e.browser import chromium, shoot, tab
 from tests.e2e.prometheus import Prometheus, prometheus
-from tests.e2e.stack import CHECKOUT, RunningStack, started
-from tests.e2e.test_traceview import fetch
+from tests.e2e.stack import CHECKOUT, RunningStack, fetch, started
 from tests.e2e.traffic import HIGH_WATER, SETTINGS, every_kind, mail, script, settled
 from tests.support.artifacts import keep
 from tests.support.eventually import eventually

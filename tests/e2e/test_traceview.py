@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.stack import HTTP_TIMEOUT, RunningStack, started
+from tests.e2e.stack import RunningStack, fetch, started
 from tests.support.eventually import eventually
 from tests.support.otlp_receiver import otlp_receiver
 
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAIL = {"to": ["zhangsan@example.com"], "subject": "planted-subject", "body": "planted-body"}
-
-
-def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 本机地址
-        text: str = answer.read().decode()
-        return text
 
 
 def submit(stack: RunningStack) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from api.http.middleware import deadline as module
 from api.http.middleware.deadline import Deadlines
 from kaguan.errors import Code, DomainError
+from tests.support.eventually import eventually
 
 FOREVER = 60.0
 
@@ -61,10 +63,10 @@ async def test_a_cancel_from_elsewhere_wins_over_the_deadline() -> None:
     async def stubborn() -> None:
         with Deadlines(0.01).limit():
             try:
-                await asyncio.sleep(FOREVER)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 reached.set()
-                await asyncio.sleep(FOREVER)
+                await asyncio.Event().wait()
 
     task = asyncio.create_task(stubborn())
     await reached.wait()
@@ -80,11 +82,11 @@ async def test_a_handler_stuck_in_its_cancellation_is_cancelled_a_second_time() 
         nonlocal cancels
         with Deadlines(0.01).limit():
             try:
-                await asyncio.sleep(FOREVER)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 cancels += 1
             try:
-                await asyncio.sleep(FOREVER)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 cancels += 1
                 raise
@@ -96,16 +98,20 @@ async def test_a_handler_stuck_in_its_cancellation_is_cancelled_a_second_time() 
 
 
 async def test_more_time_counts_from_now() -> None:
-    with Deadlines(0.01).limit() as limit:
+    deadlines = Deadlines(0.01)
+    with deadlines.limit() as limit:
+        first = limit.until
         limit.allow(FOREVER)
-        await asyncio.sleep(0.05)
+        await eventually(lambda: time.monotonic() > first)
+        deadlines.tick()
+        assert not limit.cancels
 
 
 async def test_less_time_counts_from_now() -> None:
     async def shortened() -> None:
         with Deadlines(FOREVER).limit() as limit:
             limit.allow(0.01)
-            await asyncio.sleep(FOREVER)
+            await asyncio.Event().wait()
 
     with pytest.raises(DomainError):
         await shortened()
@@ -115,7 +121,7 @@ async def test_another_error_of_a_late_request_is_kept() -> None:
     async def failing() -> None:
         with Deadlines(0.01).limit():
             try:
-                await asyncio.sleep(FOREVER)
+                await asyncio.Event().wait()
             except asyncio.CancelledError:
                 raise ValueError("own") from None
 
@@ -127,8 +133,7 @@ async def test_another_error_of_a_late_request_is_kept() -> None:
 async def test_the_clock_stands_still_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines = Deadlines(FOREVER)
     await wait_under(deadlines, 0)
-    await asyncio.sleep(0.02)
-    assert not deadlines._ticking  # noqa: SLF001 没有别的迹象
+    await eventually(lambda: not deadlines._ticking)  # noqa: SLF001 没有别的迹象
     later: list[object] = []
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda *arguments: later.append(arguments))
     with deadlines.limit():

@@ -165,7 +165,7 @@ async def test_the_link_for_the_browser_may_differ_from_the_address_asked(enviro
 
 
 async def slow(_request: web.Request) -> web.Response:
-    await asyncio.sleep(30)
+    await asyncio.Event().wait()
     return web.Response()
 
 

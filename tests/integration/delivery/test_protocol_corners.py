@@ -154,6 +154,14 @@ async def test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery(pip
     job = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=1))
     await handler.started.wait()
     await pipeline.sql("update tb_task set lease_until = now() - interval '1 second'")
+
+    async def settling() -> bool:
+        """结算在等我们手里的行锁。"""
+        blocked = (
+            "select count(*) > 0 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        return bool((await pipeline.sql(blocked))[0][0])
+
     async with pipeline.pool.connection() as connection, connection.transaction():
         await connection.execute(
             "update tb_task set status = 'pending', delivery = 2, lease_until = null, worker = null, attempt = 0"
@@ -162,7 +170,7 @@ async def test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery(pip
             "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 2, 'email:send', 1)", (task_id,)
         )
         handler.released.set()
-        await asyncio.sleep(0.3)
+        await eventually(settling)
     await job
     assert await pipeline.sql("select delivery, available_at <= now() from tb_outbox") == [(2, True)]
     assert await pipeline.status(task_id) == "pending"
@@ -337,11 +345,15 @@ async def test_a_loop_that_did_something_wakes_the_one_that_waits() -> None:
 async def test_waiting_loop_can_be_cancelled() -> None:
     """吞掉取消的循环会让一组循环永远等它：一个死了，进程却不退出。"""
 
+    ran = asyncio.Event()
+
     async def idle() -> int:
+        ran.set()
         return 0
 
     task = asyncio.create_task(loop.run("test", idle, interval=60, backoff_max=1, stop=asyncio.Event()))
-    await asyncio.sleep(0.05)
+    await ran.wait()
+    await asyncio.sleep(0)  # 这一圈做完就开始等
     task.cancel()
     done, _ = await asyncio.wait({task}, timeout=2)
     assert done

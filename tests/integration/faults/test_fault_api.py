@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -212,6 +213,15 @@ async def test_reset_connections_are_errors_in_time_and_replaced(environ: dict[s
         assert tasks >= accepted + 1
 
 
+def carried_since(proxy: Proxy, before: int) -> bool:
+    """慢下来之后还过了几个来回。"""
+    return proxy.chunks >= before + 10
+
+
+def holds(proxy: Proxy) -> bool:
+    return proxy.stuck > 0
+
+
 async def test_relay_and_workers_get_through_latency_resets_and_half_open_lines(
     environ: dict[str, str], pool: Pool
 ) -> None:
@@ -236,13 +246,13 @@ async def test_relay_and_workers_get_through_latency_resets_and_half_open_lines(
             for proxy in (redis, database):
                 await straight.submit(10)
                 proxy.delay = LATENCY
-                await asyncio.sleep(0.5)
+                await eventually(partial(carried_since, proxy, proxy.chunks), timeout=20)
                 proxy.heal()
                 await straight.submit(10)
                 proxy.reset()
                 await straight.submit(10)
                 proxy.blackhole()
-                await asyncio.sleep(0.5)
+                await eventually(partial(holds, proxy), timeout=20)
                 proxy.reset()
                 proxy.heal()
             await eventually(lambda: all_closed(straight), timeout=60)

@@ -363,11 +363,21 @@ async def test_migrations_under_load_lock_nobody_for_a_second(database_url: str)
 async def test_a_migration_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(database_url: str) -> None:
     """等锁的 ALTER TABLE 会把后来的语句全挡在身后：它自己得先让开。"""
     await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
-    async with await psycopg.AsyncConnection.connect(database_url) as reader:
+    async with (
+        await psycopg.AsyncConnection.connect(database_url) as reader,
+        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin,
+    ):
         await reader.execute("select 1 from tb_task limit 1")
 
+        async def altering() -> bool:
+            return await sessions(admin, "wait_event_type = 'Lock' and query ilike 'alter table%'") > 0
+
+        async def away() -> bool:
+            return not await altering()
+
         async def leaving() -> None:
-            await asyncio.sleep(2.5 * LOCKED)
+            for seen in (altering, away, altering):  # 来过、让开、又来
+                await eventually(seen, timeout=30)
             await reader.rollback()
 
         await asyncio.gather(leaving(), migrated_under_load(database_url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -176,7 +177,8 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
         await stack.enter_async_context(relaying(pipeline))
         await process.stop()
         stopped.set()
-        await asyncio.sleep(settings.worker.lease * 1.5)
+        last = time.monotonic() + settings.worker.lease  # 停之前的最后一次续租，最远到这里
+        await eventually(lambda: time.monotonic() > last, timeout=PATIENCE)
         await process.start()
         await asyncio.wait_for(job, PATIENCE)
         async with await psycopg.AsyncConnection.connect(server.url) as connection:

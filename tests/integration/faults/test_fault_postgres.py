@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -260,6 +261,10 @@ async def test_a_late_delivery_that_meets_an_uncommitted_redrive_is_not_claimed(
     assert (record.status, record.delivery, record.attempt) == ("pending", 2, 0)
 
 
+async def more_done_than(pipeline: Pipeline, count: int) -> bool:
+    return bool((await pipeline.sql("select count(*) > %s from tb_task where status = 'succeeded'", count))[0][0])
+
+
 async def test_done_stays_done_however_often_reconciliation_races_it(pipeline: Pipeline) -> None:
     """一批任务一边做完、一边被当作丢了：做完的一个也不许回头，没做完的一个也不许落下。"""
     await pipeline.sql(EFFECT_TABLE)
@@ -285,9 +290,9 @@ async def test_done_stays_done_however_often_reconciliation_races_it(pipeline: P
 
     async with pipeline.working(Effects()), relaying(pipeline):
         forgetful = asyncio.create_task(forgetting())
-        for _ in range(3):
+        for burst in range(3):
             await pipeline.submit(RACERS // 3)
-            await asyncio.sleep(0.2)
+            await eventually(partial(more_done_than, pipeline, burst * RACERS // 3), timeout=60)
         stop.set()
         await forgetful
         await eventually(lambda: all_closed(pipeline), timeout=60)

@@ -1,0 +1,96 @@
+"""注释、文档字符串与日志是中文，名字是 ASCII：读的人不必换语言，改的人不必猜。"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from typing import TYPE_CHECKING
+
+from tests.support.repository import ROOT, texts, tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HAN = re.compile(r"[一-鿿]")
+# 不是话：引着的代码、给工具看的记号、花括号里的形状
+CODE = re.compile(r"``.*?``|`[^`]*`|\{.*?\}|\bnoqa(?:: ?[A-Z0-9, ]+)?|\btype: ignore\[[\w, -]+\]|\bfmt: \w+", re.DOTALL)
+# 小写的一个词，不是路径或限定名的一段；规范的名字（RFC 8259、OWASP Cheat Sheet）都是大写开头的
+WORD = re.compile(r"(?<![\w./:-])[a-z]{2,}(?![\w/:-]|\.\w)")
+COMMENTS = {
+    ".sql": re.compile(r"--(.*)"),
+    ".js": re.compile(r"(?<![:\"'])//(.*)"),
+    ".css": re.compile(r"/\*(.*?)\*/", re.DOTALL),
+    ".html": re.compile(r"\{#(.*?)#\}", re.DOTALL),
+}
+LOGGERS = {"log", "logger", "_log", "structlog.get_logger()"}
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def is_foreign(text: str) -> bool:
+    """有话，却一个汉字也没有。"""
+    return not HAN.search(text) and bool(WORD.search(CODE.sub("", text)))
+
+
+def foreign_words(name: str, text: str) -> Iterator[str]:
+    """注释与文档字符串里不是中文的。"""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and is_foreign(token.string.lstrip("#!")):
+            yield f"{name}:{token.start[0]} {token.string}"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            told = ast.get_docstring(node)
+            if told and is_foreign(told):
+                yield f"{name} {told}"
+
+
+def foreign_events(name: str, text: str) -> Iterator[str]:
+    """日志的事件：写着的文字里要有汉字；转述一个错误的（``str(error)``），话在错误里。"""
+    for node in ast.walk(ast.parse(text)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+            continue
+        written = "".join(
+            part.value
+            for part in ast.walk(node.args[0])
+            if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        )
+        if ast.unparse(node.func.value) in LOGGERS and node.func.attr in LEVELS and written and not HAN.search(written):
+            yield f"{name}:{node.lineno} {written}"
+
+
+def foreign_names(name: str, text: str) -> Iterator[str]:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NAME and not token.string.isascii():
+            yield f"{name}:{token.start[0]} {token.string}"
+
+
+def test_a_foreign_word_is_noticed() -> None:
+    assert list(foreign_words("a.py", "x = 1  # keep this for later")) == ["a.py:1 # keep this for later"]
+    assert len(list(foreign_words("a.py", 'def f() -> None:\n    """Return nothing."""'))) == 1
+    assert list(foreign_events("a.py", 'log.info("task done", task_id=1)')) == ["a.py:1 task done"]
+    assert list(foreign_names("a.py", "卡 = 1")) == ["a.py:1 卡"]
+
+
+def test_code_units_and_names_of_standards_are_no_words() -> None:
+    for line in ("# noqa: PLR2004 HTTP 200", "# RFC 8259 §7", "# malloc.h", "# {iccid, old, new}", "# 64 KiB", "# 秒"):
+        assert list(foreign_words("a.py", f"x = 1  {line}")) == []
+    assert list(foreign_events("a.py", 'log.error(str(error))\nlog.info("做完了")\nclient.info("server")')) == []
+
+
+def test_comments_docstrings_and_logs_are_chinese_and_names_are_ascii() -> None:
+    checks = (foreign_words, foreign_events, foreign_names)
+    found = [line for name, text in texts("src").items() for check in checks for line in check(name, text)]
+    assert found == []
+
+
+def test_comments_of_other_languages_are_chinese_too() -> None:
+    assert is_foreign(COMMENTS[".sql"].findall("select 1 -- take the oldest first")[0])
+    written = [
+        (name, comment)
+        for suffix, pattern in COMMENTS.items()
+        for name in tracked()
+        if name.startswith("src/") and name.endswith(suffix)
+        for comment in pattern.findall((ROOT / name).read_text("utf-8"))
+    ]
+    assert [(name, comment) for name, comment in written if is_foreign(comment)] == []

@@ -1,0 +1,156 @@
+"""一眼看得出什么在哪里：顶层、房间、文件与包的大小；测试按题目分文件夹，互不导入，不按固定的时间睡。"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tests.support.repository import ROOT, texts, tracked, trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+TOP = {
+    ".ci", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile",
+    "README.md", "SECURITY.md", "configs", "docs", "examples", "migrations", "observability", "pyproject.toml",
+    "requirements-bench.txt", "requirements-dev.txt", "requirements-local.txt", "requirements.txt", "src", "tests",
+}  # fmt: skip
+TESTS = {
+    "__init__.py", "architecture", "attacks", "bench", "chaos", "conftest.py", "contracts", "drill", "e2e", "golden",
+    "install-programs.sh", "integration", "migrations", "model", "mta", "simulation", "support", "unit",
+}  # fmt: skip
+LINES = 250
+LONGER = {"src/kaguan/dev/stack.py": "一台机器上的整套：哪些程序、各用什么口令与端口、谁先谁后，分开就要两头对照"}
+LONE = {
+    "src/kaguan/overview": "总览的查询与它的 SQL；SQL 是包数据，得住在包里",
+    "src/kaguan/waterfall": "瀑布图的画法与它的模板、样式；同上",
+    "src/relay": "一个进程的组合根：哪些循环在跑，此外什么也没有",
+}
+TOGETHER = 15  # 一个文件夹里的用例文件，再多就该分
+# 用例的等待要有条件；这里的时间就是题目
+PACED = {
+    "tests/attacks", "tests/bench", "tests/chaos", "tests/drill", "tests/model", "tests/mta", "tests/simulation",
+}  # fmt: skip
+
+# 要证明什么也不发生，只能让它有时间发生
+NOTHING_HAPPENS = {
+    "tests/integration/delivery/test_protocol_corners.py": (1, "SAQ 每秒看一次中止，我们不理：看过两次，任务还在做"),
+}
+
+
+def children(folder: str) -> set[str]:
+    return {name.removeprefix(folder).partition("/")[0] for name in tracked() if name.startswith(folder)}
+
+
+def test_the_top_level_is_the_one_that_the_guides_describe() -> None:
+    assert children("") == TOP
+    assert children("src/") == {"api", "kaguan", "relay", "workers"}
+    assert children("tests/") == TESTS
+
+
+def test_every_room_has_its_place_in_the_strata() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (strata,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    placed = {name.strip() for layer in strata for name in layer.split("|")}
+    rooms = {f"kaguan.{name.removesuffix('.py')}" for name in children("src/kaguan/")}
+    assert rooms - {"kaguan.__init__", "kaguan.__main__", "kaguan.py.typed"} <= placed
+    assert {name for name in placed if name.startswith("kaguan.")} <= rooms
+
+
+def long_files(files: Mapping[str, str]) -> set[str]:
+    return {name for name, text in files.items() if text.count("\n") > LINES}
+
+
+def test_a_file_holds_one_subject() -> None:
+    assert long_files({"a.py": "\n" * 251, "b.py": "\n" * 250}) == {"a.py"}
+    assert long_files(texts("src")) == set(LONGER)
+
+
+def lone_packages(names: set[str]) -> set[str]:
+    modules = Counter(name.rpartition("/")[0] for name in names if not name.endswith(("/__init__.py", "/__main__.py")))
+    packages = {name.rpartition("/")[0] for name in names if name.endswith("/__init__.py")}
+    children = Counter(package.rpartition("/")[0] for package in packages)
+    return {package for package in packages if modules[package] + children[package] < 2}
+
+
+def test_a_package_holds_more_than_one_module() -> None:
+    assert lone_packages({"a/__init__.py", "a/one.py", "b/__init__.py", "b/x.py", "b/y.py"}) == {"a"}
+    assert lone_packages(set(texts("src"))) == set(LONE)
+
+
+def test_a_folder_of_tests_can_be_taken_in_at_a_glance() -> None:
+    files = [name for name in tracked() if name.startswith("tests/integration/") and "/test_" in name]
+    assert max(Counter(name.rpartition("/")[0] for name in files).values()) <= TOGETHER
+    assert not [name for name in files if name.count("/") < 3]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """导入的模块；``from 包 import 名`` 的名也许是模块，一并算上。"""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def takes_from_tests(tree: ast.Module) -> list[str]:
+    parts = ((name, name.split(".")) for name in imported(tree))
+    return [
+        name
+        for name, path in parts
+        if path[0] == "tests" and any(part.startswith("test_") or part == "conftest" for part in path[1:3] + path[3:4])
+    ]
+
+
+def test_no_test_imports_another() -> None:
+    """公用的在 tests/support，改一个用例才不会弄坏另一个。"""
+    assert takes_from_tests(ast.parse("from tests.unit.test_config import SECRETS"))
+    assert takes_from_tests(ast.parse("from tests.unit import test_config"))
+    assert takes_from_tests(ast.parse("from tests.conftest import running"))
+    assert not takes_from_tests(ast.parse("from tests.support.eventually import eventually"))
+    assert {name: found for name, tree in trees("tests").items() if (found := takes_from_tests(tree))} == {}
+
+
+class Sleeps(ast.NodeVisitor):
+    """睡固定时间的地方：参数里有不是零的数，或大写的常量。while 循环里的是在等一个条件。"""
+
+    def __init__(self) -> None:
+        self.found: list[int] = []
+
+    def visit_While(self, node: ast.While) -> None:
+        """循环里的不算。"""
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if ast.unparse(node.func) in {"asyncio.sleep", "sleep", "time.sleep"} and any(map(is_fixed, ast.walk(node))):
+            self.found.append(node.lineno)
+        self.generic_visit(node)
+
+
+def is_fixed(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, int | float) and node.value != 0
+    return isinstance(node, ast.Name) and node.id.isupper()
+
+
+def fixed_sleeps(tree: ast.Module) -> list[int]:
+    visitor = Sleeps()
+    visitor.visit(tree)
+    return visitor.found
+
+
+def test_no_test_sleeps_for_a_fixed_time() -> None:
+    """快机器白等，慢机器不够：等的是什么，就等它（tests/support/eventually.py）。"""
+    planted = "await asyncio.sleep(0.5)\nawait asyncio.sleep(PAUSE * 2)\nawait asyncio.sleep(lease * 1.5)"
+    assert fixed_sleeps(ast.parse(planted)) == [1, 2, 3]
+    assert not fixed_sleeps(ast.parse("await asyncio.sleep(0)\nawait asyncio.sleep(pause)"))
+    assert not fixed_sleeps(ast.parse("while not done():\n    await asyncio.sleep(0.1)"))
+    looked = {
+        name: tree
+        for name, tree in trees("tests").items()
+        if "/test_" in name or not any(name.startswith(f"{folder}/") for folder in PACED)
+    }
+    found = {name: len(lines) for name, tree in looked.items() if (lines := fixed_sleeps(tree))}
+    assert found == {name: times for name, (times, _) in NOTHING_HAPPENS.items()}

@@ -1,0 +1,31 @@
+"""仓库里的源码，供查它的用例读。"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src"
+
+
+@cache
+def tracked() -> tuple[str, ...]:
+    """版本库里的与新写还没收进去的文件，相对于仓库根。"""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return tuple(sorted(name for name in set(listed.split("\0")) if name and (ROOT / name).is_file()))
+
+
+@cache
+def texts(under: str) -> dict[str, str]:
+    """``under`` 之下每个 Python 文件的文字。"""
+    names = (name for name in tracked() if name.startswith(f"{under}/") and name.endswith(".py"))
+    return {name: (ROOT / name).read_text("utf-8") for name in names}
+
+
+@cache
+def trees(under: str) -> dict[str, ast.Module]:
+    return {name: ast.parse(text) for name, text in texts(under).items()}
