@@ -55,7 +55,7 @@ def held(queue: str = "default", *, count: int = 1, started: float = 1.0, expire
 
 
 def blocked(waited: float = 30.0) -> Blocked:
-    return Blocked(UUID(int=7), "card-1", NOW, "450 4.2.1", waited, ago(waited))
+    return Blocked(UUID(int=7), "card-1", "450 4.2.1", waited, ago(waited))
 
 
 def ledger(**more: Any) -> Ledger:

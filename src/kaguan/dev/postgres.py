@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psycopg
-import structlog
 from psycopg import sql
 
 from kaguan.dev.binaries import postgres_bin
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from psycopg.rows import TupleRow
 
-log = structlog.get_logger(__name__)
 
 SUPERUSER = "postgres"
 ROLE = "kaguan"  # 应用用的角色：不是超级用户，只拥有自己的库

@@ -90,7 +90,6 @@ class Blocked:
 
     head: UUID
     key: str
-    head_due_at: datetime
     reason: str
     waited: float
     since: datetime

@@ -7,7 +7,7 @@ with heads as materialized (
     limit %(cap)s
 )
 select
-    h.head, h.key, t.available_at as head_due_at, coalesce(t.last_error ->> 'reason', '') as reason,
+    h.head, h.key, coalesce(t.last_error ->> 'reason', '') as reason,
     extract(epoch from clock_timestamp() - n.due)::float8 as waited,
     n.due as since
 from heads h

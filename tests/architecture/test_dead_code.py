@@ -1,0 +1,174 @@
+"""没有人用的代码不留着：src 里没有一处提到的函数、类、方法、字段与模块常量。只有测试在用的，也算没人用。"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vulture import Vulture
+
+from tests.support.repository import ROOT, texts, tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+# 登记即使用：命令、校验、事件、路由
+REGISTERED = ["@*.command*", "@*validator*", "@*.listens_for*", "@compiles*", "@endpoint*", "@web.middleware*"]
+# 这些类的字段由名字对外（JSON、库表、配置）；枚举的值从外面来
+OUTWARD = {"BaseModel", "BaseSettings", "DeclarativeBase", "Enum", "IntEnum", "StrEnum", "Protocol"}
+OUTWARD |= {"TokenRow"}  # kaguan token list --json 整个印出来
+# 别的库按名字来找的
+HOOKS = {
+    "_value_": "枚举成员的值",
+    "_client_max_size": "aiohttp 的请求体上限",
+    "_expire_at": "psycopg 池里连接的寿命",
+    "_load_env_vars": "pydantic-settings 的来源",
+    "abort_threshold": "SAQ 的 Worker.abort 的参数",
+    "case_sensitive": "re2 的选项",
+    "cursor_factory": "psycopg 连接的游标",
+    "dot_nl": "re2 的选项",
+    "emit": "logging 的 Handler",
+    "get_description": "OpenTelemetry 的 Sampler",
+    "handle_DATA": "aiosmtpd 的处理器",
+    "handle_error": "aiohttp 的 RequestHandler",
+    "ignore_aliases": "PyYAML 的 Dumper",
+    "inherit_cache": "SQLAlchemy 的可编译元素",
+    "QueryNoTemplate": "只在 cast 的引号里",
+    "pos": "正则的协议里按位置给的参数",
+    "settings_customise_sources": "pydantic-settings 的来源",
+    "should_sample": "OpenTelemetry 的 Sampler",
+    "SIGNALS": "SAQ 的 Worker",
+    "traceback": "上下文管理器的第三个参数",
+}
+# 给别的应用用的
+PUBLIC = {"src/kaguan/outbox/__init__.py", "src/kaguan/outbox/testing.py"}
+ENTRY = {"main"}
+SHOWN = re.compile(r"\{[{%](.*?)[%}]\}")  # 模板里的表达式与语句
+
+
+def outward_classes(trees: Mapping[str, ast.Module]) -> set[str]:
+    """直接或间接派生自 ``OUTWARD`` 的类。"""
+    bases: defaultdict[str, set[str]] = defaultdict(set)
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] |= {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases}
+    found = set(OUTWARD)
+    while more := {name for name, parents in bases.items() if parents & found} - found:
+        found |= more
+    return found
+
+
+def outward_lines(tree: ast.Module, classes: set[str]) -> set[int]:
+    """这些类的类体里，字段所在的行。"""
+    return {
+        statement.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name in classes
+        for statement in node.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+    }
+
+
+def template_words() -> str:
+    """模板里提到的名字，写成一段代码给 vulture 看。"""
+    pages = (name for name in tracked() if name.startswith("src/") and name.endswith(".html"))
+    shown = (part for name in pages for part in SHOWN.findall((ROOT / name).read_text("utf-8")))
+    words = {word for part in shown for word in re.findall(r"\.(\w+)", part)}
+    return "\n".join(f"page.{word}" for word in sorted(words) if word.isidentifier() and not keyword.iskeyword(word))
+
+
+def unused(sources: Mapping[str, str], also_used: str = "") -> list[str]:
+    """vulture 找到的，去掉对外的字段。"""
+    vulture = Vulture(ignore_names=[*HOOKS, *ENTRY], ignore_decorators=REGISTERED)
+    vulture.scan(also_used)
+    parsed = {name: ast.parse(text) for name, text in sources.items()}
+    for name, text in sources.items():
+        vulture.scan(text, Path(name))
+    classes = outward_classes(parsed)
+    lines = {name: outward_lines(tree, classes) for name, tree in parsed.items()}
+    return [
+        f"{item.filename}:{item.first_lineno} {item.name}"
+        for item in vulture.get_unused_code()
+        if str(item.filename) not in PUBLIC and item.first_lineno not in lines[str(item.filename)]
+    ]
+
+
+def definitions(tree: ast.Module) -> Iterator[tuple[str, ast.stmt]]:
+    """模块顶层的函数、类与常量；有装饰器的函数多半是登记，交给 vulture。"""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) or (isinstance(node, FUNCTION) and not node.decorator_list):
+            yield node.name, node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            parts = (part for target in targets for part in ast.walk(target))
+            yield from ((part.id, node) for part in parts if isinstance(part, ast.Name))
+
+
+def module_of(file: str) -> str:
+    return file.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def never_read(sources: Mapping[str, str]) -> list[str]:
+    """模块顶层的名字，本模块不读、别的模块也不从这里拿。vulture 只认名字，别处有同名的就放过。"""
+    modules = {module_of(name): name for name in sources}
+    parsed = {module: ast.parse(sources[name]) for module, name in modules.items()}
+    taken: defaultdict[str, set[str]] = defaultdict(set)
+    for tree in parsed.values():
+        known: dict[str, str] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    taken[node.module].add(alias.name)
+                    known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:
+                taken[known[node.value.id]].add(node.attr)
+    return [
+        f"{modules[module]} {name}"
+        for module, tree in parsed.items()
+        if modules[module] not in PUBLIC
+        for name, statement in definitions(tree)
+        if name not in taken[module] | ENTRY and not name.startswith("__") and not is_read(name, statement, tree)
+    ]
+
+
+def is_read(name: str, statement: ast.stmt, tree: ast.Module) -> bool:
+    own = set(map(id, ast.walk(statement)))
+    return any(
+        (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load))
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str) and name in re.findall(r"\w+", node.value))
+        for node in ast.walk(tree)
+        if id(node) not in own
+    )
+
+
+def test_dead_code_is_noticed() -> None:
+    one = "LIMIT = 3\nLEFT = 4\ndef used():\n    return LIMIT\ndef alone():\n    return used()\n"
+    two = "from one import used\nLIMIT = 3\nclass Kept:\n    lost: int\n    def method(self):\n        return used()\n"
+    planted = {"src/one.py": one, "src/two.py": two}
+    assert [line.partition(" ")[2] for line in unused(planted)] == ["LEFT", "alone", "Kept", "lost", "method"]
+    assert never_read(planted) == ["src/one.py LEFT", "src/one.py alone", "src/two.py LIMIT", "src/two.py Kept"]
+
+
+def test_fields_that_face_outward_and_what_a_template_shows_are_used() -> None:
+    shape = "class View(BaseModel):\n    latency: float\nclass Row:\n    shown: int\nView(), Row()\n"
+    assert unused({"src/a.py": shape}, "page.shown") == []
+
+
+def test_nothing_in_src_is_dead() -> None:
+    assert unused(texts("src"), template_words()) == []
+
+
+def test_every_name_of_a_module_is_read_somewhere() -> None:
+    assert never_read(texts("src")) == []
+
+
+def test_every_hook_is_still_there() -> None:
+    code = "\n".join(texts("src").values())
+    assert [name for name in HOOKS if not re.search(rf"\b{name}\b", code)] == []
