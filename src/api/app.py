@@ -23,10 +23,12 @@ from api.resources import task_events, tasks, users
 from api.routes import ROUTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from api.endpoints.endpoint import Endpoint
 
 
-def create_app(services: Services) -> web.Application:
+def create_app(services: Services, routes: Sequence[Endpoint] = ROUTES) -> web.Application:
     """装配应用；``services`` 的生命由调用方管。"""
     settings = services.settings
     app = web.Application(
@@ -41,12 +43,12 @@ def create_app(services: Services) -> web.Application:
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[PROBES] = Probes(services)
     app[ERROR_PAGE] = error_page
-    app[docs.ROUTE_TABLE] = ROUTES
+    app[docs.ROUTE_TABLE] = routes
     app[task_events.STREAMS] = task_events.Streams(settings.api.streams_per_token)
     app.cleanup_ctx.extend([users.password_hashing, guarding])
     app.on_startup.extend([tasks.grouping, docs.remember_document])
     app.on_shutdown.append(task_events.stop_streams)
-    for route in ROUTES:
+    for route in routes:
         register(app, route)
     console.mount(app)
     monitor.mount(app, services.redis)

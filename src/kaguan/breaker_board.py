@@ -69,6 +69,7 @@ class BreakerBoard:
     """本进程没有闭合的断路器，写给别的进程看。:meth:`changed` 是断路器的钩子。"""
 
     redis: Redis
+    clock: Callable[[], float] = time.monotonic
     _process: str = field(default_factory=lambda: uuid4().hex)
     _open: dict[Key, tuple[BreakerStatus, float]] = field(default_factory=dict)  # 样子，何时变成这样（单调钟）
     _closed: set[Key] = field(default_factory=set)  # 还没从 Redis 里撤下的
@@ -76,7 +77,7 @@ class BreakerBoard:
 
     def changed(self, kind: BreakerKind, name: str, status: BreakerStatus) -> None:
         if status.state != CLOSED:
-            self._open[kind, name] = status, time.monotonic()
+            self._open[kind, name] = status, self.clock()
             self._closed.discard((kind, name))
         elif self._open.pop((kind, name), None) is not None:
             self._closed.add((kind, name))
@@ -93,7 +94,7 @@ class BreakerBoard:
             async with self.redis.pipeline(transaction=False) as pipe:
                 for (kind, name), (status, at) in opened.items():
                     key = breaker_key(kind, name, self._process)
-                    pipe.set(key, _packed(kind, name, status, time.monotonic() - at), ex=TTL)
+                    pipe.set(key, _packed(kind, name, status, self.clock() - at), ex=TTL)
                     pipe.sadd(BREAKERS, key)
                 for kind, name in closed:
                     key = breaker_key(kind, name, self._process)

@@ -39,6 +39,14 @@ NOTHING_HAPPENS = {
     "tests/integration/delivery/test_protocol_corners.py": (1, "SAQ 每秒看一次中止，我们不理：看过两次，任务还在做"),
 }
 
+# 换掉的常量：系统里的一处地方；几层之下、参数要一路传下去的时限
+STILL_PATCHED = {
+    "tests/integration/delivery/test_protocol_corners.py": {"RUN_TIMEOUT"},
+    "tests/integration/delivery/test_simulation.py": {"SPREAD"},
+    "tests/integration/faults/test_fault_limits.py": {"PATIENCE", "TIMEOUT"},
+    "tests/integration/operating/test_data_directory.py": {"SYSTEM_DIRECTORY"},
+}
+
 
 def children(folder: str) -> set[str]:
     return {name.removeprefix(folder).partition("/")[0] for name in tracked() if name.startswith(folder)}
@@ -154,3 +162,19 @@ def test_no_test_sleeps_for_a_fixed_time() -> None:
     }
     found = {name: len(lines) for name, tree in looked.items() if (lines := fixed_sleeps(tree))}
     assert found == {name: times for name, (times, _) in NOTHING_HAPPENS.items()}
+
+
+def patched(tree: ast.Module) -> set[str]:
+    """换掉的模块常量：名字全大写。"""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1)
+    named = (call.args[:2] for call in calls if ast.unparse(call.func).endswith("monkeypatch.setattr"))
+    spelt = (part.value for parts in named for part in parts if isinstance(part, ast.Constant))
+    return {name for text in spelt if (name := str(text).rpartition(".")[2]).isupper()}
+
+
+def test_no_test_patches_a_constant() -> None:
+    """要改的是参数：传给用它的对象，谁改了什么才看得出。"""
+    planted = 'monkeypatch.setattr(transport, "TICK", 1)\nmonkeypatch.setattr("a.b.PAGE", 1)'
+    assert patched(ast.parse(f'{planted}\nmonkeypatch.setattr(os, "write", f)')) == {"TICK", "PAGE"}
+    looked = {name: tree for name, tree in trees("tests").items() if not name.startswith("tests/chaos/")}
+    assert {name: found for name, tree in looked.items() if (found := patched(tree))} == STILL_PATCHED

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api import app
 from api.endpoints.endpoint import endpoint
 from api.routes import ROUTES
 from kaguan.config import load_settings
@@ -95,15 +94,12 @@ async def test_a_request_that_waits_too_long(logged: dict[str, str], access_line
         await one_line(access_lines, slow, ITEM, (504, 2004))
 
 
-async def test_a_handler_with_a_fault(
-    logged: dict[str, str], access_lines: AccessLines, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_handler_with_a_fault(logged: dict[str, str], access_lines: AccessLines) -> None:
     @endpoint("GET", f"{V1}/fault", scope="tasks:read", summary="总是出错", tag="测试")
     async def fault(_call: Call[Any, Any]) -> Answer:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(app, "ROUTES", (*ROUTES, fault))
-    async with serving(load_settings(logged)) as api:
+    async with serving(load_settings(logged), routes=(*ROUTES, fault)) as api:
         broken = await api.get("/fault")
         assert "secret" not in broken.text
         await one_line(access_lines, broken, "/tasks", (500, 2001))

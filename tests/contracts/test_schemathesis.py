@@ -7,14 +7,18 @@ import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from api.resources import task_events
+from api.resources.task_events import STREAMS, Streams
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.contract_report import Summary, publish
 from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 PATIENCE = 300  # 秒：忙的机器上也够；平时一分钟之内
 EXAMPLES = 12  # 每个操作、每个阶段
@@ -24,12 +28,12 @@ UNLIMITED = {"KAGUAN_API__RATE_PER_TOKEN": "100000", "KAGUAN_API__RATE_PER_ADDRE
 
 
 @pytest.mark.timeout(PATIENCE + 60)
-async def test_every_operation_answers_as_documented(
-    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(task_events, "LIFETIME", 0.0)  # 未了结的任务的事件流，看一眼就结束
+async def test_every_operation_answers_as_documented(environ: dict[str, str], tmp_path: Path) -> None:
+    def brief(app: web.Application) -> None:
+        app[STREAMS] = Streams(1_000, lifetime=0.0)  # 未了结的任务的事件流，看一眼就结束
+
     events = tmp_path / "events.ndjson"
-    async with serving(load_settings({**environ, **UNLIMITED})) as api:
+    async with serving(load_settings({**environ, **UNLIMITED}), adapt=brief) as api:
         base = str(api.session._base_url).rstrip("/")  # noqa: SLF001 aiohttp 没有公开的取法
         output, code = await explore(base, api.token, events)
     summary = Summary.of(events)

@@ -13,7 +13,8 @@ from aiohttp import web
 from api.app import create_app
 from api.http.access import AccessSink
 from api.http.keys import Services
-from api.http.server import runner
+from api.http.server import WRITE_TIMEOUT, runner
+from api.routes import ROUTES
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.access import access_lines
 from kaguan.queues.client import build_client
@@ -22,8 +23,9 @@ from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from api.endpoints.endpoint import Endpoint
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
 
@@ -100,8 +102,16 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, scopes: Sequence[str] = SCOPES, name: str = "test") -> AsyncIterator[Api]:
-    """起一个应用直到离开；令牌叫 ``name``，有 ``scopes``。"""
+async def serving(
+    settings: Settings,
+    scopes: Sequence[str] = SCOPES,
+    name: str = "test",
+    *,
+    routes: Sequence[Endpoint] = ROUTES,
+    write_timeout: float = WRITE_TIMEOUT,
+    adapt: Callable[[web.Application], None] | None = None,
+) -> AsyncIterator[Api]:
+    """起一个应用直到离开；令牌叫 ``name``，有 ``scopes``。``adapt`` 在起之前给它换上别的零件。"""
     rings: list[None] = []
     async with (
         open_pool(settings.database, "test") as pool,
@@ -113,7 +123,10 @@ async def serving(settings: Settings, scopes: Sequence[str] = SCOPES, name: str 
         async with pool.connection() as connection:
             issued = await tokens.create(connection, name, scopes)
         access = opened.enter_context(access_lines(settings.logging, "api"))
-        run = runner(create_app(services), AccessSink(access, services.metrics))
+        app = create_app(services, routes)
+        if adapt is not None:
+            adapt(app)
+        run = runner(app, AccessSink(access, services.metrics), write_timeout)
         await run.setup()
         site = web.TCPSite(run, "127.0.0.1", 0)
         await site.start()

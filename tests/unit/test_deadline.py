@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from api.http.middleware import deadline as module
 from api.http.middleware.deadline import Deadlines
 from kaguan.errors import Code, DomainError
 from tests.support.eventually import eventually
@@ -15,10 +14,8 @@ from tests.support.eventually import eventually
 FOREVER = 60.0
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TICK", 0.001)
-    monkeypatch.setattr(module, "CANCEL_GRACE", 0.01)
+def fast(seconds: float) -> Deadlines:
+    return Deadlines(seconds, tick=0.001, grace=0.01)
 
 
 async def wait_under(deadlines: Deadlines, seconds: float = FOREVER) -> None:
@@ -27,19 +24,19 @@ async def wait_under(deadlines: Deadlines, seconds: float = FOREVER) -> None:
 
 
 async def test_a_request_in_time_is_left_alone() -> None:
-    await wait_under(Deadlines(FOREVER), 0)
+    await wait_under(fast(FOREVER), 0)
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
 async def test_a_late_request_is_cancelled_and_told_so() -> None:
     with pytest.raises(DomainError) as caught:
-        await wait_under(Deadlines(0.01))
+        await wait_under(fast(0.01))
     assert caught.value.code is Code.TIMED_OUT
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
 async def test_only_the_late_one_of_many_is_cancelled() -> None:
-    late, others = Deadlines(0.01), Deadlines(FOREVER)
+    late, others = fast(0.01), fast(FOREVER)
     waiting = asyncio.create_task(wait_under(others))
     with pytest.raises(DomainError):
         await wait_under(late)
@@ -50,7 +47,7 @@ async def test_only_the_late_one_of_many_is_cancelled() -> None:
 
 
 async def test_a_cancel_from_elsewhere_stays_a_cancel() -> None:
-    task = asyncio.create_task(wait_under(Deadlines(FOREVER)))
+    task = asyncio.create_task(wait_under(fast(FOREVER)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -61,7 +58,7 @@ async def test_a_cancel_from_elsewhere_wins_over_the_deadline() -> None:
     reached = asyncio.Event()
 
     async def stubborn() -> None:
-        with Deadlines(0.01).limit():
+        with fast(0.01).limit():
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -80,7 +77,7 @@ async def test_a_handler_stuck_in_its_cancellation_is_cancelled_a_second_time() 
 
     async def stuck() -> None:
         nonlocal cancels
-        with Deadlines(0.01).limit():
+        with fast(0.01).limit():
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -98,7 +95,7 @@ async def test_a_handler_stuck_in_its_cancellation_is_cancelled_a_second_time() 
 
 
 async def test_more_time_counts_from_now() -> None:
-    deadlines = Deadlines(0.01)
+    deadlines = fast(0.01)
     with deadlines.limit() as limit:
         first = limit.until
         limit.allow(FOREVER)
@@ -109,7 +106,7 @@ async def test_more_time_counts_from_now() -> None:
 
 async def test_less_time_counts_from_now() -> None:
     async def shortened() -> None:
-        with Deadlines(FOREVER).limit() as limit:
+        with fast(FOREVER).limit() as limit:
             limit.allow(0.01)
             await asyncio.Event().wait()
 
@@ -119,7 +116,7 @@ async def test_less_time_counts_from_now() -> None:
 
 async def test_another_error_of_a_late_request_is_kept() -> None:
     async def failing() -> None:
-        with Deadlines(0.01).limit():
+        with fast(0.01).limit():
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -131,7 +128,7 @@ async def test_another_error_of_a_late_request_is_kept() -> None:
 
 
 async def test_the_clock_stands_still_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    deadlines = Deadlines(FOREVER)
+    deadlines = fast(FOREVER)
     await wait_under(deadlines, 0)
     await eventually(lambda: not deadlines._ticking)  # noqa: SLF001 没有别的迹象
     later: list[object] = []

@@ -6,11 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.endpoints import structure
 from api.endpoints.endpoint import BODY_LIMIT, Endpoint
 from api.endpoints.structure import SLACK, Structure, capacity, measure
 from api.resources.sims import SimBatch
@@ -56,14 +55,13 @@ def total(parts: list[Structure]) -> Structure:
     return found
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None)
 @given(value=VALUES, escaped=st.booleans(), indent=st.sampled_from([None, 1]), size=st.integers(1, 9))
 async def test_what_is_counted_is_what_is_parsed_wherever_the_slices_fall(
-    monkeypatch: pytest.MonkeyPatch, *, value: object, escaped: bool, indent: int | None, size: int
+    *, value: object, escaped: bool, indent: int | None, size: int
 ) -> None:
-    monkeypatch.setattr(structure, "SLICE", size)
     raw = json.dumps(value, ensure_ascii=escaped, indent=indent).encode()
-    assert await measure(raw, ROOMY) == counted(value)
+    assert await measure(raw, ROOMY, size) == counted(value)
 
 
 @settings(max_examples=300, deadline=None)

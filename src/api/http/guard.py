@@ -35,9 +35,10 @@ SCHEME = "Bearer "
 
 
 class Guard:
-    """认出调用者。令牌缓存极短，换来热路径上不必每次查库。"""
+    """认出调用者。令牌缓存极短（``remembered`` 秒），换来热路径上不必每次查库。"""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, remembered: float = CACHE_SECONDS) -> None:
+        self._remembered = remembered
         self._pool = services.pool
         self._database = services.settings.database
         self._metrics = services.metrics
@@ -118,7 +119,7 @@ class Guard:
         return principal
 
     def _remember(self, key: bytes, now: float, principal: Principal) -> None:
-        self._cache[key] = (now + CACHE_SECONDS, principal)
+        self._cache[key] = (now + self._remembered, principal)
         self._cache.move_to_end(key)
         if len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)

@@ -47,10 +47,10 @@ async def within(seconds: float, work: Awaitable[T]) -> asyncio.Future[T] | None
         task.cancel()
 
 
-async def probe(ping: Awaitable[object]) -> Probe:
+async def probe(ping: Awaitable[object], seconds: float = PING_TIMEOUT) -> Probe:
     """在时限之内探一次。"""
     started = time.perf_counter()
-    pinged = await within(PING_TIMEOUT, ping)
+    pinged = await within(seconds, ping)
     elapsed = time.perf_counter() - started
     failure = None if pinged is None else pinged.exception()
     if failure is not None and not isinstance(failure, psycopg.Error | RedisError | OSError):
@@ -59,20 +59,27 @@ async def probe(ping: Awaitable[object]) -> Probe:
 
 
 class SharedProbe:
-    """一个部件的探测。"""
+    """一个部件的探测。结果从开始探算起用 ``fresh`` 秒，按 ``clock`` 的钟。"""
 
-    def __init__(self, ping: Callable[[], Awaitable[object]]) -> None:
-        self._ping = ping
+    def __init__(
+        self,
+        ping: Callable[[], Awaitable[object]],
+        fresh: float = FRESH,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ping = ping
+        self.fresh = fresh
+        self._clock = clock
         self._flight: asyncio.Task[Probe] | None = None
         self._stale_at = 0.0
 
     async def __call__(self) -> Probe:
-        """:data:`FRESH` 秒之内的结果，或正在做的那一次的，或新做一次的。"""
-        flight, now = self._flight, time.monotonic()
+        """``fresh`` 秒之内的结果，或正在做的那一次的，或新做一次的。"""
+        flight, now = self._flight, self._clock()
         if flight is None or (flight.done() and now >= self._stale_at):
             # 自成一个任务：第一个来问的断开了，不连累后来的
-            flight = self._flight = asyncio.create_task(probe(self._ping()), name="probe")
-            self._stale_at = now + FRESH
+            flight = self._flight = asyncio.create_task(probe(self.ping()), name="probe")
+            self._stale_at = now + self.fresh
         return await asyncio.shield(flight)
 
 

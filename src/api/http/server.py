@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -32,10 +32,21 @@ WRITE_TIMEOUT = 15.0  # 秒：写不出去（套接字与缓冲都满了）这�
 class EnvelopeRequestHandler(RequestHandler):
     """417（Expect）、400（畸形 HTTP）、过长的头都不经过中间件，只经过这里；不收应答的客户端也由它断开。"""
 
-    __slots__ = ("_stalled", "when_lost")
+    __slots__ = ("_stalled", "_write_timeout", "when_lost")
 
     _stalled: asyncio.TimerHandle | None
     when_lost: Callable[[], object] | None
+
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        write_timeout: float,
+        **limits: Any,  # noqa: ANN401 原样交给父类
+    ) -> None:
+        super().__init__(manager, loop=loop, **limits)
+        self._write_timeout = write_timeout
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -44,7 +55,7 @@ class EnvelopeRequestHandler(RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self._loop.call_later(WRITE_TIMEOUT, self._cut_off)
+        self._stalled = self._loop.call_later(self._write_timeout, self._cut_off)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -63,7 +74,7 @@ class EnvelopeRequestHandler(RequestHandler):
 
     def _cut_off(self) -> None:
         if self.transport is not None:
-            log.warning("客户端久不收应答，断开", seconds=WRITE_TIMEOUT)  # 警告才会折叠：谁都造得出，不该写满日志
+            log.warning("客户端久不收应答，断开", seconds=self._write_timeout)  # 警告才会折叠：谁都造得出，不该写满日志
             self.transport.abort()
 
     async def finish_response(
@@ -157,8 +168,8 @@ class Runner(web.AppRunner):
         )
 
 
-def runner(app: web.Application, access: AccessSink) -> Runner:
-    """应用的运行器，限额取自配置。"""
+def runner(app: web.Application, access: AccessSink, write_timeout: float = WRITE_TIMEOUT) -> Runner:
+    """应用的运行器，限额取自配置。应答 ``write_timeout`` 秒写不出去就断开。"""
     config = app[SETTINGS].api
     return Runner(
         app,
@@ -170,4 +181,5 @@ def runner(app: web.Application, access: AccessSink) -> Runner:
         shutdown_timeout=20.0,
         access_log_class=AccessLog,
         access_log=access,
+        write_timeout=write_timeout,
     )

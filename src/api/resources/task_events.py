@@ -46,10 +46,18 @@ class Streams:
 
     Args:
         per_token: 一个令牌至多同时开着几条。
+        most: 全部令牌至多同时开着几条。
+        interval: 多久看一次库，秒。
+        lifetime: 一条至多开多久，秒。
     """
 
-    def __init__(self, per_token: int) -> None:
+    def __init__(
+        self, per_token: int, most: int = MAX_STREAMS, interval: float = INTERVAL, lifetime: float = LIFETIME
+    ) -> None:
         self._per_token = per_token
+        self._most = most
+        self.interval = interval
+        self.lifetime = lifetime
         self._ends: dict[asyncio.Event, int] = {}
         self._held: Counter[int] = Counter()
         self._stopping = False
@@ -68,7 +76,7 @@ class Streams:
                 f"at most {self._per_token} event streams at a time per token",
                 retry_after=RETRY_AFTER,
             )
-        if len(self._ends) >= MAX_STREAMS:
+        if len(self._ends) >= self._most:
             raise DomainError(Code.OVERLOADED)
         end = asyncio.Event()
         if self._stopping:
@@ -135,8 +143,8 @@ async def _send_changes(
     call: Call[None, None], response: EventSourceResponse, snapshot: dict[str, Any], end: asyncio.Event
 ) -> None:
     task_id: UUID = snapshot["task_id"]
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + LIFETIME
+    streams, loop = call.request.app[STREAMS], asyncio.get_running_loop()
+    deadline = loop.time() + streams.lifetime
     sent = b""
     current: dict[str, Any] | None = snapshot
     while current is not None and call.request.transport is not None:
@@ -144,7 +152,7 @@ async def _send_changes(
         if encoded != sent:
             await response.send(encoded.decode(), event="task", id=str(task_id))
             sent = encoded
-        if current["status"] in FINAL or loop.time() > deadline or await _ended(end):
+        if current["status"] in FINAL or loop.time() > deadline or await _ended(end, streams.interval):
             return
         current = await _snapshot(call.unit, task_id)
 
@@ -159,10 +167,10 @@ async def _snapshot(unit: UnitOfWork, task_id: UUID) -> dict[str, Any] | None:
     return None if task is None else task_view(task, timeline(task, events), place)
 
 
-async def _ended(end: asyncio.Event) -> bool:
+async def _ended(end: asyncio.Event, interval: float) -> bool:
     """等一个间隔；停机了、客户端走了就立刻知道。"""
     try:
-        async with asyncio.timeout(INTERVAL):
+        async with asyncio.timeout(interval):
             await end.wait()
     except TimeoutError:
         return False

@@ -20,8 +20,8 @@ IMMEDIATE_STOP = 5.0  # 秒；SIGQUIT（immediate shutdown）之后
 PS_TIMEOUT = 5.0  # 秒
 
 
-async def settle_postmaster(data: Path) -> None:
-    """让 ``data`` 没有正在运行的 postmaster，也没有指向别人进程的 postmaster.pid。
+async def settle_postmaster(data: Path, fast_stop: float = FAST_STOP, immediate_stop: float = IMMEDIATE_STOP) -> None:
+    """让 ``data`` 没有正在运行的 postmaster，也没有指向别人进程的 postmaster.pid。两步各等几秒。
 
     Raises:
         StartError: 它就是不退。
@@ -34,11 +34,11 @@ async def settle_postmaster(data: Path) -> None:
         pid_file.unlink(missing_ok=True)  # 进程号已属别人：PostgreSQL 自己会因此拒绝启动
         return
     log.info("上一套的 PostgreSQL 还在收尾，等它停下", child_pid=pid)
-    if await _gone(pid, data, FAST_STOP):
+    if await _gone(pid, data, fast_stop):
         return
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGQUIT)
-    if not await _gone(pid, data, IMMEDIATE_STOP):
+    if not await _gone(pid, data, immediate_stop):
         raise StartError(f"上一套的 PostgreSQL（进程 {pid}）停不下来；请结束它再试")
 
 

@@ -45,13 +45,22 @@ class AccessLines:
     Args:
         output: 全部的行。
         accepted: 受理了的行另有的出口。
+        pending_limit: 字节；排着的多过它，提交的一方自己写。
     """
 
-    def __init__(self, output: LogOutput, process: str, chunk: int = CHUNK, accepted: LogOutput | None = None) -> None:
+    def __init__(
+        self,
+        output: LogOutput,
+        process: str,
+        chunk: int = CHUNK,
+        accepted: LogOutput | None = None,
+        pending_limit: int = PENDING_LIMIT,
+    ) -> None:
         self._output = output
         self._accepted_output = accepted
         self._common = {"level": "info", "process": process, "pid": os.getpid()}
         self._chunk = chunk
+        self._pending_limit = pending_limit
         self._pending: deque[tuple[bytes, bool]] = deque()
         self._submitted = 0  # 字节；只由提交的一方加
         self._written = 0  # 字节；只在持锁时加
@@ -71,7 +80,7 @@ class AccessLines:
         self._submitted += len(line)
         if not self._wake.is_set():
             self._wake.set()
-        if self._submitted - self._written > PENDING_LIMIT:
+        if self._submitted - self._written > self._pending_limit:
             self.flush()
         return len(line)
 

@@ -26,6 +26,7 @@ class UnknownSince:
     """
 
     patience: float = PATIENCE
+    remembered: int = REMEMBERED
     seen: dict[tuple[str, UUID, int], tuple[float, float]] = field(default_factory=dict)
 
     def outlasted(self, task_type: str, task_id: UUID, generation: int) -> bool:
@@ -35,7 +36,7 @@ class UnknownSince:
         first, _ = self.seen.pop((task_type, task_id, generation), (now, now))
         if now - first >= self.patience:
             return True
-        if len(self.seen) < REMEMBERED:
+        if len(self.seen) < self.remembered:
             self.seen[task_type, task_id, generation] = (first, now)
         return False
 

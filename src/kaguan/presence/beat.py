@@ -73,6 +73,7 @@ class Presence:
     role: str
     name: str = field(default_factory=process_name)
     facts: Callable[[], Mapping[str, Any]] = _nothing
+    interval: float = INTERVAL
     _started: int = 0  # Redis 的钟，毫秒；0 即还没有跳过
 
     async def run_once(self) -> None:
@@ -113,7 +114,7 @@ class Presence:
             except Exception:  # 不跳了就会被当作冻住：说一声，下一拍再来
                 log.exception("心跳意外出错，下一拍再试")
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), INTERVAL)
+                await asyncio.wait_for(stop.wait(), self.interval)
 
     async def _leave(self) -> None:
         try:

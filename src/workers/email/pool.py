@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kaguan.mail.message import helo_name
@@ -16,22 +17,32 @@ if TYPE_CHECKING:
     from kaguan.config.model import Smtp
     from kaguan.config.relay_host import RelayHost
 
-IDLE_LIMIT = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
-AGE_LIMIT = 300.0  # 秒；定期重连，中继改了地址也跟得上
-MESSAGES_PER_CONNECTION = 100  # 常见中继的上限
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """一条连接的限度。"""
+
+    idle: float = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
+    age: float = 300.0  # 秒；定期重连，中继改了地址也跟得上
+    messages: int = 100  # 常见中继的上限
+    unsent: int = 64 * 1024  # 字节；本进程里至多压着这么多没发出去的
+
+
+LIMITS = SessionLimits()
 
 
 class SessionPool:
-    """同时借出几条由借的人管着。
+    """同时借出几条由借的人管着；``limits`` 是每条的限度。
 
     Raises:
         UnsendableError: 发件人不合法。
     """
 
-    def __init__(self, relay: RelayHost, config: Smtp, tls: ssl.SSLContext) -> None:
+    def __init__(self, relay: RelayHost, config: Smtp, tls: ssl.SSLContext, limits: SessionLimits) -> None:
         self._relay = relay
         self._config = config
         self._tls = tls
+        self.limits = limits
         self._helo = helo_name(config.sender)
         self._idle: list[SmtpSession] = []
 
@@ -42,7 +53,9 @@ class SessionPool:
         Raises:
             UnreachableError: 连不上。
         """
-        session = await self._reuse() or await open_session(self._relay, self._config, self._tls, self._helo)
+        session = await self._reuse() or await open_session(
+            self._relay, self._config, self._tls, self._helo, self.limits.unsent
+        )
         try:
             yield session
         except BaseException:
@@ -60,9 +73,9 @@ class SessionPool:
         return None
 
     def _fresh(self, session: SmtpSession) -> bool:
-        now = asyncio.get_running_loop().time()
-        young = now - session.used_at < IDLE_LIMIT and now - session.opened_at < AGE_LIMIT
-        return session.usable and young and session.delivered < MESSAGES_PER_CONNECTION
+        now, limits = asyncio.get_running_loop().time(), self.limits
+        young = now - session.used_at < limits.idle and now - session.opened_at < limits.age
+        return session.usable and young and session.delivered < limits.messages
 
     async def close_stale(self) -> int:
         """关掉用不得了的连接；返回关了几条。"""

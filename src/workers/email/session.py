@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from kaguan.mail.connection import SmtpLink
     from kaguan.mail.message import Envelope
 
-DATA_CHUNK = 64 * 1024  # 字节；本进程里至多压着这么多没发出去的
 START_INPUT = 354
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, "对方不支持 SMTPUTF8，无法投递国际化地址")
 
 
 class SmtpSession:
-    """一条已就绪的连接。任何网络错误之后即作废（``usable`` 为假）。"""
+    """一条已就绪的连接。任何网络错误之后即作废（``usable`` 为假）。正文 ``chunk`` 字节一块地发。"""
 
-    def __init__(self, link: SmtpLink, config: Smtp) -> None:
+    def __init__(self, link: SmtpLink, config: Smtp, chunk: int) -> None:
         self._link = link
         self._client = link.client
         self._config = config
+        self._chunk = chunk
         self.delivered = 0
         self.opened_at = self.used_at = asyncio.get_running_loop().time()
 
@@ -119,8 +119,8 @@ class SmtpSession:
         if protocol is None:
             raise ConnectionResetError("连接已断")
         stuffed = _stuffed(content)
-        for start in range(0, len(stuffed), DATA_CHUNK):
-            protocol.write(stuffed[start : start + DATA_CHUNK])
+        for start in range(0, len(stuffed), self._chunk):
+            protocol.write(stuffed[start : start + self._chunk])
             await self._link.flushed(self._config.timeout)
         # 正文此刻全在内核里，点还没有写：在这之前断开，就能断定对方没有收全
         protocol.write(b".\r\n")
@@ -133,13 +133,13 @@ class SmtpSession:
         return judge_final(final.code, final.message)
 
 
-async def open_session(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: str) -> SmtpSession:
+async def open_session(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: str, chunk: int) -> SmtpSession:
     """连接、按策略加密、登录。
 
     Raises:
         UnreachableError: 任何一步没成。
     """
-    return SmtpSession(await open_link(relay, config, tls, helo), config)
+    return SmtpSession(await open_link(relay, config, tls, helo), config, chunk)
 
 
 def _stuffed(content: bytes) -> bytes:

@@ -16,7 +16,7 @@ from kaguan.mail.connection import UnreachableError, trust
 from kaguan.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.outage import before_session, judged
-from workers.email.pool import SessionPool
+from workers.email.pool import LIMITS, SessionLimits, SessionPool
 from workers.email.receipt import Fate, Receipt
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class _SickError(Exception):
 class Mailer:
     """一个进程到一台中继的通道，连接至多 ``config.connections`` 条。由 :func:`open_mailer` 建立与关闭。"""
 
-    def __init__(self, config: Smtp, redis: Redis | None, tls: ssl.SSLContext) -> None:
+    def __init__(self, config: Smtp, redis: Redis | None, tls: ssl.SSLContext, limits: SessionLimits) -> None:
         self._relay = parse_relay_host(config.url.get_secret_value())
         self._patience = config.data_timeout
         self._slots = asyncio.Semaphore(config.connections)
         self._rate = SharedRate("smtp", self._relay.name, config.per_second, redis)
-        self.pool = SessionPool(self._relay, config, tls)
+        self.pool = SessionPool(self._relay, config, tls, limits)
         self._breaker = Breaker(
             config.breaker_failures,
             config.breaker_cooldown,
@@ -176,7 +176,12 @@ class Mailer:
 
 @asynccontextmanager
 async def open_mailer(
-    config: Smtp, redis: Redis | None = None, tls: ssl.SSLContext | None = None
+    config: Smtp,
+    redis: Redis | None = None,
+    tls: ssl.SSLContext | None = None,
+    *,
+    limits: SessionLimits = LIMITS,
+    tick: tuple[float, float] = TICK,
 ) -> AsyncIterator[Mailer]:
     """本进程唯一的外发通道；离开时关闭全部连接。
 
@@ -184,14 +189,16 @@ async def open_mailer(
         config: SMTP 配置。
         redis: 各进程共享限速用；``None`` 即只在本进程内限。
         tls: 验证对方证书用；不给则按配置（:func:`kaguan.mail.connection.trust`）。
+        limits: 每条连接的限度。
+        tick: 隔多久看一次要不要试探、有没有闲置的，秒，在两者之间随机。
 
     Raises:
         ValueError: URL 不合法。
         UnsendableError: 发件人不合法。
     """
-    mailer = Mailer(config, redis, tls or trust(config))
+    mailer = Mailer(config, redis, tls or trust(config), limits)
     stop = asyncio.Event()
-    keeper = asyncio.create_task(_keep(mailer, stop), name="smtp-keeper")
+    keeper = asyncio.create_task(_keep(mailer, stop, tick), name="smtp-keeper")
     try:
         yield mailer
     finally:
@@ -201,10 +208,10 @@ async def open_mailer(
         await mailer.pool.close()
 
 
-async def _keep(mailer: Mailer, stop: asyncio.Event) -> None:
+async def _keep(mailer: Mailer, stop: asyncio.Event, tick: tuple[float, float]) -> None:
     """试探与关闲置，直到 ``stop``：取消若恰逢应答到来，会被 3.11 的 ``asyncio.wait_for`` 吞掉，只靠它停不住。"""
     while not stop.is_set():
-        await asyncio.sleep(jitter(*TICK))
+        await asyncio.sleep(jitter(*tick))
         if await mailer.probe():
             log.info("中继主机连上了")
         if closed := await mailer.pool.close_stale():

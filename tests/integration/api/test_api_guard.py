@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.http import guard, server
+from api.http.guard import GUARD, Guard
+from api.http.keys import SERVICES
 from kaguan.config import Settings, load_settings
 from kaguan.config.model import Environment
 from kaguan.tokens import service as tokens
@@ -18,6 +19,8 @@ from tests.support.raw_http import exchange
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
     from tests.support.serving import Api
@@ -66,10 +69,15 @@ async def test_the_last_use_of_a_token_outlives_the_process(settings: Settings, 
 
 
 async def test_a_revoked_token_stops_working_at_once_in_every_process(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
 ) -> None:
-    monkeypatch.setattr(guard, "CACHE_SECONDS", 3_600.0)  # 只能是通知的功劳
-    async with serving(settings) as first, serving(settings, name="other") as second:
+    def remembering(app: web.Application) -> None:
+        app[GUARD] = Guard(app[SERVICES], remembered=3_600.0)  # 只能是通知的功劳
+
+    async with (
+        serving(settings, adapt=remembering) as first,
+        serving(settings, name="other", adapt=remembering) as second,
+    ):
         caller = await with_scopes(first, "leaver", ["tasks:read"])
         callers = (caller, replace(second, token=caller.token))
         for one in callers:
@@ -214,33 +222,27 @@ async def test_a_slow_body_is_timed_out_and_others_are_served(environ: dict[str,
         assert (reply.status, reply.envelope["code"]) == (504, 2004)
 
 
-async def test_a_client_that_takes_no_answers_is_cut_off_and_others_are_served(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.3)
-    url = api.session._base_url  # noqa: SLF001 同上
-    assert url is not None
-    assert url.host is not None
-    assert url.port is not None
+async def test_a_client_that_takes_no_answers_is_cut_off_and_others_are_served(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        client.settimeout(0)
-        await loop.sock_connect(client, (url.host, url.port))
-        # 应答共几十兆，内核的缓冲装不下
-        await loop.sock_sendall(client, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+    async with serving(settings, write_timeout=0.3) as api:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.settimeout(0)
+            await loop.sock_connect(client, api.address)
+            # 应答共几十兆，内核的缓冲装不下
+            await loop.sock_sendall(client, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
 
-        async def cut_off() -> bool:
-            assert (await api.get("/tasks")).status == 200
-            try:
-                client.send(b"x")
-            except BlockingIOError:
+            async def cut_off() -> bool:
+                assert (await api.get("/tasks")).status == 200
+                try:
+                    client.send(b"x")
+                except BlockingIOError:
+                    return False
+                except ConnectionError:
+                    return True
                 return False
-            except ConnectionError:
-                return True
-            return False
 
-        await eventually(cut_off, timeout=20)
+            await eventually(cut_off, timeout=20)
 
 
 async def test_a_connection_that_sends_no_whole_request_is_closed(environ: dict[str, str]) -> None:

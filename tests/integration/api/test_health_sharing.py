@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,6 +17,8 @@ from tests.support.eventually import eventually
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from tests.support.serving import Api
 
 CALLS = 50
@@ -37,20 +37,22 @@ async def pings(url: str) -> int:
 
 
 @pytest.mark.parametrize("fresh", [0.0, LONG], ids=["at once", "one after another"])
-async def test_many_calls_share_one_probe_of_each_server(
-    environ: dict[str, str], redis_url: str, monkeypatch: pytest.MonkeyPatch, fresh: float
-) -> None:
+async def test_many_calls_share_one_probe_of_each_server(environ: dict[str, str], redis_url: str, fresh: float) -> None:
     """结果不留，同时来的也只探一次；结果留着，先后来的也只探一次。"""
-    monkeypatch.setattr(probing, "FRESH", fresh)
-    probed: list[str] = []
-    probe = probing.probe
+    probed: list[None] = []
 
-    async def counted(ping: Any) -> probing.Probe:
-        probed.append(ping.__qualname__)
-        return await probe(ping)
+    def counting(shared: probing.SharedProbe) -> probing.SharedProbe:
+        async def ping() -> None:
+            probed.append(None)
+            await shared.ping()
 
-    monkeypatch.setattr(probing, "probe", counted)
-    async with serving(load_settings(environ)) as api:
+        return probing.SharedProbe(ping, fresh)
+
+    def counted(app: web.Application) -> None:
+        probes = app[probing.PROBES]
+        probes.database, probes.redis = counting(probes.database), counting(probes.redis)
+
+    async with serving(load_settings(environ), adapt=counted) as api:
         before = await pings(redis_url)
         if fresh:
             answers = [await ask(api, path) for path in ("/health", "/api/v1/health") * (CALLS // 2)]
@@ -68,16 +70,15 @@ async def together(api: Api, number: int) -> tuple[int, dict[str, Any]]:
     return await ask(api, "/health/ready" if number % 2 else "/health")
 
 
-async def test_a_result_is_used_for_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_is_used_for_a_second_at_most() -> None:
     assert probing.FRESH <= 1.0
     clock = [0.0]
-    monkeypatch.setattr(probing, "time", SimpleNamespace(monotonic=lambda: clock[0], perf_counter=time.perf_counter))
     probed: list[None] = []
 
     async def ping() -> None:
         probed.append(None)
 
-    shared = probing.SharedProbe(ping)
+    shared = probing.SharedProbe(ping, clock=lambda: clock[0])
     await shared()
     clock[0] = probing.FRESH - 0.001
     await shared()
@@ -87,8 +88,7 @@ async def test_a_result_is_used_for_a_second_at_most(monkeypatch: pytest.MonkeyP
     assert len(probed) == 2
 
 
-async def test_a_probe_given_up_on_leaves_no_complaint_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "PING_TIMEOUT", 0.0)
+async def test_a_probe_given_up_on_leaves_no_complaint_behind() -> None:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     ended = asyncio.Event()
@@ -100,7 +100,7 @@ async def test_a_probe_given_up_on_leaves_no_complaint_behind(monkeypatch: pytes
             ended.set()
             raise psycopg.OperationalError from None
 
-    assert not (await probing.probe(cut_off())).up
+    assert not (await probing.probe(cut_off(), 0.0)).up
     await ended.wait()
     await asyncio.sleep(0)
     gc.collect()

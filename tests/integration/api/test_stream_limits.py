@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from api.resources import task_events
+from api.resources.task_events import INTERVAL, STREAMS, Streams
 from kaguan.config import load_settings
 from kaguan.errors import Code
 from kaguan.tokens import service as tokens
@@ -16,7 +16,7 @@ from tests.support.serving import serving
 
 if TYPE_CHECKING:
     import aiohttp
-    import pytest
+    from aiohttp import web
 
     from tests.support.serving import Api
 
@@ -30,13 +30,13 @@ async def opened(api: Api, stack: AsyncExitStack, path: str) -> aiohttp.ClientRe
 
 
 async def test_one_token_cannot_hold_more_streams_than_its_share(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environ: dict[str, str],
 ) -> None:
-    monkeypatch.setattr(task_events, "INTERVAL", 3_600.0)  # 归还只能是因为察觉了断开，不是看了一眼
-    async with (
-        serving(load_settings({**environ, "KAGUAN_API__STREAMS_PER_TOKEN": str(MOST)})) as api,
-        AsyncExitStack() as stack,
-    ):
+    def seldom(app: web.Application) -> None:
+        # 归还只能是因为察觉了断开，不是看了一眼
+        app[STREAMS] = Streams(MOST, interval=3_600.0)
+
+    async with serving(load_settings(environ), adapt=seldom) as api, AsyncExitStack() as stack:
         async with api.pool.connection() as connection:
             other = replace(api, token=(await tokens.create(connection, "other", ["tasks:read"])).token)
         path = f"/api/v1/tasks/{(await api.post('/tasks/sim', SIM)).data['task_id']}/events"
@@ -57,10 +57,12 @@ async def test_one_token_cannot_hold_more_streams_than_its_share(
 
 
 async def test_all_tokens_together_cannot_hold_more_than_the_process_has(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    environ: dict[str, str],
 ) -> None:
-    monkeypatch.setattr(task_events, "MAX_STREAMS", 1)
-    async with serving(load_settings(environ)) as api, AsyncExitStack() as stack:
+    def one_in_all(app: web.Application) -> None:
+        app[STREAMS] = Streams(MOST, most=1)
+
+    async with serving(load_settings(environ), adapt=one_in_all) as api, AsyncExitStack() as stack:
         path = f"/api/v1/tasks/{(await api.post('/tasks/sim', SIM)).data['task_id']}/events"
         assert (await opened(api, stack, path)).status == 200
         refused = await api.get(path.removeprefix("/api/v1"))
@@ -69,7 +71,7 @@ async def test_all_tokens_together_cannot_hold_more_than_the_process_has(
 
 
 async def test_a_stream_that_comes_while_stopping_tells_the_present_state_and_ends() -> None:
-    streams = task_events.Streams(per_token=1)
+    streams = Streams(per_token=1)
     with streams.opened(1) as before:
         streams.stop()
         assert before.is_set()
@@ -84,7 +86,7 @@ async def test_a_stream_of_no_task_leaves_no_place_taken(environ: dict[str, str]
 
 
 async def test_a_stream_outlives_the_time_of_a_request(environ: dict[str, str]) -> None:
-    limit = task_events.INTERVAL / 2  # 第二眼已过了时限
+    limit = INTERVAL / 2  # 第二眼已过了时限
     async with (
         serving(load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": str(limit)})) as api,
         AsyncExitStack() as stack,

@@ -22,7 +22,6 @@ from kaguan.outbox import decisions, ordering
 from kaguan.outbox.acceptance import GroupAccept
 from kaguan.outbox.doorbell import CHANNEL, Doorbell
 from kaguan.outbox.relay import loop
-from kaguan.outbox.relay import ordering as relay_ordering
 from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.vocabulary import Priority
@@ -307,22 +306,16 @@ async def test_those_behind_a_key_are_not_counted_when_the_outbox_alone_is_over_
         assert await backlog.run_once() == 6
 
 
-async def test_the_relay_looks_at_as_many_pages_at_a_time_as_its_budget_allows(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay_ordering, "PAGE", 2)
-    monkeypatch.setattr(relay_ordering, "BUDGET", 30.0)
+async def test_the_relay_looks_at_as_many_pages_at_a_time_as_its_budget_allows(pipeline: Pipeline) -> None:
     await five_ended_heads(pipeline)
-    assert await OrderingRelease(pipeline.pool).run_once() == 5
+    assert await OrderingRelease(pipeline.pool, page=2, budget=30.0).run_once() == 5
 
 
 async def test_the_relay_looks_at_one_page_of_heads_at_a_time_and_at_all_of_them_in_turn(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
 ) -> None:
-    monkeypatch.setattr(relay_ordering, "PAGE", 2)
-    monkeypatch.setattr(relay_ordering, "BUDGET", 0.0)
     await five_ended_heads(pipeline)
-    relay = OrderingRelease(pipeline.pool)
+    relay = OrderingRelease(pipeline.pool, page=2, budget=0.0)
     released = [await relay.run_once() for _ in range(10)]
     assert max(released) <= 2
     assert sum(released) == 5

@@ -10,7 +10,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
-from kaguan.outbox.relay import epoch
 from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker import claiming
@@ -270,12 +269,10 @@ async def test_what_was_handed_over_after_redis_lost_its_data_is_not_delivered_t
     assert [(await pipeline.task(task)).delivery for task in (*lost, *kept)] == [2, 2, 1, 1]
 
 
-async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(pipeline: Pipeline) -> None:
     """每重投一个，又有一个交出去（又丢了）：只看开始那一刻之前交出的，总有看完的时候。"""
-    monkeypatch.setattr(epoch, "PAGE", 1)
-    assert await pipeline.epoch.run_once() == 0
+    redrive = replace(pipeline.epoch, page=1)
+    assert await redrive.run_once() == 0
     await pipeline.submit(2)
     await pipeline.forwarder.run_once()
     await pipeline.sql(
@@ -286,7 +283,7 @@ async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(
     await pipeline.sql("create trigger another before insert on tb_outbox for each row execute function another()")
     await pipeline.redis.flushdb()
     async with asyncio.timeout(20):
-        assert 2 <= await pipeline.epoch.run_once() <= 3
+        assert 2 <= await redrive.run_once() <= 3
     assert pipeline.epoch.heard.is_set()
 
 

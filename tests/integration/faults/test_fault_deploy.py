@@ -185,11 +185,8 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
     assert (record.status, record.attempt) == ("retrying", 1)
 
 
-def test_what_is_not_understood_is_remembered_up_to_a_limit_and_while_it_is_still_met(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(upgrade, "REMEMBERED", 2)
-    kind, since, tasks = EMAIL_SEND.name, UnknownSince(), [uuid4() for _ in range(3)]
+def test_what_is_not_understood_is_remembered_up_to_a_limit_and_while_it_is_still_met() -> None:
+    kind, since, tasks = EMAIL_SEND.name, UnknownSince(remembered=2), [uuid4() for _ in range(3)]
     for task_id in (*tasks, tasks[0]):
         assert not since.outlasted(kind, task_id, 1)
     assert list(since.seen) == [(kind, tasks[1], 1), (kind, tasks[0], 1)]

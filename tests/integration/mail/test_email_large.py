@@ -15,7 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.mail_sizes import KIB, SIZES, largest, letter
 from tests.support.mail_tasks import client_tls, config_for, send, server_tls
 from tests.support.smtp_server import CLOSE, DROP, HALF_CLOSE, PAUSE, RESET, STALL, Script, SmtpServer, smtp_server
-from workers.email import session
+from workers.email.pool import LIMITS, SessionLimits
 from workers.email.receipt import Fate
 from workers.email.transport import Mailer, open_mailer
 
@@ -42,7 +42,9 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def stage(mode: str, script: Script | None = None, **config: object) -> AsyncIterator[tuple[SmtpServer, Mailer]]:
+async def stage(
+    mode: str, script: Script | None = None, limits: SessionLimits = LIMITS, **config: object
+) -> AsyncIterator[tuple[SmtpServer, Mailer]]:
     script = script or Script()
     if mode == "starttls":
         script.starttls = server_tls()
@@ -51,7 +53,7 @@ async def stage(mode: str, script: Script | None = None, **config: object) -> As
     starttls = "required" if mode == "starttls" else "off"
     async with (
         smtp_server(script) as server,
-        open_mailer(config_for(server.url, starttls=starttls, **config), tls=client_tls()) as mailer,
+        open_mailer(config_for(server.url, starttls=starttls, **config), tls=client_tls(), limits=limits) as mailer,
     ):
         yield server, mailer
 
@@ -72,14 +74,12 @@ def test_mail_of_every_size_is_delivered_once_byte_for_byte(run: Run, mode: str)
     run(scenario())
 
 
-def test_a_reader_far_slower_than_a_chunk_but_never_stopping_gets_it_all(
-    run: Run, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "DATA_CHUNK", LARGE)  # 一块要收好几个时限那么久
+def test_a_reader_far_slower_than_a_chunk_but_never_stopping_gets_it_all(run: Run, mode: str) -> None:
+    limits = SessionLimits(unsent=LARGE)  # 一块要收好几个时限那么久
     script = Script(pace=(16 * KIB, 0.02), narrow=True)
 
     async def scenario() -> None:
-        async with stage(mode, script, timeout=1.0) as (server, mailer):
+        async with stage(mode, script, limits, timeout=1.0) as (server, mailer):
             assert (await send(mailer, letter(LARGE))).fate is Fate.ACCEPTED
         assert [len(mail.content) for mail in server.mails] == [LARGE]
 

@@ -73,14 +73,13 @@ def down(server: SmtpServer) -> None:
 
 
 async def test_a_relay_host_down_for_hours_costs_no_mail_an_attempt_and_each_arrives_once(
-    pool: Pool, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    pool: Pool, environ: dict[str, str]
 ) -> None:
-    monkeypatch.setattr("workers.email.transport.TICK", (0.01, 0.02))
     settings, now, passes = load_settings(environ), 0.0, 0
     async with (
         smtp_server() as server,
-        open_mailer(config_for(server.url, breaker_cooldown=0.05)) as one,
-        open_mailer(config_for(server.url, breaker_cooldown=0.05)) as other,
+        open_mailer(config_for(server.url, breaker_cooldown=0.05), tick=(0.01, 0.02)) as one,
+        open_mailer(config_for(server.url, breaker_cooldown=0.05), tick=(0.01, 0.02)) as other,
     ):
         processes = [EmailHandler(mailer, settings.smtp.sender) for mailer in (one, other)]
         down(server)

@@ -27,7 +27,7 @@ from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import open_pipeline
 from tests.support.smtp_server import SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
-from workers.email.transport import open_mailer
+from workers.email.transport import TICK, open_mailer
 from workers.registry import open_handlers
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from workers.email.transport import Mailer
 
 PER_SECOND = 20
+OFTEN = (0.01, 0.02)  # 秒；多久看一次要不要试探
 WAITING = "select count(*)::int from tb_outbox where waiting_for is not null"
 RECALLED = "select task_id from tb_outbox where available_at < clock_timestamp() + interval '1 minute'"
 AN_HOUR = "update tb_outbox set available_at = clock_timestamp() + interval '1 hour'"
@@ -78,7 +79,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(settings: Settings, pool: Pool, cooldown: float = 3_600.0) -> AsyncIterator[Stage]:
+async def staged(
+    settings: Settings, pool: Pool, cooldown: float = 3_600.0, tick: tuple[float, float] = TICK
+) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
         server = await stack.enter_async_context(smtp_server())
@@ -86,7 +89,7 @@ async def staged(settings: Settings, pool: Pool, cooldown: float = 3_600.0) -> A
         board = BreakerBoard(pipeline.redis)
         await stack.enter_async_context(board.publishing())
         config = config_for(server.url, breaker_failures=1, breaker_cooldown=cooldown)
-        mailers = [await stack.enter_async_context(open_mailer(config)) for _ in range(2)]
+        mailers = [await stack.enter_async_context(open_mailer(config, tick=tick)) for _ in range(2)]
         for mailer in mailers:
             mailer.watch_breaker(lambda name, status: board.changed(BreakerKind.SMTP, name, status))
         yield Stage(pipeline, server, board, mailers, [EmailHandler(mailer, SENDER) for mailer in mailers])
@@ -208,10 +211,9 @@ async def test_a_recall_follows_the_task_and_leaves_alone_what_is_soon_due_cance
 
 
 async def test_when_the_relay_host_is_back_the_backlog_flows_by_itself_each_mail_once(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, pool: Pool
 ) -> None:
-    monkeypatch.setattr("workers.email.transport.TICK", (0.01, 0.02))
-    async with staged(settings, pool, cooldown=0.2) as stage:
+    async with staged(settings, pool, cooldown=0.2, tick=OFTEN) as stage:
         mails = await stage.waiting_for_an_hour(60)
         pipeline, recall = stage.pipeline, stage.recall(pace=0.05)
         turn = iter(range(10**6))
@@ -264,10 +266,9 @@ async def test_half_open_breakers_call_one_wave_back_and_no_more_until_they_were
 
 
 async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mails_until_it_takes_one(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, pool: Pool
 ) -> None:
-    monkeypatch.setattr("workers.email.transport.TICK", (0.01, 0.02))
-    async with staged(settings, pool, cooldown=0.1) as stage:
+    async with staged(settings, pool, cooldown=0.1, tick=OFTEN) as stage:
         stage.server.script.greeting, stage.server.script.mail = "220 test ESMTP", "421 4.3.2 closing"
         await stage.waiting_for_an_hour(30)
         pipeline, recall = stage.pipeline, stage.recall(pace=0.01)

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from email import message_from_bytes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -19,10 +19,10 @@ from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls, throttled_mailer
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 from tests.support.tracing import only as only_span
-from workers.email import transport
 from workers.email.outage import Outage
+from workers.email.pool import LIMITS, SessionLimits
 from workers.email.receipt import Fate, Receipt
-from workers.email.transport import Mailer, QueuedError, RelayHostOpenError, open_mailer
+from workers.email.transport import TICK, Mailer, QueuedError, RelayHostOpenError, open_mailer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 TASK_ID = UUID("01890000-0000-7000-8000-000000000001")
+
+NEVER = (3_600.0, 3_600.0)  # 秒；本用例里不自己试探
 
 
 def letter(*recipients: str, body: str = "正文") -> Envelope:
@@ -47,12 +49,17 @@ async def send(mailer: Mailer, envelope: Envelope | None = None) -> dict[str, Re
 
 
 @asynccontextmanager
-async def stage(script: Script | None = None, **config: object) -> AsyncIterator[tuple[SmtpServer, Mailer]]:
+async def stage(
+    script: Script | None = None,
+    limits: SessionLimits = LIMITS,
+    tick: tuple[float, float] = TICK,
+    **config: Any,
+) -> AsyncIterator[tuple[SmtpServer, Mailer]]:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(smtp_server(script))
         url = str(config.pop("url", server.url)).replace("PORT", str(server.port))
-        mailer = await stack.enter_async_context(open_mailer(config_for(url, **config), tls=client_tls()))
-        yield server, mailer
+        opening = open_mailer(config_for(url, **config), tls=client_tls(), limits=limits, tick=tick)
+        yield server, await stack.enter_async_context(opening)
 
 
 def only(receipts: dict[str, Receipt]) -> Receipt:
@@ -104,11 +111,8 @@ async def test_never_more_connections_than_configured() -> None:
     assert server.most_open <= 2
 
 
-async def test_a_process_that_tries_by_itself_keeps_to_the_connections_configured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
-    async with stage(Script(greeting="421 busy"), connections=1) as (server, mailer):
+async def test_a_process_that_tries_by_itself_keeps_to_the_connections_configured() -> None:
+    async with stage(Script(greeting="421 busy"), tick=NEVER, connections=1) as (server, mailer):
         await send(mailer)
         server.script.greeting, server.script.mail = "220 test ESMTP", STALL
         sending = asyncio.create_task(send(mailer))
@@ -121,23 +125,19 @@ async def test_a_process_that_tries_by_itself_keeps_to_the_connections_configure
         assert await mailer.probe()
 
 
-async def test_a_mail_accepted_is_not_held_up_by_the_farewell_of_its_worn_out_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
-    monkeypatch.setattr("workers.email.pool.MESSAGES_PER_CONNECTION", 1)
-    async with stage() as (server, mailer):
+async def test_a_mail_accepted_is_not_held_up_by_the_farewell_of_its_worn_out_connection() -> None:
+    async with stage(limits=SessionLimits(messages=1), tick=NEVER) as (server, mailer):
         await send(mailer)
         assert "QUIT" not in server.commands
         await send(mailer)
         assert (server.connections, server.commands.count("QUIT")) == (2, 1)
 
 
-async def test_idle_connections_are_closed_with_a_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_are_closed_with_a_farewell() -> None:
     async with stage() as (server, mailer):
         await send(mailer)
         assert await mailer.pool.close_stale() == 0
-        monkeypatch.setattr("workers.email.pool.IDLE_LIMIT", 0.0)
+        mailer.pool.limits = SessionLimits(idle=0.0)
         assert await mailer.pool.close_stale() == 1
         assert server.commands[-1] == "QUIT"
 
@@ -189,11 +189,10 @@ async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
     assert (receipt.fate, receipt.reply) == (Fate.DEFERRED, "等连接超时")
 
 
-async def test_a_half_open_breaker_lets_a_single_mail_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "TICK", (3_600, 3_600))
+async def test_a_half_open_breaker_lets_a_single_mail_through() -> None:
     told: list[str] = []
-    knobs = {"breaker_failures": 2, "breaker_cooldown": 0.05, "connections": 4}
-    async with stage(Script(greeting="421 busy"), **knobs) as (server, mailer):
+    knobs: dict[str, Any] = {"breaker_failures": 2, "breaker_cooldown": 0.05, "connections": 4}
+    async with stage(Script(greeting="421 busy"), tick=NEVER, **knobs) as (server, mailer):
         mailer.watch_breaker(lambda _, status: told.append(status.state))
         assert [only(await send(mailer)).outage for _ in range(2)] == [Outage.GREETING] * 2
         with pytest.raises(RelayHostOpenError, match="中继"):
@@ -209,12 +208,11 @@ async def test_a_half_open_breaker_lets_a_single_mail_through(monkeypatch: pytes
 
 @pytest.mark.parametrize("inside", [False, True])
 async def test_a_process_tries_by_itself_whether_it_can_connect_again_but_not_whether_mails_are_taken(
-    monkeypatch: pytest.MonkeyPatch, *, inside: bool
+    *, inside: bool
 ) -> None:
-    monkeypatch.setattr(transport, "TICK", (0.01, 0.02))
     script = Script(mail="421 closing") if inside else Script(greeting="421 busy")
     told: list[str] = []
-    async with stage(script, breaker_failures=1, breaker_cooldown=0.05) as (server, mailer):
+    async with stage(script, tick=(0.01, 0.02), breaker_failures=1, breaker_cooldown=0.05) as (server, mailer):
         mailer.watch_breaker(lambda _, status: told.append(status.state))
         await send(mailer)
         await eventually(lambda: "half-opened" in told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,14 +84,10 @@ async def test_while_open_the_entry_is_renewed_and_survives_a_flush_of_redis(red
     assert [item.name for item in await open_breakers(redis)] == [HOST]
 
 
-async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = SimpleNamespace(monotonic=lambda: 100.0)
-    monkeypatch.setattr("kaguan.breaker_board.time", clock)
-    board = BreakerBoard(redis)
+async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told(redis: Redis) -> None:
+    moments = iter((100.0, 400.5))
+    board = BreakerBoard(redis, clock=lambda: next(moments))
     board.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, "对方出错：HTTP 503"))
-    clock.monotonic = lambda: 400.5
     await board.run_once()
     [told] = await open_breakers(redis)
     assert told.seconds == 300

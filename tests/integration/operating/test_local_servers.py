@@ -91,17 +91,13 @@ def test_postgres_keeps_its_data_over_sigkill_and_a_misleading_pid_file(servers_
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
 
 
-async def test_a_stranger_given_the_old_number_while_we_wait_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for limit in ("FAST_STOP", "IMMEDIATE_STOP"):
-        monkeypatch.setattr(f"kaguan.dev.predecessor.{limit}", 1.0)
+async def test_a_stranger_given_the_old_number_while_we_wait_is_left_alone(tmp_path: Path) -> None:
     stranger = await asyncio.create_subprocess_exec(
         "sh", "-c", "read line; exec sleep 60", str(tmp_path), stdin=asyncio.subprocess.PIPE
     )
     try:
         (tmp_path / "postmaster.pid").write_text(f"{stranger.pid}\n")
-        settling = asyncio.create_task(settle_postmaster(tmp_path))
+        settling = asyncio.create_task(settle_postmaster(tmp_path, 1.0, 1.0))
         await asyncio.sleep(0)  # 让它先认出「上一套的」，换人在这之后
         assert stranger.stdin is not None
         stranger.stdin.write(b"\n")

@@ -8,7 +8,6 @@ import orjson
 import pytest
 import structlog
 
-from kaguan.presence import beat
 from kaguan.presence.beat import MOST, Presence
 from kaguan.presence.census import take_census
 from kaguan.queues.client import open_redis
@@ -95,11 +94,11 @@ async def test_however_many_crash_the_cards_stay_few(redis: Redis) -> None:
     assert await redis.zcard(PRESENCE_BEATS) == await redis.hlen(PRESENCE_CARDS) == 1  # type: ignore[misc] # 同上
 
 
-async def test_a_fault_in_the_facts_is_told_and_the_beat_goes_on(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beat, "INTERVAL", 0.01)
+async def test_a_fault_in_the_facts_is_told_and_the_beat_goes_on(redis: Redis) -> None:
     answers: list[dict[str, Any]] = [{"slots": {1: object()}}]
     with structlog.testing.capture_logs() as logs:
-        async with Presence(redis, "relay", facts=lambda: answers.pop() if answers else {}).beating():
+        presence = Presence(redis, "relay", facts=lambda: answers.pop() if answers else {}, interval=0.01)
+        async with presence.beating():
 
             async def there() -> bool:
                 return bool((await take_census(redis)).processes)

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
+from kaguan.outbox.upgrade import RECENT
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import Presence
 from kaguan.queues.keys import VERDICT_MEMORY
@@ -28,8 +29,6 @@ from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    import pytest
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
@@ -123,7 +122,7 @@ async def test_failing_attempts_are_counted_by_reason_whatever_the_numbers_in_it
 
 
 async def test_a_type_nobody_knows_is_told_within_a_beat_and_forgotten_when_it_is_gone(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, pool: Pool
 ) -> None:
     async with open_pipeline(settings, pool) as pipeline:
         relay = Presence(pipeline.redis, "relay", "relay", pipeline.forwarder.facts)
@@ -134,7 +133,8 @@ async def test_a_type_nobody_knows_is_told_within_a_beat_and_forgotten_when_it_i
         await relay.run_once()
         concern = (await look(pipeline))[1]["unknown_type"]
         assert dict(concern.parameters) == {"type": "sim:magic", "count": 2}
-        monkeypatch.setattr("kaguan.outbox.upgrade.RECENT", 0.0)
+        seen = pipeline.forwarder.unknown.seen
+        seen.update({one: (first, last - RECENT) for one, (first, last) in seen.items()})
         assert pipeline.forwarder.facts() == {"unknown": {}}
 
 

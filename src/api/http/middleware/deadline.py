@@ -23,7 +23,7 @@ TICK = 0.05  # 秒：时限至多晚到这么久
 class Deadline:
     """一次请求的时限，是个上下文管理器；可以重新起算。
 
-    第一次取消没能让处理函数停下（它在等数据库取消语句），再过 :data:`CANCEL_GRACE` 取消第二次。
+    第一次取消没能让处理函数停下（它在等数据库取消语句），再过 ``grace`` 秒取消第二次。
 
     Raises:
         DomainError: 2004，到时了。
@@ -50,7 +50,7 @@ class Deadline:
     def expire(self) -> None:
         """到时：取消，至多两次。"""
         self.cancels += 1
-        self.until = self.until + CANCEL_GRACE if self.cancels == 1 else float("inf")
+        self.until = self.until + self._deadlines.grace if self.cancels == 1 else float("inf")
         self._task.cancel()
 
     def __enter__(self) -> Self:
@@ -75,10 +75,14 @@ class Deadlines:
 
     Args:
         seconds: 处理一个请求的时限。
+        tick: 多久看一遍，秒。
+        grace: 第一次取消之后等多久，秒。
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, tick: float = TICK, grace: float = CANCEL_GRACE) -> None:
         self._seconds = seconds
+        self._tick = tick
+        self.grace = grace
         self._watched: set[Deadline] = set()
         self._ticking = False
 
@@ -93,7 +97,7 @@ class Deadlines:
         self._watched.add(deadline)
         if not self._ticking:
             self._ticking = True
-            asyncio.get_running_loop().call_later(TICK, self.tick)
+            asyncio.get_running_loop().call_later(self._tick, self.tick)
 
     def forget(self, deadline: Deadline) -> None:
         self._watched.discard(deadline)
@@ -106,7 +110,7 @@ class Deadlines:
                 deadline.expire()
         self._ticking = bool(self._watched)
         if self._ticking:
-            asyncio.get_running_loop().call_later(TICK, self.tick)
+            asyncio.get_running_loop().call_later(self._tick, self.tick)
 
 
 DEADLINE = web.RequestKey("DEADLINE", Deadline)

@@ -39,6 +39,7 @@ class EpochRedrive:
     queues: Mapping[Priority, KaguanQueue]
     metrics: Metrics
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    page: int = PAGE
 
     async def run_once(self) -> int:
         """返回重投的个数。
@@ -84,8 +85,8 @@ class EpochRedrive:
             until = await store.last_handed(connection)
         while until is not None:
             async with self.pool.connection() as connection:
-                page = await store.handed(connection, Seen(age=0.0, backstop=0.0, after=after, limit=PAGE))
-            last = len(page) < PAGE or page[-1].queued_at > until
+                page = await store.handed(connection, Seen(age=0.0, backstop=0.0, after=after, limit=self.page))
+            last = len(page) < self.page or page[-1].queued_at > until
             after = (page[-1].queued_at, page[-1].id) if page else after
             missing, _ = await saq.split_known(self.queues, page)
             if missing:

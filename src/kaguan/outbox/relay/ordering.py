@@ -24,15 +24,17 @@ BUDGET = 0.5  # 秒：一次至多看这么久，键再多，一圈也不过几�
 
 @dataclass(slots=True)
 class OrderingRelease:
-    """一页页看队头，一圈圈地看；一次看到 ``BUDGET`` 用完或一圈看完，余下的下次接着看。"""
+    """一页页看队头，一圈圈地看；一次看到 ``budget`` 秒用完或一圈看完，余下的下次接着看。"""
 
     pool: Pool
+    page: int = PAGE
+    budget: float = BUDGET
     _after: UUID = FIRST_ID
 
     async def run_once(self) -> int:
         """返回放行的任务数。"""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + BUDGET
+        deadline = loop.time() + self.budget
         released = await self._page()
         while self._after != FIRST_ID and loop.time() < deadline:
             released += await self._page()
@@ -42,7 +44,7 @@ class OrderingRelease:
 
     async def _page(self) -> int:
         async with self.pool.connection() as connection:
-            heads = await ordering.heads(connection, self._after, PAGE)
+            heads = await ordering.heads(connection, self._after, self.page)
             released = await ordering.release(connection, heads) if heads else 0
-        self._after = heads[-1] if len(heads) == PAGE else FIRST_ID
+        self._after = heads[-1] if len(heads) == self.page else FIRST_ID
         return released
