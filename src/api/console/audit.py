@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from api.endpoints.binding import POSITIVE, UUID_TEXT
-from api.endpoints.shapes import BIGINT_MAX
 from kaguan.audit import store
 from kaguan.audit.store import NEWEST
+from kaguan.database.paging import BIGINT_MAX
 
 if TYPE_CHECKING:
     from aiohttp import web

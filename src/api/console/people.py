@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kaguan.outbox.worker.leases import BEATS_PER_LEASE
 from kaguan.verdict.judging import QUIET
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from kaguan.verdict.observation import Lane, Ledger
 
 LATE_BEATS = 2  # 租约是续租间隔的三倍；晚了两拍就提醒
-BEATS_PER_LEASE = 3
 
 
 @dataclass(frozen=True, slots=True)

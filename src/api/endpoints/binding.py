@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from api.endpoints import json_body
 from api.endpoints.endpoint import BODY_LIMIT, KIB
 from api.endpoints.reasons import MAX_REPORTED, field_errors
-from api.endpoints.shapes import BIGINT_MAX, QueryModel
+from api.endpoints.shapes import QueryModel
 from api.endpoints.structure import capacity
 from api.http.context import context_of
 from api.http.keys import SETTINGS
+from kaguan.database.paging import BIGINT_MAX
 from kaguan.errors import Code, DomainError, FieldError
 from kaguan.time_slice import TimeSlice
 

@@ -9,10 +9,10 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.endpoints.reasons import reason
+from kaguan.database.paging import BIGINT_MAX
 
 T = TypeVar("T")
 
-BIGINT_MAX = 2**63 - 1
 MAX_PAGE = 1_000_000
 MAX_PAGE_SIZE = 100
 DECIMAL = re.compile(r"-?[0-9]{1,19}")

@@ -18,7 +18,6 @@ log = structlog.get_logger(__name__)
 
 INTERVAL = 1.0  # 秒
 COST_SHARE = 50  # 计数至多占用它自己耗时的五十分之一：积压越大，看得越稀
-RETRY_AFTER = 5  # 秒
 
 
 class Backlog:
@@ -37,7 +36,7 @@ class Backlog:
             DomainError: 2003，积压超过上限。
         """
         if self.rows > self._limit:
-            raise DomainError(Code.OVERLOADED, retry_after=RETRY_AFTER)
+            raise DomainError(Code.OVERLOADED)
 
     async def run_once(self) -> int:
         """更新估计；数到上限为止。有序的数不出来，就沿用上一次的，发件箱的照样算数。"""

@@ -14,7 +14,7 @@ from api.http.guard import GUARD, bearer
 from api.openapi import examples
 from kaguan.config.model import Environment
 from kaguan.errors import Code
-from kaguan.telemetry.exposition import render
+from kaguan.telemetry.exposition import METRICS_PATH, render
 from kaguan.tokens.service import OPERATE
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "Via")
 
 @endpoint(
     "GET",
-    "/metrics",
+    METRICS_PATH,
     scope=None,
     summary="Prometheus 指标",
     tag="运维",

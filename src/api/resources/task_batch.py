@@ -11,7 +11,18 @@ from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.reasons import MAX_REPORTED, field_errors
 from api.openapi import examples
-from api.resources.task_models import BatchItem, BatchView, EmailItem, SimItem, SyncItem, TaskBatch, TaskBatchDocument
+from api.resources.task_models import (
+    PATH,
+    TAG,
+    WRITE,
+    BatchItem,
+    BatchView,
+    EmailItem,
+    SimItem,
+    SyncItem,
+    TaskBatch,
+    TaskBatchDocument,
+)
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
 from kaguan.outbox.acceptance import Accepted, Submission, accept_many, stage
 from kaguan.task_types import NAMES, TASK_TYPES
@@ -28,10 +39,10 @@ ITEM: TypeAdapter[Item] = TypeAdapter(BatchItem)
 
 @endpoint(
     "POST",
-    "/api/v1/tasks/batch",
-    scope="tasks:write",
+    PATH + "/batch",
+    scope=WRITE,
     summary="批量提交任务",
-    tag="任务",
+    tag=TAG,
     body=TaskBatch,
     body_document=TaskBatchDocument,
     body_limit=None,  # 1000 封信

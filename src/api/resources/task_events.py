@@ -18,6 +18,7 @@ from api.endpoints.unit_of_work import Mode
 from api.http.middleware.deadline import DEADLINE
 from api.http.server import told_when_lost
 from api.openapi import examples
+from api.resources.task_models import PATH, READ, TAG
 from api.resources.task_views import task_view
 from kaguan.errors import Code, DomainError, not_found
 from kaguan.outbox import ordering
@@ -105,10 +106,10 @@ async def stop_streams(app: web.Application) -> None:
 
 @endpoint(
     "GET",
-    "/api/v1/tasks/{task_id:uuid}/events",
-    scope="tasks:read",
+    PATH + "/{task_id:uuid}/events",
+    scope=READ,
     summary="任务的实时事件",
-    tag="任务",
+    tag=TAG,
     errors=(Code.NOT_FOUND, Code.OVERLOADED),
     mode=Mode.DIRECT,
     produces="text/event-stream",

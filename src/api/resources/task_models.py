@@ -22,6 +22,11 @@ from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.task_types import TypeName
 from kaguan.zones import BUSINESS_ZONE, business_today
 
+# 任务的路由都用
+PATH = "/api/v1/tasks"
+TAG = "任务"
+READ, WRITE = "tasks:read", "tasks:write"
+
 FIRST_BUSINESS_DAY = date(1970, 1, 1)
 MAX_SYNC_DAYS = 366
 MAX_DELAY = timedelta(days=366)

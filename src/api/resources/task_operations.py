@@ -8,17 +8,13 @@ from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources import task_events
 from api.resources.audit import audited
+from api.resources.task_models import PATH, READ, TAG, WRITE
 from api.resources.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
 from kaguan.errors import Code, not_found
 from kaguan.outbox import decisions, ordering, replay, selection
 from kaguan.outbox import record as store
 from kaguan.outbox.listing import task_page
 from kaguan.outbox.timeline import timeline
-
-TAG = "任务"
-READ = "tasks:read"
-WRITE = "tasks:write"
-PATH = "/api/v1/tasks"
 
 
 @endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,

@@ -13,7 +13,7 @@ from api.endpoints.unit_of_work import Mode
 from api.http.keys import SERVICES
 from api.openapi import examples
 from api.resources import task_batch, task_operations
-from api.resources.task_models import AcceptedView, EmailTask, SimTask, SyncTask
+from api.resources.task_models import PATH, TAG, WRITE, AcceptedView, EmailTask, SimTask, SyncTask
 from kaguan.errors import Code
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import GroupAccept, Submission, accept
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 GROUPED = web.AppKey("GROUPED", GroupAccept)
 
-TAG = "任务"
-WRITE = "tasks:write"
-PATH = "/api/v1/tasks"
 ACCEPTED = 202
 ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
 HEADERS = ("Location", "Retry-After")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.dev.binaries import SYSTEM_DIRECTORY
+from kaguan.dev.predecessor import POSTMASTER_PID
 from kaguan.dev.privileges import Identity, can_enter, write_private
 from kaguan.dev.program import StartError
 
@@ -99,7 +100,7 @@ def _remove_orphans(ours: str | None) -> None:
 
 
 def _in_use(home: Path) -> bool:
-    pid_file = home / "postgres" / "data" / "postmaster.pid"
+    pid_file = home / "postgres" / "data" / POSTMASTER_PID
     if not pid_file.exists():
         return False
     try:

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.ports import LOOPBACK
-from kaguan.dev.predecessor import settle_postmaster
+from kaguan.dev.predecessor import POSTMASTER_PID, settle_postmaster
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program, StartError
 
@@ -170,7 +170,7 @@ class PostgresServer:
     def _says_ready(self) -> bool:
         """postmaster.pid 的末行是状态：先看它，免得在日志里留下一串被拒的连接。"""
         try:
-            return (self.data / "postmaster.pid").read_text("utf-8").split()[-1] == "ready"
+            return (self.data / POSTMASTER_PID).read_text("utf-8").split()[-1] == "ready"
         except (OSError, IndexError):
             return False
 

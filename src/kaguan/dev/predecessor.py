@@ -15,6 +15,7 @@ from kaguan.dev.program import READY_POLL, StartError
 
 log = structlog.get_logger(__name__)
 
+POSTMASTER_PID = "postmaster.pid"
 FAST_STOP = 15.0  # 秒；监督者死时内核已发 SIGINT（fast shutdown），等它做完
 IMMEDIATE_STOP = 5.0  # 秒；SIGQUIT（immediate shutdown）之后
 PS_TIMEOUT = 5.0  # 秒
@@ -26,7 +27,7 @@ async def settle_postmaster(data: Path, fast_stop: float = FAST_STOP, immediate_
     Raises:
         StartError: 它就是不退。
     """
-    pid_file = data / "postmaster.pid"
+    pid_file = data / POSTMASTER_PID
     pid = _pid_in(pid_file)
     if pid is None:
         return

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.config.production import DATABASE_URL, REDIS_URL, SMTP_URL
+from kaguan.dev.child import PORT_GRACE
 from kaguan.dev.placement import place_servers
 from kaguan.dev.ports import LOOPBACK, PortClaims, is_free
 from kaguan.dev.postgres import PostgresServer
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DATABASE_URL = "KAGUAN_DATABASE__URL"
-REDIS_URL = "KAGUAN_REDIS__URL"
-SMTP_URL = "KAGUAN_SMTP__URL"
 STARTTLS = "KAGUAN_SMTP__STARTTLS"
 ONELINK = "KAGUAN_CARRIERS__ONELINK__"
 CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
@@ -50,7 +49,6 @@ SIMULATOR_PORT = "KAGUAN_SIMULATOR__PORT"
 DOCUMENTED = {API_PORT: 8080, RELAY_METRICS: 9101, WORKER_METRICS: 9102}
 NAMES = {API_PORT: "api", RELAY_METRICS: "relay-metrics", WORKER_METRICS: "worker-metrics",
          TRACEVIEW_PORT: "traceview", SIMULATOR_PORT: "simulator"}  # fmt: skip
-PORT_GRACE = 5.0  # 秒
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把它换成本机能连的地址
 
 

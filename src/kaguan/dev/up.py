@@ -18,13 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kaguan.config import ConfigurationError, canonical, load_settings
 from kaguan.config.model import Logging
+from kaguan.config.production import DATABASE_URL
 from kaguan.database.migrate import status, upgrade
 from kaguan.dev.banner import banner
 from kaguan.dev.dev_token import ensure_dev_token
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.output import Output
 from kaguan.dev.program import PortTakenError, StartError
-from kaguan.dev.stack import DATABASE_URL, Stack
+from kaguan.dev.stack import Stack
 from kaguan.dev.supervisor import Supervisor
 from kaguan.exit_codes import ExitCode
 from kaguan.logging.setup import configure_logging

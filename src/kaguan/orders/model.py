@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kaguan.database.metadata import Base, EntityColumns
+from kaguan.database.metadata import NOT_DELETED, Base, EntityColumns
 
 
 class OrderStatus(StrEnum):
@@ -37,10 +37,10 @@ class Order(EntityColumns, Base):
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("length(order_id) between 1 and 64", name="order_id"),
-        Index(ORDER_ID_UNIQUE, "order_id", unique=True, postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_order_user_id_id", "user_id", "id", postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_order_status_id", "status", "id", postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_order_live_id", "id", postgresql_where=text("deleted_at is null")),
+        Index(ORDER_ID_UNIQUE, "order_id", unique=True, postgresql_where=NOT_DELETED),
+        Index("ix_tb_order_user_id_id", "user_id", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_order_status_id", "status", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_order_live_id", "id", postgresql_where=NOT_DELETED),
     )
 
     order_id: Mapped[str] = mapped_column(Text)

@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, Identity, Index, Text, Uuid, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, Identity, Index, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kaguan.database.metadata import Base, EntityColumns
+from kaguan.database.metadata import NOT_DELETED, Base, EntityColumns
 
 
 class Carrier(StrEnum):
@@ -69,10 +69,10 @@ class Sim(EntityColumns, Base):
             name="lifecycle_state",
         ),
         CheckConstraint("session_state is null or session_state in ('online', 'offline', 'unknown')", name="session"),
-        Index(ICCID_UNIQUE, "iccid", unique=True, postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_sim_carrier_id", "carrier", "id", postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_sim_lifecycle_state_id", "lifecycle_state", "id", postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_sim_live_id", "id", postgresql_where=text("deleted_at is null")),
+        Index(ICCID_UNIQUE, "iccid", unique=True, postgresql_where=NOT_DELETED),
+        Index("ix_tb_sim_carrier_id", "carrier", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_sim_lifecycle_state_id", "lifecycle_state", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_sim_live_id", "id", postgresql_where=NOT_DELETED),
     )
 
     iccid: Mapped[str] = mapped_column(Text)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from kaguan.database.metadata import NOT_DELETED
 from kaguan.database.paging import fetch_page
 from kaguan.sims.model import Carrier, LifecycleState, Sim, SimUsage
 
@@ -91,7 +92,7 @@ async def insert_sims(connection: AsyncConnection, values: Sequence[dict[str, An
     """成批写入，已在库的跳过；返回写进去的 ``{iccid: id}``。"""
     statement = (
         insert(Sim)
-        .on_conflict_do_nothing(index_elements=[Sim.iccid], index_where=text("deleted_at is null"))
+        .on_conflict_do_nothing(index_elements=[Sim.iccid], index_where=NOT_DELETED)
         .returning(Sim.iccid, Sim.id)
     )
     # 按号码的次序写：两批重叠的卡互相等待时不会死锁

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kaguan.database.metadata import Base, EntityColumns
+from kaguan.database.metadata import NOT_DELETED, Base, EntityColumns
 
 
 class UserStatus(StrEnum):
@@ -26,10 +26,10 @@ class User(EntityColumns, Base):
         CheckConstraint("status in ('active', 'inactive', 'banned')", name="status"),
         CheckConstraint("length(username) between 3 and 50", name="username"),
         CheckConstraint("length(email) between 3 and 254", name="email"),
-        Index(USERNAME_UNIQUE, text("lower(username)"), unique=True, postgresql_where=text("deleted_at is null")),
-        Index(EMAIL_UNIQUE, text("lower(email)"), unique=True, postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_user_status_id", "status", "id", postgresql_where=text("deleted_at is null")),
-        Index("ix_tb_user_live_id", "id", postgresql_where=text("deleted_at is null")),
+        Index(USERNAME_UNIQUE, text("lower(username)"), unique=True, postgresql_where=NOT_DELETED),
+        Index(EMAIL_UNIQUE, text("lower(email)"), unique=True, postgresql_where=NOT_DELETED),
+        Index("ix_tb_user_status_id", "status", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_user_live_id", "id", postgresql_where=NOT_DELETED),
     )
 
     username: Mapped[str] = mapped_column(Text)

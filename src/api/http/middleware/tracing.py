@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from api.http import probing
 from api.http.access import METHODS
+from kaguan.telemetry.exposition import METRICS_PATH
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.spans import ERROR_TYPE, record_error
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from api.http.context import Context
 
 # 探测与抓取每几秒一次，不值一条跟踪
-QUIET = probing.PATHS | {"/metrics"}
+QUIET = probing.PATHS | {METRICS_PATH}
 QUIET_BELOW = "/assets/"
 SERVER_ERROR = 500
 # 人作的决定（多半是对结局不明的邮件），一天没有几个：一律留下

@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from kaguan.dev.traceview.store import LINK_OVERHEAD, SPAN_OVERHEAD, StoredSpan
+from kaguan.telemetry.spans import MESSAGE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Value = str | bool | int | float | bytes
 
-MESSAGE_ID = "messaging.message.id"
 SERVICE_NAME = "service.name"
 UNKNOWN_SERVICE = "unknown_service"  # OTel 资源约定：没给 service.name 时的名字
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8

@@ -1,0 +1,131 @@
+"""一件事只写在一处：同名同值的常量、几个文件里一字不差的文字，改的时候总会漏掉一处。"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tests.support.repository import trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FILES = 3  # 一段文字写在这么多个文件里，就该有个名字
+LONG = 8  # 字符；更短的是词
+# 一整段话、一条路径、一个带限定的名字；单个的词是列名、字段名，SQL 与 JSON 里也得这么写
+COMPOUND = re.compile(r"[.:/ ]|[一-鿿]{4}")
+# 标准里的名字，标准就是它的出处：HTTP 头、媒体类型
+STANDARD = re.compile(r"(?:[A-Z][a-z]*|ID|WWW)(?:-[A-Z][A-Za-z]*)*|(?:text|application)/[\w.+-]+")
+# 同名同值而两回事的
+COINCIDENCES = {
+    "CAUSE": "控制台与命令行各说自己的一次重投是人叫的",
+    "CONNECT_TIMEOUT": "迁移与开发令牌各自连一次库",
+    "FIRST_BACKOFF": "循环、认领、结算各自头一次重试等多久",
+    "MAX_DEPTH": "请求体的层数与脱敏的层数",
+    "MAX_NAME": "审计里的人名与应答里的字段名",
+    "MAX_ROWS": "页面画几行与一次提交合并几个",
+}
+ACTION = "审计里的动作：库里的行与控制台的筛选就是这几个字"
+ATTRIBUTE = "OpenTelemetry 语义约定的名字"
+# 写在几个文件里也无妨的
+WRITTEN = {
+    "127.0.0.1": "配置与命令行给人看的缺省值，照着写",
+    "http.request.method": ATTRIBUTE,
+    "http.response.status_code": ATTRIBUTE,
+    "outbox.redrive": ACTION,
+    "schedule.disable": ACTION,
+    "schedule.enable": ACTION,
+    "service.name": ATTRIBUTE,
+    "task.cancel": ACTION,
+    "task.replay": ACTION,
+    "task.retry": ACTION,
+}
+
+
+def packages(sources: Mapping[str, ast.Module]) -> set[str]:
+    """包自己的名字：模板与 SQL 按它取。"""
+    found = (
+        name.removeprefix("src/").removesuffix("/__init__.py") for name in sources if name.endswith("/__init__.py")
+    )
+    return {name.replace("/", ".") for name in found}
+
+
+def constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """模块顶层的常量与它的值。一个词的数（``PAGE``、``INTERVAL``）各管各的，相等是凑巧，不算。"""
+    for node in tree.body:
+        if not isinstance(node, ast.Assign) or isinstance(node.value, ast.Call | ast.Name | ast.Attribute):
+            continue
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets:
+            if isinstance(target, ast.Name) and target.id.isupper() and (is_text or "_" in target.id):
+                yield target.id, ast.unparse(node.value)
+
+
+def twins(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:
+    """在几个模块里各声明一遍的常量。"""
+    where: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, tree in sources.items():
+        for constant in constants(tree):
+            where[constant].append(name)
+    own = {repr(package) for package in packages(sources)}
+    return {name: sorted(files) for (name, value), files in where.items() if len(files) > 1 and value not in own}
+
+
+def told(tree: ast.Module) -> Iterator[ast.AST]:
+    """不算的文字：文档字符串、拼接的片段、日志的事件、类型标注里的。"""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield from node.values
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+            yield from node.args
+        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
+            yield from ast.walk(node)
+
+
+def repeated(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:
+    """一字不差地写在 ``FILES`` 个以上文件里的文字。"""
+    where: defaultdict[str, set[str]] = defaultdict(set)
+    for name, tree in sources.items():
+        skipped = set(map(id, told(tree)))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+                where[node.value].add(name)
+    own = packages(sources)
+    return {
+        text: sorted(files)
+        for text, files in where.items()
+        if len(files) >= FILES and len(text) >= LONG and COMPOUND.search(text)
+        if text not in own and not STANDARD.fullmatch(text)
+    }
+
+
+def looked_at() -> dict[str, ast.Module]:
+    """给文档看的样例照着真的写，写几遍都行。"""
+    return {name: tree for name, tree in trees("src").items() if name != "src/api/openapi/examples.py"}
+
+
+def test_a_twin_is_noticed() -> None:
+    text = 'MAX_NAME = 100\nPAGE = 50\nWRITE = "tasks:write"'
+    assert set(twins({name: ast.parse(text) for name in ("a.py", "b.py")})) == {"MAX_NAME", "WRITE"}
+
+
+def test_a_repeated_text_is_noticed_and_a_log_event_is_not() -> None:
+    text = 'log.info("连不上 PostgreSQL")\nask("task.replay")\nfield = "created_at"\nheaders["Content-Type"]'
+    assert set(repeated({name: ast.parse(text) for name in ("a.py", "b.py", "c.py")})) == {"task.replay"}
+
+
+def test_no_constant_is_declared_twice() -> None:
+    assert {name: files for name, files in twins(looked_at()).items() if name not in COINCIDENCES} == {}
+
+
+def test_no_text_is_written_in_several_files() -> None:
+    assert {text: files for text, files in repeated(looked_at()).items() if text not in WRITTEN} == {}
+
+
+def test_every_exception_is_still_needed() -> None:
+    assert set(COINCIDENCES) <= set(twins(looked_at()))
+    assert set(WRITTEN) <= set(repeated(looked_at()))
