@@ -158,12 +158,12 @@ async def run_selection(connection: Connection, selection: Selection, actor: str
 async def one(connection: Connection, task_id: UUID, status: TaskStatus, delivery: int, actor: str) -> bool:
     """重来点名的一个，它须仍是看到的样子；正被别的事务锁着的不算。"""
     selection = Selection(Replay(status), ((task_id, delivery),))
-    revived, _ = await _revive(connection, selection, actor, None)
+    revived, _ = await _revive(connection, selection, actor, {})
     return bool(revived)
 
 
 async def _revive(
-    connection: Connection, selection: Selection, actor: str, detail: dict[str, Any] | None, ahead: int = 0
+    connection: Connection, selection: Selection, actor: str, detail: dict[str, Any], ahead: int = 0
 ) -> tuple[list[UUID], datetime | None]:
     parameters = {
         **selection.replay.parameters(),
@@ -171,7 +171,7 @@ async def _revive(
         "ahead": ahead,
         "task_ids": [task_id for task_id, _ in selection.shown],
         "deliveries": [delivery for _, delivery in selection.shown],
-        "detail": detail and Jsonb(detail),
+        "detail": Jsonb(detail),
     }
     return await store.replay(connection, parameters)
 

@@ -37,7 +37,7 @@ staged as (
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, actor, detail)
-    select id, 'retried', attempt, delivery, %(actor)s, %(detail)s::jsonb
+    select id, 'retried', attempt, delivery, %(actor)s, %(detail)s
     from revived
 )
 select coalesce(array_agg(id order by id), '{}'), max(available_at) from revived
