@@ -22,7 +22,6 @@ STANDARD = re.compile(r"(?:[A-Z][a-z]*|ID|WWW)(?:-[A-Z][A-Za-z]*)*|(?:text|appli
 COINCIDENCES = {
     "CAUSE": "控制台与命令行各说自己的一次重投是人叫的",
     "CONNECT_TIMEOUT": "迁移与开发令牌各自连一次库",
-    "FIRST_BACKOFF": "循环、认领、结算各自头一次重试等多久",
     "MAX_DEPTH": "请求体的层数与脱敏的层数",
     "MAX_NAME": "审计里的人名与应答里的字段名",
     "MAX_ROWS": "页面画几行与一次提交合并几个",
