@@ -8,5 +8,5 @@ tokens sessions audit idempotency        谁能做、登录、留痕、幂等键
 outbox                                   协议：受理、relay、worker、重投、有序、定时，不知道任何领域
 process presence breakers queues         进程的外壳、心跳、断路器、Redis
 database logging telemetry config        平台
-errors language currency zones …         词汇
+errors reasons language currency zones …  词汇
 """

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kaguan.backoff import jitter
+from kaguan.reasons import NOTHING, Reason, ReasonError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,12 +28,12 @@ class BreakerStatus:
     Attributes:
         state: ``closed``、``half-opened`` 或 ``opened``。
         since: 从何时起没有闭合过；闭合着是 ``None``。
-        cause: 最近一次失败的缘由，一行，不含凭据与地址；没有失败过是空。
+        cause: 最近一次失败的缘由，不含凭据与地址；没有失败过是空。
     """
 
     state: str = CLOSED
     since: datetime | None = None
-    cause: str = ""
+    cause: Reason = NOTHING
 
 
 class Breaker:
@@ -98,7 +99,7 @@ class Breaker:
             yield
         except self._sick as error:
             if self._status is admitted:
-                self._failed(str(error))
+                self._failed(error.reason if isinstance(error, ReasonError) else Reason.of(str(error)))
             raise
         else:
             if self._status is admitted:
@@ -107,7 +108,7 @@ class Breaker:
             if probe:
                 self._probing = False
 
-    def _failed(self, cause: str) -> None:
+    def _failed(self, cause: Reason) -> None:
         self._failures += 1
         since = self._status.since or datetime.now(UTC)
         if self._status.state == HALF_OPENED or self._failures >= self._threshold:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from kaguan.breaker import CLOSED, OPENED, BreakerStatus
 from kaguan.queues.keys import BREAKERS, breaker_key
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -50,7 +51,7 @@ class OpenBreaker:
         name: 运营商，或中继的 ``主机:端口``。
         state: 有一个进程断开就是 ``opened``，都在试探才是 ``half-opened``。
         since: 最早的一个从何时起没有闭合过，UTC。
-        cause: 其中断开得最晚的那个的缘由，一行，不含凭据与地址。
+        cause: 其中断开得最晚的那个的缘由，不含凭据与地址。
         processes: 有几个进程。
         seconds: 其中最近换过状态的那个，换到现在几秒；写的进程自己数的，不看谁的钟。
     """
@@ -59,7 +60,7 @@ class OpenBreaker:
     name: str
     state: str
     since: datetime
-    cause: str
+    cause: Reason
     processes: int
     seconds: int = 0
 
@@ -136,7 +137,7 @@ class BreakerBoard:
 
 
 def _packed(kind: BreakerKind, name: str, status: BreakerStatus, seconds: float) -> bytes:
-    return orjson.dumps([kind, name, status.state, status.since, status.cause, int(seconds)])
+    return orjson.dumps([kind, name, status.state, status.since, status.cause.packed(), int(seconds)])
 
 
 async def open_breakers(redis: Redis) -> list[OpenBreaker]:
@@ -161,7 +162,7 @@ async def open_breakers(redis: Redis) -> list[OpenBreaker]:
             name=name,
             state=OPENED if any(state == OPENED for _, state, _, _ in items) else items[0][1],
             since=min(items)[0],
-            cause=max(items)[2],
+            cause=Reason.unpacked(max(items)[2]),
             processes=len(items),
             seconds=min(seconds for _, _, _, seconds in items),
         )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kaguan.reasons import Reason
 
 
 class Code(IntEnum):
@@ -94,6 +97,7 @@ class DomainError(Exception):
         fields: 出错字段，放进 ``data.errors``。
         retry_after: 秒；给出时应答带 ``Retry-After``。
         data: 额外放进 ``data`` 的内容。
+        why: 说明的代号与参数；要留痕的拒绝才有，见 :func:`refused`。
     """
 
     code: Code
@@ -102,10 +106,18 @@ class DomainError(Exception):
     fields: tuple[FieldError, ...] = ()
     retry_after: int | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    why: Reason | None = None
 
     def text(self, language: str) -> str:
         meaning = MEANINGS[self.code]
         return (self.en or meaning.en) if language == "en" else (self.zh or meaning.zh)
+
+
+def refused(code: Code, why: Reason, field_name: str | None = None) -> DomainError:
+    """会留痕的拒绝：说明是数据，读审计的人用自己的语言读；``field_name`` 是出错的字段。"""
+    zh, en = why.text("zh"), why.text("en")
+    fields = () if field_name is None else (FieldError(field_name, zh, en),)
+    return DomainError(code, zh, en, fields=fields, why=why)
 
 
 def not_found(zh: str, en: str) -> DomainError:

@@ -17,7 +17,6 @@ OWN = "只遇到我们自己的文本"
 # 用标准库 re 的模块，与为什么可以
 REVIEWED = {
     "api/endpoints/binding.py": SHORT,
-    "api/console/reasons.py": "单个字符的类；re.escape 不匹配什么",
     "api/http/context.py": SHORT,
     "api/endpoints/endpoint.py": f"{OWN}：路由模板",
     "api/endpoints/idempotency.py": SHORT,

@@ -44,7 +44,7 @@ def lane(
 def flow(outcome: str = "succeeded", *, last: float = 1.0, **more: Any) -> Flow:
     """``last`` 秒前的最后一个；个数默认五分钟、一分钟、十五秒各一个。"""
     given = {
-        "type": "email:send", "queue": "default", "reason": "", "total": 1, "minute": 1, "moment": 1, "span": 300.0,
+        "type": "email:send", "queue": "default", "detail": {}, "total": 1, "minute": 1, "moment": 1, "span": 300.0,
         "first_at": ago(last), **more,
     }  # fmt: skip
     return Flow(outcome=outcome, last_at=ago(last), **given)
@@ -55,7 +55,7 @@ def held(queue: str = "default", *, count: int = 1, started: float = 1.0, expire
 
 
 def blocked(waited: float = 30.0) -> Blocked:
-    return Blocked(UUID(int=7), "card-1", "450 4.2.1", waited, ago(waited))
+    return Blocked(UUID(int=7), "card-1", {"reason": "450 4.2.1"}, waited, ago(waited))
 
 
 def ledger(**more: Any) -> Ledger:

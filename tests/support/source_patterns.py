@@ -124,7 +124,6 @@ def record() -> list[tuple[str, int, str, str, str, int]]:
     for package in PACKAGES:
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             importlib.import_module(module.name)
-    importlib.import_module("api.console.reasons").english("意外：没有")  # 头一次用才编译的
     return sorted(found.values())
 
 

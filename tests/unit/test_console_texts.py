@@ -35,7 +35,6 @@ VOCABULARY = {
     "verdict": [str(level) for level in Level if level is not Level.UNKNOWN],
     "nav": ["overview", "tasks", "dead", "schedules", "outbox", "audit"],
     "dead": ["note_failed", "note_uncertain"],
-    "login": ["unknown", "scope"],
     "error": ["database"],
     "notice": [
         "cancelled", "cancel_requested", "cancel_uncertain", "retried", "replayed", "replayed_some", "redriven",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from api.console.reasons import english
 from api.http.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
 from kaguan.language import preferred_language
 from kaguan.logging.masking import FIELD_LIMIT, Budget, mask, mask_event, mask_value
@@ -20,6 +19,7 @@ from kaguan.logging.secret_rules import RULES, cover
 from kaguan.mail.address import check_header, check_text, parse_address
 from kaguan.mail.header import disposition, unstructured
 from kaguan.patterns import linear
+from kaguan.reasons import Reason
 from kaguan.secret_names import is_secret
 from kaguan.sims.iccid import normalise
 from kaguan.telemetry.propagation import trace_id_of
@@ -121,7 +121,7 @@ OTHERS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "mail subject": (lambda text: unstructured("Subject", text), ("a", " ", "=?", "é", "😀")),
     "file name": (disposition, ("a", " ", "é", "%", "'")),
     "ICCID": (normalise, ("89", " ", "-", "\u3000", "F")),
-    "reason": (english, ("，", "中 ", "× ", "（", "：意外：", "时间快到，已做完 ")),
+    "reason": (lambda text: Reason.unpacked(text).text("en"), ("{", '{"code":', "[", '"', "\\")),
     "brackets in a masked value": (
         lambda text: cover(b"password=" + text.encode()),
         ("[", "{", '"', '\\"', "[]", "\\"),

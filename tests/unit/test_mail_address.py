@@ -79,8 +79,8 @@ def test_ordinary_subjects_pass(text: str) -> None:
 def test_subjects_that_could_start_another_header_are_refused_in_both_languages(text: str) -> None:
     fault = check_header(text)
     assert fault is not None
-    assert fault.zh
-    assert fault.en.isascii()
+    assert fault.text("zh")
+    assert fault.text("en").isascii()
 
 
 def test_bodies_may_have_lines_but_no_nul_or_lone_surrogate() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from kaguan.config.relay_host import RelayHost, parse_relay_host
 from kaguan.mail.reply import clean, words
+from kaguan.reasons import Reason
 from workers.email.receipt import Fate, judge, judge_data, judge_final, judge_recipient
 
 
@@ -55,7 +56,7 @@ def test_what_a_reply_code_means_depends_on_the_phase(
 
 def test_reply_text_is_made_storable() -> None:
     assert clean("a\x00b\r\nc\udcffd\x1b[0m") == "a b  c?d [0m"
-    assert judge(250, "x" * 1000).reply == "x" * 500
+    assert judge(250, "x" * 1000).reply == Reason.of("x" * 500)
 
 
 @pytest.mark.parametrize(

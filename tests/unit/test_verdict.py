@@ -12,6 +12,7 @@ from kaguan.breaker_board import BreakerKind, OpenBreaker
 from kaguan.outbox.store import QueueBacklog
 from kaguan.overview.queries import COUNT_CAP
 from kaguan.presence.census import succeed
+from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import HOLD, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from kaguan.verdict.observation import Lane, Ledger
 
 HIGH_WATER = 100
-BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), "对方出错：HTTP 500", 1)
-REASON = "暂时未能投递（连不上中继）"
+BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
+REASON = Reason("mail.deferred", {"replies": [Reason("mail.unreachable")]})
 
 
 def found(record: Ledger | None = None, line: Lane | None = None) -> dict[str, Level]:
@@ -142,7 +143,7 @@ def test_failing_attempts_are_a_surge_by_share_and_number(
     failed: tuple[int, int], done: tuple[int, int], level: Level | None
 ) -> None:
     lines = [
-        flow("attempt_failed", reason=REASON, minute=failed[0], moment=failed[1], total=failed[0]),
+        flow("attempt_failed", detail=REASON.stored(), minute=failed[0], moment=failed[1], total=failed[0]),
         flow(minute=done[0], moment=done[1], total=done[0]),
     ]
     assert found(ledger(flow=lines)) == ({} if level is None else {"setbacks": level})
@@ -150,8 +151,8 @@ def test_failing_attempts_are_a_surge_by_share_and_number(
 
 def test_a_surge_names_its_main_reason_and_since_when() -> None:
     lines = [
-        flow("attempt_failed", reason=REASON, minute=226, moment=60, first_at=ago(49)),
-        flow("attempt_failed", reason="别的", minute=3, moment=0, first_at=ago(20)),
+        flow("attempt_failed", detail=REASON.stored(), minute=226, moment=60, first_at=ago(49)),
+        flow("attempt_failed", detail={"reason": "别的"}, minute=3, moment=0, first_at=ago(20)),
     ]
     concern = one(ledger(flow=lines))
     assert (concern.subject, concern.since) == ("email:send", ago(49))

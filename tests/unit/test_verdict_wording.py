@@ -7,14 +7,15 @@ from dataclasses import replace
 from itertools import product
 
 from kaguan.breaker_board import BreakerKind, OpenBreaker
+from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.wording import Wording, catalogue
 from tests.support.observations import ago, blocked, flow, held, lane, ledger, process, seen
 
 HIGH_WATER = 100
-BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), "对方出错：HTTP 500", 1)
-REASON = "暂时未能投递（连不上中继）"
+BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
+REASON = Reason("mail.deferred", {"replies": [Reason("mail.unreachable")]})
 
 
 def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
@@ -36,7 +37,7 @@ TROUBLES = [
             ledger(
                 due={"critical": 40.0}, forwarded=40.0, queued={"low": (3, 40.0)}, held=[held(expired=1)], parked=1,
                 wiped_at=ago(20),
-                flow=[flow("attempt_failed", reason=REASON, minute=9, moment=9), flow("failed", total=9)],
+                flow=[flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9), flow("failed", total=9)],
                 blocked=[blocked()], totals={"uncertain": 1},
             ),
             lane(

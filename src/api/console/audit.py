@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from api.endpoints.binding import POSITIVE, UUID_TEXT
 from kaguan.audit import store
+from kaguan.audit.service import in_language
 from kaguan.audit.store import NEWEST
 from kaguan.database.paging import BIGINT_MAX
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.console.console_request import ConsoleRequest
-    from kaguan.audit.store import AuditRow
 
 PATH = "/console/audit"
 PAGE = 50
@@ -44,12 +44,5 @@ async def audit(console: ConsoleRequest) -> web.Response:
         newest=f"{PATH}?{urlencode(kept)}",
         older=f"{PATH}?{urlencode({**kept, 'before': rows[PAGE - 1].id})}" if more else None,
         is_task=lambda text: UUID_TEXT.fullmatch(text or "") is not None,
-        detail=lambda row: _detail(row, console.language),
+        detail=lambda row: in_language(row.detail, console.language),
     )  # fmt: skip
-
-
-def _detail(row: AuditRow, language: str) -> dict[str, Any]:
-    """两种语言都记了的原因只显示一种。"""
-    detail = dict(row.detail)
-    translated = detail.pop("reason_en", None)
-    return {**detail, "reason": translated} if translated and language == "en" else detail

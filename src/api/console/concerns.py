@@ -46,10 +46,7 @@ class ConcernLine:
 
 
 def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernLine]:
-    def word(group: str, value: str) -> str:
-        return words.reason(value) if group == "reason" else words.word(group, value)
-
-    wording = Wording(language, word)
+    wording = Wording(language, words.word)
     return [
         ConcernLine(
             concern.code, concern.level, concern.subject, link_of(concern), wording.text(concern),

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from api.console.serve import ActionResult, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
 from kaguan.audit.service import AuditEntry
-from kaguan.errors import invalid
+from kaguan.errors import Code, refused
 from kaguan.outbox import replay, selection
 from kaguan.outbox import store as outbox
 from kaguan.outbox.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.overview import queries
+from kaguan.reasons import Reason
 from kaguan.task_types import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from zoneinfo import ZoneInfo
 
     from aiohttp import web
@@ -47,7 +48,7 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
     return console.render(
         "dead_letters.html",
         groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=queries.DEAD_CAP,
-        count_cap=queries.COUNT_CAP, every=every, token=token,
+        count_cap=queries.COUNT_CAP, every=every, token=token, one_reason=_said(groups.values(), given["reason"]),
         statuses=STATUSES, types=NAMES, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
         defaults=(DEFAULT_LIMIT, DEFAULT_RATE), preview_link=preview_link,
     )  # fmt: skip
@@ -70,6 +71,13 @@ def preview_link(status: str, group: DeadGroup) -> str:
     return f"{PATH}?{urlencode(asked)}#replay"
 
 
+def _said(groups: Iterable[list[DeadGroup]], reason: str) -> Mapping[str, Any] | str:
+    """选的那个原因是哪一组的：显示时按读者的语言。"""
+    return next(
+        (group.error for several in groups for group in several if group.error and group.reason == reason), reason
+    )
+
+
 def _every(given: Mapping[str, str]) -> str:
     """同样的条件，放到一次的上限。"""
     return urlencode({"preview": "1", **{name: value for name, value in given.items() if value}, "limit": REPLAY_LIMIT})
@@ -90,7 +98,7 @@ def replay_of(given: Mapping[str, str], zone: ZoneInfo) -> Replay:
     if reason is not None and (len(reason) > REASON_LIMIT or not storable(reason)):
         wrong.append("reason")
     if wrong:
-        raise invalid(wrong[0], "看不懂的条件", "not understood")
+        raise refused(Code.INVALID_PARAMETERS, Reason("outbox.criteria"), wrong[0])
     limit = number_of(given, "limit", DEFAULT_LIMIT, 1, REPLAY_LIMIT)
     rate = number_of(given, "rate", DEFAULT_RATE, 1, REPLAY_RATE_LIMIT)
     return Replay(

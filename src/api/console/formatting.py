@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from markupsafe import Markup
 
-from api.console.reasons import english
 from kaguan.durations import duration
+from kaguan.reasons import Reason
 from kaguan.zones import offset, written
 
 if TYPE_CHECKING:
@@ -79,9 +80,10 @@ class Formatter:
         """词汇（状态、类型、事件）的译名；不认识的原样。"""
         return self._t.known(f"{group}.{value}".replace(":", "_"), str(value))
 
-    def reason(self, text: str | None) -> str:
-        """库里的原因或起因；没有就是短横。"""
-        if not text:
+    def reason(self, said: Mapping[str, Any] | Reason | str | None) -> str:
+        """原因（库里的一行 ``last_error`` 或 ``detail``）或起因；没有就是短横。"""
+        if isinstance(said, Mapping) and "reason" not in said:
+            said = said.get("cause")
+        if not said:
             return "–"
-        known = self.word("cause", text)
-        return english(known) if self._t.language == "en" else known
+        return self.word("cause", said) if isinstance(said, str) else Reason.of(said).text(self._t.language) or "–"

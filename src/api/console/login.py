@@ -14,13 +14,14 @@ from api.console.keys import ATTEMPTS
 from api.console.origin import require_same_origin
 from api.console.paths import HOME, LOGIN, safe_next
 from api.console.serve import SEE_OTHER, member_of
-from api.console.texts import LANGUAGES, Translator
+from api.console.texts import LANGUAGES
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.service import AuditEntry, because
 from kaguan.errors import Code, DomainError
+from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK
 
@@ -50,9 +51,9 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     except DomainError as error:
         if error.code is not Code.NOT_AUTHENTICATED:
             raise
-        return await _refuse(console, target, None, "login.unknown", 401)
+        return await _refuse(console, target, None, Reason("tokens.unknown"), 401)
     if not principal.may(LOOK):
-        return await _refuse(console, target, principal, "login.scope", 403)
+        return await _refuse(console, target, principal, Reason("tokens.no_console"), 403)
     config = request.app[SERVICES].settings.api
     async with console.services.pool.connection() as connection, connection.transaction():
         await sessions.close_session(connection, cookies.session_secret(request) or "")
@@ -66,13 +67,12 @@ async def log_in(request: web.Request) -> web.StreamResponse:
 
 
 async def _refuse(
-    console: ConsoleRequest, target: str, principal: Principal | None, reason: str, status: int
+    console: ConsoleRequest, target: str, principal: Principal | None, why: Reason, status: int
 ) -> web.Response:
-    reasons = {"reason": Translator("zh")(reason), "reason_en": Translator("en")(reason)}
-    detail = {"address": context_of(console.request).address, **reasons}
+    detail = {"address": context_of(console.request).address, **because(why)}
     async with console.services.pool.connection() as connection:
         await audit.record(connection, AuditEntry(LOGIN_ACTION, None, detail, "refused"), principal, console.request_id)
-    response = console.render("login.html", status, next=target, error=reason)
+    response = console.render("login.html", status, next=target, error=why.text(console.language))
     if status == 401:  # noqa: PLR2004 HTTP 401 必带质询（RFC 9110 §11.6.1）
         response.headers["WWW-Authenticate"] = 'Session realm="kaguan"'
     return response

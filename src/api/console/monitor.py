@@ -26,8 +26,9 @@ from api.http.guard import GUARD
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
 from kaguan.audit.service import AuditEntry
-from kaguan.errors import Code, DomainError, conflict, not_found
+from kaguan.errors import Code, DomainError, not_found, refused
 from kaguan.outbox.deliveries import build_queues
+from kaguan.reasons import Reason
 from kaguan.tokens.service import LOOK, OPERATE, Principal
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ async def permission(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except DomainError as error:
         path = request.match_info
-        refused = audit.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
-        await _record(request, refused)
+        entry = audit.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
+        await _record(request, entry)
         raise
 
 
@@ -160,7 +161,7 @@ async def _page(_request: web.Request) -> web.StreamResponse:
 
 async def _queue(request: web.Request) -> web.StreamResponse:
     if request.match_info["queue"] not in request.app[saq_web.QUEUES_KEY]:
-        raise not_found("队列", "queue")
+        raise refused(Code.NOT_FOUND, Reason("audit.no_queue"))
     return await saq_web.queues_(request)
 
 
@@ -173,7 +174,7 @@ async def _retry(request: web.Request) -> web.StreamResponse:
     job = await _find(request)
     # SAQ 对正在跑的任务重试会让它跑两份
     if job.status == Status.ACTIVE:
-        raise conflict("status", "正在运行，不能重试", "the job is running and cannot be retried")
+        raise refused(Code.CONFLICT, Reason("audit.job_running"), "status")
     return await _carry_out(request, saq_web.retry)
 
 
@@ -198,5 +199,5 @@ async def _find(request: web.Request) -> Job:
     queue = request.app[saq_web.QUEUES_KEY].get(request.match_info["queue"])
     job: Job | None = None if queue is None else await queue.job(request.match_info["job"])
     if job is None:
-        raise not_found("投递", "job")
+        raise refused(Code.NOT_FOUND, Reason("audit.no_job"))
     return job

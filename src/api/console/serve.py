@@ -18,7 +18,8 @@ from api.console.patience import unless_blind
 from api.http.context import context_of
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
-from kaguan.errors import Code, DomainError
+from kaguan.errors import Code, DomainError, refused
+from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK, OPERATE
 
@@ -179,4 +180,4 @@ def number_of(form: Mapping[str, Any], name: str, default: int, low: int, high: 
     text = str(form.get(name, "")).strip() or str(default)
     if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and low <= int(text) <= high:
         return int(text)
-    raise DomainError(Code.INVALID_PARAMETERS, f"{name} 应为 {low} 到 {high} 的整数", f"{name} must be {low} to {high}")
+    raise refused(Code.INVALID_PARAMETERS, Reason("audit.not_a_number", {"name": name, "low": low, "high": high}))

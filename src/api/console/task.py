@@ -11,12 +11,13 @@ from api.console.keys import TRACES
 from api.console.serve import ActionResult
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.service import AuditEntry
-from kaguan.errors import not_found
+from kaguan.errors import Code, refused
 from kaguan.outbox import decisions, ordering
 from kaguan.outbox import record as store
 from kaguan.outbox.decisions import CANCELLABLE
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL, RETRYABLE, TaskEventKind, TaskStatus
+from kaguan.reasons import Reason
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class AttemptLine:
     kind: str
     at: datetime | None
     worker: str | None
-    reason: str
+    reason: Mapping[str, Any]
     trace_id: str | None
 
 
@@ -92,7 +93,7 @@ def id_in(path: Mapping[str, str]) -> UUID:
     """
     text = path["task_id"]
     if UUID_TEXT.fullmatch(text) is None:
-        raise not_found("任务", "task")
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
     return UUID(text)
 
 
@@ -108,7 +109,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "task": task,
         "place": place,
         "place_cap": ordering.PLACE_CAP,
-        "stages": [OPTIONAL | stage for stage in timeline(task, events)],
+        "stages": [OPTIONAL | stage for stage in timeline(task, events, console.language)],
         "attempts": attempts(task, events),
         "traces": traces,
         "unsampled": None if traces else trace_id_of(task.traceparent),
@@ -122,7 +123,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
 async def _find(connection: Connection, task_id: UUID) -> tuple[TaskRecord, Sequence[EventRecord]]:
     task = await store.find(connection, task_id)
     if task is None:
-        raise not_found("任务", "task")
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
     return task, await store.events(connection, task_id)
 
 
@@ -151,7 +152,7 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
             event.kind,
             event.at,
             event.worker,
-            str(event.detail.get("reason") or event.detail.get("cause") or ""),
+            event.detail,
             sampled_trace_of(event.traceparent),
         )
         for event in events
@@ -160,5 +161,5 @@ def attempts(task: TaskRecord, events: Sequence[EventRecord]) -> list[AttemptLin
     if task.status in {TaskStatus.RUNNING, TaskStatus.SUCCEEDED}:
         ended = task.finished_at if task.status == TaskStatus.SUCCEEDED else None
         trace_id = sampled_trace_of(task.last_attempt)
-        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, "", trace_id))
+        lines.append(AttemptLine(task.attempt, task.status, ended, task.worker, {}, trace_id))
     return lines

@@ -76,7 +76,7 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
         line: dict[str, Any] = {"code": concern.code, "level": concern.level}
         if detailed:
             line |= {
-                "since": concern.since, "subject": concern.subject, "parameters": dict(concern.parameters),
+                "since": concern.since, "subject": concern.subject, "parameters": wording.parameters(concern),
                 "text": wording.text(concern), "advice": wording.advice(concern),
             }  # fmt: skip
         if line not in concerns:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
+    from kaguan.reasons import Reason
+
 MAX_REPORTED = 100
 BEYOND_64_BITS = 2.0**63
 
@@ -64,6 +66,11 @@ _FALLBACK = ("值有误", "invalid value")
 def reason(zh: str, en: str) -> PydanticCustomError:
     """在模型的校验器里抛出它：两种语言都带上。"""
     return PydanticCustomError("reason", "{en}", {"zh": zh, "en": en})
+
+
+def refused(why: Reason) -> PydanticCustomError:
+    """同 :func:`reason`：领域说得出的。"""
+    return reason(why.text("zh"), why.text("en"))
 
 
 def field_errors(error: ValidationError, most: int = MAX_REPORTED, skip: int = 0) -> tuple[FieldError, ...]:

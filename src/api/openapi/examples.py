@@ -88,15 +88,22 @@ TASKS = {"items": [LISTED_TASK], "limit": 20, "next_cursor": None}
 CANCELLED = {"task_id": TASK_ID, "status": "cancelled"}
 RETRIED = {"task_id": TASK_ID, "status": "pending"}
 REPLAY_IN = {"status": "failed", "type": "email:send", "limit": 10, "dry_run": True}
+ERROR: dict[str, Any] = {
+    "reason": "全部收件人被拒收（550 × 1：无此邮箱）",
+    "code": "mail.refused",
+    "parameters": {
+        "replies": [
+            {"code": "mail.reply_quoted", "parameters": {"reply": {"reason": "550"}, "count": 1, "words": "无此邮箱"}}
+        ]
+    },
+}
 REPLAY: dict[str, Any] = {
     "dry_run": True,
     "total": 1,
     "limited": False,
     "matching": 1,
     "preview": "eJyrViouSSwpLVayUkpLzMxJTVHSUcrJzM0sUbIy0FEqSixJVbIyNdAzqOUCAAZTC1c=",
-    "matched": [
-        {"task_id": TASK_ID, "type": "email:send", "last_error": {"reason": "550 无此邮箱"}, "finished_at": LATER}
-    ],
+    "matched": [{"task_id": TASK_ID, "type": "email:send", "last_error": ERROR, "finished_at": LATER}],
 }
 TASK_EVENT = f'id: {TASK_ID}\r\nevent: task\r\ndata: {{"task_id":"{TASK_ID}","status":"running"}}\r\n\r\n'
 

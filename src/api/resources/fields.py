@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from api.endpoints.reasons import reason
+from api.endpoints.reasons import refused
 from kaguan.mail.address import ADDRESS_FAULT, parse_address
 
 
 def _address(text: str) -> str:
     address = parse_address(text)
     if address is None:
-        raise reason(*ADDRESS_FAULT)
+        raise refused(ADDRESS_FAULT)
     return address
 
 

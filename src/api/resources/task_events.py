@@ -119,7 +119,7 @@ async def task_stream(call: Call[None, None]) -> web.StreamResponse:
     """每次变化一个 ``task`` 事件，内容同任务详情；到最终状态即结束。"""
     task_id = call.uuid("task_id")
     with call.request.app[STREAMS].opened(call.principal.id) as end, told_when_lost(call.request, end.set):
-        snapshot = await _snapshot(call.unit, task_id)
+        snapshot = await _snapshot(call.unit, task_id, call.language)
         if snapshot is None:
             raise not_found("任务", "task")
         return await _stream(call, task_id, snapshot, end)
@@ -155,17 +155,17 @@ async def _send_changes(
             sent = encoded
         if current["status"] in FINAL or loop.time() > deadline or await _ended(end, streams.interval):
             return
-        current = await _snapshot(call.unit, task_id)
+        current = await _snapshot(call.unit, task_id, call.language)
 
 
-async def _snapshot(unit: UnitOfWork, task_id: UUID) -> dict[str, Any] | None:
+async def _snapshot(unit: UnitOfWork, task_id: UUID, language: str) -> dict[str, Any] | None:
     """此刻的任务；查完即还连接，等待时不占着。"""
     connection = await unit.raw()
     task = await store.find(connection, task_id)
     events = [] if task is None else await store.events(connection, task_id)
     place = None if task is None else await ordering.place_of(connection, task)
     await unit.release()
-    return None if task is None else task_view(task, timeline(task, events), place)
+    return None if task is None else task_view(task, language, timeline(task, events, language), place)
 
 
 async def _ended(end: asyncio.Event, interval: float) -> bool:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from api.endpoints.reasons import reason
+from api.endpoints.reasons import reason, refused
 from api.endpoints.shapes import Choice, Day, Moment, RequestModel, View
 from api.resources.fields import Address
 from kaguan.mail import address
@@ -46,14 +46,14 @@ OrderingKey = Annotated[
 def _header(text: str) -> str:
     fault = address.check_header(text)
     if fault is not None:
-        raise reason(*fault)
+        raise refused(fault)
     return text
 
 
 def _content(text: str) -> str:
     fault = address.check_text(text)
     if fault is not None:
-        raise reason(*fault)
+        raise refused(fault)
     return text
 
 
@@ -115,7 +115,7 @@ class Attachment(RequestModel):
             raise reason("content_base64 不是合法的 Base64", "content_base64 is not valid Base64") from None
         fault = address.check_attachment(self.filename, self.content_type, self.size)
         if fault is not None:
-            raise reason(*fault)
+            raise refused(fault)
         return self
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
@@ -14,7 +17,14 @@ from kaguan.errors import Code, not_found
 from kaguan.outbox import decisions, ordering, replay, selection
 from kaguan.outbox import record as store
 from kaguan.outbox.listing import task_page
+from kaguan.outbox.replay import one_line
 from kaguan.outbox.timeline import timeline
+from kaguan.overview.queries import dead_groups
+from kaguan.reasons import Reason
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Connection
+    from kaguan.outbox.replay import Replay
 
 
 @endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,
@@ -23,7 +33,9 @@ async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     """稀罕的条件一次至多看两万个任务：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
     query = call.query
     page = await task_page(await call.unit.raw(), query.filter(), query.limit)
-    return Answer({"items": [task_view(row) for row in page.rows], "limit": query.limit, "next_cursor": page.older})
+    return Answer(
+        {"items": [task_view(row, call.language) for row in page.rows], "limit": query.limit, "next_cursor": page.older}
+    )
 
 
 @endpoint(
@@ -43,7 +55,8 @@ async def get_task(call: Call[None, None]) -> Answer:
     if task is None:
         raise not_found("任务", "task")
     events = await store.events(connection, task.id)
-    return Answer(task_view(task, timeline(task, events), await ordering.place_of(connection, task)))
+    stages, place = timeline(task, events, call.language), await ordering.place_of(connection, task)
+    return Answer(task_view(task, call.language, stages, place))
 
 
 @endpoint(
@@ -100,9 +113,10 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     """先试运行，再以 ``dry_run: false`` 真做；交回试运行的 ``preview`` 就只重放看到的那些。限速，逐个留痕。"""
     connection = await call.unit.raw()
     if call.body.dry_run:
-        return Answer(selection.answer(await replay.preview(connection, call.body.replay())))
+        wanted = await _in_stored_words(call.body.replay(), connection, call.language)
+        return Answer(selection.answer(await replay.preview(connection, wanted), call.language))
     if call.body.preview is None:
-        wanted = call.body.replay()
+        wanted = await _in_stored_words(call.body.replay(), connection, call.language)
         done = await replay.run(connection, wanted, call.principal.name)
     else:
         selected = selection.decode(call.body.preview)
@@ -113,6 +127,16 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
     return Answer(
         {"dry_run": False, "replayed": len(done.task_ids), "skipped": done.skipped, "last_due": done.last_due}
     )
+
+
+async def _in_stored_words(wanted: Replay, connection: Connection, language: str) -> Replay:
+    """给的是读到的那种语言的原因：在死信的各组里找它在库里的写法；找不到就照给的。"""
+    if not wanted.reason or language == "zh":
+        return wanted
+    for group in await dead_groups(connection, wanted.status):
+        if group.error is not None and one_line(Reason.of(group.error).text(language)) == wanted.reason:
+            return replace(wanted, reason=group.reason)
+    return wanted
 
 
 ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)

@@ -16,6 +16,7 @@ from kaguan.outbox.ordering import PLACE_CAP
 from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay, id_floor
 from kaguan.outbox.selection import TEXT_LIMIT
 from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.reasons import told
 from kaguan.task_types import TypeName
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
     from kaguan.outbox.ordering import Place
     from kaguan.outbox.record import TaskRecord
+
+
+class ErrorView(View):
+    """为什么没成；没有 ``code`` 的是从前写下的，只有一句话。"""
+
+    reason: str | None = Field(None, description="原因，用 ``Accept-Language`` 的语言说")
+    code: str | None = Field(None, description="原因的代号，``领域.名字``，不随语言变")
+    parameters: dict[str, Any] | None = Field(
+        None, description="原因里填的：文本、数、又一个原因（``code`` 与 ``parameters``），或它们的列表"
+    )
+    waiting_for: str | None = Field(None, description="在等外面的谁恢复")
+    since: datetime | None = Field(None, description="从何时起在等")
 
 
 class Blocker(View):
@@ -35,7 +48,7 @@ class Blocker(View):
     max_attempts: int
     available_at: datetime
     started_at: datetime | None
-    error: dict[str, Any] | None
+    error: ErrorView | None
 
 
 class TaskView(View):
@@ -50,7 +63,7 @@ class TaskView(View):
     max_attempts: int
     progress: dict[str, Any] | None
     result: dict[str, Any] | None = Field(description="任务详情里才有；列表里总是 null")
-    error: dict[str, Any] | None
+    error: ErrorView | None
     trace_id: str | None
     created_at: datetime
     available_at: datetime
@@ -123,14 +136,23 @@ class ReplayRequest(RequestModel):
     status: Choice[TaskStatus] = TaskStatus.FAILED
     type: TypeName | None = None
     queue: Choice[Priority] | None = None
-    error: Annotated[str, Field(min_length=1, max_length=200, description="错误原因里的一段字")] | None = None
+    error: (
+        Annotated[
+            str, Field(min_length=1, max_length=200, description="错误原因（中文的说法）里的一段字，或其中任一个代号")
+        ]
+        | None
+    ) = None
     since: Moment | None = None
     until: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT)] = 100
     rate: Annotated[int, Field(ge=1, le=REPLAY_RATE_LIMIT, description="每秒至多重放几个")] = 50
     reason: (
         Annotated[
-            str, Field(max_length=REASON_LIMIT, description="整个错误原因（空白归一、前 200 字）；空串即没有原因的")
+            str,
+            Field(
+                max_length=REASON_LIMIT,
+                description="整个错误原因（空白归一、前 200 字），用读到的那种语言；空串即没有原因的",
+            ),
         ]
         | None
     ) = None
@@ -159,7 +181,7 @@ class ReplayRequest(RequestModel):
 
 
 def task_view(
-    task: TaskRecord, timeline: Sequence[Mapping[str, Any]] | None = None, place: Place | None = None
+    task: TaskRecord, language: str, timeline: Sequence[Mapping[str, Any]] | None = None, place: Place | None = None
 ) -> dict[str, Any]:
     """:class:`TaskView` 的内容；热路径，直接给字典。"""
     return {
@@ -172,7 +194,7 @@ def task_view(
         "max_attempts": task.max_attempts,
         "progress": task.progress,
         "result": task.result,
-        "error": task.last_error,
+        "error": _error(task.last_error, language),
         "trace_id": _trace_id(task.traceparent),
         "created_at": task.created_at,
         "available_at": task.available_at,
@@ -181,15 +203,20 @@ def task_view(
         "finished_at": task.finished_at,
         "cancel_requested_at": task.cancel_requested_at,
         "ordering_key": task.ordering_key,
-        **({} if timeline is None else {"timeline": timeline, **_place(place)}),
+        **({} if timeline is None else {"timeline": timeline, **_place(place, language)}),
     }
 
 
-def _place(place: Place | None) -> dict[str, Any]:
+def _error(error: Mapping[str, Any] | None, language: str) -> dict[str, Any] | None:
+    return None if error is None else told(error, language)
+
+
+def _place(place: Place | None, language: str) -> dict[str, Any]:
     if place is None:
         return {"position": None, "blocked_by": None}
     head = place.blocked_by
-    return {"position": place.position, "blocked_by": None if head is None else asdict(head)}
+    blocker = None if head is None else asdict(head) | {"error": _error(head.error, language)}
+    return {"position": place.position, "blocked_by": blocker}
 
 
 def _trace_id(traceparent: str | None) -> str | None:

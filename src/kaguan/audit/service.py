@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kaguan.audit import store
+from kaguan.errors import MEANINGS, Code
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kaguan.database.pool import Connection
     from kaguan.errors import DomainError
     from kaguan.tokens.service import Principal
@@ -30,12 +34,34 @@ class AuditEntry:
 
 
 def refusal(action: str, target: str | None, error: DomainError, **detail: str) -> AuditEntry:
-    """被规则或权限拒绝的一件；原因两种语言都记。``target`` 与 ``detail`` 可以是地址里没有核对过的文字。"""
-    reasons = {"reason": error.text("zh"), "reason_en": error.text("en")}
+    """被规则或权限拒绝的一件。``target`` 与 ``detail`` 可以是地址里没有核对过的文字。"""
+    why = Reason.of(error.text("zh")) if error.why is None else error.why
     told = {name: _storable(text) for name, text in detail.items()}
     return AuditEntry(
-        action, None if target is None else _storable(target), {"code": int(error.code), **reasons, **told}, "refused"
+        action,
+        None if target is None else _storable(target),
+        {"code": int(error.code), **because(why), **told},
+        "refused",
     )
+
+
+def because(why: Reason) -> dict[str, Any]:
+    """原因在 ``detail`` 里的样子：中文的说法，与它的代号、参数（``code`` 已是错误码）。"""
+    stored = why.stored()
+    return {"reason": stored.pop("reason"), **({"why": stored} if stored else {})}
+
+
+def in_language(detail: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """一行的 ``detail`` 给读者看。没有代号的：从前的两种语言都写着，别的英文只说错误码。"""
+    shown = dict(detail)
+    why, english, code = shown.pop("why", None), shown.pop("reason_en", None), shown.get("code")
+    if isinstance(why, dict):
+        shown["reason"] = Reason.of(why | {"reason": shown.get("reason")}).text(language)
+    elif language == "en" and english:
+        shown["reason"] = english
+    elif language == "en" and isinstance(code, int) and code in MEANINGS:
+        shown["reason"] = MEANINGS[Code(code)].en
+    return shown
 
 
 def _storable(text: str) -> str:

@@ -36,6 +36,7 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import MALFORMED, Record, read_one
+from kaguan.reasons import Reason
 from kaguan.sims.iccid import normalise
 from kaguan.sims.model import Carrier, LifecycleState, SessionState
 
@@ -140,7 +141,7 @@ class ControlCenterGateway:
         try:
             listing = _Listing.model_validate(body)
         except ValidationError:
-            raise ProtocolError("设备列表不合约定") from None
+            raise ProtocolError(Reason("carriers.listing_not_as_agreed")) from None
         return Page([_listed(record) for record in listing.devices], listing.lastPage)
 
     async def ping(self) -> None:
@@ -157,7 +158,7 @@ class ControlCenterGateway:
     ) -> list[T | CardNotFound | CardFailed]:
         """一张一张地问。被拒的只坏它自己；半途断了：已问到的照给，其余记为可重试；一张都没问到才算整次失败。"""
         if len(iccids) > MAX_BATCH:
-            raise RejectedError(f"一批至多 {MAX_BATCH} 张")
+            raise RejectedError(Reason("carriers.too_many", {"limit": MAX_BATCH}))
         deadline = self._transport.deadline()
         results: list[T | CardNotFound | CardFailed] = []
         for iccid in iccids:
@@ -181,11 +182,11 @@ class ControlCenterGateway:
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise RejectedError(f"对方拒绝：HTTP {reply.status}")
+            raise RejectedError(Reason("carriers.refused", {"answer": f"HTTP {reply.status}"}))
         if reply.status >= HTTPStatus.BAD_REQUEST:
-            raise RefusedError(f"对方不认：HTTP {reply.status}")
+            raise RefusedError(Reason("carriers.arguments_refused_by_status", {"status": reply.status}))
         if not isinstance(reply.body, dict):
-            raise ProtocolError("应答不是 JSON 对象")
+            raise ProtocolError(Reason("carriers.not_an_object"))
         return reply.body
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from kaguan.reasons import Reason, ReasonError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
@@ -98,15 +100,14 @@ class Page:
     last: bool
 
 
-class CarrierError(Exception):
+class CarrierError(ReasonError):
     """整次调用做不成。``code`` 是指标与日志用的短词。"""
 
     code = "error"
     retryable = True
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, reason: Reason | str, retry_after: float | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.retry_after = retry_after  # 秒；对方给出的等待下限
 
 
@@ -160,7 +161,7 @@ def refuse_future(day: date) -> None:
         RejectedError: 日子还没到。
     """
     if day > (datetime.now(UTC) + timedelta(days=1)).date():
-        raise RejectedError("日子还没到")
+        raise RejectedError(Reason("carriers.early"))
 
 
 class CarrierGateway(Protocol):

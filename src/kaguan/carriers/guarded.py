@@ -24,6 +24,7 @@ from kaguan.carriers.gateway import (
     RateLimitedError,
     TransientError,
 )
+from kaguan.reasons import Reason
 from kaguan.retry_after import retry_after
 from kaguan.telemetry.spans import client_span, server_of
 
@@ -96,7 +97,7 @@ class GuardedTransport:
             config.breaker_failures,
             config.breaker_cooldown,
             (TransientError,),
-            lambda _, retry_after: CircuitOpenError("熔断中", retry_after),
+            lambda _, retry_after: CircuitOpenError(Reason("carriers.circuit_open"), retry_after),
         )
         self._observe = observe
 
@@ -154,7 +155,7 @@ class GuardedTransport:
     async def _exchange(self, request: Request, deadline: float, span: Span) -> Reply:
         remaining = deadline - asyncio.get_running_loop().time()
         if remaining <= 0:
-            raise QueuedError("时限已到")
+            raise QueuedError(Reason("carriers.time_up"))
         headers = dict(request.headers)
         propagate.inject(headers)
         try:
@@ -170,7 +171,7 @@ class GuardedTransport:
                     span.set_attribute("http.response.status_code", response.status)
                     reply = Reply(response.status, _parse(response, await _read(response)))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise TransientError(f"连接失败：{type(error).__name__}") from None
+            raise TransientError(Reason("carriers.unreachable", {"error": type(error).__name__})) from None
         if request.check is not None:
             request.check(reply.body)
         return reply
@@ -181,7 +182,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_chunked(CHUNK):
         body += chunk
         if len(body) > BODY_LIMIT:
-            raise ProtocolError("应答过大")
+            raise ProtocolError(Reason("carriers.too_large"))
     return bytes(body)
 
 
@@ -189,12 +190,12 @@ def _parse(response: aiohttp.ClientResponse, body: bytes) -> Any:  # noqa: ANN40
     status = response.status
     wait = retry_after(response.headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        raise RateLimitedError("对方限流", wait)
+        raise RateLimitedError(Reason("carriers.rate_limited"), wait)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise TransientError(f"对方出错：HTTP {status}", wait)
+        raise TransientError(Reason("carriers.failed", {"status": status}), wait)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        raise ProtocolError(f"意外的重定向：HTTP {status}")
+        raise ProtocolError(Reason("carriers.redirected", {"status": status}))
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise ProtocolError(f"应答不是 JSON：HTTP {status}") from None
+        raise ProtocolError(Reason("carriers.not_json", {"status": status})) from None

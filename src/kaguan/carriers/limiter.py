@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from kaguan.carriers.gateway import QueuedError
+from kaguan.reasons import Reason
 from kaguan.shared_rate import SharedRate, pause
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ class SharedLimits:
             async with asyncio.timeout_at(deadline):
                 await self._local_slots.acquire()
         except TimeoutError:
-            raise QueuedError("并发名额已满") from None
+            raise QueuedError(Reason("carriers.slots_full")) from None
         try:
             token = await self._acquire_lease(deadline)
             try:
                 if not await self._rate.wait(deadline):
-                    raise QueuedError("速率名额已满")
+                    raise QueuedError(Reason("carriers.rate_full"))
                 yield
             finally:
                 await self._release_lease(token)
@@ -92,7 +93,7 @@ class SharedLimits:
                 self._rate.note_away(error)
                 break
             if not await pause(deadline):
-                raise QueuedError("并发名额已满")
+                raise QueuedError(Reason("carriers.slots_full"))
         return None
 
     async def _release_lease(self, token: str | None) -> None:

@@ -42,6 +42,7 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import Record, match
+from kaguan.reasons import Reason
 from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class OneLinkGateway:
         return await self._batch("sim-data-usage-daily/batch", iccids, _usage, queryDate=f"{day:%Y%m%d}")
 
     async def changed_between(self, since: datetime, until: datetime, page: int) -> Page:  # noqa: ARG002 约定的签名
-        raise RejectedError("OneLink 没有变更列表")
+        raise RejectedError(Reason("carriers.no_change_list"))
 
     async def ping(self) -> None:
         await self._renew(None, self._transport.deadline())
@@ -132,7 +133,7 @@ class OneLinkGateway:
         self, operation: str, iccids: Sequence[str], read: Callable[[str, dict[str, Any]], T], **params: str
     ) -> list[T | CardNotFound | CardFailed]:
         if len(iccids) > MAX_BATCH:
-            raise RejectedError(f"一批至多 {MAX_BATCH} 张")
+            raise RejectedError(Reason("carriers.too_many", {"limit": MAX_BATCH}))
         return await self._ask(operation, iccids, read, params, self._transport.deadline())
 
     async def _ask(
@@ -162,11 +163,11 @@ class OneLinkGateway:
             token = await self._renew(token, deadline)
             envelope = await self._call(operation, f"query/{operation}", {**params, "token": token}, deadline)
         if envelope.status == TOKEN_EXPIRED:
-            raise TransientError("刚换的令牌又说过期（12021），也许被别的进程换掉了")
+            raise TransientError(Reason("carriers.token_stale"))
         if envelope.status == BAD_ARGUMENT:
-            raise RefusedError("对方不认参数")
+            raise RefusedError(Reason("carriers.arguments_refused"))
         if envelope.status != OK:
-            raise RejectedError(f"对方拒绝：{envelope.status[:16]}")
+            raise RejectedError(Reason("carriers.refused", {"answer": envelope.status[:16]}))
         return envelope.result
 
     async def _renew(self, stale: str | None, deadline: float) -> str:
@@ -176,7 +177,7 @@ class OneLinkGateway:
                 credentials = {"appid": self._config.app_id, "password": self._config.password.get_secret_value()}
                 envelope = await self._call("get-token", "get/token", credentials, deadline)
                 if envelope.status != OK:
-                    raise RejectedError(f"换令牌被拒：{envelope.status[:16]}")
+                    raise RejectedError(Reason("carriers.token_refused", {"answer": envelope.status[:16]}))
                 self._token = _read_token(envelope)
             return self._token
 
@@ -187,7 +188,7 @@ class OneLinkGateway:
         try:
             return _Envelope.model_validate(reply.body)
         except ValidationError:
-            raise ProtocolError(f"应答不合约定：HTTP {reply.status}") from None
+            raise ProtocolError(Reason("carriers.not_as_agreed", {"status": reply.status})) from None
 
     def _transaction_id(self) -> str:
         """应用号 + 时间（14 位）+ 序号（8 位），按文档每次唯一。"""
@@ -199,16 +200,16 @@ def _passing_failure(body: object) -> None:
     """HTTP 200 里说的暂时失败。"""
     status = body.get("status") if isinstance(body, dict) else None
     if status == TOO_FREQUENT:
-        raise RateLimitedError("对方限流")
+        raise RateLimitedError(Reason("carriers.rate_limited"))
     if status == BUSY:
-        raise TransientError("对方繁忙")
+        raise TransientError(Reason("carriers.busy"))
 
 
 def _read_token(envelope: _Envelope) -> str:
     try:
         return _Token.model_validate(envelope.result[0]).token
     except (IndexError, ValidationError):
-        raise ProtocolError("令牌应答不合约定") from None
+        raise ProtocolError(Reason("carriers.token_not_as_agreed")) from None
 
 
 def _unless_refused(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaguan.carriers.gateway import CardFailed, CardNotFound, RefusedError
+from kaguan.reasons import Reason
 from kaguan.sims.iccid import normalise
 
 if TYPE_CHECKING:
@@ -16,7 +17,11 @@ T = TypeVar("T")
 
 MALFORMED = "malformed_record"
 OMITTED = "omitted"
-EXPLAINED = {MALFORMED: "应答里的记录不合约定", OMITTED: "应答里没有这张卡", RefusedError.code: "对方不认这张卡的参数"}
+EXPLAINED = {
+    MALFORMED: Reason("carriers.malformed_record"),
+    OMITTED: Reason("carriers.omitted"),
+    RefusedError.code: Reason("carriers.card_refused"),
+}
 
 
 class Record(BaseModel):

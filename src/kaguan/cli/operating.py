@@ -23,6 +23,7 @@ from kaguan.outbox.replay import REPLAY_RATE_LIMIT
 from kaguan.outbox.selection import answer
 from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 from kaguan.outbox.watching import Watched, watch
+from kaguan.reasons import Reason
 from kaguan.task_types import TypeName  # noqa: TC001 typer 运行时读注解
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     task_type: Annotated[TypeName | None, typer.Option("--type", help="类型")] = None,
     *,
     queue: Annotated[Priority | None, typer.Option(help="队列")] = None,
-    error: Annotated[str | None, typer.Option(help="错误原因里的一段字")] = None,
+    error: Annotated[str | None, typer.Option(help="错误原因里的一段字，或其中任一个代号")] = None,
     reason: Annotated[str | None, typer.Option(help="整个错误原因（空白归一、前 200 字）；空串即没有原因的")] = None,
     since: Annotated[
         datetime | None,
@@ -150,9 +151,9 @@ def _done(done: replaying.Replayed, seconds: float, *, wait: bool, as_json: bool
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
     found = with_database(lambda connection: replaying.preview(connection, wanted, MOST))
     if as_json:
-        print_json(answer(found))
+        print_json(answer(found, "zh"))
         return found.selection
-    reasons = [row | {"last_error": (row["last_error"] or {}).get("reason")} for row in found.matched]
+    reasons = [row | {"last_error": str(Reason.of(row["last_error"] or {}))} for row in found.matched]
     print_table(PREVIEWED, reasons, "没有符合条件的任务")
     if found.matched:
         listed = f"，以上列了 {len(found.matched)} 个" if found.total > len(found.matched) else ""

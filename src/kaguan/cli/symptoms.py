@@ -65,6 +65,6 @@ def _symptom(concern: Concern, zone: ZoneInfo) -> Symptom:
         level=concern.level,
         code=concern.code,
         subject=concern.subject,
-        parameters=concern.parameters,
+        parameters=wording.parameters(concern),
         since=concern.since and concern.since.astimezone(zone),
     )

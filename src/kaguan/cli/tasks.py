@@ -20,6 +20,7 @@ from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import Priority, TaskStatus  # noqa: TC001 typer 运行时读注解
+from kaguan.reasons import told
 from kaguan.task_types import TypeName  # noqa: TC001 typer 运行时读注解
 from kaguan.zones import written
 
@@ -133,12 +134,13 @@ def _place(place: ordering.Place | None) -> dict[str, Any]:
     if place is None:
         return {"position": None, "blocked_by": None}
     head = place.blocked_by
+    blocker = None if head is None else asdict(head) | {"error": head.error and told(head.error, "zh")}
     behind = {"behind": place.behind} if place.behind else {}
-    return {"position": place.position, "blocked_by": None if head is None else asdict(head), **behind}
+    return {"position": place.position, "blocked_by": blocker, **behind}
 
 
 def _public(task: store.TaskRecord) -> dict[str, Any]:
     """与 API 同名：``task_id``、``attempts``。"""
     row = asdict(task)
     row["task_id"], row["attempts"] = row.pop("id"), row.pop("attempt")
-    return row
+    return row | {"last_error": task.last_error and told(task.last_error, "zh")}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import NamedTuple
 
 import idna
 from email_validator import EmailNotValidError, validate_email
 
 from kaguan.config.model import MIB
+from kaguan.reasons import Reason
 
 ADDRESS_OCTETS = 254  # RFC 5321 §4.5.3.1.3（含勘误 1690）
 SUBJECT_LENGTH = 998  # 字符；RFC 5322 §2.1.1 的行上限
@@ -38,14 +38,7 @@ _ROLE_MAILBOXES = re.compile(
 )
 
 
-class AddressFault(NamedTuple):
-    """不合格的原因，两种语言。"""
-
-    zh: str
-    en: str
-
-
-ADDRESS_FAULT = AddressFault("不是合法的邮件地址", "not a valid e-mail address")
+ADDRESS_FAULT = Reason("mail.bad_address")
 
 
 def parse_address(text: str) -> str | None:
@@ -90,51 +83,41 @@ def wire_address(address: str) -> str:
     return f"{local}@{idna.encode(domain).decode('ascii')}" if local.isascii() else address
 
 
-def check_header(text: str) -> AddressFault | None:
+def check_header(text: str) -> Reason | None:
     """标题等头部文本：不许有控制字符（含 CR、LF、NUL）、行分隔符与孤立代理。"""
     if len(text) > SUBJECT_LENGTH:
-        return AddressFault(f"至多 {SUBJECT_LENGTH} 个字符", f"at most {SUBJECT_LENGTH} characters")
+        return Reason("mail.too_long", {"limit": SUBJECT_LENGTH})
     # isprintable 一遍 C 循环，几乎总是真；它嫌弃的（如全角空格）再逐个看
     if not text.isprintable() and any(unicodedata.category(character) in _UNSAFE_CATEGORIES for character in text):
-        return AddressFault("不得含控制字符或换行", "must not contain control characters or line breaks")
+        return Reason("mail.control_characters")
     return None
 
 
-def check_text(text: str) -> AddressFault | None:
+def check_text(text: str) -> Reason | None:
     """正文：可有换行，不许有 NUL 与孤立代理（PostgreSQL 与 UTF-8 都容不下）。"""
     if _UNSTORABLE.search(text) is not None:
-        return AddressFault("不得含 NUL 或孤立代理字符", "must not contain NUL or lone surrogates")
+        return Reason("mail.unstorable")
     return None
 
 
-def check_attachment(filename: str, content_type: str, size: int) -> AddressFault | None:
+def check_attachment(filename: str, content_type: str, size: int) -> Reason | None:
     """单个附件。``size`` 是解码后的字节数；个数与总大小由调用方按本模块的常量核对。"""
     if size > MAX_ATTACHMENT_BYTES:
-        return AddressFault(
-            f"附件合计至多 {MAX_ATTACHMENT_BYTES} 字节", f"attachments may total {MAX_ATTACHMENT_BYTES} bytes"
-        )
+        return Reason("mail.attachments_size", {"limit": MAX_ATTACHMENT_BYTES})
     return _check_filename(filename) or _check_content_type(content_type)
 
 
-def _check_filename(filename: str) -> AddressFault | None:
+def _check_filename(filename: str) -> Reason | None:
     if not 1 <= len(filename) <= FILENAME_LENGTH or filename != filename.strip():
-        return AddressFault(
-            f"文件名应为 1 至 {FILENAME_LENGTH} 个字符，首尾无空白",
-            f"file name must have 1 to {FILENAME_LENGTH} characters and no white space around it",
-        )
+        return Reason("mail.file_name_length", {"limit": FILENAME_LENGTH})
     if filename in {".", ".."} or "/" in filename or "\\" in filename or check_header(filename) is not None:
-        return AddressFault(
-            "文件名不得含路径分隔符或控制字符", "file name must not contain path separators or control characters"
-        )
+        return Reason("mail.file_name_characters")
     return None
 
 
-def _check_content_type(content_type: str) -> AddressFault | None:
+def _check_content_type(content_type: str) -> Reason | None:
     if not _TOKEN.match(content_type):
-        return AddressFault("content_type 应形如 type/subtype", "content_type must look like type/subtype")
+        return Reason("mail.content_type")
     if content_type.lower().startswith(_COMPOSITE_TYPES):
-        return AddressFault(
-            "multipart 与 message 类型不可作附件，请用 application/octet-stream",
-            "multipart and message types cannot be attached, use application/octet-stream",
-        )
+        return Reason("mail.content_type_composite")
     return None

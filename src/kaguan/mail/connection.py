@@ -13,6 +13,7 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from kaguan.mail.failure import NETWORK_ERRORS, describe, describe_connect, describe_tls, reply_code
 from kaguan.mail.reply import credentials, words
+from kaguan.reasons import Reason, ReasonError
 
 if TYPE_CHECKING:
     from kaguan.config.model import Smtp
@@ -32,10 +33,10 @@ class Step(StrEnum):
     LOGIN = "login"
 
 
-class UnreachableError(Exception):
+class UnreachableError(ReasonError):
     """没能得到可用的连接；此时肯定什么都没发出去。"""
 
-    def __init__(self, reason: str, code: int | None = None, step: Step = Step.CONNECT) -> None:
+    def __init__(self, reason: Reason | str, code: int | None = None, step: Step = Step.CONNECT) -> None:
         super().__init__(reason)
         self.code = code
         self.step = step
@@ -184,7 +185,7 @@ class _Opening:
         self.step = Step.TLS
         if not self._client.supports_extension("starttls"):
             if policy == "required":
-                raise UnreachableError("对方没有提供 STARTTLS，而配置要求加密", step=self.step)
+                raise UnreachableError(Reason("mail.starttls_missing"), step=self.step)
             return False
         await self._client.starttls()
         self.step = Step.GREETING
@@ -196,17 +197,17 @@ class _Opening:
         if self._relay.username is None:
             return
         if not allowed:
-            raise UnreachableError("对方没有提供 STARTTLS，拒绝明文登录", step=Step.TLS)
+            raise UnreachableError(Reason("mail.login_unencrypted"), step=Step.TLS)
         await self._client.login(self._relay.username, self._relay.password or "")
 
-    def describe(self, error: BaseException) -> str:
+    def describe(self, error: BaseException) -> Reason:
         """停在哪一步、为什么；对方说了话的，引在后面。"""
         say = {Step.CONNECT: describe_connect, Step.TLS: describe_tls}.get(self.step, describe)
         if not isinstance(error, SMTPResponseException) or reply_code(error) is None:
             return say(error)
         secrets = credentials(self._relay.username or "", self._relay.password or "")
         quoted = words(error.message, WORDS_LENGTH, secrets)
-        return f"{say(error)}：{quoted}" if quoted else say(error)
+        return Reason("mail.quoted", {"reason": say(error), "words": quoted}) if quoted else say(error)
 
     def abort(self) -> None:
         if self._wire is not None:

@@ -21,6 +21,7 @@ from kaguan.mail.address import (
     parse_address,
     wire_address,
 )
+from kaguan.reasons import Reason, ReasonError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from kaguan.mail.task import AttachmentPayload, EmailPayload
 
 
-class UnsendableError(Exception):
-    """载荷无论试多少次都变不成一封合法的邮件。消息说明是哪一处，不含正文与地址。"""
+class UnsendableError(ReasonError):
+    """载荷无论试多少次都变不成一封合法的邮件。原因说明是哪一处，不含正文与地址。"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def sender_address(sender: str) -> tuple[str, str]:
     name, address = mailboxes[0] if mailboxes else ("", "")
     parsed = parse_address(address)
     if len(mailboxes) != 1 or parsed is None or check_header(sender) is not None:
-        raise UnsendableError("配置 KAGUAN_SMTP__SENDER 不是合法的发件人")
+        raise UnsendableError(Reason("mail.bad_sender"))
     return name, wire_address(parsed)
 
 
@@ -119,7 +120,7 @@ def _headers(
 ) -> Iterator[str]:
     fault = check_header(payload.subject)
     if fault is not None:
-        raise UnsendableError(f"标题{fault.zh}")
+        raise UnsendableError(Reason("mail.bad_subject", {"reason": fault}))
     yield f"Message-ID: {identifier}\r\n"
     yield f"Date: {format_datetime(date.replace(microsecond=0))}\r\n"
     yield header.named_mailbox("From", *sender)
@@ -134,10 +135,10 @@ def _recipients(payload: EmailPayload) -> dict[str, str]:
     for text in (*payload.to, *payload.cc):
         parsed = parse_address(text)
         if parsed is None:
-            raise UnsendableError("有收件人不是合法的邮件地址")
+            raise UnsendableError(Reason("mail.bad_recipient"))
         recipients[parsed] = wire_address(parsed)
     if not 1 <= len(recipients) <= MAX_RECIPIENTS or not payload.to:
-        raise UnsendableError(f"收件人应为 1 至 {MAX_RECIPIENTS} 个")
+        raise UnsendableError(Reason("mail.recipients", {"limit": MAX_RECIPIENTS}))
     return recipients
 
 
@@ -150,7 +151,7 @@ def _body(payload: EmailPayload, task_id: UUID) -> EmailMessage:
     for text in (payload.body, payload.html or ""):
         fault = check_text(text)
         if fault is not None:
-            raise UnsendableError(f"正文{fault.zh}")
+            raise UnsendableError(Reason("mail.bad_body", {"reason": fault}))
     message = EmailMessage(policy=SMTP)
     message.set_content(payload.body, cte=_transfer_encoding(payload.body))
     if payload.html is not None:
@@ -181,17 +182,17 @@ def _transfer_encoding(text: str) -> str:
 
 def _decoded(attachments: Sequence[AttachmentPayload]) -> list[tuple[str, str, bytes]]:
     if len(attachments) > MAX_ATTACHMENTS:
-        raise UnsendableError(f"附件至多 {MAX_ATTACHMENTS} 个")
+        raise UnsendableError(Reason("mail.attachments", {"limit": MAX_ATTACHMENTS}))
     decoded = []
     for item in attachments:
         try:
             content = base64.b64decode(item.content_base64, validate=True)
         except (binascii.Error, ValueError):
-            raise UnsendableError("附件不是合法的 base64") from None
+            raise UnsendableError(Reason("mail.bad_base64")) from None
         fault = check_attachment(item.filename, item.content_type, len(content))
         if fault is not None:
-            raise UnsendableError(f"附件：{fault.zh}")
+            raise UnsendableError(Reason("mail.bad_attachment", {"reason": fault}))
         decoded.append((item.filename, item.content_type, content))
     if sum(len(content) for _, _, content in decoded) > MAX_ATTACHMENT_BYTES:
-        raise UnsendableError(f"附件合计至多 {MAX_ATTACHMENT_BYTES} 字节")
+        raise UnsendableError(Reason("mail.attachments_size", {"limit": MAX_ATTACHMENT_BYTES}))
     return decoded

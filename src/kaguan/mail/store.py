@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kaguan.database.sql import load
 from kaguan.mail.model import DeliveryStatus
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 
-VERIFIED_REPLY = "查证：对方已收下"
+VERIFIED = Reason("mail.verified")
 
 
 class Letter(NamedTuple):
@@ -31,7 +32,7 @@ class Recorded(NamedTuple):
     recipient: str
     status: DeliveryStatus
     code: int | None
-    reply: str
+    reply: Reason
 
 
 class Known(NamedTuple):
@@ -67,7 +68,7 @@ async def message_id(connection: Connection, task_id: UUID) -> str | None:
 
 async def mark_verified(connection: Connection, task_id: UUID) -> None:
     """查证说已收下：不明的收件人就此定论。"""
-    parameters = {"task_id": task_id, "reply": VERIFIED_REPLY}
+    parameters = {"task_id": task_id, "reply": VERIFIED.packed()}
     await connection.execute(load("kaguan.mail", "mark_verified"), parameters)
 
 
@@ -88,7 +89,7 @@ async def record(connection: Connection, letter: Letter, outcomes: Sequence[Reco
             "recipients": [outcome.recipient for outcome in outcomes],
             "statuses": [outcome.status.value for outcome in outcomes],
             "codes": [outcome.code for outcome in outcomes],
-            "replies": [outcome.reply for outcome in outcomes],
+            "replies": [outcome.reply.packed() for outcome in outcomes],
         },
     )
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.errors import conflict, not_found
+from kaguan.errors import Code, refused
 from kaguan.outbox import ordering, record, replay
 from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -30,10 +31,10 @@ async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatu
     """
     found = await record.cancel(connection, task_id, actor)
     if found is None:
-        raise not_found("任务", "task")
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
     before, after = map(TaskStatus, found)
     if before is not TaskStatus.RUNNING and before not in CANCELLABLE:
-        raise conflict("status", f"任务已结束（{before}），不能取消", f"task is already {before}")
+        raise refused(Code.CONFLICT, Reason("outbox.ended", {"status": before.value}), "status")
     log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after)
     if after is not TaskStatus.RUNNING:
         await ordering.release(connection, [task_id])
@@ -48,9 +49,9 @@ async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus
     """
     found = await record.lock_decided(connection, task_id)
     if found is None:
-        raise not_found("任务", "task")
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
     before, delivery = TaskStatus(found[0]), found[1]
     if before not in RETRYABLE or not await replay.one(connection, task_id, before, delivery, actor):
-        raise conflict("status", f"{before} 状态的任务不能重来", f"a task that is {before} cannot be retried")
+        raise refused(Code.CONFLICT, Reason("outbox.not_retryable", {"status": before.value}), "status")
     log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before)
     return TaskStatus.PENDING

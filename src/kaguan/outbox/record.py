@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -108,7 +110,8 @@ async def events(connection: Connection, task_id: UUID) -> list[EventRecord]:
 
 async def cancel(connection: Connection, task_id: UUID, actor: str) -> tuple[str, str] | None:
     """取消；返回之前与之后的状态，没有此任务则为 None。"""
-    cursor = await connection.execute(load(PACKAGE, "cancel"), {"task_id": task_id, "actor": actor})
+    unknown = Jsonb(Reason("outbox.cancelled_earlier_unknown").stored())
+    cursor = await connection.execute(load(PACKAGE, "cancel"), {"task_id": task_id, "actor": actor, "unknown": unknown})
     row = await cursor.fetchone()
     return None if row is None else (row[0], row[1])
 

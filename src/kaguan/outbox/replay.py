@@ -38,6 +38,11 @@ def id_floor(moment: datetime) -> UUID:
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << _UUID7_TIME_SHIFT)
 
 
+def one_line(reason: str) -> str:
+    """``reason`` 条件里的写法，同 ``replay.sql``。"""
+    return " ".join(reason.split())[:REASON_LIMIT]
+
+
 def _replayable(status: TaskStatus) -> TaskStatus:
     if status not in RETRYABLE:
         raise ValueError(f"{status} 状态的任务不能重放")
@@ -48,7 +53,8 @@ def _replayable(status: TaskStatus) -> TaskStatus:
 class Replay:
     """重放的条件。
 
-    ``error`` 是错误原因里的一段字；``reason`` 是整个原因（空白归一、前 ``REASON_LIMIT`` 字），空串即没有原因的；
+    ``error`` 是错误原因（中文的说法）里的一段字，或其中任一个代号；``reason`` 是整个原因（同上，空白归一、前
+    ``REASON_LIMIT`` 字），空串即没有原因的；
     ``rate`` 是每秒个数。
     """
 

@@ -14,8 +14,9 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from kaguan.errors import invalid
+from kaguan.errors import Code, refused
 from kaguan.outbox.replay import REPLAY_LIMIT, Replay, Selection
+from kaguan.reasons import Reason, told
 
 if TYPE_CHECKING:
     from kaguan.errors import DomainError
@@ -59,17 +60,18 @@ def decode(text: str) -> Selection:
     return Selection(replay, shown)
 
 
-def answer(preview: Preview) -> dict[str, Any]:
-    """试运行的应答，API 与命令行相同。
+def answer(preview: Preview, language: str) -> dict[str, Any]:
+    """试运行的应答，API 与命令行相同；原因用 ``language`` 说。
 
     ``preview`` 是凭据，没有选中谁也有：交回来就谁也不重放；选得比 HTTP 一次做的还多（只有命令行会）就没有。
     """
     token = encode(preview.selection) if preview.total <= REPLAY_LIMIT else None
+    matched = [row | {"last_error": row["last_error"] and told(row["last_error"], language)} for row in preview.matched]
     return {
         "dry_run": True, "total": preview.total, "limited": preview.limited, "matching": preview.matching,
-        "matched": preview.matched, "preview": token,
+        "matched": matched, "preview": token,
     }  # fmt: skip
 
 
 def _refused() -> DomainError:
-    return invalid("preview", "不是试运行给的，或不完整", "not what a dry run gave, or incomplete")
+    return refused(Code.INVALID_PARAMETERS, Reason("outbox.preview"), "preview")

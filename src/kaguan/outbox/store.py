@@ -12,6 +12,7 @@ from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +90,10 @@ async def redrive_expired(
     connection: Connection, *, redelivered: Mapping[str, str], max_lost: int, grace: float, limit: int
 ) -> list[Expired]:
     """收回租约已失的；PostgreSQL 启动之后的 ``grace`` 秒内只收回主动交还的。"""
-    parameters = {"redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "limit": limit}
+    parameters = {
+        "redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "limit": limit,
+        "killer": Jsonb(Reason("outbox.worker_killer").stored()), "lost": Jsonb(Reason("outbox.worker_lost").stored()),
+    }  # fmt: skip
     async with connection.cursor(row_factory=class_row(Expired)) as cursor:
         await cursor.execute(load(PACKAGE, "redrive_expired"), parameters)
         return await cursor.fetchall()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
+from kaguan.reasons import told
 from kaguan.telemetry.propagation import trace_id_of
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ LAST_WORDS = frozenset({TaskEventKind.ATTEMPT_FAILED, TaskEventKind.PARKED})
 SETTLEMENT = timedelta(seconds=1)  # 同一条语句里的两个时刻不会差得更多
 
 
-def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, Any]]:
-    """每一项 ``{stage, at, …}``，按时间升序。"""
+def timeline(task: TaskRecord, events: Sequence[EventRecord], language: str = "zh") -> list[dict[str, Any]]:
+    """每一项 ``{stage, at, …}``，按时间升序；原因用 ``language`` 说。"""
     normal: list[tuple[str, datetime | None]] = [
         ("accepted", task.created_at),
         ("queued", task.queued_at),
@@ -38,12 +39,12 @@ def timeline(task: TaskRecord, events: Sequence[EventRecord]) -> list[dict[str, 
             **({"worker": event.worker} if event.worker else {}),
             **({"actor": event.actor} if event.actor else {}),
             **_traced(event.traceparent),
-            **event.detail,
+            **told(event.detail, language),
         }
         for event in events
     ]
     if task.status == TaskStatus.RETRYING:
-        stages.append({"stage": "next_attempt", "at": task.available_at, **_waiting(task.last_error)})
+        stages.append({"stage": "next_attempt", "at": task.available_at, **_waiting(task.last_error, language)})
     # 取消自带事件，不再重复
     if task.finished_at is not None and task.status != TaskStatus.CANCELLED:
         traced = _traced(task.last_attempt) if task.status == TaskStatus.SUCCEEDED else {}
@@ -60,9 +61,9 @@ def _settled(stage: Mapping[str, Any], task: TaskRecord) -> datetime:
     return at
 
 
-def _waiting(error: dict[str, Any] | None) -> dict[str, Any]:
+def _waiting(error: dict[str, Any] | None, language: str) -> dict[str, Any]:
     """在等外面的谁恢复：``waiting_for`` 是谁，``since`` 是从何时起，``reason`` 是最近一趟的说法。"""
-    return error if error is not None and "waiting_for" in error else {}
+    return told(error, language) if error is not None and "waiting_for" in error else {}
 
 
 def _traced(traceparent: str | None) -> dict[str, str]:

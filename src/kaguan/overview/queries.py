@@ -90,10 +90,11 @@ class TrendBucket:
 
 @dataclass(frozen=True, slots=True)
 class DeadGroup:
-    """同一类型、同一原因的死信；``example`` 是其中最新的一个。"""
+    """同一类型、同一原因的死信；``reason`` 是重放的条件，``error`` 与 ``example`` 是其中最新的一个。"""
 
     type: str
     reason: str
+    error: dict[str, Any] | None
     count: int
     latest_at: datetime
     example: UUID

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from kaguan.errors import Code, DomainError, conflict, invalid
+from kaguan.errors import Code, conflict, invalid, refused
+from kaguan.reasons import Reason
 from kaguan.tokens import store
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Principal:
             DomainError: 1003。
         """
         if not self.may(scope):
-            raise DomainError(Code.NOT_ALLOWED, f"需要权限 {scope}", f"scope {scope} is required")
+            raise refused(Code.NOT_ALLOWED, Reason("tokens.no_scope", {"scope": scope}))
 
 
 ANONYMOUS = Principal(0, "anonymous", frozenset())

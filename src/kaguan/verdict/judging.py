@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kaguan.breaker import OPENED
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
+from kaguan.reasons import Reason
 from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
 
@@ -122,7 +123,8 @@ def _breakers(breakers: Iterable[OpenBreaker]) -> Iterator[Concern]:
             continue
         level = Level.BAD if breaker.state == OPENED else Level.WARN
         parameters: Parameters = {
-            "kind": str(breaker.kind), "name": breaker.name, "reason": breaker.cause, "processes": breaker.processes,
+            "kind": str(breaker.kind), "name": breaker.name, "reason": breaker.cause.packed(),
+            "processes": breaker.processes,
         }  # fmt: skip
         yield Concern(ConcernCode.BREAKER, level, f"{breaker.kind}:{breaker.name}", parameters, breaker.since)
 
@@ -217,8 +219,8 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
     if ledger.blocked:
         oldest = ledger.blocked[0]
         parameters: Parameters = {
-            "count": len(ledger.blocked), "key": oldest.key, "task": str(oldest.head), "reason": oldest.reason,
-            "seconds": round(oldest.waited),
+            "count": len(ledger.blocked), "key": oldest.key, "task": str(oldest.head),
+            "reason": Reason.of(oldest.error).packed(), "seconds": round(oldest.waited),
         }  # fmt: skip
         yield Concern(ConcernCode.ORDERING, Level.WARN, "", parameters, oldest.since)
     counts = {

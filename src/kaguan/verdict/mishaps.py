@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.reasons import Reason
 from kaguan.verdict.model import Concern, ConcernCode, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kaguan.verdict.model import Parameters
     from kaguan.verdict.observation import Flow, Ledger
@@ -34,12 +35,20 @@ def setbacks(ledger: Ledger) -> Iterator[Concern]:
             level = Level.WARN
         else:
             continue
-        top = max(failed, key=lambda flow: flow.minute)
+        reason, times = _main_reason(failed)
         parameters: Parameters = {
-            "type": task_type, "count": minute, "percent": round(max(share, just_now) * 100), "reason": top.reason,
-            "of_reason": top.minute,
+            "type": task_type, "count": minute, "percent": round(max(share, just_now) * 100), "reason": reason.packed(),
+            "of_reason": times,
         }  # fmt: skip
         yield Concern(ConcernCode.SETBACKS, level, task_type, parameters, min(flow.first_at for flow in failed))
+
+
+def _main_reason(failed: Iterable[Flow]) -> tuple[Reason, int]:
+    """最近一分钟里最多的原因与次数；只差几张卡、几个收件人的算同一个。"""
+    times: Counter[Reason] = Counter()
+    for flow in failed:
+        times[Reason.of(flow.detail).gist()] += flow.minute
+    return times.most_common(1)[0]
 
 
 def failures(ledger: Ledger) -> Iterator[Concern]:

@@ -52,7 +52,8 @@ class Concern:
 
     Attributes:
         subject: 同一代号下分得开的是谁（队列、进程、运营商）；没有就空着。
-        parameters: 说它要用的数：可 JSON 序列化；``seconds`` 一类的是秒。
+        parameters: 说它要用的：可 JSON 序列化；``seconds`` 一类的是秒，
+            ``reason`` 是装进文本的原因（旧版本把它当文本读）。
     """
 
     code: ConcernCode

@@ -9,7 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 import structlog
@@ -65,7 +65,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """一种结局（任务的状态，或失败的尝试 ``attempt_failed`` 与它的原因）最近的个数。
+    """一种结局（任务的状态，或失败的尝试 ``attempt_failed`` 与它的 ``detail``）最近的个数。
 
     Attributes:
         total: 五分钟之内；``minute``、``moment`` 是一分钟、十五秒之内。
@@ -75,7 +75,7 @@ class Flow:
     type: str
     queue: str
     outcome: str
-    reason: str
+    detail: Mapping[str, Any]
     total: int
     minute: int
     moment: int
@@ -90,7 +90,7 @@ class Blocked:
 
     head: UUID
     key: str
-    reason: str
+    error: Mapping[str, Any]
     waited: float
     since: datetime
 

@@ -6,10 +6,11 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kaguan.durations import duration
 from kaguan.overview import queries
+from kaguan.reasons import Reason
 from kaguan.verdict.model import ConcernCode
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DURATIONS = {"seconds", "eta"}
 PLAIN = {"pid"}  # 号码，不是数量
+REASON = "reason"  # 装进文本的原因
 
 
 @cache
@@ -33,7 +35,7 @@ def _as_it_is(_group: str, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """``word``：词汇（queue、type、reason）的叫法，不给就原样。"""
+    """``word``：词汇（queue、type）的叫法，不给就原样。"""
 
     language: str
     word: Callable[[str, str], str] = _as_it_is
@@ -45,9 +47,16 @@ class Wording:
     def advice(self, concern: Concern) -> str:
         return catalogue(self.language)["advice"][_variant(concern)]
 
+    def parameters(self, concern: Concern) -> dict[str, Any]:
+        """给程序看的参数：只有原因说成话。"""
+        told = dict(concern.parameters)
+        return told | {REASON: self._value(REASON, told[REASON])} if REASON in told else told
+
     def _value(self, name: str, value: str | float | None) -> str:
+        if name == REASON:
+            return Reason.unpacked(str(value)).text(self.language)
         if isinstance(value, str):
-            return self.word(name, value) if name in {"queue", "type", "reason"} else value
+            return self.word(name, value) if name in {"queue", "type"} else value
         if value is None:
             return "–"
         if name in DURATIONS:

@@ -21,6 +21,7 @@ from kaguan.mail.reply import words
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.verification import Verified
+from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
 from workers.email.outage import Outage
 from workers.email.receipt import Fate, Receipt
@@ -74,7 +75,8 @@ class EmailHandler:
             outcome, outage = await self._send(attempt, payload)
         except RelayHostOpenError as refusal:
             pause = outage_pause(attempt.delivery - attempt.attempt)  # 两数之差就是不计尝试的趟数
-            outcome, outage = _waiting((f"等中继主机恢复（{refusal}）", "等中继主机恢复"), pause), Outage.OPEN
+            waiting = Reason("mail.waiting", {"replies": [refusal.reason]})
+            outcome, outage = _waiting(waiting, pause), Outage.OPEN
         if outage is not None and self._deferred is not None:
             self._deferred(outage)
         return outcome
@@ -92,7 +94,7 @@ class EmailHandler:
         try:
             envelope = await self._build(payload, attempt.task_id, date)
         except UnsendableError as error:
-            return GiveUp(f"邮件无法组装：{error}"), None
+            return GiveUp(Reason("mail.unsendable", {"reason": error.reason})), None
         letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
         due = _due(envelope, known)
         if not due:
@@ -108,7 +110,7 @@ class EmailHandler:
         try:
             receipts = await self._mailer.send(envelope, due, declare)
         except QueuedError:
-            return Continue("排不上发信限额", delay=queued_pause(attempt.delivery)), None
+            return Continue(Reason("mail.queued"), delay=queued_pause(attempt.delivery)), None
         counts = _counts(receipts)
         log.info("邮件投递结束", **counts)
         if self._observe is not None:
@@ -120,7 +122,7 @@ class EmailHandler:
         if outage is None or its_own:
             return _conclude(envelope, letter, known, receipts, unknown), None
         write = _recorder(letter, receipts, unknown) if in_session else None
-        return _waiting(_reason("等中继主机恢复", receipts, Fate.DEFERRED), failed_pause(), write), outage
+        return _waiting(_reason("mail.waiting", receipts, Fate.DEFERRED), failed_pause(), write), outage
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
@@ -144,10 +146,9 @@ def _outage(receipts: Mapping[str, Receipt]) -> Outage | None:
     return unsent[0].outage if unsent and all(receipt.outage for receipt in unsent) else None
 
 
-def _waiting(reasons: tuple[str, str], pause: float, write: Write | None = None) -> Continue:
-    """等中继主机恢复：不计尝试，断路器断开前的头几次也不计。``reasons`` 是原因与它的日志版。"""
-    reason, logged = reasons
-    return Continue(reason, write, pause, BreakerKind.SMTP, logged)
+def _waiting(reason: Reason, pause: float, write: Write | None = None) -> Continue:
+    """等中继主机恢复：不计尝试，断路器断开前的头几次也不计。"""
+    return Continue(reason, write, pause, BreakerKind.SMTP)
 
 
 def _conclude(
@@ -161,19 +162,15 @@ def _conclude(
     write = _recorder(letter, receipts, unknown)
     fates = {receipt.fate for receipt in receipts.values()}
     if Fate.UNKNOWN in fates:
-        reason, logged = _reason("对方是否收下不明", receipts, Fate.UNKNOWN)
-        return Uncertain(reason, write, logged=logged)
+        return Uncertain(_reason("mail.unknown", receipts, Fate.UNKNOWN), write)
     if Fate.DEFERRED in fates:
-        reason, logged = _reason("暂时未能投递", receipts, Fate.DEFERRED)
-        return Retry(reason, write=write, outage=True, logged=logged)
+        return Retry(_reason("mail.deferred", receipts, Fate.DEFERRED), write=write, outage=True)
     if doubtful := {one: receipts[one] for one in unknown if one in receipts and receipts[one].fate is Fate.REFUSED}:
         # 再寄也是被拒，先前那封却也许到了：结算据意向记 uncertain，别人被收下也不能算完成
-        reason, logged = _reason("先前是否收下不明，再寄时被拒收", doubtful, Fate.REFUSED)
-        return GiveUp(reason, write, logged=logged)
+        return GiveUp(_reason("mail.refused_after_unknown", doubtful, Fate.REFUSED), write)
     if Fate.ACCEPTED in fates or DeliveryStatus.ACCEPTED in known.values():
         return Done(_result(envelope, known, receipts), write)
-    reason, logged = _reason("全部收件人被拒收", receipts, Fate.REFUSED)
-    return GiveUp(reason, write, logged=logged)
+    return GiveUp(_reason("mail.refused", receipts, Fate.REFUSED), write)
 
 
 def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collection[str]) -> Write:
@@ -191,20 +188,32 @@ def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collecti
     return write
 
 
-def _reason(summary: str, receipts: Mapping[str, Receipt], fate: Fate) -> tuple[str, str]:
-    """任务的原因与它的日志版：前者在应答码与人数旁引对方的话（盖住地址与秘密），日志里没有那些话。
+def _reason(code: str, receipts: Mapping[str, Receipt], fate: Fate) -> Reason:
+    """任务的原因：各应答码的人数，引对方的话（盖住地址与秘密）；同一个码有几种说法时引最多的那种。
 
-    同一个码有几种说法时引最多的那种；全文在 tb_email_delivery。
+    全文在 tb_email_delivery。
     """
-    labels: dict[str, Counter[str]] = {}
+    labels: dict[Reason, Counter[Reason]] = {}
     for receipt in receipts.values():
         if receipt.fate is fate:
-            labels.setdefault(receipt.label, Counter())[receipt.reply if receipt.code else ""] += 1
-    short = {label: f"{label} × {said.total()}" for label, said in sorted(labels.items())}
-    limit = WORDS_LENGTH // max(len(short), 1)
-    quoted = {label: words(said.most_common(1)[0][0], limit) for label, said in labels.items()}
-    full = "，".join(f"{text}：{quoted[label]}" if quoted[label] else text for label, text in short.items())
-    return f"{summary}（{full}）", f"{summary}（{'，'.join(short.values())}）"
+            labels.setdefault(receipt.label, Counter())[receipt.reply] += 1
+    limit = WORDS_LENGTH // max(len(labels), 1)
+    replies = [
+        _reply(label, said.total(), said.most_common(1)[0][0], limit)
+        for label, said in sorted(labels.items(), key=lambda item: str(item[0]))
+    ]
+    return Reason(code, {"replies": replies})
+
+
+def _reply(label: Reason, count: int, said: Reason, limit: int) -> Reason:
+    """一种应答：``said`` 没有代号就是对方的原话。"""
+    counted: dict[str, Any] = {"reply": label, "count": count}
+    if said == label:
+        return Reason("mail.reply", counted)
+    if said.code:
+        return Reason("mail.reply_explained", {**counted, "reason": said})
+    quoted = words(said.written, limit)
+    return Reason("mail.reply_quoted", {**counted, "words": quoted}) if quoted else Reason("mail.reply", counted)
 
 
 def _counts(receipts: Mapping[str, Receipt]) -> dict[str, int]:

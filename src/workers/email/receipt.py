@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from workers.email.outage import Outage
 
 from kaguan.mail.reply import clean
+from kaguan.reasons import Reason
 
 TOO_MANY_RECIPIENTS = 552  # RFC 5321 §4.5.3.1.10：RCPT 阶段的 552 按 452 对待
 
@@ -25,24 +26,24 @@ class Fate(StrEnum):
 class Receipt:
     """一个收件人的结局；``code`` 为空表示没有应答（网络、时限、我方策略）。
 
-    ``outage`` 非空：没投成说的是中继主机，不是这封信。
+    ``reply`` 是对方的原话（没有代号的），或我们的说法；``outage`` 非空：没投成说的是中继主机，不是这封信。
     """
 
     fate: Fate
     code: int | None
-    reply: str
+    reply: Reason
     outage: Outage | None = None
 
     @property
-    def label(self) -> str:
+    def label(self) -> Reason:
         """应答码，没有应答则是我们的说法：对方的原话里也许有地址，不在其中。"""
-        return str(self.code) if self.code else self.reply
+        return Reason.of(str(self.code)) if self.code else self.reply
 
 
 def judge(code: int, text: str) -> Receipt:
     """按应答码的首位判断（RFC 5321 §4.2.1）；看不懂的码当作暂时失败。"""
     fate = {2: Fate.ACCEPTED, 5: Fate.REFUSED}.get(code // 100, Fate.DEFERRED)
-    return Receipt(fate, code, clean(text))
+    return Receipt(fate, code, Reason.of(clean(text)))
 
 
 def judge_recipient(code: int, text: str) -> Receipt:

@@ -13,6 +13,7 @@ from aiosmtplib import SMTPRecipientRefused, SMTPSenderRefused
 
 from kaguan.mail.connection import open_link
 from kaguan.mail.failure import NETWORK_ERRORS, describe, reply_code
+from kaguan.reasons import Reason
 from workers.email.receipt import Fate, Receipt, judge, judge_data, judge_final, judge_recipient
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 START_INPUT = 354
 _LEADING_DOT = re.compile(rb"(?m)^\.")
-NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, "对方不支持 SMTPUTF8，无法投递国际化地址")
+NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, Reason("mail.no_smtputf8"))
 
 
 class SmtpSession:
@@ -128,7 +129,7 @@ class SmtpSession:
             final = await protocol.read_response(timeout=self._config.data_timeout)
         except NETWORK_ERRORS as error:
             self.abort()
-            return Receipt(Fate.UNKNOWN, None, f"正文已发完，没有等到确认：{describe(error)}")
+            return Receipt(Fate.UNKNOWN, None, Reason("mail.unconfirmed", {"reason": describe(error)}))
         self.delivered += 1
         return judge_final(final.code, final.message)
 

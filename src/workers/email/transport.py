@@ -13,6 +13,7 @@ from kaguan.backoff import jitter
 from kaguan.breaker import Breaker
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.mail.connection import UnreachableError, trust
+from kaguan.reasons import Reason, ReasonError
 from kaguan.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.outage import before_session, judged
@@ -39,11 +40,11 @@ class QueuedError(Exception):
     """只是排不上我们自己的发信限额：什么都没发，也说明不了对方。"""
 
 
-class RelayHostOpenError(Exception):
-    """中继主机的断路器断开着：没有去连。消息是断开的缘由。"""
+class RelayHostOpenError(ReasonError):
+    """中继主机的断路器断开着：没有去连。原因是断开的缘由。"""
 
 
-class _SickError(Exception):
+class _SickError(ReasonError):
     """会话里的结局说的全是中继主机。"""
 
     def __init__(self, receipts: dict[str, Receipt]) -> None:
@@ -107,7 +108,7 @@ class Mailer:
                 receipts = await self._send(envelope, declare)
             except UnreachableError as error:
                 record_error(span, type(error).__name__)
-                receipt = Receipt(Fate.DEFERRED, error.code, str(error), before_session(error))
+                receipt = Receipt(Fate.DEFERRED, error.code, error.reason, before_session(error))
                 receipts = dict.fromkeys(recipients, receipt)
             for fate in Fate:
                 span.set_attribute(f"kaguan.mail.{fate}", sum(item.fate is fate for item in receipts.values()))
@@ -171,7 +172,7 @@ class Mailer:
         except TimeoutError:
             if self._rate.full_at >= started:
                 raise QueuedError from None
-            raise UnreachableError("等连接超时") from None
+            raise UnreachableError(Reason("mail.no_connection")) from None
 
 
 @asynccontextmanager

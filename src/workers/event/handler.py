@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kaguan.outbox.worker.outcome import GiveUp, Outcome
+from kaguan.reasons import Reason
 from kaguan.sims.tasks import EventPayload
 from workers.event.webhook import open_webhook
 
@@ -29,7 +30,7 @@ class EventPublish:
     async def __call__(self, attempt: Attempt) -> Outcome:
         payload = attempt.read(EventPayload)
         if self.webhook is None:
-            return GiveUp("没有配置 webhooks.url")
+            return GiveUp(Reason("sims.webhook_missing"))
         return await self.webhook.post(str(attempt.task_id), body_of(payload))
 
 

@@ -16,6 +16,7 @@ from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.reasons import Reason
 from kaguan.retry_after import retry_after
 from kaguan.telemetry.spans import client_span, record_error, server_of
 
@@ -50,7 +51,7 @@ class Webhook:
                         return judge(response.status, response.headers.get("Retry-After"))
             except (aiohttp.ClientError, TimeoutError) as error:
                 record_error(span, type(error).__name__)
-                return Retry(f"没有推到：{type(error).__name__}", outage=True)
+                return Retry(Reason("sims.webhook_unreached", {"error": type(error).__name__}), outage=True)
 
 
 def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
@@ -70,8 +71,8 @@ def judge(status: int, wait: str | None) -> Outcome:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Done({"status": status})
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
-        return Retry(f"对方暂时不收：HTTP {status}", retry_after(wait), outage=True)
-    return GiveUp(f"对方不收：HTTP {status}")
+        return Retry(Reason("sims.webhook_busy", {"status": status}), retry_after(wait), outage=True)
+    return GiveUp(Reason("sims.webhook_refused", {"status": status}))
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.carriers.gateway import CardStatus, CarrierError, RejectedError
+from kaguan.reasons import Reason
 from kaguan.sims import sync_store
 from kaguan.sims.tasks import SimStatusPayload
 from workers.sim.report import Report
@@ -58,7 +59,7 @@ class SimStatusSync:
     async def _sync_carrier(self, attempt: Attempt, carrier: Carrier, iccids: list[str], report: Report) -> None:
         gateway = self.gateways.get(carrier)
         if gateway is None:
-            report.interrupted(iccids, RejectedError(f"运营商 {carrier} 未配置"))
+            report.interrupted(iccids, RejectedError(Reason("sims.carrier_missing", {"carrier": carrier.value})))
             return
         size = gateway.capabilities.max_batch
         for start in range(0, len(iccids), size):

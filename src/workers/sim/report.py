@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
 from kaguan.carriers.records import EXPLAINED
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.reasons import NOTHING, Reason
 from kaguan.sims.model import SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
@@ -35,7 +36,7 @@ class Report:
     pending: int = 0  # 暂时没问成，值得重试
     queued: int = 0  # 其中只是排不上我们自己的限额的
     delay: float | None = None  # 秒；对方要求的等待下限里最长的
-    reason: str = ""
+    reason: Reason = NOTHING
     problems: Tally = field(default_factory=Tally)
 
     def checkpoint(self, carrier: Carrier, at: datetime) -> Checkpoint:
@@ -51,7 +52,7 @@ class Report:
                 case CardFailed(iccid, reason, retryable):
                     self.pending += retryable
                     self.queued += reason == QueuedError.code
-                    self.reason = reason if retryable else self.reason
+                    self.reason = Reason.of(reason) if retryable else self.reason
                     self.problems.fail(iccid, reason)
                 case CardNotFound(iccid):
                     self.answered += 1
@@ -63,7 +64,7 @@ class Report:
     def interrupted(self, iccids: Sequence[str], error: CarrierError) -> None:
         """整批没问成。"""
         self.take([CardFailed(iccid, error.code, error.retryable) for iccid in iccids])
-        self.reason = error.reason  # 给人看的是原话，逐卡的短码只进明细
+        self.reason = error.reason  # 给人看的是整次调用的，逐卡的短码只进明细
         self.delay = max(self.delay or 0.0, error.retry_after or 0.0) or None
 
     def outcome(self, delivery: int) -> Outcome:
@@ -71,10 +72,12 @@ class Report:
 
         ``delivery`` 是第几次投递。
         """
-        unfinished = f"{self.pending} 张卡暂时没问成：{self.reason}" if self.pending else ""
+        unfinished = Reason("sims.cards_pending", {"count": self.pending, "reason": self.reason})
         if self.unasked and self.progressed:
-            reasons = (f"时间快到，还有 {self.unasked} 张没问", unfinished)
-            return Continue("；".join(filter(None, reasons)), delay=self.delay or 0.0)
+            count: dict[str, Any] = {"count": self.unasked}
+            both = Reason("sims.time_nearly_up_pending", {**count, "reason": unfinished})
+            why = both if self.pending else Reason("sims.time_nearly_up", count)
+            return Continue(why, delay=self.delay or 0.0)
         if self.pending:
             if self.progressed:
                 return Continue(unfinished, delay=max(self.delay or 0.0, PAUSE))
@@ -82,8 +85,8 @@ class Report:
                 return Continue(unfinished, delay=max(self.delay or 0.0, queued_pause(delivery)))
             return Retry(unfinished, self.delay, outage=True, result=self.result())
         if self.due and not self.answered:
-            reason = f"{len(self.due)} 张卡全部失败：{self.reason or self._first_failure()}"
-            return GiveUp(reason, result=self.result())
+            why = self.reason if self.reason != NOTHING else self._first_failure()
+            return GiveUp(Reason("sims.cards_failed", {"count": len(self.due), "reason": why}), result=self.result())
         return Done(self.result())
 
     @property
@@ -95,10 +98,12 @@ class Report:
         """时间到了可以就此打住：做成过几张（下次从余下的接着），或明知还要重试。"""
         return self.progressed or self.pending > 0
 
-    def _first_failure(self) -> str:
+    def _first_failure(self) -> Reason:
         """头一张失败的短码与人话；卡号只在明细里，不进日志。"""
         code: str = self.problems.samples[Sample.FAILURES][0]["reason"]
-        return f"{EXPLAINED[code]}（{code}）" if code in EXPLAINED else code
+        if code not in EXPLAINED:
+            return Reason.of(code)
+        return Reason("sims.card_failed", {"reason": EXPLAINED[code], "failure": code})
 
     def result(self) -> dict[str, Any]:
         """结果：计数加有上限的明细。"""

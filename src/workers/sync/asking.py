@@ -16,6 +16,7 @@ from kaguan.carriers.gateway import (
     TransientError,
 )
 from kaguan.carriers.records import EXPLAINED
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -52,7 +53,7 @@ async def ask(
         (reason, _), *_ = Counter(
             result.reason for result in results.values() if isinstance(result, CardFailed)
         ).most_common(1)
-        raise TransientError(f"整批都没问成：{EXPLAINED.get(reason, reason)}")
+        raise TransientError(Reason("carriers.all_failed", {"reason": EXPLAINED.get(reason) or Reason.of(reason)}))
     return list(results.values())
 
 

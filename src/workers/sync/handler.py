@@ -12,6 +12,7 @@ import structlog
 
 from kaguan.carriers.gateway import CarrierError, QueuedError
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.reasons import Reason
 from kaguan.sims import sync_store
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import Checkpoint
@@ -41,7 +42,8 @@ class DataSync:
         payload = attempt.read(DataSyncPayload)
         carriers = [payload.carrier] if payload.carrier is not None else list(self.gateways)
         if not carriers or any(carrier not in self.gateways for carrier in carriers):
-            return GiveUp(f"运营商未配置：{', '.join(carriers) or '一家也没有'}")
+            none = [Reason("sims.no_carrier")]
+            return GiveUp(Reason("sims.carriers_missing", {"carriers": list(carriers) or none}))
         async with attempt.pool.connection() as connection:
             known = {
                 (point.carrier, point.day): point
@@ -56,7 +58,7 @@ class DataSync:
         stops = await self._run(attempt, plan, payload.batch_size)
         if stops is None:
             done = sum(checkpoint.done for checkpoint in plan)
-            return Continue(f"时间快到，已做完 {done}/{len(plan)} 份，从检查点接着做")
+            return Continue(Reason("sims.parts_done", {"done": done, "parts": len(plan)}))
         log.info("数据同步一轮完成", sync_type=payload.sync_type, parts=len(plan), stopped=len(stops))
         advanced = {carrier for carrier, done in _batches(plan).items() if done > before[carrier]}
         return _outcome(stops, _result(payload, plan), advanced, attempt.delivery)
@@ -123,7 +125,11 @@ def _outcome(
     """
     if not stops:
         return Done(result)
-    reason = "；".join(f"{carrier}：{error.reason}" for carrier, error in stops.items())
+    stopped = [
+        Reason("sims.carrier_stopped", {"carrier": carrier.value, "reason": error.reason})
+        for carrier, error in stops.items()
+    ]
+    reason = Reason("sims.carriers_stopped", {"carriers": stopped})
     passing = {carrier: error for carrier, error in stops.items() if error.retryable}
     if not passing:
         return GiveUp(reason, result=result)

@@ -10,10 +10,12 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.outbox.replay import id_floor
+from kaguan.reasons import Reason
 from tests.support.console import signed_in
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline
@@ -350,10 +352,12 @@ async def test_parked_rows_are_listed_with_their_reason(api: Api) -> None:
 async def test_our_own_reasons_are_read_in_english_and_foreign_words_stay(api: Api) -> None:
     [ours, theirs] = await submit(api, 2)
     await api.rows("delete from tb_outbox")
-    for task_id, reason in ((ours, "2 次尝试用尽：暂时未能投递（451 × 1）"), (theirs, "550 用户不存在")):
+    deferred = Reason("mail.deferred", {"replies": [Reason("mail.reply", {"reply": Reason.of("451"), "count": 1})]})
+    used_up = Reason("outbox.attempts_used_up", {"attempts": 2, "reason": deferred})
+    for task_id, reason in ((ours, used_up), (theirs, Reason.of("550 用户不存在"))):
         await api.rows(
-            "update tb_task set status = 'failed', finished_at = now(), "
-            "last_error = jsonb_build_object('reason', %s::text) where id = %s", reason, task_id,
+            "update tb_task set status = 'failed', finished_at = now(), last_error = %s where id = %s",
+            Jsonb(reason.stored()), task_id,
         )  # fmt: skip
     async with signed_in(api) as visitor:
         assert (await visitor.act(f"/console/tasks/{ours}/cancel")).status == 409
@@ -367,7 +371,44 @@ async def test_our_own_reasons_are_read_in_english_and_foreign_words_stay(api: A
         assert "不能取消" in (await visitor.get("/console/audit")).tested("audit")
         audit = (await visitor.get("/console/audit", {"Accept-Language": "en"})).tested("audit")
         assert "task is already failed" in audit
-        assert not re.search(r"[\u4e00-\u9fff]|reason_en", audit)
+        assert not re.search(r"[\u4e00-\u9fff]|reason_en|why", audit)
+
+
+async def test_audited_refusals_are_told_in_the_readers_language_old_ones_too(api: Api) -> None:
+    details = [
+        {"code": 1003, "reason": "需要权限 ops", "why": {"code": "tokens.no_scope", "parameters": {"scope": "ops"}}},
+        {"code": 1005, "reason": "任务已结束", "reason_en": "task is over"},
+        {"code": 1006, "reason": "请求过于频繁"},
+        {"reason": "RedisError"},
+    ]
+    for detail in details:
+        await api.rows(
+            "insert into tb_audit (actor, action, outcome, detail) values ('anna', 'task.cancel', 'refused', %s)",
+            Jsonb(detail),
+        )
+    async with signed_in(api) as visitor:
+        chinese = (await visitor.get("/console/audit")).tested("audit")
+        english = (await visitor.get("/console/audit", {"Accept-Language": "en"})).tested("audit")
+    for said in ("需要权限 ops", "任务已结束", "请求过于频繁", "RedisError"):
+        assert said in chinese
+    for said in ("scope ops is required", "task is over", "too many requests", "RedisError"):
+        assert said in english
+    assert not re.search(r"[\u4e00-\u9fff]|reason_en|why", english)
+
+
+async def test_a_parked_row_says_why_in_the_readers_language(api: Api) -> None:
+    [coded, legacy] = await submit(api, 2)
+    why = Reason("outbox.unknown_type", {"type": "sim:magic"})
+    for task_id, text in ((coded, str(why)), (legacy, "从前的缘故")):
+        await api.rows("update tb_task set last_error = %s where id = %s", Jsonb(why.stored()), task_id)
+        await api.rows("update tb_outbox set parked_at = now(), parked_reason = %s where task_id = %s", text, task_id)
+    async with signed_in(api) as visitor:
+        chinese = (await visitor.get("/console/outbox")).text
+        english = (await visitor.get("/console/outbox", {"Accept-Language": "en"})).text
+    assert "没有进程认得任务类型 sim:magic" in chinese
+    assert "no process knows task type sim:magic" in english
+    assert "从前的缘故" in chinese
+    assert "从前的缘故" in english
 
 
 async def test_dead_letters_are_grouped_by_type_and_reason(api: Api) -> None:

@@ -24,6 +24,7 @@ from kaguan.outbox.worker.outcome import Done, Retry
 from kaguan.outbox.worker.settlement import Settled
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
+from kaguan.reasons import Reason
 from tests.support.eventually import eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
 
@@ -271,7 +272,7 @@ async def test_failing_write_costs_an_attempt_and_its_cause_is_kept(pipeline: Pi
     await pipeline.execution(Recording.of(Done(write=failing)))({}, task_id=str(task_id), delivery=1)
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.lost_leases) == ("retrying", 1, 0)
-    assert record.last_error == {"reason": "意外：ZeroDivisionError"}
+    assert record.last_error == Reason("outbox.unexpected", {"error": "ZeroDivisionError"}).stored()
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
 
 

@@ -10,6 +10,7 @@ from kaguan.errors import Code, DomainError
 from kaguan.outbox import decisions
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.settlement import Success, settle_done
+from kaguan.reasons import Reason
 from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def test_a_cancel_heard_after_the_intent_does_not_say_nothing_was_done(pip
     execution = pipeline.execution(halfway)
     await execution({}, task_id=str(task_id), delivery=1)
     record = await pipeline.task(task_id)
-    assert (record.status, record.last_error) == ("uncertain", {"reason": "要求取消时，外部调用的结局不明"})
+    assert (record.status, record.last_error) == ("uncertain", Reason("outbox.cancelled_unknown").stored())
 
 
 async def test_a_timeout_of_the_handler_itself_is_not_called_the_time_limit(pipeline: Pipeline) -> None:
@@ -67,7 +68,7 @@ async def test_a_timeout_of_the_handler_itself_is_not_called_the_time_limit(pipe
         raise TimeoutError(attempt.task_id)
 
     await pipeline.execution(impatient)({}, task_id=str(task_id), delivery=1)
-    assert (await pipeline.task(task_id)).last_error == {"reason": "意外：TimeoutError"}
+    assert (await pipeline.task(task_id)).last_error == Reason("outbox.unexpected", {"error": "TimeoutError"}).stored()
 
 
 async def test_a_refused_cancel_leaves_the_parked_row_where_it_is(pipeline: Pipeline) -> None:

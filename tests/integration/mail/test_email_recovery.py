@@ -20,6 +20,7 @@ from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.timeline import timeline
+from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import BREAKER_STATES, Metrics
 from relay.recall import FIRST_ROOM, NEAR, Recall
 from tests.support.eventually import eventually
@@ -115,7 +116,7 @@ async def test_a_mail_says_what_it_waits_for_since_when_and_until_when_in_one_ev
         assert (task.status, task.attempt) == ("retrying", 0)
         said.append(timeline(task, events)[-1])
         assert [(event.kind, event.detail["reason"]) for event in events] == [
-            ("interrupted", "等中继主机恢复（421 × 1：中继不接待:4.3.2 shutting down）")
+            ("interrupted", "等中继主机恢复（421 × 1：中继不接待：4.3.2 shutting down）")
         ]
         await stage.pipeline.sql("update tb_outbox set available_at = clock_timestamp()")
     assert {one["stage"] for one in said} == {"next_attempt"}
@@ -150,7 +151,7 @@ async def test_nobody_is_recalled_while_a_breaker_is_open_anywhere(stage: Stage)
     await stage.board.run_once()
     assert await recall.run_once() == 0
     other = BreakerBoard(stage.pipeline.redis)
-    other.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(OPENED, datetime.now(UTC), "x"))
+    other.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(OPENED, datetime.now(UTC), Reason.of("x")))
     await other.run_once()
     await stage.pipeline.redis.flushdb()
     await other.run_once()
@@ -255,7 +256,7 @@ async def test_half_open_breakers_call_one_wave_back_and_no_more_until_they_were
     board, recall = BreakerBoard(stage.pipeline.redis), stage.recall()
 
     async def told(state: str) -> int:
-        board.changed(BreakerKind.SMTP, "x:25", BreakerStatus(state, datetime.now(UTC), "x"))
+        board.changed(BreakerKind.SMTP, "x:25", BreakerStatus(state, datetime.now(UTC), Reason.of("x")))
         await board.run_once()
         recalled = await recall.run_once()
         await stage.handed_over()
@@ -315,5 +316,10 @@ async def test_the_state_of_the_relay_host_is_told_to_the_metrics_and_to_the_oth
             assert sample("kaguan_smtp_outage_deferrals_total", {"reason": "connect"}) == 1
             assert sample("kaguan_smtp_outage_deferrals_total", {"reason": "open"}) == 1
             [told] = await eventually(lambda: open_breakers(redis))
-            assert (told.kind, told.name, told.state, told.cause) == ("smtp", address, OPENED, "连不上中继：连接被拒绝")
+            assert (told.kind, told.name, told.state, str(told.cause)) == (
+                "smtp",
+                address,
+                OPENED,
+                "连不上中继：连接被拒绝",
+            )
         assert await open_breakers(redis) == []

@@ -189,7 +189,7 @@ async def test_the_words_of_the_relay_are_on_the_task_without_addresses_and_not_
     assert reason.endswith("…，554 × 1：5.7.1 spam）")
     assert len(reason) < 250
     (logged,) = [line["reason"] for line in lines if line["event"] == "任务未完成"]
-    assert logged == "全部收件人被拒收（550 × 1，554 × 1）"
+    assert logged == "全部收件人被拒收（550 × 1：…，554 × 1：…）"
     assert not [line for line in lines if "5.1.1" in str(line) or "x.example" in str(line)]
 
 
@@ -202,7 +202,12 @@ async def test_a_recipient_refused_after_a_lost_reply_stays_unknown_though_anoth
     expected = {"a@x.example": ("intended", None), "b@x.example": ("accepted", 250)}
     assert await deliveries(stage.pipeline.pool, task_id) == expected
     record = await stage.pipeline.task(task_id)
-    assert record.last_error == {"reason": "先前是否收下不明，再寄时被拒收（550 × 1：no such mailbox）"}
+    said = {"reply": {"reason": "550"}, "count": 1, "words": "no such mailbox"}
+    assert record.last_error == {
+        "reason": "先前是否收下不明，再寄时被拒收（550 × 1：no such mailbox）",
+        "code": "mail.refused_after_unknown",
+        "parameters": {"replies": [{"code": "mail.reply_quoted", "parameters": said}]},
+    }
     async with stage.pipeline.pool.connection() as connection:
         await decisions.retry(connection, task_id, "tester")
     assert await again(stage, task_id, stage.handler) == "succeeded"

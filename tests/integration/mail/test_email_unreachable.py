@@ -103,7 +103,7 @@ def narrowed(context: ssl.SSLContext, attribute: str, value: object) -> ssl.SSLC
     ],
 )
 def test_why_the_handshake_failed_is_said(client: ssl.SSLContext, server: ssl.SSLContext, cause: str) -> None:
-    assert describe_tls(handshake(client, server)) == f"{FAILED}：{cause}"
+    assert str(describe_tls(handshake(client, server))) == f"{FAILED}：{cause}"
 
 
 async def test_implicit_tls_to_a_port_that_speaks_in_clear_is_told_apart() -> None:

@@ -15,6 +15,7 @@ from kaguan.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
 from kaguan.breaker_board import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
 from kaguan.dev.ports import free_port
 from kaguan.queues.keys import BREAKERS
+from kaguan.reasons import Reason
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -50,12 +51,18 @@ async def shown(redis: Redis, count: int) -> list[OpenBreaker]:
 async def test_what_is_open_in_any_process_is_seen_by_all_and_gone_once_closed(redis: Redis) -> None:
     async with boards(redis) as (one, other):
         assert await open_breakers(redis) == []
-        one.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, LATER, "中继拒绝登录 535"))
-        other.changed(BreakerKind.SMTP, HOST, BreakerStatus(HALF_OPENED, EARLIER, "连不上中继"))
-        other.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, "对方出错：HTTP 503"))
+        one.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, LATER, Reason.of("中继拒绝登录 535")))
+        other.changed(BreakerKind.SMTP, HOST, BreakerStatus(HALF_OPENED, EARLIER, Reason("mail.unreachable")))
+        other.changed(
+            BreakerKind.CARRIER,
+            "onelink",
+            BreakerStatus(HALF_OPENED, EARLIER, Reason("carriers.failed", {"status": 503})),
+        )
         assert await shown(redis, 3) == [
-            OpenBreaker(BreakerKind.CARRIER, "onelink", HALF_OPENED, EARLIER, "对方出错：HTTP 503", 1),
-            OpenBreaker(BreakerKind.SMTP, HOST, OPENED, EARLIER, "中继拒绝登录 535", 2),
+            OpenBreaker(
+                BreakerKind.CARRIER, "onelink", HALF_OPENED, EARLIER, Reason("carriers.failed", {"status": 503}), 1
+            ),
+            OpenBreaker(BreakerKind.SMTP, HOST, OPENED, EARLIER, Reason.of("中继拒绝登录 535"), 2),
         ]
         other.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(CLOSED))
         other.changed(BreakerKind.SMTP, HOST, BreakerStatus(CLOSED))
@@ -66,7 +73,7 @@ async def test_what_is_open_in_any_process_is_seen_by_all_and_gone_once_closed(r
 
 async def test_a_process_that_died_is_forgotten_when_its_entry_expires(redis: Redis) -> None:
     dead = BreakerBoard(redis)
-    dead.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, "连不上中继"))
+    dead.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, Reason("mail.unreachable")))
     assert await dead.run_once() == 1
     [key] = [name async for name in redis.scan_iter() if name != BREAKERS.encode()]
     assert 0 < await redis.ttl(key) <= TTL
@@ -77,7 +84,7 @@ async def test_a_process_that_died_is_forgotten_when_its_entry_expires(redis: Re
 
 async def test_while_open_the_entry_is_renewed_and_survives_a_flush_of_redis(redis: Redis) -> None:
     board = BreakerBoard(redis)
-    board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, "连不上中继"))
+    board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, Reason("mail.unreachable")))
     await board.run_once()
     await redis.flushdb()
     assert await board.run_once() == 1
@@ -87,7 +94,9 @@ async def test_while_open_the_entry_is_renewed_and_survives_a_flush_of_redis(red
 async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told(redis: Redis) -> None:
     moments = iter((100.0, 400.5))
     board = BreakerBoard(redis, clock=lambda: next(moments))
-    board.changed(BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, "对方出错：HTTP 503"))
+    board.changed(
+        BreakerKind.CARRIER, "onelink", BreakerStatus(HALF_OPENED, EARLIER, Reason("carriers.failed", {"status": 503}))
+    )
     await board.run_once()
     [told] = await open_breakers(redis)
     assert told.seconds == 300
@@ -96,7 +105,7 @@ async def test_how_long_it_has_been_like_this_is_counted_by_the_process_and_told
 async def test_without_redis_nothing_breaks_and_what_was_missed_is_made_good(redis: Redis) -> None:
     async with Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0)) as away:
         board = BreakerBoard(redis)
-        board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, "连不上中继"))
+        board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, EARLIER, Reason("mail.unreachable")))
         assert await board.run_once() == 1
         board.redis = away
         board.changed(BreakerKind.SMTP, HOST, BreakerStatus(CLOSED))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from psycopg.types.json import Jsonb
 from redis.asyncio import Redis
 
 from kaguan.cli.session import open_connection
@@ -17,10 +18,12 @@ from kaguan.outbox.upgrade import RECENT
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import Presence
 from kaguan.queues.keys import VERDICT_MEMORY
+from kaguan.reasons import Reason
 from kaguan.verdict import service
 from kaguan.verdict.memory import remember
 from kaguan.verdict.model import Concern, ConcernCode, Level
 from kaguan.verdict.observation import observe
+from kaguan.verdict.wording import Wording
 from tests.e2e.stack import KAGUAN, clean_environment
 from tests.support.console import signed_in
 from tests.support.eventually import eventually
@@ -109,15 +112,17 @@ async def test_failing_attempts_are_counted_by_reason_whatever_the_numbers_in_it
     async with open_pipeline(settings, pool) as pipeline:
         tasks = await pipeline.submit(6)
         for number, task_id in enumerate(tasks):
+            reason = Reason("sims.cards_pending", {"count": number, "reason": Reason("carriers.circuit_open")})
             await pipeline.sql(
                 "insert into tb_task_event (task_id, kind, attempt, delivery, detail) "
-                "values (%s, 'attempt_failed', 1, 1, jsonb_build_object('reason', %s::text))",
-                task_id, f"{number} 张卡暂时没问成：熔断中" if number < 4 else f"别的（421 × {number}）",
+                "values (%s, 'attempt_failed', 1, 1, %s)",
+                task_id, Jsonb((reason if number < 4 else Reason("mail.reply", {"reply": "421", "count": 9})).stored()),
             )  # fmt: skip
         _, concerns = await look(pipeline)
         setbacks = concerns["setbacks"]
         assert setbacks.level is Level.BAD
-        assert setbacks.parameters["reason"] == "… 张卡暂时没问成：熔断中"
+        assert Wording("zh").parameters(setbacks)["reason"] == "… 张卡暂时没问成：熔断中"
+        assert "… cards could not be asked for now: circuit open × 4" in Wording("en").text(setbacks)
         assert (setbacks.parameters["of_reason"], setbacks.parameters["count"]) == (4, 6)
 
 

@@ -230,7 +230,7 @@ async def test_a_carrier_away_keeps_what_is_done_and_retries(pool: Pool, simulat
     simulated.faults(CENTER, error_rate=1.0)
     outcome = await run(simulated, attempt)
     assert isinstance(outcome, Retry)
-    assert "control_center" in outcome.reason
+    assert "control_center" in str(outcome.reason)
     assert len(await rows(pool, USAGE)) == CARDS
     simulated.faults(CENTER)
     result = result_of(await run(simulated, await next_delivery(attempt)))

@@ -174,7 +174,7 @@ async def test_cards_that_failed_for_now_are_retried_and_the_rest_remain(pool: P
         simulated.faults(ONELINK, error_rate=1.0, times=3)
         outcome = await SimStatusSync(gateways, simulated.config)(attempt)
     assert isinstance(outcome, Continue)  # 另外一百张做成了：不耗尝试
-    assert outcome.reason.startswith("100 张卡")
+    assert str(outcome.reason).startswith("100 张卡")
     assert outcome.delay >= PAUSE
     assert len(await events(pool)) == 100
     asked = simulated.world.gates[ONELINK].calls["sim-status/batch"]
@@ -219,7 +219,7 @@ async def test_why_a_whole_batch_was_not_answered_is_told(pool: Pool, simulated:
     simulated.faults(ONELINK, partial_rate=1.0)
     outcome = await run(simulated, await submit(pool, cards(ONELINK, 3)))
     assert isinstance(outcome, Retry)
-    assert "整批都没问成：应答里没有这张卡" in outcome.reason
+    assert "整批都没问成：应答里没有这张卡" in str(outcome.reason)
 
 
 async def test_cards_left_out_of_an_answer_are_asked_again_at_once(pool: Pool, simulated: Simulated) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 from kaguan.logging.naming import named
@@ -16,6 +17,7 @@ from kaguan.outbox import deliveries as saq
 from kaguan.outbox.deliveries import Delivery
 from kaguan.outbox.upgrade import DEFER, UnknownSince
 from kaguan.outbox.vocabulary import Priority, PriorityRank
+from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
 
@@ -133,7 +135,7 @@ class Forwarder:
         for row in unknown:
             log.error("不认得的任务类型，搁下", task_id=str(row.task_id), task_type=row.type)
             if self.unknown.outlasted(row.type, row.task_id, row.delivery):
-                await park(connection, row.task_id, f"没有进程认得任务类型 {row.type}")
+                await park(connection, row.task_id, Reason("outbox.unknown_type", {"type": row.type}))
                 self.metrics.parked.labels("unknown").inc()
 
     def facts(self) -> dict[str, dict[str, int]]:
@@ -191,5 +193,6 @@ async def defer(connection: Connection, task_ids: Sequence[UUID], delay: float) 
     await connection.execute(load(PACKAGE, "defer"), {"task_ids": list(task_ids), "delay": delay})
 
 
-async def park(connection: Connection, task_id: UUID, reason: str) -> None:
-    await connection.execute(load(PACKAGE, "park"), {"task_id": task_id, "reason": reason})
+async def park(connection: Connection, task_id: UUID, reason: Reason) -> None:
+    parameters = {"task_id": task_id, "reason": str(reason), "error": Jsonb(reason.stored())}
+    await connection.execute(load(PACKAGE, "park"), parameters)

@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from kaguan.config.schedules import Misfire
 from kaguan.config.settings import ConfigurationError
 from kaguan.database.sql import load
-from kaguan.errors import DomainError, not_found
+from kaguan.errors import Code, DomainError, refused
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.schedules.cron import between, latest_until, next_after
 from kaguan.outbox.schedules.template import render
 from kaguan.outbox.vocabulary import Priority
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,7 @@ async def switch(connection: Connection, schedules: Sequence[Schedule], name: st
     """
     schedule = next((schedule for schedule in schedules if schedule.name == name), None)
     if schedule is None:
-        raise not_found("定时计划", "schedule")
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_schedule"))
     (state,) = await states(connection, [schedule])
     await connection.execute(load(PACKAGE, "switch"), {**_upcoming(schedule, state.now), "enabled": enabled})
 

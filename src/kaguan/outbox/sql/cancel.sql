@@ -20,7 +20,7 @@ stopped as (
         finished_at = case target.ending when 'cancelled' then clock_timestamp() end,
         intent_at = case target.ending when 'uncertain' then t.intent_at end,
         last_error = case target.ending
-            when 'uncertain' then '{"reason": "要求取消时，先前的外部调用结局不明"}'
+            when 'uncertain' then %(unknown)s::jsonb
             else t.last_error
         end
     from target

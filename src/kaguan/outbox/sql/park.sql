@@ -14,11 +14,11 @@ parked as (
 failed as (
     update tb_task t
     set status = 'failed', finished_at = clock_timestamp(), intent_at = null,
-        last_error = jsonb_build_object('reason', %(reason)s::text)
+        last_error = %(error)s::jsonb
     from target
     where t.id = target.id
     returning t.id, t.attempt, t.delivery
 )
 insert into tb_task_event (task_id, kind, attempt, delivery, detail)
-select id, 'parked', attempt, delivery, jsonb_build_object('reason', %(reason)s::text)
+select id, 'parked', attempt, delivery, %(error)s::jsonb
 from failed

@@ -47,8 +47,8 @@ moved as (
         end,
         finished_at = case when e.verdict in ('failed', 'cancelled') then clock_timestamp() end,
         last_error = case
-            when e.verdict = 'failed' then '{"reason": "屡次丢失租约，疑似击垮 worker"}'
-            when e.verdict = 'uncertain' then '{"reason": "执行者在外部调用前后失联，结局不明"}'
+            when e.verdict = 'failed' then %(killer)s::jsonb
+            when e.verdict = 'uncertain' then %(lost)s::jsonb
             else t.last_error
         end
     from expired e

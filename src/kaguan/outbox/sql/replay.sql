@@ -8,7 +8,11 @@ with chosen as materialized (
       and t.id >= %(since)s and t.id < %(until)s
       and (%(type)s::text is null or t.type = %(type)s)
       and (%(queue)s::text is null or t.queue = %(queue)s)
-      and (%(error)s::text is null or position(%(error)s in t.last_error->>'reason') > 0)
+      and (
+          %(error)s::text is null
+          or position(%(error)s in t.last_error->>'reason') > 0
+          or jsonb_path_exists(t.last_error, '$.**.code ? (@ == $code)', jsonb_build_object('code', %(error)s::text))
+      )
       and (
           %(reason)s::text is null
           or left(btrim(regexp_replace(coalesce(t.last_error->>'reason', ''), '\s+', ' ', 'g')), 200) = %(reason)s

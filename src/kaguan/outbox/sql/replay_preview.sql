@@ -5,7 +5,11 @@ where status = %(status)s
   and id >= %(since)s and id < %(until)s
   and (%(type)s::text is null or type = %(type)s)
   and (%(queue)s::text is null or queue = %(queue)s)
-  and (%(error)s::text is null or position(%(error)s in last_error->>'reason') > 0)
+  and (
+      %(error)s::text is null
+      or position(%(error)s in last_error->>'reason') > 0
+      or jsonb_path_exists(last_error, '$.**.code ? (@ == $code)', jsonb_build_object('code', %(error)s::text))
+  )
   and (
       %(reason)s::text is null
       or left(btrim(regexp_replace(coalesce(last_error->>'reason', ''), '\s+', ' ', 'g')), 200) = %(reason)s

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from kaguan.database.sql import load
 from kaguan.outbox.task_type import Payload
+from kaguan.reasons import Reason, ReasonError
 from kaguan.telemetry.propagation import current_traceparent
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class CancelledByUserError(Exception):
     """用户要求取消，处理器在安全点停下。"""
 
 
-class NewerPayloadError(Exception):
+class NewerPayloadError(ReasonError):
     """载荷是更新的版本写的：本进程不猜，留给升级过的。"""
 
 
-class UnfitPayloadError(Exception):
+class UnfitPayloadError(ReasonError):
     """载荷的版本认得，内容不符：谁来都一样。"""
 
 
@@ -85,11 +86,11 @@ class Attempt:
         """
         version, known = self.payload.get("v"), model.model_fields["v"].default
         if isinstance(version, int) and version > known:
-            raise NewerPayloadError(f"载荷是第 {version} 版，本进程只懂到第 {known} 版")
+            raise NewerPayloadError(Reason("outbox.newer_payload", {"version": version, "known": known}))
         try:
             return model.model_validate(self.payload)
         except ValidationError as error:
-            raise UnfitPayloadError(f"载荷看不懂（{error.error_count()} 处），内容不符") from error
+            raise UnfitPayloadError(Reason("outbox.unfit_payload", {"places": error.error_count()})) from error
 
     def checkpoint(self) -> None:
         """安全点。

@@ -21,8 +21,9 @@ from kaguan.outbox.worker.attempt import (
     NewerPayloadError,
     UnfitPayloadError,
 )
-from kaguan.outbox.worker.outcome import Cancelled, Continue, GiveUp, Outcome, Uncertain
+from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
 from kaguan.outbox.worker.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
+from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
 
@@ -158,17 +159,18 @@ class Execution:
             return None
         except CancelledByUserError:
             # 记过意向的，外部调用也许已做了几分
-            return Uncertain("要求取消时，外部调用的结局不明") if attempt.declared else Cancelled("用户取消")
+            unknown = Uncertain(Reason("outbox.cancelled_unknown"))
+            return unknown if attempt.declared else Cancelled(Reason("outbox.cancelled"))
         except NewerPayloadError as error:
-            return self._newer.outcome(attempt, str(error))
+            return self._newer.outcome(attempt, error.reason)
         except UnfitPayloadError as error:
-            return GiveUp(str(error))
+            return GiveUp(error.reason)
         except Exception as error:  # 处理器的意外在此折成结果，别处不兜
             if isinstance(error, TimeoutError) and limit.expired():  # 处理器自己的超时是意外，不是用完了时限
-                reason = f"超过时限 {self._task_timeout:g} 秒"
+                reason = Reason("outbox.timed_out", {"seconds": self._task_timeout})
             else:
                 log.exception("处理器意外失败")
-                reason = f"意外：{type(error).__name__}"
+                reason = Reason("outbox.unexpected", {"error": type(error).__name__})
             return unexpected(attempt, reason)
 
     async def _release_next(self, task_id: UUID) -> None:
@@ -198,7 +200,7 @@ class Execution:
         duration_ms = round(elapsed * 1000, 1)
         if isinstance(outcome, Continue) and status is TaskStatus.RETRYING:
             record_outcome(span, "continued")
-            log.info("任务让位，由下一次投递接着做", reason=outcome.logged or outcome.reason, duration_ms=duration_ms)
+            log.info("任务让位，由下一次投递接着做", reason=Reason.of(outcome.reason).logged, duration_ms=duration_ms)
             return
         if status is TaskStatus.RETRYING:
             self._metrics.retried.labels(*labels).inc()
@@ -209,5 +211,5 @@ class Execution:
             log.info("任务完成", duration_ms=duration_ms)
             return
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
-        reason = getattr(outcome, "logged", None) or getattr(outcome, "reason", None)
+        reason = None if isinstance(outcome, Done) else Reason.of(outcome.reason).logged
         log.warning("任务未完成", status=status, reason=reason, duration_ms=duration_ms)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.outbox.upgrade import DEFER, UnknownSince
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt
@@ -18,7 +19,7 @@ class NewerPayloads:
 
     since: UnknownSince = field(default_factory=UnknownSince)
 
-    def outcome(self, attempt: Attempt, reason: str) -> Outcome:
+    def outcome(self, attempt: Attempt, reason: Reason) -> Outcome:
         if self.since.outlasted(attempt.type, attempt.task_id, attempt.attempt):
-            return GiveUp(f"{reason}，等了一小时仍没有升级过的来接；升级 worker 之后重来")
-        return Continue(f"{reason}，留给升级过的", delay=DEFER)
+            return GiveUp(Reason("outbox.not_upgraded", {"reason": reason}))
+        return Continue(Reason("outbox.left_to_upgraded", {"reason": reason}), delay=DEFER)

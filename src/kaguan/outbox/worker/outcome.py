@@ -1,15 +1,18 @@
 """处理结果是值，不是异常：预料之中的结局都在这里，异常只表示意外。
 
-``reason`` 记在任务上，给任务的主人看；里面有别人的原话时，``logged`` 是去掉了原话、写进日志的说法。
+``reason`` 记在任务上，给任务的主人看：一个 :class:`Reason`，显示时按读者的语言；或自己写好的一句话，原样显示。
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kaguan.database.pool import Connection
+
+if TYPE_CHECKING:
+    from kaguan.reasons import Reason
 
 # 处理器自己的写入：与结算在同一事务里执行，结算被挡住则一并回滚
 Write: TypeAlias = Callable[[Connection], Awaitable[None]]
@@ -33,38 +36,35 @@ class Retry:
         result: 尝试用尽时留在任务上的半份结果。
     """
 
-    reason: str
+    reason: Reason | str
     delay: float | None = None
     write: Write | None = None
     outage: bool = False
     result: dict[str, Any] | None = None
-    logged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
     """永久的失败：不再重试；``result`` 是留在任务上的半份结果。"""
 
-    reason: str
+    reason: Reason | str
     write: Write | None = None
     result: dict[str, Any] | None = None
-    logged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
     """外部调用的结局不明（只可能来自无法幂等的调用）：由策略或人决定。"""
 
-    reason: str
+    reason: Reason | str
     write: Write | None = None
-    logged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """用户要求取消，处理器在安全点停下。"""
 
-    reason: str
+    reason: Reason | str
     write: Write | None = None
 
 
@@ -80,11 +80,10 @@ class Continue:
             一段等待只留一笔事件；它好了，relay 提前叫回来，不等 ``delay`` 到。
     """
 
-    reason: str
+    reason: Reason | str
     write: Write | None = None
     delay: float = 0.0
     waiting_for: str | None = None
-    logged: str | None = None
 
 
 Outcome: TypeAlias = Done | Retry | GiveUp | Uncertain | Cancelled | Continue

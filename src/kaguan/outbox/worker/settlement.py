@@ -17,6 +17,7 @@ from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.worker.attempt import FencedError
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.reasons import Reason
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Settlement:
                     raise
                 surprised = True
                 log.exception("结算意外失败")
-                outcome = unexpected(attempt, f"意外：{type(error).__name__}")
+                outcome = unexpected(attempt, Reason("outbox.unexpected", {"error": type(error).__name__}))
                 statement = self._statement(attempt, outcome)
 
     async def _together(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Written | None:
@@ -170,7 +171,8 @@ class Settlement:
                 kind = self._redelivered[attempt.type]
                 return self._again(attempt, kind, self._noted(token, reason), self._backoff(attempt))
             case Retry(reason):
-                noted = self._noted(token, f"{attempt.max_attempts} 次尝试用尽：{reason}")
+                used_up: dict[str, Any] = {"attempts": attempt.max_attempts, "reason": Reason.of(reason)}
+                noted = self._noted(token, Reason("outbox.attempts_used_up", used_up))
                 return self._ended(attempt, TaskEventKind.ATTEMPT_FAILED, noted, outcome.result)
             case GiveUp(reason):
                 noted = self._noted(token, reason)
@@ -207,16 +209,16 @@ class Settlement:
         kept = None if result is None else Jsonb(result)
         return _Statement(status, "settle_failed", {**noted, "status": status, "kind": kind, "result": kept})
 
-    def _noted(self, token: dict[str, Any], reason: str, *, failed: bool = True) -> dict[str, Any]:
+    def _noted(self, token: dict[str, Any], reason: Reason | str, *, failed: bool = True) -> dict[str, Any]:
         return {
             **token,
-            "error": Jsonb({"reason": reason}),
+            "error": Jsonb(Reason.of(reason).stored()),
             "worker": self._worker,
             "traceparent": failed_traceparent() if failed else current_traceparent(),
         }
 
 
-def unexpected(attempt: Attempt, reason: str) -> Outcome:
+def unexpected(attempt: Attempt, reason: Reason) -> Outcome:
     """意外的结局：已记下意向的不明，其余的再试。"""
     return Uncertain(reason) if attempt.declared else Retry(reason)
 

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind
 from kaguan.outbox.worker.outcome import Done, Outcome, Uncertain
+from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt, Handler
@@ -72,7 +73,7 @@ class Verified:
             case NotHappened():
                 attempt.intended = False  # 先前的不明已有答案
             case None if not (self.resend or await _decided_by_person(attempt)):
-                return Uncertain("结局不明，查证也没有答案")
+                return Uncertain(Reason("outbox.unverified"))
         return await self.handler(attempt)
 
     async def _ask(self, attempt: Attempt) -> VerifiedOutcome | None:

@@ -2,6 +2,7 @@
 select
     type,
     left(btrim(regexp_replace(coalesce(last_error ->> 'reason', ''), '\s+', ' ', 'g')), 200) as reason,
+    (array_agg(last_error order by id desc))[1] as error,
     count(*)::int as count,
     max(coalesce(finished_at, started_at, created_at)) as latest_at,
     (array_agg(id order by id desc))[1] as example

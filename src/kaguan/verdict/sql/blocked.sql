@@ -7,7 +7,7 @@ with heads as materialized (
     limit %(cap)s
 )
 select
-    h.head, h.key, coalesce(t.last_error ->> 'reason', '') as reason,
+    h.head, h.key, coalesce(t.last_error, '{}') as error,
     extract(epoch from clock_timestamp() - n.due)::float8 as waited,
     n.due as since
 from heads h

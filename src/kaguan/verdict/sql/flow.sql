@@ -1,4 +1,4 @@
--- 最近结束的与失败的尝试，按类型、队列、状态或原因；各只看最新的几百个，更早的两边都不算（start），占比才对得上。
+-- 最近结束的与失败的尝试，按类型、队列、状态或原因（例外的 detail）；各只看最新的几百个，更早的两边都不算（start），占比才对得上。
 -- now() 是这条语句的时刻，计划因此走得了索引（clock_timestamp() 走不了）
 with finished as materialized (
     select type, queue, status, finished_at as at
@@ -14,7 +14,7 @@ events as materialized (
     limit %(event_cap)s
 ),
 setbacks as materialized (
-    select t.type, t.queue, left(e.detail ->> 'reason', 200) as reason, e.at
+    select t.type, t.queue, e.detail, e.at
     from events e
     join tb_task t on t.id = e.task_id
     where e.kind = 'attempt_failed' and e.at > now() - make_interval(secs => %(window)s)
@@ -27,14 +27,12 @@ start as materialized (
     ) as at
 ),
 flow as (
-    select type, queue, status as outcome, '' as reason, at from finished
+    select type, queue, status as outcome, '{}'::jsonb as detail, at from finished
     union all
-    -- 同一个原因，只差几张卡、几个收件人
-    select type, queue, 'attempt_failed', regexp_replace(regexp_replace(coalesce(reason, ''), ' × \d+', '', 'g'), '^\d+', '…'), at
-    from setbacks
+    select type, queue, 'attempt_failed', detail, at from setbacks
 )
 select
-    f.type, f.queue, f.outcome, f.reason,
+    f.type, f.queue, f.outcome, f.detail,
     count(*)::int as total,
     count(*) filter (where f.at > now() - make_interval(secs => %(minute)s))::int as minute,
     count(*) filter (where f.at > now() - make_interval(secs => %(moment)s))::int as moment,
@@ -44,4 +42,4 @@ select
 from flow f
 cross join start s
 where f.at >= s.at
-group by f.type, f.queue, f.outcome, f.reason
+group by f.type, f.queue, f.outcome, f.detail
