@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -17,14 +16,13 @@ from kaguan.config.model import UncertainPolicy
 from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
 from kaguan.mail.model import DeliveryStatus
-from kaguan.mail.reply import words
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.verification import Verified
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
 from workers.email.outage import Outage
-from workers.email.receipt import Fate, Receipt
+from workers.email.receipt import Fate, Receipt, reason_of
 from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
 from workers.pauses import failed_pause, outage_pause, queued_pause
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WORDS_LENGTH = 160  # 字符；原因里引的对方的话合计至多这么多，各应答码均分
 STATUS_OF = {
     Fate.ACCEPTED: DeliveryStatus.ACCEPTED,
     Fate.REFUSED: DeliveryStatus.REFUSED,
@@ -122,7 +119,7 @@ class EmailHandler:
         if outage is None or its_own:
             return _conclude(envelope, letter, known, receipts, unknown), None
         write = _recorder(letter, receipts, unknown) if in_session else None
-        return _waiting(_reason("mail.waiting", receipts, Fate.DEFERRED), failed_pause(), write), outage
+        return _waiting(reason_of("mail.waiting", receipts, Fate.DEFERRED), failed_pause(), write), outage
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
@@ -162,15 +159,15 @@ def _conclude(
     write = _recorder(letter, receipts, unknown)
     fates = {receipt.fate for receipt in receipts.values()}
     if Fate.UNKNOWN in fates:
-        return Uncertain(_reason("mail.unknown", receipts, Fate.UNKNOWN), write)
+        return Uncertain(reason_of("mail.unknown", receipts, Fate.UNKNOWN), write)
     if Fate.DEFERRED in fates:
-        return Retry(_reason("mail.deferred", receipts, Fate.DEFERRED), write=write, outage=True)
+        return Retry(reason_of("mail.deferred", receipts, Fate.DEFERRED), write=write, outage=True)
     if doubtful := {one: receipts[one] for one in unknown if one in receipts and receipts[one].fate is Fate.REFUSED}:
         # 再寄也是被拒，先前那封却也许到了：结算据意向记 uncertain，别人被收下也不能算完成
-        return GiveUp(_reason("mail.refused_after_unknown", doubtful, Fate.REFUSED), write)
+        return GiveUp(reason_of("mail.refused_after_unknown", doubtful, Fate.REFUSED), write)
     if Fate.ACCEPTED in fates or DeliveryStatus.ACCEPTED in known.values():
         return Done(_result(envelope, known, receipts), write)
-    return GiveUp(_reason("mail.refused", receipts, Fate.REFUSED), write)
+    return GiveUp(reason_of("mail.refused", receipts, Fate.REFUSED), write)
 
 
 def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collection[str]) -> Write:
@@ -186,34 +183,6 @@ def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collecti
             await store.record(connection, letter, outcomes)
 
     return write
-
-
-def _reason(code: str, receipts: Mapping[str, Receipt], fate: Fate) -> Reason:
-    """任务的原因：各应答码的人数，引对方的话（盖住地址与秘密）；同一个码有几种说法时引最多的那种。
-
-    全文在 tb_email_delivery。
-    """
-    labels: dict[Reason, Counter[Reason]] = {}
-    for receipt in receipts.values():
-        if receipt.fate is fate:
-            labels.setdefault(receipt.label, Counter())[receipt.reply] += 1
-    limit = WORDS_LENGTH // max(len(labels), 1)
-    replies = [
-        _reply(label, said.total(), said.most_common(1)[0][0], limit)
-        for label, said in sorted(labels.items(), key=lambda item: str(item[0]))
-    ]
-    return Reason(code, {"replies": replies})
-
-
-def _reply(label: Reason, count: int, said: Reason, limit: int) -> Reason:
-    """一种应答：``said`` 没有代号就是对方的原话。"""
-    counted: dict[str, Any] = {"reply": label, "count": count}
-    if said == label:
-        return Reason("mail.reply", counted)
-    if said.code:
-        return Reason("mail.reply_explained", {**counted, "reason": said})
-    quoted = words(said.written, limit)
-    return Reason("mail.reply_quoted", {**counted, "words": quoted}) if quoted else Reason("mail.reply", counted)
 
 
 def _counts(receipts: Mapping[str, Receipt]) -> dict[str, int]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from workers.email.outage import Outage
 
-from kaguan.mail.reply import clean
+from kaguan.mail.reply import clean, words
 from kaguan.reasons import Reason
 
+WORDS_LENGTH = 160  # 字符；原因里引的对方的话合计至多这么多，各应答码均分
 TOO_MANY_RECIPIENTS = 552  # RFC 5321 §4.5.3.1.10：RCPT 阶段的 552 按 452 对待
 
 
@@ -61,3 +66,31 @@ def judge_final(code: int, text: str) -> Receipt:
     """点之后的应答：只有 2xx、4xx、5xx 说明了结局，别的都不能当真。"""
     receipt = judge(code, text)
     return receipt if code // 100 in {2, 4, 5} else replace(receipt, fate=Fate.UNKNOWN)
+
+
+def reason_of(code: str, receipts: Mapping[str, Receipt], fate: Fate) -> Reason:
+    """任务的原因：各应答码的人数，引对方的话（盖住地址与秘密）；同一个码有几种说法时引最多的那种。
+
+    全文在 tb_email_delivery。
+    """
+    labels: dict[Reason, Counter[Reason]] = {}
+    for receipt in receipts.values():
+        if receipt.fate is fate:
+            labels.setdefault(receipt.label, Counter())[receipt.reply] += 1
+    limit = WORDS_LENGTH // max(len(labels), 1)
+    replies = [
+        _reply(label, said.total(), said.most_common(1)[0][0], limit)
+        for label, said in sorted(labels.items(), key=lambda item: str(item[0]))
+    ]
+    return Reason(code, {"replies": replies})
+
+
+def _reply(label: Reason, count: int, said: Reason, limit: int) -> Reason:
+    """一种应答：``said`` 没有代号就是对方的原话。"""
+    counted: dict[str, Any] = {"reply": label, "count": count}
+    if said == label:
+        return Reason("mail.reply", counted)
+    if said.code:
+        return Reason("mail.reply_explained", {**counted, "reason": said})
+    quoted = words(said.written, limit)
+    return Reason("mail.reply_quoted", {**counted, "words": quoted}) if quoted else Reason("mail.reply", counted)
