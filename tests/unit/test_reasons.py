@@ -49,7 +49,7 @@ def uses() -> Iterator[Use]:
         for node in ast.walk(tree):
             match node:
                 case ast.Call(
-                    func=ast.Name(id="Reason" | "_reason" as name), args=[ast.Constant(value=str(code)), *rest]
+                    func=ast.Name(id="Reason" | "reason_of" as name), args=[ast.Constant(value=str(code)), *rest]
                 ):
                     if code:
                         yield Use(f"{path}:{node.lineno}", code, filled(rest) if name == "Reason" else None)

@@ -113,16 +113,19 @@ def test_a_reader_that_stops_is_deferred_and_never_gets_the_dot(run: Run, mode: 
 def test_whoever_may_have_got_the_dot_is_never_called_deferred(run: Run, mode: str) -> None:
     """不收的对方在我们放弃之后把内核里的都收走：收到点的，必须说的是不明；两种结局都要出现，才算试到了分界。"""
 
+    few = asyncio.Semaphore(10)  # 一齐握手的多了，忙的机器上全都超时，谁也走不到分界
+
     async def scenario(size: int) -> tuple[Fate, bool]:
         script = Script(cut=(0, PAUSE), narrow=True)
-        async with stage(mode, script, timeout=0.3, data_timeout=0.3) as (server, mailer):
+        async with few, stage(mode, script, timeout=0.5, data_timeout=0.5) as (server, mailer):
             receipt = await send(mailer, letter(size))
             server.resume.set()
             await eventually(lambda: server.open_now == 0)
         return receipt.fate, bool(server.mails)
 
     async def every() -> Counter[tuple[Fate, bool]]:
-        return Counter(await asyncio.gather(*(scenario(size) for size in range(20 * KIB, 1200 * KIB, 30 * KIB))))
+        sizes = (*range(20 * KIB, 1200 * KIB, 30 * KIB), LARGE)  # 内核的缓冲会长大，分界多远不一定
+        return Counter(await asyncio.gather(*map(scenario, sizes)))
 
     seen = run(every())
     assert (Fate.DEFERRED, True) not in seen
