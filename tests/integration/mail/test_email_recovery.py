@@ -286,7 +286,7 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
             await pipeline.sql(f"{AN_HOUR} where available_at > clock_timestamp() + interval '5 s'")
             return stage.server.commands.count("MAIL") > 8
 
-        await eventually(tried_often)
+        await eventually(tried_often, 60.0)
         assert await pipeline.sql("select max(attempt) from tb_task") == [(0,)]
         stage.server.script.mail = "250 ok"
 
