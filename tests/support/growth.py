@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import re._constants as code  # type: ignore[import-not-found] # 标准库没有标注的部分
 import re._parser as parser  # type: ignore[import-not-found] # 同上
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from tests.support.untraced import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,14 +51,10 @@ def superlinear(run: Callable[[str], object], make: Callable[[int], str], sizes:
 
 
 def _spent(run: Callable[[str], object], text: str) -> float:
-    tracing = sys.gettrace()  # 量覆盖率的跟踪让每一行都慢几倍，量时间的时候不要它
-    sys.settrace(None)
-    try:
+    with untraced():
         started = time.process_time()
         run(text)
         return time.process_time() - started
-    finally:
-        sys.settrace(tracing)
 
 
 def hostile(pattern: str, flags: int = 0) -> Iterator[Callable[[int], str]]:

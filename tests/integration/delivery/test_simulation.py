@@ -28,6 +28,7 @@ from tests.simulation.deaths import STORIES, die_at, points_by_story, points_of
 from tests.simulation.machine import explore
 from tests.simulation.outside import Turn
 from tests.simulation.world import World
+from tests.support.untraced import untraced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,13 @@ OPTIONS = {
     "KAGUAN_RELAY__MAX_DELIVERIES_WITHOUT_RESULT": "3",
     "KAGUAN_SCHEDULES": json.dumps([PLAN]),
 }
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Iterator[None]:
+    """几千次经历走的是同样的路，别的用例早已量过。"""
+    with untraced():
+        yield
 
 
 @pytest.fixture(params=["hold", "resend"])
