@@ -246,7 +246,8 @@ async def test_a_list_costs_the_same_few_statements_whatever_its_size(
                 plans.seen.clear()
                 page = (await api.get(f"{path}?page_size={size}")).data
                 assert len(page["items"]) == size
-                assert len(plans.seen) == 2
+                own = [plan for plan in plans.seen if "from tb_api_token" not in plan["Query Text"]]  # 缓存只记几秒
+                assert len(own) == 2
 
 
 @pytest.mark.parametrize("name", sorted(SQL_FILES))
