@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import gc
 import sys
@@ -17,6 +16,7 @@ from api.http.access import AccessSink
 from api.http.keys import Services
 from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
+from kaguan.background import in_background
 from kaguan.database.pool import engine_on, open_pool
 from kaguan.logging.access import access_lines
 from kaguan.outbox.doorbell import Doorbell
@@ -30,6 +30,8 @@ from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 
 if TYPE_CHECKING:
+    import asyncio
+
     from kaguan.config import Settings
 
 log = structlog.get_logger(__name__)
@@ -59,8 +61,8 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         doorbell = Doorbell(settings.database, settings.relay.doorbell_interval)
         await stack.enter_async_context(doorbell.ringing())
         metrics = Metrics(NAMES, Carrier)
-        monitor = asyncio.create_task(Monitor(metrics, pool, redis, settings.logging.pool_interval).run(stop))
-        stack.callback(monitor.cancel)
+        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
+        await stack.enter_async_context(in_background(monitor.run(stop), "monitor"))
         if settings.api.metrics_port is not None:
             own_port = settings.api.metrics_port + number_of(sys.argv)
             await stack.enter_async_context(serve_metrics(metrics.registry, settings.api.metrics_host, own_port))
@@ -71,8 +73,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         stack.push_async_callback(run.cleanup)
         await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()
         if is_child:
-            watcher = asyncio.create_task(watch_parent(stop))
-            stack.callback(watcher.cancel)
+            await stack.enter_async_context(in_background(watch_parent(stop), "parent"))
         await stack.enter_async_context(Presence(redis, "api").beating())
         _spare_the_collector()
         _return_big_buffers()

@@ -16,6 +16,7 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
+from kaguan.background import in_background
 from kaguan.breaker import CLOSED, OPENED, BreakerStatus
 from kaguan.queues.keys import BREAKERS, breaker_key
 from kaguan.reasons import Reason
@@ -111,12 +112,10 @@ class BreakerBoard:
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """进入即开始写，离开时全部撤下。"""
-        task = asyncio.create_task(self._run(), name="breakers")
         try:
-            yield
+            async with in_background(self._run(), "breakers"):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             self._closed |= self._open.keys()
             self._open.clear()
             try:

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from kaguan.background import stopped
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
@@ -17,8 +19,6 @@ async def alongside(work: Coroutine[Any, Any, object], name: str) -> AsyncIterat
     try:
         yield
     finally:
-        while not task.done():  # 取消落在等应答的那一下会被吞掉，再来一次
-            task.cancel()
-            await asyncio.wait({task}, timeout=1.0)
+        await stopped(task)
         if not task.cancelled():
             task.result()

@@ -12,7 +12,7 @@ from aiohttp import web
 from api.endpoints.shapes import View
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
-from api.http.probing import within
+from kaguan.background import within
 from kaguan.errors import DomainError
 from kaguan.tokens.service import LOOK
 from kaguan.verdict import service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,6 +15,7 @@ from psycopg import Error
 from api.http.backlog import Backlog
 from api.http.context import context_of
 from api.http.limits import Counter, Limiter, LocalCounter
+from kaguan.background import in_background
 from kaguan.database.listening import listen
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
@@ -144,12 +146,12 @@ class Guard:
         # 一个请求断开不该连累同行的
         return await asyncio.shield(flight)
 
-    def background(self) -> list[Coroutine[Any, Any, None]]:
-        return [
-            self._backlog.run(),
-            self._keep_flushing(),
-            listen(self._database, "api-listener", store.REVOKED, self.forget),
-        ]
+    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        return {
+            "backlog": self._backlog.run(),
+            "token-use": self._keep_flushing(),
+            "revocations": listen(self._database, "api-listener", store.REVOKED, self.forget),
+        }
 
     async def _keep_flushing(self) -> None:
         while True:
@@ -170,11 +172,10 @@ class Guard:
 
 async def guarding(app: web.Application) -> AsyncIterator[None]:
     """门卫的后台活：积压估计、令牌的最后使用时间。"""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work) for work in app[GUARD].background()]
+    async with AsyncExitStack() as stack:
+        for name, work in app[GUARD].background().items():
+            await stack.enter_async_context(in_background(work, name))
         yield
-        for task in tasks:
-            task.cancel()
     await app[GUARD].flush()
 
 

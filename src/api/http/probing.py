@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from aiohttp import web
 from redis.exceptions import RedisError
+
+from kaguan.background import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from api.http.keys import Services
 
-T = TypeVar("T")
 
 PING_TIMEOUT = 1.0  # 秒，每个部件
 # 健康检查的路径，在根路径与 ``/api/v1`` 下都有；问「活着吗」的不去问别的服务器
@@ -34,17 +35,6 @@ class Probe:
 
     def view(self) -> dict[str, Any]:
         return {"status": "ok" if self.up else "down", "latency_ms": round(self.latency * 1000, 1)}
-
-
-async def within(seconds: float, work: Awaitable[T]) -> asyncio.Future[T] | None:
-    """做完了的 ``work``；到时没做完就取消它、给 None，不等它收尾（断了的网络上它会拖）。"""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # 没人等它了，出错也不必再说
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-        return task if task.done() else None
-    finally:
-        task.cancel()
 
 
 async def probe(ping: Awaitable[object], seconds: float = PING_TIMEOUT) -> Probe:

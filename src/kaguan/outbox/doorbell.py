@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from kaguan.background import in_background
 from kaguan.database.listening import stay_connected
 
 if TYPE_CHECKING:
@@ -43,9 +44,5 @@ class Doorbell:
     @asynccontextmanager
     async def ringing(self) -> AsyncIterator[Doorbell]:
         """在后台跑起来，离开时停下。"""
-        task = asyncio.create_task(self.run(), name="doorbell")
-        try:
+        async with in_background(self.run(), "doorbell"):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

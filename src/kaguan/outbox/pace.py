@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+from kaguan.background import in_background
 from kaguan.queues.keys import pace_key
 
 log = structlog.get_logger(__name__)
@@ -63,12 +64,8 @@ class Pace:
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """进入即定时写，离开即停。"""
-        task = asyncio.create_task(self._run(), name="pace")
-        try:
+        async with in_background(self._run(), "pace"):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

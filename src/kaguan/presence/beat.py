@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
+from kaguan.background import in_background
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
 
 if TYPE_CHECKING:
@@ -95,17 +96,12 @@ class Presence:
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
         """进入即开始跳；体面地离开时收走名片，因为意外而离开的不收：那也是一次崩溃。"""
-        stop = asyncio.Event()
-        task = asyncio.create_task(self._run(stop), name="presence")
-        try:
+        async with in_background(self._run(), "presence"):
             yield
-        finally:
-            stop.set()  # 不靠取消：3.11 的 wait_for 会吞掉它（redis-py 每次发送都用），那就永远停不下来
-            await asyncio.gather(task, return_exceptions=True)
         await self._leave()
 
-    async def _run(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
+    async def _run(self) -> None:
+        while True:
             try:
                 async with asyncio.timeout(TIMEOUT):
                     await self.run_once()
@@ -113,8 +109,7 @@ class Presence:
                 log.debug("心跳没有写成", error=type(error).__name__)
             except Exception:  # 不跳了就会被当作冻住：说一声，下一拍再来
                 log.exception("心跳意外出错，下一拍再试")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self.interval)
+            await asyncio.sleep(self.interval)
 
     async def _leave(self) -> None:
         try:

@@ -17,6 +17,7 @@ from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
+from kaguan.background import within
 from kaguan.breaker_board import open_breakers
 from kaguan.database.sql import load
 from kaguan.outbox import store as outbox
@@ -152,17 +153,9 @@ async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]]
 
 
 async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
-    """到时就走，不等被取消的收尾：断了的网络上它会拖。"""
-    task = asyncio.ensure_future(look)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # 没人等它了，出错也不必再说
+    done = await within(seconds, look)
     try:
-        await asyncio.wait({task}, timeout=seconds)
-    finally:
-        task.cancel()
-    if not task.done():
-        return None
-    try:
-        return task.result()
+        return None if done is None else done.result()
     except (psycopg.Error, PoolTimeout, RedisError, OSError, TimeoutError) as error:
         log.debug("没看成", error=type(error).__name__)
         return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.background import in_background
 from kaguan.backoff import jitter
 from kaguan.breaker import Breaker
 from kaguan.config.relay_host import parse_relay_host
@@ -198,20 +199,16 @@ async def open_mailer(
         UnsendableError: 发件人不合法。
     """
     mailer = Mailer(config, redis, tls or trust(config), limits)
-    stop = asyncio.Event()
-    keeper = asyncio.create_task(_keep(mailer, stop, tick), name="smtp-keeper")
     try:
-        yield mailer
+        async with in_background(_keep(mailer, tick), "smtp-keeper"):
+            yield mailer
     finally:
-        stop.set()
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
         await mailer.pool.close()
 
 
-async def _keep(mailer: Mailer, stop: asyncio.Event, tick: tuple[float, float]) -> None:
-    """试探与关闲置，直到 ``stop``：取消若恰逢应答到来，会被 3.11 的 ``asyncio.wait_for`` 吞掉，只靠它停不住。"""
-    while not stop.is_set():
+async def _keep(mailer: Mailer, tick: tuple[float, float]) -> None:
+    """试探与关闲置。"""
+    while True:
         await asyncio.sleep(jitter(*tick))
         if await mailer.probe():
             log.info("中继主机连上了")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kaguan.background import in_background
 from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
 from kaguan.database.listening import listen
@@ -119,25 +121,24 @@ class Relay:
             without: 不跑的循环。
         """
         looping = partial(run, backoff_max=self._backoff_max, stop=stop)
-        async with asyncio.TaskGroup() as group:
-            listener = None
-            if doorbell is not None:
-                listener = group.create_task(listen(doorbell, "listener", CHANNEL, self.heard.set), name="listener")
-            running = [
+        listening = (
+            nullcontext()
+            if doorbell is None
+            else in_background(listen(doorbell, "listener", CHANNEL, self.heard.set), "listener")
+        )
+        async with listening, asyncio.TaskGroup() as group:
+            for name, loop in self.loops.items():
+                if name in without:
+                    continue
                 # 转交之外的循环补进发件箱的，转交立刻知道，不等轮询
+                forwards = name == "forward"
                 group.create_task(
                     looping(
                         name,
                         loop.run_once,
                         interval=loop.interval,
-                        wake=self.heard if name == "forward" else None,
-                        rouse=None if name == "forward" else self.heard,
+                        wake=self.heard if forwards else None,
+                        rouse=None if forwards else self.heard,
                     ),
                     name=name,
                 )
-                for name, loop in self.loops.items()
-                if name not in without
-            ]
-            await asyncio.gather(*running)
-            if listener is not None:
-                listener.cancel()

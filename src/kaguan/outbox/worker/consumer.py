@@ -11,6 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 from saq.worker import Worker
 
+from kaguan.background import stopped
 from kaguan.outbox.vocabulary import QUEUE_WEIGHTS, Priority
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ log = structlog.get_logger(__name__)
 # SAQ 的上游任务，单位秒；sweep 只是它自己的打扫，我们不靠它
 TIMERS = {"schedule": 60, "worker_info": 2, "sweep": 30, "abort": 1}
 DEQUEUE_TIMEOUT = 1.0  # 秒：停机时空闲的槽位最多再等这么久
-UPKEEP_PATIENCE = 0.1  # 秒：取消落在读 Redis 的那一下会被吞掉，它接着长睡，要再取消一次
-UPKEEP_TRIES = 10
 HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
 
 
@@ -62,13 +61,7 @@ class QuietWorker(Worker[Any]):
     async def stop(self) -> None:
         """不再取新的，等正在做的做完（至多 grace 秒）。"""
         self.event.set()
-        pending = set(self._upkeep)
-        for _ in range(UPKEEP_TRIES):
-            if not pending:
-                break
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=UPKEEP_PATIENCE)
+        await stopped(*self._upkeep)
         await super().stop()
 
 

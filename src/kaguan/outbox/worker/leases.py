@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from kaguan.background import in_background
 from kaguan.backoff import equal_jitter
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import load
@@ -117,12 +118,8 @@ class Leases:
 @asynccontextmanager
 async def beating(leases: Leases) -> AsyncIterator[None]:
     """进入即开始心跳，离开即停。"""
-    task = asyncio.create_task(_run(leases), name="heartbeat")
-    try:
+    async with in_background(_run(leases), "heartbeat"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _run(leases: Leases) -> None:
