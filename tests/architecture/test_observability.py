@@ -10,7 +10,7 @@ import pytest
 from jsonschema_rs import validator_for
 
 from kaguan.config.model import Api, Telemetry
-from kaguan.dev.stack import DOCUMENTED, RELAY_METRICS, WORKER_METRICS
+from kaguan.dev.port_plan import DOCUMENTED, RELAY_METRICS, WORKER_METRICS
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.sampling import KEPT
 from tests.architecture.shipped import OBSERVABILITY, ROOT, load_dashboard, load_yaml, rules

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import signal
 import sys
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from kaguan.config.production import DATABASE_URL, REDIS_URL, SMTP_URL
-from kaguan.dev.child import PORT_GRACE
 from kaguan.dev.placement import place_servers
-from kaguan.dev.ports import LOOPBACK, PortClaims, is_free
+from kaguan.dev.port_plan import API_PORT, RELAY_METRICS, SIMULATOR_PORT, TRACEVIEW_PORT, WORKER_METRICS, PortPlan
+from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import settle_postmaster
 from kaguan.dev.privileges import Identity, server_identity, write_private
-from kaguan.dev.program import READY_POLL, Program, Ready, StartError
+from kaguan.dev.program import Program, Ready
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.probes import answers_ready, greets_as_smtp, is_listening
 from kaguan.shipped import process_environment
@@ -32,23 +28,12 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.dev.directory import DataDirectory
 
-log = structlog.get_logger(__name__)
-
 STARTTLS = "KAGUAN_SMTP__STARTTLS"
 ONELINK = "KAGUAN_CARRIERS__ONELINK__"
 CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
 OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 TRACES_URL = "KAGUAN_TELEMETRY__TRACES_URL"
-API_PORT = "KAGUAN_API__PORT"
-RELAY_METRICS = "KAGUAN_RELAY__METRICS_PORT"
-WORKER_METRICS = "KAGUAN_WORKER__METRICS_PORT"
-TRACEVIEW_PORT = "KAGUAN_TRACEVIEW__PORT"
-SIMULATOR_PORT = "KAGUAN_SIMULATOR__PORT"
-# 公布在外的：README 的命令、observability/prometheus/prometheus.yml 抓的就是它们
-DOCUMENTED = {API_PORT: 8080, RELAY_METRICS: 9101, WORKER_METRICS: 9102}
-NAMES = {API_PORT: "api", RELAY_METRICS: "relay-metrics", WORKER_METRICS: "worker-metrics",
-         TRACEVIEW_PORT: "traceview", SIMULATOR_PORT: "simulator"}  # fmt: skip
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 不在此监听：只用来把它换成本机能连的地址
 
 
@@ -58,19 +43,19 @@ class Stack:
 
     Attributes:
         given: 进程环境，键名已规范；其中已给出的服务器地址优先，对应的子进程就不起。
-        previous_killed: 上一套没能自己收尾。
         trace_view_url: 自己的跟踪查看器；没起为空串。
         values: 写进 ``<数据目录>/env`` 的键值。
-        claims: 占下的端口号；几次规划共用。
     """
 
     data: DataDirectory
     settings: Settings
     given: Mapping[str, str]
-    previous_killed: bool = False
     trace_view_url: str = ""
     values: dict[str, str] = field(default_factory=dict)
-    claims: PortClaims = field(default_factory=PortClaims)
+    ports: PortPlan = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ports = PortPlan(self.data, self.settings)
 
     @property
     def api_url(self) -> str:
@@ -79,30 +64,6 @@ class Stack:
     @property
     def _api_host(self) -> str:
         return _reachable(self.settings.api.host)
-
-    def _named(self) -> dict[str, tuple[int | None, str]]:
-        """各监听处：用户点名的端口（没点名为 ``None``）与主机。"""
-        config = self.settings
-        return {
-            API_PORT: (config.api.port if "port" in config.api.model_fields_set else None, config.api.host),
-            RELAY_METRICS: (config.relay.metrics_port, config.relay.metrics_host),
-            WORKER_METRICS: (config.worker.metrics_port, config.worker.metrics_host),
-            TRACEVIEW_PORT: (config.traceview.port, LOOPBACK),
-            SIMULATOR_PORT: (config.simulator.port, LOOPBACK),
-        }
-
-    async def check_named_ports(self) -> None:
-        """用户点名的端口须是空闲的；上一套是被强杀的，就等它的子进程放手。
-
-        Raises:
-            StartError: 端口被占。
-        """
-        deadline = time.monotonic() + (PORT_GRACE if self.previous_killed else 0.0)
-        for key, (port, host) in self._named().items():
-            while port is not None and not self.claims.take(port, host) and not is_free(port, host):
-                if time.monotonic() >= deadline:
-                    raise StartError(f"端口 {port} 已被占用；请停掉占用它的程序，或用 {key} 换一个端口")
-                await asyncio.sleep(READY_POLL)  # 端口空出来没有通知，只能再看
 
     async def servers(self) -> list[Program]:
         """PostgreSQL 与 Valkey；环境里给了地址的不起。
@@ -123,14 +84,14 @@ class Stack:
 
     async def _postgres(self, home: Path, identity: Identity | None) -> Program:
         await settle_postmaster(home / "postgres" / "data")  # 先于选端口：它可能还占着原来的
-        port = self._free("postgres")
+        port = self.ports.free("postgres")
         server = PostgresServer(home / "postgres", self.data.secrets / "postgres-password", port, identity)
         await server.prepare()
         self.values[DATABASE_URL] = server.url
         return replace(server.program(), chosen=((port, LOOPBACK),))
 
     def _valkey(self, home: Path, identity: Identity | None) -> Program:
-        port = self._free("valkey")
+        port = self.ports.free("valkey")
         server = ValkeyServer(home / "valkey", self.data.secrets / "valkey-password", port, identity)
         server.prepare()
         self.values[REDIS_URL] = server.url
@@ -169,7 +130,7 @@ class Stack:
     def _smtp_sink(self) -> list[Program]:
         if self._take(SMTP_URL):
             return []
-        port = self._free("smtp")
+        port = self.ports.free("smtp")
         self.values[SMTP_URL] = f"smtp://{LOOPBACK}:{port}"
         if not self._take(STARTTLS):
             self.values[STARTTLS] = "off"  # 自己的收件端没有证书，也不出本机
@@ -201,16 +162,9 @@ class Stack:
         return True
 
     def _port_of(self, key: str) -> int:
-        """用户点名的，否则我们挑的；都写进 ``values``。"""
-        named, host = self._named()[key]
-        port = named or self._free(NAMES[key], DOCUMENTED.get(key), host)
+        port = self.ports.choose(key)
         self.values[key] = str(port)
-        if port != DOCUMENTED.get(key, port) and named is None:
-            log.warning("公布的端口用不上，换了一个", key=key, documented=DOCUMENTED[key], port=port)
         return port
-
-    def _free(self, name: str, documented: int | None = None, host: str = LOOPBACK) -> int:
-        return self.data.port(name, documented, partial(self.claims.take, host=host))
 
     def _secret(self, name: str) -> str:
         path = self.data.secrets / name
@@ -222,7 +176,6 @@ class Stack:
         self, name: str, module: str, key: str = "", arguments: tuple[str, ...] = (), *, ready: Ready
     ) -> Program:
         """``key`` 是它的监听端口；不是用户点名的，被占就另挑。"""
-        named, host = self._named().get(key, (None, LOOPBACK))
         return Program(
             name,
             (sys.executable, "-m", module, *arguments),
@@ -230,7 +183,7 @@ class Stack:
             environment=self.child_environment(),
             stop_signal=signal.SIGTERM,
             ready=ready,
-            chosen=((int(self.values[key]), host),) if key and named is None else (),
+            chosen=self.ports.chosen(key, int(self.values[key])) if key else (),
         )
 
     def child_environment(self) -> dict[str, str]:

@@ -50,8 +50,8 @@ def run_up() -> ExitCode:
         with data.locked(), _logging(data, output):
             killed = data.env.exists()  # 自己停下的会删掉它
             data.env.unlink(missing_ok=True)  # 上次写的地址不作数
-            stack = Stack(data, load_settings(), given, killed)
-            return asyncio.run(_Up(stack, output, started).run())
+            stack = Stack(data, load_settings(), given)
+            return asyncio.run(_Up(stack, output, started, previous_killed=killed).run())
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.USAGE
@@ -75,8 +75,9 @@ def _logging(data: DataDirectory, output: Output) -> contextlib.ExitStack:
 
 
 class _Up:
-    def __init__(self, stack: Stack, output: Output, started: float) -> None:
+    def __init__(self, stack: Stack, output: Output, started: float, *, previous_killed: bool) -> None:
         self._stack = stack
+        self._previous_killed = previous_killed  # 上一套没能自己收尾
         self._output = output
         self._started = started
         self._ready = False
@@ -100,7 +101,7 @@ class _Up:
                 task.cancel()
             await asyncio.wait({living, stopping})
             await self._supervisor.stop()
-            self._stack.claims.release()
+            self._stack.ports.claims.release()
             self._stack.data.env.unlink(missing_ok=True)
         log.info("全部停止")
         return ExitCode.OK
@@ -137,7 +138,7 @@ class _Up:
 
     async def _start(self) -> None:
         stack = self._stack
-        await stack.check_named_ports()
+        await stack.ports.check_named(previous_killed=self._previous_killed)
         await self._supervisor.start(await stack.servers())
         database_url = stack.values[DATABASE_URL]
         try:
