@@ -24,7 +24,7 @@ from api.resources.task_models import (
     TaskBatchDocument,
 )
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
-from kaguan.outbox.acceptance import Accepted, Submission, accept_many, stage
+from kaguan.outbox.acceptance import Accepted, Submission, insert, stage
 from kaguan.task_types import NAMES, TASK_TYPES
 from kaguan.time_slice import TimeSlice
 
@@ -69,7 +69,7 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     services = call.services
     staged = await stage(submissions)  # 还没占着连接
     attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
-    results = iter(await accept_many(await call.unit.raw(), staged, attempts, call.unit.after_commit, count))
+    results = iter(await insert(await call.unit.raw(), staged, attempts, call.unit.after_commit, count))
     call.unit.after_commit(services.ring)
     answers = (item if isinstance(item, DomainError) else _task(item, next(results)) for item in outcomes)
     items = [_answer(index, answer, call.language) for index, answer in enumerate(answers)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 import structlog
@@ -29,7 +29,6 @@ from kaguan.time_slice import TimeSlice
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from typing import Any
     from uuid import UUID
 
     from opentelemetry.trace import SpanContext
@@ -42,6 +41,7 @@ log = structlog.get_logger(__name__)
 Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类型、队列、个数
 
 PACKAGE = "kaguan.outbox"
+REUSED = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
 SYSTEM_PRINCIPAL = "system"
 PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
 RETIRE_ABOVE = 8 * 1024 * 1024  # 字节；合并受理的一批到不了这么大
@@ -101,15 +101,12 @@ async def accept(
 
 async def accept_many(
     connection: Connection,
-    submissions: Sequence[Submission | Staged],
+    submissions: Sequence[Submission],
     max_attempts: int,
     after_commit: AfterCommit = at_once,
     count: Count = uncounted,
 ) -> list[Accepted | DomainError]:
-    """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。
-
-    已备好的（:class:`Staged`）原样写入：备好与写入分开，跟踪上下文因此属于提交它的请求，而写入可以合并。
-    """
+    """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。"""
     return await insert(connection, await stage(submissions), max_attempts, after_commit, count)
 
 
@@ -120,7 +117,10 @@ async def insert(
     after_commit: AfterCommit = at_once,
     count: Count = uncounted,
 ) -> list[Accepted | DomainError]:
-    """写入备好的一批任务与发件箱行；没插入的是重复的 ``request_id``，答案是首个任务。"""
+    """写入备好的一批任务与发件箱行；没插入的是重复的 ``request_id``，答案是首个任务。
+
+    备好与写入分开：跟踪上下文属于提交它的请求，而写入可以合并；备好大的一批时也不必占着连接。
+    """
     ordered = [item.row() for item in staged if item.submission.ordering_key is not None]
     plain = [item.row() for item in staged if item.submission.ordering_key is None]
     inserted: set[UUID] = set()
@@ -130,15 +130,12 @@ async def insert(
         if plain:
             cursor = await connection.execute(load(PACKAGE, "accept"), _parameters(connection, plain, max_attempts))
             inserted |= {row[0] for row in await cursor.fetchall()}
-    repeated: dict[str, list[str]] = {}
-    for item in staged:
-        if item.task_id not in inserted and item.submission.request_id is not None:
-            repeated.setdefault(item.submission.principal, []).append(item.submission.request_id)
-    firsts = {
-        (principal, request_id): answer
-        for principal, request_ids in repeated.items()
-        for request_id, answer in (await record.first_answers(connection, principal, request_ids)).items()
-    }
+    repeated = [
+        (item.submission.principal, item.submission.request_id)
+        for item in staged
+        if item.task_id not in inserted and item.submission.request_id is not None
+    ]
+    firsts = await record.first_answers(connection, repeated) if repeated else {}
     after_commit(partial(_tell, [item for item in staged if item.task_id in inserted], count))
     return [_outcome(item, inserted, firsts) for item in staged]
 
@@ -151,14 +148,11 @@ def _parameters(connection: Connection, rows: Sequence[dict[str, Any]], max_atte
     return {"rows": Json(rows, dumps=lambda _: encoded), "max_attempts": max_attempts}
 
 
-async def stage(submissions: Sequence[Submission | Staged]) -> list[Staged]:
+async def stage(submissions: Sequence[Submission]) -> list[Staged]:
     """备好一批；一批可有十几 MB，备几个就让别的请求走一圈。"""
     time_slice = TimeSlice()
     staged = []
     for one in submissions:
-        if isinstance(one, Staged):
-            staged.append(one)
-            continue
         staged.append(Staged.of(one))
         await time_slice.pause_when_used()
     return staged
@@ -225,8 +219,7 @@ def _outcome(
         return Accepted(item.task_id, TaskStatus.PENDING)
     first = firsts.get((item.submission.principal, item.submission.request_id or ""))
     if first is None or first.fingerprint != item.fingerprint:
-        reason = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
-        return DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(reason,))
+        return DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(REUSED,))
     return Accepted(first.id, TaskStatus(first.status), replayed=True)
 
 
@@ -238,13 +231,10 @@ class GroupAccept:
         self._max_attempts = max_attempts
         self._count = count
         self._group: GroupCommit[Staged, Accepted] = GroupCommit(
-            pool,
-            partial(insert, max_attempts=max_attempts, count=count),
-            PATIENCE,
-            GROUP_BYTES,
+            pool, partial(insert, max_attempts=max_attempts, count=count), PATIENCE, GROUP_BYTES,
             size=lambda staged: len(staged.payload),
             around=lambda batch: accept_span([staged.creation for staged in batch]),
-        )
+        )  # fmt: skip
 
     async def accept(self, submission: Submission) -> Accepted:
         """受理一个任务。有序的要锁住它的键，不与别人合并：谁也不该等它的锁。

@@ -12,6 +12,7 @@ from kaguan.database.sql import load
 from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -73,6 +74,7 @@ class EventRecord:
 class FirstAnswer:
     """某个 request_id 的首个任务。"""
 
+    principal: str
     request_id: str
     id: UUID
     status: str
@@ -90,10 +92,12 @@ class Candidate:
     finished_at: datetime | None
 
 
-async def first_answers(connection: Connection, principal: str, request_ids: list[str]) -> dict[str, FirstAnswer]:
+async def first_answers(connection: Connection, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], FirstAnswer]:
+    """``asked`` 是（提交者，request_id）。"""
+    pairs = {"principals": [one[0] for one in asked], "request_ids": [one[1] for one in asked]}
     async with connection.cursor(row_factory=class_row(FirstAnswer)) as cursor:
-        await cursor.execute(load(PACKAGE, "first_answer"), {"principal": principal, "request_ids": request_ids})
-        return {row.request_id: row for row in await cursor.fetchall()}
+        await cursor.execute(load(PACKAGE, "first_answer"), pairs)
+        return {(row.principal, row.request_id): row for row in await cursor.fetchall()}
 
 
 async def find(connection: Connection, task_id: UUID) -> TaskRecord | None:

@@ -1,4 +1,5 @@
--- 同一 request_id 的首个任务：供重复提交取回首个答复
-select request_id, id, status, fingerprint
-from tb_task
-where principal = %(principal)s and request_id = any(%(request_ids)s)
+-- 同一提交者、同一 request_id 的首个任务：供重复提交取回首个答复
+select t.principal, t.request_id, t.id, t.status, t.fingerprint
+from unnest(%(principals)s::text[], %(request_ids)s::text[]) as r (principal, request_id)
+join tb_task t on t.principal = r.principal and t.request_id = r.request_id
+where t.request_id is not null
