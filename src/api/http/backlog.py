@@ -57,5 +57,5 @@ class Backlog:
                 await self.run_once()
             except Error as error:
                 log.debug("没能更新积压估计", error=type(error).__name__)
-            # 查询越慢歇得越久：估计本身不该成为负担
-            await asyncio.sleep(max(INTERVAL, (loop.time() - started) * COST_SHARE))
+            pause = max(INTERVAL, (loop.time() - started) * COST_SHARE)
+            await asyncio.sleep(pause)  # 查询越慢歇得越久：估计本身不该成为负担

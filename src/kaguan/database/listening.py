@@ -9,6 +9,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from kaguan.backoff import jitter
 from kaguan.database.pool import open_connection
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-RECONNECT_DELAY = 1.0  # 秒；库不在时不空转
+RECONNECT = (0.5, 1.5)  # 秒；随机：库回来时不一齐去连
 LISTEN_SLICE = 60.0  # 秒；监听连接每隔这么久醒一次
 
 
@@ -33,7 +34,7 @@ async def stay_connected(config: Database, role: str, use: Callable[[Connection]
             log.warning("专用连接中断，稍后重连", role=role, error=type(error).__name__)
         except Exception:  # 它一死，通知从此无人听、门铃从此无人按：说一声，重来
             log.exception("专用连接上意外出错，稍后重连", role=role)
-        await asyncio.sleep(RECONNECT_DELAY)
+        await asyncio.sleep(jitter(*RECONNECT))  # 库不在时不空转
 
 
 async def listen(config: Database, role: str, channel: str, heard: Callable[[], None]) -> None:

@@ -81,7 +81,7 @@ class SmtpLink:
         clock = asyncio.get_running_loop().time
         left, deadline = self._unsent(), clock() + patience
         while left:
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL)  # 没有通知可等：TLS 占了它，见上
             now = self._unsent()
             if now != left:
                 left, deadline = now, clock() + patience
@@ -125,8 +125,8 @@ async def open_link(relay: RelayHost, config: Smtp, tls: ssl.SSLContext, helo: s
     except NETWORK_ERRORS as error:
         opening.abort()
         raise UnreachableError(opening.describe(error), reply_code(error), opening.step) from None
-    except BaseException:
-        opening.abort()  # 取消也不留下半开的连接
+    except BaseException:  # 取消也不留下半开的连接
+        opening.abort()
         raise
 
 

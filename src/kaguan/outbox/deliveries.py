@@ -62,7 +62,8 @@ class KaguanQueue(RedisQueue):
             self._failures += 1
             if self._failures == 1:
                 log.warning("取件失败，退避重试", queue=self.name, error=type(error).__name__)
-            await asyncio.sleep(equal_jitter(self._failures, FIRST_BACKOFF, BACKOFF_MAX))
+            wait = equal_jitter(self._failures, FIRST_BACKOFF, BACKOFF_MAX)
+            await asyncio.sleep(wait)  # SAQ 立刻又来取：Redis 不在时不空转
             return None
         if self._failures:
             log.info("取件恢复", queue=self.name, failures=self._failures)
