@@ -23,12 +23,15 @@ from tests.bench.processing import Processing
 from tests.bench.relaying import Relaying
 from tests.bench.report import document, surroundings, table
 from tests.bench.scale import DEFAULT, LONG, SHORT, Scale
+from tests.bench.steady import EMAIL, SIM, Steady
+from tests.bench.steady_text import show
 from tests.bench.synchronising import Synchronising
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.bench.comparison import Result
+    from tests.bench.steady import Figures
 
     Measure = Callable[[], Awaitable[list[Result]]]
 
@@ -36,6 +39,7 @@ DOCUMENT = ROOT / "docs" / "BENCHMARKS.md"
 FASTAPI_ROW = 2
 USAGE_ROW = 9
 ROWS = range(1, 10)
+TRIED_OUT = ("KAGUAN_API__", "KAGUAN_RELAY__", "KAGUAN_WORKER__", "KAGUAN_TELEMETRY__")
 
 
 def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
@@ -61,6 +65,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     size.add_argument("--long", action="store_const", dest="scale", const=LONG, help="更多轮、百万行积压")
     parser.add_argument("--only", type=_rows, default=tuple(ROWS), metavar="1,3", help="只跑这几行")
+    parser.add_argument(
+        "--steady", type=float, metavar="RATE", help="只量这个速率的稳态，逐秒印出来；KAGUAN_WORKER__* 等照用"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="--steady 量多少秒（默认 20）")
+    parser.add_argument("--sim", action="store_true", help="--steady 提交只读的 sim 任务，不用空处理器")
+    parser.add_argument("--traced", action="store_true", help="--steady 全部采样并真的导出")
     parser.add_argument("--output", type=Path, help=f"写到哪里；跑全部时默认 docs/{DOCUMENT.name}，否则只印出来")
     parser.set_defaults(scale=DEFAULT)
     options = parser.parse_args(arguments)
@@ -91,6 +101,14 @@ async def bench(scale: Scale, only: tuple[int, ...]) -> tuple[list[Result], str]
     return results, load.tool
 
 
+async def steady(scale: Scale, options: argparse.Namespace) -> Figures:
+    settings = {name: value for name, value in os.environ.items() if name.startswith(TRIED_OUT)}
+    async with open_laboratory(scale) as laboratory:
+        measuring = Steady(laboratory, Load(laboratory, await _issue_token(laboratory)))
+        workload = SIM if options.sim else EMAIL
+        return await measuring.run(options.steady, options.seconds, workload, traced=options.traced, settings=settings)
+
+
 async def _issue_token(laboratory: Laboratory) -> str:
     async with await psycopg.AsyncConnection.connect(laboratory.database_url(), autocommit=True) as connection:
         return (await tokens.create(connection, "bench", ["tasks:write"])).token
@@ -99,15 +117,24 @@ async def _issue_token(laboratory: Laboratory) -> str:
 def main(arguments: list[str]) -> int:
     """退出码：0 跑完（达没达到看表），1 有一行没法量，2 用法有误。"""
     options = parse(arguments)
+    try:
+        return _watch(options) if options.steady is not None else _compare(options)
+    except (StartError, MeasureError) as error:
+        _say(f"没法量：{error}")
+        return 1
+
+
+def _watch(options: argparse.Namespace) -> int:
+    sys.stdout.write(f"{show(asyncio.run(steady(options.scale, options)))}\n")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
     if FASTAPI_ROW in options.only and find_spec("fastapi") is None:
         _say("第 2 行要用 fastapi 与 uvicorn：`make bench` 会装好它们（requirements-bench.txt）")
         return 2
     load = os.getloadavg()[0]
-    try:
-        results, tool = asyncio.run(bench(options.scale, options.only))
-    except (StartError, MeasureError) as error:
-        _say(f"没法量：{error}")
-        return 1
+    results, tool = asyncio.run(bench(options.scale, options.only))
     where = surroundings(_command(options), load)
     sys.stdout.write(f"{table(results)}\n\n{where}\n")
     if options.output is not None:

@@ -16,6 +16,7 @@ from kaguan.probes import answers_ready, is_listening
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.laboratory import SAMPLE_RATIO
 from tests.bench.processes import Running, running
+from tests.bench.stack import otlp_sink
 from tests.support.alongside import alongside
 from tests.support.places import own_port
 
@@ -142,22 +143,15 @@ class Accepting:
         async with AsyncExitStack() as stack:
             environment = laboratory.environment(KAGUAN_API__PORT=str(port), **extra)
             if traced:
-                environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = await stack.enter_async_context(self._otlp_sink(name))
+                environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = await stack.enter_async_context(
+                    otlp_sink(laboratory, name)
+                )
             program = laboratory.module(
                 name, "api", environment=environment, ready=lambda: answers_ready(port, LOOPBACK)
             )
             process = await stack.enter_async_context(running(program, laboratory.directory))
             process.pause()
             yield Server(process, port, OURS)
-
-    @asynccontextmanager
-    async def _otlp_sink(self, name: str) -> AsyncIterator[str]:
-        port = own_port()
-        program = self.laboratory.module(
-            f"otlp-{name}", "tests.bench.otlp_sink", str(port), environment={}, ready=lambda: is_listening(port)
-        )
-        async with running(program, self.laboratory.directory):
-            yield f"http://{LOOPBACK}:{port}"
 
     @asynccontextmanager
     async def _rival(self, name: str) -> AsyncIterator[Server]:

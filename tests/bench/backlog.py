@@ -1,4 +1,4 @@
-"""造积压：与受理写下的一样的行，由 PostgreSQL 自己成批生成。"""
+"""造积压：与受理写下的一样的行，由 PostgreSQL 自己成批生成；也数还有多少没做完。"""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
+UNSETTLED = (
+    "select count(*) from (select from tb_task where status in ('pending', 'retrying') union all "
+    "select from tb_task where status = 'queued' union all select from tb_task where status = 'running') as t"
+)
 FILL = b"""
 with task as (
     insert into tb_task (

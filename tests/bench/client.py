@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import resource
 import sys
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import orjson
 import uvloop
 
 from kaguan.dev.ports import LOOPBACK
-from tests.bench.body import body
+from tests.bench.body import REST, body
 
 SEED = 20_261
 DRAIN = 5.0  # 秒：停止之后等在途的应答
@@ -32,6 +33,7 @@ class Run:
 
     head: bytes
     prefix: str
+    rest: str
     until: float
     closed: bool
     latencies: list[float] = field(default_factory=list)
@@ -45,7 +47,7 @@ class Run:
 
     def request(self) -> bytes:
         self.sent += 1
-        content = body(f"{self.prefix}-{self.sent}")
+        content = body(f"{self.prefix}-{self.sent}", self.rest)
         return self.head % len(content) + content
 
     def answered(self) -> None:
@@ -111,13 +113,14 @@ def _length(head: bytes) -> int:
 
 
 async def drive(options: argparse.Namespace) -> dict[str, float]:
-    """施压；返回完成的请求数、秒数、错误数与延迟分位（毫秒）。"""
+    """施压；返回完成的请求数、秒数、错误数、延迟分位（毫秒），与施压自己用掉的 CPU 秒数。"""
     loop = asyncio.get_running_loop()
+    used = _cpu()
     head = (
         f"POST {options.path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {options.token}\r\n"
         "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     ).encode()
-    run = Run(head, options.prefix, 0.0, closed=options.rate <= 0)
+    run = Run(head, options.prefix, options.rest, 0.0, closed=options.rate <= 0)
     connections = [
         (await loop.create_connection(lambda: Connection(run), LOOPBACK, options.port))[1]
         for _ in range(options.connections)
@@ -134,7 +137,12 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
     elapsed = loop.time() - started
     completed = len(run.latencies)
     await _drain(run)
-    return _report(run, elapsed, completed)
+    return _report(run, elapsed, completed) | {"cpu": _cpu() - used}
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 async def _arrivals(run: Run, rate: float) -> None:
@@ -184,6 +192,7 @@ def main() -> None:
     parser.add_argument("--path", required=True)
     parser.add_argument("--token", required=True)
     parser.add_argument("--prefix", required=True)
+    parser.add_argument("--rest", default=REST, help="正文里请求号之后的部分")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--rate", type=float, default=0.0, help="每秒到达数；0 为闭环，压满")

@@ -7,7 +7,7 @@ import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from redis.asyncio import Redis
@@ -40,12 +40,13 @@ BUSY = (
 
 @dataclass(frozen=True, slots=True)
 class Laboratory:
-    """两个服务器与规模。``directory`` 里是日志与数据，用完即删。"""
+    """两个服务器与规模。``directory`` 里是日志与数据，用完即删；``servers`` 是服务器的进程号。"""
 
     directory: Path
     postgres: PostgresServer
     valkey: ValkeyServer
     scale: Scale
+    servers: Mapping[str, int]
 
     @property
     def redis_url(self) -> str:
@@ -61,6 +62,7 @@ class Laboratory:
             "KAGUAN_DATA_DIR": str(self.directory / "none"),
             "KAGUAN_DATABASE__URL": self.database_url(database),
             "KAGUAN_REDIS__URL": self.redis_url,
+            "KAGUAN_SMTP__URL": "smtp://127.0.0.1:9",  # 真的 worker 要有一个；基准不发信
             "KAGUAN_LOGGING__FORMAT": "json",
             "KAGUAN_SCHEDULES": "[]",  # 只有基准自己提交的任务
             "KAGUAN_TELEMETRY__SAMPLE_RATIO": SAMPLE_RATIO,
@@ -78,7 +80,7 @@ class Laboratory:
 
     async def execute(
         self, statement: LiteralString, parameters: Sequence[object] = (), database: str = DATABASE
-    ) -> list[tuple[object, ...]]:
+    ) -> list[tuple[Any, ...]]:
         """一条语句，不限时。"""
         async with await psycopg.AsyncConnection.connect(self.database_url(database), autocommit=True) as connection:
             cursor = await connection.execute(statement, parameters)
@@ -86,8 +88,7 @@ class Laboratory:
 
     async def number(self, statement: LiteralString, database: str = DATABASE) -> float:
         rows = await self.execute(statement, database=database)
-        value = rows[0][0]
-        return float(str(value))
+        return float(rows[0][0])
 
     async def quiet(self) -> None:
         """等在途的语句都结束。
@@ -117,10 +118,16 @@ class Laboratory:
         await self.flush_redis()
 
     async def checkpoint(self) -> None:
-        """检查点只有超级用户能做。"""
-        url = self.postgres.admin_url_of("postgres")
+        await self.administer("checkpoint")
+
+    async def administer(
+        self, statement: LiteralString, parameters: Sequence[object] = (), database: str = "postgres"
+    ) -> list[tuple[Any, ...]]:
+        """只有超级用户能做的，与不该算在被测者账上的。"""
+        url = self.postgres.admin_url_of(database)
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            await connection.execute("checkpoint")
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchall() if cursor.description else []
 
     async def flush_redis(self) -> None:
         async with Redis.from_url(self.redis_url) as client:
@@ -140,11 +147,17 @@ async def open_laboratory(scale: Scale) -> AsyncIterator[Laboratory]:
     with temporary_place("bench", on_disk=True) as directory:
         postgres = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), identity)
         valkey = ValkeyServer(directory / "valkey", directory / "valkey-password", own_port(), identity)
-        laboratory = Laboratory(directory, postgres, valkey, scale)
         async with AsyncExitStack() as stack:
             await postgres.prepare()
+            with (postgres.data / "postgresql.conf").open("a", encoding="utf-8") as settings:
+                settings.write("shared_preload_libraries = 'pg_stat_statements'\n")
             valkey.prepare()
-            await stack.enter_async_context(running(postgres.program(), directory))
-            await stack.enter_async_context(running(valkey.program(), directory))
+            programs = {"postgres": postgres.program(), "valkey": valkey.program()}
+            servers = {
+                name: (await stack.enter_async_context(running(program, directory))).process.pid
+                for name, program in programs.items()
+            }
+            laboratory = Laboratory(directory, postgres, valkey, scale, servers)
+            await laboratory.administer("create extension pg_stat_statements")
             await laboratory.create_database(DATABASE)
             yield laboratory

@@ -30,7 +30,7 @@ MARGIN = 30.0  # 秒：施压的进程最多比说好的多跑这么久
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """一次施压。延迟单位毫秒；wrk 压满时不取延迟。"""
+    """一次施压。延迟单位毫秒，``cpu`` 是施压自己用掉的秒数；wrk 压满时两样都不取。"""
 
     requests: int
     seconds: float
@@ -38,6 +38,7 @@ class Report:
     p50: float = 0.0
     p95: float = 0.0
     p99: float = 0.0
+    cpu: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -73,15 +74,15 @@ class Load:
         line = next(line for line in printed.splitlines() if line.startswith(MARK))
         return _checked(Report(**orjson.loads(line.removeprefix(MARK))))
 
-    async def paced(self, port: int, path: str, seconds: float, rate: float) -> Report:
-        """每秒 ``rate`` 个，开环；0 为闭环压满。
+    async def paced(self, port: int, path: str, seconds: float, rate: float, following: str = REST) -> Report:
+        """每秒 ``rate`` 个，开环；0 为闭环压满。``following`` 是正文里请求号之后的部分。
 
         Raises:
             MeasureError: 有请求失败。
         """
         arguments = {
             "port": port, "path": path, "token": self.token, "prefix": self._prefix(), "seconds": seconds,
-            "connections": CONNECTIONS, "rate": rate,
+            "connections": CONNECTIONS, "rate": rate, "rest": following,
         }  # fmt: skip
         flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         program = self.laboratory.module("client", "tests.bench.client", *flags, environment={})

@@ -15,7 +15,7 @@ from saq.queue.redis import RedisQueue
 from kaguan.config.model import Worker
 from kaguan.dev.ports import LOOPBACK
 from kaguan.probes import answers_ready
-from tests.bench.backlog import fill
+from tests.bench.backlog import UNSETTLED, fill
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.processes import running
 from tests.bench.rivals.saq_worker import FUNCTION, QUEUE
@@ -29,10 +29,6 @@ PATIENCE = 300.0  # 秒
 LOOK = 0.2  # 秒
 CONCURRENCY = Worker().concurrency
 SPREAD = ("critical",) * 6 + ("default",) * 3 + ("low",)  # 各队列的槽位 6 : 3 : 1，活也这样分
-UNSETTLED = (
-    "select count(*) from (select from tb_task where status in ('pending', 'retrying') union all "
-    "select from tb_task where status = 'queued' union all select from tb_task where status = 'running') as t"
-)
 SPAN = (
     "select extract(epoch from max(finished_at) - least(min(queued_at), min(started_at)))::float8 from tb_task "
     "where status = 'succeeded'"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from tests.bench.body import REST
 from tests.bench.client import drive
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def answering(status: int, seen: list[str]) -> AsyncIterator[int]:
 
 
 def options(port: int, rate: float) -> Namespace:
-    return Namespace(port=port, path=PATH, token="t", prefix="p", seconds=0.3, connections=4, rate=rate)
+    return Namespace(port=port, path=PATH, token="t", prefix="p", rest=REST, seconds=0.3, connections=4, rate=rate)
 
 
 @pytest.mark.parametrize("rate", [0.0, 200.0])

@@ -1,0 +1,172 @@
+"""稳态：任务按泊松过程到达，经 HTTP API 进一个队列，整套都在跑。量多久开始、每个任务花掉什么。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kaguan.dev.simulator import iccid_at
+from kaguan.sims.model import Carrier
+from tests.bench.backlog import UNSETTLED
+from tests.bench.body import REST, rest
+from tests.bench.counters import read_counters, read_tables
+from tests.bench.cpu import cpu_seconds
+from tests.bench.stack import NOOP, REAL, open_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from tests.bench.counters import Counters, Tables
+    from tests.bench.laboratory import Laboratory
+    from tests.bench.load import Load, Report
+    from tests.bench.stack import Stack
+
+GENERATOR = "client"
+PATIENCE = 120.0  # 秒
+LOOK = 0.2  # 秒
+GRACE = 1.0  # 秒：最后一个到达之后这么久，还没做完的算落下
+ICCID = iccid_at(Carrier.ONELINK, 0)
+FRESH_CARD = (
+    "insert into tb_sim (iccid, carrier, luhn_valid, status_synced_at) values (%s, %s, true, now() + interval '1 day')"
+    " on conflict do nothing"
+)
+WAITED = "extract(epoch from coalesce(started_at, clock_timestamp()) - created_at) * 1000"
+LATENCIES = (
+    f"select count(*), percentile_cont(array[0.5, 0.95, 0.99]) within group (order by {WAITED}),"  # noqa: S608 没有外来的
+    " count(*) filter (where finished_at is null or finished_at > last + make_interval(secs => %s))"
+    " from tb_task, (select max(created_at) as last from tb_task) as t where created_at > %s"
+)
+SECOND_BY_SECOND = (
+    f"select floor(extract(epoch from created_at - first))::int, count(*),"  # noqa: S608 没有外来的
+    f" percentile_cont(0.5) within group (order by {WAITED}),"
+    f" percentile_cont(0.95) within group (order by {WAITED})"
+    " from tb_task, (select min(created_at) as first from tb_task where created_at > %s) as t"
+    " where created_at >= first group by 1 order by 1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """提交什么、谁来做。"""
+
+    path: str
+    following: str
+    worker: str
+
+
+EMAIL = Workload("/api/v1/tasks/email", REST, NOOP)  # 处理器什么也不做
+SIM = Workload("/api/v1/tasks/sim", rest({"iccids": [ICCID]}), REAL)  # 真的处理器；卡刚看过，所以只读
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """这一秒到达的任务，与它们多久开始（毫秒）。"""
+
+    second: int
+    tasks: int
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """一次稳态。延迟从受理到开始，毫秒；``cpu`` 起到 ``wal`` 是平均每个任务的，CPU 单位微秒。
+
+    Attributes:
+        left: 最后一个到达之后 ``GRACE`` 秒还没做完的。
+        busy: 施压期间各部分占一个核的几成。
+        whole: 从整套起来之前到停下之后，``all_tasks`` 个任务（预热的在内）一共的。
+    """
+
+    rate: float
+    tasks: int
+    left: int
+    p50: float
+    p95: float
+    p99: float
+    http: Report
+    seconds: tuple[Second, ...]
+    busy: Mapping[str, float]
+    cpu: Mapping[str, float]
+    commands: Mapping[str, float]
+    statements: float
+    wal: float
+    all_tasks: int
+    whole: Tables
+
+    @property
+    def cpu_of_stack(self) -> float:
+        """整套的，施压的不算。"""
+        return sum(self.cpu.values()) - self.cpu[GENERATOR]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """预热之后那一段的账。"""
+
+    since: datetime
+    http: Report
+    busy: Mapping[str, float]
+    cpu: Mapping[str, float]
+    counted: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """每次都从空表、空 Redis、刚做完的检查点与新起的进程开始。"""
+
+    laboratory: Laboratory
+    load: Load
+
+    async def run(
+        self, rate: float, seconds: float, workload: Workload = EMAIL, *, traced: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> Figures:  # fmt: skip
+        laboratory = self.laboratory
+        await laboratory.execute(FRESH_CARD, (ICCID, Carrier.ONELINK.value))
+        await laboratory.clean()
+        before = await read_tables(laboratory)
+        async with open_stack(laboratory, workload.worker, traced=traced, settings=settings) as stack:
+            measured = await self._measure(stack, rate, seconds, workload)
+        whole = await read_tables(laboratory) - before
+        since, counted = measured.since, measured.counted
+        ((tasks, (p50, p95, p99), left),) = await laboratory.execute(LATENCIES, (GRACE, since))
+        rows = await laboratory.execute(SECOND_BY_SECOND, (since,))
+        return Figures(
+            rate, tasks, left, p50, p95, p99, measured.http,
+            tuple(Second(*row) for row in rows),
+            measured.busy,
+            {name: used * 1e6 / tasks for name, used in measured.cpu.items()},
+            {name: calls / tasks for name, calls in counted.commands.items() if calls},
+            counted.statements / tasks, counted.wal / tasks,
+            int(await laboratory.number("select count(*) from tb_task")), whole,
+        )  # fmt: skip
+
+    async def _measure(self, stack: Stack, rate: float, seconds: float, workload: Workload) -> Measured:
+        laboratory = self.laboratory
+
+        async def press(duration: float) -> Report:
+            return await self.load.paced(stack.port, workload.path, duration, rate, workload.following)
+
+        await press(laboratory.scale.warm)
+        cpu_seconds(stack.processes)  # 有谁起来就死了，现在就说，不空等
+        await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
+        ((since,),) = await laboratory.administer("select clock_timestamp()")
+        counters, started = await read_counters(laboratory), cpu_seconds(stack.processes)
+        http = await press(seconds)
+        pressed = cpu_seconds(stack.processes)
+        await asyncio.sleep(GRACE)
+        await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
+        finished, later = cpu_seconds(stack.processes), await read_counters(laboratory)
+        return Measured(
+            since, http,
+            _spent(started, pressed, http, http.seconds), _spent(started, finished, http, 1),
+            later - counters,
+        )  # fmt: skip
+
+
+def _spent(earlier: Mapping[str, float], later: Mapping[str, float], http: Report, share: float) -> dict[str, float]:
+    """各部分用掉的 CPU 秒数 ÷ ``share``；施压的自己报。"""
+    return {name: (used - earlier[name]) / share for name, used in later.items()} | {GENERATOR: http.cpu / share}
