@@ -16,6 +16,7 @@ import psycopg
 from kaguan.dev.program import StartError
 from kaguan.tokens import service as tokens
 from tests.bench.accepting import Accepting
+from tests.bench.arriving import Arriving
 from tests.bench.comparison import MeasureError
 from tests.bench.laboratory import ROOT, Laboratory, open_laboratory
 from tests.bench.load import Load
@@ -23,7 +24,7 @@ from tests.bench.processing import Processing
 from tests.bench.relaying import Relaying
 from tests.bench.report import document, surroundings, table
 from tests.bench.scale import DEFAULT, LONG, SHORT, Scale
-from tests.bench.steady import EMAIL, SIM, Steady
+from tests.bench.steady import EMAIL, SIM, run
 from tests.bench.steady_text import show
 from tests.bench.synchronising import Synchronising
 
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
 DOCUMENT = ROOT / "docs" / "BENCHMARKS.md"
 FASTAPI_ROW = 2
 USAGE_ROW = 9
-ROWS = range(1, 10)
+ROWS = range(1, 15)
 TRIED_OUT = ("KAGUAN_API__", "KAGUAN_RELAY__", "KAGUAN_WORKER__", "KAGUAN_TELEMETRY__")
 
 
 def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
     accepting, relaying = Accepting(laboratory, load), Relaying(laboratory)
+    arriving = Arriving(laboratory, load)
     return {
         1: accepting.against_bare,
         FASTAPI_ROW: accepting.against_fastapi,
@@ -54,6 +56,11 @@ def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
         7: Processing(laboratory).against_saq,
         8: accepting.tracing,
         USAGE_ROW: Synchronising(laboratory, USAGE_ROW).usage,
+        10: arriving.low,
+        11: arriving.high,
+        12: arriving.others,
+        13: arriving.highest,
+        14: arriving.idle,
     }
 
 
@@ -104,9 +111,10 @@ async def bench(scale: Scale, only: tuple[int, ...]) -> tuple[list[Result], str]
 async def steady(scale: Scale, options: argparse.Namespace) -> Figures:
     settings = {name: value for name, value in os.environ.items() if name.startswith(TRIED_OUT)}
     async with open_laboratory(scale) as laboratory:
-        measuring = Steady(laboratory, Load(laboratory, await _issue_token(laboratory)))
-        workload = SIM if options.sim else EMAIL
-        return await measuring.run(options.steady, options.seconds, workload, traced=options.traced, settings=settings)
+        return await run(
+            laboratory, Load(laboratory, await _issue_token(laboratory)), options.steady, [options.seconds],
+            SIM if options.sim else EMAIL, traced=options.traced, settings=settings,
+        )  # fmt: skip
 
 
 async def _issue_token(laboratory: Laboratory) -> str:

@@ -36,6 +36,7 @@ class Run:
     rest: str
     until: float
     closed: bool
+    dice: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 请求号，不是密钥
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
     sent: int = 0
@@ -47,7 +48,8 @@ class Run:
 
     def request(self) -> bytes:
         self.sent += 1
-        content = body(f"{self.prefix}-{self.sent}", self.rest)
+        # 像用户自己编的号：前后不挨着，不会都落在索引的同一页
+        content = body(f"{self.dice.getrandbits(64):016x}-{self.prefix}-{self.sent}", self.rest)
         return self.head % len(content) + content
 
     def answered(self) -> None:

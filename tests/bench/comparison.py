@@ -70,6 +70,11 @@ def ratio(row: int, what: str, ours: Sequence[float], rival: Sequence[float], un
     return Result(row, what, median(ours) / median(rival), (min(each), max(each)), measured, target)
 
 
+def absolute(row: int, what: str, figures: Sequence[float], unit: str, target: Target, measured: str = "") -> Result:
+    """一组带单位的数：中位数，与最小、最大。"""
+    return Result(row, what, median(figures), (min(figures), max(figures)), measured, target, unit)
+
+
 def describe(figures: Sequence[float]) -> str:
     """中位数（最小–最大）。"""
     return f"{median(figures):,.0f}（{min(figures):,.0f}–{max(figures):,.0f}）"

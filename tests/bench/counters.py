@@ -59,7 +59,7 @@ async def read_counters(laboratory: Laboratory) -> Counters:
     (row,) = await laboratory.administer(IMMEDIATE, (ROLE,))
     async with Redis.from_url(laboratory.redis_url, decode_responses=True) as client:
         found = await client.info("commandstats")
-    commands = {name.removeprefix("cmdstat_"): float(entry["calls"]) for name, entry in found.items()}
+    commands = {name.removeprefix("cmdstat_").replace("|", " "): float(entry["calls"]) for name, entry in found.items()}
     commands.pop(OWN, None)
     return Counters(float(row[0]), float(row[1]), commands)
 

@@ -55,18 +55,23 @@ def table(results: Sequence[Result]) -> str:
 
 
 def _line(result: Result) -> str:
-    low, high = result.spread
+    low, high = map(figure, result.spread)
     cells = (
         str(result.row),
         result.what,
-        f"**{result.value:.2f}{result.unit}**",
-        f"{low:.2f}–{high:.2f}",
+        f"**{figure(result.value)}{result.unit}**",
+        f"{low}–{high}" if low != high else low,
         result.measured,
         _bound(result.target, result.target.floor),
         _bound(result.target, result.target.aim),
         result.target.verdict(result.value),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def figure(value: float) -> str:
+    """三位有效数字上下，够比较，不装精确。"""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _bound(target: Target, bound: float | None) -> str:

@@ -18,6 +18,9 @@ class Scale:
         backlog: 大积压的行数。
         tasks: 全程测量每轮的任务数。
         usage_rows: 用量同步每轮写入的行数。
+        windows: 稳态各量几段，每段 ``steady_seconds`` 秒。
+        history: 量检查点之后的 WAL 之前，库里先有多少做完的任务。
+        idle_seconds: 无事可做的每段多少秒。
     """
 
     rounds: int
@@ -28,13 +31,39 @@ class Scale:
     backlog: int
     tasks: int
     usage_rows: int
+    windows: int
+    steady_seconds: float
+    history: int
+    idle_seconds: float
 
 
 SHORT = Scale(
-    rounds=2, seconds=1, warm=0.5, paced_seconds=2, relay_rows=3_000, backlog=20_000, tasks=1_500, usage_rows=20_000
+    rounds=2,
+    seconds=1,
+    warm=0.5,
+    paced_seconds=2,
+    relay_rows=3_000,
+    backlog=20_000,
+    tasks=1_500,
+    usage_rows=20_000,
+    windows=2,
+    steady_seconds=1,
+    history=1_000,
+    idle_seconds=1,
 )
 DEFAULT = Scale(
-    rounds=5, seconds=3, warm=1, paced_seconds=5, relay_rows=12_000, backlog=200_000, tasks=4_000, usage_rows=1_000_000
+    rounds=5,
+    seconds=3,
+    warm=1,
+    paced_seconds=5,
+    relay_rows=12_000,
+    backlog=200_000,
+    tasks=4_000,
+    usage_rows=1_000_000,
+    windows=3,
+    steady_seconds=7,
+    history=20_000,
+    idle_seconds=7,
 )
 LONG = Scale(
     rounds=9,
@@ -45,4 +74,8 @@ LONG = Scale(
     backlog=1_000_000,
     tasks=20_000,
     usage_rows=1_000_000,
+    windows=5,
+    steady_seconds=20,
+    history=100_000,
+    idle_seconds=20,
 )

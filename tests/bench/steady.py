@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,9 @@ from tests.bench.cpu import cpu_seconds
 from tests.bench.stack import NOOP, REAL, open_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from tests.bench.counters import Counters, Tables
+    from tests.bench.counters import Tables
     from tests.bench.laboratory import Laboratory
     from tests.bench.load import Load, Report
     from tests.bench.stack import Stack
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 GENERATOR = "client"
 PATIENCE = 120.0  # 秒
 LOOK = 0.2  # 秒
+MICROSECONDS = 1e6
 GRACE = 1.0  # 秒：最后一个到达之后这么久，还没做完的算落下
 ICCID = iccid_at(Carrier.ONELINK, 0)
 FRESH_CARD = (
@@ -71,16 +72,14 @@ class Second:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """一次稳态。延迟从受理到开始，毫秒；``cpu`` 起到 ``wal`` 是平均每个任务的，CPU 单位微秒。
+class Window:
+    """一段稳态。延迟从受理到开始，毫秒；``cpu`` 起是平均每个任务的，CPU 单位微秒。
 
     Attributes:
         left: 最后一个到达之后 ``GRACE`` 秒还没做完的。
         busy: 施压期间各部分占一个核的几成。
-        whole: 从整套起来之前到停下之后，``all_tasks`` 个任务（预热的在内）一共的。
     """
 
-    rate: float
     tasks: int
     left: int
     p50: float
@@ -93,8 +92,6 @@ class Figures:
     commands: Mapping[str, float]
     statements: float
     wal: float
-    all_tasks: int
-    whole: Tables
 
     @property
     def cpu_of_stack(self) -> float:
@@ -103,68 +100,87 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """预热之后那一段的账。"""
+class Figures:
+    """一个速率。
 
-    since: datetime
-    http: Report
-    busy: Mapping[str, float]
-    cpu: Mapping[str, float]
-    counted: Counters
+    Attributes:
+        whole: 从整套起来之前到停下之后，``all_tasks`` 个任务（预热的在内）一共的。
+    """
+
+    rate: float
+    windows: tuple[Window, ...]
+    all_tasks: int
+    whole: Tables
+
+    def each(self, read: Callable[[Window], float]) -> list[float]:
+        return [read(window) for window in self.windows]
 
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """每次都从空表、空 Redis、刚做完的检查点与新起的进程开始。"""
+    """一套在跑的，一段一段地施压。"""
 
     laboratory: Laboratory
     load: Load
+    stack: Stack
+    workload: Workload
 
-    async def run(
-        self, rate: float, seconds: float, workload: Workload = EMAIL, *, traced: bool = False,
-        settings: Mapping[str, str] | None = None,
-    ) -> Figures:  # fmt: skip
-        laboratory = self.laboratory
-        await laboratory.execute(FRESH_CARD, (ICCID, Carrier.ONELINK.value))
-        await laboratory.clean()
-        before = await read_tables(laboratory)
-        async with open_stack(laboratory, workload.worker, traced=traced, settings=settings) as stack:
-            measured = await self._measure(stack, rate, seconds, workload)
-        whole = await read_tables(laboratory) - before
-        since, counted = measured.since, measured.counted
+    async def warm(self, rate: float) -> None:
+        await self._press(rate, self.laboratory.scale.warm)
+        cpu_seconds(self.stack.processes)  # 有谁起来就死了，现在就说，不空等
+        await self._settled()
+
+    async def measure(self, rate: float, seconds: float) -> Window:
+        """等上一段都做完了再开始；这一段的也等做完，再算账。"""
+        laboratory, processes = self.laboratory, self.stack.processes
+        ((since,),) = await laboratory.administer("select clock_timestamp()")
+        counters, started = await read_counters(laboratory), cpu_seconds(processes)
+        http = await self._press(rate, seconds)
+        pressed = cpu_seconds(processes)
+        await asyncio.sleep(GRACE)
+        await self._settled()
+        finished, counted = cpu_seconds(processes), await read_counters(laboratory) - counters
         ((tasks, (p50, p95, p99), left),) = await laboratory.execute(LATENCIES, (GRACE, since))
         rows = await laboratory.execute(SECOND_BY_SECOND, (since,))
-        return Figures(
-            rate, tasks, left, p50, p95, p99, measured.http,
-            tuple(Second(*row) for row in rows),
-            measured.busy,
-            {name: used * 1e6 / tasks for name, used in measured.cpu.items()},
-            {name: calls / tasks for name, calls in counted.commands.items() if calls},
-            counted.statements / tasks, counted.wal / tasks,
-            int(await laboratory.number("select count(*) from tb_task")), whole,
+        return Window(
+            tasks, left, p50, p95, p99, http, tuple(Second(*row) for row in rows),
+            busy=_spent(started, pressed, http, http.seconds),
+            cpu=_spent(started, finished, http, tasks / MICROSECONDS),
+            commands={name: calls / tasks for name, calls in counted.commands.items() if calls},
+            statements=counted.statements / tasks,
+            wal=counted.wal / tasks,
         )  # fmt: skip
 
-    async def _measure(self, stack: Stack, rate: float, seconds: float, workload: Workload) -> Measured:
-        laboratory = self.laboratory
+    async def _press(self, rate: float, seconds: float) -> Report:
+        workload = self.workload
+        return await self.load.paced(self.stack.port, workload.path, seconds, rate, workload.following)
 
-        async def press(duration: float) -> Report:
-            return await self.load.paced(stack.port, workload.path, duration, rate, workload.following)
+    async def _settled(self) -> None:
+        await self.laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
 
-        await press(laboratory.scale.warm)
-        cpu_seconds(stack.processes)  # 有谁起来就死了，现在就说，不空等
-        await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
-        ((since,),) = await laboratory.administer("select clock_timestamp()")
-        counters, started = await read_counters(laboratory), cpu_seconds(stack.processes)
-        http = await press(seconds)
-        pressed = cpu_seconds(stack.processes)
-        await asyncio.sleep(GRACE)
-        await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
-        finished, later = cpu_seconds(stack.processes), await read_counters(laboratory)
-        return Measured(
-            since, http,
-            _spent(started, pressed, http, http.seconds), _spent(started, finished, http, 1),
-            later - counters,
-        )  # fmt: skip
+
+@asynccontextmanager
+async def open_steady(
+    laboratory: Laboratory, load: Load, workload: Workload = EMAIL, *, traced: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Steady]:  # fmt: skip
+    await laboratory.execute(FRESH_CARD, (ICCID, Carrier.ONELINK.value))
+    async with open_stack(laboratory, workload.worker, traced=traced, settings=settings) as stack:
+        yield Steady(laboratory, load, stack, workload)
+
+
+async def run(
+    laboratory: Laboratory, load: Load, rate: float, durations: Sequence[float], workload: Workload = EMAIL, *,
+    traced: bool = False, settings: Mapping[str, str] | None = None,
+) -> Figures:  # fmt: skip
+    """从空表、空 Redis、刚做完的检查点与新起的进程开始，预热之后每个时长一段。"""
+    await laboratory.clean()
+    before = await read_tables(laboratory)
+    async with open_steady(laboratory, load, workload, traced=traced, settings=settings) as steady:
+        await steady.warm(rate)
+        windows = [await steady.measure(rate, seconds) for seconds in durations]
+    all_tasks = int(await laboratory.number("select count(*) from tb_task"))
+    return Figures(rate, tuple(windows), all_tasks, await read_tables(laboratory) - before)
 
 
 def _spent(earlier: Mapping[str, float], later: Mapping[str, float], http: Report, share: float) -> dict[str, float]:
