@@ -17,7 +17,7 @@ from kaguan.dev.program import StartError
 from kaguan.tokens import service as tokens
 from tests.bench.accepting import Accepting
 from tests.bench.arriving import Arriving
-from tests.bench.comparison import MeasureError
+from tests.bench.comparison import MeasureError, Result
 from tests.bench.laboratory import ROOT, Laboratory, open_laboratory
 from tests.bench.load import Load
 from tests.bench.processing import Processing
@@ -29,23 +29,23 @@ from tests.bench.steady_text import show
 from tests.bench.synchronising import Synchronising
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from tests.bench.comparison import Result
+    from tests.bench.comparison import Missing
     from tests.bench.steady import Figures
 
-    Measure = Callable[[], Awaitable[list[Result]]]
+    Measure = Callable[[], Awaitable[Sequence[Result | Missing]]]
 
 DOCUMENT = ROOT / "docs" / "BENCHMARKS.md"
 FASTAPI_ROW = 2
 USAGE_ROW = 9
-ROWS = range(1, 15)
+ROWS = range(1, 17)
 TRIED_OUT = ("KAGUAN_API__", "KAGUAN_RELAY__", "KAGUAN_WORKER__", "KAGUAN_TELEMETRY__")
 
 
 def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
     accepting, relaying = Accepting(laboratory, load), Relaying(laboratory)
-    arriving = Arriving(laboratory, load)
+    arriving, processing = Arriving(laboratory, load), Processing(laboratory, load)
     return {
         1: accepting.against_bare,
         FASTAPI_ROW: accepting.against_fastapi,
@@ -53,7 +53,7 @@ def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
         4: accepting.doorbell,
         5: relaying.against_pipeline,
         6: relaying.large_backlog,
-        7: Processing(laboratory).against_saq,
+        7: processing.drain,
         8: accepting.tracing,
         USAGE_ROW: Synchronising(laboratory, USAGE_ROW).usage,
         10: arriving.low,
@@ -61,6 +61,8 @@ def measures(laboratory: Laboratory, load: Load) -> dict[int, Measure]:
         12: arriving.others,
         13: arriving.highest,
         14: arriving.idle,
+        15: processing.pace,
+        16: processing.wait,
     }
 
 
@@ -93,16 +95,16 @@ def _rows(text: str) -> tuple[int, ...]:
     return chosen
 
 
-async def bench(scale: Scale, only: tuple[int, ...]) -> tuple[list[Result], str]:
+async def bench(scale: Scale, only: tuple[int, ...]) -> tuple[list[Result | Missing], str]:
     """跑选中的几行；返回结果与所用的施压工具。"""
-    results: list[Result] = []
+    results: list[Result | Missing] = []
     async with open_laboratory(scale) as laboratory:
         load = Load(laboratory, await _issue_token(laboratory))
         chosen = measures(laboratory, load)
         for row in only:
             started = time.monotonic()
             found = await chosen[row]()
-            values = "；".join(f"{result.value:.2f}{result.unit}" for result in found)
+            values = "；".join(f"{r.value:.2f}{r.unit}" if isinstance(r, Result) else "没有量" for r in found)
             _say(f"第 {row} 行，{time.monotonic() - started:.0f} 秒：{values}")
             results += found
     return results, load.tool

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     Measure = Callable[[], Awaitable[float]]
 
@@ -53,14 +53,28 @@ class Result:
     unit: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """没有量成的一行，与为什么。"""
+
+    row: int
+    what: str
+    why: str
+
+
+async def interleave(rounds: int, sides: Mapping[str, Measure]) -> dict[str, list[float]]:
+    """A B C A B C …：每边 ``rounds`` 个数，机器的起伏大家都挨。"""
+    figures: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            figures[name].append(await measure())
+    return figures
+
+
 async def alternate(rounds: int, ours: Measure, rival: Measure) -> tuple[list[float], list[float]]:
     """A B A B …：两边各 ``rounds`` 个数。"""
-    left: list[float] = []
-    right: list[float] = []
-    for _ in range(rounds):
-        left.append(await ours())
-        right.append(await rival())
-    return left, right
+    figures = await interleave(rounds, {"ours": ours, "rival": rival})
+    return figures["ours"], figures["rival"]
 
 
 def ratio(row: int, what: str, ours: Sequence[float], rival: Sequence[float], unit: str, target: Target) -> Result:

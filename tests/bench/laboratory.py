@@ -86,8 +86,10 @@ class Laboratory:
             cursor = await connection.execute(statement, parameters)
             return await cursor.fetchall() if cursor.description else []
 
-    async def number(self, statement: LiteralString, database: str = DATABASE) -> float:
-        rows = await self.execute(statement, database=database)
+    async def number(
+        self, statement: LiteralString, parameters: Sequence[object] = (), database: str = DATABASE
+    ) -> float:
+        rows = await self.execute(statement, parameters, database)
         return float(rows[0][0])
 
     async def quiet(self) -> None:

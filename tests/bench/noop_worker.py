@@ -1,7 +1,9 @@
-"""什么也不做的处理器，其余与 worker 进程相同：真的取件、认领、结算、续租、日志、指标。"""
+"""什么也不做（或只等 ``BENCH_WAIT`` 秒）的处理器，其余与 worker 进程相同：真的取件、认领、结算、续租、日志、指标。"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,6 @@ from kaguan.telemetry.metrics import Metrics
 from workers.__main__ import serve
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Mapping
 
     from redis.asyncio import Redis
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
     from kaguan.telemetry.metrics import Metrics
 
 
+WAIT = float(os.environ.get("BENCH_WAIT", "0"))
+
+
 async def noop(attempt: Attempt) -> Outcome:
     del attempt
+    if WAIT:
+        await asyncio.sleep(WAIT)
     return Done()
 
 

@@ -1,88 +1,139 @@
-"""第 7 行：从受理到效果落库，与裸 SAQ 比。两边都先备好活，再起一个 worker 进程，量首个开始到最后一个结束。"""
+"""第 7、15、16 行：执行。排空积压、稳态各与对手轮流跑；还有等着的处理器。都是一个队列、一个 worker 进程。"""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import psycopg
-from redis.asyncio import Redis
-from saq.job import Job
-from saq.queue.redis import RedisQueue
 
-from kaguan.config.model import Worker
-from kaguan.dev.ports import LOOPBACK
-from kaguan.probes import answers_ready
 from tests.bench.backlog import UNSETTLED, fill
-from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
-from tests.bench.processes import running
-from tests.bench.rivals.saq_worker import FUNCTION, QUEUE
-from tests.support.places import own_port
+from tests.bench.comparison import MeasureError, Missing, Result, Target, absolute, interleave, ratio
+from tests.bench.ledgers import RIVALS
+from tests.bench.stack import open_stack
+from tests.bench.steady import run
 
 if TYPE_CHECKING:
-    from tests.bench.laboratory import Laboratory
+    from collections.abc import Awaitable, Callable, Mapping
 
-LIVE = "/health/live"
+    from tests.bench.laboratory import Laboratory
+    from tests.bench.load import Load
+    from tests.bench.rivalry import Paced, Rival
+
+OURS = "卡管"
 PATIENCE = 300.0  # 秒
 LOOK = 0.2  # 秒
-CONCURRENCY = Worker().concurrency
-SPREAD = ("critical",) * 6 + ("default",) * 3 + ("low",)  # 各队列的槽位 6 : 3 : 1，活也这样分
+LESS = 10  # 图里另有一点：积压的几分之一
+RATE = 500
+WAIT, CONCURRENCY = 0.05, 100
 SPAN = (
     "select extract(epoch from max(finished_at) - least(min(queued_at), min(started_at)))::float8 from tb_task "
     "where status = 'succeeded'"
 )
+DRAINED = {"oban": Target(2, 3), "saq": Target(2.5, 4), "pgqueuer": Target(0.35, 0.6), "procrastinate": Target(12, 20)}
 
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """执行类的测量。"""
+    """执行类的测量。``drained`` 攒着（谁，积压，每秒），给图用。"""
 
     laboratory: Laboratory
+    load: Load
+    drained: list[tuple[str, int, float]] = field(default_factory=list)
 
-    async def against_saq(self) -> list[Result]:
-        figures = await alternate(self.laboratory.scale.rounds, self._ours, self._saq)
-        what = "受理 → 效果落库，空处理器，一个 worker 进程（连同 relay）÷ 裸 SAQ"
-        return [ratio(7, what, *figures, "任务/秒", Target(1, 3))]
+    async def drain(self) -> list[Result | Missing]:
+        scale = self.laboratory.scale
+        what = f"排空 {scale.tasks:,} 个等着的，空处理器，一个队列，一个 worker 进程（连同 relay）÷ "
+        rivals, missing = await self._rivals(7, what)
 
-    async def _ours(self) -> float:
-        """先起 worker，再起 relay：转交也在量的时间里。"""
-        laboratory, tasks = self.laboratory, self.laboratory.scale.tasks
+        async def side(name: str, rows: int, drain: Callable[[int], Awaitable[float]]) -> float:
+            rate = await drain(rows)
+            self.drained.append((name, rows, rate))
+            return rate
+
+        def sides(rows: int) -> Mapping[str, Callable[[], Awaitable[float]]]:
+            theirs = {r.name: partial(side, r.name, round(rows * r.share), r.drain) for r in rivals}
+            return {OURS: partial(side, OURS, rows, self._drain), **theirs}
+
+        await interleave(1, sides(scale.tasks // LESS))
+        figures = await interleave(scale.rival_rounds, sides(scale.tasks))
+        return missing + [
+            ratio(7, what + rival.name, figures[OURS], figures[rival.name], "任务/秒", DRAINED[rival.module])
+            for rival in rivals
+        ]
+
+    async def pace(self) -> list[Result | Missing]:
+        """对手只入队，没有 HTTP；我们从受理算起。"""
+        scale = self.laboratory.scale
+        what = f"稳态 {RATE}/s，轮流跑，入队 → 开始 P95："
+        rivals, missing = await self._rivals(15, what)
+        paced: dict[str, list[Paced]] = {rival.name: [] for rival in rivals}
+
+        async def ours() -> float:
+            figures = await run(self.laboratory, self.load, RATE, [scale.steady_seconds])
+            return figures.windows[0].p95
+
+        async def theirs(rival: Rival) -> float:
+            found = await rival.pace(RATE, scale.steady_seconds)
+            paced[rival.name].append(found)
+            return found.p95
+
+        sides: Mapping[str, Callable[[], Awaitable[float]]] = {
+            OURS: ours,
+            **{rival.name: partial(theirs, rival) for rival in rivals},
+        }
+        figures = await interleave(scale.rival_rounds, sides)
+        target = Target(15, 8, higher_is_better=False)
+        return missing + [
+            absolute(15, f"{what}{name}", each, " ms", target if name == OURS else Target(), _cost(paced.get(name)))
+            for name, each in figures.items()
+        ]
+
+    async def wait(self) -> list[Result | Missing]:
+        """处理器等一下，不占 CPU：并发数够不够用满。"""
+        scale = self.laboratory.scale
+        most = CONCURRENCY / WAIT
+        settings = {"KAGUAN_WORKER__CONCURRENCY": str(CONCURRENCY), "BENCH_WAIT": str(WAIT)}
+        rates = [await self._drain(round(most * scale.seconds), settings) for _ in range(scale.windows)]
+        what = f"处理器各等 {WAIT * 1000:.0f} ms，并发 {CONCURRENCY}，一个队列：任务/秒 ÷ {most:,.0f}"
+        measured = f"{median(rates):,.0f} 任务/秒"
+        return [absolute(16, what, [rate / most for rate in rates], "", Target(0.7, 0.9), measured)]
+
+    async def _drain(self, rows: int, settings: Mapping[str, str] | None = None) -> float:
+        """relay 最后起：转交也在量的时间里。"""
+        laboratory = self.laboratory
         await laboratory.clean()
         async with await psycopg.AsyncConnection.connect(laboratory.database_url(), autocommit=True) as connection:
-            await fill(connection, tasks, SPREAD)
+            await fill(connection, rows)
             await connection.execute("analyze tb_task, tb_outbox")
         await laboratory.checkpoint()
-        port = own_port()
-        environment = laboratory.environment(KAGUAN_WORKER__METRICS_PORT=str(port))
-        worker = laboratory.module(
-            "worker", "tests.bench.noop_worker", environment=environment,
-            ready=lambda: answers_ready(port, LOOPBACK, LIVE),
-        )  # fmt: skip
-        relay = laboratory.module("relay", "relay", environment=laboratory.environment())
-        async with running(worker, laboratory.directory), running(relay, laboratory.directory):
+        async with open_stack(laboratory, settings=settings):
             await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
         done = await laboratory.number("select count(*) from tb_task where status = 'succeeded' and attempt = 1")
-        if done != tasks:
-            raise MeasureError(f"{tasks} 个任务只有 {done:.0f} 个一次成功")
-        return tasks / await laboratory.number(SPAN)
+        if done != rows:
+            raise MeasureError(f"{rows} 个任务只有 {done:.0f} 个一次成功")
+        return rows / await laboratory.number(SPAN)
 
-    async def _saq(self) -> float:
-        laboratory, tasks = self.laboratory, self.laboratory.scale.tasks
-        await laboratory.flush_redis()
-        async with Redis.from_url(laboratory.redis_url) as client:
-            queue = RedisQueue(client, name=QUEUE)
-            jobs = [Job(FUNCTION, kwargs={"task_id": str(uuid4()), "delivery": 1}) for _ in range(tasks)]
-            for job in jobs:
-                await queue.enqueue(job)
-            environment = {"RIVAL_REDIS_URL": laboratory.redis_url, "RIVAL_CONCURRENCY": str(CONCURRENCY)}
-            program = laboratory.module("saq", "tests.bench.rivals.saq_worker", environment=environment)
-            async with running(program, laboratory.directory), asyncio.timeout(PATIENCE):
-                while await client.zcard(queue.namespace("incomplete")):  # noqa: ASYNC110 等的是 Redis 里的状态
-                    await asyncio.sleep(LOOK)
-            found = await queue.jobs([job.key for job in jobs])
-        done = [job for job in found if job is not None and job.status == "complete"]
-        if len(done) != tasks:
-            raise MeasureError(f"SAQ：{tasks} 个任务只有 {len(done)} 个做完")
-        return tasks / (max(job.completed for job in done) - min(job.started for job in done)) * 1000
+    async def _rivals(self, row: int, what: str) -> tuple[list[Rival], list[Result | Missing]]:
+        """备得好的，与备不好的为什么。"""
+        ready: list[Rival] = []
+        missing: list[Result | Missing] = []
+        for name, make in RIVALS.items():
+            try:
+                rival = make(self.laboratory)
+                await rival.prepare()
+            except MeasureError as error:
+                missing.append(Missing(row, f"{what}{name}", str(error)))
+            else:
+                ready.append(rival)
+        return ready, missing
+
+
+def _cost(paced: list[Paced] | None) -> str:
+    if not paced:
+        return ""
+    left = max(each.left for each in paced)
+    behind = f"；落下至多 {left} 个" if left else ""
+    return f"每任务 CPU {median(each.cpu for each in paced) / 1000:.2f} ms（worker 与服务器）{behind}"

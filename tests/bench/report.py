@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.bench.comparison import Missing
 from tests.bench.scale import CONNECTIONS
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ NOT_MEASURED = (
 )
 
 
-def table(results: Sequence[Result]) -> str:
+def table(results: Sequence[Result | Missing]) -> str:
     return "\n".join([HEADER, *(_line(result) for result in results)])
 
 
-def _line(result: Result) -> str:
+def _line(result: Result | Missing) -> str:
+    if isinstance(result, Missing):
+        return f"| {result.row} | {result.what} | 没有量 | — | {result.why.replace('|', '/')} | — | — | — |"
     low, high = map(figure, result.spread)
     cells = (
         str(result.row),
@@ -78,7 +81,7 @@ def _bound(target: Target, bound: float | None) -> str:
     return "—" if bound is None else f"{'≥' if target.higher_is_better else '≤'} {bound:g}"
 
 
-def document(results: Sequence[Result], scale: Scale, tool: str, where: str) -> str:
+def document(results: Sequence[Result | Missing], scale: Scale, tool: str, where: str) -> str:
     """整份 docs/BENCHMARKS.md。"""
     preface = PREFACE.format(rounds=scale.rounds, connections=CONNECTIONS, tool=tool, cores=os.cpu_count())
     return f"{preface}\n## 结果\n\n{table(results)}\n\n{NOT_MEASURED}\n\n## 在哪里、用什么\n\n{where}\n"

@@ -21,6 +21,7 @@ class Scale:
         windows: 稳态各量几段，每段 ``steady_seconds`` 秒。
         history: 量检查点之后的 WAL 之前，库里先有多少做完的任务。
         idle_seconds: 无事可做的每段多少秒。
+        rival_rounds: 几个对手轮流跑的，各多少轮。
     """
 
     rounds: int
@@ -35,6 +36,7 @@ class Scale:
     steady_seconds: float
     history: int
     idle_seconds: float
+    rival_rounds: int
 
 
 SHORT = Scale(
@@ -44,12 +46,13 @@ SHORT = Scale(
     paced_seconds=2,
     relay_rows=3_000,
     backlog=20_000,
-    tasks=1_500,
+    tasks=1_000,
     usage_rows=20_000,
     windows=2,
     steady_seconds=1,
     history=1_000,
     idle_seconds=1,
+    rival_rounds=1,
 )
 DEFAULT = Scale(
     rounds=5,
@@ -58,12 +61,13 @@ DEFAULT = Scale(
     paced_seconds=5,
     relay_rows=12_000,
     backlog=200_000,
-    tasks=4_000,
+    tasks=20_000,
     usage_rows=1_000_000,
     windows=3,
     steady_seconds=7,
     history=20_000,
     idle_seconds=7,
+    rival_rounds=3,
 )
 LONG = Scale(
     rounds=9,
@@ -72,10 +76,11 @@ LONG = Scale(
     paced_seconds=20,
     relay_rows=30_000,
     backlog=1_000_000,
-    tasks=20_000,
+    tasks=100_000,
     usage_rows=1_000_000,
     windows=5,
     steady_seconds=20,
     history=100_000,
     idle_seconds=20,
+    rival_rounds=5,
 )

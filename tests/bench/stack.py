@@ -47,11 +47,12 @@ async def open_stack(
                 "worker", worker, environment=environment(KAGUAN_WORKER__METRICS_PORT=str(metrics)),
                 ready=lambda: answers_ready(metrics, LOOPBACK, LIVE),
             ),
-            laboratory.module("relay", "relay", environment=environment()),
             laboratory.module(
                 "api", "api", environment=environment(KAGUAN_API__PORT=str(port)),
                 ready=lambda: answers_ready(port, LOOPBACK),
             ),
+            # 最后起：先备好的活，从它起来才开始动
+            laboratory.module("relay", "relay", environment=environment()),
         ]  # fmt: skip
         processes = dict(laboratory.servers)
         for program in programs:

@@ -1,0 +1,162 @@
+"""各个对手：装在哪里，它自己的账怎么读。"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from saq.queue.redis import RedisQueue
+
+from kaguan.config.model import Worker
+from tests.bench.environments import environment
+from tests.bench.rivalry import Rival
+from tests.bench.rivals.saq import QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import LiteralString
+
+    from tests.bench.laboratory import Laboratory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaqRival(Rival):
+    """它只有 Redis；时刻记到毫秒。"""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {"RIVAL_REDIS_URL": self.laboratory.redis_url, "RIVAL_CONCURRENCY": str(Worker().concurrency)}
+
+    async def prepare(self) -> None:
+        return
+
+    async def clean(self) -> None:
+        await self.laboratory.flush_redis()
+
+    async def left(self) -> int:
+        async with Redis.from_url(self.laboratory.redis_url) as client:
+            return int(await client.zcard(RedisQueue(client, name=QUEUE).namespace("incomplete")))
+
+    async def done(self) -> tuple[int, float]:
+        jobs = await self._jobs()
+        return len(jobs), (max(completed for _, _, completed in jobs) - min(started for _, started, _ in jobs)) / 1000
+
+    async def waits(self) -> list[float]:
+        return [float(started - queued) for queued, started, _ in await self._jobs()]
+
+    async def _jobs(self) -> list[tuple[int, int, int]]:
+        """做完的各在何时入队、开始、做完（毫秒）。"""
+        async with Redis.from_url(self.laboratory.redis_url) as client:
+            queue = RedisQueue(client, name=QUEUE)
+            return [
+                (job.queued, job.started, job.completed)
+                async for job in queue.iter_jobs(batch_size=1_000)
+                if job.status == "complete"
+            ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresRival(Rival):
+    """活在 PostgreSQL 里的，各用一个库。
+
+    Attributes:
+        emptying: 每轮清空它的活与流水。
+        unfinished: 还有几个没做完。
+        finished: 做完几个，首个开始到最后一个做完是几秒。
+        starts: 各个从入队到开始，毫秒。
+    """
+
+    emptying: LiteralString
+    unfinished: LiteralString
+    finished: LiteralString
+    starts: LiteralString
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {"RIVAL_DATABASE_URL": self.laboratory.database_url(self._database)}
+
+    async def prepare(self) -> None:
+        known = await self.laboratory.number("select count(*) from pg_database where datname = %s", (self._database,))
+        if not known:
+            await self.laboratory.execute(f"create database {self._database}")
+            await self.ask("install")
+
+    async def clean(self) -> None:
+        await self.laboratory.execute(self.emptying, database=self._database)
+
+    async def left(self) -> int:
+        return int(await self.laboratory.number(self.unfinished, database=self._database))
+
+    async def done(self) -> tuple[int, float]:
+        ((count, seconds),) = await self.laboratory.execute(self.finished, database=self._database)
+        return count, float(seconds)
+
+    async def waits(self) -> list[float]:
+        return [float(ms) for (ms,) in await self.laboratory.execute(self.starts, database=self._database)]
+
+    @property
+    def _database(self) -> LiteralString:
+        return f"rival_{self.module}"
+
+
+def saq(laboratory: Laboratory) -> Rival:
+    return SaqRival(laboratory=laboratory, name="裸 SAQ", module="saq", python=sys.executable, server="valkey")
+
+
+def oban(laboratory: Laboratory) -> Rival:
+    return PostgresRival(
+        laboratory=laboratory,
+        name="Oban",
+        module="oban",
+        python=environment("oban"),
+        emptying="truncate oban_jobs",
+        unfinished="select count(*) from oban_jobs where state in ('available', 'executing', 'scheduled', 'retryable')",
+        finished="select count(*), extract(epoch from max(completed_at) - min(attempted_at)) from oban_jobs"
+        " where state = 'completed'",
+        starts="select extract(epoch from attempted_at - inserted_at) * 1000 from oban_jobs"
+        " where attempted_at is not null",
+    )
+
+
+def pgqueuer(laboratory: Laboratory) -> Rival:
+    return PostgresRival(
+        laboratory=laboratory,
+        name="PgQueuer",
+        module="pgqueuer",
+        python=environment("pgqueuer"),
+        emptying="truncate pgqueuer, pgqueuer_log",
+        unfinished="select count(*) from pgqueuer",
+        finished="select count(*) filter (where status = 'successful'), extract(epoch from"
+        " max(created) filter (where status = 'successful') - min(created) filter (where status = 'picked'))"
+        " from pgqueuer_log",
+        starts="select extract(epoch from picked.created - queued.created) * 1000 from pgqueuer_log queued"
+        " join pgqueuer_log picked using (job_id) where queued.status = 'queued' and picked.status = 'picked'",
+    )
+
+
+def procrastinate(laboratory: Laboratory) -> Rival:
+    return PostgresRival(
+        laboratory=laboratory,
+        name="Procrastinate",
+        module="procrastinate",
+        python=environment("procrastinate"),
+        share=0.25,
+        emptying="truncate procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers",
+        unfinished="select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
+        finished="select count(*) filter (where type = 'succeeded'), extract(epoch from"
+        " max(at) filter (where type = 'succeeded') - min(at) filter (where type = 'started'))"
+        " from procrastinate_events",
+        starts="select extract(epoch from started.at - deferred.at) * 1000 from procrastinate_events deferred"
+        " join procrastinate_events started using (job_id) where deferred.type = 'deferred'"
+        " and started.type = 'started'",
+    )
+
+
+RIVALS: dict[str, Callable[[Laboratory], Rival]] = {
+    "裸 SAQ": saq,
+    "Oban": oban,
+    "PgQueuer": pgqueuer,
+    "Procrastinate": procrastinate,
+}

@@ -1,0 +1,124 @@
+"""对手怎么跑：各在自己的环境、自己的库，一个 worker 进程。开始与做完的时刻，读它们自己记的账。"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from kaguan.dev.program import Program
+from tests.bench.comparison import MeasureError
+from tests.bench.cpu import cpu_seconds
+from tests.bench.laboratory import ROOT
+from tests.bench.load import Report
+from tests.bench.processes import output_of, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.bench.laboratory import Laboratory
+
+PATIENCE = 300.0  # 秒
+LOOK = 0.2  # 秒
+GRACE = 1.0  # 秒
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """定速入队的一次：各个从入队到开始的毫秒数，剩下没做完的，与每任务的 CPU 微秒（入队的不算）。"""
+
+    waits: list[float]
+    left: int
+    cpu: float
+
+    @property
+    def p95(self) -> float:
+        return sorted(self.waits)[int(0.95 * (len(self.waits) - 1))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival(ABC):
+    """一个对手。``server`` 是它存活的服务器；``share`` 是排空时给它的活占几成：慢的少给，比的是每秒多少。"""
+
+    laboratory: Laboratory
+    name: str
+    module: str
+    python: str
+    share: float = 1.0
+    server: str = "postgres"
+
+    @property
+    @abstractmethod
+    def settings(self) -> Mapping[str, str]: ...
+
+    @abstractmethod
+    async def prepare(self) -> None: ...
+
+    @abstractmethod
+    async def clean(self) -> None: ...
+
+    @abstractmethod
+    async def left(self) -> int: ...
+
+    @abstractmethod
+    async def done(self) -> tuple[int, float]:
+        """做完几个，首个开始到最后一个做完是几秒。"""
+
+    @abstractmethod
+    async def waits(self) -> list[float]: ...
+
+    async def ask(self, *arguments: str) -> bytes:
+        return await output_of(self._program(*arguments), self.laboratory.directory, PATIENCE)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[int]:
+        async with running(self._program("work"), self.laboratory.directory) as worker:
+            yield worker.process.pid
+
+    async def drain(self, rows: int) -> float:
+        """备好 ``rows`` 个再起 worker；每秒做完几个。"""
+        await self.clean()
+        await self.ask("fill", str(rows))
+        await self.laboratory.checkpoint()
+        async with self.working():
+            await self._settled()
+        done, seconds = await self.done()
+        if done != rows:
+            raise MeasureError(f"{self.name}：{rows} 个只有 {done} 个做完")
+        return rows / seconds
+
+    async def pace(self, rate: float, seconds: float) -> Paced:
+        """先起 worker、预热，再开环入队；预热的不算。"""
+        await self.clean()
+        async with self.working() as worker:
+            await self.press(rate, self.laboratory.scale.warm)
+            await self._settled()
+            await self.clean()
+            processes = {"worker": worker, self.server: self.laboratory.servers[self.server]}
+            before = cpu_seconds(processes)
+            report = await self.press(rate, seconds)
+            await asyncio.sleep(GRACE)
+            left = await self.left()
+            await self._settled()
+            after = cpu_seconds(processes)
+        spent = sum(after[name] - before[name] for name in processes)
+        return Paced(await self.waits(), left, spent / report.requests * 1e6)
+
+    async def press(self, rate: float, seconds: float) -> Report:
+        return Report(**orjson.loads(await self.ask("press", "--rate", str(rate), "--seconds", str(seconds))))
+
+    def _program(self, *arguments: str) -> Program:
+        argv = (self.python, "-m", f"tests.bench.rivals.{self.module}", *arguments)
+        return Program(self.module, argv, ROOT, environment=self.settings)
+
+    async def _settled(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while await self.left():  # noqa: ASYNC110 等的是它库里的状态
+                    await asyncio.sleep(LOOK)
+        except TimeoutError:
+            raise MeasureError(f"{self.name}：{PATIENCE:g} 秒还没做完") from None

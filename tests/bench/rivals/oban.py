@@ -1,0 +1,67 @@
+"""对手：Oban for Python。照它的文档：嵌入方式、uvloop（它的命令行也用）、连接池开到 20；维护的循环都用默认值。
+
+文档：oban-bg/oban-py 的 docs/production.md（连接池多大）、docs/defining_queues.md（队列的上限）、
+docs/quickstart.md（成批入队用 ``enqueue_many``）。文档没有说上限多大最快：试过 20、50、100、200、400，取最快的。
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from oban import Oban, worker
+from oban.schema import install
+
+from tests.bench.rivals.command import BATCH, Side, database_url, run
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator
+
+    from tests.bench.rivals.command import Enqueue
+
+LIMIT = 100
+POOL_MIN, POOL_MAX = 2, 20
+
+
+class Noop:
+    async def process(self, job: Any) -> None:
+        del job
+
+
+NOOP: Any = worker(queue="default")(Noop)
+
+
+@asynccontextmanager
+async def opened(**options: Any) -> AsyncIterator[Any]:
+    async with (
+        await Oban.create_pool(database_url(), min_size=POOL_MIN, max_size=POOL_MAX) as pool,
+        Oban(pool=pool, **options) as oban,
+    ):
+        yield oban
+
+
+async def prepare() -> None:
+    async with await Oban.create_pool(database_url()) as pool:
+        await install(pool)
+
+
+async def fill(rows: int) -> None:
+    async with opened() as oban:
+        for start in range(0, rows, BATCH):
+            await oban.enqueue_many(*(NOOP.new({"n": n}) for n in range(start, min(start + BATCH, rows))))
+
+
+async def work(stop: asyncio.Event) -> None:
+    async with opened(queues={"default": LIMIT}):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def producing() -> AsyncIterator[Enqueue]:
+    async with opened() as oban:
+        yield lambda: oban.enqueue(NOOP.new({"n": 1}))
+
+
+if __name__ == "__main__":
+    run(Side(prepare, fill, work, producing))

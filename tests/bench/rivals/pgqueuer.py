@@ -1,0 +1,78 @@
+"""对手：PgQueuer。照它的文档：asyncpg、worker 用单独一条连接、入队用连接池、装好后调一次 autovacuum；
+耐久性用默认的 durable（balanced 与 volatile 会丢活，不是同样的承诺）。
+
+文档：janbjorge/pgqueuer 的 docs/guides/performance-tuning.md（短活加大 ``batch_size``，清单）与
+docs/comparisons/benchmarks.md（asyncpg 快 1.7 倍）。批的大小试过 10、25、100、300，取最快的。
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.queries import Queries
+
+from tests.bench.rivals.command import BATCH, Side, database_url, run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.bench.rivals.command import Enqueue
+
+ENTRYPOINT = "noop"
+BATCH_SIZE = 100
+POOL_MIN, POOL_MAX = 5, 20
+NEVER = timedelta(0)  # 不把流水并进统计：我们要从流水里读时刻；它文档里的开关
+
+
+async def noop(job: Any) -> None:
+    del job
+
+
+@asynccontextmanager
+async def queries() -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(database_url())
+    try:
+        yield Queries(AsyncpgDriver(connection))
+    finally:
+        await connection.close()
+
+
+async def install() -> None:
+    async with queries() as found:
+        await found.install()
+        await found.optimize_autovacuum()
+
+
+async def fill(rows: int) -> None:
+    async with queries() as found:
+        for start in range(0, rows, BATCH):
+            count = min(BATCH, rows - start)
+            await found.enqueue([ENTRYPOINT] * count, [b"{}"] * count, [0] * count)
+
+
+async def work(stop: asyncio.Event) -> None:
+    async with queries() as found:
+        manager = PgQueuer(found.driver)
+        manager.entrypoint(ENTRYPOINT)(noop)
+        running = asyncio.create_task(manager.run(batch_size=BATCH_SIZE, log_aggregation_interval=NEVER))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        manager.shutdown.set()
+        await running
+
+
+@asynccontextmanager
+async def producing() -> AsyncIterator[Enqueue]:
+    async with asyncpg.create_pool(database_url(), min_size=POOL_MIN, max_size=POOL_MAX) as pool:
+        found = Queries(AsyncpgPoolDriver(pool))
+        yield lambda: found.enqueue(ENTRYPOINT, b"{}", 0)
+
+
+if __name__ == "__main__":
+    run(Side(install, fill, work, producing))

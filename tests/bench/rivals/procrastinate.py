@@ -1,0 +1,68 @@
+"""对手：Procrastinate。照它的文档：异步的 psycopg 连接、并发 30（文档的例子）、LISTEN/NOTIFY 开着；做完的留着（默认）。
+
+文档：procrastinate-org/procrastinate 的 docs/howto/production/concurrency.md、docs/howto/basics/batch_defer.md。
+并发试过 1、10、20、30、100，取最快的。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from procrastinate import App, PsycopgConnector
+
+from tests.bench.rivals.command import BATCH, Side, database_url, run
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.bench.rivals.command import Enqueue
+
+CONCURRENCY = 30
+POOL_MIN, POOL_MAX = 2, 20
+
+
+async def noop() -> None:
+    return
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[Any, Any]]:
+    """应用与它的任务。"""
+    app = App(connector=PsycopgConnector(conninfo=database_url(), min_size=POOL_MIN, max_size=POOL_MAX))
+    task = app.task(name="noop")(noop)
+    async with app.open_async():
+        yield app, task
+
+
+async def install() -> None:
+    async with opened() as (app, _):
+        await app.schema_manager.apply_schema_async()
+
+
+async def fill(rows: int) -> None:
+    async with opened() as (_, task):
+        for start in range(0, rows, BATCH):
+            await task.batch_defer_async(*({} for _ in range(min(BATCH, rows - start))))
+
+
+async def work(stop: asyncio.Event) -> None:
+    async with opened() as (app, _):
+        running = asyncio.create_task(app.run_worker_async(concurrency=CONCURRENCY, install_signal_handlers=False))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        running.cancel()
+        await asyncio.wait((running,))
+
+
+@asynccontextmanager
+async def producing() -> AsyncIterator[Enqueue]:
+    async with opened() as (_, task):
+        yield task.defer_async
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    run(Side(install, fill, work, producing))
