@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-import psycopg
-
-from tests.bench.backlog import UNSETTLED, fill
-from tests.bench.comparison import MeasureError, Result, Target, absolute
+from tests.bench.backlog import UNSETTLED
+from tests.bench.comparison import MeasureError, Result, Target, absolute, at_most
 from tests.bench.counters import read_counters
 from tests.bench.cpu import cpu_seconds
+from tests.bench.plots import Line, Plot
 from tests.bench.steady import LOOK, PATIENCE, SIM, open_steady, run
 
 if TYPE_CHECKING:
@@ -46,13 +45,13 @@ class Arriving:
         what = f"稳态 {LOW}/s，只读的处理器，跟踪全采样并导出"
         commits = figures.whole.commits / figures.all_tasks
         return [
-            self._start(10, what, figures, _at_most(12, 6)),
-            self._cpu(10, what, figures, _at_most(5, 2.5)),
+            self._start(10, what, figures, at_most(12, 6)),
+            self._cpu(10, what, figures, at_most(5, 2.5)),
             absolute(
                 10, f"{what}：每任务 Redis 命令", figures.each(lambda w: sum(w.commands.values())), PER_TASK,
-                _at_most(10, 6), _largest(figures, lambda window: window.commands),
+                at_most(10, 6), _largest(figures, lambda window: window.commands),
             ),
-            absolute(10, f"{what}：每任务 PostgreSQL 提交", [commits], PER_TASK, _at_most(3, 2), _statements(figures)),
+            absolute(10, f"{what}：每任务 PostgreSQL 提交", [commits], PER_TASK, at_most(3, 2), _statements(figures)),
         ]  # fmt: skip
 
     async def high(self) -> list[Result]:
@@ -60,13 +59,13 @@ class Arriving:
         what = f"稳态 {HIGH}/s，空处理器"
         tasks, whole = figures.all_tasks, figures.whole
         return [
-            self._start(11, what, figures, _at_most(15, 8)),
-            self._cpu(11, what, figures, _at_most(2, 1)),
-            absolute(11, f"{what}：每任务 PostgreSQL 提交", [whole.commits / tasks], PER_TASK, _at_most(1, 0.5),
+            self._start(11, what, figures, at_most(15, 8)),
+            self._cpu(11, what, figures, at_most(2, 1)),
+            absolute(11, f"{what}：每任务 PostgreSQL 提交", [whole.commits / tasks], PER_TASK, at_most(1, 0.5),
                      _statements(figures)),
-            absolute(11, f"{what}：每任务 WAL", figures.each(lambda w: w.wal / 1000), " KB", _at_most(2, 1.5)),
+            absolute(11, f"{what}：每任务 WAL", figures.each(lambda w: w.wal / 1000), " KB", at_most(2, 1.5)),
             await self._after_checkpoint(),
-            absolute(11, f"{what}：每任务改 tb_task", [whole.record_updates / tasks], PER_TASK, _at_most(1, 1)),
+            absolute(11, f"{what}：每任务改 tb_task", [whole.record_updates / tasks], PER_TASK, at_most(1, 1)),
             absolute(11, f"{what}：各表的更新里 HOT 的", [100 * whole.hot_updates / max(whole.updates, 1)], PERCENT,
                      Target(50, 90), f"每任务 {whole.updates / tasks:.2f} 次更新"),
         ]  # fmt: skip
@@ -78,7 +77,7 @@ class Arriving:
             what = f"稳态 {rate:,}/s，空处理器"
             results.append(self._start(12, what, figures, Target()))
             if rate == HIGHEST:
-                results.append(self._cpu(12, what, figures, _at_most(0.8, 0.5)))
+                results.append(self._cpu(12, what, figures, at_most(0.8, 0.5)))
         return results
 
     async def highest(self) -> list[Result]:
@@ -113,7 +112,30 @@ class Arriving:
         seconds = scale.windows * scale.idle_seconds
         commands, statements = sum(counted.commands.values()) / seconds, counted.statements / seconds
         measured = f"每秒 Redis 命令 {commands:.1f}、语句 {statements:.1f}"
-        return [absolute(14, "闲着：API + relay + worker 占一个核的", shares, PERCENT, _at_most(2, 1), measured)]
+        return [absolute(14, "闲着：API + relay + worker 占一个核的", shares, PERCENT, at_most(2, 1), measured)]
+
+    def plots(self) -> list[Plot]:
+        if not self.seen:
+            return []
+        ordered = sorted(self.seen, key=lambda figures: figures.rate)
+        against = [
+            Line((name, name), [(figures.rate, max(0.1, median(figures.each(read)))) for figures in ordered])
+            for name, read in (("P50", lambda w: w.p50), ("P95", lambda w: w.p95), ("P99", lambda w: w.p99))
+        ]
+        course = [
+            Line(
+                (f"{figures.rate:g}/s", f"{figures.rate:g}/s"),
+                list(enumerate(second.p95 for window in figures.windows for second in window.seconds)),
+            )
+            for figures in ordered
+        ]
+        start = ("受理 → 开始，一个队列", "accept to start, one queue")
+        start_95 = ("受理 → 开始 P95，逐秒", "accept to start, P95 of each second")
+        ms = ("毫秒", "ms")
+        return [
+            Plot("latency-by-rate", start, ("每秒到达", "arrivals/s"), ms, against, log_x=True, log_y=True),
+            Plot("latency-by-second", start_95, ("第几秒到达", "second of arrival"), ms, course, log_y=True),
+        ]
 
     async def _plain(self, rate: float) -> Figures:
         figures = await run(self.laboratory, self.load, rate, self._durations())
@@ -140,8 +162,7 @@ class Arriving:
         """先有一批做完的任务，索引才像用过的样子；检查点之后，每页头一次改都要整页写进 WAL。"""
         laboratory, scale = self.laboratory, self.laboratory.scale
         await laboratory.clean()
-        async with await psycopg.AsyncConnection.connect(laboratory.database_url(), autocommit=True) as connection:
-            await fill(connection, scale.history)
+        await laboratory.filled(scale.history)
         found: list[float] = []
         async with open_steady(laboratory, self.load) as steady:
             await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
@@ -150,7 +171,7 @@ class Arriving:
                 await laboratory.checkpoint()
                 found.append((await steady.measure(LOW, scale.steady_seconds)).wal / 1000)
         what = f"检查点之后的 {scale.steady_seconds:g} 秒，{LOW}/s，库里已有 {scale.history:,} 个做完的：每任务 WAL"
-        return absolute(11, what, found, " KB", _at_most(5, 3))
+        return absolute(11, what, found, " KB", at_most(5, 3))
 
     async def _behind(self, steady: Steady, rate: float) -> str:
         """跟不上的理由；跟得上为空。"""
@@ -161,10 +182,6 @@ class Arriving:
         if window.left:
             return f"落下 {window.left:,} 个"
         return f" P95 {window.p95:.0f} ms" if window.p95 > PROMPT else ""
-
-
-def _at_most(floor: float, aim: float) -> Target:
-    return Target(floor, aim, higher_is_better=False)
 
 
 def _statements(figures: Figures) -> str:

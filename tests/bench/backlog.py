@@ -18,7 +18,7 @@ with task as (
         available_at
     )
     select
-        uuidv7(), 'email:send', (%(queues)s::text[])[1 + n %% cardinality(%(queues)s::text[])], 'bench',
+        uuidv7(), 'email:send', 'default', %(principal)s,
         gen_random_uuid()::text, sha256(n::text::bytea),
         '{"v": 1, "to": ["customer@example.com"], "subject": "usage", "body": "your cards used 80 percent"}'::jsonb,
         6, '00-' || md5(n::text) || '-' || substr(md5(n::text), 1, 16) || '-00', clock_timestamp(), clock_timestamp()
@@ -32,6 +32,6 @@ from task
 """
 
 
-async def fill(connection: Connection, rows: int, queues: tuple[str, ...] = ("default",)) -> None:
-    """受理 ``rows`` 个任务，依次分给 ``queues``。"""
-    await connection.execute(FILL, {"rows": rows, "queues": list(queues)})
+async def fill(connection: Connection, rows: int, principal: str = "bench") -> None:
+    """受理 ``rows`` 个任务，都是 ``principal`` 提交的。"""
+    await connection.execute(FILL, {"rows": rows, "principal": principal})

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     Measure = Callable[[], Awaitable[float]]
 
 
+MISSED = "未过底线"
+
+
 class MeasureError(Exception):
     """量不成：有请求失败、任务没做完、等得太久。这一轮的数不能要。"""
 
@@ -25,12 +28,12 @@ class Target:
     higher_is_better: bool = True
 
     def verdict(self, value: float) -> str:
-        if self.floor is None or self.aim is None:
-            return "没有定目标"
         sign = 1 if self.higher_is_better else -1
-        if sign * value >= sign * self.aim:
+        if self.aim is not None and sign * value >= sign * self.aim:
             return "达到目标"
-        return "过底线，未到目标" if sign * value >= sign * self.floor else "未过底线"
+        if self.floor is None:
+            return "没有定目标" if self.aim is None else "未到目标"
+        return "过底线，未到目标" if sign * value >= sign * self.floor else MISSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,10 @@ class Result:
     measured: str
     target: Target
     unit: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.target.verdict(self.value) != MISSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,11 @@ def ratio(row: int, what: str, ours: Sequence[float], rival: Sequence[float], un
     each = [a / b for a, b in zip(ours, rival, strict=True)]
     measured = f"{describe(ours)} ÷ {describe(rival)} {unit}"
     return Result(row, what, median(ours) / median(rival), (min(each), max(each)), measured, target)
+
+
+def at_most(floor: float | None, aim: float | None) -> Target:
+    """越小越好的。"""
+    return Target(floor, aim, higher_is_better=False)
 
 
 def absolute(row: int, what: str, figures: Sequence[float], unit: str, target: Target, measured: str = "") -> Result:

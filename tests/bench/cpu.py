@@ -1,4 +1,4 @@
-"""进程树用掉的 CPU：自己的、在世后代的、已收回的后代的。读 /proc，只在 Linux 上有。"""
+"""进程树用掉的 CPU（自己的、在世后代的、已收回的后代的）与常驻内存。读 /proc，只在 Linux 上有。"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROC = Path("/proc")
+KIB_PER_MIB = 1_024
 TICKS = os.sysconf("SC_CLK_TCK")
 # proc(5)：右括号之后从 state 数起
 PARENT, FIRST_TIME, LAST_TIME = 1, 11, 15
@@ -42,6 +43,12 @@ def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
         return found[pid].ticks + sum(ticks(child) for child in children[pid])
 
     return {name: ticks(pid) / TICKS for name, pid in roots.items()}
+
+
+def resident_mib(pid: int) -> float:
+    """常驻内存，MiB（/proc/PID/status 的 VmRSS）。"""
+    lines = (PROC / str(pid) / "status").read_text("ascii", "replace").splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / KIB_PER_MIB
 
 
 def _read(path: Path) -> _Process | None:

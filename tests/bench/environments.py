@@ -14,6 +14,7 @@ from tests.bench.laboratory import ROOT
 
 LOCKS = Path(__file__).with_name("rivals")
 PLACE = ROOT / ".venv" / "rivals"  # 不进版本库，`make clean` 一并删掉
+LOCKED = ("oban", "pgqueuer", "procrastinate")
 KNOWN = ("python3.14", "python3.13", "python3.12")
 NEEDED = (3, 12)  # Oban 要的
 ASK = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
@@ -69,6 +70,12 @@ def environment(rival: str) -> str:
         )  # fmt: skip
         stamp.write_text(digest, "ascii")
     return str(program)
+
+
+def locked_version(rival: str) -> str:
+    """清单里锁定的版本。"""
+    lines = (LOCKS / f"{rival}.txt").read_text("utf-8").splitlines()
+    return next(line for line in lines if line.startswith(f"{rival}==")).removesuffix(" \\").replace("==", " ")
 
 
 def _run(*command: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 from redis.asyncio import Redis
 
 from kaguan.database.migrate import upgrade
@@ -17,6 +18,7 @@ from kaguan.dev.postgres import DATABASE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program, Ready, ready_at_once
 from kaguan.dev.valkey import ValkeyServer
+from tests.bench.backlog import fill
 from tests.bench.comparison import MeasureError
 from tests.bench.processes import running
 from tests.support.places import own_port, temporary_place
@@ -113,6 +115,13 @@ class Laboratory:
         except TimeoutError:
             raise MeasureError(f"{patience:g} 秒之后还不为 0：{count}") from None
 
+    async def filled(self, rows: int, principal: str = "bench", database: str = DATABASE) -> None:
+        """备好 ``rows`` 个积压并更新统计：自动清理迟早会做，这里不等它。"""
+        async with await psycopg.AsyncConnection.connect(self.database_url(database), autocommit=True) as connection:
+            await fill(connection, rows, principal)
+            await connection.execute("analyze tb_task, tb_outbox")
+        await self.checkpoint()
+
     async def clean(self, database: str = DATABASE) -> None:
         """每轮都从空表、空 Redis、刚做完检查点开始。"""
         await self.execute("truncate tb_task, tb_outbox, tb_task_event", database=database)
@@ -123,7 +132,7 @@ class Laboratory:
         await self.administer("checkpoint")
 
     async def administer(
-        self, statement: LiteralString, parameters: Sequence[object] = (), database: str = "postgres"
+        self, statement: LiteralString | sql.Composed, parameters: Sequence[object] = (), database: str = "postgres"
     ) -> list[tuple[Any, ...]]:
         """只有超级用户能做的，与不该算在被测者账上的。"""
         url = self.postgres.admin_url_of(database)

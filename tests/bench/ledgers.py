@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from redis.asyncio import Redis
 from saq.queue.redis import RedisQueue
 
-from kaguan.config.model import Worker
 from tests.bench.environments import environment
 from tests.bench.rivalry import Rival
 from tests.bench.rivals.saq import QUEUE
@@ -27,7 +26,7 @@ class SaqRival(Rival):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        return {"RIVAL_REDIS_URL": self.laboratory.redis_url, "RIVAL_CONCURRENCY": str(Worker().concurrency)}
+        return {"RIVAL_REDIS_URL": self.laboratory.redis_url}
 
     async def prepare(self) -> None:
         return
@@ -102,7 +101,10 @@ class PostgresRival(Rival):
 
 
 def saq(laboratory: Laboratory) -> Rival:
-    return SaqRival(laboratory=laboratory, name="裸 SAQ", module="saq", python=sys.executable, server="valkey")
+    return SaqRival(
+        laboratory=laboratory, name="SAQ", module="saq", python=sys.executable, server="valkey",
+        knob="20", steady_knob="20", knobs=("5", "10", "20", "50", "100"),
+    )  # fmt: skip
 
 
 def oban(laboratory: Laboratory) -> Rival:
@@ -111,6 +113,9 @@ def oban(laboratory: Laboratory) -> Rival:
         name="Oban",
         module="oban",
         python=environment("oban"),
+        knob="200",
+        steady_knob="20",
+        knobs=("20", "50", "100", "200", "400"),
         emptying="truncate oban_jobs",
         unfinished="select count(*) from oban_jobs where state in ('available', 'executing', 'scheduled', 'retryable')",
         finished="select count(*), extract(epoch from max(completed_at) - min(attempted_at)) from oban_jobs"
@@ -126,6 +131,9 @@ def pgqueuer(laboratory: Laboratory) -> Rival:
         name="PgQueuer",
         module="pgqueuer",
         python=environment("pgqueuer"),
+        knob="2x1000",
+        steady_knob="1x1000",
+        knobs=("1x10", "1x100", "1x1000", "2x100", "2x1000", "5x10"),
         emptying="truncate pgqueuer, pgqueuer_log",
         unfinished="select count(*) from pgqueuer",
         finished="select count(*) filter (where status = 'successful'), extract(epoch from"
@@ -142,6 +150,9 @@ def procrastinate(laboratory: Laboratory) -> Rival:
         name="Procrastinate",
         module="procrastinate",
         python=environment("procrastinate"),
+        knob="30",
+        steady_knob="30",
+        knobs=("1", "10", "30", "100"),
         share=0.25,
         emptying="truncate procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers",
         unfinished="select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
@@ -155,7 +166,7 @@ def procrastinate(laboratory: Laboratory) -> Rival:
 
 
 RIVALS: dict[str, Callable[[Laboratory], Rival]] = {
-    "裸 SAQ": saq,
+    "SAQ": saq,
     "Oban": oban,
     "PgQueuer": pgqueuer,
     "Procrastinate": procrastinate,

@@ -7,11 +7,10 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-import psycopg
-
-from tests.bench.backlog import UNSETTLED, fill
+from tests.bench.backlog import UNSETTLED
 from tests.bench.comparison import MeasureError, Missing, Result, Target, absolute, interleave, ratio
 from tests.bench.ledgers import RIVALS
+from tests.bench.plots import Line, Plot
 from tests.bench.stack import open_stack
 from tests.bench.steady import run
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from tests.bench.load import Load
     from tests.bench.rivalry import Paced, Rival
 
-OURS = "卡管"
+OURS = "kaguan"
 PATIENCE = 300.0  # 秒
 LOOK = 0.2  # 秒
 LESS = 10  # 图里另有一点：积压的几分之一
@@ -101,14 +100,26 @@ class Processing:
         measured = f"{median(rates):,.0f} 任务/秒"
         return [absolute(16, what, [rate / most for rate in rates], "", Target(0.7, 0.9), measured)]
 
+    def plots(self) -> list[Plot]:
+        """每个大小取各轮的中位数。"""
+        if not self.drained:
+            return []
+        lines = [
+            Line((name, name), [
+                (size, median(rate for who, rows, rate in self.drained if (who, rows) == (name, size)))
+                for size in sorted({rows for who, rows, _ in self.drained if who == name})
+            ])
+            for name in dict.fromkeys(who for who, _, _ in self.drained)
+        ]  # fmt: skip
+        title = ("排空积压，空处理器，一个 worker 进程", "drain, no-op handler, one worker process")
+        across, up = ("积压", "backlog"), ("任务/秒", "tasks/s")
+        return [Plot("drain-by-backlog", title, across, up, lines, log_x=True, log_y=True)]
+
     async def _drain(self, rows: int, settings: Mapping[str, str] | None = None) -> float:
         """relay 最后起：转交也在量的时间里。"""
         laboratory = self.laboratory
         await laboratory.clean()
-        async with await psycopg.AsyncConnection.connect(laboratory.database_url(), autocommit=True) as connection:
-            await fill(connection, rows)
-            await connection.execute("analyze tb_task, tb_outbox")
-        await laboratory.checkpoint()
+        await laboratory.filled(rows)
         async with open_stack(laboratory, settings=settings):
             await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
         done = await laboratory.number("select count(*) from tb_task where status = 'succeeded' and attempt = 1")

@@ -1,16 +1,19 @@
-"""一次转交测量，独占一个进程：``forward`` 是我们的 relay，``bare`` 是只有 SAQ 入队脚本的流水线。印出每秒行数。"""
+"""一次转交测量，独占一个进程：``forward`` 是我们的 relay，``bare`` 是只有 SAQ 入队脚本的流水线；印出每秒行数。
+
+``drift`` 一直备、一直转，印出一段段的每秒行数（JSON）：只有取件越来越慢，后面的才会低。
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import copy
 import sys
 import time
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import orjson
 import uvloop
 from saq.job import Job
 
@@ -29,25 +32,21 @@ from kaguan.telemetry.setup import configure_telemetry
 from tests.bench.backlog import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from redis.asyncio import Redis
     from saq.queue.redis import RedisQueue
 
     from kaguan.config import Settings
+    from kaguan.database.pool import Pool
 
+SLICES, REFILL = 10, 5_000
 WARM_BATCHES = 8  # psycopg 到第六次才预备语句
 
 
 async def forward(settings: Settings, rows: int, refill: int) -> float:
     """转交 ``rows`` 行。``refill`` 非 0：每次只备这么多积压，转交完再备；备的时间不计。"""
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
-        redis = await stack.enter_async_context(open_redis(settings.redis))
-        queues = saq.build_queues(redis)
-        forwarder = Forwarder(
-            pool, queues, settings.relay, settings.worker.task_timeout, Metrics(), TaskTypes(TASK_TYPES)
-        )
+    async with _opened(settings) as (forwarder, pool, _):
 
         async def prepare() -> None:
             if refill:
@@ -58,6 +57,36 @@ async def forward(settings: Settings, rows: int, refill: int) -> float:
         await _timed(forwarder.run_once, warm, prepare)
         moved, seconds = await _timed(forwarder.run_once, rows, prepare)
         return moved / seconds
+
+
+async def drift(settings: Settings, seconds: float) -> list[float]:
+    """转交 ``seconds`` 秒，备的时间与清空 Redis 的时间不计；分成 ``SLICES`` 段。"""
+    moved, spent = [0] * SLICES, [0.0] * SLICES
+    async with _opened(settings) as (forwarder, pool, redis):
+        started = time.perf_counter()
+        while (elapsed := time.perf_counter() - started) < seconds:
+            piece = int(elapsed / seconds * SLICES)
+            async with pool.connection() as connection:
+                await fill(connection, REFILL)
+            await redis.flushdb()
+            begun = time.perf_counter()
+            while count := await forwarder.run_once():
+                moved[piece] += count
+            spent[piece] += time.perf_counter() - begun
+    return [rows / taken for rows, taken in zip(moved, spent, strict=True) if rows]
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Forwarder, Pool, Redis]]:
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
+        redis = await stack.enter_async_context(open_redis(settings.redis))
+        queues = saq.build_queues(redis)
+        yield (
+            Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, Metrics(), TaskTypes(TASK_TYPES)),
+            pool,
+            redis,
+        )
 
 
 async def _timed(
@@ -108,23 +137,23 @@ async def _enqueued(queue: RedisQueue, redis: Redis, jobs: Sequence[Job]) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=("forward", "bare"))
-    parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("mode", choices=("forward", "bare", "drift"))
+    parser.add_argument("--rows", type=int, default=0)
     parser.add_argument("--refill", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0)
     options = parser.parse_args()
     settings = load_settings()
     with configure_logging(settings.logging, "relay"):
         stop_telemetry = configure_telemetry(settings.telemetry, "relay")
-        measuring = (
-            bare(settings, options.rows) if options.mode == "bare" else forward(settings, options.rows, options.refill)
+        measuring: Coroutine[Any, Any, float | list[float]] = (
+            bare(settings, options.rows)
+            if options.mode == "bare"
+            else drift(settings, options.seconds)
+            if options.mode == "drift"
+            else forward(settings, options.rows, options.refill)
         )
-        sys.stdout.write(str(uvloop.run(_bounded(measuring))))
+        sys.stdout.buffer.write(orjson.dumps(uvloop.run(measuring)))
         stop_telemetry()
-
-
-async def _bounded(measuring: Awaitable[float]) -> float:
-    async with asyncio.timeout(300):
-        return await measuring
 
 
 if __name__ == "__main__":

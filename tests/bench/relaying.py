@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psycopg
+import orjson
 
 from kaguan.config.model import Relay
 from kaguan.dev.postgres import DATABASE
-from tests.bench.backlog import fill
-from tests.bench.comparison import Result, Target, alternate, ratio
+from tests.bench.comparison import Result, Target, alternate, at_most, ratio
 from tests.bench.processes import output_of
 from tests.bench.relay_probe import WARM_BATCHES
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 SMALL, LARGE = "bench_small", "bench_large"
 SMALL_BACKLOG = 1_000
-PROBE_TIMEOUT = 330.0  # 秒
+PROBE_TIMEOUT = 330.0  # 秒：比量的时间多出这么久还没完，就不等了
 NO_HIGH_WATER = "100000000"  # 量的是转交本身：没有 worker 在取，不该停在高水位
 ROWS_PER_SECOND = "行/秒"
 WARM_ROWS = WARM_BATCHES * Relay().batch_size
@@ -36,7 +35,7 @@ class Relaying:
 
         async def ours() -> float:
             await self.laboratory.clean()
-            await self._fill(DATABASE, rows + WARM_ROWS)
+            await self.laboratory.filled(rows + WARM_ROWS)
             return await self._probe("forward", rows)
 
         async def bare() -> float:
@@ -52,12 +51,12 @@ class Relaying:
         rows = min(scale.relay_rows, 6_000)
         for database in (SMALL, LARGE):
             await self.laboratory.create_database(database)
-        await self._fill(LARGE, scale.backlog)
+        await self.laboratory.filled(scale.backlog, database=LARGE)
 
         async def large() -> float:
             await self.laboratory.flush_redis()
             rate = await self._probe("forward", rows, database=LARGE)
-            await self._fill(LARGE, rows + WARM_ROWS)
+            await self.laboratory.filled(rows + WARM_ROWS, database=LARGE)
             return rate
 
         async def small() -> float:
@@ -68,17 +67,20 @@ class Relaying:
         what = f"relay 每秒行数：积压 {scale.backlog:,} 行 ÷ 积压 {SMALL_BACKLOG:,} 行"
         return [ratio(6, what, *figures, ROWS_PER_SECOND, Target(0.8, 0.95))]
 
-    async def _fill(self, database: str, rows: int) -> None:
-        """备积压并更新统计：自动清理迟早会做，这里不等它。"""
-        url = self.laboratory.database_url(database)
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            await fill(connection, rows)
-            await connection.execute("analyze tb_task, tb_outbox")
-        await self.laboratory.checkpoint()
+    async def drift(self) -> list[Result]:
+        """一直有新的来、旧的走：死掉的行与索引项攒着，取件慢不慢下来。"""
+        seconds = self.laboratory.scale.drift_seconds
+        await self.laboratory.clean()
+        rates = orjson.loads(await self._ask("drift", "--seconds", str(seconds), patience=seconds + PROBE_TIMEOUT))
+        what = f"持续转交 {seconds:g} 秒，每行多久：后面各段 ÷ 头一段"
+        slower = [rates[0] / rate for rate in rates]
+        measured = f"{rates[0]:,.0f} → {rates[-1]:,.0f} {ROWS_PER_SECOND}"
+        return [Result(21, what, slower[-1], (min(slower), max(slower)), measured, at_most(2, 1.2))]
 
     async def _probe(self, mode: str, rows: int, *arguments: str, database: str = DATABASE) -> float:
+        return float(await self._ask(mode, "--rows", str(rows), *arguments, database=database))
+
+    async def _ask(self, *arguments: str, database: str = DATABASE, patience: float = PROBE_TIMEOUT) -> bytes:
         environment = self.laboratory.environment(database, KAGUAN_RELAY__HIGH_WATER=NO_HIGH_WATER)
-        program = self.laboratory.module(
-            "relay-probe", "tests.bench.relay_probe", mode, "--rows", str(rows), *arguments, environment=environment
-        )
-        return float(await output_of(program, self.laboratory.directory, PROBE_TIMEOUT))
+        program = self.laboratory.module("relay-probe", "tests.bench.relay_probe", *arguments, environment=environment)
+        return await output_of(program, self.laboratory.directory, patience)

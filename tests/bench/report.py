@@ -9,13 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.comparison import Missing
+from tests.bench.comparison import Missing, Result
+from tests.bench.environments import LOCKED, locked_version, newest_python
 from tests.bench.scale import CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.bench.comparison import Result, Target
+    from tests.bench.comparison import Target
+    from tests.bench.plots import Plot
     from tests.bench.scale import Scale
 
 PACKAGES = (
@@ -27,28 +29,32 @@ HEADER = (
 )
 PREFACE = """# 基准
 
-由 `make bench` 写成，不手改。值是同一次运行里轮流各跑 {rounds} 轮的**中位数之比**（带单位的除外）；
-「逐轮」是每轮之比的最小与最大，「两边各多少」是中位数（最小–最大）。绝对数只属于那台机器，比值才可比。
-底线是必须，目标是我们想要的。
+由 `make bench` 写成，不手改。值是中位数；「逐轮」是各轮（或各段）的最小与最大。
+÷ 是同一次运行里轮流各跑几轮的**中位数之比**，「两边各多少」是各自的中位数（最小–最大）。
+绝对数只属于那台机器，比值才可比。底线是必须，目标是我们想要的；没过底线的、没有量的，都照写。
 
 怎么量的：
 
 - 各方都是真的单个进程，同一台机器、同一个 PostgreSQL（fsync 开）与 Valkey（AOF everysec）；
-  没轮到的进程冻住（SIGSTOP）。施压的进程也在这 {cores} 个核上，占它自己的一份。
-- 受理：{connections} 条连接，每个请求一个新的 request_id；每轮从空表与刚做完的检查点开始，
+  施压的进程也在这 {cores} 个核上，占它自己的一份。全部至多 {limit:.0f} 分钟，没轮到的写明。
+- 稳态：开环、泊松到达，经 HTTP API 进一个队列，默认配置，API、relay、worker 各一个进程，worker 的处理器什么也不做；
+  只有第 10 行用真的处理器（`POST /tasks/sim` 问一张刚看过的卡，所以只读），跟踪全部采样并真的导出。
+  预热 {warm:g} 秒不计，之后 {windows} 段，各 {steady_seconds:g} 秒。「受理 → 开始」是 PostgreSQL 记的受理到认领。
+  「落下」的是一段里最后一个到达 1 秒之后还没做完的。
+- CPU 是各进程（连同它的子进程）用掉的，读内核的账，除以任务数；施压的不算在「整套」里。语句数来自 pg_stat_statements，
+  提交、更新来自 PostgreSQL 的统计，从整套起来之前数到停下之后；WAL 是日志位置之差。
+- 对手：各在自己的虚拟环境（{lock}），Python {rivals_python}；我们用 Python {python}。
+  各照自己文档里最快的跑法，出处与试过的参数写在 `tests/bench/rivals/`。开始、做完的时刻是它们自己记的。
+  稳态时对手只入队，没有 HTTP；每任务 CPU 是它的 worker 与它的服务器的。
+  Procrastinate 排空时只给四分之一的活，比的是每秒多少。
+- 受理：{connections} 条连接，每个请求一个新的 request_id；每轮从空表与刚做完的检查点开始，没轮到的进程冻住（SIGSTOP），
   量完核对库里的行数不少于应答数。「全开」指认证、限流、校验、访问日志、应用日志、指标、门铃、
   按生产的比例采样（一成）并真的导出的跟踪；裸的对手一样也没有。
 - 压满用 {tool}。80 % 的一行用自带的客户端：先压满量出最大值，再开环、泊松到达，
   延迟从该发的时刻算起（排队计入）。
 - FastAPI 的对手用与我们相同的驱动（psycopg）和池大小，uvicorn 一个进程，uvloop + httptools。
 - 转交：每次一个新进程，先预热再计时。
-- 执行：活按 6 : 3 : 1 分在三个队列（裸 SAQ 一个队列），两边并发数相同，量首个开始到最后一个结束。
 """
-
-NOT_MEASURED = (
-    "还没有量的：持续转交 5 分钟后取件的漂移；与 Procrastinate、Oban、PgQueuer 相比的吞吐；提交到开始执行的延迟；"
-    "百万任务之后的内存（十万任务的，与清空 Redis 之后多久重投一样，见 RELIABILITY）。"
-)
 
 
 def table(results: Sequence[Result | Missing]) -> str:
@@ -81,10 +87,22 @@ def _bound(target: Target, bound: float | None) -> str:
     return "—" if bound is None else f"{'≥' if target.higher_is_better else '≤'} {bound:g}"
 
 
-def document(results: Sequence[Result | Missing], scale: Scale, tool: str, where: str) -> str:
+def document(results: Sequence[Result | Missing], plots: Sequence[Plot], scale: Scale, tool: str, where: str) -> str:
     """整份 docs/BENCHMARKS.md。"""
-    preface = PREFACE.format(rounds=scale.rounds, connections=CONNECTIONS, tool=tool, cores=os.cpu_count())
-    return f"{preface}\n## 结果\n\n{table(results)}\n\n{NOT_MEASURED}\n\n## 在哪里、用什么\n\n{where}\n"
+    preface = PREFACE.format(
+        cores=os.cpu_count(), limit=scale.limit / 60, warm=scale.warm, windows=scale.windows,
+        steady_seconds=scale.steady_seconds, lock="锁定的清单在 `tests/bench/rivals/*.txt`", tool=tool,
+        rivals_python=newest_python().name, python=platform.python_version(), connections=CONNECTIONS,
+    )  # fmt: skip
+    ordered = sorted(results, key=lambda result: result.row)
+    pictures = "\n\n".join(f"![{plot.title[0]}](bench/{plot.file}.svg)" for plot in plots)
+    missed = [result for result in ordered if isinstance(result, Result) and not result.passed]
+    lines = "\n".join(f"- 第 {r.row} 行，{r.what}：{figure(r.value)}{r.unit}" for r in missed) or "没有。"
+    return (
+        f"{preface}\n## 结果\n\n{table(ordered)}\n\n## 没过底线的\n\n{lines}\n\n"
+        + (f"## 图\n\n{pictures}\n\n" if pictures else "")
+        + f"## 在哪里、用什么\n\n{where}\n"
+    )
 
 
 def surroundings(command: str, load: float) -> str:
@@ -97,6 +115,7 @@ def surroundings(command: str, load: float) -> str:
         ("系统", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("Python", platform.python_version()),
         ("版本", "、".join(f"{name} {_version(name)}" for name in PACKAGES)),
+        ("对手的版本", "、".join(map(locked_version, LOCKED))),
     ]
     return "\n".join(f"- {name}：{value}" for name, value in lines)
 

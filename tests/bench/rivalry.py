@@ -42,12 +42,21 @@ class Paced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival(ABC):
-    """一个对手。``server`` 是它存活的服务器；``share`` 是排空时给它的活占几成：慢的少给，比的是每秒多少。"""
+    """一个对手。
+
+    Attributes:
+        server: 它存活的服务器。
+        knob: 它的并发数或批的大小：``knobs`` 里排空最快的一个；``steady_knob`` 是稳态延迟最低的。
+        share: 排空时给它的活占几成：慢的少给，比的是每秒多少。
+    """
 
     laboratory: Laboratory
     name: str
     module: str
     python: str
+    knob: str
+    steady_knob: str
+    knobs: tuple[str, ...]
     share: float = 1.0
     server: str = "postgres"
 
@@ -72,11 +81,11 @@ class Rival(ABC):
     async def waits(self) -> list[float]: ...
 
     async def ask(self, *arguments: str) -> bytes:
-        return await output_of(self._program(*arguments), self.laboratory.directory, PATIENCE)
+        return await output_of(self._program(self.knob, *arguments), self.laboratory.directory, PATIENCE)
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[int]:
-        async with running(self._program("work"), self.laboratory.directory) as worker:
+    async def working(self, knob: str) -> AsyncIterator[int]:
+        async with running(self._program(knob, "work"), self.laboratory.directory) as worker:
             yield worker.process.pid
 
     async def drain(self, rows: int) -> float:
@@ -84,7 +93,7 @@ class Rival(ABC):
         await self.clean()
         await self.ask("fill", str(rows))
         await self.laboratory.checkpoint()
-        async with self.working():
+        async with self.working(self.knob):
             await self._settled()
         done, seconds = await self.done()
         if done != rows:
@@ -94,7 +103,7 @@ class Rival(ABC):
     async def pace(self, rate: float, seconds: float) -> Paced:
         """先起 worker、预热，再开环入队；预热的不算。"""
         await self.clean()
-        async with self.working() as worker:
+        async with self.working(self.steady_knob) as worker:
             await self.press(rate, self.laboratory.scale.warm)
             await self._settled()
             await self.clean()
@@ -111,9 +120,9 @@ class Rival(ABC):
     async def press(self, rate: float, seconds: float) -> Report:
         return Report(**orjson.loads(await self.ask("press", "--rate", str(rate), "--seconds", str(seconds))))
 
-    def _program(self, *arguments: str) -> Program:
+    def _program(self, knob: str, *arguments: str) -> Program:
         argv = (self.python, "-m", f"tests.bench.rivals.{self.module}", *arguments)
-        return Program(self.module, argv, ROOT, environment=self.settings)
+        return Program(self.module, argv, ROOT, environment={**self.settings, "RIVAL_KNOB": knob})
 
     async def _settled(self) -> None:
         try:

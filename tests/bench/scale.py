@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CONNECTIONS = 32
+LONGEST_READER = 120.0  # 秒
+SIDES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,7 @@ class Scale:
     """``seconds`` 是每轮施压的秒数；``warm`` 是每个对手开跑前预热的秒数，不计。
 
     Attributes:
+        limit: 秒；全部加起来至多这么久，没轮到的写明没有量。
         rounds: A B A B … 各多少轮。
         paced_seconds: 定速施压的秒数。
         relay_rows: 转交测量每轮计时的行数。
@@ -22,8 +25,14 @@ class Scale:
         history: 量检查点之后的 WAL 之前，库里先有多少做完的任务。
         idle_seconds: 无事可做的每段多少秒。
         rival_rounds: 几个对手轮流跑的，各多少轮。
+        pinned_seconds: 长事务旁边的稳态多少秒；每个长事务 ``reader_seconds`` 秒。
+        flush_rounds: 清空 Redis 的，多少轮。
+        memory_slice: 看内存的每一段压满多少秒。
+        drift_seconds: 持续转交多少秒。
+        bulk: 公平：别人先有多少个在等。
     """
 
+    limit: float
     rounds: int
     seconds: float
     warm: float
@@ -37,9 +46,24 @@ class Scale:
     history: int
     idle_seconds: float
     rival_rounds: int
+    pinned_seconds: float
+    reader_seconds: float
+    bulk: int
+    flush_rounds: int
+    memory_slice: float
+    drift_seconds: float
+
+    def pinned_for(self, seconds: float | None) -> Scale:
+        """长事务旁边的稳态换成这么多秒；每个长事务占几分之几不变，至多两分钟。总时限跟着放宽。"""
+        if seconds is None:
+            return self
+        reader = min(LONGEST_READER, seconds * self.reader_seconds / self.pinned_seconds)
+        more = max(0, SIDES * (seconds - self.pinned_seconds))
+        return replace(self, pinned_seconds=seconds, reader_seconds=reader, limit=self.limit + more)
 
 
 SHORT = Scale(
+    limit=900,
     rounds=2,
     seconds=1,
     warm=0.5,
@@ -53,8 +77,15 @@ SHORT = Scale(
     history=1_000,
     idle_seconds=1,
     rival_rounds=1,
+    pinned_seconds=3,
+    reader_seconds=2,
+    bulk=1_000,
+    flush_rounds=1,
+    memory_slice=0.5,
+    drift_seconds=2,
 )
 DEFAULT = Scale(
+    limit=870,
     rounds=5,
     seconds=3,
     warm=1,
@@ -68,8 +99,15 @@ DEFAULT = Scale(
     history=20_000,
     idle_seconds=7,
     rival_rounds=3,
+    pinned_seconds=24,
+    reader_seconds=8,
+    bulk=20_000,
+    flush_rounds=1,
+    memory_slice=2.5,
+    drift_seconds=15,
 )
 LONG = Scale(
+    limit=14_400,
     rounds=9,
     seconds=5,
     warm=2,
@@ -83,4 +121,10 @@ LONG = Scale(
     history=100_000,
     idle_seconds=20,
     rival_rounds=5,
+    pinned_seconds=900,
+    reader_seconds=120,
+    bulk=100_000,
+    flush_rounds=3,
+    memory_slice=60,
+    drift_seconds=300,
 )

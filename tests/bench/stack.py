@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from tests.bench.laboratory import Laboratory
+    from tests.bench.processes import Running
 
 LIVE = "/health/live"
 NOOP, REAL = "tests.bench.noop_worker", "workers"
@@ -25,6 +26,7 @@ class Stack:
 
     port: int
     processes: Mapping[str, int]
+    worker: Running
 
 
 @asynccontextmanager
@@ -54,11 +56,12 @@ async def open_stack(
             # 最后起：先备好的活，从它起来才开始动
             laboratory.module("relay", "relay", environment=environment()),
         ]  # fmt: skip
-        processes = dict(laboratory.servers)
-        for program in programs:
-            started = await stack.enter_async_context(running(program, laboratory.directory))
-            processes[program.name] = started.process.pid
-        yield Stack(port, processes)
+        started = {
+            program.name: await stack.enter_async_context(running(program, laboratory.directory))
+            for program in programs
+        }
+        processes = {name: each.process.pid for name, each in started.items()}
+        yield Stack(port, {**laboratory.servers, **processes}, started["worker"])
 
 
 @asynccontextmanager

@@ -126,19 +126,19 @@ class Steady:
     workload: Workload
 
     async def warm(self, rate: float) -> None:
-        await self._press(rate, self.laboratory.scale.warm)
+        await self.press(rate, self.laboratory.scale.warm)
         cpu_seconds(self.stack.processes)  # 有谁起来就死了，现在就说，不空等
-        await self._settled()
+        await self.settled()
 
     async def measure(self, rate: float, seconds: float) -> Window:
         """等上一段都做完了再开始；这一段的也等做完，再算账。"""
         laboratory, processes = self.laboratory, self.stack.processes
         ((since,),) = await laboratory.administer("select clock_timestamp()")
         counters, started = await read_counters(laboratory), cpu_seconds(processes)
-        http = await self._press(rate, seconds)
+        http = await self.press(rate, seconds)
         pressed = cpu_seconds(processes)
         await asyncio.sleep(GRACE)
-        await self._settled()
+        await self.settled()
         finished, counted = cpu_seconds(processes), await read_counters(laboratory) - counters
         ((tasks, (p50, p95, p99), left),) = await laboratory.execute(LATENCIES, (GRACE, since))
         rows = await laboratory.execute(SECOND_BY_SECOND, (since,))
@@ -151,11 +151,11 @@ class Steady:
             wal=counted.wal / tasks,
         )  # fmt: skip
 
-    async def _press(self, rate: float, seconds: float) -> Report:
+    async def press(self, rate: float, seconds: float) -> Report:
         workload = self.workload
         return await self.load.paced(self.stack.port, workload.path, seconds, rate, workload.following)
 
-    async def _settled(self) -> None:
+    async def settled(self) -> None:
         await self.laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
 
 

@@ -35,6 +35,8 @@ def test_the_value_is_the_ratio_of_medians_and_the_spread_is_per_round() -> None
         (Target(200, 20, higher_is_better=False), 100.0, "过底线，未到目标"),
         (Target(200, 20, higher_is_better=False), 201.0, "未过底线"),
         (Target(), 0.1, "没有定目标"),
+        (Target(None, 1.2, higher_is_better=False), 1.2, "达到目标"),
+        (Target(None, 1.2, higher_is_better=False), 1.3, "未到目标"),
     ],
 )
 def test_the_verdict_follows_floor_and_aim(target: Target, value: float, verdict: str) -> None:

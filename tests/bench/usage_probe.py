@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -28,6 +28,7 @@ from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import SyncType
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from tests.bench.comparison import MeasureError
+from tests.bench.cpu import resident_mib
 from tests.bench.usage_source import CARRIER, FIRST_DAY, PAGE, UsageSource
 from workers.sync.handler import DataSync
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
 
 LIMIT = 900.0  # 秒
-KIB_PER_MIB = 1_024
 UPSERT = """
 insert into tb_sim_usage (iccid, day, carrier, data_bytes, sms_count, revision)
 values (%s, %s, %s, %s, %s, %s)
@@ -67,7 +67,7 @@ class Memory:
 
     def look(self) -> None:
         self.asked += 1
-        now = resident()
+        now = resident_mib(os.getpid())
         self.peak = max(self.peak, now)
         if self.asked <= max(self.pages // 10, 1):
             self.early = max(self.early, now)
@@ -83,12 +83,6 @@ class Watched(UsageSource):
     async def day_usage(self, iccids: Sequence[str], day: date) -> list[UsageResult]:
         self._memory.look()
         return await super().day_usage(iccids, day)
-
-
-def resident() -> float:
-    """本进程的常驻内存，MiB（/proc/self/status 的 VmRSS）。"""
-    line = next(line for line in Path("/proc/self/status").read_text("ascii").splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / KIB_PER_MIB
 
 
 async def sync(pool: Pool, days: int, memory: Memory) -> None:

@@ -42,6 +42,11 @@ def database_url() -> str:
     return os.environ["RIVAL_DATABASE_URL"]
 
 
+def knob() -> str:
+    """它的并发数或批的大小；取多少写在 tests/bench/ledgers.py，`python -m tests.bench --tune` 试出来的。"""
+    return os.environ["RIVAL_KNOB"]
+
+
 def run(side: Side) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     modes = parser.add_subparsers(dest="mode", required=True)

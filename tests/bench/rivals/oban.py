@@ -1,7 +1,7 @@
 """对手：Oban for Python。照它的文档：嵌入方式、uvloop（它的命令行也用）、连接池开到 20；维护的循环都用默认值。
 
 文档：oban-bg/oban-py 的 docs/production.md（连接池多大）、docs/defining_queues.md（队列的上限）、
-docs/quickstart.md（成批入队用 ``enqueue_many``）。文档没有说上限多大最快：试过 20、50、100、200、400，取最快的。
+docs/quickstart.md（成批入队用 ``enqueue_many``）。文档没有说队列的上限多大最快，是试出来的。
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from oban import Oban, worker
 from oban.schema import install
 
-from tests.bench.rivals.command import BATCH, Side, database_url, run
+from tests.bench.rivals.command import BATCH, Side, database_url, knob, run
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.bench.rivals.command import Enqueue
 
-LIMIT = 100
 POOL_MIN, POOL_MAX = 2, 20
 
 
@@ -53,7 +52,7 @@ async def fill(rows: int) -> None:
 
 
 async def work(stop: asyncio.Event) -> None:
-    async with opened(queues={"default": LIMIT}):
+    async with opened(queues={"default": int(knob())}):
         await stop.wait()
 
 

@@ -1,7 +1,7 @@
-"""对手：Procrastinate。照它的文档：异步的 psycopg 连接、并发 30（文档的例子）、LISTEN/NOTIFY 开着；做完的留着（默认）。
+"""对手：Procrastinate。照它的文档：异步的 psycopg 连接、LISTEN/NOTIFY 开着；做完的留着（默认，我们也留着）。
 
 文档：procrastinate-org/procrastinate 的 docs/howto/production/concurrency.md、docs/howto/basics/batch_defer.md。
-并发试过 1、10、20、30、100，取最快的。
+文档的例子是并发 30；取多少是试出来的。
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from procrastinate import App, PsycopgConnector
 
-from tests.bench.rivals.command import BATCH, Side, database_url, run
+from tests.bench.rivals.command import BATCH, Side, database_url, knob, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.bench.rivals.command import Enqueue
 
-CONCURRENCY = 30
 POOL_MIN, POOL_MAX = 2, 20
 
 
@@ -50,7 +49,7 @@ async def fill(rows: int) -> None:
 
 async def work(stop: asyncio.Event) -> None:
     async with opened() as (app, _):
-        running = asyncio.create_task(app.run_worker_async(concurrency=CONCURRENCY, install_signal_handlers=False))
+        running = asyncio.create_task(app.run_worker_async(concurrency=int(knob()), install_signal_handlers=False))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         running.cancel()

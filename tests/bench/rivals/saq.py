@@ -1,4 +1,4 @@
-"""对手：光秃秃的 SAQ，在我们自己的虚拟环境里（同一个版本）。一个 Worker、一个什么也不做的函数、与我们相同的并发数。"""
+"""对手：光秃秃的 SAQ，在我们自己的虚拟环境里（同一个版本）。一个 Worker、一个什么也不做的函数；并发数是试出来的。"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saq.job import Job
 from saq.queue.redis import RedisQueue
 from saq.worker import Worker
 
-from tests.bench.rivals.command import BATCH, Side, run
+from tests.bench.rivals.command import BATCH, Side, knob, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,7 +58,7 @@ async def work(stop: asyncio.Event) -> None:
     """它自己接 SIGTERM，接了就顶掉我们的。"""
     del stop
     async with opened() as queue:
-        worker: Worker[Any] = Worker(queue, [(FUNCTION, noop)], concurrency=int(os.environ["RIVAL_CONCURRENCY"]))
+        worker: Worker[Any] = Worker(queue, [(FUNCTION, noop)], concurrency=int(knob()))
         await worker.start()
 
 

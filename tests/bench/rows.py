@@ -1,0 +1,110 @@
+"""表里有哪几行，各由谁量；一行量不成不连累别的，到了时间没轮到的也写出来。"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from kaguan.dev.program import StartError
+from kaguan.tokens import service as tokens
+from tests.bench.accepting import Accepting
+from tests.bench.arriving import Arriving
+from tests.bench.comparison import MeasureError, Missing, Result
+from tests.bench.horizon import Horizon
+from tests.bench.laboratory import open_laboratory
+from tests.bench.load import Load
+from tests.bench.processing import Processing
+from tests.bench.relaying import Relaying
+from tests.bench.sharing import Sharing
+from tests.bench.synchronising import Synchronising
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from tests.bench.laboratory import Laboratory
+    from tests.bench.plots import Plot
+    from tests.bench.scale import Scale
+
+    Measure = Callable[[], Awaitable[Sequence[Result | Missing]]]
+
+FASTAPI_ROW, USAGE_ROW = 2, 9
+TITLES = {
+    1: "受理吞吐 ÷ 裸 aiohttp + psycopg",
+    FASTAPI_ROW: "受理吞吐 ÷ FastAPI + SQLAlchemy ORM",
+    3: "受理的 P95、P99，80 % 最大吞吐",
+    4: "受理吞吐：门铃开 ÷ 关",
+    5: "relay 每秒行数 ÷ 裸 Redis 流水线",
+    6: "relay 每秒行数：大积压 ÷ 小积压",
+    7: "排空积压 ÷ 裸 SAQ、Oban、PgQueuer、Procrastinate",
+    8: "受理吞吐：跟踪 ÷ 不跟踪",
+    USAGE_ROW: "data:sync 用量 ÷ psycopg 循环",
+    10: "稳态 50/s：受理 → 开始、CPU、Redis 命令、提交",
+    11: "稳态 500/s：受理 → 开始、CPU、提交、WAL、更新",
+    12: "稳态 200、1 000、2 000/s：受理 → 开始、CPU",
+    13: "最高的稳态",
+    14: "闲着的 CPU",
+    15: "稳态 500/s，与对手轮流跑",
+    16: "等着的处理器",
+    17: "长事务旁边的稳态",
+    18: "别人堆着活时多久轮到我",
+    19: "Redis 清空之后多久重来",
+    20: "做得多了，各进程的内存",
+    21: "持续转交，取件慢不慢下来",
+}
+# 到了时间就轮不到后面的：先跑这一版要看的
+ORDER = (10, 11, 12, 13, 14, 16, 7, 15, 17, 18, 19, 20, 1, FASTAPI_ROW, 3, 4, 8, 5, 6, 21, USAGE_ROW)
+
+
+async def bench(scale: Scale, only: Collection[int]) -> tuple[list[Result | Missing], list[Plot], str]:
+    """跑选中的几行；返回结果、图与所用的施压工具。"""
+    results: list[Result | Missing] = []
+    started = time.monotonic()
+    async with open_laboratory(scale) as laboratory:
+        load = Load(laboratory, await issue_token(laboratory))
+        accepting, relaying, sharing = Accepting(laboratory, load), Relaying(laboratory), Sharing(laboratory, load)
+        arriving, processing = Arriving(laboratory, load), Processing(laboratory, load)
+        horizon = Horizon(laboratory, load)
+        measures: dict[int, Measure] = {
+            1: accepting.against_bare, FASTAPI_ROW: accepting.against_fastapi, 3: accepting.latency,
+            4: accepting.doorbell, 5: relaying.against_pipeline, 6: relaying.large_backlog, 7: processing.drain,
+            8: accepting.tracing, USAGE_ROW: Synchronising(laboratory, USAGE_ROW).usage, 10: arriving.low,
+            11: arriving.high, 12: arriving.others, 13: arriving.highest, 14: arriving.idle, 15: processing.pace,
+            16: processing.wait, 17: horizon.pinned, 18: sharing.fair, 19: sharing.flushed, 20: sharing.memory,
+            21: relaying.drift,
+        }  # fmt: skip
+        for row in (row for row in ORDER if row in only):
+            results += await _measured(row, measures[row], scale.limit - (time.monotonic() - started))
+    results.sort(key=lambda result: result.row)
+    return results, [*arriving.plots(), *processing.plots(), *horizon.plots()], load.tool
+
+
+async def _measured(row: int, measure: Measure, remaining: float) -> Sequence[Result | Missing]:
+    started = time.monotonic()
+    found: Sequence[Result | Missing]
+    try:
+        async with asyncio.timeout(remaining) as deadline:
+            found = await measure()
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        found = [Missing(row, TITLES[row], "这次的时间用完了")]
+    except (MeasureError, StartError) as error:
+        found = [Missing(row, TITLES[row], str(error))]
+    values = "；".join(f"{r.value:.2f}{r.unit}" if isinstance(r, Result) else r.why for r in found)
+    say(f"第 {row} 行，{time.monotonic() - started:.0f} 秒：{values}")
+    return found
+
+
+async def issue_token(laboratory: Laboratory) -> str:
+    async with await psycopg.AsyncConnection.connect(laboratory.database_url(), autocommit=True) as connection:
+        return (await tokens.create(connection, "bench", ["tasks:write"])).token
+
+
+def say(line: str) -> None:
+    """进度写到标准错误；标准输出只有表。"""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
