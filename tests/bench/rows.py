@@ -77,12 +77,12 @@ async def bench(scale: Scale, only: Collection[int]) -> tuple[list[Result | Miss
             21: relaying.drift,
         }  # fmt: skip
         for row in (row for row in ORDER if row in only):
-            results += await _measured(row, measures[row], scale.limit - (time.monotonic() - started))
+            results += await measured(row, measures[row], scale.limit - (time.monotonic() - started))
     results.sort(key=lambda result: result.row)
     return results, [*arriving.plots(), *processing.plots(), *horizon.plots()], load.tool
 
 
-async def _measured(row: int, measure: Measure, remaining: float) -> Sequence[Result | Missing]:
+async def measured(row: int, measure: Measure, remaining: float) -> Sequence[Result | Missing]:
     started = time.monotonic()
     found: Sequence[Result | Missing]
     try:

@@ -11,12 +11,12 @@ TIMEOUT = 120  # 秒
 
 
 def test_a_short_run_of_one_row_prints_a_table() -> None:
-    command = (sys.executable, "-m", "tests.bench", "--short", "--only", "5")
+    command = (sys.executable, "-m", "tests.bench", "--short", "--only", "21")
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert finished.returncode == 0, finished.stderr
     header, _, row = finished.stdout.splitlines()[:3]
     assert header.startswith("| # |")
-    assert row.startswith("| 5 |")
+    assert row.startswith("| 21 |")
     assert row.count("|") == header.count("|")
 
 

@@ -1,0 +1,27 @@
+"""一个任务要多少条命令、语句、提交、更新，多少字节的日志：这些数不看机器快慢，长了就是退步。"""
+
+from __future__ import annotations
+
+from tests.bench.laboratory import open_laboratory
+from tests.bench.load import Load
+from tests.bench.rows import issue_token
+from tests.bench.scale import SHORT
+from tests.bench.steady import run
+
+RATE, SECONDS = 100, 2
+# 至多：一个一个来、不成批时的数。变少了就跟着改小
+COMMANDS, STATEMENTS, COMMITS, UPDATES, WAL = 32, 12, 12, 3.1, 5_500
+
+
+async def test_a_task_costs_no_more_than_it_did() -> None:
+    async with open_laboratory(SHORT) as laboratory:
+        load = Load(laboratory, await issue_token(laboratory))
+        figures = await run(laboratory, load, RATE, [SECONDS])
+    (window,), tasks, whole = figures.windows, figures.all_tasks, figures.whole
+    assert window.tasks > RATE
+    assert 1 <= sum(window.commands.values()) <= COMMANDS, window.commands
+    assert 1 <= window.statements <= STATEMENTS
+    assert 0 < whole.commits / tasks <= COMMITS
+    assert 1 <= whole.record_updates / tasks <= UPDATES
+    assert 0 < window.wal <= WAL
+    assert min(window.cpu.values()) > 0, window.cpu
