@@ -39,6 +39,7 @@ HOOKS = {
     "ignore_aliases": "PyYAML 的 Dumper",
     "inherit_cache": "SQLAlchemy 的可编译元素",
     "QueryNoTemplate": "只在 cast 的引号里",
+    "notify": "SAQ 的队列",
     "pos": "正则的协议里按位置给的参数",
     "settings_customise_sources": "pydantic-settings 的来源",
     "should_sample": "OpenTelemetry 的 Sampler",

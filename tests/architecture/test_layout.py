@@ -41,7 +41,6 @@ NOTHING_HAPPENS = {
 # 换掉的常量：系统里的一处地方；几层之下、参数要一路传下去的时限
 STILL_PATCHED = {
     "tests/integration/delivery/test_protocol_corners.py": {"RUN_TIMEOUT"},
-    "tests/integration/delivery/test_simulation.py": {"SPREAD"},
     "tests/integration/faults/test_fault_limits.py": {"PATIENCE", "TIMEOUT"},
     "tests/integration/operating/test_data_directory.py": {"SYSTEM_DIRECTORY"},
 }

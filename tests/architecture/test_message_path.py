@@ -34,29 +34,30 @@ STOPS = (
     # 转交
     "kaguan/outbox/relay/loop.py:run",
     "kaguan/outbox/relay/forward.py:Forwarder.run_once",
-    "kaguan/outbox/deliveries.py:load_of",
+    "kaguan/outbox/relay/forward.py:Forwarder._look",
     "kaguan/outbox/relay/forward.py:fetch",
+    "kaguan/database/group_commit.py:Gathering.took",
     "kaguan/outbox/relay/forward.py:Forwarder._forward",
+    "kaguan/outbox/deliveries.py:pack",
     "kaguan/outbox/deliveries.py:enqueue_many",
-    "kaguan/outbox/relay/forward.py:mark_handed_over",
+    "kaguan/outbox/relay/forward.py:mark_queued",
     # 认领、执行；认领也经 GroupCommit 的 submit 与 _lane
-    "kaguan/outbox/deliveries.py:KaguanQueue.dequeue",
+    "kaguan/outbox/worker/intake.py:Intake.dequeue",
     "kaguan/outbox/deliveries.py:KaguanQueue.deserialize",
+    "kaguan/outbox/deliveries.py:KaguanQueue.notify",
     "kaguan/outbox/worker/execution.py:Execution.__call__",
     "kaguan/outbox/worker/claiming.py:Claims.claim",
-    "kaguan/outbox/worker/claiming.py:Claims._admit",
     "kaguan/outbox/worker/claiming.py:claim",
     "kaguan/outbox/worker/execution.py:Execution._run",
     "kaguan/outbox/worker/leases.py:Leases.holding",
+    "kaguan/outbox/worker/intake.py:Slots.running",
     "kaguan/outbox/worker/execution.py:Execution._handle",
     "kaguan/outbox/worker/attempt.py:Attempt.checkpoint",
     # 结算
-    "kaguan/outbox/pace.py:Pace.observe",
     "kaguan/outbox/worker/settlement.py:Settlement.settle",
     "kaguan/outbox/worker/settlement.py:Settlement._together",
     "kaguan/outbox/worker/attempt.py:Attempt.transaction",
     "kaguan/outbox/worker/settlement.py:settle_done",
-    "kaguan/outbox/worker/claiming.py:Claims.settled",
 )
 SUBMISSION = Submission(EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"))
 
@@ -74,7 +75,7 @@ async def test_a_message_crosses_these_functions_from_accept_to_settle(settings:
     async with open_pipeline(settings, pool) as pipeline:
         await pipeline.sql("create table effect (n int)")
         group = GroupAccept(pool, MAX_ATTEMPTS)
-        taker = pipeline.worker(handler).consumer().taker(Priority.DEFAULT, 1, dequeue_timeout=1.0)
+        taker = pipeline.worker(handler).consumer().taker(Priority.DEFAULT, dequeue_timeout=1.0)
         stop = asyncio.Event()
 
         async def forward_once() -> int:

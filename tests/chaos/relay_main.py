@@ -42,11 +42,12 @@ async def _sees_nothing(_self: object) -> int:
 def _mark_first() -> None:
     """先标记、先提交，后入队：中间一断就没人再管。"""
     fetch: Callable[..., Awaitable[Sequence[Any]]] = forward.fetch
-    mark: Callable[..., Awaitable[None]] = forward.mark_handed_over
+    mark: Callable[..., Awaitable[None]] = forward.mark_queued
 
     async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> Sequence[Any]:
         due = await fetch(connection, *arguments, **options)
         if due:
+            await connection.execute(load("kaguan.outbox", "take_off"), {"task_ids": [row.task_id for row in due]})
             await mark(connection, [Delivery(Priority.DEFAULT, row.type, [(row.task_id, row.delivery)]) for row in due])
             await connection.execute("commit")
             await connection.execute("begin")
@@ -55,18 +56,18 @@ def _mark_first() -> None:
 
     async def already_marked(*_arguments: Any, **_options: Any) -> None: ...
 
-    vars(forward).update(fetch=fetch_and_mark, mark_handed_over=already_marked)
+    vars(forward).update(fetch=fetch_and_mark, mark_queued=already_marked)
 
 
 def _slow_mark() -> None:
     """与 ``mark_first`` 同样宽的窗口，次序是对的：先入队、后标记。"""
-    mark: Callable[..., Awaitable[None]] = forward.mark_handed_over
+    mark: Callable[..., Awaitable[None]] = forward.mark_queued
 
     async def mark_late(*arguments: Any, **options: Any) -> None:
         await asyncio.sleep(WINDOW)
         await mark(*arguments, **options)
 
-    vars(forward).update(mark_handed_over=mark_late)
+    vars(forward).update(mark_queued=mark_late)
 
 
 def _without_order(package: str, name: str) -> LiteralString:

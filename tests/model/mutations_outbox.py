@@ -22,7 +22,9 @@ OUTBOX_MUTATIONS = (
         "先标记并提交、后入队",
         "src/kaguan/outbox/relay/forward.py",
         "            results = await saq.enqueue_many(",
-        "            await mark_handed_over(connection, deliveries)\n"
+        "            gone = [task_id for one in deliveries for task_id, _ in one.tokens]\n"
+        "            await connection.execute(load(PACKAGE, 'take_off'), {'task_ids': gone})\n"
+        "            await mark_queued(connection, deliveries)\n"
         "            await connection.commit()\n"
         "            results = await saq.enqueue_many(",
         (DELIVERY + "::test_redis_out_of_memory_marks_nothing", DELIVERY + "::test_redis_away_marks_nothing"),
@@ -30,8 +32,8 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "没入队也当作交出",
         "src/kaguan/outbox/relay/forward.py",
-        "(unproven if result is None else handed)",
-        "(handed)",
+        "strict=True) if queued]\n",
+        "strict=True)]\n",
         (DELIVERY, CORNERS, REDRIVE),
     ),
     Mutation(
@@ -59,8 +61,8 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "高水位不算数",
         "src/kaguan/outbox/relay/forward.py",
-        "self.config.high_water - n",
-        "self.config.high_water",
+        "self.most - len(self._sizes)",
+        "self.most",
         (DELIVERY + "::test_relay_stops_at_the_high_water_mark",),
     ),
     Mutation(
@@ -105,7 +107,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "核对不认得同乘的投递",
-        "src/kaguan/outbox/deliveries.py",
+        "src/kaguan/outbox/relay/in_redis.py",
         "return task.job or delivery_key",
         "return delivery_key",
         (SHARED + "::test_a_forgotten_shared_delivery_comes_back_and_a_live_one_stays",),

@@ -63,7 +63,7 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
             "idempotency_keys": idempotency.expire,
             "audits": partial(audit.expire, days=settings.tasks.audit_retention_days),
         },
-        timing=Timing(unknown_patience=UNKNOWN_PATIENCE, taken_patience=0.0),
+        timing=Timing(unknown_patience=UNKNOWN_PATIENCE, taken_patience=0.0, hold=0.0),
     )
     return RelayParts({name: loop.run_once for name, loop in relay.loops.items()})
 
@@ -89,7 +89,7 @@ def worker_parts(
     works: dict[str, Callable[[], Awaitable[object]]] = {"beat": worker.leases.run_once}
     consumer = worker.consumer()
     for priority in Priority:
-        works[f"take-{priority}"] = consumer.taker(priority, 1, dequeue_timeout=0.01).process
+        works[f"take-{priority}"] = consumer.taker(priority, dequeue_timeout=0.01).process
     return WorkerParts(works, worker.leases)
 
 

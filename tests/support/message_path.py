@@ -5,8 +5,8 @@
 - 跟踪、指标、日志；连接池、量语句的游标、``.sql`` 与 Redis 键的名字（:data:`EDGES`）；
 - 推导式、lambda、属性、``__call__`` 之外的双下划线方法、生成的代码。
 
-余下的里，``stops`` 是读者要翻过去的：会等的（协程、异步生成器），或从别的文件进去的。同一个文件里不等的小函数，
-读到那一页就看见了，只记在 ``every`` 里。进程的启动没有消息经过，不在量的范围里。
+余下的里，``stops`` 是读者要翻过去的：会等的（协程、异步生成器），或从我们别的文件进去的（计时器到点不是消息经过）。
+同一个文件里不等的小函数，读到那一页就看见了，只记在 ``every`` 里。进程的启动没有消息经过，不在量的范围里。
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class MessagePath:
             return
         place = f"{code.co_filename.removeprefix(self._root)}:{code.co_qualname}"
         self.every.setdefault(place)
-        if code.co_flags & WAITS or self._caller(frame) != code.co_filename:
+        if code.co_flags & WAITS or self._caller(frame) not in {None, code.co_filename}:
             self.stops.setdefault(place)
 
     def _ours(self, code: CodeType) -> bool:

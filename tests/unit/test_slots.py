@@ -1,11 +1,23 @@
-"""槽位的分法：6 : 3 : 1，一个不多、一个不少，谁也不为零。"""
+"""槽位：闲着的谁都能用，抢的时候 6 : 3 : 1；取来的不多于做得过来的。"""
 
 from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.consumer import split_slots
+from kaguan.outbox.worker.intake import EMPTY_AFTER, Slots, split_slots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+CRITICAL, DEFAULT, LOW = Priority
+WORK, STRIDE = 50, 37  # 事件循环转这么多圈，长短不一：比取件慢得多，槽位才一个一个地空出来
 
 
 @pytest.mark.parametrize(
@@ -14,3 +26,127 @@ from kaguan.outbox.worker.consumer import split_slots
 )
 def test_slots_follow_the_weights_and_add_up(concurrency: int, slots: tuple[int, int, int]) -> None:
     assert split_slots(concurrency) == dict(zip(Priority, slots, strict=True))
+
+
+@dataclass(slots=True)
+class Machine:
+    """一个进程：每个队列一处在取，取来的任务各等 ``gate``；空的队列一直等。"""
+
+    slots: Slots
+    queues: dict[Priority, deque[int]]  # 各投递带着几个任务
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    running: Counter[Priority] = field(default_factory=Counter)
+    started: list[Priority] = field(default_factory=list)
+    fetched: Counter[Priority] = field(default_factory=Counter)
+    arrived: dict[Priority, asyncio.Event] = field(
+        default_factory=lambda: {queue: asyncio.Event() for queue in Priority}
+    )
+    working: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def fetch(self, queue: Priority) -> None:
+        """再去取一次；取到了就再来。"""
+        self.working.add(asyncio.create_task(self._delivery(queue)))
+
+    async def _delivery(self, queue: Priority) -> None:
+        fetching = self.slots.fetch(queue)
+        try:
+            await fetching.granted.wait()
+            while not self.queues[queue]:
+                self.arrived[queue].clear()
+                await self.arrived[queue].wait()
+            count = self.queues[queue].popleft()
+            fetching.got(count)
+            self.fetched[queue] += 1
+        finally:
+            fetching.close()
+        self.fetch(queue)
+        await asyncio.gather(*(self._task(queue) for _ in range(count)))
+
+    async def _task(self, queue: Priority) -> None:
+        async with self.slots.running(queue, "noop"):
+            self.running[queue] += 1
+            self.started.append(queue)
+            await self.gate.wait()
+            await self.settle(WORK + len(self.started) * STRIDE % WORK)
+            self.running[queue] -= 1
+
+    async def given_up(self) -> None:
+        """等到空的队列不再算数。"""
+        async with asyncio.timeout(10):
+            while self.running.total() < self.slots.total:  # noqa: ASYNC110 槽位不出声，只能看
+                await asyncio.sleep(EMPTY_AFTER)
+        await self.settle()
+
+    async def settle(self, turns: int = 400) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def machine(total: int, **queues: Sequence[int]) -> AsyncIterator[Machine]:
+    opened = Machine(Slots(total), {queue: deque(queues.get(queue, ())) for queue in Priority})
+    for queue in Priority:
+        opened.fetch(queue)
+    await opened.settle()
+    try:
+        yield opened
+    finally:
+        for task in opened.working:
+            task.cancel()
+        await asyncio.gather(*opened.working, return_exceptions=True)
+
+
+async def test_one_busy_queue_uses_every_slot() -> None:
+    async with machine(10, low=[1] * 40) as opened:
+        await opened.given_up()
+        assert opened.running == {LOW: 10}
+        assert opened.fetched[LOW] == 10  # 取来的都在做：没有一个在手里干等
+
+
+async def test_competing_queues_share_six_three_one() -> None:
+    async with machine(10, critical=[1] * 400, default=[1] * 400, low=[1] * 400) as opened:
+        opened.gate.set()
+        await opened.settle(6_000)
+        shares = Counter(opened.started[20:220])
+        assert (shares[CRITICAL], shares[DEFAULT], shares[LOW]) == pytest.approx((120, 60, 20), abs=8)
+
+
+async def test_shared_deliveries_count_by_their_tasks() -> None:
+    async with machine(10, critical=[10] * 60, default=[10] * 60, low=[10] * 60) as opened:
+        opened.gate.set()
+        await opened.settle(6_000)
+        shares = Counter(opened.started[20:420])
+        assert (shares[CRITICAL], shares[DEFAULT], shares[LOW]) == pytest.approx((240, 120, 40), abs=30)
+
+
+async def test_no_more_is_fetched_than_can_start() -> None:
+    async with machine(4, default=[6, 6, 6]) as opened:
+        await opened.given_up()
+        assert opened.running == {DEFAULT: 4}
+        assert opened.fetched == {DEFAULT: 1}
+        opened.gate.set()
+        await opened.settle()
+        assert len(opened.started) == 18
+
+
+async def test_a_queue_that_was_empty_starts_at_once_beside_slow_work() -> None:
+    async with machine(3, low=[1] * 9) as opened:
+        await opened.given_up()
+        assert opened.running == {LOW: 3}
+        opened.queues[CRITICAL].append(1)
+        opened.arrived[CRITICAL].set()
+        await opened.settle()
+        assert opened.running == {LOW: 3, CRITICAL: 1}
+
+
+async def test_tasks_that_others_had_done_do_not_hold_slots() -> None:
+    slots = Slots(3)
+
+    async def duplicate() -> None:
+        fetching = slots.fetch(DEFAULT)
+        await fetching.granted.wait()
+        fetching.got(5)
+        fetching.close()
+
+    for _ in range(3):
+        await asyncio.wait_for(asyncio.create_task(duplicate()), 5)

@@ -52,11 +52,11 @@ def test_a_calm_system_is_ok() -> None:
         pytest.param(ledger(queued={"default": (273, 12.0)}), lane(), "stalled", "bad", id="nothing moves"),
         pytest.param(ledger(queued={"low": (2, 12.0)}), lane(), None, None, id="low may rest a while"),
         pytest.param(
-            ledger(queued={"default": (9, 12.0)}, held=[held(count=6, started=300)]), lane(), None, None,
+            ledger(queued={"default": (9, 12.0)}, held=[held(count=20, started=300)]), lane(), None, None,
             id="every slot is busy with long work",
         ),
         pytest.param(
-            ledger(queued={"default": (9, 12.0)}, held=[held(count=6, started=300)]),
+            ledger(queued={"default": (9, 12.0)}, held=[held(count=20, started=300)]),
             lane([process("relay"), process("worker"), process("worker", started=9, seen=11)]), "quiet", "warn",
             id="one of two workers is frozen",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import nullcontext
 from contextvars import Context
@@ -24,7 +25,31 @@ Answer = TypeVar("Answer")
 
 LANES = 2  # 一条在等 COMMIT 时另一条收下一批；再多只会把批次切碎
 MAX_ROWS = 200  # 一条语句至多这么多行
+MEMORY = 0.2  # 秒：到达率记得这么久
+LONGEST = 0.01  # 秒
+PER_RATE = 20e-6  # 每秒来一个，多凑这么多秒：每秒 50 个凑 1 毫秒，500 个凑 10 毫秒
 TIMEOUT = 10.0  # 秒：一条语句连同等连接；对方不答时只有它能脱身
+
+
+@dataclass(slots=True)
+class Gathering:
+    """一处凑批的节拍。``longest`` 是最多凑几秒；钟是事件循环的。"""
+
+    longest: float = LONGEST
+    _rate: float = 0.0  # 个每秒
+    _took_at: float = -math.inf
+
+    def pause(self, now: float) -> float:
+        """离收下一批还有几秒；闲了之后的头一个不等。"""
+        return max(0.0, self._took_at + min(self.longest, self._rate * PER_RATE) - now)
+
+    def took(self, count: int, now: float) -> float:
+        """此刻收走了 ``count`` 个；返回收下一批至少要隔几秒。"""
+        past = max(now - self._took_at, 1e-6)
+        kept = math.exp(-past / MEMORY)
+        self._rate = kept * self._rate + (1 - kept) * count / past
+        self._took_at = now
+        return min(self.longest, self._rate * PER_RATE)
 
 
 @dataclass(slots=True)
@@ -59,6 +84,7 @@ class GroupCommit(Generic[Item, Answer]):
         patience: 头一条道写了这么多秒还没完，备用道才接手，批次因此更大；0 = 随时两条道。
         max_bytes: 一批至多这么多字节，按 ``size`` 算；单独一项可以更大。
         around: 每批写入的外面，例如一个跨度。
+        gathering: 凑批的节拍；不给就不等。
     """
 
     pool: Pool
@@ -67,6 +93,7 @@ class GroupCommit(Generic[Item, Answer]):
     max_bytes: int = 0
     size: Callable[[Item], int] = _weightless
     around: Callable[[Sequence[Item]], AbstractContextManager[object]] = _plainly
+    gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
     _queue: deque[_Waiting[Item, Answer]] = field(default_factory=deque)
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _late: asyncio.TimerHandle | None = None
@@ -89,7 +116,7 @@ class GroupCommit(Generic[Item, Answer]):
 
     def _open_lane(self) -> None:
         # 独立的任务、空的上下文：不随某一个提交者取消，也不挂在它的跟踪与日志字段上
-        lane = asyncio.get_running_loop().create_task(self._lane(self._batches()), context=Context())
+        lane = asyncio.get_running_loop().create_task(self._lane(self._gathered()), context=Context())
         self._lanes.add(lane)
         lane.add_done_callback(self._lanes.discard)
 
@@ -105,9 +132,13 @@ class GroupCommit(Generic[Item, Answer]):
         else:
             self._late = loop.call_at(due, self._relieve)
 
-    def _batches(self) -> Iterator[list[_Waiting[Item, Answer]]]:
-        """排着的，一批批取走，取到没有为止；等它的人走了的不算。"""
+    def _gathered(self) -> Iterator[list[_Waiting[Item, Answer]]]:
+        """排着的，一批批收走，收到没有为止；等它的人走了的不算。还没凑够的先给一个空批，等它的人再来收。"""
+        clock = asyncio.get_running_loop().time
         while self._queue:
+            if self.gathering.pause(clock()):
+                yield []
+                continue
             batch: list[_Waiting[Item, Answer]] = []
             size = 0
             while self._queue and len(batch) < MAX_ROWS:
@@ -119,11 +150,16 @@ class GroupCommit(Generic[Item, Answer]):
                     batch.append(waiting)
                 self._queue.popleft()
             if batch:
+                self.gathering.took(len(batch), clock())
                 yield batch
 
     async def _lane(self, batches: Iterator[Sequence[_Waiting[Item, Answer]]]) -> None:
         """一批一条语句、一次提交；一批做不成就逐个重来。"""
+        clock = asyncio.get_running_loop().time
         for batch in batches:
+            if not batch:
+                await asyncio.sleep(self.gathering.pause(clock()))  # 到点的事，没有可等的条件
+                continue
             items = [waiting.item for waiting in batch]
             try:
                 async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:

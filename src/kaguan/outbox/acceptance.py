@@ -15,7 +15,7 @@ import uuid_utils.compat as uuid7_source
 from psycopg.types.json import Json
 from pydantic_core import to_json
 
-from kaguan.database.group_commit import GroupCommit
+from kaguan.database.group_commit import Gathering, GroupCommit
 from kaguan.database.pool import AfterCommit, PooledConnection, at_once
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError, FieldError
@@ -44,6 +44,7 @@ PACKAGE = "kaguan.outbox"
 REUSED = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
 SYSTEM_PRINCIPAL = "system"
 PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
+GATHER = 0.005  # 秒：来得再密，也至多凑这么久；提交的人在等
 RETIRE_ABOVE = 8 * 1024 * 1024  # 字节；合并受理的一批到不了这么大
 GROUP_BYTES = 4 * 1024 * 1024  # 合并提交的载荷至多共这么多：大附件不与小邮件挤在一条语句里
 
@@ -74,8 +75,7 @@ class Accepted:
     replayed: bool = False
 
 
-def uncounted(_type: str, _queue: str, _count: int) -> None:
-    """不计数。"""
+def uncounted(_type: str, _queue: str, _count: int) -> None: ...
 
 
 async def accept(
@@ -233,7 +233,7 @@ class GroupAccept:
         self._group: GroupCommit[Staged, Accepted] = GroupCommit(
             pool, partial(insert, max_attempts=max_attempts, count=count), PATIENCE, GROUP_BYTES,
             size=lambda staged: len(staged.payload),
-            around=lambda batch: accept_span([staged.creation for staged in batch]),
+            around=lambda batch: accept_span([staged.creation for staged in batch]), gathering=Gathering(GATHER),
         )  # fmt: skip
 
     async def accept(self, submission: Submission) -> Accepted:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -13,29 +13,25 @@ from redis.exceptions import RedisError
 from saq.job import Job
 from saq.queue.redis import RedisQueue
 
-from kaguan.backoff import equal_jitter
-from kaguan.outbox.vocabulary import Priority
-from kaguan.queues.keys import delivery_key, pace_key
+from kaguan.outbox.vocabulary import Priority, PriorityRank
+from kaguan.queues.keys import delivery_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
     from saq.job import Status
-
-    from kaguan.outbox.store import Handed
 
 log = structlog.get_logger(__name__)
 
 JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
 TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
-FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒；Redis 不在时
+SECONDS = 0.5  # 一次投递里的活合计不超过这么久：取走它的 worker 忙着，别的就替不了
+HANDED_AT = "handed_at"  # 投递的 meta：何时交出
 
 
 class KaguanQueue(RedisQueue):
-    """取件时 Redis 不在就退避：SAQ 的取件循环自己不等，会空转（docs/GUARANTEES.md）。"""
-
-    _failures = 0
+    """一个优先级的队列。"""
 
     def deserialize(
         self, payload: dict[str, Any] | str | bytes | None, status: Status | str | None = None
@@ -47,6 +43,9 @@ class KaguanQueue(RedisQueue):
             log.warning("队列里有看不懂的投递，当作没有", queue=self.name)
             return None
 
+    async def notify(self, job: Job) -> None:
+        """每变一次状态就发布一次，没有人听：看板自己来看，别处都以 PostgreSQL 为准。"""
+
     async def sweep(self, lock: int = 60, abort: float = 5.0) -> list[str]:
         """SAQ 自己的打扫，我们不靠它；Redis 不在就算了。"""
         try:
@@ -54,21 +53,6 @@ class KaguanQueue(RedisQueue):
         except RedisError as error:
             log.debug("打扫时 Redis 不可用", queue=self.name, error=type(error).__name__)
             return []
-
-    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 签名随 SAQ
-        try:
-            job = await super().dequeue(timeout, poll_interval)
-        except RedisError as error:
-            self._failures += 1
-            if self._failures == 1:
-                log.warning("取件失败，退避重试", queue=self.name, error=type(error).__name__)
-            wait = equal_jitter(self._failures, FIRST_BACKOFF, BACKOFF_MAX)
-            await asyncio.sleep(wait)  # SAQ 立刻又来取：Redis 不在时不空转
-            return None
-        if self._failures:
-            log.info("取件恢复", queue=self.name, failures=self._failures)
-            self._failures = 0
-        return job
 
 
 def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:
@@ -96,17 +80,61 @@ class Delivery:
         return self.shared if len(self.tokens) > 1 else None
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """一行到期的待交付。``waited`` 是到期以来的秒数，``now`` 是库的钟（纪元秒）。"""
+
+    task_id: UUID
+    delivery: int
+    type: str
+    priority: int
+    traceparent: str | None
+    waited: float
+    now: float
+    alone: bool = False
+
+
+def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:
+    """把到期的行装成投递；同队列、同类型的次序不变。
+
+    Args:
+        due: 到期的行，按优先级排好。
+        shareable: 可以同乘的类型；长任务从不同乘。
+        paces: 各类型一次尝试的平均秒数；不知道的先单独走，一秒后就知道了。
+        limit: 一次投递至多几个；1 = 从不同乘。
+    """
+    deliveries: list[Delivery] = []
+    for (priority, task_type, alone), group in groupby(sorted(due, key=_kind), key=_kind):
+        tokens = [(row.task_id, row.delivery) for row in group]
+        quick = task_type in shareable and not alone
+        size = _size(task_type, paces, limit) if quick else 1
+        queue = PriorityRank(priority).queue
+        shares = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+        deliveries += [Delivery(queue, task_type, share) for share in shares]
+    return deliveries
+
+
+def _kind(row: Due) -> tuple[int, str, bool]:
+    return row.priority, row.type, row.alone
+
+
+def _size(task_type: str, paces: Mapping[str, float], limit: int) -> int:
+    seconds = paces.get(task_type)
+    return 1 if seconds is None else max(1, min(limit, int(SECONDS / max(seconds, 1e-6))))
+
+
 async def enqueue_many(
-    queues: Mapping[Priority, KaguanQueue], deliveries: Sequence[Delivery], task_timeout: float
-) -> list[object]:
+    queues: Mapping[Priority, KaguanQueue], deliveries: Sequence[Delivery], task_timeout: float, now: float
+) -> list[bool]:
     """一条流水线入队全部投递，次序与输入相同；参数只有号码，没有个人信息。
 
     SAQ 自己的重试关闭；它的时限只作兜底，由每个任务的 ``task_timeout``（秒）而来。
+    ``now`` 是库的钟（纪元秒），记在 ``meta`` 里：旧版本的 worker 不看它，也不会被它难住。
 
-    每个结果是 1（已入队）、None（同键未完成，或 abort 键挡着：没有证明，别当成已交付）或一个异常。
+    每个结果是已入队与否；没有的是同键未完成，或 abort 键挡着：没有证明，别当成已交付。
 
     Raises:
-        RedisError: 连不上，或整条流水线失败。
+        RedisError: 连不上，或 Redis 拒收（内存满、只读……）：与单个投递无关，它的参数只有号码。
     """
     pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
     async with pipeline as pipe:
@@ -119,9 +147,10 @@ async def enqueue_many(
                 timeout=int(task_timeout) * len(one.tokens) + TIMEOUT_MARGIN,
                 retries=1,
                 ttl=JOB_TTL,
+                meta={HANDED_AT: now},
             )
             await proxies[one.queue].enqueue(job)
-        return list(await pipe.execute(raise_on_error=False))
+        return [queued is not None for queued in await pipe.execute()]
 
 
 def _through(queue: KaguanQueue, pipe: object) -> KaguanQueue:
@@ -145,58 +174,8 @@ async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tup
         return [score is not None for score in await pipe.execute()]
 
 
-def key_of(task: Handed) -> str:
-    """它那次投递在 SAQ 里的键。"""
-    return task.job or delivery_key(task.id, task.delivery)
-
-
-async def split_known(
-    queues: Mapping[Priority, KaguanQueue], tasks: Sequence[Handed]
-) -> tuple[list[Handed], list[Handed]]:
-    """把已交出的任务分成 Redis 不认得的与还认得的。
-
-    Raises:
-        RedisError: 连不上。
-    """
-    present = await known(queues, [(Priority(task.queue), key_of(task)) for task in tasks])
-    missing = [task for task, here in zip(tasks, present, strict=True) if not here]
-    return missing, [task for task, here in zip(tasks, present, strict=True) if here]
-
-
-async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
-    """这些队列里还没有被取走的投递（SAQ 的任务号）。
-
-    Raises:
-        RedisError: 连不上。
-    """
-    return await _listed(queues, wanted, "queued")
-
-
-async def taken(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
-    """这些队列里已被取走、还没有做完的投递（SAQ 的任务号）；至多与全部槽位一样多。
-
-    Raises:
-        RedisError: 连不上。
-    """
-    return await _listed(queues, wanted, "active")
-
-
-async def _listed(
-    queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority], name: str
-) -> dict[Priority, set[str]]:
-    priorities = list(wanted)
-    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
-    async with pipeline as pipe:
-        for priority in priorities:
-            pipe.lrange(queues[priority].namespace(name), 0, -1)
-        pages = await pipe.execute()
-    return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}
-
-
-async def load_of(
-    queues: Mapping[Priority, KaguanQueue], task_types: Collection[str]
-) -> tuple[dict[Priority, int], dict[str, float]]:
-    """一次往返看清 Redis 那头：每个队列里在等的投递数，与各类型的步速（秒；没有可信值的不在其中）。
+async def waiting_depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
+    """每个队列里在等的投递数。
 
     执行中的不算在等：它们受槽位限制；死去的 worker 留下的，SAQ 要到任务的时限过了才清，不该占着水位。
 
@@ -207,9 +186,4 @@ async def load_of(
     async with pipeline as pipe:
         for queue in queues.values():
             pipe.llen(queue.namespace("queued"))
-        for task_type in task_types:
-            pipe.get(pace_key(task_type))
-        answers = await pipe.execute()
-    depths = dict(zip(queues, answers, strict=False))
-    paces = zip(task_types, answers[len(depths) :], strict=True)
-    return depths, {task_type: float(pace) for task_type, pace in paces if pace is not None}
+        return dict(zip(queues, await pipe.execute(), strict=True))

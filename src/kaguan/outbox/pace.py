@@ -20,9 +20,8 @@ from kaguan.queues.keys import pace_key
 
 log = structlog.get_logger(__name__)
 
-SMOOTHING = 0.1  # 新的一次占这么多
 INTERVAL = 1.0  # 秒
-TTL = 60  # 秒：没有 worker 更新就不再可信
+TTL = 3_600  # 秒：没有 worker 更新就不再可信；闲上一阵的，头一批仍知道装几个
 
 
 async def publish(redis: Redis, seconds: Mapping[str, float]) -> None:
@@ -39,21 +38,16 @@ async def publish(redis: Redis, seconds: Mapping[str, float]) -> None:
 
 @dataclass(slots=True)
 class Pace:
-    """本进程量到的步速；几个 worker 各写各的，后写的算数：它们做的是同样的活。"""
+    """把本进程量到的步速写出去；几个 worker 各写各的，后写的算数：它们做的是同样的活。"""
 
-    redis: Redis | None  # None 即只记在内存里
-    _seconds: dict[str, float] = field(default_factory=dict)
-    _fresh: set[str] = field(default_factory=set)
-
-    def observe(self, task_type: str, seconds: float) -> None:
-        before = self._seconds.get(task_type, seconds)
-        self._seconds[task_type] = before + SMOOTHING * (seconds - before)
-        self._fresh.add(task_type)
+    redis: Redis | None  # None 即不写
+    seconds: Mapping[str, float]  # 量的人随时在改
+    _written: dict[str, float] = field(default_factory=dict)
 
     async def run_once(self) -> int:
-        """写下上次以来量过的；返回写了几种。Redis 不在就算了：它只是参考。"""
-        fresh = {task_type: self._seconds[task_type] for task_type in self._fresh}
-        self._fresh.clear()
+        """写下上次以来变了的；返回写了几种。Redis 不在就算了：它只是参考。"""
+        fresh = {name: value for name, value in self.seconds.items() if self._written.get(name) != value}
+        self._written.update(fresh)
         if fresh and self.redis is not None:
             try:
                 await publish(self.redis, fresh)

@@ -49,6 +49,6 @@ class EventPayload(Payload):
 
 
 DATA_SYNC = TaskType("data:sync", DataSyncPayload, Effect.REPEATABLE, rows=("tb_sync_checkpoint",))
-SIM_STATUS_SYNC = TaskType("sim:status_sync", SimStatusPayload, Effect.REPEATABLE)
+SIM_STATUS_SYNC = TaskType("sim:status_sync", SimStatusPayload, Effect.REPEATABLE, shareable=True)
 # 对方凭 webhook-id 认得重复（Standard Webhooks）
-EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE)
+EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE, shareable=True)

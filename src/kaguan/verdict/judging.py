@@ -180,8 +180,8 @@ def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census)
         return
     if not census.of("worker") and ledger.running_in(queue):  # 没有心跳的旧版本在做：有几个槽位说不准
         return
-    slots = sum(worker.slots.get(queue, 0) for worker in census.of("worker") if worker.quiet <= QUIET)
-    if slots and ledger.running_in(queue) >= slots:
+    slots = sum(sum(worker.slots.values()) for worker in census.of("worker") if worker.quiet <= QUIET)
+    if slots and sum(map(ledger.running_in, Priority)) >= slots:
         return
     now = ledger.totals.now
     moved = [flow.last_at for flow in ledger.flow if flow.queue == queue]

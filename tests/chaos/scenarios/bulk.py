@@ -69,11 +69,6 @@ def continue_workers(stage: Stage) -> None:
         unit.send(signal.SIGCONT)
 
 
-async def waiting_in_redis(stage: Stage) -> int:
-    async with stage.redis() as client:
-        return sum([await client.zcard(f"saq:{queue}:incomplete") for queue in Priority])
-
-
 async def queued_in_redis(stage: Stage) -> int:
     """还没有 worker 取走的。"""
     async with stage.redis() as client:

@@ -21,13 +21,15 @@ NORMAL_SHARE = 5  # 先用五分之一量平常的速率
 RATIO = 1.2  # 全部做完 ÷ （个数 ÷ 平常的速率）
 RATIO_SLACK = 0.8  # 清空之后还要在库里改十万行、再交一遍
 FIRST = "select extract(epoch from min(started_at))::float8 from tb_task where delivery > 1"
+QUEUED = "select count(*)::float8 from tb_task where status = 'queued'"
 NOW = "select extract(epoch from clock_timestamp())::float8"
 
 
 async def flush(servers: Servers, count: int) -> Outcome:
     """``count`` 个排在 Redis 里，worker 停着；清空，放行。"""
     outcome = Outcome(f"flush-100k（{count} 个在队列里）")
-    pace = {**bulk.PRODUCT_PACE, "KAGUAN_RELAY__HIGH_WATER": str(count + 1), "KAGUAN_RELAY__BACKSTOP_AGE": "3600"}
+    room = {"KAGUAN_RELAY__HIGH_WATER": str(count + 1), "KAGUAN_RELAY__WINDOW": str(count + 1)}
+    pace = {**bulk.PRODUCT_PACE, **room, "KAGUAN_RELAY__BACKSTOP_AGE": "3600"}
     async with staged(servers, "flush", Cast(apis=1, ledger="0", pace=pace)) as stage:
         began = time.monotonic()
         journal = await bulk.submit(stage, count // NORMAL_SHARE)
@@ -37,7 +39,7 @@ async def flush(servers: Servers, count: int) -> Outcome:
         journal += await bulk.submit(stage, count, first=len(journal))
 
         async def filled() -> bool:
-            return await bulk.waiting_in_redis(stage) >= count
+            return await bulk.scalar(stage, QUEUED) == count
 
         await eventually(filled, FILL)
         async with stage.redis() as client:

@@ -49,7 +49,7 @@ async def test_writes_come_from_the_page_itself_and_never_retry_a_running_job(ap
     async with build_client(settings.redis) as redis:
         queues = build_queues(redis)
         job = Delivery(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
-        await enqueue_many(queues, [job], 60)
+        await enqueue_many(queues, [job], 60, 0.0)
         path = f"/monitor/api/queues/default/jobs/{job.key}"
         evil = {"Origin": "https://evil.example"}
         for forged in (evil, {"Sec-Fetch-Site": "cross-site"}):

@@ -28,7 +28,7 @@ async def queued_job(settings: Settings) -> AsyncIterator[str]:
     async with build_client(settings.redis) as redis:
         queues = build_queues(redis)
         job = Delivery(Priority.DEFAULT, "email:send", [(uuid4(), 1)])
-        await enqueue_many(queues, [job], 60)
+        await enqueue_many(queues, [job], 60, 0.0)
         yield f"/monitor/api/queues/default/jobs/{job.key}"
 
 

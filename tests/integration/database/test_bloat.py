@@ -44,7 +44,9 @@ async def test_the_tables_stay_as_large_as_what_they_keep(settings: Settings, po
             for _ in range(ROUNDS):
                 held = [(task_id, 1) for task_id in await pipeline.submit(TASKS)]
                 await pipeline.forwarder.run_once()
-                assert all(await claiming.claim(connection, held, worker="worker-a", lease=60.0))
+                assert all(
+                    await claiming.claim(connection, [(*token, None) for token in held], worker="worker-a", lease=60.0)
+                )
                 assert len(await leases.heartbeat(connection, held, "worker-a", 60.0)) == TASKS
                 await pipeline.sql(NOTE)
                 await pipeline.sql(FINISH)

@@ -147,7 +147,10 @@ async def test_three_relays_at_once_go_over_the_mark_by_two_batches_at_most(
 
 
 async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict[str, str], pool: Pool) -> None:
-    """三个队列都塞满：槽位正好 6 : 3 : 1，高优先级的不放手，低的也照样往前走。"""
+    """三个队列都塞满：槽位按 6 : 3 : 1，高优先级的不放手，低的也照样往前走。
+
+    长久的比例在 tests/unit/test_slots.py；这里头一回填满槽位，各可差一个，空过的队列来了活还可多一个。
+    """
     settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "10"})
     async with open_pipeline(settings, pool) as pipeline:
         critical, default, low = [await pipeline.submit(12, queue) for queue in Priority]
@@ -159,7 +162,8 @@ async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict
 
         async def running() -> bool:
             rows = await pipeline.sql("select queue, count(*) from tb_task where status = 'running' group by 1")
-            return dict(rows) == {"critical": 6, "default": 3, "low": 1}
+            counts, fair = dict(rows), {"critical": 6, "default": 3, "low": 1}
+            return sum(counts.values()) >= 10 and all(abs(fair[queue] - counts.get(queue, 0)) <= 1 for queue in fair)
 
         async def low_done() -> bool:
             return await pipeline.sql("select queue, count(*) from tb_task where status = 'succeeded' group by 1") == [

@@ -38,7 +38,7 @@ async def claimed(pipeline: Pipeline, count: int) -> AsyncIterator[tuple[Leases,
     leases = Leases(pipeline.pool, WORKER, 15.0, PATIENCE)
     async with pipeline.pool.connection() as connection:
         claims = await claiming.claim(
-            connection, [(task_id, 1) for task_id in tasks], worker=WORKER, lease=leases.lease
+            connection, [(task_id, 1, None) for task_id in tasks], worker=WORKER, lease=leases.lease
         )
     with ExitStack() as held:
         for claim in claims:
@@ -149,7 +149,7 @@ async def test_a_claim_that_is_cancelled_between_two_tries_hands_back_what_it_ma
         await pipeline.forwarder.run_once()
         leases = Leases(pool, WORKER, 15.0, PATIENCE)
         async with pool.connection() as connection:
-            assert all(await claiming.claim(connection, [(task_id, 1)], worker=WORKER, lease=leases.lease))
+            assert all(await claiming.claim(connection, [(task_id, 1, None)], worker=WORKER, lease=leases.lease))
         away: Pool = AsyncConnectionPool("", open=False)
         trying = asyncio.create_task(claiming.Claims(away, leases).claim([(task_id, 1)]))
         for _ in range(TURNS):

@@ -189,7 +189,7 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
     for delivery in range(1, limit + 1):
         await pipeline.forwarder.run_once()
         async with pipeline.pool.connection() as connection:
-            assert all(await claiming.claim(connection, [(poison, delivery)], worker="doomed", lease=0.000001))
+            assert all(await claiming.claim(connection, [(poison, delivery, None)], worker="doomed", lease=0.000001))
         await pipeline.leases_redrive.run_once()
     assert await pipeline.status(poison) == "failed"
     assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}

@@ -32,7 +32,7 @@ async def test_two_deliveries_of_one_task_in_one_batch_are_told_apart(pipeline: 
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     async with pipeline.pool.connection() as connection:
-        await claiming.claim(connection, [(task_id, 1)], worker="worker-a", lease=15.0)
+        await claiming.claim(connection, [(task_id, 1, None)], worker="worker-a", lease=15.0)
         await connection.execute("update tb_task set delivery = 2")
         successes = [Success(task_id, delivery, 1, {"delivery": delivery}, None, None) for delivery in (1, 2)]
         stale, current = await settle_done(connection, successes)

@@ -1,4 +1,4 @@
-"""几个任务同乘一次投递：积压而手快才同乘；认领、结算成批，坏的一个只害它自己，Redis 忘了也一样回来。"""
+"""几个任务同乘一次投递：知道手快才同乘；认领、结算成批，坏的一个只害它自己，Redis 忘了也一样回来。"""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import pace
-from kaguan.outbox.deliveries import load_of
-from kaguan.outbox.relay.forward import SPREAD
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
-from kaguan.task_types import NAMES
+from kaguan.queues.keys import pace_key
 from tests.support.pipeline import Pipeline, Recording, carried_by, open_pipeline
 
 if TYPE_CHECKING:
@@ -28,13 +26,15 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from kaguan.outbox.worker.attempt import Attempt
 
-BACKLOG = SPREAD * 4
+BACKLOG = 8
+PACE = 0.12  # 秒：一次投递带四个
 
 
 @pytest.fixture
 async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
     settings = load_settings({**environ, "KAGUAN_RELAY__PRESENCE_AGE": "0.000001"})
     async with open_pipeline(settings, pool) as opened:
+        await pace.publish(opened.redis, {EMAIL_SEND.name: PACE})
         yield opened
 
 
@@ -48,19 +48,21 @@ async def statuses(pipeline: Pipeline) -> dict[str, int]:
     return dict(await pipeline.sql("select status, count(*)::int from tb_task group by status"))
 
 
-async def test_a_backlog_shares_deliveries_and_light_load_does_not(pipeline: Pipeline) -> None:
-    _, jobs = await packed(pipeline, SPREAD)
-    assert [len(carried_by(job)) for job in jobs] == [1] * SPREAD
-    await pipeline.redis.flushdb()
+async def test_what_is_due_shares_deliveries(pipeline: Pipeline) -> None:
     tasks, jobs = await packed(pipeline)
-    assert [len(carried_by(job)) for job in jobs] == [4] * SPREAD
+    assert [len(carried_by(job)) for job in jobs] == [4, 4]
     assert sorted(task_id for job in jobs for task_id, _ in carried_by(job)) == sorted(tasks)
 
 
-async def test_slow_handlers_never_share(pipeline: Pipeline) -> None:
-    await pace.publish(pipeline.redis, {EMAIL_SEND.name: 0.3})
-    _, jobs = await packed(pipeline)
-    assert {len(carried_by(job)) for job in jobs} == {1}
+@pytest.mark.parametrize("seconds", [0.3, None], ids=["slow", "unknown"])
+async def test_slow_handlers_and_those_of_unknown_pace_never_share(
+    environ: dict[str, str], pool: Pool, seconds: float | None
+) -> None:
+    async with open_pipeline(load_settings(environ), pool) as pipeline:
+        if seconds is not None:
+            await pace.publish(pipeline.redis, {EMAIL_SEND.name: seconds})
+        _, jobs = await packed(pipeline)
+        assert [len(carried_by(job)) for job in jobs] == [1] * BACKLOG
 
 
 async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> None:
@@ -69,10 +71,12 @@ async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> 
     execution = pipeline.execution(Recording.of(Done()))
     (job,) = await pipeline.jobs()
     await execution({}, **job.kwargs or {})
-    assert await execution.pace.run_once() == 1
-    _, paces = await load_of(pipeline.queues, NAMES)
-    assert EMAIL_SEND.name in paces
-    assert await execution.pace.run_once() == 0
+    publishing = pace.Pace(pipeline.redis, execution.slots.seconds)
+    assert await publishing.run_once() == 1
+    written = await pipeline.redis.get(pace_key(EMAIL_SEND.name))
+    assert written is not None
+    assert float(written) == pytest.approx(execution.slots.seconds[EMAIL_SEND.name], abs=1e-6)
+    assert await publishing.run_once() == 0
 
 
 async def test_every_task_of_a_shared_delivery_gets_its_own_outcome(pipeline: Pipeline) -> None:
@@ -82,21 +86,29 @@ async def test_every_task_of_a_shared_delivery_gets_its_own_outcome(pipeline: Pi
     assert await statuses(pipeline) == {"succeeded": 2, "failed": 1, "retrying": 1, "queued": BACKLOG - 4}
 
 
-async def test_one_handler_at_a_time_within_a_shared_delivery(pipeline: Pipeline) -> None:
-    _, jobs = await packed(pipeline)
-    running: set[UUID] = set()
-    most = 0
+async def test_the_tasks_of_a_delivery_run_side_by_side_as_far_as_there_are_slots(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "3"})
+    async with open_pipeline(settings, pool) as pipeline:
+        await pace.publish(pipeline.redis, {EMAIL_SEND.name: PACE})
+        _, jobs = await packed(pipeline)
+        running: set[UUID] = set()
+        most = 0
+        full = asyncio.Event()
 
-    async def handler(attempt: Attempt) -> Outcome:
-        nonlocal most
-        running.add(attempt.task_id)
-        most = max(most, len(running))
-        await asyncio.sleep(0)
-        running.discard(attempt.task_id)
-        return Done()
+        async def handler(attempt: Attempt) -> Outcome:
+            nonlocal most
+            running.add(attempt.task_id)
+            most = max(most, len(running))
+            if len(running) == 3:
+                full.set()
+            await full.wait()
+            running.discard(attempt.task_id)
+            return Done()
 
-    await pipeline.execution(handler)({}, **jobs[0].kwargs or {})
-    assert most == 1
+        await pipeline.execution(handler)({}, **jobs[0].kwargs or {})
+        assert most == 3
 
 
 async def test_a_result_the_database_cannot_hold_fails_alone(pipeline: Pipeline) -> None:

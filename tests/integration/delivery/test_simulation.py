@@ -18,7 +18,6 @@ import structlog
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.relay import forward
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.simulation import drive
 from tests.simulation.byways import ASKING, asked_in_vain
@@ -99,10 +98,8 @@ def world(
     database_url: str,
     redis_url: str,
     policy: str,
-    monkeypatch: pytest.MonkeyPatch,
     _quiet: None,
 ) -> Iterator[World]:
-    monkeypatch.setattr(forward, "SPREAD", 1)  # 两个任务就算积压：一次投递带两个
     configured: Settings = load_settings({**environ, **OPTIONS, "KAGUAN_SMTP__UNCERTAIN": policy})
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)

@@ -59,7 +59,7 @@ async def redelivered(pipeline: Pipeline, task_id: UUID) -> None:
     """Redis 里冒出一个很久以前的投递，worker 取走它。"""
     queue = pipeline.queues[Priority.DEFAULT]
     stale = Delivery(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
-    await enqueue_many(pipeline.queues, [stale], 600)
+    await enqueue_many(pipeline.queues, [stale], 600, 0.0)
 
     async def taken() -> bool:
         return await queue.count("incomplete") == 0

@@ -152,7 +152,7 @@ async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
     # 旧的投递再冒出来一次；Redis 里的锁与记号都没了，只有 PostgreSQL 挡得住
     await pipeline.redis.flushdb()
     stale = Delivery(Priority.DEFAULT, EMAIL_SEND.name, [(task_id, 1)])
-    await enqueue_many(pipeline.queues, [stale], 600)
+    await enqueue_many(pipeline.queues, [stale], 600, 0.0)
     again = Effects()
     async with pipeline.working(again), relaying(pipeline):
 

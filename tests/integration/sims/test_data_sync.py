@@ -88,7 +88,7 @@ async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attem
     delivery = attempt.delivery + 1
     token = (attempt.task_id, delivery)
     async with attempt.pool.connection() as connection:
-        (claim,) = await claiming.claim(connection, [token], worker="test", lease=60.0)
+        (claim,) = await claiming.claim(connection, [(*token, None)], worker="test", lease=60.0)
     assert claim is not None
     return Attempt(
         attempt.pool, attempt.task_id, claim.type, delivery, claim.attempt, claim.max_attempts, claim.payload

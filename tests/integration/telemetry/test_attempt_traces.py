@@ -86,7 +86,7 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
 ) -> None:
     (task_id,) = await pipeline.submit()
     async with pipeline.pool.connection() as connection:
-        assert all(await claiming.claim(connection, [(task_id, 1)], worker="doomed", lease=0.000001))
+        assert all(await claiming.claim(connection, [(task_id, 1, None)], worker="doomed", lease=0.000001))
     with capture_logs() as lines:
         assert await pipeline.leases_redrive.run_once() == 1
     (line,) = lines

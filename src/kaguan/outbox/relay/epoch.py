@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from kaguan.outbox import deliveries as saq
 from kaguan.outbox import store
+from kaguan.outbox.relay import in_redis
 from kaguan.outbox.relay.redrive import names_of
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import keys
@@ -88,7 +88,7 @@ class EpochRedrive:
                 page = await store.handed(connection, Seen(age=0.0, backstop=0.0, after=after, limit=self.page))
             last = len(page) < self.page or page[-1].queued_at > until
             after = (page[-1].queued_at, page[-1].id) if page else after
-            missing, _ = await saq.split_known(self.queues, page)
+            missing, _ = await in_redis.split_known(self.queues, page)
             if missing:
                 async with self.pool.connection() as connection:
                     total += await store.redrive(

@@ -1,60 +1,105 @@
-"""转交：发件箱 → SAQ。先入队、后标记：中间死了只会重复（认领会挡住），绝不会丢。"""
+"""转交：发件箱 → SAQ。先入队、后标记：中间死了只会重复（认领会挡住），绝不会丢。
+
+忙时一个事务里看几眼，门铃一响就再看一眼，合成一次提交；先被认领的不必再改它的任务行。
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
+import math
+from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import structlog
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
+from kaguan.database.group_commit import Gathering
 from kaguan.database.sql import load
 from kaguan.logging.naming import named
 from kaguan.outbox import deliveries as saq
-from kaguan.outbox.deliveries import Delivery
-from kaguan.outbox.upgrade import DEFER, UnknownSince
+from kaguan.outbox.deliveries import Due
+from kaguan.outbox.relay.aside import defer, set_aside
+from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority, PriorityRank
-from kaguan.reasons import Reason
+from kaguan.queues.keys import pace_key
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
-    from uuid import UUID
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.deliveries import Delivery, KaguanQueue
     from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
-SPREAD = 20  # 一批至少摊成这么多次投递：一个 worker 的槽位数
-SECONDS = 0.1  # 一次投递里的活合计不超过这么久：再多就有人在后面干等
+SHRINK = 0.9
+PRESSED = 0.01  # 秒：窗口满着、积压在等时，隔这么久再看；没有人取就一次次加倍
+LONGEST_PRESSED = 0.5  # 秒
+PACES_FOR = 1.0  # 秒：步速看一次管这么久
 PACKAGE = "kaguan.outbox"
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """一行到期的待交付。``waited`` 是到期以来的秒数。"""
+@dataclass(slots=True)
+class Window:
+    """交出窗口，一个队列的：Redis 里只放眼下做得过来的。再多，后来的、优先的就都排在它后面了。
 
-    task_id: UUID
-    delivery: int
-    type: str
-    priority: int
-    traceparent: str | None
-    waited: float
-    alone: bool = False
+    照网卡的动态队列限额（Linux 的 dynamic queue limits）：积压还在而队列空了，翻倍；放着没人做，就收一点。
+
+    Attributes:
+        most: 在等的投递至多几个。
+        tasks: 眼下的窗口，不小于 ``least`` 个任务。
+    """
+
+    most: int
+    least: int
+    tasks: float = field(init=False)
+    _sizes: deque[int] = field(default_factory=deque)  # 在等的各投递带着几个，先交的在前；只知道自己交的
+    _pressed: bool = False  # 上一次有积压没交完
+
+    def __post_init__(self) -> None:
+        self.tasks = self.least
+
+    def room(self, limit: int) -> int:
+        """还放得下几个任务，至多 ``limit``。"""
+        return max(0, min(limit, int(self.tasks) - sum(self._sizes), self.most - len(self._sizes)))
+
+    def seen(self, depth: int) -> None:
+        """看过了 Redis：在等的投递还有 ``depth`` 个。"""
+        taken = len(self._sizes) - depth
+        if self._pressed and depth == 0:
+            self.tasks *= 2
+        elif self._pressed and taken == 0:
+            self.tasks = max(self.least, self.tasks * SHRINK)
+        while len(self._sizes) > depth:
+            self._sizes.popleft()
+        while len(self._sizes) < depth:
+            self._sizes.appendleft(1)  # 别的 relay 交的：不知道带着几个
+
+    def handed(self, sizes: list[int], *, pressed: bool) -> None:
+        """又交出这些投递；``pressed`` 即窗口满了、积压还在等。"""
+        self._sizes.extend(sizes)
+        self._pressed = pressed
+
+    def forget(self) -> None:
+        """交了没有不知道：当作满着，下一眼先看 Redis。"""
+        self._sizes.extend([1] * self.most)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Forwarder:
-    """一次 ``run_once`` 转交一批。``task_timeout`` 单位秒。"""
+    """一次 ``run_once`` 转交一批。``task_timeout`` 单位秒。
+
+    Attributes:
+        heard: 门铃。
+        hold: 交出了一批之后，还等门铃这么久（秒），再来的并进同一次提交；0 = 交一批就提交。
+    """
 
     pool: Pool
     queues: Mapping[Priority, KaguanQueue]
@@ -63,6 +108,24 @@ class Forwarder:
     metrics: Metrics
     types: TaskTypes
     unknown: UnknownSince = field(default_factory=UnknownSince)  # 不认得的（任务，投递号）
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: float = 0.0
+    _windows: dict[PriorityRank, Window] = field(init=False)
+    _gathering: Gathering = field(default_factory=Gathering)
+    _paces: Mapping[str, float] = field(default_factory=dict)
+    _paces_at: float = -math.inf
+    _look_at: float = -math.inf  # 这时再看下一眼，事件循环的钟
+    _pressed: bool = False  # 窗口满着，积压还在等
+    _idle_looks: int = 0  # 窗口满着而一个也没交出，连着几眼了
+
+    def __post_init__(self) -> None:
+        self._windows = {queue.rank: Window(self.config.high_water, self.config.window) for queue in self.queues}
+
+    def interval(self) -> float:
+        """没交满一批之后，隔几秒再看：窗口满着、积压在等的很快就来，否则等轮询。"""
+        if not self._pressed:
+            return self.config.poll_interval
+        return min(PRESSED * 2.0 ** min(self._idle_looks, 10), LONGEST_PRESSED, self.config.poll_interval)
 
     async def run_once(self) -> int:
         """转交一批；返回交出的任务数。
@@ -70,106 +133,97 @@ class Forwarder:
         Raises:
             RedisError: Redis 不在或拒收；事务回滚，什么也没标记。
         """
-        depths, paces = await saq.load_of(self.queues, self.types.shareable)
-        rooms = {queue.rank: min(self.config.batch_size, self.config.high_water - n) for queue, n in depths.items()}
-        rooms = {rank: room for rank, room in rooms.items() if room > 0}  # I5：满了的，积压留在 PostgreSQL
-        if not rooms:
-            return 0
-        async with self.pool.connection() as connection, connection.transaction():
-            due = await fetch(connection, rooms)
-            unknown = [row for row in due if row.type not in self.types]
-            if unknown:
-                await self._set_aside(connection, unknown)
-                due = [row for row in due if row.type in self.types]
-            handed = await self._forward(connection, due, paces) if due else []
-        if due:
-            self._count(handed)  # 回滚了的还会再交一遍，不计两次
-        return len(handed)
+        clock = asyncio.get_running_loop().time
+        until = clock() + self.hold
+        rows: list[Due] = []
+        handed: list[Delivery] = []
+        try:
+            async with self.pool.connection() as connection, connection.transaction():
+                await self._look(connection, rows, handed)
+                while handed:  # 门铃再响（积压在等的不必响），凑够一批再看一眼，到 until 为止
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(until):
+                            await (asyncio.sleep(self.interval()) if self._pressed else self.heard.wait())
+                    if max(self._look_at, clock()) >= until:
+                        break
+                    await asyncio.sleep(self._look_at - clock())
+                    await self._look(connection, rows, handed)
+                if handed:
+                    await mark_queued(connection, handed)
+        except BaseException:
+            for window in self._windows.values():
+                window.forget()  # 交了没有、留着没有，都要看了 Redis 才知道
+            raise
+        self._count(rows)  # 回滚了的还会再交一遍，不计两次
+        return len(rows)
 
-    async def _forward(self, connection: Connection, due: Sequence[Due], paces: Mapping[str, float]) -> list[Due]:
+    async def _look(self, connection: Connection, rows: list[Due], handed: list[Delivery]) -> None:
+        """看一眼：到期的交出去，从发件箱里删掉；交出的记在 ``rows`` 与 ``handed``。"""
+        self.heard.clear()
+        batch = self.config.batch_size
+        enough = min(batch, self.config.window // 2)
+        if any(window.room(batch) < enough for window in self._windows.values()):  # 快满了才去看 Redis
+            for queue, depth in (await saq.waiting_depths(self.queues)).items():
+                self._windows[queue.rank].seen(depth)
+        rooms = {rank: room for rank, window in self._windows.items() if (room := window.room(batch)) > 0}
+        due = await fetch(connection, rooms) if rooms else []  # I5：放不下的，积压留在 PostgreSQL
+        now = asyncio.get_running_loop().time()
+        self._look_at = now + self._gathering.took(len(due), now)
+        found = Counter(row.priority for row in due)
+        full = {rank for rank in self._windows if found[rank] >= rooms.get(rank, 0)}
+        self._pressed = bool(full)
+        unknown = [row for row in due if row.type not in self.types]
+        if unknown:
+            await set_aside(connection, unknown, self.unknown, self.metrics)
+            due = [row for row in due if row.type in self.types]
+        deliveries = await self._forward(connection, due) if due else []
+        self._idle_looks = 0 if deliveries else self._idle_looks + 1
+        for queue in self.queues:
+            sizes = [len(one.tokens) for one in deliveries if one.queue is queue]
+            self._windows[queue.rank].handed(sizes, pressed=queue.rank in full)
+        carried = {token for one in deliveries for token in one.tokens}
+        rows += [row for row in due if (row.task_id, row.delivery) in carried]
+        handed += deliveries
+
+    async def _forward(self, connection: Connection, due: Sequence[Due]) -> list[Delivery]:
+        """入队、删发件箱的行；返回确实在队列里的。"""
+        now = asyncio.get_running_loop().time()
+        if now - self._paces_at > PACES_FOR:
+            names = list(self.types.shareable)
+            seconds = await next(iter(self.queues.values())).redis.mget(map(pace_key, names)) if names else []
+            self._paces = {name: float(value) for name, value in zip(names, seconds, strict=True) if value}
+            self._paces_at = now
         counts = Counter(str(PriorityRank(row.priority).queue) for row in due)
         with send_span([row.traceparent for row in due], counts):
-            deliveries = pack(due, self.types.shareable, paces, self.config.ids_per_delivery)
-            results = await saq.enqueue_many(self.queues, deliveries, self.task_timeout)
-            handed, unproven = self._sort(deliveries, results)
-            if unproven:
+            deliveries = saq.pack(due, self.types.shareable, self._paces, self.config.ids_per_delivery)
+            results = await saq.enqueue_many(self.queues, deliveries, self.task_timeout, due[0].now)
+            handed = [one for one, queued in zip(deliveries, results, strict=True) if queued]
+            if len(handed) < len(deliveries):
+                unproven = [one for one, queued in zip(deliveries, results, strict=True) if not queued]
                 proofs = await saq.known(self.queues, [(one.queue, one.key) for one in unproven])
                 handed += [one for one, proof in zip(unproven, proofs, strict=True) if proof]
                 blocked = [one for one, proof in zip(unproven, proofs, strict=True) if not proof]
                 if blocked:
                     await defer(connection, [task_id for one in blocked for task_id, _ in one.tokens], DEFER_SECONDS)
             if handed:
-                await mark_handed_over(connection, handed)
-        carried = {token for one in handed for token in one.tokens}
-        rows = [row for row in due if (row.task_id, row.delivery) in carried]
-        ids = named([row.task_id for row in rows], [row.traceparent for row in rows])
-        # 提交之前说：投递已在队列里，提交一放开锁 worker 就开始执行，次序才不颠倒
-        log.info("交给队列", count=len(rows), deliveries=len(handed), **counts, **ids)
-        return rows
+                gone = {"task_ids": [task_id for one in handed for task_id, _ in one.tokens]}
+                await connection.execute(load(PACKAGE, "take_off"), gone)
+        ids = named([row.task_id for row in due], [row.traceparent for row in due])
+        # 提交之前说：投递已在队列里，worker 随时开始执行，次序才不颠倒
+        log.info("交给队列", count=sum(len(one.tokens) for one in handed), deliveries=len(handed), **counts, **ids)
+        return handed
 
     def _count(self, rows: Sequence[Due]) -> None:
         for row in rows:
             labels = (row.type, str(PriorityRank(row.priority).queue))
             self.metrics.relayed.labels(*labels).inc()
             observe(self.metrics.commit_to_relay.labels(*labels), row.waited, row.traceparent)
-        self.metrics.relay_batch.observe(len(rows))
-
-    @staticmethod
-    def _sort(deliveries: Sequence[Delivery], results: Sequence[object]) -> tuple[list[Delivery], list[Delivery]]:
-        """分成已入队的与没有证明的。
-
-        Raises:
-            RedisError: Redis 拒收（内存满、只读……）：与单个投递无关，它的参数只有号码。
-        """
-        handed: list[Delivery] = []
-        unproven: list[Delivery] = []
-        for one, result in zip(deliveries, results, strict=True):
-            if isinstance(result, Exception):
-                raise result
-            (unproven if result is None else handed).append(one)
-        return handed, unproven
-
-    async def _set_aside(self, connection: Connection, unknown: Sequence[Due]) -> None:
-        """本版本不认得的类型：滚动升级时留给新的 relay；本进程见了它太久还没人认得，就是毒丸。"""
-        await defer(connection, [row.task_id for row in unknown], DEFER)
-        for row in unknown:
-            log.error("不认得的任务类型，搁下", task_id=str(row.task_id), task_type=row.type)
-            if self.unknown.outlasted(row.type, row.task_id, row.delivery):
-                await park(connection, row.task_id, Reason("outbox.unknown_type", {"type": row.type}))
-                self.metrics.parked.labels("unknown").inc()
+        if rows:
+            self.metrics.relay_batch.observe(len(rows))
 
     def facts(self) -> dict[str, dict[str, int]]:
         """进程名片上的：眼下搁着的、不认得的类型。"""
         return {"unknown": self.unknown.counts()}
-
-
-def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:
-    """把到期的行装成投递；同队列、同类型的次序不变。
-
-    Args:
-        due: 到期的行，按优先级排好。
-        shareable: 可以同乘的类型；长任务从不同乘。
-        paces: 各类型一次尝试的平均秒数；不知道的当作快的，一秒后就知道了。
-        limit: 一次投递至多几个；1 = 从不同乘。
-    """
-    deliveries: list[Delivery] = []
-    for (priority, task_type, alone), group in groupby(sorted(due, key=_kind), key=_kind):
-        tokens = [(row.task_id, row.delivery) for row in group]
-        quick = task_type in shareable and not alone
-        size = _size(task_type, len(tokens), paces, limit) if quick else 1
-        queue = PriorityRank(priority).queue
-        shares = [tokens[start : start + size] for start in range(0, len(tokens), size)]
-        deliveries += [Delivery(queue, task_type, share) for share in shares]
-    return deliveries
-
-
-def _kind(row: Due) -> tuple[int, str, bool]:
-    return row.priority, row.type, row.alone
-
-
-def _size(task_type: str, count: int, paces: Mapping[str, float], limit: int) -> int:
-    quick = int(SECONDS / paces[task_type]) if paces.get(task_type) else limit
-    return max(1, min(limit, quick, count // SPREAD))
 
 
 async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int]) -> list[Due]:
@@ -180,19 +234,9 @@ async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int]) -> li
         return await cursor.fetchall()
 
 
-async def mark_handed_over(connection: Connection, handed: Sequence[Delivery]) -> None:
-    """投递已在队列里：记下是哪些任务、哪一次，同乘的还有 SAQ 的键。"""
+async def mark_queued(connection: Connection, handed: Iterable[Delivery]) -> None:
+    """记下是哪些任务、哪一次，同乘的还有 SAQ 的键；已被认领的不必记。"""
     rows = [(task_id, delivery, one.job) for one in handed for task_id, delivery in one.tokens]
     task_ids, deliveries, jobs = (list(column) for column in zip(*rows, strict=True))
     parameters = {"task_ids": task_ids, "deliveries": deliveries, "jobs": jobs}
     await connection.execute(load(PACKAGE, "handed_over"), parameters)
-
-
-async def defer(connection: Connection, task_ids: Sequence[UUID], delay: float) -> None:
-    """``delay`` 秒之后再交。"""
-    await connection.execute(load(PACKAGE, "defer"), {"task_ids": list(task_ids), "delay": delay})
-
-
-async def park(connection: Connection, task_id: UUID, reason: Reason) -> None:
-    parameters = {"task_id": task_id, "reason": str(reason), "error": Jsonb(reason.stored())}
-    await connection.execute(load(PACKAGE, "park"), parameters)

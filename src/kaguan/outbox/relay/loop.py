@@ -22,17 +22,20 @@ FIRST_BACKOFF = 0.2  # 秒
 RUN_TIMEOUT = 60.0  # 秒：一次 run_once 至多这么久；会话还在而对方不答时，只有它能脱身
 
 
-async def run(
+async def run(  # noqa: PLR0913 各是何时再来的一个条件
     name: str,
     run_once: Callable[[], Awaitable[int]],
     *,
-    interval: float,
+    interval: float | Callable[[], float],
     backoff_max: float,
     stop: asyncio.Event,
+    full: int = 1,
     wake: asyncio.Event | None = None,
     rouse: asyncio.Event | None = None,
 ) -> None:
-    """反复 ``run_once``：有活就接着干，没活就等 ``interval`` 秒、``wake``（门铃）或停机；干了活就置位 ``rouse``。
+    """反复 ``run_once``：做满 ``full`` 个就接着干，否则等 ``interval`` 秒、``wake``（门铃）或停机。
+
+    干了活就置位 ``rouse``。
 
     意外的错误也不结束循环：一个循环的毛病不该停掉别的循环。
     """
@@ -55,10 +58,10 @@ async def run(
         if failures:
             log.info("依赖恢复", loop=name, failures=failures)
             failures = 0
-        if done == 0:
-            await _pause(interval, stop, wake)
-        elif rouse is not None:
+        if done and rouse is not None:
             rouse.set()
+        if done < full:
+            await _pause(interval() if callable(interval) else interval, stop, wake)
 
 
 async def _pause(seconds: float, stop: asyncio.Event, wake: asyncio.Event | None) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kaguan.logging.naming import named
-from kaguan.outbox import deliveries as saq
 from kaguan.outbox import ordering, store
+from kaguan.outbox.relay import in_redis
 from kaguan.outbox.replay import FIRST_ID
 from kaguan.outbox.store import START, Seen
 from kaguan.outbox.vocabulary import Priority, TaskStatus
@@ -123,14 +123,14 @@ class PresenceRedrive:
 
     async def _missing(self, page: list[Handed]) -> list[Handed]:
         """不在未完成集里的；取走很久仍没有认领的（取件者死在半途，或应答丢在路上）；逾期而哪个列表里都没有的。"""
-        missing, here = await saq.split_known(self.queues, page)
+        missing, here = await in_redis.split_known(self.queues, page)
         if not here:
             return missing
-        active = await saq.taken(self.queues, {Priority(task.queue) for task in here})
+        active = await in_redis.taken(self.queues, {Priority(task.queue) for task in here})
         taken = [task for task in here if self._job_id(task) in active[Priority(task.queue)]]
         overdue = [task for task in here if task.overdue and self._job_id(task) not in active[Priority(task.queue)]]
         if overdue:
-            waiting = await saq.waiting(self.queues, {Priority(task.queue) for task in overdue})
+            waiting = await in_redis.waiting(self.queues, {Priority(task.queue) for task in overdue})
             taken += [task for task in overdue if self._job_id(task) not in waiting[Priority(task.queue)]]
         return missing + self._long_taken(taken)
 
@@ -142,7 +142,7 @@ class PresenceRedrive:
         return [task for task in taken if now - first_seen((task.id, task.delivery), now) >= self.patience]
 
     def _job_id(self, task: Handed) -> str:
-        return self.queues[Priority(task.queue)].job_id(saq.key_of(task))
+        return self.queues[Priority(task.queue)].job_id(in_redis.key_of(task))
 
 
 @dataclass(slots=True)

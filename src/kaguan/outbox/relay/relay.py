@@ -46,12 +46,14 @@ class Timing:
     schedules: float = 5.0
     unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
     taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
+    hold: float = 0.1  # 交出之后等下一声门铃，好并成一次提交
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
     run_once: Callable[[], Awaitable[int]]
-    interval: float  # 秒；没活时
+    interval: float | Callable[[], float]  # 秒；没活时；随状况而变的给函数
+    full: int = 1  # 做满这么多才马上再来
 
 
 class Relay:
@@ -93,14 +95,14 @@ class Relay:
         self.heard = asyncio.Event()  # 门铃响过，或别的循环补进了发件箱
         self._backoff_max = config.backoff_max
         unknown = UnknownSince(timing.unknown_patience)
-        forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown)
+        forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown, self.heard, timing.hold)
         lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease)
         presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience)
         epoch = EpochRedrive(pool, redis, queues, metrics, self.heard)
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {})
         self.loops: dict[str, Loop] = {
-            "forward": Loop(forward.run_once, config.poll_interval),
+            "forward": Loop(forward.run_once, forward.interval, config.batch_size),
             "lease": Loop(lease.run_once, config.lease_scan_interval),
             "presence": Loop(presence.run_once, config.presence_interval),
             "epoch": Loop(epoch.run_once, config.poll_interval),
@@ -137,6 +139,7 @@ class Relay:
                         name,
                         loop.run_once,
                         interval=loop.interval,
+                        full=loop.full,
                         wake=self.heard if forwards else None,
                         rouse=None if forwards else self.heard,
                     ),

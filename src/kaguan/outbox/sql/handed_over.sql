@@ -1,15 +1,10 @@
--- 已交给队列的行：删去，任务记为 queued。
+-- 已交给队列的任务记为 queued，与删去发件箱的行同一次提交。
 -- worker 可能已抢先认领（状态不再是 pending/retrying）：那一行正被它锁着或已改过，跳过即可，也因此不会死锁。
-with gone as (
-    delete from tb_outbox o
-    using unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(jobs)s::text[]) as h (task_id, delivery, job)
-    where o.task_id = h.task_id and o.delivery = h.delivery
-    returning o.task_id, o.delivery, h.job
-),
-still_waiting as materialized (
-    select t.id, g.job
+with still_waiting as materialized (
+    select t.id, h.job
     from tb_task t
-    join gone g on t.id = g.task_id and t.delivery = g.delivery
+    join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(jobs)s::text[]) as h (task_id, delivery, job)
+        on t.id = h.task_id and t.delivery = h.delivery
     where t.status in ('pending', 'retrying')
     for no key update of t skip locked
 ),

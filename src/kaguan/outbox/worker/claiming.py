@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 from psycopg.rows import class_row
@@ -38,6 +38,8 @@ FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒
 STATUS_TTL = 120  # 秒：迟到的重复投递在这段时间里看一眼就走
 PACKAGE = "kaguan.outbox.worker"
 
+Wanted: TypeAlias = "tuple[UUID, int, float | None]"  # 任务号，投递号，何时交出
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -63,22 +65,29 @@ class Claims:
     def __init__(self, pool: Pool, leases: Leases, redis: Redis | None = None) -> None:
         self._leases = leases
         self._redis = redis
-        self._group: GroupCommit[tuple[UUID, int], Claim | None] = GroupCommit(
+        self._group: GroupCommit[Wanted, Claim | None] = GroupCommit(
             pool, partial(claim, worker=leases.worker, lease=leases.lease)
         )
 
-    async def claim(self, wanted: Sequence[tuple[UUID, int]]) -> list[Claim]:
+    async def claim(
+        self, wanted: Sequence[tuple[UUID, int]], handed_at: float | None = None, *, guarded: bool = True
+    ) -> list[Claim]:
         """认领这些投递；返回得手的。一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。
 
         有了头一个答案之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。被取消（停机）时，已写下的交还。
+
+        Args:
+            wanted: （任务号，投递号）。
+            handed_at: 何时交出（库的钟，纪元秒）。
+            guarded: 单独一个的先问任务锁。短的不必：认领自会挡住，锁要多两次往返。
         """
-        if not wanted or not await self._admit(wanted):
+        if not wanted or (guarded and not await self._admit(wanted)):
             return []
         deadline = asyncio.get_running_loop().time() + PATIENCE
         failures = 0
         try:
             while True:
-                asked = [self._group.submit(one) for one in wanted]
+                asked = [self._group.submit((*one, handed_at)) for one in wanted]
                 try:
                     await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                     await asyncio.wait(asked, timeout=self._leases.interval)
@@ -106,7 +115,7 @@ class Claims:
         return claims
 
     async def _admit(self, wanted: Sequence[tuple[UUID, int]]) -> bool:
-        """同一次投递正在别处执行，或刚结算过 → False。同乘的又多又快，不值得一个个去问，认领自会挡住。"""
+        """同一次投递正在别处执行，或刚结算过 → False。"""
         if self._redis is None or len(wanted) != 1:
             return True
         ((task_id, delivery),) = wanted
@@ -161,15 +170,14 @@ def _sort(
     return claims, failed
 
 
-async def claim(
-    connection: Connection, wanted: Sequence[tuple[UUID, int]], *, worker: str, lease: float
-) -> list[Claim | None]:
+async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str, lease: float) -> list[Claim | None]:
     """认领一批投递，次序与输入相同；None = 别人有它，或已做完。"""
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
-        pairs = {"task_ids": [one[0] for one in wanted], "deliveries": [one[1] for one in wanted]}
-        await cursor.execute(load(PACKAGE, "claim"), {**pairs, "worker": worker, "lease": lease})
+        task_ids, deliveries, handed_ats = (list(column) for column in zip(*wanted, strict=True))
+        columns = {"task_ids": task_ids, "deliveries": deliveries, "handed_ats": handed_ats}
+        await cursor.execute(load(PACKAGE, "claim"), {**columns, "worker": worker, "lease": lease})
         claimed = {(row.id, row.delivery): row for row in await cursor.fetchall()}
-    return [claimed.get(one) for one in wanted]
+    return [claimed.get((task_id, delivery)) for task_id, delivery, _ in wanted]
 
 
 def _announce(claims: Sequence[Claim]) -> None:

@@ -1,4 +1,4 @@
-"""取件：一个进程三个 SAQ Worker，按 6 : 3 : 1 分槽位；信号、停机由我们自己管（docs/GUARANTEES.md）。"""
+"""取件：一个进程三个 SAQ Worker，共用进程的槽位；信号、停机由我们自己管（docs/GUARANTEES.md）。"""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from redis.exceptions import RedisError
 from saq.worker import Worker
 
 from kaguan.background import stopped
-from kaguan.outbox.vocabulary import QUEUE_WEIGHTS, Priority
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.intake import Intake
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from redis.asyncio import Redis
 
     from kaguan.config.model import Worker as WorkerConfig
-    from kaguan.outbox.deliveries import KaguanQueue
     from kaguan.outbox.worker.execution import Execution
 
 log = structlog.get_logger(__name__)
 
-# SAQ 的上游任务，单位秒；sweep 只是它自己的打扫，我们不靠它
-TIMERS = {"schedule": 60, "worker_info": 2, "sweep": 30, "abort": 1}
-DEQUEUE_TIMEOUT = 1.0  # 秒：停机时空闲的槽位最多再等这么久
+# SAQ 的上游任务，单位秒；sweep 只是它自己的打扫，我们不靠它；abort 什么也不做，别来
+TIMERS = {"schedule": 60, "worker_info": 2, "sweep": 30, "abort": 86_400}
+DEQUEUE_TIMEOUT = 1.0  # 秒：停机时正在取的最多再等这么久
 HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
 
 
@@ -61,30 +63,24 @@ class QuietWorker(Worker[Any]):
     async def stop(self) -> None:
         """不再取新的，等正在做的做完（至多 grace 秒）。"""
         self.event.set()
+        if isinstance(self.queue, Intake):
+            self.queue.close()
         await stopped(*self._upkeep)
         await super().stop()
-
-
-def split_slots(concurrency: int) -> dict[Priority, int]:
-    """把总槽位按权重分给各队列，每个至少一个，总数不变。"""
-    total = sum(QUEUE_WEIGHTS.values())
-    slots = {queue: max(1, concurrency * weight // total) for queue, weight in QUEUE_WEIGHTS.items()}
-    slots[Priority.CRITICAL] += concurrency - sum(slots.values())
-    return slots
 
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """``types`` 是任务类型的名字，也就是 SAQ 的函数名。"""
 
-    queues: Mapping[Priority, KaguanQueue]
+    redis: Redis
     types: Sequence[str]
     execution: Execution
     config: WorkerConfig
 
     async def run(self, stop: asyncio.Event) -> None:
         """取件直到 ``stop``；然后不再取新的，让正在做的做完（至多 ``shutdown_grace`` 秒）。"""
-        workers = [self.taker(queue, slots) for queue, slots in split_slots(self.config.concurrency).items()]
+        workers = [self.taker(priority) for priority in Priority]
         running = [asyncio.create_task(worker.start(), name=f"saq-{worker.queue.name}") for worker in workers]
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -98,12 +94,12 @@ class Consumer:
             if isinstance(result, Exception):
                 raise result
 
-    def taker(self, priority: Priority, slots: int, dequeue_timeout: float = DEQUEUE_TIMEOUT) -> QuietWorker:
+    def taker(self, priority: Priority, dequeue_timeout: float = DEQUEUE_TIMEOUT) -> QuietWorker:
         """从一个队列取件的 SAQ Worker，还没启动。``dequeue_timeout`` 单位秒。"""
         return QuietWorker(
-            self.queues[priority],
+            Intake(self.redis, priority, self.execution.slots),
             [(name, self.execution.__call__) for name in self.types],
-            concurrency=slots,
+            concurrency=2 * self.config.concurrency,  # 同时在手里的投递，连同在结算的；真正的限制在槽位
             timers=TIMERS,  # type: ignore[arg-type] # SAQ 的类型是带可选键的 TypedDict
             dequeue_timeout=dequeue_timeout,
             shutdown_grace_period_s=int(self.config.shutdown_grace),

@@ -13,7 +13,8 @@ from structlog.contextvars import bound_contextvars
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox import ordering
-from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.outbox.deliveries import HANDED_AT
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker.attempt import (
     Attempt,
     CancelledByUserError,
@@ -28,14 +29,14 @@ from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from opentelemetry.trace import Span
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.pace import Pace
     from kaguan.outbox.worker.attempt import Handler
     from kaguan.outbox.worker.claiming import Claim, Claims
+    from kaguan.outbox.worker.intake import Slots
     from kaguan.outbox.worker.leases import Leases
     from kaguan.outbox.worker.newer import NewerPayloads
     from kaguan.outbox.worker.settlement import Settlement
@@ -57,23 +58,25 @@ class Execution:
         pool: Pool,
         handlers: Mapping[str, Handler],
         claims: Claims,
+        slots: Slots,
         leases: Leases,
         settlement: Settlement,
         metrics: Metrics,
-        pace: Pace,
         *,
         task_timeout: float,
+        shareable: Container[str],
         ring: Callable[[], None],
         newer: NewerPayloads,
     ) -> None:
         self._pool = pool
         self._handlers = handlers
         self._claims = claims
+        self.slots = slots
         self.leases = leases
         self.settlement = settlement
         self._metrics = metrics
-        self.pace = pace
         self._task_timeout = task_timeout
+        self._shareable = shareable
         self._ring = ring
         self._newer = newer
 
@@ -88,24 +91,25 @@ class Execution:
         """``deliveries`` 是（任务号，投递号）；``task_id``、``delivery`` 是 0.1 版 relay 交出的写法，升级途中还认。"""
         listed = deliveries if task_id is None else [(task_id, delivery)]
         tokens = [(UUID(one), number) for one, number in listed]
-        claims = await self._claims.claim(tokens)
+        job = context.get("job")
+        function, meta = (job.function, job.meta) if isinstance(job, Job) else ("", {})
+        guarded = len(tokens) == 1 and function not in self._shareable
+        claims = await self._claims.claim(tokens, meta.get(HANDED_AT), guarded=guarded)
         if len(claims) < len(tokens):
-            job = context.get("job")
-            function = job.function if isinstance(job, Job) else ""
             self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims))
         if not claims:
             return
-        turn = asyncio.Semaphore(1)  # 处理器一个一个来：槽位数仍是并发的上限；结算不占它，下一个不等它提交
         try:
             # 任何一个都不抛业务异常；取消会传给每一个
-            await asyncio.gather(*[self._run(claim, turn) for claim in claims])
+            await asyncio.gather(*[self._run(claim) for claim in claims])
         except asyncio.CancelledError:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
             self.leases.abandon([(claim.id, claim.delivery) for claim in claims])
             raise
-        await self._claims.settled(tokens)
+        if guarded:
+            await self._claims.settled(tokens)
 
-    async def _run(self, claim: Claim, turn: asyncio.Semaphore) -> None:
+    async def _run(self, claim: Claim) -> None:
         attempt = Attempt(
             pool=self._pool,
             task_id=claim.id,
@@ -130,13 +134,12 @@ class Execution:
             ) as span,
         ):  # fmt: skip
             with self.leases.holding(attempt):
-                async with turn:
+                async with self.slots.running(Priority(claim.queue), claim.type):  # 结算不占槽位，下一个不等它提交
                     started = asyncio.get_running_loop().time()
                     attempt.deadline = started + self._task_timeout * YIELD_AFTER
                     outcome = await self._handle(attempt)
                     elapsed = asyncio.get_running_loop().time() - started
                 observe(self._metrics.run.labels(claim.type), elapsed)
-                self.pace.observe(claim.type, elapsed)
                 settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
             match settled:
                 case Settled():

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from kaguan.backoff import equal_jitter, full_jitter, outage_wait
-from kaguan.database.group_commit import TIMEOUT, GroupCommit
+from kaguan.database.group_commit import TIMEOUT, Gathering, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
@@ -95,7 +95,7 @@ class Settlement:
         self._worker = worker
         self._config = config
         self._redelivered = redelivered or {}
-        self._group: GroupCommit[Success, Written | None] = GroupCommit(pool, settle_done)
+        self._group: GroupCommit[Success, Written | None] = GroupCommit(pool, settle_done, gathering=Gathering())
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> Settled | Fenced | Unsettled:
         """写下结局；PostgreSQL 暂时不在就坚持重试，写入（或库容不下的结果）出了意外就改记为意外。"""

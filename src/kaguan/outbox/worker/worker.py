@@ -11,12 +11,12 @@ import structlog
 
 from kaguan.config.model import Tasks
 from kaguan.config.model import Worker as WorkerConfig
-from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.pace import Pace
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.consumer import Consumer
 from kaguan.outbox.worker.execution import Execution
+from kaguan.outbox.worker.intake import Slots
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.settlement import Settlement
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SPARE_CONNECTIONS = 10  # 每个取件槽占一条 Redis 连接，另留这么多：SAQ 的上游任务、任务锁、限流
+SPARE_CONNECTIONS = 10  # 一次投递至多占一条 Redis 连接，另留这么多：取件、SAQ 的上游任务、限流
 
 
 def worker_name() -> str:
@@ -85,16 +85,18 @@ class Worker:
         self._types = types
         self._redis = redis
         self.leases = leases or Leases(pool, name or worker_name(), config.lease)
-        self._pace = Pace(redis)
+        slots = Slots(config.concurrency)
+        self._pace = Pace(redis, slots.seconds)
         self.execution = Execution(
             pool,
             {one.name: handler for one, handler in handlers.items()},
             Claims(pool, self.leases, redis),
+            slots,
             self.leases,
             Settlement(pool, self.leases.worker, tasks or Tasks(), types.redelivered),
             metrics or Metrics(types),
-            self._pace,
             task_timeout=config.task_timeout,
+            shareable=types.shareable,
             ring=ring,
             newer=newer or NewerPayloads(),
         )
@@ -107,7 +109,7 @@ class Worker:
         """
         if self._redis is None:
             raise RuntimeError("没有给 Redis，取不了件")
-        return Consumer(build_queues(self._redis), list(self._types), self.execution, self._config)
+        return Consumer(self._redis, list(self._types), self.execution, self._config)
 
     async def run(self, stop: asyncio.Event) -> None:
         """取件、执行、续租，直到 ``stop`` 或被取消；做不完的交还，不计尝试。"""

@@ -1,0 +1,63 @@
+"""Redis 还认得哪些投递：已交出的任务，它那次投递在不在、取走了没有。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kaguan.outbox.deliveries import known
+from kaguan.outbox.vocabulary import Priority
+from kaguan.queues.keys import delivery_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.store import Handed
+
+
+def key_of(task: Handed) -> str:
+    """它那次投递在 SAQ 里的键。"""
+    return task.job or delivery_key(task.id, task.delivery)
+
+
+async def split_known(
+    queues: Mapping[Priority, KaguanQueue], tasks: Sequence[Handed]
+) -> tuple[list[Handed], list[Handed]]:
+    """把已交出的任务分成 Redis 不认得的与还认得的。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    present = await known(queues, [(Priority(task.queue), key_of(task)) for task in tasks])
+    missing = [task for task, here in zip(tasks, present, strict=True) if not here]
+    return missing, [task for task, here in zip(tasks, present, strict=True) if here]
+
+
+async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+    """这些队列里还没有被取走的投递（SAQ 的任务号）。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    return await _listed(queues, wanted, "queued")
+
+
+async def taken(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+    """这些队列里已被取走、还没有做完的投递（SAQ 的任务号）；至多与全部槽位一样多。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    return await _listed(queues, wanted, "active")
+
+
+async def _listed(
+    queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority], name: str
+) -> dict[Priority, set[str]]:
+    priorities = list(wanted)
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        for priority in priorities:
+            pipe.lrange(queues[priority].namespace(name), 0, -1)
+        pages = await pipe.execute()
+    return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}

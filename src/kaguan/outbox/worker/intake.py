@@ -1,0 +1,245 @@
+"""取件与槽位：槽位属于进程，谁有活谁用；几个队列都有活时各保得住自己的一份，6 : 3 : 1。
+
+一个队列同时只有一处在取，占到槽位才取，手里的都能开始了才再取：取来的总做得过来。
+去取而队列空着，很快就不再占着，也不再为它留一份；之后它来了活立刻开始，
+同时执行的因此至多比槽位数多出另外两个队列各一个。
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+from redis.exceptions import RedisError
+
+from kaguan.backoff import equal_jitter
+from kaguan.outbox.deliveries import KaguanQueue
+from kaguan.outbox.vocabulary import QUEUE_WEIGHTS, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from redis.asyncio import Redis
+    from saq.job import Job
+
+log = structlog.get_logger(__name__)
+
+EMPTY_AFTER = 0.02  # 秒：去取了这么久还没有，就当队列是空的
+LATE = 0.001  # 秒：事件循环自己晚了这么多，答复也许已到、只是没轮到看
+FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒；Redis 不在时
+SMOOTHING = 0.1  # 新的一次占这么多
+
+
+def split_slots(total: int) -> dict[Priority, int]:
+    """三个队列都有活时各保几个槽位：每个至少一个，总数不变。"""
+    weights = sum(QUEUE_WEIGHTS.values())
+    slots = {queue: max(1, total * weight // weights) for queue, weight in QUEUE_WEIGHTS.items()}
+    slots[Priority.CRITICAL] += total - sum(slots.values())
+    return slots
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """一个队列。``share`` 是它保得住的槽位；``fetching`` 是去取的、取来还没开始头一个的。"""
+
+    share: int
+    running: int = 0
+    fetching: int = 0
+    ahead: int = 0  # 取来而没有开始的任务
+    idle: bool = True  # 最近一次去取时空着
+    tasks: deque[asyncio.Future[None]] = field(default_factory=deque)
+    fetcher: Fetching | None = None
+
+    @property
+    def used(self) -> int:
+        return self.running + self.fetching
+
+
+@dataclass(slots=True, eq=False)
+class _Fetched:
+    """取来的一次投递：``left`` 个任务还没有开始；``counted`` 即头一个的槽位占着，否则头一个不等、立刻开始。"""
+
+    lane: _Lane
+    left: int
+    counted: bool
+    first: bool = True
+
+
+_FETCHED: ContextVar[_Fetched | None] = ContextVar("fetched", default=None)  # 随投递进到执行它的协程
+
+
+class Slots:
+    """``total`` 个槽位，一个进程一份。
+
+    Attributes:
+        seconds: 各类型的任务占一个槽位多久（秒，指数滑动平均）。
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.seconds: dict[str, float] = {}
+        self._lanes = {queue: _Lane(share) for queue, share in split_slots(total).items()}
+
+    def fetch(self, queue: Priority) -> Fetching:
+        """要去这个队列取：等到 :attr:`Fetching.granted` 才去，取到的说 :meth:`Fetching.got`，最后关上。"""
+        lane = self._lanes[queue]
+        lane.fetcher = fetching = Fetching(lane, self._offer)
+        self._offer()
+        return fetching
+
+    @asynccontextmanager
+    async def running(self, queue: Priority, task_type: str) -> AsyncIterator[None]:
+        """里面执行一个任务；先取来的先开始。"""
+        lane, fetched = self._lanes[queue], _FETCHED.get()
+        if fetched is not None and fetched.first:
+            fetched.first = False
+            lane.fetching -= fetched.counted
+            lane.running += 1
+        elif not lane.tasks and self._room(lane) > 0:
+            lane.running += 1
+        else:
+            await self._turn(lane)
+        if fetched is not None and fetched.left > 0:
+            fetched.left -= 1
+            lane.ahead -= 1
+            self._offer()
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        try:
+            yield
+        finally:
+            elapsed = clock() - started
+            before = self.seconds.get(task_type, elapsed)
+            self.seconds[task_type] = before + SMOOTHING * (elapsed - before)
+            lane.running -= 1
+            self._offer()
+
+    async def _turn(self, lane: _Lane) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        lane.tasks.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                lane.running -= 1
+                self._offer()
+            raise
+
+    def _room(self, lane: _Lane) -> int:
+        """还有几个槽位给它：自己那份里没用的，或者给别的有活的留够了之后余下的。"""
+        lanes = self._lanes.values()
+        free = self.total - sum(each.used for each in lanes)
+        kept = sum(max(0, other.share - other.used) for other in lanes if not other.idle and other is not lane)
+        return min(free, max(lane.share - lane.used, free - kept))
+
+    def _offer(self) -> None:
+        """槽位空出来了：轮到占得最少的队列，先开始取来的；取来的都能开始了，再去取。"""
+        for lane in sorted(self._lanes.values(), key=lambda each: each.used / each.share):
+            while lane.tasks and self._room(lane) > 0:
+                turn = lane.tasks.popleft()
+                if not turn.done():
+                    lane.running += 1
+                    turn.set_result(None)
+            if lane.fetcher is not None and self._room(lane) > lane.ahead:
+                lane.fetcher.grant()
+                lane.fetcher = None
+
+
+class Fetching:
+    """一次取件，轮到了就占着一个槽位。"""
+
+    def __init__(self, lane: _Lane, changed: Callable[[], None]) -> None:
+        self.granted = asyncio.Event()
+        self._lane = lane
+        self._changed = changed
+        self._counted = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def grant(self) -> None:
+        """轮到了。"""
+        self._lane.fetching += 1
+        self._counted = True
+        self.granted.set()
+        self._timer = asyncio.get_running_loop().call_later(EMPTY_AFTER, self._waited)
+
+    def got(self, count: int) -> None:
+        """取到的投递带着 ``count`` 个任务；占着的槽位给头一个。到取它的协程结束还没有开始的，不再算。"""
+        fetched = _Fetched(self._lane, count, self._counted)
+        self._counted = False
+        self._lane.idle = False
+        self._lane.ahead += count
+        _FETCHED.set(fetched)
+        task = asyncio.current_task()
+        if task is not None:
+            task.add_done_callback(lambda _: self._ended(fetched))
+
+    def _ended(self, fetched: _Fetched) -> None:
+        lane = fetched.lane
+        if fetched.first:
+            fetched.first = False
+            lane.fetching -= fetched.counted
+        lane.ahead -= fetched.left
+        fetched.left = 0
+        self._changed()
+
+    def _waited(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and loop.time() - self._timer.when() > LATE:
+            self._timer = loop.call_later(EMPTY_AFTER, self._waited)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """没有取到，或等了很久：当它空着，不再占着槽位，也不再等着轮到。"""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._lane.fetcher is self:
+            self._lane.fetcher = None
+        if self._counted:
+            self._counted = False
+            self._lane.idle = True
+            self._lane.fetching -= 1
+            self._changed()
+
+
+class Intake(KaguanQueue):
+    """取件的一头：有槽位才取；Redis 不在就退避（SAQ 的取件循环自己不等，会空转，见 docs/GUARANTEES.md）。"""
+
+    def __init__(self, redis: Redis, priority: Priority, slots: Slots) -> None:
+        super().__init__(redis, name=priority)
+        self._priority = priority
+        self._slots = slots
+        self._turn = asyncio.Lock()
+        self._closed = False
+        self._failures = 0
+
+    def close(self) -> None:
+        """不再取：等着取的立刻空手而回。"""
+        self._closed = True
+
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 签名随 SAQ
+        async with self._turn:
+            fetching = self._slots.fetch(self._priority)
+            try:
+                await fetching.granted.wait()
+                job = None if self._closed else await super().dequeue(timeout, poll_interval)
+                if job is not None:
+                    fetching.got(len((job.kwargs or {}).get("deliveries", "1")))
+            except RedisError as error:
+                self._failures += 1
+                if self._failures == 1:
+                    log.warning("取件失败，退避重试", queue=self.name, error=type(error).__name__)
+                wait = equal_jitter(self._failures, FIRST_BACKOFF, BACKOFF_MAX)
+                await asyncio.sleep(wait)  # SAQ 立刻又来取：Redis 不在时不空转
+                return None
+            finally:
+                fetching.close()
+            if self._failures:
+                log.info("取件恢复", queue=self.name, failures=self._failures)
+                self._failures = 0
+            return job
