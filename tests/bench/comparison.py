@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from kaguan.dev.program import StartError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -69,12 +71,23 @@ class Missing:
     why: str
 
 
-async def interleave(rounds: int, sides: Mapping[str, Measure]) -> dict[str, list[float]]:
-    """A B C A B C …：每边 ``rounds`` 个数，机器的起伏大家都挨。"""
+async def interleave(
+    rounds: int, sides: Mapping[str, Measure], failures: dict[str, str] | None = None
+) -> dict[str, list[float]]:
+    """A B C A B C …：每边 ``rounds`` 个数，机器的起伏大家都挨。
+
+    给了 ``failures``：量不成的一边记在里面，不再轮到它，别的照跑；没给就照样抛出。
+    """
     figures: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, measure in sides.items():
-            figures[name].append(await measure())
+            try:
+                if failures is None or name not in failures:
+                    figures[name].append(await measure())
+            except (MeasureError, StartError) as error:
+                if failures is None:
+                    raise
+                failures[name] = str(error)
     return figures
 
 

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.bench.backlog import UNSETTLED
-from tests.bench.comparison import MeasureError, Missing, Result, Target, absolute, interleave, ratio
+from tests.bench.comparison import MeasureError, Missing, Result, Target, absolute, at_most, interleave, ratio
 from tests.bench.ledgers import RIVALS
 from tests.bench.plots import Line, Plot
 from tests.bench.stack import open_stack
@@ -56,11 +56,14 @@ class Processing:
             theirs = {r.name: partial(side, r.name, round(rows * r.share), r.drain) for r in rivals}
             return {OURS: partial(side, OURS, rows, self._drain), **theirs}
 
-        await interleave(1, sides(scale.tasks // LESS))
-        figures = await interleave(scale.rival_rounds, sides(scale.tasks))
+        failures: dict[str, str] = {}
+        await interleave(1, sides(scale.tasks // LESS), failures)
+        figures = await interleave(scale.rival_rounds, sides(scale.tasks), failures)
+        missing += [Missing(7, what + name, why) for name, why in failures.items()]
         return missing + [
             ratio(7, what + rival.name, figures[OURS], figures[rival.name], "任务/秒", DRAINED[rival.module])
             for rival in rivals
+            if not {OURS, rival.name} & failures.keys()
         ]
 
     async def pace(self) -> list[Result | Missing]:
@@ -83,11 +86,13 @@ class Processing:
             OURS: ours,
             **{rival.name: partial(theirs, rival) for rival in rivals},
         }
-        figures = await interleave(scale.rival_rounds, sides)
-        target = Target(15, 8, higher_is_better=False)
+        failures: dict[str, str] = {}
+        figures = await interleave(scale.rival_rounds, sides, failures)
+        missing += [Missing(15, what + name, why) for name, why in failures.items()]
         return missing + [
-            absolute(15, f"{what}{name}", each, " ms", target if name == OURS else Target(), _cost(paced.get(name)))
+            absolute(15, what + name, each, " ms", at_most(15, 8) if name == OURS else Target(), _cost(paced.get(name)))
             for name, each in figures.items()
+            if name not in failures
         ]
 
     async def wait(self) -> list[Result | Missing]:

@@ -173,12 +173,16 @@ async def run(
     laboratory: Laboratory, load: Load, rate: float, durations: Sequence[float], workload: Workload = EMAIL, *,
     traced: bool = False, settings: Mapping[str, str] | None = None,
 ) -> Figures:  # fmt: skip
-    """从空表、空 Redis、刚做完的检查点与新起的进程开始，预热之后每个时长一段。"""
+    """从空表、空 Redis、刚做完的检查点与新起的进程开始，预热之后每个时长一段；落下了就不再往下压。"""
     await laboratory.clean()
     before = await read_tables(laboratory)
     async with open_steady(laboratory, load, workload, traced=traced, settings=settings) as steady:
         await steady.warm(rate)
-        windows = [await steady.measure(rate, seconds) for seconds in durations]
+        windows: list[Window] = []
+        for seconds in durations:
+            windows.append(await steady.measure(rate, seconds))
+            if windows[-1].left:
+                break
     all_tasks = int(await laboratory.number("select count(*) from tb_task"))
     return Figures(rate, tuple(windows), all_tasks, await read_tables(laboratory) - before)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.comparison import Target, alternate, ratio
+from tests.bench.comparison import MeasureError, Target, alternate, interleave, ratio
 
 
 async def test_rounds_alternate_between_the_two_sides() -> None:
@@ -17,6 +17,20 @@ async def test_rounds_alternate_between_the_two_sides() -> None:
     figures = await alternate(2, lambda: side("ours", 2.0), lambda: side("rival", 1.0))
     assert calls == ["ours", "rival", "ours", "rival"]
     assert figures == ([2.0, 2.0], [1.0, 1.0])
+
+
+async def test_a_side_that_fails_drops_out_and_the_others_go_on() -> None:
+    async def works() -> float:
+        return 1.0
+
+    async def fails() -> float:
+        raise MeasureError("没做完")
+
+    failures: dict[str, str] = {}
+    figures = await interleave(2, {"bad": fails, "good": works}, failures)
+    assert (figures, failures) == ({"bad": [], "good": [1.0, 1.0]}, {"bad": "没做完"})
+    with pytest.raises(MeasureError):
+        await interleave(1, {"bad": fails})
 
 
 def test_the_value_is_the_ratio_of_medians_and_the_spread_is_per_round() -> None:
