@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ class Interpreter(NamedTuple):
         return ".".join(map(str, self.version))
 
 
+@cache
 def newest_python() -> Interpreter:
     """这台机器上最新的、能造虚拟环境的 Python；一样新就用跑基准的这一个。
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Measure = Callable[[], Awaitable[Sequence[Result | Missing]]]
 
 FASTAPI_ROW, USAGE_ROW = 2, 9
+RIVAL_ROWS = {7, 15}
 TITLES = {
     1: "受理吞吐 ÷ 裸 aiohttp + psycopg",
     FASTAPI_ROW: "受理吞吐 ÷ FastAPI + SQLAlchemy ORM",
