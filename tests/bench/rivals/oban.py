@@ -1,7 +1,7 @@
 """对手：Oban for Python。照它的文档：嵌入方式、uvloop（它的命令行也用）、连接池开到 20；维护的循环都用默认值。
 
-文档：oban-bg/oban-py 的 docs/production.md（连接池多大）、docs/defining_queues.md（队列的上限）、
-docs/quickstart.md（成批入队用 ``enqueue_many``）。文档没有说队列的上限多大最快，是试出来的。
+文档：oban-bg/oban-py 的文档 production（连接池多大）、defining_queues（队列的上限）、
+quickstart（成批入队用 ``enqueue_many``）。文档没有说队列的上限多大最快，是试出来的。
 """
 
 from __future__ import annotations

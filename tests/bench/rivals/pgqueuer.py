@@ -1,8 +1,8 @@
 """对手：PgQueuer。照它的文档：asyncpg、worker 用单独一条连接、入队用连接池、装好后调一次 autovacuum；
 耐久性用默认的 durable（balanced 与 volatile 会丢活，不是同样的承诺）。
 
-文档：janbjorge/pgqueuer 的 docs/guides/performance-tuning.md（短活加大 ``batch_size``，清单）与
-docs/comparisons/benchmarks.md（asyncpg 快 1.7 倍；它自己的基准在一个进程里开 5 个取件的，每批 10 个）。
+文档：janbjorge/pgqueuer 的文档 performance-tuning（短活加大 ``batch_size``，清单）与
+benchmarks（asyncpg 快 1.7 倍；它自己的基准在一个进程里开 5 个取件的，每批 10 个）。
 一个进程里几个取件的、每批多少个，是试出来的（「2x1000」）。
 """
 

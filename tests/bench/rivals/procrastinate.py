@@ -1,6 +1,6 @@
 """对手：Procrastinate。照它的文档：异步的 psycopg 连接、LISTEN/NOTIFY 开着；做完的留着（默认，我们也留着）。
 
-文档：procrastinate-org/procrastinate 的 docs/howto/production/concurrency.md、docs/howto/basics/batch_defer.md。
+文档：procrastinate-org/procrastinate 的文档 concurrency、batch_defer。
 文档的例子是并发 30；取多少是试出来的。
 """
 
