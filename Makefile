@@ -12,7 +12,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 RIVALS := tests/bench/rivals
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -93,6 +93,13 @@ wheel-check: $(STAMP) ## The wheel in a really empty environment: everything ins
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation
 
+image-check: $(STAMP) ## Build the image from an empty Debian and run its processes read-only against real servers (root, Debian; 6 minutes)
+	$(BIN)/python -m tests.deploy
+
+sbom: $(STAMP) ## Write dist/kaguan.cdx.json: what the production image installs from PyPI, with hashes (CycloneDX)
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o dist/kaguan.cdx.json requirements.txt
+
 screenshots: system $(STAMP) ## Renew the pictures in README and METRICS from the browser and Prometheus tests
 	$(BIN)/python -m pytest tests/e2e/test_browser.py tests/e2e/test_prometheus.py
 	mkdir -p docs/images && cp .artifacts/readme-*.png .artifacts/trace.png .artifacts/grafana-series.png docs/images/
@@ -105,6 +112,7 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-local.txt pyproject.toml --extra local --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt pyproject.toml --extra local --extra dev --extra bench -o requirements-bench.txt
 	for rival in oban pgqueuer procrastinate; do $(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) $(RIVALS)/$$rival.in -o $(RIVALS)/$$rival.txt; done
+	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 
 clean: ## Remove the virtual environment and every cache (not the data in .kaguan)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* htmlcov .import_linter_cache

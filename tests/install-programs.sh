@@ -1,5 +1,5 @@
 #!/bin/sh
-# 装上测试用到的 Debian 程序：浏览器、Prometheus、中文字体（截图用）。make test 先调它。
+# 装上测试用到的 Debian 程序：浏览器、Prometheus、中文字体（截图用）、部署文件的检查。make test 先调它。
 # 能装才装（root，或 CI 里免密的 sudo）；装不了不算错：用到它们的测试自己会说，CI 里算失败。
 set -u
 
@@ -8,6 +8,10 @@ NEEDED='
 chromium chromium
 prometheus prometheus
 promtool prometheus
+docker-compose docker-compose
+kubectl kubernetes-client
+shellcheck shellcheck
+systemd-analyze systemd
 spin spin
 gcc gcc
 /usr/include/stdio.h libc6-dev

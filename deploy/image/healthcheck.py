@@ -1,0 +1,39 @@
+"""镜像的 HEALTHCHECK：一个镜像三种进程，看 1 号进程是哪一种，问它自己的 ``/health/live``。
+
+只说活着：数据库、Redis 不在是依赖的事，重启这个容器救不了（就绪另有 ``/health/ready``）。
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+TIMEOUT = 3.0  # 秒
+PORTS = {
+    "api": ("KAGUAN_API__PORT", "8080"),
+    "relay": ("KAGUAN_RELAY__METRICS_PORT", "9101"),
+    "worker": ("KAGUAN_WORKER__METRICS_PORT", "9102"),
+    "workers": ("KAGUAN_WORKER__METRICS_PORT", "9102"),  # 它的包名：命令已换成 python -m workers
+}
+
+
+def main() -> int:
+    """给了参数就查那一种；看不出的（迁移、一次性的命令）没有可查的，算好。"""
+    words = sys.argv[1:] or Path("/proc/1/cmdline").read_text("utf-8").split("\0")
+    name = next((word for word in words if word in PORTS), None)
+    if name is None:
+        return 0
+    variable, default = PORTS[name]
+    url = f"http://127.0.0.1:{os.environ.get(variable, default)}/health/live"
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT):
+            return 0
+    except OSError as error:
+        sys.stderr.write(f"{url}：{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
