@@ -1,0 +1,149 @@
+"""一台机器的 compose：docker-compose 认，秘密与键进程都认得，照它给的起得来。没有在 Docker 里跑过。"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kaguan.config import ConfigurationError, Exemption, load_settings
+from kaguan.process import STOP_DEADLINE
+from tests.architecture.shipped import OBSERVABILITY, load_yaml
+from tests.deploy.shipping import DEPLOY, METRICS, NEEDED, unknown
+from tests.support.installed import program
+from tests.support.production import SECRETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OURS = ("migrate", "api", "relay", "worker")
+ACL = re.compile(r"ACL SETUSER kaguan reset on ><密码> (.+)")
+TO_BE_WRITTEN = (
+    "KAGUAN_SMTP__URL",
+    "KAGUAN_CARRIERS__ONELINK__PASSWORD",
+    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY",
+)
+
+
+def made(directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(DEPLOY / "make-secrets.sh"), str(directory)], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def composed(file: Path, secrets: Path) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"], "KAGUAN_SECRETS": str(secrets), "GRAFANA_ADMIN_PASSWORD": "x"}
+    command = [program("docker-compose"), "-f", str(file), "config", "--format", "json"]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("compose") / "secrets"
+    told = made(directory)
+    assert told.returncode == 1
+    assert [name for name in TO_BE_WRITTEN if name in told.stderr] == list(TO_BE_WRITTEN)
+    for name in TO_BE_WRITTEN:
+        (directory / name).write_text(SECRETS[name])
+    before = {path.name: path.read_text() for path in directory.iterdir()}
+    assert made(directory).returncode == 0
+    assert {path.name: path.read_text() for path in directory.iterdir()} == before
+    assert directory.stat().st_mode & 0o777 == 0o700
+    return directory
+
+
+@pytest.fixture(scope="module")
+def project(secrets: Path) -> dict[str, Any]:
+    done = composed(DEPLOY / "compose.yaml", secrets)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_misspelt_key_is_noticed(tmp_path: Path, secrets: Path) -> None:
+    for folder in (DEPLOY, OBSERVABILITY):
+        shutil.copytree(folder, tmp_path / folder.name)
+    file = tmp_path / "deploy" / "compose.yaml"
+    file.write_text(file.read_text("utf-8").replace("stop_grace_period", "stop_grace"), "utf-8")
+    assert composed(file, secrets).returncode != 0
+
+
+def given(project: dict[str, Any], service: str) -> dict[str, str]:
+    """进程会看到的：环境，加外壳从文件里读来的。"""
+    found = dict(project["services"][service]["environment"])
+    for secret in project["services"][service]["secrets"]:
+        name = secret.get("target", secret["source"]).removeprefix("/run/secrets/")
+        with open(project["secrets"][secret["source"]]["file"], encoding="utf-8") as file:  # noqa: PTH123 路径由 compose 给出
+            found[name] = file.read().strip()
+    return found
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_process_starts_with_what_it_is_given_and_with_nothing_less(project: dict[str, Any], service: str) -> None:
+    environ = given(project, service)
+    assert unknown(set(environ)) == set()
+    settings = load_settings(environ)
+    # 包不出这台机器；别的放宽一样也没有
+    assert set(settings.allow_insecure) == {Exemption.DATABASE_CLEARTEXT, Exemption.REDIS_CLEARTEXT}
+    for name in NEEDED:
+        with pytest.raises(ConfigurationError, match=name):
+            load_settings({key: value for key, value in environ.items() if key != name})
+
+
+def test_only_the_migration_is_the_owner(project: dict[str, Any]) -> None:
+    users = {service: given(project, service)["KAGUAN_DATABASE__URL"].split("//")[1].split(":")[0] for service in OURS}
+    assert users == {"migrate": "kaguan_owner", "api": "kaguan_app", "relay": "kaguan_app", "worker": "kaguan_app"}
+    waits = {service: set(project["services"][service]["depends_on"]) for service in OURS[1:]}
+    assert all("migrate" in names for names in waits.values())
+
+
+def test_our_containers_are_read_only_unprivileged_and_have_time_to_stop(project: dict[str, Any]) -> None:
+    for name in OURS:
+        service = project["services"][name]
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert float(service["stop_grace_period"].removesuffix("s")) > STOP_DEADLINE + 5
+
+
+def test_nothing_listens_beyond_loopback_and_the_servers_have_no_way_out(project: dict[str, Any]) -> None:
+    for name, service in project["services"].items():
+        assert ":" in service["image"], name
+        assert not service["image"].endswith(":latest")
+        assert service.get("network_mode") != "host", name
+        assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", [])), name
+        if service.get("ports"):  # 只在内部网络里的，发布了也到不了
+            assert any(not project["networks"][network].get("internal") for network in service["networks"]), name
+    for name in ("postgres", "valkey"):
+        assert set(project["services"][name]["networks"]) == {"inside"}
+    assert project["networks"]["inside"]["internal"]
+
+
+def test_the_redis_user_is_the_one_that_was_tested(secrets: Path) -> None:
+    rules = ACL.search((DEPLOY.parent / "docs" / "FAULTS.md").read_text("utf-8"))
+    assert rules is not None
+    default, user = (secrets / "users.acl").read_text().splitlines()
+    assert default == "user default off"
+    assert re.fullmatch(rf"user kaguan on #[0-9a-f]{{64}} {re.escape(rules[1])}", user)
+
+
+def test_prometheus_finds_every_replica_on_the_ports_of_production(project: dict[str, Any]) -> None:
+    scraped = {
+        job["dns_sd_configs"][0]["names"][0]: job["dns_sd_configs"][0]["port"]
+        for job in load_yaml(DEPLOY / "observability" / "prometheus.yml")["scrape_configs"]
+    }
+    assert scraped == METRICS
+    networks = {name: set(project["services"][name]["networks"]) for name in (*METRICS, "prometheus")}
+    assert all(networks[name] & networks["prometheus"] for name in METRICS)
+    mounts = {one["target"]: one["source"] for one in project["services"]["prometheus"]["volumes"]}
+    assert mounts["/etc/prometheus/prometheus.yml"] == str(DEPLOY / "observability" / "prometheus.yml")
+    done = subprocess.run(
+        [program("promtool"), "check", "config", "--syntax-only", str(DEPLOY / "observability" / "prometheus.yml")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
