@@ -1,0 +1,154 @@
+"""Kubernetes 的清单：kustomize 组得起来，合 Kubernetes 自己的模式，探针、端口、键与程序对得上。没有在集群里跑过。"""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from api.routes import ROUTES
+from kaguan.process import STOP_DEADLINE
+from kaguan.telemetry.exposition import LIVE_PATH
+from kaguan.telemetry.metrics import Metrics
+from tests.deploy.shipping import DEPLOY, LIVE, METRICS, READY, USER, unknown
+from tests.support.installed import program
+
+FOLDERS = ("base", "migrate", "keda", "adapter")
+VERSION = "1.32"
+PROCESSES = ("api", "relay", "worker")
+AGE = "kaguan_outbox_oldest_pending_seconds"
+
+
+@cache
+def rendered(folder: str) -> tuple[dict[str, Any], ...]:
+    done = subprocess.run(
+        [program("kubectl"), "kustomize", str(DEPLOY / "kubernetes" / folder)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def kinds(kind: str, folder: str = "base") -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one for one in rendered(folder) if one["kind"] == kind}
+
+
+def deployment(process: str) -> dict[str, Any]:
+    return kinds("Deployment")[f"kaguan-{process}"]
+
+
+def container(process: str) -> dict[str, Any]:
+    (found,) = deployment(process)["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_object_has_the_shape_that_kubernetes_takes(folder: str) -> None:
+    for one in rendered(folder):
+        assert "namespace" not in one["metadata"]
+        if one["kind"] != "ScaledObject":  # KEDA 自己的，模式不在 Kubernetes 里
+            kubernetes_validate.validate(one, VERSION, strict=True)
+
+
+def test_a_misspelt_field_is_noticed() -> None:
+    broken = yaml.safe_load(yaml.safe_dump(deployment("api")))
+    broken["spec"]["template"]["spec"]["terminationGracePeriod"] = 45
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_probes_ask_endpoints_that_exist_on_ports_that_are_open(process: str) -> None:
+    found = container(process)
+    ports = {port["name"]: port["containerPort"] for port in found["ports"]}
+    assert ports["metrics"] == METRICS[process]
+    served = {"http": {route.pattern for route in ROUTES}, "metrics": {LIVE_PATH}}
+    probes = {kind: found[kind]["httpGet"] for kind in found if kind.endswith("Probe")}
+    for probe in probes.values():
+        assert probe["path"] in served[probe["port"]]
+    assert probes["livenessProbe"]["path"] == LIVE
+    assert (probes.get("readinessProbe") or {}).get("path") == (READY if process == "api" else None)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_pod_has_time_to_stop_and_nothing_to_write_or_to_gain(process: str) -> None:
+    pod = deployment(process)["spec"]["template"]["spec"]
+    found = container(process)
+    before = int(found["lifecycle"]["preStop"]["exec"]["command"][1]) if "lifecycle" in found else 0
+    assert pod["terminationGracePeriodSeconds"] > before + STOP_DEADLINE + 5
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] == USER
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not pod["automountServiceAccountToken"]
+    assert found["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+    assert {"cpu", "memory"} <= set(found["resources"]["requests"])
+    assert found["args"] == [process]
+    assert pod["serviceAccountName"] in kinds("ServiceAccount")
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_no_name_of_a_service_becomes_a_key_that_nobody_knows(process: str) -> None:
+    """名叫 kaguan-api 的 Service 会给每个容器塞 KAGUAN_API_SERVICE_HOST，进程见了就不启动。"""
+    assert unknown({"KAGUAN_API_SERVICE_HOST"})
+    assert deployment(process)["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_the_configuration_has_only_known_keys_and_no_secret() -> None:
+    (config,) = kinds("ConfigMap").values()
+    assert unknown(set(config["data"])) == set()
+    assert config["data"]["KAGUAN_ENV"] == "prod"
+    assert not [key for key in config["data"] if "URL" in key or "PASSWORD" in key or "KEY" in key]
+    (name,) = kinds("ConfigMap")
+    for process in PROCESSES:
+        assert container(process)["envFrom"] == [{"configMapRef": {"name": name}}]
+        assert "env" not in container(process)
+
+
+def test_every_process_has_a_budget_that_finds_its_pods() -> None:
+    for process in PROCESSES:
+        labels = deployment(process)["spec"]["template"]["metadata"]["labels"]
+        assert deployment(process)["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        budget = kinds("PodDisruptionBudget")[f"kaguan-{process}"]["spec"]
+        assert budget["selector"]["matchLabels"].items() <= labels.items()
+    service = kinds("Service")["kaguan-api"]["spec"]
+    assert service["selector"].items() <= deployment("api")["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_nothing_gets_in_or_out_that_no_policy_names() -> None:
+    policies = kinds("NetworkPolicy")
+    deny = policies["kaguan-deny"]["spec"]
+    assert set(deny) == {"podSelector", "policyTypes"}
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    labels = [deployment(process)["spec"]["template"]["metadata"]["labels"] for process in PROCESSES]
+    assert all(deny["podSelector"]["matchLabels"].items() <= one.items() for one in labels)
+    named = {port["name"] for process in PROCESSES for port in container(process)["ports"]}
+    let_in = [rule for policy in policies.values() for rule in policy["spec"].get("ingress", [])]
+    assert {port["port"] for rule in let_in for port in rule["ports"]} == named
+    assert all("from" in rule for rule in let_in)
+
+
+def test_the_migration_runs_once_as_the_owner_of_the_database() -> None:
+    job = kinds("Job", "migrate")["kaguan-migrate"]["spec"]
+    (found,) = job["template"]["spec"]["containers"]
+    assert found["args"] == ["migrate", "up"]
+    (volume,) = job["template"]["spec"]["volumes"]
+    assert volume["secret"]["secretName"] == "kaguan-migrate"
+    assert job["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_workers_follow_the_age_of_the_backlog_by_a_metric_that_exists() -> None:
+    assert AGE in {family.name for family in Metrics().registry.collect()}
+    scaled = kinds("ScaledObject", "keda")["kaguan-worker"]["spec"]
+    assert AGE in scaled["triggers"][0]["metadata"]["query"]
+    (hpa,) = kinds("HorizontalPodAutoscaler", "adapter").values()
+    assert hpa["spec"]["metrics"][0]["external"]["metric"]["name"] == AGE
+    assert scaled["scaleTargetRef"]["name"] == hpa["spec"]["scaleTargetRef"]["name"] == "kaguan-worker"
+    # 个数归自动伸缩管的，清单里不写，否则每次 apply 都拉回去
+    assert "replicas" not in deployment("worker")["spec"]
+    assert "replicas" not in deployment("api")["spec"]
