@@ -1,0 +1,91 @@
+"""systemd 的单元：systemd 自己认，暴露面够小，秘密与键进程都认得。没有在 systemd 之下起过。"""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.config import load_settings
+from kaguan.exit_codes import ExitCode
+from kaguan.process import STOP_DEADLINE
+from tests.deploy.shipping import DEPLOY, METRICS, NEEDED, unknown
+from tests.support.installed import program
+from tests.support.production import SECRETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+LONG = [unit for unit in UNITS if unit.stem != "kaguan-migrate"]
+EXPOSURE = "15"  # 十分之几的百分：1.5 以下
+WRAPPER = "/usr/local/bin/kaguan"
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def copied(unit: Path, place: Path, **changes: str) -> Path:
+    """外壳在这台机器上没有装：换成一定有的。"""
+    text = unit.read_text("utf-8").replace(WRAPPER, "/bin/true")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (place / unit.name).write_text(text, "utf-8")
+    (place / "kaguan.target").write_bytes((DEPLOY / "systemd" / "kaguan.target").read_bytes())
+    return place / unit.name
+
+
+def values(unit: Path, key: str) -> list[str]:
+    return [line.partition("=")[2] for line in unit.read_text("utf-8").splitlines() if line.startswith(f"{key}=")]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_takes_the_unit_and_finds_little_exposed(unit: Path, tmp_path: Path) -> None:
+    copy = copied(unit, tmp_path)
+    verified = analyze("verify", "--man=no", str(copy))
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    secured = analyze("security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE}", str(copy))
+    assert secured.returncode == 0, secured.stdout[-500:]
+
+
+def test_a_misspelt_setting_and_a_wide_open_unit_are_noticed(tmp_path: Path) -> None:
+    misspelt = copied(UNITS[0], tmp_path, NoNewPrivileges="NoNewPrivilege")
+    assert "NoNewPrivilege" in analyze("verify", "--man=no", str(misspelt)).stderr
+    open_ = copied(UNITS[0], tmp_path, **{"ProtectSystem=strict": "", "User=kaguan": "", "CapabilityBoundingSet=": ""})
+    assert analyze("security", "--offline=true", f"--threshold={EXPOSURE}", str(open_)).returncode != 0
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_every_secret_that_production_wants_comes_as_a_credential(unit: Path) -> None:
+    loaded = dict(line.split(":", 1) for line in values(unit, "LoadCredential"))
+    assert set(loaded) == NEEDED
+    for name, source in loaded.items():
+        owner = unit.stem == "kaguan-migrate" and name == "KAGUAN_DATABASE__URL"
+        assert source == f"/etc/kaguan/secrets/{'OWNER_DATABASE__URL' if owner else name}"
+
+
+def test_the_environment_file_is_accepted_in_production() -> None:
+    lines = (DEPLOY / "systemd" / "kaguan.env").read_text("utf-8").splitlines()
+    environ = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert unknown(set(environ)) == set()
+    settings = load_settings({**SECRETS, **environ})
+    assert not settings.allow_insecure
+
+
+@pytest.mark.parametrize("unit", LONG, ids=lambda unit: unit.stem)
+def test_a_process_is_restarted_but_not_a_wrong_configuration_and_has_time_to_stop(unit: Path) -> None:
+    assert values(unit, "Restart") == ["always"]
+    assert values(unit, "RestartPreventExitStatus") == [str(int(ExitCode.USAGE))]
+    assert int(values(unit, "TimeoutStopSec")[0]) > STOP_DEADLINE + 5
+    assert values(unit, "ExecStart") == [f"{WRAPPER} {unit.stem.removeprefix('kaguan-').rstrip('@')}"]
+
+
+def test_a_worker_is_named_after_its_port() -> None:
+    unit = DEPLOY / "systemd" / "kaguan-worker@.service"
+    assert values(unit, "Environment") == ["KAGUAN_WORKER__METRICS_PORT=%i"]
+    assert f"kaguan-worker@{METRICS['worker']}" in unit.read_text("utf-8")
