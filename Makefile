@@ -93,6 +93,9 @@ wheel-check: $(STAMP) ## The wheel in a really empty environment: everything ins
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation
 
+restore-drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
+	$(BIN)/python -m tests.deploy.restore $(FLUSH)
+
 image-check: $(STAMP) ## Build the image from an empty Debian and run its processes read-only against real servers (root, Debian; 6 minutes)
 	$(BIN)/python -m tests.deploy
 

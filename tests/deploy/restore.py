@@ -1,0 +1,253 @@
+"""``make restore-drill``：备份、归档、负载、灾难、恢复到某一刻，用旧的 Redis 起来——信与投递各怎样了。
+
+某一刻记作 T。各组信：甲在 T 之前寄完；乙在 T 时已交给 Redis、T 之后寄出；丙在 T 时对方已收下而没有回话；丁定时在明天；
+戊在 T 之后受理并寄出；己在 T 之后受理、灾难时还在 Redis 里等。``--flush`` 在起来之前清空 Redis。
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import psycopg
+import typer
+from redis.asyncio import Redis
+
+from kaguan.dev.postgres import PostgresServer
+from kaguan.dev.privileges import server_identity
+from kaguan.dev.valkey import ValkeyServer
+from tests.chaos.servers import Server
+from tests.deploy.archive import Archive
+from tests.e2e.stack import fetch, kaguan, started
+from tests.support.eventually import eventually
+from tests.support.places import own_port, temporary_place
+from tests.support.smtp_server import STALL, Script, SmtpServer, smtp_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.e2e.stack import RunningStack
+
+MANY = 20
+SOME = 10
+PATIENCE = 60.0  # 秒
+SUBJECT = re.compile(rb"^Subject: (\w+)-", re.MULTILINE)
+MESSAGE_ID = re.compile(rb"^Message-ID: (\S+)", re.MULTILINE | re.IGNORECASE)
+COUNTED = ("kaguan_duplicates_suppressed_total", "kaguan_tasks_redriven_total")
+EXPECTED_STATUS = {
+    "before": {"succeeded": MANY}, "queued": {"succeeded": SOME}, "unanswered": {"uncertain": 1},
+    "scheduled": {"pending": SOME}, "after": {"404": SOME}, "waiting": {"404": SOME},
+}  # fmt: skip
+EXPECTED_COPIES = {"before": {1: MANY}, "queued": {2: SOME}, "unanswered": {1: 1}, "after": {1: SOME}}
+
+
+def say(text: str) -> None:
+    typer.echo(text)
+
+
+@dataclass(slots=True)
+class Drill:
+    place: Path
+    archive: Archive
+    mail: SmtpServer
+    environ: dict[str, str]
+    tasks: dict[str, list[str]] = field(default_factory=dict)  # 组 → 任务号
+
+    @asynccontextmanager
+    async def stack(self) -> AsyncIterator[RunningStack]:
+        async with started(self.place / "data", self.place / "log", extra=self.environ) as stack:
+            yield stack
+
+    async def submit(self, stack: RunningStack, group: str, count: int, **more: str) -> None:
+        for number in range(count):
+            body = {
+                "to": ["a@example.com"], "subject": f"{group}-{number}", "body": "b",
+                "request_id": f"{group}-{number}", **more,
+            }  # fmt: skip
+            status, answer = await asyncio.to_thread(stack.request, "POST", "/api/v1/tasks/email", body)
+            if status != HTTPStatus.ACCEPTED:
+                raise SystemExit(f"没有受理：{answer}")
+            self.tasks.setdefault(group, []).append(answer["data"]["task_id"])
+
+    async def statuses(self, stack: RunningStack, group: str) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for task_id in self.tasks[group]:
+            status, answer = await asyncio.to_thread(stack.request, "GET", f"/api/v1/tasks/{task_id}")
+            found[answer["data"]["status"] if status == HTTPStatus.OK else str(status)] += 1
+        return found
+
+    async def reaches(self, stack: RunningStack, group: str, wanted: str) -> None:
+        async def there() -> bool:
+            return set(await self.statuses(stack, group)) == {wanted}
+
+        await eventually(there, PATIENCE)
+
+    def copies(self) -> dict[str, Counter[int]]:
+        """组 → 收到几份 → 几封（按 Message-ID 认）。"""
+        counts: dict[str, Counter[bytes]] = {}
+        for one in self.mail.mails:
+            group, name = SUBJECT.search(one.content), MESSAGE_ID.search(one.content)
+            if group is not None and name is not None:
+                counts.setdefault(group[1].decode(), Counter())[name[1]] += 1
+        return {group: Counter(times.values()) for group, times in counts.items()}
+
+    async def now(self) -> datetime:
+        async with await psycopg.AsyncConnection.connect(self.archive.server.url) as connection:
+            cursor = await connection.execute("select clock_timestamp()")
+            row = await cursor.fetchone()
+        assert row is not None
+        moment: datetime = row[0]
+        return moment
+
+
+def token(stack: RunningStack, name: str) -> str:
+    made = kaguan("token", "create", "--name", name, "--scopes", "tasks:read", "--json", data=stack.data)
+    return str(json.loads(made.stdout)["token"])
+
+
+def counted(stack: RunningStack) -> dict[str, float]:
+    """worker 与 relay 的计数，零的不说。"""
+    lines = [
+        line
+        for key in ("KAGUAN_WORKER__METRICS_PORT", "KAGUAN_RELAY__METRICS_PORT")
+        for line in fetch(f"http://127.0.0.1:{stack.env[key]}/metrics").splitlines()
+        if line.startswith(COUNTED)
+    ]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines) if float(value)}
+
+
+async def before(drill: Drill, stack: RunningStack) -> tuple[datetime, str]:
+    """T 之前的；返回 T 与一枚之后会被吊销的令牌。"""
+    await drill.submit(stack, "before", MANY)
+    await drill.reaches(stack, "before", "succeeded")
+    stolen = await asyncio.to_thread(token, stack, "stolen")
+    await drill.submit(stack, "scheduled", SOME, schedule_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+    drill.mail.script.body.append(STALL)
+    await drill.submit(stack, "unanswered", 1)
+    await asyncio.wait_for(drill.mail.stalled.wait(), PATIENCE)
+    stack.send("worker", signal.SIGSTOP)
+    await drill.submit(stack, "queued", SOME)
+    await drill.reaches(stack, "queued", "queued")
+    return await drill.now(), stolen
+
+
+async def after(drill: Drill, stack: RunningStack) -> None:
+    """T 之后、灾难之前的。"""
+    stack.send("worker", signal.SIGCONT)
+    await drill.reaches(stack, "queued", "succeeded")
+    await drill.submit(stack, "after", SOME)
+    await drill.reaches(stack, "after", "succeeded")
+    await asyncio.to_thread(kaguan, "token", "revoke", "stolen", data=stack.data)
+    stack.send("worker", signal.SIGSTOP)
+    await drill.submit(stack, "waiting", SOME)
+    await drill.reaches(stack, "waiting", "queued")
+    await drill.archive.everything_archived()
+
+
+async def look(drill: Drill, stack: RunningStack, stolen: str) -> list[str]:
+    """恢复之后看到的；返回与料想不符的。"""
+    began = time.monotonic()
+    await drill.reaches(stack, "queued", "succeeded")
+    await drill.reaches(stack, "unanswered", "uncertain")
+    say(f"起来之后 {time.monotonic() - began:.1f} 秒，还欠着的都有了结局")
+    wrong = []
+    copies = drill.copies()
+    for group, expected in EXPECTED_STATUS.items():
+        statuses = await drill.statuses(stack, group)
+        received = dict(copies.get(group, {}))
+        say(f"  {group}：任务 {dict(statuses)}，收件端（份数 → 封数）{received}")
+        if (dict(statuses), received) != (expected, EXPECTED_COPIES.get(group, {})):
+            wrong.append(group)
+    say(f"  计数：{counted(stack)}")
+    accepted = await asyncio.to_thread(_status_with, stack, stolen)
+    say(f"  T 之后吊销的令牌，现在答 {accepted}")
+    for group in ("after", "waiting"):
+        drill.tasks[group] = []
+        await drill.submit(stack, group, SOME)
+        await drill.reaches(stack, group, "succeeded")
+        say(f"  {group}：同样的 request_id 再提交，收件端 {dict(drill.copies()[group])}")
+    said = await asyncio.to_thread(kaguan, "doctor", data=stack.data)
+    say("  kaguan doctor：" + "；".join(line for line in said.stdout.splitlines() if not line.startswith("正常")))
+    return wrong
+
+
+def _status_with(stack: RunningStack, bearer: str) -> int:
+    path = stack.data / "dev-token"
+    kept = path.read_text()
+    path.write_text(bearer)
+    try:
+        return stack.request("GET", "/api/v1/tasks?limit=1")[0]
+    finally:
+        path.write_text(kept)
+
+
+async def drill(place: Path, *, flush: bool) -> list[str]:
+    identity = server_identity()
+    postgres = PostgresServer(place / "postgres", place / "postgres-password", own_port(), identity)
+    valkey = ValkeyServer(place / "valkey", place / "valkey-password", own_port(), identity)
+    await postgres.prepare()
+    valkey.prepare()
+    archive = Archive(postgres, place / "archive")
+    archive.prepare()
+    original = Server(archive.program(), place / "postgres.log")
+    broker = Server(valkey.program(), place / "valkey.log")
+    async with smtp_server(Script()) as mail:
+        environ = {
+            "KAGUAN_DATABASE__URL": postgres.url, "KAGUAN_REDIS__URL": valkey.url, "KAGUAN_SMTP__URL": mail.url,
+            "KAGUAN_SCHEDULES": "[]",
+        }  # fmt: skip
+        played = Drill(place, archive, mail, environ)
+        await original.start()
+        await broker.start()
+        try:
+            async with played.stack() as stack:
+                await archive.back_up()
+                say("基础备份已取，pg_verifybackup 通过")
+                moment, stolen = await before(played, stack)
+                await after(played, stack)
+                say(f"T = {moment.isoformat()}；此后又寄出 {len(mail.mails) - MANY - 1} 封，{SOME} 个还在 Redis 里等")
+                stack.signal(signal.SIGKILL)
+                await original.stop(signal.SIGKILL)
+                await stack.gone()
+            say("灾难：全部 SIGKILL，原来的数据目录不要了；Redis 原样")
+            if flush:
+                async with Redis.from_url(valkey.url) as client:
+                    await client.flushall()
+                say("Redis 已清空")
+            began = time.monotonic()
+            restored = Server(await archive.restored(place / "restored", moment), place / "restored.log")
+            await restored.start()
+            say(f"恢复到 T，{time.monotonic() - began:.1f} 秒")
+            try:
+                async with played.stack() as stack:
+                    return await look(played, stack, stolen)
+            finally:
+                await restored.stop()
+        finally:
+            await asyncio.gather(original.stop(), broker.stop())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.deploy.restore")
+    parser.add_argument("--flush", action="store_true", help="起来之前清空 Redis")
+    options = parser.parse_args()
+    with temporary_place("restore") as place:
+        wrong = asyncio.run(drill(place, flush=options.flush))
+    say(f"与料想不符：{'、'.join(wrong)}" if wrong else "全部如料想")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
