@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.architecture.shipped import OBSERVABILITY, load_yaml, rules
+from tests.architecture.shipped import OBSERVABILITY, ROOT, load_yaml, rules
 from tests.support.accelerated_rules import accelerated
 from tests.support.installed import program
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WINDOW = re.compile(r"\[\w+\]")
+HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"
 
 
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
@@ -25,7 +26,21 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     assert len({alert["alert"] for alert in alerts}) == len(alerts)
     for alert in alerts:
         assert alert["labels"]["severity"] in {"page", "ticket"}, alert["alert"]
-        assert set(alert["annotations"]) == {"summary", "action"}, alert["alert"]
+        assert set(alert["annotations"]) == {"summary", "action", "runbook_url"}, alert["alert"]
+
+
+def test_every_alert_has_its_page_in_the_handbook_and_leads_to_it() -> None:
+    """标题即告警的名字；页面说意思、看什么、做什么，其中至少有一条命令、一个指标或一个键。"""
+    alerts = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in rules() if "alert" in rule}
+    text = HANDBOOK.read_text("utf-8").partition("\n## 告警\n")[2]
+    pages = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert list(pages) == list(alerts)
+    for name, page in pages.items():
+        assert alerts[name] == f"{HANDBOOK.relative_to(ROOT)}#{name.lower()}"
+        severity = next(rule["labels"]["severity"] for rule in rules() if rule.get("alert") == name)
+        assert page.strip().startswith(f"{severity}："), name
+        assert re.search(r"\n- 看：.+(?s:.*)\n- 做：.+", page), name
+        assert re.search(r"\bkaguan \w+|\bkaguan_\w+|KAGUAN_\w+", page), name
 
 
 @pytest.mark.parametrize("arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts.test.yaml")])

@@ -113,4 +113,5 @@ async def test_the_health_check_asks_the_process_it_is_in() -> None:
         async with serve_metrics(CollectorRegistry(), "127.0.0.1", port):
             assert await asyncio.to_thread(check_health, *words, **environ) == 0
         assert await asyncio.to_thread(check_health, *words, **environ) == 1
-    assert await asyncio.to_thread(check_health, "kaguan", "migrate", "up") == 0
+    assert await asyncio.to_thread(check_health, "/opt/kaguan/bin/kaguan", "migrate", "up") == 0
+    assert await asyncio.to_thread(check_health, "runc", "init") == 1

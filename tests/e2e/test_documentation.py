@@ -1,4 +1,4 @@
-"""文档为真：README 与使用指南印着的命令，在真实的一套栈上原样运行；指南里的表与代码一致。"""
+"""文档为真：README、使用指南与运维手册印着的命令，在真实的一套栈上原样运行；指南里的表与代码一致。"""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from kaguan.database.metadata import Base
 from kaguan.errors import MEANINGS
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES
+from kaguan.telemetry.metrics import Metrics
 from tests.e2e.stack import CHECKOUT, clean_environment, started
 from tests.support.eventually import eventually
 
@@ -41,15 +42,22 @@ if TYPE_CHECKING:
 
 README = CHECKOUT / "README.md"
 GUIDES = CHECKOUT / "docs" / "002-sqlalchemy-postgres-saq"
-SUMMARY, MANUAL, ARCHITECTURE = (GUIDES / f"{name}.md" for name in ("功能总结", "使用指南", "架构说明"))
+SUMMARY, MANUAL, ARCHITECTURE, HANDBOOK = (
+    GUIDES / f"{name}.md" for name in ("功能总结", "使用指南", "架构说明", "运维手册")
+)
 PRINTED_PORT = ":8080/"
 BLOCK_TIMEOUT = 60.0  # 秒
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(kaguan(?: [a-z][a-z-]*)+(?: --[a-z-]+)?)[^`]*`")
+COMMAND = re.compile(r"\bkaguan((?: [a-z][a-z-]*)+)")
+NOT_RUN_HERE = "# 不跑："  # 块的第一行；后面是缘由
+SHIPPED_FILE = re.compile(r"(?<![\w/.])(?:deploy/|observability/|migrations/|src/|requirements)[\w./@*-]*")
+MADE_THERE = ("deploy/secrets",)  # 用的人自己造的
 DOCUMENTED_CODE = re.compile(r"^# 应答 code (\d+)$", re.MULTILINE)
 # 应答不是信封的地址：事件流、指标、文档
 NOT_ENVELOPE = ("/events", "/metrics", "/openapi.json", "/docs")
+ROLES = {"kaguan_owner", "kaguan_app", "kaguan_read"}  # PostgreSQL 的角色，不是指标
 REVIVES = ("kaguan task retry", "kaguan task replay", '"dry_run": false')  # 这些块要有失败的任务可重来
 FAILS_AT_ONCE = {"KAGUAN_TASKS__MAX_RETRIES": "0", "KAGUAN_SMTP__TIMEOUT": "1"}
 PATIENCE = 30.0  # 秒
@@ -85,8 +93,18 @@ class Block:
 
 def blocks(document: Path) -> list[Block]:
     """会碰到栈的 ``sh`` 块，按次序。"""
-    found = [Block(document.name, text) for kind, text in FENCE.findall(document.read_text("utf-8")) if kind == "sh"]
+    found = [Block(document.name, text) for text in fenced(document, "sh") if not text.startswith(NOT_RUN_HERE)]
     return [block for block in found if "curl " in block.text or re.search(r"\bkaguan ", block.text)]
+
+
+def fenced(document: Path, language: str) -> list[str]:
+    return [text for kind, text in FENCE.findall(document.read_text("utf-8")) if kind == language]
+
+
+def not_run_yet(handbook: list[Block], others: list[Block]) -> list[Block]:
+    """手册里有新行的块：只有别处原样跑过的几行的，不必再跑。"""
+    ran = {line for block in others for line in block.text.splitlines()}
+    return [block for block in handbook if not ran.issuperset(block.text.splitlines())]
 
 
 def envelopes(output: str) -> Iterator[dict[str, Any]]:
@@ -157,12 +175,16 @@ def commands() -> set[str]:
 @pytest.mark.timeout(600)  # 几十条命令，每条都是一个新的解释器
 async def test_every_printed_command_works_on_a_fresh_stack(place: Path) -> None:
     async with started(place / ".kaguan", place / "log", extra=FAILS_AT_ONCE) as stack:
-        for block in (*blocks(README), *blocks(MANUAL)):
+        others = [*blocks(README), *blocks(MANUAL)]
+        for block in (*others, *not_run_yet(blocks(HANDBOOK), others)):
             failed = await failed_mail(stack) if any(part in block.text for part in REVIVES) else None
             output = await asyncio.to_thread(run, block, stack)
             assert [envelope["code"] for envelope in envelopes(output)] == block.expected_codes, f"{block}\n{output}"
             if failed is not None:
                 await reaches(stack, failed, TaskStatus.SUCCEEDED)
+        for statement in fenced(HANDBOOK, "sql"):
+            async with await psycopg.AsyncConnection.connect(stack.env["KAGUAN_DATABASE__URL"]) as connection:
+                await connection.execute(statement.encode())
         first = next(line for line in stack.output.splitlines() if "curl -sS" in line)
         assert stack.url in first
 
@@ -176,7 +198,9 @@ def test_every_command_is_printed_in_the_manual() -> None:
 
 def test_every_command_named_in_the_text_exists() -> None:
     named = {
-        name for path in (README, SUMMARY, MANUAL, ARCHITECTURE) for name in INLINE.findall(path.read_text("utf-8"))
+        name
+        for path in (README, SUMMARY, MANUAL, ARCHITECTURE, HANDBOOK)
+        for name in INLINE.findall(path.read_text("utf-8"))
     }
     assert named
     for name in sorted(named):
@@ -185,6 +209,27 @@ def test_every_command_named_in_the_text_exists() -> None:
         result = CliRunner().invoke(app, [*words, "--help"])
         assert result.exit_code == 0, name
         assert all(argument in result.stdout for argument in arguments if argument.startswith("--")), name
+
+
+def test_what_the_handbook_does_not_run_says_why_and_names_commands_and_files_that_exist() -> None:
+    left = [text for text in fenced(HANDBOOK, "sh") if text.startswith(NOT_RUN_HERE)]
+    assert left
+    for text in left:
+        reason, _, body = text.partition("\n")
+        assert len(reason) > len(NOT_RUN_HERE) + 5
+        for words in COMMAND.findall(body):
+            assert any(f"{words.strip()} ".startswith(f"{name} ") for name in commands()), words
+        for name in SHIPPED_FILE.findall(text):
+            assert name.startswith(MADE_THERE) or list(CHECKOUT.glob(name)), name
+
+
+def test_the_handbook_names_only_metrics_and_keys_that_exist() -> None:
+    text = HANDBOOK.read_text("utf-8")
+    families = {family.name for family in Metrics().registry.collect()}
+    named = {name.removesuffix("_total") for name in re.findall(r"`(kaguan_[a-z_]+)`", text)} - ROLES
+    assert named
+    assert named <= families
+    assert set(re.findall(r"\bKAGUAN_[A-Z_]+[A-Z]\b", text)) <= known_keys()
 
 
 def test_the_configuration_table_is_the_code() -> None:
@@ -249,6 +294,6 @@ def test_the_readme_starts_with_the_summary_in_chinese() -> None:
 
 
 def test_links_in_the_guides_lead_somewhere() -> None:
-    for guide in (SUMMARY, MANUAL, ARCHITECTURE):
+    for guide in (SUMMARY, MANUAL, ARCHITECTURE, HANDBOOK):
         for target in re.findall(r"\]\(([^)#]+)\)", guide.read_text("utf-8")):
             assert (guide.parent / target).exists(), f"{guide.name} → {target}"
