@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -10,12 +11,18 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from kaguan.config import ConfigurationError, Exemption, load_settings
+from kaguan.dev.binaries import valkey_server
+from kaguan.probes import is_listening
 from kaguan.process import STOP_DEADLINE
 from tests.architecture.shipped import OBSERVABILITY, load_yaml
 from tests.deploy.shipping import DEPLOY, METRICS, NEEDED, unknown
+from tests.support.eventually import eventually
 from tests.support.installed import program
+from tests.support.places import own_port
 from tests.support.production import SECRETS
 
 if TYPE_CHECKING:
@@ -130,6 +137,31 @@ def test_the_redis_user_is_the_one_that_was_tested(secrets: Path) -> None:
     default, user = (secrets / "users.acl").read_text().splitlines()
     assert default == "user default off"
     assert re.fullmatch(rf"user kaguan on #[0-9a-f]{{64}} {re.escape(rules[1])}", user)
+
+
+async def test_valkey_takes_the_users_file_and_turns_away_whoever_is_not_in_it(
+    project: dict[str, Any], secrets: Path
+) -> None:
+    port = own_port()
+    command = project["services"]["valkey"]["command"]
+    given = [str(secrets / "users.acl") if part == "/run/secrets/users.acl" else part for part in command[1:]]
+    # 只在内存里，只听回环
+    options = {"--port": str(port), "--bind": "127.0.0.1", "--appendonly": "no"}
+    argv = [str(valkey_server(None)), *given, *(part for pair in options.items() for part in pair)]
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        await eventually(lambda: is_listening(port))
+        url = (secrets / "KAGUAN_REDIS__URL").read_text().strip().replace("valkey:6379", f"127.0.0.1:{port}")
+        async with Redis.from_url(url) as client:
+            assert (await client.info("memory"))["maxmemory_policy"] == "noeviction"
+            with pytest.raises(NoPermissionError):
+                await client.flushall()
+        async with Redis.from_url(f"redis://127.0.0.1:{port}") as stranger:
+            with pytest.raises(AuthenticationError, match="Authentication required"):  # 健康检查等的就是它（NOAUTH）
+                await stranger.get("x")
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 def test_prometheus_finds_every_replica_on_the_ports_of_production(project: dict[str, Any]) -> None:
