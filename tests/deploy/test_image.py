@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,6 +57,20 @@ def test_only_locked_packages_get_into_the_image() -> None:
     assert len(installs) == 3
     assert all("--require-hashes" in line or "--no-deps --no-index" in line for line in installs)
     assert "--hash=sha256:" in (DEPLOY / "requirements-build.txt").read_text()
+
+
+def test_every_file_names_the_version_of_the_project() -> None:
+    """发新版时一处也不漏：镜像的标签、compose 与 kustomize 的镜像、手册里 wheel 的名字。"""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    places = {
+        DOCKERFILE: r"ARG VERSION=(\S+)",
+        DEPLOY / "compose.yaml": r"KAGUAN_IMAGE:-kaguan:([^}]+)",
+        DEPLOY / "kubernetes" / "base" / "kustomization.yaml": r"newTag: (\S+)",
+        DEPLOY / "kubernetes" / "migrate" / "kustomization.yaml": r"newTag: (\S+)",
+        ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md": r"dist/kaguan-([\d.]+)-py3",
+    }
+    found = {str(path): re.findall(pattern, path.read_text("utf-8")) for path, pattern in places.items()}
+    assert found == {str(path): [version] for path in places}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
