@@ -196,8 +196,8 @@ WORKER_MUTATIONS = (
     Mutation(
         "任务锁不认投递号",
         "src/kaguan/outbox/worker/claiming.py",
-        "repeated: bool = mark in {holder, settled}",
-        "repeated: bool = holder is not None or settled is not None",
+        "if holder == str(delivery).encode():",
+        "if holder is not None:",
         (
             REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",
             DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",

@@ -58,7 +58,7 @@ class TaskType(Generic[P_co]):
         payload: 载荷模型，带版本。
         effect: 效果的种类。
         unknown: 结局不明的怎么办；``effect`` 为 ``ONCE`` 的必须说，别的不许说。
-        shareable: 积压时可与同类同乘一次投递：短而多的才是。
+        shareable: 可与同类同乘一次投递：短而多的才是。
         rows: 随任务一同过期的附属表，各有一列 ``task_id``。
 
     Raises:
@@ -108,6 +108,11 @@ class TaskTypes(Mapping[str, TaskType[Payload]]):
     @property
     def shareable(self) -> frozenset[str]:
         return frozenset(one.name for one in self._types.values() if one.shareable)
+
+    @property
+    def unguarded(self) -> frozenset[str]:
+        """认领之前不问任务锁的：短，重做也无妨，锁的往返比它省下的贵。"""
+        return frozenset(one.name for one in self._types.values() if one.shareable and one.effect is not Effect.ONCE)
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -21,11 +21,6 @@ def task_lock(task_id: UUID) -> str:
     return f"kaguan:task:{task_id}:lock"
 
 
-def task_status(task_id: UUID) -> str:
-    """最近结算的投递号：迟到的重复投递看一眼就走。"""
-    return f"kaguan:task:{task_id}:status"
-
-
 def delivery_key(task_id: UUID, delivery: int) -> str:
     """一次投递在 SAQ 里的键：任务号加投递号，换了投递号就是新任务（docs/GUARANTEES.md）。"""
     return f"{task_id}:{delivery}"

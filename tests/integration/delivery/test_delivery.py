@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from psycopg.errors import RaiseException
+from psycopg_pool import AsyncConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from saq.job import ABORT_ID_PREFIX
 
@@ -19,6 +20,8 @@ from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions
 from kaguan.outbox.task_type import Unknown
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.claiming import Claims
+from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
 from tests.support.eventually import eventually
@@ -103,6 +106,16 @@ async def test_redis_payload_holds_ids_only(pipeline: Pipeline) -> None:
     job = await pipeline.queues[Priority.DEFAULT].job(delivery_key(task_id, 1))
     assert job is not None
     assert job.kwargs == {"deliveries": [[str(task_id), 1]]}
+
+
+async def test_the_task_lock_turns_a_repeated_delivery_away_without_asking_postgresql(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    leases = Leases(pipeline.pool, "worker-a", lease=15.0)
+    assert len(await Claims(pipeline.pool, leases, pipeline.redis).claim([(task_id, 1)])) == 1
+    closed: Pool = AsyncConnectionPool("", open=False)
+    assert await Claims(closed, leases, pipeline.redis).claim([(task_id, 1)]) == []
+    with pytest.raises(TimeoutError):  # 锁没有挡住的去问 PostgreSQL，等它回来
+        await asyncio.wait_for(Claims(closed, leases, pipeline.redis).claim([(task_id, 2)]), 1)
 
 
 async def test_two_relays_hand_over_each_row_once(pipeline: Pipeline) -> None:

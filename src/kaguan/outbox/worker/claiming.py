@@ -35,7 +35,6 @@ log = structlog.get_logger(__name__)
 PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
 FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒
 
-STATUS_TTL = 120  # 秒：迟到的重复投递在这段时间里看一眼就走
 PACKAGE = "kaguan.outbox.worker"
 
 Wanted: TypeAlias = "tuple[UUID, int, float | None]"  # 任务号，投递号，何时交出
@@ -69,7 +68,7 @@ class Claims:
             pool, partial(claim, worker=leases.worker, lease=leases.lease)
         )
 
-    async def claim(
+    async def claim(  # noqa: C901 先问锁、写不成再来、没做的交还，是一次认领
         self, wanted: Sequence[tuple[UUID, int]], handed_at: float | None = None, *, guarded: bool = True
     ) -> list[Claim]:
         """认领这些投递；返回得手的。一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。
@@ -79,10 +78,18 @@ class Claims:
         Args:
             wanted: （任务号，投递号）。
             handed_at: 何时交出（库的钟，纪元秒）。
-            guarded: 单独一个的先问任务锁。短的不必：认领自会挡住，锁要多两次往返。
+            guarded: 单独一个的先问任务锁：同一次投递正在别处执行、或刚做完，看一眼就走。
         """
-        if not wanted or (guarded and not await self._admit(wanted)):
-            return []
+        if guarded and self._redis is not None and len(wanted) == 1:
+            ((task_id, delivery),) = wanted
+            milliseconds = int(self._leases.lease * 1000)
+            try:
+                holder = await self._redis.set(keys.task_lock(task_id), delivery, nx=True, get=True, px=milliseconds)
+            except RedisError as away:
+                log.debug("任务锁不可用，直接认领", error=type(away).__name__)
+            else:
+                if holder == str(delivery).encode():
+                    return []
         deadline = asyncio.get_running_loop().time() + PATIENCE
         failures = 0
         try:
@@ -113,36 +120,6 @@ class Claims:
             self._leases.abandon(loose)
         _announce(claims)
         return claims
-
-    async def _admit(self, wanted: Sequence[tuple[UUID, int]]) -> bool:
-        """同一次投递正在别处执行，或刚结算过 → False。"""
-        if self._redis is None or len(wanted) != 1:
-            return True
-        ((task_id, delivery),) = wanted
-        try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(keys.task_lock(task_id), delivery, nx=True, get=True, px=int(self._leases.lease * 1000))
-                pipe.get(keys.task_status(task_id))
-                holder, settled = await pipe.execute()
-        except RedisError as error:
-            log.debug("任务锁不可用，直接认领", error=type(error).__name__)
-            return True
-        mark = str(delivery).encode()
-        repeated: bool = mark in {holder, settled}
-        return not repeated
-
-    async def settled(self, tokens: Sequence[tuple[UUID, int]]) -> None:
-        """这次投递已有结局：留下记号，放开锁。"""
-        if self._redis is None or len(tokens) != 1:
-            return
-        ((task_id, delivery),) = tokens
-        try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(keys.task_status(task_id), delivery, ex=STATUS_TTL)
-                pipe.delete(keys.task_lock(task_id))
-                await pipe.execute()
-        except RedisError as error:
-            log.debug("任务锁记号未写", error=type(error).__name__)
 
 
 def _sort(

@@ -64,7 +64,7 @@ class Execution:
         metrics: Metrics,
         *,
         task_timeout: float,
-        shareable: Container[str],
+        unguarded: Container[str],
         ring: Callable[[], None],
         newer: NewerPayloads,
     ) -> None:
@@ -76,7 +76,7 @@ class Execution:
         self.settlement = settlement
         self._metrics = metrics
         self._task_timeout = task_timeout
-        self._shareable = shareable
+        self._unguarded = unguarded
         self._ring = ring
         self._newer = newer
 
@@ -93,7 +93,7 @@ class Execution:
         tokens = [(UUID(one), number) for one, number in listed]
         job = context.get("job")
         function, meta = (job.function, job.meta) if isinstance(job, Job) else ("", {})
-        guarded = len(tokens) == 1 and function not in self._shareable
+        guarded = function not in self._unguarded
         claims = await self._claims.claim(tokens, meta.get(HANDED_AT), guarded=guarded)
         if len(claims) < len(tokens):
             self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims))
@@ -106,8 +106,6 @@ class Execution:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
             self.leases.abandon([(claim.id, claim.delivery) for claim in claims])
             raise
-        if guarded:
-            await self._claims.settled(tokens)
 
     async def _run(self, claim: Claim) -> None:
         attempt = Attempt(

@@ -96,7 +96,7 @@ class Worker:
             Settlement(pool, self.leases.worker, tasks or Tasks(), types.redelivered),
             metrics or Metrics(types),
             task_timeout=config.task_timeout,
-            shareable=types.shareable,
+            unguarded=types.unguarded,
             ring=ring,
             newer=newer or NewerPayloads(),
         )
