@@ -1,19 +1,25 @@
-"""Alembic 环境：锁与语句时限、咨询锁（同时只许一个迁移）、每个版本一个事务。"""
+"""Alembic 环境：锁与语句时限、咨询锁（同时只许一个迁移）、每个版本一个事务。
+
+会话里什么也不放：经事务模式的连接池时，会话不归我们（ADR 0026）。
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import event, text
 
-from kaguan.database.migrate import BusyError
+from kaguan.database.migrate import BusyError, engine_to
 from kaguan.tables import metadata
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection, Engine
 
 ADVISORY_LOCK = 0x6B_67_75_61_6E  # "kguan"
 LOCK_TIMEOUT = "500ms"  # 等表锁时后来的语句全挡在身后：自己先让开，由 migrate.upgrade 重试（FAULTS.md 58）
@@ -25,37 +31,49 @@ TURN_POLL = 0.1  # 秒
 def database_url() -> str:
     """优先用调用者给的地址（``kaguan migrate``、测试），否则取环境变量。"""
     given: str = context.config.attributes.get("url") or os.environ.get("KAGUAN_DATABASE__URL", "")
-    return given.replace("postgresql://", "postgresql+psycopg://", 1)
+    return given
 
 
 def run_migrations() -> None:
-    engine = create_engine(database_url(), poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        connection.execute(text(f"set statement_timeout = '{STATEMENT_TIMEOUT}'"))
-        connection.execute(text(f"set lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.commit()
-        _take_turn(connection)
-        context.configure(
-            connection=connection, target_metadata=metadata, compare_type=True, transaction_per_migration=True
-        )
-        with context.begin_transaction():
-            context.run_migrations()
-        connection.execute(text("select pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
-        connection.commit()
-    engine.dispose()
+    engine = engine_to(database_url())
+    with _turn(engine) as alive:
+        event.listen(engine, "begin", _limit)
+        with engine.connect() as connection:
+            context.configure(
+                connection=connection,
+                target_metadata=metadata,
+                compare_type=True,
+                transaction_per_migration=True,
+                on_version_apply=lambda **_: alive(),
+            )
+            with context.begin_transaction():
+                context.run_migrations()
 
 
-def _take_turn(connection: Connection) -> None:
-    """一次次问，不在语句里等：等着的语句拿着快照，前一个的 CREATE INDEX CONCURRENTLY 就要等它，谁也走不了。"""
+def _limit(connection: Connection) -> None:
+    """每个事务自带时限；事务外的语句（``migrate.unhurried``）自己说。"""
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql(f"set local statement_timeout = '{STATEMENT_TIMEOUT}'")
+        connection.exec_driver_sql(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[Callable[[], object]]:
+    """轮到自己为止；锁由另一条连接上开着的事务拿着。给出的函数在锁丢了时抛异常。
+
+    一次次问，不在语句里等：等着的语句拿着快照，前一个的 CREATE INDEX CONCURRENTLY 就要等它，谁也走不了。
+    """
     deadline = time.monotonic() + TURN_PATIENCE
-    while True:
-        taken = connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}).scalar_one()
-        connection.commit()
-        if taken:
-            return
-        if time.monotonic() > deadline:
-            raise BusyError(f"另一个迁移 {TURN_PATIENCE:g} 秒还没做完 / another migration is still running")
-        time.sleep(TURN_POLL)
+    with engine.connect() as holder:
+        while True:
+            holder.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")
+            if holder.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK}):
+                break
+            holder.commit()
+            if time.monotonic() > deadline:
+                raise BusyError(f"另一个迁移 {TURN_PATIENCE:g} 秒还没做完 / another migration is still running")
+            time.sleep(TURN_POLL)
+        yield lambda: holder.exec_driver_sql("select 1")
 
 
 run_migrations()

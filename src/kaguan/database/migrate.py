@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
+import psycopg
 import stamina
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from kaguan.shipped import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒
@@ -64,12 +71,7 @@ def downgrade(url: str, revision: str) -> None:
 def status(url: str) -> Status:
     """异常同 ``upgrade``。"""
     head = ScriptDirectory.from_config(configuration(url)).get_current_head()
-    engine = create_engine(
-        url.replace("postgresql://", "postgresql+psycopg://", 1),
-        poolclass=NullPool,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT},
-    )
-    with engine.connect() as connection:
+    with engine_to(url).connect() as connection:
         return Status(MigrationContext.configure(connection).get_current_revision(), head)
 
 
@@ -78,3 +80,39 @@ def configuration(url: str) -> Config:
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def engine_to(url: str) -> Engine:
+    """同步的引擎，一次一条连接。地址原样交给 libpq：几个主机的写法，SQLAlchemy 看不懂。
+
+    不预备语句：连接池不一定代管，迁移也没有哪条语句跑第二遍。
+    """
+    connect = partial(
+        psycopg.connect, url, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None, application_name="kaguan-migrate"
+    )
+    return create_engine("postgresql+psycopg://", poolclass=NullPool, creator=connect)
+
+
+@contextmanager
+def unhurried(lock_timeout: str = "30min") -> Iterator[None]:
+    """迁移里不在事务中的一段，语句多久都行：扫大表、并发建索引。它等旧快照散去时没有人排在它身后。
+
+    经连接池时会话不归我们，什么也不设：服务器没有另定时限，就是没有时限。
+    """
+    context = op.get_context()
+    with context.autocommit_block():
+        direct = is_direct(op.get_bind())
+        if direct:
+            op.execute("set statement_timeout = 0")
+            op.execute(f"set lock_timeout = '{lock_timeout}'")
+        yield
+        if direct:
+            op.execute("reset statement_timeout")
+            op.execute("reset lock_timeout")
+
+
+def is_direct(connection: Connection) -> bool:
+    """对面是服务器本身，不是连接池；怎么认的见 :data:`kaguan.database.connecting.IS_DIRECT`。"""
+    driver = connection.connection.driver_connection
+    pid: int = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
+    return isinstance(driver, psycopg.Connection) and driver.info.backend_pid == pid
