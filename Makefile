@@ -12,7 +12,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 RIVALS := tests/bench/rivals
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,7 +43,7 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 
-system: ## Install the Debian programs that tests use (Chromium, Prometheus, Spin) where root and apt are at hand
+system: ## Install the Debian programs that tests use (Chromium, Prometheus, PgBouncer, Spin) where root and apt are at hand
 	@tests/install-programs.sh
 
 test: system lint ## Every check and test, coverage thresholds included
@@ -116,6 +116,9 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt pyproject.toml --extra local --extra dev --extra bench -o requirements-bench.txt
 	for rival in oban pgqueuer procrastinate; do $(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) $(RIVALS)/$$rival.in -o $(RIVALS)/$$rival.txt; done
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
+
+pooler: system $(STAMP) ## Most of the suite behind a stock PgBouncer in transaction mode
+	TEST_POOLER=1 $(BIN)/python -m pytest tests/integration tests/contracts tests/migrations --numprocesses 2 --dist loadfile
 
 clean: ## Remove the virtual environment and every cache (not the data in .kaguan)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* htmlcov .import_linter_cache

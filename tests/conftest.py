@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -20,6 +21,7 @@ from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
 from tests.support.access_log import AccessLines
 from tests.support.places import own_port, temporary_place
+from tests.support.pooler import NO_PREPARED, Pooler
 from tests.support.servers import TEMPLATE, running
 from tests.support.serving import serving
 from tests.support.tracing import Tracing
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 REDIS_DATABASES = itertools.cycle(range(1, 64))
 SEQUENCE = itertools.count(1)
+BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make pooler：每个用例的库都经 PgBouncer
 WAITING = {"e2e", "chaos", "bench"}  # 这些目录的用例多半在等
 
 
@@ -116,13 +119,34 @@ def admin(postgres_server: PostgresServer) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.fixture(scope="session")
+def pooler(postgres_server: PostgresServer, servers_directory: Path) -> Iterator[Pooler]:
+    """出厂的 PgBouncer，事务池。"""
+    with Pooler(servers_directory / "pooler", postgres_server.url).serving() as running_pooler:
+        yield running_pooler
+
+
+@pytest.fixture(scope="session")
+def plain_pooler(postgres_server: PostgresServer, servers_directory: Path) -> Iterator[Pooler]:
+    """不代管预备语句的：1.21 之前都是这样。"""
+    plain = Pooler(servers_directory / "plain-pooler", postgres_server.url, NO_PREPARED)
+    with plain.serving() as running_pooler:
+        yield running_pooler
+
+
 @pytest.fixture
-def database_url(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
-    """一份刚迁移好的空库，本用例独占。"""
+def direct_url(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
+    """一份刚迁移好的空库，本用例独占；总是直连。"""
     name = f"test_{next(SEQUENCE)}"
     admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {ROLE}")
     yield postgres_server.url_of(name)
     admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(direct_url: str, request: pytest.FixtureRequest) -> str:
+    """同上；`make pooler` 时经 PgBouncer。"""
+    return request.getfixturevalue("pooler").url_of(direct_url) if BEHIND_POOLER else direct_url
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 #!/bin/sh
-# 装上测试用到的 Debian 程序：浏览器、Prometheus、中文字体（截图用）、部署文件的检查。make test 先调它。
+# 装上测试用到的 Debian 程序：浏览器、Prometheus、PgBouncer、中文字体（截图用）、部署文件的检查。make test 先调它。
 # 能装才装（root，或 CI 里免密的 sudo）；装不了不算错：用到它们的测试自己会说，CI 里算失败。
 set -u
 
@@ -12,6 +12,7 @@ docker-compose docker-compose
 kubectl kubernetes-client
 shellcheck shellcheck
 systemd-analyze systemd
+pgbouncer pgbouncer
 spin spin
 gcc gcc
 /usr/include/stdio.h libc6-dev
@@ -52,6 +53,8 @@ if ! { apt update && apt install -y --no-install-recommends "$@"; }; then
     echo "could not install $*; tests without them are skipped (a failure in CI)"
 fi
 # 测试只要程序：包自己带起来的服务不留
-if [ -d /run/systemd/system ] && [ "${missing#*prometheus}" != "$missing" ]; then
-    $as_root systemctl disable --now --quiet prometheus
-fi
+for service in prometheus pgbouncer; do
+    if [ -d /run/systemd/system ] && [ "${missing#*"$service"}" != "$missing" ]; then
+        $as_root systemctl disable --now --quiet "$service"
+    fi
+done

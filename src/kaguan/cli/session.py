@@ -6,11 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-import psycopg
-
 from kaguan.cli.failure import CommandError
 from kaguan.config import Settings, load_settings
-from kaguan.database.pool import connection_arguments
+from kaguan.database import connecting
 from kaguan.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -34,11 +32,13 @@ def database_url(settings: Settings) -> str:
 
 @asynccontextmanager
 async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
-    """自动提交的一条连接，时限与各进程相同。"""
-    connection = await psycopg.AsyncConnection.connect(
-        database_url(settings), autocommit=True, **connection_arguments(settings.database, "cli")
-    )
-    async with connection:
+    """自动提交的一条连接，时限与各进程相同。
+
+    Raises:
+        CommandError: 没有配置数据库。
+    """
+    database_url(settings)
+    async with await connecting.open_connection(settings.database, "cli") as connection:
         yield connection
 
 

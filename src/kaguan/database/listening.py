@@ -10,7 +10,7 @@ import structlog
 from psycopg import sql
 
 from kaguan.backoff import jitter
-from kaguan.database.pool import open_connection
+from kaguan.database.connecting import open_connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -6,13 +6,14 @@ import re
 import time
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import psycopg
 import structlog
 from opentelemetry import trace
-from psycopg import AsyncCursor, sql
+from psycopg import sql
 
+from kaguan.database.connecting import LimitedCursor
 from kaguan.telemetry.spans import client_span
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _COMMENT = re.compile(r"--[^\n]*")
 _READ = re.compile(r"\bfrom\s+(?:only\s+)?(?P<table>tb_\w+|[\w.\"]+)", re.IGNORECASE)
 
 
-class ObservedCursor(AsyncCursor[Any]):
+class ObservedCursor(LimitedCursor):
     """给语句计时、在被采样的跨度之下开 SQL 跨度的游标。
 
     没被采样的只是记着、也许失败了才送（见 :mod:`kaguan.telemetry.sampling`），不值得每条语句一个跨度。
@@ -49,8 +50,7 @@ class ObservedCursor(AsyncCursor[Any]):
     ) -> Self:
         with self._observed(query):
             # 父类把模板字符串另列为一个重载，实现是同一个
-            await super().execute(cast("QueryNoTemplate", query), params, prepare=prepare, binary=binary)
-        return self
+            return await super().execute(cast("QueryNoTemplate", query), params, prepare=prepare, binary=binary)
 
     async def executemany(self, query: Query, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         with self._observed(query):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import psycopg
 import stamina
 import structlog
-from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from kaguan.database.connecting import (
+    Connection,
+    LimitedConnection,
+    connection_arguments,
+    open_connection,
+    put_limits_in_force,
+)
 from kaguan.database.observed import ObservedCursor, observed_cursor
 
 if TYPE_CHECKING:
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Connection = AsyncConnection[tuple[Any, ...]]
 Pool = AsyncConnectionPool[Connection]
 
 # 收下一件「提交之后」才做的事；回滚了就不做
@@ -48,7 +53,7 @@ STATEMENT_ERRORS = (
 )
 
 
-class PooledConnection(Connection):
+class PooledConnection(LimitedConnection):
     """``close`` 即归还（SQLAlchemy 用的就是它），断了的也一样。
 
     psycopg 的 ``close_returns`` 对已断的连接直接返回、不还给池：每断一条，池就永远少一个名额，用完即不可用。
@@ -84,44 +89,12 @@ class DatabaseUnavailableError(Exception):
     """启动时按配置的次数重试之后，仍连不上 PostgreSQL。"""
 
 
-def server_options(config: Database) -> str:
-    """会话级时限（毫秒），随连接带给服务器。"""
-    seconds_by_name = {
-        "statement_timeout": config.statement_timeout,
-        "lock_timeout": config.lock_timeout,
-        "idle_in_transaction_session_timeout": config.idle_in_transaction_timeout,
-    }
-    return " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in seconds_by_name.items())
-
-
-def connection_arguments(config: Database, process: str) -> dict[str, Any]:
-    """Psycopg 的连接参数。``application_name`` 让每个进程在 pg_stat_activity 里认得出来。"""
-    return {
-        "application_name": f"kaguan-{process}",
-        "connect_timeout": max(2, round(config.connect_timeout)),
-        "options": server_options(config),
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
-    }
-
-
-async def open_connection(config: Database, role: str) -> AsyncConnection[tuple[Any, ...]]:
-    """池外的一条专用连接（门铃、监听），自动提交。"""
-    return await AsyncConnection.connect(
-        config.url.get_secret_value(), autocommit=True, **connection_arguments(config, role)
-    )
-
-
 async def wait_for_database(config: Database, process: str) -> None:
     """启动时等 PostgreSQL：指数退避，至多 ``connect_attempts`` 次。
 
     Raises:
         DatabaseUnavailableError: 次数用尽。
     """
-    url = config.url.get_secret_value()
-    arguments = connection_arguments(config, process)
     try:
         async for attempt in stamina.retry_context(
             on=psycopg.OperationalError,
@@ -133,7 +106,7 @@ async def wait_for_database(config: Database, process: str) -> None:
         ):
             with attempt:
                 log.info("连接数据库", attempt=attempt.num)
-                connection = await psycopg.AsyncConnection.connect(url, autocommit=True, **arguments)
+                connection = await open_connection(config, process)
                 await connection.close()
     except psycopg.Error as error:
         raise DatabaseUnavailableError(
@@ -154,6 +127,7 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
     await wait_for_database(config, process)
 
     async def configure(connection: Connection) -> None:
+        await put_limits_in_force(cast("PooledConnection", connection), config)
         connection.cursor_factory = observed_cursor(config.slow_query)
 
     async def reset(connection: Connection) -> None:

@@ -1,0 +1,168 @@
+"""一条连接怎么开，时限怎么生效：直连时设在会话里，经连接池时随每个事务带去。是哪一种，开连接时问一句（ADR 0026）。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, capabilities, generators, sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus, TransactionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from psycopg.abc import Params, PQGen, Query, QueryNoTemplate
+    from psycopg.pq.abc import PGresult
+
+    from kaguan.config.model import Database
+
+Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
+
+# 池子（PgBouncer、Odyssey、pgcat）握手时报的进程号是它自己编的；服务器说的是真的，两者相同即直连。
+# CASE 不相等就不求值：会话不归我们时，什么也不设
+IS_DIRECT = "select case pg_backend_pid() when %(pid)s then {settings} end is not null"
+# 代管预备语句的池子给它们另起名字；看得见 psycopg 起的名字，就是没有代管：换一条服务器连接就不认得了
+OWN_NAMES = "select name from pg_prepared_statements where not from_sql and name like '\\_pg3\\_%'"
+
+
+class LimitedCursor(AsyncCursor[Any]):
+    """时限不在会话里时，不在事务里的语句带着它去：同一趟，同一个隐式事务，不多一次往返。"""
+
+    def _execute_gen(
+        self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> PQGen[None]:
+        statement = super()._execute_gen(query, params, prepare=prepare, binary=binary)
+        limits = _limits_to_send(self.connection)
+        yield from _in_one_trip(self.connection, limits, statement) if limits else statement
+
+    def _executemany_gen_pipeline(self, query: Query, params_seq: Iterable[Params], returning: bool) -> PQGen[None]:  # noqa: FBT001 父类的签名
+        """本来就在管道里。"""
+        if limits := _limits_to_send(self.connection):
+            yield from self.connection._exec_command(limits)  # noqa: SLF001 见 LimitedConnection
+        yield from super()._executemany_gen_pipeline(query, params_seq, returning)
+
+
+def _in_one_trip(connection: Connection, limits: bytes, statement: PQGen[None]) -> PQGen[None]:
+    """时限与语句进同一个管道。
+
+    一个生成器做到底：半途被取消，psycopg 取消了语句还接着跑它，管道因此总收拾得干净；它自己的 ``pipeline()``
+    分成几步，取消落在收尾上，CancelledError 就成了 OperationalError，取消不了。
+    """
+    pgconn = connection.pgconn
+    pipeline = connection._pipeline = AsyncPipeline(connection)  # noqa: SLF001 psycopg 没有别的做法
+    failures: list[Exception] = []
+    try:
+        pgconn.enter_pipeline_mode()
+        # 先发出一条再等：等的时候连接总在忙，被取消了 psycopg 就知道要收尾
+        pgconn.send_query_params(limits, None)
+        pipeline.result_queue.append(None)
+        for step in (statement, _sync(pipeline), pipeline._fetch_gen(flush=True)):  # noqa: SLF001 同上
+            try:
+                yield from step
+            except Exception as error:  # noqa: BLE001 参数装不成也一样：已经发出的要收完
+                failures.append(error)
+        if pgconn.status == ConnStatus.OK:
+            pgconn.exit_pipeline_mode()
+    finally:
+        connection._pipeline = None  # noqa: SLF001 同上
+    if failures:
+        raise failures[0]
+
+
+def _sync(pipeline: AsyncPipeline) -> PQGen[None]:
+    pipeline._enqueue_sync()  # noqa: SLF001 见 _in_one_trip
+    yield from pipeline._communicate_gen()  # noqa: SLF001 同上
+
+
+class LimitedConnection(Connection):
+    """``limits`` 非空，时限就不在会话里：每个事务自己带着。"""
+
+    limits: bytes = b""
+
+    def _exec_command(self, command: QueryNoTemplate, result_format: Format = Format.TEXT) -> PQGen[PGresult | None]:
+        """BEGIN 与时限同一趟去。psycopg 没有公开的地方可挂，它的 BEGIN 都从这里发。"""
+        if not (self.limits and isinstance(command, bytes) and command.startswith(b"BEGIN")):
+            return (yield from super()._exec_command(command, result_format))
+        if self.pgconn.pipeline_status != PipelineStatus.OFF:  # 管道里一句一条消息，本来就同一趟
+            yield from super()._exec_command(command, result_format)
+            return (yield from super()._exec_command(self.limits, result_format))
+        self._check_connection_ok()
+        self.pgconn.send_query(command + b"; " + self.limits)
+        results: list[PGresult] = yield from generators.execute(self.pgconn)
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise error_from_result(result, encoding=self.info.encoding)
+        return results[0]
+
+
+def _limits_to_send(connection: Connection) -> bytes:
+    """这条语句要自己带去的；在事务里，或时限已在会话里，就是空。"""
+    alone = connection.autocommit and connection.pgconn.transaction_status == TransactionStatus.IDLE
+    return connection.limits if alone and isinstance(connection, LimitedConnection) else b""
+
+
+def time_limits(config: Database) -> Mapping[str, int]:
+    """服务器的设置 → 毫秒。"""
+    seconds_by_name = {
+        "statement_timeout": config.statement_timeout,
+        "lock_timeout": config.lock_timeout,
+        "idle_in_transaction_session_timeout": config.idle_in_transaction_timeout,
+    }
+    return {name: int(seconds * 1000) for name, seconds in seconds_by_name.items()}
+
+
+def connection_arguments(config: Database, process: str) -> dict[str, Any]:
+    """Psycopg 的连接参数。``application_name`` 让每个进程在 pg_stat_activity 里认得出来。
+
+    没有 ``options``：连接池出厂就拒绝它，叫它别管，它又把里面的时限悄悄丢了。
+    """
+    return {
+        "application_name": f"kaguan-{process}",
+        "connect_timeout": max(2, round(config.connect_timeout)),
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+async def open_connection(config: Database, role: str) -> LimitedConnection:
+    """池外的一条连接（门铃、监听、命令），自动提交，时限在力。"""
+    connection = await LimitedConnection.connect(
+        config.url.get_secret_value(), autocommit=True, **connection_arguments(config, role)
+    )
+    try:
+        await put_limits_in_force(connection, config)
+        connection.cursor_factory = LimitedCursor
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def put_limits_in_force(connection: LimitedConnection, config: Database) -> None:
+    """刚连上时调用一次：问对面是谁，时限照着办；经连接池时再看预备语句用不用得。"""
+    limits = time_limits(config)
+    in_session = " || ".join(f"set_config('{name}', '{limit}', false)" for name, limit in limits.items())
+    question = IS_DIRECT.format(settings=in_session)
+    cursor = await connection.execute(question.encode(), {"pid": connection.info.backend_pid}, prepare=False)
+    if await cursor.fetchone() == (True,):
+        return
+    in_transaction = ", ".join(f"set_config('{name}', '{limit}', true)" for name, limit in limits.items())
+    connection.limits = f"select {in_transaction}".encode()
+    if not (capabilities.has_send_close_prepared() and await _keeps_prepared(connection)):
+        connection.prepare_threshold = None
+
+
+async def _keeps_prepared(connection: LimitedConnection) -> bool:
+    """连接池代不代管预备语句。在一个事务里试：服务器连接不会换，试过的也收得回。"""
+    try:
+        async with connection.transaction():
+            cursor = await connection.execute(OWN_NAMES, prepare=True)
+            names = [name for (name,) in await cursor.fetchall()]
+            for name in names:
+                await connection.execute(sql.SQL("deallocate {}").format(sql.Identifier(name)))
+    except psycopg.errors.DuplicatePreparedStatement:  # 同名的已在这条服务器连接上：名字原样传了过去
+        return False
+    return not names

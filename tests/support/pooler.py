@@ -1,0 +1,94 @@
+"""真的 PgBouncer（Debian 的包）：事务池，除了必填的地址与口令全是它出厂的样子，或再加几行。"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+
+from kaguan.dev.ports import LOOPBACK
+from kaguan.dev.privileges import server_identity, write_private
+from kaguan.dev.program import Program
+from tests.support import installed
+from tests.support.places import own_port
+from tests.support.servers import running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+# 1.24 起出厂就代管 200 条预备语句；更早的一条也不管
+NO_PREPARED = {"max_prepared_statements": "0"}
+ADMIN, ADMIN_PASSWORD = "pooler", "pooler-admin"
+
+
+@dataclass(slots=True)
+class Pooler:
+    """一个 PgBouncer。
+
+    Attributes:
+        upstream: PostgreSQL 的地址，带着要代为登录的角色与口令；库随客户端要哪个。
+        options: 出厂之外的设置。
+    """
+
+    directory: Path
+    upstream: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=own_port)
+
+    def url_of(self, url: str) -> str:
+        """直连的地址换成经它走的。"""
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{self.port}")).geturl()
+
+    def program(self) -> Program:
+        """先写好它的配置；口令明文给它，它才登录得了 SCRAM 的服务器。"""
+        identity = server_identity()
+        self.directory.mkdir(mode=0o755, exist_ok=True)
+        server = urlsplit(self.upstream)
+        users = self.directory / "users.txt"
+        password = unquote(server.password or "")
+        write_private(users, f'"{server.username}" "{password}"\n"{ADMIN}" "{ADMIN_PASSWORD}"\n', identity)
+        settings = {
+            "listen_addr": LOOPBACK,
+            "listen_port": str(self.port),
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": str(users),
+            "admin_users": ADMIN,
+            "pool_mode": "transaction",
+            **self.options,
+        }
+        lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+        file = self.directory / "pgbouncer.ini"
+        database = f"* = host={server.hostname} port={server.port}"
+        write_private(file, f"[databases]\n{database}\n[pgbouncer]\n{lines}\n", identity)
+        argv = (installed.program("pgbouncer"), str(file))
+        stop = signal.SIGQUIT  # 立刻停；SIGTERM 要等所有的客户端走
+        return Program("pgbouncer", argv, self.directory, identity=identity, stop_signal=stop, ready=self.ready)
+
+    @property
+    def console_url(self) -> str:
+        return f"postgresql://{ADMIN}:{ADMIN_PASSWORD}@{LOOPBACK}:{self.port}/pgbouncer"
+
+    async def ready(self) -> bool:
+        try:
+            async with await psycopg.AsyncConnection.connect(self.console_url, autocommit=True, connect_timeout=2):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    @contextmanager
+    def serving(self) -> Iterator[Pooler]:
+        with running(self.program(), self.directory / "log"):
+            yield self
+
+    def tell(self, command: str) -> list[tuple[object, ...]]:
+        """管理台的一条命令（SHOW …、RECONNECT、KILL …）。"""
+        with psycopg.connect(self.console_url, autocommit=True, cursor_factory=psycopg.ClientCursor) as console:
+            cursor = console.execute(command.encode())
+            return cursor.fetchall() if cursor.description else []
