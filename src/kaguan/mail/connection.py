@@ -104,6 +104,7 @@ class SmtpLink:
             pass
         finally:
             self.client.close()
+            self.abort()  # TLS 的收尾要等对方：告别过了，不等；循环接着就结束的（doctor），套接字不能留着
 
     def abort(self) -> None:
         """立刻关闭，不告别，没发的作废。"""
