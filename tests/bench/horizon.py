@@ -66,7 +66,7 @@ class Horizon:
         free, pinned = self.courses[WITHOUT], self.courses[WITH]
         seconds = round(scale.pinned_seconds)
         what = (
-            f"{RATE}/s 稳态 {seconds} 秒，旁边 {READERS} 个首尾相叠的 {scale.reader_seconds:g} 秒长事务 ÷ 没有"
+            f"{RATE}/s 稳态 {seconds} 秒，旁边 {READERS} 个首尾相叠的 {scale.reader_seconds:.3g} 秒长事务 ÷ 没有"
             f"（自动清理 {nap} 秒一次）："
         )
         most = f"；死行最多 {max(pinned.dead):,.0f} ÷ {max(free.dead):,.0f}"

@@ -103,14 +103,14 @@ class Laboratory:
         await self.until_none(BUSY, QUIET_PATIENCE, QUIET_PAUSE)
 
     async def until_none(self, count: LiteralString, patience: float, pause: float) -> None:
-        """每 ``pause`` 秒数一次，直到为 0。
+        """每 ``pause`` 秒数一次，直到为 0；用超级用户数，不算在应用的账上。
 
         Raises:
             MeasureError: ``patience`` 秒之后还不是。
         """
         try:
             async with asyncio.timeout(patience):
-                while await self.number(count):  # noqa: ASYNC110 等的是数据库里的状态，没有事件可等
+                while (await self.administer(count, database=DATABASE))[0][0]:  # noqa: ASYNC110 等的是数据库里的状态，没有事件可等
                     await asyncio.sleep(pause)
         except TimeoutError:
             raise MeasureError(f"{patience:g} 秒之后还不为 0：{count}") from None

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import psycopg
+from redis.exceptions import RedisError
 
 from kaguan.dev.program import StartError
 from kaguan.tokens import service as tokens
@@ -90,11 +91,9 @@ async def measured(row: int, measure: Measure, remaining: float) -> Sequence[Res
         async with asyncio.timeout(remaining) as deadline:
             found = await measure()
     except TimeoutError:
-        if not deadline.expired():
-            raise
-        found = [Missing(row, TITLES[row], "这次的时间用完了")]
-    except (MeasureError, StartError) as error:
-        found = [Missing(row, TITLES[row], str(error))]
+        found = [Missing(row, TITLES[row], "这次的时间用完了" if deadline.expired() else "等一个应答等得太久")]
+    except (MeasureError, StartError, psycopg.Error, RedisError, OSError) as error:
+        found = [Missing(row, TITLES[row], str(error).partition("\n")[0])]
     values = "；".join(f"{r.value:.2f}{r.unit}" if isinstance(r, Result) else r.why for r in found)
     say(f"第 {row} 行，{time.monotonic() - started:.0f} 秒：{values}")
     return found

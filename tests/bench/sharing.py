@@ -65,6 +65,8 @@ class Sharing:
         for _ in range(scale.flush_rounds):
             usual.append((await self._released(flush=False))[1])
             first, every = await self._released(flush=True)
+            if first is None:
+                raise MeasureError("清空之后没有一个是重投的：活没有都在 Redis 里")
             firsts.append(first)
             alls.append(every)
         what = f"Redis 清空时有 {scale.tasks:,} 个在里面"
@@ -73,7 +75,7 @@ class Sharing:
             ratio(19, f"{what}：全部做完 ÷ 没有清空时", alls, usual, "秒", at_most(None, 1.2)),
         ]
 
-    async def _released(self, *, flush: bool) -> tuple[float, float]:
+    async def _released(self, *, flush: bool) -> tuple[float | None, float]:
         """放行之后，第一个重投的几秒开始，全部几秒做完。"""
         laboratory, tasks = self.laboratory, self.laboratory.scale.tasks
         await laboratory.clean()
@@ -87,7 +89,7 @@ class Sharing:
             stack.worker.resume()
             await laboratory.until_none(UNSETTLED, PATIENCE, LOOK)
         ((first, every),) = await laboratory.execute(REDRIVEN, (since, since))
-        return first or 0.0, every
+        return first, every
 
     async def memory(self) -> list[Result]:
         """提交、转交、执行一直压满；后面各段的最高 ÷ 头一段（十分之一）的最高。"""

@@ -29,10 +29,8 @@ LOOK = 0.2  # 秒
 MICROSECONDS = 1e6
 GRACE = 1.0  # 秒：最后一个到达之后这么久，还没做完的算落下
 ICCID = iccid_at(Carrier.ONELINK, 0)
-FRESH_CARD = (
-    "insert into tb_sim (iccid, carrier, luhn_valid, status_synced_at) values (%s, %s, true, now() + interval '1 day')"
-    " on conflict do nothing"
-)
+CARD = "insert into tb_sim (iccid, carrier, luhn_valid) values (%s, %s, true) on conflict do nothing"
+FRESH = "update tb_sim set status_synced_at = now() + interval '1 day' where iccid = %s"
 WAITED = "extract(epoch from coalesce(started_at, clock_timestamp()) - created_at) * 1000"
 LATENCIES = (
     f"select count(*), percentile_cont(array[0.5, 0.95, 0.99]) within group (order by {WAITED}),"  # noqa: S608 没有外来的
@@ -164,7 +162,8 @@ async def open_steady(
     laboratory: Laboratory, load: Load, workload: Workload = EMAIL, *, traced: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Steady]:  # fmt: skip
-    await laboratory.execute(FRESH_CARD, (ICCID, Carrier.ONELINK.value))
+    await laboratory.execute(CARD, (ICCID, Carrier.ONELINK.value))
+    await laboratory.execute(FRESH, (ICCID,))
     async with open_stack(laboratory, workload.worker, traced=traced, settings=settings) as stack:
         yield Steady(laboratory, load, stack, workload)
 

@@ -27,7 +27,7 @@ def test_a_tree_answers_for_its_children_dead_and_alive() -> None:
         before = cpu_seconds({"self": os.getpid()})["self"]
         found = cpu_seconds({"tree": process.pid, "self": os.getpid()})
         process.communicate(b"\n")
-    assert found["tree"] >= 0.6
+    assert found["tree"] >= 0.5  # 两个各烧了 0.3 秒；内核按一百分之一秒取整
     assert found["self"] >= before
     with pytest.raises(MeasureError, match="tree"):
         cpu_seconds({"tree": process.pid})
