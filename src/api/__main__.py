@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.app import create_app
 from api.http.access import AccessSink
+from api.http.guard import GUARD
 from api.http.keys import Services
 from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
@@ -74,7 +75,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()
         if is_child:
             await stack.enter_async_context(in_background(watch_parent(stop), "parent"))
-        await stack.enter_async_context(Presence(redis, "api").beating())
+        await stack.enter_async_context(Presence(redis, "api", facts=app[GUARD].facts).beating())
         _spare_the_collector()
         _return_big_buffers()
         log.info("开始服务", host=settings.api.host, port=settings.api.port)

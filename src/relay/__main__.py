@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """转交、重投、保留期，直到 ``stop``。"""
-    await serve(settings, stop, task_types(settings.smtp), settings.database)
+    await serve(settings, stop, task_types(settings.smtp), settings.database.listening)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, doorbell: Database | None) -> None:

@@ -9,7 +9,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from kaguan.config.model import Database
-from kaguan.database.listening import listen
+from kaguan.database.listening import Listener
+from kaguan.database.pool import open_pool
 from kaguan.dev.ports import LOOPBACK
 from kaguan.outbox.doorbell import CHANNEL
 from kaguan.probes import answers_ready, is_listening
@@ -76,10 +77,10 @@ class Accepting:
 
     async def doorbell(self) -> list[Result]:
         """两边都有一个监听者（本进程），差别只在按不按。"""
-        url = self.laboratory.database_url()
-        listening = listen(Database.model_validate({"url": url}), "listener", CHANNEL, lambda: None)
+        config = Database.model_validate({"url": self.laboratory.database_url()})
         async with (
-            alongside(listening, "listener"),
+            open_pool(config, "listener") as pool,
+            alongside(Listener(config, pool, "listener", CHANNEL, lambda: None).run(), "listener"),
             self._ours("api", traced=True) as ringing,
             self._ours("api-silent", traced=True, KAGUAN_RELAY__DOORBELL_INTERVAL=NEVER) as silent,
         ):

@@ -42,6 +42,7 @@ def test_environment_overrides_the_file_and_the_file_overrides_the_default(tmp_p
         ({"KAGUAN_API__TRUSTED_PROXIES": '["notanip"]'}, ["KAGUAN_API__TRUSTED_PROXIES", "notanip", "网段"]),
         ({"KAGUAN_API__TRUSTED_PROXIES": "10.0.0.0/8"}, ["KAGUAN_API__TRUSTED_PROXIES", "10.0.0.0/8", "JSON"]),
         ({"KAGUAN_ALLOW_INSECURE": '["everything"]'}, ["KAGUAN_ALLOW_INSECURE", "everything", "redis_password"]),
+        ({"KAGUAN_DATABASE__LISTEN_URL": "no"}, ["KAGUAN_DATABASE__LISTEN_URL", "postgresql://", "off"]),
         ({"KAGUAN_CONFIG_FILE": "/nowhere/config.yaml"}, ["KAGUAN_CONFIG_FILE", "/nowhere/config.yaml"]),
     ],
 )
@@ -51,6 +52,24 @@ def test_a_wrong_value_names_its_key_the_value_and_what_is_allowed(environ: dict
     message = str(refusal.value)
     assert [part for part in says if part not in message] == []
     assert "\n" not in message
+
+
+def test_a_wrong_address_to_listen_at_is_not_repeated_with_its_password() -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings({"KAGUAN_DATABASE__LISTEN_URL": "postgres:kaguan:quiet-harbour-71@db"})
+    assert "quiet-harbour-71" not in str(refusal.value)
+
+
+def test_notifications_are_heard_at_the_address_of_their_own_at_the_common_one_or_not_at_all() -> None:
+    common = {"KAGUAN_DATABASE__URL": "postgresql://pooler/kaguan"}
+
+    def heard_at(**more: str) -> str | None:
+        listening = load_settings({**common, **more}).database.listening
+        return None if listening is None else listening.url.get_secret_value()
+
+    assert heard_at() == "postgresql://pooler/kaguan"
+    assert heard_at(KAGUAN_DATABASE__LISTEN_URL="postgresql://db/kaguan") == "postgresql://db/kaguan"
+    assert heard_at(KAGUAN_DATABASE__LISTEN_URL="off") is None
 
 
 def test_a_ca_file_must_exist_and_hold_certificates(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATABASE, REDIS, SMTP = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMTP__URL"
+LISTEN = "KAGUAN_DATABASE__LISTEN_URL"
 ONELINK, CONTROL_CENTER = "KAGUAN_CARRIERS__ONELINK__", "KAGUAN_CARRIERS__CONTROL_CENTER__"
 STARTTLS, PROXIES = "KAGUAN_SMTP__STARTTLS", "KAGUAN_API__TRUSTED_PROXIES"
 WEBHOOK = {"KAGUAN_WEBHOOKS__SECRET": "whsec_" + "c2VjcmV0" * 5}
@@ -33,6 +34,8 @@ WEAK = [
     (Exemption.DATABASE_CLEARTEXT, DATABASE, f"postgresql://kaguan:{STRONG}@localhost/kaguan?hostaddr=10.0.0.5"),
     (Exemption.DATABASE_CLEARTEXT, DATABASE, f"postgresql://kaguan:{STRONG}@/kaguan?service=main"),
     (Exemption.DATABASE_UNVERIFIED, DATABASE, f"postgresql://kaguan:{STRONG}@db/kaguan?sslmode=require"),
+    (Exemption.DATABASE_PASSWORD, LISTEN, "postgresql://kaguan:postgres@localhost/kaguan"),
+    (Exemption.DATABASE_CLEARTEXT, LISTEN, f"postgresql://kaguan:{STRONG}@db/kaguan"),
     (Exemption.REDIS_PASSWORD, REDIS, "redis://localhost:6379/0"),
     (Exemption.REDIS_PASSWORD, REDIS, "redis://:changeme1234@localhost:6379/0"),
     (Exemption.REDIS_CLEARTEXT, REDIS, f"redis://:{STRONG}@10.0.0.6:6379/0"),
@@ -60,6 +63,8 @@ SOUND = [
     (DATABASE, f"postgresql://kaguan:{STRONG}@db/kaguan?sslmode=verify-ca&sslrootcert=/etc/ca.pem"),
     (DATABASE, "postgresql://kaguan@db/kaguan?sslmode=verify-full&sslcert=/etc/kaguan.pem"),
     (DATABASE, "postgresql://kaguan@db/kaguan?sslmode=verify-full&passfile=/etc/pgpass"),
+    (LISTEN, "off"),
+    (LISTEN, f"postgresql://kaguan:{STRONG}@localhost/kaguan"),
     (REDIS, f"redis://:{STRONG}@127.0.0.1:6379/0"),
     (REDIS, "unix:///run/valkey.sock?db=1"),
     (REDIS, f"rediss://kaguan:{STRONG}@redis:6379/0?ssl_ca_certs=/etc/ca.pem"),

@@ -185,6 +185,15 @@ def test_an_unknown_type_is_counted_by_whichever_relay_saw_most() -> None:
     assert (concern.code, concern.subject, concern.parameters["count"]) == ("unknown_type", "sim:magic", 3)
 
 
+def test_processes_that_hear_no_notifications_are_counted_while_they_live() -> None:
+    deaf = [replace(process("relay", name="a"), deaf=True), replace(process("api", name="b"), deaf=True)]
+    dead = replace(process("relay", name="c", seen=11), deaf=True)
+    concerns = judge(seen(ledger(), lane([*deaf, dead, process("worker")])), high_water=HIGH_WATER)
+    assert [(one.code, one.level, one.parameters) for one in concerns if one.code == "deaf"] == [
+        ("deaf", "warn", {"count": 2})
+    ]
+
+
 def test_without_postgresql_nothing_else_is_claimed_and_the_dependency_is_named() -> None:
     concerns = judge(seen(None, lane()), high_water=HIGH_WATER)
     assert [concern.code for concern in concerns] == [ConcernCode.DATABASE]

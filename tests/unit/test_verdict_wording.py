@@ -42,7 +42,7 @@ TROUBLES = [
             ),
             lane(
                 [
-                    replace(process("relay"), unknown={"sim:magic": 1}), process("worker", seen=30),
+                    replace(process("relay"), unknown={"sim:magic": 1}, deaf=True), process("worker", seen=30),
                     process("api", started=99, seen=50), process("api", started=45),
                 ],
                 breakers=[BREAKER, replace(BREAKER, name="control_center", state="half-opened")],

@@ -27,6 +27,7 @@ LINKS = {
     ConcernCode.RESTARTS: "#processes",
     ConcernCode.BREAKER: "#faults",
     ConcernCode.REDIS_LOST: "#faults",
+    ConcernCode.DEAF: "#processes",
     ConcernCode.UNKNOWN_TYPE: "/console/outbox",
     ConcernCode.EXPIRED: "#workers",
     ConcernCode.UNCERTAIN: "/console/dead-letters",

@@ -16,7 +16,7 @@ from api.http.backlog import Backlog
 from api.http.context import context_of
 from api.http.limits import Counter, Limiter, LocalCounter
 from kaguan.background import in_background
-from kaguan.database.listening import listen
+from kaguan.database.listening import Listener
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
@@ -42,7 +42,6 @@ class Guard:
     def __init__(self, services: Services, remembered: float = CACHE_SECONDS) -> None:
         self._remembered = remembered
         self._pool = services.pool
-        self._database = services.settings.database
         self._metrics = services.metrics
         counter = Counter(services.redis)
         self._per_token = Limiter("token", services.settings.api.rate_per_token, counter)
@@ -54,6 +53,10 @@ class Guard:
         self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._used: set[int] = set()
         self._revocations = 0
+        listening, tell = services.settings.database.listening, services.metrics.listener_deaf.labels(store.REVOKED).set
+        self._listener = None
+        if listening is not None:
+            self._listener = Listener(listening, self._pool, "api-listener", store.REVOKED, self.forget, tell)
 
     async def admit(self, request: web.Request, endpoint: Endpoint) -> Principal:
         """放行或拒绝。
@@ -146,12 +149,13 @@ class Guard:
         # 一个请求断开不该连累同行的
         return await asyncio.shield(flight)
 
+    def facts(self) -> dict[str, Any]:
+        """给进程名片的：听不听得见吊销。"""
+        return {"deaf": self._listener is not None and self._listener.deaf}
+
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
-        return {
-            "backlog": self._backlog.run(),
-            "token-use": self._keep_flushing(),
-            "revocations": listen(self._database, "api-listener", store.REVOKED, self.forget),
-        }
+        working = {"backlog": self._backlog.run(), "token-use": self._keep_flushing()}
+        return working if self._listener is None else {**working, "revocations": self._listener.run()}
 
     async def _keep_flushing(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -11,6 +11,8 @@ import typer
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from kaguan.cli.connections import examine_budget, examine_listening
+from kaguan.cli.finding import Finding
 from kaguan.cli.printing import AsJson, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.symptoms import LEVELS, examine_pipeline
@@ -47,20 +49,6 @@ SMTP_ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """一项检查的结果；``advice`` 在不正常时说怎么办。"""
-
-    part: str
-    ok: bool
-    detail: str
-    advice: str = ""
-
-    @property
-    def said(self) -> str:
-        return f"{self.part}：{self.detail}{f'；{self.advice}' if self.advice else ''}"
-
-
 def doctor(*, as_json: AsJson = False) -> None:
     """检查每个依赖与此刻的情形并说清怎么办；有不正常的退出码为 3，要留意的不算。"""
     settings = load_settings()
@@ -69,7 +57,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         print_json([asdict(finding) for finding in findings] + [asdict(symptom) for symptom in symptoms])
     else:
         for finding in findings:
-            typer.echo(f"{'正常' if finding.ok else '异常'}  {finding.said}")
+            typer.echo(f"{LEVELS[finding.level]}  {finding.said}")
         for symptom in symptoms:
             typer.echo(f"{LEVELS[symptom.level]}  {symptom.said}")
     if not (all(finding.ok for finding in findings) and all(symptom.ok for symptom in symptoms)):
@@ -83,8 +71,10 @@ async def _examine_all(settings: Settings) -> tuple[list[Finding], list[Symptom]
 
 
 async def _examine(settings: Settings) -> list[Finding]:
-    checks: list[Awaitable[Finding]] = [
+    checks: list[Awaitable[Finding | None]] = [
         _postgres(settings),
+        examine_listening(settings),
+        examine_budget(settings),
         _redis(settings),
         _smtp(settings.smtp),
         _carrier("运营商 onelink", settings.carriers.onelink.base_url, "KAGUAN_CARRIERS__ONELINK__BASE_URL"),
@@ -95,7 +85,7 @@ async def _examine(settings: Settings) -> list[Finding]:
         ),
     ]
     configuration = Finding("配置", ok=True, detail=f"环境 {settings.env}，数据目录 {settings.data_dir}")
-    return [configuration, *await asyncio.gather(*checks)]
+    return [configuration, *(finding for finding in await asyncio.gather(*checks) if finding is not None)]
 
 
 async def _postgres(settings: Settings) -> Finding:

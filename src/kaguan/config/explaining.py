@@ -41,7 +41,7 @@ def explained(error: ValidationError, prefix: str) -> list[str]:
 
 def hides(location: tuple[int | str, ...]) -> bool:
     """这一项的值不给人看：名字是秘密，或是连接串（里面有口令）。"""
-    return any(part == "url" or is_secret(str(part)) for part in location)
+    return any(part in {"url", "listen_url"} or is_secret(str(part)) for part in location)
 
 
 def _allowed(item: ErrorDetails) -> str:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from kaguan.config.values import Bytes, CaFile, Networks, Port, Seconds, VerifyUrl, webhook_key
+from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, Seconds, VerifyUrl, webhook_key
 
 MIB = 1024 * 1024
 
@@ -63,6 +63,7 @@ class Database(Group):
     """PostgreSQL：唯一的记录。"""
 
     url: SecretStr = SecretStr("")
+    listen_url: ListenUrl = SecretStr("")  # 监听通知用的直连地址；空 = 同 url，off = 不听，只靠轮询
     pool_min: int = Field(10, ge=1, le=500)
     pool_max: int = Field(25, ge=1, le=500)
     acquire_timeout: Seconds = 3.0
@@ -73,6 +74,17 @@ class Database(Group):
     connect_timeout: Seconds = 3.0
     connect_attempts: int = Field(5, ge=1, le=100)
     connect_backoff: Seconds = 0.5  # 首次等待，之后翻倍
+
+    @property
+    def listening(self) -> Self | None:
+        """监听用的：换上直连的地址；声明了不听就没有。"""
+        match self.listen_url.get_secret_value():
+            case "":
+                return self
+            case "off":
+                return None
+            case _:
+                return self.model_copy(update={"url": self.listen_url})
 
 
 class Redis(Group):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kaguan.config.settings import Settings
 
 DATABASE_URL = "KAGUAN_DATABASE__URL"
+LISTEN_URL = "KAGUAN_DATABASE__LISTEN_URL"
 REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
 ALLOW_INSECURE = "KAGUAN_ALLOW_INSECURE"
@@ -103,23 +104,30 @@ def _database(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weakne
     url = settings.database.url.get_secret_value()
     if not url:
         yield _missing(DATABASE_URL)
-        return
+    else:
+        yield from _postgres(DATABASE_URL, url, environ)
+    listening = settings.database.listening
+    if listening is not None and (listen_url := listening.url.get_secret_value()) != url:
+        yield from _postgres(LISTEN_URL, listen_url, environ)
+
+
+def _postgres(key: str, url: str, environ: Mapping[str, str]) -> Iterator[Weakness]:
     try:
         server = postgres_server(url, environ)
     except ValueError as error:
-        yield Weakness(DATABASE_URL, "看不懂这个地址", str(error))
+        yield Weakness(key, "看不懂这个地址", str(error))
         return
     remedy = "请写成 postgresql://用户:密码@主机/库，或改用 UNIX 套接字、客户端证书（sslcert）、密码文件（passfile）"
-    yield from _password(DATABASE_URL, server, remedy, Exemption.DATABASE_PASSWORD)
+    yield from _password(key, server, remedy, Exemption.DATABASE_PASSWORD)
     if not server.is_remote:
         return
     remedy = "请加 sslmode=verify-full（私有 CA 另加 sslrootcert=文件）"
     if server.tls is Tls.NONE:
         problem = f"到 {server.place} 可能不加密（sslmode 弱于 require）"
-        yield Weakness(DATABASE_URL, problem, remedy, Exemption.DATABASE_CLEARTEXT)
+        yield Weakness(key, problem, remedy, Exemption.DATABASE_CLEARTEXT)
     elif server.tls is Tls.UNVERIFIED:
         problem = f"到 {server.place} 加密却不验证证书（sslmode=require）"
-        yield Weakness(DATABASE_URL, problem, remedy, Exemption.DATABASE_UNVERIFIED)
+        yield Weakness(key, problem, remedy, Exemption.DATABASE_UNVERIFIED)
 
 
 def _redis(settings: Settings) -> Iterator[Weakness]:

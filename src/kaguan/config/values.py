@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
 WEBHOOK_PREFIX = "whsec_"
 WEBHOOK_KEY_BYTES = range(24, 65)
@@ -36,6 +36,13 @@ def _holds_certificates(value: Path) -> Path:
     return value
 
 
+def _is_listenable(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if url not in {"", "off"} and not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("应为直连的 postgresql:// 地址，或 off")
+    return value
+
+
 def _has_placeholder(value: str) -> str:
     if value and (not value.startswith(("http://", "https://")) or "{message_id}" not in value):
         raise ValueError("应为 http(s) 地址，且含 {message_id}")
@@ -58,4 +65,5 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Bytes = Annotated[int, Field(ge=1)]
 Networks = Annotated[tuple[str, ...], AfterValidator(_are_networks)]
 CaFile = Annotated[Path, AfterValidator(_holds_certificates)]
+ListenUrl = Annotated[SecretStr, AfterValidator(_is_listenable)]
 VerifyUrl = Annotated[str, AfterValidator(_has_placeholder)]

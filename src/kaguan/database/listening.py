@@ -1,31 +1,38 @@
-"""池外的专用连接，断了就重连：监听通知、按门铃。通知会丢，靠它的都要另有后盾。"""
+"""池外的专用连接，断了就重连：监听通知、按门铃。通知会丢，靠它的都要另有后盾；听不见了要有人知道。"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import psycopg
 import structlog
 from psycopg import sql
 
+from kaguan.background import in_background
 from kaguan.backoff import jitter
 from kaguan.database.connecting import open_connection
+from kaguan.database.pool import PASSING_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from kaguan.config.model import Database
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import Connection, Pool
 
 log = structlog.get_logger(__name__)
 
 RECONNECT = (0.5, 1.5)  # 秒；随机：库回来时不一齐去连
 LISTEN_SLICE = 60.0  # 秒；监听连接每隔这么久醒一次
+ECHO_INTERVAL = 20.0  # 秒；多久试一次自己听不听得见
+ECHO_PATIENCE = 5.0  # 秒；等回声
+MISSES = 2  # 接连这么多次没有回声就是聋了；一次也许恰逢重连
 
 
 async def stay_connected(config: Database, role: str, use: Callable[[Connection], Awaitable[None]]) -> None:
-    """在一条专用连接上做 ``use``，做不完的事；断了就重连，从头做起，直到被取消。"""
+    """在一条专用连接上做 ``use``；断了或做完了就重连，从头做起，直到被取消。"""
     while True:
         try:
             async with await open_connection(config, role) as connection:
@@ -37,14 +44,82 @@ async def stay_connected(config: Database, role: str, use: Callable[[Connection]
         await asyncio.sleep(jitter(*RECONNECT))  # 库不在时不空转
 
 
-async def listen(config: Database, role: str, channel: str, heard: Callable[[], None]) -> None:
-    """听到就调用 ``heard``；（重）连上先调用一次：可能漏听。"""
+def _say_nothing(_deaf: float) -> None:
+    pass
 
-    async def hear(connection: Connection) -> None:
-        await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
-        heard()
+
+@dataclass(slots=True)
+class Listener:
+    """听一个频道。经事务模式的连接池什么也听不见，也不报错：所以隔一会儿按一下自己的铃，要有回声。
+
+    Attributes:
+        config: 听的地方，要直连（``Database.listening``）。
+        pool: 试的时候由它的连接按铃：听的那条自己按，连接池有时恰好转得回来，不作数。
+        heard: 听到就调用；（重）连上先调用一次：可能漏听。
+        tell: 每试一次告诉它结果：1 聋了，0 听得见。
+    """
+
+    config: Database
+    pool: Pool
+    role: str
+    channel: str
+    heard: Callable[[], None]
+    tell: Callable[[float], object] = _say_nothing
+    interval: float = ECHO_INTERVAL
+    patience: float = ECHO_PATIENCE
+    deaf: bool = False
+    _own: str = field(default_factory=lambda: f"kaguan_echo_{uuid4().hex}")
+    _echo: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """听到被取消为止。"""
+        async with in_background(self._keep_trying(), f"{self.role}-echo"):
+            await stay_connected(self.config, self.role, self._hear)
+
+    async def _hear(self, connection: Connection) -> None:
+        for channel in (self.channel, self._own):
+            await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+        self.heard()
         while True:
-            async for _ in connection.notifies(timeout=LISTEN_SLICE, stop_after=1):
-                heard()
+            silent = True
+            async for notification in connection.notifies(timeout=LISTEN_SLICE, stop_after=1):
+                silent = False
+                if notification.channel == self._own:
+                    self._echo.set()
+                else:
+                    self.heard()
+            if silent and self.deaf:
+                return  # 换一条连接试试
 
-    await stay_connected(config, role, hear)
+    async def _keep_trying(self) -> None:
+        misses = 0
+        while True:
+            misses = 0 if await self._is_heard() else misses + 1
+            deaf = misses >= MISSES
+            if deaf and not self.deaf:
+                log.error(
+                    "听不见通知：照走，只是要等轮询；请把 KAGUAN_DATABASE__LISTEN_URL 设为直连的地址，或设为 off",
+                    role=self.role,
+                    channel=self.channel,
+                )
+            elif self.deaf and not deaf:
+                log.info("又听得见通知", role=self.role, channel=self.channel)
+            self.deaf = deaf
+            self.tell(deaf)
+            if not misses:
+                await asyncio.sleep(jitter(0.75 * self.interval, 1.25 * self.interval))
+
+    async def _is_heard(self) -> bool:
+        """按一下自己的铃，有没有回声；按不成不算没有：库不在，别处会说。"""
+        self._echo.clear()
+        try:
+            async with self.pool.connection() as connection:
+                await connection.execute("select pg_notify(%s, '')", (self._own,))
+        except PASSING_ERRORS:
+            return True
+        try:
+            async with asyncio.timeout(self.patience):
+                await self._echo.wait()
+        except TimeoutError:
+            return False
+        return True

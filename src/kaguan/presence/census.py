@@ -27,6 +27,7 @@ class Process:
     Attributes:
         slots: worker 每个队列的槽位。
         unknown: relay 搁下的、不认得的任务类型 → 个数。
+        deaf: 监听的连接听不见通知。
         deaths: 同一台机器上、它之前没有告别就没了的同类，各自最后一拍的时刻。
     """
 
@@ -40,6 +41,7 @@ class Process:
     quiet: float
     slots: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
+    deaf: bool = False
     deaths: tuple[datetime, ...] = ()
 
 
@@ -81,7 +83,7 @@ def _processes(now: datetime, beats: Iterable[tuple[bytes, float]], cards: Mappi
         found.append(
             Process(
                 name.decode(), card["role"], card["host"], card["pid"], card["version"], started, seen, quiet,
-                card.get("slots", {}), card.get("unknown", {}),
+                card.get("slots", {}), card.get("unknown", {}), card.get("deaf", False),
             )
         )  # fmt: skip
     return found

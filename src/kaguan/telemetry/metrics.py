@@ -94,6 +94,9 @@ class Metrics:
         self.database_pool = self._gauge(
             "kaguan_database_pool_connections", "数据库连接：open in_use idle waiting", "state"
         )
+        self.listener_deaf = self._gauge(
+            "kaguan_listener_deaf", "监听连接听不见自己按的铃（1）：多半经了事务模式的连接池", "channel"
+        )
         self.redis_pool = self._gauge("kaguan_redis_pool_connections", "Redis 连接：open in_use idle waiting", "state")
         self.loop_lag = self._gauge("kaguan_event_loop_lag_seconds", "事件循环的迟滞：上个采样周期内最大的一次")
         self.spans_dropped = self._counter("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度")

@@ -59,7 +59,7 @@ def judge(seen: Observation, *, high_water: int) -> list[Concern]:
     if seen.lane is not None:
         refused = _refused(seen.lane.census, seen.ledger)
         found += refused or [*_quiet(seen.lane.census)]
-        found += [*_restarts(seen.lane.census), *_unknown_types(seen.lane.census)]
+        found += [*_restarts(seen.lane.census), *_unknown_types(seen.lane.census), *_deaf(seen.lane.census)]
         found += [*_breakers(seen.lane.breakers)]
     if seen.ledger is not None:
         found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, high_water)]
@@ -137,6 +137,13 @@ def _unknown_types(census: Census) -> Iterator[Concern]:
             most |= Counter(relay.unknown)
     for name, count in most.most_common(SHOWN):
         yield Concern(ConcernCode.UNKNOWN_TYPE, Level.WARN, name, {"type": name, "count": count})
+
+
+def _deaf(census: Census) -> Iterator[Concern]:
+    """照走，只是慢些：relay 靠轮询，API 靠令牌缓存的期限。"""
+    count = sum(process.deaf for process in census.processes if process.quiet <= QUIET)
+    if count:
+        yield Concern(ConcernCode.DEAF, Level.WARN, "", {"count": count})
 
 
 def _absent(ledger: Ledger, census: Census | None) -> Iterator[Concern]:

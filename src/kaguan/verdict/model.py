@@ -39,6 +39,7 @@ class ConcernCode(StrEnum):
     FAILURES = "failures"  # 最终失败的占比
     BACKLOG = "backlog"  # 等得太久或太多
     REDIS_LOST = "redis_lost"  # Redis 不久前丢过数据：交出的已重投
+    DEAF = "deaf"  # 监听的连接听不见通知
     UNKNOWN_TYPE = "unknown_type"
     ORDERING = "ordering"  # 键被队头卡住
     EXPIRED = "expired"  # 租约过期

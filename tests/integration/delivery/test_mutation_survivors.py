@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kaguan.database.listening import listen
+from kaguan.database.listening import Listener
 from kaguan.outbox import store
 from kaguan.outbox.doorbell import CHANNEL, Doorbell
 from kaguan.outbox.relay.ordering import OrderingRelease
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
 
 
-async def test_a_ring_is_heard(settings: Settings) -> None:
+async def test_a_ring_is_heard(settings: Settings, pool: Pool) -> None:
     heard = asyncio.Event()
-    listener = asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set))
+    listener = asyncio.create_task(Listener(settings.database, pool, "listener", CHANNEL, heard.set).run())
     try:
         await eventually(heard.is_set)  # 刚连上时先当作有铃
         heard.clear()

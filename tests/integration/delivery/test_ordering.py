@@ -13,7 +13,7 @@ from psycopg.errors import LockNotAvailable
 from api.http.backlog import Backlog
 from kaguan.breaker_board import BreakerKind
 from kaguan.config import load_settings
-from kaguan.database.listening import listen
+from kaguan.database.listening import Listener
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
@@ -246,7 +246,7 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
     async with Doorbell(settings.database, settings.relay.doorbell_interval).ringing() as bell:
         worker = pipeline.worker(Recording.of(), ring=bell.ring)
         tasks = [
-            asyncio.create_task(listen(settings.database, "listener", CHANNEL, heard.set)),
+            asyncio.create_task(Listener(settings.database, pipeline.pool, "listener", CHANNEL, heard.set).run()),
             asyncio.create_task(
                 loop.run("forward", pipeline.forwarder.run_once, interval=30.0, backoff_max=1.0, stop=stop, wake=heard)
             ),

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.listening import listen
+from kaguan.database.listening import Listener
 from kaguan.database.pool import open_pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept
@@ -148,7 +148,7 @@ async def test_a_lost_listener_costs_one_poll_and_comes_back(environ: dict[str, 
             )
             for interval in (f"{POLL:g}", f"{NEVER:g}")
         ]
-        listener = asyncio.create_task(listen(polling.settings.database, "listener", CHANNEL, ring))
+        listener = asyncio.create_task(Listener(polling.settings.database, pool, "listener", CHANNEL, ring).run())
         stack.push_async_callback(cancelled, listener)
         await eventually(heard.is_set)
         heard.clear()

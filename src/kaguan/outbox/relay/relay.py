@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.background import in_background
 from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
-from kaguan.database.listening import listen
+from kaguan.database.listening import ECHO_PATIENCE, Listener
 from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.doorbell import CHANNEL
 from kaguan.outbox.relay.epoch import EpochRedrive
@@ -27,6 +27,7 @@ from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from redis.asyncio import Redis
 
@@ -44,6 +45,7 @@ class Timing:
     orphan: float = 5.0
     ordering: float = 2.0
     schedules: float = 5.0
+    echo_patience: float = ECHO_PATIENCE  # 试听不听得见门铃时等这么久
     unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
     taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
     hold: float = 0.1  # 交出之后等下一声门铃，好并成一次提交
@@ -93,6 +95,16 @@ class Relay:
         metrics, timing = metrics or Metrics(known), timing or Timing()
         queues = build_queues(redis)
         self.heard = asyncio.Event()  # 门铃响过，或别的循环补进了发件箱
+        self._listen = partial(
+            Listener,
+            pool=pool,
+            role="listener",
+            channel=CHANNEL,
+            heard=self.heard.set,
+            tell=metrics.listener_deaf.labels(CHANNEL).set,
+            patience=timing.echo_patience,
+        )
+        self._listener: Listener | None = None
         self._backoff_max = config.backoff_max
         unknown = UnknownSince(timing.unknown_patience)
         forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown, self.heard, timing.hold)
@@ -112,22 +124,25 @@ class Relay:
             "retention": Loop(retention.run_once, timing.retention),
             **(others or {}),
         }
-        self.facts = forward.facts  # 给进程名片的：眼下搁着的、不认得的类型
+        self._unknown = forward.facts
+
+    def facts(self) -> dict[str, Any]:
+        """给进程名片的：眼下搁着的、不认得的类型；听不听得见门铃。"""
+        return {**self._unknown(), "deaf": self._listener is not None and self._listener.deaf}
 
     async def run(self, stop: asyncio.Event, *, doorbell: Database | None = None, without: Sequence[str] = ()) -> None:
         """各循环并行，直到 ``stop``。
 
         Args:
             stop: 停止信号。
-            doorbell: 在这个库上另开一条连接听门铃；不给就只靠轮询。
+            doorbell: 在这个库上另开一条连接听门铃，要直连；不给就只靠轮询。
             without: 不跑的循环。
         """
         looping = partial(run, backoff_max=self._backoff_max, stop=stop)
-        listening = (
-            nullcontext()
-            if doorbell is None
-            else in_background(listen(doorbell, "listener", CHANNEL, self.heard.set), "listener")
-        )
+        listening: AbstractAsyncContextManager[None] = nullcontext()
+        if doorbell is not None:
+            self._listener = self._listen(doorbell)
+            listening = in_background(self._listener.run(), "listener")
         async with listening, asyncio.TaskGroup() as group:
             for name, loop in self.loops.items():
                 if name in without:

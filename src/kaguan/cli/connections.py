@@ -1,0 +1,135 @@
+"""`kaguan doctor` 的连接两项：听不听得见通知；各进程至多开几条连接，服务器给不给得起。"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+from redis.exceptions import RedisError
+
+from kaguan.cli.finding import Finding
+from kaguan.cli.session import open_connection
+from kaguan.database import connecting
+from kaguan.presence.census import take_census
+from kaguan.queues.client import open_redis
+from kaguan.verdict.judging import QUIET
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+
+LISTENING, BUDGET = "监听", "连接数"
+HEARD_TIMEOUT = 2.0  # 秒
+COMMANDS = 4  # 命令一次一条，迁移两条；留给同时敲的两个人
+POOLER_CLIENTS = 100  # PgBouncer 出厂的 max_client_conn
+
+# 这个角色在这个库里还能开几条；别人的此刻占着几条
+ROOM = """
+select current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int
+         - coalesce(current_setting('reserved_connections', true)::int, 0) as server,
+       (select nullif(rolconnlimit, -1) from pg_roles where rolname = current_user) as role,
+       (select nullif(datconnlimit, -1) from pg_database where datname = current_database()) as database,
+       (select count(*)::int from pg_stat_activity
+         where backend_type = 'client backend' and application_name not like 'kaguan-%') as others
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """服务器给的；没有另限就是 None。``others`` 是别的程序此刻占着的。"""
+
+    server: int
+    role: int | None
+    database: int | None
+    others: int
+
+    @property
+    def allowed(self) -> int:
+        return min(limit for limit in (self.server, self.role, self.database) if limit is not None)
+
+
+async def examine_listening(settings: Settings) -> Finding | None:
+    """在听的地方听，从平常的连接按一下；没有数据库可问就不说。"""
+    config = settings.database.listening
+    if not settings.database.url.get_secret_value():
+        return None
+    if config is None:
+        return Finding(LISTENING, ok=True, detail="KAGUAN_DATABASE__LISTEN_URL 是 off：不听，只靠轮询")
+    channel = f"kaguan_doctor_{uuid4().hex}"
+    try:
+        async with (
+            await connecting.open_connection(config, "cli") as listener,
+            open_connection(settings) as connection,
+        ):
+            await listener.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+            await connection.execute("select pg_notify(%s, '')", (channel,))
+            heard = [one async for one in listener.notifies(timeout=HEARD_TIMEOUT, stop_after=1)]
+    except psycopg.Error as error:
+        if config is settings.database:
+            return None  # PostgreSQL 那一项已经说了
+        reason, advice = str(error).splitlines()[0], "请检查 KAGUAN_DATABASE__LISTEN_URL"
+        return Finding(LISTENING, ok=False, detail=reason, advice=advice)
+    if heard:
+        return Finding(LISTENING, ok=True, detail="听得见通知")
+    advice = "把 KAGUAN_DATABASE__LISTEN_URL 设为直连的地址，或设为 off"
+    detail = "听不见通知：多半经了事务模式的连接池，新任务要等轮询"
+    return Finding(LISTENING, ok=True, detail=detail, advice=advice, attention=True)
+
+
+async def examine_budget(settings: Settings) -> Finding | None:
+    """按本机的配置算；进程有几个看心跳，看不见就当各有一个。"""
+    if not settings.database.url.get_secret_value():
+        return None
+    try:
+        async with open_connection(settings) as connection, connection.cursor(row_factory=class_row(Room)) as cursor:
+            await cursor.execute(ROOM)
+            room = await cursor.fetchone()
+            pooled = bool(getattr(connection, "limits", b""))
+    except psycopg.Error:
+        return None  # PostgreSQL 那一项已经说了
+    if room is None:
+        return None
+    return _compare(settings, await _processes(settings), room, pooled=pooled)
+
+
+async def _processes(settings: Settings) -> Counter[str]:
+    least = Counter({"api": settings.api.processes, "relay": 1, "worker": 1})
+    if not settings.redis.url.get_secret_value():
+        return least
+    try:
+        async with open_redis(settings.redis) as redis:
+            census = await take_census(redis)
+    except RedisError:
+        return least
+    return least | Counter(process.role for process in census.processes if process.quiet <= QUIET)
+
+
+def _compare(settings: Settings, processes: Counter[str], room: Room, *, pooled: bool) -> Finding:
+    """进程除了池，API 与 worker 各有一条门铃，API 与 relay 各有一条监听；监听另有地址就不算在池子头上。"""
+    listening = settings.database.listening
+    listens = 0 if listening is None or (pooled and listening is not settings.database) else 1
+    beside = {"api": 1 + listens, "relay": listens, "worker": 1}
+    each = {role: settings.database.pool_max + extra for role, extra in beside.items()}
+    wanted = sum(count * each[role] for role, count in processes.items()) + COMMANDS
+    parts = "、".join(f"{role} {count} × {each[role]}" for role, count in processes.items())
+    detail = f"至多开 {wanted} 条（{parts}，命令 {COMMANDS}）"
+    if pooled:
+        detail = f"{detail}，都经连接池"
+        if wanted <= POOLER_CLIENTS:
+            return Finding(BUDGET, ok=True, detail=detail)
+        advice = f"连接池的 max_client_conn（PgBouncer 出厂 {POOLER_CLIENTS}）应 ≥ {wanted}"
+        return Finding(BUDGET, ok=True, detail=detail, advice=advice, attention=True)
+    detail = f"{detail}，服务器许 {room.allowed} 条，别的程序占着 {room.others} 条"
+    spare = room.allowed - room.others
+    if wanted <= spare:
+        return Finding(BUDGET, ok=True, detail=detail)
+    fixed = COMMANDS + sum(count * beside[role] for role, count in processes.items())
+    fits = (spare - fixed) // processes.total()
+    fewer = f"把 KAGUAN_DATABASE__POOL_MAX 降到 {fits}，或" if fits > 0 else ""
+    advice = f"{fewer}把 max_connections（或角色、库的上限）加 {wanted - spare}，或在前面放 PgBouncer"
+    return Finding(BUDGET, ok=True, detail=detail, advice=advice, attention=True)

@@ -1,0 +1,28 @@
+"""`kaguan doctor` 一项检查的结果。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kaguan.verdict.model import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``advice`` 在不正常时说怎么办；``attention``：还正常，但要留意。"""
+
+    part: str
+    ok: bool
+    detail: str
+    advice: str = ""
+    attention: bool = False
+
+    @property
+    def level(self) -> Level:
+        if not self.ok:
+            return Level.BAD
+        return Level.WARN if self.attention else Level.OK
+
+    @property
+    def said(self) -> str:
+        return f"{self.part}：{self.detail}{f'；{self.advice}' if self.advice else ''}"

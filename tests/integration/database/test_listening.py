@@ -1,0 +1,234 @@
+"""听不听得见，自己知道：经事务模式的连接池 LISTEN 不报错，也什么都听不见。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from api.http.guard import GUARD
+from kaguan.config import load_settings
+from kaguan.database import listening
+from kaguan.database.listening import Listener
+from kaguan.database.pool import Pool, open_pool
+from kaguan.outbox.doorbell import CHANNEL
+from kaguan.outbox.relay.relay import Relay, Timing
+from kaguan.presence.beat import Presence
+from kaguan.queues.client import open_redis
+from kaguan.task_types import TASK_TYPES, task_types
+from kaguan.telemetry.metrics import Metrics
+from kaguan.tokens.store import REVOKED
+from kaguan.verdict import service
+from kaguan.verdict.model import ConcernCode
+from relay import __main__ as relay
+from tests.chaos.proxy import Proxy
+from tests.support.alongside import alongside
+from tests.support.eventually import eventually
+from tests.support.fault_plant import port_of, through
+from tests.support.invocation import Invocation
+from tests.support.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+    from api.http.guard import Guard
+    from kaguan.config import Settings
+    from tests.support.pooler import Pooler
+
+INTERVAL, PATIENCE = 0.1, 0.3  # 秒
+NOWHERE = "postgresql://kaguan:quiet-harbour-71@127.0.0.1:1/kaguan"
+LISTENERS = {"kaguan-listener", "kaguan-api-listener"}
+CONNECTED = "select application_name from pg_stat_activity where datname = current_database()"
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invocation:
+    return Invocation(monkeypatch, capsys)
+
+
+def settings_to(url: str, environ: dict[str, str], **more: str) -> Settings:
+    return load_settings({**environ, "KAGUAN_DATABASE__URL": url, **more})
+
+
+class Heard:
+    """听到几声，说过听不听得见几次。"""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self.told: list[float] = []
+
+    def ring(self) -> None:
+        self.rings += 1
+
+
+@asynccontextmanager
+async def hearing(url: str, pool: Pool, environ: dict[str, str]) -> AsyncIterator[tuple[Listener, Heard]]:
+    heard = Heard()
+    config = settings_to(url, environ).database
+    listener = Listener(config, pool, "listener", CHANNEL, heard.ring, heard.told.append, INTERVAL, PATIENCE)
+    async with alongside(listener.run(), "listener"):
+        yield listener, heard
+
+
+def test_a_deaf_listener_is_known_within_a_minute() -> None:
+    worst = 1.25 * listening.ECHO_INTERVAL + listening.MISSES * listening.ECHO_PATIENCE
+    assert worst < 60
+
+
+async def test_a_listener_behind_the_pooler_knows_that_it_is_deaf(
+    pooler: Pooler, direct_url: str, environ: dict[str, str]
+) -> None:
+    url = pooler.url_of(direct_url)
+    with capture_logs() as lines:
+        async with (
+            open_pool(settings_to(url, environ).database, "test") as pool,
+            hearing(url, pool, environ) as (listener, heard),
+        ):
+            await eventually(lambda: listener.deaf)
+            await eventually(lambda: len(heard.told) > 4)
+            assert heard.told[-1] == 1
+            assert heard.rings == 1  # 刚连上那一声
+    said = [line for line in lines if "KAGUAN_DATABASE__LISTEN_URL" in line["event"]]
+    assert len(said) == 1
+
+
+async def test_with_a_direct_address_of_its_own_it_hears_what_is_rung_through_the_pooler(
+    pooler: Pooler, direct_url: str, environ: dict[str, str]
+) -> None:
+    through_pooler = settings_to(pooler.url_of(direct_url), environ, KAGUAN_DATABASE__LISTEN_URL=direct_url)
+    listens = through_pooler.database.listening
+    assert listens is not None
+    async with (
+        open_pool(through_pooler.database, "test") as pool,
+        hearing(listens.url.get_secret_value(), pool, environ) as (listener, heard),
+    ):
+        await eventually(lambda: len(heard.told) > 3)
+        before = heard.rings
+        async with pool.connection() as connection:
+            await connection.execute(f"notify {CHANNEL}")
+        await eventually(lambda: heard.rings > before)
+        assert set(heard.told) == {0}
+        assert not listener.deaf
+
+
+async def test_a_listener_that_lost_its_hearing_gets_it_back(
+    pool: Pool, direct_url: str, environ: dict[str, str]
+) -> None:
+    proxy = Proxy(port_of(direct_url))
+    await proxy.start()
+    url = through(direct_url, port_of(direct_url), proxy.port)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(proxy.stop)
+        listener, heard = await stack.enter_async_context(hearing(url, pool, environ))
+        await eventually(lambda: heard.rings == 1 and heard.told[-2:] == [0, 0])
+        proxy.blackhole()  # 连接还在，一个字节也不过
+        await eventually(lambda: listener.deaf)
+        proxy.heal()
+        await eventually(lambda: not listener.deaf)
+        assert heard.told[-1] == 0
+
+
+async def test_a_relay_and_an_api_that_hear_nothing_are_told_by_metric_and_verdict(
+    pooler: Pooler, direct_url: str, environ: dict[str, str]
+) -> None:
+    settings = settings_to(pooler.url_of(direct_url), environ)
+    metrics = Metrics()
+    guards: list[Guard] = []
+
+    def impatient(app: web.Application) -> None:
+        guards.append(app[GUARD])
+        assert guards[0]._listener is not None  # noqa: SLF001 只为等得短些
+        guards[0]._listener.patience = 0.2  # noqa: SLF001 同上
+
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(serving(settings, adapt=impatient))
+        redis = await stack.enter_async_context(open_redis(settings.redis))
+        own = Relay(api.pool, redis, TASK_TYPES, metrics=metrics, timing=Timing(echo_patience=0.2))
+        run = own.run(asyncio.Event(), doorbell=settings.database.listening)
+        await stack.enter_async_context(alongside(run, "relay"))
+        for presence in (Presence(redis, "relay", facts=own.facts), Presence(redis, "api", facts=guards[0].facts)):
+            await stack.enter_async_context(presence.beating())
+
+        async def told() -> bool:
+            _, verdict = await service.take(api.pool.connection, redis, settings)
+            deaf = [concern for concern in verdict.concerns if concern.code is ConcernCode.DEAF]
+            return [concern.parameters for concern in deaf] == [{"count": 2}]
+
+        await eventually(told)
+        assert metrics.registry.get_sample_value("kaguan_listener_deaf", {"channel": CHANNEL}) == 1
+        assert api.metrics.registry.get_sample_value("kaguan_listener_deaf", {"channel": REVOKED}) == 1
+
+
+@pytest.mark.parametrize(("listen_url", "listeners"), [("", LISTENERS), ("off", set())])
+async def test_declared_off_nobody_listens_and_tasks_go_by_polling(
+    listen_url: str, listeners: set[str], environ: dict[str, str], direct_url: str
+) -> None:
+    settings = settings_to(direct_url, environ, KAGUAN_DATABASE__LISTEN_URL=listen_url)
+    stop = asyncio.Event()
+    work = relay.serve(settings, stop, task_types(settings.smtp), settings.database.listening)
+    async with serving(settings) as api, alongside(work, "relay"):
+        await api.post("/tasks/email", {"to": ["a@example.com"], "subject": "s", "body": "b"})
+
+        async def connected() -> bool:
+            found = {name for (name,) in await api.rows(CONNECTED)}
+            handed = await api.rows("select count(*) from tb_task where status = 'queued'")
+            return handed == [(1,)] and {name for name in found if name.endswith("listener")} == listeners
+
+        await eventually(connected)
+        stop.set()
+
+
+def test_doctor_says_whether_notifications_are_heard(
+    pooler: Pooler, direct_url: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, invoke: Invocation
+) -> None:
+    pooled = pooler.url_of(direct_url)
+    cases = {
+        (pooled, ""): (True, True, "KAGUAN_DATABASE__LISTEN_URL"),
+        (pooled, direct_url): (True, False, ""),
+        (pooled, "off"): (True, False, ""),
+        (direct_url, ""): (True, False, ""),
+        (pooled, NOWHERE): (
+            False,
+            False,
+            "KAGUAN_DATABASE__LISTEN_URL",
+        ),
+    }
+    for (url, listen_url), (ok, attention, advice) in cases.items():
+        for key, value in {**environ, "KAGUAN_DATABASE__URL": url, "KAGUAN_DATABASE__LISTEN_URL": listen_url}.items():
+            monkeypatch.setenv(key, value)
+        _, out, _ = invoke("doctor", "--json")
+        assert "quiet-harbour-71" not in out
+        [found] = [finding for finding in json.loads(out) if finding["part"] == "监听"]
+        assert (found["ok"], found["attention"]) == (ok, attention), found
+        assert advice in found["advice"]
+
+
+def test_doctor_compares_what_all_processes_may_open_with_what_the_server_allows(
+    pooler: Pooler, direct_url: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, invoke: Invocation
+) -> None:
+    def said(**more: str) -> dict[str, Any]:
+        common = {**environ, "KAGUAN_DATABASE__URL": direct_url, "KAGUAN_DATABASE__POOL_MAX": "25"}
+        for key, value in {**common, **more}.items():
+            monkeypatch.setenv(key, value)
+        _, out, _ = invoke("doctor", "--json")
+        [found] = [finding for finding in json.loads(out) if finding["part"] == "连接数"]
+        return dict(found)
+
+    enough = said(KAGUAN_API__PROCESSES="1")
+    assert (enough["ok"], enough["attention"], enough["advice"]) == (True, False, "")
+    assert "至多开 83 条" in enough["detail"]  # api 27、relay 26、worker 26、命令 4
+    assert "api 4 × 27" in said(KAGUAN_API__PROCESSES="4")["detail"]
+    many = said(KAGUAN_API__PROCESSES="16")
+    assert many["attention"]
+    fits = int(re.findall(r"POOL_MAX 降到 (\d+)", many["advice"])[0])
+    assert not said(KAGUAN_DATABASE__POOL_MAX=str(fits))["attention"]
+    assert said(KAGUAN_DATABASE__POOL_MAX=str(fits + 1))["attention"]
+    pooled = said(KAGUAN_DATABASE__URL=pooler.url_of(direct_url))
+    assert "max_client_conn" in pooled["advice"]
