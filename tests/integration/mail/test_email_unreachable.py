@@ -190,6 +190,7 @@ async def test_doctor_speaks_tls_logs_in_and_says_goodbye(run: Invocation, mode:
         finding = await smtp_finding(run, server.url_as("user", "right"))
     assert finding == {
         "part": "SMTP", "ok": True, "detail": f"127.0.0.1:{server.port}，TLSv1.3，登录成功", "advice": "",
+        "attention": False,
     }  # fmt: skip
     assert [one for one in server.commands if one in {"STARTTLS", "AUTH", "QUIT", "MAIL"}] == (
         ["STARTTLS", "AUTH", "QUIT"] if mode == "starttls" else ["AUTH", "QUIT"]
