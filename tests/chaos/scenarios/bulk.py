@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from kaguan.dev.ports import LOOPBACK
-from kaguan.outbox.vocabulary import Priority
 from tests.chaos.campaign import drain
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
@@ -67,12 +66,6 @@ def stop_workers(stage: Stage) -> None:
 def continue_workers(stage: Stage) -> None:
     for unit in stage.fleet.units["worker"]:
         unit.send(signal.SIGCONT)
-
-
-async def queued_in_redis(stage: Stage) -> int:
-    """还没有 worker 取走的。"""
-    async with stage.redis() as client:
-        return sum([int(await client.llen(f"saq:{queue}:queued")) for queue in Priority])  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
 
 
 async def scalar(stage: Stage, query: str, parameters: dict[str, object] | None = None) -> float | None:
