@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from alembic import context
-from sqlalchemy import event, text
+from sqlalchemy import event
 
 from kaguan.database.migrate import BusyError, engine_to
 from kaguan.tables import metadata
@@ -67,7 +67,8 @@ def _turn(engine: Engine) -> Iterator[Callable[[], object]]:
     with engine.connect() as holder:
         while True:
             holder.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")
-            if holder.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK}):
+            # 不带参数：带参数的语句做完了还拿着快照，自己的 CREATE INDEX CONCURRENTLY 就等它一辈子
+            if holder.exec_driver_sql(f"select pg_try_advisory_xact_lock({ADVISORY_LOCK})").scalar():
                 break
             holder.commit()
             if time.monotonic() > deadline:
