@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 from alembic import context
 from sqlalchemy import event
 
@@ -51,10 +52,30 @@ def run_migrations() -> None:
 
 
 def _limit(connection: Connection) -> None:
-    """每个事务自带时限；事务外的语句（``migrate.unhurried``）自己说。"""
+    """每个事务自带时限；事务外的语句（并发建索引）自己说。"""
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql(f"set local statement_timeout = '{STATEMENT_TIMEOUT}'")
         connection.exec_driver_sql(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+def _set_nothing(
+    connection: Connection,  # noqa: ARG001 SQLAlchemy 的事件这样调用，以下同
+    cursor: object,  # noqa: ARG001
+    statement: str,
+    parameters: object,
+    context: object,  # noqa: ARG001
+    executemany: bool,  # noqa: ARG001, FBT001
+) -> tuple[str, object]:
+    """定稿的版本在事务外设会话的时限；会话不归我们时不设，服务器没有另定时限就是没有时限。"""
+    of_session = statement.startswith("set ") and not statement.startswith("set local ")
+    return ("select 1" if of_session else statement), parameters
+
+
+def _is_direct(connection: Connection) -> bool:
+    """对面是服务器本身，不是连接池；怎么认的见 :data:`kaguan.database.connecting.IS_DIRECT`。"""
+    driver = connection.connection.driver_connection
+    pid: int = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
+    return isinstance(driver, psycopg.Connection) and driver.info.backend_pid == pid
 
 
 @contextmanager
@@ -65,6 +86,8 @@ def _turn(engine: Engine) -> Iterator[Callable[[], object]]:
     """
     deadline = time.monotonic() + TURN_PATIENCE
     with engine.connect() as holder:
+        if not _is_direct(holder):
+            event.listen(engine, "before_cursor_execute", _set_nothing, retval=True)
         while True:
             holder.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")
             # 不带参数：带参数的语句做完了还拿着快照，自己的 CREATE INDEX CONCURRENTLY 就等它一辈子

@@ -11,8 +11,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from kaguan.database.migrate import unhurried
-
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -25,7 +23,9 @@ CHECKS = {
 
 
 def upgrade() -> None:
-    with unhurried():
+    with op.get_context().autocommit_block():
+        op.execute("set statement_timeout = 0")
+        op.execute("set lock_timeout = '30min'")  # 它等旧快照散去时没有人排在它身后
         # 上次建到一半的索引是无效的，先去掉
         op.execute("drop index concurrently if exists ix_tb_task_ordering")
         op.create_index(
@@ -38,6 +38,8 @@ def upgrade() -> None:
         for table, names in CHECKS.items():
             for name in names:
                 op.execute(f"alter table {table} validate constraint {name}")
+        op.execute("set statement_timeout = '60s'")
+        op.execute("set lock_timeout = '500ms'")
 
 
 def downgrade() -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from kaguan.database.migrate import unhurried
-
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -20,7 +18,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with unhurried():
+    with op.get_context().autocommit_block():
+        op.execute("set statement_timeout = 0")
+        op.execute("set lock_timeout = '30min'")  # 它等旧快照散去时没有人排在它身后
         # 上次建到一半的索引是无效的，先去掉
         op.execute("drop index concurrently if exists ix_tb_audit_anonymous")
         op.create_index(
@@ -30,6 +30,8 @@ def upgrade() -> None:
             postgresql_where=sa.text("token_id is null and outcome = 'refused'"),
             postgresql_concurrently=True,
         )
+        op.execute("set statement_timeout = '60s'")
+        op.execute("set lock_timeout = '500ms'")
     op.add_column("tb_broker", sa.Column("forwarded_at", sa.DateTime(timezone=True), nullable=True))
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from alembic import op
 
-from kaguan.database.migrate import unhurried
-
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -23,8 +21,10 @@ FORMAT = "type ~ '^[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+$' and length(type) <= 64"
 
 def upgrade() -> None:
     _replace_check(FORMAT)
-    with unhurried("500ms"):
+    with op.get_context().autocommit_block():
+        op.execute("set statement_timeout = 0")
         op.execute("alter table tb_task validate constraint ck_tb_task_type")
+        op.execute("set statement_timeout = '60s'")
 
 
 def downgrade() -> None:

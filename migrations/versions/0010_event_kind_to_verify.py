@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from alembic import op
 
-from kaguan.database.migrate import unhurried
-
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
@@ -26,8 +24,10 @@ NEW_KINDS = OLD_KINDS.replace("'verified'", "'to_verify', 'verified'")
 
 def upgrade() -> None:
     _replace_check(NEW_KINDS)
-    with unhurried("500ms"):
+    with op.get_context().autocommit_block():
+        op.execute("set statement_timeout = 0")
         op.execute("alter table tb_task_event validate constraint ck_tb_task_event_kind")
+        op.execute("set statement_timeout = '60s'")
 
 
 def downgrade() -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from kaguan.database.migrate import unhurried
-
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
@@ -26,7 +24,9 @@ def upgrade() -> None:
         " drop constraint if exists ck_tb_outbox_waiting,"
         " add constraint ck_tb_outbox_waiting check ((waiting_for is null) = (waiting_since is null)) not valid"
     )
-    with unhurried():
+    with op.get_context().autocommit_block():
+        op.execute("set statement_timeout = 0")
+        op.execute("set lock_timeout = '30min'")  # 它等旧快照散去时没有人排在它身后
         op.execute("alter table tb_outbox validate constraint ck_tb_outbox_waiting")
         # 上次建到一半的索引是无效的，先去掉
         op.execute("drop index concurrently if exists ix_tb_outbox_waiting")
@@ -37,6 +37,8 @@ def upgrade() -> None:
             postgresql_where=sa.text("waiting_for is not null and parked_at is null"),
             postgresql_concurrently=True,
         )
+        op.execute("set statement_timeout = '60s'")
+        op.execute("set lock_timeout = '500ms'")
 
 
 def downgrade() -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import psycopg
 import stamina
-from alembic import command, op
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from kaguan.shipped import shipped
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒
@@ -91,28 +86,3 @@ def engine_to(url: str) -> Engine:
         psycopg.connect, url, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None, application_name="kaguan-migrate"
     )
     return create_engine("postgresql+psycopg://", poolclass=NullPool, creator=connect)
-
-
-@contextmanager
-def unhurried(lock_timeout: str = "30min") -> Iterator[None]:
-    """迁移里不在事务中的一段，语句多久都行：扫大表、并发建索引。它等旧快照散去时没有人排在它身后。
-
-    经连接池时会话不归我们，什么也不设：服务器没有另定时限，就是没有时限。
-    """
-    context = op.get_context()
-    with context.autocommit_block():
-        direct = is_direct(op.get_bind())
-        if direct:
-            op.execute("set statement_timeout = 0")
-            op.execute(f"set lock_timeout = '{lock_timeout}'")
-        yield
-        if direct:
-            op.execute("reset statement_timeout")
-            op.execute("reset lock_timeout")
-
-
-def is_direct(connection: Connection) -> bool:
-    """对面是服务器本身，不是连接池；怎么认的见 :data:`kaguan.database.connecting.IS_DIRECT`。"""
-    driver = connection.connection.driver_connection
-    pid: int = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
-    return isinstance(driver, psycopg.Connection) and driver.info.backend_pid == pid
