@@ -160,10 +160,7 @@ async def test_three_relays_at_once_go_over_the_mark_by_two_batches_at_most(
 
 
 async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict[str, str], pool: Pool) -> None:
-    """三个队列都塞满：槽位按 6 : 3 : 1，高优先级的不放手，低的也照样往前走。
-
-    长久的比例在 tests/unit/test_slots.py；这里头一回填满槽位，各可差一个，空过的队列来了活还可多一个。
-    """
+    """三个队列都塞满：槽位按 6 : 3 : 1，高优先级的不放手，低的也照样往前走。长久的比例在 tests/unit/test_slots.py。"""
     settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "10"})
     async with open_pipeline(settings, pool) as pipeline:
         critical, default, low = [await pipeline.submit(12, queue) for queue in Priority]
@@ -175,15 +172,15 @@ async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict
 
         async def running() -> bool:
             rows = await pipeline.sql("select queue, count(*) from tb_task where status = 'running' group by 1")
-            counts, fair = dict(rows), {"critical": 6, "default": 3, "low": 1}
-            return sum(counts.values()) >= 10 and all(abs(fair[queue] - counts.get(queue, 0)) <= 1 for queue in fair)
+            return dict(rows) == {"critical": 6, "default": 3, "low": 1}
 
         async def low_done() -> bool:
             return await pipeline.sql("select queue, count(*) from tb_task where status = 'succeeded' group by 1") == [
                 ("low", 12)
             ]
 
-        async with pipeline.working(handler):
+        # 机器忙，Redis 答得慢，也不当队列是空的
+        async with pipeline.working(handler, empty_after=60.0):
             assert await pipeline.forwarder.run_once() == 36
             await eventually(running)
             for task in low:

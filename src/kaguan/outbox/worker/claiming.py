@@ -68,7 +68,7 @@ class Claims:
             pool, partial(claim, worker=leases.worker, lease=leases.lease)
         )
 
-    async def claim(  # noqa: C901 先问锁、写不成再来、没做的交还，是一次认领
+    async def claim(
         self, wanted: Sequence[tuple[UUID, int]], handed_at: float | None = None, *, guarded: bool = True
     ) -> list[Claim]:
         """认领这些投递；返回得手的。一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。
@@ -116,8 +116,7 @@ class Claims:
             raise
         # 出过错就不知道写了没有：头一次其实写下了、现在却没人做的，下一拍交还
         loose = set(wanted) - {(claim.id, claim.delivery) for claim in claims} if failures else set(failed)
-        if loose:
-            self._leases.abandon(loose)
+        self._leases.abandon(loose)
         _announce(claims)
         return claims
 

@@ -51,7 +51,7 @@ class _Lane:
     running: int = 0
     fetching: int = 0
     ahead: int = 0  # 取来而没有开始的任务
-    idle: bool = True  # 最近一次去取时空着
+    idle: bool = False  # 最近一次去取时空着
     tasks: deque[asyncio.Future[None]] = field(default_factory=deque)
     fetcher: Fetching | None = None
 
@@ -60,47 +60,39 @@ class _Lane:
         return self.running + self.fetching
 
 
-@dataclass(slots=True, eq=False)
-class _Fetched:
-    """取来的一次投递：``left`` 个任务还没有开始；``counted`` 即头一个的槽位占着，否则头一个不等、立刻开始。"""
-
-    lane: _Lane
-    left: int
-    counted: bool
-    first: bool = True
-
-
-_FETCHED: ContextVar[_Fetched | None] = ContextVar("fetched", default=None)  # 随投递进到执行它的协程
+_DELIVERY: ContextVar[Fetching | None] = ContextVar("delivery", default=None)  # 随投递进到执行它的协程
 
 
 class Slots:
     """``total`` 个槽位，一个进程一份。
 
+    Args:
+        total: 几个。
+        empty_after: 秒；去取了这么久还没有，就当队列是空的，别的队列可以占去它那一份。
+
     Attributes:
         seconds: 各类型的任务占一个槽位多久（秒，指数滑动平均）。
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, empty_after: float = EMPTY_AFTER) -> None:
         self.total = total
+        self.empty_after = empty_after
         self.seconds: dict[str, float] = {}
         self._lanes = {queue: _Lane(share) for queue, share in split_slots(total).items()}
 
     def fetch(self, queue: Priority) -> Fetching:
         """要去这个队列取：等到 :attr:`Fetching.granted` 才去，取到的说 :meth:`Fetching.got`，最后关上。"""
         lane = self._lanes[queue]
-        lane.fetcher = fetching = Fetching(lane, self._offer)
+        lane.fetcher = fetching = Fetching(lane, self._offer, self.empty_after)
         self._offer()
         return fetching
 
     @asynccontextmanager
     async def running(self, queue: Priority, task_type: str) -> AsyncIterator[None]:
         """里面执行一个任务；先取来的先开始。"""
-        lane, fetched = self._lanes[queue], _FETCHED.get()
-        if fetched is not None and fetched.first:
-            fetched.first = False
-            lane.fetching -= fetched.counted
-            lane.running += 1
-        elif not lane.tasks and self._room(lane) > 0:
+        lane, fetched = self._lanes[queue], _DELIVERY.get()
+        has_slot = fetched is not None and fetched.is_first()
+        if has_slot or (not lane.tasks and self._room(lane) > 0):
             lane.running += 1
         else:
             await self._turn(lane)
@@ -151,59 +143,75 @@ class Slots:
 
 
 class Fetching:
-    """一次取件，轮到了就占着一个槽位。"""
+    """一次取件：轮到了就占着一个槽位，取到了就留给投递里的头一个任务。
 
-    def __init__(self, lane: _Lane, changed: Callable[[], None]) -> None:
+    Attributes:
+        granted: 轮到了。
+        left: 取来而没有开始的任务。
+    """
+
+    def __init__(self, lane: _Lane, changed: Callable[[], None], empty_after: float) -> None:
         self.granted = asyncio.Event()
+        self.left = 0
         self._lane = lane
         self._changed = changed
-        self._counted = False
+        self._empty_after = empty_after
+        self._holds = False  # 占着一个槽位；等久了不占，取来的头一个照样立刻开始
+        self._first = False  # 头一个还没有开始
         self._timer: asyncio.TimerHandle | None = None
 
     def grant(self) -> None:
         """轮到了。"""
         self._lane.fetching += 1
-        self._counted = True
+        self._holds = True
         self.granted.set()
-        self._timer = asyncio.get_running_loop().call_later(EMPTY_AFTER, self._waited)
+        self._timer = asyncio.get_running_loop().call_later(self._empty_after, self._waited)
 
     def got(self, count: int) -> None:
-        """取到的投递带着 ``count`` 个任务；占着的槽位给头一个。到取它的协程结束还没有开始的，不再算。"""
-        fetched = _Fetched(self._lane, count, self._counted)
-        self._counted = False
+        """取到的投递带着 ``count`` 个任务；到取它的协程结束还没有开始的，不再算。"""
+        self._first = True
         self._lane.idle = False
         self._lane.ahead += count
-        _FETCHED.set(fetched)
+        self.left = count
+        _DELIVERY.set(self)
         task = asyncio.current_task()
         if task is not None:
-            task.add_done_callback(lambda _: self._ended(fetched))
+            task.add_done_callback(lambda _: self._ended())
 
-    def _ended(self, fetched: _Fetched) -> None:
-        lane = fetched.lane
-        if fetched.first:
-            fetched.first = False
-            lane.fetching -= fetched.counted
-        lane.ahead -= fetched.left
-        fetched.left = 0
+    def is_first(self) -> bool:
+        """问的是头一个任务，占着的槽位从此归它自己算。"""
+        if not self._first:
+            return False
+        self._first = False
+        self._release()
+        return True
+
+    def _release(self) -> None:
+        self._lane.fetching -= self._holds
+        self._holds = False
+
+    def _ended(self) -> None:
+        self.is_first()
+        self._lane.ahead -= self.left
+        self.left = 0
         self._changed()
 
     def _waited(self) -> None:
         loop = asyncio.get_running_loop()
         if self._timer is not None and loop.time() - self._timer.when() > LATE:
-            self._timer = loop.call_later(EMPTY_AFTER, self._waited)
+            self._timer = loop.call_later(self._empty_after, self._waited)
         else:
             self.close()
 
     def close(self) -> None:
-        """没有取到，或等了很久：当它空着，不再占着槽位，也不再等着轮到。"""
+        """没有取到，或等了很久：当它空着，不再占着槽位，也不再等着轮到。取到了的不变。"""
         if self._timer is not None:
             self._timer.cancel()
         if self._lane.fetcher is self:
             self._lane.fetcher = None
-        if self._counted:
-            self._counted = False
+        if self._holds and not self._first:
             self._lane.idle = True
-            self._lane.fetching -= 1
+            self._release()
             self._changed()
 
 

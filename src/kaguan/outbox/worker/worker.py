@@ -16,7 +16,7 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.consumer import Consumer
 from kaguan.outbox.worker.execution import Execution
-from kaguan.outbox.worker.intake import Slots
+from kaguan.outbox.worker.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.settlement import Settlement
@@ -60,6 +60,7 @@ class Worker:
         name: 在租约上的名字；不给就每次启动各取一个。
         leases: 租约的登记；不给就以 ``name`` 自建。
         newer: 对读不懂的新载荷的耐心。
+        empty_after: 秒；取件这么久没有答复，就当队列是空的，槽位借给别的。
 
     Raises:
         ValueError: 有重名的任务类型。
@@ -78,6 +79,7 @@ class Worker:
         name: str | None = None,
         leases: Leases | None = None,
         newer: NewerPayloads | None = None,
+        empty_after: float = EMPTY_AFTER,
     ) -> None:
         config = config or WorkerConfig()
         types = TaskTypes(handlers)
@@ -85,7 +87,7 @@ class Worker:
         self._types = types
         self._redis = redis
         self.leases = leases or Leases(pool, name or worker_name(), config.lease)
-        slots = Slots(config.concurrency)
+        slots = Slots(config.concurrency, empty_after)
         self._pace = Pace(redis, slots.seconds)
         self.execution = Execution(
             pool,
