@@ -10,7 +10,7 @@ from tests.bench.steady import run
 
 RATE, SECONDS = 100, 2
 # 至多：一个一个来、不成批时的数。变少了就跟着改小
-COMMANDS, STATEMENTS, COMMITS, UPDATES, WAL = 32, 12, 12, 3.1, 5_500
+COMMANDS, STATEMENTS, COMMITS, UPDATES, WAL = 18, 6, 7, 3.1, 5_000
 
 
 async def test_a_task_costs_no_more_than_it_did() -> None:

@@ -135,7 +135,7 @@ async def open_connection(config: Database, role: str) -> LimitedConnection:
     try:
         await put_limits_in_force(connection, config)
         connection.cursor_factory = LimitedCursor
-    except BaseException:
+    except BaseException:  # 连取消也要先关上：还没有人拿着它
         await connection.close()
         raise
     return connection

@@ -60,8 +60,8 @@ class Window:
     most: int
     least: int
     tasks: float = field(init=False)
+    pressed: bool = False  # 上一眼没有放下全部，积压还在等
     _sizes: deque[int] = field(default_factory=deque)  # 在等的各投递带着几个，先交的在前；只知道自己交的
-    _pressed: bool = False  # 上一次有积压没交完
 
     def __post_init__(self) -> None:
         self.tasks = self.least
@@ -73,19 +73,18 @@ class Window:
     def seen(self, depth: int) -> None:
         """看过了 Redis：在等的投递还有 ``depth`` 个。"""
         taken = len(self._sizes) - depth
-        if self._pressed and depth == 0:
+        if self.pressed and depth == 0:
             self.tasks *= 2
-        elif self._pressed and taken == 0:
+        elif self.pressed and taken == 0:
             self.tasks = max(self.least, self.tasks * SHRINK)
         while len(self._sizes) > depth:
             self._sizes.popleft()
         while len(self._sizes) < depth:
             self._sizes.appendleft(1)  # 别的 relay 交的：不知道带着几个
 
-    def handed(self, sizes: list[int], *, pressed: bool) -> None:
-        """又交出这些投递；``pressed`` 即窗口满了、积压还在等。"""
+    def handed(self, sizes: Iterable[int]) -> None:
+        """又交出这些投递。"""
         self._sizes.extend(sizes)
-        self._pressed = pressed
 
     def forget(self) -> None:
         """交了没有不知道：当作满着，下一眼先看 Redis。"""
@@ -115,11 +114,14 @@ class Forwarder:
     _paces: Mapping[str, float] = field(default_factory=dict)
     _paces_at: float = -math.inf
     _look_at: float = -math.inf  # 这时再看下一眼，事件循环的钟
-    _pressed: bool = False  # 窗口满着，积压还在等
     _idle_looks: int = 0  # 窗口满着而一个也没交出，连着几眼了
 
     def __post_init__(self) -> None:
         self._windows = {queue.rank: Window(self.config.high_water, self.config.window) for queue in self.queues}
+
+    @property
+    def _pressed(self) -> bool:
+        return any(window.pressed for window in self._windows.values())
 
     def interval(self) -> float:
         """没交满一批之后，隔几秒再看：窗口满着、积压在等的很快就来，否则等轮询。"""
@@ -170,8 +172,8 @@ class Forwarder:
         now = asyncio.get_running_loop().time()
         self._look_at = now + self._gathering.took(len(due), now)
         found = Counter(row.priority for row in due)
-        full = {rank for rank in self._windows if found[rank] >= rooms.get(rank, 0)}
-        self._pressed = bool(full)
+        for rank, window in self._windows.items():
+            window.pressed = found[rank] >= rooms.get(rank, 0)
         unknown = [row for row in due if row.type not in self.types]
         if unknown:
             await set_aside(connection, unknown, self.unknown, self.metrics)
@@ -179,8 +181,7 @@ class Forwarder:
         deliveries = await self._forward(connection, due) if due else []
         self._idle_looks = 0 if deliveries else self._idle_looks + 1
         for queue in self.queues:
-            sizes = [len(one.tokens) for one in deliveries if one.queue is queue]
-            self._windows[queue.rank].handed(sizes, pressed=queue.rank in full)
+            self._windows[queue.rank].handed(len(one.tokens) for one in deliveries if one.queue is queue)
         carried = {token for one in deliveries for token in one.tokens}
         rows += [row for row in due if (row.task_id, row.delivery) in carried]
         handed += deliveries
