@@ -83,13 +83,13 @@ class Claims:
         if guarded and self._redis is not None and len(wanted) == 1:
             ((task_id, delivery),) = wanted
             milliseconds = int(self._leases.lease * 1000)
+            holder = None
             try:
                 holder = await self._redis.set(keys.task_lock(task_id), delivery, nx=True, get=True, px=milliseconds)
             except RedisError as away:
                 log.debug("任务锁不可用，直接认领", error=type(away).__name__)
-            else:
-                if holder == str(delivery).encode():
-                    return []
+            if holder == str(delivery).encode():
+                return []
         deadline = asyncio.get_running_loop().time() + PATIENCE
         failures = 0
         try:
@@ -116,7 +116,8 @@ class Claims:
             raise
         # 出过错就不知道写了没有：头一次其实写下了、现在却没人做的，下一拍交还
         loose = set(wanted) - {(claim.id, claim.delivery) for claim in claims} if failures else set(failed)
-        self._leases.abandon(loose)
+        if loose:
+            self._leases.abandon(loose)
         _announce(claims)
         return claims
 

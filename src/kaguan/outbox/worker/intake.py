@@ -51,7 +51,7 @@ class _Lane:
     running: int = 0
     fetching: int = 0
     ahead: int = 0  # 取来而没有开始的任务
-    idle: bool = False  # 最近一次去取时空着
+    idle: bool | None = None  # 最近一次去取时空着；还没有人来取过的不知道，也不为它留
     tasks: deque[asyncio.Future[None]] = field(default_factory=deque)
     fetcher: Fetching | None = None
 
@@ -83,6 +83,7 @@ class Slots:
     def fetch(self, queue: Priority) -> Fetching:
         """要去这个队列取：等到 :attr:`Fetching.granted` 才去，取到的说 :meth:`Fetching.got`，最后关上。"""
         lane = self._lanes[queue]
+        lane.idle = lane.idle or False  # 头一次答复之前，先当它有活
         lane.fetcher = fetching = Fetching(lane, self._offer, self.empty_after)
         self._offer()
         return fetching
@@ -91,8 +92,11 @@ class Slots:
     async def running(self, queue: Priority, task_type: str) -> AsyncIterator[None]:
         """里面执行一个任务；先取来的先开始。"""
         lane, fetched = self._lanes[queue], _DELIVERY.get()
-        has_slot = fetched is not None and fetched.is_first()
-        if has_slot or (not lane.tasks and self._room(lane) > 0):
+        if fetched is not None and fetched.first:
+            fetched.first = False
+            lane.fetching -= fetched.holds
+            lane.running += 1
+        elif not lane.tasks and self._room(lane) > 0:
             lane.running += 1
         else:
             await self._turn(lane)
@@ -126,7 +130,7 @@ class Slots:
         """还有几个槽位给它：自己那份里没用的，或者给别的有活的留够了之后余下的。"""
         lanes = self._lanes.values()
         free = self.total - sum(each.used for each in lanes)
-        kept = sum(max(0, other.share - other.used) for other in lanes if not other.idle and other is not lane)
+        kept = sum(max(0, other.share - other.used) for other in lanes if other.idle is False and other is not lane)
         return min(free, max(lane.share - lane.used, free - kept))
 
     def _offer(self) -> None:
@@ -148,28 +152,29 @@ class Fetching:
     Attributes:
         granted: 轮到了。
         left: 取来而没有开始的任务。
+        first: 取来的，头一个还没有开始。
+        holds: 占着一个槽位，取到了就是给头一个的；等久了不占，取来的头一个照样立刻开始。
     """
 
     def __init__(self, lane: _Lane, changed: Callable[[], None], empty_after: float) -> None:
         self.granted = asyncio.Event()
         self.left = 0
+        self.first = self.holds = False
         self._lane = lane
         self._changed = changed
         self._empty_after = empty_after
-        self._holds = False  # 占着一个槽位；等久了不占，取来的头一个照样立刻开始
-        self._first = False  # 头一个还没有开始
         self._timer: asyncio.TimerHandle | None = None
 
     def grant(self) -> None:
         """轮到了。"""
         self._lane.fetching += 1
-        self._holds = True
+        self.holds = True
         self.granted.set()
         self._timer = asyncio.get_running_loop().call_later(self._empty_after, self._waited)
 
     def got(self, count: int) -> None:
         """取到的投递带着 ``count`` 个任务；到取它的协程结束还没有开始的，不再算。"""
-        self._first = True
+        self.first = True
         self._lane.idle = False
         self._lane.ahead += count
         self.left = count
@@ -178,20 +183,10 @@ class Fetching:
         if task is not None:
             task.add_done_callback(lambda _: self._ended())
 
-    def is_first(self) -> bool:
-        """问的是头一个任务，占着的槽位从此归它自己算。"""
-        if not self._first:
-            return False
-        self._first = False
-        self._release()
-        return True
-
-    def _release(self) -> None:
-        self._lane.fetching -= self._holds
-        self._holds = False
-
     def _ended(self) -> None:
-        self.is_first()
+        if self.first:
+            self._lane.fetching -= self.holds
+        self.first = False
         self._lane.ahead -= self.left
         self.left = 0
         self._changed()
@@ -209,9 +204,10 @@ class Fetching:
             self._timer.cancel()
         if self._lane.fetcher is self:
             self._lane.fetcher = None
-        if self._holds and not self._first:
+        if self.holds and self.left == 0:
+            self.holds = False
             self._lane.idle = True
-            self._release()
+            self._lane.fetching -= 1
             self._changed()
 
 
