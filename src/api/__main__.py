@@ -59,7 +59,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         redis = await stack.enter_async_context(open_redis(settings.redis))
         engine = engine_on(pool)
         stack.push_async_callback(engine.dispose)
-        doorbell = Doorbell(settings.database, settings.relay.doorbell_interval)
+        doorbell = Doorbell(redis, settings.relay.doorbell_interval)
         await stack.enter_async_context(doorbell.ringing())
         metrics = Metrics(NAMES, Carrier)
         monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)

@@ -26,17 +26,16 @@ from relay.recall import Recall
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
-    from kaguan.config.model import Database
     from kaguan.outbox.task_type import TaskTypes
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """转交、重投、保留期，直到 ``stop``。"""
-    await serve(settings, stop, task_types(settings.smtp), settings.database.listening)
+    await serve(settings, stop, task_types(settings.smtp))
 
 
-async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, doorbell: Database | None) -> None:
-    """``doorbell`` 为空即只靠轮询。"""
+async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, *, listens: bool = True) -> None:
+    """``listens`` 为假即不听门铃，只靠轮询。"""
     config = settings.relay
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis))
@@ -66,7 +65,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, doorb
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             group.create_task(watch_backlog(pool, metrics, stop, BreakerKind.SMTP), name="backlog")
-            await relay.run(stop, doorbell=doorbell)
+            await relay.run(stop, listens=listens)
 
 
 if __name__ == "__main__":

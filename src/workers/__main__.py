@@ -49,9 +49,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
         metrics = Metrics(types, Carrier)
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics, types))
-        doorbell = await stack.enter_async_context(
-            Doorbell(settings.database, settings.relay.doorbell_interval).ringing()
-        )
+        doorbell = await stack.enter_async_context(Doorbell(redis, settings.relay.doorbell_interval).ringing())
         worker = Worker(
             pool, redis, handlers, config, settings.tasks, metrics=metrics, ring=doorbell.ring, name=presence.name
         )

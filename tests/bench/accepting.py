@@ -8,12 +8,11 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-from kaguan.config.model import Database
-from kaguan.database.listening import Listener
-from kaguan.database.pool import open_pool
+from kaguan.config.model import Redis
 from kaguan.dev.ports import LOOPBACK
-from kaguan.outbox.doorbell import CHANNEL
+from kaguan.outbox.doorbell import listen
 from kaguan.probes import answers_ready, is_listening
+from kaguan.queues.client import open_redis
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.laboratory import SAMPLE_RATIO
 from tests.bench.processes import Running, running
@@ -77,10 +76,9 @@ class Accepting:
 
     async def doorbell(self) -> list[Result]:
         """两边都有一个监听者（本进程），差别只在按不按。"""
-        config = Database.model_validate({"url": self.laboratory.database_url()})
         async with (
-            open_pool(config, "listener") as pool,
-            alongside(Listener(config, pool, "listener", CHANNEL, lambda: None).run(), "listener"),
+            open_redis(Redis.model_validate({"url": self.laboratory.redis_url})) as redis,
+            alongside(listen(redis, lambda: None), "listener"),
             self._ours("api", traced=True) as ringing,
             self._ours("api-silent", traced=True, KAGUAN_RELAY__DOORBELL_INTERVAL=NEVER) as silent,
         ):

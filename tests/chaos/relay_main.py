@@ -93,9 +93,7 @@ def mutate(name: str) -> None:
 
 async def main(settings: Settings, stop: asyncio.Event, mutations: Sequence[str]) -> None:
     """``no_doorbell``：门铃没有人听，只剩轮询。"""
-    await serve(
-        settings, stop, types_of(settings, mutations), None if "no_doorbell" in mutations else settings.database
-    )
+    await serve(settings, stop, types_of(settings, mutations), listens="no_doorbell" not in mutations)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "门铃不响",
         "src/kaguan/outbox/doorbell.py",
-        'await connection.execute(f"notify {CHANNEL}")',
+        'await self._redis.publish(DOORBELL, b"")',
         "pass",
         (SURVIVORS + "::test_a_ring_is_heard",),
     ),

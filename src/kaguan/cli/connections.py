@@ -59,7 +59,7 @@ async def examine_listening(settings: Settings) -> Finding | None:
     if not settings.database.url.get_secret_value():
         return None
     if config is None:
-        return Finding(LISTENING, ok=True, detail="KAGUAN_DATABASE__LISTEN_URL 是 off：不听，只靠轮询")
+        return Finding(LISTENING, ok=True, detail="KAGUAN_DATABASE__LISTEN_URL 是 off：不听，吊销的令牌至多晚半秒失效")
     channel = f"kaguan_doctor_{uuid4().hex}"
     try:
         async with (
@@ -77,7 +77,7 @@ async def examine_listening(settings: Settings) -> Finding | None:
     if heard:
         return Finding(LISTENING, ok=True, detail="听得见通知")
     advice = "把 KAGUAN_DATABASE__LISTEN_URL 设为直连的地址，或设为 off"
-    detail = "听不见通知：多半经了事务模式的连接池，新任务要等轮询"
+    detail = "听不见通知：多半经了事务模式的连接池，吊销的令牌至多晚半秒失效"
     return Finding(LISTENING, ok=True, detail=detail, advice=advice, attention=True)
 
 
@@ -110,11 +110,11 @@ async def _processes(settings: Settings) -> Counter[str]:
 
 
 def _compare(settings: Settings, processes: Counter[str], room: Room, *, pooled: bool) -> Finding:
-    """进程除了池，API 与 worker 各有一条门铃，API 与 relay 各有一条监听；监听另有地址就不算在池子头上。"""
+    """API 除了池还有一条监听；监听另有地址就不算在池子头上。"""
     listening = settings.database.listening
     listens = 0 if listening is None or (pooled and listening is not settings.database) else 1
-    beside = {"api": 1 + listens, "relay": listens, "worker": 1}
-    each = {role: settings.database.pool_max + extra for role, extra in beside.items()}
+    beside = {"api": listens}
+    each = {role: settings.database.pool_max + beside.get(role, 0) for role in processes}
     wanted = sum(count * each[role] for role, count in processes.items()) + COMMANDS
     parts = "、".join(f"{role} {count} × {each[role]}" for role, count in processes.items())
     detail = f"至多开 {wanted} 条（{parts}，命令 {COMMANDS}）"
@@ -128,7 +128,7 @@ def _compare(settings: Settings, processes: Counter[str], room: Room, *, pooled:
     spare = room.allowed - room.others
     if wanted <= spare:
         return Finding(BUDGET, ok=True, detail=detail)
-    fixed = COMMANDS + sum(count * beside[role] for role, count in processes.items())
+    fixed = COMMANDS + sum(count * beside.get(role, 0) for role, count in processes.items())
     fits = (spare - fixed) // processes.total()
     fewer = f"把 KAGUAN_DATABASE__POOL_MAX 降到 {fits}，或" if fits > 0 else ""
     advice = f"{fewer}把 max_connections（或角色、库的上限）加 {wanted - spare}，或在前面放 PgBouncer"

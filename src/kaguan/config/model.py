@@ -63,7 +63,7 @@ class Database(Group):
     """PostgreSQL：唯一的记录。"""
 
     url: SecretStr = SecretStr("")
-    listen_url: ListenUrl = SecretStr("")  # 监听通知用的直连地址；空 = 同 url，off = 不听，只靠轮询
+    listen_url: ListenUrl = SecretStr("")  # 监听通知用的直连地址；空 = 同 url，off = 不听，吊销晚半秒生效
     pool_min: int = Field(10, ge=1, le=500)
     pool_max: int = Field(25, ge=1, le=500)
     acquire_timeout: Seconds = 3.0

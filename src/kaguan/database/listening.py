@@ -1,4 +1,4 @@
-"""池外的专用连接，断了就重连：监听通知、按门铃。通知会丢，靠它的都要另有后盾；听不见了要有人知道。"""
+"""池外的专用连接，断了就重连：监听通知。通知会丢，靠它的都要另有后盾；听不见了要有人知道。"""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def stay_connected(config: Database, role: str, use: Callable[[Connection]
                 await use(connection)
         except psycopg.Error as error:
             log.warning("专用连接中断，稍后重连", role=role, error=type(error).__name__)
-        except Exception:  # 它一死，通知从此无人听、门铃从此无人按：说一声，重来
+        except Exception:  # 它一死，通知从此无人听：说一声，重来
             log.exception("专用连接上意外出错，稍后重连", role=role)
         await asyncio.sleep(jitter(*RECONNECT))  # 库不在时不空转
 
@@ -98,7 +98,7 @@ class Listener:
             deaf = misses >= MISSES
             if deaf and not self.deaf:
                 log.error(
-                    "听不见通知：照走，只是要等轮询；请把 KAGUAN_DATABASE__LISTEN_URL 设为直连的地址，或设为 off",
+                    "听不见通知：照走，只是晚一点知道；请把 KAGUAN_DATABASE__LISTEN_URL 设为直连的地址，或设为 off",
                     role=self.role,
                     channel=self.channel,
                 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from saq.job import Job
 from saq.queue.redis import RedisQueue
 
@@ -136,11 +137,10 @@ async def enqueue_many(
     Raises:
         RedisError: 连不上，或 Redis 拒收（内存满、只读……）：与单个投递无关，它的参数只有号码。
     """
-    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
-    async with pipeline as pipe:
-        proxies = {priority: _through(queue, pipe) for priority, queue in queues.items()}
-        for one in deliveries:
-            job = Job(
+    jobs = [
+        (
+            one.queue,
+            Job(
                 function=one.type,
                 key=one.key,
                 kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in one.tokens]},
@@ -148,9 +148,22 @@ async def enqueue_many(
                 retries=1,
                 ttl=JOB_TTL,
                 meta={HANDED_AT: now},
-            )
-            await proxies[one.queue].enqueue(job)
-        return [queued is not None for queued in await pipe.execute()]
+            ),
+        )
+        for one in deliveries
+    ]
+    redis = next(iter(queues.values())).redis
+    # 脚本几乎总在：不先问（每次多一个来回）；不在就一条也没入队，先问再来一遍
+    for is_loaded in (True, False):
+        async with redis.pipeline(transaction=False) as pipe:
+            proxies = {priority: _through(queue, pipe) for priority, queue in queues.items()}
+            for queue, job in jobs:
+                await proxies[queue].enqueue(job)
+            if is_loaded:
+                pipe.scripts.clear()
+            with suppress(NoScriptError):
+                return [queued is not None for queued in await pipe.execute()]
+    raise NoScriptError
 
 
 def _through(queue: KaguanQueue, pipe: object) -> KaguanQueue:

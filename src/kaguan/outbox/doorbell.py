@@ -1,4 +1,7 @@
-"""门铃：提交之后唤醒 relay。合并按铃，走旁路连接；绝不在业务事务里 NOTIFY（它会让提交串行）。"""
+"""门铃：提交之后唤醒 relay，经 Redis。丢一声只是多等一次轮询；Redis 不在时 relay 本来也交不出去。
+
+不用 NOTIFY：它每声让按的、听的各提交一次，又要一条不经连接池的连接（docs/adr/0029）。
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,29 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import structlog
+from redis.exceptions import RedisError
+
 from kaguan.background import in_background
-from kaguan.database.listening import stay_connected
+from kaguan.backoff import jitter
+from kaguan.queues.keys import DOORBELL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from kaguan.config.model import Database
-    from kaguan.database.pool import Connection
+    from redis.asyncio import Redis
 
-CHANNEL = "kaguan_outbox"
+log = structlog.get_logger(__name__)
+
+RECONNECT = (0.5, 1.5)  # 秒；随机：Redis 回来时不一齐去连
+SILENCE = 15.0  # 秒；这么久没有铃就问一声，再这么久没有回音就换一条连接
 
 
 class Doorbell:
     """``ring()`` 只是置位，不等待；后台至多每 ``interval`` 秒真正按一次。"""
 
-    def __init__(self, config: Database, interval: float) -> None:
-        self._config = config
+    def __init__(self, redis: Redis, interval: float) -> None:
+        self._redis = redis
         self._interval = interval
         self._rung = asyncio.Event()
 
@@ -31,18 +40,42 @@ class Doorbell:
         self._rung.set()
 
     async def run(self) -> None:
-        """按铃的后台循环；断线期间漏掉的铃由 relay 的轮询补上。"""
-        await stay_connected(self._config, "doorbell", self._press)
-
-    async def _press(self, connection: Connection) -> None:
+        """按铃的后台循环；按不成的由 relay 的轮询补上。"""
         while True:
             await self._rung.wait()
             self._rung.clear()
-            await connection.execute(f"notify {CHANNEL}")
-            await asyncio.sleep(self._interval)  # 一段时间里的铃合成一声
+            pause = self._interval  # 一段时间里的铃合成一声
+            try:
+                await self._redis.publish(DOORBELL, b"")
+            except RedisError as error:
+                pause = jitter(*RECONNECT)
+                log.debug("铃没按成，relay 轮询时会看见", error=type(error).__name__)
+            await asyncio.sleep(pause)
 
     @asynccontextmanager
     async def ringing(self) -> AsyncIterator[Doorbell]:
         """在后台跑起来，离开时停下。"""
         async with in_background(self.run(), "doorbell"):
             yield self
+
+
+async def listen(redis: Redis, heard: Callable[[], None]) -> None:
+    """听铃，断了就重连，直到被取消；每（重）连上先调用一次 ``heard``：可能漏听。"""
+    while True:
+        try:
+            async with redis.pubsub() as subscription:
+                await subscription.subscribe(DOORBELL)
+                asked = False
+                while True:
+                    if await subscription.get_message(timeout=SILENCE) is not None:
+                        asked = False
+                        heard()
+                    elif asked:
+                        log.warning("听铃的连接没有回音，重连")
+                        break
+                    else:
+                        asked = True
+                        await subscription.ping()
+        except RedisError as error:
+            log.warning("听铃的连接断了，稍后重连", error=type(error).__name__)
+        await asyncio.sleep(jitter(*RECONNECT))  # Redis 不在时不空转

@@ -42,9 +42,9 @@ class SimStatusSync:
         payload = attempt.read(SimStatusPayload)
         async with attempt.pool.connection() as connection:
             cards = await sync_store.cards_to_check(connection, attempt.task_id, payload.iccids, self.config.freshness)
-            points = await sync_store.load_checkpoints(connection, attempt.task_id)
+            going_on = {card.carrier for card in cards if card.done}
+            points = await sync_store.load_checkpoints(connection, attempt.task_id) if going_on else []
         due = [card for card in cards if not card.done and (payload.force_sync or not card.fresh)]
-        going_on = {card.carrier for card in cards if card.done}
         report = Report(
             payload.iccids, cards, due, {point.carrier: point for point in points if point.carrier in going_on}
         )

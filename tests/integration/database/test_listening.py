@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,16 +15,11 @@ from kaguan.config import load_settings
 from kaguan.database import listening
 from kaguan.database.listening import Listener
 from kaguan.database.pool import Pool, open_pool
-from kaguan.outbox.doorbell import CHANNEL
-from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.presence.beat import Presence
 from kaguan.queues.client import open_redis
-from kaguan.task_types import TASK_TYPES, task_types
-from kaguan.telemetry.metrics import Metrics
 from kaguan.tokens.store import REVOKED
 from kaguan.verdict import service
 from kaguan.verdict.model import ConcernCode
-from relay import __main__ as relay
 from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
@@ -44,7 +38,8 @@ if TYPE_CHECKING:
 
 INTERVAL, PATIENCE = 0.1, 0.3  # 秒
 NOWHERE = "postgresql://kaguan:quiet-harbour-71@127.0.0.1:1/kaguan"
-LISTENERS = {"kaguan-listener", "kaguan-api-listener"}
+CHANNEL = "kaguan_test"
+LISTENERS = {"kaguan-api-listener"}
 CONNECTED = "select application_name from pg_stat_activity where datname = current_database()"
 
 
@@ -135,11 +130,10 @@ async def test_a_listener_that_lost_its_hearing_gets_it_back(
         assert heard.told[-1] == 0
 
 
-async def test_a_relay_and_an_api_that_hear_nothing_are_told_by_metric_and_verdict(
+async def test_an_api_that_hears_nothing_is_told_by_metric_and_verdict(
     pooler: Pooler, direct_url: str, environ: dict[str, str]
 ) -> None:
     settings = settings_to(pooler.url_of(direct_url), environ)
-    metrics = Metrics()
     guards: list[Guard] = []
 
     def impatient(app: web.Application) -> None:
@@ -150,39 +144,28 @@ async def test_a_relay_and_an_api_that_hear_nothing_are_told_by_metric_and_verdi
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(serving(settings, adapt=impatient))
         redis = await stack.enter_async_context(open_redis(settings.redis))
-        own = Relay(api.pool, redis, TASK_TYPES, metrics=metrics, timing=Timing(echo_patience=0.2))
-        run = own.run(asyncio.Event(), doorbell=settings.database.listening)
-        await stack.enter_async_context(alongside(run, "relay"))
-        for presence in (Presence(redis, "relay", facts=own.facts), Presence(redis, "api", facts=guards[0].facts)):
-            await stack.enter_async_context(presence.beating())
+        await stack.enter_async_context(Presence(redis, "api", facts=guards[0].facts).beating())
 
         async def told() -> bool:
             _, verdict = await service.take(api.pool.connection, redis, settings)
             deaf = [concern for concern in verdict.concerns if concern.code is ConcernCode.DEAF]
-            return [concern.parameters for concern in deaf] == [{"count": 2}]
+            return [concern.parameters for concern in deaf] == [{"count": 1}]
 
         await eventually(told)
-        assert metrics.registry.get_sample_value("kaguan_listener_deaf", {"channel": CHANNEL}) == 1
         assert api.metrics.registry.get_sample_value("kaguan_listener_deaf", {"channel": REVOKED}) == 1
 
 
 @pytest.mark.parametrize(("listen_url", "listeners"), [("", LISTENERS), ("off", set())])
-async def test_declared_off_nobody_listens_and_tasks_go_by_polling(
+async def test_declared_off_nobody_listens(
     listen_url: str, listeners: set[str], environ: dict[str, str], direct_url: str
 ) -> None:
     settings = settings_to(direct_url, environ, KAGUAN_DATABASE__LISTEN_URL=listen_url)
-    stop = asyncio.Event()
-    work = relay.serve(settings, stop, task_types(settings.smtp), settings.database.listening)
-    async with serving(settings) as api, alongside(work, "relay"):
-        await api.post("/tasks/email", {"to": ["a@example.com"], "subject": "s", "body": "b"})
+    async with serving(settings) as api:
 
         async def connected() -> bool:
-            found = {name for (name,) in await api.rows(CONNECTED)}
-            handed = await api.rows("select count(*) from tb_task where status = 'queued'")
-            return handed == [(1,)] and {name for name in found if name.endswith("listener")} == listeners
+            return {name for (name,) in await api.rows(CONNECTED) if name.endswith("listener")} == listeners
 
         await eventually(connected)
-        stop.set()
 
 
 def test_doctor_says_whether_notifications_are_heard(
@@ -223,8 +206,8 @@ def test_doctor_compares_what_all_processes_may_open_with_what_the_server_allows
 
     enough = said(KAGUAN_API__PROCESSES="1")
     assert (enough["ok"], enough["attention"], enough["advice"]) == (True, False, "")
-    assert "至多开 83 条" in enough["detail"]  # api 27、relay 26、worker 26、命令 4
-    assert "api 4 × 27" in said(KAGUAN_API__PROCESSES="4")["detail"]
+    assert "至多开 80 条" in enough["detail"]  # api 26、relay 25、worker 25、命令 4
+    assert "api 4 × 26" in said(KAGUAN_API__PROCESSES="4")["detail"]
     many = said(KAGUAN_API__PROCESSES="16")
     assert many["attention"]
     fits = int(re.findall(r"POOL_MAX 降到 (\d+)", many["advice"])[0])

@@ -264,7 +264,7 @@ async def test_a_task_goes_its_whole_way(way: str, environ: dict[str, str]) -> N
         serving(settings) as api,
         open_pipeline(settings, api.pool) as pipeline,
         pipeline.working(Recording.of()),
-        alongside(relay.serve(settings, stop, types, settings.database), "relay"),
+        alongside(relay.serve(settings, stop, types), "relay"),
     ):
         user = await api.post("/users", {"username": "pooled", "email": "p@example.com", "password": "long enough"})
         assert user.status == 201

@@ -149,6 +149,24 @@ async def test_deliveries_left_behind_by_dead_workers_do_not_take_the_room_of_th
         assert await pipeline.forwarder.run_once() == 5
 
 
+async def test_a_redis_that_forgot_the_script_is_taught_it_again_and_otherwise_not_asked(pipeline: Pipeline) -> None:
+    async def asked() -> int:
+        found = await pipeline.redis.info("commandstats")
+        return int(found.get("cmdstat_script|exists", {}).get("calls", 0))
+
+    await pipeline.submit()
+    assert await pipeline.forwarder.run_once() == 1
+    before = await asked()
+    await pipeline.submit()
+    assert await pipeline.forwarder.run_once() == 1
+    assert await asked() == before
+    await pipeline.redis.script_flush()
+    await pipeline.submit(2)
+    assert await pipeline.forwarder.run_once() == 2
+    assert len(await pipeline.jobs()) == 4
+    assert await asked() == before + 1
+
+
 async def test_three_relays_at_once_go_over_the_mark_by_two_batches_at_most(
     environ: dict[str, str], pool: Pool
 ) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kaguan.database.listening import Listener
 from kaguan.outbox import store
-from kaguan.outbox.doorbell import CHANNEL, Doorbell
+from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.queues.client import open_redis
+from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline
 
@@ -17,18 +18,14 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
 
 
-async def test_a_ring_is_heard(settings: Settings, pool: Pool) -> None:
+async def test_a_ring_is_heard(settings: Settings) -> None:
     heard = asyncio.Event()
-    listener = asyncio.create_task(Listener(settings.database, pool, "listener", CHANNEL, heard.set).run())
-    try:
+    async with open_redis(settings.redis) as redis, alongside(listen(redis, heard.set), "listener"):
         await eventually(heard.is_set)  # 刚连上时先当作有铃
         heard.clear()
-        async with Doorbell(settings.database, 0.003).ringing() as bell:
+        async with Doorbell(redis, 0.003).ringing() as bell:
             bell.ring()
             await eventually(heard.is_set)
-    finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
 
 
 async def test_a_row_set_aside_is_not_handed_over_until_it_is_taken_up_again(settings: Settings, pool: Pool) -> None:

@@ -13,14 +13,13 @@ from psycopg.errors import LockNotAvailable
 from api.http.backlog import Backlog
 from kaguan.breaker_board import BreakerKind
 from kaguan.config import load_settings
-from kaguan.database.listening import Listener
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions, ordering
 from kaguan.outbox.acceptance import GroupAccept
-from kaguan.outbox.doorbell import CHANNEL, Doorbell
+from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.outbox.relay import loop
 from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.relay.ordering import OrderingRelease
@@ -243,10 +242,10 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
     async def all_done() -> bool:
         return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(20,)]
 
-    async with Doorbell(settings.database, settings.relay.doorbell_interval).ringing() as bell:
+    async with Doorbell(pipeline.redis, settings.relay.doorbell_interval).ringing() as bell:
         worker = pipeline.worker(Recording.of(), ring=bell.ring)
         tasks = [
-            asyncio.create_task(Listener(settings.database, pipeline.pool, "listener", CHANNEL, heard.set).run()),
+            asyncio.create_task(listen(pipeline.redis, heard.set)),
             asyncio.create_task(
                 loop.run("forward", pipeline.forwarder.run_once, interval=30.0, backoff_max=1.0, stop=stop, wake=heard)
             ),

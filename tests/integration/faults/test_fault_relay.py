@@ -12,12 +12,12 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database.listening import Listener
 from kaguan.database.pool import open_pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.doorbell import CHANNEL
+from kaguan.outbox.doorbell import listen
 from kaguan.outbox.vocabulary import Priority
+from kaguan.queues.keys import DOORBELL
 from tests.support.eventually import eventually
 from tests.support.fault_plant import QUICK, Effects, all_closed, child, effects, mail, only_kaguan, relaying
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
@@ -133,7 +133,7 @@ async def test_three_relays_hand_over_ten_thousand_rows_once_each_and_never_more
 
 
 async def test_a_lost_listener_costs_one_poll_and_comes_back(environ: dict[str, str], pool: Pool) -> None:
-    """监听的会话被收走：期间三秒一次的轮询交得出去；之后又听得见，十分钟才轮询一次也交得出去。"""
+    """听铃的连接被收走：期间三秒一次的轮询交得出去；之后又听得见，十分钟才轮询一次也交得出去。"""
     heard = asyncio.Event()
     bells = [heard]
 
@@ -148,15 +148,11 @@ async def test_a_lost_listener_costs_one_poll_and_comes_back(environ: dict[str, 
             )
             for interval in (f"{POLL:g}", f"{NEVER:g}")
         ]
-        listener = asyncio.create_task(Listener(polling.settings.database, pool, "listener", CHANNEL, ring).run())
+        listener = asyncio.create_task(listen(polling.redis, ring))
         stack.push_async_callback(cancelled, listener)
         await eventually(heard.is_set)
         heard.clear()
-        gone = await polling.sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where application_name = 'kaguan-listener' and datname = current_database()"
-        )
-        assert gone == [(True,)]
+        assert await polling.redis.client_kill_filter(_type="pubsub") >= 1
         async with relaying(polling):  # 没有人按铃
             await handed_over(polling, POLL + SLACK)
             await handed_over(polling, POLL + SLACK)  # 头一个也许碰上循环的第一遍
@@ -164,7 +160,7 @@ async def test_a_lost_listener_costs_one_poll_and_comes_back(environ: dict[str, 
         async with relaying(listening) as bell:
             bells.append(bell)
             for _ in range(2):
-                await handed_over(listening, SLACK, f"notify {CHANNEL}")
+                await handed_over(listening, SLACK, rings=True)
         assert not listener.done()
 
 
@@ -173,9 +169,10 @@ async def cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def handed_over(pipeline: Pipeline, limit: float, then: str = "select 1") -> None:
+async def handed_over(pipeline: Pipeline, limit: float, *, rings: bool = False) -> None:
     (task_id,) = await pipeline.submit()
-    await pipeline.sql(then)
+    if rings:
+        await pipeline.redis.publish(DOORBELL, b"")
 
     async def queued() -> bool:
         return await pipeline.status(task_id) == "queued"

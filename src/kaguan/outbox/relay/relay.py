@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kaguan.background import in_background
 from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
-from kaguan.database.listening import ECHO_PATIENCE, Listener
 from kaguan.outbox.deliveries import build_queues
-from kaguan.outbox.doorbell import CHANNEL
+from kaguan.outbox.doorbell import listen
 from kaguan.outbox.relay.epoch import EpochRedrive
 from kaguan.outbox.relay.forward import Forwarder
 from kaguan.outbox.relay.loop import run
@@ -27,11 +26,9 @@ from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from redis.asyncio import Redis
 
-    from kaguan.config.model import Database
     from kaguan.config.schedules import Schedule
     from kaguan.database.pool import Pool
     from kaguan.outbox.relay.retention import Expiry
@@ -45,7 +42,6 @@ class Timing:
     orphan: float = 5.0
     ordering: float = 2.0
     schedules: float = 5.0
-    echo_patience: float = ECHO_PATIENCE  # 试听不听得见门铃时等这么久
     unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
     taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
     hold: float = 0.1  # 交出之后等下一声门铃，好并成一次提交
@@ -95,16 +91,7 @@ class Relay:
         metrics, timing = metrics or Metrics(known), timing or Timing()
         queues = build_queues(redis)
         self.heard = asyncio.Event()  # 门铃响过，或别的循环补进了发件箱
-        self._listen = partial(
-            Listener,
-            pool=pool,
-            role="listener",
-            channel=CHANNEL,
-            heard=self.heard.set,
-            tell=metrics.listener_deaf.labels(CHANNEL).set,
-            patience=timing.echo_patience,
-        )
-        self._listener: Listener | None = None
+        self._redis = redis
         self._backoff_max = config.backoff_max
         unknown = UnknownSince(timing.unknown_patience)
         forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown, self.heard, timing.hold)
@@ -124,26 +111,19 @@ class Relay:
             "retention": Loop(retention.run_once, timing.retention),
             **(others or {}),
         }
-        self._unknown = forward.facts
+        self.facts = forward.facts  # 给进程名片的：眼下搁着的、不认得的类型
 
-    def facts(self) -> dict[str, Any]:
-        """给进程名片的：眼下搁着的、不认得的类型；听不听得见门铃。"""
-        return {**self._unknown(), "deaf": self._listener is not None and self._listener.deaf}
-
-    async def run(self, stop: asyncio.Event, *, doorbell: Database | None = None, without: Sequence[str] = ()) -> None:
+    async def run(self, stop: asyncio.Event, *, listens: bool = True, without: Sequence[str] = ()) -> None:
         """各循环并行，直到 ``stop``。
 
         Args:
             stop: 停止信号。
-            doorbell: 在这个库上另开一条连接听门铃，要直连；不给就只靠轮询。
+            listens: 听门铃；否则只靠轮询。
             without: 不跑的循环。
         """
         looping = partial(run, backoff_max=self._backoff_max, stop=stop)
-        listening: AbstractAsyncContextManager[None] = nullcontext()
-        if doorbell is not None:
-            self._listener = self._listen(doorbell)
-            listening = in_background(self._listener.run(), "listener")
-        async with listening, asyncio.TaskGroup() as group:
+        bell = in_background(listen(self._redis, self.heard.set), "listener") if listens else nullcontext()
+        async with bell, asyncio.TaskGroup() as group:
             for name, loop in self.loops.items():
                 if name in without:
                     continue
