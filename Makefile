@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The suite starts some hundred interpreters: each would compile everything anew
+unexport PYTHONDONTWRITEBYTECODE
 STAMP := $(VENV)/.installed
 # Rivals need 3.12; every side runs on the newest Python of this machine
 BENCH_PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11; do python$$v -c 'import ensurepip, venv' 2>/dev/null && { echo python$$v; break; }; done)
