@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 SIZES = (256, 1_024, 4_096, 16_384)  # 每级四倍
-FAR_APART = (2_048, 32_768)  # 线性时间的引擎一趟扫得快：隔得近看不出它扫了许多趟
+FAR_APART = (1_024, 16_384)  # 线性时间的引擎一趟扫得快：隔得近看不出它扫了许多趟
 ALLOWED = 2.25  # 时间之比至多是长度之比的这么多倍；输入四倍时线性是 1，平方是 4
 FLOOR = 0.01  # 秒；CPU 时间
 TRIES = 5
