@@ -20,6 +20,7 @@ from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
 from tests.support.access_log import AccessLines
+from tests.support.measured import mark_measured, measuring
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
 from tests.support.servers import TEMPLATE, running
@@ -40,6 +41,10 @@ BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make pooler：每个用�
 WAITING = {"e2e", "chaos", "bench"}  # 这些目录的用例多半在等
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "measured: 它起的进程也量覆盖率；别处没有走到的路才值得")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """多半在等（别的进程、时限）的与多半在算的交错着来，处理器一直有活；等得久的先开始，收尾时不剩它们。"""
     files: dict[Path, list[pytest.Item]] = {}
@@ -51,6 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {path: place * 0.6 / len(waiting) for place, path in enumerate(waiting)}
     places |= {path: place / len(computing) for place, path in enumerate(computing)}
     items[:] = [item for path in sorted(files, key=places.__getitem__) for item in files[path]]
+    mark_measured(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with measuring(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -92,7 +92,7 @@ def test_every_import_is_of_a_declared_dependency() -> None:
 
 def modules_of(*arguments: str, place: Path) -> str:
     """跑完之后，解释器导入过什么（``-X importtime`` 写在标准错误上）。"""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("KAGUAN_", "COVERAGE_"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("KAGUAN_")}
     finished = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments],
         # 值不合格：进程把自己要的全导入之后就退出

@@ -22,6 +22,7 @@ from tests.support.carrier_world import NO_SUCH_CARD, gateways_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.measured
 PASSWORD = "from-the-environment"
 
 

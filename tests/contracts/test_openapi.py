@@ -40,6 +40,7 @@ def test_the_committed_document_is_the_generated_one() -> None:
     assert COMMITTED.read_text("utf-8") == as_yaml(build(ROUTES)), "请运行 kaguan openapi > docs/openapi.yaml"
 
 
+@pytest.mark.measured
 def test_the_command_prints_the_document() -> None:
     printed = subprocess.run([sys.executable, "-m", "api.describe"], capture_output=True, check=True)
     assert yaml.safe_load(printed.stdout) == build(ROUTES)

@@ -128,7 +128,7 @@ class RunningStack:
 
 
 @asynccontextmanager
-async def started(  # noqa: PLR0913 各是某个用例要的一样变化
+async def started(
     data: Path,
     log: Path,
     *,
@@ -137,7 +137,6 @@ async def started(  # noqa: PLR0913 各是某个用例要的一样变化
     extra: Mapping[str, str] | None = None,
     named_ports: bool = True,
     folder: Path = CHECKOUT,
-    measured: bool = False,
 ) -> AsyncIterator[RunningStack]:
     """起一套，等它就绪；离开时体面地停（已停的不管）。
 
@@ -149,7 +148,6 @@ async def started(  # noqa: PLR0913 各是某个用例要的一样变化
         extra: 另加的环境变量。
         named_ports: 点名要空闲的端口；否则由它自己挑，公布的优先。
         folder: 在哪个目录里启动。
-        measured: 也量它的覆盖率；七个进程各慢一倍，起一套的用例多，量几套就够了。
     """
     # 公布的端口留给真正的一套；并行的用例各用各的
     ports = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT") if named_ports else ()
@@ -158,8 +156,6 @@ async def started(  # noqa: PLR0913 各是某个用例要的一样变化
         | {name: str(own_port()) for name in ports}
         | dict(extra or {})
     )
-    if not measured:
-        environment = {key: value for key, value in environment.items() if not key.startswith("COVERAGE_")}
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
             [*program, "up"],

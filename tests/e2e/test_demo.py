@@ -18,6 +18,7 @@ PATIENCE = 200.0  # 秒
 
 
 @pytest.mark.timeout(280)
+@pytest.mark.measured
 async def test_the_demo_walks_the_whole_flow_and_finds_everything_equal(place: Path) -> None:
     async with started(place / "data", place / "log") as stack:
         environment = clean_environment(**stack.env, KAGUAN_DATA_DIR=str(place / "data"))

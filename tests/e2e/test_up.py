@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
 NOBODY = pwd.getpwnam("nobody")
+pytestmark = pytest.mark.measured  # 监督者只在它自己的进程里走得完
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG 只有 Linux 有")
 
@@ -46,7 +47,7 @@ async def welcome_mail(stack: RunningStack) -> None:
 
 async def test_one_command_brings_up_a_working_stack_that_stops_cleanly(place: Path) -> None:
     data = place / "data"
-    async with started(data, place / "log", measured=True) as stack:
+    async with started(data, place / "log") as stack:
         children = stack.pids()
         assert set(children) == CHILDREN
         assert all(command_line(pid) for pid in children.values())
@@ -70,7 +71,7 @@ async def test_one_command_brings_up_a_working_stack_that_stops_cleanly(place: P
 
 
 async def test_every_killed_child_comes_back(place: Path) -> None:
-    async with started(place / "data", place / "log", measured=True) as stack:
+    async with started(place / "data", place / "log") as stack:
         before = stack.pids()
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
@@ -90,7 +91,7 @@ async def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_rec
         stack.signal(signal.SIGKILL)
         await stack.gone()
         await stack.nothing_left(children)
-    async with started(data, place / "log", measured=True) as stack:
+    async with started(data, place / "log") as stack:
         assert stack.token == token
         for key in ("KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMTP__URL"):
             assert stack.env[key] == addresses[key]
@@ -98,7 +99,7 @@ async def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_rec
 
 
 async def test_a_second_signal_forces_the_stop(place: Path) -> None:
-    async with started(place / "data", place / "log", measured=True) as stack:
+    async with started(place / "data", place / "log") as stack:
         children = stack.pids()
         os.kill(children["worker"], signal.SIGSTOP)  # 停不下来的 worker
         stack.signal(signal.SIGINT)
@@ -116,9 +117,7 @@ async def test_stacks_run_side_by_side_and_given_servers_are_used(
     given = {"KAGUAN_DATABASE__URL": database_url, "KAGUAN_REDIS__URL": redis_url}
     async with AsyncExitStack() as both:
         own = await both.enter_async_context(started(place / "own", place / "own.log"))
-        external = await both.enter_async_context(
-            started(place / "external", place / "external.log", extra=given, measured=True)
-        )
+        external = await both.enter_async_context(started(place / "external", place / "external.log", extra=given))
         assert set(external.pids()) == CHILDREN - {"postgres", "valkey"}
         assert {key: external.env[key] for key in given} == given
         await welcome_mail(own)
@@ -163,7 +162,7 @@ async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Pat
 
     with thief() as taking:
         stealing = asyncio.create_task(steal(taking))
-        async with started(data, place / "log", measured=True) as stack:
+        async with started(data, place / "log") as stack:
             port = await stealing
             assert re.search(rf"postgres 的端口被别的程序抢先占去.*{port}", stack.output)
             assert f":{port}/" not in stack.env["KAGUAN_DATABASE__URL"]
@@ -171,7 +170,7 @@ async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Pat
 
 
 async def test_a_port_stolen_while_its_process_is_dead_is_chosen_again(place: Path) -> None:
-    async with started(place / "data", place / "log", named_ports=False, measured=True) as stack:
+    async with started(place / "data", place / "log", named_ports=False) as stack:
         before, worker = stack.env, stack.pid("worker")
         with thief() as taking:
             stack.signal(signal.SIGSTOP)  # 监督者来不及先重启它

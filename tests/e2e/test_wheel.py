@@ -74,7 +74,7 @@ class Installed:
 def run(
     *command: str, folder: Path, timeout: float = COMMAND_TIMEOUT, environ: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in clean_environment().items() if not key.startswith(("PYTHON", "COVERAGE_"))}
+    kept = {key: value for key, value in clean_environment().items() if not key.startswith("PYTHON")}
     given = {**kept, **(environ or {})}
     return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=timeout, check=False)
 

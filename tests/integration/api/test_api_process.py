@@ -43,8 +43,9 @@ async def children(process: Process) -> list[int]:
     return [int(pid) for pid in output.split()]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["2", "1"])
 async def test_a_signal_lets_running_requests_finish_and_ends_streams(
     environ: dict[str, str], tmp_path: Path, pool: Pool, number: signal.Signals, processes: str
 ) -> None:
@@ -65,6 +66,7 @@ async def test_a_signal_lets_running_requests_finish_and_ends_streams(
         assert await refuses(session)
 
 
+@pytest.mark.measured
 async def test_a_dead_child_is_replaced(environ: dict[str, str], tmp_path: Path) -> None:
     async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
         first = await eventually(lambda: two_children(process))
@@ -161,7 +163,8 @@ def is_alive(pid: int) -> bool:
     return not Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].startswith(" Z")
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.measured
+@pytest.mark.parametrize("processes", ["2", "1"])
 async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[str, str], processes: str) -> None:
     environ |= {
         "KAGUAN_API__PROCESSES": processes,

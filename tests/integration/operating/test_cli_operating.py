@@ -193,6 +193,7 @@ def test_the_rate_has_the_same_limit_as_over_http(run: Invocation) -> None:
         ReplayRequest(rate=REPLAY_RATE_LIMIT + 1)
 
 
+@pytest.mark.measured
 async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
     environ: dict[str, str], failed: list[str], database: psycopg.Connection
 ) -> None:
@@ -217,6 +218,7 @@ async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
     assert err == b""
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("agreed", [True, False])
 def test_on_a_terminal_what_was_shown_is_asked_about_and_only_that_runs(
     environ: dict[str, str], failed: list[str], database: psycopg.Connection, *, agreed: bool

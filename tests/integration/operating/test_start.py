@@ -19,6 +19,7 @@ from kaguan.dev.ports import free_port
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from tests.support.eventually import eventually
 
+pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
 FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
 
@@ -139,8 +140,7 @@ def test_production_without_its_file_refuses_to_start(
     environ: dict[str, str], tmp_path: Path, environment: str
 ) -> None:
     shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
-    given = {**inherited, **environ, **PRODUCTION, "KAGUAN_ENV": environment, "PYTHONPATH": str(tmp_path / "src")}
+    given = {**os.environ, **environ, **PRODUCTION, "KAGUAN_ENV": environment, "PYTHONPATH": str(tmp_path / "src")}
     finished = run_module("relay", given, tmp_path)
     assert finished.returncode == 2
     (line,) = finished.stderr.splitlines()

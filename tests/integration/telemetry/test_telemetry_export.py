@@ -48,6 +48,7 @@ print(json.dumps({
     "dropped": spans_dropped(),
 }))
 """
+pytestmark = pytest.mark.measured
 EXIT_TIMEOUT = 20.0  # 秒；停机自己的时限是 5 秒，余下的给解释器启动
 OTHERS = 3  # 创建之外的跨度：跟着父级的、失败的、重试的
 

@@ -1,0 +1,40 @@
+"""哪些用例量覆盖率：跟踪让每一行、每个进程的导入都慢一倍，同一条路走第二遍不再量。"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.untraced import untraced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MEASURED = pytest.StashKey[bool]()
+EVERY_CASE = {"unit"}  # 这些目录的用例快，每一个走的路又常不同
+
+
+def mark_measured(items: Sequence[pytest.Item]) -> None:
+    """参数不同的几个用例只量头一个；:data:`EVERY_CASE` 里的都量。"""
+    seen: set[str] = set()
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        item.stash[MEASURED] = function not in seen or bool(EVERY_CASE & set(item.path.parts))
+        seen.add(function)
+
+
+@contextmanager
+def measuring(item: pytest.Item) -> Iterator[None]:
+    """用例连同它的夹具：该量的量；它起的进程，标了 ``measured`` 的才量。"""
+    measured = item.stash[MEASURED]
+    processes = measured and item.get_closest_marker("measured") is not None
+    names = [] if processes else [name for name in os.environ if name.startswith("COVERAGE_")]
+    kept = {name: os.environ.pop(name) for name in names}
+    try:
+        with nullcontext() if measured else untraced():
+            yield
+    finally:
+        os.environ.update(kept)
