@@ -21,6 +21,7 @@ from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
 from tests.support.access_log import AccessLines
 from tests.support.measured import mark_measured, measuring
+from tests.support.order import in_running_order
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
 from tests.support.servers import TEMPLATE, running
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 REDIS_DATABASES = itertools.cycle(range(1, 64))
 SEQUENCE = itertools.count(1)
 BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make pooler：每个用例的库都经 PgBouncer
-WAITING = {"e2e", "chaos", "bench"}  # 这些目录的用例多半在等
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,16 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """多半在等（别的进程、时限）的与多半在算的交错着来，处理器一直有活；等得久的先开始，收尾时不剩它们。"""
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    waiting = [path for path in files if WAITING & set(path.parts)]
-    computing = [path for path in files if not WAITING & set(path.parts)]
-    # 等的匀在前六成里
-    places = {path: place * 0.6 / len(waiting) for place, path in enumerate(waiting)}
-    places |= {path: place / len(computing) for place, path in enumerate(computing)}
-    items[:] = [item for path in sorted(files, key=places.__getitem__) for item in files[path]]
+    in_running_order(items)
     mark_measured(items)
 
 
