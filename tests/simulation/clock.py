@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Any, cast
 
 START = 1_000.0  # 秒；任意
@@ -17,6 +18,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
+
+    def wait_for_io(self, timeout: float) -> None:
+        """没有可跑的：睡到有 I/O 来，至多 ``timeout`` 秒（真的）。"""
+        inside = cast("Any", self)
+        if not inside._ready:  # noqa: SLF001 asyncio 没有公开的读法
+            select.select([inside._selector.fileno()], [], [], timeout)  # noqa: SLF001 同上
 
     def jump(self) -> bool:
         """走到最近的一个计时器；没有计时器则返回 False。"""

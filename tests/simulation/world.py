@@ -227,7 +227,7 @@ class World:
                 quiet += 1
                 continue
             quiet = 0
-            time.sleep(0.0001)  # noqa: ASYNC251 循环只是在等 I/O，让出处理器
+            self.loop.wait_for_io(PROBE)
             now = time.monotonic()
             assert now < deadline, "停不稳"
             if now - since > PROBE:
