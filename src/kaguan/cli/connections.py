@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LISTENING, BUDGET = "监听", "连接数"
 HEARD_TIMEOUT = 2.0  # 秒
-COMMANDS = 4  # 命令一次一条，迁移两条；留给同时敲的两个人
+COMMANDS = 10  # 留给人、迁移、备份：命令一条，迁移与 pg_basebackup 各两条
 POOLER_CLIENTS = 100  # PgBouncer 出厂的 max_client_conn
 
 # 这个角色在这个库里还能开几条；别人的此刻占着几条
@@ -117,7 +117,7 @@ def _compare(settings: Settings, processes: Counter[str], room: Room, *, pooled:
     each = {role: settings.database.pool_max + beside.get(role, 0) for role in processes}
     wanted = sum(count * each[role] for role, count in processes.items()) + COMMANDS
     parts = "、".join(f"{role} {count} × {each[role]}" for role, count in processes.items())
-    detail = f"至多开 {wanted} 条（{parts}，命令 {COMMANDS}）"
+    detail = f"至多开 {wanted} 条（{parts}，命令、迁移、备份 {COMMANDS}）"
     if pooled:
         detail = f"{detail}，都经连接池"
         if wanted <= POOLER_CLIENTS:
