@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from contextlib import suppress
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 HOST = "127.0.0.1"
 CHUNK = 65_536
 CONNECT_TIMEOUT = 3.0  # 秒
+SILENCE_CHECK = 0.1  # 秒
 
 
 @dataclass(eq=False, slots=True)
@@ -20,6 +22,8 @@ class Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     muted: bool = False
+    forgotten: bool = False
+    heard_at: float = 0.0  # 事件循环的钟
 
     def close(self, *, reset: bool) -> None:
         for writer in (self.client, self.server):
@@ -30,10 +34,12 @@ class Link:
 
 @dataclass(eq=False, slots=True)
 class Proxy:
-    """通往 ``target`` 端口的代理。``delay`` 是每个方向、每块数据的延迟，单位秒。"""
+    """通往 ``target`` 端口的代理。``delay`` 是每个方向、每块数据的延迟，``silence`` 是安静这么久就断开，单位秒。"""
 
     target: int
     delay: float = 0.0
+    silence: float = math.inf
+    accepted: list[float] = field(default_factory=list)  # 每次有人来连的时刻
     port: int = 0
     chunks: int = 0  # 过去了几块
     stuck: int = 0  # 黑洞里停着几块
@@ -74,6 +80,26 @@ class Proxy:
         """连接都还在，一个字节也不过，直到 ``heal``。"""
         self._open.clear()
 
+    def forget(self) -> None:
+        """现有的连接看着都好，一说话就是 RST：NAT 忘了它们，或地址搬了家；新的照常。"""
+        for link in self._links:
+            link.forgotten = True
+
+    def mute(self) -> None:
+        """现有的连接再也没有回音，也不断开；新的照常。"""
+        for link in self._links:
+            link.muted = True
+
+    @property
+    def links(self) -> int:
+        """开着的连接。"""
+        return len(self._links)
+
+    def busiest(self, *, seconds: float, latest: int = 0) -> int:
+        """最挤的那一段里有几次来连；``latest`` 不是零就只看最后那么多次。"""
+        moments = self.accepted[-latest:]
+        return max(sum(start <= moment < start + seconds for moment in moments) for start in moments)
+
     def swallow(self, request: bytes) -> None:
         """含有 ``request`` 的请求照样送到，那条连接从此却收不到一个字节的回音，直到断开。"""
         self._swallowing = request
@@ -101,6 +127,7 @@ class Proxy:
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted.append(asyncio.get_running_loop().time())
         if self._refusing:
             writer.transport.abort()
             return
@@ -110,14 +137,24 @@ class Proxy:
         except (OSError, TimeoutError):
             writer.transport.abort()
             return
-        link = Link(writer, server_writer)
+        link = Link(writer, server_writer, heard_at=asyncio.get_running_loop().time())
         self._links.add(link)
+        watching = asyncio.create_task(self._cut_when_silent(link))
         try:
             await asyncio.gather(self._pump(reader, server_writer, link), self._pump(server_reader, writer, link))
         finally:
+            watching.cancel()
             self._links.discard(link)
             link.close(reset=False)
             await asyncio.gather(writer.wait_closed(), server_writer.wait_closed(), return_exceptions=True)
+
+    async def _cut_when_silent(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SILENCE_CHECK)
+            if loop.time() - link.heard_at > self.silence:
+                link.close(reset=False)
+                return
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, link: Link) -> None:
         with suppress(OSError):
@@ -128,6 +165,10 @@ class Proxy:
                 await self._open.wait()
                 self.stuck -= 1
                 self.chunks += 1
+                link.heard_at = asyncio.get_running_loop().time()
+                if link.forgotten:
+                    link.close(reset=True)
+                    return
                 if writer is link.server:
                     link.muted |= bool(self._swallowing) and self._swallowing in chunk
                 elif link.muted:

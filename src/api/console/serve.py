@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from api.console.patience import unless_blind
 from api.http.context import context_of
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
+from kaguan.database.pool import once_more
 from kaguan.errors import Code, DomainError, refused
 from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
@@ -90,7 +92,7 @@ def page(handler: PageHandler) -> Handler:
     """要登录才能看的一页。"""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await unless_blind(request, _page(request, handler))
+        return await unless_blind(request, once_more(partial(_page, request, handler)))
 
     return handle
 
@@ -107,7 +109,7 @@ def fragment(handler: PageHandler) -> Handler:
     """页面里自动刷新的一块：不算人的活动；会话没了就 401，脚本会把整页换成登录。"""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await unless_blind(request, _fragment(request, handler))
+        return await unless_blind(request, once_more(partial(_fragment, request, handler)))
 
     return handle
 

@@ -14,6 +14,7 @@ from api.http.envelope import success
 from api.http.guard import GUARD
 from api.http.keys import SERVICES, SETTINGS
 from api.http.middleware.deadline import DEADLINE
+from kaguan.database.pool import once_more
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,11 +34,15 @@ def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
         query = binding.bind_query(endpoint, request)
         body, raw = await _body_in_its_own_time(endpoint, request)
         key = key_of(request, endpoint)
-        mode = Mode.TRANSACTION if key is not None else endpoint.mode
-        async with UnitOfWork(request.app[SERVICES], mode) as unit:
+
+        async def answer_alone() -> web.StreamResponse:
+            async with UnitOfWork(request.app[SERVICES], endpoint.mode) as unit:
+                return await _answer(endpoint, Call(request, principal, body, query, path, unit))
+
+        if key is None:
+            return await (once_more(answer_alone) if endpoint.may_repeat else answer_alone())
+        async with UnitOfWork(request.app[SERVICES], Mode.TRANSACTION) as unit:
             call = Call(request, principal, body, query, path, unit)
-            if key is None:
-                return await _answer(endpoint, call)
             lifetime = request.app[SETTINGS].api.idempotency_ttl
             idempotency = Idempotency(principal.name, key, fingerprint(request, raw), lifetime)
             return await _answer_once(endpoint, call, idempotency)

@@ -126,6 +126,11 @@ class Endpoint:
         return dict(PATH_PARAMETER.findall(self.path))
 
     @property
+    def may_repeat(self) -> bool:
+        """连接断在半途时可以再答一次：只读，应答还没有开始写。"""
+        return self.method == "GET" and self.produces == "application/json"
+
+    @property
     def name(self) -> str:
         """OpenAPI 的 operationId，也是幂等指纹的一部分。"""
         return self.handler.__name__

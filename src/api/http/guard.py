@@ -17,6 +17,7 @@ from api.http.context import context_of
 from api.http.limits import Counter, Limiter, LocalCounter
 from kaguan.background import in_background
 from kaguan.database.listening import Listener
+from kaguan.database.pool import once_more
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
@@ -144,7 +145,7 @@ class Guard:
 
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = asyncio.create_task(query(), name="authenticate")
+            flight = self._flights[key] = asyncio.create_task(once_more(query), name="authenticate")
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
         # 一个请求断开不该连累同行的
         return await asyncio.shield(flight)

@@ -74,6 +74,11 @@ class Database(Group):
     connect_timeout: Seconds = 3.0
     connect_attempts: int = Field(5, ge=1, le=100)
     connect_backoff: Seconds = 0.5  # 首次等待，之后翻倍
+    connection_max_age: Seconds = 1_800.0  # 池里的连接至多这么久就换新，各提前至多 5 %
+    check_idle: Seconds = 5.0  # 歇了这么久的连接，借出之前问一句
+    keepalive_idle: int = Field(10, ge=1, le=7_200)  # 秒；TCP 安静这么久就探一次：NAT 与防火墙不当它死了
+    keepalive_interval: int = Field(5, ge=1, le=7_200)  # 秒；没有回音就隔这么久再探，三次没有就算断
+    unacknowledged_timeout: Seconds = 10.0  # 发出去而没有 TCP 确认，这么久就算断（Linux 的 TCP_USER_TIMEOUT）
 
     @property
     def listening(self) -> Self | None:

@@ -120,18 +120,17 @@ def connection_arguments(config: Database, process: str) -> dict[str, Any]:
     return {
         "application_name": f"kaguan-{process}",
         "connect_timeout": max(2, round(config.connect_timeout)),
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
+        "keepalives_idle": config.keepalive_idle,
+        "keepalives_interval": config.keepalive_interval,
         "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
+        "tcp_user_timeout": int(config.unacknowledged_timeout * 1000),
     }
 
 
 async def open_connection(config: Database, role: str) -> LimitedConnection:
     """池外的一条连接（门铃、监听、命令），自动提交，时限在力。"""
-    connection = await LimitedConnection.connect(
-        config.url.get_secret_value(), autocommit=True, **connection_arguments(config, role)
-    )
+    url = config.url.get_secret_value()
+    connection = await LimitedConnection.connect(url, autocommit=True, **connection_arguments(config, role))
     try:
         await put_limits_in_force(connection, config)
         connection.cursor_factory = LimitedCursor

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import psycopg
 import stamina
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from kaguan.database.checked_pool import CheckedPool, PooledConnection
 from kaguan.database.connecting import (
     Connection,
-    LimitedConnection,
     connection_arguments,
     open_connection,
     put_limits_in_force,
@@ -23,11 +25,16 @@ from kaguan.database.connecting import (
 from kaguan.database.observed import ObservedCursor, observed_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from kaguan.config.model import Database
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+# 秒：一条连不上的，退避着再试这么久；之后由要借的人来试，一次不成也只等一两秒。长了，库回来之后还在退避
+RECONNECT_TIMEOUT = 4.0
 
 Pool = AsyncConnectionPool[Connection]
 
@@ -51,28 +58,8 @@ STATEMENT_ERRORS = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
 )
-
-
-class PooledConnection(LimitedConnection):
-    """``close`` 即归还（SQLAlchemy 用的就是它），断了的也一样。
-
-    psycopg 的 ``close_returns`` 对已断的连接直接返回、不还给池：每断一条，池就永远少一个名额，用完即不可用。
-    """
-
-    def retire(self) -> None:
-        """还给池时换一条新的。
-
-        libpq 的发送缓冲长到发过的最大一条语句那么大，连接活着就不缩：发过十几 MB 的连接留着，池里每条都会占这么多。
-        """
-        self._expire_at = 0.0
-
-    async def close(self) -> None:
-        pool = self._pool
-        if self.closed and isinstance(pool, AsyncConnectionPool):
-            await pool.putconn(self)
-            self._pool = None  # 只还一次
-            return
-        await super().close()
+# 服务器断的连接：管理员、崩溃、连接异常一类；客户端自己发觉的没有代号
+CUT = ("57P01", "57P02", "08")
 
 
 def at_once(tell: Callable[[], None]) -> None:
@@ -85,12 +72,30 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, PASSING_ERRORS) and not isinstance(error, STATEMENT_ERRORS)
 
 
+def was_cut(error: BaseException) -> bool:
+    """连接断在半途：这一句做没做不知道。借不到连接、语句自己的错都不算。"""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg.OperationalError) or isinstance(cause, (PoolTimeout, PoolClosed)):
+        return False
+    return cause.sqlstate is None or cause.sqlstate.startswith(CUT)
+
+
+async def once_more(read: Callable[[], Awaitable[T]]) -> T:
+    """只读的一件事：连接断在半途就马上再来一次，借到的多半是新的。会写的不能用它。"""
+    try:
+        return await read()
+    except (psycopg.Error, DBAPIError) as error:
+        if not was_cut(error):
+            raise
+    return await read()
+
+
 class DatabaseUnavailableError(Exception):
     """启动时按配置的次数重试之后，仍连不上 PostgreSQL。"""
 
 
 async def wait_for_database(config: Database, process: str) -> None:
-    """启动时等 PostgreSQL：指数退避，至多 ``connect_attempts`` 次。
+    """启动时等 PostgreSQL：指数退避加抖动，至多 ``connect_attempts`` 次。
 
     Raises:
         DatabaseUnavailableError: 次数用尽。
@@ -102,7 +107,7 @@ async def wait_for_database(config: Database, process: str) -> None:
             timeout=None,
             wait_initial=config.connect_backoff,
             wait_max=30.0,
-            wait_jitter=0,
+            wait_jitter=config.connect_backoff,  # 一起启动的不一齐来
         ):
             with attempt:
                 log.info("连接数据库", attempt=attempt.num)
@@ -127,23 +132,22 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
     await wait_for_database(config, process)
 
     async def configure(connection: Connection) -> None:
-        await put_limits_in_force(cast("PooledConnection", connection), config)
+        connection = cast("PooledConnection", connection)
+        await put_limits_in_force(connection, config)
         connection.cursor_factory = observed_cursor(config.slow_query)
+        connection.rested_at = time.monotonic()
 
-    async def reset(connection: Connection) -> None:
-        await connection.set_autocommit(True)  # SQLAlchemy 借走时关了它（engine_on）
-
-    pool = Pool(
+    pool = CheckedPool(
         config.url.get_secret_value(),
-        connection_class=PooledConnection,
+        check_idle=config.check_idle,
         min_size=min(config.pool_min, config.pool_max),
         max_size=config.pool_max,
         timeout=config.acquire_timeout,
         kwargs={"autocommit": True, **connection_arguments(config, process)},
         configure=configure,
-        reset=reset,
-        reconnect_timeout=60,
+        reconnect_timeout=RECONNECT_TIMEOUT,
         max_idle=300,
+        max_lifetime=config.connection_max_age,
         name=f"kaguan-{process}",
         close_returns=True,
         open=False,
@@ -177,6 +181,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "ObservedCursor",
     "Pool",
+    "PooledConnection",
     "engine_on",
     "open_connection",
     "open_pool",

@@ -10,7 +10,7 @@ import stamina
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
         socket_connect_timeout=config.connect_timeout,
         socket_keepalive=True,
         health_check_interval=HEALTH_CHECK_INTERVAL,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
+        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), RETRIES),
         decode_responses=False,
     )
     return Redis.from_pool(pool)
@@ -58,7 +58,7 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
             timeout=None,
             wait_initial=config.connect_backoff,
             wait_max=30.0,
-            wait_jitter=0,
+            wait_jitter=config.connect_backoff,  # 一起启动的不一齐来
         ):
             with attempt:
                 log.info("连接 Redis", attempt=attempt.num)

@@ -206,7 +206,7 @@ def test_doctor_compares_what_all_processes_may_open_with_what_the_server_allows
 
     enough = said(KAGUAN_API__PROCESSES="1")
     assert (enough["ok"], enough["attention"], enough["advice"]) == (True, False, "")
-assert "至多开 86 条" in enough["detail"]  # api 26、relay 25、worker 25、命令 10
+    assert "至多开 86 条" in enough["detail"]  # api 26、relay 25、worker 25、命令 10
     assert "api 4 × 26" in said(KAGUAN_API__PROCESSES="4")["detail"]
     many = said(KAGUAN_API__PROCESSES="16")
     assert many["attention"]

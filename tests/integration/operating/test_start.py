@@ -17,6 +17,7 @@ from kaguan.config import load_settings
 from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
 from kaguan.dev.ports import free_port
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
+from tests.chaos.proxy import Proxy
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.measured
@@ -75,6 +76,35 @@ async def test_database_that_comes_up_late_is_waited_for(environ: dict[str, str]
     async with server:
         await waiting
         await asyncio.gather(*forwarded)
+
+
+@pytest.mark.parametrize(
+    ("away", "url"),
+    [("DATABASE", "postgresql://u:p@127.0.0.1:{}/x?sslmode=disable"), ("REDIS", "redis://127.0.0.1:{}/0")],
+)
+async def test_processes_that_start_together_do_not_try_again_in_step(
+    away: str, url: str, environ: dict[str, str]
+) -> None:
+    """一起敲门，一起被拒；再来的不在同一刻。"""
+    proxy = Proxy(0)
+    await proxy.start()
+    proxy.refuse()
+    keys = {"URL": url.format(proxy.port), "CONNECT_ATTEMPTS": "2", "CONNECT_BACKOFF": "0.8"}
+    settings = load_settings(
+        {**environ, **{f"KAGUAN_{away}__{name}": value for name, value in keys.items()}, "KAGUAN_REDIS__POOL_IDLE": "1"}
+    )
+
+    async def start() -> None:
+        if away == "DATABASE":
+            return await wait_for_database(settings.database, "test")
+        async with open_redis(settings.redis) as client:
+            return await wait_for_redis(client, settings.redis)
+
+    refused = await asyncio.gather(*(start() for _ in range(20)), return_exceptions=True)
+    await proxy.stop()
+    assert {type(error) for error in refused} <= {DatabaseUnavailableError, QueueUnavailableError}
+    again = len(proxy.accepted) // 2  # 两次各敲同样多下
+    assert proxy.busiest(seconds=0.25, latest=again) < 0.8 * again
 
 
 @pytest.mark.parametrize("module", ["relay", "workers"])

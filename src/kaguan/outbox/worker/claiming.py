@@ -106,7 +106,7 @@ class Claims:
                     break
                 failures += 1
                 error = next(iter(failed.values()))
-                wait = equal_jitter(failures, FIRST_BACKOFF, BACKOFF_MAX)
+                wait = _pause(failures)
                 if asyncio.get_running_loop().time() + wait > deadline:
                     log.warning("认领没写成，放下这次投递", count=len(wanted), error=type(error).__name__)
                     break
@@ -120,6 +120,11 @@ class Claims:
             self._leases.abandon(loose)
         _announce(claims)
         return claims
+
+
+def _pause(failures: int) -> float:
+    """秒。头一次马上再来：断的多半只是那一条连接；再不成就是库不在，退避。"""
+    return equal_jitter(failures - 1, FIRST_BACKOFF, BACKOFF_MAX) if failures > 1 else 0.0
 
 
 def _sort(

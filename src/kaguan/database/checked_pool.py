@@ -1,0 +1,173 @@
+"""连接池，借出去的都还活着：断在闲时的不等谁撞上；重连错开来，不一拥而上（ADR 0027）。"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+from psycopg import generators, waiting
+from psycopg_pool import AsyncConnectionPool
+
+from kaguan.backoff import jitter
+from kaguan.database.connecting import Connection, LimitedConnection
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+
+log = structlog.get_logger(__name__)
+
+ANSWER_PATIENCE = 1.0  # 秒：试的时候等对面这么久
+RECOVERY = 5.0  # 秒：断过、连不上过之后这么久之内，重连错开
+SPACING = 0.25  # 秒：一个池里两次重连平均隔这么久
+SPACING_AWAY = 1.0  # 秒：上一次没连上
+
+
+class PooledConnection(LimitedConnection):
+    """``close`` 即归还（SQLAlchemy 用的就是它），断了的也一样。
+
+    psycopg 的 ``close_returns`` 对已断的连接直接返回、不还给池：每断一条，池就永远少一个名额，用完即不可用。
+    """
+
+    rested_at: float = 0.0  # 何时还回来的；time.monotonic
+
+    def retire(self) -> None:
+        """还给池时换一条新的。
+
+        libpq 的发送缓冲长到发过的最大一条语句那么大，连接活着就不缩：发过十几 MB 的连接留着，池里每条都会占这么多。
+        """
+        self._expire_at = 0.0
+
+    @property
+    def is_standby(self) -> bool:
+        """对面是备库（服务器自己报的，不必问）：切换之后，地址还没指向新的主库。"""
+        return self.pgconn.parameter_status(b"in_hot_standby") == b"on"
+
+    async def close(self) -> None:
+        pool = self._pool
+        if self.closed and isinstance(pool, AsyncConnectionPool):
+            await pool.putconn(self)
+            self._pool = None  # 只还一次
+            return
+        await super().close()
+
+    def is_suspect(self, *, rested_before: float) -> bool:
+        """要不要问一句才放心：歇得久了，或对面说过什么（多半是断了）。"""
+        if self.rested_at <= rested_before:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def answers(self) -> bool:
+        """对面答不答；不答的、是备库的就地关掉。空语句：不开事务，不写日志。
+
+        不用 psycopg 的 ``wait``：它被取消时还要去取消语句，对面是黑洞就再等十秒。
+        """
+        try:
+            await waiting.wait_async(self._ask_nothing(), self.pgconn.socket, 0.1, ANSWER_PATIENCE)
+        except Exception:  # noqa: BLE001 不论怎么不答
+            self.pgconn.finish()
+            return False
+        except BaseException:
+            self.pgconn.finish()  # 问到一半，不能再用
+            raise
+        if self.is_standby:
+            self.pgconn.finish()
+        return not self.closed
+
+    def _ask_nothing(self) -> PQGen[None]:
+        self.pgconn.send_query(b"")
+        yield from generators.execute(self.pgconn)
+
+
+class CheckedPool(AsyncConnectionPool[Connection]):
+    """见模块说明。
+
+    Args:
+        conninfo: 地址。
+        check_idle: 歇了这么多秒的，借出之前问一句。
+        options: 其余同 psycopg_pool。
+    """
+
+    def __init__(self, conninfo: str, *, check_idle: float, **options: Any) -> None:  # noqa: ANN401 转给父类
+        super().__init__(self._in_turn, connection_class=PooledConnection, **options)
+        self._url = conninfo
+        self._check_idle = check_idle
+        self._lost_at = 0.0  # 最近一次发觉断了
+        self._errors = 0
+        self._recovering_until = 0.0
+        self._turn = 0.0
+        self._sweep: asyncio.Task[None] | None = None
+
+    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 父类的签名
+        """借一条活着的；断了的换掉，接着借，仍在时限之内。"""
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            connection = await self._take(deadline - time.monotonic())
+            if not connection.is_suspect(rested_before=max(self._lost_at, time.monotonic() - self._check_idle)):
+                break
+            try:
+                alive = await connection.answers()
+            except BaseException:
+                await self.putconn(connection)
+                raise
+            if alive:
+                break
+            await self.putconn(connection)
+        if not connection.autocommit:  # SQLAlchemy 借走时关了它（engine_on）；不用 ``reset``：归还要排在重连后面
+            await connection.set_autocommit(True)
+        return connection
+
+    async def putconn(self, conn: Connection) -> None:
+        """归还；断了的换新，余下闲着的都起疑。"""
+        conn = cast("PooledConnection", conn)
+        conn.rested_at = time.monotonic()
+        if conn.closed:
+            self._suspect_all()
+        elif conn.is_standby:
+            conn.retire()  # 只用这一次，下一条也许就到了主库
+        await super().putconn(conn)
+
+    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 父类的签名
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await super().close(timeout)
+
+    async def _take(self, timeout: float) -> PooledConnection:  # noqa: ASYNC109 同上
+        """3.11 的 ``wait_for`` 会吞掉恰逢连接到手的取消（psycopg_pool 用它等）：补上。"""
+        task = asyncio.current_task()
+        asked = 0 if task is None else task.cancelling()
+        connection = await super().getconn(timeout)
+        if task is not None and task.cancelling() > asked:
+            await super().putconn(connection)
+            raise asyncio.CancelledError
+        return cast("PooledConnection", connection)
+
+    def _suspect_all(self) -> None:
+        """头一次发觉断了，就把闲着的一起试：同一个代理、同一次重启断的往往是全部，不必一个个等人撞上。"""
+        self._lost_at = time.monotonic()
+        self._recovering_until = self._lost_at + RECOVERY
+        if self._sweep is None or self._sweep.done():
+            self._sweep = asyncio.create_task(self._try_idle(), name=f"{self.name}-sweep")
+
+    async def _try_idle(self) -> None:
+        idle = self.get_stats().get("pool_available", 0)
+        log.info("有连接断了，闲着的一起试", pool=self.name, idle=idle)
+        await asyncio.gather(*(self._try_one() for _ in range(idle)), return_exceptions=True)
+
+    async def _try_one(self) -> None:
+        if self.get_stats().get("pool_available", 0):  # 都给要用的人借走了：他们会试
+            await self.putconn(await self.getconn(ANSWER_PATIENCE))
+
+    async def _in_turn(self) -> str:
+        """地址。平时立刻给；断过、连不上过，就错开着给：几十个进程、几百条连接不在同一刻去敲门。"""
+        now, errors, spacing = time.monotonic(), self.get_stats().get("connections_errors", 0), SPACING
+        if errors != self._errors:
+            self._errors, self._recovering_until, spacing = errors, now + RECOVERY, SPACING_AWAY
+        if now < self._recovering_until:
+            self._turn = max(self._turn, now - SPACING) + jitter(0, 2 * spacing)  # 头一条多半立刻：有人等着用
+            await asyncio.sleep(max(0.0, self._turn - now))
+        return self._url
