@@ -54,10 +54,21 @@ def test_a_wrong_value_names_its_key_the_value_and_what_is_allowed(environ: dict
     assert "\n" not in message
 
 
-def test_a_wrong_address_to_listen_at_is_not_repeated_with_its_password() -> None:
-    with pytest.raises(ConfigurationError) as refusal:
-        load_settings({"KAGUAN_DATABASE__LISTEN_URL": "postgres:kaguan:quiet-harbour-71@db"})
+@pytest.mark.parametrize("key", ["KAGUAN_DATABASE__URL", "KAGUAN_DATABASE__LISTEN_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres:kaguan:quiet-harbour-71@db",
+        "mysql://kaguan:quiet-harbour-71@db",
+        "postgresql://kaguan:quiet-harbour-71%zz@db-1,db-2/kaguan",
+        "postgresql://kaguan:quiet-harbour-71@db/kaguan?sslmod=require",
+    ],
+)
+def test_a_wrong_database_address_is_not_repeated_with_its_password(key: str, url: str) -> None:
+    with pytest.raises(ConfigurationError, match=key) as refusal:
+        load_settings({key: url})
     assert "quiet-harbour-71" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
 
 
 def test_notifications_are_heard_at_the_address_of_their_own_at_the_common_one_or_not_at_all() -> None:

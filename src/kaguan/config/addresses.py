@@ -84,7 +84,7 @@ def postgres_server(url: str, environ: Mapping[str, str]) -> Server:
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError:
-        raise ValueError("不是合法的 PostgreSQL 地址") from None
+        raise ValueError("不是合法的 PostgreSQL 地址；密码里的特殊字符要百分号编码") from None
 
     def value(name: str, variable: str) -> str:
         return str(given.get(name) or environ.get(variable) or "")

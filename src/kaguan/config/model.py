@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, Seconds, VerifyUrl, webhook_key
+from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, PostgresUrl, Seconds, VerifyUrl, webhook_key
 
 MIB = 1024 * 1024
 
@@ -62,7 +62,7 @@ class Api(Group):
 class Database(Group):
     """PostgreSQL：唯一的记录。"""
 
-    url: SecretStr = SecretStr("")
+    url: PostgresUrl = SecretStr("")
     listen_url: ListenUrl = SecretStr("")  # 监听通知用的直连地址；空 = 同 url，off = 不听，吊销晚半秒生效
     pool_min: int = Field(10, ge=1, le=500)
     pool_max: int = Field(25, ge=1, le=500)

@@ -11,6 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from kaguan.config.addresses import postgres_server
+
 WEBHOOK_PREFIX = "whsec_"
 WEBHOOK_KEY_BYTES = range(24, 65)
 
@@ -36,11 +38,17 @@ def _holds_certificates(value: Path) -> Path:
     return value
 
 
-def _is_listenable(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    if url not in {"", "off"} and not url.startswith(("postgresql://", "postgres://")):
-        raise ValueError("应为直连的 postgresql:// 地址，或 off")
+def _is_postgres(value: SecretStr) -> SecretStr:
+    if url := value.get_secret_value():
+        postgres_server(url, {})  # 写坏的在这里说，别等 libpq：它的话里有口令
     return value
+
+
+def _is_listenable(value: SecretStr) -> SecretStr:
+    try:
+        return value if value.get_secret_value() == "off" else _is_postgres(value)
+    except ValueError as error:
+        raise ValueError(f"{error}；不听就写 off") from None
 
 
 def _has_placeholder(value: str) -> str:
@@ -65,5 +73,6 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Bytes = Annotated[int, Field(ge=1)]
 Networks = Annotated[tuple[str, ...], AfterValidator(_are_networks)]
 CaFile = Annotated[Path, AfterValidator(_holds_certificates)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_is_postgres)]
 ListenUrl = Annotated[SecretStr, AfterValidator(_is_listenable)]
 VerifyUrl = Annotated[str, AfterValidator(_has_placeholder)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, capabilities, generators, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus, TransactionStatus
 
@@ -112,6 +113,19 @@ def time_limits(config: Database) -> Mapping[str, int]:
     return {name: int(seconds * 1000) for name, seconds in seconds_by_name.items()}
 
 
+def writable(url: str) -> str:
+    """几个主机而没有说要哪一种的：要能写的那个，不论排在第几。
+
+    Raises:
+        psycopg.ProgrammingError: 不是合法的地址。
+    """
+    given = conninfo_to_dict(url)
+    several = any("," in str(given.get(name) or "") for name in ("host", "hostaddr"))
+    if not several or given.get("target_session_attrs"):
+        return url
+    return make_conninfo(url, target_session_attrs="read-write")
+
+
 def connection_arguments(config: Database, process: str) -> dict[str, Any]:
     """Psycopg 的连接参数。``application_name`` 让每个进程在 pg_stat_activity 里认得出来。
 
@@ -129,7 +143,7 @@ def connection_arguments(config: Database, process: str) -> dict[str, Any]:
 
 async def open_connection(config: Database, role: str) -> LimitedConnection:
     """池外的一条连接（门铃、监听、命令），自动提交，时限在力。"""
-    url = config.url.get_secret_value()
+    url = writable(config.url.get_secret_value())
     connection = await LimitedConnection.connect(url, autocommit=True, **connection_arguments(config, role))
     try:
         await put_limits_in_force(connection, config)

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from kaguan.database.connecting import writable
 from kaguan.shipped import shipped
 
 SCRIPTS = shipped("migrations")
@@ -83,6 +84,10 @@ def engine_to(url: str) -> Engine:
     不预备语句：连接池不一定代管，迁移也没有哪条语句跑第二遍。
     """
     connect = partial(
-        psycopg.connect, url, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None, application_name="kaguan-migrate"
+        psycopg.connect,
+        writable(url),
+        connect_timeout=CONNECT_TIMEOUT,
+        prepare_threshold=None,
+        application_name="kaguan-migrate",
     )
     return create_engine("postgresql+psycopg://", poolclass=NullPool, creator=connect)

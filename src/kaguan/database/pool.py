@@ -21,6 +21,7 @@ from kaguan.database.connecting import (
     connection_arguments,
     open_connection,
     put_limits_in_force,
+    writable,
 )
 from kaguan.database.observed import ObservedCursor, observed_cursor
 
@@ -138,7 +139,7 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
         connection.rested_at = time.monotonic()
 
     pool = CheckedPool(
-        config.url.get_secret_value(),
+        writable(config.url.get_secret_value()),
         check_idle=config.check_idle,
         min_size=min(config.pool_min, config.pool_max),
         max_size=config.pool_max,
