@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import stamina
 import structlog
@@ -31,13 +32,15 @@ class QueueUnavailableError(Exception):
 
 def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
     """按配置建客户端；不连接。``connections`` 覆盖池的上限（worker 的每个取件槽占一个连接）。"""
+    url = config.url.get_secret_value()
+    keepalive = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}  # UNIX 套接字没有这一项
     pool = BlockingConnectionPool.from_url(
-        config.url.get_secret_value(),
+        url,
         max_connections=connections or config.pool_max,
         timeout=ACQUIRE_TIMEOUT,
         socket_timeout=config.socket_timeout,
         socket_connect_timeout=config.connect_timeout,
-        socket_keepalive=True,
+        **keepalive,
         health_check_interval=HEALTH_CHECK_INTERVAL,
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), RETRIES),
         decode_responses=False,

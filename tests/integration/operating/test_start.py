@@ -8,17 +8,25 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import api
 from kaguan.config import load_settings
-from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
+from kaguan.database.pool import DatabaseUnavailableError, Pool, wait_for_database
 from kaguan.dev.ports import free_port
+from kaguan.dev.privileges import server_identity
+from kaguan.dev.valkey import ValkeyServer
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from tests.chaos.proxy import Proxy
+from tests.chaos.servers import Server
 from tests.support.eventually import eventually
+from tests.support.fault_plant import own_directory
+from tests.support.pipeline import Recording, open_pipeline
+from tests.support.places import own_port
 
 pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
@@ -105,6 +113,30 @@ async def test_processes_that_start_together_do_not_try_again_in_step(
     assert {type(error) for error in refused} <= {DatabaseUnavailableError, QueueUnavailableError}
     again = len(proxy.accepted) // 2  # 两次各敲同样多下
     assert proxy.busiest(seconds=0.25, latest=again) < 0.8 * again
+
+
+async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str], pool: Pool) -> None:
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(own_directory())
+        server = ValkeyServer(directory / "valkey", directory / "password", own_port(), server_identity())
+        server.prepare()
+        socket, program = server.directory / "socket", server.program()
+        process = Server(replace(program, argv=(*program.argv, "--unixsocket", str(socket))), directory / "log")
+        await process.start()
+        stack.push_async_callback(process.stop)
+        url = f"unix://:{server.password_file.read_text('utf-8').strip()}@{socket}?db=1"
+        pipeline = await stack.enter_async_context(
+            open_pipeline(load_settings({**environ, "KAGUAN_REDIS__URL": url}), pool)
+        )
+        await wait_for_redis(pipeline.redis, pipeline.settings.redis)
+        await stack.enter_async_context(pipeline.working(Recording.of()))
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+
+        async def succeeded() -> bool:
+            return await pipeline.status(task_id) == "succeeded"
+
+        await eventually(succeeded)
 
 
 @pytest.mark.parametrize("module", ["relay", "workers"])
