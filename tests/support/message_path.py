@@ -26,6 +26,7 @@ EDGES = (
     "kaguan/telemetry/",
     "kaguan/logging/",
     "kaguan/database/pool.py",
+    "kaguan/database/checked_pool.py",
     "kaguan/database/connecting.py",
     "kaguan/database/observed.py",
     "kaguan/database/sql.py",

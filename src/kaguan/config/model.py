@@ -83,13 +83,8 @@ class Database(Group):
     @property
     def listening(self) -> Self | None:
         """监听用的：换上直连的地址；声明了不听就没有。"""
-        match self.listen_url.get_secret_value():
-            case "":
-                return self
-            case "off":
-                return None
-            case _:
-                return self.model_copy(update={"url": self.listen_url})
+        url = self.listen_url or self.url
+        return None if url.get_secret_value() == "off" else self.model_copy(update={"url": url})
 
 
 class Redis(Group):

@@ -40,7 +40,10 @@ def _holds_certificates(value: Path) -> Path:
 
 def _is_postgres(value: SecretStr) -> SecretStr:
     if url := value.get_secret_value():
-        postgres_server(url, {})  # 写坏的在这里说，别等 libpq：它的话里有口令
+        try:
+            postgres_server(url, {})  # 写坏的在这里说，别等 libpq：它的话里有口令
+        except ValueError as error:
+            raise ValueError(f"看不懂这个地址：{error}") from None
     return value
 
 
