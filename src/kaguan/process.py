@@ -15,6 +15,7 @@ import uvloop
 from kaguan.config import ConfigurationError, Settings, load_settings, tolerated
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.exit_codes import ExitCode
+from kaguan.fitness import UnfitError, refuse_unfit
 from kaguan.logging.setup import configure_logging
 from kaguan.queues.client import QueueUnavailableError
 from kaguan.telemetry.setup import configure_telemetry
@@ -63,6 +64,10 @@ def run_process(
         except (DatabaseUnavailableError, QueueUnavailableError) as error:
             log.error(str(error))  # noqa: TRY400 一行说清，不要堆栈
             return ExitCode.DEPENDENCY
+        except UnfitError as error:
+            for weakness in error.weaknesses:
+                log.error(str(weakness))  # noqa: TRY400 同上
+            return ExitCode.DEPENDENCY
         except ExitError as error:
             return error.code
     return ExitCode.OK
@@ -86,6 +91,7 @@ async def _supervised(
     log.info("进程启动", process=name, env=settings.env)
     for weakness in tolerated(settings, os.environ):
         log.warning("配置放宽了安全规则", key=weakness.key, exemption=weakness.exemption, reason=weakness.problem)
+    await refuse_unfit(settings, name)
     await main(settings, stop)
     log.info("进程停止", process=name)
 

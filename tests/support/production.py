@@ -10,3 +10,12 @@ SECRETS = {
     "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
     "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
 }
+# 对着本机的服务器：加上它们的地址就是生产
+LOCAL = {
+    "KAGUAN_ENV": "prod",
+    "KAGUAN_API__BCRYPT_ROUNDS": "10",
+    "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@127.0.0.1:465",
+    "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
+    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
+    "KAGUAN_SCHEDULES": "[]",
+}

@@ -21,6 +21,7 @@ from kaguan.config.addresses import split_address
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.database import migrate
 from kaguan.exit_codes import ExitCode
+from kaguan.fitness import EVICTION_POLICY, MAX_SKEW, measure_skew
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
 from kaguan.probes import is_listening
@@ -38,7 +39,6 @@ MINIMUM_POSTGRES = 150_000  # server_version_num：15
 POSTGRES, REDIS = "PostgreSQL", "Redis"
 DEPENDENCIES = {POSTGRES: ConcernCode.DATABASE, REDIS: ConcernCode.REDIS}  # 检查的与判断里的是同一个
 DEFAULT_PORTS = {"http": 80, "https": 443}
-EVICTION_POLICY = "noeviction"
 START_HINT = "请先运行 kaguan up，或给出"
 SMTP_ADVICE = {
     Step.CONNECT: "请检查 KAGUAN_SMTP__URL 的主机与端口、邮件服务器与防火墙",
@@ -95,6 +95,7 @@ async def _postgres(settings: Settings) -> Finding:
     try:
         async with open_connection(settings) as connection:
             version = connection.info.server_version
+            skew = await measure_skew(connection)
         found = migrate.status(settings.database.url.get_secret_value())
     except (psycopg.Error, SQLAlchemyError) as error:
         reason = str(error).splitlines()[0]
@@ -104,6 +105,10 @@ async def _postgres(settings: Settings) -> Finding:
     detail = f"版本 {version // 10_000}，迁移在 {found.current}"
     if not found.up_to_date:
         return Finding(part, ok=False, detail=detail, advice=f"代码要求 {found.head}：请运行 kaguan migrate up")
+    if abs(skew) > MAX_SKEW:
+        return Finding(
+            part, ok=False, detail=f"{detail}，与本机的时钟差 {abs(skew):.0f} 秒", advice="请在两边都开时钟同步"
+        )
     return Finding(part, ok=True, detail=detail)
 
 

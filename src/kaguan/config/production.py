@@ -45,6 +45,9 @@ class Exemption(StrEnum):
     TRUSTED_PROXIES = "trusted_proxies"
     CONSOLE_HTTP = "console_http"
     BCRYPT_ROUNDS = "bcrypt_rounds"
+    # 连上才知道的（kaguan.fitness）
+    CLOCK_SKEW = "clock_skew"
+    REDIS_EVICTION = "redis_eviction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,13 @@ def status(url: str) -> Status:
         return Status(MigrationContext.configure(connection).get_current_revision(), head)
 
 
+def is_behind(revision: str | None) -> bool:
+    """库还没有升到这份代码要的。比代码新的不算：退回一版时旧代码对着新的库。"""
+    scripts = ScriptDirectory.from_config(configuration(""))
+    older = {script.revision for script in scripts.walk_revisions()} - {scripts.get_current_head()}
+    return revision is None or revision in older
+
+
 def configuration(url: str) -> Config:
     config = Config(attributes={"url": url})
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))

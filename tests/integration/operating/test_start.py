@@ -27,6 +27,7 @@ from tests.support.eventually import eventually
 from tests.support.fault_plant import own_directory
 from tests.support.pipeline import Recording, open_pipeline
 from tests.support.places import own_port
+from tests.support.production import LOCAL
 
 pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
@@ -163,16 +164,6 @@ def test_wrong_configuration_exits_with_two_before_anything_starts(environ: dict
     assert finished.stderr.startswith("配置有误：KAGUAN_API__PORT")
 
 
-PRODUCTION = {
-    "KAGUAN_API__BCRYPT_ROUNDS": "10",
-    "KAGUAN_ENV": "prod",
-    "KAGUAN_SMTP__URL": "smtps://user:quiet-harbour-73@127.0.0.1:465",
-    "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
-    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
-    "KAGUAN_SCHEDULES": "[]",
-}
-
-
 @pytest.mark.parametrize("module", ["api", "relay", "workers"])
 @pytest.mark.parametrize("name", ["KAGUAN_ENV", "kaguan_env"])
 def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str, name: str, tmp_path: Path) -> None:
@@ -182,7 +173,7 @@ def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str
         "KAGUAN_SMTP__STARTTLS": "off",
         "KAGUAN_API__TRUSTED_PROXIES": '["notanip"]',
     }
-    given = {key: value for key, value in {**PRODUCTION, **weak}.items() if key != "KAGUAN_ENV"}
+    given = {key: value for key, value in {**LOCAL, **weak}.items() if key != "KAGUAN_ENV"}
     finished = run_module(module, {"PATH": os.environ["PATH"], **given, name: "prod"}, tmp_path)
     assert finished.returncode == 2
     assert sorted(line.split("：")[1] for line in finished.stderr.splitlines()) == sorted(weak)
@@ -190,7 +181,7 @@ def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str
 
 
 def test_config_show_refuses_a_weak_production_in_the_same_words(tmp_path: Path) -> None:
-    given = {"PATH": os.environ["PATH"], **PRODUCTION, "KAGUAN_DATABASE__URL": "postgresql:///kaguan"}
+    given = {"PATH": os.environ["PATH"], **LOCAL, "KAGUAN_DATABASE__URL": "postgresql:///kaguan"}
     argv = [sys.executable, "-c", "from kaguan.cli.app import main; main()", "config", "show"]
     finished = subprocess.run(argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (finished.returncode, finished.stdout) == (2, "")
@@ -202,7 +193,7 @@ def test_production_without_its_file_refuses_to_start(
     environ: dict[str, str], tmp_path: Path, environment: str
 ) -> None:
     shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    given = {**os.environ, **environ, **PRODUCTION, "KAGUAN_ENV": environment, "PYTHONPATH": str(tmp_path / "src")}
+    given = {**os.environ, **environ, **LOCAL, "KAGUAN_ENV": environment, "PYTHONPATH": str(tmp_path / "src")}
     finished = run_module("relay", given, tmp_path)
     assert finished.returncode == 2
     (line,) = finished.stderr.splitlines()
@@ -222,7 +213,7 @@ async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 只是启动，随后异步地等
             [sys.executable, "-m", "relay"],
-            env={**os.environ, **environ, **PRODUCTION, **allowed},
+            env={**os.environ, **environ, **LOCAL, **allowed},
             cwd=tmp_path,
             stdout=output,
             stderr=output,
