@@ -13,6 +13,7 @@ from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from kaguan.database.migrate import upgrade
 from kaguan.dev.binaries import postgres_bin
 from tests.deploy.shipping import DEPLOY
+from tests.support.roles import APPLICATION, OWNER, PASSWORD, READER, apply_roles, as_role, empty_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,32 +21,18 @@ if TYPE_CHECKING:
 
     from kaguan.dev.postgres import PostgresServer
 
-ROLES = ("kaguan_owner", "kaguan_app", "kaguan_read")
-PASSWORD = "only-for-this-test"
 DATABASE = "roles"
 
 
 @pytest.fixture
 def administered(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
-    """一个空库，照脚本建了角色；管理员的地址。"""
-    admin.execute(f"create database {DATABASE}")
-    yield postgres_server.admin_url_of(DATABASE)
-    admin.execute(f"drop database {DATABASE} with (force)")
-    for role in ROLES:
-        admin.execute(f"drop role if exists {role}")
-
-
-def apply(url: str) -> None:
-    command = [str(postgres_bin(None) / "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-d", url, "-f"]
-    done = subprocess.run(
-        [*command, str(DEPLOY / "postgres" / "roles.sql")], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    with empty_database(postgres_server, admin, DATABASE) as url:
+        yield url
 
 
 def initialise(url: str, place: Path) -> None:
     """postgres 镜像第一次建库时跑的那一个；路径换成这里的。"""
-    for role in ("kaguan_owner", "kaguan_app"):
+    for role in (OWNER, APPLICATION):
         (place / role).write_text(f"{PASSWORD}\n")
     text = (DEPLOY / "postgres" / "init.sh").read_text("utf-8")
     text = text.replace("/etc/kaguan", str(DEPLOY / "postgres")).replace("/run/secrets", str(place))
@@ -59,29 +46,22 @@ def initialise(url: str, place: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def as_role(url: str, role: str) -> str:
-    return psycopg.conninfo.make_conninfo(url, user=role, password=PASSWORD)
-
-
 def refused(connection: psycopg.Connection, statement: str) -> None:
     with pytest.raises((InsufficientPrivilege, ReadOnlySqlTransaction)):
         connection.execute(statement.encode())
 
 
-def test_each_role_can_do_its_work_and_no_more(
-    administered: str, postgres_server: PostgresServer, tmp_path: Path
-) -> None:
+def test_each_role_can_do_its_work_and_no_more(administered: str, tmp_path: Path) -> None:
     initialise(administered, tmp_path)
     with psycopg.connect(administered, autocommit=True) as administrator:
-        administrator.execute(f"alter role kaguan_read password '{PASSWORD}'".encode())
-    address = postgres_server.admin_url_of(DATABASE).partition("@")[2]
-    upgrade(f"postgresql://kaguan_owner:{PASSWORD}@{address}")
-    apply(administered)  # 迁移之后再跑一遍，看的人才看得见新表
-    with psycopg.connect(as_role(administered, "kaguan_app"), autocommit=True) as application:
+        administrator.execute(f"alter role {READER} password '{PASSWORD}'".encode())
+    upgrade(as_role(administered, OWNER))
+    apply_roles(administered)  # 迁移之后再跑一遍，看的人才看得见新表
+    with psycopg.connect(as_role(administered, APPLICATION), autocommit=True) as application:
         application.execute("insert into tb_user (username, email, password_hash) values ('abc', 'a@example.com', 'x')")
         for statement in ("drop table tb_task", "truncate tb_task", "create table x (id int)", "create role y"):
             refused(application, statement)
-    with psycopg.connect(as_role(administered, "kaguan_read"), autocommit=True) as reader:
+    with psycopg.connect(as_role(administered, READER), autocommit=True) as reader:
         assert reader.execute("select username from tb_user").fetchall() == [("abc",)]
         reader.execute("select * from tb_task, tb_outbox, tb_audit")
         for statement in (
