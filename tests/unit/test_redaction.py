@@ -34,6 +34,7 @@ JSON = "application/json"
         (f'{{"note": "postgresql://u:{CANARY}@h/db"}}', JSON),
         (f'{{"note": "kg_{CANARY}{CANARY}"}}', JSON),
         (f'{{"content_base64": "{"QUJD" * 40}{CANARY}"}}', JSON),
+        (f'{{"content_base64": "{CANARY}"}}', JSON),
         (f'{{"content_base64": "{"QUJD" * 40}{CANARY}"', JSON),
         (f'{{"otp": "{CANARY}", "x"', JSON),
         (f'{{"user_pin": "{CANARY}"}}', JSON),

@@ -20,7 +20,6 @@ MASK = secret_rules.MASK.decode()
 FIELD_LIMIT = 64 * 1024  # 字节，UTF-8；一个日志字段至多看、至多写这么多
 OVERLAP = 4 * 1024  # 字节；截断之前多看这么多，切口处的秘密才认得全
 MAX_DEPTH = 32
-BASE64_SHOWN = 64  # 更长的 Base64 只记长度
 ELLIPSIS = "…"
 INT64_MIN, UINT64_END = -(2**63), 2**64  # orjson 写不出这之外的整数
 
@@ -99,7 +98,7 @@ def _mask_items(value: dict[Any, Any], budget: Budget, depth: int) -> Iterator[t
         budget.left -= len(shown) + 4
         if is_secret(name):
             yield shown, MASK
-        elif key == "content_base64" and isinstance(item, str) and len(item) > BASE64_SHOWN:
+        elif key == "content_base64" and isinstance(item, str):  # 附件只记长度
             yield shown, f"<Base64 {len(item)} 字符>"
         else:
             yield shown, mask_value(item, budget, depth + 1)

@@ -1,4 +1,4 @@
-"""SMTP 的应答 → 收件人的结局。对方的话原样留档，但先去掉数据库容不下的字符。"""
+"""SMTP 的应答 → 收件人的结局。对方的话留档，但先盖住秘密，去掉数据库容不下的字符。"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from workers.email.outage import Outage
 
+from kaguan.logging.masking import mask
 from kaguan.mail.reply import clean, words
 from kaguan.reasons import Reason
 
@@ -48,7 +49,7 @@ class Receipt:
 def judge(code: int, text: str) -> Receipt:
     """按应答码的首位判断（RFC 5321 §4.2.1）；看不懂的码当作暂时失败。"""
     fate = {2: Fate.ACCEPTED, 5: Fate.REFUSED}.get(code // 100, Fate.DEFERRED)
-    return Receipt(fate, code, Reason.of(clean(text)))
+    return Receipt(fate, code, Reason.of(mask(clean(text))))
 
 
 def judge_recipient(code: int, text: str) -> Receipt:

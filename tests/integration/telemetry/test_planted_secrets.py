@@ -1,0 +1,220 @@
+"""秘密埋进每一种输入与配置，真的进程走完一圈；然后到日志、跟踪、指标、库的每张表、Redis 的每个键里去找。
+
+找的人自己要可信：每一处都有一个该在的记号，必须找得到。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import aiohttp
+import psycopg
+from psycopg import sql
+from redis.asyncio import Redis
+
+from kaguan.dev.ports import LOOPBACK
+from kaguan.tokens import service as tokens
+from tests.support.console import FORM
+from tests.support.eventually import eventually
+from tests.support.fault_plant import QUICK, child, local, only_kaguan
+from tests.support.otlp_receiver import otlp_receiver
+from tests.support.places import own_port
+from tests.support.smtp_server import Script, smtp_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kaguan.database.pool import Pool
+    from tests.support.otlp_receiver import OtlpReceiver
+
+SEEN = "harmless-marker-4711"  # 请求号：日志与跟踪里该有
+WANTED = ("api", "relay", "workers")
+JSON = "application/json"
+START = 30.0
+# 别的都哪里也不许在；这些是业务的数据，按契约就存在这一处
+AT_HOME = {
+    "mail-body": {"tb_task"},
+    "attachment": {"tb_task"},
+    "idempotency-key": {"tb_idempotency_key"},
+}
+HEADERS = ("x-api-key", "cookie", "baggage", "tracestate", "proxy-authorization", "x-auth-token")
+
+
+def marker(name: str) -> str:
+    """字母与数字，各不相同，一眼看得出埋在哪里。"""
+    return f"cAnArY{name.replace('-', '').title()}Zq7"
+
+
+def forms(text: str) -> list[bytes]:
+    """原样、十六进制、不论从哪个字节起的 base64。"""
+    raw = text.encode()
+    encoded = [base64.b64encode(b"\0" * shift + raw)[4:-4] for shift in range(3)]
+    return [raw, raw.hex().encode(), *encoded]
+
+
+def found_in(places: dict[str, bytes], text: str) -> set[str]:
+    return {place for place, held in places.items() if any(form in held for form in forms(text))}
+
+
+class Planted:
+    """埋下的记号；``of`` 给出要埋的那一个。"""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def of(self, name: str) -> str:
+        self.names.add(name)
+        return marker(name)
+
+
+def requests(planted: Planted, token: str) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
+    """方法、路径、头、正文：收下的与拒绝的都有。"""
+    known = {"Authorization": f"Bearer {token}", "Content-Type": JSON, "X-Request-ID": SEEN}
+    everywhere = {name: f"session={planted.of(name)}" for name in HEADERS}
+    stranger = {"Content-Type": JSON, "X-Request-ID": SEEN, **everywhere, "User-Agent": f"x kg_{planted.of('agent')}"}
+    bearer = {"Authorization": f"Bearer kg_{planted.of('bearer')}"}
+    basic = {"Authorization": "Basic " + base64.b64encode(f"ops:{planted.of('basic')}".encode()).decode()}
+
+    def sent(**fields: object) -> bytes:
+        return json.dumps(fields).encode()
+
+    user = {"username": "zhangsan", "email": "z@example.com"}
+    mail = {"to": ["a@example.com"], "subject": "s", "body": f"password={planted.of('mail-body')}"}
+    attachment = base64.b64encode(planted.of("attachment").encode()).decode()
+    files = [{"filename": "f.bin", "content_type": "a/b", "content_base64": attachment}]
+    for path in ("/api/v1/users", "/nowhere", "/health/live", "/console/login", "/metrics"):
+        query = f"?token={planted.of('query-token')}&password={planted.of('query-password')}"
+        refused = sent(**user, password=planted.of("refused-password"), otp=planted.of("otp"))
+        yield "POST", path + query, {**stranger, **bearer}, refused
+        yield "GET", path + query, {**stranger, **basic}, b""
+    yield "GET", f"/monitor/?token={planted.of('monitor')}", {**stranger, **basic}, b""
+    yield "POST", "/api/v1/users", {**known, **everywhere}, sent(**user, password=planted.of("password"))
+    yield "POST", "/api/v1/users", known, sent(**user, password=planted.of("taken-password"))
+    yield "POST", "/api/v1/users", known, f'{{"password": "{planted.of("broken-json")}'.encode()
+    yield "POST", "/api/v1/users", {**known, "Content-Type": FORM}, f"password={planted.of('form')}".encode()
+    yield "POST", "/console/login", {**stranger, "Content-Type": FORM}, f"token=kg_{planted.of('login')}".encode()
+    keyed = {**known, "Idempotency-Key": planted.of("idempotency-key")}
+    yield "POST", "/api/v1/tasks/email", keyed, sent(**mail, attachments=files)
+    yield "POST", "/api/v1/tasks/email", known, sent(**{**mail, "to": ["refused@example.com"]})
+    yield (
+        "POST",
+        "/api/v1/tasks/sync",
+        known,
+        sent(sync_type="sim_info", start_date="2026-01-01", end_date="2026-01-01"),
+    )
+
+
+def configured(planted: Planted, smtp_port: int) -> dict[str, str]:
+    closed = f"http://user:{planted.of('carrier-url')}@{LOOPBACK}:{own_port()}"
+    return {
+        "KAGUAN_SMTP__URL": f"smtp://mailer:{planted.of('smtp-password')}@{LOOPBACK}:{smtp_port}",
+        "KAGUAN_SMTP__STARTTLS": "off",
+        "KAGUAN_CARRIERS__ONELINK__BASE_URL": closed,
+        "KAGUAN_CARRIERS__ONELINK__PASSWORD": planted.of("onelink"),
+        "KAGUAN_CARRIERS__CONTROL_CENTER__BASE_URL": closed,
+        "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": planted.of("control-center"),
+        "KAGUAN_TASKS__MAX_RETRIES": "1",
+        "KAGUAN_TELEMETRY__SAMPLE_RATIO": "1.0",
+        "KAGUAN_LOGGING__LEVEL": "DEBUG",
+        **{f"KAGUAN_{name}__METRICS_PORT": str(own_port()) for name in ("API", "RELAY", "WORKER")},
+    }
+
+
+async def test_no_secret_is_found_anywhere_but_where_it_belongs(
+    environ: dict[str, str], pool: Pool, tmp_path: Path
+) -> None:
+    planted, port = Planted(), own_port()
+    async with pool.connection() as connection:
+        token = (await tokens.create(connection, "test", tokens.SCOPES)).token
+    script = Script(
+        credentials=("mailer", marker("smtp-password")),
+        # 中继把登录的口令照念一遍
+        recipients={"refused@example.com": [f"550 no, password={marker('smtp-password')}"]},
+    )
+    async with AsyncExitStack() as stack:
+        smtp = await stack.enter_async_context(smtp_server(script))
+        receiver = await stack.enter_async_context(otlp_receiver())
+        given = {
+            **only_kaguan(environ), **QUICK, **configured(planted, smtp.port), "KAGUAN_API__PORT": str(port),
+            "KAGUAN_LOGGING__DIRECTORY": str(tmp_path / "logs"), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        }  # fmt: skip
+        processes = [await stack.enter_async_context(child(name, given, tmp_path / f"{name}.log")) for name in WANTED]
+        client = await stack.enter_async_context(aiohttp.ClientSession(local(port)))
+        await eventually(lambda: answers(client), timeout=START)
+        for method, path, headers, body in requests(planted, token):
+            async with client.request(method, path, headers=headers, data=body, allow_redirects=False) as answer:
+                assert answer.status < 500, (method, path)
+        await eventually(lambda: settled(pool), timeout=START)
+        scraped = {name: await scrape(given, name) for name in ("API", "RELAY", "WORKER")}
+        assert await asyncio.gather(*(process.stopped() for process in processes)) == [0, 0, 0]
+        places = {
+            **logs(tmp_path), **traces(receiver), **scraped,
+            **await tables(environ["KAGUAN_DATABASE__URL"]), **await keys(environ["KAGUAN_REDIS__URL"]),
+        }  # fmt: skip
+    assert smtp.mails[0].login == "mailer"
+    assert found_in(places, SEEN) >= {"logs/access.log", "logs/app.log", "traces"}
+    assert "email:send" in scraped["WORKER"].decode()
+    assert any(b"worker_id" in held for place, held in places.items() if place.startswith("redis saq:job:"))
+    leaked = {name: found_in(places, marker(name)) for name in planted.names}
+    assert {name: found for name, found in leaked.items() if found} == AT_HOME
+    # 真的令牌只有散列，数据库与 Redis 的口令哪里也没有
+    real = [token, environ["KAGUAN_DATABASE__URL"], environ["KAGUAN_REDIS__URL"]]
+    assert [found_in(places, text.rpartition("@")[0].rpartition(":")[2] or text) for text in real] == [set()] * 3
+
+
+async def answers(client: aiohttp.ClientSession) -> bool:
+    try:
+        async with client.get("/health/ready") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def settled(pool: Pool) -> bool:
+    """两封邮件都有了结局，同步至少失败过一次。"""
+    async with pool.connection() as connection:
+        cursor = await connection.execute("select type, status, attempt from tb_task")
+        rows = await cursor.fetchall()
+    mails = [status for kind, status, _ in rows if kind == "email:send"]
+    return all(status in {"succeeded", "failed"} for status in mails) and any(
+        attempts for kind, _, attempts in rows if kind == "data:sync"
+    )
+
+
+async def scrape(given: dict[str, str], name: str) -> bytes:
+    async with (
+        aiohttp.ClientSession(local(int(given[f"KAGUAN_{name}__METRICS_PORT"]))) as client,
+        client.get("/metrics") as answer,
+    ):
+        assert answer.status == 200
+        return await answer.read()
+
+
+def logs(tmp_path: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.log*") if path.is_file()}
+
+
+def traces(receiver: OtlpReceiver) -> dict[str, bytes]:
+    return {"traces": "\n".join(f"{span.text}{span.resource}" for span in receiver.spans).encode()}
+
+
+async def tables(url: str) -> dict[str, bytes]:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        cursor = await connection.execute("select tablename from pg_tables where schemaname = 'public'")
+        held = {}
+        for (name,) in await cursor.fetchall():
+            rows = await connection.execute(sql.SQL("select t::text from {} as t").format(sql.Identifier(name)))
+            held[name] = "\n".join(text for (text,) in await rows.fetchall()).encode()
+        return held
+
+
+async def keys(url: str) -> dict[str, bytes]:
+    """每个键的全部内容，不压缩。"""
+    async with Redis.from_url(url) as client:
+        await client.config_set("rdbcompression", "no")
+        return {f"redis {key.decode()}": key + (await client.dump(key) or b"") async for key in client.scan_iter()}
