@@ -14,7 +14,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 RIVALS := tests/bench/rivals
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler fuzz
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ mutate: $(STAMP) ## Break the protocol's code in many ways; the tests must notic
 
 contract: $(STAMP) ## Every operation against its document, every carrier dialect against its contract; writes docs/CONTRACT.md, docs/CONTRACT-CARRIERS.md
 	KAGUAN_WRITE_CONTRACT=1 $(BIN)/python -m pytest tests/contracts/test_schemathesis.py tests/contracts/test_carriers*.py
+
+fuzz: $(STAMP) ## Malformed HTTP over raw sockets and clients that never finish: no 5xx, nothing smuggled, memory flat (3 minutes; SEED=n replays)
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
 
 mail-relay: $(STAMP) ## Mail of every size through a real Postfix (installed from Debian, as root; private, on loopback): clear, STARTTLS, TLS; cut lines too
 	$(BIN)/python -m tests.mta

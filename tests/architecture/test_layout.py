@@ -20,7 +20,8 @@ TOP = {
 }  # fmt: skip
 TESTS = {
     "__init__.py", "architecture", "attacks", "bench", "chaos", "conftest.py", "contracts", "deploy", "drill", "e2e",
-    "golden", "install-programs.sh", "integration", "migrations", "model", "mta", "simulation", "support", "unit",
+    "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model", "mta", "simulation", "support",
+    "unit",
 }  # fmt: skip
 LINES = 250
 LONE = {
@@ -31,8 +32,8 @@ LONE = {
 TOGETHER = 15  # 一个文件夹里的用例文件，再多就该分
 # 用例的等待要有条件；这里的时间就是题目
 PACED = {
-    "tests/attacks", "tests/bench", "tests/chaos", "tests/deploy", "tests/drill", "tests/model", "tests/mta",
-    "tests/simulation",
+    "tests/attacks", "tests/bench", "tests/chaos", "tests/deploy", "tests/drill", "tests/fuzz", "tests/model",
+    "tests/mta", "tests/simulation",
 }  # fmt: skip
 
 # 要证明什么也不发生，只能让它有时间发生

@@ -1,0 +1,55 @@
+"""``make fuzz`` 的短的一场：真的进程，现成的畸形请求一遍，随机改坏的几百个；种子固定。"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from kaguan.dev.ports import LOOPBACK
+from kaguan.tokens import service as tokens
+from tests.attacks.measure import Target
+from tests.fuzz.messages import ambiguous
+from tests.fuzz.striking import Report, descriptors, logged_errors, settle, strike, strike_all
+from tests.support.api_process import api_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kaguan.database.pool import Pool
+
+UNLIMITED = {"KAGUAN_API__RATE_PER_TOKEN": "100000", "KAGUAN_API__RATE_PER_ADDRESS": "100000"}
+
+
+async def test_malformed_http_is_no_server_error_smuggles_nothing_and_leaves_nothing_behind(
+    environ: dict[str, str], pool: Pool, tmp_path: Path
+) -> None:
+    async with pool.connection() as connection:
+        token = (await tokens.create(connection, "fuzz", tokens.SCOPES)).token
+    logs = tmp_path / "logs"
+    async with api_process(environ, tmp_path, **UNLIMITED, KAGUAN_LOGGING__DIRECTORY=str(logs)) as (process, session):
+        url = session._base_url  # noqa: SLF001 aiohttp 没有公开的取法
+        assert url is not None
+        target = Target(LOOPBACK, url.port or 0, process.pid, token)
+        before = descriptors(process.pid)
+        report = await strike(target, rounds=2, each=100, seed=7)
+        report.faults += await settle(target, before)
+        async with session.get("/health/ready") as answer:
+            assert answer.status == 200
+    report.faults += logged_errors(logs / "access.log")
+    assert report.faults == []
+    assert {200, 400, 401} <= set(report.statuses)  # 不是一个也没听懂
+
+
+async def test_a_server_that_takes_the_hidden_request_too_is_told() -> None:
+    async def naive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 500 Oops\r\n\r\n")
+        writer.close()
+
+    messages, report = ambiguous("kg_x"), Report()
+    async with await asyncio.start_server(naive, LOOPBACK, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await strike_all(Target(LOOPBACK, port, os.getpid(), "kg_x"), messages, report, refused=True)
+    assert len(report.faults) == len(messages) * 2
+    assert report.statuses == {200: len(messages), 500: len(messages)}
