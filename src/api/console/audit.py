@@ -21,7 +21,7 @@ PAGE = 50
 MAX_NAME = 100
 ACTIONS = (
     "console.login", "console.logout", "task.cancel", "task.retry", "task.replay", "outbox.redrive",
-    "token.create", "token.revoke",
+    "token.create", "token.revoke", "migrate",
     "schedule.enable", "schedule.disable", "monitor.retry", "monitor.abort",
 )  # fmt: skip
 

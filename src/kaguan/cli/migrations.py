@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from alembic.util import CommandError as AlembicError
+from psycopg.errors import UndefinedColumn, UndefinedTable
 
+from kaguan.cli.actor import audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
-from kaguan.cli.session import database_url
+from kaguan.cli.session import database_url, with_database
 from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.exit_codes import ExitCode
@@ -44,13 +47,18 @@ def status(*, as_json: AsJson = False) -> None:
 
 def _change(action: Callable[[str, str], None], revision: str, *, as_json: bool) -> None:
     url = database_url(load_settings())
+    before = migrate.status(url).current
     try:
         action(url, revision)
     except AlembicError as error:
         raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看在哪", ExitCode.USAGE) from None
     except migrate.BusyError as error:
         raise CommandError(f"{error}；做完之后再来") from None
-    _report(migrate.status(url), as_json=as_json)
+    found = migrate.status(url)
+    if found.current != before:
+        with suppress(UndefinedTable, UndefinedColumn):  # 退到了还没有审计的版本，或它还没有这些列
+            with_database(lambda connection: audited(connection, "migrate", found.current, before=before))
+    _report(found, as_json=as_json)
 
 
 def _report(found: migrate.Status, *, as_json: bool) -> bool:
