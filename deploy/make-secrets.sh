@@ -33,7 +33,7 @@ keep KAGUAN_DATABASE__URL "postgresql://kaguan_app:$app@postgres/kaguan"
 keep KAGUAN_REDIS__URL "redis://kaguan:$valkey@valkey:6379/0"
 # 只碰自己的键，不能管理、不能清空
 keep users.acl "user default off
-user kaguan on #$digest ~saq:* ~kaguan:* &saq:* +@all -@admin -@dangerous +info"
+user kaguan on #$digest ~saq:* ~kaguan:* &saq:* &kaguan:* +@all -@admin -@dangerous +info"
 
 missing=0
 for name in KAGUAN_SMTP__URL KAGUAN_CARRIERS__ONELINK__PASSWORD KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY; do
