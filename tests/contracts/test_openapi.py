@@ -74,6 +74,25 @@ def test_every_route_declares_a_known_scope_or_says_it_is_open() -> None:
             assert route.scope is not None, f"{route.path} 没有声明权限"
 
 
+def test_every_list_is_paged_in_one_way_and_says_so() -> None:
+    lists = []
+    for route in ROUTES:
+        answer = {} if route.data is None else TypeAdapter(route.data).json_schema(mode="serialization")
+        if route.method == "GET" and "next_cursor" in answer.get("properties", {}):
+            lists.append(route.path)
+            given = {item["name"]: item for item in DOCUMENT["paths"][route.pattern]["get"]["parameters"]}
+            assert {name for name, item in given.items() if not item.get("deprecated")} >= {"page_size", "cursor"}
+            assert {name for name, item in given.items() if item.get("deprecated")} <= {"page", "limit"}
+            assert {"items", "page_size", "next_cursor"} <= set(answer["required"])
+            deprecated = {name for name, field in answer["properties"].items() if field.get("deprecated")}
+            assert {"page", "limit"} & set(answer["properties"]) == deprecated
+            assert (
+                not {"page", "limit"} & given.keys()
+                or "Deprecation" in response_of("GET", route.pattern, 200)["headers"]
+            )
+    assert [path.rsplit("/", 1)[1] for path in lists] == ["users", "orders", "sims", "tasks", "schedules"]
+
+
 def test_two_models_of_one_name_are_a_mistake_not_a_mixture() -> None:
     components = Components()
     components.reference(create_model("Same", a=(int, ...)), answers=True)
@@ -103,7 +122,8 @@ def test_every_body_and_every_answer_has_an_example_its_own_schema_accepts() -> 
             assert example is not None, where
             schema_of(content).validate(example)
         if "examples" in content:
-            codes = content["schema"]["properties"]["code"]["enum"]
+            name = content["schema"]["$ref"].rsplit("/", 1)[1]
+            codes = DOCUMENT["components"]["schemas"][name]["properties"]["code"]["enum"]
             assert [example["code"] for example in examples] == codes, where
 
 

@@ -79,6 +79,9 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     for path in ("/{iccid}", "/{iccid}/usage"):
         await caller.call("GET", f"{V1}/sims{path}", iccid=registered["items"][0]["iccid"])
     await caller.call("GET", f"{V1}/sims")
+    card = {"iccid": registered["items"][0]["iccid"]}
+    await caller.call("PUT", f"{V1}/sims/{{iccid}}", {"If-Match": '"1"'}, **card)
+    await caller.call("DELETE", f"{V1}/sims/{{iccid}}", {"If-Match": '"2"'}, **card)
     for kind in ("sync", "sim", "batch", "replay", "email"):
         accepted = await caller.call("POST", f"{V1}/tasks/{kind}", {"Idempotency-Key": f"task-{kind}"}, times=2)
     task_id = accepted["task_id"]

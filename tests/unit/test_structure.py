@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.endpoints.endpoint import BODY_LIMIT, Endpoint
 from api.endpoints.structure import SLACK, Structure, capacity, measure
-from api.resources.sims import SimBatch
+from api.resources.sim_models import SimBatch
 from api.resources.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from api.routes import ROUTES
 from kaguan.errors import Code, DomainError

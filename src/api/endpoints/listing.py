@@ -1,4 +1,4 @@
-"""分页列表共用的查询参数与应答形状。"""
+"""列表只有一种翻法：``page_size`` 与 ``cursor``；从前的名字照收，已不推荐。"""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import Field
 
+from api.endpoints.deprecation import DEPRECATED
+from api.endpoints.shapes import Moment, PageSize, QueryModel, View
 from api.endpoints.shapes import Page as PageNumber
-from api.endpoints.shapes import PageSize, QueryModel, View
-from kaguan.database.paging import PageRequest, page_request
+from kaguan.database.paging import PageRequest, Sort, checked, decode_cursor
+from kaguan.errors import invalid
 
 if TYPE_CHECKING:
     from kaguan.database.paging import Page
@@ -17,26 +19,59 @@ DEFAULT_PAGE_SIZE = 20
 CURSOR_LENGTH_MAX = 128
 
 V = TypeVar("V", bound=View)
+Cursor = Annotated[
+    str, Field(min_length=1, max_length=CURSOR_LENGTH_MAX, description="上一页的 `next_cursor`；不解释，原样交回")
+]
 
 
-class ListQuery(QueryModel):
-    """页码与游标二选一；深处只能用游标。"""
+class Paging(QueryModel):
+    """哪个列表都有的：一页多少，从哪里接着。"""
 
-    page: PageNumber = 1
     page_size: PageSize = DEFAULT_PAGE_SIZE
-    cursor: Annotated[str | None, Field(min_length=1, max_length=CURSOR_LENGTH_MAX)] = None
+    cursor: Cursor | None = None
+
+
+class ListQuery(Paging):
+    """另有次序与时间段。按时间排的只与时间段并用：别的条件各有索引，配的是按 id 的次序。"""
+
+    sort: Sort | None = Field(
+        None, description="次序；`-` 打头的新的在前。不给是 `-id`，给了 `since` 或 `until` 就是 `-created_at`"
+    )
+    since: Moment | None = Field(None, description="时间下限（含），RFC 3339；是 `sort` 的那个时间")
+    until: Moment | None = Field(None, description="时间上限（不含），RFC 3339；是 `sort` 的那个时间")
+    # 没有默认值：生成的客户端会把默认值也发出来
+    page: PageNumber | None = Field(
+        None, description="页码，从 1 起，只到前一万行；请改用 `cursor`", json_schema_extra=DEPRECATED
+    )
 
     def request(self) -> PageRequest:
-        return page_request(self.page, self.page_size, self.cursor)
+        """要哪一页。
+
+        Raises:
+            DomainError: 1001，页码太深、与游标并用，游标无效，或条件与次序配不上。
+        """
+        ranged = self.since is not None or self.until is not None
+        sort = self.sort or (Sort.CREATED_LAST if ranged else Sort.NEWEST)
+        if ranged and sort.time is None:
+            raise invalid("sort", "since、until 要配按时间的次序", "since and until need a sort by time")
+        others = [name for name in self.model_fields_set - ListQuery.model_fields.keys() if getattr(self, name)]
+        if others and sort.time is not None:
+            raise invalid(
+                min(others),
+                "不能与按时间的次序（或 since、until）并用",
+                "cannot go with a sort by time (or since, until)",
+            )
+        after = None if self.cursor is None else decode_cursor(self.cursor, sort)
+        return checked(PageRequest(self.page or 1, self.page_size, after, sort, self.since, self.until))
 
 
 class Listing(View, Generic[V]):
-    """一页，新的在前。``total_estimated`` 为真时总数是估计值；用游标取的页没有页码。"""
+    """一页；``next_cursor`` 为 null 就到头了。``total_estimated`` 为真时总数是估计值。"""
 
     items: list[V]
     total: int
     total_estimated: bool
-    page: int | None
+    page: int | None = Field(description="页码；用游标取的没有", json_schema_extra=DEPRECATED)
     page_size: int
     next_cursor: str | None
 
@@ -47,7 +82,7 @@ class Listing(View, Generic[V]):
                 "items": page.items,
                 "total": page.total,
                 "total_estimated": page.total_estimated,
-                "page": query.page if query.cursor is None else None,
+                "page": (query.page or 1) if query.cursor is None else None,
                 "page_size": query.page_size,
                 "next_cursor": page.next_cursor,
             }

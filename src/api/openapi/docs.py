@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from api.endpoints.call import Call
 
-TAG = "文档"
+TAG = "docs"
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from api.endpoints.endpoint import Endpoint
 
-DESCRIPTION = """物联网卡管理后端。写操作在一个 PostgreSQL 事务里落库，返回 2xx 之后工作一定会做完。
+# 标签是生成的客户端里的模块名：英文；页面上显示的是说明
+TAGS = {
+    "users": "用户", "orders": "订单", "sims": "SIM", "tasks": "任务", "schedules": "定时计划", "health": "健康",
+    "operations": "运维", "docs": "文档",
+}  # fmt: skip
+DESCRIPTION = """卡管：物联网卡管理后端。写操作在一个 PostgreSQL 事务里落库，返回 2xx 之后工作一定会做完。
 
 - 每个 JSON 应答都是信封 `{"code", "msg", "data", "request_id", "timestamp"}`；`code` 为 0 即成功。
 - `Accept-Language: en` 得到英文说明；`X-Request-ID` 可以自带，也会返回。
@@ -35,12 +40,14 @@ def build(routes: Sequence[Endpoint]) -> dict[str, Any]:
         unique = route.name if names[route.name] == 1 else f"{route.name}{route.pattern.replace('/', '_')}"
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route, unique, components)
     # 哪条路由都给不出 405（方法在就不会有），所以只在共用的应答里
-    components.responses["MethodNotAllowed"] = error_response([Code.METHOD_NOT_ALLOWED])
+    error_response([Code.METHOD_NOT_ALLOWED], components, "MethodNotAllowed")
     return {
         "openapi": "3.1.0",
-        "info": {"title": "卡管 API", "version": version("kaguan"), "description": DESCRIPTION + _code_table()},
+        "info": {"title": "kaguan API", "version": version("kaguan"), "description": DESCRIPTION + _code_table()},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
+        "tags": [
+            {"name": tag, "description": TAGS.get(tag, tag)} for tag in dict.fromkeys(route.tag for route in routes)
+        ],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(components.schemas.items())),

@@ -44,6 +44,8 @@ SIM: dict[str, Any] = {
     "status_source": "onelink", "status_changed_at": LATER, "status_synced_at": LATER, "info_synced_at": None,
     "activated_on": "2026-01-01", **ROW,
 }  # fmt: skip
+SIM_PATCH = {"remark": "展会样卡"}
+CHANGED_SIM = {**SIM, "remark": "展会样卡", "version": 2, "updated_at": LATER}
 SIMS = {"items": [SIM], **PAGE}
 SIM_USAGE: dict[str, Any] = {
     "iccid": ICCID, "start_date": "2026-01-01", "end_date": "2026-01-07", "data_bytes": 1048576, "sms_count": 0,
@@ -84,7 +86,7 @@ TASK: dict[str, Any] = {
         {"stage": "succeeded", "at": LATER},
     ],
 }  # fmt: skip
-TASKS = {"items": [LISTED_TASK], "limit": 20, "next_cursor": None}
+TASKS = {"items": [LISTED_TASK], "page_size": 20, "limit": 20, "next_cursor": None}
 CANCELLED = {"task_id": TASK_ID, "status": "cancelled"}
 RETRIED = {"task_id": TASK_ID, "status": "pending"}
 REPLAY_IN = {"status": "failed", "type": "email:send", "limit": 10, "dry_run": True}
@@ -114,7 +116,8 @@ SCHEDULES: dict[str, Any] = {
             "queue": "low", "misfire": "once", "enabled": True, "last_fired_at": AT,
             "next_due_at": "2026-01-01T18:30:00Z",
         }
-    ]
+    ],
+    "page_size": 100, "next_cursor": None,
 }  # fmt: skip
 HEALTH: dict[str, Any] = {
     "status": "ok",

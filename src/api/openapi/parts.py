@@ -41,7 +41,7 @@ class Components:
     """共用的模式，边生成边收集。"""
 
     def __init__(self) -> None:
-        self.schemas: dict[str, Any] = {"Errors": _ERRORS}
+        self.schemas: dict[str, Any] = {"ErrorData": _ERRORS}
         self.responses: dict[str, Any] = {}
 
     def reference(self, shape: Any, *, answers: bool) -> dict[str, Any]:  # noqa: ANN401 任何 pydantic 认识的类型
@@ -53,7 +53,10 @@ class Components:
         title = schema.get("title")
         if title is None or schema.get("type") != "object":
             return schema
-        name = "".join(character if character.isalnum() else "_" for character in title).strip("_")
+        return self.shared("".join(character if character.isalnum() else "_" for character in title).strip("_"), schema)
+
+    def shared(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+        """以 ``name`` 收下，返回引用：一处一个名字，生成的客户端才不会一处一个类。"""
         self.define({name: schema})
         return {"$ref": REFERENCE.format(model=name)}
 
@@ -79,7 +82,7 @@ def parameters(route: Endpoint, components: Components) -> list[dict[str, Any]]:
         components.define(schema.pop("$defs", {}))
         required = schema.get("required", [])
         found += [
-            {"name": name, "in": "query", "required": name in required, "schema": _without_null(prop)}
+            {"name": name, "in": "query", "required": name in required, **_told(_without_null(prop))}
             for name, prop in schema.get("properties", {}).items()
         ]
     if route.idempotent:
@@ -91,6 +94,12 @@ def parameters(route: Endpoint, components: Components) -> list[dict[str, Any]]:
                       "schema": {"type": "string", "pattern": r'^(\*|"[1-9][0-9]{0,9}")$'},
                       "description": "只在版本相符时执行"})  # fmt: skip
     return found
+
+
+def _told(schema: dict[str, Any]) -> dict[str, Any]:
+    """模式，连同参数自己的说明与「已不推荐」：工具只看参数的，不看模式里的。"""
+    own: dict[str, Any] = {name: schema[name] for name in ("description", "deprecated") if name in schema}
+    return {**own, "schema": {name: value for name, value in schema.items() if name not in own}}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +129,9 @@ def success_response(route: Endpoint, components: Components) -> dict[str, Any]:
         content = {"schema": _RAW[route.produces], "example": route.example}
         return {"description": "成功", "headers": headers, "content": {route.produces: content}}
     data = {"type": "null"} if route.data is None else components.reference(route.data, answers=True)
-    content = {"schema": _envelope(data, [Code.OK]), "example": _example(Code.OK, route.example)}
+    name = data.get("$ref", "/Empty").rsplit("/", 1)[1].removesuffix("View") + "Answer"
+    schema = components.shared(name, _envelope(data, [Code.OK]))
+    content = {"schema": schema, "example": _example(Code.OK, route.example)}
     return {"description": "成功", "headers": headers, "content": {JSON: content}}
 
 
@@ -131,19 +142,24 @@ def error_responses(route: Endpoint, components: Components) -> dict[str, Any]:
         by_status.setdefault(int(MEANINGS[code].status), []).append(code)
     answers = {}
     for status, codes in sorted(by_status.items()):
-        name = "Error" + "_".join(str(int(code)) for code in codes)
-        components.responses.setdefault(name, error_response(codes))
-        answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
+        answers[str(status)] = error_response(codes, components)
     return answers
 
 
-def error_response(codes: list[Code]) -> dict[str, Any]:
-    data = {"anyOf": [{"$ref": "#/components/schemas/Errors"}, {"type": "null"}]}
+def error_response(codes: list[Code], components: Components, name: str | None = None) -> dict[str, Any]:
+    """这些码的应答；放进 components（不另取名就叫 ``Error`` 加各码），返回引用。"""
+    own = "Error" + "_".join(str(int(code)) for code in codes)
+    components.responses.setdefault(name or own, _error(codes, own, components))
+    return {"$ref": f"#/components/responses/{name or own}"}
+
+
+def _error(codes: list[Code], name: str, components: Components) -> dict[str, Any]:
+    data = {"anyOf": [{"$ref": "#/components/schemas/ErrorData"}, {"type": "null"}]}
     examples = {str(int(code)): {"value": _example(code, _error_data(code))} for code in codes}
     return {
         "description": "；".join(f"{int(code)} {MEANINGS[code].zh}" for code in codes),
         "headers": error_headers(codes),
-        "content": {JSON: {"schema": _envelope(data, codes), "examples": examples}},
+        "content": {JSON: {"schema": components.shared(name, _envelope(data, codes)), "examples": examples}},
     }
 
 

@@ -14,7 +14,7 @@ from api.http.probing import PROBES
 from api.openapi import examples
 from kaguan.errors import Code, DomainError
 
-TAG = "健康"
+TAG = "health"
 RETRY_AFTER = 2  # 秒
 
 

@@ -28,7 +28,7 @@ PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "Via")
     METRICS_PATH,
     scope=None,
     summary="Prometheus 指标",
-    tag="运维",
+    tag="operations",
     mode=Mode.DIRECT,
     produces="text/plain",
     example=examples.METRICS,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint
     from kaguan.users.service import NewUser
 
-TAG = "订单"
+TAG = "orders"
 READ = "orders:read"
 WRITE = "orders:write"
 COLLECTION = "/api/v1/orders"
@@ -78,6 +78,7 @@ class OrderQuery(ListQuery):
 
     user_id: QueryId | None = None
     status: OrderStatus | None = None
+    order_id: Annotated[str, Field(min_length=1, max_length=64, description="订单号，恰好是它")] | None = None
 
 
 class OrderView(View):
@@ -154,7 +155,8 @@ async def create_order(call: Call[OrderIn, None]) -> Answer:
           example=examples.ORDERS)  # fmt: skip
 async def list_orders(call: Call[None, OrderQuery]) -> Answer:
     query = call.query
-    page = await store.list_orders(await call.unit.connection(), query.request(), query.user_id, query.status)
+    wanted = store.OrderFilter(query.user_id, query.status, query.order_id)
+    page = await store.list_orders(await call.unit.connection(), query.request(), wanted)
     return Answer(OrderList.of(query, page))
 
 

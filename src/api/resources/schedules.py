@@ -6,17 +6,18 @@ from datetime import datetime
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
-from api.endpoints.shapes import View
+from api.endpoints.listing import Paging
+from api.endpoints.shapes import MAX_PAGE_SIZE, PageSize, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
 from kaguan.config.schedules import Misfire
-from kaguan.errors import Code
+from kaguan.errors import Code, invalid
 from kaguan.outbox.schedules import service
 from kaguan.outbox.vocabulary import Priority
 from kaguan.task_types import TypeName
 
-TAG = "定时计划"
+TAG = "schedules"
 SCOPE = "ops"
 PATH = "/api/v1/schedules"
 
@@ -35,8 +36,16 @@ class ScheduleView(View):
     next_due_at: datetime | None
 
 
+class ScheduleQuery(Paging):
+    """按配置里的次序；不给 ``page_size`` 就尽量一页给全。"""
+
+    page_size: PageSize = MAX_PAGE_SIZE
+
+
 class ScheduleList(View):
     items: list[ScheduleView]
+    page_size: int
+    next_cursor: str | None
 
 
 class SwitchView(View):
@@ -44,10 +53,18 @@ class SwitchView(View):
     enabled: bool
 
 
-@endpoint("GET", PATH, scope=SCOPE, summary="定时计划", tag=TAG, data=ScheduleList, mode=Mode.DIRECT,
-          example=examples.SCHEDULES)  # fmt: skip
-async def list_schedules(call: Call[None, None]) -> Answer:
-    return Answer({"items": await service.overview(await call.unit.raw(), call.services.settings.schedules)})
+@endpoint("GET", PATH, scope=SCOPE, summary="定时计划", tag=TAG, query=ScheduleQuery, data=ScheduleList,
+          mode=Mode.DIRECT, example=examples.SCHEDULES)  # fmt: skip
+async def list_schedules(call: Call[None, ScheduleQuery]) -> Answer:
+    query, schedules = call.query, call.services.settings.schedules
+    names = [one.name for one in schedules]
+    if query.cursor is not None and query.cursor not in names:
+        raise invalid("cursor", "不是这个列表的游标", "not a cursor of this list")
+    first = 0 if query.cursor is None else names.index(query.cursor) + 1
+    shown = schedules[first : first + query.page_size]
+    more = first + query.page_size < len(schedules)
+    items = await service.overview(await call.unit.raw(), shown)
+    return Answer({"items": items, "page_size": query.page_size, "next_cursor": shown[-1].name if more else None})
 
 
 @endpoint(

@@ -2,134 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import MIB, endpoint
-from api.endpoints.listing import Listing, ListQuery
-from api.endpoints.shapes import Choice, Day, QueryModel, RequestModel, View
+from api.endpoints.preconditions import etag, expected_version
 from api.openapi import examples
-from api.resources.fields import Remark
+from api.resources.sim_models import (
+    RegistrationView,
+    SimBatch,
+    SimBatchView,
+    SimList,
+    SimPatch,
+    SimQuery,
+    SimView,
+    UsageDayView,
+    UsageQuery,
+    UsageView,
+)
 from kaguan.errors import Code
 from kaguan.sims import service, store
-from kaguan.sims.model import Carrier, LifecycleState
 from kaguan.sims.service import Registered, usage_range
 
 if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint
     from kaguan.sims.service import Registration
 
-TAG = "SIM"
+TAG = "sims"
 READ = "sims:read"
 WRITE = "sims:write"
 COLLECTION = "/api/v1/sims"
 ITEM = COLLECTION + "/{iccid:str}"
-BATCH_MAX = 1_000
-
-Number = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-class SimIn(RequestModel):
-    """要登记的一张卡。号码的对错逐张回答，不使整批失败。"""
-
-    iccid: Number
-    carrier: Choice[Carrier]
-    msisdn: Number | None = None
-    imsi: Number | None = None
-    remark: Remark | None = None
-
-
-class SimBatch(RequestModel):
-    """一批卡。"""
-
-    sims: Annotated[list[SimIn], Field(min_length=1, max_length=BATCH_MAX)]
-
-
-class RegistrationView(View):
-    """一张卡的答复。``luhn_valid`` 为假只是提醒：校验位不对，但照样登记。"""
-
-    iccid: str
-    outcome: Registered
-    id: int | None
-    luhn_valid: bool | None
-    field: str | None
-    reason: str | None
-
-
-class SimBatchView(View):
-    """逐张的答复，次序与请求相同，和各种结果的张数。"""
-
-    created: int
-    conflict: int
-    invalid: int
-    items: list[RegistrationView]
-
-
-class SimQuery(ListQuery):
-    """卡列表的条件。"""
-
-    carrier: Carrier | None = None
-    lifecycle_state: LifecycleState | None = None
-
-
-class SimView(View):
-    """一张卡：生命周期、停机原因、在线状态与运营商原文各是各的。"""
-
-    id: int
-    iccid: str
-    carrier: Carrier
-    msisdn: str | None
-    imsi: str | None
-    remark: str | None
-    luhn_valid: bool
-    lifecycle_state: LifecycleState
-    suspend_reason: str | None
-    session_state: str | None
-    carrier_status: str | None
-    status_source: str | None
-    status_changed_at: datetime | None
-    status_synced_at: datetime | None
-    info_synced_at: datetime | None
-    activated_on: date | None
-    version: int
-    created_at: datetime
-    updated_at: datetime
-
-
-class SimList(Listing[SimView]):
-    """一页卡。"""
-
-
-class UsageQuery(QueryModel):
-    """业务日的范围，含两端；默认到今天为止的 30 天。"""
-
-    start_date: Day | None = None
-    end_date: Day | None = None
-
-
-class UsageDayView(View):
-    """一天的用量。"""
-
-    day: date
-    data_bytes: int
-    sms_count: int
-    revision: int
-    synced_at: datetime
-
-
-class UsageView(View):
-    """一张卡的日用量与合计；没有记录的日子不在其中。"""
-
-    iccid: str
-    start_date: date
-    end_date: date
-    data_bytes: int
-    sms_count: int
-    items: list[UsageDayView]
 
 
 @endpoint(
@@ -175,14 +79,51 @@ def _registration_view(answer: Registration, language: str) -> RegistrationView:
           example=examples.SIMS)  # fmt: skip
 async def list_sims(call: Call[None, SimQuery]) -> Answer:
     query = call.query
-    page = await store.list_sims(await call.unit.connection(), query.request(), query.carrier, query.lifecycle_state)
+    wanted = store.SimFilter(query.carrier, query.lifecycle_state, query.msisdn, query.imsi)
+    page = await store.list_sims(await call.unit.connection(), query.request(), wanted)
     return Answer(SimList.of(query, page))
 
 
 @endpoint("GET", ITEM, scope=READ, summary="查卡", tag=TAG, data=SimView, errors=(Code.NOT_FOUND,),
-          example=examples.SIM)  # fmt: skip
+          headers=("ETag",), example=examples.SIM)  # fmt: skip
 async def get_sim(call: Call[None, None]) -> Answer:
-    return Answer(SimView.model_validate(await service.get_sim(await call.unit.connection(), call.text("iccid"))))
+    sim = await service.get_sim(await call.unit.connection(), call.text("iccid"))
+    return Answer(SimView.model_validate(sim), headers={"ETag": etag(sim.version)})
+
+
+@endpoint(
+    "PUT",
+    ITEM,
+    scope=WRITE,
+    summary="改卡的号码、备注",
+    tag=TAG,
+    body=SimPatch,
+    data=SimView,
+    headers=("ETag",),
+    body_example=examples.SIM_PATCH,
+    example=examples.CHANGED_SIM,
+    errors=(Code.NOT_FOUND, Code.PRECONDITION_FAILED),
+)
+async def update_sim(call: Call[SimPatch, None]) -> Answer:
+    version = expected_version(call.request)
+    change = call.body.model_dump(include=call.body.model_fields_set)
+    connection = await call.unit.connection()
+    sim = await service.update_sim(connection, call.text("iccid"), change, version, call.unit.after_commit)
+    return Answer(SimView.model_validate(sim), headers={"ETag": etag(sim.version)})
+
+
+@endpoint(
+    "DELETE",
+    ITEM,
+    scope=WRITE,
+    summary="删卡（软删除；号码随即可再登记，用量留着）",
+    tag=TAG,
+    errors=(Code.NOT_FOUND, Code.PRECONDITION_FAILED),
+)
+async def delete_sim(call: Call[None, None]) -> Answer:
+    version = expected_version(call.request)
+    await service.delete_sim(await call.unit.connection(), call.text("iccid"), version, call.unit.after_commit)
+    return Answer()
 
 
 @endpoint(
@@ -210,4 +151,4 @@ async def get_sim_usage(call: Call[None, UsageQuery]) -> Answer:
     return Answer(view)
 
 
-ROUTES: tuple[Endpoint, ...] = (register_sims, list_sims, get_sim, get_sim_usage)
+ROUTES: tuple[Endpoint, ...] = (register_sims, list_sims, get_sim, update_sim, delete_sim, get_sim_usage)

@@ -24,7 +24,7 @@ from kaguan.zones import BUSINESS_ZONE, business_today
 
 # 任务的路由都用
 PATH = "/api/v1/tasks"
-TAG = "任务"
+TAG = "tasks"
 READ, WRITE = "tasks:read", "tasks:write"
 
 FIRST_BUSINESS_DAY = date(1970, 1, 1)

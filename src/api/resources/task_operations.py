@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     """稀罕的条件一次至多看两万个任务：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
     query = call.query
-    page = await task_page(await call.unit.raw(), query.filter(), query.limit)
-    return Answer(
-        {"items": [task_view(row, call.language) for row in page.rows], "limit": query.limit, "next_cursor": page.older}
-    )
+    page = await task_page(await call.unit.raw(), query.filter(), query.size)
+    items = [task_view(row, call.language) for row in page.rows]
+    return Answer({"items": items, "page_size": query.size, "limit": query.size, "next_cursor": page.older})
 
 
 @endpoint(

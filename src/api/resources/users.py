@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from api.endpoints.endpoint import Endpoint
 
-TAG = "用户"
+TAG = "users"
 READ = "users:read"
 WRITE = "users:write"
 COLLECTION = "/api/v1/users"
@@ -88,6 +88,8 @@ class UserQuery(ListQuery):
     """用户列表的条件。"""
 
     status: UserStatus | None = None
+    username: Annotated[str, Field(min_length=1, max_length=50, description="恰好是它，不分大小写")] | None = None
+    email: Annotated[str, Field(min_length=1, max_length=254, description="恰好是它，不分大小写")] | None = None
 
 
 class UserView(View):
@@ -161,8 +163,10 @@ async def create_user(call: Call[UserIn, None]) -> Answer:
 @endpoint("GET", COLLECTION, scope=READ, summary="列出用户", tag=TAG, query=UserQuery, data=UserList,
           example=examples.USERS)  # fmt: skip
 async def list_users(call: Call[None, UserQuery]) -> Answer:
-    page = await store.list_users(await call.unit.connection(), call.query.request(), call.query.status)
-    return Answer(UserList.of(call.query, page))
+    query = call.query
+    wanted = store.UserFilter(query.status, query.username, query.email)
+    page = await store.list_users(await call.unit.connection(), query.request(), wanted)
+    return Answer(UserList.of(query, page))
 
 
 @endpoint("GET", ITEM, scope=READ, summary="查用户", tag=TAG, data=UserView, errors=(Code.NOT_FOUND,),

@@ -1,4 +1,4 @@
-"""列表的分页：键集游标、页码，以及有上限的总数。大表上从不数全表。"""
+"""列表的分页：键集游标、页码、次序与时间段，以及有上限的总数。大表上从不数全表。"""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from sqlalchemy import Executable, Select, func, select
+from sqlalchemy import Executable, Select, func, select, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -22,12 +24,18 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstrumentedAttribute
     from sqlalchemy.sql.compiler import SQLCompiler
 
+    from kaguan.database.metadata import EntityColumns
+    from kaguan.errors import DomainError
+
 # 页码只翻这么多行：更深处每页都要跳过前面全部行，请用游标
 OFFSET_MAX = 10_000
 # 数到这么多行为止，再多就用统计信息估计
 EXACT_COUNT_MAX = 10_000
 BIGINT_MAX = 2**63 - 1
-_CURSOR_PREFIX = b"i:"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+DIGITS = len(str(BIGINT_MAX))
+_NEWEST_PREFIX = "i:"  # 默认次序的游标从来这样写
 
 R = TypeVar("R")
 # 一组任意的列：各 store 用它标注自己的列清单
@@ -35,13 +43,48 @@ Columns: TypeAlias = "tuple[InstrumentedAttribute[Any], ...]"
 Query: TypeAlias = "Select[*tuple[Any, ...]]"
 
 
+class Sort(StrEnum):
+    """次序；``-`` 打头的新的在前。时间相同的按 id。"""
+
+    NEWEST = "-id"
+    OLDEST = "id"
+    CREATED = "created_at"
+    CREATED_LAST = "-created_at"
+    UPDATED = "updated_at"
+    UPDATED_LAST = "-updated_at"
+
+    @property
+    def descending(self) -> bool:
+        return self.startswith("-")
+
+    @property
+    def time(self) -> str | None:
+        """按哪一列时间排；只按 id 的没有。"""
+        name = self.removeprefix("-")
+        return None if name == "id" else name
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """游标指的那一行：它的 id，按时间排的还有那个时间。"""
+
+    id: int
+    at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """要哪一页：``after`` 是上一页最后一行的 id（来自游标），给了它就不看 ``page``。"""
+    """要哪一页：``after`` 是上一页最后一行（来自游标），给了它就不看 ``page``。
+
+    ``since``（含）、``until``（不含）是 ``sort`` 的时间。
+    """
 
     page: int = 1
     page_size: int = 20
-    after: int | None = None
+    after: Position | None = None
+    sort: Sort = Sort.NEWEST
+    since: datetime | None = None
+    until: datetime | None = None
 
     @property
     def offset(self) -> int:
@@ -58,94 +101,127 @@ class Page(Generic[R]):
     next_cursor: str | None
 
 
-def encode_cursor(last_id: int) -> str:
-    return base64.urlsafe_b64encode(_CURSOR_PREFIX + str(last_id).encode()).rstrip(b"=").decode()
+def encode_cursor(after: Position, sort: Sort = Sort.NEWEST) -> str:
+    prefix = _NEWEST_PREFIX if sort is Sort.NEWEST else f"{sort}:"
+    at = "" if after.at is None else f"{(after.at - EPOCH) // MICROSECOND}:"
+    return base64.urlsafe_b64encode(f"{prefix}{at}{after.id}".encode()).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str) -> int:
-    """游标里的 id。
+def decode_cursor(cursor: str, sort: Sort = Sort.NEWEST) -> Position:
+    """游标指的那一行。
 
     Raises:
-        DomainError: 1001，不是本服务发出的游标。
+        DomainError: 1001，不是本服务为这种次序发出的游标。
     """
-    refusal = invalid("cursor", "不是有效的游标", "not a valid cursor")
     try:
-        decoded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
-        raise refusal from None
-    digits = decoded.removeprefix(_CURSOR_PREFIX)
-    if digits == decoded or not digits.isdigit() or not 1 <= len(digits) <= len(str(BIGINT_MAX)):
-        raise refusal
-    last_id = int(digits)
+        raise _not_ours() from None
+    prefix = _NEWEST_PREFIX if sort is Sort.NEWEST else f"{sort}:"
+    *times, number = text.removeprefix(prefix).split(":")
+    whole = text.startswith(prefix) and all(part.isdigit() and len(part) <= DIGITS for part in (*times, number))
+    if not whole or len(times) != (sort.time is not None):
+        raise _not_ours()
+    try:
+        after = Position(int(number), EPOCH + int(times[0]) * MICROSECOND if times else None)
+    except OverflowError:
+        raise _not_ours() from None
     # 只认自己的写法：同一处只有一个游标
-    if not 1 <= last_id <= BIGINT_MAX or encode_cursor(last_id) != cursor:
-        raise refusal
-    return last_id
+    if not 1 <= after.id <= BIGINT_MAX or encode_cursor(after, sort) != cursor:
+        raise _not_ours()
+    return after
 
 
-def page_request(page: int, page_size: int, cursor: str | None) -> PageRequest:
-    """把查询参数变成页请求。
+def _not_ours() -> DomainError:
+    return invalid("cursor", "不是这个列表、这种次序的游标", "not a cursor of this list in this order")
+
+
+def checked(request: PageRequest) -> PageRequest:
+    """页码不太深、不与游标并用。
 
     Raises:
-        DomainError: 1001，页码太深、页码与游标并用、游标无效。
+        DomainError: 1001。
     """
-    if cursor is not None:
-        if page != 1:
-            raise invalid("page", "page 与 cursor 只能给一个", "give either page or cursor, not both")
-        return PageRequest(1, page_size, decode_cursor(cursor))
-    if page * page_size > OFFSET_MAX:
+    if request.after is not None and request.page != 1:
+        raise invalid("page", "page 与 cursor 只能给一个", "give either page or cursor, not both")
+    if request.page * request.page_size > OFFSET_MAX:
         raise invalid(
             "page",
             f"页码太深：page × page_size 不得超过 {OFFSET_MAX}，请改用 cursor",
             f"too deep: page × page_size must not exceed {OFFSET_MAX}; use cursor",
         )
-    return PageRequest(page, page_size)
+    return request
 
 
 def page_statement(
-    statement: Query, key: InstrumentedAttribute[int], where: Sequence[ColumnElement[bool]], request: PageRequest
+    statement: Query, entity: type[EntityColumns], where: Sequence[ColumnElement[bool]], request: PageRequest
 ) -> Query:
-    """新的在前；多取一行，以便知道还有没有下一页。"""
-    statement = statement.where(*where).order_by(key.desc()).limit(request.page_size + 1)
-    if request.after is not None:
-        return statement.where(key < request.after)
-    return statement.offset(request.offset) if request.offset else statement
+    """照次序取；多取一行，以便知道还有没有下一页。"""
+    sort, after = request.sort, request.after
+    keys = [entity.id] if sort.time is None else [getattr(entity, sort.time), entity.id]
+    order = [key.desc() if sort.descending else key.asc() for key in keys]
+    statement = statement.where(*where).order_by(*order).limit(request.page_size + 1)
+    if after is None:
+        return statement.offset(request.offset) if request.offset else statement
+    here = tuple_(*keys)
+    there = (after.id,) if sort.time is None else (after.at, after.id)
+    return statement.where(here < there if sort.descending else here > there)
 
 
-def count_statement(key: InstrumentedAttribute[int], where: Sequence[ColumnElement[bool]]) -> Select[int]:
+def time_range(entity: type[EntityColumns], request: PageRequest) -> list[ColumnElement[bool]]:
+    """``since``、``until`` 管的是次序的那个时间。"""
+    if request.sort.time is None:
+        return []
+    column: InstrumentedAttribute[datetime] = getattr(entity, request.sort.time)
+    where = [] if request.since is None else [column >= request.since]
+    return where if request.until is None else [*where, column < request.until]
+
+
+def count_statement(
+    entity: type[EntityColumns], where: Sequence[ColumnElement[bool]], request: PageRequest
+) -> Select[int]:
     """数到上限为止。子查询带上次序，让规划器走索引而不是扫表。"""
-    capped = select(key).where(*where).order_by(key.desc()).limit(EXACT_COUNT_MAX + 1).subquery()
+    key = entity.id if request.sort.time is None else getattr(entity, request.sort.time)
+    capped = select(entity.id).where(*where).order_by(key.desc()).limit(EXACT_COUNT_MAX + 1).subquery()
     return select(func.count()).select_from(capped)
 
 
 async def fetch_page(
     connection: AsyncConnection,
     statement: Query,
-    key: InstrumentedAttribute[int],
-    where: Sequence[ColumnElement[bool]],
+    entity: type[EntityColumns],
+    conditions: Sequence[ColumnElement[bool]],
     request: PageRequest,
     shape: Callable[[Sequence[Any]], R],
 ) -> Page[R]:
-    """取一页；``statement`` 的第一列必须是 ``key``，每行各列交给 ``shape``。"""
-    found = await connection.execute(page_statement(statement, key, where, request))
+    """取一页；``statement`` 的列里有 ``entity`` 的 id 与两个时间，每行各列交给 ``shape``。"""
+    where = [*conditions, *time_range(entity, request)]
+    found = await connection.execute(page_statement(statement, entity, where, request))
     rows = found.all()
     kept = rows[: request.page_size]
-    total, estimated = await _total(connection, key, where)
+    total, estimated = await _total(connection, entity, where, request)
     return Page(
         items=[shape(row) for row in kept],
         total=total,
         total_estimated=estimated,
-        next_cursor=encode_cursor(kept[-1][0]) if len(rows) > len(kept) else None,
+        next_cursor=encode_cursor(_position(kept[-1], request.sort), request.sort) if len(rows) > len(kept) else None,
     )
 
 
+def _position(row: Any, sort: Sort) -> Position:  # noqa: ANN401 SQLAlchemy 的行，列名随语句
+    return Position(row.id, None if sort.time is None else getattr(row, sort.time))
+
+
 async def _total(
-    connection: AsyncConnection, key: InstrumentedAttribute[int], where: Sequence[ColumnElement[bool]]
+    connection: AsyncConnection,
+    entity: type[EntityColumns],
+    where: Sequence[ColumnElement[bool]],
+    request: PageRequest,
 ) -> tuple[int, bool]:
-    counted = await connection.scalar(count_statement(key, where))
+    counted = await connection.scalar(count_statement(entity, where, request))
     if counted is None or counted <= EXACT_COUNT_MAX:
         return counted or 0, False
-    plan = await connection.scalar(Explain(select(key).where(*where)))
+    plan = await connection.scalar(Explain(select(entity.id).where(*where)))
     estimate = int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
     return max(estimate, EXACT_COUNT_MAX + 1), True
 

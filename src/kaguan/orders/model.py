@@ -41,6 +41,8 @@ class Order(EntityColumns, Base):
         Index("ix_tb_order_user_id_id", "user_id", "id", postgresql_where=NOT_DELETED),
         Index("ix_tb_order_status_id", "status", "id", postgresql_where=NOT_DELETED),
         Index("ix_tb_order_live_id", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_order_created_at_id", "created_at", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_order_updated_at_id", "updated_at", "id", postgresql_where=NOT_DELETED),
     )
 
     order_id: Mapped[str] = mapped_column(Text)

@@ -116,17 +116,24 @@ async def delete_order(connection: AsyncConnection, order_key: int) -> None:
     await connection.execute(statement.values(deleted_at=func.now(), version=Order.version + 1, updated_at=func.now()))
 
 
-async def list_orders(
-    connection: AsyncConnection, request: PageRequest, user_id: int | None, status: OrderStatus | None
-) -> Page[OrderRow]:
-    where = conditions(user_id, status)
-    return await fetch_page(connection, select(*COLUMNS), Order.id, where, request, OrderRow.of)
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """列表的条件。"""
+
+    user_id: int | None = None
+    status: OrderStatus | None = None
+    order_id: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        where: list[ColumnElement[bool]] = [LIVE]
+        if self.user_id is not None:
+            where.append(Order.user_id == self.user_id)
+        if self.status is not None:
+            where.append(Order.status == self.status)
+        if self.order_id is not None:
+            where.append(Order.order_id == self.order_id)
+        return where
 
 
-def conditions(user_id: int | None, status: OrderStatus | None) -> list[ColumnElement[bool]]:
-    where: list[ColumnElement[bool]] = [LIVE]
-    if user_id is not None:
-        where.append(Order.user_id == user_id)
-    if status is not None:
-        where.append(Order.status == status)
-    return where
+async def list_orders(connection: AsyncConnection, request: PageRequest, wanted: OrderFilter) -> Page[OrderRow]:
+    return await fetch_page(connection, select(*COLUMNS), Order, wanted.conditions(), request, OrderRow.of)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, Identity, Index, Text, Uuid, func
+from sqlalchemy import BigInteger, CheckConstraint, Date, DateTime, Identity, Index, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -73,6 +73,10 @@ class Sim(EntityColumns, Base):
         Index("ix_tb_sim_carrier_id", "carrier", "id", postgresql_where=NOT_DELETED),
         Index("ix_tb_sim_lifecycle_state_id", "lifecycle_state", "id", postgresql_where=NOT_DELETED),
         Index("ix_tb_sim_live_id", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_sim_created_at_id", "created_at", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_sim_updated_at_id", "updated_at", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_sim_msisdn", "msisdn", "id", postgresql_where=text("deleted_at is null and msisdn is not null")),
+        Index("ix_tb_sim_imsi", "imsi", "id", postgresql_where=text("deleted_at is null and imsi is not null")),
     )
 
     iccid: Mapped[str] = mapped_column(Text)

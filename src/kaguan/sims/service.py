@@ -8,14 +8,14 @@ from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from kaguan.errors import FieldError, invalid, not_found
+from kaguan.errors import Code, DomainError, FieldError, invalid, not_found
 from kaguan.logging.operation import operation
 from kaguan.sims import store
 from kaguan.sims.iccid import Iccid, normalise
 from kaguan.zones import business_today
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -91,11 +91,15 @@ def _check(sim: NewSim) -> Iccid | FieldError:
     number = normalise(sim.iccid)
     if number is None:
         return FieldError("iccid", "应为 89 开头的 19 或 20 位数字", "must be 19 or 20 digits starting with 89")
-    if sim.msisdn is not None and not _MSISDN.fullmatch(sim.msisdn):
+    return _check_numbers(sim.msisdn, sim.imsi) or number
+
+
+def _check_numbers(msisdn: str | None, imsi: str | None) -> FieldError | None:
+    if msisdn is not None and not _MSISDN.fullmatch(msisdn):
         return FieldError("msisdn", "应为 5 到 15 位数字", "must be 5 to 15 digits")
-    if sim.imsi is not None and not _IMSI.fullmatch(sim.imsi):
+    if imsi is not None and not _IMSI.fullmatch(imsi):
         return FieldError("imsi", "应为 14 或 15 位数字", "must be 14 or 15 digits")
-    return number
+    return None
 
 
 def _values(sim: NewSim, number: Iccid) -> dict[str, Any]:
@@ -129,6 +133,52 @@ async def get_sim(connection: AsyncConnection, iccid: str) -> SimRow:
     sim = None if number is None else await store.get_sim(connection, number.digits)
     if sim is None:
         raise not_found("卡", "SIM")
+    return sim
+
+
+async def update_sim(
+    connection: AsyncConnection,
+    iccid: str,
+    change: Mapping[str, str | None],
+    expected_version: int | None,
+    after_commit: AfterCommit,
+) -> SimRow:
+    """改号码或备注：``change`` 是列名到新值，空值即清除；``expected_version`` 为空即不问版本。
+
+    Raises:
+        DomainError: 1001 号码不合写法；1004 不在库；1013 版本已变。
+    """
+    fault = _check_numbers(change.get("msisdn"), change.get("imsi"))
+    if fault is not None:
+        raise DomainError(Code.INVALID_PARAMETERS, fields=(fault,))
+    with operation("sim.update", after_commit, columns=sorted(change)) as facts:
+        sim = await _lock(connection, iccid, expected_version)
+        changed = await store.update_sim(connection, sim.id, dict(change))
+        facts.update(iccid=changed.iccid, version=changed.version)
+        return changed
+
+
+async def delete_sim(
+    connection: AsyncConnection, iccid: str, expected_version: int | None, after_commit: AfterCommit
+) -> None:
+    """软删除：同步从此不再理它，号码随即可再登记；用量与变更的历史留着。
+
+    Raises:
+        DomainError: 1004 不在库；1013 版本已变。
+    """
+    with operation("sim.delete", after_commit) as facts:
+        sim = await _lock(connection, iccid, expected_version)
+        facts["iccid"] = sim.iccid
+        await store.delete_sim(connection, sim.id)
+
+
+async def _lock(connection: AsyncConnection, iccid: str, expected_version: int | None) -> SimRow:
+    number = normalise(iccid)
+    sim = None if number is None else await store.lock_sim(connection, number.digits)
+    if sim is None:
+        raise not_found("卡", "SIM")
+    if expected_version is not None and sim.version != expected_version:
+        raise DomainError(Code.PRECONDITION_FAILED)
     return sim
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kaguan.database.metadata import NOT_DELETED
@@ -109,20 +109,46 @@ async def get_sim(connection: AsyncConnection, iccid: str) -> SimRow | None:
     return None if row is None else SimRow.of(row)
 
 
-async def list_sims(
-    connection: AsyncConnection, request: PageRequest, carrier: Carrier | None, lifecycle_state: LifecycleState | None
-) -> Page[SimRow]:
-    where = conditions(carrier, lifecycle_state)
-    return await fetch_page(connection, select(*COLUMNS), Sim.id, where, request, SimRow.of)
+async def lock_sim(connection: AsyncConnection, iccid: str) -> SimRow | None:
+    """读并锁住一行直到事务结束；与同步的写入一个接一个。"""
+    row = (await connection.execute(get_statement(iccid).with_for_update(key_share=True))).one_or_none()
+    return None if row is None else SimRow.of(row)
 
 
-def conditions(carrier: Carrier | None, lifecycle_state: LifecycleState | None) -> list[ColumnElement[bool]]:
-    where: list[ColumnElement[bool]] = [LIVE]
-    if carrier is not None:
-        where.append(Sim.carrier == carrier)
-    if lifecycle_state is not None:
-        where.append(Sim.lifecycle_state == lifecycle_state)
-    return where
+async def update_sim(connection: AsyncConnection, sim_id: int, values: dict[str, Any]) -> SimRow:
+    """改若干列，版本加一；调用方已锁住这一行。"""
+    statement = update(Sim).where(Sim.id == sim_id, LIVE)
+    changed = statement.values(**values, version=Sim.version + 1, updated_at=func.now()).returning(*COLUMNS)
+    return SimRow.of((await connection.execute(changed)).one())
+
+
+async def delete_sim(connection: AsyncConnection, sim_id: int) -> None:
+    """软删除：行留着，号码让出来。"""
+    statement = update(Sim).where(Sim.id == sim_id, LIVE)
+    await connection.execute(statement.values(deleted_at=func.now(), version=Sim.version + 1, updated_at=func.now()))
+
+
+@dataclass(frozen=True, slots=True)
+class SimFilter:
+    """列表的条件。"""
+
+    carrier: Carrier | None = None
+    lifecycle_state: LifecycleState | None = None
+    msisdn: str | None = None
+    imsi: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        named = (
+            (Sim.carrier, self.carrier),
+            (Sim.lifecycle_state, self.lifecycle_state),
+            (Sim.msisdn, self.msisdn),
+            (Sim.imsi, self.imsi),
+        )
+        return [LIVE, *(column == value for column, value in named if value is not None)]
+
+
+async def list_sims(connection: AsyncConnection, request: PageRequest, wanted: SimFilter) -> Page[SimRow]:
+    return await fetch_page(connection, select(*COLUMNS), Sim, wanted.conditions(), request, SimRow.of)
 
 
 def usage_statement(iccid: str, since: date, until: date) -> Query:

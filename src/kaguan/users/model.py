@@ -30,6 +30,8 @@ class User(EntityColumns, Base):
         Index(EMAIL_UNIQUE, text("lower(email)"), unique=True, postgresql_where=NOT_DELETED),
         Index("ix_tb_user_status_id", "status", "id", postgresql_where=NOT_DELETED),
         Index("ix_tb_user_live_id", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_user_created_at_id", "created_at", "id", postgresql_where=NOT_DELETED),
+        Index("ix_tb_user_updated_at_id", "updated_at", "id", postgresql_where=NOT_DELETED),
     )
 
     username: Mapped[str] = mapped_column(Text)

@@ -96,9 +96,24 @@ async def delete_user(connection: AsyncConnection, user_id: int) -> None:
     await connection.execute(statement.values(deleted_at=func.now(), version=User.version + 1, updated_at=func.now()))
 
 
-async def list_users(connection: AsyncConnection, request: PageRequest, status: UserStatus | None) -> Page[UserRow]:
-    return await fetch_page(connection, select(*COLUMNS), User.id, conditions(status), request, UserRow.of)
+@dataclass(frozen=True, slots=True)
+class UserFilter:
+    """列表的条件；用户名与邮箱不分大小写，和唯一性一样。"""
+
+    status: UserStatus | None = None
+    username: str | None = None
+    email: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        where: list[ColumnElement[bool]] = [LIVE]
+        if self.status is not None:
+            where.append(User.status == self.status)
+        if self.username is not None:
+            where.append(func.lower(User.username) == self.username.lower())
+        if self.email is not None:
+            where.append(func.lower(User.email) == self.email.lower())
+        return where
 
 
-def conditions(status: UserStatus | None) -> list[ColumnElement[bool]]:
-    return [LIVE] if status is None else [LIVE, User.status == status]
+async def list_users(connection: AsyncConnection, request: PageRequest, wanted: UserFilter) -> Page[UserRow]:
+    return await fetch_page(connection, select(*COLUMNS), User, wanted.conditions(), request, UserRow.of)

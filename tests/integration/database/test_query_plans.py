@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from psycopg import sql
 
 import kaguan
 from kaguan.config import load_settings
-from kaguan.database.paging import encode_cursor
+from kaguan.database.paging import Position, Sort, encode_cursor
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from tests.integration.database.large_database import blocks, copy_of_template, fill, scans
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
     from tests.support.serving import Api
 
 ICCID = "89860000000000001999"
+SPARE = "89860000000000000078"
 TASK = UUID("018bcfe5-68c9-7000-8000-000000000009")
 FIRST = UUID("018bcfe5-6801-7000-8000-000000000000")
-CURSOR = encode_cursor(100_000)
+CURSOR = encode_cursor(Position(100_000))
+OLDER = encode_cursor(Position(100_000), Sort.OLDEST)
+TIMED = encode_cursor(Position(100_000, datetime(2026, 1, 15, tzinfo=UTC)), Sort.UPDATED)
 USER = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
 
 READS = [
@@ -44,6 +48,12 @@ READS = [
     "/sims?carrier=control_center&lifecycle_state=cancelled", f"/sims?cursor={CURSOR}",
     f"/sims?carrier=onelink&lifecycle_state=active&cursor={CURSOR}", f"/sims/{ICCID}",
     f"/sims/{ICCID}/usage?start_date=2026-01-01&end_date=2026-03-01",
+    "/users?username=USER77", "/users?email=user77@example.com", "/users?sort=id&status=banned",
+    f"/users?sort=id&cursor={OLDER}", f"/users?sort=updated_at&cursor={TIMED}", "/users?since=2026-01-01T00:00:00Z",
+    "/orders?order_id=ORD77", "/orders?sort=id&user_id=123&status=paid", "/orders?until=2026-01-01T00:00:00Z",
+    "/orders?sort=-updated_at&since=2026-01-01T00:00:00Z", "/sims?msisdn=1064712345678", "/sims?imsi=460040123456789",
+    "/sims?carrier=onelink&msisdn=1064712345678", f"/sims?sort=id&carrier=onelink&cursor={OLDER}",
+    "/sims?sort=updated_at&since=2026-01-01T00:00:00Z", f"/sims?sort=updated_at&cursor={TIMED}",
 ]  # fmt: skip
 TASKS = [
     "", "status=succeeded", "status=pending", "status=queued", "status=running", "status=retrying", "status=failed",
@@ -66,6 +76,8 @@ WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/orders", {"user": {**USER, "username": "li.si", "email": "li@example.com"}, "amount": 1}),
     ("PUT", "/orders/78", {"status": "cancelled", "remark": "x"}),
     ("DELETE", "/orders/79", None),
+    ("PUT", f"/sims/{SPARE}", {"msisdn": "1064700000001", "remark": "x"}),
+    ("DELETE", f"/sims/{SPARE}", None),
     (
         "POST",
         "/sims",

@@ -106,8 +106,8 @@ async function show() {
   document.getElementById("about").textContent = spec.info.description;
   const root = document.getElementById("operations");
   root.textContent = "";
-  for (const { name } of spec.tags) {
-    root.append(element("h2", name));
+  for (const { name, description } of spec.tags) {
+    root.append(element("h2", description || name));
     for (const [path, methods] of Object.entries(spec.paths)) {
       for (const [method, operation] of Object.entries(methods)) {
         if (operation.tags.includes(name)) root.append(operationView(spec, path, method, operation));
