@@ -12,9 +12,12 @@ BENCH_PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11; do python$$v -c 'import en
 BENCH_VENV := $(VENV)/bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
 RIVALS := tests/bench/rivals
+# The generator of typed clients wants another typer than the product: an environment of its own
+CLIENT := tests/contracts/client/generator
+CLIENT_STAMP := $(VENV)/client/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler fuzz
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler fuzz client
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -30,6 +33,11 @@ $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 	$(or $(BENCH_PYTHON),$(PYTHON)) -m venv --clear $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(CLIENT_STAMP): $(STAMP) $(CLIENT).txt
+	$(PYTHON) -m venv --clear $(VENV)/client
+	$(VENV)/client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CLIENT).txt
 	@touch $@
 
 run: $(STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, relay, worker, mail sink, carrier simulator
@@ -48,7 +56,10 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 system: ## Install the Debian programs that tests use (Chromium, Prometheus, PgBouncer, Spin) where root and apt are at hand
 	@tests/install-programs.sh
 
-test: system lint ## Every check and test, coverage thresholds included
+client: $(CLIENT_STAMP) ## A typed client from docs/openapi.yaml, checked by mypy and used against a real server
+	$(BIN)/python -m pytest tests/contracts/test_typed_client.py
+
+test: system lint $(CLIENT_STAMP) ## Every check and test, coverage thresholds included
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
@@ -119,6 +130,7 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements.txt pyproject.toml --extra local -o requirements-local.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-local.txt pyproject.toml --extra local --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt pyproject.toml --extra local --extra dev --extra bench -o requirements-bench.txt
+	$(BIN)/uv pip compile $(UNLOCKED) $(CLIENT).in -o $(CLIENT).txt
 	for rival in oban pgqueuer procrastinate; do $(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) $(RIVALS)/$$rival.in -o $(RIVALS)/$$rival.txt; done
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 
