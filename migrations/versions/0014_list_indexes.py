@@ -11,8 +11,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from kaguan.database.migrate import unhurried
-
 revision = "0014"
 down_revision = "0013"
 branch_labels = None
@@ -31,11 +29,15 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    with unhurried():
+    with op.get_context().autocommit_block():
+        op.execute("set statement_timeout = 0")
+        op.execute("set lock_timeout = '30min'")  # 它等旧快照散去时没有人排在它身后
         for name, table, column, where in INDEXES:
             # 上次建到一半的索引是无效的，先去掉
             op.execute(f"drop index concurrently if exists {name}")
             op.create_index(name, table, [column, "id"], postgresql_where=sa.text(where), postgresql_concurrently=True)
+        op.execute("set statement_timeout = '60s'")
+        op.execute("set lock_timeout = '500ms'")
 
 
 def downgrade() -> None:
