@@ -18,12 +18,16 @@ EVERY_CASE = {"unit"}  # 这些目录的用例快，每一个走的路又常不�
 
 
 def mark_measured(items: Sequence[pytest.Item]) -> None:
-    """参数不同的几个用例只量头一个；:data:`EVERY_CASE` 里的都量。"""
-    seen: set[str] = set()
+    """参数不同的几个用例只量头尾两个：两家运营商、两种做法都在内；:data:`EVERY_CASE` 里的都量。"""
+    first: dict[str, pytest.Item] = {}
+    last: dict[str, pytest.Item] = {}
     for item in items:
         function = item.nodeid.partition("[")[0]
-        item.stash[MEASURED] = function not in seen or bool(EVERY_CASE & set(item.path.parts))
-        seen.add(function)
+        first.setdefault(function, item)
+        last[function] = item
+    ends = {*first.values(), *last.values()}
+    for item in items:
+        item.stash[MEASURED] = item in ends or bool(EVERY_CASE & set(item.path.parts))
 
 
 @contextmanager
