@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from kaguan.telemetry.metrics import Metrics
     from workers.__main__ import OpenHandlers
 
-GUARD = "and delivery = %(delivery)s and status = 'running'"
+GUARD = "and delivery = %(delivery)s and status = (select 'running')"
 SETTLED_GUARD = """and t.delivery = d.delivery and t.attempt = d.attempt
-    where t.status = 'running'"""
+    where t.status = (select 'running')"""
 
 
 def without_fence(package: str, name: str) -> LiteralString:

@@ -1,8 +1,9 @@
 -- 毒丸：搁置并记下原因，任务判为失败；其余的行照常走。relay 拿着发件箱行，对任务行只试不等。
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with target as materialized (
     select id
     from tb_task
-    where id = %(task_id)s and status in ('pending', 'retrying')
+    where id = %(task_id)s and status = any ((select array['pending', 'retrying'])::text[])
     for no key update skip locked
 ),
 parked as (

@@ -1,5 +1,6 @@
 -- 处理器的每个写事务都先过这一关：令牌仍有效才往下走，并锁住任务行直到提交
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 select 1
 from tb_task
-where id = %(task_id)s and delivery = %(delivery)s and status = 'running'
+where id = %(task_id)s and delivery = %(delivery)s and status = (select 'running')
 for no key update

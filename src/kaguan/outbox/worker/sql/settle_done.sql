@@ -1,4 +1,5 @@
 -- 成功的结算，可以折成一批；没有返回行的 = 令牌已失效。按号排好再锁，与心跳不会死锁。
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with held as materialized (
     select t.id, d.result, d.progress, d.traceparent
     from tb_task t
@@ -7,7 +8,7 @@ with held as materialized (
         %(progresses)s::jsonb[], %(traceparents)s::text[]
     ) as d (task_id, delivery, attempt, result, progress, traceparent)
         on t.id = d.task_id and t.delivery = d.delivery and t.attempt = d.attempt
-    where t.status = 'running'
+    where t.status = (select 'running')
     order by t.id
     for no key update of t
 )

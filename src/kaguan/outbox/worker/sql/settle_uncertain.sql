@@ -1,7 +1,8 @@
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with settled as (
     update tb_task
     set status = 'uncertain', last_error = %(error)s, lease_until = null, worker = null
-    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
+    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')
     returning id, status, attempt, delivery, created_at
 ),
 noted as (
