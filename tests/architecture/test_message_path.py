@@ -35,7 +35,7 @@ STOPS = (
     "kaguan/outbox/relay/loop.py:run",
     "kaguan/outbox/relay/forward.py:Forwarder.run_once",
     "kaguan/outbox/relay/forward.py:Forwarder._look",
-    "kaguan/outbox/relay/forward.py:fetch",
+    "kaguan/outbox/deliveries.py:fetch",
     "kaguan/database/group_commit.py:Gathering.took",
     "kaguan/outbox/relay/forward.py:Forwarder._forward",
     "kaguan/outbox/deliveries.py:pack",

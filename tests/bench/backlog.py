@@ -23,11 +23,12 @@ with task as (
         '{"v": 1, "to": ["customer@example.com"], "subject": "usage", "body": "your cards used 80 percent"}'::jsonb,
         6, '00-' || md5(n::text) || '-' || substr(md5(n::text), 1, 16) || '-00', clock_timestamp(), clock_timestamp()
     from generate_series(1, %(rows)s) as n
-    returning id, delivery, type, queue, available_at, traceparent
+    returning id, delivery, type, queue, principal, available_at, traceparent
 )
-insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
 select
-    id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, available_at, traceparent
+    id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal, available_at,
+    traceparent
 from task
 """
 

@@ -13,7 +13,7 @@ clock.install()
 
 from kaguan.database.sql import load  # noqa: E402 钟要先换好
 from kaguan.outbox import store  # noqa: E402 同上
-from kaguan.outbox.deliveries import Delivery  # noqa: E402 同上
+from kaguan.outbox.deliveries import Delivery, fetch  # noqa: E402 同上
 from kaguan.outbox.relay import forward  # noqa: E402 同上
 from kaguan.outbox.relay.epoch import EpochRedrive  # noqa: E402 同上
 from kaguan.outbox.relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
@@ -41,7 +41,6 @@ async def _sees_nothing(_self: object) -> int:
 
 def _mark_first() -> None:
     """先标记、先提交，后入队：中间一断就没人再管。"""
-    fetch: Callable[..., Awaitable[Sequence[Any]]] = forward.fetch
     mark: Callable[..., Awaitable[None]] = forward.mark_queued
 
     async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> Sequence[Any]:

@@ -42,11 +42,12 @@ OUTBOX_MUTATIONS = (
         "    for update skip locked\n",
         "",
         (DELIVERY + "::test_two_relays_hand_over_each_row_once",),
+        count=2,
     ),
     Mutation(
         "标记不看状态",
         OUTBOX + "handed_over.sql",
-        "where t.status in ('pending', 'retrying')",
+        "where t.status = any ((select array['pending', 'retrying'])::text[])",
         "where true",
         (OVERTAKEN, DELIVERY),
         protocol=True,
@@ -57,6 +58,7 @@ OUTBOX_MUTATIONS = (
         "parked_at is null and",
         "",
         (SURVIVORS + "::test_a_row_set_aside_is_not_handed_over_until_it_is_taken_up_again",),
+        count=2,
     ),
     Mutation(
         "高水位不算数",
@@ -115,7 +117,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "租约到期没人收",
         OUTBOX + "redrive_expired.sql",
-        "and lease_until < clock_timestamp()",
+        "and lease_until between lapsed.since and lapsed.until",
         "and lease_until = '-infinity'",
         (REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",),
         protocol=True,
@@ -163,7 +165,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "重投不看状态",
         OUTBOX + "redrive.sql",
-        "where t.status = 'queued'",
+        "where t.status = (select 'queued')",
         "where true",
         (SURVIVORS + "::test_redrive_leaves_alone_what_is_not_queued",),
     ),

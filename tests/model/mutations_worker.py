@@ -62,7 +62,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "重试的结算不验令牌",
         WORKER + "settle_retry.sql",
-        "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'",
+        "and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')",
         "",
         (CORNERS + "::test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery",),
         protocol=True,
@@ -70,7 +70,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "失败的结算不验令牌",
         WORKER + "settle_failed.sql",
-        "and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'",
+        "and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')",
         "",
         (OVERTAKEN,),
         protocol=True,

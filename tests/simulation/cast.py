@@ -63,7 +63,7 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
             "idempotency_keys": idempotency.expire,
             "audits": partial(audit.expire, days=settings.tasks.audit_retention_days),
         },
-        timing=Timing(unknown_patience=UNKNOWN_PATIENCE, taken_patience=0.0, hold=0.0),
+        timing=Timing(unknown_patience=UNKNOWN_PATIENCE, taken_patience=0.0, hold=0.0, thrift=0.0),
     )
     return RelayParts({name: loop.run_once for name, loop in relay.loops.items()})
 

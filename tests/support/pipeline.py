@@ -10,11 +10,12 @@ from uuid import UUID
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.deliveries import KaguanQueue, build_queues
+from kaguan.outbox.deliveries import KaguanQueue, Line, build_queues
 from kaguan.outbox.record import TaskRecord, find
 from kaguan.outbox.relay.epoch import EpochRedrive
 from kaguan.outbox.relay.forward import Forwarder
 from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from kaguan.outbox.sparing import Sparing
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, Outcome
@@ -120,8 +121,8 @@ def carried_by(job: Job) -> list[tuple[UUID, int]]:
 
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
-    """交出窗口开到水位那么大：一次交得完，用例才说得清交了什么。"""
+async def open_pipeline(settings: Settings, pool: Pool, thrift: float = 0.0) -> AsyncIterator[Pipeline]:
+    """交出窗口开到水位那么大：一次交得完，用例才说得清交了什么。``thrift`` 0：遍遍从头看，随用例改时刻。"""
     async with open_redis(settings.redis, connections=64) as redis:
         queues = build_queues(redis)
         metrics = Metrics()
@@ -133,11 +134,11 @@ async def open_pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipelin
             redis,
             queues,
             metrics,
-            Forwarder(pool, queues, relay, settings.worker.task_timeout, metrics, types),
-            LeaseRedrive(pool, settings.relay, {}, metrics),
-            PresenceRedrive(pool, queues, settings.relay, metrics),
+            Forwarder(pool, queues, relay, settings.worker.task_timeout, metrics, types, line=Line(Sparing(thrift))),
+            LeaseRedrive(pool, settings.relay, {}, metrics, sparing=Sparing(thrift)),
+            PresenceRedrive(pool, queues, settings.relay, metrics, sparing=Sparing(thrift)),
             EpochRedrive(pool, redis, queues, metrics),
-            OrphanRedrive(pool, settings.relay, metrics),
+            OrphanRedrive(pool, settings.relay, metrics, Sparing(thrift)),
         )
 
 

@@ -1,27 +1,38 @@
-"""SAQ 队列：一个优先级一个。只用它的公开面；流水线入队用的是 SAQ 自己的脚本（docs/GUARANTEES.md）。"""
+"""投递：从发件箱里取出轮到的，装好，入 SAQ 的队列：只用它的公开面，脚本也是它自己的（docs/GUARANTEES.md）。"""
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from contextlib import suppress
+import math
+from collections import Counter
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
+from psycopg.rows import class_row
 from redis.exceptions import NoScriptError, RedisError
 from saq.job import Job
 from saq.queue.redis import RedisQueue
 
+from kaguan.database.sql import load
+from kaguan.outbox.sparing import Sparing
+from kaguan.outbox.store import START, Caller, Due
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.queues.keys import delivery_key
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from redis.asyncio import Redis
     from saq.job import Status
+
+    from kaguan.database.pool import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +40,7 @@ JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 Po
 TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
 SECONDS = 0.5  # 一次投递里的活合计不超过这么久：取走它的 worker 忙着，别的就替不了
 HANDED_AT = "handed_at"  # 投递的 meta：何时交出
+SLACK = 0.25  # 秒：写下之后这么久之内提交的，当场看得见；更晚的，从头看的那一眼才看见
 
 
 class KaguanQueue(RedisQueue):
@@ -81,29 +93,92 @@ class Delivery:
         return self.shared if len(self.tokens) > 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """一行到期的待交付。``waited`` 是到期以来的秒数，``now`` 是库的钟（纪元秒）。"""
+@dataclass(slots=True)
+class Line:
+    """队伍：一个队列里，没交完的提交者轮流来，谁堆了十万个也不挡着别人的一个（docs/adr/0028）。
 
-    task_id: UUID
-    delivery: int
-    type: str
-    priority: int
-    traceparent: str | None
-    waited: float
-    now: float
-    alone: bool = False
+    各人交到了哪里只记在内存里，取件才不必每次走过清不掉的死行；忘了就从头看一眼（``sparing`` 隔多久）。
+
+    Attributes:
+        places: 没交完的（队列，提交者）→ 交到了哪一行（到期的时刻，任务号）；先轮到的在前。
+        caught_up: 队列 → 事件循环的钟：在这之前到期的，不是交了，就是它的提交者在 ``places`` 里。
+        lost: 不知道谁还有：下一眼先问一遍。
+    """
+
+    sparing: Sparing = field(default_factory=Sparing)
+    places: dict[Caller, tuple[datetime, UUID]] = field(default_factory=dict)
+    caught_up: dict[int, float] = field(default_factory=dict)
+    lost: bool = True
+
+    def know(self, callers: Iterable[Caller], now: float) -> None:
+        """``callers`` 都有行在等，别的没有；还没有位置的从头看起。"""
+        waiting = dict.fromkeys(callers, START)
+        kept = {caller: place for caller, place in self.places.items() if caller in waiting}
+        self.places = kept | waiting | kept
+        self.caught_up, self.lost = {int(rank): now for rank in PriorityRank}, False
+
+    def shares(self, rooms: Mapping[int, int]) -> dict[Caller, int]:
+        """没交完的各取几个：空位平分；不够分的，排在后面的下一眼再来。"""
+        callers = Counter(priority for priority, _ in self.places)
+        left, shares = dict(rooms), dict[Caller, int]()
+        for caller in self.places:
+            if (priority := caller[0]) in left:
+                shares[caller] = min(left[priority], math.ceil(rooms[priority] / callers[priority]))
+                left[priority] -= shares[caller]
+        return shares
+
+    def choose(
+        self, rows: Iterable[Due], rooms: Mapping[int, int], shares: Mapping[Caller, int], now: float
+    ) -> list[Due]:
+        """各人的头一个在前（新到的最前），再是各人的第二个……每个队列至多 ``rooms`` 个；记下各人交到了哪里。"""
+        order = {caller: place for place, caller in enumerate(shares)}
+        found, lined = Counter[Caller](), list[tuple[int, int, int, Due]]()
+        for row in rows:
+            lined.append((row.priority, found[row.caller], order.get(row.caller, -1), row))
+            found[row.caller] += 1
+        groups = groupby(sorted(lined, key=itemgetter(0, 1, 2)), key=itemgetter(0))
+        chosen = [row for priority, group in groups for *_, row in islice(group, rooms[priority])]
+        last = {row.caller: row.place for row in chosen}
+        fresh = Counter(priority for priority, *_, row in lined if row.caller not in shares)
+        self.lost = any(fresh[priority] >= room for priority, room in rooms.items())
+        self.caught_up |= {priority: now for priority, room in rooms.items() if fresh[priority] < room}
+        handed = Counter(row.caller for row in chosen)
+        for caller in {**shares, **found}:
+            most = shares.get(caller, found[caller] if fresh[caller[0]] >= rooms[caller[0]] else math.inf)
+            if found[caller] == handed[caller] < most:  # 交完了；到了上限的，或许还有
+                self.places.pop(caller, None)
+            elif caller in last:  # 刚轮过的排到最后
+                self.places.pop(caller, None)
+                self.places[caller] = last[caller]
+            else:
+                self.places.setdefault(caller, START)
+        return chosen
+
+
+async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line: Line) -> list[Due]:
+    """锁住并取出到期而轮到的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
+    began = asyncio.get_running_loop().time()
+    if thorough := line.sparing.due:
+        line.places = {}
+    if thorough or line.lost:
+        line.know(await (await connection.execute(load("kaguan.outbox", "callers"))).fetchall(), began)
+    room = {int(rank): room for rank, room in rooms.items()}
+    shares = line.shares(room)
+    parameters = {
+        "priorities": list(room), "rooms": list(room.values()),
+        "ages": [began - line.caught_up[priority] + SLACK for priority in room],
+        "queues": [priority for priority, _ in shares], "principals": [principal for _, principal in shares],
+        "since": [line.places[caller][0] for caller in shares], "after": [line.places[caller][1] for caller in shares],
+        "shares": list(shares.values()),
+    }  # fmt: skip
+    async with connection.cursor(row_factory=class_row(Due)) as cursor:
+        with line.sparing if thorough else nullcontext():
+            await cursor.execute(load("kaguan.outbox", "fetch"), parameters)
+        return line.choose(await cursor.fetchall(), room, shares, began)
 
 
 def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:
-    """把到期的行装成投递；同队列、同类型的次序不变。
-
-    Args:
-        due: 到期的行，按优先级排好。
-        shareable: 可以同乘的类型；长任务从不同乘。
-        paces: 各类型一次尝试的平均秒数；不知道的先单独走，一秒后就知道了。
-        limit: 一次投递至多几个；1 = 从不同乘。
-    """
+    """把到期的行装成投递，同队列、同类型的次序不变；``paces`` 是一次尝试的平均秒数，不知道的先单独走。"""
     deliveries: list[Delivery] = []
     for (priority, task_type, alone), group in groupby(sorted(due, key=_kind), key=_kind):
         tokens = [(row.task_id, row.delivery) for row in group]
@@ -171,32 +246,3 @@ def _through(queue: KaguanQueue, pipe: object) -> KaguanQueue:
     proxy = copy.copy(queue)
     proxy.redis = pipe  # type: ignore[assignment] # 流水线与客户端有同样的命令
     return proxy
-
-
-async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tuple[Priority, str]]) -> list[bool]:
-    """一条流水线查这些投递是否还在 SAQ 的未完成集里。
-
-    Raises:
-        RedisError: 连不上。
-    """
-    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
-    async with pipeline as pipe:
-        for priority, key in deliveries:
-            queue = queues[priority]
-            pipe.zscore(queue.namespace("incomplete"), queue.job_id(key))
-        return [score is not None for score in await pipe.execute()]
-
-
-async def waiting_depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
-    """每个队列里在等的投递数。
-
-    执行中的不算在等：它们受槽位限制；死去的 worker 留下的，SAQ 要到任务的时限过了才清，不该占着水位。
-
-    Raises:
-        RedisError: 连不上。
-    """
-    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
-    async with pipeline as pipe:
-        for queue in queues.values():
-            pipe.llen(queue.namespace("queued"))
-        return dict(zip(queues, await pipe.execute(), strict=True))

@@ -1,10 +1,10 @@
-"""重投、积压、保留期的 SQL；转交的在 :mod:`kaguan.outbox.relay.forward`。"""
+"""重投、积压、保留期的 SQL；取件的在 :mod:`kaguan.outbox.deliveries`。"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -21,6 +21,33 @@ if TYPE_CHECKING:
 
 PACKAGE = "kaguan.outbox"
 START = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))  # 从头看起
+EVER = 1e9  # 秒：多久以前的都看
+
+Caller: TypeAlias = tuple[int, str]  # 队列，提交者
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """一行到期的待交付。``principal`` 是提交者，``waited`` 是到期以来的秒数，``now`` 是库的钟（纪元秒）。"""
+
+    task_id: UUID
+    delivery: int
+    type: str
+    priority: int
+    principal: str
+    traceparent: str | None
+    available_at: datetime
+    waited: float
+    now: float
+    alone: bool
+
+    @property
+    def caller(self) -> Caller:
+        return self.priority, self.principal
+
+    @property
+    def place(self) -> tuple[datetime, UUID]:
+        return self.available_at, self.task_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +62,7 @@ class Handed:
     traceparent: str | None
     request_id: str | None
     overdue: bool
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +82,14 @@ class Expired:
 class Seen:
     """看已交出的任务的一页：交出超过 ``age`` 秒的，超过 ``backstop`` 秒的算逾期。
 
-    从 ``after``（交出时间与任务号）往后，至多 ``limit`` 个。
+    从 ``after``（交出时间与任务号）往后，交出不超过 ``reach`` 秒的，至多 ``limit`` 个。
     """
 
     age: float
     backstop: float
     after: tuple[datetime, UUID]
     limit: int
+    reach: float = EVER
 
 
 async def handed(connection: Connection, seen: Seen) -> list[Handed]:
@@ -69,6 +98,7 @@ async def handed(connection: Connection, seen: Seen) -> list[Handed]:
         "backstop": seen.backstop,
         "after_at": seen.after[0],
         "after_id": seen.after[1],
+        "reach": seen.reach,
         "limit": seen.limit,
     }
     async with connection.cursor(row_factory=class_row(Handed)) as cursor:
@@ -87,11 +117,11 @@ async def redrive(connection: Connection, lost: Sequence[tuple[UUID, int]], caus
 
 
 async def redrive_expired(
-    connection: Connection, *, redelivered: Mapping[str, str], max_lost: int, grace: float, limit: int
+    connection: Connection, *, redelivered: Mapping[str, str], max_lost: int, grace: float, reach: float, limit: int
 ) -> list[Expired]:
-    """收回租约已失的；PostgreSQL 启动之后的 ``grace`` 秒内只收回主动交还的。"""
+    """收回租约失去不超过 ``reach`` 秒的，与主动交还的；PostgreSQL 启动之后的 ``grace`` 秒内只收回后者。"""
     parameters = {
-        "redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "limit": limit,
+        "redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "reach": reach, "limit": limit,
         "killer": Jsonb(Reason("outbox.worker_killer").stored()), "lost": Jsonb(Reason("outbox.worker_lost").stored()),
     }  # fmt: skip
     async with connection.cursor(row_factory=class_row(Expired)) as cursor:
@@ -176,13 +206,21 @@ async def recall(connection: Connection, waiting_for: str, *, room: int, near: f
     return (await connection.execute(load(PACKAGE, "recall"), parameters)).rowcount
 
 
-async def expire_tasks(connection: Connection, days: int, limit: int, rows: Sequence[str] = ()) -> int:
-    """删去结束超过 ``days`` 天的一批任务，连同 ``rows`` 各表里它们的附属行；返回任务数。"""
+async def expire_tasks(
+    connection: Connection, days: int, limit: int, rows: Sequence[str], since: datetime
+) -> tuple[int, datetime]:
+    """删去结束超过 ``days`` 天的一批任务，从 ``since`` 结束的看起，连同 ``rows`` 各表里它们的附属行。
+
+    Returns:
+        任务数，与它们最后一个是何时结束的（一个也没有就是 ``since``）。
+    """
     async with connection.transaction():
-        cursor = await connection.execute(load(PACKAGE, "expire_tasks"), {"days": days, "limit": limit})
-        gone = [row[0] for row in await cursor.fetchall()]
+        parameters = {"days": days, "limit": limit, "since": since}
+        cursor = await connection.execute(load(PACKAGE, "expire_tasks"), parameters)
+        found = await cursor.fetchall()
+        gone = [row[0] for row in found]
         if gone:
             for table in rows:
                 statement = SQL("delete from {} where task_id = any(%s)").format(Identifier(table))
                 await connection.execute(statement, (gone,))
-    return len(gone)
+    return len(gone), max((row[1] for row in found), default=since)

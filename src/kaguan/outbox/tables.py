@@ -115,7 +115,7 @@ class Task(Base):
 class Outbox(Base):
     """待办清单，不是日志：一个任务至多一行（一次待交付），交出即删。
 
-    取件按 (priority, available_at, task_id)；``parked_at`` 非空为搁置的毒丸。
+    取件：新到的按到期的先后，没交完的按提交者轮流（docs/adr/0028）；``parked_at`` 非空为搁置的毒丸。
     """
 
     __tablename__ = "tb_outbox"
@@ -124,6 +124,9 @@ class Outbox(Base):
         CheckConstraint("delivery >= 1", name="delivery"),
         CheckConstraint("(parked_at is null) = (parked_reason is null)", name="parked"),
         Index("ix_tb_outbox_due", "priority", "available_at", "task_id", postgresql_where=text("parked_at is null")),
+        # 一个提交者没交完的，从交到的那一行往后
+        Index("ix_tb_outbox_caller", "priority", "principal", "available_at", "task_id",
+              postgresql_where=text("parked_at is null")),
         CheckConstraint("(waiting_for is null) = (waiting_since is null)", name="waiting"),
         # 在等外面恢复的：先等的先叫回来
         Index("ix_tb_outbox_waiting", "waiting_for", "waiting_since", "task_id",
@@ -142,6 +145,7 @@ class Outbox(Base):
     delivery: Mapped[int]
     type: Mapped[str] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger)
+    principal: Mapped[str] = mapped_column(Text, server_default="")  # 提交者；空 = 旧版本写的，合在一起轮一份
     alone: Mapped[bool] = mapped_column(server_default="false")  # 击垮过 worker 的嫌疑：不与别的任务同乘
     available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     traceparent: Mapped[str | None] = mapped_column(Text)

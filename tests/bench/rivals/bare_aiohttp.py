@@ -23,10 +23,10 @@ ACCEPT = b"""
 with task as (
     insert into tb_task (id, type, queue, principal, request_id, fingerprint, payload, max_attempts)
     values (%s, 'email:send', 'default', 'bench', %s, %s, %s::jsonb, 6)
-    returning id, delivery, type, available_at
+    returning id, delivery, type, principal, available_at
 )
-insert into tb_outbox (task_id, delivery, type, priority, available_at)
-select id, delivery, type, 1, available_at from task
+insert into tb_outbox (task_id, delivery, type, priority, principal, available_at)
+select id, delivery, type, 1, principal, available_at from task
 """
 
 

@@ -70,7 +70,9 @@ async def submit(mail: Mail, database: Annotated[AsyncSession, Depends(session)]
             **due,
         )
     )
-    database.add(Outbox(task_id=task_id, delivery=1, type="email:send", priority=RANK[mail.priority], **due))
+    database.add(
+        Outbox(task_id=task_id, delivery=1, type="email:send", priority=RANK[mail.priority], principal="bench", **due)
+    )
     await database.commit()
     return Accepted(task_id=task_id, status="pending")
 

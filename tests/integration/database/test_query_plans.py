@@ -18,7 +18,8 @@ from kaguan.config import load_settings
 from kaguan.database.paging import Position, Sort, encode_cursor
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
-from tests.integration.database.large_database import blocks, copy_of_template, fill, scans
+from tests.integration.database.large_database import copy_of_template, fill, scans
+from tests.integration.database.plans import Plans
 from tests.integration.database.query_report import publish
 from tests.support.console import signed_in
 from tests.support.servers import TEMPLATE
@@ -121,32 +122,6 @@ def large_database(postgres_server: PostgresServer, admin: psycopg.Connection) -
     with copy_of_template(admin, TEMPLATE, "test_large") as name:
         fill(postgres_server.url_of(name))
         yield postgres_server.url_of(name)
-
-
-class Plans:
-    """一条连接上执行过的语句的计划。"""
-
-    def __init__(self) -> None:
-        self.seen: list[dict[str, Any]] = []
-
-    def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
-        _, found, plan = (diagnostic.message_primary or "").partition("plan:\n")
-        entry = json.loads(plan) if found else {"Query Text": "EXPLAIN"}
-        # 估总数时只规划、不执行的查询也会被报告
-        if not entry["Query Text"].startswith("EXPLAIN"):
-            self.seen.append(entry)
-
-    def take_scanning(self) -> list[str]:
-        """上次取过之后，扫过大表的语句。"""
-        seen, self.seen = self.seen, []
-        assert seen, "没有看到任何计划：auto_explain 没有生效"
-        return [entry["Query Text"] for entry in seen if list(scans(entry["Plan"]))]
-
-    def take_blocks(self) -> int:
-        """上次取过之后，全部语句碰过的块数。"""
-        seen, self.seen = self.seen, []
-        assert seen, "没有看到任何计划：auto_explain 没有生效"
-        return sum(blocks(entry["Plan"]) for entry in seen)
 
 
 async def watched(api: Api) -> Plans:

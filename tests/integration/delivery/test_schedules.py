@@ -132,7 +132,7 @@ async def test_what_fires_is_a_task_like_any_other(world: World) -> None:
     latest = await world.overdue(hourly)
     await world.relay(hourly).run_once()
     ((kind, queue, principal, attempts, payload, priority),) = await world.sql(
-        "select t.type, queue, principal, max_attempts, payload, o.priority"
+        "select t.type, queue, t.principal, max_attempts, payload, o.priority"
         " from tb_task t join tb_outbox o on o.task_id = t.id"
     )
     assert (kind, queue, principal, attempts, priority) == ("data:sync", "low", "schedule", MAX_ATTEMPTS, 2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Connection
-    from kaguan.outbox.deliveries import Due
+    from kaguan.outbox.store import Due
     from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)

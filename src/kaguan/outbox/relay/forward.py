@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from psycopg.rows import class_row
 
 from kaguan.database.group_commit import Gathering
 from kaguan.database.sql import load
 from kaguan.logging.naming import named
 from kaguan.outbox import deliveries as saq
-from kaguan.outbox.deliveries import Due
+from kaguan.outbox.deliveries import Line, fetch
+from kaguan.outbox.relay import in_redis
 from kaguan.outbox.relay.aside import defer, set_aside
 from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority, PriorityRank
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kaguan.config.model import Relay
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.deliveries import Delivery, KaguanQueue
+    from kaguan.outbox.store import Due
     from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
@@ -109,6 +110,7 @@ class Forwarder:
     unknown: UnknownSince = field(default_factory=UnknownSince)  # 不认得的（任务，投递号）
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     hold: float = 0.0
+    line: Line = field(default_factory=Line)
     _windows: dict[PriorityRank, Window] = field(init=False)
     _gathering: Gathering = field(default_factory=Gathering)
     _paces: Mapping[str, float] = field(default_factory=dict)
@@ -153,6 +155,7 @@ class Forwarder:
                 if handed:
                     await mark_queued(connection, handed)
         except BaseException:
+            self.line = Line(self.line.sparing)  # 没有提交：记得的位置不作数
             for window in self._windows.values():
                 window.forget()  # 交了没有、留着没有，都要看了 Redis 才知道
             raise
@@ -165,15 +168,15 @@ class Forwarder:
         batch = self.config.batch_size
         enough = min(batch, self.config.window // 2)
         if any(window.room(batch) < enough for window in self._windows.values()):  # 快满了才去看 Redis
-            for queue, depth in (await saq.waiting_depths(self.queues)).items():
+            for queue, depth in (await in_redis.waiting_depths(self.queues)).items():
                 self._windows[queue.rank].seen(depth)
         rooms = {rank: room for rank, window in self._windows.items() if (room := window.room(batch)) > 0}
-        due = await fetch(connection, rooms) if rooms else []  # I5：放不下的，积压留在 PostgreSQL
+        due = await fetch(connection, rooms, self.line) if rooms else []  # I5：放不下的，积压留在 PostgreSQL
         now = asyncio.get_running_loop().time()
         self._look_at = now + self._gathering.took(len(due), now)
-        found = Counter(row.priority for row in due)
+        unfinished = {priority for priority, _ in self.line.places}
         for rank, window in self._windows.items():
-            window.pressed = found[rank] >= rooms.get(rank, 0)
+            window.pressed = rank not in rooms or rank in unfinished
         unknown = [row for row in due if row.type not in self.types]
         if unknown:
             await set_aside(connection, unknown, self.unknown, self.metrics)
@@ -201,7 +204,7 @@ class Forwarder:
             handed = [one for one, queued in zip(deliveries, results, strict=True) if queued]
             if len(handed) < len(deliveries):
                 unproven = [one for one, queued in zip(deliveries, results, strict=True) if not queued]
-                proofs = await saq.known(self.queues, [(one.queue, one.key) for one in unproven])
+                proofs = await in_redis.known(self.queues, [(one.queue, one.key) for one in unproven])
                 handed += [one for one, proof in zip(unproven, proofs, strict=True) if proof]
                 blocked = [one for one, proof in zip(unproven, proofs, strict=True) if not proof]
                 if blocked:
@@ -225,14 +228,6 @@ class Forwarder:
     def facts(self) -> dict[str, dict[str, int]]:
         """进程名片上的：眼下搁着的、不认得的类型。"""
         return {"unknown": self.unknown.counts()}
-
-
-async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int]) -> list[Due]:
-    """锁住并取出到期的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
-    parameters = {"priorities": [int(rank) for rank in rooms], "rooms": list(rooms.values())}
-    async with connection.cursor(row_factory=class_row(Due)) as cursor:
-        await cursor.execute(load(PACKAGE, "fetch"), parameters)
-        return await cursor.fetchall()
 
 
 async def mark_queued(connection: Connection, handed: Iterable[Delivery]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.deliveries import known
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.keys import delivery_key
 
@@ -61,3 +60,32 @@ async def _listed(
             pipe.lrange(queues[priority].namespace(name), 0, -1)
         pages = await pipe.execute()
     return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}
+
+
+async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tuple[Priority, str]]) -> list[bool]:
+    """一条流水线查这些投递是否还在 SAQ 的未完成集里。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        for priority, key in deliveries:
+            queue = queues[priority]
+            pipe.zscore(queue.namespace("incomplete"), queue.job_id(key))
+        return [score is not None for score in await pipe.execute()]
+
+
+async def waiting_depths(queues: Mapping[Priority, KaguanQueue]) -> dict[Priority, int]:
+    """每个队列里在等的投递数。
+
+    执行中的不算在等：它们受槽位限制；死去的 worker 留下的，SAQ 要到任务的时限过了才清，不该占着水位。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
+    async with pipeline as pipe:
+        for queue in queues.values():
+            pipe.llen(queue.namespace("queued"))
+        return dict(zip(queues, await pipe.execute(), strict=True))

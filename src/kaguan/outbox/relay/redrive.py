@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,8 @@ from kaguan.logging.naming import named
 from kaguan.outbox import ordering, store
 from kaguan.outbox.relay import in_redis
 from kaguan.outbox.replay import FIRST_ID
-from kaguan.outbox.store import START, Seen
+from kaguan.outbox.sparing import Sparing
+from kaguan.outbox.store import EVER, START, Seen
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 
 if TYPE_CHECKING:
@@ -32,10 +35,11 @@ log = structlog.get_logger(__name__)
 PAGE = 1_000
 TAKEN_PATIENCE = 10.0  # 秒
 TAKEN_MEMORY = 120.0  # 秒：这么久不再见到的不必记着
+SLACK = 5.0  # 秒：比上一遍看到的再早这么久
 ORPHAN_PAGE = 20_000  # 只看号码，百万行的积压几分钟看一圈
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LeaseRedrive:
     """租约已失的运行中任务。
 
@@ -49,16 +53,25 @@ class LeaseRedrive:
     redelivered: Mapping[str, TaskEventKind]
     metrics: Metrics
     grace: float = 0.0
+    sparing: Sparing = field(default_factory=Sparing)
+    _seen: float = -math.inf  # 本机的单调钟：在这之前到期的都看过了
 
     async def run_once(self) -> int:
+        """收回一页。只看上一遍之后到期的与主动交还的；上一遍被锁着而跳过的，等从头看的那一遍。"""
+        began = time.monotonic()
+        thorough = self.sparing.due
         async with self.pool.connection() as connection:
-            expired = await store.redrive_expired(
-                connection,
-                redelivered=self.redelivered,
-                max_lost=self.config.max_deliveries_without_result,
-                grace=self.grace,
-                limit=PAGE,
-            )
+            with self.sparing if thorough else nullcontext():
+                expired = await store.redrive_expired(
+                    connection,
+                    redelivered=self.redelivered,
+                    max_lost=self.config.max_deliveries_without_result,
+                    grace=self.grace,
+                    reach=EVER if thorough else min(EVER, began - self._seen + SLACK),
+                    limit=PAGE,
+                )
+        if len(expired) < PAGE:
+            self._seen = began
         for cause in ("worker_stopped", "lease_expired"):
             self._record(cause, [task for task in expired if task.released == (cause == "worker_stopped")])
         ended = [task.id for task in expired if task.verdict != TaskStatus.PENDING]
@@ -99,15 +112,22 @@ class PresenceRedrive:
     config: Relay
     metrics: Metrics
     patience: float = TAKEN_PATIENCE
+    sparing: Sparing = field(default_factory=Sparing)
+    _oldest: float = -math.inf  # 本机的单调钟：在这之前交出的都有了着落
     _after: tuple[datetime, UUID] = field(default=START)
     _taken: dict[tuple[UUID, int], float] = field(default_factory=dict)  # 取走而没有认领的 → 何时第一次看见
 
     async def run_once(self) -> int:
         """看一页；返回 1 表示还有下一页，0 表示看完一圈。"""
+        began = time.monotonic()
+        first, thorough = self._after == START, self.sparing.due
+        reach = EVER if thorough else min(EVER, began - self._oldest + SLACK)
+        seen = Seen(self.config.presence_age, self.config.backstop_age, self._after, PAGE, reach)
         async with self.pool.connection() as connection:
-            page = await store.handed(
-                connection, Seen(self.config.presence_age, self.config.backstop_age, self._after, PAGE)
-            )
+            with self.sparing if first and thorough else nullcontext():
+                page = await store.handed(connection, seen)
+        if first:
+            self._oldest = began - (page[0].age if page else self.config.presence_age)
         if not page:
             self._after = START
             return 0
@@ -152,13 +172,17 @@ class OrphanRedrive:
     pool: Pool
     config: Relay
     metrics: Metrics
+    sparing: Sparing = field(default_factory=Sparing)
     _after: UUID = FIRST_ID
 
     async def run_once(self) -> int:
+        if self._after == FIRST_ID and not self.sparing.due:
+            return 0
         async with self.pool.connection() as connection:
-            last, moved = await store.redrive_orphans(
-                connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
-            )
+            with self.sparing if self._after == FIRST_ID else nullcontext():
+                last, moved = await store.redrive_orphans(
+                    connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
+                )
         if moved:
             log.warning("补上缺失的发件箱行", count=len(moved), **named(*zip(*moved, strict=True)))
             self.metrics.redriven.labels(cause="no_outbox_row").inc(len(moved))

@@ -20,6 +20,7 @@ from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.relay.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRedrive, PresenceRedrive
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.relay.schedules import Schedules
+from kaguan.outbox.sparing import THRIFT, Sparing
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.upgrade import PATIENCE, UnknownSince
 from kaguan.telemetry.metrics import Metrics
@@ -45,6 +46,7 @@ class Timing:
     unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
     taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
     hold: float = 0.1  # 交出之后等下一声门铃，好并成一次提交
+    thrift: float = THRIFT  # 从头看一遍之后，歇它所花时间的这么多倍（至少一秒），其间只看近处；0 = 遍遍从头
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,9 @@ class Relay:
         self._backoff_max = config.backoff_max
         unknown = UnknownSince(timing.unknown_patience)
         forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown, self.heard, timing.hold)
-        lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease)
-        presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience)
+        forward.line.sparing.thrift = timing.thrift
+        lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, Sparing(timing.thrift))
+        presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience, Sparing(timing.thrift))
         epoch = EpochRedrive(pool, redis, queues, metrics, self.heard)
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {})
@@ -106,7 +109,7 @@ class Relay:
             "presence": Loop(presence.run_once, config.presence_interval),
             "epoch": Loop(epoch.run_once, config.poll_interval),
             "ordering": Loop(OrderingRelease(pool).run_once, timing.ordering),
-            "orphan": Loop(OrphanRedrive(pool, config, metrics).run_once, timing.orphan),
+            "orphan": Loop(OrphanRedrive(pool, config, metrics, Sparing(timing.thrift)).run_once, timing.orphan),
             "schedules": Loop(scheduling.run_once, timing.schedules),
             "retention": Loop(retention.run_once, timing.retention),
             **(others or {}),

@@ -10,8 +10,11 @@ import structlog
 
 from kaguan.database.pool import Connection
 from kaguan.outbox import ordering, store
+from kaguan.outbox.store import START
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from kaguan.config.model import Tasks
     from kaguan.database.pool import Pool
 
@@ -23,7 +26,7 @@ BATCH = 1_000
 Expiry: TypeAlias = Callable[[Connection, int], Awaitable[int]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retention:
     """``rows`` 是随任务一同过期的附属表；``others`` 是协议之外也归保留期管的，名字进日志；``batch`` 是一批至多几行。"""
 
@@ -32,15 +35,15 @@ class Retention:
     rows: tuple[str, ...] = ()
     others: Mapping[str, Expiry] = field(default_factory=dict)
     batch: int = BATCH
+    _since: datetime = START[0]  # 接着上一批往后看，不再走过删去的：死行也许还清不掉
 
     async def run_once(self) -> int:
         """清一批；返回删去的行数。"""
         days = self.config.retention_days
         async with self.pool.connection() as connection:
-            gone = {
-                "tasks": await store.expire_tasks(connection, days, self.batch, self.rows),
-                "ordering_keys": await ordering.expire(connection, days, self.batch),
-            }
+            count, last = await store.expire_tasks(connection, days, self.batch, self.rows, self._since)
+            self._since = last if count == self.batch else START[0]
+            gone = {"tasks": count, "ordering_keys": await ordering.expire(connection, days, self.batch)}
             for name, expire in self.others.items():
                 gone[name] = await expire(connection, self.batch)
         total = sum(gone.values())

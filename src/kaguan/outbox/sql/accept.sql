@@ -17,11 +17,11 @@ accepted as (
     from submitted
     order by principal, request_id -- 同样的键总按同一次序插入，并发的批次不会死锁
     on conflict (principal, request_id) where request_id is not null do nothing
-    returning id, delivery, type, queue, available_at, traceparent
+    returning id, delivery, type, principal, available_at, traceparent
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
-    select a.id, a.delivery, a.type, s.priority, a.available_at, a.traceparent
+    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+    select a.id, a.delivery, a.type, s.priority, a.principal, a.available_at, a.traceparent
     from accepted a
     join submitted s using (id)
 )

@@ -1,8 +1,9 @@
--- 保留期：结束很久的任务，一次一小批；领域的附属行由同一事务里的后续语句按这里给出的号删
+-- 保留期：结束很久的任务，一次一小批；领域的附属行由同一事务里的后续语句按这里给出的号删。
+-- 接着上一批（since）往后看：删去的还在索引里，快照开着就清不掉
 with old as materialized (
     select id
     from tb_task
-    where finished_at < clock_timestamp() - make_interval(days => %(days)s)
+    where finished_at >= %(since)s and finished_at < clock_timestamp() - make_interval(days => %(days)s)
     order by finished_at
     limit %(limit)s
     for update skip locked
@@ -21,6 +22,6 @@ gone as (
     delete from tb_task t
     using old
     where t.id = old.id
-    returning t.id
+    returning t.id, t.finished_at
 )
-select id from gone
+select id, finished_at from gone

@@ -1,15 +1,35 @@
--- 取到期的待交付行：每个队列至多 room 行，跳过别的 relay 正拿着的。到期看语句的时刻，不看事务的：一个事务里要看几眼
-select o.task_id, o.delivery, o.type, o.priority, o.traceparent, o.waited, o.alone,
+-- 取到期的待交付行，跳过别的 relay 正拿着的。到期看语句的时刻，不看事务的：一个事务里要看几眼。
+-- 新到的每个队列至多 room 行，从 age 秒之前看起；没交完的提交者另取，各从交到的那一行往后，至多 share 行
+select o.task_id, o.delivery, o.type, o.priority, o.principal, o.traceparent, o.available_at, o.alone,
+    extract(epoch from clock_timestamp() - o.available_at)::float8 as waited,
     extract(epoch from clock_timestamp())::float8 as now
-from unnest(%(priorities)s::smallint[], %(rooms)s::int[]) as q (priority, room)
-cross join lateral (
-    select
-        task_id, delivery, type, priority, traceparent, alone,
-        extract(epoch from clock_timestamp() - available_at)::float8 as waited
-    from tb_outbox
-    where parked_at is null and priority = q.priority and available_at <= statement_timestamp()
-    order by available_at, task_id
-    limit q.room
-    for update skip locked
+from (
+    select fresh.*
+    from unnest(%(priorities)s::smallint[], %(rooms)s::int[], %(ages)s::float8[]) as q (priority, room, age)
+    cross join lateral (
+        select *
+        from tb_outbox
+        where parked_at is null and priority = q.priority
+          and available_at > statement_timestamp() - make_interval(secs => q.age)
+          and available_at <= statement_timestamp()
+          and (priority, principal) not in (select * from unnest(%(queues)s::smallint[], %(principals)s::text[]))
+        order by available_at, task_id
+        limit q.room
+        for update skip locked
+    ) as fresh
+    union all
+    select next.*
+    from unnest(
+        %(queues)s::smallint[], %(principals)s::text[], %(since)s::timestamptz[], %(after)s::uuid[], %(shares)s::int[]
+    ) as c (priority, principal, since, after, share)
+    cross join lateral (
+        select *
+        from tb_outbox
+        where parked_at is null and priority = c.priority and principal = c.principal
+          and (available_at, task_id) > (c.since, c.after) and available_at <= statement_timestamp()
+        order by available_at, task_id
+        limit c.share
+        for update skip locked
+    ) as next
 ) as o
-order by o.priority
+order by o.priority, o.available_at, o.task_id

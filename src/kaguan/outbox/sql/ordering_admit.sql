@@ -21,9 +21,9 @@ headed as (
     where o.principal = next.principal and o.key = next.key
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
     select
-        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal,
         greatest(available_at, clock_timestamp()), traceparent
     from next
     on conflict (task_id) do nothing

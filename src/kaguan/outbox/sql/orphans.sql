@@ -1,4 +1,5 @@
 -- 兜底：在等待、却没有发件箱行的任务（认领的提交失败等极少见的交错）
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with page as materialized (
     select id, delivery
     from tb_task
@@ -10,7 +11,7 @@ orphaned as materialized (
     select t.id
     from tb_task t
     join page p on p.id = t.id and p.delivery = t.delivery
-    where t.status in ('pending', 'retrying')
+    where t.status = any ((select array['pending', 'retrying'])::text[])
       and t.available_at < clock_timestamp() - make_interval(secs => %(age)s)
       and not exists (select from tb_outbox o where o.task_id = t.id)
       -- 同键的前一个还在，轮不到它：不是漏了
@@ -25,13 +26,13 @@ moved as (
     set delivery = t.delivery + 1
     from orphaned
     where t.id = orphaned.id
-    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at
+    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
     select
         id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-        available_at, traceparent
+        principal, available_at, traceparent
     from moved
     on conflict (task_id) do nothing
 ),

@@ -1,10 +1,11 @@
 -- 重投：队列里已不见的任务得到新的投递号，回到发件箱。仍是 queued 且投递号没变的才动（与认领、完成竞争时让路）。
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with lost as materialized (
     select t.id
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as l (task_id, delivery)
         on t.id = l.task_id and t.delivery = l.delivery
-    where t.status = 'queued'
+    where t.status = (select 'queued')
     for no key update of t skip locked
 ),
 moved as (
@@ -12,13 +13,13 @@ moved as (
     set status = 'pending', delivery = t.delivery + 1, queued_at = null, available_at = clock_timestamp()
     from lost
     where t.id = lost.id
-    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at
+    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.available_at
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
     select
         id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-        available_at, traceparent
+        principal, available_at, traceparent
     from moved
     on conflict (task_id) do update
     set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null

@@ -15,14 +15,25 @@ with expired as materialized (
             when intent_at is null or %(redelivered)s::jsonb ? type then 'pending'
             else 'uncertain'
         end as verdict
-    from tb_task
-    where status = 'running'
-      and lease_until < clock_timestamp()
-      -- PostgreSQL 刚起来：停着的这段时间谁也续不了租，先给持有者一个租约的时间续租或结算
-      and (lease_until = '-infinity' or pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(grace)s))
-    order by lease_until
-    limit %(limit)s
-    for no key update skip locked
+    from (
+        values
+            ('-infinity'::timestamptz, '-infinity'::timestamptz, interval '0'),
+            -- PostgreSQL 刚起来：停着的这段时间谁也续不了租，先给持有者一个租约的时间续租或结算
+            (
+                statement_timestamp() - make_interval(secs => %(reach)s), statement_timestamp(),
+                make_interval(secs => %(grace)s)
+            )
+    ) as lapsed (since, until, grace)
+    cross join lateral (
+        select *
+        from tb_task
+        where status = 'running'
+          and lease_until between lapsed.since and lapsed.until
+          and pg_postmaster_start_time() < clock_timestamp() - lapsed.grace
+        order by lease_until
+        limit %(limit)s
+        for no key update skip locked
+    ) as t
 ),
 -- 极少：relay 交出了、还没提交，任务已被认领又丢了租约。它拿着的发件箱行不等，那一个下次再收，不连累整页
 leftover as materialized (
@@ -57,14 +68,14 @@ moved as (
           e.id in (select task_id from leftover)
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
-    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at, e.verdict,
-        e.released, e.intended, e.worker
+    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at,
+        e.verdict, e.released, e.intended, e.worker
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent, alone)
+    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent, alone)
     select
         id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-        available_at, traceparent, not released
+        principal, available_at, traceparent, not released
     from moved
     where verdict = 'pending'
     on conflict (task_id) do update

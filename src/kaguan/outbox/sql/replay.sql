@@ -27,14 +27,14 @@ revived as (
         available_at = clock_timestamp() + make_interval(secs => (c.position + %(ahead)s) / %(rate)s::float8)
     from (select id, row_number() over (order by id) - 1 as position from chosen) as c
     where t.id = c.id
-    returning t.id, t.type, t.queue, t.attempt, t.delivery, t.traceparent, t.available_at
+    returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.available_at
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent)
+    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
     select
         id, delivery, type,
         case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-        available_at, traceparent
+        principal, available_at, traceparent
     from revived
     on conflict (task_id) do update
     set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null

@@ -1,8 +1,9 @@
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with settled as (
     update tb_task
     set status = %(status)s, result = %(result)s, last_error = %(error)s, finished_at = clock_timestamp(),
         lease_until = null, worker = null, intent_at = null
-    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
+    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')
     returning id, status, attempt, delivery, created_at
 ),
 noted as (

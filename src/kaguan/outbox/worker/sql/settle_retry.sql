@@ -2,9 +2,10 @@
 -- 外部调用下落不明（unknown）的不能说没做过：记 uncertain，意向留着，接手的才知道要查证。
 -- kind = interrupted：让位，不计尝试，也不是错误。
 -- waiting_for：在等外面的谁恢复。任务上写明等谁、从何时起；一段等待不论空跑几趟，只在头一趟留一笔事件。
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with held as materialized (
     select
-        id, type, queue, delivery, traceparent, cancel_requested_at is not null as unwanted,
+        id, type, queue, principal, delivery, traceparent, cancel_requested_at is not null as unwanted,
         clock_timestamp() + make_interval(secs => %(delay)s) as due,
         coalesce(last_error ->> 'waiting_for' = %(waiting_for)s, false) as waiting,
         case
@@ -12,7 +13,7 @@ with held as materialized (
             when %(waiting_for)s::text is not null then clock_timestamp()
         end as since
     from tb_task
-    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = 'running'
+    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')
     for no key update
 ),
 settled as (
@@ -34,10 +35,12 @@ settled as (
     returning t.id, t.status, t.created_at, held.waiting
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, available_at, traceparent, waiting_for, waiting_since)
+    insert into tb_outbox (
+        task_id, delivery, type, priority, principal, available_at, traceparent, waiting_for, waiting_since
+    )
     select
-        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, due, traceparent,
-        %(waiting_for)s, since
+        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal, due,
+        traceparent, %(waiting_for)s, since
     from held
     where not unwanted
     on conflict (task_id) do update
