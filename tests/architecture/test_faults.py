@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT, functions_of
+
 GUIDE = ROOT / "docs" / "FAULTS.md"
 ROWS = 79
 ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
@@ -27,12 +25,6 @@ def named() -> list[tuple[str, str]]:
     return sorted(set(NAME.findall(GUIDE.read_text("utf-8"))))
 
 
-@cache
-def defined(path: str) -> frozenset[str]:
-    tree = ast.parse((ROOT / path).read_text("utf-8"))
-    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-
-
 def test_every_row_is_there() -> None:
     assert sorted(table()) == list(range(1, ROWS + 1))
 
@@ -45,14 +37,14 @@ def test_a_row_names_its_tests_or_says_why_it_has_none(number: int) -> None:
 
 @pytest.mark.parametrize(("path", "name"), named(), ids=lambda part: part.rpartition("/")[2])
 def test_a_named_test_exists(path: str, name: str) -> None:
-    assert name in defined(path)
+    assert name in functions_of(path)
 
 
 def test_every_fault_test_is_in_the_table() -> None:
     """新写的故障用例也要有它的一行。"""
     files = [*ROOT.glob("tests/integration/faults/test_fault_*.py"), *ROOT.glob("tests/e2e/test_fault_*.py")]
     paths = [file.relative_to(ROOT).as_posix() for file in files]
-    written = {(path, name) for path in paths for name in defined(path) if name.startswith("test_")}
+    written = {(path, name) for path in paths for name in functions_of(path) if name.startswith("test_")}
     assert written <= set(named())
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 
 import pytest
 
-from tests.support.repository import ROOT
+from tests.support.repository import ROOT, functions_of
 
 ROWS = 121
 STATES = ("做到", "另一种做法", "部分")
@@ -36,17 +34,11 @@ def rows(text: str) -> list[Row]:
     ]
 
 
-@cache
-def defined(path: str) -> frozenset[str]:
-    tree = ast.parse((ROOT / path).read_text("utf-8"))
-    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-
-
 def faults(row: Row) -> list[str]:
     """这一行写的与仓库里的不符之处。"""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     found = [f"没有 {name}" for name in QUOTED.findall(row.where) if not (ROOT / name).exists()]
-    found += [f"没有 {path}::{name}" for path, name in TEST.findall(row.shown_by) if name not in named(path)]
+    found += [f"没有 {path}::{name}" for path, name in TEST.findall(row.shown_by) if name not in functions_of(path)]
     found += [f"没有 make {name}" for name in TARGET.findall(row.shown_by) if f"\n{name}:" not in makefile]
     if not QUOTED.search(row.where):
         found.append("没有说在哪里")
@@ -55,10 +47,6 @@ def faults(row: Row) -> list[str]:
     if row.state not in STATES or (row.state != "做到" and len(row.note) <= 2):
         found.append("没有说差在哪里")
     return found
-
-
-def named(path: str) -> frozenset[str]:
-    return defined(path) if (ROOT / path).is_file() else frozenset()
 
 
 def test_every_row_is_there_once() -> None:

@@ -29,3 +29,12 @@ def texts(under: str) -> dict[str, str]:
 @cache
 def trees(under: str) -> dict[str, ast.Module]:
     return {name: ast.parse(text) for name, text in texts(under).items()}
+
+
+@cache
+def functions_of(path: str) -> frozenset[str]:
+    """一个文件里的顶层函数，供核对文档里写着的用例；没有这个文件就是空。"""
+    if not (ROOT / path).is_file():
+        return frozenset()
+    tree = ast.parse((ROOT / path).read_text("utf-8"))
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
