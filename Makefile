@@ -15,9 +15,11 @@ RIVALS := tests/bench/rivals
 # The generator of typed clients wants another typer than the product: an environment of its own
 CLIENT := tests/contracts/client/generator
 CLIENT_STAMP := $(VENV)/client/.installed
+AUDIT_VENV := $(VENV)/audit
+AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler fuzz client
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler fuzz client audit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,6 +40,11 @@ $(BENCH_STAMP): requirements-bench.txt pyproject.toml
 $(CLIENT_STAMP): $(STAMP) $(CLIENT).txt
 	$(PYTHON) -m venv --clear $(VENV)/client
 	$(VENV)/client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CLIENT).txt
+	@touch $@
+
+$(AUDIT_STAMP): tests/audit/tools.txt
+	$(PYTHON) -m venv --clear $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/audit/tools.txt
 	@touch $@
 
 run: $(STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, relay, worker, mail sink, carrier simulator
@@ -97,6 +104,11 @@ contract: $(STAMP) ## Every operation against its document, every carrier dialec
 fuzz: $(STAMP) ## Malformed HTTP over raw sockets and clients that never finish: no 5xx, nothing smuggled, memory flat (3 minutes; SEED=n replays)
 	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
 
+audit: $(AUDIT_STAMP) ## bandit, a search of the tree for secrets, known vulnerabilities of what is locked (fails where the service of pip-audit is out of reach)
+	$(AUDIT_VENV)/bin/bandit --quiet --recursive --severity-level high src migrations deploy examples
+	git ls-files -z | xargs -0 $(AUDIT_VENV)/bin/detect-secrets-hook --baseline tests/audit/secrets.json
+	$(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.txt
+
 mail-relay: $(STAMP) ## Mail of every size through a real Postfix (installed from Debian, as root; private, on loopback): clear, STARTTLS, TLS; cut lines too
 	$(BIN)/python -m tests.mta
 
@@ -132,6 +144,7 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt pyproject.toml --extra local --extra dev --extra bench -o requirements-bench.txt
 	$(BIN)/uv pip compile $(UNLOCKED) $(CLIENT).in -o $(CLIENT).txt
 	for rival in oban pgqueuer procrastinate; do $(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) $(RIVALS)/$$rival.in -o $(RIVALS)/$$rival.txt; done
+	$(BIN)/uv pip compile $(UNLOCKED) tests/audit/tools.in -o tests/audit/tools.txt
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 
 pooler: system $(STAMP) ## Most of the suite behind a stock PgBouncer in transaction mode

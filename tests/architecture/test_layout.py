@@ -19,9 +19,9 @@ TOP = {
     "src", "tests",
 }  # fmt: skip
 TESTS = {
-    "__init__.py", "architecture", "attacks", "bench", "chaos", "conftest.py", "contracts", "deploy", "drill", "e2e",
-    "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model", "mta", "simulation", "support",
-    "unit",
+    "__init__.py", "architecture", "attacks", "audit", "bench", "chaos", "conftest.py", "contracts", "deploy",
+    "drill", "e2e", "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model", "mta",
+    "simulation", "support", "unit",
 }  # fmt: skip
 LINES = 250
 LONE = {
