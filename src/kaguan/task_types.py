@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from kaguan.mail.task import EMAIL_SEND, email_send
+from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.schedules.service import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
@@ -18,6 +19,7 @@ TASK_TYPES: tuple[TaskType[Any], ...] = (
     DATA_SYNC,
     SIM_STATUS_SYNC,
     EVENT_PUBLISH,
+    TASK_NOTIFY,
 )
 
 NAMES: tuple[str, ...] = tuple(one.name for one in TASK_TYPES)

@@ -7,10 +7,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.worker.attempt import Handler
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
 from workers.email.handler import open_email
 from workers.event.handler import open_event
+from workers.event.notice import open_notice
 from workers.resources import Resources, open_resources
 from workers.sim.handler import open_sim_status
 from workers.sync.handler import open_data_sync
@@ -32,6 +34,7 @@ OPENERS: dict[str, Opener] = {
     DATA_SYNC.name: open_data_sync,
     SIM_STATUS_SYNC.name: open_sim_status,
     EVENT_PUBLISH.name: open_event,
+    TASK_NOTIFY.name: open_notice,
 }
 
 

@@ -10,6 +10,7 @@ from kaguan.audit import store as audit
 from kaguan.config.model import UncertainPolicy
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.verification import Verified
@@ -76,6 +77,7 @@ def worker_parts(
         SIM_STATUS_SYNC.name: Ledger(outside, process, plain=False),
         DATA_SYNC.name: Ledger(outside, process, plain=True),
         EVENT_PUBLISH.name: Ledger(outside, process, plain=True),
+        TASK_NOTIFY.name: Ledger(outside, process, plain=True),
     }
     types = task_types(settings.smtp).values()
     worker = Worker(

@@ -18,7 +18,9 @@ DATABASE, REDIS, SMTP = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMT
 LISTEN = "KAGUAN_DATABASE__LISTEN_URL"
 ONELINK, CONTROL_CENTER = "KAGUAN_CARRIERS__ONELINK__", "KAGUAN_CARRIERS__CONTROL_CENTER__"
 STARTTLS, PROXIES = "KAGUAN_SMTP__STARTTLS", "KAGUAN_API__TRUSTED_PROXIES"
-WEBHOOK = {"KAGUAN_WEBHOOKS__SECRET": "whsec_" + "c2VjcmV0" * 5}
+KEY = "whsec_" + "c2VjcmV0" * 5
+WEBHOOK = {"KAGUAN_WEBHOOKS__SECRET": KEY}
+CALLERS = '[{"name": "erp", "url": "http://hooks.example/x", "secret": "%s"}]' % KEY  # noqa: UP031 花括号是 JSON 的
 STRONG = "quiet-harbour-71"
 WEAK = [
     (Exemption.DATABASE_PASSWORD, DATABASE, "postgresql://localhost/kaguan"),
@@ -50,6 +52,7 @@ WEAK = [
     (Exemption.CARRIER_CLEARTEXT, f"{ONELINK}BASE_URL", "http://onelink.example"),
     (Exemption.CARRIER_CLEARTEXT, f"{CONTROL_CENTER}BASE_URL", "http://192.0.2.7:8080"),
     (Exemption.WEBHOOK_CLEARTEXT, "KAGUAN_WEBHOOKS__URL", "http://hooks.example/x"),
+    (Exemption.WEBHOOK_CLEARTEXT, "KAGUAN_WEBHOOKS__CALLERS", CALLERS),
     (Exemption.VERIFY_CLEARTEXT, "KAGUAN_SMTP__VERIFY_URL", "http://mail.example/{message_id}"),
     (Exemption.TRUSTED_PROXIES, PROXIES, '["10.0.0.0/8", "0.0.0.0/0"]'),
     (Exemption.TRUSTED_PROXIES, PROXIES, '["::/0"]'),

@@ -89,12 +89,12 @@ async def test_one_more_than_allowed_is_refused_before_anything_is_built(raw: by
 @pytest.mark.parametrize(
     ("shape", "own"),
     [
-        # 邮件：自己、收件人、抄送、附件清单、十个附件；十一个字段，每个附件三个
-        (EmailTask, Structure(14, 10 + 30, 10 + 100 + 100 + 10 + 30)),
-        (SimTask, Structure(2, 6, 6 + 1_000)),
+        # 邮件：自己、收件人、抄送、附件清单、十个附件；十二个字段，每个附件三个
+        (EmailTask, Structure(14, 11 + 30, 11 + 100 + 100 + 10 + 30)),
+        (SimTask, Structure(2, 7, 7 + 1_000)),
         (SimBatch, Structure(2 + 1_000, 1 + 5_000, 1 + 1_000 + 5_000)),
         # 批量：每一项按三种任务里最大的算
-        (TaskBatchDocument, Structure(2 + 14_000, 1 + 41_000, 1 + 1_000 + 1_007_000)),
+        (TaskBatchDocument, Structure(2 + 14_000, 1 + 42_000, 1 + 1_000 + 1_008_000)),
     ],
 )
 def test_the_bound_follows_from_the_model(shape: Any, own: Structure) -> None:

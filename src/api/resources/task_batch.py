@@ -23,13 +23,15 @@ from api.resources.task_models import (
     TaskBatch,
     TaskBatchDocument,
 )
+from api.resources.task_notices import refuse_unheard
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
+from kaguan.notices.service import with_notice
 from kaguan.outbox.acceptance import Accepted, Submission, insert, stage
 from kaguan.task_types import NAMES, TASK_TYPES
 from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ITEM_ERRORS = 10  # 一项至多说这么多处错：一千项，应答仍不过一两 MB
 Item = EmailItem | SyncItem | SimItem
@@ -59,10 +61,10 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     outcomes: list[Item | DomainError] = []
     submissions: list[Submission] = []
     for given in call.body.tasks:
-        item = _parse(given)
+        item = _heard(call, _parse(given))
         outcomes.append(item)
         if not isinstance(item, DomainError):
-            submissions.append(_submission(item, call.principal.name))
+            submissions += _submissions(item, call.principal.name)
         await time_slice.pause_when_used()
     if not submissions:
         raise _all_refused(outcomes)
@@ -71,7 +73,7 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
     results = iter(await insert(await call.unit.raw(), staged, attempts, call.unit.after_commit, count))
     call.unit.after_commit(services.ring)
-    answers = (item if isinstance(item, DomainError) else _task(item, next(results)) for item in outcomes)
+    answers = [item if isinstance(item, DomainError) else _task(item, results) for item in outcomes]
     items = [_answer(index, answer, call.language) for index, answer in enumerate(answers)]
     accepted = sum(item["code"] == Code.OK for item in items)
     return Answer({"accepted": accepted, "rejected": len(items) - accepted, "items": items})
@@ -89,8 +91,19 @@ def _tag_depth(item: dict[str, Any]) -> int:
     return 1 if item.get("type") in NAMES else 0
 
 
-def _submission(item: Item, principal: str) -> Submission:
-    return Submission(
+def _heard(call: Call[TaskBatch, None], item: Item | DomainError) -> Item | DomainError:
+    """要通知而没有地方可推的，是这一项的错。"""
+    if isinstance(item, DomainError) or not item.notify:
+        return item
+    try:
+        refuse_unheard(call)
+    except DomainError as error:
+        return error
+    return item
+
+
+def _submissions(item: Item, principal: str) -> Sequence[Submission]:
+    submission = Submission(
         BY_NAME[item.type],
         item.payload(),
         item.priority,
@@ -99,9 +112,13 @@ def _submission(item: Item, principal: str) -> Submission:
         item.schedule_at,
         item.ordering_key,
     )
+    return with_notice(submission) if item.notify else (submission,)
 
 
-def _task(item: Item, result: Accepted | DomainError) -> dict[str, Any] | DomainError:
+def _task(item: Item, results: Iterator[Accepted | DomainError]) -> dict[str, Any] | DomainError:
+    result = next(results)
+    if item.notify:
+        next(results)  # 通知自己的
     if isinstance(result, DomainError):
         return result
     return {

@@ -85,6 +85,7 @@ IccidText = Annotated[
     AfterValidator(_iccid),
 ]  # fmt: skip
 BusinessDay = Annotated[Day, AfterValidator(_business_day)]
+Notify = Annotated[bool, Field(description="任务有了结局就推给本令牌的 webhook；地址在配置里，不在请求里")]
 ScheduleAt = Annotated[Moment, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")]
 
 
@@ -95,6 +96,13 @@ class Submitted(RequestModel):
     priority: Choice[Priority] = Priority.DEFAULT
     ordering_key: OrderingKey | None = None
     schedule_at: ScheduleAt | None = None
+    notify: Notify = False
+
+    @model_validator(mode="after")
+    def _one_use_of_the_key(self) -> Self:
+        if self.notify and self.ordering_key is not None:
+            raise reason("notify 不能与 ordering_key 并用", "notify cannot go with ordering_key")
+        return self
 
 
 class Attachment(RequestModel):

@@ -14,6 +14,7 @@ from api.http.keys import SERVICES
 from api.openapi import examples
 from api.resources import task_batch, task_operations
 from api.resources.task_models import PATH, TAG, WRITE, AcceptedView, EmailTask, SimTask, SyncTask
+from api.resources.task_notices import accept_with_notice
 from kaguan.errors import Code
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import GroupAccept, Submission, accept
@@ -90,7 +91,9 @@ async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer
         ordering_key=body.ordering_key,
     )
     services = call.services
-    if call.unit.mode is Mode.DIRECT:
+    if body.notify:
+        accepted = await accept_with_notice(call, submission)
+    elif call.unit.mode is Mode.DIRECT:
         accepted = await call.request.app[GROUPED].accept(submission)
     else:
         # 带幂等键：与首个应答同一事务，不能与别人合并

@@ -6,9 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, PostgresUrl, Seconds, VerifyUrl, webhook_key
+from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, PostgresUrl, Seconds, VerifyUrl
 
 MIB = 1024 * 1024
 
@@ -160,29 +160,6 @@ class Smtp(Group):
     breaker_cooldown: Seconds = 15.0  # 熔断这么久（另加至多两成）之后，每个进程放行一个试探
     uncertain: UncertainPolicy = UncertainPolicy.HOLD
     verify_url: VerifyUrl = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
-
-
-class Webhooks(Group):
-    """业务事件往外推（卡状态变更）。``url`` 为空即不推。"""
-
-    url: str = ""
-    secret: SecretStr = SecretStr("")  # whsec_ 加 base64，24–64 字节（Standard Webhooks）
-    timeout: Seconds = 10.0
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if not self.url:
-            return self
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError("url 应为 http(s) 地址")
-        if not self.key:
-            raise ValueError("secret 应为 whsec_ 加 base64，解出 24–64 字节")
-        return self
-
-    @property
-    def key(self) -> bytes:
-        """签名用的密钥；没有、或写得不对，就是空。"""
-        return webhook_key(self.secret.get_secret_value()) or b""
 
 
 class OneLink(Group):

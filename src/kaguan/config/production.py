@@ -85,6 +85,8 @@ def _weaknesses(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weak
     yield from _smtp(settings)
     yield from _carriers(settings)
     yield from _cleartext("KAGUAN_WEBHOOKS__URL", settings.webhooks.url, Exemption.WEBHOOK_CLEARTEXT)
+    for caller in settings.webhooks.callers:
+        yield from _cleartext("KAGUAN_WEBHOOKS__CALLERS", caller.url, Exemption.WEBHOOK_CLEARTEXT)
     yield from _cleartext("KAGUAN_SMTP__VERIFY_URL", settings.smtp.verify_url, Exemption.VERIFY_CLEARTEXT)
     everyone = [item for item in settings.api.trusted_proxies if ip_network(item, strict=False).prefixlen == 0]
     if everyone:

@@ -24,6 +24,7 @@ from kaguan.config import model
 from kaguan.config.explaining import explained
 from kaguan.config.production import Exemption, refused
 from kaguan.config.schedules import Schedule, distinct
+from kaguan.config.webhooks import Webhooks
 from kaguan.shipped import shipped
 from kaguan.zones import BUSINESS_ZONE, ZoneName
 
@@ -65,7 +66,7 @@ class Settings(BaseSettings):
     tasks: model.Tasks = model.Tasks()
     smtp: model.Smtp = model.Smtp()
     carriers: model.Carriers = model.Carriers()
-    webhooks: model.Webhooks = model.Webhooks()
+    webhooks: Webhooks = Webhooks()
     telemetry: model.Telemetry = model.Telemetry()
     logging: model.Logging = model.Logging()
     simulator: model.Simulator = Field(default_factory=model.Simulator)

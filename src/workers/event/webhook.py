@@ -1,4 +1,4 @@
-"""往外推事件：只推到配置的那一个地址，签名依 Standard Webhooks 1.0（standardwebhooks.com）。"""
+"""往外推事件：只推到配置里写明的地址，从不推到请求里给的；签名依 Standard Webhooks 1.0（standardwebhooks.com）。"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kaguan.telemetry.spans import client_span, record_error, server_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from kaguan.config.model import Webhooks
+    from kaguan.config.webhooks import Webhooks
 
 # 4xx 里说的是「现在不行」而不是「不要再来」的
 PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -81,6 +81,13 @@ async def open_webhook(config: Webhooks) -> AsyncIterator[Webhook | None]:
     if not config.url:
         yield None
         return
-    timeout = aiohttp.ClientTimeout(total=config.timeout)
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
+    async with open_session(config) as session:
         yield Webhook(session, config.url, config.key)
+
+
+@asynccontextmanager
+async def open_session(config: Webhooks) -> AsyncIterator[aiohttp.ClientSession]:
+    """不记 cookie；一次推送有时限。"""
+    limit = aiohttp.ClientTimeout(total=config.timeout)
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=limit) as session:
+        yield session

@@ -155,6 +155,10 @@ async def test_a_key_held_up_by_its_failed_head_names_the_head(settings: Setting
         await pipeline.sql(
             "update tb_task set status = 'retrying', last_error = '{\"reason\": \"450 4.2.1\"}' where id = %s", head
         )
+        behind = "update tb_task set type = %s where ordering_key = 'card-1' and id <> %s"
+        await pipeline.sql(behind, "task:notify", head)  # 只有等着说它结局的通知：没有谁被卡住
+        assert "ordering" not in (await look(pipeline))[1]
+        await pipeline.sql(behind, "email:send", head)
         concern = (await look(pipeline))[1]["ordering"]
         assert concern.parameters["task"] == str(head)
         assert (concern.parameters["key"], concern.parameters["count"]) == ("card-1", 1)

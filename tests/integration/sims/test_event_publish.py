@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import hmac
-import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from opentelemetry.trace import StatusCode
 from pydantic import SecretStr
 
-from kaguan.config.model import Webhooks
+from kaguan.config.webhooks import Webhooks
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.testing import drain
@@ -31,6 +27,7 @@ from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
 from kaguan.telemetry import spans
 from tests.support.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
+from tests.support.webhook_receiver import KEY, SECRET, Receiver, receiving
 from workers.event.handler import EventPublish
 from workers.event.webhook import open_webhook
 from workers.sim.handler import SimStatusSync
@@ -45,41 +42,14 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
 
-KEY = b"0123456789abcdef0123456789abcdef"
-SECRET = SecretStr("whsec_" + base64.b64encode(KEY).decode())
 EVENTS = ChangeEvents(max_attempts=6)
 STAGED = "select payload from tb_task where type = 'event:publish' order by id"
 
 
-@dataclass
-class Receiver:
-    """收件端：照规范验签，按 ``answers`` 逐个作答，用完了一律 204。"""
-
-    answers: list[web.Response] = field(default_factory=list)
-    received: list[dict[str, object]] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    url: str = ""
-
-    async def take(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = request.headers
-        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-        expected = "v1," + base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
-        if not hmac.compare_digest(headers["webhook-signature"], expected):
-            return web.Response(status=401)
-        self.ids.append(headers["webhook-id"])
-        self.received.append(json.loads(body))
-        return self.answers.pop(0) if self.answers else web.Response(status=204)
-
-
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiving = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", receiving.take)
-    async with TestServer(app) as server:
-        receiving.url = str(server.make_url("/hook"))
-        yield receiving
+    async with receiving() as running:
+        yield running
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
--- 被队头卡住的键：队头失败了在等重试，后面的已经到期。队头是 UUIDv7，最老的在前，只看最老的几个
+-- 被队头卡住的键：队头失败了在等重试，后面的已经到期（等着说它结局的通知不算）。队头是 UUIDv7，最老的在前，只看最老的几个
 with heads as materialized (
     select principal, key, head
     from tb_ordering
@@ -16,7 +16,7 @@ cross join lateral (
     select greatest(available_at, created_at) as due
     from tb_task
     where principal = h.principal and ordering_key = h.key and status in ('pending', 'retrying')
-      and ordering_seq > t.ordering_seq
+      and ordering_seq > t.ordering_seq and type <> 'task:notify'
     order by ordering_seq
     limit 1
 ) as n

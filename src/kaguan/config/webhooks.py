@@ -1,0 +1,50 @@
+"""往外推的配置：推到哪里、用什么签名。地址只在这里，从不来自请求。"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from kaguan.config.model import Group
+from kaguan.config.values import Seconds, webhook_key
+
+
+class WebhookTarget(Group):
+    """推到哪里，用什么签名。"""
+
+    url: str = ""
+    secret: SecretStr = SecretStr("")  # whsec_ 加 base64，24–64 字节（Standard Webhooks）
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.url:
+            return self
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError("url 应为 http(s) 地址")
+        if not self.key:
+            raise ValueError("secret 应为 whsec_ 加 base64，解出 24–64 字节")
+        return self
+
+    @property
+    def key(self) -> bytes:
+        """签名用的密钥；没有、或写得不对，就是空。"""
+        return webhook_key(self.secret.get_secret_value()) or b""
+
+
+class CallerWebhook(WebhookTarget):
+    """一个提交者自己的；``name`` 是令牌名，``url`` 为空即不告诉它。"""
+
+    name: str = Field(min_length=1)
+
+
+class Webhooks(WebhookTarget):
+    """往外推。卡状态变更推到 ``url``；任务的结局推到提交者自己的，没有就也推到 ``url``。"""
+
+    timeout: Seconds = 10.0
+    callers: tuple[CallerWebhook, ...] = ()
+
+    def target(self, principal: str) -> WebhookTarget | None:
+        """任务的结局告诉 ``principal`` 推到哪里；没有配置就没有。"""
+        target = next((one for one in self.callers if one.name == principal), self)
+        return target if target.url else None
