@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``：一个真的 API 进程，一千个说不完的客户端，几万个畸形的请求；0 即没有毛病。"""
+"""``python -m tests.fuzz``：一个真的 API 进程，一千个说不完的客户端，两万个畸形的请求；0 即没有毛病。"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BIG_LOG = 2**30  # 字节；不轮换，5xx 一个也数得到
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="畸形的 HTTP 与说不完的客户端")
-    parser.add_argument("--rounds", type=int, default=20, help="几轮（默认 20）")
+    parser.add_argument("--rounds", type=int, default=10, help="几轮（默认 10）")
     parser.add_argument("--each", type=int, default=2_000, help="每轮随机改坏几个（默认 2000）")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9, help="重来用的种子")
     return parser.parse_args()
