@@ -53,8 +53,7 @@ GROUP_BYTES = 4 * 1024 * 1024  # 合并提交的载荷至多共这么多：大�
 class Submission:
     """要受理的一个任务。
 
-    ``request_id`` 在 ``principal`` 内唯一；``schedule_at`` 之前不执行；同一 ``principal`` 的同一 ``ordering_key``
-    按受理的次序一个接一个地执行。
+    ``request_id``、``ordering_key`` 各在 ``principal`` 内算：前者唯一，后者相同的按受理的次序一个接一个。
     """
 
     type: TaskType[Payload]
@@ -62,7 +61,7 @@ class Submission:
     queue: Priority = Priority.DEFAULT
     principal: str = SYSTEM_PRINCIPAL
     request_id: str | None = None
-    schedule_at: datetime | None = None
+    schedule_at: datetime | None = None  # 在这之前不执行
     ordering_key: str | None = None
 
 
@@ -75,7 +74,8 @@ class Accepted:
     replayed: bool = False
 
 
-def uncounted(_type: str, _queue: str, _count: int) -> None: ...
+def uncounted(_type: str, _queue: str, _count: int) -> None:
+    """不计数。"""
 
 
 async def accept(
