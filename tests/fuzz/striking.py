@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 AT_ONCE = 32
 PATIENCE = 0.3  # 秒；没说完的，对方在等，不陪它
 CERTAIN = 10.0  # 秒；一定有下文的：答了就断开
-GROWTH = 12  # MiB；热身之后
+GROWTH, CEILING = 12, 64  # MiB；分配器头几轮跳一级就不动了：最后三分之一里涨的，与总共涨的
 BAD_REQUEST, SERVER_ERROR = 400, 500
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 SHOWN = 300  # 字节
@@ -57,7 +57,8 @@ async def strike(target: Target, rounds: int, each: int, seed: int) -> Report:
         batch = {f"种子 {seed} 第 {number} 轮第 {index} 个": mutated(random, target.token) for index in range(each)}
         await strike_all(target, batch, report)
         report.memory.append(resident(target.pid)[0])
-    if report.memory[-1] - report.memory[0] > GROWTH:
+    settled = report.memory[min(rounds * 2 // 3, rounds - 2)]
+    if report.memory[-1] - settled > GROWTH or report.memory[-1] - report.memory[0] > CEILING:
         report.faults.append(f"内存一直在涨：{report.memory} MiB")
     return report
 
@@ -133,8 +134,8 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 只要个数
 
 
-async def settle(target: Target, before: int, slack: int = 3) -> list[str]:
-    """连接都还了：描述符回到从前（``slack`` 是池子里的出入）。"""
+async def settle(target: Target, before: int, slack: int = 16) -> list[str]:
+    """连接都还了：描述符回到从前（``slack``：两个连接池要时才开的；漏的话是成百上千）。"""
     try:
         await eventually(lambda: descriptors(target.pid) <= before + slack, timeout=30)
     except AssertionError:
