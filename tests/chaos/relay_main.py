@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Connection
+    from kaguan.outbox.store import Due
 
 HEAD_GUARD = "k.head <> t.id"
 WINDOW = 0.1  # 秒：把入队与标记之间拉宽，SIGKILL 才常常落在里面
@@ -43,7 +44,7 @@ def _mark_first() -> None:
     """先标记、先提交，后入队：中间一断就没人再管。"""
     mark: Callable[..., Awaitable[None]] = forward.mark_queued
 
-    async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> Sequence[Any]:
+    async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> list[Due]:
         due = await fetch(connection, *arguments, **options)
         if due:
             await connection.execute(load("kaguan.outbox", "take_off"), {"task_ids": [row.task_id for row in due]})

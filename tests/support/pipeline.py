@@ -128,13 +128,14 @@ async def open_pipeline(settings: Settings, pool: Pool, thrift: float = 0.0) -> 
         metrics = Metrics()
         types = TaskTypes(TASK_TYPES)
         relay = settings.relay.model_copy(update={"window": settings.relay.high_water})
+        line = Line(Sparing(thrift), Sparing(0.0))
         yield Pipeline(
             settings,
             pool,
             redis,
             queues,
             metrics,
-            Forwarder(pool, queues, relay, settings.worker.task_timeout, metrics, types, line=Line(Sparing(thrift))),
+            Forwarder(pool, queues, relay, settings.worker.task_timeout, metrics, types, line=line),
             LeaseRedrive(pool, settings.relay, {}, metrics, sparing=Sparing(thrift)),
             PresenceRedrive(pool, queues, settings.relay, metrics, sparing=Sparing(thrift)),
             EpochRedrive(pool, redis, queues, metrics),

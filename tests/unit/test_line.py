@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
+from typing import TypeAlias
 from uuid import UUID
 
 from hypothesis import given, settings
@@ -17,7 +18,8 @@ from kaguan.outbox.store import START, Due
 QUEUE = 1
 CALLERS = st.sampled_from(["a", "b", "c", "d"])
 ACCEPTS = st.tuples(CALLERS, st.integers(1, 60))
-STEPS = st.lists(st.one_of(ACCEPTS, st.integers(1, 30)), max_size=40)  # 受理（谁、几个），或转交（几个）
+LOOKS = st.tuples(st.integers(1, 30), st.booleans())
+STEPS = st.lists(st.one_of(ACCEPTS, LOOKS), max_size=40)  # 受理（谁、几个），或转交（几个、是否从头看）
 
 
 @dataclass(slots=True)
@@ -38,11 +40,11 @@ class Queue:
         self.rows += rows
         return rows
 
-    def hand_over(self, room: int) -> list[Due]:
+    def hand_over(self, room: int, *, thorough: bool = False) -> list[Due]:
         self.now += 1
         rooms = {QUEUE: room}
-        if self.line.lost:
-            self.line.know({row.caller for row in self.rows}, self.now)
+        if thorough or self.line.lost or not self.line.caught_up:
+            self.line.know(sorted({row.caller for row in self.rows}), self.now, start_over=thorough)
         shares = self.line.shares(rooms)
         assert sum(shares.values()) <= room
         since = START[0] + timedelta(seconds=self.line.caught_up[QUEUE])
@@ -59,19 +61,22 @@ class Queue:
         return chosen
 
 
-def played(steps: list[tuple[str, int] | int]) -> Queue:
+Step: TypeAlias = tuple[str, int] | tuple[int, bool]
+
+
+def played(steps: list[Step]) -> Queue:
     queue = Queue()
-    for step in steps:
-        if isinstance(step, int):
-            queue.hand_over(step)
+    for first, second in steps:
+        if isinstance(first, str):
+            queue.accept(first, second)
         else:
-            queue.accept(*step)
+            queue.hand_over(first, thorough=bool(second))
     return queue
 
 
 @settings(max_examples=40)
 @given(STEPS)
-def test_everything_is_handed_over_without_ever_starting_over(steps: list[tuple[str, int] | int]) -> None:
+def test_everything_is_handed_over_without_ever_starting_over(steps: list[Step]) -> None:
     queue = played(steps)
     while queue.hand_over(7):
         pass
@@ -81,9 +86,7 @@ def test_everything_is_handed_over_without_ever_starting_over(steps: list[tuple[
 
 @settings(max_examples=40)
 @given(STEPS, CALLERS, st.integers(1, 30))
-def test_one_task_waits_for_no_more_than_a_turn_of_each(
-    steps: list[tuple[str, int] | int], caller: str, room: int
-) -> None:
+def test_one_task_waits_for_no_more_than_a_turn_of_each(steps: list[Step], caller: str, room: int) -> None:
     queue = played(steps)
     while any(row.principal == caller for row in queue.rows):
         queue.hand_over(7)
@@ -98,8 +101,8 @@ def test_one_task_waits_for_no_more_than_a_turn_of_each(
 
 @settings(max_examples=40)
 @given(STEPS)
-def test_tasks_of_one_caller_go_in_the_order_of_acceptance(steps: list[tuple[str, int] | int]) -> None:
-    queue = played([*steps, *[30] * 100])
+def test_tasks_of_one_caller_go_in_the_order_of_acceptance(steps: list[Step]) -> None:
+    queue = played([*steps, *[(30, False)] * 100])
     for caller in "abcd":
         places = [row.place for row in queue.handed if row.principal == caller]
         assert places == sorted(places)
@@ -119,8 +122,20 @@ def test_two_backlogs_are_served_alike(start: int, rooms: list[int]) -> None:
 
 
 @settings(max_examples=40)
+@given(st.lists(st.booleans(), min_size=12, max_size=12), st.integers(1, 3))
+def test_starting_over_lets_nobody_have_two_turns_before_everybody_had_one(thorough: list[bool], room: int) -> None:
+    queue = Queue()
+    for caller in "abcdefghijkl":
+        queue.accept(caller, 100)
+    queue.hand_over(1, thorough=True)
+    served = Counter(row.principal for each in thorough[::room] for row in queue.hand_over(room, thorough=each))
+    assert max(served.values()) <= 2
+    assert len(served) >= 11
+
+
+@settings(max_examples=40)
 @given(STEPS)
-def test_what_was_forgotten_is_found_from_the_start(steps: list[tuple[str, int] | int]) -> None:
+def test_what_was_forgotten_is_found_from_the_start(steps: list[Step]) -> None:
     queue = played(steps)
     queue.line = Line()
     while queue.hand_over(7):

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import math
 from collections import Counter
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import itemgetter
@@ -20,7 +20,8 @@ from saq.job import Job
 from saq.queue.redis import RedisQueue
 
 from kaguan.database.sql import load
-from kaguan.outbox.sparing import Sparing
+from kaguan.outbox import store
+from kaguan.outbox.sparing import Look, Sparing
 from kaguan.outbox.store import START, Caller, Due
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.queues.keys import delivery_key
@@ -39,8 +40,9 @@ log = structlog.get_logger(__name__)
 JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
 TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
 SECONDS = 0.5  # 一次投递里的活合计不超过这么久：取走它的 worker 忙着，别的就替不了
+LATE_COMMIT = 0.25  # 秒：写下之后这么久之内提交的，当场看得见；更晚的，从头看的那一眼才看见
+BRIEF = 0.001  # 秒：问一遍谁在等，再快也当它花了这么久
 HANDED_AT = "handed_at"  # 投递的 meta：何时交出
-SLACK = 0.25  # 秒：写下之后这么久之内提交的，当场看得见；更晚的，从头看的那一眼才看见
 
 
 class KaguanQueue(RedisQueue):
@@ -102,18 +104,19 @@ class Line:
     Attributes:
         places: 没交完的（队列，提交者）→ 交到了哪一行（到期的时刻，任务号）；先轮到的在前。
         caught_up: 队列 → 事件循环的钟：在这之前到期的，不是交了，就是它的提交者在 ``places`` 里。
-        lost: 不知道谁还有：下一眼先问一遍。
+        lost: 新到的没看全，也许还有别人：下一眼先问一遍，花得起才问（``asking``）。
     """
 
     sparing: Sparing = field(default_factory=Sparing)
+    asking: Sparing = field(default_factory=lambda: Sparing(least=BRIEF))
     places: dict[Caller, tuple[datetime, UUID]] = field(default_factory=dict)
     caught_up: dict[int, float] = field(default_factory=dict)
-    lost: bool = True
+    lost: bool = False
 
-    def know(self, callers: Iterable[Caller], now: float) -> None:
-        """``callers`` 都有行在等，别的没有；还没有位置的从头看起。"""
+    def know(self, callers: Iterable[Caller], now: float, *, start_over: bool = False) -> None:
+        """``callers`` 都有到期的行，别的没有；还没有位置的从头看起，``start_over`` 则都从头看起。轮到谁不变。"""
         waiting = dict.fromkeys(callers, START)
-        kept = {caller: place for caller, place in self.places.items() if caller in waiting}
+        kept = {caller: START if start_over else place for caller, place in self.places.items() if caller in waiting}
         self.places = kept | waiting | kept
         self.caught_up, self.lost = {int(rank): now for rank in PriorityRank}, False
 
@@ -158,23 +161,27 @@ class Line:
 async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line: Line) -> list[Due]:
     """锁住并取出到期而轮到的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
     began = asyncio.get_running_loop().time()
-    if thorough := line.sparing.due:
-        line.places = {}
-    if thorough or line.lost:
-        line.know(await (await connection.execute(load("kaguan.outbox", "callers"))).fetchall(), began)
-    room = {int(rank): room for rank, room in rooms.items()}
-    shares = line.shares(room)
-    parameters = {
-        "priorities": list(room), "rooms": list(room.values()),
-        "ages": [began - line.caught_up[priority] + SLACK for priority in room],
-        "queues": [priority for priority, _ in shares], "principals": [principal for _, principal in shares],
-        "since": [line.places[caller][0] for caller in shares], "after": [line.places[caller][1] for caller in shares],
-        "shares": list(shares.values()),
-    }  # fmt: skip
-    async with connection.cursor(row_factory=class_row(Due)) as cursor:
-        with line.sparing if thorough else nullcontext():
-            await cursor.execute(load("kaguan.outbox", "fetch"), parameters)
-        return line.choose(await cursor.fetchall(), room, shares, began)
+    async with Look(line.sparing, connection) as thorough:
+        if thorough or not line.caught_up or (line.lost and line.asking.is_due):
+            with line.asking:
+                line.know(
+                    await (await connection.execute(load(store.PACKAGE, "callers"))).fetchall(),
+                    began,
+                    start_over=thorough,
+                )
+        room = {int(rank): room for rank, room in rooms.items()}
+        shares = line.shares(room)
+        parameters = {
+            "priorities": list(room), "rooms": list(room.values()),
+            "ages": [began - line.caught_up[priority] + LATE_COMMIT for priority in room],
+            "queues": [queue for queue, _ in shares], "principals": [principal for _, principal in shares],
+            "since": [line.places[caller][0] for caller in shares],
+            "after": [line.places[caller][1] for caller in shares],
+            "shares": list(shares.values()),
+        }  # fmt: skip
+        async with connection.cursor(row_factory=class_row(Due)) as cursor:
+            await cursor.execute(load(store.PACKAGE, "fetch"), parameters)
+            return line.choose(await cursor.fetchall(), room, shares, began)
 
 
 def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:
@@ -212,28 +219,22 @@ async def enqueue_many(
     Raises:
         RedisError: 连不上，或 Redis 拒收（内存满、只读……）：与单个投递无关，它的参数只有号码。
     """
-    jobs = [
-        (
-            one.queue,
-            Job(
-                function=one.type,
-                key=one.key,
-                kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in one.tokens]},
-                timeout=int(task_timeout) * len(one.tokens) + TIMEOUT_MARGIN,
-                retries=1,
-                ttl=JOB_TTL,
-                meta={HANDED_AT: now},
-            ),
-        )
-        for one in deliveries
-    ]
     redis = next(iter(queues.values())).redis
     # 脚本几乎总在：不先问（每次多一个来回）；不在就一条也没入队，先问再来一遍
     for is_loaded in (True, False):
         async with redis.pipeline(transaction=False) as pipe:
             proxies = {priority: _through(queue, pipe) for priority, queue in queues.items()}
-            for queue, job in jobs:
-                await proxies[queue].enqueue(job)
+            for one in deliveries:
+                job = Job(
+                    function=one.type,
+                    key=one.key,
+                    kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in one.tokens]},
+                    timeout=int(task_timeout) * len(one.tokens) + TIMEOUT_MARGIN,
+                    retries=1,
+                    ttl=JOB_TTL,
+                    meta={HANDED_AT: now},
+                )
+                await proxies[one.queue].enqueue(job)
             if is_loaded:
                 pipe.scripts.clear()
             with suppress(NoScriptError):

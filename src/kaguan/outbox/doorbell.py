@@ -61,6 +61,7 @@ class Doorbell:
 
 async def listen(redis: Redis, heard: Callable[[], None]) -> None:
     """听铃，断了就重连，直到被取消；每（重）连上先调用一次 ``heard``：可能漏听。"""
+    failures = 0
     while True:
         try:
             async with redis.pubsub() as subscription:
@@ -69,6 +70,9 @@ async def listen(redis: Redis, heard: Callable[[], None]) -> None:
                 while True:
                     if await subscription.get_message(timeout=SILENCE) is not None:
                         asked = False
+                        if failures:
+                            log.info("又听得见门铃", failures=failures)
+                            failures = 0
                         heard()
                     elif asked:
                         log.warning("听铃的连接没有回音，重连")
@@ -77,5 +81,9 @@ async def listen(redis: Redis, heard: Callable[[], None]) -> None:
                         asked = True
                         await subscription.ping()
         except RedisError as error:
-            log.warning("听铃的连接断了，稍后重连", error=type(error).__name__)
+            failures += 1
+            if failures == 1:
+                log.warning("听不到门铃，靠轮询，一直重连", error=type(error).__name__, reason=str(error))
+        except Exception:  # 它一死，门铃从此无人听：说一声，重来
+            log.exception("听铃时意外出错，重连")
         await asyncio.sleep(jitter(*RECONNECT))  # Redis 不在时不空转

@@ -4,34 +4,65 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from kaguan.database.pool import Connection
+
 THRIFT = 50.0  # 合一秒一遍；一遍要半秒的，半分钟一遍
 NEGLIGIBLE = 0.02  # 秒：再快，也当它花了这么久
+PATIENCE = "30s"  # 从头看的语句至多这么久：平常的时限容不下走过几百万死行
 
 
 @dataclass(slots=True)
 class Sparing:
-    """``with`` 里是从头看的那一遍；``thrift`` 是歇它所花时间的多少倍，0 = 遍遍都从头看。"""
+    """``with`` 里的那一遍成没成都记它用了多久：看不完的也歇，不挡着近处的。
+
+    Attributes:
+        thrift: 歇它所花时间的多少倍；0 = 遍遍都看。
+        least: 秒；再快，也当它花了这么久。
+    """
 
     thrift: float = THRIFT
+    least: float = NEGLIGIBLE
     _at: float = -math.inf
     _began: float = 0.0
 
     @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         return time.monotonic() >= self._at
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
 
-    def __exit__(
+    def __exit__(self, *_error: object) -> None:
+        now = time.monotonic()
+        self._at = now + self.thrift * max(now - self._began, self.least)
+
+
+@dataclass(slots=True)
+class Look:
+    """``async with`` 里看一遍，给出要不要从头看；从头看的另有时限，在一个事务里。"""
+
+    sparing: Sparing
+    connection: Connection
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> bool:
+        if not self.sparing.is_due:
+            return False
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self.sparing)
+            await stack.enter_async_context(self.connection.transaction())
+            await self.connection.execute(f"set local statement_timeout = '{PATIENCE}'")
+            self._stack = stack.pop_all()
+        return True
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        now = time.monotonic()
-        if kind is None:  # 没看成的不算
-            self._at = now + self.thrift * max(now - self._began, NEGLIGIBLE)
+        await self._stack.__aexit__(kind, error, trace)

@@ -140,6 +140,16 @@ async def test_one_caller_of_the_api_does_not_wait_for_the_batches_of_another(sm
     assert {reply.data["task_id"] for reply in replies} <= handed
 
 
+async def test_callers_with_nothing_due_take_no_turns(pipeline: Pipeline) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    for number in range(BATCH + 1):
+        await submit(pipeline, f"later {number}", 1, schedule_at=soon)
+    assert await pipeline.forwarder.run_once() == 0
+    assert pipeline.forwarder.line.places == {}
+    (single,) = await submit(pipeline, "single", 1)
+    assert await goes_in_the_next_batch(pipeline, single)
+
+
 async def test_a_schedule_of_thousands_does_not_hold_up_what_came_by_itself(pipeline: Pipeline) -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     bulk = await submit(pipeline, "bulk", BULK, schedule_at=soon)

@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections import Counter, deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
-SHRINK = 0.9
 PRESSED = 0.01  # 秒：窗口满着、积压在等时，隔这么久再看；没有人取就一次次加倍
 LONGEST_PRESSED = 0.5  # 秒
 PACES_FOR = 1.0  # 秒：步速看一次管这么久
+SHRINK = 0.9
 PACKAGE = "kaguan.outbox"
 
 
@@ -141,6 +141,7 @@ class Forwarder:
         until = clock() + self.hold
         rows: list[Due] = []
         handed: list[Delivery] = []
+        line = replace(self.line, places=dict(self.line.places), caught_up=dict(self.line.caught_up))
         try:
             async with self.pool.connection() as connection, connection.transaction():
                 await self._look(connection, rows, handed)
@@ -155,7 +156,7 @@ class Forwarder:
                 if handed:
                     await mark_queued(connection, handed)
         except BaseException:
-            self.line = Line(self.line.sparing)  # 没有提交：记得的位置不作数
+            self.line = line  # 没有提交：后来的位置不作数
             for window in self._windows.values():
                 window.forget()  # 交了没有、留着没有，都要看了 Redis 才知道
             raise

@@ -14,7 +14,7 @@ from kaguan.logging.naming import named
 from kaguan.outbox import ordering, store
 from kaguan.outbox.relay import in_redis
 from kaguan.outbox.replay import FIRST_ID
-from kaguan.outbox.sparing import Sparing
+from kaguan.outbox.sparing import Look, Sparing
 from kaguan.outbox.store import EVER, START, Seen
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 PAGE = 1_000
 TAKEN_PATIENCE = 10.0  # 秒
 TAKEN_MEMORY = 120.0  # 秒：这么久不再见到的不必记着
-SLACK = 5.0  # 秒：比上一遍看到的再早这么久
+OVERLAP = 5.0  # 秒：比上一遍看到的再早这么久
 ORPHAN_PAGE = 20_000  # 只看号码，百万行的积压几分钟看一圈
 
 
@@ -59,17 +59,15 @@ class LeaseRedrive:
     async def run_once(self) -> int:
         """收回一页。只看上一遍之后到期的与主动交还的；上一遍被锁着而跳过的，等从头看的那一遍。"""
         began = time.monotonic()
-        thorough = self.sparing.due
-        async with self.pool.connection() as connection:
-            with self.sparing if thorough else nullcontext():
-                expired = await store.redrive_expired(
-                    connection,
-                    redelivered=self.redelivered,
-                    max_lost=self.config.max_deliveries_without_result,
-                    grace=self.grace,
-                    reach=EVER if thorough else min(EVER, began - self._seen + SLACK),
-                    limit=PAGE,
-                )
+        async with self.pool.connection() as connection, Look(self.sparing, connection) as thorough:
+            expired = await store.redrive_expired(
+                connection,
+                redelivered=self.redelivered,
+                max_lost=self.config.max_deliveries_without_result,
+                grace=self.grace,
+                reach=EVER if thorough else min(EVER, began - self._seen + OVERLAP),
+                limit=PAGE,
+            )
         if len(expired) < PAGE:
             self._seen = began
         for cause in ("worker_stopped", "lease_expired"):
@@ -120,12 +118,14 @@ class PresenceRedrive:
     async def run_once(self) -> int:
         """看一页；返回 1 表示还有下一页，0 表示看完一圈。"""
         began = time.monotonic()
-        first, thorough = self._after == START, self.sparing.due
-        reach = EVER if thorough else min(EVER, began - self._oldest + SLACK)
-        seen = Seen(self.config.presence_age, self.config.backstop_age, self._after, PAGE, reach)
-        async with self.pool.connection() as connection:
-            with self.sparing if first and thorough else nullcontext():
-                page = await store.handed(connection, seen)
+        first = self._after == START
+        async with (
+            self.pool.connection() as connection,
+            Look(self.sparing, connection) if first else nullcontext(enter_result=False) as thorough,
+        ):
+            reach = EVER if thorough else min(EVER, began - self._oldest + OVERLAP)
+            seen = Seen(self.config.presence_age, self.config.backstop_age, self._after, PAGE, reach)
+            page = await store.handed(connection, seen)
         if first:
             self._oldest = began - (page[0].age if page else self.config.presence_age)
         if not page:
@@ -176,13 +176,13 @@ class OrphanRedrive:
     _after: UUID = FIRST_ID
 
     async def run_once(self) -> int:
-        if self._after == FIRST_ID and not self.sparing.due:
+        first = self._after == FIRST_ID
+        if first and not self.sparing.is_due:
             return 0
-        async with self.pool.connection() as connection:
-            with self.sparing if self._after == FIRST_ID else nullcontext():
-                last, moved = await store.redrive_orphans(
-                    connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
-                )
+        async with self.pool.connection() as connection, Look(self.sparing, connection) if first else nullcontext():
+            last, moved = await store.redrive_orphans(
+                connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
+            )
         if moved:
             log.warning("补上缺失的发件箱行", count=len(moved), **named(*zip(*moved, strict=True)))
             self.metrics.redriven.labels(cause="no_outbox_row").inc(len(moved))

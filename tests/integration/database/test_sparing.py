@@ -1,0 +1,40 @@
+"""从头看的那一遍：另有时限；看不完也歇，不挡着近处的（docs/adr/0028）。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from kaguan.outbox.sparing import PATIENCE, Look, Sparing
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Connection, Pool
+
+
+async def limit_of(connection: Connection) -> str:
+    (value,) = await (await connection.execute("show statement_timeout")).fetchone() or ("",)
+    return str(value)
+
+
+async def test_a_look_from_the_start_has_a_limit_of_its_own_and_then_rests(pool: Pool) -> None:
+    sparing = Sparing()
+    async with pool.connection() as connection:
+        usual = await limit_of(connection)
+        async with Look(sparing, connection) as thorough:
+            assert (thorough, await limit_of(connection)) == (True, PATIENCE)
+        async with Look(sparing, connection) as thorough:
+            assert (thorough, await limit_of(connection)) == (False, usual)
+        assert await limit_of(connection) == usual != PATIENCE
+
+
+async def test_a_look_that_fails_rests_too(pool: Pool) -> None:
+    sparing = Sparing()
+    async with pool.connection() as connection:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            async with Look(sparing, connection):
+                await connection.execute("select 1 / 0")
+        assert not sparing.is_due
+        async with Look(sparing, connection) as thorough:
+            assert not thorough
