@@ -101,6 +101,7 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         self._recovering_until = 0.0
         self._turn = 0.0
         self._sweep: asyncio.Task[None] | None = None
+        self._returning: set[asyncio.Future[None]] = set()
 
     async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 父类的签名
         """借一条活着的；断了的换掉，接着借，仍在时限之内。"""
@@ -129,7 +130,11 @@ class CheckedPool(AsyncConnectionPool[Connection]):
             self._suspect_all()
         elif conn.is_standby:
             conn.retire()  # 只用这一次，下一条也许就到了主库
-        await super().putconn(conn)
+        # 归还不怕取消：还到一半被取消，池就永远少一个名额
+        returning = asyncio.ensure_future(super().putconn(conn))
+        self._returning.add(returning)
+        returning.add_done_callback(self._returning.discard)
+        await asyncio.shield(returning)
 
     async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 父类的签名
         if self._sweep is not None:
@@ -142,7 +147,7 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         asked = 0 if task is None else task.cancelling()
         connection = await super().getconn(timeout)
         if task is not None and task.cancelling() > asked:
-            await super().putconn(connection)
+            await self.putconn(connection)
             raise asyncio.CancelledError
         return cast("PooledConnection", connection)
 
