@@ -113,7 +113,7 @@ class CheckedPool(AsyncConnectionPool[Connection]):
             try:
                 alive = await connection.answers()
             except BaseException:
-                await self.putconn(connection)
+                await self._give_back(connection)  # 问到一半被取消，不是对面断的：别的不必起疑
                 raise
             if alive:
                 break
@@ -130,7 +130,10 @@ class CheckedPool(AsyncConnectionPool[Connection]):
             self._suspect_all()
         elif conn.is_standby:
             conn.retire()  # 只用这一次，下一条也许就到了主库
-        # 归还不怕取消：还到一半被取消，池就永远少一个名额
+        await self._give_back(conn)
+
+    async def _give_back(self, conn: Connection) -> None:
+        """归还，不怕取消：还到一半被取消，池就永远少一个名额。"""
         returning = asyncio.ensure_future(super().putconn(conn))
         self._returning.add(returning)
         returning.add_done_callback(self._returning.discard)
@@ -147,7 +150,7 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         asked = 0 if task is None else task.cancelling()
         connection = await super().getconn(timeout)
         if task is not None and task.cancelling() > asked:
-            await self.putconn(connection)
+            await self._give_back(connection)
             raise asyncio.CancelledError
         return cast("PooledConnection", connection)
 

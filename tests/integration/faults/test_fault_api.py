@@ -293,7 +293,7 @@ async def test_an_exhausted_pool_is_a_quick_503_and_recovers(environ: dict[str, 
     }
     async with serving(load_settings({**environ, **one})) as api:
         assert (await api.get("/users")).code == 0
-        async with api.pool.connection():
+        async with api.pool.connection(timeout=CLIENT_PATIENCE):  # 后台的循环也借
             async with asyncio.timeout(CLIENT_PATIENCE):
                 replies = await asyncio.gather(
                     *(api.get("/users") for _ in range(5)), *(api.post("/tasks/email", MAIL) for _ in range(5))
