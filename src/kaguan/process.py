@@ -40,10 +40,11 @@ def run_process(
     name: str,
     main: Callable[[Settings, asyncio.Event], Awaitable[None]],
     check: Callable[[Settings], None] | None = None,
+    deadline: float = STOP_DEADLINE,
 ) -> ExitCode:
     """跑一个进程直到 SIGINT/SIGTERM；返回退出码。
 
-    ``check`` 查配置里要懂领域才查得出的错，以 :class:`ConfigurationError` 说明。
+    ``check`` 查配置里要懂领域才查得出的错，以 :class:`ConfigurationError` 说明。停机 ``deadline`` 秒还没完就强行退出。
     """
     try:
         settings = load_settings()
@@ -60,21 +61,21 @@ def run_process(
             sys.stderr.write(f"{error}\n")
             return ExitCode.USAGE
         try:
-            uvloop.run(_supervised(name, settings, main))
-        except (DatabaseUnavailableError, QueueUnavailableError) as error:
-            log.error(str(error))  # noqa: TRY400 一行说清，不要堆栈
+            uvloop.run(_supervised(name, settings, main, deadline))
+        except (DatabaseUnavailableError, QueueUnavailableError, UnfitError) as error:
+            for line in str(error).splitlines():
+                log.error(line)  # noqa: TRY400 一行说清，不要堆栈
             return ExitCode.DEPENDENCY
-        except UnfitError as error:
-            for weakness in error.weaknesses:
-                log.error(str(weakness))  # noqa: TRY400 同上
-            return ExitCode.DEPENDENCY
+        except ConfigurationError as error:  # 连上了才用到的
+            log.error(str(error))  # noqa: TRY400 同上
+            return ExitCode.USAGE
         except ExitError as error:
             return error.code
     return ExitCode.OK
 
 
 async def _supervised(
-    name: str, settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]]
+    name: str, settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]], deadline: float
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -84,7 +85,7 @@ async def _supervised(
             return
         log.info("收到停止信号", process=name, signal=signal_name)
         stop.set()
-        loop.call_later(STOP_DEADLINE, _give_up)
+        loop.call_later(deadline, _give_up, deadline)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number.name)
@@ -96,7 +97,7 @@ async def _supervised(
     log.info("进程停止", process=name)
 
 
-def _give_up() -> None:
+def _give_up(deadline: float) -> None:
     """看门狗：有处理器不肯停。租约会收回它手里的任务。"""
-    log.error("停机超时，强行退出", deadline_s=STOP_DEADLINE)
+    log.error("停机超时，强行退出", deadline_s=deadline)
     os._exit(ExitCode.STUCK)

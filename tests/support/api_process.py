@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from kaguan.dev.ports import free_port
 from tests.support.eventually import eventually
+from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -24,7 +24,7 @@ async def api_process(
     environ: dict[str, str], tmp_path: Path, **extra: str
 ) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
     """起 ``python -m api`` 直到就绪。"""
-    port = free_port()
+    port = own_port()
     given = {**os.environ, **environ, "KAGUAN_API__PORT": str(port), **extra}
     with (tmp_path / "api.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=given, stdout=log, stderr=log)

@@ -194,9 +194,9 @@ class Child:
         self.send(signal.SIGKILL)
         await self.process.wait()
 
-    async def stopped(self) -> int:
-        """SIGTERM，等它退出；返回退出码。"""
-        self.send(signal.SIGTERM)
+    async def stopped(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """``number``，等它退出；返回退出码。"""
+        self.send(number)
         return await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT)
 
 

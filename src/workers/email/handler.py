@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kaguan.breaker_board import BreakerKind
+from kaguan.config import ConfigurationError
 from kaguan.config.model import UncertainPolicy
 from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
@@ -200,7 +201,11 @@ def _result(envelope: Envelope, known: Mapping[str, DeliveryStatus], receipts: M
 
 @asynccontextmanager
 async def open_email(resources: Resources) -> AsyncIterator[Handler]:
-    """发信的通道；配置了查证接口的，结局不明时先去问。"""
+    """发信的通道；配置了查证接口的，结局不明时先去问。
+
+    Raises:
+        ConfigurationError: 没有中继主机的地址，或读不懂。
+    """
     smtp, metrics = resources.settings.smtp, resources.metrics
     for reason in Outage:
         metrics.smtp_outage_deferrals.labels(reason)  # 从 0 起：第一次也看得见
@@ -211,7 +216,10 @@ async def open_email(resources: Resources) -> AsyncIterator[Handler]:
         observe(metrics.smtp_seconds, seconds)
 
     async with AsyncExitStack() as stack:
-        mailer = await stack.enter_async_context(open_mailer(smtp, resources.redis))
+        try:
+            mailer = await stack.enter_async_context(open_mailer(smtp, resources.redis))
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
         mailer.watch_breaker(partial(resources.breaker_changed, BreakerKind.SMTP))
         email = EmailHandler(
             mailer, smtp.sender, mail_sent, lambda reason: metrics.smtp_outage_deferrals.labels(reason).inc()

@@ -16,7 +16,9 @@ from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
+from tests.chaos.proxy import Proxy
 from tests.support.eventually import eventually
+from tests.support.fault_plant import port_of, through
 from tests.support.servers import running
 from tests.support.serving import serving
 
@@ -131,6 +133,22 @@ async def test_a_server_that_hangs_does_not_hang_the_check(
                 async with asyncio.timeout(5):
                     _, envelope = await eventually(lambda: when(api, 503))  # 结果至多用一秒
             assert envelope["data"]["status"] == "degraded"
+
+
+async def test_a_database_that_hangs_does_not_hang_the_check(environ: dict[str, str], database_url: str) -> None:
+    proxy = Proxy(port_of(database_url))
+    await proxy.start()
+    environ |= {"KAGUAN_DATABASE__URL": through(database_url, port_of(database_url), proxy.port)}
+    try:
+        async with serving(load_settings(environ)) as api:
+            assert (await ask(api, "/health"))[0] == 200
+            proxy.blackhole()
+            async with asyncio.timeout(10):
+                _, envelope = await eventually(lambda: when(api, 503))  # 结果至多用一秒
+            assert (envelope["code"], envelope["data"]["status"]) == (2002, "unavailable")
+            proxy.heal()
+    finally:
+        await proxy.stop()
 
 
 async def when(api: Api, status: int) -> tuple[int, dict[str, Any]] | None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 ANSWERED = 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users",status="401"}'
+USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
+WAITING = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 STARTED = "process_start_time_seconds "
 
 
@@ -52,15 +54,34 @@ async def test_a_signal_lets_running_requests_finish_and_ends_streams(
     async with pool.connection() as connection:
         token = (await tokens.create(connection, "test", tokens.SCOPES)).token
     headers = {"Authorization": f"Bearer {token}"}
-    async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES=processes) as (process, session):
+    patient = {"KAGUAN_DATABASE__LOCK_TIMEOUT": "20", "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "20"}
+    given = {**patient, "KAGUAN_API__REQUEST_TIMEOUT": "20", "KAGUAN_API__PROCESSES": processes}
+    async with api_process(environ, tmp_path, **given) as (process, session):
         body = {"iccids": ["8986001234567890123"]}
         async with session.post("/api/v1/tasks/sim", json=body, headers=headers) as response:
             assert response.status == 202
             task_id = (await response.json())["data"]["task_id"]
+        async with session.post("/api/v1/users", json=USER, headers=headers) as response:
+            user = f"/api/v1/users/{(await response.json())['data']['id']}"
+
+        async def change() -> int:
+            async with session.put(user, json={"email": "other@example.com"}, headers=headers) as response:
+                return response.status
+
+        async def waits() -> bool:
+            async with pool.connection() as connection:
+                return (await (await connection.execute(WAITING)).fetchone()) is not None
+
         async with session.get(f"/api/v1/tasks/{task_id}/events", headers=headers) as stream:
             assert await stream.content.readline()
-            process.send_signal(number)
+            async with pool.connection() as connection, connection.transaction():
+                await connection.execute("select from tb_user for update")
+                changing = asyncio.create_task(change())
+                await eventually(waits)
+                process.send_signal(number)
+                await eventually(lambda: refuses(session))
             async with asyncio.timeout(30):
+                assert await changing == 200
                 await stream.read()
                 assert await process.wait() == 0
         assert await refuses(session)

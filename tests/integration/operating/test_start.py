@@ -11,6 +11,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -28,6 +29,9 @@ from tests.support.fault_plant import own_directory
 from tests.support.pipeline import Recording, open_pipeline
 from tests.support.places import own_port
 from tests.support.production import LOCAL
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
@@ -53,6 +57,20 @@ async def test_redis_that_never_comes_is_tried_five_times_then_named(environ: di
     async with open_redis(settings.redis) as client:
         with pytest.raises(QueueUnavailableError, match="试了 5 次"):
             await wait_for_redis(client, settings.redis)
+
+
+async def test_five_connections_to_redis_are_ready_and_there_are_never_more_than_ten(environ: dict[str, str]) -> None:
+    config = load_settings(environ).redis
+
+    async def open_ones(client: Redis) -> int:
+        own = await client.client_info()
+        return sum(one["db"] == str(own["db"]) for one in await client.client_list())
+
+    async with open_redis(config) as client:
+        await wait_for_redis(client, config)
+        assert await open_ones(client) == 5
+        await asyncio.gather(*(client.dbsize() for _ in range(100)))
+        assert await open_ones(client) == 10
 
 
 async def test_database_that_comes_up_late_is_waited_for(environ: dict[str, str], database_url: str) -> None:

@@ -1,0 +1,101 @@
+"""代码的样子：没有转一手的 getter、setter，没有 I…、…Impl，没有成段抄来的；指南是中文的。"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tests.support.repository import ROOT, tracked, trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+HUNGARIAN = re.compile(r"I[A-Z][a-z]\w*|\w*Impl")
+STATEMENTS, NODES = 4, 80  # 连着这么多条语句、这么多个语法节点一字不差，就是抄的
+HAN = re.compile(r"[一-鿿]")
+WORD = re.compile(r"(?<![\w./:`-])[a-z]{2,}(?![\w/:`-]|\.\w)")
+QUOTED = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+")
+
+
+def classes(sources: Mapping[str, ast.Module]) -> Iterator[tuple[str, ast.ClassDef]]:
+    for name, tree in sources.items():
+        yield from ((name, node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def is_accessor(method: ast.FunctionDef) -> bool:
+    """只把一个属性递出来，或只把参数放进去；属性（``property``）不必用括号，不算。"""
+    body = method.body[1:] if ast.get_docstring(method) else method.body
+    if method.decorator_list or len(body) != 1 or method.name.startswith("__"):
+        return False
+    match body[0]:
+        case ast.Return(value=ast.Attribute(value=ast.Name(id="self"))):
+            return len(method.args.args) == 1
+        case ast.Assign(targets=[ast.Attribute(value=ast.Name(id="self"))], value=ast.Name()):
+            return len(method.args.args) == 2
+    return False
+
+
+def misshapen(sources: Mapping[str, ast.Module]) -> list[str]:
+    found = [f"{name} {node.name}" for name, node in classes(sources) if HUNGARIAN.fullmatch(node.name)]
+    for name, node in classes(sources):
+        methods = (one for one in node.body if isinstance(one, ast.FunctionDef))
+        found += [f"{name} {node.name}.{method.name}" for method in methods if is_accessor(method)]
+    return found
+
+
+def copied(sources: Mapping[str, ast.Module]) -> list[list[str]]:
+    """一字不差地出现在几处的成段语句：各处的位置。"""
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for name, tree in sources.items():
+        for node in ast.walk(tree):
+            for block in (getattr(node, field, None) for field in ("body", "orelse", "finalbody")):
+                if not isinstance(block, list):
+                    continue
+                for start in range(len(block) - STATEMENTS + 1):
+                    run = block[start : start + STATEMENTS]
+                    if sum(1 for one in run for _ in ast.walk(one)) >= NODES and not _declares(run):
+                        places[" ".join(map(ast.dump, run))].append(f"{name}:{run[0].lineno}")
+    return [found for found in places.values() if len(found) > 1]
+
+
+def _declares(run: list[ast.stmt]) -> bool:
+    """只是导入、定义：那是目录，不是做事的步骤。"""
+    return all(isinstance(one, ast.Import | ast.ImportFrom | ast.AnnAssign | ast.ClassDef | ast.Expr) for one in run)
+
+
+def foreign_lines(text: str) -> list[str]:
+    """不在代码块里、有三个词以上而没有汉字的行。"""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [line for line in prose.splitlines() if not HAN.search(line) and len(WORD.findall(QUOTED.sub("", line))) > 3]
+
+
+def test_nothing_is_passed_on_by_getters_and_setters_or_named_after_its_kind() -> None:
+    planted = (
+        "class ICard: pass\nclass StoreImpl: pass\n"
+        "class Card:\n    def get_id(self):\n        return self._id\n"
+        "    def set_id(self, value):\n        self._id = value\n"
+        "    def move(self):\n        return self._id + 1\n"
+    )
+    assert misshapen({"a.py": ast.parse(planted)}) == [
+        "a.py ICard", "a.py StoreImpl", "a.py Card.get_id", "a.py Card.set_id"
+    ]  # fmt: skip
+    assert misshapen(trees("src")) == []
+
+
+def test_no_run_of_statements_is_written_twice() -> None:
+    step = "    {0} = open('{0}').read().splitlines()[0].strip().lower().partition(' ')[2].encode('ascii')\n"
+    run = "".join(step.format(letter) for letter in "abcd")
+    planted = ast.parse(f"def one():\n{run}\ndef two():\n    x = 1\n{run}")
+    assert copied({"a.py": planted}) == [["a.py:2", "a.py:9"]]
+    assert copied(trees("src")) == []
+
+
+def test_the_guides_are_chinese() -> None:
+    assert foreign_lines(
+        "这是 a long line in Chinese\n```\nthis is code and stays\n```\nthis is not Chinese at all"
+    ) == ["this is not Chinese at all"]
+    guides = [name for name in tracked() if name.startswith("docs/002") and name.endswith(".md")]
+    assert len(guides) == 4
+    assert {name: found for name in guides if (found := foreign_lines((ROOT / name).read_text("utf-8")))} == {}
