@@ -41,7 +41,8 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
     config = settings.worker
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis, config.concurrency + SPARE_CONNECTIONS))
-        slots = {"slots": {str(queue): count for queue, count in split_slots(config.concurrency).items()}}
+        shares = split_slots(config.concurrency, config.weights)
+        slots = {"slots": {str(queue): count for queue, count in shares.items()}}
         presence = Presence(redis, "worker", facts=lambda: slots)
         await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
         pool = await stack.enter_async_context(open_pool(settings.database, "worker"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.config.model import Worker
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.intake import EMPTY_AFTER, Slots, split_slots
 
@@ -17,15 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 CRITICAL, DEFAULT, LOW = Priority
+WEIGHTS = Worker().weights
 WORK, STRIDE = 50, 37  # 事件循环转这么多圈，长短不一：比取件慢得多，槽位才一个一个地空出来
 
 
 @pytest.mark.parametrize(
-    ("concurrency", "slots"),
-    [(20, (12, 6, 2)), (10, (6, 3, 1)), (3, (1, 1, 1)), (4, (2, 1, 1)), (25, (16, 7, 2)), (100, (60, 30, 10))],
-)
-def test_slots_follow_the_weights_and_add_up(concurrency: int, slots: tuple[int, int, int]) -> None:
-    assert split_slots(concurrency) == dict(zip(Priority, slots, strict=True))
+    ("concurrency", "weights", "slots"),
+    [
+        (20, WEIGHTS, (12, 6, 2)), (10, WEIGHTS, (6, 3, 1)), (3, WEIGHTS, (1, 1, 1)), (4, WEIGHTS, (2, 1, 1)),
+        (25, WEIGHTS, (16, 7, 2)), (100, WEIGHTS, (60, 30, 10)),
+        (10, (1, 1, 1), (4, 3, 3)), (3, (1, 1_000, 1), (1, 1, 1)), (10, (1, 8, 1), (1, 8, 1)),
+    ],
+)  # fmt: skip
+def test_slots_follow_the_weights_and_add_up(
+    concurrency: int, weights: tuple[int, int, int], slots: tuple[int, int, int]
+) -> None:
+    assert split_slots(concurrency, weights) == dict(zip(Priority, slots, strict=True))
 
 
 @dataclass(slots=True)
@@ -84,7 +92,7 @@ class Machine:
 
 @asynccontextmanager
 async def machine(total: int, **queues: Sequence[int]) -> AsyncIterator[Machine]:
-    opened = Machine(Slots(total), {queue: deque(queues.get(queue, ())) for queue in Priority})
+    opened = Machine(Slots(total, WEIGHTS), {queue: deque(queues.get(queue, ())) for queue in Priority})
     for queue in Priority:
         opened.fetch(queue)
     await opened.settle()
@@ -140,7 +148,7 @@ async def test_a_queue_that_was_empty_starts_at_once_beside_slow_work() -> None:
 
 
 async def test_tasks_that_others_had_done_do_not_hold_slots() -> None:
-    slots = Slots(3)
+    slots = Slots(3, WEIGHTS)
 
     async def duplicate() -> None:
         fetching = slots.fetch(DEFAULT)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, PostgresUrl, Seconds, VerifyUrl
+from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, PostgresUrl, Seconds, VerifyUrl, Weight
 
 MIB = 1024 * 1024
 
@@ -123,6 +123,7 @@ class Worker(Group):
     """执行任务的进程。"""
 
     concurrency: int = Field(20, ge=3, le=1_000)
+    weights: tuple[Weight, Weight, Weight] = (6, 3, 1)  # critical、default、low 都有活时怎么分
     lease: Seconds = 15.0
     shutdown_grace: Seconds = 20.0
     task_timeout: Seconds = 600.0

@@ -74,6 +74,7 @@ def webhook_key(secret: str) -> bytes | None:
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Bytes = Annotated[int, Field(ge=1)]
+Weight = Annotated[int, Field(ge=1, le=1_000)]
 Networks = Annotated[tuple[str, ...], AfterValidator(_are_networks)]
 CaFile = Annotated[Path, AfterValidator(_holds_certificates)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_is_postgres)]

@@ -29,9 +29,6 @@ class PriorityRank(IntEnum):
         return Priority[self.name]
 
 
-QUEUE_WEIGHTS: dict[Priority, int] = {Priority.CRITICAL: 6, Priority.DEFAULT: 3, Priority.LOW: 1}
-
-
 class TaskStatus(StrEnum):
     """任务的状态。"""
 

@@ -1,4 +1,4 @@
-"""取件与槽位：槽位属于进程，谁有活谁用；几个队列都有活时各保得住自己的一份，6 : 3 : 1。
+"""取件与槽位：槽位属于进程，谁有活谁用；几个队列都有活时各保得住自己的一份（缺省 6 : 3 : 1）。
 
 一个队列同时只有一处在取，占到槽位才取，手里的都能开始了才再取：取来的总做得过来。
 去取而队列空着，很快就不再占着，也不再为它留一份；之后它来了活立刻开始，
@@ -19,10 +19,10 @@ from redis.exceptions import RedisError
 
 from kaguan.backoff import equal_jitter
 from kaguan.outbox.deliveries import KaguanQueue
-from kaguan.outbox.vocabulary import QUEUE_WEIGHTS, Priority
+from kaguan.outbox.vocabulary import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from redis.asyncio import Redis
     from saq.job import Job
@@ -35,12 +35,11 @@ FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒；Redis 不在时
 SMOOTHING = 0.1  # 新的一次占这么多
 
 
-def split_slots(total: int) -> dict[Priority, int]:
-    """三个队列都有活时各保几个槽位：每个至少一个，总数不变。"""
-    weights = sum(QUEUE_WEIGHTS.values())
-    slots = {queue: max(1, total * weight // weights) for queue, weight in QUEUE_WEIGHTS.items()}
-    slots[Priority.CRITICAL] += total - sum(slots.values())
-    return slots
+def split_slots(total: int, weights: Sequence[int]) -> dict[Priority, int]:
+    """三个队列都有活时各保几个槽位，``weights`` 依 :class:`Priority` 的次序：每个至少一个，零头归最重的。"""
+    slots = [max(1, total * weight // sum(weights)) for weight in weights]
+    slots[weights.index(max(weights))] += total - sum(slots)
+    return dict(zip(Priority, slots, strict=True))
 
 
 @dataclass(slots=True, eq=False)
@@ -68,17 +67,18 @@ class Slots:
 
     Args:
         total: 几个。
+        weights: 三个队列都有活时怎么分。
         empty_after: 秒；去取了这么久还没有，就当队列是空的，别的队列可以占去它那一份。
 
     Attributes:
         seconds: 各类型的任务占一个槽位多久（秒，指数滑动平均）。
     """
 
-    def __init__(self, total: int, empty_after: float = EMPTY_AFTER) -> None:
+    def __init__(self, total: int, weights: Sequence[int], empty_after: float = EMPTY_AFTER) -> None:
         self.total = total
         self.empty_after = empty_after
         self.seconds: dict[str, float] = {}
-        self._lanes = {queue: _Lane(share) for queue, share in split_slots(total).items()}
+        self._lanes = {queue: _Lane(share) for queue, share in split_slots(total, weights).items()}
 
     def fetch(self, queue: Priority) -> Fetching:
         """要去这个队列取：等到 :attr:`Fetching.granted` 才去，取到的说 :meth:`Fetching.got`，最后关上。"""

@@ -87,7 +87,7 @@ class Worker:
         self._types = types
         self._redis = redis
         self.leases = leases or Leases(pool, name or worker_name(), config.lease)
-        slots = Slots(config.concurrency, empty_after)
+        slots = Slots(config.concurrency, config.weights, empty_after)
         self._pace = Pace(redis, slots.seconds)
         self.execution = Execution(
             pool,
