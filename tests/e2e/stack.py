@@ -175,7 +175,11 @@ async def started(
     finally:
         if process.poll() is None:
             stack.signal(signal.SIGINT)
-            await stack.gone()
+            try:
+                await stack.gone()
+            finally:  # 停不下来的，用例已经失败；不让它占着处理器，连累别的
+                process.kill()
+                process.wait()
 
 
 def fetch(url: str) -> str:

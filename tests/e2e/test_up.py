@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
 NOBODY = pwd.getpwnam("nobody")
-pytestmark = pytest.mark.measured  # 监督者只在它自己的进程里走得完
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG 只有 Linux 有")
 
@@ -45,6 +44,7 @@ async def welcome_mail(stack: RunningStack) -> None:
     await eventually(lambda: list((stack.data / "mail").glob("*.eml")), 30.0)
 
 
+@pytest.mark.measured
 async def test_one_command_brings_up_a_working_stack_that_stops_cleanly(place: Path) -> None:
     data = place / "data"
     async with started(data, place / "log") as stack:
@@ -70,6 +70,7 @@ async def test_one_command_brings_up_a_working_stack_that_stops_cleanly(place: P
         assert list((data / "pids").iterdir()) == []
 
 
+@pytest.mark.measured
 async def test_every_killed_child_comes_back(place: Path) -> None:
     async with started(place / "data", place / "log") as stack:
         before = stack.pids()
@@ -98,6 +99,7 @@ async def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_rec
         assert stack.request("GET", "/api/v1/users")[1]["data"]["total"] == 1
 
 
+@pytest.mark.measured
 async def test_a_second_signal_forces_the_stop(place: Path) -> None:
     async with started(place / "data", place / "log") as stack:
         children = stack.pids()
@@ -149,6 +151,7 @@ def thief() -> Iterator[socket.socket]:
         yield taking
 
 
+@pytest.mark.measured
 async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Path) -> None:
     data = place / "data"
 
@@ -169,6 +172,7 @@ async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Pat
             await welcome_mail(stack)
 
 
+@pytest.mark.measured
 async def test_a_port_stolen_while_its_process_is_dead_is_chosen_again(place: Path) -> None:
     async with started(place / "data", place / "log", named_ports=False) as stack:
         before, worker = stack.env, stack.pid("worker")
