@@ -57,7 +57,8 @@ def environ_through(proxy: Proxy, direct_url: str, environ: dict[str, str]) -> d
 
 @pytest.fixture
 def settings(environ_through: dict[str, str]) -> Settings:
-    return load_settings({**environ_through, **IMPATIENT})
+    patient = {"KAGUAN_API__REQUEST_TIMEOUT": "20"}  # 机器停顿几秒不算请求失败；等得久的下面另数
+    return load_settings({**environ_through, **IMPATIENT, **patient})
 
 
 @asynccontextmanager
