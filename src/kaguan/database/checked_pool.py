@@ -68,11 +68,11 @@ class PooledConnection(LimitedConnection):
         """
         try:
             await waiting.wait_async(self._ask_nothing(), self.pgconn.socket, 0.1, ANSWER_PATIENCE)
-        except Exception:  # noqa: BLE001 不论怎么不答
+        except Exception:  # noqa: BLE001 断了、超时、说胡话，都一样不能借出去
             self.pgconn.finish()
             return False
-        except BaseException:
-            self.pgconn.finish()  # 问到一半，不能再用
+        except BaseException:  # 被取消：问到一半的连接不能再用
+            self.pgconn.finish()
             raise
         if self.is_standby:
             self.pgconn.finish()
@@ -112,8 +112,8 @@ class CheckedPool(AsyncConnectionPool[Connection]):
                 break
             try:
                 alive = await connection.answers()
-            except BaseException:
-                await self._give_back(connection)  # 问到一半被取消，不是对面断的：别的不必起疑
+            except BaseException:  # 被取消也要还；不是对面断的，别的不必起疑
+                await self._give_back(connection)
                 raise
             if alive:
                 break
@@ -177,5 +177,5 @@ class CheckedPool(AsyncConnectionPool[Connection]):
             self._errors, self._recovering_until, spacing = errors, now + RECOVERY, SPACING_AWAY
         if now < self._recovering_until:
             self._turn = max(self._turn, now - SPACING) + jitter(0, 2 * spacing)  # 头一条多半立刻：有人等着用
-            await asyncio.sleep(max(0.0, self._turn - now))
+            await asyncio.sleep(max(0.0, self._turn - now))  # 等的是自己的钟点，没有可等的事
         return self._url

@@ -107,8 +107,7 @@ class Listener:
             self.deaf = deaf
             self.tell(deaf)
             if not misses:
-                # 隔一会儿试一次，错开；没听见的不等，马上再试
-                await asyncio.sleep(jitter(0.75 * self.interval, 1.25 * self.interval))
+                await asyncio.sleep(jitter(0.75 * self.interval, 1.25 * self.interval))  # 没听见的不等，马上再试
 
     async def _is_heard(self) -> bool:
         """按一下自己的铃，有没有回声；按不成不算没有：库不在，别处会说。"""
