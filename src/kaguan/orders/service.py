@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from uuid_utils import uuid7
 
-from kaguan.errors import Code, DomainError, conflict, not_found
+from kaguan.database.entities import require_version
+from kaguan.errors import conflict, not_found
 from kaguan.logging.operation import operation
 from kaguan.mail.staging import order_mail
 from kaguan.orders import store
@@ -199,6 +200,5 @@ async def _lock(connection: AsyncConnection, order_key: int, expected_version: i
     order = await store.lock_order(connection, order_key)
     if order is None:
         raise not_found("订单", "order")
-    if expected_version is not None and order.version != expected_version:
-        raise DomainError(Code.PRECONDITION_FAILED)
+    require_version(order.version, expected_version)
     return order

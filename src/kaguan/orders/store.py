@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select
 
+from kaguan.database.entities import changing, deleting, matching
 from kaguan.database.paging import fetch_page
 from kaguan.database.violations import conflicts_named
 from kaguan.orders.model import ORDER_ID_UNIQUE, Order, OrderStatus
@@ -105,15 +106,13 @@ async def get_owner(connection: AsyncConnection, order_key: int) -> OrderOwner |
 
 async def update_order(connection: AsyncConnection, order_key: int, values: dict[str, Any]) -> OrderRow:
     """改若干列，版本加一；调用方已锁住这一行。"""
-    statement = update(Order).where(Order.id == order_key, LIVE)
-    changed = statement.values(**values, version=Order.version + 1, updated_at=func.now()).returning(*COLUMNS)
+    changed = changing(Order, order_key).values(**values).returning(*COLUMNS)
     return OrderRow.of((await connection.execute(changed)).one())
 
 
 async def delete_order(connection: AsyncConnection, order_key: int) -> None:
     """软删除：行留着，订单号让出来。"""
-    statement = update(Order).where(Order.id == order_key, LIVE)
-    await connection.execute(statement.values(deleted_at=func.now(), version=Order.version + 1, updated_at=func.now()))
+    await connection.execute(deleting(Order, order_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +124,8 @@ class OrderFilter:
     order_id: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        where: list[ColumnElement[bool]] = [LIVE]
-        if self.user_id is not None:
-            where.append(Order.user_id == self.user_id)
-        if self.status is not None:
-            where.append(Order.status == self.status)
-        if self.order_id is not None:
-            where.append(Order.order_id == self.order_id)
-        return where
+        named = ((Order.user_id, self.user_id), (Order.status, self.status), (Order.order_id, self.order_id))
+        return matching(Order, *named)
 
 
 async def list_orders(connection: AsyncConnection, request: PageRequest, wanted: OrderFilter) -> Page[OrderRow]:

@@ -8,6 +8,7 @@ from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from kaguan.database.entities import require_version
 from kaguan.errors import Code, DomainError, FieldError, invalid, not_found
 from kaguan.logging.operation import operation
 from kaguan.sims import store
@@ -177,8 +178,7 @@ async def _lock(connection: AsyncConnection, iccid: str, expected_version: int |
     sim = None if number is None else await store.lock_sim(connection, number.digits)
     if sim is None:
         raise not_found("卡", "SIM")
-    if expected_version is not None and sim.version != expected_version:
-        raise DomainError(Code.PRECONDITION_FAILED)
+    require_version(sim.version, expected_version)
     return sim
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from kaguan.database.entities import changing, deleting, matching
 from kaguan.database.metadata import NOT_DELETED
 from kaguan.database.paging import fetch_page
 from kaguan.sims.model import Carrier, LifecycleState, Sim, SimUsage
@@ -117,15 +118,13 @@ async def lock_sim(connection: AsyncConnection, iccid: str) -> SimRow | None:
 
 async def update_sim(connection: AsyncConnection, sim_id: int, values: dict[str, Any]) -> SimRow:
     """改若干列，版本加一；调用方已锁住这一行。"""
-    statement = update(Sim).where(Sim.id == sim_id, LIVE)
-    changed = statement.values(**values, version=Sim.version + 1, updated_at=func.now()).returning(*COLUMNS)
+    changed = changing(Sim, sim_id).values(**values).returning(*COLUMNS)
     return SimRow.of((await connection.execute(changed)).one())
 
 
 async def delete_sim(connection: AsyncConnection, sim_id: int) -> None:
     """软删除：行留着，号码让出来。"""
-    statement = update(Sim).where(Sim.id == sim_id, LIVE)
-    await connection.execute(statement.values(deleted_at=func.now(), version=Sim.version + 1, updated_at=func.now()))
+    await connection.execute(deleting(Sim, sim_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ class SimFilter:
             (Sim.msisdn, self.msisdn),
             (Sim.imsi, self.imsi),
         )
-        return [LIVE, *(column == value for column, value in named if value is not None)]
+        return matching(Sim, *named)
 
 
 async def list_sims(connection: AsyncConnection, request: PageRequest, wanted: SimFilter) -> Page[SimRow]:

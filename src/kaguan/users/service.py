@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kaguan.errors import Code, DomainError, not_found
+from kaguan.database.entities import require_version
+from kaguan.errors import not_found
 from kaguan.logging.operation import operation
 from kaguan.mail.staging import welcome_mail
 from kaguan.users import store
@@ -113,5 +114,4 @@ async def _lock(connection: AsyncConnection, user_id: int, expected_version: int
     user = await store.lock_user(connection, user_id)
     if user is None:
         raise not_found("用户", "user")
-    if expected_version is not None and user.version != expected_version:
-        raise DomainError(Code.PRECONDITION_FAILED)
+    require_version(user.version, expected_version)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select
 
+from kaguan.database.entities import changing, deleting, matching
 from kaguan.database.paging import fetch_page
 from kaguan.database.violations import conflicts_named
 from kaguan.users.model import EMAIL_UNIQUE, USERNAME_UNIQUE, User
@@ -79,12 +80,7 @@ async def update_user(connection: AsyncConnection, user_id: int, values: dict[st
     Raises:
         DomainError: 1005，邮箱已被占用。
     """
-    statement = (
-        update(User)
-        .where(User.id == user_id, LIVE)
-        .values(**values, version=User.version + 1, updated_at=func.now())
-        .returning(*COLUMNS)
-    )
+    statement = changing(User, user_id).values(**values).returning(*COLUMNS)
     with conflicts_named(CONFLICTS):
         row = (await connection.execute(statement)).one()
     return UserRow.of(row)
@@ -92,8 +88,7 @@ async def update_user(connection: AsyncConnection, user_id: int, values: dict[st
 
 async def delete_user(connection: AsyncConnection, user_id: int) -> None:
     """软删除：行留着，用户名与邮箱让出来。"""
-    statement = update(User).where(User.id == user_id, LIVE)
-    await connection.execute(statement.values(deleted_at=func.now(), version=User.version + 1, updated_at=func.now()))
+    await connection.execute(deleting(User, user_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +100,10 @@ class UserFilter:
     email: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        where: list[ColumnElement[bool]] = [LIVE]
-        if self.status is not None:
-            where.append(User.status == self.status)
-        if self.username is not None:
-            where.append(func.lower(User.username) == self.username.lower())
-        if self.email is not None:
-            where.append(func.lower(User.email) == self.email.lower())
-        return where
+        username, email = (value and value.lower() for value in (self.username, self.email))
+        return matching(
+            User, (User.status, self.status), (func.lower(User.username), username), (func.lower(User.email), email)
+        )
 
 
 async def list_users(connection: AsyncConnection, request: PageRequest, wanted: UserFilter) -> Page[UserRow]:
