@@ -19,7 +19,7 @@ from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.tasks import DataSyncPayload
 from workers.pauses import PAUSE, queued_pause
-from workers.sync.passes import step
+from workers.sync.passes import covers, step
 from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
@@ -55,16 +55,18 @@ class DataSync:
             for day in business_days(payload)
         ]
         before = _batches(plan)
-        stops = await self._run(attempt, plan, payload.batch_size)
+        stops = await self._run(attempt, plan, payload)
         if stops is None:
             done = sum(checkpoint.done for checkpoint in plan)
             return Continue(Reason("sims.parts_done", {"done": done, "parts": len(plan)}))
         log.info("数据同步一轮完成", sync_type=payload.sync_type, parts=len(plan), stopped=len(stops))
         advanced = {carrier for carrier, done in _batches(plan).items() if done > before[carrier]}
-        return _outcome(stops, _result(payload, plan), advanced, attempt.delivery)
+        covered = {carrier: covers(payload.sync_type, self.gateways[carrier]) for carrier in carriers}
+        result = _result(payload, plan) | {"covers": covered}
+        return _outcome(stops, result, advanced, attempt.delivery)
 
     async def _run(
-        self, attempt: Attempt, plan: list[Checkpoint], batch_size: int
+        self, attempt: Attempt, plan: list[Checkpoint], payload: DataSyncPayload
     ) -> dict[Carrier, CarrierError] | None:
         """走完全部计划；一家走不下去就放下它，别家照走。时间到了而计划未完即为 None，此时至少推进过一批。"""
         stops: dict[Carrier, CarrierError] = {}
@@ -72,7 +74,7 @@ class DataSync:
             while not checkpoint.done and checkpoint.carrier not in stops:
                 attempt.checkpoint()
                 try:
-                    await step(attempt, self.gateways[checkpoint.carrier], checkpoint, batch_size, self.statuses)
+                    await step(attempt, self.gateways[checkpoint.carrier], checkpoint, payload, self.statuses)
                 except CarrierError as error:
                     stops[checkpoint.carrier] = error
                 await _report(attempt, plan)
@@ -89,7 +91,7 @@ async def open_data_sync(resources: Resources) -> AsyncIterator[DataSync]:
 
 
 def business_days(payload: DataSyncPayload) -> list[date]:
-    """用量按天；状态与资料没有日子之分，只走起始日这一遍。"""
+    """用量按天各走一遍；状态与资料只走一遍，日子管住什么见 :class:`workers.sync.passes.Covers`。"""
     if payload.sync_type is not SyncType.USAGE:
         return [payload.start_date]
     return [payload.start_date + timedelta(days=n) for n in range((payload.end_date - payload.start_date).days + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,20 +15,40 @@ from workers.sync.listing import Position, next_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.database.pool import Connection
     from kaguan.outbox.worker.attempt import Attempt
     from kaguan.sims.sync_store import AppliedRows, Checkpoint
     from kaguan.sims.sync_tally import Tally
+    from kaguan.sims.tasks import DataSyncPayload
     from workers.sync.statuses import StatusRecorder
 
     Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed
 
 
+class Covers(StrEnum):
+    """所给的日子管住了什么。"""
+
+    DAYS = "days"  # 每个业务日一遍
+    CHANGES = "changes"  # 最近一次变更在这些日子里的卡
+    INVENTORY = "inventory"  # 对方只答得出此刻：在册的卡全问，哪些日子里变的都在内
+
+
+def covers(sync_type: SyncType, gateway: CarrierGateway) -> Covers:
+    if sync_type is SyncType.USAGE:
+        return Covers.DAYS
+    listed = sync_type is SyncType.SIM_STATUS and gateway.capabilities.page_size
+    return Covers.CHANGES if listed else Covers.INVENTORY
+
+
 async def step(
-    attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, batch_size: int, statuses: StatusRecorder
+    attempt: Attempt,
+    gateway: CarrierGateway,
+    checkpoint: Checkpoint,
+    payload: DataSyncPayload,
+    statuses: StatusRecorder,
 ) -> None:
     """走一步；走到头就置 ``checkpoint.done``。
 
@@ -35,10 +56,11 @@ async def step(
         CarrierError: 这批整个没问成；检查点原地不动。
         FencedError: 令牌已失效；什么都没写。
     """
-    if checkpoint.sync_type is SyncType.SIM_STATUS and gateway.capabilities.page_size:
-        await _listing_step(attempt, gateway, checkpoint, statuses)
+    if covers(checkpoint.sync_type, gateway) is Covers.CHANGES:
+        await _listing_step(attempt, gateway, checkpoint, payload.end_date, statuses)
     else:
-        await _inventory_step(attempt, gateway, checkpoint, page_limit(batch_size, gateway.capabilities), statuses)
+        limit = page_limit(payload.batch_size, gateway.capabilities)
+        await _inventory_step(attempt, gateway, checkpoint, limit, statuses)
 
 
 async def _inventory_step(
@@ -62,12 +84,12 @@ async def _inventory_step(
 
 
 async def _listing_step(
-    attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, statuses: StatusRecorder
+    attempt: Attempt, gateway: CarrierGateway, checkpoint: Checkpoint, last: date, statuses: StatusRecorder
 ) -> None:
-    """按运营商的变更列表一页一页地取，自业务日零点起；怎么翻才不漏见 :mod:`workers.sync.listing`。"""
+    """按运营商的变更列表一页一页地取，到 ``last`` 那天过完为止；怎么翻才不漏见 :mod:`workers.sync.listing`。"""
     async with attempt.pool.connection() as connection:
         asked_at = await sync_store.database_now(connection)
-    position = Position.of(checkpoint.cursor, checkpoint.day, asked_at)
+    position = Position.of(checkpoint.cursor, checkpoint.day, last, asked_at)
     number, page = await next_page(gateway, position)
     following, cards = position.after(number, asked_at), found(page.results)
     async with attempt.transaction() as connection:

@@ -352,8 +352,7 @@ async def test_the_change_listing_updates_states_and_shows_cards_we_lack(pool: P
         override = Override("DEACTIVATED", exists=True, at=simulated.world.now() - timedelta(hours=1))
         simulated.world.population.overrides[CENTER, iccid] = override
     await register(pool, CENTER, [known])
-    day = days_before(simulated, 1)
-    attempt = await submit(pool, SyncType.SIM_STATUS, day, day, CENTER)
+    attempt = await submit(pool, SyncType.SIM_STATUS, days_before(simulated, 1), days_before(simulated, 0), CENTER)
     result = result_of(await run(simulated, attempt))
     assert (result["fetched"], result["updated"], result["missing_here"]) == (2, 1, 1)
     assert result["drift"]["missing_here"] == [unknown]
@@ -386,7 +385,8 @@ async def test_the_drift_table_says_what_each_sync_can_find(
         pool, "insert into tb_sim_usage (iccid, day, carrier, data_bytes) values (%s, %s, %s, 1) returning 1",
         mine, day, carrier,
     )  # fmt: skip
-    result = result_of(await run(simulated, await submit(pool, kind, day, day, carrier)))
+    last = day if kind is SyncType.USAGE else days_before(simulated, 0)
+    result = result_of(await run(simulated, await submit(pool, kind, day, last, carrier)))
     expected = {"missing_there": [NO_SUCH_CARD], "missing_here": [stranger], "different": [mine]}
     found = documented_drift(carrier, kind)
     assert result["drift"] == {name: expected[name] if name in found else [] for name in expected}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +13,13 @@ from kaguan.dev.simulator.population import Override
 from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DataSyncPayload
+from kaguan.zones import BUSINESS_ZONE
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
+    from datetime import date
 
     from kaguan.carriers.gateway import Capabilities, CarrierGateway, InfoResult, Page, StatusResult, UsageResult
     from kaguan.database.pool import Pool
@@ -83,12 +84,20 @@ class Restless:
 
 async def sync(pool: Pool, simulated: Simulated, turns: list[Sequence[str]]) -> list[int]:
     await register(pool, CENTER, MINE)
-    day = simulated.world.today() - timedelta(days=1)
-    payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=CENTER)
+    today = simulated.world.today()
+    return await sync_between(pool, simulated, turns, today - timedelta(days=1), today)
+
+
+async def sync_between(
+    pool: Pool, simulated: Simulated, turns: list[Sequence[str]], first: date, last: date
+) -> list[int]:
+    payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=first, end_date=last, carrier=CENTER)
     attempt = await running_task(pool, "data:sync", payload)
     async with gateways_of(simulated.config) as gateways:
         restless = Restless(gateways[CENTER], simulated, turns)
-        assert isinstance(await DataSync({CENTER: restless})(attempt), Done)
+        outcome = await DataSync({CENTER: restless})(attempt)
+    assert isinstance(outcome, Done)
+    assert outcome.result["covers"] == {CENTER: "changes"}
     return restless.asked
 
 
@@ -110,3 +119,16 @@ async def test_a_quiet_listing_is_read_once_backwards_and_looked_at_once_more(po
     # 找末页：1、2、4、8、6、5；再从 5 往回；最后第二遍一页
     assert asked == [1, 2, 4, 8, 6, 5, 4, 3, 2, 1, 1]
     assert set((await states(pool)).values()) == {"ACTIVATED"}
+
+
+async def test_cards_changed_after_the_last_day_are_not_asked_for(pool: Pool, simulated: Simulated) -> None:
+    """末日含在内，次日零点起的不算；途中变更的（第一张）已不在所要的日子里，也没有第二遍。"""
+    last = simulated.world.today() - timedelta(days=3)
+    midnight = datetime.combine(last + timedelta(days=1), time(), BUSINESS_ZONE)
+    for index, iccid in enumerate(MINE):
+        change(simulated, iccid, "DEACTIVATED", midnight + timedelta(seconds=index - 59.5))
+    await register(pool, CENTER, MINE)
+    asked = await sync_between(pool, simulated, [(MINE[0],)], last - timedelta(days=1), last)
+    assert asked == [1, 2, 1]
+    known = await states(pool)
+    assert {iccid for iccid, state in known.items() if state == "DEACTIVATED"} == set(MINE[1:60])
