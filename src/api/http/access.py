@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from api.http.context import context_of
-from api.http.redaction import LIMIT, REFUSED_LIMIT, one_line, redact, truncate
+from api.http.redaction import LIMIT, REFUSED_LIMIT, one_line, redact
 from api.http.refused import RefusedBudget
 from kaguan.logging.masking import OVERLAP, mask
 
@@ -30,6 +30,7 @@ MAX_AGENT = 512  # 字符
 MAX_PATH = 2_048  # 字符
 SHORT_AGENT, SHORT_PATH = 64, 128  # 字符；被拒的请求花完额度之后
 ERROR = 400
+JSON = "application/json"
 UNMATCHED = "unmatched"
 EXEMPLAR_PAUSE = 0.01  # 秒
 SLOW = 0.1  # 秒
@@ -98,7 +99,7 @@ class AccessLog(AbstractAccessLogger):
             user_agent=_agent(request.headers.get("User-Agent", "")[: MAX_AGENT if whole else SHORT_AGENT]),
             principal=context.principal,
             request_body=_request_body(request, context, limit),
-            response_body=_response_body(response, limit, own=accepted),
+            response_body=_response_body(response, context, limit, own=accepted),
         )
         if whole and not accepted:
             sink.refused.spend(context.address, size)
@@ -147,17 +148,13 @@ def _arrived(request: BaseRequest, limit: int) -> bytes:
         return b""
 
 
-def _response_body(response: web.StreamResponse, limit: int, *, own: bool) -> str:
-    if not isinstance(response, web.Response):
-        return "<流式应答>"
-    body = response.body
+def _response_body(response: web.StreamResponse, context: Context, limit: int, *, own: bool) -> str:
+    body = response.body if isinstance(response, web.Response) else bytes(context.streamed)
     if not isinstance(body, bytes | bytearray):
         return ""
-    if response.content_type != "application/json":
-        return truncate(f"<{response.content_type} {len(body)} 字节>", MAX_AGENT)
     if not limit:
         return _omitted(len(body))
-    return redact(bytes(body), response.content_type, limit=limit, own=own)
+    return redact(bytes(body), response.content_type, limit=limit, own=own and response.content_type == JSON)
 
 
 def _omitted(size: int) -> str:

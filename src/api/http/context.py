@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -29,6 +29,7 @@ class Context:
         sampled: 这条跟踪被采样（记录并导出）；只有它的 trace_id 才配做 exemplar。
         body: 已解析的 JSON 请求体，访问日志用它掩码，免得再解析一遍。
         rate: 限流器给的余额，写进响应头。
+        streamed: 流式应答发出的开头，访问日志用。
     """
 
     request_id: str
@@ -39,6 +40,7 @@ class Context:
     principal: str | None = None
     body: Any = None
     rate: Allowance | None = None
+    streamed: bytearray = field(default_factory=bytearray)
 
 
 CONTEXT = web.RequestKey("CONTEXT", Context)

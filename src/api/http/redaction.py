@@ -24,7 +24,7 @@ _ESCAPE = b"\\u"  # RFC 8259 §7
 _ESCAPE_DIGITS = 4
 _SPACE = 0x20
 
-# 没有解析过的正文另有两条：值写在下一行的键；附件
+# 没有解析过的正文另有三条：值写在下一行的键；附件；网页里的表单
 _BODY_RULES: tuple[Rule, ...] = (
     Rule(
         linear(
@@ -34,6 +34,9 @@ _BODY_RULES: tuple[Rule, ...] = (
         lambda _text, found: found.end(2),
     ),
     Rule(linear(rb"(content_base64\\*\"\s*:\s*\\*\")([\w+/=-]+)"), lambda _text, found: found.end(2)),
+    Rule(
+        linear(rf"(name=\"[\w.-]*(?:{NAME})[\w.-]*\"\s+value=\")([^\"]+)".encode()), lambda _text, found: found.end(2)
+    ),
 )
 
 

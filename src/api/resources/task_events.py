@@ -15,7 +15,9 @@ from aiohttp_sse import EventSourceResponse, sse_response
 
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
+from api.http.context import context_of
 from api.http.middleware.deadline import DEADLINE
+from api.http.redaction import LIMIT
 from api.http.server import told_when_lost
 from api.openapi import examples
 from api.resources.task_models import PATH, READ, TAG
@@ -146,12 +148,14 @@ async def _send_changes(
     task_id: UUID = snapshot["task_id"]
     streams, loop = call.request.app[STREAMS], asyncio.get_running_loop()
     deadline = loop.time() + streams.lifetime
-    sent = b""
+    sent, noted = b"", context_of(call.request).streamed
     current: dict[str, Any] | None = snapshot
     while current is not None and call.request.transport is not None:
         encoded = orjson.dumps(current)
         if encoded != sent:
             await response.send(encoded.decode(), event="task", id=str(task_id))
+            if len(noted) < LIMIT:
+                noted += encoded[:LIMIT] + b"\n"
             sent = encoded
         if current["status"] in FINAL or loop.time() > deadline or await _ended(end, streams.interval):
             return
