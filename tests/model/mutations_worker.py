@@ -29,6 +29,13 @@ WORKER_MUTATIONS = (
         ),
     ),
     Mutation(
+        "折成一批的两份投递都得手",
+        "src/kaguan/outbox/worker/claiming.py",
+        "claimed.pop((task_id, delivery), None)",
+        "claimed.get((task_id, delivery))",
+        (SHARED + "::test_two_copies_of_a_delivery_claimed_in_one_batch_run_it_once",),
+    ),
+    Mutation(
         "认领不看状态",
         WORKER + "claim.sql",
         "where t.status in ('pending', 'queued', 'retrying') and",

@@ -150,7 +150,7 @@ async def test_a_worker_dead_in_the_middle_gives_all_of_them_back_alone(pipeline
 
     execution = pipeline.execution(stuck)
     job = asyncio.create_task(execution({}, **jobs[0].kwargs or {}))
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), 30)
     await pipeline.sql(
         "update tb_task set lease_until = clock_timestamp() - interval '1 second' where status = 'running'"
     )
@@ -177,7 +177,7 @@ async def test_a_stop_in_the_middle_hands_back_the_rest_uncounted(pipeline: Pipe
 
     execution = pipeline.execution(stuck)
     job = asyncio.create_task(execution({}, **jobs[0].kwargs or {}))
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), 30)
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
@@ -196,3 +196,14 @@ async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are
         assert [claim.id for claim in claimed] == [won]
         held = "select lease_until > clock_timestamp() from tb_task where id = %s"
         assert await pipeline.sql(held, won) == [(True,)]
+
+
+async def test_two_copies_of_a_delivery_claimed_in_one_batch_run_it_once(pipeline: Pipeline) -> None:
+    """交出的提交没有回音，relay 又交一遍；两份同时取到，认领折成一条语句。"""
+    tasks = await pipeline.submit(2)
+    handler = Recording.of()
+    execution = pipeline.execution(handler)
+    copy = [(str(task_id), 1) for task_id in tasks]
+    await asyncio.gather(execution({}, deliveries=copy), execution({}, deliveries=copy))
+    assert sorted(attempt.task_id for attempt in handler.attempts) == sorted(tasks)
+    assert await pipeline.sql("select count(*) from tb_task_event where kind = 'fenced'") == [(0,)]

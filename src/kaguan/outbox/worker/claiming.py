@@ -153,13 +153,16 @@ def _sort(
 
 
 async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str, lease: float) -> list[Claim | None]:
-    """认领一批投递，次序与输入相同；None = 别人有它，或已做完。"""
+    """认领一批投递，次序与输入相同；None = 别人有它，或已做完。
+
+    同一次投递在 Redis 里可以有两份（relay 交出了、提交的回音丢了，又交一遍），一起来到：只有一份得手。
+    """
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
         task_ids, deliveries, handed_ats = (list(column) for column in zip(*wanted, strict=True))
         columns = {"task_ids": task_ids, "deliveries": deliveries, "handed_ats": handed_ats}
         await cursor.execute(load(PACKAGE, "claim"), {**columns, "worker": worker, "lease": lease})
         claimed = {(row.id, row.delivery): row for row in await cursor.fetchall()}
-    return [claimed.get((task_id, delivery)) for task_id, delivery, _ in wanted]
+    return [claimed.pop((task_id, delivery), None) for task_id, delivery, _ in wanted]
 
 
 def _announce(claims: Sequence[Claim]) -> None:
