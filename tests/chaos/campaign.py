@@ -18,6 +18,7 @@ from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.openness import keeps_order, silent
 from tests.chaos.recovery import Recovery, recoveries
 from tests.chaos.stage import Cast, staged
+from tests.chaos.story import stories
 from tests.chaos.watch import Watch
 from tests.support.alongside import alongside
 
@@ -67,6 +68,7 @@ class Report:
     events: dict[str, int]
     fault_seconds: float
     drain_seconds: float
+    stories: dict[str, list[str]] = field(default_factory=dict)
 
 
 def silently(_line: str) -> None:
@@ -108,12 +110,14 @@ async def fight(
             evidence.confirmed, evidence.denied = stage.index.confirmed, stage.index.denied
         evidence.policy, evidence.paced, evidence.long = plan.cast.policy, True, plan.tasks >= LONG
         evidence.readings, evidence.depth_limit = meter.readings, sum(depth_bounds(plan.cast))
+        verdict = judge(evidence)
+        told = await stories(stage, verdict, evidence)
         if logs is not None:
             shutil.copytree(
                 stage.directory, logs / plan.name, ignore=shutil.ignore_patterns("mail"), dirs_exist_ok=True
             )
     found = recoveries(striker.struck, evidence.tasks, watch.samples, evidence.redrives)
-    return Report(plan, judge(evidence), found, dict(evidence.events), healed - began, drained - healed)
+    return Report(plan, verdict, found, dict(evidence.events), healed - began, drained - healed, told)
 
 
 async def _gathered(stage: Stage, journal: list[Entry], unavailable: list[str]) -> Evidence:

@@ -62,6 +62,8 @@ def table(report: Report) -> str:
     lines += ["", "重投的来由：", *(f"  {line}" for line in causes(report))]
     lines += ["", "例外事件：" + "，".join(f"{kind} {count}" for kind, count in sorted(report.events.items()))]
     lines += [f"不合格：{name}：{', '.join(samples)}" for name, samples in report.verdict.violations.items()]
+    for name, story in report.stories.items():
+        lines += ["", f"{name}：", *(f"  {line}" for line in story)]
     lines.append(f"结论：{'合格' if report.verdict.passed else f'不合格，用 --seed {report.plan.seed} 重来'}")
     return "\n".join(lines) + "\n"
 

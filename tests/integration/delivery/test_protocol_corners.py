@@ -316,7 +316,7 @@ async def test_loop_outlives_an_unexpected_error_and_stops_when_asked() -> None:
         stop.set()
         return 0
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await loop.run("test", run_once, interval=0.01, backoff_max=0.01, stop=stop)
     assert calls == 2
 
@@ -338,7 +338,7 @@ async def test_a_loop_that_did_something_wakes_the_one_that_waits() -> None:
     waiting = asyncio.create_task(loop.run("forward", forward, interval=3_600, backoff_max=1, stop=stop, wake=heard))
     await asyncio.sleep(0)
     working = asyncio.create_task(loop.run("redrive", redrive, interval=3_600, backoff_max=1, stop=stop, rouse=heard))
-    await asyncio.wait_for(forwarded.wait(), 10)
+    await asyncio.wait_for(forwarded.wait(), 30)
     stop.set()
     await asyncio.gather(waiting, working)
 
@@ -451,7 +451,7 @@ async def test_lane_outlives_a_row_that_cannot_even_be_encoded(pool: Pool) -> No
     good = service.Submission(EMAIL_SEND, payload)
     bad = service.Submission(EMAIL_SEND, payload, principal="\udc80")
     folded = GroupAccept(pool, MAX_ATTEMPTS)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         for _ in range(3):
             answers = await asyncio.gather(*(folded.accept(s) for s in (bad, good)), return_exceptions=True)
             assert isinstance(answers[0], TypeError)

@@ -149,4 +149,4 @@ async def test_the_monitor_stops_when_asked(pool: Pool) -> None:
     stop = asyncio.Event()
     task = asyncio.create_task(Monitor(Metrics(), pool, None, pool_interval=60).run(stop))
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 30)
