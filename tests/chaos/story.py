@@ -19,12 +19,15 @@ STAMP = re.compile(r'"timestamp":"([^"]+)"')
 NEAR = 3.0  # 秒；前后这么久之内的故障也讲
 LINES = 80  # 一个任务至多讲这么多行
 EVENTS = """
-    select extract(epoch from at)::float8, concat_ws(' ', kind, 'attempt', attempt, 'delivery', delivery, worker, detail)
+    select extract(epoch from at)::float8,
+        concat_ws(' ', kind, 'attempt', attempt, 'delivery', delivery, worker, detail)
     from tb_task_event where task_id::text = %s
 """
 RECIPIENTS = """
     select extract(epoch from coalesce(settled_at, intended_at))::float8,
-        concat_ws(' ', 'recipient', recipient, status, 'attempt', attempt, 'intended', intended_at, smtp_code, smtp_reply)
+        concat_ws(
+            ' ', 'recipient', recipient, status, 'attempt', attempt, 'intended', intended_at, smtp_code, smtp_reply
+        )
     from tb_email_delivery where task_id::text = %s
 """
 
