@@ -30,7 +30,6 @@ MAX_AGENT = 512  # 字符
 MAX_PATH = 2_048  # 字符
 SHORT_AGENT, SHORT_PATH = 64, 128  # 字符；被拒的请求花完额度之后
 ERROR = 400
-JSON = "application/json"
 UNMATCHED = "unmatched"
 EXEMPLAR_PAUSE = 0.01  # 秒
 SLOW = 0.1  # 秒
@@ -154,7 +153,7 @@ def _response_body(response: web.StreamResponse, context: Context, limit: int, *
         return ""
     if not limit:
         return _omitted(len(body))
-    return redact(bytes(body), response.content_type, limit=limit, own=own and response.content_type == JSON)
+    return redact(bytes(body), response.content_type, limit=limit, own=own)
 
 
 def _omitted(size: int) -> str:

@@ -48,7 +48,7 @@ def redact(raw: bytes, content_type: str, parsed: object = None, limit: int = LI
         content_type: 媒体类型；非文本的只记大小。
         parsed: 受理时已解析好的 JSON；没有就按文本脱敏，别人的正文这里从不解析。
         limit: :data:`LIMIT` 或 :data:`REFUSED_LIMIT`。
-        own: ``raw`` 是我们自己写的 JSON，可疑时可以解析。
+        own: ``raw`` 是我们自己写的；是 JSON 就可以在可疑时解析。
     """
     if not raw:
         return ""
@@ -60,7 +60,7 @@ def redact(raw: bytes, content_type: str, parsed: object = None, limit: int = LI
         return truncate(_form((without_torn_end(head) if cut else head).decode("utf-8", "replace"), limit), limit)
     if _SUSPICIOUS.search(head) is None:
         return truncate(head.decode("utf-8", "replace"), limit)
-    if own and len(raw) <= PARSE_LIMIT:
+    if own and "json" in content_type and len(raw) <= PARSE_LIMIT:
         parsed = orjson.loads(raw)
     if parsed is None:
         covered = cover(cover(_unescaped(head), _BODY_RULES))
