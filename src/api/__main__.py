@@ -18,13 +18,14 @@ from api.http.keys import Services
 from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
 from kaguan.background import in_background
-from kaguan.database.pool import engine_on, open_pool
+from kaguan.database.engine import engine_on
+from kaguan.database.pool import open_pool
 from kaguan.logging.access import access_lines
 from kaguan.outbox.doorbell import Doorbell
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from kaguan.task_types import NAMES, check_settings
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics

@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 
 from kaguan.config import Exemption
 from kaguan.config.production import DATABASE_URL, REDIS_URL, Weakness
-from kaguan.database import migrate
 from kaguan.database.pool import open_connection, wait_for_database
 from kaguan.queues.client import open_redis
 
@@ -95,6 +94,8 @@ async def _schema(connection: Connection) -> Weakness | None:
     except InsufficientPrivilege:
         remedy = "请照 deploy/postgres/roles.sql 授权"
         return Weakness(DATABASE_URL, "这个角色看不到库的版本（alembic_version）", remedy)
+    from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
+
     current = None if row is None else str(row[0])
     if not migrate.is_behind(current):
         return None

@@ -17,7 +17,7 @@ from kaguan.outbox.relay.relay import Loop, Relay
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kaguan.breaker_board import Changed
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config import Settings
-    from kaguan.sims.model import Carrier
+    from kaguan.sims.vocabulary import Carrier
     from kaguan.telemetry.metrics import Metrics
 
 

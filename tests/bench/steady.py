@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kaguan.dev.simulator import iccid_at
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from tests.bench.backlog import UNSETTLED
 from tests.bench.body import REST, rest
 from tests.bench.counters import read_counters, read_tables

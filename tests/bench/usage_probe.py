@@ -25,8 +25,8 @@ from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
-from kaguan.sims.model import SyncType
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
+from kaguan.sims.vocabulary import SyncType
 from tests.bench.comparison import MeasureError
 from tests.bench.cpu import resident_mib
 from tests.bench.usage_source import CARRIER, FIRST_DAY, PAGE, UsageSource

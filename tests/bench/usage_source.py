@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.carriers.gateway import Capabilities, DayUsage
 from kaguan.dev.simulator import Population, iccid_at
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from tests.bench.comparison import MeasureError
 
 if TYPE_CHECKING:

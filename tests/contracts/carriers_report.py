@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
     import pytest

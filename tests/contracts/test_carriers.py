@@ -24,7 +24,7 @@ from kaguan.carriers.gateway import (
 from kaguan.carriers.guarded import ATTEMPTS
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
-from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
+from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from tests.support.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
 
 if TYPE_CHECKING:

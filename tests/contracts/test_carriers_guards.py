@@ -30,7 +30,7 @@ from kaguan.carriers.limiter import lease_key
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry import spans
 from kaguan.telemetry.metrics import BREAKER_STATES
 from tests.support.carrier_world import Simulated, gateways_of, simulating

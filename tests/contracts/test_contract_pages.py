@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from tests.contracts.carriers_report import PAGE, PATTERN
 
 ROW = re.compile(r"^\| `(test_\w+)` \| (.+) \|$", re.MULTILINE)

@@ -15,7 +15,7 @@ import psycopg
 from redis.asyncio import Redis
 
 from kaguan.dev.simulator.population import iccid_at
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from tests.drill.relay_host import mail_relay
 from tests.drill.watching import watching
 from tests.e2e.stack import started

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaguan.dev.simulator import iccid_at
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 CARDS = 8
 NO_SUCH_CARD = "8986000000000000001"  # 校验位不对，模拟器里一定没有

@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from kaguan.dev.simulator import iccid_at
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from tests.e2e.carrier_scenes import ATTEMPTS, BREAKER_SCENES, CARDS, COOLDOWN, NO_SUCH_CARD, SCENES, USED_UP, Scene
 from tests.e2e.stack import kaguan, started
 from tests.support.eventually import eventually

@@ -13,7 +13,7 @@ import aiohttp
 from redis.asyncio import Redis
 
 from kaguan.dev.simulator.population import iccid_at
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from tests.support.eventually import eventually
 from tests.support.smtp_server import DROP, Script
 

@@ -12,8 +12,8 @@ from kaguan.outbox import decisions
 from kaguan.outbox import replay as replaying
 from kaguan.outbox.acceptance import Submission
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.sims.model import SyncType
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
+from kaguan.sims.vocabulary import SyncType
 from tests.simulation.invariants import RULES, judge
 
 if TYPE_CHECKING:

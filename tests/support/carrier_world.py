@@ -19,7 +19,7 @@ from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
 from kaguan.outbox.worker.attempt import Attempt
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -15,7 +15,8 @@ from api.http.access import AccessSink
 from api.http.keys import Services
 from api.http.server import WRITE_TIMEOUT, runner
 from api.routes import ROUTES
-from kaguan.database.pool import engine_on, open_pool
+from kaguan.database.engine import engine_on
+from kaguan.database.pool import open_pool
 from kaguan.logging.access import access_lines
 from kaguan.queues.client import build_client
 from kaguan.telemetry.metrics import Metrics

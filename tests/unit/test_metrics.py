@@ -12,7 +12,7 @@ from prometheus_client import Histogram, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from kaguan.task_types import NAMES
 from kaguan.telemetry.exposition import render
 from kaguan.telemetry.metrics import REDRIVE_CAUSES, Metrics, observe

@@ -19,7 +19,7 @@ from api.console.patience import unless_blind
 from api.http.context import context_of
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
-from kaguan.database.pool import once_more
+from kaguan.database.engine import once_more
 from kaguan.errors import Code, DomainError, refused
 from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions

@@ -14,7 +14,7 @@ from api.http.envelope import success
 from api.http.guard import GUARD
 from api.http.keys import SERVICES, SETTINGS
 from api.http.middleware.deadline import DEADLINE
-from kaguan.database.pool import once_more
+from kaguan.database.engine import once_more
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

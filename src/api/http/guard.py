@@ -16,8 +16,8 @@ from api.http.backlog import Backlog
 from api.http.context import context_of
 from api.http.limits import Counter, Limiter, LocalCounter
 from kaguan.background import in_background
+from kaguan.database.engine import once_more
 from kaguan.database.listening import Listener
-from kaguan.database.pool import once_more
 from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal

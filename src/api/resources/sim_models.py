@@ -11,8 +11,8 @@ from api.endpoints.listing import Listing, ListQuery
 from api.endpoints.patch import PatchModel
 from api.endpoints.shapes import Choice, Day, QueryModel, RequestModel, View
 from api.resources.fields import Remark
-from kaguan.sims.model import Carrier, LifecycleState
 from kaguan.sims.service import Registered
+from kaguan.sims.vocabulary import Carrier, LifecycleState
 
 BATCH_MAX = 1_000
 

@@ -17,8 +17,8 @@ from kaguan.mail import address
 from kaguan.mail.task import AttachmentPayload, EmailPayload
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.iccid import digits_of
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
+from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.task_types import TypeName
 from kaguan.zones import BUSINESS_ZONE, business_today
 

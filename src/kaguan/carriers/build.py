@@ -12,7 +12,7 @@ from kaguan.carriers.control_center import ControlCenterGateway
 from kaguan.carriers.guarded import GuardedTransport
 from kaguan.carriers.limiter import SharedLimits
 from kaguan.carriers.onelink import OneLinkGateway
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

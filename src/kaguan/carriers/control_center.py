@@ -38,7 +38,7 @@ from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import MALFORMED, Record, read_one
 from kaguan.reasons import Reason
 from kaguan.sims.iccid import normalise
-from kaguan.sims.model import Carrier, LifecycleState, SessionState
+from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
+    from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kaguan.carriers.limiter import SharedLimits
     from kaguan.config.model import Carriers
-    from kaguan.sims.model import Carrier
+    from kaguan.sims.vocabulary import Carrier
 
 ATTEMPTS = 3
 BACKOFF = 0.4  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ⁻¹

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.carriers.gateway import Capabilities
-    from kaguan.sims.model import Carrier
+    from kaguan.sims.vocabulary import Carrier
 
 # 有序集合：成员是租约号，分数是到期毫秒（Redis 的钟）。持有者死了，租约到期自动腾出
 ACQUIRE = """

@@ -43,7 +43,7 @@ from kaguan.carriers.gateway import (
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import Record, match
 from kaguan.reasons import Reason
-from kaguan.sims.model import Carrier, LifecycleState, SessionState, SuspendReason
+from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

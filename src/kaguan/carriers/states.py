@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaguan.sims.model import LifecycleState, SessionState, SuspendReason
+from kaguan.sims.vocabulary import LifecycleState, SessionState, SuspendReason
 
 if TYPE_CHECKING:
     from collections.abc import Container

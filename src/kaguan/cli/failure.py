@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import psycopg
 from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError
 
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
@@ -37,7 +36,7 @@ def explain(error: Exception) -> tuple[str, ExitCode] | None:
 
 def _explain_dependency(error: Exception) -> tuple[str, ExitCode] | None:
     match error:
-        case psycopg.OperationalError() | OperationalError() | DatabaseUnavailableError():
+        case psycopg.OperationalError() | DatabaseUnavailableError():
             advice = "请检查 KAGUAN_DATABASE__URL，或先运行 kaguan up"
             return f"PostgreSQL 不可用：{_first_line(error)}；{advice}", ExitCode.DEPENDENCY
         case psycopg.errors.UndefinedTable():

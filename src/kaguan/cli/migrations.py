@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from alembic.util import CommandError as AlembicError
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from kaguan.cli.actor import audited
@@ -14,11 +13,10 @@ from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.cli.session import database_url, with_database
 from kaguan.config import load_settings
-from kaguan.database import migrate
 from kaguan.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from kaguan.database.migrate import Status
 
 app = typer.Typer(help="数据库迁移（Alembic）。", no_args_is_help=True)
 
@@ -28,29 +26,33 @@ Revision = Annotated[str, typer.Argument(help="版本号；head 最新，-1 上�
 @app.command()
 def up(revision: Revision = "head", *, as_json: AsJson = False) -> None:
     """升级。"""
-    _change(migrate.upgrade, revision, as_json=as_json)
+    _change("upgrade", revision, as_json=as_json)
 
 
 @app.command()
 def down(revision: Revision, *, as_json: AsJson = False) -> None:
     """降级；会丢掉那之后加的表与列。"""
-    _change(migrate.downgrade, revision, as_json=as_json)
+    _change("downgrade", revision, as_json=as_json)
 
 
 @app.command()
 def status(*, as_json: AsJson = False) -> None:
     """库里的版本与代码要求的版本；不一致时退出码为 1。"""
+    from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
+
     url = database_url(load_settings())
     if not _report(migrate.status(url), as_json=as_json):
         raise typer.Exit(ExitCode.FAILURE)
 
 
-def _change(action: Callable[[str, str], None], revision: str, *, as_json: bool) -> None:
+def _change(direction: Literal["upgrade", "downgrade"], revision: str, *, as_json: bool) -> None:
+    from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
+
     url = database_url(load_settings())
     before = migrate.status(url).current
     try:
-        action(url, revision)
-    except AlembicError as error:
+        (migrate.upgrade if direction == "upgrade" else migrate.downgrade)(url, revision)
+    except migrate.UnknownRevisionError as error:
         raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看在哪", ExitCode.USAGE) from None
     except migrate.BusyError as error:
         raise CommandError(f"{error}；做完之后再来") from None
@@ -61,7 +63,7 @@ def _change(action: Callable[[str, str], None], revision: str, *, as_json: bool)
     _report(found, as_json=as_json)
 
 
-def _report(found: migrate.Status, *, as_json: bool) -> bool:
+def _report(found: Status, *, as_json: bool) -> bool:
     facts = {"current": found.current, "head": found.head, "up_to_date": found.up_to_date}
     if as_json:
         print_json(facts)

@@ -1,9 +1,14 @@
-"""迁移：`kaguan migrate`、`kaguan up` 与测试共用的 Alembic 入口。"""
+"""迁移：`kaguan migrate`、`kaguan up` 与测试共用的 Alembic 入口。
+
+Alembic 与 SQLAlchemy 的异常不出此门；用到的命令在函数里引入它：别的进程、命令不必为它多花十分之一秒起来。
+"""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import psycopg
 import stamina
@@ -11,13 +16,17 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from kaguan.database.connecting import writable
 from kaguan.shipped import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒
@@ -26,6 +35,10 @@ LOCK_PATIENCE = 60.0  # 秒：表被长事务占着时，一次次让开、再�
 
 class BusyError(Exception):
     """等了很久，仍没轮到自己迁移。"""
+
+
+class UnknownRevisionError(Exception):
+    """没有这个版本。"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +59,37 @@ def upgrade(url: str, revision: str = "head") -> None:
     等不到表锁就整版回滚、让开、再来：不让业务在它身后排队。
 
     Raises:
-        sqlalchemy.exc.OperationalError: 连不上，或等锁超时。
-        alembic.util.CommandError: 没有这个版本。
+        psycopg.Error: 连不上，或等锁超时。
+        UnknownRevisionError: 没有这个版本。
         BusyError: 别的迁移一直没做完。
     """
-    for attempt in stamina.retry_context(on=_locked_out, attempts=None, timeout=LOCK_PATIENCE, wait_max=1.0):
-        with attempt:
+    for attempt in stamina.retry_context(on=LockNotAvailable, attempts=None, timeout=LOCK_PATIENCE, wait_max=1.0):
+        with attempt, _plainly():
             command.upgrade(configuration(url), revision)
 
 
-def _locked_out(error: Exception) -> bool:
-    return isinstance(error, OperationalError) and isinstance(error.orig, LockNotAvailable)
+@contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.Error):
+            raise
+        raise error.orig from None
+    except CommandError as error:
+        raise UnknownRevisionError(str(error)) from None
 
 
 def downgrade(url: str, revision: str) -> None:
     """退到 ``revision``（``-1`` 为上一版，``base`` 为空库）。异常同 ``upgrade``。"""
-    command.downgrade(configuration(url), revision)
+    with _plainly():
+        command.downgrade(configuration(url), revision)
 
 
 def status(url: str) -> Status:
     """异常同 ``upgrade``。"""
     head = ScriptDirectory.from_config(configuration(url)).get_current_head()
-    with engine_to(url).connect() as connection:
+    with _plainly(), engine_to(url).connect() as connection:
         return Status(MigrationContext.configure(connection).get_current_revision(), head)
 
 

@@ -1,19 +1,16 @@
-"""连接池：每个进程一个，SQLAlchemy 引擎也坐在它上面，两者共用连接、上限与指标。"""
+"""连接池：每个进程一个。"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import psycopg
 import stamina
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kaguan.database.checked_pool import CheckedPool, PooledConnection
 from kaguan.database.connecting import (
@@ -26,13 +23,11 @@ from kaguan.database.connecting import (
 from kaguan.database.observed import ObservedCursor, observed_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
     from kaguan.config.model import Database
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 # 秒：一条连不上的，退避着再试这么久；之后由要借的人来试，一次不成也只等一两秒。长了，库回来之后还在退避
 RECONNECT_TIMEOUT = 4.0
@@ -59,8 +54,6 @@ STATEMENT_ERRORS = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
 )
-# 服务器断的连接：管理员、崩溃、连接异常一类；客户端自己发觉的没有代号
-CUT = ("57P01", "57P02", "08")
 
 
 def at_once(tell: Callable[[], None]) -> None:
@@ -71,24 +64,6 @@ def at_once(tell: Callable[[], None]) -> None:
 def is_away(error: Exception) -> bool:
     """数据库不在：此刻再试别的语句也是白试。"""
     return isinstance(error, PASSING_ERRORS) and not isinstance(error, STATEMENT_ERRORS)
-
-
-def was_cut(error: BaseException) -> bool:
-    """连接断在半途：这一句做没做不知道。借不到连接、语句自己的错都不算。"""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, psycopg.OperationalError) or isinstance(cause, (PoolTimeout, PoolClosed)):
-        return False
-    return cause.sqlstate is None or cause.sqlstate.startswith(CUT)
-
-
-async def once_more(read: Callable[[], Awaitable[T]]) -> T:
-    """只读的一件事：连接断在半途就马上再来一次，借到的多半是新的。会写的不能用它。"""
-    try:
-        return await read()
-    except (psycopg.Error, DBAPIError) as error:
-        if not was_cut(error):
-            raise
-    return await read()
 
 
 class DatabaseUnavailableError(Exception):
@@ -160,22 +135,6 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
         await pool.close(timeout=5)
 
 
-def engine_on(pool: Pool) -> AsyncEngine:
-    """SQLAlchemy 异步引擎，连接取自 ``pool``。用 ``engine.begin()`` 开事务。"""
-
-    async def checkout() -> Connection:
-        connection = await pool.getconn()
-        try:
-            # SQLAlchemy 自己管事务边界
-            await connection.set_autocommit(False)
-        except BaseException:  # 连取消也要先把连接还回去，否则池永远少一个
-            await pool.putconn(connection)
-            raise
-        return connection
-
-    return create_async_engine("postgresql+psycopg://", poolclass=NullPool, async_creator=checkout)
-
-
 __all__ = [
     "CONNECTION_ERRORS",
     "Connection",
@@ -183,7 +142,6 @@ __all__ = [
     "ObservedCursor",
     "Pool",
     "PooledConnection",
-    "engine_on",
     "open_connection",
     "open_pool",
     "wait_for_database",

@@ -20,7 +20,7 @@ from kaguan.config import ConfigurationError, load_settings
 from kaguan.dev.demo_client import DemoError, connect, expect, say
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.exit_codes import ExitCode
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from kaguan.zones import business_today
 
 if TYPE_CHECKING:

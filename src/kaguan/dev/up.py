@@ -14,7 +14,6 @@ from typing import TextIO, cast
 
 import psycopg
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from kaguan.config import ConfigurationError, canonical, load_settings
 from kaguan.config.model import Logging
@@ -144,7 +143,7 @@ class _Up:
         try:
             _migrate(database_url)
             token = await ensure_dev_token(database_url, stack.data.dev_token)
-        except (SQLAlchemyError, psycopg.Error) as error:
+        except psycopg.Error as error:
             raise StartError(f"数据库迁移不成：{str(error).splitlines()[0]}；请检查 {DATABASE_URL}") from None
         applications = stack.applications()
         stack.data.write_env(stack.values)

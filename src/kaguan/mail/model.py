@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, DateTime, SmallInteger, Text, Uuid, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kaguan.database.metadata import Base
-
-
-class DeliveryStatus(StrEnum):
-    INTENDED = "intended"  # 已记意向，结果未知
-    ACCEPTED = "accepted"  # 对方已收下
-    REFUSED = "refused"  # 对方永久拒绝（5xx）
-    DEFERRED = "deferred"  # 对方暂时拒绝（4xx）或没连上：可再试
 
 
 class EmailDelivery(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kaguan.database.sql import load
-from kaguan.mail.model import DeliveryStatus
+from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.reasons import Reason
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from kaguan.database.pool import at_once
 from kaguan.outbox.acceptance import Submission, accept_many, uncounted
 from kaguan.outbox.vocabulary import Priority
-from kaguan.sims.model import LifecycleState
 from kaguan.sims.tasks import EVENT_PUBLISH, SIM_CHANGES_LIMIT, EventPayload, SimChange
+from kaguan.sims.vocabulary import LifecycleState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

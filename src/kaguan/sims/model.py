@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -12,48 +11,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kaguan.database.metadata import NOT_DELETED, Base, EntityColumns
-
-
-class Carrier(StrEnum):
-    ONELINK = "onelink"
-    CONTROL_CENTER = "control_center"
-
-
-class LifecycleState(StrEnum):
-    INVENTORY = "inventory"
-    TESTING = "testing"
-    PENDING_ACTIVATION = "pending_activation"
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    PRE_CANCELLED = "pre_cancelled"
-    CANCELLED = "cancelled"
-    UNKNOWN = "unknown"
-
-
-class SuspendReason(StrEnum):
-    """为什么停机；运营商不说就没有，说了而认不出是 ``unknown``。"""
-
-    REQUESTED = "requested"  # 客户主动停
-    ARREARS = "arrears"  # 欠费
-    OVER_LIMIT = "over_limit"  # 用量超了
-    DEVICE_MISMATCH = "device_mismatch"  # 机卡分离
-    BY_CARRIER = "by_carrier"  # 运营商管理停机
-    UNKNOWN = "unknown"
-
-
-class SessionState(StrEnum):
-    """此刻有没有数据会话。"""
-
-    ONLINE = "online"
-    OFFLINE = "offline"
-    UNKNOWN = "unknown"
-
-
-class SyncType(StrEnum):
-    SIM_INFO = "sim_info"
-    SIM_STATUS = "sim_status"
-    USAGE = "usage"
-
 
 ICCID_UNIQUE = "uq_tb_sim_iccid"
 

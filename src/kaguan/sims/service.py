@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import AfterCommit
-    from kaguan.sims.model import Carrier
     from kaguan.sims.store import SimRow, UsageRow
+    from kaguan.sims.vocabulary import Carrier
 
 USAGE_DAYS_DEFAULT = 30
 USAGE_DAYS_MAX = 366

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from kaguan.database.entities import changing, deleting, matching
 from kaguan.database.metadata import NOT_DELETED
 from kaguan.database.paging import fetch_page
-from kaguan.sims.model import Carrier, LifecycleState, Sim, SimUsage
+from kaguan.sims.model import Sim, SimUsage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.paging import Columns, Page, PageRequest, Query
+    from kaguan.sims.vocabulary import Carrier, LifecycleState
 
 COLUMNS: Columns = (
     Sim.id,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_tally import Tally
+from kaguan.sims.vocabulary import Carrier, SyncType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from kaguan.outbox.task_type import Effect, Payload, TaskType
-from kaguan.sims.model import Carrier, LifecycleState, SyncType
+from kaguan.sims.vocabulary import Carrier, LifecycleState, SyncType
 
 SIM_CHANGES_LIMIT = 500  # 一个事件任务至多带几条变更
 

@@ -16,8 +16,8 @@ from kaguan.config import ConfigurationError
 from kaguan.config.model import UncertainPolicy
 from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
-from kaguan.mail.model import DeliveryStatus
 from kaguan.mail.task import EmailPayload
+from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.verification import Verified
 from kaguan.reasons import Reason

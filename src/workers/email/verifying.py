@@ -18,7 +18,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaguan.mail import store
-from kaguan.mail.model import DeliveryStatus
+from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.verification import Happened, NotHappened, VerifiedOutcome
 from kaguan.telemetry.spans import client_span, record_error, server_of

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kaguan.config.model import Carriers
     from kaguan.outbox.worker.attempt import Attempt
     from kaguan.outbox.worker.outcome import Outcome
-    from kaguan.sims.model import Carrier
+    from kaguan.sims.vocabulary import Carrier
     from workers.resources import Resources
 
 log = structlog.get_logger(__name__)

@@ -9,9 +9,9 @@ from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
 from kaguan.carriers.records import EXPLAINED
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.reasons import NOTHING, Reason
-from kaguan.sims.model import SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
+from kaguan.sims.vocabulary import SyncType
 from workers.pauses import PAUSE, queued_pause
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kaguan.carriers.gateway import CarrierError, StatusResult
-    from kaguan.sims.model import Carrier
     from kaguan.sims.sync_store import CardToCheck
+    from kaguan.sims.vocabulary import Carrier
 
 
 @dataclass(slots=True)

@@ -14,10 +14,10 @@ from kaguan.carriers.gateway import CarrierError, QueuedError
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.reasons import Reason
 from kaguan.sims import sync_store
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.tasks import DataSyncPayload
+from kaguan.sims.vocabulary import Carrier, SyncType
 from workers.pauses import PAUSE, queued_pause
 from workers.sync.passes import covers, step
 from workers.sync.statuses import StatusRecorder

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kaguan.carriers.gateway import CardFailed, CardInfo, CardNotFound, CardStatus, DayUsage
 from kaguan.sims import sync_store
-from kaguan.sims.model import SyncType
 from kaguan.sims.sync_tally import Count, Sample
+from kaguan.sims.vocabulary import SyncType
 from workers.sync.asking import ask_page, page_limit
 from workers.sync.listing import Position, next_page
 

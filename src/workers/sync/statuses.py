@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.outbox.worker.attempt import Attempt
     from kaguan.sims.events import ChangeEvents
-    from kaguan.sims.model import Carrier
     from kaguan.sims.sync_store import AppliedStatuses, Checkpoint
+    from kaguan.sims.vocabulary import Carrier
 
 log = structlog.get_logger(__name__)
 

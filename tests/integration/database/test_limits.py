@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from kaguan.config import load_settings
-from kaguan.database.pool import engine_on, open_connection, open_pool
+from kaguan.database.engine import engine_on
+from kaguan.database.pool import open_connection, open_pool
 
 LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
 DEFAULTS = ("3s", "1s")

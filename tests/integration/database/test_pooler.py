@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.database.connecting import open_connection
-from kaguan.database.pool import Pool, engine_on, open_pool
+from kaguan.database.engine import engine_on
+from kaguan.database.pool import Pool, open_pool
 from kaguan.dev.postgres import ROLE
 from kaguan.task_types import task_types
 from relay import __main__ as relay

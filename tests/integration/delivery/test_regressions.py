@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from kaguan.config import Settings, load_settings
-from kaguan.database.pool import Pool, engine_on, open_pool
+from kaguan.database.engine import engine_on
+from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.relay.loop import run
 from kaguan.outbox.worker.outcome import Done
 from tests.support.eventually import eventually

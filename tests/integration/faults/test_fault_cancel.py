@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
-from kaguan.database.pool import engine_on, open_pool
+from kaguan.database.engine import engine_on
+from kaguan.database.pool import open_pool
 from kaguan.queues.client import open_redis
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept
 from kaguan.outbox.deliveries import Delivery, enqueue_many
 from kaguan.outbox.vocabulary import Priority
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
+from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.chaos.proxy import Proxy
 from tests.support.carrier_world import register
 from tests.support.eventually import eventually

@@ -17,8 +17,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from sqlalchemy import text
 
+from kaguan.database.engine import engine_on
 from kaguan.database.migrate import status
-from kaguan.database.pool import Pool, engine_on
 from kaguan.dev.ports import free_port
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import command_line, settle_postmaster
@@ -27,6 +27,7 @@ from kaguan.dev.program import StartError
 from tests.support.servers import running
 
 if TYPE_CHECKING:
+    from kaguan.database.pool import Pool
     from kaguan.dev.valkey import ValkeyServer
 
 

@@ -24,10 +24,10 @@ from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.outbox.worker.settlement import Settlement
 from kaguan.sims import sync_store
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.sync_store import AppliedRows
 from kaguan.sims.sync_tally import DRIFT
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
+from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.support.carrier_world import (
     NO_SUCH_CARD,
     Simulated,

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DataSyncPayload
+from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
 from tests.support.sync_deaths import (
     EVENTS,

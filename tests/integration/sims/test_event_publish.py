@@ -23,8 +23,8 @@ from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.reasons import Reason
 from kaguan.sims.events import ChangeEvents
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
+from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.telemetry import spans
 from tests.support.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
 from tests.support.webhook_receiver import KEY, SECRET, Receiver, receiving

@@ -11,8 +11,8 @@ import pytest
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.worker.outcome import Done
-from kaguan.sims.model import Carrier, SyncType
 from kaguan.sims.tasks import DataSyncPayload
+from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.zones import BUSINESS_ZONE
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
 from workers.sync.handler import DataSync

@@ -12,8 +12,8 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.worker.attempt import Attempt, CancelledByUserError, FencedError
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
-from kaguan.sims.model import Carrier
 from kaguan.sims.tasks import SimStatusPayload
+from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import (
     NO_SUCH_CARD,
     Simulated,

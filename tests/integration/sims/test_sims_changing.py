@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.sims.iccid import with_check_digit
-from kaguan.sims.model import Carrier
 from kaguan.sims.sync_store import inventory_page
+from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
     from tests.support.serving import Api

@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from kaguan.config.model import Logging
-from kaguan.database.pool import Pool, engine_on
+from kaguan.database.engine import engine_on
 from kaguan.logging.setup import APP_LOG, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from kaguan.database.pool import Pool
 
 SECRET = "s3cr3t-value"
 SLOWER_THAN_THRESHOLD = 0.15  # 秒；阈值默认 0.1

@@ -13,7 +13,7 @@ from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.onelink import OneLink
 from kaguan.dev.simulator.population import Override, iccid_at
 from kaguan.sims.iccid import normalise
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
     from kaguan.dev.simulator.world import World

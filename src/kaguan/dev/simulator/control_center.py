@@ -11,7 +11,7 @@ from aiohttp import web
 from kaguan.carriers.control_center import DEVICES, PAGE_SIZE
 from kaguan.dev.simulator.faults import Drift
 from kaguan.dev.simulator.world import drifted
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable

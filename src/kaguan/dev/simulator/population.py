@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from kaguan.sims.iccid import ISSUERS, Issuer, normalise, with_check_digit
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

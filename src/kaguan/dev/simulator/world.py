@@ -10,7 +10,7 @@ from aiohttp import web
 from kaguan.dev.simulator.faults import Drift, Faults, Gate
 from kaguan.dev.simulator.population import CYCLE, Population, Usage
 from kaguan.sims.iccid import normalise
-from kaguan.sims.model import Carrier
+from kaguan.sims.vocabulary import Carrier
 from kaguan.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
