@@ -43,6 +43,8 @@ OPEN = """
         + (select count(*) from tb_task where status in ('pending', 'retrying'))
         + (select count(*) from tb_task where status = 'running')
 """
+# 任务做完了，交出它的事务也许还没提交；真留下的，``stalled`` 秒之后由裁判说话
+LEFT_OVER = f"{OPEN} + (select count(*) from tb_outbox where parked_at is null)"  # noqa: S608 全是常量
 DRAIN_POLL = 0.5  # 秒
 
 
@@ -155,7 +157,7 @@ async def drain(stage: Stage, stalled: float) -> None:
     fewest, progressed = 0, time.monotonic()
     async with stage.postgres() as connection:
         while True:
-            row = await (await connection.execute(OPEN.encode())).fetchone()
+            row = await (await connection.execute(LEFT_OVER.encode())).fetchone()
             left = 0 if row is None else int(str(row[0]))
             if left == 0:
                 return

@@ -17,9 +17,9 @@ async def test_each_target_is_met_in_small() -> None:
     async with running_servers() as servers:
         outcomes = [
             await worker_kill(servers, lease=3.0, rounds=1),
-            await flush(servers, count=1_500),
+            await flush(servers, count=600),
             await outage(servers, seconds=4.0),
-            await storm(servers, count=2_000, high_water=4),  # 一次投递带十个：清空时在队列里的须是零头
+            await storm(servers, count=1_000, high_water=2),  # 一次投递带十个：清空时在队列里的须是零头
         ]
     failed = [outcome.table() for outcome in outcomes if not outcome.passed]
     assert not failed, "\n".join(failed)
