@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Literal, TypeAlias
+
+Language: TypeAlias = Literal["zh", "en"]
 
 # 两端的空白先去掉：两段能互相让的空白会让一长串空格花平方的时间
 LANGUAGE_RANGE = re.compile(r"([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,35})?(?:\s*;\s*q=([01](?:\.\d{0,3})?))?")

@@ -6,8 +6,9 @@ import pytest
 from jinja2 import UndefinedError
 
 from kaguan.currency import CURRENCIES, format_amount, minor_digits
+from kaguan.language import Language
 from kaguan.mail.address import check_header
-from kaguan.mail.render import Language, Template, render
+from kaguan.mail.render import Template, render
 from kaguan.mail.staging import order_mail, welcome_mail
 from kaguan.orders.model import OrderStatus
 

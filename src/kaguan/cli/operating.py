@@ -15,7 +15,7 @@ from kaguan.cli.actor import actor, audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.progress import following
-from kaguan.cli.session import with_database
+from kaguan.cli.session import reader_language, with_database
 from kaguan.config import load_settings
 from kaguan.exit_codes import ExitCode
 from kaguan.outbox import replay as replaying
@@ -151,9 +151,10 @@ def _done(done: replaying.Replayed, seconds: float, *, wait: bool, as_json: bool
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
     found = with_database(lambda connection: replaying.preview(connection, wanted, MOST))
     if as_json:
-        print_json(answer(found, "zh"))
+        print_json(answer(found, reader_language()))
         return found.selection
-    reasons = [row | {"last_error": str(Reason.of(row["last_error"] or {}))} for row in found.matched]
+    language = reader_language()
+    reasons = [row | {"last_error": Reason.of(row["last_error"] or {}).text(language)} for row in found.matched]
     print_table(PREVIEWED, reasons, "没有符合条件的任务")
     if found.matched:
         listed = f"，以上列了 {len(found.matched)} 个" if found.total > len(found.matched) else ""

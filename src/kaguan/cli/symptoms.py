@@ -15,7 +15,6 @@ from kaguan.verdict.wording import Wording
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
-    from zoneinfo import ZoneInfo
 
     from kaguan.config import Settings
     from kaguan.verdict.model import Concern, Parameters
@@ -52,11 +51,11 @@ async def examine_pipeline(settings: Settings, told: Collection[str]) -> list[Sy
         _, verdict = await service.take(partial(open_connection, settings), redis, settings)
     if verdict.level is Level.OK:
         return [Symptom(PART, ok=True, detail="一切正常", advice="", level=Level.OK)]
-    return [_symptom(concern, settings.zone) for concern in verdict.concerns if concern.code not in told]
+    return [_symptom(concern, settings) for concern in verdict.concerns if concern.code not in told]
 
 
-def _symptom(concern: Concern, zone: ZoneInfo) -> Symptom:
-    wording = Wording("zh")
+def _symptom(concern: Concern, settings: Settings) -> Symptom:
+    wording = Wording(settings.language)
     return Symptom(
         PART,
         ok=concern.level is not Level.BAD,
@@ -66,5 +65,5 @@ def _symptom(concern: Concern, zone: ZoneInfo) -> Symptom:
         code=concern.code,
         subject=concern.subject,
         parameters=wording.parameters(concern),
-        since=concern.since and concern.since.astimezone(zone),
+        since=concern.since and concern.since.astimezone(settings.zone),
     )

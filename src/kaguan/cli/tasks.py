@@ -11,7 +11,7 @@ import typer
 from kaguan.cli.actor import actor, audited
 from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
-from kaguan.cli.session import with_database
+from kaguan.cli.session import reader_language, with_database
 from kaguan.config import load_settings
 from kaguan.errors import not_found
 from kaguan.outbox import decisions, ordering
@@ -75,7 +75,11 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
         if task is None:
             raise not_found(f"任务 {task_id} ", "task")
         events = await store.events(connection, task_id)
-        return _public(task) | _place(await ordering.place_of(connection, task)) | {"timeline": timeline(task, events)}
+        return (
+            _public(task)
+            | _place(await ordering.place_of(connection, task))
+            | {"timeline": timeline(task, events, reader_language())}
+        )
 
     found = with_database(work)
     if as_json:
@@ -134,7 +138,7 @@ def _place(place: ordering.Place | None) -> dict[str, Any]:
     if place is None:
         return {"position": None, "blocked_by": None}
     head = place.blocked_by
-    blocker = None if head is None else asdict(head) | {"error": head.error and told(head.error, "zh")}
+    blocker = None if head is None else asdict(head) | {"error": head.error and told(head.error, reader_language())}
     behind = {"behind": place.behind} if place.behind else {}
     return {"position": place.position, "blocked_by": blocker, **behind}
 
@@ -143,4 +147,4 @@ def _public(task: store.TaskRecord) -> dict[str, Any]:
     """与 API 同名：``task_id``、``attempts``。"""
     row = asdict(task)
     row["task_id"], row["attempts"] = row.pop("id"), row.pop("attempt")
-    return row | {"last_error": task.last_error and told(task.last_error, "zh")}
+    return row | {"last_error": task.last_error and told(task.last_error, reader_language())}

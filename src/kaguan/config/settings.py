@@ -25,6 +25,7 @@ from kaguan.config.explaining import explained
 from kaguan.config.production import Exemption, refused
 from kaguan.config.schedules import Schedule, distinct
 from kaguan.config.webhooks import Webhooks
+from kaguan.language import Language
 from kaguan.shipped import shipped
 from kaguan.zones import BUSINESS_ZONE, ZoneName
 
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     env: model.Environment = model.Environment.DEV
     data_dir: Path = Path(".kaguan")
     time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
+    language: Language = "zh"  # 命令行说原因用的；API 与控制台听读者的
     allow_insecure: tuple[Exemption, ...] = ()  # 生产与预发布里逐项放行的变弱
     api: model.Api = model.Api()
     database: model.Database = model.Database()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import unicodedata
 from enum import StrEnum
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-Language = Literal["zh", "en"]
+if TYPE_CHECKING:
+    from kaguan.language import Language
 
 
 class Template(StrEnum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from kaguan.currency import format_amount
-from kaguan.mail.render import Language, Rendered, Template, render
+from kaguan.mail.render import Rendered, Template, render
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept, uncounted
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import AfterCommit, Connection
+    from kaguan.language import Language
     from kaguan.orders.model import OrderStatus
     from kaguan.outbox.acceptance import Count
 

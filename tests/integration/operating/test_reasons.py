@@ -74,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], env
 
 @pytest.mark.parametrize("case", [CODED, LEGACY, NEWER], ids=["coded", "legacy", "newer"])
 async def test_a_failure_is_told_in_the_readers_language_wherever_it_is_read(
-    case: Case, api: Api, fail: Fail, run: Invocation
+    case: Case, api: Api, fail: Fail, run: Invocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = await fail(case)
     for language, said in (("zh", case.zh), ("en", case.en)):
@@ -90,12 +90,17 @@ async def test_a_failure_is_told_in_the_readers_language_wherever_it_is_read(
         for path in (f"/console/tasks/{task_id}", "/console/tasks", "/console/dead-letters?preview=1", "/"):
             assert case.zh in (await visitor.get(path)).text, path
             assert case.en in (await visitor.get(path, ENGLISH)).text, path
-    shown = await asyncio.to_thread(run, "task", "show", str(task_id))
-    as_json = json.loads((await asyncio.to_thread(run, "task", "show", str(task_id), "--json"))[1])
-    replay = json.loads((await asyncio.to_thread(run, "task", "replay", "--json"))[1])
-    assert case.zh in shown[1]
-    assert as_json["last_error"] == case.error | {"reason": case.zh}
-    assert replay["matched"][0]["last_error"] == as_json["last_error"]
+    for language, said in (("zh", case.zh), ("en", case.en)):
+        monkeypatch.setenv("KAGUAN_LANGUAGE", language)
+        shown = await asyncio.to_thread(run, "task", "show", str(task_id))
+        as_json = json.loads((await asyncio.to_thread(run, "task", "show", str(task_id), "--json"))[1])
+        replay = json.loads((await asyncio.to_thread(run, "task", "replay", "--json"))[1])
+        listed = await asyncio.to_thread(run, "task", "replay")
+        assert said in shown[1]
+        assert said in listed[1].replace("\n", "")
+        assert as_json["last_error"] == case.error | {"reason": said}
+        assert [stage["reason"] for stage in as_json["timeline"] if stage["stage"] == "attempt_failed"] == [said]
+        assert replay["matched"][0]["last_error"] == as_json["last_error"]
 
 
 async def test_what_is_read_in_either_language_chooses_what_to_replay(api: Api, fail: Fail) -> None:
