@@ -7,6 +7,7 @@ from tests.architecture.shipped import ROOT, load_yaml
 from tests.support.production import SECRETS
 
 DEPLOY = ROOT / "deploy"
+HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"
 PRODUCTION = load_yaml(ROOT / "configs" / "config.prod.yaml")
 USER = 10001
 # 一种进程一个端口：API 另有自己的指标端口

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from kaguan.telemetry.exposition import serve_metrics
-from tests.deploy.shipping import DEPLOY
+from tests.deploy.shipping import DEPLOY, HANDBOOK
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.repository import ROOT, tracked
@@ -67,7 +67,7 @@ def test_every_file_names_the_version_of_the_project() -> None:
         DEPLOY / "compose.yaml": r"KAGUAN_IMAGE:-kaguan:([^}]+)",
         DEPLOY / "kubernetes" / "base" / "kustomization.yaml": r"newTag: (\S+)",
         DEPLOY / "kubernetes" / "migrate" / "kustomization.yaml": r"newTag: (\S+)",
-        ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md": r"dist/kaguan-([\d.]+)-py3",
+        HANDBOOK: r"dist/kaguan-([\d.]+)-py3",
     }
     found = {str(path): re.findall(pattern, path.read_text("utf-8")) for path, pattern in places.items()}
     assert found == {str(path): [version] for path in places}

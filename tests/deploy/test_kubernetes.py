@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import cache
 from typing import Any
@@ -10,15 +11,18 @@ import pytest
 import yaml
 
 from api.routes import ROUTES
+from kaguan.cli.doctor import DEFAULT_PORTS
+from kaguan.config.relay_host import IMPLICIT_TLS_PORT
 from kaguan.process import STOP_DEADLINE
 from kaguan.telemetry.exposition import LIVE_PATH
 from kaguan.telemetry.metrics import Metrics
-from tests.deploy.shipping import DEPLOY, LIVE, METRICS, READY, USER, unknown
+from tests.deploy.shipping import DEPLOY, HANDBOOK, LIVE, METRICS, READY, USER, unknown
 from tests.support.installed import program
 
 FOLDERS = ("base", "migrate", "keda", "adapter")
 VERSION = "1.32"
 PROCESSES = ("api", "relay", "worker")
+DNS, POSTGRESQL, REDIS, SUBMISSION = 53, 5432, 6379, 587
 AGE = "kaguan_outbox_oldest_pending_seconds"
 
 
@@ -116,7 +120,7 @@ def test_the_configuration_has_only_known_keys_and_no_secret() -> None:
     (config,) = kinds("ConfigMap").values()
     assert unknown(set(config["data"])) == set()
     assert config["data"]["KAGUAN_ENV"] == "prod"
-    assert not [key for key in config["data"] if "URL" in key or "PASSWORD" in key or "KEY" in key]
+    assert not [key for key in config["data"] if "__URL" in key or "PASSWORD" in key or "KEY" in key]
     (name,) = kinds("ConfigMap")
     for process in PROCESSES:
         assert container(process)["envFrom"] == [{"configMapRef": {"name": name}}]
@@ -144,6 +148,21 @@ def test_nothing_gets_in_or_out_that_no_policy_names() -> None:
     let_in = [rule for policy in policies.values() for rule in policy["spec"].get("ingress", [])]
     assert {port["port"] for rule in let_in for port in rule["ports"]} == named
     assert all("from" in rule for rule in let_in)
+
+
+def open_to(process: str) -> set[int]:
+    """这种 Pod 往外走得到的端口。"""
+    labels = deployment(process)["spec"]["template"]["metadata"]["labels"]
+    specs = [policy["spec"] for policy in kinds("NetworkPolicy").values()]
+    mine = [spec for spec in specs if spec["podSelector"]["matchLabels"].items() <= labels.items()]
+    return {port["port"] for spec in mine for rule in spec.get("egress", []) for port in rule["ports"]}
+
+
+def test_doctor_reaches_all_it_asks_from_where_the_handbook_runs_it() -> None:
+    (place,) = re.findall(r"kubectl exec deployment/kaguan-(\w+) -- kaguan doctor", HANDBOOK.read_text("utf-8"))
+    servers = {DNS, POSTGRESQL, REDIS, IMPLICIT_TLS_PORT, SUBMISSION, DEFAULT_PORTS["https"]}
+    assert servers <= open_to(place)
+    assert not servers <= open_to("api")
 
 
 def test_the_migration_runs_once_as_the_owner_of_the_database() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.exit_codes import ExitCode
 from kaguan.process import STOP_DEADLINE
-from tests.deploy.shipping import DEPLOY, METRICS, NEEDED, unknown
+from tests.deploy.shipping import DEPLOY, HANDBOOK, METRICS, NEEDED, unknown
 from tests.support.installed import program
 from tests.support.production import SECRETS
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 LONG = [unit for unit in UNITS if unit.stem != "kaguan-migrate"]
 EXPOSURE = "15"  # 十分之几的百分：1.5 以下
+ENVIRONMENT = DEPLOY / "systemd" / "kaguan.env"
 WRAPPER = "/usr/local/bin/kaguan"
 
 
@@ -69,9 +72,27 @@ def test_every_secret_that_production_wants_comes_as_a_credential(unit: Path) ->
         assert source == f"/etc/kaguan/secrets/{'OWNER_DATABASE__URL' if owner else name}"
 
 
+def test_the_line_of_the_handbook_gives_doctor_what_the_units_give_the_processes() -> None:
+    """文件由 shell 读，与 systemd 读到的一样：一层单引号两边都剥。"""
+    (line,) = re.findall(r"^\(set -a .+\)$", HANDBOOK.read_text("utf-8"), re.MULTILINE)
+    assert line.count("kaguan doctor") == 1
+    text = line.replace("/etc/kaguan/kaguan.env", str(ENVIRONMENT)).replace("kaguan doctor", "env -0")
+    done = subprocess.run(
+        ["sh", "-c", text], env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=30, check=True
+    )
+    seen = dict(pair.split("=", 1) for pair in done.stdout.decode().split("\0") if pair)
+    assert seen["SECRETS_DIR"] == "/etc/kaguan/secrets"
+    assert seen.items() >= environment().items()
+
+
+def environment() -> dict[str, str]:
+    lines = ENVIRONMENT.read_text("utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if not line.startswith("#"))
+    return {name: value.removeprefix("'").removesuffix("'") for name, value in pairs}
+
+
 def test_the_environment_file_is_accepted_in_production() -> None:
-    lines = (DEPLOY / "systemd" / "kaguan.env").read_text("utf-8").splitlines()
-    environ = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    environ = environment()
     assert unknown(set(environ)) == set()
     settings = load_settings({**SECRETS, **environ})
     assert not settings.allow_insecure

@@ -96,6 +96,16 @@ def test_doctor_without_any_server_names_each_missing_part(run: Invocation) -> N
     assert all(finding["advice"] for finding in findings.values() if not finding["ok"])
 
 
+def test_doctor_says_that_a_carrier_is_not_configured_and_is_content(
+    run: Invocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGUAN_CARRIERS__ONELINK__BASE_URL", "http://127.0.0.1:1")
+    findings = {finding["part"]: finding for finding in json.loads(run("doctor", "--json")[1])}
+    assert findings["运营商 control_center"]["ok"]
+    assert "KAGUAN_CARRIERS__CONTROL_CENTER__BASE_URL" in findings["运营商 control_center"]["detail"]
+    assert not findings["运营商 onelink"]["ok"]
+
+
 @pytest.mark.parametrize(
     ("command", "module"),
     [

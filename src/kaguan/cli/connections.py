@@ -21,6 +21,7 @@ from kaguan.verdict.judging import QUIET
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
+    from kaguan.config.model import Database
 
 LISTENING, BUDGET = "监听", "连接数"
 HEARD_TIMEOUT = 2.0  # 秒
@@ -109,12 +110,15 @@ async def _processes(settings: Settings) -> Counter[str]:
     return least | Counter(process.role for process in census.processes if process.quiet <= QUIET)
 
 
+def at_most(config: Database, role: str, *, pooled: bool = False) -> int:
+    """一个进程至多开几条：API 除了池还有一条监听；监听另有地址就不算在池子头上。手册与清单里的数由用例照它核对。"""
+    listening = config.listening
+    listens = role == "api" and listening is not None and not (pooled and listening is not config)
+    return config.pool_max + listens
+
+
 def _compare(settings: Settings, processes: Counter[str], room: Room, *, pooled: bool) -> Finding:
-    """API 除了池还有一条监听；监听另有地址就不算在池子头上。"""
-    listening = settings.database.listening
-    listens = 0 if listening is None or (pooled and listening is not settings.database) else 1
-    beside = {"api": listens}
-    each = {role: settings.database.pool_max + beside.get(role, 0) for role in processes}
+    each = {role: at_most(settings.database, role, pooled=pooled) for role in processes}
     wanted = sum(count * each[role] for role, count in processes.items()) + COMMANDS
     parts = "、".join(f"{role} {count} × {each[role]}" for role, count in processes.items())
     detail = f"至多开 {wanted} 条（{parts}，命令、迁移、备份 {COMMANDS}）"
@@ -128,7 +132,7 @@ def _compare(settings: Settings, processes: Counter[str], room: Room, *, pooled:
     spare = room.allowed - room.others
     if wanted <= spare:
         return Finding(BUDGET, ok=True, detail=detail)
-    fixed = COMMANDS + sum(count * beside.get(role, 0) for role, count in processes.items())
+    fixed = wanted - processes.total() * settings.database.pool_max
     fits = (spare - fixed) // processes.total()
     fewer = f"把 KAGUAN_DATABASE__POOL_MAX 降到 {fits}，或" if fits > 0 else ""
     advice = f"{fewer}把 max_connections（或角色、库的上限）加 {wanted - spare}，或在前面放 PgBouncer"

@@ -154,7 +154,7 @@ def test_redrive_puts_handed_over_tasks_back_into_the_outbox(
 def test_doctor_finds_the_servers_in_order_and_names_what_is_missing(run: Invocation) -> None:
     code, out, _ = run("doctor", "--json")
     findings = {finding["part"]: finding for finding in json.loads(out)}
-    assert code == 3  # 没有邮件服务器与运营商
+    assert code == 3  # 没有邮件服务器
     assert findings["PostgreSQL"]["ok"]
     assert findings["Redis"]["ok"]
     assert "KAGUAN_SMTP__URL" in findings["SMTP"]["advice"]
