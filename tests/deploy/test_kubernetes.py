@@ -16,6 +16,7 @@ from kaguan.config.relay_host import IMPLICIT_TLS_PORT
 from kaguan.process import STOP_DEADLINE
 from kaguan.telemetry.exposition import LIVE_PATH
 from kaguan.telemetry.metrics import Metrics
+from tests.deploy import keda
 from tests.deploy.shipping import DEPLOY, HANDBOOK, LIVE, METRICS, READY, USER, unknown
 from tests.support.installed import program
 
@@ -67,7 +68,12 @@ def container(process: str) -> dict[str, Any]:
 def test_every_object_has_the_shape_that_kubernetes_takes(folder: str) -> None:
     for one in rendered(folder):
         assert "namespace" not in one["metadata"]
-        if one["kind"] != "ScaledObject":  # KEDA 自己的，模式不在 Kubernetes 里
+        if one["kind"] == "ScaledObject":  # KEDA 自己的，模式不在 Kubernetes 里
+            assert keda.faults(one) == []
+            # 伸缩的快慢原样交给 HPA，那一段的模式 Kubernetes 有
+            (hpa,) = kinds("HorizontalPodAutoscaler", "adapter").values()
+            shaped({**hpa, "spec": {**hpa["spec"], **one["spec"]["advanced"]["horizontalPodAutoscalerConfig"]}})
+        else:
             shaped(one)
 
 
@@ -76,6 +82,17 @@ def test_a_misspelt_field_is_noticed() -> None:
     broken["spec"]["template"]["spec"]["terminationGracePeriod"] = 45
     with pytest.raises(ValueError, match="terminationGracePeriod"):
         shaped(broken)
+
+
+def test_a_scaled_object_that_keda_would_not_take_is_noticed() -> None:
+    (right,) = rendered("keda")
+    wrong = yaml.safe_load(yaml.safe_dump(right))
+    spec = wrong["spec"]
+    spec["maxReplicas"] = spec.pop("maxReplicaCount")
+    spec["pollingInterval"] = "15s"
+    del spec["scaleTargetRef"]["name"], spec["triggers"][0]["metadata"]["query"]
+    spec["triggers"][1]["metadata"]["value"] = 80
+    assert len(keda.faults(wrong)) == 5
 
 
 @pytest.mark.parametrize("process", PROCESSES)

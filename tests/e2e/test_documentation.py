@@ -34,6 +34,7 @@ from kaguan.task_types import NAMES
 from kaguan.telemetry.metrics import Metrics
 from tests.e2e.stack import CHECKOUT, clean_environment, started
 from tests.support.eventually import eventually
+from workers.email.outage import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,6 +231,12 @@ def test_the_handbook_names_only_metrics_and_keys_that_exist() -> None:
     assert named
     assert named <= families
     assert set(re.findall(r"\bKAGUAN_[A-Z_]+[A-Z]\b", text)) <= known_keys()
+
+
+def test_the_page_of_an_outage_of_the_relay_explains_every_reason() -> None:
+    page = HANDBOOK.read_text("utf-8").partition("### SmtpOutage")[2].partition("\n### ")[0]
+    named = page.partition("的 `reason`")[2]
+    assert set(re.findall(r"`([a-z]+)`", named)) == set(Outage)
 
 
 def test_the_configuration_table_is_the_code() -> None:
