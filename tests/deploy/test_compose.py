@@ -126,6 +126,8 @@ def test_nothing_listens_beyond_loopback_and_the_servers_have_no_way_out(project
         assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", [])), name
         if service.get("ports"):  # 只在内部网络里的，发布了也到不了
             assert any(not project["networks"][network].get("internal") for network in service["networks"]), name
+    # 指标端口不问令牌，所以不发布
+    assert [port["target"] for name in OURS for port in project["services"][name].get("ports", [])] == [8080]
     for name in ("postgres", "valkey"):
         assert set(project["services"][name]["networks"]) == {"inside"}
     assert project["networks"]["inside"]["internal"]

@@ -23,6 +23,7 @@ from tests.support.installed import program
 FOLDERS = ("base", "migrate", "keda", "adapter")
 VERSION = "1.32"
 PROCESSES = ("api", "relay", "worker")
+DOORS = {"http": "kaguan.example/ingress", "metrics": "kaguan.example/monitoring"}
 DNS, POSTGRESQL, REDIS, SUBMISSION = 53, 5432, 6379, 587
 AGE = "kaguan_outbox_oldest_pending_seconds"
 
@@ -163,8 +164,11 @@ def test_nothing_gets_in_or_out_that_no_policy_names() -> None:
     assert all(deny["podSelector"]["matchLabels"].items() <= one.items() for one in labels)
     named = {port["name"] for process in PROCESSES for port in container(process)["ports"]}
     let_in = [rule for policy in policies.values() for rule in policy["spec"].get("ingress", [])]
-    assert {port["port"] for rule in let_in for port in rule["ports"]} == named
-    assert all("from" in rule for rule in let_in)
+    admitted = {port["port"]: rule["from"] for rule in let_in for port in rule["ports"]}
+    assert set(admitted) == named == set(DOORS)
+    # 指标端口不问令牌：只有监控的命名空间进得来
+    for name, label in DOORS.items():
+        assert admitted[name] == [{"namespaceSelector": {"matchLabels": {label: "true"}}}]
 
 
 def open_to(process: str) -> set[int]:
