@@ -70,7 +70,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
             await stack.enter_async_context(serve_metrics(metrics.registry, settings.api.metrics_host, own_port))
         app = create_app(Services(settings, pool, engine, redis, metrics, doorbell.ring))
         access = stack.enter_context(access_lines(settings.logging, "api"))
-        run = runner(app, AccessSink(access, metrics))
+        run = runner(app, AccessSink(access, metrics, bodies=settings.logging.bodies == "full"))
         await run.setup()
         stack.push_async_callback(run.cleanup)
         await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()

@@ -127,7 +127,7 @@ async def serving(
         app = create_app(services, routes)
         if adapt is not None:
             adapt(app)
-        run = runner(app, AccessSink(access, services.metrics), write_timeout)
+        run = runner(app, AccessSink(access, services.metrics, bodies=settings.logging.bodies == "full"), write_timeout)
         await run.setup()
         site = web.TCPSite(run, "127.0.0.1", 0)
         await site.start()

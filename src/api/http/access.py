@@ -55,10 +55,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class AccessSink:
-    """访问日志写到哪里、指标记到哪里。"""
+    """访问日志写到哪里、指标记到哪里；``bodies`` 为假就只记正文的大小。"""
 
     lines: AccessLines
     metrics: Metrics
+    bodies: bool = True
     refused: RefusedBudget = field(default_factory=RefusedBudget)
     _latencies: dict[tuple[str, str, int], Latency] = field(default_factory=dict)
 
@@ -85,7 +86,7 @@ class AccessLog(AbstractAccessLogger):
         )
         accepted = _accepted(context, response)
         whole = accepted or sink.refused.allows(context.address)
-        limit = LIMIT if accepted else REFUSED_LIMIT if whole else 0
+        limit = 0 if not (sink.bodies and whole) else LIMIT if accepted else REFUSED_LIMIT
         size = sink.lines.write(
             accepted=accepted,
             method=method[:32],

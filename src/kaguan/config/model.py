@@ -208,6 +208,7 @@ class Logging(Group):
     directory: Path | None = None
     max_bytes: Bytes = 50 * MIB
     backups: int = Field(5, ge=0, le=100)
+    bodies: Literal["full", "none"] = "full"  # 访问日志里的请求体与应答体；none 只记大小
     pool_interval: Seconds = 60.0  # 多久记一次连接池
 
 

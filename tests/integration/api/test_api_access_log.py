@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from api.http.redaction import LIMIT, redact
+from kaguan.config import load_settings
 from tests.support.eventually import eventually
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from tests.support.access_log import AccessLines
@@ -72,6 +75,21 @@ async def test_bodies_are_cut_at_fifty_kilobytes(api: Api, access_lines: AccessL
     line = await access_lines.of(reply.body["request_id"])
     assert len(line["request_body"].encode()) == LIMIT
     assert len(line["response_body"].encode()) == LIMIT
+
+
+async def test_bodies_turned_off_leave_their_size_only(environ: dict[str, str], access_lines: AccessLines) -> None:
+    directory = str(access_lines.path.parent)
+    settings = load_settings({**environ, "KAGUAN_LOGGING__DIRECTORY": directory, "KAGUAN_LOGGING__BODIES": "none"})
+    async with serving(settings) as api:
+        accepted = await api.post("/tasks/email", {"to": ["a@example.com"], "subject": CANARY, "body": CANARY})
+        refused = await api.post("/tasks/email", {"subject": CANARY})
+        lines = [await access_lines.of(reply.body["request_id"]) for reply in (accepted, refused)]
+    assert [line["status"] for line in lines] == [202, 400]
+    assert CANARY not in access_lines.path.read_text("utf-8")
+    for line in lines:
+        assert re.fullmatch(r"<省略 \d+ 字节>", line["request_body"])
+        assert re.fullmatch(r"<省略 \d+ 字节>", line["response_body"])
+        assert set(line) >= FIELDS
 
 
 async def test_attachments_are_summarised_and_binary_is_a_note(api: Api, access_lines: AccessLines) -> None:
