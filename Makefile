@@ -124,7 +124,7 @@ docs-check: $(STAMP) ## Run every command that README and the guides print
 restore-drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
 	$(BIN)/python -m tests.deploy.restore $(FLUSH)
 
-image-check: $(STAMP) ## Build the image from an empty Debian and run its processes read-only against real servers (root, Debian; 6 minutes)
+image-check: $(STAMP) ## Build the image from an empty Debian and run its processes read-only against real servers; writes dist/kaguan.debian.txt (root, Debian; 6 minutes)
 	$(BIN)/python -m tests.deploy
 
 sbom: $(STAMP) ## Write dist/kaguan.cdx.json: what the production image installs from PyPI, with hashes (CycloneDX)

@@ -20,6 +20,7 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.exit_codes import ExitCode
+from tests.architecture.shipped import ROOT
 from tests.deploy.containers import Engine, install
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import CERTIFICATES
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 USER = "10001:10001"
 PROCESSES = ("api", "relay", "worker")
+DEBIAN = ROOT / "dist" / "kaguan.debian.txt"
 CA_FILE = "ca.crt"
 LOGIN = ("kaguan", "quiet-harbour-73")
 MAIL = {"to": ["han.meimei@example.com"], "subject": "您好", "body": "从只读的容器里寄出"}
@@ -68,6 +70,16 @@ def request(url: str, token: str, body: dict[str, Any] | None = None) -> Any:
     asked = urllib.request.Request(url, content, headers)  # noqa: S310 本机地址
     with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 同上
         return json.load(answer)["data"]
+
+
+def record_packages(engine: Engine) -> None:
+    """`make sbom` 只列 PyPI 的；Debian 的写在它旁边。"""
+    listed = engine.packages()
+    if "python3 " not in listed:
+        raise SystemExit(f"列不出镜像里 Debian 的包：{listed[:200]!r}")
+    DEBIAN.parent.mkdir(exist_ok=True)
+    DEBIAN.write_text(listed, "utf-8")
+    say(f"Debian 的包 {len(listed.splitlines())} 个，写在 {DEBIAN.relative_to(ROOT)}")
 
 
 def look_at(engine: Engine) -> None:
@@ -167,6 +179,7 @@ def main() -> int:
         engine.build()
         say(f"照 deploy/Dockerfile 造成，{time.monotonic() - started:.0f} 秒")
         look_at(engine)
+        record_packages(engine)
         refuses_without_secrets(engine, place)
         with servers(place) as (database, broker):
             asyncio.run(walk(engine, place, database, broker))

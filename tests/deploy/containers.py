@@ -84,6 +84,13 @@ class Engine:
             timeout=LONG,
         )  # fmt: skip
 
+    def packages(self) -> str:
+        """镜像里 Debian 的包，一行一个：名字、版本、架构。"""
+        shown = ("dpkg-query", "--show", "--showformat", "${Package} ${Version} ${Architecture}\n")
+        return self.podman(
+            "run", "--rm", "--pull=never", *self._limits, "--entrypoint", shown[0], IMAGE, *shown[1:]
+        ).stdout
+
     def inspect(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.podman("image", "inspect", IMAGE).stdout)[0]
         return found

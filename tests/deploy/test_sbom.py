@@ -1,0 +1,61 @@
+"""``make sbom`` 写的清单：合 CycloneDX 的模式，恰好是锁定的那些包，个个带摘要。"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from tests.support.repository import ROOT
+
+TARGET = "dist/kaguan.cdx.json"
+LOCKED = re.compile(r"^([\w.-]+)==([^ ;\\]+)(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+
+Package = tuple[str, str, frozenset[str]]
+
+
+@pytest.fixture(scope="module")
+def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """照 Makefile 里的那一行做；合不合模式，这里自己看（它也会看，看两遍太慢）。"""
+    (line,) = re.findall(r"^\t\$\(BIN\)/(cyclonedx-py .+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    target = tmp_path_factory.mktemp("sbom") / "bill.json"
+    command = [str(target) if word == TARGET else word for word in line.split()]
+    assert str(target) in command
+    command[:2] = str(Path(sys.executable).with_name(command[0])), command[1], "--no-validate"
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
+    found: dict[str, Any] = json.loads(target.read_text("utf-8"))
+    return found
+
+
+def locked() -> set[Package]:
+    text = (ROOT / "requirements.txt").read_text("utf-8")
+    return {(name, version, frozenset(HASH.findall(rest))) for name, version, rest in LOCKED.findall(text)}
+
+
+def listed(bill: dict[str, Any]) -> set[Package]:
+    return {
+        (one["name"], one["version"], frozenset(found["content"] for found in one["externalReferences"][0]["hashes"]))
+        for one in bill["components"]
+    }
+
+
+def test_the_bill_is_what_cyclonedx_says_a_bill_is(bill: dict[str, Any]) -> None:
+    validator = JsonStrictValidator(SchemaVersion.from_version(bill["specVersion"]))
+    assert validator.validate_str(json.dumps(bill)) is None
+    assert validator.validate_str(json.dumps({**bill, "bomFormat": "other"})) is not None
+    assert bill["metadata"]["component"]["name"] == "kaguan"
+
+
+def test_the_bill_lists_exactly_what_is_locked_with_its_hashes(bill: dict[str, Any]) -> None:
+    assert listed(bill) == locked()
+    assert len(bill["components"]) == len(locked())
+    assert all(hashes for _, _, hashes in locked())
+    assert all(one["purl"] == f"pkg:pypi/{one['name']}@{one['version']}" for one in bill["components"])
