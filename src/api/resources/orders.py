@@ -17,9 +17,11 @@ from api.endpoints.preconditions import etag, expected_version
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import BigId, Choice, QueryId, RequestModel, View
 from api.openapi import examples
+from api.resources.audit import audited, audited_change
 from api.resources.fields import Remark
 from api.resources.users import WRITE as WRITE_USERS
 from api.resources.users import CreatedUserView, UserIn, created_view, mail_outbox, new_user
+from kaguan.audit.actions import ORDER_DELETE, ORDER_UPDATE
 from kaguan.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.errors import Code
 from kaguan.orders import service, store
@@ -187,6 +189,7 @@ async def update_order(call: Call[OrderPatch, None]) -> Answer:
     change = service.OrderChange(given.status, given.remark, sets_remark="remark" in given.model_fields_set)
     connection = await call.unit.connection()
     order = await service.update_order(connection, call.number("id"), change, version, mail_outbox(call))
+    await audited_change(call, ORDER_UPDATE, str(order.id), order.version)
     return Answer(OrderView.model_validate(order), headers={"ETag": etag(order.version)})
 
 
@@ -201,6 +204,7 @@ async def update_order(call: Call[OrderPatch, None]) -> Answer:
 async def delete_order(call: Call[None, None]) -> Answer:
     version = expected_version(call.request)
     await service.delete_order(await call.unit.connection(), call.number("id"), version, call.unit.after_commit)
+    await audited(call, ORDER_DELETE, str(call.number("id")))
     return Answer()
 
 

@@ -9,6 +9,7 @@ from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import MIB, endpoint
 from api.endpoints.preconditions import etag, expected_version
 from api.openapi import examples
+from api.resources.audit import audited, audited_change
 from api.resources.sim_models import (
     RegistrationView,
     SimBatch,
@@ -21,6 +22,7 @@ from api.resources.sim_models import (
     UsageQuery,
     UsageView,
 )
+from kaguan.audit.actions import SIM_DELETE, SIM_REGISTER, SIM_UPDATE
 from kaguan.errors import Code
 from kaguan.sims import service, store
 from kaguan.sims.service import Registered, usage_range
@@ -60,6 +62,8 @@ async def register_sims(call: Call[SimBatch, None]) -> Answer:
         invalid=counts[Registered.INVALID],
         items=[_registration_view(answer, call.language) for answer in answers],
     )
+    if view.created:
+        await audited(call, SIM_REGISTER, count=view.created)
     return Answer(view, status=HTTPStatus.CREATED if view.created else HTTPStatus.OK)
 
 
@@ -109,6 +113,7 @@ async def update_sim(call: Call[SimPatch, None]) -> Answer:
     change = call.body.model_dump(include=call.body.model_fields_set)
     connection = await call.unit.connection()
     sim = await service.update_sim(connection, call.text("iccid"), change, version, call.unit.after_commit)
+    await audited_change(call, SIM_UPDATE, sim.iccid, sim.version)
     return Answer(SimView.model_validate(sim), headers={"ETag": etag(sim.version)})
 
 
@@ -122,7 +127,9 @@ async def update_sim(call: Call[SimPatch, None]) -> Answer:
 )
 async def delete_sim(call: Call[None, None]) -> Answer:
     version = expected_version(call.request)
-    await service.delete_sim(await call.unit.connection(), call.text("iccid"), version, call.unit.after_commit)
+    connection = await call.unit.connection()
+    iccid = await service.delete_sim(connection, call.text("iccid"), version, call.unit.after_commit)
+    await audited(call, SIM_DELETE, iccid)
     return Answer()
 
 

@@ -19,7 +19,9 @@ from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, RequestModel, View
 from api.http.keys import SETTINGS
 from api.openapi import examples
+from api.resources.audit import audited, audited_change
 from api.resources.fields import Address
+from kaguan.audit.actions import USER_DELETE, USER_UPDATE
 from kaguan.errors import Code, DomainError
 from kaguan.mail.staging import MailOutbox
 from kaguan.users import service, store
@@ -199,6 +201,7 @@ async def update_user(call: Call[UserPatch, None]) -> Answer:
     user = await service.update_user(
         await call.unit.connection(), call.number("id"), change, version, call.unit.after_commit
     )
+    await audited_change(call, USER_UPDATE, str(user.id), user.version)
     return Answer(UserView.model_validate(user), headers={"ETag": etag(user.version)})
 
 
@@ -213,6 +216,7 @@ async def update_user(call: Call[UserPatch, None]) -> Answer:
 async def delete_user(call: Call[None, None]) -> Answer:
     version = expected_version(call.request)
     await service.delete_user(await call.unit.connection(), call.number("id"), version, call.unit.after_commit)
+    await audited(call, USER_DELETE, str(call.number("id")))
     return Answer()
 
 

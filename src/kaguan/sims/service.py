@@ -161,8 +161,8 @@ async def update_sim(
 
 async def delete_sim(
     connection: AsyncConnection, iccid: str, expected_version: int | None, after_commit: AfterCommit
-) -> None:
-    """软删除：同步从此不再理它，号码随即可再登记；用量与变更的历史留着。
+) -> str:
+    """软删除：同步从此不再理它，号码随即可再登记；用量与变更的历史留着。返回号码的规范形。
 
     Raises:
         DomainError: 1004 不在库；1013 版本已变。
@@ -171,6 +171,7 @@ async def delete_sim(
         sim = await _lock(connection, iccid, expected_version)
         facts["iccid"] = sim.iccid
         await store.delete_sim(connection, sim.id)
+        return sim.iccid
 
 
 async def _lock(connection: AsyncConnection, iccid: str, expected_version: int | None) -> SimRow:
