@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-import urllib.request
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+HERE = "127.0.0.1"
+PATH = "/health/live"
 TIMEOUT = 3.0  # 秒
 PORTS = {
     "api": ("KAGUAN_API__PORT", "8080"),
@@ -26,13 +29,20 @@ def main() -> int:
     if name is None:
         return 0 if any(word.endswith("kaguan") for word in words) else 1
     variable, default = PORTS[name]
-    url = f"http://127.0.0.1:{os.environ.get(variable, default)}/health/live"
+    port = os.environ.get(variable, default)
+    # 直接连：不理会环境里的 http_proxy，也打不开别的协议
+    connection = HTTPConnection(HERE, int(port), timeout=TIMEOUT)
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT):
-            return 0
-    except OSError as error:
-        sys.stderr.write(f"{url}：{error}\n")
-        return 1
+        connection.request("GET", PATH)
+        found: object = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        found = error
+    finally:
+        connection.close()
+    if found == HTTPStatus.OK:
+        return 0
+    sys.stderr.write(f"{HERE}:{port}{PATH}：{found}\n")
+    return 1
 
 
 if __name__ == "__main__":

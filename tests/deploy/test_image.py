@@ -123,7 +123,8 @@ def check_health(*arguments: str, **environ: str) -> int:
 
 async def test_the_health_check_asks_the_process_it_is_in() -> None:
     port = own_port()
-    environ = {"KAGUAN_WORKER__METRICS_PORT": str(port)}
+    # 环境里的代理管的是对外的请求，不是问自己
+    environ = {"KAGUAN_WORKER__METRICS_PORT": str(port), "http_proxy": f"http://127.0.0.1:{own_port()}"}
     for words in (("python", "-m", "workers"), ("docker-init", "--", "kaguan", "worker")):
         async with serve_metrics(CollectorRegistry(), "127.0.0.1", port):
             assert await asyncio.to_thread(check_health, *words, **environ) == 0
