@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 DEFAULT_PAGE_SIZE = 20
 CURSOR_LENGTH_MAX = 128
 
+OF_SORT = "RFC 3339；按 `updated_at` 排的是改动的时间，别的是受理的时间"
+
 V = TypeVar("V", bound=View)
 Cursor = Annotated[
     str, Field(min_length=1, max_length=CURSOR_LENGTH_MAX, description="上一页的 `next_cursor`；不解释，原样交回")
@@ -32,13 +34,15 @@ class Paging(QueryModel):
 
 
 class ListQuery(Paging):
-    """另有次序与时间段。按时间排的只与时间段并用：别的条件各有索引，配的是按 id 的次序。"""
+    """另有次序与时间段。别的条件各有索引，配的是 id：与它们并用时按受理的时间排就是按 id 排，两者一起长。"""
 
     sort: Sort | None = Field(
-        None, description="次序；`-` 打头的新的在前。不给是 `-id`，给了 `since` 或 `until` 就是 `-created_at`"
+        None,
+        description="次序；`-` 打头的新的在前。不给是 `-id`，给了 `since` 或 `until` 就是 `-created_at`。"
+        "按 `updated_at` 的不与别的条件并用",
     )
-    since: Moment | None = Field(None, description="时间下限（含），RFC 3339；是 `sort` 的那个时间")
-    until: Moment | None = Field(None, description="时间上限（不含），RFC 3339；是 `sort` 的那个时间")
+    since: Moment | None = Field(None, description=f"时间下限（含），{OF_SORT}")
+    until: Moment | None = Field(None, description=f"时间上限（不含），{OF_SORT}")
     # 没有默认值：生成的客户端会把默认值也发出来
     page: PageNumber | None = Field(
         None, description="页码，从 1 起，只到前一万行；请改用 `cursor`", json_schema_extra=DEPRECATED
@@ -52,15 +56,11 @@ class ListQuery(Paging):
         """
         ranged = self.since is not None or self.until is not None
         sort = self.sort or (Sort.CREATED_LAST if ranged else Sort.NEWEST)
-        if ranged and sort.time is None:
-            raise invalid("sort", "since、until 要配按时间的次序", "since and until need a sort by time")
         others = [name for name in self.model_fields_set - ListQuery.model_fields.keys() if getattr(self, name)]
-        if others and sort.time is not None:
-            raise invalid(
-                min(others),
-                "不能与按时间的次序（或 since、until）并用",
-                "cannot go with a sort by time (or since, until)",
-            )
+        if others and sort.time == Sort.UPDATED:
+            raise invalid(min(others), "不能与按改动时间的次序并用", "cannot go with a sort by time of change")
+        if others:
+            sort = sort.by_id
         after = None if self.cursor is None else decode_cursor(self.cursor, sort)
         return checked(PageRequest(self.page or 1, self.page_size, after, sort, self.since, self.until))
 

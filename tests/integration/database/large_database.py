@@ -21,6 +21,7 @@ BIG_TABLES = frozenset(
 
 # 第 n 个任务号：时间戳部分递增，形如 UUIDv7
 TASK = "(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000000000000000')::uuid"
+CREATED = "timestamptz '2026-01-01T00:00:00Z' + n * interval '1 second'"  # 共两天多
 FILL = (
     """
     insert into tb_user (username, email, password_hash, status)
@@ -29,14 +30,14 @@ FILL = (
     from generate_series(1, {rows}) as n
     """,
     """
-    insert into tb_order (order_id, user_id, amount, status)
-    select 'ORD' || n, n % 20000 + 1, n,
+    insert into tb_order (order_id, user_id, amount, created_at, status)
+    select 'ORD' || n, n % 20000 + 1, n, {created},
            (array['pending', 'paid', 'processing', 'completed', 'completed', 'cancelled'])[n % 6 + 1]
     from generate_series(1, {rows}) as n
     """,
     """
-    insert into tb_sim (iccid, carrier, luhn_valid, lifecycle_state)
-    select '8986' || lpad(n::text, 16, '0'), (array['onelink', 'control_center'])[n % 2 + 1], true,
+    insert into tb_sim (iccid, carrier, luhn_valid, created_at, lifecycle_state)
+    select '8986' || lpad(n::text, 16, '0'), (array['onelink', 'control_center'])[n % 2 + 1], true, {created},
            (array['active', 'active', 'suspended', 'inventory', 'cancelled'])[n % 5 + 1]
     from generate_series(1, {rows}) as n
     """,
@@ -90,7 +91,7 @@ def fill(url: str) -> None:
     """把每张大表填到至少 ``ROWS`` 行，并让统计信息与可见性映射是新的。"""
     with psycopg.connect(url, autocommit=True, options="-c synchronous_commit=off") as connection:
         for statement in FILL:
-            connection.execute(statement.format(rows=ROWS, task=TASK).encode())
+            connection.execute(statement.format(rows=ROWS, task=TASK, created=CREATED).encode())
         connection.execute("vacuum analyze")
 
 

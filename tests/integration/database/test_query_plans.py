@@ -39,6 +39,7 @@ FIRST = UUID("018bcfe5-6801-7000-8000-000000000000")
 CURSOR = encode_cursor(Position(100_000))
 OLDER = encode_cursor(Position(100_000), Sort.OLDEST)
 TIMED = encode_cursor(Position(100_000, datetime(2026, 1, 15, tzinfo=UTC)), Sort.UPDATED)
+SECOND_DAY = "since=2026-01-02T00:00:00Z"
 USER = {"username": "zhang.san", "email": "zhang@example.com", "password": "correct horse"}
 
 READS = [
@@ -56,6 +57,10 @@ READS = [
     "/orders?sort=-updated_at&since=2026-01-01T00:00:00Z", "/sims?msisdn=1064712345678", "/sims?imsi=460040123456789",
     "/sims?carrier=onelink&msisdn=1064712345678", f"/sims?sort=id&carrier=onelink&cursor={OLDER}",
     "/sims?sort=updated_at&since=2026-01-01T00:00:00Z", f"/sims?sort=updated_at&cursor={TIMED}",
+    f"/orders?status=paid&{SECOND_DAY}", f"/orders?status=paid&{SECOND_DAY}&sort=created_at&until=2026-01-02T01:00:00Z",
+    f"/orders?user_id=123&{SECOND_DAY}", f"/orders?status=completed&until=2026-01-02T00:00:00Z&cursor={CURSOR}",
+    f"/sims?carrier=onelink&lifecycle_state=suspended&{SECOND_DAY}", f"/sims?sort=id&{SECOND_DAY}",
+    f"/sims?carrier=onelink&sort=created_at&{SECOND_DAY}&cursor={OLDER}", "/users?status=banned&sort=-created_at",
 ]  # fmt: skip
 TASKS = [
     "", "status=succeeded", "status=pending", "status=queued", "status=running", "status=retrying", "status=failed",
