@@ -15,6 +15,7 @@ from api.app import create_app
 from api.http.access import AccessSink
 from api.http.guard import GUARD
 from api.http.keys import Services
+from api.http.metrics import HttpMetrics
 from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
 from kaguan.background import in_background
@@ -25,7 +26,6 @@ from kaguan.outbox.doorbell import Doorbell
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis
-from kaguan.sims.vocabulary import Carrier
 from kaguan.task_types import NAMES, check_settings
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
@@ -62,15 +62,16 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         stack.push_async_callback(engine.dispose)
         doorbell = Doorbell(redis, settings.relay.doorbell_interval)
         await stack.enter_async_context(doorbell.ringing())
-        metrics = Metrics(NAMES, Carrier)
-        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
+        metrics = Metrics(NAMES)
+        http_metrics = HttpMetrics(metrics.registry)
+        monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
         await stack.enter_async_context(in_background(monitor.run(stop), "monitor"))
         if settings.api.metrics_port is not None:
             own_port = settings.api.metrics_port + number_of(sys.argv)
             await stack.enter_async_context(serve_metrics(metrics.registry, settings.api.metrics_host, own_port))
-        app = create_app(Services(settings, pool, engine, redis, metrics, doorbell.ring))
+        app = create_app(Services(settings, pool, engine, redis, metrics, http_metrics, doorbell.ring))
         access = stack.enter_context(access_lines(settings.logging, "api"))
-        run = runner(app, AccessSink(access, metrics, bodies=settings.logging.bodies == "full"))
+        run = runner(app, AccessSink(access, http_metrics, bodies=settings.logging.bodies == "full"))
         await run.setup()
         stack.push_async_callback(run.cleanup)
         await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()

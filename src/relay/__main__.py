@@ -17,12 +17,12 @@ from kaguan.outbox.relay.relay import Loop, Relay
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.sims.vocabulary import Carrier
 from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from relay.recall import Recall
+from relay.waiting import waiting_mails
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
@@ -43,7 +43,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, *, li
         await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
         pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
         await wait_for_redis(redis, settings.redis)
-        metrics = Metrics(types, Carrier)
+        metrics = Metrics(types)
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         relay = Relay(
             pool,
@@ -61,10 +61,11 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, *, li
             others={"recall": Loop(Recall(pool, redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0)},
         )
         presence.facts = relay.facts
-        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
+        mails = waiting_mails(metrics.registry)
+        monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
-            group.create_task(watch_backlog(pool, metrics, stop, BreakerKind.SMTP), name="backlog")
+            group.create_task(watch_backlog(pool, metrics, stop, mails), name="backlog")
             await relay.run(stop, listens=listens)
 
 

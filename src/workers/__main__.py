@@ -20,7 +20,6 @@ from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.sims.vocabulary import Carrier
 from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
@@ -47,14 +46,14 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
         await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
         pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
         await wait_for_redis(redis, settings.redis)
-        metrics = Metrics(types, Carrier)
+        metrics = Metrics(types)
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics, types))
         doorbell = await stack.enter_async_context(Doorbell(redis, settings.relay.doorbell_interval).ringing())
         worker = Worker(
             pool, redis, handlers, config, settings.tasks, metrics=metrics, ring=doorbell.ring, name=presence.name
         )
-        monitor = Monitor(metrics, pool, redis, settings.logging.pool_interval)
+        monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             await worker.run(stop)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from kaguan.breaker_board import BreakerBoard, BreakerKind
 from kaguan.carriers.build import open_gateways
 from kaguan.sims.events import ChangeEvents
-from kaguan.telemetry.metrics import BREAKER_STATES, observe
+from kaguan.telemetry.metrics import observe
+from workers.metrics import BREAKER_STATES, OutsideMetrics
 from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
@@ -44,29 +45,27 @@ class Resources:
 @asynccontextmanager
 async def open_resources(settings: Settings, redis: Redis, metrics: Metrics) -> AsyncIterator[Resources]:
     """打开运营商的网关，接上指标。"""
-    board = BreakerBoard(redis)
+    board, outside_metrics = BreakerBoard(redis), OutsideMetrics(metrics.registry)
 
     def carrier_called(carrier: str, operation: str, outcome: str, seconds: float) -> None:
-        metrics.carrier_calls.labels(carrier, operation, outcome).inc()
-        observe(metrics.carrier_seconds.labels(carrier, operation), seconds)
+        outside_metrics.carrier_calls.labels(carrier, operation, outcome).inc()
+        observe(outside_metrics.carrier_seconds.labels(carrier, operation), seconds)
 
     def breaker_changed(kind: BreakerKind, name: str, status: BreakerStatus) -> None:
-        metrics.breaker_state.labels(kind, name).set(BREAKER_STATES[status.state])
+        outside_metrics.breaker_state.labels(kind, name).set(BREAKER_STATES[status.state])
         board.changed(kind, name, status)
 
     def carrier_breaker_changed(carrier: Carrier, status: BreakerStatus) -> None:
-        metrics.carrier_breaker_state.labels(carrier).set(BREAKER_STATES[status.state])
+        outside_metrics.carrier_breaker_state.labels(carrier).set(BREAKER_STATES[status.state])
         breaker_changed(BreakerKind.CARRIER, carrier, status)
 
     def unknown_codes(carrier: str, count: int) -> None:
-        metrics.carrier_unknown_codes.labels(carrier).inc(count)
+        outside_metrics.carrier_unknown_codes.labels(carrier).inc(count)
 
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(board.publishing())
         gateways = await stack.enter_async_context(
             open_gateways(settings.carriers, redis, carrier_called, carrier_breaker_changed)
         )
-        for carrier in gateways:
-            metrics.carrier_unknown_codes.labels(carrier)  # 从 0 起：第一次也看得见
         events = ChangeEvents(settings.tasks.max_retries + 1, metrics.count_accepted) if settings.webhooks.url else None
         yield Resources(settings, redis, metrics, gateways, StatusRecorder(events, unknown_codes), breaker_changed)

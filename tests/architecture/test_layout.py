@@ -27,7 +27,6 @@ LINES = 250
 LONE = {
     "src/kaguan/overview": "总览的查询与它的 SQL；SQL 是包数据，得住在包里",
     "src/kaguan/waterfall": "瀑布图的画法与它的模板、样式；同上",
-    "src/relay": "一个进程的组合根：哪些循环在跑，此外什么也没有",
 }
 TOGETHER = 15  # 一个文件夹里的用例文件，再多就该分
 # 用例的等待要有条件；这里的时间就是题目

@@ -11,9 +11,9 @@ from jsonschema_rs import validator_for
 
 from kaguan.config.model import Api, Telemetry
 from kaguan.dev.port_plan import DOCUMENTED, RELAY_METRICS, WORKER_METRICS
-from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.sampling import KEPT
 from tests.architecture.shipped import OBSERVABILITY, ROOT, load_dashboard, load_yaml, rules
+from tests.support.declared_metrics import collectors, everywhere
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,14 +48,12 @@ def expressions() -> dict[str, str]:
 
 def known() -> dict[str, set[str]]:
     """时间序列名 → 标签：声明的、库自带的、规则算出的、Prometheus 自己的。"""
-    metrics = Metrics()
     labels = {
         collector._name: set(collector._labelnames)  # noqa: SLF001 库没有公开的读法
-        for collector in vars(metrics).values()
-        if hasattr(collector, "_labelnames")
+        for collector in collectors().values()
     }
     series: dict[str, set[str]] = {"up": set()}
-    for family in metrics.registry.collect():
+    for family in everywhere()[0].registry.collect():
         suffixes = {
             "counter": ("_total",),
             "histogram": ("_bucket", "_count", "_sum"),
@@ -96,16 +94,25 @@ def test_selectors_use_declared_labels() -> None:
 
 
 def test_every_declared_metric_is_emitted_somewhere() -> None:
-    declared = {name for name, value in vars(Metrics()).items() if hasattr(value, "_labelnames")}
+    declared = set(collectors())
     sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py") if path.name != "metrics.py")
     assert "metrics.count_accepted" in sources
     declared.remove("accepted")  # 提交之后由 count_accepted 代记
     assert not {name for name in declared if not re.search(rf"metrics\.{name}\b", sources)}
 
 
+def test_metrics_are_declared_only_where_these_tests_look() -> None:
+    """``prometheus_client`` 的指标只由 ``Declaring`` 来建，它的每个子类都在 tests/support/declared_metrics.py 里。"""
+    sources = {path: path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}
+    subclasses = {name for text in sources.values() for name in re.findall(r"(?m)^class (\w+)\(Declaring\)", text)}
+    assert subclasses == {type(declaring).__name__ for declaring in everywhere()}
+    kinds = re.compile(r"(?m)^from prometheus_client import .*(?:Counter|Gauge|Histogram|Summary)")
+    assert [path.parent.name for path, text in sources.items() if kinds.search(text)] == ["telemetry"]
+
+
 def test_every_declared_metric_is_looked_at_somewhere() -> None:
     asked = set(METRIC.findall("\n".join(expressions().values())))
-    declared = [vars(collector)["_name"] for collector in vars(Metrics()).values() if hasattr(collector, "_labelnames")]
+    declared = [vars(collector)["_name"] for collector in collectors().values()]
     suffixes = ("", "_total", "_bucket", "_count", "_sum")
     assert [name for name in declared if asked.isdisjoint(name + suffix for suffix in suffixes)] == []
 

@@ -32,9 +32,9 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry import spans
-from kaguan.telemetry.metrics import BREAKER_STATES
 from tests.support.carrier_world import Simulated, gateways_of, simulating
 from tests.support.eventually import eventually
+from workers.metrics import BREAKER_STATES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

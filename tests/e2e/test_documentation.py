@@ -31,8 +31,8 @@ from kaguan.database.metadata import Base
 from kaguan.errors import MEANINGS
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES
-from kaguan.telemetry.metrics import Metrics
 from tests.e2e.stack import CHECKOUT, clean_environment, started
+from tests.support.declared_metrics import everywhere
 from tests.support.eventually import eventually
 from workers.email.outage import Outage
 
@@ -226,10 +226,9 @@ def test_what_the_handbook_does_not_run_says_why_and_names_commands_and_files_th
 
 def test_the_handbook_names_only_metrics_and_keys_that_exist() -> None:
     text = HANDBOOK.read_text("utf-8")
-    families = {family.name for family in Metrics().registry.collect()}
     named = {name.removesuffix("_total") for name in re.findall(r"`(kaguan_[a-z_]+)`", text)} - ROLES
     assert named
-    assert named <= families
+    assert named <= {family.name for family in everywhere()[0].registry.collect()}
     assert set(re.findall(r"\bKAGUAN_[A-Z_]+[A-Z]\b", text)) <= known_keys()
 
 

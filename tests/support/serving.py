@@ -13,6 +13,7 @@ from aiohttp import web
 from api.app import create_app
 from api.http.access import AccessSink
 from api.http.keys import Services
+from api.http.metrics import HttpMetrics
 from api.http.server import WRITE_TIMEOUT, runner
 from api.routes import ROUTES
 from kaguan.database.engine import engine_on
@@ -120,21 +121,23 @@ async def serving(
         AsyncExitStack() as opened,
     ):
         engine = engine_on(pool)
-        services = Services(settings, pool, engine, redis, Metrics(), lambda: rings.append(None))
+        metrics = Metrics()
+        http_metrics = HttpMetrics(metrics.registry)
+        services = Services(settings, pool, engine, redis, metrics, http_metrics, lambda: rings.append(None))
         async with pool.connection() as connection:
             issued = await tokens.create(connection, name, scopes)
         access = opened.enter_context(access_lines(settings.logging, "api"))
         app = create_app(services, routes)
         if adapt is not None:
             adapt(app)
-        run = runner(app, AccessSink(access, services.metrics, bodies=settings.logging.bodies == "full"), write_timeout)
+        run = runner(app, AccessSink(access, http_metrics, bodies=settings.logging.bodies == "full"), write_timeout)
         await run.setup()
         site = web.TCPSite(run, "127.0.0.1", 0)
         await site.start()
         host, port = run.addresses[0][:2]
         try:
             async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
-                yield Api(session, pool, issued.token, rings, services.metrics)
+                yield Api(session, pool, issued.token, rings, metrics)
         finally:
             await run.cleanup()
             await engine.dispose()

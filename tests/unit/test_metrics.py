@@ -16,6 +16,8 @@ from kaguan.sims.vocabulary import Carrier
 from kaguan.task_types import NAMES
 from kaguan.telemetry.exposition import render
 from kaguan.telemetry.metrics import REDRIVE_CAUSES, Metrics, observe
+from tests.support.declared_metrics import collectors, everywhere
+from workers.metrics import OutsideMetrics
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -25,7 +27,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "METRICS.md"
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(NAMES, Carrier)
+    return Metrics(NAMES)
 
 
 def openmetrics(body: bytes) -> list[Metric]:
@@ -77,7 +79,7 @@ def test_a_malformed_traceparent_gives_no_exemplar(metrics: Metrics) -> None:
 
 
 def test_the_current_span_gives_the_exemplar_when_no_message_does(metrics: Metrics) -> None:
-    histogram = metrics.http.labels("GET", "/users", "200")
+    histogram = metrics.run.labels("email:send")
     with TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("t").start_as_current_span("off"):
         observe(histogram, 0.01)
     assert exemplars(metrics) == []
@@ -98,25 +100,23 @@ def test_every_metric_is_documented_with_its_kind_and_labels_and_no_other_is() -
 
 
 def declared() -> dict[str, tuple[str, list[str]]]:
-    collectors = vars(Metrics()).values()
+    families = {family.name: family for family in everywhere()[0].registry.collect()}
     return {
-        collector._name + ("_total" if collector._type == "counter" else ""): (  # noqa: SLF001 库没有公开的读法
-            collector._type,  # noqa: SLF001 同上
-            list(collector._labelnames),  # noqa: SLF001 同上
-        )
-        for collector in collectors
-        if hasattr(collector, "_labelnames")
+        name + ("_total" if families[name].type == "counter" else ""): (families[name].type, list(labels))
+        for name, labels in ((vars(one)["_name"], vars(one)["_labelnames"]) for one in collectors().values())
     }
 
 
 def test_names_carry_their_unit() -> None:
-    for collector in vars(Metrics()).values():
+    for collector in collectors().values():
         if isinstance(collector, Histogram):
             assert collector._name.endswith(("_seconds", "_size")), collector._name  # noqa: SLF001 同上
 
 
 def test_exceptional_counters_start_at_zero_so_that_an_alert_sees_the_first_event(metrics: Metrics) -> None:
+    OutsideMetrics(metrics.registry)
     value = metrics.registry.get_sample_value
+    assert {value("kaguan_carrier_unknown_codes_total", {"carrier": carrier}) for carrier in Carrier} == {0}
     assert value("kaguan_tasks_uncertain_total", {"type": "email:send"}) == 0
     assert value("kaguan_outbox_parked_total", {"type": "data:sync"}) == 0
     assert {value("kaguan_tasks_redriven_total", {"cause": cause}) for cause in REDRIVE_CAUSES} == {0}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from prometheus_client import Histogram
 
     from api.http.context import Context
+    from api.http.metrics import HttpMetrics
     from kaguan.logging.access import AccessLines
-    from kaguan.telemetry.metrics import Metrics
 
 MAX_AGENT = 512  # 字符
 MAX_PATH = 2_048  # 字符
@@ -58,7 +58,7 @@ class AccessSink:
     """访问日志写到哪里、指标记到哪里；``bodies`` 为假就只记正文的大小。"""
 
     lines: AccessLines
-    metrics: Metrics
+    metrics: HttpMetrics
     bodies: bool = True
     refused: RefusedBudget = field(default_factory=RefusedBudget)
     _latencies: dict[tuple[str, str, int], Latency] = field(default_factory=dict)

@@ -43,7 +43,7 @@ class Guard:
     def __init__(self, services: Services, remembered: float = CACHE_SECONDS) -> None:
         self._remembered = remembered
         self._pool = services.pool
-        self._metrics = services.metrics
+        self._metrics = services.http_metrics
         counter = Counter(services.redis)
         self._per_token = Limiter("token", services.settings.api.rate_per_token, counter)
         self._per_address = Limiter("address", services.settings.api.rate_per_address, counter)
@@ -54,7 +54,7 @@ class Guard:
         self._flights: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._used: set[int] = set()
         self._revocations = 0
-        listening, tell = services.settings.database.listening, services.metrics.listener_deaf.labels(store.REVOKED).set
+        listening, tell = services.settings.database.listening, self._metrics.listener_deaf.labels(store.REVOKED).set
         self._listener = None
         if listening is not None:
             self._listener = Listener(listening, self._pool, "api-listener", store.REVOKED, self.forget, tell)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from api.http.metrics import HttpMetrics
     from kaguan.database.pool import Pool
     from kaguan.telemetry.metrics import Metrics
 
@@ -32,6 +33,7 @@ class Services:
     engine: AsyncEngine
     redis: Redis
     metrics: Metrics
+    http_metrics: HttpMetrics
     ring: Callable[[], None]
 
 

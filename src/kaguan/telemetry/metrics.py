@@ -1,6 +1,6 @@
-"""全部指标在此声明一次（docs/METRICS.md 由测试与这里比对）。
+"""协议的指标，与各处声明自己那一份的办法（全部的一张表在 docs/METRICS.md，由测试与声明比对）。
 
-每个进程一个 :class:`Metrics`，由组合根建好、往下传；不用全局注册表。时长单位一律秒；计数器输出时带 ``_total`` 后缀。
+每个进程一个登记处，由组合根建好、往下传；不用全局的。时长单位一律秒；计数器输出时带 ``_total`` 后缀。
 """
 
 from __future__ import annotations
@@ -20,32 +20,43 @@ if TYPE_CHECKING:
 
 # 从 1 毫秒到 10 分钟：既看得清快路径，也装得下退避之后才成的任务
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
-HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
 
 # 重投的全部原因，也是 tb_task_event 里的 cause
 REDRIVE_CAUSES = ("lease_expired", "worker_stopped", "queue_forgot", "no_outbox_row", "redis_lost_data")
 
-# 断路器状态的数值
-BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
+
+class Declaring:
+    """一处的指标，登记在 ``registry``。标签值必须是有限的集合：类型、队列、原因，从不是号码或文本。"""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = LATENCY_BUCKETS) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
 
-class Metrics:
-    """一个进程的全部指标。标签值必须是有限的集合：类型、队列、原因，从不是号码或文本。
+class Metrics(Declaring):
+    """协议的指标，与一个进程的登记处；应用自己的声明在同一个登记处。
 
-    ``types``、``carriers`` 是要从 0 数起的任务类型与运营商。
+    ``types`` 是要从 0 数起的任务类型。
     """
 
-    def __init__(self, types: Iterable[str] = (), carriers: Iterable[str] = ()) -> None:
-        self.registry = CollectorRegistry(auto_describe=True)
+    def __init__(self, types: Iterable[str] = ()) -> None:
+        super().__init__(CollectorRegistry(auto_describe=True))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._declare_pipeline()
         self._declare_exceptions()
         self._declare_latencies()
-        self._declare_state()
-        self._declare_outside()
-        self._start_at_zero(types, carriers)
+        self._declare_backlog()
+        self._start_at_zero(types)
 
     def _declare_pipeline(self) -> None:
         self.accepted = self._counter("kaguan_tasks_accepted", "受理的任务", "type", "queue")
@@ -75,61 +86,19 @@ class Metrics:
         self.relay_to_start = self._histogram("kaguan_relay_to_start_seconds", "交给队列到开始处理", "type", "queue")
         self.run = self._histogram("kaguan_task_run_seconds", "一次尝试的处理时间", "type")
         self.accept_to_effect = self._histogram("kaguan_accept_to_effect_seconds", "受理到效果提交", "type")
-        self.http = self._histogram(
-            "kaguan_http_request_seconds", "HTTP 请求", "method", "route", "status", buckets=HTTP_BUCKETS
-        )
         self.relay_batch = self._histogram(
             "kaguan_relay_batch_size", "relay 一批的行数", buckets=(1, 3, 10, 30, 100, 300, 1_000, 3_000)
         )
 
-    def _declare_state(self) -> None:
+    def _declare_backlog(self) -> None:
         self.oldest_pending = self._gauge("kaguan_outbox_oldest_pending_seconds", "最老的到期行等了多久", "queue")
         self.backlog = self._gauge("kaguan_outbox_backlog", "待交付的行，数到上限为止", "queue")
         self.outbox_parked_rows = self._gauge("kaguan_outbox_parked_rows", "仍搁置着的行，数到上限为止")
         self.unsettled = self._gauge(
             "kaguan_tasks_unsettled", "交出未结算的任务，与排在同键之后的（ordered），封顶", "status"
         )
-        self.smtp_waiting = self._gauge("kaguan_smtp_waiting_mails", "在等中继主机恢复的信，数到上限为止")
-        self.smtp_oldest_wait = self._gauge("kaguan_smtp_oldest_wait_seconds", "等中继主机恢复等得最久的信等了多久")
-        self.database_pool = self._gauge(
-            "kaguan_database_pool_connections", "数据库连接：open in_use idle waiting", "state"
-        )
-        self.listener_deaf = self._gauge(
-            "kaguan_listener_deaf", "监听连接听不见自己按的铃（1）：多半经了事务模式的连接池", "channel"
-        )
-        self.redis_pool = self._gauge("kaguan_redis_pool_connections", "Redis 连接：open in_use idle waiting", "state")
-        self.loop_lag = self._gauge("kaguan_event_loop_lag_seconds", "事件循环的迟滞：上个采样周期内最大的一次")
-        self.spans_dropped = self._counter("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度")
 
-    def _declare_outside(self) -> None:
-        self.carrier_calls = self._counter(
-            "kaguan_carrier_calls", "运营商调用，按结果", "carrier", "operation", "outcome"
-        )
-        self.carrier_seconds = self._histogram(
-            "kaguan_carrier_call_seconds", "运营商调用的时长", "carrier", "operation"
-        )
-        self.breaker_state = self._gauge(
-            "kaguan_breaker_state",
-            "断路器：0 闭合 1 半开 2 断开；运营商（carrier）与中继主机（smtp）的都在",
-            "kind",
-            "name",
-        )
-        self.carrier_breaker_state = self._gauge(
-            "kaguan_carrier_breaker_state", "运营商的断路器：0 闭合 1 半开 2 断开", "carrier"
-        )
-        self.carrier_unknown_codes = self._counter(
-            "kaguan_carrier_unknown_codes", "认不出的运营商码：状态、在线与否、停机原因", "carrier"
-        )
-        self.smtp = self._counter("kaguan_smtp_recipients", "邮件收件人，按结局", "outcome")
-        self.smtp_outage_deferrals = self._counter(
-            "kaguan_smtp_outage_deferrals",
-            "因中继主机停摆而等着的信，按缘由：connect tls greeting login unavailable lost open",
-            "reason",
-        )
-        self.smtp_seconds = self._histogram("kaguan_smtp_send_seconds", "一封信的 SMTP 会话时长")
-        self.rate_limited = self._counter("kaguan_http_rate_limited", "被限流拒绝的请求", "scope")
-
-    def _start_at_zero(self, types: Iterable[str], carriers: Iterable[str]) -> None:
+    def _start_at_zero(self, types: Iterable[str]) -> None:
         """例外的计数一开始就是 0：序列若一出现就是 1，``increase()`` 看不见第一次，「结局不明」就不会告警。
 
         见 https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics
@@ -139,21 +108,10 @@ class Metrics:
                 counter.labels(kind)
         for cause in REDRIVE_CAUSES:
             self.redriven.labels(cause)
-        for carrier in carriers:
-            self.carrier_unknown_codes.labels(carrier)
 
     def count_accepted(self, task_type: str, queue: str, count: int) -> None:
         """受理并已提交的任务，不论从哪里来：HTTP、同一事务里的邮件与事件、定时计划。"""
         self.accepted.labels(task_type, queue).inc(count)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
-
-    def _histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = LATENCY_BUCKETS) -> Histogram:
-        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
 
 def observe(histogram: Histogram, seconds: float, traceparent: str | None = None) -> None:

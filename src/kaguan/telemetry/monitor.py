@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.telemetry.metrics import Declaring
 from kaguan.telemetry.pools import database_figures, redis_figures
 from kaguan.telemetry.setup import spans_dropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prometheus_client import CollectorRegistry
     from redis.asyncio import Redis
 
     from kaguan.database.pool import Pool
-    from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -26,27 +27,45 @@ TICK = 1.0  # 秒；采样周期
 PROBES = 4  # 每个周期里探几次迟滞
 
 
+class ProcessMetrics(Declaring):
+    """任何进程都有的：连接池、事件循环、丢掉的跨度。"""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self.database_pool = self._gauge(
+            "kaguan_database_pool_connections", "数据库连接：open in_use idle waiting", "state"
+        )
+        self.redis_pool = self._gauge("kaguan_redis_pool_connections", "Redis 连接：open in_use idle waiting", "state")
+        self.loop_lag = self._gauge("kaguan_event_loop_lag_seconds", "事件循环的迟滞：上个采样周期内最大的一次")
+        self.spans_dropped = self._counter("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度")
+
+
 @dataclass(slots=True)
 class Monitor:
     """一个进程的采样器。
 
     Attributes:
+        registry: 指标登记在这里。
         dropped: 至今丢了几个跨度。
         pool_interval: 多久把连接池写进日志一次，秒。
     """
 
-    metrics: Metrics
+    registry: CollectorRegistry
     pool: Pool
     redis: Redis | None
     pool_interval: float
     dropped: Callable[[], int] = spans_dropped
     _pools_logged_at: float = float("-inf")
     _spans_dropped: int = 0  # 已计入指标的
+    _metrics: ProcessMetrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._metrics = ProcessMetrics(self.registry)
 
     async def run(self, stop: asyncio.Event) -> None:
         """采样到 ``stop``。"""
         while not stop.is_set():
-            self.metrics.loop_lag.set(await worst_lag(stop))
+            self._metrics.loop_lag.set(await worst_lag(stop))
             self.run_once()
 
     def run_once(self) -> int:
@@ -62,13 +81,13 @@ class Monitor:
         return done
 
     def _publish_pools(self) -> None:
-        database_figures(self.pool).publish(self.metrics.database_pool)
+        database_figures(self.pool).publish(self._metrics.database_pool)
         if self.redis is not None:
-            redis_figures(self.redis).publish(self.metrics.redis_pool)
+            redis_figures(self.redis).publish(self._metrics.redis_pool)
 
     def _count_dropped_spans(self) -> None:
         dropped = self.dropped()
-        self.metrics.spans_dropped.inc(dropped - self._spans_dropped)
+        self._metrics.spans_dropped.inc(dropped - self._spans_dropped)
         self._spans_dropped = dropped
 
     def _log_pools(self) -> None:

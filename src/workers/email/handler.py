@@ -22,6 +22,7 @@ from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry,
 from kaguan.outbox.worker.verification import Verified
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
+from workers.email.metrics import MailMetrics
 from workers.email.outage import Outage
 from workers.email.receipt import Fate, Receipt, reason_of
 from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer
@@ -206,9 +207,7 @@ async def open_email(resources: Resources) -> AsyncIterator[Handler]:
     Raises:
         ConfigurationError: 没有中继主机的地址，或读不懂。
     """
-    smtp, metrics = resources.settings.smtp, resources.metrics
-    for reason in Outage:
-        metrics.smtp_outage_deferrals.labels(reason)  # 从 0 起：第一次也看得见
+    smtp, metrics = resources.settings.smtp, MailMetrics(resources.metrics.registry)
 
     def mail_sent(recipients: Mapping[str, int], seconds: float) -> None:
         for outcome, count in recipients.items():

@@ -11,7 +11,6 @@ import pytest
 from psycopg.errors import LockNotAvailable
 
 from api.http.backlog import Backlog
-from kaguan.breaker_board import BreakerKind
 from kaguan.config import load_settings
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError
@@ -267,7 +266,7 @@ async def test_those_that_wait_behind_a_stuck_head_are_seen_and_count_as_backlog
         backlog.check()
     assert refused.value.code is Code.OVERLOADED
     async with pipeline.pool.connection() as connection:
-        await publish_backlog(connection, pipeline.metrics, BreakerKind.SMTP)
+        await publish_backlog(connection, pipeline.metrics)
         assert await ordering.waiting(connection, 100) == 9
     sample = pipeline.metrics.registry.get_sample_value("kaguan_tasks_unsettled", {"status": "ordered"})
     assert sample == 9

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from kaguan.database.engine import engine_on
 from kaguan.database.paging import PageRequest
-from kaguan.database.pool import engine_on
 from kaguan.errors import Code, DomainError
 from kaguan.mail.staging import MailOutbox
 from kaguan.orders import service as orders
@@ -18,8 +18,8 @@ from kaguan.orders.model import OrderStatus
 from kaguan.orders.service import NewOrder, OrderChange
 from kaguan.sims import service as sims
 from kaguan.sims.iccid import with_check_digit
-from kaguan.sims.model import Carrier
 from kaguan.sims.service import NewSim, Registered
+from kaguan.sims.vocabulary import Carrier
 from kaguan.users import service as users
 from kaguan.users import store as user_store
 from kaguan.users.model import UserStatus
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from kaguan.database.pool import Pool
-    from kaguan.mail.render import Language
+    from kaguan.language import Language
 
 ZHANG = NewUser("zhang.san", "zhang@example.com", "hash")
 ICCIDS = [with_check_digit(f"898600{n:013d}") for n in range(2)]

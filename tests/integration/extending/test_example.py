@@ -15,12 +15,18 @@ from sqlalchemy.pool import NullPool
 
 from kaguan.config.model import Database
 from kaguan.database.pool import open_connection
+from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept
+from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.schema import TABLES, install
+from kaguan.outbox.testing import Recorder
+from kaguan.queues.client import open_redis
+from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kaguan.config import Settings
+    from kaguan.database.pool import Pool
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "outbox_in_your_app.py"
 README = Path(__file__).parents[3] / "README.md"
@@ -63,6 +69,24 @@ def test_the_example_is_short_knows_no_card_and_opens_the_readme() -> None:
     first = README.read_text("utf-8").partition("```python\n")[2].partition("```")[0]
     assert first
     assert first.strip() in text
+
+
+async def test_the_library_alone_measures_no_card_no_mail_and_no_request(pool: Pool, settings: Settings) -> None:
+    receipt = TaskType("receipt:write", Payload, Effect.REPEATABLE)
+    metrics = Metrics([receipt.name])
+    async with open_redis(settings.redis) as redis, pool.connection() as connection:
+        relay = Relay(pool, redis, [receipt], metrics=metrics)
+        worker = Worker(pool, redis, {receipt: Recorder()}, metrics=metrics)
+        accepted = await accept(connection, Submission(receipt, Payload()), max_attempts=5)
+        assert await relay.loops["forward"].run_once() == 1
+        await worker.execution({}, deliveries=[(str(accepted.task_id), 1)])
+        await publish_backlog(connection, metrics)
+    values = metrics.registry.get_sample_value
+    assert values("kaguan_tasks_relayed_total", {"type": "receipt:write", "queue": "default"}) == 1
+    settled = {"type": "receipt:write", "queue": "default", "outcome": "succeeded"}
+    assert values("kaguan_tasks_settled_total", settled) == 1
+    names = {family.name for family in metrics.registry.collect()}
+    assert [name for name in names for domain in ("smtp", "carrier", "sim", "http") if domain in name] == []
 
 
 async def test_the_installed_tables_are_the_migrated_ones(settings: Settings, empty_database: str) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from kaguan.breaker import HALF_OPENED, OPENED, BreakerStatus
@@ -21,14 +22,16 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.timeline import timeline
 from kaguan.reasons import Reason
-from kaguan.telemetry.metrics import BREAKER_STATES, Metrics
+from kaguan.telemetry.metrics import Metrics
 from relay.recall import FIRST_ROOM, NEAR, Recall
+from relay.waiting import waiting_mails
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import open_pipeline
 from tests.support.smtp_server import SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import TICK, open_mailer
+from workers.metrics import BREAKER_STATES
 from workers.registry import open_handlers
 
 if TYPE_CHECKING:
@@ -129,12 +132,13 @@ async def test_a_mail_says_what_it_waits_for_since_when_and_until_when_in_one_ev
 async def test_how_many_wait_and_how_long_the_oldest_is_measured_and_falls_to_nothing(stage: Stage) -> None:
     await stage.waiting_for_an_hour(7)
     await stage.pipeline.sql("update tb_outbox set waiting_since = waiting_since - interval '2 hours'")
-    metrics = Metrics()
+    registry = CollectorRegistry()
+    mails = waiting_mails(registry)
 
     async def sampled() -> tuple[float | None, float | None]:
         async with stage.pipeline.pool.connection() as connection:
-            await publish_backlog(connection, metrics, BreakerKind.SMTP)
-        sample = metrics.registry.get_sample_value
+            await publish_backlog(connection, Metrics(), mails)
+        sample = registry.get_sample_value
         return sample("kaguan_smtp_waiting_mails"), sample("kaguan_smtp_oldest_wait_seconds")
 
     waiting, oldest = await sampled()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from kaguan.breaker_board import BreakerKind
 from kaguan.config.model import Logging
 from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging
@@ -57,45 +57,45 @@ async def test_without_a_port_nothing_is_served() -> None:
 
 
 async def test_pool_figures_follow_the_connections(pool: Pool, redis: Redis) -> None:
-    metrics = Metrics()
-    monitor = Monitor(metrics, pool, redis, pool_interval=60)
+    registry = CollectorRegistry()
+    monitor = Monitor(registry, pool, redis, pool_interval=60)
     await redis.get("anything")
     await pool.wait()
     async with pool.connection():
         await eventually(lambda: database_figures(pool).in_use == 1)  # 池可能还在多开一个
         monitor.run_once()
-        assert figure(metrics, "database", "in_use") == 1
+        assert figure(registry, "database", "in_use") == 1
     await eventually(lambda: database_figures(pool).in_use == 0)  # 池在后台收回连接
     monitor.run_once()
-    assert figure(metrics, "database", "in_use") == 0
-    assert figure(metrics, "database", "open") == figure(metrics, "database", "idle") >= 1
-    assert figure(metrics, "database", "waiting") == 0
-    assert figure(metrics, "redis", "open") == 1
-    assert figure(metrics, "redis", "idle") == 1
+    assert figure(registry, "database", "in_use") == 0
+    assert figure(registry, "database", "open") == figure(registry, "database", "idle") >= 1
+    assert figure(registry, "database", "waiting") == 0
+    assert figure(registry, "redis", "open") == 1
+    assert figure(registry, "redis", "idle") == 1
 
 
 async def test_a_waiting_request_is_seen(pool: Pool) -> None:
-    metrics = Metrics()
-    monitor = Monitor(metrics, pool, None, pool_interval=60)
+    registry = CollectorRegistry()
+    monitor = Monitor(registry, pool, None, pool_interval=60)
     held = [await pool.getconn() for _ in range(pool.max_size)]
     waiter = asyncio.create_task(pool.getconn())
     await asyncio.sleep(0)
     monitor.run_once()
-    assert figure(metrics, "database", "waiting") == 1
+    assert figure(registry, "database", "waiting") == 1
     await pool.putconn(held.pop())
     for connection in [*held, await waiter]:
         await pool.putconn(connection)
 
 
-def figure(metrics: Metrics, pool: str, state: str) -> float:
-    value = metrics.registry.get_sample_value(f"kaguan_{pool}_pool_connections", {"state": state})
+def figure(registry: CollectorRegistry, pool: str, state: str) -> float:
+    value = registry.get_sample_value(f"kaguan_{pool}_pool_connections", {"state": state})
     assert value is not None
     return value
 
 
 async def test_the_pool_line_is_logged_once_per_interval(pool: Pool, redis: Redis, tmp_path: Path) -> None:
     with configure_logging(Logging(directory=tmp_path), "test"):
-        monitor = Monitor(Metrics(), pool, redis, pool_interval=60)
+        monitor = Monitor(CollectorRegistry(), pool, redis, pool_interval=60)
         assert [monitor.run_once(), monitor.run_once()] == [1, 0]
     lines = [json.loads(line) for line in (tmp_path / APP_LOG).read_text("utf-8").splitlines()]
     (line,) = [line for line in lines if line["event"] == "连接池"]
@@ -105,12 +105,12 @@ async def test_the_pool_line_is_logged_once_per_interval(pool: Pool, redis: Redi
 async def test_dropped_spans_are_counted_once(pool: Pool) -> None:
     """导出那边是自启动的累计，指标是计数器：每次只加新丢的。"""
     counts = iter((0, 3, 3, 5))
-    metrics = Metrics()
-    monitor = Monitor(metrics, pool, None, pool_interval=60, dropped=lambda: next(counts))
+    registry = CollectorRegistry()
+    monitor = Monitor(registry, pool, None, pool_interval=60, dropped=lambda: next(counts))
     totals: list[float | None] = []
     for _ in range(4):
         monitor.run_once()
-        totals.append(metrics.registry.get_sample_value("kaguan_spans_dropped_total"))
+        totals.append(registry.get_sample_value("kaguan_spans_dropped_total"))
     assert totals == [0, 3, 3, 5]
 
 
@@ -121,7 +121,7 @@ async def test_the_backlog_is_measured_by_queue(pool: Pool) -> None:
         for queue in (Priority.LOW, Priority.LOW, Priority.CRITICAL):
             await accept(connection, Submission(EMAIL_SEND, payload, queue), 6)
         await connection.execute("update tb_outbox set available_at = now() - interval '90 seconds' where priority = 0")
-        await publish_backlog(connection, metrics, BreakerKind.SMTP)
+        await publish_backlog(connection, metrics)
     sample = metrics.registry.get_sample_value
     assert [sample("kaguan_outbox_backlog", {"queue": queue}) for queue in Priority] == [1, 0, 2]
     oldest = sample("kaguan_outbox_oldest_pending_seconds", {"queue": "critical"})
@@ -147,6 +147,6 @@ async def test_a_blocked_loop_is_seen() -> None:
 
 async def test_the_monitor_stops_when_asked(pool: Pool) -> None:
     stop = asyncio.Event()
-    task = asyncio.create_task(Monitor(Metrics(), pool, None, pool_interval=60).run(stop))
+    task = asyncio.create_task(Monitor(CollectorRegistry(), pool, None, pool_interval=60).run(stop))
     stop.set()
     await asyncio.wait_for(task, 30)
