@@ -195,7 +195,7 @@ async def test_one_trace_shows_the_whole_way(stack: Stack) -> None:
 
 
 async def check_logs(stack: Stack, task_id: str) -> None:
-    """每个进程的日志都能由同一个 trace_id 或 task_id 找到。"""
+    """每个进程的日志都能由同一个 trace_id 或 task_id 找到；worker 的每行说得出哪种任务，末一行说得出多久。"""
 
     def found() -> bool:
         lines = logged(stack.directory)
@@ -212,3 +212,6 @@ async def check_logs(stack: Stack, task_id: str) -> None:
     ]  # fmt: skip
     assert {line["trace_id"] for line in story} == {TRACE_ID}
     assert {line.get("request_id") for line in story if line["process"] != "relay"} == {REQUEST_ID}
+    assert {line["task_type"] for line in story if line["process"] == "worker"} == {"email:send"}
+    (ended,) = [line for line in story if line["event"] == "任务完成"]
+    assert ended["duration_ms"] > 0

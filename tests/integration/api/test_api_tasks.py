@@ -10,6 +10,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from kaguan.config import load_settings
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox.testing import Recorder, drain
+from kaguan.outbox.worker.outcome import Retry
+from tests.support.serving import serving
+
 if TYPE_CHECKING:
     from tests.support.serving import Api
 
@@ -64,6 +70,15 @@ async def test_any_task_may_be_scheduled_alone_and_in_a_batch(
     late = {"type": task_type, **body, "schedule_at": "9999-01-01T00:00:00Z"}
     refused = await api.post("/tasks/batch", {"tasks": [late]})
     assert (refused.status, refused.faulty) == (400, ["tasks[0].schedule_at"])
+
+
+async def test_a_task_is_tried_as_often_as_configured(environ: dict[str, str]) -> None:
+    settings = load_settings({**environ, "KAGUAN_TASKS__MAX_RETRIES": "2"})
+    always = Recorder([Retry("忙")] * 9)
+    async with serving(settings) as api:
+        assert (await api.post("/tasks/email", EMAIL)).status == 202
+        ended = await drain(api.pool, {EMAIL_SEND: always}, settings.tasks, settings.worker, skip_waits=True)
+    assert (ended, len(always.attempts)) == ({"failed": 1}, 3)
 
 
 async def test_the_same_request_id_returns_the_first_task_and_another_body_is_refused(api: Api) -> None:

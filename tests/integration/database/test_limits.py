@@ -1,16 +1,23 @@
-"""没有配置时的时限：一条语句三秒，等锁一秒；三条路（池、SQLAlchemy、单独的连接）都一样。"""
+"""没有配置时的时限：一条语句三秒，等锁一秒；三条路（池、SQLAlchemy、单独的连接）都一样，到了真的停。"""
 
 from __future__ import annotations
 
 import pytest
+import structlog
 from sqlalchemy import text
 
 from kaguan.config import load_settings
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import open_connection, open_pool
+from tests.support.serving import serving
 
 LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
 DEFAULTS = ("3s", "1s")
+ENDLESS = (
+    "create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(600); return new; end $$",
+    "create trigger dawdle before insert on tb_user for each row execute function dawdle()",
+)
+USER = {"username": "zhang", "email": "zhang@example.com", "password": "a long password"}
 
 
 @pytest.mark.parametrize("way", ["pool", "sqlalchemy", "alone"])
@@ -29,3 +36,18 @@ async def test_a_statement_has_three_seconds_unless_configured(database_url: str
             async with engine.begin() as session:
                 assert tuple((await session.execute(text(LIMITS))).one()) == DEFAULTS
             await engine.dispose()
+
+
+async def test_a_statement_without_end_is_stopped_by_the_default_limit_and_the_client_is_told(
+    environ: dict[str, str],
+) -> None:
+    """请求的时限放得远远的：停下的只能是语句的那一个。"""
+    settings = load_settings({**environ, "KAGUAN_API__REQUEST_TIMEOUT": "100"})
+    async with serving(settings) as api:
+        for statement in ENDLESS:
+            await api.rows(statement)
+        with structlog.testing.capture_logs() as logged:
+            reply = await api.post("/users", USER)
+        assert (reply.status, reply.code, reply.body["msg"]) == (504, 2004, "处理超时")
+        assert [entry["cause"] for entry in logged if entry["event"] == "请求未完成"] == ["QueryCanceled"]
+        assert await api.rows("select count(*) from tb_user") == [(0,)]

@@ -177,9 +177,16 @@ async def test_three_relays_at_once_go_over_the_mark_by_two_batches_at_most(
         assert await pipeline.forwarder.run_once() == 0
 
 
-async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict[str, str], pool: Pool) -> None:
-    """三个队列都塞满：槽位按 6 : 3 : 1，高优先级的不放手，低的也照样往前走。长久的比例在 tests/unit/test_slots.py。"""
-    settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "10"})
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [({}, (6, 3, 1)), ({"KAGUAN_WORKER__WEIGHTS": "[2, 7, 1]"}, (2, 7, 1))],
+    ids=["default", "configured"],
+)
+async def test_slots_are_shared_six_three_one_and_no_queue_starves(
+    environ: dict[str, str], pool: Pool, given: dict[str, str], shares: tuple[int, int, int]
+) -> None:
+    """三个队列都塞满：槽位按权重分，高优先级的不放手，低的也照样往前走。长久的比例在 tests/unit/test_slots.py。"""
+    settings = load_settings({**environ, "KAGUAN_WORKER__CONCURRENCY": "10", **given})
     async with open_pipeline(settings, pool) as pipeline:
         critical, default, low = [await pipeline.submit(12, queue) for queue in Priority]
         gates = {task: asyncio.Event() for task in (*critical, *default, *low)}
@@ -190,7 +197,7 @@ async def test_slots_are_shared_six_three_one_and_no_queue_starves(environ: dict
 
         async def running() -> bool:
             rows = await pipeline.sql("select queue, count(*) from tb_task where status = 'running' group by 1")
-            return dict(rows) == {"critical": 6, "default": 3, "low": 1}
+            return dict(rows) == dict(zip(Priority, shares, strict=True))
 
         async def low_done() -> bool:
             return await pipeline.sql("select queue, count(*) from tb_task where status = 'succeeded' group by 1") == [

@@ -58,6 +58,12 @@ async def submit(api: Api, **fields: Any) -> str:
     return str(reply.data["task_id"])
 
 
+def accepted(api: Api) -> float | None:
+    """指标数到的通知。"""
+    labels = {"type": "task:notify", "queue": "default"}
+    return api.metrics.registry.get_sample_value("kaguan_tasks_accepted_total", labels)
+
+
 async def work(api: Api, settings: Settings, *outcomes: Outcome) -> Counter[str]:
     """做完发件箱里的一切；邮件依次有这些结局，通知真的去推。"""
     async with open_session(settings.webhooks) as session:
@@ -71,6 +77,7 @@ async def test_it_is_accepted_with_the_task_and_told_once_it_has_ended(
 ) -> None:
     task_id = await submit(api, request_id="r-1")
     assert await api.rows(NOTICES) == [(1,)]
+    assert accepted(api) == 1
     assert await api.rows(WAITING) == [("email:send",)]  # 通知还没有发件箱行：任务没有结局
     assert await work(api, settings) == {"succeeded": 2}
     [told] = receiver.received
@@ -168,7 +175,7 @@ async def test_every_item_of_a_batch_may_ask(api: Api, settings: Settings, recei
     mail = {"type": "email:send", **MAIL}
     items = [{**mail, "notify": True, "request_id": f"b{n}"} for n in range(2)]
     reply = await api.post("/tasks/batch", {"tasks": [items[0], mail, {**mail, "to": []}, items[1]]})
-    assert (reply.data["accepted"], reply.data["rejected"]) == (3, 1)
+    assert (reply.data["accepted"], reply.data["rejected"], accepted(api)) == (3, 1, 2)
     asked = {reply.data["items"][at]["task"]["task_id"] for at in (0, 3)}
     await work(api, settings)
     assert {one["data"]["task_id"] for one in receiver.received} == asked

@@ -18,18 +18,22 @@ from pydantic import SecretStr
 from kaguan.config.webhooks import Webhooks
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
+from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.queues.client import open_redis
 from kaguan.reasons import Reason
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.telemetry import spans
+from kaguan.telemetry.metrics import Metrics
 from tests.support.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
 from tests.support.webhook_receiver import KEY, SECRET, Receiver, receiving
 from workers.event.handler import EventPublish
 from workers.event.webhook import open_webhook
+from workers.registry import open_handlers
 from workers.sim.handler import SimStatusSync
 from workers.sync.handler import DataSync
 from workers.sync.statuses import StatusRecorder
@@ -135,10 +139,18 @@ class Counted:
         self.total += count
 
 
-async def test_staged_events_count_as_accepted_tasks(pool: Pool) -> None:
-    counted = Counted()
-    await sync(pool, 1_100, events=ChangeEvents(6, counted))
-    assert counted.total == 3
+async def test_staged_events_count_as_accepted_tasks(settings: Settings, pool: Pool, receiver: Receiver) -> None:
+    """与 worker 同一个装配：配了 webhook，推送算作受理的任务。"""
+    metrics, iccid = Metrics(), iccid_at(Carrier.ONELINK, 0)
+    await register(pool, Carrier.ONELINK, [iccid])
+    async with simulating() as simulated, open_redis(settings.redis) as redis:
+        hook = Webhooks.model_validate({"url": receiver.url, "secret": SECRET})
+        given = settings.model_copy(update={"carriers": simulated.config, "webhooks": hook})
+        async with open_handlers(given, redis, metrics, TaskTypes([SIM_STATUS_SYNC])) as handlers:
+            attempt = await running_task(pool, SIM_STATUS_SYNC.name, SimStatusPayload(iccids=(iccid,)))
+            assert isinstance(await handlers[SIM_STATUS_SYNC](attempt), Done)
+    labels = {"type": EVENT_PUBLISH.name, "queue": "default"}
+    assert metrics.registry.get_sample_value("kaguan_tasks_accepted_total", labels) == 1
 
 
 async def test_events_that_are_not_committed_are_not_counted(pool: Pool) -> None:
