@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from typing_extensions import TypeAliasType
+
 from kaguan.mail.task import EMAIL_SEND, email_send
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.schedules.service import check
@@ -26,8 +28,10 @@ NAMES: tuple[str, ...] = tuple(one.name for one in TASK_TYPES)
 
 if TYPE_CHECKING:
     TypeName: TypeAlias = str
+    TaskTypeName: TypeAlias = str
 else:
-    TypeName = Literal[NAMES]  # 请求与应答里的类型：只认这几个
+    TypeName = Literal[NAMES]  # 只认这几个
+    TaskTypeName = TypeAliasType("TaskTypeName", TypeName)  # 请求与应答里的：有名字，接口文档里就只写一处
 
 
 def task_types(smtp: Smtp) -> TaskTypes:

@@ -10,12 +10,11 @@ from kaguan.audit import store as audit
 from kaguan.config.model import UncertainPolicy
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.verification import Verified
 from kaguan.outbox.worker.worker import Worker
-from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
+from kaguan.sims.tasks import SIM_STATUS_SYNC
 from kaguan.task_types import task_types
 from tests.simulation.broker import SteppedRedis
 from tests.simulation.outside import Index, Ledger, Outside, PostOffice
@@ -72,18 +71,15 @@ def relay_loops(settings: Settings, process: Process, stepped: SteppedPool, sock
 def worker_parts(
     settings: Settings, process: Process, stepped: SteppedPool, sockets: ConnectionPool, outside: Outside
 ) -> WorkerParts:
-    handlers: dict[str, Handler] = {
+    own: dict[str, Handler] = {
         EMAIL_SEND.name: _mail(settings, process, outside),
         SIM_STATUS_SYNC.name: Ledger(outside, process, plain=False),
-        DATA_SYNC.name: Ledger(outside, process, plain=True),
-        EVENT_PUBLISH.name: Ledger(outside, process, plain=True),
-        TASK_NOTIFY.name: Ledger(outside, process, plain=True),
     }
-    types = task_types(settings.smtp).values()
+    types = task_types(settings.smtp)
     worker = Worker(
         cast("Pool", stepped),
         SteppedRedis.of(process, sockets),
-        {one: handlers[one.name] for one in types},
+        {one: own.get(name) or Ledger(outside, process, plain=True) for name, one in types.items()},
         settings.worker,
         settings.tasks,
         name=process.name,

@@ -19,7 +19,7 @@ from workers.registry import OPENERS, open_handlers
 if TYPE_CHECKING:
     from kaguan.config import Settings
 
-STRANGER = replace(SIM_STATUS_SYNC, name="report:build")
+STRANGER = replace(SIM_STATUS_SYNC, name="nobody:home")
 
 
 @pytest.mark.parametrize("task_type", TASK_TYPES, ids=str)
@@ -52,6 +52,6 @@ def test_every_type_has_its_opener_and_no_opener_is_left_over() -> None:
 
 async def test_a_type_without_a_handler_fails_at_start(settings: Settings) -> None:
     async with open_redis(settings.redis) as redis:
-        with pytest.raises(LookupError, match="report:build"):
+        with pytest.raises(LookupError, match="nobody:home"):
             async with open_handlers(settings, redis, Metrics(), TaskTypes([*TASK_TYPES, STRANGER])):
                 pass

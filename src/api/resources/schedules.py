@@ -15,7 +15,7 @@ from kaguan.config.schedules import Misfire
 from kaguan.errors import Code, invalid
 from kaguan.outbox.schedules import service
 from kaguan.outbox.vocabulary import Priority
-from kaguan.task_types import TypeName
+from kaguan.task_types import TaskTypeName
 
 TAG = "schedules"
 SCOPE = "ops"
@@ -28,7 +28,7 @@ class ScheduleView(View):
     name: str
     cron: str
     timezone: str
-    type: TypeName
+    type: TaskTypeName
     queue: Priority
     misfire: Misfire
     enabled: bool

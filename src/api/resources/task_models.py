@@ -19,7 +19,7 @@ from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from kaguan.task_types import TypeName
+from kaguan.task_types import TaskTypeName
 from kaguan.zones import BUSINESS_ZONE, business_today
 
 # 任务的路由都用
@@ -228,7 +228,7 @@ class AcceptedView(View):
     """受理的任务。``replayed`` 表示这是重复提交，给的是首个任务。"""
 
     task_id: UUID
-    type: TypeName
+    type: TaskTypeName
     queue: Priority
     status: TaskStatus
     replayed: bool = False

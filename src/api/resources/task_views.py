@@ -19,7 +19,7 @@ from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, REPLAY_LIMIT, 
 from kaguan.outbox.selection import TEXT_LIMIT
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.reasons import told
-from kaguan.task_types import TypeName
+from kaguan.task_types import TaskTypeName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Blocker(View):
     """同一个有序键上正放行的任务：它有了结局，下一个才走。"""
 
     task_id: UUID
-    type: TypeName
+    type: TaskTypeName
     status: TaskStatus
     attempts: int
     max_attempts: int
@@ -57,7 +57,7 @@ class TaskView(View):
     """一个任务。``attempts`` 是已开始的尝试数。"""
 
     task_id: UUID
-    type: TypeName
+    type: TaskTypeName
     queue: Priority
     status: TaskStatus
     request_id: str | None
@@ -110,7 +110,7 @@ class ReplayView(View):
 class TaskQuery(QueryModel):
     """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
 
-    type: TypeName | None = None
+    type: TaskTypeName | None = None
     status: TaskStatus | None = None
     queue: Priority | None = None
     request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
@@ -149,7 +149,7 @@ class ReplayRequest(RequestModel):
     """
 
     status: Choice[TaskStatus] = TaskStatus.FAILED
-    type: TypeName | None = None
+    type: TaskTypeName | None = None
     queue: Choice[Priority] | None = None
     error: (
         Annotated[

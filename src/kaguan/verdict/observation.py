@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from kaguan.background import within
 from kaguan.breaker_board import open_breakers
 from kaguan.database.sql import load
+from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox import store as outbox
 from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.vocabulary import PriorityRank
@@ -170,7 +171,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             "finished_cap": FINISHED_CAP,
             "event_cap": EVENT_CAP,
         }
-        blocked = {"cap": HEADS, "patience": BLOCKED_PATIENCE, "limit": BLOCKED}
+        blocked = {"cap": HEADS, "patience": BLOCKED_PATIENCE, "limit": BLOCKED, "notice": TASK_NOTIFY.name}
         parked = await outbox.parked(connection, queries.COUNT_CAP)
         lines = sized(await outbox.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
         queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})

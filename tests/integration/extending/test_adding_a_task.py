@@ -1,89 +1,98 @@
-"""加一种任务：类型对象、处理器、两处登记各一行；从受理到结算全走真的 relay 与 worker，不要迁移，控制台也不倒。"""
+"""照指南加一种任务：它列出的新文件与登记的行，此外什么也不改，全都通过，从受理到结算走得通。"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import os
+import re
+import subprocess
+import sys
+from difflib import unified_diff
 from pathlib import Path
+from shutil import copy2, copytree
 from typing import TYPE_CHECKING
 
+import orjson
 import psycopg
 import pytest
 
-from api.console.formatting import Formatter
-from api.console.texts import Translator
-from kaguan.config import load_settings
-from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.relay.relay import Relay
-from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes
-from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.worker import Worker
-from kaguan.queues.client import open_redis
-from kaguan.task_types import TASK_TYPES
-from kaguan.telemetry.metrics import Metrics
-from kaguan.zones import BUSINESS_ZONE
 from tests.support.carrier_world import rows
-from tests.support.eventually import eventually
-from workers.registry import OPENERS, open_handlers
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Outcome
-    from workers.resources import Resources
 
-GUIDE = Path(__file__).parents[3] / "docs" / "002-sqlalchemy-postgres-saq" / "使用指南.md"
-EDITED = ("src/kaguan/task_types.py", "src/workers/registry.py", "tests/golden/report_build.v1.json")
-
-
-class ReportPayload(Payload):
-    title: str
-
-
-REPORT_BUILD = TaskType("report:build", ReportPayload, Effect.REPEATABLE, shareable=True)
-
-
-async def build(attempt: Attempt) -> Outcome:
-    return Done({"title": attempt.read(ReportPayload).title})
-
-
-@asynccontextmanager
-async def open_report(_resources: Resources) -> AsyncIterator[Handler]:
-    yield build
+GUIDE = Path("docs", "002-sqlalchemy-postgres-saq", "使用指南.md")
+STEP = re.compile(
+    r"^\d\. [^`]*`(src/[^`]+|tests/[^`]+)`(?: 的 `(\w+)`)?[^\n]*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+COPIED = ("src", "tests", "docs", "configs", "migrations", "pyproject.toml")
+REWRITES = "kaguan openapi > docs/openapi.yaml"
+FUTURE = "from __future__ import annotations\n"
+HELD = (
+    "tests/unit/test_registration.py",
+    "tests/unit/test_payload_golden.py",
+    "tests/contracts/test_openapi.py::test_the_committed_document_is_the_generated_one",
+    "-k",
+    "not fails_at_start",  # 它要服务器
+)
+PATIENCE = 120.0  # 秒
 
 
-async def test_a_type_added_by_the_guide_runs_through_without_a_migration(environ: dict[str, str], pool: Pool) -> None:
-    settings = load_settings({**environ, "KAGUAN_SMTP__URL": "smtp://127.0.0.1:1"})
-    section = GUIDE.read_text("utf-8").partition("## 加一种任务")[2].partition("\n## ")[0]
-    assert [name for name in EDITED if f"`{name}`" not in section] == []
-    types = TaskTypes([*TASK_TYPES, REPORT_BUILD])
-    openers = {**OPENERS, REPORT_BUILD.name: open_report}
-    stop = asyncio.Event()
-    async with (
-        open_redis(settings.redis, 60) as redis,
-        open_handlers(settings, redis, Metrics(types), types, openers) as handlers,
-    ):
-        async with pool.connection() as connection:
-            for title in ("weekly", "monthly"):
-                await accept(connection, Submission(REPORT_BUILD, ReportPayload(title=title)), max_attempts=2)
-        running = [
-            asyncio.create_task(Relay(pool, redis, types.values(), settings.relay).run(stop)),
-            asyncio.create_task(Worker(pool, redis, handlers, settings.worker).run(stop)),
-        ]
+def registered(text: str, listing: str, lines: str) -> str:
+    """``lines`` 里的 import 放到开头，余下的那一行放进名为 ``listing`` 的清单。"""
+    imports, entry = lines.rsplit("\n", 2)[0] + "\n", lines.rsplit("\n", 2)[1] + "\n"
+    before, opening, after = text.partition(f"\n{listing}: ")
+    first, line, others = after.partition("\n")
+    head, future, tail = before.partition(FUTURE)
+    return head + future + imports + tail + opening + first + line + entry + others
 
-        async def done() -> bool:
-            return await rows(pool, "select count(*) from tb_task where status = 'succeeded'") == [(2,)]
 
-        await eventually(done)
-        stop.set()
-        await asyncio.gather(*running)
-    assert await rows(pool, "select type, result->>'title' from tb_task order by id") == [
-        ("report:build", "weekly"),
-        ("report:build", "monthly"),
-    ]
-    assert Formatter(Translator("en"), BUSINESS_ZONE).word("type", REPORT_BUILD.name) == "report:build"
+def follow(guide: str, place: Path) -> None:
+    """照着做：新的文件照写，清单里各添一行。"""
+    for name, listing, text in STEP.findall(guide):
+        path = place / name
+        assert path.exists() == bool(listing), name
+        path.write_text(registered(path.read_text("utf-8"), listing, text) if listing else text, "utf-8")
+
+
+async def run(place: Path, *arguments: str, **environ: str) -> bytes:
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("KAGUAN_", "COVERAGE_", "PYTEST_"))
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**kept, **environ, "PYTHONPATH": os.pathsep.join([str(place / "src"), str(place)])},
+    )  # fmt: skip
+    async with asyncio.timeout(PATIENCE):
+        output, errors = await process.communicate()
+    assert process.returncode == 0, (output + errors).decode()
+    return output
+
+
+async def test_a_type_added_by_the_guide_needs_nothing_else(environ: dict[str, str], tmp_path: Path) -> None:
+    environ["KAGUAN_SMTP__URL"] = "smtp://127.0.0.1:1"
+    place = tmp_path / "checkout"
+    for name in COPIED:
+        (copytree if (ROOT / name).is_dir() else copy2)(ROOT / name, place / name)
+    section = (ROOT / GUIDE).read_text("utf-8").partition("\n## 加一种任务\n")[2].partition("\n## ")[0]
+    follow(section, place)
+    assert REWRITES in section
+    document = place / "docs" / "openapi.yaml"
+    before = document.read_text("utf-8").splitlines()
+    document.write_bytes(await run(place, "-m", "api.describe"))
+    added = [line for line in unified_diff(before, document.read_text("utf-8").splitlines(), n=0) if line[0] in "+-"]
+    assert added[2:] == ["+      - report:build"]
+    await run(place, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *HELD)
+    told = orjson.loads(
+        (await run(place, "-m", "tests.support.added_task", "report:build", **environ)).splitlines()[-1]
+    )
+    assert told == {
+        "real": [["succeeded", 1, {"title": "weekly"}]],
+        "simulated": [["succeeded", 1, {}]],
+        "broken": [],
+        "shown": "report:build",
+    }
 
 
 @pytest.mark.parametrize("name", ["report", "Report:build", "report:", "report:build ", f"report:{'x' * 64}"])

@@ -16,7 +16,7 @@ cross join lateral (
     select greatest(available_at, created_at) as due
     from tb_task
     where principal = h.principal and ordering_key = h.key and status in ('pending', 'retrying')
-      and ordering_seq > t.ordering_seq and type <> 'task:notify'
+      and ordering_seq > t.ordering_seq and type <> %(notice)s
     order by ordering_seq
     limit 1
 ) as n

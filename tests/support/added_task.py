@@ -1,0 +1,96 @@
+"""在添了一种任务的源码里跑：真的 relay 与 worker 从受理做到结算，再到模拟的世界里走一遭。打印 JSON。
+
+用法：``python -m tests.support.added_task 类型``；服务器由环境变量说，载荷是那份样例。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import psycopg
+import redis
+
+from api.console.formatting import Formatter
+from api.console.texts import Translator
+from kaguan.config import load_settings
+from kaguan.database.pool import open_pool
+from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.relay.relay import Relay
+from kaguan.outbox.worker.worker import Worker
+from kaguan.queues.client import open_redis
+from kaguan.task_types import task_types
+from kaguan.telemetry.metrics import Metrics
+from kaguan.zones import BUSINESS_ZONE
+from tests.simulation import drive
+from tests.simulation.clock import VirtualLoop
+from tests.simulation.world import World
+from tests.support.carrier_world import rows
+from tests.support.eventually import eventually
+from workers.registry import open_handlers
+
+if TYPE_CHECKING:
+    from kaguan.config import Settings
+    from kaguan.outbox.task_type import Payload, TaskType
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FATE = "select status, attempt, result from tb_task"
+
+
+async def run_through(settings: Settings, submission: Submission) -> list[tuple[Any, ...]]:
+    types, stop = task_types(settings.smtp), asyncio.Event()
+    async with (
+        open_pool(settings.database, "test") as pool,
+        open_redis(settings.redis, 60) as client,
+        open_handlers(settings, client, Metrics(types), types) as handlers,
+    ):
+        async with pool.connection() as connection:
+            await accept(connection, submission, max_attempts=2)
+        running = [
+            asyncio.create_task(Relay(pool, client, types.values(), settings.relay).run(stop)),
+            asyncio.create_task(Worker(pool, client, handlers, settings.worker).run(stop)),
+        ]
+
+        async def done() -> bool:
+            return bool(await rows(pool, "select 1 from tb_task where finished_at is not null"))
+
+        await eventually(done)
+        stop.set()
+        await asyncio.gather(*running)
+        return await rows(pool, FATE)
+
+
+def simulate(settings: Settings, task_type: TaskType[Any], payload: Payload) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """没有为它写过一行的模拟器；返回它的结局与破了的规矩。"""
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    with (
+        psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as admin,
+        redis.Redis.from_url(settings.redis.url.get_secret_value()) as valkey,
+    ):
+        world = World(settings, loop, settings.database.url.get_secret_value(), admin, valkey)
+        world.open()
+        drive.PAYLOADS[task_type] = payload
+        drive.submit(world, task_type, [()])
+        broken = drive.calm(world)
+        fate = admin.execute(FATE).fetchall()
+        world.close()
+    loop.close()
+    return fate, broken
+
+
+def main(name: str) -> None:
+    settings = load_settings()
+    task_type = task_types(settings.smtp)[name]
+    payload = task_type.payload.model_validate_json((GOLDEN / f"{name.replace(':', '_')}.v1.json").read_bytes())
+    real = asyncio.run(run_through(settings, Submission(task_type, payload)))
+    simulated, broken = simulate(settings, task_type, payload)
+    shown = Formatter(Translator("en"), BUSINESS_ZONE).word("type", name)
+    sys.stdout.buffer.write(orjson.dumps({"real": real, "simulated": simulated, "broken": broken, "shown": shown}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
