@@ -25,6 +25,8 @@ from relay.recall import Recall
 from relay.waiting import waiting_mails
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kaguan.config import Settings
     from kaguan.outbox.task_type import TaskTypes
 
@@ -34,8 +36,10 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     await serve(settings, stop, task_types(settings.smtp))
 
 
-async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, *, listens: bool = True) -> None:
-    """``listens`` 为假即不听门铃，只靠轮询。"""
+async def serve(
+    settings: Settings, stop: asyncio.Event, types: TaskTypes, *, listens: bool = True, without: Sequence[str] = ()
+) -> None:
+    """``listens``、``without`` 见 :meth:`Relay.run`。"""
     config = settings.relay
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis))
@@ -66,7 +70,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, *, li
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             group.create_task(watch_backlog(pool, metrics, stop, mails), name="backlog")
-            await relay.run(stop, listens=listens)
+            await relay.run(stop, listens=listens, without=without)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,10 @@ from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import deliveries as saq
-from kaguan.outbox.relay.forward import Forwarder
-from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import open_redis
 from kaguan.task_types import TASK_TYPES
-from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.setup import configure_telemetry
 from tests.bench.backlog import fill
 
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from kaguan.outbox.relay.forward import Forwarder
 
 SLICES, REFILL = 10, 5_000
 WARM_BATCHES = 8  # psycopg 到第六次才预备语句
@@ -81,12 +80,9 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Forwarder, Pool, Re
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
         redis = await stack.enter_async_context(open_redis(settings.redis))
-        queues = saq.build_queues(redis)
-        yield (
-            Forwarder(pool, queues, settings.relay, settings.worker.task_timeout, Metrics(), TaskTypes(TASK_TYPES)),
-            pool,
-            redis,
-        )
+        # 一批一次提交，不等门铃：量的是每批的快慢
+        relay = Relay(pool, redis, TASK_TYPES, settings.relay, worker=settings.worker, timing=Timing(hold=0.0))
+        yield relay.forwarder, pool, redis
 
 
 async def _timed(

@@ -15,8 +15,6 @@ from kaguan.database.sql import load  # noqa: E402 钟要先换好
 from kaguan.outbox import store  # noqa: E402 同上
 from kaguan.outbox.deliveries import Delivery, fetch  # noqa: E402 同上
 from kaguan.outbox.relay import forward  # noqa: E402 同上
-from kaguan.outbox.relay.epoch import EpochRedrive  # noqa: E402 同上
-from kaguan.outbox.relay.redrive import LeaseRedrive, PresenceRedrive  # noqa: E402 同上
 from kaguan.outbox.vocabulary import Priority  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
 from relay.__main__ import serve  # noqa: E402 同上
@@ -32,12 +30,8 @@ if TYPE_CHECKING:
 HEAD_GUARD = "k.head <> t.id"
 WINDOW = 0.1  # 秒：把入队与标记之间拉宽，SIGKILL 才常常落在里面
 
-# 各看护循环：名字 → 不再看的那一个
-BLIND: dict[str, type[Any]] = {"no_presence": PresenceRedrive, "no_epoch": EpochRedrive, "no_lease": LeaseRedrive}
-
-
-async def _sees_nothing(_self: object) -> int:
-    return 0
+# 不跑的看护循环
+LEFT_OUT = {"no_presence": "presence", "no_epoch": "epoch", "no_lease": "lease"}
 
 
 def _mark_first() -> None:
@@ -81,9 +75,8 @@ def _without_order(package: str, name: str) -> LiteralString:
 
 
 def mutate(name: str) -> None:
-    if name in BLIND:
-        BLIND[name].run_once = _sees_nothing
-    elif name == "mark_first":
+    """这几样产品里没有开关，只能换掉模块里的名字：一步与一步的次序、语句里的一个条件。"""
+    if name == "mark_first":
         _mark_first()
     elif name == "slow_mark":
         _slow_mark()
@@ -93,7 +86,9 @@ def mutate(name: str) -> None:
 
 async def main(settings: Settings, stop: asyncio.Event, mutations: Sequence[str]) -> None:
     """``no_doorbell``：门铃没有人听，只剩轮询。"""
-    await serve(settings, stop, types_of(settings, mutations), listens="no_doorbell" not in mutations)
+    without = [LEFT_OUT[name] for name in mutations if name in LEFT_OUT]
+    types = types_of(settings, mutations)
+    await serve(settings, stop, types, listens="no_doorbell" not in mutations, without=without)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ MUTATIONS = {"no_fence": without_fence, "no_intent": without_intent}
 
 
 def mutate(name: str) -> None:
-    """弄坏本进程。"""
+    """弄坏本进程。令牌与意向在语句里，产品没有不要它们的开关：只能换掉取语句的函数。"""
     if name in MUTATIONS:
         vars(settlement)["load"] = MUTATIONS[name]
         vars(attempt_module)["load"] = MUTATIONS[name]

@@ -23,14 +23,13 @@ from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.mail.task import EmailPayload
-from kaguan.outbox.relay import loop
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.servers import Server
 from tests.support.places import own_port, temporary_place
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from kaguan.database.pool import Connection
     from kaguan.outbox.worker.attempt import Attempt
@@ -95,33 +94,17 @@ async def all_closed(pipeline: Pipeline) -> bool:
 
 
 @asynccontextmanager
-async def relaying(pipeline: Pipeline, *, without: tuple[str, ...] = ()) -> AsyncIterator[asyncio.Event]:
-    """真实的零件在真实的循环里，直到离开；给出的事件是门铃。``without`` 是不跑的循环。"""
-    config, stop, heard = pipeline.settings.relay, asyncio.Event(), asyncio.Event()
-    loops = {
-        "forward": (pipeline.forwarder.run_once, config.poll_interval, heard),
-        "lease": (pipeline.leases_redrive.run_once, config.lease_scan_interval, None),
-        "presence": (pipeline.presence.run_once, config.presence_interval, None),
-        "epoch": (pipeline.epoch.run_once, config.poll_interval, None),
-        "orphan": (pipeline.orphans.run_once, 1.0, None),
-    }
-    running = [
-        asyncio.create_task(
-            loop.run(name, once, interval=interval, backoff_max=config.backoff_max, stop=stop, wake=wake), name=name
-        )
-        for name, (once, interval, wake) in loops.items()
-        if name not in without
-    ]
+async def relaying(pipeline: Pipeline, *, without: Sequence[str] = ()) -> AsyncIterator[asyncio.Event]:
+    """产品的循环都在转，直到离开；不听门铃，给出的事件就是门铃。``without`` 是不跑的循环。"""
+    stop = asyncio.Event()
+    running = asyncio.create_task(pipeline.relay.run(stop, listens=False, without=without), name="relay")
     try:
-        yield heard
+        yield pipeline.relay.heard
     finally:
         stop.set()
-        _, hanging = await asyncio.wait(running, timeout=10)
-        for task in hanging:
-            task.cancel()
-        results = await asyncio.gather(*running, return_exceptions=True)
-        assert not hanging, "叫停了十秒还在转"
-        assert not [result for result in results if isinstance(result, Exception)]
+        await asyncio.wait({running}, timeout=10)
+        assert running.done(), "叫停了十秒还在转"
+        await running
 
 
 # ---- 服务器

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import acceptance as service
-from kaguan.outbox.relay.redrive import LeaseRedrive
 from kaguan.outbox.task_type import TaskTypes, Unknown
 from kaguan.task_types import TASK_TYPES
 from tests.support.mail_tasks import mail_to
-from tests.support.pipeline import MAX_ATTEMPTS
+from tests.support.pipeline import MAX_ATTEMPTS, stepped_relay
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -71,6 +70,7 @@ class Stage:
         await self.pipeline.sql("update tb_task set lease_until = clock_timestamp() - interval '1 s'")
 
     async def redrive(self, resend: TaskTypes) -> None:
-        await LeaseRedrive(
-            self.pipeline.pool, self.pipeline.settings.relay, resend.redelivered, self.pipeline.metrics
-        ).run_once()
+        """另一个 relay 收回租约，它认得的类型是 ``resend``。"""
+        here = self.pipeline
+        relay = stepped_relay(here.settings, here.pool, here.redis, here.metrics, resend.values())
+        await relay.lease.run_once()

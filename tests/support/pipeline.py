@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.deliveries import KaguanQueue, Line, build_queues
+from kaguan.outbox.deliveries import KaguanQueue, build_queues
 from kaguan.outbox.record import TaskRecord, find
-from kaguan.outbox.relay.epoch import EpochRedrive
-from kaguan.outbox.relay.forward import Forwarder
-from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.outbox.sparing import Sparing
-from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.outbox.worker.worker import Worker
@@ -32,6 +29,9 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from kaguan.outbox.relay.epoch import EpochRedrive
+    from kaguan.outbox.relay.forward import Forwarder
+    from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
     from kaguan.outbox.task_type import TaskType
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.execution import Execution
@@ -48,11 +48,16 @@ class Pipeline:
     redis: Redis
     queues: dict[Priority, KaguanQueue]
     metrics: Metrics
-    forwarder: Forwarder
-    leases_redrive: LeaseRedrive
-    presence: PresenceRedrive
-    epoch: EpochRedrive
-    orphans: OrphanRedrive
+    relay: Relay
+    forwarder: Forwarder = field(init=False)
+    leases_redrive: LeaseRedrive = field(init=False)
+    presence: PresenceRedrive = field(init=False)
+    epoch: EpochRedrive = field(init=False)
+    orphans: OrphanRedrive = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.forwarder, self.leases_redrive, self.presence = self.relay.forwarder, self.relay.lease, self.relay.presence
+        self.epoch, self.orphans = self.relay.epoch, self.relay.orphan
 
     async def submit(self, count: int = 1, queue: Priority = Priority.DEFAULT, **options: Any) -> list[UUID]:
         payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
@@ -120,27 +125,43 @@ def carried_by(job: Job) -> list[tuple[UUID, int]]:
     return [(UUID(task_id), delivery) for task_id, delivery in pairs]
 
 
+def stepped_relay(
+    settings: Settings,
+    pool: Pool,
+    redis: Redis,
+    metrics: Metrics,
+    types: Iterable[TaskType[Any]] = TASK_TYPES,
+    thrift: float = 0.0,
+    grace: float = 0.0,
+) -> Relay:
+    """与 relay 进程同一个装配，只有节拍不同：逐步驱动，说得清哪一步做了什么。
+
+    交出窗口开到水位那么大：一次交得完，用例才说得清交了什么。``thrift`` 0：遍遍从头看，随用例改时刻。
+    ``grace``：PostgreSQL 启动之后给持有者续租的秒数；服务器刚起来，0 才当场收得回。
+    """
+    relay = Relay(
+        pool,
+        redis,
+        types,
+        settings.relay.model_copy(update={"window": settings.relay.high_water}),
+        settings.tasks,
+        settings.worker.model_copy(update={"lease": grace}),
+        metrics=metrics,
+        timing=Timing(orphan=1.0, hold=0.0, thrift=thrift),
+    )
+    relay.forwarder.line.asking = Sparing(0.0)  # 新来的提交者当场看见，不看钟
+    return relay
+
+
 @asynccontextmanager
-async def open_pipeline(settings: Settings, pool: Pool, thrift: float = 0.0) -> AsyncIterator[Pipeline]:
-    """交出窗口开到水位那么大：一次交得完，用例才说得清交了什么。``thrift`` 0：遍遍从头看，随用例改时刻。"""
+async def open_pipeline(
+    settings: Settings, pool: Pool, thrift: float = 0.0, grace: float = 0.0
+) -> AsyncIterator[Pipeline]:
+    """``thrift``、``grace`` 见 :func:`stepped_relay`。"""
     async with open_redis(settings.redis, connections=64) as redis:
-        queues = build_queues(redis)
         metrics = Metrics()
-        types = TaskTypes(TASK_TYPES)
-        relay = settings.relay.model_copy(update={"window": settings.relay.high_water})
-        line = Line(Sparing(thrift), Sparing(0.0))
-        yield Pipeline(
-            settings,
-            pool,
-            redis,
-            queues,
-            metrics,
-            Forwarder(pool, queues, relay, settings.worker.task_timeout, metrics, types, line=line),
-            LeaseRedrive(pool, settings.relay, {}, metrics, sparing=Sparing(thrift)),
-            PresenceRedrive(pool, queues, settings.relay, metrics, sparing=Sparing(thrift)),
-            EpochRedrive(pool, redis, queues, metrics),
-            OrphanRedrive(pool, settings.relay, metrics, Sparing(thrift)),
-        )
+        relay = stepped_relay(settings, pool, redis, metrics, thrift=thrift, grace=grace)
+        yield Pipeline(settings, pool, redis, build_queues(redis), metrics, relay)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,6 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database import group_commit as folding
 from kaguan.database.pool import open_pool
-from kaguan.outbox.relay.redrive import LeaseRedrive
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.leases import beating
 from kaguan.outbox.worker.outcome import Done
@@ -157,8 +156,7 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
             **environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT),
         })  # fmt: skip
         pool = await stack.enter_async_context(open_pool(settings.database, "test"))
-        pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
-        pipeline.leases_redrive = LeaseRedrive(pool, settings.relay, {}, pipeline.metrics, grace=10.0)
+        pipeline = await stack.enter_async_context(open_pipeline(settings, pool, grace=10.0))
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()
         sent, stopped = asyncio.Event(), asyncio.Event()

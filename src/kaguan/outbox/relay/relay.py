@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.background import in_background
 from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
-from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.deliveries import Line, build_queues
 from kaguan.outbox.doorbell import listen
 from kaguan.outbox.relay.epoch import EpochRedrive
 from kaguan.outbox.relay.forward import Forwarder
@@ -71,6 +71,16 @@ class Relay:
         expiries: 协议之外也归保留期管的。
         timing: 不必配置的节拍。
         others: 应用自己的循环；补进发件箱的，转交立刻知道。
+
+    Attributes:
+        forwarder: 转交；与下面几个一样，不跑循环也可以一步步驱动。
+        lease: 收回租约已失的。
+        presence: 核对已交出的。
+        epoch: 比对纪元。
+        orphan: 补上漏了的发件箱行。
+        heard: 门铃响过，或别的循环补进了发件箱。
+        loops: 全部循环，按名字。
+        facts: 给进程名片的：眼下搁着的、不认得的类型。
     """
 
     def __init__(  # noqa: PLR0913 装配的地方，各是一个零件
@@ -92,29 +102,39 @@ class Relay:
         config, tasks, worker = config or RelayConfig(), tasks or Tasks(), worker or Worker()
         metrics, timing = metrics or Metrics(known), timing or Timing()
         queues = build_queues(redis)
-        self.heard = asyncio.Event()  # 门铃响过，或别的循环补进了发件箱
+        self.heard = asyncio.Event()
         self._redis = redis
         self._backoff_max = config.backoff_max
-        unknown = UnknownSince(timing.unknown_patience)
-        forward = Forwarder(pool, queues, config, worker.task_timeout, metrics, known, unknown, self.heard, timing.hold)
-        forward.line.sparing.thrift = timing.thrift
-        lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, Sparing(timing.thrift))
-        presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience, Sparing(timing.thrift))
-        epoch = EpochRedrive(pool, redis, queues, metrics, self.heard)
+        self.forwarder = Forwarder(
+            pool,
+            queues,
+            config,
+            worker.task_timeout,
+            metrics,
+            known,
+            UnknownSince(timing.unknown_patience),
+            self.heard,
+            timing.hold,
+            Line(Sparing(timing.thrift)),
+        )
+        self.lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, Sparing(timing.thrift))
+        self.presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience, Sparing(timing.thrift))
+        self.epoch = EpochRedrive(pool, redis, queues, metrics, self.heard)
+        self.orphan = OrphanRedrive(pool, config, metrics, Sparing(timing.thrift))
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {})
         self.loops: dict[str, Loop] = {
-            "forward": Loop(forward.run_once, forward.interval, config.batch_size),
-            "lease": Loop(lease.run_once, config.lease_scan_interval),
-            "presence": Loop(presence.run_once, config.presence_interval),
-            "epoch": Loop(epoch.run_once, config.poll_interval),
+            "forward": Loop(self.forwarder.run_once, self.forwarder.interval, config.batch_size),
+            "lease": Loop(self.lease.run_once, config.lease_scan_interval),
+            "presence": Loop(self.presence.run_once, config.presence_interval),
+            "epoch": Loop(self.epoch.run_once, config.poll_interval),
             "ordering": Loop(OrderingRelease(pool).run_once, timing.ordering),
-            "orphan": Loop(OrphanRedrive(pool, config, metrics, Sparing(timing.thrift)).run_once, timing.orphan),
+            "orphan": Loop(self.orphan.run_once, timing.orphan),
             "schedules": Loop(scheduling.run_once, timing.schedules),
             "retention": Loop(retention.run_once, timing.retention),
             **(others or {}),
         }
-        self.facts = forward.facts  # 给进程名片的：眼下搁着的、不认得的类型
+        self.facts = self.forwarder.facts
 
     async def run(self, stop: asyncio.Event, *, listens: bool = True, without: Sequence[str] = ()) -> None:
         """各循环并行，直到 ``stop``。
