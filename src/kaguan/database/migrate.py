@@ -26,7 +26,7 @@ from kaguan.database.connecting import writable
 from kaguan.shipped import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒
@@ -63,9 +63,14 @@ def upgrade(url: str, revision: str = "head") -> None:
         UnknownRevisionError: 没有这个版本。
         BusyError: 别的迁移一直没做完。
     """
-    for attempt in stamina.retry_context(on=LockNotAvailable, attempts=None, timeout=LOCK_PATIENCE, wait_max=1.0):
+    _patiently(command.upgrade, url, revision)
+
+
+def _patiently(change: Callable[[Config, str], None], url: str, revision: str) -> None:
+    attempts = 1 if revision.startswith(("+", "-")) else None  # 走了一步才让开的，再来会多走一步
+    for attempt in stamina.retry_context(on=LockNotAvailable, attempts=attempts, timeout=LOCK_PATIENCE, wait_max=1.0):
         with attempt, _plainly():
-            command.upgrade(configuration(url), revision)
+            change(configuration(url), revision)
 
 
 @contextmanager
@@ -81,9 +86,8 @@ def _plainly() -> Iterator[None]:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """退到 ``revision``（``-1`` 为上一版，``base`` 为空库）。异常同 ``upgrade``。"""
-    with _plainly():
-        command.downgrade(configuration(url), revision)
+    """退到 ``revision``（``-1`` 为上一版，``base`` 为空库）。让开、再来与异常同 ``upgrade``。"""
+    _patiently(command.downgrade, url, revision)
 
 
 def status(url: str) -> Status:

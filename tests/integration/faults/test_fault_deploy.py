@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 from saq.job import Job
+from sqlalchemy.exc import OperationalError
 
 from kaguan.config import load_settings
 from kaguan.database import migrate
@@ -32,7 +33,7 @@ from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, 
 from tests.support.pipeline import Pipeline, Recording, open_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
     from uuid import UUID
 
     from kaguan.database.pool import Pool
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.outcome import Outcome
 
 BEFORE = "0002"  # 第一版发布时的库
+BEFORE_CALLERS = "0014"  # 再往后的一步要等发件箱的锁
 LOCKED = 1.0  # 秒：业务的语句至多等这么久
 WRITERS = 2
 KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
@@ -360,24 +362,44 @@ async def test_migrations_under_load_lock_nobody_for_a_second(database_url: str)
 async def test_a_migration_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(database_url: str) -> None:
     """等锁的 ALTER TABLE 会把后来的语句全挡在身后：它自己得先让开。"""
     await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+    await meeting_a_reader(database_url, b"table tb_task", "alter table%", migrated_under_load(database_url))
+
+
+async def test_a_step_down_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(database_url: str) -> None:
+    down = asyncio.to_thread(migrate.downgrade, database_url, BEFORE_CALLERS)
+    await meeting_a_reader(database_url, b"table tb_outbox", "drop index%", down)
+    assert migrate.status(database_url).current == BEFORE_CALLERS
+
+
+async def test_a_relative_step_that_meets_a_long_reader_is_not_tried_again(database_url: str) -> None:
+    """走了一步才让开的，再来会多走一步。"""
+    async with await psycopg.AsyncConnection.connect(database_url) as reader:
+        await reader.execute("select 1 from tb_outbox limit 1")
+        with pytest.raises(OperationalError):
+            await asyncio.to_thread(migrate.downgrade, database_url, "-1")
+    assert migrate.status(database_url).up_to_date
+
+
+async def meeting_a_reader(url: str, reading: bytes, pattern: str, migrating: Awaitable[object]) -> None:
+    """有人 ``reading`` 着不走；等锁的语句来过、让开、又来，他才走。"""
     async with (
-        await psycopg.AsyncConnection.connect(database_url) as reader,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin,
+        await psycopg.AsyncConnection.connect(url) as reader,
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as admin,
     ):
-        await reader.execute("select 1 from tb_task limit 1")
+        await reader.execute(reading)
 
         async def altering() -> bool:
-            return await sessions(admin, "wait_event_type = 'Lock' and query ilike 'alter table%'") > 0
+            return await sessions(admin, f"wait_event_type = 'Lock' and query ilike '{pattern}'") > 0
 
         async def away() -> bool:
             return not await altering()
 
         async def leaving() -> None:
-            for seen in (altering, away, altering):  # 来过、让开、又来
+            for seen in (altering, away, altering):
                 await eventually(seen, timeout=30)
             await reader.rollback()
 
-        await asyncio.gather(leaving(), migrated_under_load(database_url))
+        await asyncio.gather(leaving(), migrating)
 
 
 async def sessions(admin: psycopg.AsyncConnection[tuple[Any, ...]], condition: str) -> int:
