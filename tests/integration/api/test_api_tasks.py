@@ -367,3 +367,16 @@ async def test_many_submissions_at_once_all_land(api: Api) -> None:
     assert {reply.status for reply in replies} == {202}
     assert len({UUID(reply.data["task_id"]) for reply in replies}) == 100
     assert await api.rows("select count(*) from tb_outbox") == [(100,)]
+
+
+async def test_a_task_of_a_type_that_only_a_newer_version_knows_is_shown(api: Api) -> None:
+    """滚动升级、退回一版之后，库里躺着不认得的类型：一行不该让整页读不出来。"""
+    accepted = await api.post("/tasks/email", {**EMAIL, "ordering_key": "k"})
+    behind = await api.post("/tasks/email", {**EMAIL, "ordering_key": "k"})
+    task_id = accepted.data["task_id"]
+    await api.rows("update tb_task set type = 'task:tomorrow' where id = %s returning id", task_id)
+    listed = await api.get("/tasks")
+    assert {item["type"] for item in listed.data["items"]} == {"task:tomorrow", "email:send"}
+    assert (await api.get(f"/tasks/{task_id}")).data["type"] == "task:tomorrow"
+    assert (await api.get(f"/tasks/{behind.data['task_id']}")).data["blocked_by"]["type"] == "task:tomorrow"
+    assert (await api.post(f"/tasks/{task_id}/cancel", None)).data["status"] == "cancelled"
