@@ -12,7 +12,6 @@ from kaguan.audit import store as audit
 from kaguan.breaker_board import BreakerKind
 from kaguan.database.pool import open_pool
 from kaguan.idempotency import store as idempotency
-from kaguan.outbox.relay.backlog import watch_backlog
 from kaguan.outbox.relay.relay import Loop, Relay
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
@@ -22,7 +21,7 @@ from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from relay.recall import Recall
-from relay.waiting import waiting_mails
+from relay.waiting import INTERVAL, WaitingMails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,14 +61,15 @@ async def serve(
                 "idempotency_keys": idempotency.expire,
                 "audits": partial(audit.expire, days=settings.tasks.audit_retention_days),
             },
-            others={"recall": Loop(Recall(pool, redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0)},
+            others={
+                "recall": Loop(Recall(pool, redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0),
+                "waiting": Loop(WaitingMails(pool, metrics.registry).run_once, INTERVAL),
+            },
         )
         presence.facts = relay.facts
-        mails = waiting_mails(metrics.registry)
         monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
-            group.create_task(watch_backlog(pool, metrics, stop, mails), name="backlog")
             await relay.run(stop, listens=listens, without=without)
 
 

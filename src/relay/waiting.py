@@ -1,24 +1,35 @@
-"""在等中继主机恢复的信有几封、等了多久：relay 采积压时一并采。"""
+"""在等中继主机恢复的信：几封，最久的等了多久。协议只知道有等外面的，不知道等的是谁。"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from kaguan.breaker_board import BreakerKind
-from kaguan.outbox.relay.backlog import Waiting
+from kaguan.outbox import store
+from kaguan.outbox.relay.backlog import CAP
 from kaguan.telemetry.metrics import Declaring
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from kaguan.database.pool import Pool
 
-class WaitingMetrics(Declaring):
-    def __init__(self, registry: CollectorRegistry) -> None:
+INTERVAL = 5.0  # 秒
+
+
+class WaitingMails(Declaring):
+    """两个量表，与采它们的循环。"""
+
+    def __init__(self, pool: Pool, registry: CollectorRegistry) -> None:
         super().__init__(registry)
-        self.smtp_waiting = self._gauge("kaguan_smtp_waiting_mails", "在等中继主机恢复的信，数到上限为止")
-        self.smtp_oldest_wait = self._gauge("kaguan_smtp_oldest_wait_seconds", "等中继主机恢复等得最久的信等了多久")
+        self._pool = pool
+        self.waiting = self._gauge("kaguan_smtp_waiting_mails", "在等中继主机恢复的信，数到上限为止")
+        self.oldest = self._gauge("kaguan_smtp_oldest_wait_seconds", "等中继主机恢复等得最久的信等了多久")
 
-
-def waiting_mails(registry: CollectorRegistry) -> Waiting:
-    metrics = WaitingMetrics(registry)
-    return Waiting(BreakerKind.SMTP, metrics.smtp_waiting, metrics.smtp_oldest_wait)
+    async def run_once(self) -> int:
+        """采一次；返回 0：没有什么要转交去做。"""
+        async with self._pool.connection() as connection:
+            mails = await store.waiting(connection, BreakerKind.SMTP, CAP)
+        self.waiting.set(mails.waiting)
+        self.oldest.set(mails.oldest or 0.0)
+        return 0

@@ -20,7 +20,6 @@ from kaguan.outbox import decisions, ordering
 from kaguan.outbox.acceptance import GroupAccept
 from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.outbox.relay import loop
-from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
@@ -265,8 +264,8 @@ async def test_those_that_wait_behind_a_stuck_head_are_seen_and_count_as_backlog
     with pytest.raises(DomainError) as refused:
         backlog.check()
     assert refused.value.code is Code.OVERLOADED
+    await pipeline.relay.loops["backlog"].run_once()
     async with pipeline.pool.connection() as connection:
-        await publish_backlog(connection, pipeline.metrics)
         assert await ordering.waiting(connection, 100) == 9
     sample = pipeline.metrics.registry.get_sample_value("kaguan_tasks_unsettled", {"status": "ordered"})
     assert sample == 9

@@ -17,14 +17,13 @@ from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import record as store
-from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.timeline import timeline
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import Metrics
 from relay.recall import FIRST_ROOM, NEAR, Recall
-from relay.waiting import waiting_mails
+from relay.waiting import WaitingMails
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import open_pipeline
@@ -133,11 +132,10 @@ async def test_how_many_wait_and_how_long_the_oldest_is_measured_and_falls_to_no
     await stage.waiting_for_an_hour(7)
     await stage.pipeline.sql("update tb_outbox set waiting_since = waiting_since - interval '2 hours'")
     registry = CollectorRegistry()
-    mails = waiting_mails(registry)
+    mails = WaitingMails(stage.pipeline.pool, registry)
 
     async def sampled() -> tuple[float | None, float | None]:
-        async with stage.pipeline.pool.connection() as connection:
-            await publish_backlog(connection, Metrics(), mails)
+        await mails.run_once()
         sample = registry.get_sample_value
         return sample("kaguan_smtp_waiting_mails"), sample("kaguan_smtp_oldest_wait_seconds")
 

@@ -14,20 +14,19 @@ from redis.asyncio import Redis
 from kaguan.config.model import Logging
 from kaguan.dev.ports import free_port
 from kaguan.logging.setup import APP_LOG, configure_logging
-from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.relay.backlog import publish_backlog
 from kaguan.outbox.vocabulary import Priority
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor, worst_lag
 from kaguan.telemetry.pools import database_figures
 from tests.support.eventually import eventually
+from tests.support.pipeline import open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from kaguan.config import Settings
     from kaguan.database.pool import Pool
 
 
@@ -114,15 +113,14 @@ async def test_dropped_spans_are_counted_once(pool: Pool) -> None:
     assert totals == [0, 3, 3, 5]
 
 
-async def test_the_backlog_is_measured_by_queue(pool: Pool) -> None:
-    metrics = Metrics()
-    payload = EmailPayload(to=("a@example.com",), subject="s", body="b")
-    async with pool.connection() as connection:
+async def test_the_backlog_is_measured_by_queue(settings: Settings, pool: Pool) -> None:
+    """是每个 relay 的一个循环：别的应用也有这些量表。"""
+    async with open_pipeline(settings, pool) as pipeline:
         for queue in (Priority.LOW, Priority.LOW, Priority.CRITICAL):
-            await accept(connection, Submission(EMAIL_SEND, payload, queue), 6)
-        await connection.execute("update tb_outbox set available_at = now() - interval '90 seconds' where priority = 0")
-        await publish_backlog(connection, metrics)
-    sample = metrics.registry.get_sample_value
+            await pipeline.submit(queue=queue)
+        await pipeline.sql("update tb_outbox set available_at = now() - interval '90 seconds' where priority = 0")
+        assert await pipeline.relay.loops["backlog"].run_once() == 0
+    sample = pipeline.metrics.registry.get_sample_value
     assert [sample("kaguan_outbox_backlog", {"queue": queue}) for queue in Priority] == [1, 0, 2]
     oldest = sample("kaguan_outbox_oldest_pending_seconds", {"queue": "critical"})
     assert oldest is not None

@@ -1,4 +1,4 @@
-"""relay：转交、重投、放行、定时、保留期，各是一个循环。产品的进程、测试与模拟都由这里装配。"""
+"""relay：转交、重投、放行、定时、保留期、积压的采样，各是一个循环。产品的进程、测试与模拟都由这里装配。"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
 from kaguan.outbox.deliveries import Line, build_queues
 from kaguan.outbox.doorbell import listen
+from kaguan.outbox.relay.backlog import BacklogGauges
 from kaguan.outbox.relay.epoch import EpochRedrive
 from kaguan.outbox.relay.forward import Forwarder
 from kaguan.outbox.relay.loop import run
@@ -43,6 +44,7 @@ class Timing:
     orphan: float = 5.0
     ordering: float = 2.0
     schedules: float = 5.0
+    backlog: float = 5.0
     unknown_patience: float = PATIENCE  # 不认得的类型等升级过的 relay 这么久
     taken_patience: float = TAKEN_PATIENCE  # 取走而没有认领的等这么久
     hold: float = 0.1  # 交出之后等下一声门铃，好并成一次提交
@@ -132,6 +134,7 @@ class Relay:
             "orphan": Loop(self.orphan.run_once, timing.orphan),
             "schedules": Loop(scheduling.run_once, timing.schedules),
             "retention": Loop(retention.run_once, timing.retention),
+            "backlog": Loop(BacklogGauges(pool, metrics).run_once, timing.backlog),
             **(others or {}),
         }
         self.facts = self.forwarder.facts
