@@ -76,9 +76,9 @@ class Laboratory:
     def module(
         self, name: str, module: str, *arguments: str, environment: Mapping[str, str], ready: Ready = ready_at_once
     ) -> Program:
-        """``python -m module``，从仓库根启动。"""
+        """``python -m module``，从仓库根启动；量的就是这一份代码，不管装的是哪一份。"""
         argv = (sys.executable, "-m", module, *arguments)
-        return Program(name, argv, ROOT, environment=environment, ready=ready)
+        return Program(name, argv, ROOT, environment={"PYTHONPATH": str(ROOT / "src"), **environment}, ready=ready)
 
     async def execute(
         self, statement: LiteralString, parameters: Sequence[object] = (), database: str = DATABASE
