@@ -88,7 +88,16 @@ class Engine:
         """镜像里 Debian 的包，一行一个：名字、版本、架构。"""
         shown = ("dpkg-query", "--show", "--showformat", "${Package} ${Version} ${Architecture}\n")
         return self.podman(
-            "run", "--rm", "--pull=never", *self._limits, "--entrypoint", shown[0], IMAGE, *shown[1:]
+            "run",
+            "--rm",
+            "--pull=never",
+            "--network",
+            "host",
+            *self._limits,
+            "--entrypoint",
+            shown[0],
+            IMAGE,
+            *shown[1:],
         ).stdout
 
     def inspect(self) -> dict[str, Any]:
