@@ -21,7 +21,7 @@ from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from relay.recall import Recall
-from relay.waiting import INTERVAL, WaitingMails
+from relay.waiting import INTERVAL, WaitingMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ async def serve(
             },
             others={
                 "recall": Loop(Recall(pool, redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0),
-                "waiting": Loop(WaitingMails(pool, metrics.registry).run_once, INTERVAL),
+                "waiting": Loop(partial(WaitingMetrics(metrics.registry).publish, pool), INTERVAL),
             },
         )
         presence.facts = relay.facts

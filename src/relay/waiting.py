@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 INTERVAL = 5.0  # 秒
 
 
-class WaitingMails(Declaring):
-    """两个量表，与采它们的循环。"""
-
-    def __init__(self, pool: Pool, registry: CollectorRegistry) -> None:
+class WaitingMetrics(Declaring):
+    def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
-        self._pool = pool
         self.waiting = self._gauge("kaguan_smtp_waiting_mails", "在等中继主机恢复的信，数到上限为止")
         self.oldest = self._gauge("kaguan_smtp_oldest_wait_seconds", "等中继主机恢复等得最久的信等了多久")
 
-    async def run_once(self) -> int:
+    async def publish(self, pool: Pool) -> int:
         """采一次；返回 0：没有什么要转交去做。"""
-        async with self._pool.connection() as connection:
+        async with pool.connection() as connection:
             mails = await store.waiting(connection, BreakerKind.SMTP, CAP)
         self.waiting.set(mails.waiting)
         self.oldest.set(mails.oldest or 0.0)

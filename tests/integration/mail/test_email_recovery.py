@@ -23,7 +23,7 @@ from kaguan.outbox.timeline import timeline
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import Metrics
 from relay.recall import FIRST_ROOM, NEAR, Recall
-from relay.waiting import WaitingMails
+from relay.waiting import WaitingMetrics
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import open_pipeline
@@ -132,10 +132,10 @@ async def test_how_many_wait_and_how_long_the_oldest_is_measured_and_falls_to_no
     await stage.waiting_for_an_hour(7)
     await stage.pipeline.sql("update tb_outbox set waiting_since = waiting_since - interval '2 hours'")
     registry = CollectorRegistry()
-    mails = WaitingMails(stage.pipeline.pool, registry)
+    mails = WaitingMetrics(registry)
 
     async def sampled() -> tuple[float | None, float | None]:
-        await mails.run_once()
+        await mails.publish(stage.pipeline.pool)
         sample = registry.get_sample_value
         return sample("kaguan_smtp_waiting_mails"), sample("kaguan_smtp_oldest_wait_seconds")
 
