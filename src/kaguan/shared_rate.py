@@ -24,14 +24,14 @@ POLL = (0.01, 0.05)  # 秒；等名额时的随机间隔
 
 
 class SharedRate:
-    """``kind`` 与 ``name`` 说限的是谁；``redis`` 为 None 即只在本进程内限。"""
+    """``kind`` 与 ``name`` 说限的是谁；``redis`` 为 None 即只在本进程内限；``window`` 是一次限额管多少秒。"""
 
-    def __init__(self, kind: str, name: str, per_second: int, redis: Redis | None) -> None:
+    def __init__(self, kind: str, name: str, per_second: int, redis: Redis | None, window: int = 1) -> None:
         self._who = (kind, name)
-        self._item = RateLimitItemPerSecond(per_second)
+        self._item = RateLimitItemPerSecond(per_second, window)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._redis = redis
-        self._shared = None if redis is None else _shared(redis)
+        self._shared = redis if redis is None else MovingWindowRateLimiter(shared_storage(redis, "kaguan:limits"))
         self._away_until = -math.inf
         self.full_at = -math.inf  # 最近一次没有名额的时刻，事件循环的钟
 
@@ -69,9 +69,7 @@ async def pause(deadline: float) -> bool:
     return True
 
 
-def _shared(redis: Redis) -> MovingWindowRateLimiter:
-    # 与其余部分共用连接池；uri 只用来选实现
+def shared_storage(redis: Redis, prefix: str) -> RedisStorage:
+    """各进程共用的计数，键以 ``prefix`` 起头；与其余部分共用连接池，uri 只用来选实现。"""
     options: dict[str, Any] = {"connection_pool": redis.connection_pool}
-    return MovingWindowRateLimiter(
-        RedisStorage("async+redis://", implementation="redispy", key_prefix="kaguan:limits", **options)
-    )
+    return RedisStorage("async+redis://", implementation="redispy", key_prefix=prefix, **options)

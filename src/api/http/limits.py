@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage
 from redis.exceptions import RedisError
 
 from kaguan.errors import Code, DomainError
+from kaguan.shared_rate import shared_storage
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -68,10 +69,7 @@ class Counter:
     """共享的计数器：先 Redis，后本地。"""
 
     def __init__(self, redis: Redis) -> None:
-        self._shared = RedisStorage(
-            "async+redis://", implementation="redispy", key_prefix="kaguan:rate",
-            connection_pool=redis.connection_pool,  # type: ignore[arg-type] # limits 的标注漏了它文档里写的参数
-        )  # fmt: skip
+        self._shared = shared_storage(redis, "kaguan:rate")
         self._local = LocalCounter()
         self._away_until = 0.0
 
