@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from kaguan.config.model import Database, Redis
 from kaguan.database.pool import Connection, open_pool
-from kaguan.outbox import Attempt, Done, Effect, Payload, Relay, Submission, TaskType, Worker, accept, install
+from kaguan.outbox import Attempt, Done, Effect, Payload, Relay, Submission, TaskType, Worker, accept, install, watch
 from kaguan.queues.client import open_redis
 
 
@@ -37,11 +37,12 @@ async def main() -> None:
             await connection.execute("create table if not exists receipt (order_id int)")
             async with connection.transaction():  # both rows, or neither
                 await connection.execute("insert into shop_order values (1)")
-                await accept(connection, Submission(RECEIPT, Receipt(order_id=1)), max_attempts=5)
-        asyncio.get_running_loop().call_later(float(os.environ.get("SECONDS", "3")), stop.set)
-        await asyncio.gather(
-            Relay(pool, redis, [RECEIPT]).run(stop), Worker(pool, redis, {RECEIPT: write_receipt}).run(stop)
-        )
+                accepted = await accept(connection, Submission(RECEIPT, Receipt(order_id=1)), max_attempts=5)
+        async with asyncio.TaskGroup() as group, pool.connection() as connection:
+            group.create_task(Relay(pool, redis, [RECEIPT]).run(stop))
+            group.create_task(Worker(pool, redis, {RECEIPT: write_receipt}).run(stop))
+            await watch(connection, [accepted.task_id], 60, print)  # yours runs on: stop when you are asked to
+            stop.set()
 
 
 asyncio.run(main())

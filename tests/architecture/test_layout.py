@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections import Counter
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from tests.support.repository import ROOT, texts, tracked, trees
@@ -24,6 +25,8 @@ TESTS = {
     "simulation", "support", "unit",
 }  # fmt: skip
 LINES = 250
+SHORT = 5  # 秒；等待的时限再短，就是在等它到
+LIMIT_AT = {"wait_for": 1, "wait": 2, "timeout": 0, "eventually": 1}  # 时限是第几个参数
 LONE = {
     "src/kaguan/overview": "总览的查询与它的 SQL；SQL 是包数据，得住在包里",
     "src/kaguan/waterfall": "瀑布图的画法与它的模板、样式；同上",
@@ -37,6 +40,7 @@ PACED = {
 
 # 要证明什么也不发生，只能让它有时间发生
 NOTHING_HAPPENS = {
+    "tests/contracts/test_hostile_headers.py": (1, "声称的长度没有发全，对方等着余下的，不答"),
     "tests/integration/delivery/test_protocol_corners.py": (1, "SAQ 每秒看一次中止，我们不理：看过两次，任务还在做"),
 }
 
@@ -123,18 +127,44 @@ def test_no_test_imports_another() -> None:
 
 
 class Sleeps(ast.NodeVisitor):
-    """睡固定时间的地方：参数里有不是零的数，或大写的常量。while 循环里的是在等一个条件。"""
+    """睡固定时间的地方：参数里有不是零的数，或大写的常量。while 循环里的是在等一个条件。
 
-    def __init__(self) -> None:
+    ``call_later`` 也是；时限短于 :data:`SHORT` 秒的等待也是：它靠的是到时，不是条件。
+    """
+
+    def __init__(self, tree: ast.Module) -> None:
         self.found: list[int] = []
+        self.constants = {
+            target.id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
 
     def visit_While(self, node: ast.While) -> None:
         """循环里的不算。"""
 
     def visit_Call(self, node: ast.Call) -> None:
-        if ast.unparse(node.func) in {"asyncio.sleep", "sleep", "time.sleep"} and any(map(is_fixed, ast.walk(node))):
+        name = ast.unparse(node.func).rpartition(".")[2]
+        sleeps = name == "sleep" and any(map(is_fixed, ast.walk(node)))
+        later = name == "call_later" and any(map(is_fixed, ast.walk(node.args[0])))
+        if sleeps or later or any(map(self.is_short, limits_of(name, node))):
             self.found.append(node.lineno)
         self.generic_visit(node)
+
+    def is_short(self, node: ast.expr) -> bool:
+        value = self.constants.get(node.id) if isinstance(node, ast.Name) else node
+        number = value.value if isinstance(value, ast.Constant) else None
+        return isinstance(number, int | float) and 0 < number < SHORT
+
+
+def limits_of(name: str, call: ast.Call) -> list[ast.expr]:
+    """一次等待的时限。"""
+    if name not in LIMIT_AT:
+        return []
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "timeout"]
+    return named or call.args[LIMIT_AT[name] :][:1]
 
 
 def is_fixed(node: ast.AST) -> bool:
@@ -144,7 +174,7 @@ def is_fixed(node: ast.AST) -> bool:
 
 
 def fixed_sleeps(tree: ast.Module) -> list[int]:
-    visitor = Sleeps()
+    visitor = Sleeps(tree)
     visitor.visit(tree)
     return visitor.found
 
@@ -155,6 +185,9 @@ def test_no_test_sleeps_for_a_fixed_time() -> None:
     assert fixed_sleeps(ast.parse(planted)) == [1, 2, 3]
     assert not fixed_sleeps(ast.parse("await asyncio.sleep(0)\nawait asyncio.sleep(pause)"))
     assert not fixed_sleeps(ast.parse("while not done():\n    await asyncio.sleep(0.1)"))
+    planted = "BRIEF = 0.2\nawait wait_for(x, 1)\nasyncio.wait({x}, timeout=BRIEF)\nloop.call_later(0.1, f)\ntimeout(2)"
+    assert fixed_sleeps(ast.parse(planted)) == [2, 3, 4, 5]
+    assert not fixed_sleeps(ast.parse("WAIT = 30\nawait wait_for(x, WAIT)\nawait eventually(f, 60)\nasyncio.wait({x})"))
     looked = {
         name: tree
         for name, tree in trees("tests").items()
@@ -165,16 +198,24 @@ def test_no_test_sleeps_for_a_fixed_time() -> None:
 
 
 def patched(tree: ast.Module) -> set[str]:
-    """换掉的模块常量：名字全大写。"""
+    """换掉的模块常量与类：名字以大写起头；名字写在变量里的看不出是谁，也算。"""
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1)
-    named = (call.args[:2] for call in calls if ast.unparse(call.func).endswith("monkeypatch.setattr"))
-    spelt = (part.value for parts in named for part in parts if isinstance(part, ast.Constant))
-    return {name for text in spelt if (name := str(text).rpartition(".")[2]).isupper()}
+    patches = [call.args for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "setattr"]
+    named = [place if isinstance(place, ast.Constant) else name for place, name, *_ in patches]
+    found = {
+        str(one.value).rpartition(".")[2] if isinstance(one, ast.Constant) else f"{{{ast.unparse(one)}}}"
+        for one in named
+    }
+    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    return {name for name in found if name.lstrip("_")[0] in "{" + ascii_uppercase} | {
+        node.attr for node in stored if node.attr.isupper()
+    }
 
 
 def test_no_test_patches_a_constant() -> None:
     """要改的是参数：传给用它的对象，谁改了什么才看得出。"""
     planted = 'monkeypatch.setattr(transport, "TICK", 1)\nmonkeypatch.setattr("a.b.PAGE", 1)'
     assert patched(ast.parse(f'{planted}\nmonkeypatch.setattr(os, "write", f)')) == {"TICK", "PAGE"}
-    looked = {name: tree for name, tree in trees("tests").items() if not name.startswith("tests/chaos/")}
-    assert {name: found for name, tree in looked.items() if (found := patched(tree))} == STILL_PATCHED
+    planted = 'for name in NAMES:\n    patch.setattr(m, name, 1)\npatch.setattr("a.Rate", Slow)\nmodule.PAUSE = 0'
+    assert patched(ast.parse(planted)) == {"{name}", "Rate", "PAUSE"}
+    assert {name: found for name, tree in trees("tests").items() if (found := patched(tree))} == STILL_PATCHED

@@ -75,6 +75,7 @@ class Striker:
 
     stage: Stage
     seed: int
+    again: float = AGAIN
     struck: list[Struck] = field(default_factory=list)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -96,7 +97,7 @@ class Striker:
                     missed = str(reason)
                 except (psycopg.Error, RedisError, OSError, StartError) as error:
                     missed = type(error).__name__
-                    await asyncio.sleep(AGAIN)
+                    await asyncio.sleep(self.again)
                     continue
                 else:
                     missed = ""

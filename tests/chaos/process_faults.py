@@ -13,7 +13,7 @@ from tests.chaos.stage import LEASE
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tests.chaos.fleet import Unit
     from tests.chaos.stage import Stage
@@ -51,20 +51,22 @@ class Missed(Exception):  # noqa: N818 不是错误：这一手没有打中
     """没打中的原因。"""
 
 
-async def signalled(kind: str, number: signal.Signals, stage: Stage, source: random.Random) -> None:
-    unit = await _up(source.choice(stage.fleet.units[kind]))
+async def signalled(
+    kind: str, number: signal.Signals, stage: Stage, source: random.Random, patience: float = RESTARTING
+) -> None:
+    unit = await _up(source.choice(stage.fleet.units[kind]), patience)
     if not unit.send(number):
         raise Missed("进程正在重启")
 
 
-async def paused(kind: str, stage: Stage, source: random.Random) -> None:
+async def paused(kind: str, stage: Stage, source: random.Random, patience: float = RESTARTING) -> None:
     """停住比租约久，再放行：成了僵尸。"""
-    await _pause(await _up(source.choice(stage.fleet.units[kind])))
+    await _pause(await _up(source.choice(stage.fleet.units[kind]), patience))
 
 
-async def _up(unit: Unit) -> Unit:
+async def _up(unit: Unit, patience: float) -> Unit:
     """别的故障刚杀了它：等它起来。"""
-    for _ in range(int(RESTARTING / WINDOW_POLL)):
+    for _ in range(int(patience / WINDOW_POLL)):
         if unit.pid is not None:
             break
         await asyncio.sleep(WINDOW_POLL)
@@ -153,7 +155,7 @@ async def _strike_when(opened: Callable[[], Awaitable[bool]], kind: str, stage: 
         raise Missed("窗口没有打开")
 
 
-async def logs_full(stage: Stage, source: random.Random) -> None:
+async def logs_full(stage: Stage, source: random.Random, lasting: tuple[float, float] = FULL) -> None:
     """一种进程全部写不下日志：文件大小上限设为 0，每次写文件都得到 EFBIG（与 ENOSPC 一样是 OSError），不需要特权。"""
     if sys.platform != "linux":
         raise Missed("prlimit(2) 只有 Linux 有")
@@ -162,7 +164,7 @@ async def logs_full(stage: Stage, source: random.Random) -> None:
         raise Missed("进程都在重启")
     for pid in pids:
         _limit_files(pid, 0)
-    await asyncio.sleep(source.uniform(*FULL))
+    await asyncio.sleep(source.uniform(*lasting))
     for pid in pids:
         _limit_files(pid, resource.RLIM_INFINITY)
 
@@ -175,10 +177,16 @@ def _limit_files(pid: int, size: int) -> None:
         return  # 别的故障先杀了它
 
 
-async def clock_stepped(kind: str, stage: Stage, source: random.Random) -> None:
+async def clock_stepped(
+    kind: str,
+    stage: Stage,
+    source: random.Random,
+    steps: Sequence[int] = CLOCK_STEPS,
+    lasting: tuple[float, float] = STEPPED,
+) -> None:
     """一个进程的钟跳开再跳回来（见 :mod:`tests.chaos.clock`）。"""
     unit = source.choice(stage.fleet.units[kind])
     clock = stage.directory / f"{unit.name}.clock"
-    clock.write_text(str(source.choice(CLOCK_STEPS)), "utf-8")
-    await asyncio.sleep(source.uniform(*STEPPED))
+    clock.write_text(str(source.choice(steps)), "utf-8")
+    await asyncio.sleep(source.uniform(*lasting))
     clock.write_text("0", "utf-8")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.chaos import faults, process_faults
+from tests.chaos import process_faults
 from tests.chaos.catalogue import CATALOGUE, Kind
 from tests.chaos.clock import VARIABLE
 from tests.chaos.faults import Striker
@@ -52,14 +52,13 @@ class Scene:
         return self.unit.log.read_text("utf-8").splitlines()
 
 
-async def test_a_clock_steps_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_faults, "STEPPED", (1.0, 1.0))
-    monkeypatch.setattr(process_faults, "CLOCK_STEPS", (3600,))
+async def test_a_clock_steps_and_comes_back(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     await scene.unit.start()
     try:
         await eventually(scene.lines)
-        await process_faults.clock_stepped("worker", cast("Stage", scene), random.Random(1))  # noqa: S311 只为可重放
+        source = random.Random(1)  # noqa: S311 只为可重放
+        await process_faults.clock_stepped("worker", cast("Stage", scene), source, (3600,), (1.0, 1.0))
         assert "3600 3600" in scene.lines()
         await eventually(lambda: scene.lines()[-1] == "0 0")
     finally:
@@ -67,15 +66,13 @@ async def test_a_clock_steps_and_comes_back(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit(2) 只有 Linux 有")
-async def test_logs_cannot_grow_until_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_faults, "FULL", (0.5, 0.5))
+async def test_logs_cannot_grow_until_healed(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     await scene.unit.start()
     try:
         await eventually(scene.lines)
-        full = asyncio.create_task(
-            process_faults.logs_full(cast("Stage", scene), random.Random(1))  # noqa: S311 只为可重放
-        )
+        source = random.Random(1)  # noqa: S311 只为可重放
+        full = asyncio.create_task(process_faults.logs_full(cast("Stage", scene), source, (0.5, 0.5)))
         await asyncio.sleep(0)
         stopped = scene.unit.log.stat()
         await eventually(lambda: scene.unit.log.stat().st_mtime_ns > stopped.st_mtime_ns)  # 又试过了
@@ -87,13 +84,12 @@ async def test_logs_cannot_grow_until_healed(tmp_path: Path, monkeypatch: pytest
         await scene.unit.stop()
 
 
-async def test_a_signal_that_met_no_process_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_faults, "RESTARTING", 0.05)
+async def test_a_signal_that_met_no_process_is_a_miss(tmp_path: Path) -> None:
     scene = cast("Stage", Scene(tmp_path))
     source = random.Random(1)  # noqa: S311 只为可重放
     for fault in (
-        process_faults.signalled("worker", signal.SIGKILL, scene, source),
-        process_faults.paused("worker", scene, source),
+        process_faults.signalled("worker", signal.SIGKILL, scene, source, 0.05),
+        process_faults.paused("worker", scene, source, 0.05),
         process_faults.all_killed("worker", scene, source),
     ):
         with pytest.raises(process_faults.Missed):
@@ -112,9 +108,8 @@ async def test_a_fault_that_another_forestalled_strikes_again(
         if left >= 0:
             raise ConnectionRefusedError
 
-    monkeypatch.setattr(faults, "AGAIN", 0.0)
     monkeypatch.setitem(CATALOGUE, "拒绝几次的", Kind("", act))
-    striker = Striker(cast("Stage", Scene(tmp_path)), 1)
+    striker = Striker(cast("Stage", Scene(tmp_path)), 1, 0.0)
     striker.strike(0, "拒绝几次的")
     await eventually(lambda: striker.struck)
     assert striker.struck[0].missed == missed

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import pytest
-from limits import RateLimitItemPerHour
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
@@ -104,12 +102,9 @@ def is_wait(outcome: Outcome) -> bool:
 @asynccontextmanager
 async def throttled_mailer() -> AsyncIterator[Mailer]:
     """限额刚用完的通道：一小时之内再没有名额，一封也寄不出。"""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("kaguan.shared_rate.RateLimitItemPerSecond", RateLimitItemPerHour)
-        async with (
-            smtp_server() as server,
-            open_mailer(config_for(server.url, per_second=1, connections=1, data_timeout=0.3)) as mailer,
-        ):
+    async with smtp_server() as server:
+        config = config_for(server.url, per_second=1, connections=1, data_timeout=0.3)
+        async with open_mailer(config, rate_window=3_600) as mailer:
             envelope = build(mail_to("a@x.example"), UUID(int=0), SENDER, datetime.now(UTC))
             await send(mailer, envelope)
             yield mailer

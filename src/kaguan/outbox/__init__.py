@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.schema import install
     from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes, Unknown
     from kaguan.outbox.vocabulary import Priority, TaskStatus
+    from kaguan.outbox.watching import watch
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
     from kaguan.outbox.worker.worker import Worker
@@ -27,6 +28,7 @@ _PLACES = {
     "relay.relay": ("Relay",),
     "task_type": ("Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
     "vocabulary": ("Priority", "TaskStatus"),
+    "watching": ("watch",),
     "worker.attempt": ("Attempt", "Handler"),
     "worker.outcome": ("Cancelled", "Continue", "Done", "GiveUp", "Outcome", "Retry", "Uncertain"),
     "worker.worker": ("Worker",),
@@ -37,6 +39,7 @@ __all__ = [
     "Accepted", "Attempt", "Cancelled", "Continue", "Done", "Effect", "GiveUp", "GroupAccept", "Handler", "Outcome",
     "Payload", "Priority", "Relay", "Retry", "Submission", "TaskStatus", "TaskType", "TaskTypes", "Uncertain",
     "Unknown", "Worker", "accept", "accept_many", "cancel", "install", "retry",
+    "watch",
 ]  # fmt: skip
 
 

@@ -56,11 +56,13 @@ class _SickError(ReasonError):
 class Mailer:
     """一个进程到一台中继的通道，连接至多 ``config.connections`` 条。由 :func:`open_mailer` 建立与关闭。"""
 
-    def __init__(self, config: Smtp, redis: Redis | None, tls: ssl.SSLContext, limits: SessionLimits) -> None:
+    def __init__(
+        self, config: Smtp, redis: Redis | None, tls: ssl.SSLContext, limits: SessionLimits, rate_window: int
+    ) -> None:
         self._relay = parse_relay_host(config.url.get_secret_value())
         self._patience = config.data_timeout
         self._slots = asyncio.Semaphore(config.connections)
-        self._rate = SharedRate("smtp", self._relay.name, config.per_second, redis)
+        self._rate = SharedRate("smtp", self._relay.name, config.per_second, redis, rate_window)
         self.pool = SessionPool(self._relay, config, tls, limits)
         self._breaker = Breaker(
             config.breaker_failures,
@@ -184,6 +186,7 @@ async def open_mailer(
     *,
     limits: SessionLimits = LIMITS,
     tick: tuple[float, float] = TICK,
+    rate_window: int = 1,
 ) -> AsyncIterator[Mailer]:
     """本进程唯一的外发通道；离开时关闭全部连接。
 
@@ -193,12 +196,13 @@ async def open_mailer(
         tls: 验证对方证书用；不给则按配置（:func:`kaguan.mail.connection.trust`）。
         limits: 每条连接的限度。
         tick: 隔多久看一次要不要试探、有没有闲置的，秒，在两者之间随机。
+        rate_window: ``config.per_second`` 管多少秒。
 
     Raises:
         ValueError: URL 不合法。
         UnsendableError: 发件人不合法。
     """
-    mailer = Mailer(config, redis, tls or trust(config), limits)
+    mailer = Mailer(config, redis, tls or trust(config), limits, rate_window)
     try:
         async with in_background(_keep(mailer, tick), "smtp-keeper"):
             yield mailer

@@ -13,7 +13,7 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool, open_pool
-from kaguan.outbox.worker import claiming
+from kaguan.outbox.worker.claiming import PATIENCE, Claims
 from kaguan.outbox.worker.leases import Leases
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import eventually
@@ -150,17 +150,15 @@ async def test_a_read_that_is_cut_off_is_answered_by_another_connection(proxy: P
             assert {(await api.get("/tasks?limit=1")).status for _ in range(SIZE)} == {200}
 
 
-async def test_a_claim_that_is_cut_off_is_made_again_at_once(
-    proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("FIRST_BACKOFF", "BACKOFF_MAX"):
-        monkeypatch.setattr(claiming, name, 10 * claiming.PATIENCE)  # 要退避就等不到了
+async def test_a_claim_that_is_cut_off_is_made_again_at_once(proxy: Proxy, settings: Settings) -> None:
+    endless = 10 * PATIENCE  # 要退避就等不到了
     async with full_pool(settings) as pool, open_pipeline(settings, pool) as pipeline:
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()
         await everyone_is_answered(pool)  # 都刚用过：认领撞上
         proxy.forget()
-        (claimed,) = await claiming.Claims(pool, Leases(pool, "worker-a", 60.0)).claim([(task_id, 1)])
+        claims = Claims(pool, Leases(pool, "worker-a", 60.0), backoff=(endless, endless))
+        (claimed,) = await claims.claim([(task_id, 1)])
         assert (claimed.id, pool.get_stats()["returns_bad"] > 0) == (task_id, True)
 
 

@@ -49,7 +49,6 @@ async def test_the_example_commits_both_rows_and_writes_the_receipt_once(
         **os.environ,
         "DATABASE_URL": empty_database,
         "REDIS_URL": settings.redis.url.get_secret_value(),
-        "SECONDS": "4",
     }
     process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLE), env=environ)
     assert await asyncio.wait_for(process.wait(), 60) == 0

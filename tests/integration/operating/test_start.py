@@ -25,7 +25,7 @@ from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_red
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Server
 from tests.support.eventually import eventually
-from tests.support.fault_plant import own_directory
+from tests.support.fault_plant import own_directory, port_of, through
 from tests.support.pipeline import Recording, open_pipeline
 from tests.support.places import own_port
 from tests.support.production import LOCAL
@@ -74,35 +74,18 @@ async def test_five_connections_to_redis_are_ready_and_there_are_never_more_than
 
 
 async def test_database_that_comes_up_late_is_waited_for(environ: dict[str, str], database_url: str) -> None:
-    """先是无人应答的端口，第一次拒绝之后才有人转发到真的服务器。"""
-    port = free_port()
-    address, _, name = database_url.rpartition("@")[2].partition("/")
-    host, real_port = address.split(":")
-
-    forwarded: list[asyncio.Task[None]] = []
-
-    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
-        sink.close()
-        await asyncio.wait([asyncio.create_task(sink.wait_closed())], timeout=5)
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection(host, int(real_port))
-        forwarded.append(asyncio.create_task(copy(reader, upstream_writer)))
-        forwarded.append(asyncio.create_task(copy(upstream_reader, writer)))
-
-    credentials = database_url.rpartition("@")[0]
-    late = f"{credentials}@127.0.0.1:{port}/{name}"
-    settings = load_settings({**environ, "KAGUAN_DATABASE__URL": late, "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.3"})
+    """先是一接上就断；拒绝过一次，才有人转发到真的服务器。"""
+    proxy = Proxy(port_of(database_url))
+    await proxy.start()
+    proxy.refuse()
+    late = {"URL": through(database_url, proxy.target, proxy.port), "CONNECT_BACKOFF": "0.3"}
+    settings = load_settings({**environ, **{f"KAGUAN_DATABASE__{name}": value for name, value in late.items()}})
     waiting = asyncio.create_task(wait_for_database(settings.database, "test"))
-    await asyncio.wait({waiting}, timeout=0.2)
+    await eventually(lambda: proxy.accepted)
     assert not waiting.done()
-    server = await asyncio.start_server(forward, "127.0.0.1", port)
-    async with server:
-        await waiting
-        await asyncio.gather(*forwarded)
+    proxy.heal()
+    await waiting
+    await proxy.stop()
 
 
 @pytest.mark.parametrize(

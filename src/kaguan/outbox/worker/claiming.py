@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
-FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒
+BACKOFF = (0.2, 5.0)  # 秒：头一次、至多
 
 PACKAGE = "kaguan.outbox.worker"
 
@@ -59,11 +59,17 @@ class Claim:
 
 
 class Claims:
-    """以 ``leases`` 的名义认领；``redis`` 是任务锁所在，不给就不用它。"""
+    """以 ``leases`` 的名义认领；``redis`` 是任务锁所在，不给就不用它。
 
-    def __init__(self, pool: Pool, leases: Leases, redis: Redis | None = None) -> None:
+    ``backoff``：PostgreSQL 不在时的退避，头一次与至多，秒。
+    """
+
+    def __init__(
+        self, pool: Pool, leases: Leases, redis: Redis | None = None, backoff: tuple[float, float] = BACKOFF
+    ) -> None:
         self._leases = leases
         self._redis = redis
+        self._backoff = backoff
         self._group: GroupCommit[Wanted, Claim | None] = GroupCommit(
             pool, partial(claim, worker=leases.worker, lease=leases.lease)
         )
@@ -106,7 +112,7 @@ class Claims:
                     break
                 failures += 1
                 error = next(iter(failed.values()))
-                wait = _pause(failures)
+                wait = self._pause(failures)
                 if asyncio.get_running_loop().time() + wait > deadline:
                     log.warning("认领没写成，放下这次投递", count=len(wanted), error=type(error).__name__)
                     break
@@ -121,10 +127,9 @@ class Claims:
         _announce(claims)
         return claims
 
-
-def _pause(failures: int) -> float:
-    """秒。头一次马上再来：断的多半只是那一条连接；再不成就是库不在，退避。"""
-    return equal_jitter(failures - 1, FIRST_BACKOFF, BACKOFF_MAX) if failures > 1 else 0.0
+    def _pause(self, failures: int) -> float:
+        """秒。头一次马上再来：断的多半只是那一条连接；再不成就是库不在，退避。"""
+        return equal_jitter(failures - 1, *self._backoff) if failures > 1 else 0.0
 
 
 def _sort(
