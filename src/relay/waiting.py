@@ -20,13 +20,13 @@ INTERVAL = 5.0  # 秒
 class WaitingMetrics(Declaring):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
-        self.waiting = self._gauge("kaguan_smtp_waiting_mails", "在等中继主机恢复的信，数到上限为止")
-        self.oldest = self._gauge("kaguan_smtp_oldest_wait_seconds", "等中继主机恢复等得最久的信等了多久")
+        self.smtp_waiting = self._gauge("kaguan_smtp_waiting_mails", "在等中继主机恢复的信，数到上限为止")
+        self.smtp_oldest_wait = self._gauge("kaguan_smtp_oldest_wait_seconds", "等中继主机恢复等得最久的信等了多久")
 
     async def publish(self, pool: Pool) -> int:
         """采一次；返回 0：没有什么要转交去做。"""
         async with pool.connection() as connection:
             mails = await store.waiting(connection, BreakerKind.SMTP, CAP)
-        self.waiting.set(mails.waiting)
-        self.oldest.set(mails.oldest or 0.0)
+        self.smtp_waiting.set(mails.waiting)
+        self.smtp_oldest_wait.set(mails.oldest or 0.0)
         return 0
