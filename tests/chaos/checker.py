@@ -54,11 +54,11 @@ def _figures(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _accepted(verdict: Verdict, evidence: Evidence) -> None:
-    """受理的都在，恰好一份，答案前后一致；用户与欢迎邮件同生同灭。"""
+    """受理的都在，恰好一份，答案前后一致；用户、订单与它们的邮件同生同灭。"""
     by_marker: dict[str, list[TaskFact]] = {}
     for task in evidence.tasks:
         by_marker.setdefault(task.marker, []).append(task)
-    lost, inconsistent, refused = [], [], []
+    lost, inconsistent, refused, half = [], [], [], set[str]()
     for entry in evidence.journal:
         held = by_marker.get(entry.marker, [])
         resources = {task.id for task in held}
@@ -66,15 +66,17 @@ def _accepted(verdict: Verdict, evidence: Evidence) -> None:
             resources = {evidence.users[entry.marker]} if entry.marker in evidence.users else set()
         if entry.acked and (not held or not entry.answers & resources):
             lost.append(entry.marker)
-        elif len(entry.answers) > 1 or len(held) > 1:
+        elif len(entry.answers) > 1 or len(held) > entry.tasks:
             inconsistent.append(entry.marker)
+        if held and (len(held) < entry.tasks or entry.buys != (entry.marker in evidence.buyers)):
+            half.add(entry.marker)
         if entry.refusals:
             refused.append(f"{entry.marker}：{entry.refusals}")
     mailed = {task.marker for task in evidence.tasks if task.marker.startswith(Kind.USER)}
     verdict.rule("丢失（已受理却没有任务）", lost)
     verdict.rule("同一个键多份或答案不一", inconsistent)
     verdict.rule("合法的提交被拒", refused)
-    verdict.rule("用户与邮件任务只有一半", sorted(mailed ^ set(evidence.users)))
+    verdict.rule("用户与邮件任务只有一半", sorted(half | (mailed ^ set(evidence.users))))
 
 
 def _strikes(verdict: Verdict, evidence: Evidence) -> None:

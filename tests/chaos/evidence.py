@@ -52,6 +52,7 @@ UNEXPLAINED = """
           )
     )
 """
+BUYERS = "select u.email from tb_order o join tb_user u on u.id = o.user_id"
 SHARED = "select count(distinct job) from tb_task where job is not null"
 IDLE = """
     select count(*) from pg_stat_activity
@@ -101,6 +102,7 @@ class Evidence:
     """一次战役的全部事实。
 
     Attributes:
+        buyers: 有订单的用户的邮箱。
         ledger: 任务号 → 账本里的行数。
         mails: 收件端收下的信。
         notes: 时间线里的例外，按时刻。
@@ -116,6 +118,7 @@ class Evidence:
     journal: list[Entry]
     tasks: list[TaskFact]
     users: dict[str, str] = field(default_factory=dict)  # 邮箱 → 用户号
+    buyers: set[str] = field(default_factory=set)
     ledger: Counter[str] = field(default_factory=Counter)
     mails: list[Mail] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -156,6 +159,7 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
             journal,
             [_task(row) for row in await rows(TASKS)],
             users={str(row[0]): str(row[1]) for row in await rows("select email, id from tb_user")},
+            buyers={str(row[0]) for row in await rows(BUYERS)},
             ledger=counted(await rows(LEDGER)),
             mails=await asyncio.to_thread(read_mails, stage.mail_directory),  # 几万封；代理在这个循环里，不能停
             unexplained=[str(row[0]) for row in await rows(UNEXPLAINED)],

@@ -25,12 +25,13 @@ STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
 
 @dataclass(eq=False, slots=True)
 class Unit:
-    """一个进程的一次次运行。``crashes`` 记说不过去的退出（见 :mod:`tests.chaos.exits`）。"""
+    """一个进程的一次次运行，跑 ``checkout`` 的代码。``crashes`` 记说不过去的退出（见 :mod:`tests.chaos.exits`）。"""
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
+    checkout: Path = CHECKOUT
     process: asyncio.subprocess.Process | None = None
     crashes: list[int] = field(default_factory=list)
     restarts: int = 0
@@ -49,7 +50,8 @@ class Unit:
         self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
 
     async def _spawn(self) -> None:
-        program = Program(self.name, self.argv, CHECKOUT, environment=self.environment)
+        own = {**self.environment, "PYTHONPATH": str(self.checkout / "src")}  # 不管装的是哪一份
+        program = Program(self.name, self.argv, self.checkout, environment=own)
         self._sent, self._born = set(), time.monotonic()
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -69,6 +71,10 @@ class Unit:
 
     def _innocent(self, code: int) -> bool:
         return innocent(code, self._sent, time.monotonic() - self._born)
+
+    def twin(self, name: str, checkout: Path) -> Unit:
+        """同样的一个，换一份代码；还没有启动。"""
+        return Unit(name, self.argv, self.environment, self.log.with_name(f"{name}.log"), checkout)
 
     def send(self, number: signal.Signals) -> bool:
         """发信号；进程不在是 False。"""

@@ -47,6 +47,7 @@ class Entry:
         chain: 有序键；同一个键的，前一个受理了才交下一个。空即不排序。
         others: 其余的收件人。
         delay: 定在首次提交之后这么多秒；0 是尽快。
+        buys: 建用户的同时下一张订单：再多一封信。
         operator_action: 人之后想要求什么。
         asked: 要求过的，不论答了什么；``told`` 是得到肯定答复的：要求 → 之后的状态。
         errors: 没有答复、或答复 5xx 的次数。
@@ -59,6 +60,7 @@ class Entry:
     others: tuple[str, ...] = ()
     delay: float = 0.0
     batched: bool = False
+    buys: bool = False
     operator_action: OperatorAction | None = None
     asked: set[OperatorAction] = field(default_factory=set)
     told: dict[OperatorAction, str] = field(default_factory=dict)
@@ -72,12 +74,18 @@ class Entry:
     def acked(self) -> bool:
         return bool(self.answers)
 
+    @property
+    def tasks(self) -> int:
+        """受理了就有这么多个任务。"""
+        return 2 if self.buys else 1
+
     def request(self) -> tuple[str, dict[str, Any], dict[str, str]]:
         """路径、请求体、头；再交一遍还是同样的。邮件与批量用 request_id，其余用 Idempotency-Key。"""
         if self.kind is Kind.USER:
             name = self.marker.partition("@")[0]
             user = {"username": name, "email": self.marker, "password": "correct horse"}
-            return "/api/v1/users", user, {"Idempotency-Key": self.marker}
+            path, given = ("orders", {"user": user, "amount": 1}) if self.buys else ("users", user)
+            return f"/api/v1/{path}", given, {"Idempotency-Key": self.marker}
         body = self._task()
         if self.batched:
             item = {**body, "type": TYPES[self.kind], "request_id": self.marker}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -26,15 +27,28 @@ RETRY_DELAY = (0.1, 0.6)  # 秒
 CLIENTS = 24
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """一次请求的下场，``at`` 是 Unix 秒；没有答复的 ``status`` 是 0。``repeated``：已答过 2xx 的又交了一遍。"""
+
+    at: float
+    port: int
+    status: int
+    why: str = ""
+    repeated: bool = False
+
+
 @dataclass(slots=True)
 class Load:
-    """按 ``rate`` （个/秒）的节奏提交 ``journal`` 的每一项；受理之后有的人会改主意。"""
+    """按 ``rate`` （个/秒）的节奏提交 ``journal`` 的每一项，``enough`` 之后不再有新的；受理之后有的人会改主意。"""
 
     stage: Stage
     journal: list[Entry]
     rate: float
     seed: int
     started: int = 0
+    enough: bool = False
+    heard: list[Heard] = field(default_factory=list)
     person: Person = field(init=False)
     _random: random.Random = field(init=False)
     _chains: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -55,6 +69,8 @@ class Load:
 
             async def client() -> None:
                 for entry in todo:
+                    if self.enough:
+                        return
                     await self._in_turn(session, entry, began)
                     if entry.operator_action is not None and entry.acked:
                         clients.create_task(self.person.follow(session, entry))
@@ -81,38 +97,43 @@ class Load:
         impatient = self._random.random() < IMPATIENT_SHARE and not entry.chain  # 断了一环，后面的都考不成
         limit = TRIES if impatient else PATIENT_TRIES
         again = self._random.random() < IMPATIENT_SHARE
-        path, body, headers = entry.request()
         for attempt in range(limit):
             port = self.stage.api_ports[(self.started + attempt) % len(self.stage.api_ports)]
             entry.tries += 1
-            done = await self._once(session, f"http://{LOOPBACK}:{port}{path}", body, headers, entry)
+            done = await self._once(session, port, entry)
             if done and not again:
                 return
             again = again and not done
             await asyncio.sleep(0 if done else self._random.uniform(*RETRY_DELAY))
 
-    @staticmethod
-    async def _once(
-        session: aiohttp.ClientSession, url: str, body: dict[str, Any], headers: dict[str, str], entry: Entry
-    ) -> bool:
+    async def _once(self, session: aiohttp.ClientSession, port: int, entry: Entry) -> bool:
+        path, body, headers = entry.request()
+        repeated = entry.acked
         try:
-            async with session.post(url, json=body, headers=headers) as answer:
+            async with session.post(f"http://{LOOPBACK}:{port}{path}", json=body, headers=headers) as answer:
                 status, content = answer.status, await answer.json()
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            self.heard.append(Heard(time.time(), port, 0, type(error).__name__))
             entry.errors += 1
             return False
+        self.heard.append(Heard(time.time(), port, status, str(content.get("code", "")), repeated))
         if status < 300:
-            data = content["data"]
-            if entry.batched:
-                item = data["items"][0]
-                data = item.get("task")
-                if data is None:
-                    entry.refusals.append(int(item["code"]))
-                    return True
-            entry.answers.add(str(data.get("task_id") or data["id"]))
-            return True
+            return _accepted(entry, content["data"])
         if status < 500 and content.get("code") != 1012:
             entry.refusals.append(status)
             return True
         entry.errors += 1
         return False
+
+
+def _accepted(entry: Entry, data: dict[str, Any]) -> bool:
+    """记下答复里的资源号；订单的是连带建的那个用户。"""
+    if entry.batched:
+        item = data["items"][0]
+        if item.get("task") is None:
+            entry.refusals.append(int(item["code"]))
+            return True
+        data = item["task"]
+    owner = data.get("user") or data
+    entry.answers.add(str(data.get("task_id") or owner["id"]))
+    return True

@@ -20,7 +20,7 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.support.places import own_port, temporary_place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from kaguan.dev.program import Program
@@ -85,8 +85,8 @@ class Servers:
 
 
 @asynccontextmanager
-async def running_servers() -> AsyncIterator[Servers]:
-    """起两个服务器，备好模板库；离开时全部停下、目录删净。"""
+async def running_servers(migrate: Callable[[str], object] = upgrade) -> AsyncIterator[Servers]:
+    """起两个服务器，备好模板库（由 ``migrate`` 迁移）；离开时全部停下、目录删净。"""
     identity = server_identity()
     with temporary_place("chaos") as directory:
         postgres = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), identity)
@@ -105,7 +105,7 @@ async def running_servers() -> AsyncIterator[Servers]:
         try:
             await asyncio.gather(servers.postgres_process.start(), servers.valkey_process.start())
             url = await _template(postgres)
-            await asyncio.to_thread(upgrade, url)
+            await asyncio.to_thread(migrate, url)
             yield servers
         finally:
             await asyncio.gather(servers.valkey_process.stop(), servers.postgres_process.stop(signal.SIGINT))

@@ -53,6 +53,7 @@ PACE = {
     "KAGUAN_LOGGING__LEVEL": "WARNING",
     "KAGUAN_SCHEDULES": "[]",  # 只有战役自己提交的任务
 }
+SCOPES = ("tasks:read", "tasks:write", "users:read", "users:write", "orders:read", "orders:write", "sims:read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Cast:
         verify: 不明时先问收件端收下没有。
         ledger: 记账处理器占用多久：``mixed``，或秒数。
         pace: 覆盖 ``PACE`` 的配置。
+        checkout: 各进程跑哪一份代码。
     """
 
     apis: int = 2
@@ -75,6 +77,7 @@ class Cast:
     verify: bool = False
     ledger: str = "mixed"
     pace: Mapping[str, str] = field(default_factory=dict)
+    checkout: Path = CHECKOUT
 
 
 @dataclass(eq=False, slots=True)
@@ -128,7 +131,6 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
         await proxy.start()
     environment = {
         **PACE,
-        "PYTHONPATH": str(CHECKOUT / "src"),  # 被考的就是这一份代码，不管装的是哪一份
         "KAGUAN_DATA_DIR": str(directory),
         "KAGUAN_DATABASE__URL": database.replace(f":{servers.postgres.port}/", f":{proxies['postgres'].port}/"),
         "KAGUAN_REDIS__URL": servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/"),
@@ -148,7 +150,7 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
         try:
             await sink.start()
             await fleet.start()
-            await _ready([*ports, sink_port])
+            await listening([*ports, sink_port])
             yield stage
         finally:
             await asyncio.gather(fleet.stop(), sink.stop())
@@ -163,7 +165,7 @@ def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fl
     def unit(kind: str, number: int, module: str, *arguments: str, **more: str) -> Unit:
         name = f"{kind}-{number}"
         own = {**environment, CLOCK: str(directory / f"{name}.clock"), **more}
-        return Unit(name, (sys.executable, "-m", module, *arguments), own, directory / f"{name}.log")
+        return Unit(name, (sys.executable, "-m", module, *arguments), own, directory / f"{name}.log", cast.checkout)
 
     apis = [unit("api", n, "api", KAGUAN_API__PORT=str(port)) for n, port in enumerate(ports)]
     relays = [unit("relay", n, "tests.chaos.relay_main", *mutation) for n in range(cast.relays)]
@@ -175,11 +177,13 @@ async def _prepare(database: str) -> str:
     """账本表与一枚令牌。"""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(CREATE.encode())
-        return (await tokens.create(connection, "chaos", ["tasks:write", "users:read", "users:write"])).token
+        return (await tokens.create(connection, "chaos", SCOPES)).token
 
 
-async def _ready(ports: list[int]) -> None:
-    async def listening(port: int) -> bool:
+async def listening(ports: list[int]) -> None:
+    """等到都有人听。"""
+
+    async def answers(port: int) -> bool:
         try:
             _, writer = await asyncio.open_connection(LOOPBACK, port)
         except OSError:
@@ -188,4 +192,4 @@ async def _ready(ports: list[int]) -> None:
         return True
 
     for port in ports:
-        await eventually(partial(listening, port), 60.0)
+        await eventually(partial(answers, port), 60.0)

@@ -179,6 +179,18 @@ def second_task(evidence: Evidence) -> None:
     evidence.ledger["t-twin"] = 1
 
 
+def bought(*, order: bool, mail: bool) -> Callable[[Evidence], None]:
+    """用户连着下一张订单，订单与它的信只有一样。"""
+
+    def forge(evidence: Evidence) -> None:
+        evidence.journal[2].buys = True
+        evidence.buyers |= {WELCOME.marker} if order else set()
+        if mail:
+            evidence.tasks.append(replace(WELCOME, id="t-order"))
+
+    return forge
+
+
 FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "lost task": ("丢失（已受理却没有任务）", without_task),
     "another task answers": (
@@ -190,6 +202,8 @@ FORGERIES: dict[str, tuple[str, Callable[[Evidence], object]]] = {
     "refused": ("合法的提交被拒", lambda e: e.journal[1].refusals.append(422)),
     "user without mail": ("用户与邮件任务只有一半", lambda e: e.tasks.remove(WELCOME)),
     "mail without user": ("用户与邮件任务只有一半", lambda e: e.users.clear()),
+    "order without its mail": ("用户与邮件任务只有一半", bought(order=True, mail=False)),
+    "mail without its order": ("用户与邮件任务只有一半", bought(order=False, mail=True)),
     "not finished": ("未了结的任务", status(LEDGER, "queued")),
     "no effect": ("成功却没有生效", lambda e: e.ledger.clear()),
     "two effects": ("重复生效", lambda e: e.ledger.update({LEDGER.id: 1})),

@@ -1,0 +1,170 @@
+"""滚动：旁边的负载不停，一个个地换上另一份代码；每一段记下起止，换下去的怎么停的也记下。"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import signal
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from kaguan.dev.ports import LOOPBACK
+from kaguan.queues.keys import PRESENCE_CARDS
+from tests.chaos.faults import Struck
+from tests.chaos.fleet import CHECKOUT
+from tests.chaos.load import Heard
+from tests.chaos.stage import listening
+from tests.deploy.previous import kaguan
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.chaos.fleet import Unit
+    from tests.chaos.load import Load
+    from tests.chaos.stage import Stage
+
+API, RELAY, WORKER = "api", "relay", "worker"
+PATIENCE = 120.0  # 秒
+LOOK = 0.2  # 秒：隔多久看一次、读一次
+RUNNING = (
+    "select distinct split_part(worker, '-', -2)::int from tb_task where status = 'running' and worker is not null"
+)
+LISTS = ("tasks?limit=20", "users?page_size=20", "orders?page_size=20", "sims?page_size=20")
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """一段：``began``、``ended`` 是 Unix 秒；``submitted`` 是其间提交了几个；``mixed``：其间换 worker。"""
+
+    name: str
+    began: float
+    ended: float
+    submitted: int
+    mixed: bool
+
+
+@dataclass(slots=True)
+class Roll:
+    """一次升级与回退。
+
+    Attributes:
+        quota: 每一段至少提交这么多个。
+        beside: 新旧并排着，至少再提交这么多个，旧的才停。
+        away: 端口 → 它的 API 不在的那几段，Unix 秒。
+        new: 跑新版代码的进程号。
+        busy: 手里有活的 worker：（Unix 秒，进程号）。
+        complaints: 没有干净停下的。
+    """
+
+    stage: Stage
+    load: Load
+    quota: int
+    beside: int
+    phases: list[Phase] = field(default_factory=list)
+    away: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    new: set[int] = field(default_factory=set)
+    busy: list[tuple[float, int]] = field(default_factory=list)
+    struck: list[Struck] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    migrations: list[str] = field(default_factory=list)
+    _live: dict[str, list[Unit]] = field(init=False)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self._live = {kind: list(units) for kind, units in self.stage.fleet.units.items()}
+
+    @asynccontextmanager
+    async def phase(self, name: str, *, mixed: bool = False) -> AsyncIterator[None]:
+        began, before = time.time(), self.load.started
+        yield
+        await self._submitted(before + self.quota)
+        self.phases.append(Phase(name, began, time.time(), self.load.started - before, mixed))
+
+    async def _submitted(self, count: int) -> None:
+        await eventually(lambda: self.load.started >= count, PATIENCE)
+
+    async def migrate(self, *words: str) -> None:
+        """新版的命令，当着全部负载。"""
+        began = time.monotonic()
+        await asyncio.to_thread(kaguan, CHECKOUT, self.stage.database, "migrate", *words)
+        self.migrations.append(f"kaguan migrate {' '.join(words)}：{time.monotonic() - began:.1f} 秒")
+
+    async def replace(self, kind: str, checkout: Path, *, kill: bool = False) -> None:
+        """换上 ``checkout``，一个接一个。API 的端口只有一个，停了旧的才起新的；别的新旧并排一阵。
+
+        ``kill``：并排着，最后一个旧的先被 SIGKILL 一次，由监督者带回来。
+        """
+        for number, unit in enumerate(self._live[kind]):
+            twin = unit.twin(f"{kind}-{number}-{next(self._numbers)}", checkout)
+            self.stage.fleet.units[kind].append(twin)
+            if kind == API:
+                port = self.stage.api_ports[number]
+                away = time.time()
+                await self._stop(unit)
+                await twin.start()
+                await listening([port])
+                self.away.setdefault(port, []).append((away, time.time()))
+            else:
+                await twin.start()
+            if checkout == CHECKOUT and twin.pid is not None:
+                self.new.add(twin.pid)
+            await eventually(partial(self._is_present, twin), PATIENCE)
+            await self._submitted(self.load.started + self.beside)
+            if kind != API:
+                if kill and number == len(self._live[kind]) - 1:
+                    await self._kill(unit)
+                await self._stop(unit)
+            self._live[kind][number] = twin
+
+    async def _stop(self, unit: Unit) -> None:
+        complaint = await unit.stop()
+        self.complaints += [complaint] if complaint else []
+
+    async def _kill(self, unit: Unit) -> None:
+        """杀；worker 要在它手里有活时。被带回来才算完。"""
+        if unit in self._live[WORKER]:
+            seen = len(self.busy)
+            await eventually(lambda: unit.pid in {pid for _, pid in self.busy[seen:]}, PATIENCE)
+        at = time.time()
+        unit.send(signal.SIGKILL)
+        self.struck.append(Struck(f"SIGKILL {unit.name}", at, at))
+        await eventually(lambda: unit.restarts and unit.pid is not None, PATIENCE)
+        await eventually(partial(self._is_present, unit), PATIENCE)
+
+    async def _is_present(self, unit: Unit) -> bool:
+        """名片递上来了：连上了库与 Redis，在干活。"""
+        async with self.stage.redis() as client:
+            cards = await client.hgetall(PRESENCE_CARDS)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        return any(json.loads(card)["pid"] == unit.pid for card in cards.values())
+
+    async def watch(self) -> None:
+        """一直看着谁手里有活，直到被取消。"""
+        async with self.stage.postgres() as connection:
+            while True:
+                pids = await (await connection.execute(RUNNING)).fetchall()
+                now = time.time()
+                self.busy += [(now, int(str(pid))) for (pid,) in pids]
+                await asyncio.sleep(LOOK)
+
+    async def read(self) -> None:
+        """一直轮着读两个 API 的列表与最新的一个任务，直到被取消。"""
+        timeout = aiohttp.ClientTimeout(total=10.0)
+        async with aiohttp.ClientSession(timeout=timeout, headers=self.stage.authorization) as session:
+            for number in itertools.count():
+                port = self.stage.api_ports[number % len(self.stage.api_ports)]
+                path = LISTS[number // len(self.stage.api_ports) % len(LISTS)]
+                try:
+                    async with session.get(f"http://{LOOPBACK}:{port}/api/v1/{path}") as answer:
+                        heard = Heard(time.time(), port, answer.status, path)
+                except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                    heard = Heard(time.time(), port, 0, type(error).__name__)
+                self.load.heard.append(heard)
+                await asyncio.sleep(LOOK)

@@ -1,0 +1,27 @@
+"""上一版与这一版并存：短的一趟。长的是 ``make upgrade-check``。"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.deploy.previous import AbsentError, check_present
+from tests.deploy.upgrade import SHORT, upgrade
+from tests.deploy.upgrade_report import document, told
+
+SEED = 5
+
+
+@pytest.mark.timeout(300)
+async def test_two_releases_work_side_by_side_up_and_down_again() -> None:
+    """旧进程当面迁移，worker、relay、API 换成新的，再退回旧的、库留在新的。"""
+    try:
+        check_present()
+    except AbsentError as absent:
+        if os.environ.get("CI"):
+            pytest.fail(f"{absent}；CI 里不许跳过")
+        pytest.skip(str(absent))
+    report = await upgrade(SHORT, SEED)
+    assert report.verdict.passed, told(report) + document(report)
+    assert min(row.accepted for row in report.rows) > 0

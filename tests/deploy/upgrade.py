@@ -1,0 +1,210 @@
+"""``make upgrade-check``：上一版与这一版并存——边升级边退回，负载不停，独立的裁判判。
+
+旧的一边跑在它自己的代码上：先在旧库上，再当着它迁移；worker、relay、API 依次换成新的，再倒着退回来，把库也退回去；
+最后再升一遍，这次 relay 在先。
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tests.chaos.campaign import drain
+from tests.chaos.checker import judge
+from tests.chaos.evidence import collect
+from tests.chaos.fleet import CHECKOUT
+from tests.chaos.journal import Kind, entries
+from tests.chaos.load import Load
+from tests.chaos.report import fill
+from tests.chaos.servers import running_servers
+from tests.chaos.stage import Cast, staged
+from tests.chaos.story import stories
+from tests.deploy import previous
+from tests.deploy.rolling import API, RELAY, WORKER, Roll
+from tests.deploy.upgrade_report import Report, document, rows_of, told
+from tests.support.alongside import alongside
+from tests.support.places import temporary_place
+
+if TYPE_CHECKING:
+    from tests.chaos.journal import Entry
+    from tests.chaos.verdict import Verdict
+
+MOST = 100_000  # 个：不到负载自己停下
+LATER = (5.0, 40.0)  # 秒：有的定在几段之后
+LATER_EVERY = 40
+STALLED = 70.0  # 秒
+ACCEPTED = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}
+HEAD = "select version_num from alembic_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """``rate`` 个/秒，每段 ``quota`` 个，新旧并排 ``beside`` 个；``whole``：逐种换，每种之间停一段，库也退回。"""
+
+    rate: float
+    quota: int
+    beside: int
+    cast: Cast
+    whole: bool
+
+
+LONG = Scale(30.0, 200, 30, Cast(relays=2, workers=3), whole=True)
+SHORT = Scale(4.0, 8, 2, Cast(apis=1, relays=1, workers=1), whole=False)
+
+
+async def upgrade(scale: Scale, seed: int) -> Report:
+    """走一遍。
+
+    Raises:
+        AbsentError: 没有上一版的提交。
+    """
+    with temporary_place("previous") as directory:
+        old = previous.unpack(directory)
+        cast = replace(scale.cast, checkout=old)
+        migrate_old = partial(previous.kaguan, old)
+        async with (
+            running_servers(lambda url: migrate_old(url, "migrate", "up")) as servers,
+            staged(servers, "upgrade", cast) as stage,
+        ):
+            load = Load(stage, _journal(seed, later=scale.whole), scale.rate, seed)
+            roll = Roll(stage, load, scale.quota, scale.beside)
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(alongside(roll.read(), "reader"))
+                await stack.enter_async_context(alongside(roll.watch(), "watch"))
+                running = asyncio.create_task(load.run(), name="load")
+                try:
+                    await (_whole if scale.whole else _brief)(roll, old)
+                finally:
+                    load.enough = True
+                    await running
+                await drain(stage, STALLED)
+            if await load.person.reconsider(load.journal):
+                await drain(stage, STALLED)
+            evidence = await collect(stage, [entry for entry in load.journal if entry.tries])
+            evidence.struck, evidence.planned = roll.struck, len(roll.struck)
+            evidence.stuck = roll.complaints + await stage.fleet.stop()
+            evidence.crashes = stage.fleet.crashes()
+            verdict = judge(evidence)
+            _judge_answers(verdict, roll)
+            verdict.rule("进程日志里的意外", _errors(stage.directory))
+            rows = rows_of(roll, evidence)
+            alone = [row.phase.name for row in rows if row.phase.mixed and not all(row.workers)]
+            verdict.rule("新旧没有并存", alone)
+            happened = await stories(stage, verdict, evidence)
+        return Report(verdict, rows, roll.migrations, previous.differing(old), happened)
+
+
+def _journal(seed: int, *, later: bool) -> list[Entry]:
+    """有序键、定时、批量、改主意的都有；一半的新用户连着下一张订单。"""
+    source = random.Random(f"upgrade-{seed}")  # noqa: S311 只为可重放
+    journal = entries(MOST, seed, ordered=True)
+    for number, entry in enumerate(journal):
+        if entry.kind is Kind.USER:
+            entry.buys = source.random() < 1 / 2
+        elif later and number % LATER_EVERY == 0 and not entry.chain:
+            entry.delay = source.uniform(*LATER)
+    return journal
+
+
+async def _whole(roll: Roll, old: Path) -> None:
+    async with roll.phase("全旧，旧库"):
+        before = await _head(roll)
+    async with roll.phase("全旧，当面迁移"):
+        await roll.migrate("up")
+    for kind, kill in ((WORKER, True), (RELAY, False), (API, False)):
+        async with roll.phase(f"换新 {kind}", mixed=kind == WORKER):
+            await roll.replace(kind, CHECKOUT, kill=kill)
+    async with roll.phase("全新"):
+        pass
+    for kind in (API, RELAY, WORKER):
+        async with roll.phase(f"退回 {kind}", mixed=kind == WORKER):
+            await roll.replace(kind, old)
+    async with roll.phase("全旧，新库"):
+        pass
+    async with roll.phase("全旧，当面退库"):
+        await roll.migrate("down", before)
+    async with roll.phase("全旧，退回的库"):
+        pass
+    async with roll.phase("再迁移"):
+        await roll.migrate("up")
+    for kind in (RELAY, WORKER, API):  # 次序反过来：新 relay 交给旧 worker
+        async with roll.phase(f"再换新 {kind}", mixed=kind == WORKER):
+            await roll.replace(kind, CHECKOUT, kill=kind == RELAY)
+
+
+async def _brief(roll: Roll, old: Path) -> None:
+    async with roll.phase("全旧，当面迁移"):
+        await roll.migrate("up")
+    async with roll.phase("换新", mixed=True):
+        await roll.replace(WORKER, CHECKOUT)
+        await roll.replace(RELAY, CHECKOUT)
+        await roll.replace(API, CHECKOUT)
+    async with roll.phase("退回，新库", mixed=True):
+        await roll.replace(API, old)
+        await roll.replace(RELAY, old)
+        await roll.replace(WORKER, old)
+
+
+async def _head(roll: Roll) -> str:
+    async with roll.stage.postgres() as connection:
+        row = await (await connection.execute(HEAD)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _judge_answers(verdict: Verdict, roll: Roll) -> None:
+    """答复都是受理或读到了；没有答复的只能是正在换的那个 API。"""
+    strange = [heard for heard in roll.load.heard if heard.status and heard.status not in ACCEPTED]
+    silent = [heard for heard in roll.load.heard if not heard.status]
+    away = [heard for heard in silent if any(begin <= heard.at <= end for begin, end in roll.away.get(heard.port, []))]
+    verdict.figures["HTTP 请求"] = len(roll.load.heard)
+    verdict.figures["其中没有答复（正在换的 API）"] = len(away)
+    verdict.rule("HTTP 答复在约定之外", [f"{heard.status} {heard.why}" for heard in strange])
+    verdict.rule("没有在换的 API 没有答复", [f"{heard.port} {heard.why}" for heard in silent if heard not in away])
+
+
+def _errors(directory: Path) -> list[str]:
+    """各进程日志里 error 级的行，不是 JSON 的行。"""
+    found = []
+    for path in sorted(directory.glob("*.log")):
+        for line in path.read_text("utf-8", "replace").splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                found.append(f"{path.stem}：{line[:200]}")
+                continue
+            if said.get("level") in {"error", "critical"}:
+                found.append(f"{path.stem}：{said.get('event')}")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.deploy.upgrade", description="上一版与这一版并存。")
+    parser.add_argument("--short", action="store_true", help="用例里的那一趟")
+    parser.add_argument("--seed", type=int, default=20_262, help="同一个种子，同一串提交")
+    parser.add_argument("--write", type=Path, help="把结果写进这份文档的记号之间")
+    options = parser.parse_args()
+    try:
+        report = asyncio.run(upgrade(SHORT if options.short else LONG, options.seed))
+    except previous.AbsentError as error:
+        typer.echo(str(error), err=True)
+        return 1
+    typer.echo(f"{document(report)}\n\n{told(report)}")
+    if options.write is not None:
+        fill(options.write, "upgrade", document(report))
+    return int(not report.verdict.passed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
