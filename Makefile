@@ -19,7 +19,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill pooler fuzz client audit
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill upgrade-check pooler fuzz client audit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -123,6 +123,9 @@ docs-check: $(STAMP) ## Run every command that README and the guides print
 
 restore-drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
 	$(BIN)/python -m tests.deploy.restore $(FLUSH)
+
+upgrade-check: $(STAMP) ## Release 0.2.0 and this one side by side under load: up, back down, the schema too, up again; an independent checker; writes docs/UPGRADES.md (5 minutes)
+	$(BIN)/python -m tests.deploy.upgrade --write docs/UPGRADES.md
 
 image-check: $(STAMP) ## Build the image from an empty Debian and run its processes read-only against real servers; writes dist/kaguan.debian.txt (root, Debian; 6 minutes)
 	$(BIN)/python -m tests.deploy
