@@ -10,6 +10,7 @@ from aiohttp import web
 from uuid_utils import uuid7
 
 from kaguan.language import preferred_language
+from kaguan.logging.masking import mask
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
@@ -60,6 +61,7 @@ def context_of(request: BaseRequest) -> Context:
 
 
 def _request_id(given: str | None) -> str:
-    if given is not None and SANE_REQUEST_ID.fullmatch(given):
+    # 像令牌的也不收：它会写进每一处
+    if given is not None and SANE_REQUEST_ID.fullmatch(given) and mask(given) == given:
         return given
     return str(uuid7())

@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
+from kaguan.logging.masking import mask, mask_value
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,9 +38,11 @@ class AuditRow:
 
 
 async def insert(connection: Connection, entry: AuditEntry, actor: str, token_id: int | None, request_id: str) -> None:
+    """对象与细节里也许有人粘进来的秘密（按错误原因重放、按名字吊销）：盖住再存。"""
     parameters = {
-        "actor": actor, "token_id": token_id, "action": entry.action, "target": entry.target,
-        "detail": Jsonb(entry.detail), "request_id": request_id, "outcome": entry.outcome,
+        "actor": actor, "token_id": token_id, "action": entry.action,
+        "target": None if entry.target is None else mask(entry.target),
+        "detail": Jsonb(mask_value(entry.detail)), "request_id": request_id, "outcome": entry.outcome,
     }  # fmt: skip
     await connection.execute(load(PACKAGE, "record"), parameters)
 

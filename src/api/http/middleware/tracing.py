@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from api.http import probing
 from api.http.access import METHODS
+from kaguan.logging.masking import mask
 from kaguan.telemetry.exposition import METRICS_PATH
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.sampling import KEPT
@@ -71,7 +72,7 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
         _common(request.method, request.scheme, route, fixed, response.status, version, context.address)
     )
     if fixed is None:
-        span.set_attribute("url.path", path)
+        span.set_attribute("url.path", mask(path))  # 路径参数里也许是粘错了的令牌
     span.set_attribute("kaguan.request_id", context.request_id)
 
 
