@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
 MOST_STOPS = 28
 MOST_FILES = 11
+MOST_CALLS = 3  # 同一个协程里，从入口到发语句的函数
 
+LANE = "kaguan/database/group_commit.py:GroupCommit._lane"
 STOPS = (
     # 受理
     "kaguan/outbox/acceptance.py:GroupAccept.accept",
     "kaguan/database/group_commit.py:GroupCommit.submit",
-    "kaguan/database/group_commit.py:GroupCommit._lane",
+    LANE,
     "kaguan/outbox/acceptance.py:insert",
     # 转交
     "kaguan/outbox/relay/loop.py:run",
@@ -89,7 +92,17 @@ async def test_a_message_crosses_these_functions_from_accept_to_settle(settings:
             await taker.process()
         assert await pipeline.status(accepted.task_id) == "succeeded"
         assert await pipeline.sql("select count(*) from effect") == [(1,)]
-    artifacts.keep("message-path.json", {"stops": list(path.stops), "files": path.files, "every": list(path.every)})
+    artifacts.keep(
+        "message-path.json",
+        {"chains": list(path.chains), "stops": list(path.stops), "files": path.files, "every": list(path.every)},
+    )
     assert tuple(path.stops) == STOPS
     assert len(path.stops) <= MOST_STOPS
     assert len(path.files) <= MOST_FILES
+    for chain in path.chains:
+        assert len(chain) - 1 <= MOST_CALLS, chain
+        files = [name for name, _ in groupby(chain, key=lambda stop: stop.partition(":")[0])]
+        assert len(files) == len(set(files)), chain  # 谁也不被自己叫的人叫回来
+    # 合并提交换一个协程：交给它的函数由它的道来叫
+    lanes = {chain[1] for chain in path.chains if chain[0] == LANE}
+    assert lanes == {"kaguan/outbox/acceptance.py:insert", "kaguan/outbox/worker/claiming.py:claim"}

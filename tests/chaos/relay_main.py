@@ -13,8 +13,9 @@ clock.install()
 
 from kaguan.database.sql import load  # noqa: E402 钟要先换好
 from kaguan.outbox import store  # noqa: E402 同上
-from kaguan.outbox.deliveries import Delivery, fetch  # noqa: E402 同上
+from kaguan.outbox.deliveries import fetch  # noqa: E402 同上
 from kaguan.outbox.relay import forward  # noqa: E402 同上
+from kaguan.outbox.store import Delivery  # noqa: E402 同上
 from kaguan.outbox.vocabulary import Priority  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
 from relay.__main__ import serve  # noqa: E402 同上

@@ -3,10 +3,13 @@
 规则（改动前后同一把尺）：``src`` 里的函数，边上的不算：
 
 - 跟踪、指标、日志；连接池、量语句的游标、``.sql`` 与 Redis 键的名字（:data:`EDGES`）；
-- 推导式、lambda、属性、``__call__`` 之外的双下划线方法、生成的代码。
+- 推导式、lambda、属性、生成的代码。双下划线的方法照算：``async with`` 进到别的文件里，读者也要跟过去。
 
 余下的里，``stops`` 是读者要翻过去的：会等的（协程、异步生成器），或从我们别的文件进去的（计时器到点不是消息经过）。
-同一个文件里不等的小函数，读到那一页就看见了，只记在 ``every`` 里。进程的启动没有消息经过，不在量的范围里。
+同一个文件里不等的小函数，读到那一页就看见了，只记在 ``every`` 里。
+
+``chains`` 是每条语句发出时一层层叫到它的函数，从它那个协程的入口数起；同样不算边上的。
+进程的启动没有消息经过，不在量的范围里。
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ EDGES = (
     "kaguan/database/sql.py",
     "kaguan/queues/keys.py",
 )
+STATEMENT = ("kaguan/database/observed.py", "ObservedCursor.execute")
 WAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -42,6 +46,7 @@ class MessagePath:
         self._root = f"{root}/"
         self.stops: dict[str, None] = {}
         self.every: dict[str, None] = {}
+        self.chains: dict[tuple[str, ...], None] = {}
 
     @property
     def files(self) -> list[str]:
@@ -57,12 +62,29 @@ class MessagePath:
 
     def _entered(self, frame: FrameType, event: str, _argument: object) -> None:
         code = frame.f_code
-        if event != "call" or not self._ours(code) or not _is_plain_function(code) or _is_property(frame):
+        if event == "call" and (code.co_filename.removeprefix(self._root), code.co_qualname) == STATEMENT:
+            self.chains.setdefault(tuple(self._callers(frame)))
+        if event != "call" or not self._counts(frame):
             return
-        place = f"{code.co_filename.removeprefix(self._root)}:{code.co_qualname}"
+        place = self._place(code)
         self.every.setdefault(place)
         if code.co_flags & WAITS or self._caller(frame) not in {None, code.co_filename}:
             self.stops.setdefault(place)
+
+    def _callers(self, frame: FrameType) -> list[str]:
+        above, found = frame.f_back, list[str]()
+        while above is not None:
+            if self._counts(above):
+                found.insert(0, self._place(above.f_code))
+            above = above.f_back
+        return found
+
+    def _counts(self, frame: FrameType) -> bool:
+        code = frame.f_code
+        return self._ours(code) and _is_plain_function(code) and not _is_property(frame)
+
+    def _place(self, code: CodeType) -> str:
+        return f"{code.co_filename.removeprefix(self._root)}:{code.co_qualname}"
 
     def _ours(self, code: CodeType) -> bool:
         path = code.co_filename
@@ -77,9 +99,8 @@ class MessagePath:
 
 
 def _is_plain_function(code: CodeType) -> bool:
-    name = code.co_name
-    dunder = name.startswith("__") and name != "__call__"
-    return bool(code.co_flags & inspect.CO_OPTIMIZED) and not name.startswith("<") and not dunder
+    generated = code.co_name.startswith("<") or code.co_filename.startswith("<")
+    return bool(code.co_flags & inspect.CO_OPTIMIZED) and not generated
 
 
 def _is_property(frame: FrameType) -> bool:

@@ -149,7 +149,7 @@ def stepped_relay(
         metrics=metrics,
         timing=Timing(orphan=1.0, hold=0.0, thrift=thrift),
     )
-    relay.forwarder.line.asking = Sparing(0.0)  # 新来的提交者当场看见，不看钟
+    relay.forwarder.line.ask_thrift = 0.0  # 新来的提交者当场看见，不看钟
     return relay
 
 

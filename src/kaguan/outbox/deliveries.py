@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
 
 import structlog
 from psycopg.rows import class_row
@@ -21,14 +20,14 @@ from saq.queue.redis import RedisQueue
 
 from kaguan.database.sql import load
 from kaguan.outbox import store
-from kaguan.outbox.sparing import Look, Sparing
-from kaguan.outbox.store import START, Caller, Due
+from kaguan.outbox.sparing import NEGLIGIBLE, THRIFT, UNHURRIED
+from kaguan.outbox.store import START, Caller, Delivery, Due
 from kaguan.outbox.vocabulary import Priority, PriorityRank
-from kaguan.queues.keys import delivery_key
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from redis.asyncio import Redis
     from saq.job import Status
@@ -75,40 +74,24 @@ def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:
     return {priority: KaguanQueue(client, name=priority) for priority in Priority}
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """一次投递：同队列、同类型的一个或几个任务（任务号，投递号）。"""
-
-    queue: Priority
-    type: str
-    tokens: Sequence[tuple[UUID, int]]
-    shared: str = field(default_factory=lambda: f"shared:{uuid4()}")
-
-    @property
-    def key(self) -> str:
-        """SAQ 的键；单个的由任务号与投递号算得出。"""
-        return delivery_key(*self.tokens[0]) if len(self.tokens) == 1 else self.shared
-
-    @property
-    def job(self) -> str | None:
-        """要记在任务上的键：算不出来的才记。"""
-        return self.shared if len(self.tokens) > 1 else None
-
-
 @dataclass(slots=True)
 class Line:
     """队伍：一个队列里，没交完的提交者轮流来，谁堆了十万个也不挡着别人的一个（docs/adr/0028）。
 
-    各人交到了哪里只记在内存里，取件才不必每次走过清不掉的死行；忘了就从头看一眼（``sparing`` 隔多久）。
+    各人交到了哪里只记在内存里，取件才不必每次走过清不掉的死行；忘了就从头看一眼。钟都是事件循环的。
 
     Attributes:
         places: 没交完的（队列，提交者）→ 交到了哪一行（到期的时刻，任务号）；先轮到的在前。
-        caught_up: 队列 → 事件循环的钟：在这之前到期的，不是交了，就是它的提交者在 ``places`` 里。
-        lost: 新到的没看全，也许还有别人：下一眼先问一遍，花得起才问（``asking``）。
+        caught_up: 队列 → 何时：在这之前到期的，不是交了，就是它的提交者在 ``places`` 里。
+        lost: 新到的没看全，也许还有别人：下一眼先问一遍，花得起才问。
+        thrift: 从头看花了多久，就歇它的多少倍；``ask_thrift`` 说的是问一遍。
+        look_at: 何时再从头看；``ask_at`` 是何时再问。
     """
 
-    sparing: Sparing = field(default_factory=Sparing)
-    asking: Sparing = field(default_factory=lambda: Sparing(least=BRIEF))
+    thrift: float = THRIFT
+    ask_thrift: float = THRIFT
+    look_at: float = -math.inf
+    ask_at: float = -math.inf
     places: dict[Caller, tuple[datetime, UUID]] = field(default_factory=dict)
     caught_up: dict[int, float] = field(default_factory=dict)
     lost: bool = False
@@ -161,14 +144,16 @@ class Line:
 async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line: Line) -> list[Due]:
     """锁住并取出到期而轮到的行；``rooms`` 是每个队列还放得下几个。须在事务里。"""
     began = asyncio.get_running_loop().time()
-    async with Look(line.sparing, connection) as thorough:
-        if thorough or not line.caught_up or (line.lost and line.asking.is_due):
-            with line.asking:
-                line.know(
-                    await (await connection.execute(load(store.PACKAGE, "callers"))).fetchall(),
-                    began,
-                    start_over=thorough,
-                )
+    thorough = began >= line.look_at
+    try:
+        if thorough:
+            await connection.execute(UNHURRIED)
+        if thorough or not line.caught_up or (line.lost and began >= line.ask_at):
+            try:
+                callers = await (await connection.execute(load(store.PACKAGE, "callers"))).fetchall()
+            finally:
+                line.ask_at = _rested(began, line.ask_thrift, BRIEF)
+            line.know(callers, began, start_over=thorough)
         room = {int(rank): room for rank, room in rooms.items()}
         shares = line.shares(room)
         parameters = {
@@ -182,6 +167,15 @@ async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line:
         async with connection.cursor(row_factory=class_row(Due)) as cursor:
             await cursor.execute(load(store.PACKAGE, "fetch"), parameters)
             return line.choose(await cursor.fetchall(), room, shares, began)
+    finally:
+        if thorough:
+            line.look_at = _rested(began, line.thrift, NEGLIGIBLE)
+
+
+def _rested(began: float, thrift: float, least: float) -> float:
+    """成没成都按花掉的时间歇：看不完的也不挡着近处的。"""
+    now = asyncio.get_running_loop().time()
+    return now + thrift * max(now - began, least)
 
 
 def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:

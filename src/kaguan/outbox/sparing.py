@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 THRIFT = 50.0  # 合一秒一遍；一遍要半秒的，半分钟一遍
 NEGLIGIBLE = 0.02  # 秒：再快，也当它花了这么久
 PATIENCE = "30s"  # 从头看的语句至多这么久：平常的时限容不下走过几百万死行
+UNHURRIED = f"set local statement_timeout = '{PATIENCE}'"
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Look:
         async with AsyncExitStack() as stack:
             stack.enter_context(self.sparing)
             await stack.enter_async_context(self.connection.transaction())
-            await self.connection.execute(f"set local statement_timeout = '{PATIENCE}'")
+            await self.connection.execute(UNHURRIED)
             self._stack = stack.pop_all()
         return True
 

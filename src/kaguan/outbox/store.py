@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
+from kaguan.queues.keys import delivery_key
 from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kaguan.database.pool import Connection
+    from kaguan.outbox.vocabulary import Priority
 
 PACKAGE = "kaguan.outbox"
 START = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))  # 从头看起
@@ -48,6 +50,26 @@ class Due:
     @property
     def place(self) -> tuple[datetime, UUID]:
         return self.available_at, self.task_id
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """一次投递：同队列、同类型的一个或几个任务（任务号，投递号）。"""
+
+    queue: Priority
+    type: str
+    tokens: Sequence[tuple[UUID, int]]
+    shared: str = field(default_factory=lambda: f"shared:{uuid4()}")
+
+    @property
+    def key(self) -> str:
+        """SAQ 的键；单个的由任务号与投递号算得出。"""
+        return delivery_key(*self.tokens[0]) if len(self.tokens) == 1 else self.shared
+
+    @property
+    def job(self) -> str | None:
+        """要记在任务上的键：算不出来的才记。"""
+        return self.shared if len(self.tokens) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -82,7 +81,7 @@ class TaskType(Generic[P_co]):
         return self.name
 
 
-class TaskTypes(Mapping[str, TaskType[Payload]]):
+class TaskTypes(dict[str, TaskType[Payload]]):
     """一个应用的全部任务类型，按名字取。
 
     Raises:
@@ -91,36 +90,27 @@ class TaskTypes(Mapping[str, TaskType[Payload]]):
 
     def __init__(self, types: Iterable[TaskType[Any]]) -> None:
         listed = tuple(types)
-        self._types: dict[str, TaskType[Payload]] = {one.name: one for one in listed}
-        if len(self._types) != len(listed):
+        super().__init__((one.name, one) for one in listed)
+        if len(self) != len(listed):
             names = [one.name for one in listed]
             raise ValueError(f"任务类型重名：{sorted({name for name in names if names.count(name) > 1})}")
 
-    def __getitem__(self, name: str) -> TaskType[Payload]:
-        return self._types[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._types)
-
-    def __len__(self) -> int:
-        return len(self._types)
-
     @property
     def shareable(self) -> frozenset[str]:
-        return frozenset(one.name for one in self._types.values() if one.shareable)
+        return frozenset(one.name for one in self.values() if one.shareable)
 
     @property
     def unguarded(self) -> frozenset[str]:
         """认领之前不问任务锁的：短，重做也无妨，锁的往返比它省下的贵。"""
-        return frozenset(one.name for one in self._types.values() if one.shareable and one.effect is not Effect.ONCE)
+        return frozenset(one.name for one in self.values() if one.shareable and one.effect is not Effect.ONCE)
 
     @property
     def rows(self) -> tuple[str, ...]:
         """随任务一同过期的附属表，不重复。"""
-        return tuple(dict.fromkeys(table for one in self._types.values() for table in one.rows))
+        return tuple(dict.fromkeys(table for one in self.values() for table in one.rows))
 
     @property
     def redelivered(self) -> dict[str, TaskEventKind]:
         """不明之后重新投递、而不是直接搁置的 → 时间线上记作什么：先查证再定，还是同一标识再做。"""
         kinds = {Unknown.RESEND: TaskEventKind.RESEND, Unknown.VERIFY: TaskEventKind.TO_VERIFY}
-        return {one.name: kinds[one.unknown] for one in self._types.values() if one.unknown in kinds}
+        return {one.name: kinds[one.unknown] for one in self.values() if one.unknown in kinds}

@@ -15,7 +15,6 @@ from kaguan.database import migrate
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import decisions
 from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.sparing import Sparing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Continue, Done, Retry
 from kaguan.queues.client import open_redis
@@ -266,7 +265,7 @@ async def test_what_was_committed_long_after_it_was_written_is_found_from_the_st
     (late,) = await submit(pipeline, principal, 1)
     await pipeline.sql("update tb_outbox set available_at = now() - interval '1 minute' where task_id = %s", late)
     assert not await goes_in_the_next_batch(pipeline, late)
-    pipeline.forwarder.line.sparing = Sparing(SELDOM)  # 时候到了
+    pipeline.forwarder.line.look_at = 0.0  # 时候到了
     assert await goes_in_the_next_batch(pipeline, late)
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.deliveries import Delivery, enqueue_many
+from kaguan.outbox.deliveries import enqueue_many
 from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.store import Delivery
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker.settlement import note_fenced
 from tests.support.eventually import eventually

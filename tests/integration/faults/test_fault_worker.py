@@ -17,7 +17,8 @@ from kaguan.dev.ports import LOOPBACK, free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.deliveries import Delivery, enqueue_many
+from kaguan.outbox.deliveries import enqueue_many
+from kaguan.outbox.store import Delivery
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.deliveries import Delivery, KaguanQueue
-    from kaguan.outbox.store import Due
+    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.store import Delivery, Due
     from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
@@ -156,7 +156,8 @@ class Forwarder:
                 if handed:
                     await mark_queued(connection, handed)
         except BaseException:
-            self.line = line  # 没有提交：后来的位置不作数
+            # 没有提交：后来的位置不作数，花掉的时间作数
+            self.line = replace(line, look_at=self.line.look_at, ask_at=self.line.ask_at)
             for window in self._windows.values():
                 window.forget()  # 交了没有、留着没有，都要看了 Redis 才知道
             raise

@@ -117,7 +117,7 @@ class Relay:
             UnknownSince(timing.unknown_patience),
             self.heard,
             timing.hold,
-            Line(Sparing(timing.thrift)),
+            Line(timing.thrift),
         )
         self.lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, Sparing(timing.thrift))
         self.presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience, Sparing(timing.thrift))
