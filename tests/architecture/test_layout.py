@@ -71,6 +71,12 @@ def test_every_room_has_its_place_in_the_strata() -> None:
     assert {name for name in placed if name.startswith("kaguan.")} <= rooms
 
 
+def test_the_map_of_rooms_names_every_package() -> None:
+    told = (ROOT / "src/kaguan/__init__.py").read_text("utf-8").replace("\n", " ").split(" ")
+    packages = {name for name in children("src/kaguan/") if not name.endswith((".py", ".typed"))}
+    assert packages - set(told) == set()
+
+
 def long_files(files: Mapping[str, str]) -> set[str]:
     return {name for name, text in files.items() if text.count("\n") > LINES}
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -24,7 +28,6 @@ from tests.support.pipeline import open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
@@ -50,9 +53,22 @@ async def test_metrics_and_liveness_are_served() -> None:
     assert body.endswith("# EOF\n")
 
 
+def listening() -> set[int]:
+    """本进程在听的 TCP 端口。"""
+    found = set()
+    for entry in Path("/dev/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as opened:
+            if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and opened.family == socket.AF_INET:
+                found.add(opened.getsockname()[1])
+    return found
+
+
 async def test_without_a_port_nothing_is_served() -> None:
-    async with serve_metrics(Metrics().registry, "127.0.0.1", None):
-        pass
+    metrics, before, port = Metrics(), listening(), free_port()
+    async with serve_metrics(metrics.registry, "127.0.0.1", None):
+        assert listening() == before
+    async with serve_metrics(metrics.registry, "127.0.0.1", port):
+        assert listening() == before | {port}
 
 
 async def test_pool_figures_follow_the_connections(pool: Pool, redis: Redis) -> None:
