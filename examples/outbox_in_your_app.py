@@ -5,10 +5,8 @@ import os
 
 from pydantic import SecretStr
 
-from kaguan.config.model import Database, Redis
-from kaguan.database.pool import Connection, open_pool
-from kaguan.outbox import Attempt, Done, Effect, Payload, Relay, Submission, TaskType, Worker, accept, install, watch
-from kaguan.queues.client import open_redis
+from kaguan import outbox
+from kaguan.outbox import Attempt, Connection, Done, Effect, Payload, Relay, Submission, TaskType, Worker, accept
 
 
 class Receipt(Payload):
@@ -30,9 +28,12 @@ async def write_receipt(attempt: Attempt) -> Done:
 async def main() -> None:
     stop = asyncio.Event()
     database, broker = (SecretStr(os.environ[name]) for name in ("DATABASE_URL", "REDIS_URL"))
-    async with open_pool(Database(url=database), "shop") as pool, open_redis(Redis(url=broker), 40) as redis:
+    async with (
+        outbox.open_pool(outbox.Database(url=database), "shop") as pool,
+        outbox.open_redis(outbox.Redis(url=broker), 40) as redis,
+    ):
         async with pool.connection() as connection:
-            await install(connection)
+            await outbox.install(connection)
             await connection.execute("create table if not exists shop_order (id int primary key)")
             await connection.execute("create table if not exists receipt (order_id int)")
             async with connection.transaction():  # both rows, or neither
@@ -41,7 +42,7 @@ async def main() -> None:
         async with asyncio.TaskGroup() as group, pool.connection() as connection:
             group.create_task(Relay(pool, redis, [RECEIPT]).run(stop))
             group.create_task(Worker(pool, redis, {RECEIPT: write_receipt}).run(stop))
-            await watch(connection, [accepted.task_id], 60, print)  # yours runs on: stop when you are asked to
+            await outbox.watch(connection, [accepted.task_id], 60, print)  # yours runs on: stop when you are asked to
             stop.set()
 
 

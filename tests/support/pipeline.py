@@ -13,7 +13,6 @@ from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.deliveries import KaguanQueue, build_queues
 from kaguan.outbox.record import TaskRecord, find
 from kaguan.outbox.relay.relay import Relay, Timing
-from kaguan.outbox.sparing import Sparing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.outbox.worker.worker import Worker

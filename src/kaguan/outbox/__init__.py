@@ -1,6 +1,7 @@
 """事务性发件箱：与业务写入同一事务受理，relay 交给 SAQ 队列，worker 恰好生效一次。
 
-不知道任何领域：别的应用带上自己的表与任务类型就能用，见 ``examples/``。这里是对外的全部名字；各阶段在同名的模块里。
+不知道任何领域：别的应用带上自己的表与任务类型就能用，见 ``examples/``。
+这里是对外的全部名字，连同打开两边连接要的；各阶段在同名的模块里。
 名字用到才导入：只受理任务的进程不必装载 relay 与 worker。
 """
 
@@ -10,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kaguan.config.model import Database, Redis
+    from kaguan.database.pool import Connection, Pool, open_pool
     from kaguan.outbox.acceptance import Accepted, GroupAccept, Submission, accept, accept_many
     from kaguan.outbox.decisions import cancel, retry
     from kaguan.outbox.relay.relay import Relay
@@ -20,30 +23,34 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
     from kaguan.outbox.worker.worker import Worker
+    from kaguan.queues.client import open_redis
 
 _PLACES = {
-    "acceptance": ("Accepted", "GroupAccept", "Submission", "accept", "accept_many"),
-    "decisions": ("cancel", "retry"),
-    "schema": ("install",),
-    "relay.relay": ("Relay",),
-    "task_type": ("Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
-    "vocabulary": ("Priority", "TaskStatus"),
-    "watching": ("watch",),
-    "worker.attempt": ("Attempt", "Handler"),
-    "worker.outcome": ("Cancelled", "Continue", "Done", "GiveUp", "Outcome", "Retry", "Uncertain"),
-    "worker.worker": ("Worker",),
+    "kaguan.config.model": ("Database", "Redis"),
+    "kaguan.database.pool": ("Connection", "Pool", "open_pool"),
+    "kaguan.outbox.acceptance": ("Accepted", "GroupAccept", "Submission", "accept", "accept_many"),
+    "kaguan.outbox.decisions": ("cancel", "retry"),
+    "kaguan.outbox.schema": ("install",),
+    "kaguan.outbox.relay.relay": ("Relay",),
+    "kaguan.outbox.task_type": ("Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
+    "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
+    "kaguan.outbox.watching": ("watch",),
+    "kaguan.outbox.worker.attempt": ("Attempt", "Handler"),
+    "kaguan.outbox.worker.outcome": ("Cancelled", "Continue", "Done", "GiveUp", "Outcome", "Retry", "Uncertain"),
+    "kaguan.outbox.worker.worker": ("Worker",),
+    "kaguan.queues.client": ("open_redis",),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
-    "Accepted", "Attempt", "Cancelled", "Continue", "Done", "Effect", "GiveUp", "GroupAccept", "Handler", "Outcome",
-    "Payload", "Priority", "Relay", "Retry", "Submission", "TaskStatus", "TaskType", "TaskTypes", "Uncertain",
-    "Unknown", "Worker", "accept", "accept_many", "cancel", "install", "retry",
-    "watch",
+    "Accepted", "Attempt", "Cancelled", "Connection", "Continue", "Database", "Done", "Effect", "GiveUp",
+    "GroupAccept", "Handler", "Outcome", "Payload", "Pool", "Priority", "Redis", "Relay", "Retry", "Submission",
+    "TaskStatus", "TaskType", "TaskTypes", "Uncertain", "Unknown", "Worker", "accept", "accept_many", "cancel",
+    "install", "open_pool", "open_redis", "retry", "watch",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return getattr(import_module(_MODULE_OF[name]), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import sys
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.pool import NullPool
 
+from kaguan import outbox
 from kaguan.config.model import Database
 from kaguan.database.pool import open_connection
 from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept
@@ -85,6 +87,21 @@ async def test_the_library_alone_measures_no_card_no_mail_and_no_request(pool: P
     assert values("kaguan_tasks_settled_total", settled) == 1
     names = {family.name for family in metrics.registry.collect()}
     assert [name for name in names for domain in ("smtp", "carrier", "sim", "http") if domain in name] == []
+
+
+def test_the_example_takes_only_what_is_public() -> None:
+    nodes = list(ast.walk(ast.parse(EXAMPLE.read_text("utf-8"))))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    ours = {(node.module, alias.name) for node in imports for alias in node.names if "kaguan" in str(node.module)}
+    through = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "outbox"}
+    assert not [node for node in nodes if isinstance(node, ast.Import) and "kaguan" in ast.unparse(node)]
+    assert {module for module, _ in ours - {("kaguan", "outbox")}} == {outbox.__name__}
+    assert through | {name for module, name in ours if module == outbox.__name__} <= set(outbox.__all__)
+
+
+@pytest.mark.parametrize("name", outbox.__all__)
+def test_a_public_name_is_there(name: str) -> None:
+    assert getattr(outbox, name) is not None
 
 
 async def test_the_installed_tables_are_the_migrated_ones(settings: Settings, empty_database: str) -> None:
