@@ -48,6 +48,14 @@ def check_present() -> None:
         raise AbsentError(f"没有 {VERSION} 的提交 {COMMIT[:12]}：克隆是浅的？git fetch --unshallow")
 
 
+def is_partial() -> bool:
+    """浅的克隆，或不是 git 的检出：没有从前的提交，怪不到谁。"""
+    told = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() != "false"
+
+
 def unpack(directory: Path) -> Path:
     """上一版的代码，摊在 ``directory``；异常同 :func:`check_present`。"""
     check_present()
