@@ -135,7 +135,7 @@ sbom: $(STAMP) ## Write dist/kaguan.cdx.json: what the production image installs
 	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o dist/kaguan.cdx.json requirements.txt
 
 screenshots: system $(STAMP) ## Renew the pictures in README and METRICS from the browser and Prometheus tests
-	$(BIN)/python -m pytest tests/e2e/test_browser.py tests/e2e/test_prometheus.py
+	KAGUAN_SCREENSHOTS=1 $(BIN)/python -m pytest tests/e2e/test_browser.py tests/e2e/test_prometheus.py
 	mkdir -p docs/images && cp .artifacts/readme-*.png .artifacts/trace.png .artifacts/grafana-series.png docs/images/
 	cp .artifacts/alerts.json docs/alerts-fired.json
 

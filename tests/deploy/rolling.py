@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 API, RELAY, WORKER = "api", "relay", "worker"
 PATIENCE = 120.0  # 秒
-LOOK = 0.2  # 秒：隔多久看一次、读一次
+LOOK = 0.2  # 秒：隔多久读一次
+GLANCE = 0.02  # 秒：隔多久看一次谁手里有活；活只有几十毫秒
 RUNNING = (
     "select distinct split_part(worker, '-', -2)::int from tb_task where status = 'running' and worker is not null"
 )
@@ -118,11 +119,18 @@ class Roll:
                 self.new.add(twin.pid)
             await eventually(partial(self._is_present, twin), PATIENCE)
             await self._submitted(self.load.started + self.beside)
+            if kind == WORKER:
+                await self._both_busy(unit, twin)
             if kind != API:
                 if kill and number == len(self._live[kind]) - 1:
                     await self._kill(unit)
                 await self._stop(unit)
             self._live[kind][number] = twin
+
+    async def _both_busy(self, unit: Unit, twin: Unit) -> None:
+        """新旧都有过活，才算并排。"""
+        seen = len(self.busy)
+        await eventually(lambda: {unit.pid, twin.pid} <= {pid for _, pid in self.busy[seen:]}, PATIENCE)
 
     async def _stop(self, unit: Unit) -> None:
         complaint = await unit.stop()
@@ -152,7 +160,7 @@ class Roll:
                 pids = await (await connection.execute(RUNNING)).fetchall()
                 now = time.time()
                 self.busy += [(now, int(str(pid))) for (pid,) in pids]
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(GLANCE)
 
     async def read(self) -> None:
         """一直轮着读两个 API 的列表与最新的一个任务，直到被取消。"""

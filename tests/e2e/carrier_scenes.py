@@ -43,11 +43,11 @@ class Scene:
     def iccids(self, carrier: Carrier) -> list[str]:
         return list(self.cards) or [iccid_at(carrier, index) for index in range(CARDS)]
 
-    def request(self, carrier: Carrier, yesterday: str) -> tuple[str, dict[str, Any]]:
+    def request(self, carrier: Carrier, yesterday: str, today: str) -> tuple[str, dict[str, Any]]:
         """接口地址与请求体。"""
         if self.task == SIM:
             return "/api/v1/tasks/sim", {"iccids": self.iccids(carrier), "force_sync": True}
-        days = {"start_date": yesterday, "end_date": yesterday}
+        days = {"start_date": yesterday, "end_date": today if self.task == "sim_status" else yesterday}
         body = {"sync_type": self.task, **days, "carrier": carrier.value, "batch_size": self.batch}
         return "/api/v1/tasks/sync", body
 

@@ -51,7 +51,8 @@ class Session:
     def __init__(self, stack: RunningStack) -> None:
         self.stack = stack
         self.simulator = stack.env["KAGUAN_CARRIERS__ONELINK__BASE_URL"].rstrip("/")
-        self.yesterday = (datetime.now(UTC) + timedelta(hours=8) - timedelta(days=1)).date().isoformat()
+        today = (datetime.now(UTC) + timedelta(hours=8)).date()
+        self.yesterday, self.today = (today - timedelta(days=1)).isoformat(), today.isoformat()
 
     async def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         status, answer = await asyncio.to_thread(self.stack.request, method, path, body)  # type: ignore[arg-type] # 只用到可序列化的
@@ -95,7 +96,7 @@ class Session:
         if scene.listed:
             await self.list_cards(carrier)
         await self.turn(scene.knobs, carrier)
-        path, body = scene.request(carrier, self.yesterday)
+        path, body = scene.request(carrier, self.yesterday, self.today)
         task_id = (await self.ask("POST", path, body))["task_id"]
         await self.settled(task_id)
         await self.turn({}, carrier)

@@ -116,7 +116,7 @@ BY_NAME: dict[tuple[str, str], Any] = {
     ("rows", "json"): json.dumps([{"id": str(TASK), "principal": "p", "request_id": "r1", "ordering_key": "k1"}]),
     ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
 }  # fmt: skip
-BLOCKS_MAX = 4_000  # 没有索引的条件至多看两万行，死信至多看几千个；表再大也是这么多
+BLOCKS_MAX = 5_000  # 没有索引的条件至多看两万行，死信至多看几千个，首页一次刷新两份快照；表再大也是这么多
 BEYOND_GENERIC = 12  # psycopg 执行五次才预备，PostgreSQL 再五次才会改用通用计划
 PARAMETER = re.compile(r"%\((\w+)\)s")
 # tb_outbox 上还缺 parked_at is not null 的部分索引

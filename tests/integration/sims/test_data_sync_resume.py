@@ -73,11 +73,11 @@ async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
 
 
 async def submit(pool: Pool, simulated: Simulated, carrier: Carrier, kind: SyncType) -> Attempt:
-    end = simulated.world.today() - timedelta(days=1)
+    yesterday = simulated.world.today() - timedelta(days=1)
     payload = DataSyncPayload(
         sync_type=kind,
-        start_date=end - timedelta(days=1) if kind is SyncType.USAGE else end,
-        end_date=end,
+        start_date=yesterday - timedelta(days=1) if kind is SyncType.USAGE else yesterday,
+        end_date=yesterday + timedelta(days=1) if kind is SyncType.SIM_STATUS else yesterday,
         batch_size=BATCH,
         carrier=carrier,
     )
