@@ -1,0 +1,94 @@
+"""演练里的信：提交了哪些组，库里怎样了，收件端收到几份。"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from tests.e2e.stack import kaguan, started
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from tests.deploy.archive import Archive
+    from tests.e2e.stack import RunningStack
+    from tests.support.smtp_server import SmtpServer
+
+PATIENCE = 60.0  # 秒
+SUBJECT = re.compile(rb"^Subject: (\w+)-", re.MULTILINE)
+MESSAGE_ID = re.compile(rb"^Message-ID: (\S+)", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Drill:
+    place: Path
+    archive: Archive
+    mail: SmtpServer
+    environ: dict[str, str]
+    tasks: dict[str, list[str]] = field(default_factory=dict)  # 组 → 任务号
+
+    @asynccontextmanager
+    async def stack(self) -> AsyncIterator[RunningStack]:
+        async with started(self.place / "data", self.place / "log", extra=self.environ) as stack:
+            yield stack
+
+    async def submit(self, stack: RunningStack, group: str, count: int, **more: str) -> None:
+        for number in range(count):
+            body = {
+                "to": ["a@example.com"], "subject": f"{group}-{number}", "body": "b",
+                "request_id": f"{group}-{number}", **more,
+            }  # fmt: skip
+            status, answer = await asyncio.to_thread(stack.request, "POST", "/api/v1/tasks/email", body)
+            if status != HTTPStatus.ACCEPTED:
+                raise SystemExit(f"没有受理：{answer}")
+            self.tasks.setdefault(group, []).append(answer["data"]["task_id"])
+
+    async def statuses(self, stack: RunningStack, group: str) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for task_id in self.tasks[group]:
+            status, answer = await asyncio.to_thread(stack.request, "GET", f"/api/v1/tasks/{task_id}")
+            found[answer["data"]["status"] if status == HTTPStatus.OK else str(status)] += 1
+        return found
+
+    async def reaches(self, stack: RunningStack, group: str, *wanted: str) -> None:
+        async def there() -> bool:
+            return set(await self.statuses(stack, group)) <= set(wanted)
+
+        await eventually(there, PATIENCE)
+
+    async def listed(self, *statuses: str) -> set[str]:
+        """命令行列出的邮件任务。"""
+        found = set()
+        for status in statuses:
+            words = ("task", "list", "--type", "email:send", "--status", status, "--limit", "100", "--json")
+            said = await asyncio.to_thread(kaguan, *words, data=self.place / "data")
+            found |= {str(task["task_id"]) for task in json.loads(said.stdout)}
+        return found
+
+    def copies(self) -> dict[str, Counter[int]]:
+        """组 → 收到几份 → 几封（按 Message-ID 认）。"""
+        counts: dict[str, Counter[bytes]] = {}
+        for one in self.mail.mails:
+            group, name = SUBJECT.search(one.content), MESSAGE_ID.search(one.content)
+            if group is not None and name is not None:
+                counts.setdefault(group[1].decode(), Counter())[name[1]] += 1
+        return {group: Counter(times.values()) for group, times in counts.items()}
+
+    async def now(self) -> datetime:
+        async with await psycopg.AsyncConnection.connect(self.archive.server.url) as connection:
+            cursor = await connection.execute("select clock_timestamp()")
+            row = await cursor.fetchone()
+        assert row is not None
+        moment: datetime = row[0]
+        return moment
