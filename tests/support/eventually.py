@@ -22,7 +22,7 @@ async def eventually(predicate: Callable[[], Awaitable[T]], timeout: float = ...
 async def eventually(predicate: Callable[[], T], timeout: float = ...) -> T: ...  # noqa: ASYNC109 同下
 
 
-async def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> object:  # noqa: ASYNC109 时限就是它的含义
+async def eventually(predicate: Callable[[], object], timeout: float = 30.0) -> object:  # noqa: ASYNC109 时限就是它的含义
     """反复求值，直到结果为真，返回该结果。
 
     Args:
