@@ -31,7 +31,7 @@ class SharedRate:
         self._item = RateLimitItemPerSecond(per_second, window)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._redis = redis
-        self._shared = redis if redis is None else MovingWindowRateLimiter(shared_storage(redis, "kaguan:limits"))
+        self._shared = None if redis is None else MovingWindowRateLimiter(shared_storage(redis, "kaguan:limits"))
         self._away_until = -math.inf
         self.full_at = -math.inf  # 最近一次没有名额的时刻，事件循环的钟
 

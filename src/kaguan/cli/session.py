@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from kaguan.cli.failure import CommandError
-from kaguan.config import ConfigurationError, Settings, load_settings
+from kaguan.config import Settings, load_settings
 from kaguan.database import connecting
 from kaguan.exit_codes import ExitCode
 
@@ -31,11 +31,8 @@ def database_url(settings: Settings) -> str:
 
 
 def reader_language() -> str:
-    """原因用哪种语言说；配置读不成就是中文。"""
-    try:
-        return load_settings().language
-    except ConfigurationError:
-        return "zh"
+    """原因用哪种语言说。一条命令读一次配置，别一行一次。"""
+    return load_settings().language
 
 
 @asynccontextmanager

@@ -59,7 +59,8 @@ def list_tasks(
     where = TaskFilter(FIRST_ID, LAST_ID, task_type, status, queue, request_id, ordering_key)
     tasks = with_database(lambda connection: newest(connection, where, limit))
     if as_json:
-        print_json([_public(task) for task in tasks])
+        language = reader_language()
+        print_json([_public(task, language) for task in tasks])
     else:
         rows = [asdict(task) | {"attempts": f"{task.attempt}/{task.max_attempts}"} for task in tasks]
         keyed = {"ordering_key": "有序键"} if any(task.ordering_key for task in tasks) else {}
@@ -69,17 +70,15 @@ def list_tasks(
 @app.command()
 def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
     """一个任务与它的时间线。"""
+    language = reader_language()
 
     async def work(connection: Connection) -> dict[str, Any]:
         task = await store.find(connection, task_id)
         if task is None:
             raise not_found(f"任务 {task_id} ", "task")
         events = await store.events(connection, task_id)
-        return (
-            _public(task)
-            | _place(await ordering.place_of(connection, task))
-            | {"timeline": timeline(task, events, reader_language())}
-        )
+        place = _place(await ordering.place_of(connection, task), language)
+        return _public(task, language) | place | {"timeline": timeline(task, events, language)}
 
     found = with_database(work)
     if as_json:
@@ -133,18 +132,18 @@ def _act(
         typer.echo(f"任务 {task_id} 现在是 {status}")
 
 
-def _place(place: ordering.Place | None) -> dict[str, Any]:
+def _place(place: ordering.Place | None, language: str) -> dict[str, Any]:
     """与 API 同名；另有排在后面的前几个。"""
     if place is None:
         return {"position": None, "blocked_by": None}
     head = place.blocked_by
-    blocker = None if head is None else asdict(head) | {"error": head.error and told(head.error, reader_language())}
+    blocker = None if head is None else asdict(head) | {"error": head.error and told(head.error, language)}
     behind = {"behind": place.behind} if place.behind else {}
     return {"position": place.position, "blocked_by": blocker, **behind}
 
 
-def _public(task: store.TaskRecord) -> dict[str, Any]:
+def _public(task: store.TaskRecord, language: str) -> dict[str, Any]:
     """与 API 同名：``task_id``、``attempts``。"""
     row = asdict(task)
     row["task_id"], row["attempts"] = row.pop("id"), row.pop("attempt")
-    return row | {"last_error": task.last_error and told(task.last_error, reader_language())}
+    return row | {"last_error": task.last_error and told(task.last_error, language)}
