@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import orjson
 import uvloop
@@ -25,6 +26,7 @@ from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.worker.token import Token
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import SyncType
 from tests.bench.comparison import MeasureError
@@ -51,8 +53,9 @@ where excluded.revision > tb_sim_usage.revision
 """
 CARDS_AFTER = "select id, iccid from tb_sim where carrier = %s and id > %s order by id limit %s"
 TASK = (
-    "insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts, lease_until, worker)"
-    " values (%s, %s, 'low', 'bench', %s, 'running', 1, 6, clock_timestamp() + interval '1 day', 'bench')"
+    "insert into tb_task (id, claim_id, type, queue, principal, payload, status, attempt, max_attempts,"
+    " lease_until, worker) values (%s, %s, %s, 'low', 'bench', %s, 'running', 1, 6,"
+    " clock_timestamp() + interval '1 day', 'bench')"
 )
 
 
@@ -94,10 +97,10 @@ async def sync(pool: Pool, days: int, memory: Memory) -> None:
         batch_size=PAGE,
         carrier=CARRIER,
     )
-    task_id, body = uuid7(), payload.model_dump(mode="json")
+    token, body = Token(uuid7(), 1, uuid4()), payload.model_dump(mode="json")
     async with pool.connection() as connection:
-        await connection.execute(TASK, (task_id, DATA_SYNC.name, Jsonb(body)))
-    attempt = Attempt(pool, task_id, DATA_SYNC.name, 1, 1, 6, body)
+        await connection.execute(TASK, (*token[::2], DATA_SYNC.name, Jsonb(body)))
+    attempt = Attempt(pool, token, DATA_SYNC.name, 1, 6, body)
     outcome = await DataSync({CARRIER: Watched(memory)})(attempt)
     if not isinstance(outcome, Done):
         raise MeasureError(f"没有做完：{outcome}")

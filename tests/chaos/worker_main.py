@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from kaguan.telemetry.metrics import Metrics
     from workers.__main__ import OpenHandlers
 
-GUARD = "and delivery = %(delivery)s and status = (select 'running')"
-SETTLED_GUARD = """and t.delivery = d.delivery and t.attempt = d.attempt
+GUARD = "and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')"
+SETTLED_GUARD = """and t.delivery = d.delivery and t.claim_id = d.claim_id
     where t.status = (select 'running')"""
 
 

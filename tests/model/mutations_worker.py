@@ -31,8 +31,8 @@ WORKER_MUTATIONS = (
     Mutation(
         "折成一批的两份投递都得手",
         "src/kaguan/outbox/worker/claiming.py",
-        "claimed.pop((task_id, delivery), None)",
-        "claimed.get((task_id, delivery))",
+        "{row.token: row for row in await cursor.fetchall()}\n    return [claimed.get(token) for",
+        "{row.id: row for row in await cursor.fetchall()}\n    return [claimed.get(token.task_id) for",
         (SHARED + "::test_two_copies_of_a_delivery_claimed_in_one_batch_run_it_once",),
     ),
     Mutation(
@@ -62,14 +62,14 @@ WORKER_MUTATIONS = (
     Mutation(
         "成功的结算不验令牌",
         WORKER + "settle_done.sql",
-        "on t.id = d.task_id and t.delivery = d.delivery and t.attempt = d.attempt",
+        "on t.id = d.task_id and t.delivery = d.delivery and t.claim_id = d.claim_id",
         "on t.id = d.task_id",
         (SIMULATION + "::test_a_zombie_without_writes_of_its_own_does_not_settle_for_its_heir",),
     ),
     Mutation(
         "重试的结算不验令牌",
         WORKER + "settle_retry.sql",
-        "and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')",
+        "and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')",
         "",
         (CORNERS + "::test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery",),
         protocol=True,
@@ -77,7 +77,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "失败的结算不验令牌",
         WORKER + "settle_failed.sql",
-        "and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')",
+        "and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')",
         "",
         (OVERTAKEN,),
         protocol=True,
@@ -111,15 +111,15 @@ WORKER_MUTATIONS = (
     Mutation(
         "交还不认令牌",
         WORKER + "release.sql",
-        "        on t.id = h.task_id and t.delivery = h.delivery\n    where t.worker = %(worker)s and",
-        "        on t.id = h.task_id\n    where %(worker)s <> '' and",
+        "on t.id = h.task_id and t.delivery = h.delivery and t.claim_id = h.claim_id",
+        "on t.id = h.task_id",
         (SIMULATION + "::test_a_stopping_zombie_does_not_take_the_task_from_its_heir",),
     ),
     Mutation(
         "停机不交还",
         "src/kaguan/outbox/worker/leases.py",
         "tokens = [*self._held, *self._abandoned]",
-        "tokens: list[tuple[UUID, int]] = []",
+        "tokens: list[Token] = []",
         (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
     ),
     # 重试、取消、受理
@@ -195,7 +195,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "不记意向",
         "src/kaguan/outbox/worker/attempt.py",
-        'await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token)',
+        'await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token._asdict())',
         "pass",
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
         protocol=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from aiohttp.test_utils import TestServer
 from psycopg.types.json import Jsonb
@@ -19,6 +19,7 @@ from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
 from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.worker.token import Token
 from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
@@ -101,16 +102,16 @@ async def register(pool: Pool, carrier: Carrier, iccids: Iterable[str]) -> None:
 
 async def running_task(pool: Pool, kind: str, payload: Payload) -> Attempt:
     """一行 running 的任务，与它的第一次尝试。"""
-    task_id = UUID(str(uuid7()))
+    token = Token(UUID(str(uuid7())), 1, uuid4())
     body = payload.model_dump(mode="json")
     async with pool.connection() as connection:
         await connection.execute(
-            "insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts,"
-            " lease_until, worker) values (%s, %s, 'default', 'test', %s, 'running', 1, 6,"
+            "insert into tb_task (id, claim_id, type, queue, principal, payload, status, attempt, max_attempts,"
+            " lease_until, worker) values (%s, %s, %s, 'default', 'test', %s, 'running', 1, 6,"
             " clock_timestamp() + interval '1 minute', 'test')",
-            (task_id, kind, Jsonb(body)),
+            (*token[::2], kind, Jsonb(body)),
         )
-    return Attempt(pool, task_id, kind, 1, 1, 6, body)
+    return Attempt(pool, token, kind, 1, 6, body)
 
 
 async def next_delivery(attempt: Attempt) -> Attempt:
@@ -119,9 +120,8 @@ async def next_delivery(attempt: Attempt) -> Attempt:
         await connection.execute(
             "update tb_task set delivery = delivery + 1, attempt = attempt + 1 where id = %s", (attempt.task_id,)
         )
-    return Attempt(
-        attempt.pool, attempt.task_id, attempt.type, attempt.delivery + 1, attempt.attempt + 1, 6, attempt.payload
-    )
+    token = attempt.token._replace(delivery=attempt.delivery + 1)
+    return Attempt(attempt.pool, token, attempt.type, attempt.attempt + 1, 6, attempt.payload)
 
 
 async def rows(pool: Pool, query: str, *parameters: object) -> list[tuple[Any, ...]]:

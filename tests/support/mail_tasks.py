@@ -19,6 +19,7 @@ from kaguan.mail.message import build
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Continue
+from kaguan.outbox.worker.token import Token
 from tests.support.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
@@ -57,20 +58,20 @@ def mail_to(*recipients: str, **fields: object) -> EmailPayload:
 
 
 async def insert_running(pool: Pool, payload: EmailPayload) -> UUID:
-    """一行 running 的 email:send。"""
+    """一行 running 的 email:send；认领号就是任务号。"""
     task_id = UUID(str(uuid7()))
     async with pool.connection() as connection:
         await connection.execute(
-            "insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts,"
-            " lease_until, worker) values (%s, 'email:send', 'default', 'test', %s, 'running', 1, 6,"
+            "insert into tb_task (id, claim_id, type, queue, principal, payload, status, attempt, max_attempts,"
+            " lease_until, worker) values (%s, %s, 'email:send', 'default', 'test', %s, 'running', 1, 6,"
             " clock_timestamp() + interval '1 minute', 'test')",
-            (task_id, Jsonb(payload.model_dump(mode="json"))),
+            (task_id, task_id, Jsonb(payload.model_dump(mode="json"))),
         )
     return task_id
 
 
 def attempt_of(pool: Pool, task_id: UUID, payload: EmailPayload, number: int = 1) -> Attempt:
-    return Attempt(pool, task_id, "email:send", 1, number, 6, payload.model_dump(mode="json"))
+    return Attempt(pool, Token(task_id, 1, task_id), "email:send", number, 6, payload.model_dump(mode="json"))
 
 
 async def run(mailer: Mailer, attempt: Attempt) -> Outcome:

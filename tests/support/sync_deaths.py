@@ -72,7 +72,8 @@ class DiesBeforeCommit(Attempt):
 async def delivered_again(attempt: Attempt) -> Attempt:
     """租约被收走、重新投递：不计尝试。"""
     await rows(attempt.pool, "update tb_task set delivery = delivery + 1 where id = %s returning 1", attempt.task_id)
-    return Attempt(attempt.pool, attempt.task_id, attempt.type, attempt.delivery + 1, 1, 6, attempt.payload)
+    token = attempt.token._replace(delivery=attempt.delivery + 1)
+    return Attempt(attempt.pool, token, attempt.type, 1, 6, attempt.payload)
 
 
 async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.subprocess.Process:
@@ -89,7 +90,7 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.
         "KAGUAN_WEBHOOKS__SECRET": f"whsec_{b64encode(bytes(32)).decode()}",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.sync_process", str(attempt.task_id), str(attempt.delivery),
+        sys.executable, "-m", "tests.support.sync_process", *map(str, attempt.token),
         env={**os.environ, **environ, **carriers}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""跑一次同步的进程，供测试随时 SIGKILL：``python -m tests.support.sync_process <任务号> <投递号>``。
+"""跑一次同步的进程，供测试随时 SIGKILL：``python -m tests.support.sync_process <任务号> <投递号> <认领号>``。
 
 处理器与产品的 worker 同一套。
 """
@@ -16,6 +16,7 @@ from kaguan.logging.setup import configure_logging
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.worker.token import Token
 from kaguan.queues.client import open_redis
 from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
@@ -26,23 +27,25 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
 
 
-async def run(settings: Settings, task_id: UUID, delivery: int) -> bool:
+async def run(settings: Settings, token: Token) -> bool:
     async with (
         open_pool(settings.database, "test") as pool,
         open_redis(settings.redis) as redis,
         open_handlers(settings, redis, Metrics(), TaskTypes(TASK_TYPES)) as handlers,
     ):
-        ((kind, payload),) = await rows(pool, "select type, payload from tb_task where id = %s", task_id)
+        ((kind, payload),) = await rows(pool, "select type, payload from tb_task where id = %s", token.task_id)
         sys.stdout.write("开始\n")
         sys.stdout.flush()
-        outcome = await handlers[TaskTypes(handlers)[kind]](Attempt(pool, task_id, kind, delivery, 1, 6, payload))
+        outcome = await handlers[TaskTypes(handlers)[kind]](Attempt(pool, token, kind, 1, 6, payload))
         return isinstance(outcome, Done)
 
 
 def main() -> int:
     settings = load_settings()
+    task_id, delivery, claim_id = sys.argv[1:]
+    token = Token(UUID(task_id), int(delivery), UUID(claim_id))
     with configure_logging(settings.logging, "worker"):
-        return 0 if asyncio.run(run(settings, UUID(sys.argv[1]), int(sys.argv[2]))) else 1
+        return 0 if asyncio.run(run(settings, token)) else 1
 
 
 if __name__ == "__main__":

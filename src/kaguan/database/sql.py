@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @cache
@@ -15,3 +18,8 @@ def load(package: str, name: str) -> LiteralString:
     """
     text: LiteralString = (files(package) / "sql" / f"{name}.sql").read_text("utf-8")
     return text
+
+
+def columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """几行（至少一行），作为 ``unnest`` 的参数：一列一个数组。"""
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))

@@ -92,6 +92,7 @@ class Task(Base):
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     max_attempts: Mapped[int] = mapped_column(SmallInteger)
     delivery: Mapped[int] = mapped_column(server_default="1")
+    claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 最近一次认领抽的号，与投递号一起是隔离令牌
     lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     worker: Mapped[str | None] = mapped_column(Text)

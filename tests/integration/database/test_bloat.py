@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker import claiming, leases
+from kaguan.outbox.worker.token import Token
 from kaguan.task_types import TASK_TYPES
 from tests.support.pipeline import open_pipeline
 
@@ -42,12 +44,12 @@ async def test_the_tables_stay_as_large_as_what_they_keep(settings: Settings, po
         sizes: list[int] = []
         async with pool.connection() as connection:
             for _ in range(ROUNDS):
-                held = [(task_id, 1) for task_id in await pipeline.submit(TASKS)]
+                held = [Token(task_id, 1, uuid4()) for task_id in await pipeline.submit(TASKS)]
                 await pipeline.forwarder.run_once()
                 assert all(
-                    await claiming.claim(connection, [(*token, None) for token in held], worker="worker-a", lease=60.0)
+                    await claiming.claim(connection, [(token, None) for token in held], worker="worker-a", lease=60.0)
                 )
-                assert len(await leases.heartbeat(connection, held, "worker-a", 60.0)) == TASKS
+                assert len(await leases.heartbeat(connection, held, 60.0)) == TASKS
                 await pipeline.sql(NOTE)
                 await pipeline.sql(FINISH)
                 assert await retention.run_once() >= TASKS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,6 +15,7 @@ from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.worker.token import Token
 from kaguan.queues.keys import delivery_key
 from tests.support.eventually import eventually
 from tests.support.pipeline import Pipeline, Recording, open_pipeline
@@ -189,7 +191,8 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
     for delivery in range(1, limit + 1):
         await pipeline.forwarder.run_once()
         async with pipeline.pool.connection() as connection:
-            assert all(await claiming.claim(connection, [(poison, delivery, None)], worker="doomed", lease=0.000001))
+            token = Token(poison, delivery, uuid4())
+            assert all(await claiming.claim(connection, [(token, None)], worker="doomed", lease=0.000001))
         await pipeline.leases_redrive.run_once()
     assert await pipeline.status(poison) == "failed"
     assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -10,6 +11,7 @@ from kaguan.errors import Code, DomainError
 from kaguan.outbox import decisions
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.settlement import Success, settle_done
+from kaguan.outbox.worker.token import Token
 from kaguan.reasons import Reason
 from tests.support.pipeline import Pipeline, open_pipeline
 
@@ -32,9 +34,12 @@ async def test_two_deliveries_of_one_task_in_one_batch_are_told_apart(pipeline: 
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     async with pipeline.pool.connection() as connection:
-        await claiming.claim(connection, [(task_id, 1, None)], worker="worker-a", lease=15.0)
+        old = Token(task_id, 1, uuid4())
+        await claiming.claim(connection, [(old, None)], worker="worker-a", lease=15.0)
         await connection.execute("update tb_task set delivery = 2")
-        successes = [Success(task_id, delivery, 1, {"delivery": delivery}, None, None) for delivery in (1, 2)]
+        successes = [
+            Success(token, {"delivery": token.delivery}, None, None) for token in (old, old._replace(delivery=2))
+        ]
         stale, current = await settle_done(connection, successes)
     assert stale is None
     assert current is not None

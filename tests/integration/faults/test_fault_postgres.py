@@ -37,9 +37,9 @@ from tests.support.serving import serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
-    from uuid import UUID
 
     from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.token import Token
 
 GATE = 4_244  # 咨询锁号
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b" * 1_000}
@@ -106,7 +106,7 @@ class ObservedLeases(Leases):
         super().__init__(pool, "worker-a", 60.0, patience)
         self.refused = asyncio.Event()
 
-    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], bool]:
+    async def _hand_back(self, tokens: list[Token]) -> dict[Token, bool]:
         try:
             return await super()._hand_back(tokens)
         except PASSING_ERRORS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +13,9 @@ from kaguan.outbox.deliveries import enqueue_many
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.store import Delivery
 from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.settlement import note_fenced
+from kaguan.outbox.worker.token import Token
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -49,10 +52,11 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 
 async def test_a_zombie_of_a_task_long_gone_leaves_no_trace_of_it(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
+    zombie = Attempt(pipeline.pool, Token(task_id, 1, uuid4()), "email:send", 1, 6, {})
     async with pipeline.pool.connection() as connection:
-        await note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
+        await note_fenced(connection, zombie, "zombie")
         await connection.execute("delete from tb_task")
-        await note_fenced(connection, {"task_id": task_id, "delivery": 1}, 1, "zombie")
+        await note_fenced(connection, zombie, "zombie")
     assert await pipeline.sql("select kind from tb_task_event") == [("fenced",)]
 
 

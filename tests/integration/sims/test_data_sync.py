@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
@@ -23,6 +24,7 @@ from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.outbox.worker.settlement import Settlement
+from kaguan.outbox.worker.token import Token
 from kaguan.sims import sync_store
 from kaguan.sims.sync_store import AppliedRows
 from kaguan.sims.sync_tally import DRIFT
@@ -85,14 +87,11 @@ async def run(simulated: Simulated, attempt: Attempt) -> Outcome:
 
 async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attempt:
     await Settlement(attempt.pool, "test", Tasks()).settle(attempt, outcome)
-    delivery = attempt.delivery + 1
-    token = (attempt.task_id, delivery)
+    token = Token(attempt.task_id, attempt.delivery + 1, uuid4())
     async with attempt.pool.connection() as connection:
-        (claim,) = await claiming.claim(connection, [(*token, None)], worker="test", lease=60.0)
+        (claim,) = await claiming.claim(connection, [(token, None)], worker="test", lease=60.0)
     assert claim is not None
-    return Attempt(
-        attempt.pool, attempt.task_id, claim.type, delivery, claim.attempt, claim.max_attempts, claim.payload
-    )
+    return Attempt(attempt.pool, token, claim.type, claim.attempt, claim.max_attempts, claim.payload)
 
 
 async def test_usage_of_every_card_and_day_is_stored_once(pool: Pool, simulated: Simulated) -> None:
@@ -169,7 +168,7 @@ async def test_killed_at_any_batch_it_goes_on_where_it_stopped(
     await register(pool, ONELINK, cards(ONELINK, CARDS))
     start, end = days_before(simulated, 4), days_before(simulated, 3)
     attempt = await submit(pool, SyncType.USAGE, start, end, ONELINK)
-    doomed = death(pool, attempt.task_id, attempt.type, 1, 1, 6, attempt.payload, fatal=fatal)
+    doomed = death(pool, attempt.token, attempt.type, 1, 6, attempt.payload, fatal=fatal)
     with pytest.raises(asyncio.CancelledError):
         await run(simulated, doomed)
     resumed = result_of(await run(simulated, await next_delivery(attempt)))
@@ -257,7 +256,7 @@ async def test_an_interruption_after_committed_batches_does_not_use_up_an_attemp
     day = days_before(simulated, 3)
     attempt = await submit(pool, SyncType.USAGE, day, day, ONELINK)
     strike = partial(simulated.faults, ONELINK, error_rate=1.0)
-    interrupted = MeetsAFault(pool, attempt.task_id, attempt.type, 1, 1, 6, attempt.payload, fatal=3, strike=strike)
+    interrupted = MeetsAFault(pool, attempt.token, attempt.type, 1, 6, attempt.payload, fatal=3, strike=strike)
     outcome = await run(simulated, interrupted)
     assert isinstance(outcome, Continue)
     assert outcome.delay >= PAUSE
@@ -286,7 +285,8 @@ async def test_waiting_for_our_own_limits_uses_up_no_attempt_and_grows_longer(
             sync_attempt = await submit(pool, SyncType.USAGE, day, day, CENTER)
             payload = SimStatusPayload(iccids=tuple(cards(CENTER, 2)))
             check_attempt = await running_task(pool, "sim:status_sync", payload)
-            sync_attempt.delivery = check_attempt.delivery = delivery
+            for attempt in (sync_attempt, check_attempt):
+                attempt.token = attempt.token._replace(delivery=delivery)
             await rows(pool, "update tb_task set delivery = %s returning 1", delivery)
             sync = await DataSync(gateways)(sync_attempt)
             check = await SimStatusSync(gateways, config)(check_attempt)

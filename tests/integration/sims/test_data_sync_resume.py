@@ -100,9 +100,8 @@ async def survive(simulated: Simulated, attempt: Attempt, chance: random.Random)
     while True:
         doomed = chance.choice([DiesBetweenBatches, DiesBeforeCommit])(
             attempt.pool,
-            attempt.task_id,
+            attempt.token,
             attempt.type,
-            attempt.delivery,
             1,
             6,
             attempt.payload,

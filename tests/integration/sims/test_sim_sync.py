@@ -317,7 +317,7 @@ async def test_codes_nobody_knows_are_counted_by_carrier_once_they_are_written(
     async with gateways_of(simulated.config) as gateways:
         handler = SimStatusSync(gateways, simulated.config, StatusRecorder(count_unknown=count))
         attempt = await submit(pool, mine)
-        doomed = DiesBeforeCommit(pool, attempt.task_id, attempt.type, 1, 1, 6, attempt.payload, fatal=1)
+        doomed = DiesBeforeCommit(pool, attempt.token, attempt.type, 1, 6, attempt.payload, fatal=1)
         with pytest.raises(asyncio.CancelledError):
             await handler(doomed)
         assert counted == []  # 没写成的不数

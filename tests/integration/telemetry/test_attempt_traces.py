@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,6 +17,7 @@ from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
+from kaguan.outbox.worker.token import Token
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
 from tests.support.console import signed_in
@@ -86,7 +88,9 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
 ) -> None:
     (task_id,) = await pipeline.submit()
     async with pipeline.pool.connection() as connection:
-        assert all(await claiming.claim(connection, [(task_id, 1, None)], worker="doomed", lease=0.000001))
+        assert all(
+            await claiming.claim(connection, [(Token(task_id, 1, uuid4()), None)], worker="doomed", lease=0.000001)
+        )
     with capture_logs() as lines:
         assert await pipeline.leases_redrive.run_once() == 1
     (line,) = lines

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.worker.token import Token
 
 PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
 
@@ -50,8 +51,7 @@ class Attempt:
     """一个任务的一次执行。
 
     Attributes:
-        task_id: 任务号，处处相同。
-        delivery: 隔离令牌；与库里不符即 :class:`FencedError`。
+        token: 隔离令牌；与库里不符即 :class:`FencedError`。
         attempt: 第几次尝试，从 1 起。
         payload: 任务载荷，库里的原样；处理器经 :meth:`read` 取用。
         intended: 先前某次尝试的外部调用下落不明，至今没有答案：这个任务不许再判失败或取消。
@@ -61,9 +61,8 @@ class Attempt:
     """
 
     pool: Pool
-    task_id: UUID
+    token: Token
     type: str
-    delivery: int
     attempt: int
     max_attempts: int
     payload: dict[str, Any]
@@ -76,6 +75,16 @@ class Attempt:
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
     _after_commit: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def task_id(self) -> UUID:
+        """任务号，各次尝试相同。"""
+        return self.token.task_id
+
+    @property
+    def delivery(self) -> int:
+        """第几次投递。"""
+        return self.token.delivery
 
     def read(self, model: Model[P]) -> P:
         """载荷，校验过的。
@@ -123,7 +132,7 @@ class Attempt:
         try:
             async with self.pool.connection() as connection, connection.transaction():
                 if fence:
-                    cursor = await connection.execute(load("kaguan.outbox.worker", "fence"), self.token)
+                    cursor = await connection.execute(load("kaguan.outbox.worker", "fence"), self.token._asdict())
                     if await cursor.fetchone() is None:
                         raise FencedError  # noqa: TRY301 要它回滚这个事务
                 yield connection
@@ -140,7 +149,7 @@ class Attempt:
 
     async def declare_intent(self, connection: Connection) -> None:
         """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。"""
-        await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token)
+        await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token._asdict())
         self.declared = True
 
     async def report(self, done: int, total: int | None = None, **counters: int) -> None:
@@ -150,7 +159,7 @@ class Attempt:
         if now - self._progress_at < PROGRESS_INTERVAL:
             return
         self._progress_at = now
-        parameters = {**self.token, "progress": Jsonb(self.progress), "traceparent": self.own_traceparent}
+        parameters = {**self.token._asdict(), "progress": Jsonb(self.progress), "traceparent": self.own_traceparent}
         async with self.pool.connection() as connection:
             await connection.execute(load("kaguan.outbox.worker", "progress"), parameters)
 
@@ -158,11 +167,6 @@ class Attempt:
     def own_traceparent(self) -> str | None:
         """这次尝试自己的跟踪；头一次投递就在受理的那条上，没有自己的。"""
         return current_traceparent() if self.delivery > 1 else None
-
-    @property
-    def token(self) -> dict[str, Any]:
-        """隔离令牌，作为 SQL 参数。"""
-        return {"task_id": self.task_id, "delivery": self.delivery}
 
 
 class Handler(Protocol):

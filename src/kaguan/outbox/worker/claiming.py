@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 import structlog
 from psycopg.rows import class_row
@@ -17,8 +18,9 @@ from redis.exceptions import RedisError
 from kaguan.backoff import equal_jitter
 from kaguan.database.group_commit import GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.database.sql import load
+from kaguan.database.sql import columns, load
 from kaguan.logging.naming import named
+from kaguan.outbox.worker.token import COLUMNS, Token
 from kaguan.queues import keys
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ BACKOFF = (0.2, 5.0)  # 秒：头一次、至多
 
 PACKAGE = "kaguan.outbox.worker"
 
-Wanted: TypeAlias = "tuple[UUID, int, float | None]"  # 任务号，投递号，何时交出
+Wanted: TypeAlias = "tuple[Token, float | None]"  # 令牌，何时交出
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Claim:
 
     id: UUID
     delivery: int
+    claim_id: UUID
     type: str
     queue: str
     attempt: int
@@ -56,6 +59,10 @@ class Claim:
     traceparent: str | None
     ordered: bool
     queued_for: float
+
+    @property
+    def token(self) -> Token:
+        return Token(self.id, self.delivery, self.claim_id)
 
 
 class Claims:
@@ -96,32 +103,33 @@ class Claims:
                 log.debug("任务锁不可用，直接认领", error=type(away).__name__)
             if holder == str(delivery).encode():
                 return []
+        tokens = [Token(*one, uuid4()) for one in wanted]
         deadline = asyncio.get_running_loop().time() + PATIENCE
         failures = 0
         try:
             while True:
-                asked = [self._group.submit((*one, handed_at)) for one in wanted]
+                asked = [self._group.submit((token, handed_at)) for token in tokens]
                 try:
                     await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                     await asyncio.wait(asked, timeout=self._leases.interval)
-                    claims, failed = _sort(wanted, asked)
+                    claims, failed = _sort(tokens, asked)
                 finally:
                     for one in asked:
                         one.cancel()
-                if len(failed) < len(wanted):
+                if len(failed) < len(tokens):
                     break
                 failures += 1
                 error = next(iter(failed.values()))
                 wait = self._pause(failures)
                 if asyncio.get_running_loop().time() + wait > deadline:
-                    log.warning("认领没写成，放下这次投递", count=len(wanted), error=type(error).__name__)
+                    log.warning("认领没写成，放下这次投递", count=len(tokens), error=type(error).__name__)
                     break
                 await asyncio.sleep(wait)
         except asyncio.CancelledError:
-            self._leases.abandon(wanted)
+            self._leases.abandon(tokens)
             raise
         # 出过错就不知道写了没有：头一次其实写下了、现在却没人做的，下一拍交还
-        loose = set(wanted) - {(claim.id, claim.delivery) for claim in claims} if failures else set(failed)
+        loose = set(tokens) - {claim.token for claim in claims} if failures else set(failed)
         if loose:
             self._leases.abandon(loose)
         _announce(claims)
@@ -133,22 +141,22 @@ class Claims:
 
 
 def _sort(
-    wanted: Sequence[tuple[UUID, int]], asked: Sequence[asyncio.Future[Claim | None]]
-) -> tuple[list[Claim], dict[tuple[UUID, int], Exception]]:
+    tokens: Sequence[Token], asked: Sequence[asyncio.Future[Claim | None]]
+) -> tuple[list[Claim], dict[Token, Exception]]:
     """分成得手的与没做成的；还没有答案的不再等。
 
     Raises:
         Exception: 不会过去的错误，照抛；取消也是。
     """
     claims: list[Claim] = []
-    failed: dict[tuple[UUID, int], Exception] = {}
-    for one, answer in zip(wanted, asked, strict=True):
+    failed: dict[Token, Exception] = {}
+    for token, answer in zip(tokens, asked, strict=True):
         try:
             claim = answer.result()
         except asyncio.InvalidStateError:
-            failed[one] = TimeoutError()
+            failed[token] = TimeoutError()
         except Exception as error:  # noqa: BLE001 一个个都取走，下面再分
-            failed[one] = error
+            failed[token] = error
         else:
             claims += [] if claim is None else [claim]
     unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
@@ -162,12 +170,11 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
 
     同一次投递在 Redis 里可以有两份（relay 交出了、提交的回音丢了，又交一遍），一起来到：只有一份得手。
     """
+    asked = columns((*COLUMNS, "handed_ats"), [(*token, handed_at) for token, handed_at in wanted])
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
-        task_ids, deliveries, handed_ats = (list(column) for column in zip(*wanted, strict=True))
-        columns = {"task_ids": task_ids, "deliveries": deliveries, "handed_ats": handed_ats}
-        await cursor.execute(load(PACKAGE, "claim"), {**columns, "worker": worker, "lease": lease})
-        claimed = {(row.id, row.delivery): row for row in await cursor.fetchall()}
-    return [claimed.pop((task_id, delivery), None) for task_id, delivery, _ in wanted]
+        await cursor.execute(load(PACKAGE, "claim"), {**asked, "worker": worker, "lease": lease})
+        claimed = {row.token: row for row in await cursor.fetchall()}
+    return [claimed.get(token) for token, _ in wanted]
 
 
 def _announce(claims: Sequence[Claim]) -> None:

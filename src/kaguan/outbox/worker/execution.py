@@ -104,15 +104,14 @@ class Execution:
             await asyncio.gather(*[self._run(claim) for claim in claims])
         except asyncio.CancelledError:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
-            self.leases.abandon([(claim.id, claim.delivery) for claim in claims])
+            self.leases.abandon([claim.token for claim in claims])
             raise
 
     async def _run(self, claim: Claim) -> None:
         attempt = Attempt(
             pool=self._pool,
-            task_id=claim.id,
+            token=claim.token,
             type=claim.type,
-            delivery=claim.delivery,
             attempt=claim.attempt,
             max_attempts=claim.max_attempts,
             payload=claim.payload,
@@ -190,7 +189,7 @@ class Execution:
         log.warning("隔离令牌已失效，丢弃结果")
         try:
             async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
-                await note_fenced(connection, attempt.token, attempt.attempt, self.leases.worker)
+                await note_fenced(connection, attempt, self.leases.worker)
         except PASSING_ERRORS as error:
             log.warning("隔离的痕迹没有记成", error=type(error).__name__)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from kaguan.background import in_background
 from kaguan.backoff import equal_jitter
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.database.sql import load
+from kaguan.database.sql import columns, load
+from kaguan.outbox.worker.token import COLUMNS, Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-    from uuid import UUID
 
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.attempt import Attempt
@@ -37,8 +37,8 @@ class Leases:
     worker: str
     lease: float
     patience: float = RELEASE_PATIENCE
-    _held: dict[tuple[UUID, int], Attempt] = field(default_factory=dict)
-    _abandoned: set[tuple[UUID, int]] = field(default_factory=set)
+    _held: dict[Token, Attempt] = field(default_factory=dict)
+    _abandoned: set[Token] = field(default_factory=set)
 
     @property
     def interval(self) -> float:
@@ -47,7 +47,7 @@ class Leases:
     @contextmanager
     def holding(self, attempt: Attempt) -> Iterator[None]:
         """里面一拍拍地续租；被取消着离开的没有结局，交还。"""
-        token = (attempt.task_id, attempt.delivery)
+        token = attempt.token
         self._held[token] = attempt
         try:
             yield
@@ -57,20 +57,18 @@ class Leases:
         finally:
             self._held.pop(token, None)
 
-    def abandon(self, tokens: Iterable[tuple[UUID, int]]) -> None:
+    def abandon(self, tokens: Iterable[Token]) -> None:
         """也许认领了、但没有人会做的：下一拍（或停机时）交还；其实没认领的，交还什么也不动。"""
         self._abandoned.update(tokens)
 
     async def run_once(self) -> int:
         """续租一次。不再归自己的立即告知处理器停手；用户要求取消的也在这里知道。返回 0：总是等下一拍。"""
-        # 同一次投递也许又被本进程自己认领、正在做：那就不交还
-        self._abandoned.difference_update(self._held)
         await self._hand_back(list(self._abandoned))
         held = dict(self._held)
         if not held:
             return 0
         async with self.pool.connection() as connection:
-            ours = await heartbeat(connection, list(held), self.worker, self.lease)
+            ours = await heartbeat(connection, list(held), self.lease)
         for token, attempt in held.items():
             if token not in ours:
                 # 心跳途中刚结算完的不算丢
@@ -105,12 +103,12 @@ class Leases:
             log.error("没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈
         return returned
 
-    async def _hand_back(self, tokens: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], bool]:
+    async def _hand_back(self, tokens: list[Token]) -> dict[Token, bool]:
         """交还这些；返回仍归自己的 → 是否被别人锁着、因此没交成。"""
         if not tokens:
             return {}
         async with self.pool.connection() as connection:
-            mine = await release(connection, tokens, self.worker)
+            mine = await release(connection, tokens)
         self._abandoned.difference_update(token for token in tokens if not mine.get(token))
         return mine
 
@@ -134,21 +132,13 @@ async def _run(leases: Leases) -> None:
         await asyncio.sleep(leases.interval)
 
 
-async def heartbeat(
-    connection: Connection, held: Sequence[tuple[UUID, int]], worker: str, lease: float
-) -> dict[tuple[UUID, int], bool]:
+async def heartbeat(connection: Connection, held: Sequence[Token], lease: float) -> dict[Token, bool]:
     """续租；返回仍归自己的（别人锁着、因此没续上的也算）→ 用户是否要求取消。"""
-    cursor = await connection.execute(load(PACKAGE, "heartbeat"), {**_pairs(held), "worker": worker, "lease": lease})
-    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+    cursor = await connection.execute(load(PACKAGE, "heartbeat"), {**columns(COLUMNS, held), "lease": lease})
+    return {Token(*row[:3]): row[3] for row in await cursor.fetchall()}
 
 
-async def release(
-    connection: Connection, held: Sequence[tuple[UUID, int]], worker: str
-) -> dict[tuple[UUID, int], bool]:
+async def release(connection: Connection, held: Sequence[Token]) -> dict[Token, bool]:
     """交还未做完的；返回仍归自己的 → 是否被别人锁着、因此没交成。"""
-    cursor = await connection.execute(load(PACKAGE, "release"), {**_pairs(held), "worker": worker})
-    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
-
-
-def _pairs(held: Sequence[tuple[UUID, int]]) -> dict[str, Any]:
-    return {"task_ids": [item[0] for item in held], "deliveries": [item[1] for item in held]}
+    cursor = await connection.execute(load(PACKAGE, "release"), columns(COLUMNS, held))
+    return {Token(*row[:3]): row[3] for row in await cursor.fetchall()}

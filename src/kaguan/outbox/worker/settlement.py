@@ -13,20 +13,21 @@ from psycopg.types.json import Jsonb
 from kaguan.backoff import equal_jitter, full_jitter, outage_wait
 from kaguan.database.group_commit import TIMEOUT, Gathering, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.database.sql import load
+from kaguan.database.sql import columns, load
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.worker.attempt import FencedError
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.worker.token import COLUMNS
 from kaguan.reasons import Reason
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
     from kaguan.config.model import Tasks
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.token import Token
 
 log = structlog.get_logger(__name__)
 
@@ -62,9 +63,7 @@ class Unsettled:
 class Success:
     """一次成功，待结算。``traceparent`` 是这次尝试自己的跟踪；头一次投递就在受理的那条上，为空。"""
 
-    task_id: UUID
-    delivery: int
-    attempt: int
+    token: Token
     result: dict[str, Any]
     progress: dict[str, int | None] | None
     traceparent: str | None
@@ -109,7 +108,7 @@ class Settlement:
                     written = await self._group.submit(statement)
                 else:
                     written = await self._together(attempt, outcome, statement)
-                written = written or await self._already(attempt, outcome, statement)
+                written = written or await self._already(attempt, statement)
                 return Fenced() if written is None else Settled(TaskStatus(written.status), written.age, outcome)
             except PASSING_ERRORS as error:
                 failures += 1
@@ -143,24 +142,24 @@ class Settlement:
         except FencedError:
             return None
 
-    async def _already(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Written | None:
+    async def _already(self, attempt: Attempt, statement: _Statement | Success) -> Written | None:
         """没写成：要么令牌失效（None），要么上一次的 COMMIT 其实成功了、只是回音丢了。"""
         async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
             cursor = await connection.execute(load(PACKAGE, "outcome_of"), {"task_id": attempt.task_id})
-            now = await cursor.fetchone()  # 任务当前的（状态，投递号，尝试次数）
+            now = await cursor.fetchone()  # 任务当前的（状态，投递号，认领号）
         expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
         again = expected is TaskStatus.RETRYING
-        token = (attempt.delivery + again, attempt.attempt - isinstance(outcome, Continue))
+        token = (attempt.delivery + again, attempt.token.claim_id)
         if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):
             return Written(now[0], 0.0)
         return None
 
     def _statement(self, attempt: Attempt, outcome: Outcome) -> _Statement | Success:  # noqa: PLR0911 每种结局各一条语句
-        token = {**attempt.token, "attempt": attempt.attempt}
+        token = {**attempt.token._asdict(), "attempt": attempt.attempt}
         match outcome:
             case Done(result):
                 own = attempt.own_traceparent
-                return Success(attempt.task_id, attempt.delivery, attempt.attempt, result, attempt.progress, own)
+                return Success(attempt.token, result, attempt.progress, own)
             case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:
                 wait = max(self._backoff(attempt, outage=outcome.outage), delay or 0)
                 return self._again(attempt, TaskEventKind.ATTEMPT_FAILED, self._noted(token, reason), wait)
@@ -225,17 +224,14 @@ def unexpected(attempt: Attempt, reason: Reason) -> Outcome:
 
 async def settle_done(connection: Connection, successes: Sequence[Success]) -> list[Written | None]:
     """成批结算成功，次序与输入相同；None = 令牌已失效，那一个什么也没写。"""
-    parameters = {
-        "task_ids": [item.task_id for item in successes],
-        "deliveries": [item.delivery for item in successes],
-        "attempts": [item.attempt for item in successes],
-        "results": [Jsonb(item.result) for item in successes],
-        "progresses": [None if item.progress is None else Jsonb(item.progress) for item in successes],
-        "traceparents": [item.traceparent for item in successes],
-    }
+    rows = [
+        (*item.token, Jsonb(item.result), None if item.progress is None else Jsonb(item.progress), item.traceparent)
+        for item in successes
+    ]
+    parameters = columns((*COLUMNS, "results", "progresses", "traceparents"), rows)
     cursor = await connection.execute(load(PACKAGE, "settle_done"), parameters)
-    written = {(row[0], row[1]): Written(row[2], row[3]) for row in await cursor.fetchall()}
-    return [written.get((item.task_id, item.delivery)) for item in successes]
+    written = {row[:3]: Written(*row[3:]) for row in await cursor.fetchall()}
+    return [written.get(item.token) for item in successes]
 
 
 async def _settle_otherwise(connection: Connection, statement: _Statement) -> Written | None:
@@ -245,5 +241,6 @@ async def _settle_otherwise(connection: Connection, statement: _Statement) -> Wr
         return await cursor.fetchone()
 
 
-async def note_fenced(connection: Connection, token: Mapping[str, Any], attempt: int, worker: str) -> None:
-    await connection.execute(load(PACKAGE, "note_fenced"), {**token, "attempt": attempt, "worker": worker})
+async def note_fenced(connection: Connection, attempt: Attempt, worker: str) -> None:
+    parameters = {**attempt.token._asdict(), "attempt": attempt.attempt, "worker": worker}
+    await connection.execute(load(PACKAGE, "note_fenced"), parameters)

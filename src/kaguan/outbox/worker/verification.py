@@ -97,6 +97,6 @@ async def _note(attempt: Attempt, verdict: VerifiedOutcome | None) -> None:
     """时间线上留一笔：问过，对方怎么说。"""
     answer = {Happened: "happened", NotHappened: "not_happened"}.get(type(verdict), "unknown")
     log.info("查证完毕", answer=answer)
-    parameters = {**attempt.token, "attempt": attempt.attempt, "detail": Jsonb({"answer": answer})}
+    parameters = {**attempt.token._asdict(), "attempt": attempt.attempt, "detail": Jsonb({"answer": answer})}
     async with attempt.transaction() as connection:
         await connection.execute(load("kaguan.outbox", "note_verified"), parameters)

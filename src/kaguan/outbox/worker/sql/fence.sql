@@ -2,5 +2,5 @@
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 select 1
 from tb_task
-where id = %(task_id)s and delivery = %(delivery)s and status = (select 'running')
+where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
 for no key update

@@ -1,4 +1,4 @@
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 update tb_task
 set progress = %(progress)s, attempt_traceparent = %(traceparent)s
-where id = %(task_id)s and delivery = %(delivery)s and status = (select 'running')
+where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')

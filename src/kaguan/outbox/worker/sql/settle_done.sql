@@ -4,10 +4,10 @@ with held as materialized (
     select t.id, d.result, d.progress, d.traceparent
     from tb_task t
     join unnest(
-        %(task_ids)s::uuid[], %(deliveries)s::int[], %(attempts)s::smallint[], %(results)s::jsonb[],
+        %(task_ids)s::uuid[], %(deliveries)s::int[], %(claim_ids)s::uuid[], %(results)s::jsonb[],
         %(progresses)s::jsonb[], %(traceparents)s::text[]
-    ) as d (task_id, delivery, attempt, result, progress, traceparent)
-        on t.id = d.task_id and t.delivery = d.delivery and t.attempt = d.attempt
+    ) as d (task_id, delivery, claim_id, result, progress, traceparent)
+        on t.id = d.task_id and t.delivery = d.delivery and t.claim_id = d.claim_id
     where t.status = (select 'running')
     order by t.id
     for no key update of t
@@ -18,4 +18,4 @@ set status = 'succeeded', result = held.result, progress = coalesce(held.progres
     attempt_traceparent = held.traceparent
 from held
 where t.id = held.id
-returning t.id, t.delivery, t.status, extract(epoch from clock_timestamp() - t.created_at)::float8 as age
+returning t.id, t.delivery, t.claim_id, t.status, extract(epoch from clock_timestamp() - t.created_at)::float8 as age

@@ -3,7 +3,7 @@ with settled as (
     update tb_task
     set status = %(status)s, result = %(result)s, last_error = %(error)s, finished_at = clock_timestamp(),
         lease_until = null, worker = null, intent_at = null
-    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')
+    where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
     returning id, status, attempt, delivery, created_at
 ),
 noted as (

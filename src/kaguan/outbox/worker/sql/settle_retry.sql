@@ -13,7 +13,7 @@ with held as materialized (
             when %(waiting_for)s::text is not null then clock_timestamp()
         end as since
     from tb_task
-    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')
+    where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
     for no key update
 ),
 settled as (

@@ -2,7 +2,7 @@
 with settled as (
     update tb_task
     set status = 'uncertain', last_error = %(error)s, lease_until = null, worker = null
-    where id = %(task_id)s and delivery = %(delivery)s and attempt = %(attempt)s and status = (select 'running')
+    where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
     returning id, status, attempt, delivery, created_at
 ),
 noted as (
