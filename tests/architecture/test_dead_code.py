@@ -139,19 +139,22 @@ def never_read(sources: Mapping[str, str], readers: Mapping[str, str] | None = N
         f"{modules[module]} {name}"
         for module, tree in parsed.items()
         if modules[module] not in PUBLIC
-        for name, statement in definitions(tree)
-        if name not in taken[module] | ENTRY and not name.startswith("__") and not is_read(name, statement, tree)
+        for reads in [{statement: names_read(statement) for statement in tree.body}]
+        for name, own in definitions(tree)
+        if name not in taken[module] | ENTRY and not name.startswith("__")
+        if not any(name in read for statement, read in reads.items() if statement is not own)
     ]
 
 
-def is_read(name: str, statement: ast.stmt, tree: ast.Module) -> bool:
-    own = set(map(id, ast.walk(statement)))
-    return any(
-        (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load))
-        or (isinstance(node, ast.Constant) and isinstance(node.value, str) and name in re.findall(r"\w+", node.value))
-        for node in ast.walk(tree)
-        if id(node) not in own
-    )
+def names_read(statement: ast.stmt) -> set[str]:
+    """读到的名字；引号里的类型、文档里提到的也算。"""
+    found: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.update(re.findall(r"\w+", node.value))
+    return found
 
 
 def test_dead_code_is_noticed() -> None:

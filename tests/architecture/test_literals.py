@@ -79,10 +79,14 @@ def told(tree: ast.Module) -> Iterator[ast.AST]:
             yield node.value
         elif isinstance(node, ast.JoinedStr):
             yield from node.values
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and names(node.func.value, "log"):
             yield from node.args
-        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
+        elif isinstance(node, ast.Subscript) and names(node.value, "Literal"):
             yield from ast.walk(node)
+
+
+def names(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def repeated(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:

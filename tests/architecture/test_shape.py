@@ -53,9 +53,10 @@ def copied(sources: Mapping[str, ast.Module]) -> list[list[str]]:
             for block in (getattr(node, field, None) for field in ("body", "orelse", "finalbody")):
                 if not isinstance(block, list):
                     continue
-                for start in range(len(block) - STATEMENTS + 1):
+                sizes = [sum(1 for _ in ast.walk(one)) for one in block] if len(block) >= STATEMENTS else []
+                for start in range(len(sizes) - STATEMENTS + 1):
                     run = block[start : start + STATEMENTS]
-                    if sum(1 for one in run for _ in ast.walk(one)) >= NODES and not _declares(run):
+                    if sum(sizes[start : start + STATEMENTS]) >= NODES and not _declares(run):
                         places[" ".join(map(ast.dump, run))].append(f"{name}:{run[0].lineno}")
     return [found for found in places.values() if len(found) > 1]
 

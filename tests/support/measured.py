@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 MEASURED = pytest.StashKey[bool]()
 EVERY_CASE = {"unit"}  # 这些目录的用例快，每一个走的路又常不同
+NO_CASE = {"architecture"}  # 读源码，不走它
 
 
 def mark_measured(items: Sequence[pytest.Item]) -> None:
-    """参数不同的几个用例只量头尾两个：两家运营商、两种做法都在内；:data:`EVERY_CASE` 里的都量。"""
+    """参数不同的几个用例只量头尾两个：两家运营商、两种做法都在内；另有都量与都不量的目录。"""
     first: dict[str, pytest.Item] = {}
     last: dict[str, pytest.Item] = {}
     for item in items:
@@ -27,7 +28,8 @@ def mark_measured(items: Sequence[pytest.Item]) -> None:
         last[function] = item
     ends = {*first.values(), *last.values()}
     for item in items:
-        item.stash[MEASURED] = item in ends or bool(EVERY_CASE & set(item.path.parts))
+        folders = set(item.path.parts)
+        item.stash[MEASURED] = not NO_CASE & folders and (item in ends or bool(EVERY_CASE & folders))
 
 
 @contextmanager
