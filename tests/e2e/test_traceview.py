@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tests.e2e.stack import RunningStack, fetch, started
 from tests.support.eventually import eventually
-from tests.support.otlp_receiver import otlp_receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,16 +47,3 @@ async def test_a_task_is_found_by_its_id_from_the_request_to_the_worker(place: P
         for shown in ("kaguan-api", "kaguan-worker", "process email:send", task_id):
             assert shown in page
         assert "planted" not in page
-
-
-async def test_a_given_endpoint_is_used_and_no_own_viewer_starts(place: Path) -> None:
-    async with otlp_receiver() as receiver:
-        extra = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-        async with started(place / "data", place / "log", extra=extra) as stack:
-            assert "traceview" not in stack.pids()
-            assert "  跟踪  " not in stack.output
-            task_id = submit(stack)
-            await receiver.wait_for(
-                lambda span: span.service == "kaguan-worker" and span.attributes.get("messaging.message.id") == task_id,
-                timeout=30.0,
-            )

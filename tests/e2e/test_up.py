@@ -20,14 +20,13 @@ import pytest
 from kaguan.dev.predecessor import command_line
 from tests.e2e.stack import CHECKOUT, KAGUAN, READY, START_TIMEOUT, RunningStack, kaguan, started
 from tests.support.eventually import eventually
+from tests.support.otlp_receiver import otlp_receiver
 from tests.support.places import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kaguan.dev.postgres import PostgresServer
-    from kaguan.dev.valkey import ValkeyServer
     from tests.support.interpreter import Interpreter
 
 CHILDREN = {"postgres", "valkey", "traceview", "smtp", "simulator", "api", "relay", "worker"}
@@ -70,19 +69,6 @@ async def test_one_command_brings_up_a_working_stack_that_stops_cleanly(place: P
         assert list((data / "pids").iterdir()) == []
 
 
-@pytest.mark.measured
-async def test_every_killed_child_comes_back(place: Path) -> None:
-    async with started(place / "data", place / "log") as stack:
-        before = stack.pids()
-        for pid in before.values():
-            os.kill(pid, signal.SIGKILL)
-        for name, pid in before.items():
-            await stack.replaced(name, pid)
-            assert re.search(rf"{name} 意外退出，稍后重启.*信号 SIGKILL", stack.output)
-        await eventually(stack.ready, 60.0)
-        await welcome_mail(stack)
-
-
 @linux
 async def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_recovers(place: Path) -> None:
     data = place / "data"
@@ -97,33 +83,6 @@ async def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_rec
         for key in ("KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL", "KAGUAN_SMTP__URL"):
             assert stack.env[key] == addresses[key]
         assert stack.request("GET", "/api/v1/users")[1]["data"]["total"] == 1
-
-
-@pytest.mark.measured
-async def test_a_second_signal_forces_the_stop(place: Path) -> None:
-    async with started(place / "data", place / "log") as stack:
-        children = stack.pids()
-        os.kill(children["worker"], signal.SIGSTOP)  # 停不下来的 worker
-        stack.signal(signal.SIGINT)
-        await eventually(lambda: "正在停止" in stack.output)
-        stack.signal(signal.SIGINT)
-        await stack.gone()
-        assert "再次收到停止信号" in stack.output
-        await stack.nothing_left(children)
-
-
-async def test_stacks_run_side_by_side_and_given_servers_are_used(
-    place: Path, database_url: str, redis_url: str, postgres_server: PostgresServer, valkey_server: ValkeyServer
-) -> None:
-    del postgres_server, valkey_server  # 只要它们在运行
-    given = {"KAGUAN_DATABASE__URL": database_url, "KAGUAN_REDIS__URL": redis_url}
-    async with AsyncExitStack() as both:
-        own = await both.enter_async_context(started(place / "own", place / "own.log"))
-        external = await both.enter_async_context(started(place / "external", place / "external.log", extra=given))
-        assert set(external.pids()) == CHILDREN - {"postgres", "valkey"}
-        assert {key: external.env[key] for key in given} == given
-        await welcome_mail(own)
-        assert external.request("GET", "/api/v1/users")[1]["data"]["total"] == 0
 
 
 PORTS = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRICS_PORT", "KAGUAN_SMTP__URL")
@@ -152,7 +111,9 @@ def thief() -> Iterator[socket.socket]:
 
 
 @pytest.mark.measured
-async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Path) -> None:
+async def test_a_port_stolen_before_the_start_and_killed_children_do_no_harm_and_a_second_signal_forces_the_stop(
+    place: Path,
+) -> None:
     data = place / "data"
 
     async def steal(taking: socket.socket) -> int:
@@ -169,26 +130,66 @@ async def test_a_port_stolen_between_choice_and_start_is_chosen_again(place: Pat
             port = await stealing
             assert re.search(rf"postgres 的端口被别的程序抢先占去.*{port}", stack.output)
             assert f":{port}/" not in stack.env["KAGUAN_DATABASE__URL"]
+            await every_killed_child_comes_back(stack)
             await welcome_mail(stack)
+            await a_second_signal_forces_the_stop(stack)
+
+
+async def every_killed_child_comes_back(stack: RunningStack) -> None:
+    before = stack.pids()
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    for name, pid in before.items():
+        await stack.replaced(name, pid)
+        assert re.search(rf"{name} 意外退出，稍后重启.*信号 SIGKILL", stack.output)
+    await eventually(stack.ready, 60.0)
+
+
+async def a_second_signal_forces_the_stop(stack: RunningStack) -> None:
+    children = stack.pids()
+    os.kill(children["worker"], signal.SIGSTOP)  # 停不下来的 worker
+    stack.signal(signal.SIGINT)
+    await eventually(lambda: "正在停止" in stack.output)
+    stack.signal(signal.SIGINT)
+    await stack.gone()
+    assert "再次收到停止信号" in stack.output
+    await stack.nothing_left(children)
 
 
 @pytest.mark.measured
-async def test_a_port_stolen_while_its_process_is_dead_is_chosen_again(place: Path) -> None:
-    async with started(place / "data", place / "log", named_ports=False) as stack:
-        before, worker = stack.env, stack.pid("worker")
-        with thief() as taking:
-            stack.signal(signal.SIGSTOP)  # 监督者来不及先重启它
-            os.kill(worker, signal.SIGKILL)
-            address = ("127.0.0.1", int(before["KAGUAN_WORKER__METRICS_PORT"]))
-            await eventually(lambda: bound(taking, address))
-            taking.listen()
-            stack.signal(signal.SIGCONT)
-            await eventually(lambda: stack.output.count(READY) == 2, START_TIMEOUT)
-            assert re.search(r"worker 的端口被别的程序占去", stack.output)
-            changed = {key for key, value in stack.env.items() if before[key] != value}
-            assert changed == {"KAGUAN_WORKER__METRICS_PORT"}
+async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead_is_chosen_again(
+    place: Path, database_url: str, redis_url: str
+) -> None:
+    async with otlp_receiver() as receiver:
+        given = {
+            "KAGUAN_DATABASE__URL": database_url, "KAGUAN_REDIS__URL": redis_url,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        }  # fmt: skip
+        children = CHILDREN - {"postgres", "valkey", "traceview"}
+        async with started(place / "data", place / "log", named_ports=False, extra=given) as stack:
+            assert set(stack.pids()) == children
+            assert {key: stack.env[key] for key in given} == given
+            assert "  跟踪  " not in stack.output
+            await a_stolen_port_is_chosen_again(stack)
             await welcome_mail(stack)
-            assert set(stack.pids()) == CHILDREN
+            await receiver.wait_for(
+                lambda span: span.service == "kaguan-worker" and span.name == "process email:send", timeout=30.0
+            )
+            assert set(stack.pids()) == children
+
+
+async def a_stolen_port_is_chosen_again(stack: RunningStack) -> None:
+    before, worker = stack.env, stack.pid("worker")
+    with thief() as taking:
+        stack.signal(signal.SIGSTOP)  # 监督者来不及先重启它
+        os.kill(worker, signal.SIGKILL)
+        address = ("127.0.0.1", int(before["KAGUAN_WORKER__METRICS_PORT"]))
+        await eventually(lambda: bound(taking, address))
+        taking.listen()
+        stack.signal(signal.SIGCONT)
+        await eventually(lambda: stack.output.count(READY) == 2, START_TIMEOUT)
+        assert re.search(r"worker 的端口被别的程序占去", stack.output)
+        assert {key for key, value in stack.env.items() if before[key] != value} == {"KAGUAN_WORKER__METRICS_PORT"}
 
 
 def bound(taking: socket.socket, address: tuple[str, int]) -> bool:
