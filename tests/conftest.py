@@ -141,7 +141,7 @@ def plain_pooler(postgres_server: PostgresServer, servers_directory: Path) -> It
 def direct_url(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
     """一份刚迁移好的空库，本用例独占；总是直连。"""
     name = f"test_{next(SEQUENCE)}"
-    admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {ROLE}")
+    admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {ROLE} STRATEGY FILE_COPY")
     yield postgres_server.url_of(name)
     admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -32,8 +32,11 @@ DATABASE = "kaguan"
 INIT_TIMEOUT = 60.0  # 秒
 PROBE_TIMEOUT = 2  # 秒，psycopg 的最小值
 SETTINGS = {"max_connections": "200", "shared_buffers": "64MB", "password_encryption": "scram-sha-256"}
-# 测试用的库可以丢：不落盘换速度
-DISPOSABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "10s"}
+# 测试用的库可以丢：不落盘、口令不拉伸，换速度
+DISPOSABLE = {
+    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "10s",
+    "scram_iterations": "1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
