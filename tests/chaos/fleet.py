@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -23,15 +24,31 @@ RESTART_DELAY = 0.2  # 秒
 STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """哪一份代码：哪个环境的 ``python``，在 ``folder`` 里启动，``path`` 排在这个环境的包前面。"""
+
+    python: str
+    folder: Path
+    path: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(self.path)}
+
+
+OURS = Release(sys.executable, CHECKOUT, CHECKOUT / "src")  # 不管装的是哪一份
+
+
 @dataclass(eq=False, slots=True)
 class Unit:
-    """一个进程的一次次运行，跑 ``checkout`` 的代码。``crashes`` 记说不过去的退出（见 :mod:`tests.chaos.exits`）。"""
+    """一个进程的一次次运行，跑 ``release``。``crashes`` 记说不过去的退出（见 :mod:`tests.chaos.exits`）。"""
 
     name: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
-    checkout: Path = CHECKOUT
+    release: Release = OURS
     process: asyncio.subprocess.Process | None = None
     crashes: list[int] = field(default_factory=list)
     restarts: int = 0
@@ -50,8 +67,8 @@ class Unit:
         self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
 
     async def _spawn(self) -> None:
-        own = {**self.environment, "PYTHONPATH": str(self.checkout / "src")}  # 不管装的是哪一份
-        program = Program(self.name, self.argv, self.checkout, environment=own)
+        own = {**self.environment, **self.release.environment}
+        program = Program(self.name, self.argv, self.release.folder, environment=own)
         self._sent, self._born = set(), time.monotonic()
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -72,9 +89,10 @@ class Unit:
     def _innocent(self, code: int) -> bool:
         return innocent(code, self._sent, time.monotonic() - self._born)
 
-    def twin(self, name: str, checkout: Path) -> Unit:
+    def twin(self, name: str, release: Release) -> Unit:
         """同样的一个，换一份代码；还没有启动。"""
-        return Unit(name, self.argv, self.environment, self.log.with_name(f"{name}.log"), checkout)
+        argv = (release.python, *self.argv[1:])
+        return Unit(name, argv, self.environment, self.log.with_name(f"{name}.log"), release)
 
     def send(self, number: signal.Signals) -> bool:
         """发信号；进程不在是 False。"""

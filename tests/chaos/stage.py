@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from kaguan.dev.ports import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.chaos.clock import VARIABLE as CLOCK
-from tests.chaos.fleet import CHECKOUT, Fleet, Unit
+from tests.chaos.fleet import OURS, Fleet, Release, Unit
 from tests.chaos.index import Index, indexed, verify_url
 from tests.chaos.ledger import CREATE
 from tests.chaos.proxy import Proxy
@@ -66,7 +66,7 @@ class Cast:
         verify: 不明时先问收件端收下没有。
         ledger: 记账处理器占用多久：``mixed``，或秒数。
         pace: 覆盖 ``PACE`` 的配置。
-        checkout: 各进程跑哪一份代码。
+        release: 各进程跑哪一份代码。
     """
 
     apis: int = 2
@@ -77,7 +77,7 @@ class Cast:
     verify: bool = False
     ledger: str = "mixed"
     pace: Mapping[str, str] = field(default_factory=dict)
-    checkout: Path = CHECKOUT
+    release: Release = OURS
 
 
 @dataclass(eq=False, slots=True)
@@ -165,7 +165,8 @@ def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fl
     def unit(kind: str, number: int, module: str, *arguments: str, **more: str) -> Unit:
         name = f"{kind}-{number}"
         own = {**environment, CLOCK: str(directory / f"{name}.clock"), **more}
-        return Unit(name, (sys.executable, "-m", module, *arguments), own, directory / f"{name}.log", cast.checkout)
+        argv = (cast.release.python, "-m", module, *arguments)
+        return Unit(name, argv, own, directory / f"{name}.log", cast.release)
 
     apis = [unit("api", n, "api", KAGUAN_API__PORT=str(port)) for n, port in enumerate(ports)]
     relays = [unit("relay", n, "tests.chaos.relay_main", *mutation) for n in range(cast.relays)]

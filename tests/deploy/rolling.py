@@ -17,17 +17,15 @@ import aiohttp
 from kaguan.dev.ports import LOOPBACK
 from kaguan.queues.keys import PRESENCE_CARDS
 from tests.chaos.faults import Struck
-from tests.chaos.fleet import CHECKOUT
 from tests.chaos.load import Heard
 from tests.chaos.stage import listening
-from tests.deploy.previous import kaguan
+from tests.deploy.releases import kaguan
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
-    from tests.chaos.fleet import Unit
+    from tests.chaos.fleet import Release, Unit
     from tests.chaos.load import Load
     from tests.chaos.stage import Stage
 
@@ -57,6 +55,7 @@ class Roll:
     """一次升级与回退。
 
     Attributes:
+        new_release: 新版。
         quota: 每一段至少提交这么多个。
         beside: 新旧并排着，至少再提交这么多个，旧的才停。
         away: 端口 → 它的 API 不在的那几段，Unix 秒。
@@ -67,6 +66,7 @@ class Roll:
 
     stage: Stage
     load: Load
+    new_release: Release
     quota: int
     beside: int
     phases: list[Phase] = field(default_factory=list)
@@ -95,16 +95,16 @@ class Roll:
     async def migrate(self, *words: str) -> None:
         """新版的命令，当着全部负载。"""
         began = time.monotonic()
-        await asyncio.to_thread(kaguan, CHECKOUT, self.stage.database, "migrate", *words)
+        await asyncio.to_thread(kaguan, self.new_release, self.stage.database, "migrate", *words)
         self.migrations.append(f"kaguan migrate {' '.join(words)}：{time.monotonic() - began:.1f} 秒")
 
-    async def replace(self, kind: str, checkout: Path, *, kill: bool = False) -> None:
-        """换上 ``checkout``，一个接一个。API 的端口只有一个，停了旧的才起新的；别的新旧并排一阵。
+    async def replace(self, kind: str, release: Release, *, kill: bool = False) -> None:
+        """换上 ``release``，一个接一个。API 的端口只有一个，停了旧的才起新的；别的新旧并排一阵。
 
         ``kill``：并排着，最后一个旧的先被 SIGKILL 一次，由监督者带回来。
         """
         for number, unit in enumerate(self._live[kind]):
-            twin = unit.twin(f"{kind}-{number}-{next(self._numbers)}", checkout)
+            twin = unit.twin(f"{kind}-{number}-{next(self._numbers)}", release)
             self.stage.fleet.units[kind].append(twin)
             if kind == API:
                 port = self.stage.api_ports[number]
@@ -115,7 +115,7 @@ class Roll:
                 self.away.setdefault(port, []).append((away, time.time()))
             else:
                 await twin.start()
-            if checkout == CHECKOUT and twin.pid is not None:
+            if release == self.new_release and twin.pid is not None:
                 self.new.add(twin.pid)
             await eventually(partial(self._is_present, twin), PATIENCE)
             await self._submitted(self.load.started + self.beside)

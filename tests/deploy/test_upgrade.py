@@ -1,4 +1,7 @@
-"""上一版与这一版并存：短的一趟。长的是 ``make upgrade-check``。"""
+"""上一版与这一版并存：短的一趟。长的是 ``make upgrade-check``。
+
+跑的也是两版各自的 wheel，在检出之外；只是第三方的包链接眼下这个环境里的，不照清单新装。
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``make upgrade-check``：上一版与这一版并存——边升级边退回，负载不停，独立的裁判判。
 
-旧的一边跑在它自己的代码上：先在旧库上，再当着它迁移；worker、relay、API 依次换成新的，再倒着退回来，把库也退回去；
-最后再升一遍，这次 relay 在先。
+两边都是 wheel，装在检出之外各自的环境里。先全旧在旧库上，再当着它迁移；worker、relay、API 依次换成新的，
+再倒着退回来，把库也退回去；最后再升一遍，这次 relay 在先。弄坏的新版也各走几步，须判不合格。
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import random
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,6 @@ import typer
 from tests.chaos.campaign import drain
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
-from tests.chaos.fleet import CHECKOUT
 from tests.chaos.journal import Kind, entries
 from tests.chaos.load import Load
 from tests.chaos.report import fill
@@ -31,66 +29,82 @@ from tests.chaos.servers import running_servers
 from tests.chaos.stage import Cast, staged
 from tests.chaos.story import stories
 from tests.deploy import previous
+from tests.deploy.broken import CONTROLS
+from tests.deploy.releases import kaguan, previous_release, this_release
 from tests.deploy.rolling import API, RELAY, WORKER, Roll
-from tests.deploy.upgrade_report import Report, document, rows_of, told
+from tests.deploy.upgrade_report import Report, control_table, document, rows_of, told
 from tests.support.alongside import alongside
 from tests.support.places import temporary_place
 
 if TYPE_CHECKING:
+    from tests.chaos.fleet import Release
     from tests.chaos.journal import Entry
     from tests.chaos.verdict import Verdict
+    from tests.deploy.broken import Broken
 
 MOST = 100_000  # 个：不到负载自己停下
 LATER = (5.0, 40.0)  # 秒：有的定在几段之后
 LATER_EVERY = 40
-STALLED = 70.0  # 秒
 ACCEPTED = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}
 HEAD = "select version_num from alembic_version"
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """``rate`` 个/秒，每段 ``quota`` 个，新旧并排 ``beside`` 个；``whole``：逐种换，每种之间停一段，库也退回。"""
+    """一趟多大。
+
+    Attributes:
+        rate: 个/秒。
+        quota: 每一段至少提交几个。
+        beside: 新旧并排着，至少提交几个。
+        whole: 逐种换，每种之间停一段，库也退回；两个环境的依赖都照各自锁定的清单新装。
+        stalled: 秒；没有进展这么久就不等了。
+    """
 
     rate: float
     quota: int
     beside: int
     cast: Cast
-    whole: bool
+    whole: bool = False
+    stalled: float = 70.0
 
 
+ONE_EACH = Cast(apis=1, relays=1, workers=1)
 LONG = Scale(30.0, 200, 30, Cast(relays=2, workers=3), whole=True)
-SHORT = Scale(4.0, 8, 2, Cast(apis=1, relays=1, workers=1), whole=False)
+SHORT = Scale(4.0, 8, 2, ONE_EACH)
+CONTROL = Scale(4.0, 8, 2, ONE_EACH, stalled=10.0)
 
 
-async def upgrade(scale: Scale, seed: int) -> Report:
-    """走一遍。
+async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Report:
+    """走一遍；``broken`` 在新版的位置上，只走它的那几步。
 
     Raises:
         AbsentError: 没有上一版的提交。
     """
-    with temporary_place("previous") as directory:
-        old = previous.unpack(directory)
-        cast = replace(scale.cast, checkout=old)
-        migrate_old = partial(previous.kaguan, old)
+    with temporary_place("releases") as directory:
+        old = previous_release(directory / "old", alone=scale.whole)
+        new = this_release(directory / "new", broken.damage if broken else None, alone=scale.whole)
         async with (
-            running_servers(lambda url: migrate_old(url, "migrate", "up")) as servers,
-            staged(servers, "upgrade", cast) as stage,
+            running_servers(lambda url: kaguan(old, url, "migrate", "up")) as servers,
+            staged(servers, "upgrade", replace(scale.cast, release=old)) as stage,
         ):
             load = Load(stage, _journal(seed, later=scale.whole), scale.rate, seed)
-            roll = Roll(stage, load, scale.quota, scale.beside)
+            roll = Roll(stage, load, new, scale.quota, scale.beside)
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(alongside(roll.read(), "reader"))
                 await stack.enter_async_context(alongside(roll.watch(), "watch"))
                 running = asyncio.create_task(load.run(), name="load")
                 try:
-                    await (_whole if scale.whole else _brief)(roll, old)
+                    if broken:
+                        await broken.script(roll)
+                    else:
+                        await (_whole if scale.whole else _brief)(roll, old)
                 finally:
                     load.enough = True
                     await running
-                await drain(stage, STALLED)
+                await drain(stage, scale.stalled)
             if await load.person.reconsider(load.journal):
-                await drain(stage, STALLED)
+                await drain(stage, scale.stalled)
             evidence = await collect(stage, [entry for entry in load.journal if entry.tries])
             evidence.struck, evidence.planned = roll.struck, len(roll.struck)
             evidence.stuck = roll.complaints + await stage.fleet.stop()
@@ -102,7 +116,7 @@ async def upgrade(scale: Scale, seed: int) -> Report:
             alone = [row.phase.name for row in rows if row.phase.mixed and not all(row.workers)]
             verdict.rule("新旧没有并存", alone)
             happened = await stories(stage, verdict, evidence)
-        return Report(verdict, rows, roll.migrations, previous.differing(old), happened)
+        return Report(verdict, rows, roll.migrations, previous.differing(), happened)
 
 
 def _journal(seed: int, *, later: bool) -> list[Entry]:
@@ -117,14 +131,14 @@ def _journal(seed: int, *, later: bool) -> list[Entry]:
     return journal
 
 
-async def _whole(roll: Roll, old: Path) -> None:
+async def _whole(roll: Roll, old: Release) -> None:
     async with roll.phase("全旧，旧库"):
         before = await _head(roll)
     async with roll.phase("全旧，当面迁移"):
         await roll.migrate("up")
     for kind, kill in ((WORKER, True), (RELAY, False), (API, False)):
         async with roll.phase(f"换新 {kind}", mixed=kind == WORKER):
-            await roll.replace(kind, CHECKOUT, kill=kill)
+            await roll.replace(kind, roll.new_release, kill=kill)
     async with roll.phase("全新"):
         pass
     for kind in (API, RELAY, WORKER):
@@ -140,16 +154,16 @@ async def _whole(roll: Roll, old: Path) -> None:
         await roll.migrate("up")
     for kind in (RELAY, WORKER, API):  # 次序反过来：新 relay 交给旧 worker
         async with roll.phase(f"再换新 {kind}", mixed=kind == WORKER):
-            await roll.replace(kind, CHECKOUT, kill=kind == RELAY)
+            await roll.replace(kind, roll.new_release, kill=kind == RELAY)
 
 
-async def _brief(roll: Roll, old: Path) -> None:
+async def _brief(roll: Roll, old: Release) -> None:
     async with roll.phase("全旧，当面迁移"):
         await roll.migrate("up")
     async with roll.phase("换新", mixed=True):
-        await roll.replace(WORKER, CHECKOUT)
-        await roll.replace(RELAY, CHECKOUT)
-        await roll.replace(API, CHECKOUT)
+        await roll.replace(WORKER, roll.new_release)
+        await roll.replace(RELAY, roll.new_release)
+        await roll.replace(API, roll.new_release)
     async with roll.phase("退回，新库", mixed=True):
         await roll.replace(API, old)
         await roll.replace(RELAY, old)
@@ -197,13 +211,16 @@ def main() -> int:
     options = parser.parse_args()
     try:
         report = asyncio.run(upgrade(SHORT if options.short else LONG, options.seed))
+        controls = [(broken, asyncio.run(upgrade(CONTROL, options.seed, broken)).verdict) for broken in CONTROLS]
     except previous.AbsentError as error:
         typer.echo(str(error), err=True)
         return 1
-    typer.echo(f"{document(report)}\n\n{told(report)}")
+    text = f"{document(report)}\n\n{control_table(controls)}"
+    typer.echo(f"{text}\n\n{told(report)}")
     if options.write is not None:
-        fill(options.write, "upgrade", document(report))
-    return int(not report.verdict.passed)
+        fill(options.write, "upgrade", text)
+    condemned = all(broken.told in verdict.violations for broken, verdict in controls)
+    return int(not (report.verdict.passed and condemned))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.evidence import Evidence, TaskFact
     from tests.chaos.verdict import Verdict
+    from tests.deploy.broken import Broken
     from tests.deploy.rolling import Phase, Roll
 
 
@@ -70,7 +71,7 @@ def document(report: Report) -> str:
     ).stdout.strip()
     same = "两版锁定的依赖一样" if not report.differing else f"锁定的依赖不同：{'、'.join(report.differing)}"
     lines = [
-        f"{ran}，{previous.VERSION}（{previous.COMMIT[:7]}）与 {commit}；{machine()}；{same}。",
+        f"{ran}，{previous.VERSION}（{previous.COMMIT[:7]}）与 {commit} 的 wheel，各一个环境；{machine()}；{same}。",
         "",
         "| 段 | 秒 | 提交 | 受理 | 了结 | 压下的重复 | 受理到开始 P95，毫秒 | 有活的旧、新 worker |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -82,12 +83,24 @@ def document(report: Report) -> str:
         for row in report.rows
     ]
     verdict = report.verdict
-    said = "，".join(f"{name} {verdict.figures[name]:g}" for name in verdict.violations) or "合格"
-    lines += ["", "| 名目 | 数 |", "| --- | --- |", f"| 裁判的话 | {said} |"]
+    lines += ["", "| 名目 | 数 |", "| --- | --- |", f"| 裁判的话 | {_said(verdict)} |"]
     lines += [f"| 迁移 | {'；'.join(report.migrations)} |"]
     lines += [f"| 各状态 | {'，'.join(f'{state} {count}' for state, count in verdict.states.most_common())} |"]
     lines += [f"| {name} | {value:g} |" for name, value in verdict.figures.items() if value]
     lines += [f"| 其余 {sum(not value for value in verdict.figures.values())} 条 | 都是 0 |"]
+    return "\n".join(lines)
+
+
+def _said(verdict: Verdict) -> str:
+    return "，".join(f"{name} {verdict.figures[name]:g}" for name in verdict.violations) or "合格"
+
+
+def control_table(controls: Sequence[tuple[Broken, Verdict]]) -> str:
+    """弄坏的各版与裁判说的话；没有判出来的写明。"""
+    lines = ["| 弄坏的新版 | 裁判的话 |", "| --- | --- |"]
+    for broken, verdict in controls:
+        missed = "" if broken.told in verdict.violations else f"；没有说「{broken.told}」"
+        lines.append(f"| {broken.name} | {_said(verdict)}{missed} |")
     return "\n".join(lines)
 
 

