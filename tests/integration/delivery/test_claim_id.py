@@ -1,0 +1,206 @@
+"""历史断了，投递号与尝试数都重复：僵尸与新的持有者拿着同一次投递，只有认领号分得清（docs/adr/0032）。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kaguan.outbox.worker.attempt import Attempt, FencedError
+from kaguan.outbox.worker.claiming import Claims
+from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.worker.settlement import Fenced, Settled, Settlement
+from tests.support.history import CUT, KEEP
+from tests.support.mail_tasks import SENDER, config_for
+from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.smtp_server import smtp_server
+from workers.email.handler import EmailHandler
+from workers.email.transport import open_mailer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.config import Settings
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.worker.attempt import Handler
+
+ROW = "select t::text from tb_task t"
+LEASE = 60.0  # 秒
+EXPIRING = "update tb_task set lease_until = clock_timestamp() + interval '1 s'"
+RENEWED = "select lease_until > clock_timestamp() + interval '30 s' from tb_task"
+
+
+@dataclass(slots=True)
+class Late:
+    """放行之前什么也不做的处理器；一次尝试一道门，依到来的先后。"""
+
+    handler: Handler
+    gates: asyncio.Queue[asyncio.Event] = field(default_factory=asyncio.Queue)
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        gate = asyncio.Event()
+        self.gates.put_nowait(gate)
+        await gate.wait()
+        return await self.handler(attempt)
+
+
+@dataclass(slots=True)
+class Twins:
+    """同一个任务、同一次投递、同一次尝试的两个持有者，各在一个进程里，或同在一个。"""
+
+    pipeline: Pipeline
+    zombie: Attempt
+    heir: Attempt
+    zombies: Leases
+    heirs: Leases
+    settlement: Settlement
+
+    async def row(self) -> list[tuple[str]]:
+        return await self.pipeline.sql(ROW)
+
+
+async def held(pool: Pool, leases: Leases, task_id: UUID) -> Attempt:
+    (claim,) = await Claims(pool, leases).claim([(task_id, 1)])
+    return Attempt(pool, claim.token, claim.type, claim.attempt, claim.max_attempts, claim.payload)
+
+
+@pytest.fixture
+async def pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
+    async with open_pipeline(settings, pool) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["two processes"])
+async def twins(pipeline: Pipeline, request: pytest.FixtureRequest) -> AsyncIterator[Twins]:
+    pool = pipeline.pool
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    zombies = Leases(pool, "worker-a", LEASE)
+    heirs = zombies if request.param == "one process" else Leases(pool, "worker-b", LEASE)
+    async with pool.connection() as connection:
+        await connection.execute(KEEP)
+        zombie = await held(pool, zombies, task_id)
+        await connection.execute(CUT)
+    heir = await held(pool, heirs, task_id)
+    assert (zombie.token[:2], zombie.attempt) == (heir.token[:2], heir.attempt)
+    with ExitStack() as holding:
+        holding.enter_context(zombies.holding(zombie))
+        holding.enter_context(heirs.holding(heir))
+        yield Twins(pipeline, zombie, heir, zombies, heirs, Settlement(pool, "worker", pipeline.settings.tasks))
+
+
+async def write_event(connection: Connection) -> None:
+    await connection.execute("insert into tb_sim_event (iccid, old_state, new_state, source) values ('x','a','b','t')")
+
+
+OUTCOMES = (
+    Done({"n": 1}),
+    Done({"n": 1}, write_event),
+    Retry("对方忙"),
+    Continue("让位"),
+    GiveUp("对方不收"),
+    Cancelled("不做了"),
+    Uncertain("不明"),
+)
+
+
+@pytest.mark.parametrize(
+    "outcome", OUTCOMES, ids=["folded", "done", "retry", "continue", "fail", "cancel", "uncertain"]
+)
+async def test_the_zombie_of_a_lost_history_settles_nothing(twins: Twins, outcome: Outcome) -> None:
+    before = await twins.row()
+    assert isinstance(await twins.settlement.settle(twins.zombie, outcome), Fenced)
+    assert await twins.row() == before
+    assert await twins.pipeline.sql("select 1 from tb_sim_event") == []
+    assert isinstance(await twins.settlement.settle(twins.heir, outcome), Settled)
+    assert isinstance(await twins.settlement.settle(twins.zombie, outcome), Fenced)  # 也不把别人的结局认作自己的
+
+
+async def test_two_claims_of_one_delivery_in_one_batch_are_told_apart(twins: Twins) -> None:
+    holders = {"zombie": twins.zombie, "heir": twins.heir}
+    settled = await asyncio.gather(*[twins.settlement.settle(one, Done({"by": name})) for name, one in holders.items()])
+    assert [type(one) for one in settled] == [Fenced, Settled]
+    assert await twins.pipeline.sql("select result ->> 'by' from tb_task") == [("heir",)]
+
+
+async def test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing(twins: Twins) -> None:
+    before = await twins.row()
+    with pytest.raises(FencedError):
+        async with twins.zombie.transaction():
+            raise NotImplementedError
+    async with twins.pipeline.pool.connection() as connection:
+        await twins.zombie.declare_intent(connection)
+    await twins.zombie.report(1, 2)
+    assert await twins.row() == before
+    async with twins.heir.transaction() as connection:
+        await twins.heir.declare_intent(connection)
+    await twins.heir.report(1, 2)
+    assert await twins.pipeline.sql("select intent_at is null, progress ->> 'done' from tb_task") == [(False, "1")]
+
+
+@pytest.mark.parametrize("twins", ["one process", "two processes"], indirect=True)
+async def test_the_zombie_of_a_lost_history_neither_renews_nor_hands_back(twins: Twins) -> None:
+    await twins.pipeline.sql(EXPIRING)
+    if twins.zombies is not twins.heirs:
+        before = await twins.row()
+        await twins.zombies.run_once()
+        assert await twins.row() == before
+    await twins.heirs.run_once()
+    assert (twins.zombie.lost.is_set(), twins.heir.lost.is_set()) == (True, False)
+    assert await twins.pipeline.sql(RENEWED) == [(True,)]
+    twins.zombies.abandon([twins.zombie.token])
+    await twins.zombies.run_once()
+    assert await twins.pipeline.sql(RENEWED) == [(True,)]
+    assert await twins.heirs.release_all() == 1
+
+
+async def test_a_claim_by_the_previous_release_is_told_by_its_delivery_number(pipeline: Pipeline) -> None:
+    """它不写认领号，列里还是僵尸的。"""
+    (task_id,) = await pipeline.submit()
+    leases = Leases(pipeline.pool, "worker-a", LEASE)
+    zombie = await held(pipeline.pool, leases, task_id)
+    await pipeline.sql("update tb_task set delivery = 2, attempt = 1, worker = 'previous'")
+    before = await pipeline.sql(ROW)
+    settlement = Settlement(pipeline.pool, "worker", pipeline.settings.tasks)
+    assert [type(await settlement.settle(zombie, outcome)) for outcome in OUTCOMES] == [Fenced] * len(OUTCOMES)
+    async with pipeline.pool.connection() as connection:
+        await zombie.declare_intent(connection)
+    await zombie.report(1, 2)
+    with leases.holding(zombie):
+        await leases.run_once()
+        assert zombie.lost.is_set()
+        assert await leases.release_all() == 0
+    assert await pipeline.sql(ROW) == before
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["one process", "two processes"])
+async def test_a_mail_whose_zombie_had_not_declared_its_intent_goes_once(pipeline: Pipeline, *, same: bool) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(smtp_server())
+        mailer = await stack.enter_async_context(open_mailer(config_for(server.url)))
+        late = Late(EmailHandler(mailer, SENDER))
+        first = pipeline.execution(late)
+        second = first if same else pipeline.execution(late, "worker-b")
+        connection = await stack.enter_async_context(pipeline.pool.connection())
+        (task_id,) = await pipeline.submit()
+        await pipeline.forwarder.run_once()
+        await connection.execute(KEEP)
+        zombie = asyncio.create_task(first({}, deliveries=[(str(task_id), 1)]))
+        awake = await late.gates.get()
+        await connection.execute(CUT)
+        await pipeline.redis.flushdb()  # 僵尸的任务锁
+        heir = asyncio.create_task(second({}, deliveries=[(str(task_id), 1)]))
+        going = await late.gates.get()
+        awake.set()
+        await zombie
+        assert server.mails == []
+        going.set()
+        await heir
+        assert len(server.mails) == 1
+    assert await pipeline.status(task_id) == "succeeded"
+    assert await pipeline.sql("select kind, attempt from tb_task_event") == [("fenced", 1)]

@@ -1,0 +1,45 @@
+"""隔离令牌的两半：每条语句少验一半。"""
+
+from __future__ import annotations
+
+from tests.model.mutation import CLAIM_ID, WORKER, Mutation
+
+SETTLES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_settles_nothing"
+DECLARES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing"
+RENEWS_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_neither_renews_nor_hands_back"
+
+
+def _without_claim_id(what: str, statement: str, test: str) -> Mutation:
+    return Mutation(f"{what}不看认领号", f"{WORKER}{statement}.sql", "and claim_id = %(claim_id)s ", "", (test,))
+
+
+def _batch_without_claim_id(what: str, statement: str, alias: str, test: str) -> Mutation:
+    check = f" and t.claim_id = {alias}.claim_id"
+    return Mutation(f"{what}不看认领号", f"{WORKER}{statement}.sql", check, "", (test,))
+
+
+CLAIM_ID_MUTATIONS = (
+    _without_claim_id("写入", "fence", DECLARES_NOTHING),
+    _without_claim_id("意向", "declare_intent", DECLARES_NOTHING),
+    _without_claim_id("进度", "progress", DECLARES_NOTHING),
+    _without_claim_id("重试的结算", "settle_retry", SETTLES_NOTHING),
+    _without_claim_id("失败的结算", "settle_failed", SETTLES_NOTHING),
+    _without_claim_id("不明的结算", "settle_uncertain", SETTLES_NOTHING),
+    _batch_without_claim_id("成功的结算", "settle_done", "d", SETTLES_NOTHING),
+    _batch_without_claim_id("心跳", "heartbeat", "h", RENEWS_NOTHING),
+    _batch_without_claim_id("交还", "release", "h", RENEWS_NOTHING),
+    Mutation(
+        "回音丢了不看认领号",
+        "src/kaguan/outbox/worker/settlement.py",
+        "now[1:] == token",
+        "now[1] == token[0]",
+        (SETTLES_NOTHING,),
+    ),
+    Mutation(
+        "结算不看投递号",
+        WORKER + "settle_done.sql",
+        "and t.delivery = d.delivery ",
+        "",
+        (CLAIM_ID + "::test_a_claim_by_the_previous_release_is_told_by_its_delivery_number",),
+    ),
+)
