@@ -37,6 +37,7 @@ def configure_logging(config: Logging, process: str) -> ExitStack:
     """
     handler = FoldingHandler(_sinks(config, process))
     handler.addFilter(_hide_saq_arguments)
+    previous = structlog.get_config()
     structlog.configure(
         processors=[*_context_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[config.level]),
@@ -58,7 +59,7 @@ def configure_logging(config: Logging, process: str) -> ExitStack:
         root.setLevel(previous_level)
         for name, level in previous_levels.items():
             logging.getLogger(name).setLevel(level)
-        structlog.reset_defaults()
+        structlog.configure(**previous)
         handler.close()
 
     closer = ExitStack()
