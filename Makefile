@@ -19,7 +19,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill upgrade-check pooler fuzz client audit
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill upgrade-check pooler fuzz client audit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -86,6 +86,10 @@ chaos: $(STAMP) ## The long fault campaign (50 minutes): real processes, real si
 chaos-targets: $(STAMP) ## Every reliability target at full size (20 minutes); writes docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --scenario all --write docs/RELIABILITY.md
 
+power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a file system that forgets what was not synced, 24 cuts; writes docs/RELIABILITY.md
+	$(BIN)/python -m pytest tests/power
+	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 14400 --faults 24 --no-controls --write docs/RELIABILITY.md
+
 drill: $(STAMP) ## Ten faults against a running stack, one at a time: when do console, /health and doctor notice, and do they name the cause (12 minutes)
 	$(BIN)/python -m tests.drill
 
@@ -121,7 +125,11 @@ wheel-check: $(STAMP) ## The wheel in a really empty environment: everything ins
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation
 
-restore-drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
+restore-power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a file system that forgets what was not synced, 24 cuts; writes docs/RELIABILITY.md
+	$(BIN)/python -m pytest tests/power
+	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 14400 --faults 24 --no-controls --write docs/RELIABILITY.md
+
+drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
 	$(BIN)/python -m tests.deploy.restore $(FLUSH)
 
 upgrade-check: $(STAMP) ## Release 0.2.0 and this one side by side under load: up, back down, the schema too, up again; an independent checker; writes docs/UPGRADES.md (5 minutes)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# 装上测试用到的 Debian 程序：浏览器、Prometheus、PgBouncer、中文字体（截图用）、部署文件的检查。make test 先调它。
+# 装上测试用到的 Debian 程序：浏览器、Prometheus、PgBouncer、中文字体（截图用）、部署文件的检查、断电的盘（root 挂它用不着）。make test 先调它。
 # 能装才装（root，或 CI 里免密的 sudo）；装不了不算错：用到它们的测试自己会说，CI 里算失败。
 set -u
 
@@ -14,6 +14,7 @@ shellcheck shellcheck
 systemd-analyze systemd
 pgbouncer pgbouncer
 spin spin
+fusermount3 fuse3
 gcc gcc
 /usr/include/stdio.h libc6-dev
 /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk

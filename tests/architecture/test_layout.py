@@ -21,7 +21,7 @@ TOP = {
 }  # fmt: skip
 TESTS = {
     "__init__.py", "architecture", "attacks", "audit", "bench", "chaos", "conftest.py", "contracts", "deploy",
-    "drill", "e2e", "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model", "mta",
+    "drill", "e2e", "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model", "mta", "power",
     "simulation", "support", "unit",
 }  # fmt: skip
 LINES = 250

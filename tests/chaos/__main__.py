@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan, Report, fight
-from tests.chaos.catalogue import CATALOGUE
+from tests.chaos.catalogue import CATALOGUE, POWER_CUT
 from tests.chaos.controls import CONTROLS, Control
 from tests.chaos.report import controls_document, document, fill, machine, missed, said, table
 from tests.chaos.scenarios import SCENARIOS
@@ -32,7 +32,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=FAULTS, help=f"下手多少次（默认 {FAULTS}）")
     parser.add_argument("--rate", type=float, default=RATE, help=f"每秒提交多少个（默认 {RATE:g}）")
     parser.add_argument("--seed", type=int, default=SEED, help="同一个种子，同一串提交与故障（时序由操作系统定）")
-    parser.add_argument("--kinds", nargs="+", choices=tuple(CATALOGUE), metavar="故障", help="只用这几种故障")
+    parser.add_argument("--kinds", nargs="+", choices=(*CATALOGUE, POWER_CUT), metavar="故障", help="只用这几种故障")
+    parser.add_argument("--fsync", choices=("on", "off"), default="off", help="PostgreSQL 等不等磁盘（默认 off）")
+    parser.add_argument("--power", action="store_true", help=f"两个服务器在会断电的盘上，故障里多一种{POWER_CUT}")
     parser.add_argument("--policy", choices=("hold", "resend"), default="hold", help="邮件结局不明时的策略")
     parser.add_argument("--verify", action="store_true", help="邮件结局不明时先问收件端收下没有")
     parser.add_argument("--no-controls", action="store_true", help="不跑对照")
@@ -64,12 +66,12 @@ async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
         options.faults,
         options.seed,
         options.rate,
-        kinds=tuple(options.kinds or CATALOGUE),
+        kinds=tuple(options.kinds or (*CATALOGUE, *[POWER_CUT][: options.power])),
         cast=Cast(policy=options.policy, verify=options.verify),
     )
     report = await fight(servers, plan, options.logs, say)
     say(table(report))
-    record(options.write, "campaign", document(report))
+    record(options.write, "power" if options.power else "campaign", document(report))
     return report.verdict.passed
 
 
@@ -99,7 +101,7 @@ async def scenario(servers: Servers, options: argparse.Namespace) -> bool:
 
 
 async def main(options: argparse.Namespace) -> int:
-    async with running_servers() as servers:
+    async with running_servers(fsync=options.fsync == "on", power=options.power) as servers:
         if options.scenario:
             return int(not await scenario(servers, options))
         passed = options.only_controls is not None or await campaign(servers, options)

@@ -20,7 +20,7 @@ Fault: TypeAlias = "Callable[[Stage, random.Random], Awaitable[None]]"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``target`` 是它动的服务器或线路：同一个目标上一次只有一种，不同目标可以重叠；空即不限。"""
+    """``target`` 是它动的服务器或线路（几个以空格相连）：同一个目标上一次只有一种，不同目标可以重叠；空即不限。"""
 
     target: str
     act: Fault
@@ -71,8 +71,10 @@ def _lines() -> dict[str, Kind]:
 
 CATALOGUE = {**_processes(), **_servers(), **_lines()}
 
-# 只用于对照：专打某个弄坏的零件露出的那一刻
+POWER_CUT = "断电"
+# 不轮流的：断电要一块会断电的盘；其余只用于对照，专打某个弄坏的零件露出的那一刻
 DIRECTED = {
+    POWER_CUT: Kind("postgres redis", server_faults.power_cut),
     "SIGSTOP 最忙的 worker": Kind("", process_faults.busiest_paused),
     "SIGKILL 手里有活的全部 worker": Kind("", process_faults.killed_while_working),
     "SIGKILL 刚标记完的 relay": Kind("", process_faults.killed_after_marking),

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import defaultdict
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,9 @@ class Striker:
     async def _strike(self, number: int, kind: str) -> None:
         source = random.Random(f"{self.seed}-{number}")  # noqa: S311 只为可重放
         fault = CATALOGUE.get(kind) or DIRECTED[kind]
-        async with self._locks[fault.target or f"#{number}"]:
+        async with AsyncExitStack() as held:
+            for target in fault.target.split() or [f"#{number}"]:
+                await held.enter_async_context(self._locks[target])
             at, missed = time.time(), ""
             for _ in range(TRIES):
                 try:

@@ -47,6 +47,17 @@ async def postgres_restarted(number: signal.Signals, stage: Stage, source: rando
     await stage.servers.postgres_process.restart(number, source.uniform(*SHORT))
 
 
+async def power_cut(stage: Stage, source: random.Random) -> None:
+    """两个服务器一起断电：没同步的全丢，或者留下随便哪些。"""
+    servers = stage.servers
+    if servers.disk is None:
+        raise Missed("不在会断电的盘上")
+    both = (servers.postgres_process, servers.valkey_process)
+    await servers.disk.cut(both, source.getrandbits(32), source.choice((0.0, source.random())))
+    await asyncio.sleep(source.uniform(*SHORT))
+    await asyncio.gather(*(server.start() for server in both))
+
+
 async def redis_killed(stage: Stage, source: random.Random) -> None:
     """没有持久化：回来时是空的。"""
     await stage.servers.valkey_process.restart(signal.SIGKILL, source.uniform(*SHORT))

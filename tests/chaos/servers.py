@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,16 +17,21 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
-from tests.support.places import own_port, temporary_place
+from tests.power.mounted import powered
+from tests.support.places import PASSABLE, own_port, temporary_place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from kaguan.dev.program import Program
+    from tests.power.mounted import PowerDisk
 
 TEMPLATE = "chaos_template"
 STOP_TIMEOUT = 20.0  # 秒
+# 不等磁盘：杀进程不会丢页缓存。``synchronous_commit`` 仍开着，否则崩溃会丢已答复的提交
+UNSYNCED = ("fsync=off", "full_page_writes=off")
+SMALL_LOG = ("min_wal_size=32MB", "max_wal_size=64MB")  # 那块盘在内存里；检查点也来得勤
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +74,7 @@ class Servers:
     valkey: ValkeyServer
     postgres_process: Server
     valkey_process: Server
+    disk: PowerDisk | None = None
 
     async def database(self, name: str) -> str:
         """一份刚迁移好的空库；返回它的 URL。"""
@@ -85,22 +91,30 @@ class Servers:
 
 
 @asynccontextmanager
-async def running_servers(migrate: Callable[[str], object] = upgrade) -> AsyncIterator[Servers]:
-    """起两个服务器，备好模板库（由 ``migrate`` 迁移）；离开时全部停下、目录删净。"""
+async def running_servers(
+    migrate: Callable[[str], object] = upgrade, *, fsync: bool = False, power: bool = False
+) -> AsyncIterator[Servers]:
+    """起两个服务器，备好模板库（由 ``migrate`` 迁移）；离开时全部停下、目录删净。
+
+    ``power``：两个都在会断电的盘上，``fsync`` 开着，Valkey 的 AOF 每秒同步一次。
+    """
     identity = server_identity()
-    with temporary_place("chaos") as directory:
-        postgres = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), identity)
-        valkey = ValkeyServer(
-            directory / "valkey", directory / "valkey-password", own_port(), identity, append_only=False
-        )
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(temporary_place("chaos"))
+        home = directory / "disk"
+        home.mkdir(PASSABLE)
+        postgres = PostgresServer(home / "postgres", directory / "postgres-password", own_port(), identity)
+        valkey = ValkeyServer(home / "valkey", directory / "valkey-password", own_port(), identity, append_only=power)
         await postgres.prepare()
         valkey.prepare()
+        settings = SMALL_LOG if power else () if fsync else UNSYNCED
         servers = Servers(
             directory,
             postgres,
             valkey,
-            Server(_unsynced(postgres.program()), directory / "postgres.log"),
+            Server(told(postgres.program(), settings), directory / "postgres.log"),
             Server(valkey.program(), directory / "valkey.log"),
+            await stack.enter_async_context(powered(home, "journal")) if power else None,
         )
         try:
             await asyncio.gather(servers.postgres_process.start(), servers.valkey_process.start())
@@ -111,9 +125,8 @@ async def running_servers(migrate: Callable[[str], object] = upgrade) -> AsyncIt
             await asyncio.gather(servers.valkey_process.stop(), servers.postgres_process.stop(signal.SIGINT))
 
 
-def _unsynced(program: Program) -> Program:
-    """不等磁盘：杀进程不会丢页缓存。``synchronous_commit`` 仍开着，否则崩溃会丢已答复的提交。"""
-    return replace(program, argv=(*program.argv, "-c", "fsync=off", "-c", "full_page_writes=off"))
+def told(program: Program, settings: Sequence[str]) -> Program:
+    return replace(program, argv=(*program.argv, *(part for setting in settings for part in ("-c", setting))))
 
 
 async def _template(postgres: PostgresServer) -> str:
