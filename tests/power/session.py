@@ -43,7 +43,7 @@ class Session:
     def __init__(self, disk: Disk, device: int) -> None:
         self._disk = disk
         self._device = device
-        self._control = File(ROOT, stat.S_IFREG | 0o600, 0, 0)
+        self._control = File(ROOT, stat.S_IFREG | 0o600, disk.root.uid, disk.root.gid)
         self._nodes: dict[int, Inode] = {ROOT: disk.root}
         self._numbers: dict[Inode, int] = {disk.root: ROOT}
         self._known: dict[int, int] = {}
