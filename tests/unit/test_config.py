@@ -8,6 +8,7 @@ import pytest
 
 from kaguan.config import ConfigurationError, Environment, known_keys, load_settings
 from kaguan.config.settings import CONFIG_DIRECTORY
+from kaguan.logging.masking import mask
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.production import SECRETS
 
@@ -52,6 +53,36 @@ def test_a_wrong_value_names_its_key_the_value_and_what_is_allowed(environ: dict
     message = str(refusal.value)
     assert [part for part in says if part not in message] == []
     assert "\n" not in message
+
+
+REDIS = "KAGUAN_REDIS__URL"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://:quiet-harbour-71@redis/0", "rediss://"),
+        ("redis://:quiet-harbour-71@redis:x/0", "百分号编码"),
+        ("redis+sentinel://:quiet-harbour-71@a,b", "主的名字"),
+        ("redis+sentinel://:quiet-harbour-71@a,b/main/one", "主的名字"),
+        ("redis+sentinel://:quiet#harbour-71@a,b/main", "百分号编码"),
+        ("redis+sentinel://:quiet-harbour-71@a:26379,:26379/main", "主机:端口"),
+        ("redis+sentinel://:quiet-harbour-71@a:port/main", "主机:端口"),
+        ("redis+sentinel://:quiet-harbour-71@a/main?sentinel_ssl=maybe", "true 或 false"),
+        ("redis+sentinel://:quiet-harbour-71@a/main?sentinel_pasword=quiet-harbour-71", "sentinel_pasword"),
+    ],
+)
+def test_a_wrong_redis_address_says_how_it_is_written_without_its_password(url: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says) as refusal:
+        load_settings({REDIS: url})
+    assert str(refusal.value).startswith(f"配置有误：{REDIS}：看不懂这个地址")
+    assert "harbour" not in str(refusal.value)
+
+
+def test_an_address_by_sentinels_is_masked_wherever_it_is_told() -> None:
+    url = "rediss+sentinel://kaguan:quiet-harbour-71@a:26379,b:26379/main/0?sentinel_password=loud-harbour-72"
+    assert load_settings({REDIS: url}).redis.url.get_secret_value() == url
+    assert "harbour" not in mask(f"连不上 {url}，退避")
 
 
 @pytest.mark.parametrize("key", ["KAGUAN_DATABASE__URL", "KAGUAN_DATABASE__LISTEN_URL"])

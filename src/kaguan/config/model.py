@@ -8,7 +8,18 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from kaguan.config.values import Bytes, CaFile, ListenUrl, Networks, Port, PostgresUrl, Seconds, VerifyUrl, Weight
+from kaguan.config.values import (
+    Bytes,
+    CaFile,
+    ListenUrl,
+    Networks,
+    Port,
+    PostgresUrl,
+    RedisUrl,
+    Seconds,
+    VerifyUrl,
+    Weight,
+)
 
 MIB = 1024 * 1024
 
@@ -90,7 +101,7 @@ class Database(Group):
 class Redis(Group):
     """Redis / Valkey：可丢弃的快车道。"""
 
-    url: SecretStr = SecretStr("")
+    url: RedisUrl = SecretStr("")
     pool_max: int = Field(10, ge=1, le=1_000)
     pool_idle: int = Field(5, ge=0, le=1_000)  # 启动时就备好这么多，之后不收
     socket_timeout: Seconds = 5.0

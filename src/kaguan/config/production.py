@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server, split_address
 from kaguan.config.relay_host import parse_relay_host
+from kaguan.config.sentinel import sentinel_address
 from kaguan.config.strength import flaw
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Exemption(StrEnum):
     REDIS_PASSWORD = "redis_password"  # noqa: S105 名字，不是口令
     REDIS_CLEARTEXT = "redis_cleartext"
     REDIS_UNVERIFIED = "redis_unverified"
+    SENTINEL_PASSWORD = "sentinel_password"  # noqa: S105 名字，不是口令
     SMTP_PASSWORD = "smtp_password"  # noqa: S105 名字，不是口令
     SMTP_CLEARTEXT = "smtp_cleartext"
     CARRIER_PASSWORD = "carrier_password"  # noqa: S105 名字，不是口令
@@ -140,13 +142,10 @@ def _redis(settings: Settings) -> Iterator[Weakness]:
     if not url:
         yield _missing(REDIS_URL)
         return
-    try:
-        server = redis_server(url)
-    except ValueError as error:
-        yield Weakness(REDIS_URL, "看不懂这个地址", str(error))
-        return
+    server = redis_server(url)
     remedy = "请写成 rediss://用户:密码@主机:端口/0，或改用 UNIX 套接字、客户端证书（ssl_certfile）"
     yield from _password(REDIS_URL, server, remedy, Exemption.REDIS_PASSWORD)
+    yield from _sentinel(url)
     if not server.is_remote:
         return
     if server.tls is Tls.NONE:
@@ -155,6 +154,15 @@ def _redis(settings: Settings) -> Iterator[Weakness]:
     elif server.tls is Tls.UNVERIFIED:
         problem, remedy = f"到 {server.place} 加密却不验证证书", "请去掉 ssl_cert_reqs、ssl_check_hostname"
         yield Weakness(REDIS_URL, problem, remedy, Exemption.REDIS_UNVERIFIED)
+
+
+def _sentinel(url: str) -> Iterator[Weakness]:
+    if (watched := sentinel_address(url)) is None:
+        return
+    sentinel = redis_server(watched.sentinel)
+    if not sentinel.identified and (problem := flaw(sentinel.password, sentinel.username)):
+        remedy = "请给哨兵设 requirepass，写进 sentinel_password，或用客户端证书（sentinel_ssl_certfile）"
+        yield Weakness(REDIS_URL, f"哨兵{problem}，谁都能把主指到别处", remedy, Exemption.SENTINEL_PASSWORD)
 
 
 def _password(key: str, server: Server, remedy: str, exemption: Exemption) -> Iterator[Weakness]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from kaguan.config.addresses import postgres_server
+from kaguan.config.addresses import postgres_server, redis_server
 
 WEBHOOK_PREFIX = "whsec_"
 WEBHOOK_KEY_BYTES = range(24, 65)
@@ -42,6 +42,15 @@ def _is_postgres(value: SecretStr) -> SecretStr:
     if url := value.get_secret_value():
         try:
             postgres_server(url, {})  # 写坏的在这里说，别等 libpq：它的话里有口令
+        except ValueError as error:
+            raise ValueError(f"看不懂这个地址：{error}") from None
+    return value
+
+
+def _is_redis(value: SecretStr) -> SecretStr:
+    if url := value.get_secret_value():
+        try:
+            redis_server(url)  # 写坏的在这里说，别等第一次去连
         except ValueError as error:
             raise ValueError(f"看不懂这个地址：{error}") from None
     return value
@@ -78,5 +87,6 @@ Weight = Annotated[int, Field(ge=1, le=1_000)]
 Networks = Annotated[tuple[str, ...], AfterValidator(_are_networks)]
 CaFile = Annotated[Path, AfterValidator(_holds_certificates)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_is_postgres)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_is_redis)]
 ListenUrl = Annotated[SecretStr, AfterValidator(_is_listenable)]
 VerifyUrl = Annotated[str, AfterValidator(_has_placeholder)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import stamina
@@ -13,6 +13,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
+
+from kaguan.config.sentinel import sentinel_address
+from kaguan.queues.sentinel import master_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,18 +37,19 @@ def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
     """按配置建客户端；不连接。``connections`` 覆盖池的上限（worker 的每个取件槽占一个连接）。"""
     url = config.url.get_secret_value()
     keepalive = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}  # UNIX 套接字没有这一项
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections or config.pool_max,
-        timeout=ACQUIRE_TIMEOUT,
-        socket_timeout=config.socket_timeout,
-        socket_connect_timeout=config.connect_timeout,
+    options: dict[str, Any] = {
+        "max_connections": connections or config.pool_max,
+        "timeout": ACQUIRE_TIMEOUT,
+        "socket_timeout": config.socket_timeout,
+        "socket_connect_timeout": config.connect_timeout,
         **keepalive,
-        health_check_interval=HEALTH_CHECK_INTERVAL,
-        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), RETRIES),
-        decode_responses=False,
-    )
-    return Redis.from_pool(pool)
+        "health_check_interval": HEALTH_CHECK_INTERVAL,
+        "retry": Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), RETRIES),
+        "decode_responses": False,
+    }
+    if (watched := sentinel_address(url)) is not None:
+        return Redis.from_pool(master_pool(watched, options, config.connect_timeout))
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
 
 
 async def wait_for_redis(client: Redis, config: RedisConfig) -> None:

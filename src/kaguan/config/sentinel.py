@@ -1,0 +1,74 @@
+"""经哨兵找主的 Redis 地址：``redis+sentinel://[用户:密码@]主机[:端口][,主机[:端口]…]/主的名字[/库]?…``，TLS 是 ``rediss+sentinel://``。
+
+用户、密码、参数说的是 Redis 服务器；``sentinel_`` 开头的参数说的是哨兵。
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlsplit
+
+PORT = 26_379
+PREFIX = "sentinel_"
+SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+SSL = {"true": "rediss", "false": "redis"}  # ``sentinel_ssl``；不给就与服务器的一样
+OWN = {"username", "password"}  # 哨兵自己的；此外只有 ``ssl_``
+PLACE = re.compile(r"/(?P<service>[^/]+)(?:/(?P<database>\d+)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelAddress:
+    """``server``、``sentinel`` 是 redis-py 认得的 URL，只取其中的口令、TLS 与别的参数；主机各另给。"""
+
+    service: str
+    hosts: tuple[tuple[str, int], ...]
+    server: str
+    sentinel: str
+
+
+def sentinel_address(url: str) -> SentinelAddress | None:
+    """不是经哨兵的地址就没有。
+
+    Raises:
+        ValueError: 写坏了；消息不含 URL。
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in SCHEMES:
+        return None
+    before, _, query = rest.partition("?")
+    netloc, slash, path = before.partition("/")
+    userinfo, at, places = netloc.rpartition("@")
+    found = PLACE.fullmatch(slash + path)
+    if found is None or "#" in rest:
+        raise ValueError(f"应形如 {scheme}://:密码@主机:{PORT},主机:{PORT}/主的名字/0；特殊字符要百分号编码")
+    options = [option for option in query.split("&") if option]
+    theirs = dict(option.removeprefix(PREFIX).partition("=")[::2] for option in options if option.startswith(PREFIX))
+    server = SCHEMES[scheme]
+    if theirs.get("ssl", "true") not in SSL:
+        raise ValueError(f"{PREFIX}ssl 应为 {' 或 '.join(SSL)}")
+    sentinel = SSL[theirs.pop("ssl")] if "ssl" in theirs else server
+    if unknown := sorted(name for name in theirs if name not in OWN and not name.startswith("ssl_")):
+        raise ValueError(f"不认得 {'、'.join(f'{PREFIX}{name}' for name in unknown)}")
+    own = [option for option in options if not option.startswith(PREFIX)]
+    if sentinel == "rediss":  # 同一个 CA 签的不必写两遍
+        theirs = {**dict(option.partition("=")[::2] for option in own if option.startswith("ssl_")), **theirs}
+    service = unquote(found["service"])
+    hosts = tuple(_host(place) for place in places.split(","))
+    return SentinelAddress(
+        service,
+        hosts,
+        f"{server}://{userinfo}{at}{quote(service, safe='')}/{found['database'] or 0}?{'&'.join(own)}",
+        f"{sentinel}://sentinel?{'&'.join(f'{name}={value}' for name, value in theirs.items())}",
+    )
+
+
+def _host(place: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{place}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise ValueError(f"哨兵应写成 主机:端口，逗号隔开；不写端口即 {PORT}")
+    return host, port or PORT
