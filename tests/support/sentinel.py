@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVICE = "kaguan"
-PASSWORD = "quiet-sentinel-71"  # noqa: S105 只有用例的哨兵用它
-DOWN_AFTER = 500  # 毫秒：这么久没有回音，就当主死了
+PASSWORD = "quiet-sentinel-71"
+DOWN_AFTER = 1_500  # 毫秒：这么久没有回音，就当主死了；从库与主断开十倍以上的，哨兵不再提升它
 # 哨兵之间、哨兵看从库的节拍，毫秒；缺省的按十秒计
 TEMPO = {"info-period": 200, "publish-period": 200, "ask-period": 100, "ping-period": 100, "slave-reconf-timeout": 500}
 
@@ -37,6 +36,10 @@ class Node:
 
     valkey: ValkeyServer
     process: Server
+
+    @property
+    def secret(self) -> str:
+        return self.valkey.password_file.read_text("utf-8").strip()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -54,25 +57,22 @@ class Watched:
     def url(self, database: int = 0) -> str:
         """经哨兵的地址；头一个哨兵不在，问得着下一个才行。"""
         places = ",".join(f"{LOOPBACK}:{port}" for port in self.ports)
-        secret = self.nodes[0].valkey.password_file.read_text("utf-8").strip()
-        return f"redis+sentinel://:{secret}@{places}/{SERVICE}/{database}?sentinel_password={PASSWORD}"
+        return f"redis+sentinel://:{self.nodes[0].secret}@{places}/{SERVICE}/{database}?sentinel_password={PASSWORD}"
 
-    async def master(self) -> Node:
+    async def master(self) -> Node | None:
         """哨兵们（过半数）此刻说的主。"""
         told = [await _asked(port) for port in self.ports]
-        return next(node for node in self.nodes if told.count(node.address) * 2 > len(told))
+        return next((node for node in self.nodes if told.count(node.address) * 2 > len(told)), None)
 
     async def moved(self, old: Node) -> Node:
         """等到主换了人，新的也真的是主。"""
 
         async def elsewhere() -> Node | None:
-            try:
-                node = await self.master()
-                async with Redis.from_url(node.valkey.url) as client:
-                    role = (await client.role())[0]
-            except (StopIteration, RuntimeError, RedisError, OSError):
+            node = await self.master()
+            if node is None or node is old:
                 return None
-            return node if node is not old and role == b"master" else None
+            async with Redis.from_url(node.valkey.url) as client:
+                return node if (await client.role())[0] == b"master" else None
 
         found = await eventually(elsewhere, 60.0)
         assert found is not None
@@ -82,18 +82,21 @@ class Watched:
 async def cut_off(master: Node) -> None:
     """从库再也跟不上：它此后写下的，切换时就是丢掉的尾巴。"""
     async with Redis.from_url(master.valkey.url) as client:
-        await client.execute_command("ACL", "SETUSER", "default", "-psync", "-replconf")  # type: ignore[no-untyped-call] # 没有类型
-        await client.execute_command("CLIENT", "KILL", "TYPE", "REPLICA")  # type: ignore[no-untyped-call] # 没有类型
+        await tell(client, "ACL", "SETUSER", "default", "-psync", "-sync")
+        await tell(client, "CLIENT", "KILL", "TYPE", "REPLICA")
+
+
+async def tell(client: Redis, *command: str | int) -> Any:
+    return await client.execute_command(*command)  # type: ignore[no-untyped-call] # 没有类型
 
 
 async def _asked(port: int) -> tuple[str, int] | None:
-    client = Redis(host=LOOPBACK, port=port, password=PASSWORD, decode_responses=True)
-    try:
-        return await client.sentinel_get_master_addr_by_name(SERVICE)  # type: ignore[no-any-return] # 没有类型
-    except (RedisError, OSError):
-        return None
-    finally:
-        await client.aclose()
+    async with Redis(host=LOOPBACK, port=port, password=PASSWORD) as client:
+        try:
+            host, at = await tell(client, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        except RedisError:
+            return None
+    return host.decode(), int(at)
 
 
 @asynccontextmanager
@@ -140,15 +143,17 @@ async def _sentinel(directory: Path, port: int, master: Node, sentinels: int) ->
         f"bind {LOOPBACK}", f"port {port}", f'dir "{home}"', "daemonize no", "loglevel warning",
         f"requirepass {PASSWORD}", f"sentinel sentinel-pass {PASSWORD}",
         f"sentinel monitor {SERVICE} {LOOPBACK} {valkey.port} {sentinels // 2 + 1}",
-        f"sentinel auth-pass {SERVICE} {valkey.password_file.read_text('utf-8').strip()}",
+        f"sentinel auth-pass {SERVICE} {master.secret}",
         f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}",
-        f"sentinel failover-timeout {SERVICE} 2000",
+        f"sentinel failover-timeout {SERVICE} 1000",
     )  # fmt: skip
     write_private(home / "sentinel.conf", "\n".join(lines) + "\n", identity)
     binary = valkey.program().argv[0]
     argv = (binary, str(home / "sentinel.conf"), "--sentinel")
     ready = partial(_tuned, port)
-    process = Server(Program("sentinel", argv, home, identity=identity, ready=ready), directory / f"sentinel-{port}.log")
+    process = Server(
+        Program("sentinel", argv, home, identity=identity, ready=ready), directory / f"sentinel-{port}.log"
+    )
     await process.start()
     try:
         yield process
@@ -158,14 +163,11 @@ async def _sentinel(directory: Path, port: int, master: Node, sentinels: int) ->
 
 async def _tuned(port: int) -> bool:
     """起来了，节拍也调快了。"""
-    client = Redis(host=LOOPBACK, port=port, password=PASSWORD)
-    try:
-        pairs = [part for name, value in TEMPO.items() for part in (name, value)]
-        await client.execute_command("SENTINEL", "DEBUG", *pairs)  # type: ignore[no-untyped-call] # 没有类型
-    except (RedisError, OSError):
-        return False
-    finally:
-        await client.aclose()
+    async with Redis(host=LOOPBACK, port=port, password=PASSWORD) as client:
+        try:
+            await tell(client, "SENTINEL", "DEBUG", *(part for pair in TEMPO.items() for part in pair))
+        except RedisError:
+            return False
     return True
 
 
@@ -177,13 +179,8 @@ async def _linked(replica: Redis) -> bool:
 async def _all_known(ports: list[int]) -> bool:
     """每个哨兵都知道从库与别的哨兵。"""
     for port in ports:
-        async with Redis(host=LOOPBACK, port=port, password=PASSWORD, decode_responses=True) as client:
-            state = (await client.sentinel_masters())[SERVICE]
+        async with Redis(host=LOOPBACK, port=port, password=PASSWORD) as client:
+            state = (await tell(client, "SENTINEL MASTERS"))[SERVICE]
         if (state["num-slaves"], state["num-other-sentinels"]) != (1, len(ports) - 1):
             return False
     return True
-
-
-async def stopped_by_force(node: Node) -> None:
-    """SIGKILL，等它真的没了。"""
-    await asyncio.shield(node.process.stop(signal.SIGKILL))

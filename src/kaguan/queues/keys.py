@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 EPOCH = "kaguan:epoch"
+HISTORY = "kaguan:epoch:history"  # 记下纪元时 Redis 的复制历史号
 DOORBELL = "kaguan:doorbell"  # 频道：有新的待交付
 # 进程的心跳：成员是进程名，分数是最近一拍（Redis 的钟，毫秒）；名片按同样的名字存
 PRESENCE_BEATS = "kaguan:presence:beats"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
@@ -212,6 +213,19 @@ async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(p
     for task_id in tasks:
         await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
     assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("succeeded", 50)]
+
+
+async def test_a_redis_that_hides_its_history_is_taken_by_its_epoch_alone(pipeline: Pipeline, redis_url: str) -> None:
+    """不许 INFO：只是少一个线索，别的照旧；许了之后只是记下，不算换了历史。"""
+    await pipeline.redis.execute_command("ACL", "SETUSER", "blind", "on", ">blind", "~*", "+@all", "-info")  # type: ignore[no-untyped-call] # 没有类型
+    async with Redis.from_url(f"redis://blind:blind@{redis_url.rpartition('@')[2]}") as blind:
+        hidden = replace(pipeline.epoch, redis=blind)
+        assert await hidden.run_once() == 0
+        await pipeline.submit(2)
+        await pipeline.forwarder.run_once()
+        assert [await one.run_once() for one in (hidden, pipeline.epoch, hidden)] == [0, 0, 0]
+        await pipeline.redis.flushdb()
+        assert await hidden.run_once() == 2
 
 
 async def test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not(pipeline: Pipeline) -> None:

@@ -29,6 +29,16 @@ log = structlog.get_logger(__name__)
 
 PAGE = 2_000
 
+# 切换到从库时纪元也复制了过去，看不出尾巴丢了：所以认的是复制历史的号（master_replid），它一换，纪元就换。
+# 没有记过的（刚升级）只记下。不许 INFO 的用户没有这个号，靠核对。总写一次：只读的、被隔开的旧主在此拒绝，它的话不作数
+LOOK = """
+local told = redis.pcall('INFO', 'replication')
+local history = type(told) == 'string' and string.match(told, 'master_replid:(%w+)') or ''
+local known = redis.call('SET', KEYS[2], history, 'GET')
+if (known or '') ~= '' and history ~= '' and known ~= history then redis.call('SET', KEYS[1], ARGV[1]) end
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET') or ARGV[1]
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class EpochRedrive:
@@ -55,7 +65,7 @@ class EpochRedrive:
             if recorded is None:
                 await store.set_epoch(connection, here)
                 return 0
-        log.warning("Redis 丢过数据（纪元已变），重投它不认得的已交出的任务")
+        log.warning("Redis 丢过数据，或切换了主（纪元已变），重投它不认得的已交出的任务")
         count = await self._redrive_forgotten()
         # 全部重投之后才记下新纪元：中途死了，下一个 relay 接着做
         async with self.pool.connection() as connection:
@@ -65,11 +75,8 @@ class EpochRedrive:
         return count
 
     async def _redis_epoch(self) -> UUID:
-        """Redis 里的纪元；没有就放一个新的，看不懂的也换成新的。"""
-        value = await self.redis.get(keys.EPOCH)
-        if value is None:
-            await self.redis.set(keys.EPOCH, str(uuid4()), nx=True)
-            value = await self.redis.get(keys.EPOCH)
+        """Redis 里的纪元；没有、看不懂、历史换了（见 :data:`LOOK`），都换成新的。"""
+        value = await self.redis.eval(LOOK, 2, keys.EPOCH, keys.HISTORY, str(uuid4()))  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
         try:
             return UUID(value.decode())
         except ValueError:
