@@ -12,6 +12,7 @@ from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect
 from tests.chaos.faults import Striker, schedule
+from tests.chaos.history_rules import can_judge, examine, judge_histories
 from tests.chaos.journal import entries
 from tests.chaos.load import Load
 from tests.chaos.meter import Meter, depth_bounds, metered
@@ -20,6 +21,7 @@ from tests.chaos.recovery import Recovery, recoveries
 from tests.chaos.stage import Cast, staged
 from tests.chaos.story import stories
 from tests.chaos.watch import Watch
+from tests.model.history import Rules
 from tests.support.alongside import alongside
 
 if TYPE_CHECKING:
@@ -113,6 +115,9 @@ async def fight(
         evidence.policy, evidence.paced, evidence.long = plan.cast.policy, True, plan.tasks >= LONG
         evidence.readings, evidence.depth_limit = meter.readings, sum(depth_bounds(plan.cast))
         verdict = judge(evidence)
+        if can_judge():
+            rules = Rules(resend=plan.cast.policy == "resend" or plan.cast.verify, verify=plan.cast.verify)
+            judge_histories(verdict, await asyncio.to_thread(examine, evidence.histories, rules))
         told = await stories(stage, verdict, evidence)
         if logs is not None:
             shutil.copytree(

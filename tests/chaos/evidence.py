@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tests.chaos.recording import recorded
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.faults import Struck
     from tests.chaos.journal import Entry
     from tests.chaos.meter import Reading
+    from tests.chaos.recording import Recorded
     from tests.chaos.stage import Stage
 
 TASKS = """
@@ -102,6 +105,7 @@ class Evidence:
     """一次战役的全部事实。
 
     Attributes:
+        histories: 每个任务从头到尾变过的样子。
         buyers: 有订单的用户的邮箱。
         ledger: 任务号 → 账本里的行数。
         mails: 收件端收下的信。
@@ -117,6 +121,7 @@ class Evidence:
 
     journal: list[Entry]
     tasks: list[TaskFact]
+    histories: list[Recorded] = field(default_factory=list)
     users: dict[str, str] = field(default_factory=dict)  # 邮箱 → 用户号
     buyers: set[str] = field(default_factory=set)
     ledger: Counter[str] = field(default_factory=Counter)
@@ -158,6 +163,7 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
         return Evidence(
             journal,
             [_task(row) for row in await rows(TASKS)],
+            histories=await recorded(connection),
             users={str(row[0]): str(row[1]) for row in await rows("select email, id from tb_user")},
             buyers={str(row[0]) for row in await rows(BUYERS)},
             ledger=counted(await rows(LEDGER)),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.outbox.worker.attempt import Attempt
 
+TABLE = "chaos_effect"
 CREATE = (
     "create table chaos_effect (task_id uuid not null, delivery int not null, at timestamptz default clock_timestamp())"
 )

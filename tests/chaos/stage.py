@@ -17,8 +17,9 @@ from kaguan.tokens import service as tokens
 from tests.chaos.clock import VARIABLE as CLOCK
 from tests.chaos.fleet import OURS, Fleet, Release, Unit
 from tests.chaos.index import Index, indexed, verify_url
-from tests.chaos.ledger import CREATE
+from tests.chaos.ledger import CREATE, TABLE
 from tests.chaos.proxy import Proxy
+from tests.chaos.recording import install
 from tests.support.eventually import eventually
 from tests.support.places import own_port
 
@@ -175,9 +176,10 @@ def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fl
 
 
 async def _prepare(database: str) -> str:
-    """账本表与一枚令牌。"""
+    """账本表、记历史的触发器与一枚令牌。"""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(CREATE.encode())
+        await install(connection, TABLE)
         return (await tokens.create(connection, "chaos", SCOPES)).token
 
 

@@ -316,6 +316,12 @@ inline settle_retry(t, w, keep) {
 #define resends(t, w) false
 #endif
 
+/* 让位（等外面恢复）：同重试，只是不计尝试。不减就没有尽头，所以只在判历史时有（tests/model/history.py） */
+inline settle_yield(t, w) {
+  if :: settles(t, w) -> task[t].attempt--; worker[w].attempt[t]-- :: else fi;
+  settle_retry(t, w, doubtful(t))
+}
+
 inline settle_unclear(t, w) { /* 外部调用的结局不明：按策略重发，或等人 */
   if :: settles(t, w) -> task[t].marks++ :: else fi;
   if
@@ -348,9 +354,24 @@ inline call(t, w, next) {
 #define REFUSED 5  /* 对方拒收，或没连上 */
 #define WRITTEN 6  /* 坏变体：写入已单独提交，还没结算 */
 
+#ifdef YIELDS
+#define YIELDING(t, w) \
+  :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && !task[t].locked -> settle_yield(t, w) }
+#else
+#define YIELDING(t, w)
+#endif
+#ifdef VERIFY
+#define VERIFYING(t, w) \
+  :: atomic { at(t, w, 1) && worker[w].doubt[t] && !task[t].sends -> worker[w].doubt[t] = 0 }
+#else
+#define VERIFYING(t, w)
+#endif
+
 #define HANDLER(t, w) \
   CALLING(t, w) \
   WRITING(t, w) \
+  YIELDING(t, w) \
+  VERIFYING(t, w) \
   :: atomic { at(t, w, ACCEPTED) || at(t, w, WRITTEN) -> settle_done(t, w) } \
   :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && may_retry(t, w) -> settle_retry(t, w, doubtful(t)) } \
   :: atomic { at(t, w, REFUSED) || at(t, w, 1) -> give_up(t, w, FAILED) } \

@@ -1,0 +1,94 @@
+"""裁判：每个任务的历史都得是协议走得出来的；弄坏了的得认得出来。判的是模型（tests/model/history.py）。"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.chaos.histories import mutants, steps, told, word
+from tests.model.history import Rules, compiled, possible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.chaos.histories import Step
+    from tests.chaos.recording import Recorded
+    from tests.chaos.verdict import Verdict
+
+REFUSED = "协议走不出来的历史"
+UNORDERED = "记录接不上的历史"
+
+
+@dataclass(slots=True)
+class Opinion:
+    """对一批历史的看法。
+
+    Attributes:
+        shapes: 不同的形状，各有几个任务。
+        refused: 协议走不出来的：一个例子的任务号与它的各步。
+        unordered: 记录自己接不上的任务。
+        tried: 弄坏的种类 → 造了几个。
+        spotted: 弄坏的种类 → 认出几个。
+        passed_off: 弄坏了而协议仍走得出来的：种类与动的那一步 → 几个。
+    """
+
+    shapes: Counter[tuple[bool, tuple[Step, ...]]] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    unordered: list[str] = field(default_factory=list)
+    tried: Counter[str] = field(default_factory=Counter)
+    spotted: Counter[str] = field(default_factory=Counter)
+    passed_off: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def can_judge() -> bool:
+    """装了 Spin 与 C 编译器没有。"""
+    return all(shutil.which(program) for program in ("spin", "gcc"))
+
+
+@cache
+def _checker(rules: Rules) -> tempfile.TemporaryDirectory[str]:
+    """编译一次，随进程而去。"""
+    directory = tempfile.TemporaryDirectory(prefix="kaguan-history-")
+    compiled(rules, Path(directory.name))
+    return directory
+
+
+def examine(histories: Sequence[Recorded], rules: Rules) -> Opinion:
+    opinion = Opinion()
+    examples: dict[tuple[bool, tuple[Step, ...]], str] = {}
+    for history in histories:
+        shape = (history.mail, tuple(steps(history)))
+        opinion.shapes[shape] += 1
+        examples.setdefault(shape, history.task_id)
+        if history.broken:
+            opinion.unordered.append(history.task_id)
+    broken = [(shape[0], *mutant) for shape in opinion.shapes for mutant in mutants(shape[1])]
+    words = {word(mail, taken) for mail, _, _, taken in broken} | {word(*shape) for shape in opinion.shapes}
+    allowed = possible(words, Path(_checker(rules).name))
+    opinion.refused = [
+        f"{task_id}：{' → '.join(map(told, shape[1]))}"
+        for shape, task_id in examples.items()
+        if word(*shape) not in allowed
+    ]
+    for mail, kind, place, taken in broken:
+        opinion.tried[kind] += 1
+        if word(mail, taken) in allowed:
+            opinion.passed_off[kind, place] += 1
+        else:
+            opinion.spotted[kind] += 1
+    return opinion
+
+
+def judge_histories(verdict: Verdict, opinion: Opinion) -> None:
+    verdict.figures["历史"] = opinion.shapes.total()
+    verdict.figures["历史的形状"] = len(opinion.shapes)
+    verdict.rule(REFUSED, opinion.refused)
+    verdict.rule(UNORDERED, opinion.unordered)
+    for kind, count in opinion.tried.items():
+        verdict.figures[f"弄坏的历史：{kind}"] = count
+        verdict.figures[f"弄坏的历史：{kind}，被拒"] = opinion.spotted[kind]

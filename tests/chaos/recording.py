@@ -1,0 +1,130 @@
+"""记录：任务每次变成什么样，由触发器记下，不经被测的代码。触发器由战役装在自己的库里，产品没有它们。
+
+一个任务的次序是对的：改它的人锁着它的行，序号取在锁里面，下一个改它的要等这个提交。只动别的表而不锁任务行的
+（relay 拿走发件箱行、放行有序的）与任务行的改动之间没有锁，序号的先后就是语句的先后。
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, LiteralString, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+INSTALL: LiteralString = """
+create table chaos_history (
+    seq bigint generated always as identity,
+    txid xid8 not null default pg_current_xact_id(),
+    task_id uuid not null,
+    what text not null,
+    was text not null,
+    became text not null
+);
+
+create function chaos_seen(t tb_task) returns text language sql immutable as $$
+    select case when t.id is null then '' else concat_ws(' ',
+        t.status, t.delivery, t.attempt, t.lost_leases, (t.lease_until is not distinct from '-infinity')::int,
+        (t.intent_at is not null)::int, (t.cancel_requested_at is not null)::int) end
+$$;
+
+create function chaos_staged(o tb_outbox) returns text language sql immutable as $$
+    select case when o.task_id is null or o.parked_at is not null then '0' else o.delivery::text end
+$$;
+
+create function chaos_record_task() returns trigger language plpgsql as $$
+begin
+    insert into chaos_history (task_id, what, was, became)
+    values (new.id, 'task', case tg_op when 'UPDATE' then chaos_seen(old) else '' end, chaos_seen(new));
+    return null;
+end $$;
+create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task();
+create trigger chaos_changed after update on tb_task for each row
+    when (chaos_seen(old) <> chaos_seen(new)) execute function chaos_record_task();
+
+create function chaos_record_row() returns trigger language plpgsql as $$
+begin
+    insert into chaos_history (task_id, what, was, became)
+    values (
+        case tg_op when 'DELETE' then old.task_id else new.task_id end, 'outbox',
+        case tg_op when 'INSERT' then '0' else chaos_staged(old) end,
+        case tg_op when 'DELETE' then '0' else chaos_staged(new) end
+    );
+    return null;
+end $$;
+create trigger chaos_staged after insert or update of delivery, parked_at or delete on tb_outbox
+    for each row execute function chaos_record_row();
+
+create function chaos_record_mark() returns trigger language plpgsql as $$
+begin
+    insert into chaos_history (task_id, what, was, became) values (new.task_id, tg_argv[0], '', '');
+    return null;
+end $$;
+create trigger chaos_marked after insert on tb_task_event for each row
+    when (new.kind in ('uncertain', 'resend', 'to_verify')) execute function chaos_record_mark('mark');
+"""
+# 生效的表各家不同
+EFFECT: LiteralString = """
+    create trigger chaos_took_effect after insert on {} for each row execute function chaos_record_mark('effect')
+"""
+READ: LiteralString = """
+    select h.task_id::text, t.type = 'email:send', t.ordering_key is not null,
+        array_agg(array[h.txid::text, h.what, h.was, h.became] order by h.seq)
+    from chaos_history h
+    join tb_task t on t.id = h.task_id
+    group by h.task_id, t.type, t.ordering_key
+"""
+
+
+class Change(NamedTuple):
+    """一行的一次改动：``what`` 是哪张表上的，``was``、``became`` 是改前改后看得见的部分。"""
+
+    transaction: str
+    what: str
+    was: str
+    became: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """一个任务的全部改动，按次序。"""
+
+    task_id: str
+    mail: bool
+    ordered: bool
+    changes: tuple[Change, ...]
+
+    @property
+    def broken(self) -> bool:
+        """记录自己接不上：哪次改之前的样子不是上次改之后的样子。序号若不是提交的次序，就会这样。"""
+        last = ""
+        for change in self.changes:
+            if change.what == "task":
+                if change.was != last:
+                    return True
+                last = change.became
+        return False
+
+
+async def install(connection: psycopg.AsyncConnection[tuple[object, ...]], effects: LiteralString) -> None:
+    """装上触发器；``effects`` 是记生效的表。"""
+    await connection.execute(INSTALL)
+    await connection.execute(EFFECT.format(effects))
+
+
+async def recorded(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> list[Recorded]:
+    cursor = await connection.execute(READ)
+    return list(map(_recorded, await cursor.fetchall()))
+
+
+def _recorded(row: tuple[object, ...]) -> Recorded:
+    task_id, mail, ordered, changes = row
+    assert isinstance(changes, list)
+    return Recorded(str(task_id), bool(mail), bool(ordered), tuple(_changes(changes)))
+
+
+def _changes(rows: list[list[str]]) -> Iterator[Change]:
+    for row in rows:
+        yield Change(*row)
