@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tests.model.history import FARTHEST, View, Word
+from tests.model.history import END, FARTHEST, View, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,16 +52,16 @@ def _values(seen: str) -> Iterator[Any]:
 
 
 def word(mail: bool, taken: Sequence[Step]) -> Word:  # noqa: FBT001 一看就明白
-    """每一步之后的样子；到模型数得到的最后一个投递号为止。"""
+    """每一步之后的样子，末了是「到此为止」；太长的，到模型数得到的最后一个投递号为止。"""
     view, letters = View(mail, "", 0), []
     for step in taken:
         for name, value in step:
             counted = name.removeprefix("+")
             view = view._replace(**{counted: value if counted == name else getattr(view, counted) + value})
         if max(view.delivery, view.outbox) > FARTHEST:
-            break
+            return tuple(letters)
         letters.append(view.letter())
-    return tuple(letters)
+    return (*letters, END)
 
 
 def told(step: Step) -> str:

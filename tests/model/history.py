@@ -34,6 +34,7 @@ FIELDS = {  # 名字 → 模型里的写法与位数；末一项收尾，共 31 
     "effects": ("!now.mail_kind * now.task[0].effects", 2),
     "marks": ("now.task[0].marks % 8", 3),
 }
+END = 0  # 词的末一个字母：有了着落，什么也没留下
 Word = tuple[int, ...]
 
 
@@ -84,7 +85,7 @@ class Rules:
 
     @property
     def flags(self) -> list[str]:
-        sizes = ["TASKS=1", "WORKERS=2", "RELAYS=1", "FAULTS=1", f"ATTEMPTS={self.attempts}", f"LOST={self.lost}"]
+        sizes = ["TASKS=1", "WORKERS=1", "RELAYS=1", "FAULTS=1", "NO_EPOCH", f"ATTEMPTS={self.attempts}", f"LOST={self.lost}"]
         return [*sizes, "YIELDS", *(["RESEND"] if self.resend else []), *(["VERIFY"] if self.verify else [])]
 
 
@@ -97,14 +98,15 @@ def observed(model: str) -> str:
     for old, new in (
         ("faults--", "skip"),  # 故障不限次数
         ("faults = 0", "skip"),
-        ("redis_epoch++", "redis_epoch = 1 - redis_epoch"),  # 只比异同；两次清空之间没人看见的，与只丢投递无异
+        ("redis_epoch++", "skip"),  # 看得见的只有重投；清空与只丢投递、纪元与核对，重投起来一样
         ("run Watch()", "skip"),  # 故障不限次数就没有尽头可看
     ):
         if old not in model:
             raise LookupError(f"模型里没有：{old}")
         model = model.replace(old, new)
     model = re.sub(r"(proctype (?!Watch)\w+\([^)]*\)) \{", r"\1 provided (node) {", model)
-    pieces, rest = [_watching()], model
+    declarations, first, actors = model.partition("proctype ")
+    pieces, rest = [declarations, _watching()], first + actors
     while "atomic {" in rest:
         before, _, after = rest.partition("atomic {")
         end = _closing(after)
@@ -128,8 +130,10 @@ def _watching() -> str:
         f"    int seen = {' | '.join(parts)};\n"
         "    if (seen != now.last) { now.node = follow(now.node, seen); now.last = seen; }\n"
         "    int stale = now.task[0].delivery; /* 旧的投递谁取走都认领不了：随时可以丢，就此丢掉 */\n"
+        "    if (now.worker[0].job[0] != stale) memset(&now.worker[0], 0, sizeof now.worker[0]); /* 僵尸随时会死 */\n"
         "    while (stale-- > 0) { now.waiting.bits[stale] = 0; now.incomplete.bits[stale] = 0; }\n"
         "  }\n"
+        f"  if :: rests(0) && !task[0].outbox && free(0) -> c_code {{ follow(now.node, {END}); }} :: else fi\n"
         "}\n"
     )
 
@@ -154,7 +158,7 @@ def compiled(rules: Rules, directory: Path) -> None:
     (directory / OBSERVER.name).write_text(OBSERVER.read_text("utf-8"), "utf-8")
     switches = [f"-D{flag}" for flag in rules.flags]
     options = [f"-DMEMLIM={MEMORY}", "-DSAFETY", "-DNOREDUCE", "-DCOLLAPSE"]
-    for command in (["spin", "-a", *switches, "model.pml"], ["gcc", "-O1", "-w", *options, "-o", "pan", "pan.c"]):
+    for command in (["spin", "-a", *switches, "model.pml"], ["gcc", "-O0", "-w", *options, "-o", "pan", "pan.c"]):
         subprocess.run(command, cwd=directory, check=True, capture_output=True)
 
 
