@@ -17,6 +17,7 @@ from tests.chaos.journal import entries
 from tests.chaos.load import Load
 from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.openness import keeps_order, silent
+from tests.chaos.recording import delivered
 from tests.chaos.recovery import Recovery, recoveries
 from tests.chaos.stage import Cast, staged
 from tests.chaos.story import stories
@@ -117,7 +118,8 @@ async def fight(
         verdict = judge(evidence)
         if can_judge():
             rules = Rules(resend=plan.cast.policy == "resend" or plan.cast.verify, verify=plan.cast.verify)
-            judge_histories(verdict, await asyncio.to_thread(examine, evidence.histories, rules))
+            histories = delivered(evidence.histories, evidence.mails)
+            judge_histories(verdict, await asyncio.to_thread(examine, histories, rules))
         told = await stories(stage, verdict, evidence)
         if logs is not None:
             shutil.copytree(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Step: TypeAlias = tuple[tuple[str, Any], ...]  # 一个事务改了的：名字 → 改成什么；``+`` 开头的是加几
 COLUMNS = ("status", "delivery", "attempt", "lost", "released", "intent", "cancel")
-COUNTED = {"effect": "+effects", "mark": "+marks"}
+COUNTED = {"effect": "+effects", "mark": "+marks", "sent": "+sends"}
 
 
 def steps(history: Recorded) -> list[Step]:

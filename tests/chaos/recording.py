@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, LiteralString, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import psycopg
+
+    from tests.chaos.evidence import Mail
 
 INSTALL: LiteralString = """
 create table chaos_history (
     seq bigint generated always as identity,
+    at timestamptz not null default clock_timestamp(),
     txid xid8 not null default pg_current_xact_id(),
     task_id uuid not null,
     what text not null,
@@ -71,7 +74,7 @@ EFFECT: LiteralString = """
 """
 READ: LiteralString = """
     select h.task_id::text, t.type = 'email:send', t.ordering_key is not null,
-        array_agg(array[h.txid::text, h.what, h.was, h.became] order by h.seq)
+        array_agg(array[extract(epoch from h.at)::text, h.txid::text, h.what, h.was, h.became] order by h.seq)
     from chaos_history h
     join tb_task t on t.id = h.task_id
     group by h.task_id, t.type, t.ordering_key
@@ -79,8 +82,9 @@ READ: LiteralString = """
 
 
 class Change(NamedTuple):
-    """一行的一次改动：``what`` 是哪张表上的，``was``、``became`` 是改前改后看得见的部分。"""
+    """一行的一次改动：``what`` 是哪张表上的，``was``、``became`` 是改前改后看得见的部分；``at`` 是 Unix 秒。"""
 
+    at: float
     transaction: str
     what: str
     was: str
@@ -127,4 +131,24 @@ def _recorded(row: tuple[object, ...]) -> Recorded:
 
 def _changes(rows: list[list[str]]) -> Iterator[Change]:
     for row in rows:
-        yield Change(*row)
+        at, *others = row
+        yield Change(float(at), *others)
+
+
+def delivered(histories: list[Recorded], mails: list[Mail]) -> list[Recorded]:
+    """插进收件端收下的信。同一台机器的钟，写意向的触发器、收信、写结局的触发器依次看它；与别人的事务孰先孰后，都说得通。"""
+    arrivals: dict[str, list[Change]] = {}
+    for number, mail in enumerate(mails):
+        arrivals.setdefault(mail.task_id, []).append(Change(mail.at, f"mail {number}", "sent", "", ""))
+    return [
+        replace(history, changes=tuple(_merged(history.changes, sorted(arrivals.get(history.task_id, ())))))
+        for history in histories
+    ]
+
+
+def _merged(changes: Iterable[Change], arrivals: list[Change]) -> Iterator[Change]:
+    for change in changes:
+        while arrivals and arrivals[0].at < change.at:
+            yield arrivals.pop(0)
+        yield change
+    yield from arrivals

@@ -362,7 +362,8 @@ inline call(t, w, next) {
 #endif
 #ifdef VERIFY
 #define VERIFYING(t, w) \
-  :: atomic { at(t, w, 1) && worker[w].doubt[t] && !task[t].sends -> worker[w].doubt[t] = 0 }
+  :: atomic { at(t, w, 1) && worker[w].doubt[t] && !task[t].sends -> worker[w].doubt[t] = 0 } \
+  :: atomic { at(t, w, 1) && worker[w].doubt[t] && task[t].sends -> settle_done(t, w) }
 #else
 #define VERIFYING(t, w)
 #endif

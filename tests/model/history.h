@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int node_count, *letters, *first_child, *next_sibling;
 static char *been;

@@ -33,7 +33,9 @@ FIELDS = {  # 名字 → 模型里的写法与位数；末一项收尾，共 31 
     "outbox": ("now.task[0].outbox", 4),
     "effects": ("!now.mail_kind * now.task[0].effects", 2),
     "marks": ("now.task[0].marks % 8", 3),
+    "sends": ("now.task[0].sends % 4", 2),
 }
+INTENDED = 2  # 模型里，记了意向、还没有寄的那一步
 END = 0  # 词的末一个字母：有了着落，什么也没留下
 Word = tuple[int, ...]
 
@@ -47,6 +49,7 @@ class View(NamedTuple):
         outbox: 发件箱行的投递号，0 = 没有。
         effects: 账本里几行；寄信的不记。
         marks: 时间线上几个「不明」与「重发」。
+        sends: 收件端收下的几封。
     """
 
     mail: bool
@@ -60,10 +63,13 @@ class View(NamedTuple):
     outbox: int = 0
     effects: int = 0
     marks: int = 0
+    sends: int = 0
 
     def letter(self) -> int:
         """一个整数，与模型里的同一种排法。"""
-        seen: Mapping[str, int] = self._replace(effects=min(self.effects, 3), marks=self.marks % 8)._asdict()
+        seen: Mapping[str, int] = self._replace(
+            effects=min(self.effects, 3), marks=self.marks % 8, sends=self.sends % 4
+        )._asdict()
         if self.status in FORGETFUL:
             seen = {**seen, "attempt": 0, "lost": 0, "cancel": 0}
         packed, shift = 0, 0
@@ -85,7 +91,15 @@ class Rules:
 
     @property
     def flags(self) -> list[str]:
-        sizes = ["TASKS=1", "WORKERS=1", "RELAYS=1", "FAULTS=1", "NO_EPOCH", f"ATTEMPTS={self.attempts}", f"LOST={self.lost}"]
+        sizes = [
+            "TASKS=1",
+            "WORKERS=2",
+            "RELAYS=1",
+            "FAULTS=1",
+            "NO_EPOCH",
+            f"ATTEMPTS={self.attempts}",
+            f"LOST={self.lost}",
+        ]
         return [*sizes, "YIELDS", *(["RESEND"] if self.resend else []), *(["VERIFY"] if self.verify else [])]
 
 
@@ -130,7 +144,9 @@ def _watching() -> str:
         f"    int seen = {' | '.join(parts)};\n"
         "    if (seen != now.last) { now.node = follow(now.node, seen); now.last = seen; }\n"
         "    int stale = now.task[0].delivery; /* 旧的投递谁取走都认领不了：随时可以丢，就此丢掉 */\n"
-        "    if (now.worker[0].job[0] != stale) memset(&now.worker[0], 0, sizeof now.worker[0]); /* 僵尸随时会死 */\n"
+        "    for (int w = 0; w < WORKERS; w++) /* 僵尸随时会死；正要寄信的不算，那封信看得见 */\n"
+        f"      if (now.worker[w].job[0] != stale && now.worker[w].stage[0] != {INTENDED})\n"
+        "        memset(&now.worker[w], 0, sizeof now.worker[w]);\n"
         "    while (stale-- > 0) { now.waiting.bits[stale] = 0; now.incomplete.bits[stale] = 0; }\n"
         "  }\n"
         f"  if :: rests(0) && !task[0].outbox && free(0) -> c_code {{ follow(now.node, {END}); }} :: else fi\n"
