@@ -51,9 +51,10 @@ def _values(seen: str) -> Iterator[Any]:
     yield from map(int, numbers)
 
 
-def word(mail: bool, taken: Sequence[Step]) -> Word:  # noqa: FBT001 一看就明白
+def word(taken: Sequence[Step], *, mail: bool) -> Word:
     """每一步之后的样子，末了是「到此为止」；太长的，到模型数得到的最后一个投递号为止。"""
-    view, letters = View(mail, "", 0), []
+    view = View(mail=mail, status="", delivery=0)
+    letters: list[int] = []
     for step in taken:
         for name, value in step:
             counted = name.removeprefix("+")

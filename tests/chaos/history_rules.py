@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tests.chaos.histories import mutants, steps, told, word
 from tests.model.history import Rules, compiled, possible
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.chaos.recording import Recorded
     from tests.chaos.verdict import Verdict
 
+Shape: TypeAlias = "tuple[bool, tuple[Step, ...]]"  # 寄不寄信，与它的各步
 REFUSED = "协议走不出来的历史"
 UNORDERED = "记录接不上的历史"
 
@@ -33,15 +34,13 @@ class Opinion:
         refused: 协议走不出来的：一个例子的任务号与它的各步。
         unordered: 记录自己接不上的任务。
         tried: 弄坏的种类 → 造了几个。
-        spotted: 弄坏的种类 → 认出几个。
         passed_off: 弄坏了而协议仍走得出来的：种类与动的那一步 → 几个。
     """
 
-    shapes: Counter[tuple[bool, tuple[Step, ...]]] = field(default_factory=Counter)
+    shapes: Counter[Shape] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
     unordered: list[str] = field(default_factory=list)
     tried: Counter[str] = field(default_factory=Counter)
-    spotted: Counter[str] = field(default_factory=Counter)
     passed_off: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -59,28 +58,24 @@ def _checker(rules: Rules) -> tempfile.TemporaryDirectory[str]:
 
 
 def examine(histories: Sequence[Recorded], rules: Rules) -> Opinion:
-    opinion = Opinion()
-    examples: dict[tuple[bool, tuple[Step, ...]], str] = {}
+    opinion = Opinion(unordered=[history.task_id for history in histories if history.broken])
+    examples: dict[Shape, str] = {}
     for history in histories:
         shape = (history.mail, tuple(steps(history)))
         opinion.shapes[shape] += 1
         examples.setdefault(shape, history.task_id)
-        if history.broken:
-            opinion.unordered.append(history.task_id)
-    broken = [(shape[0], *mutant) for shape in opinion.shapes for mutant in mutants(shape[1])]
-    words = {word(mail, taken) for mail, _, _, taken in broken} | {word(*shape) for shape in opinion.shapes}
-    allowed = possible(words, Path(_checker(rules).name))
+    words = {shape: word(shape[1], mail=shape[0]) for shape in examples}
+    broken = [
+        (kind, place, word(taken, mail=mail)) for mail, whole in examples for kind, place, taken in mutants(whole)
+    ]
+    allowed = possible({*words.values(), *(one for _, _, one in broken)}, Path(_checker(rules).name))
     opinion.refused = [
         f"{task_id}：{' → '.join(map(told, shape[1]))}"
         for shape, task_id in examples.items()
-        if word(*shape) not in allowed
+        if words[shape] not in allowed
     ]
-    for mail, kind, place, taken in broken:
-        opinion.tried[kind] += 1
-        if word(mail, taken) in allowed:
-            opinion.passed_off[kind, place] += 1
-        else:
-            opinion.spotted[kind] += 1
+    opinion.tried = Counter(kind for kind, _, _ in broken)
+    opinion.passed_off = Counter((kind, place) for kind, place, one in broken if one in allowed)
     return opinion
 
 
@@ -91,4 +86,6 @@ def judge_histories(verdict: Verdict, opinion: Opinion) -> None:
     verdict.rule(UNORDERED, opinion.unordered)
     for kind, count in opinion.tried.items():
         verdict.figures[f"弄坏的历史：{kind}"] = count
-        verdict.figures[f"弄坏的历史：{kind}，被拒"] = opinion.spotted[kind]
+        verdict.figures[f"其中走得出来的：{kind}"] = sum(
+            number for (one, _), number in opinion.passed_off.items() if one == kind
+        )
