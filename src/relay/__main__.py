@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kaguan.audit import store as audit
-from kaguan.breaker_board import BreakerKind
+from kaguan.breakers.board import BreakerKind
 from kaguan.database.pool import open_pool
 from kaguan.idempotency import store as idempotency
 from kaguan.outbox.relay.relay import Loop, Relay

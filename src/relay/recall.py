@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.breaker import OPENED
-from kaguan.breaker_board import BreakerKind, open_breakers
+from kaguan.breakers.board import BreakerKind, open_breakers
+from kaguan.breakers.breaker import OPENED
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.outbox import store
 

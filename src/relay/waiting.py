@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaguan.breaker_board import BreakerKind
+from kaguan.breakers.board import BreakerKind
 from kaguan.outbox import store
 from kaguan.outbox.relay.backlog import CAP
 from kaguan.telemetry.metrics import Declaring

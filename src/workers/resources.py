@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaguan.breaker_board import BreakerBoard, BreakerKind
+from kaguan.breakers.board import BreakerBoard, BreakerKind
 from kaguan.carriers.build import open_gateways
 from kaguan.sims.events import ChangeEvents
 from kaguan.telemetry.metrics import observe
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from kaguan.breaker import BreakerStatus
-    from kaguan.breaker_board import Changed
+    from kaguan.breakers.board import Changed
+    from kaguan.breakers.breaker import BreakerStatus
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config import Settings
     from kaguan.sims.vocabulary import Carrier

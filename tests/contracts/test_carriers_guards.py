@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from kaguan.breaker import BreakerStatus
+    from kaguan.breakers.breaker import BreakerStatus
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config.model import Carriers
     from tests.support.tracing import Tracing

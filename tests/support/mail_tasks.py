@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
-from kaguan.breaker_board import BreakerKind
+from kaguan.breakers.board import BreakerKind
 from kaguan.config.model import Smtp
 from kaguan.mail.message import build
 from kaguan.mail.task import EmailPayload

@@ -15,7 +15,7 @@ from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Obser
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kaguan.breaker_board import OpenBreaker
+    from kaguan.breakers.board import OpenBreaker
 
 NOW = datetime(2026, 3, 1, 8, 0, 0, tzinfo=UTC)
 SLOTS = {"critical": 12, "default": 6, "low": 2}

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from kaguan.breaker import CLOSED, HALF_OPENED, OPENED, Breaker, BreakerStatus
+from kaguan.breakers.breaker import CLOSED, HALF_OPENED, OPENED, Breaker, BreakerStatus
 from tests.support.eventually import eventually
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kaguan.breaker_board import BreakerKind, OpenBreaker
+from kaguan.breakers.board import BreakerKind, OpenBreaker
 from kaguan.outbox.store import QueueBacklog
 from kaguan.overview.queries import COUNT_CAP
 from kaguan.presence.census import succeed

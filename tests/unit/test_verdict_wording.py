@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from itertools import product
 
-from kaguan.breaker_board import BreakerKind, OpenBreaker
+from kaguan.breakers.board import BreakerKind, OpenBreaker
 from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode

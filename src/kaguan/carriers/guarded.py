@@ -15,7 +15,7 @@ from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from kaguan.backoff import full_jitter
-from kaguan.breaker import Breaker, BreakerStatus
+from kaguan.breakers.breaker import Breaker, BreakerStatus
 from kaguan.carriers.gateway import (
     CarrierError,
     CircuitOpenError,

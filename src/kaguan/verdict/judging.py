@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from kaguan.breaker import OPENED
+from kaguan.breakers.breaker import OPENED
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
 from kaguan.reasons import Reason
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from kaguan.breaker_board import OpenBreaker
+    from kaguan.breakers.board import OpenBreaker
     from kaguan.presence.census import Census
     from kaguan.verdict.model import Parameters
     from kaguan.verdict.observation import Ledger, Observation

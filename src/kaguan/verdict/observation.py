@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from kaguan.background import within
-from kaguan.breaker_board import open_breakers
+from kaguan.breakers.board import open_breakers
 from kaguan.database.sql import load
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox import store as outbox
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from kaguan.breaker_board import OpenBreaker
+    from kaguan.breakers.board import OpenBreaker
     from kaguan.database.pool import Connection
     from kaguan.outbox.store import QueueBacklog
     from kaguan.outbox.vocabulary import Priority

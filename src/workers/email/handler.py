@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from kaguan.breaker_board import BreakerKind
+from kaguan.breakers.board import BreakerKind
 from kaguan.config import ConfigurationError
 from kaguan.config.model import UncertainPolicy
 from kaguan.mail import store

@@ -11,7 +11,7 @@ import structlog
 
 from kaguan.background import in_background
 from kaguan.backoff import jitter
-from kaguan.breaker import Breaker
+from kaguan.breakers.breaker import Breaker
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.mail.connection import UnreachableError, trust
 from kaguan.reasons import Reason, ReasonError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from kaguan.breaker import BreakerStatus
+    from kaguan.breakers.breaker import BreakerStatus
     from kaguan.config.model import Smtp
     from kaguan.mail.message import Envelope
     from workers.email.session import SmtpSession

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from kaguan.breaker import HALF_OPENED, OPENED, BreakerStatus
-from kaguan.breaker_board import BreakerBoard, BreakerKind, open_breakers
+from kaguan.breakers.board import BreakerBoard, BreakerKind, open_breakers
+from kaguan.breakers.breaker import HALF_OPENED, OPENED, BreakerStatus
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND

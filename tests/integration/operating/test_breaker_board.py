@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from kaguan.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
-from kaguan.breaker_board import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
+from kaguan.breakers.board import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
+from kaguan.breakers.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
 from kaguan.dev.ports import free_port
 from kaguan.queues.keys import BREAKERS
 from kaguan.reasons import Reason

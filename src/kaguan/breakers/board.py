@@ -17,7 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from kaguan.background import in_background
-from kaguan.breaker import CLOSED, OPENED, BreakerStatus
+from kaguan.breakers.breaker import CLOSED, OPENED, BreakerStatus
 from kaguan.queues.keys import BREAKERS, breaker_key
 from kaguan.reasons import Reason
 
