@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vulture import Vulture
 
-from tests.support.repository import ROOT, texts, tracked
+from tests.support.repository import ROOT, texts, tracked, trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,11 +89,15 @@ def template_words() -> str:
     return "\n".join(f"page.{word}" for word in sorted(words) if word.isidentifier() and not keyword.iskeyword(word))
 
 
+def parse(sources: Mapping[str, str]) -> Mapping[str, ast.Module]:
+    return trees("src") if sources is texts("src") else {name: ast.parse(text) for name, text in sources.items()}
+
+
 def unused(sources: Mapping[str, str], also_used: str = "") -> list[str]:
     """vulture 找到的，去掉对外的字段。"""
     vulture = Vulture(ignore_names=[*HOOKS, *ENTRY], ignore_decorators=REGISTERED)
     vulture.scan(also_used)
-    parsed = {name: ast.parse(text) for name, text in sources.items()}
+    parsed = parse(sources)
     for name, text in sources.items():
         vulture.scan(text, Path(name))
     classes = outward_classes(parsed)
@@ -123,7 +127,8 @@ def module_of(file: str) -> str:
 def never_read(sources: Mapping[str, str], readers: Mapping[str, str] | None = None) -> list[str]:
     """模块顶层的名字，本模块不读、别的模块（与 ``readers``）也不从这里拿。vulture 只认名字，别处有同名的就放过。"""
     modules = {module_of(name): name for name in sources}
-    parsed = {module: ast.parse(sources[name]) for module, name in modules.items()}
+    by_file = parse(sources)
+    parsed = {module: by_file[name] for module, name in modules.items()}
     taken: defaultdict[str, set[str]] = defaultdict(set)
     for tree in [*parsed.values(), *(ast.parse(text) for text in (readers or {}).values())]:
         known: dict[str, str] = {}

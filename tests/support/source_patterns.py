@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kaguan
+from tests.support import repository
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -79,8 +80,7 @@ def uses() -> dict[str, set[str]]:
 
 @cache
 def trees() -> dict[str, ast.Module]:
-    files = sorted(file for package in PACKAGES for file in (SOURCE / package).rglob("*.py"))
-    return {str(file.relative_to(SOURCE)): ast.parse(file.read_text("utf-8")) for file in files}
+    return {name.removeprefix("src/"): tree for name, tree in repository.trees("src").items()}
 
 
 def _methods(file: str, line: int) -> tuple[str, ...]:
