@@ -45,11 +45,16 @@ BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make pooler：每个用�
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "measured: 它起的进程也量覆盖率；别处没有走到的路才值得")
+    config.addinivalue_line("markers", "direct(reason): 只能直连；make pooler 时跳过")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     in_running_order(items)
     mark_measured(items)
+    if BEHIND_POOLER:
+        for item in items:
+            for marker in item.iter_markers("direct"):
+                item.add_marker(pytest.mark.skip(reason=marker.args[0]))
 
 
 def pytest_collection_finish() -> None:

@@ -102,6 +102,11 @@ class Api:
             cursor = await connection.execute(query.encode(), parameters or None)
             return await cursor.fetchall() if cursor.description else []
 
+    async def script(self, statements: str) -> None:
+        """几条语句，一个事务：事务之外，经连接池时一趟只能有一条。"""
+        async with self.pool.connection() as connection, connection.transaction():
+            await connection.execute(statements.encode())
+
 
 @asynccontextmanager
 async def serving(

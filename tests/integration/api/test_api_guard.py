@@ -68,9 +68,9 @@ async def test_the_last_use_of_a_token_outlives_the_process(settings: Settings, 
     assert row.last_used_at is not None
 
 
-async def test_a_revoked_token_stops_working_at_once_in_every_process(
-    settings: Settings,
-) -> None:
+async def test_a_revoked_token_stops_working_at_once_in_every_process(environ: dict[str, str], direct_url: str) -> None:
+    settings = load_settings({**environ, "KAGUAN_DATABASE__LISTEN_URL": direct_url})
+
     def remembering(app: web.Application) -> None:
         app[GUARD] = Guard(app[SERVICES], remembered=3_600.0)  # 只能是通知的功劳
 

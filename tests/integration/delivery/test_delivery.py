@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt
     from kaguan.outbox.worker.outcome import Outcome
 
-FAIL_AT_COMMIT = """
-create function fail_here() returns trigger language plpgsql as $$
-begin raise exception 'forced failure'; end $$;
+FAILING = "create function fail_here() returns trigger language plpgsql as $$ begin raise 'forced failure'; end $$"
+AT_COMMIT = """
 create constraint trigger fail_here after update on tb_task deferrable initially deferred
-for each row execute function fail_here();
+for each row execute function fail_here()
 """
 
 
@@ -256,7 +255,8 @@ async def test_redis_out_of_memory_marks_nothing(pipeline: Pipeline) -> None:
 
 async def test_a_handover_rolled_back_and_done_again_is_counted_once(pipeline: Pipeline) -> None:
     await pipeline.submit()
-    await pipeline.sql(FAIL_AT_COMMIT)
+    for statement in (FAILING, AT_COMMIT):
+        await pipeline.sql(statement)
     with pytest.raises(RaiseException):
         await pipeline.forwarder.run_once()
     await pipeline.sql("drop trigger fail_here on tb_task")

@@ -361,6 +361,7 @@ async def test_waiting_loop_can_be_cancelled() -> None:
     assert task.cancelled()
 
 
+@pytest.mark.direct("冻住后端要知道它的进程号；经连接池，下一句也可能到另一个后端")
 async def test_loop_gives_up_on_a_database_that_never_answers(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,13 +388,13 @@ async def test_loop_gives_up_on_a_database_that_never_answers(
 
 
 async def test_heartbeat_goes_on_after_a_failover_to_a_read_only_server(
-    environ: dict[str, str], database_url: str
+    environ: dict[str, str], direct_url: str
 ) -> None:
     settings = load_settings({**environ, "KAGUAN_WORKER__LEASE": "0.6", "KAGUAN_DATABASE__POOL_MAX": "2"})
     async with (
         open_pool(settings.database, "test") as pool,
         open_pipeline(settings, pool) as pipeline,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin,
+        await psycopg.AsyncConnection.connect(direct_url, autocommit=True) as admin,
     ):
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()

@@ -52,7 +52,7 @@ async def test_a_change_leaves_one_line_that_names_the_fields_and_holds_no_value
 async def test_a_change_whose_line_cannot_be_written_does_not_happen(api: Api) -> None:
     user, order = await a_user_and_an_order(api)
     await api.post("/sims", CARDS)
-    await api.rows(NO_AUDIT)
+    await api.script(NO_AUDIT)
     changes = {f"/users/{user}": "status", f"/orders/{order}": "remark", f"/sims/{ICCID}": "remark"}
     for path, field in changes.items():
         assert (await api.put(path, {field: "banned"})).status == 500

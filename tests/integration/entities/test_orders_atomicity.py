@@ -56,7 +56,7 @@ async def counts(api: Api) -> dict[str, int]:
 async def test_a_failure_at_any_statement_leaves_no_row_anywhere(
     api: Api, trigger: str, table: str, headers: dict[str, str]
 ) -> None:
-    await api.rows(trigger)
+    await api.script(trigger)
     failed = await api.call("POST", "/orders", ORDER, headers)
     assert (failed.status, failed.code) == (500, 2001)
     assert "forced failure" not in failed.text
@@ -84,7 +84,7 @@ MAIL: dict[str, Any] = {"to": ["a@example.com"], "subject": "您好", "body": "�
 async def test_a_task_is_told_of_only_once_it_is_committed(
     api: Api, path: str, body: dict[str, Any], headers: dict[str, str], told: int
 ) -> None:
-    await api.rows(FAIL_AT_COMMIT.format(table="tb_outbox"))
+    await api.script(FAIL_AT_COMMIT.format(table="tb_outbox"))
     with capture_logs() as lines:
         assert (await api.call("POST", path, body, headers)).status == 500
         assert [line for line in lines if line["event"] == "受理任务"] == []
@@ -115,7 +115,7 @@ async def test_a_taken_username_leaves_no_order(api: Api) -> None:
 async def test_a_failing_mail_takes_the_status_change_back(api: Api) -> None:
     order = await api.post("/orders", ORDER)
     path = f"/orders/{order.data['id']}"
-    await api.rows(FAIL_AT.format(table="tb_outbox", before=2))
+    await api.script(FAIL_AT.format(table="tb_outbox", before=2))
     assert (await api.put(path, {"status": "paid"})).status == 500
     kept = await api.get(path)
     assert (kept.data["status"], kept.data["version"]) == ("pending", 1)

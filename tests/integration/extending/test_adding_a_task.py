@@ -70,6 +70,7 @@ async def run(place: Path, *arguments: str, **environ: str) -> bytes:
     return output
 
 
+@pytest.mark.direct("里面有一趟模拟，一步一停的连接是它自己的")
 async def test_a_type_added_by_the_guide_needs_nothing_else(environ: dict[str, str], tmp_path: Path) -> None:
     environ["KAGUAN_SMTP__URL"] = "smtp://127.0.0.1:1"
     place = tmp_path / "checkout"

@@ -61,6 +61,7 @@ LATENCY = 0.2  # 秒，每个方向
 # ---- 死
 
 
+@pytest.mark.direct("API 死了，看的是它的会话断了没有；经连接池，会话是池子的")
 @pytest.mark.parametrize(
     ("path", "body", "blocked", "allowed"),
     [

@@ -17,6 +17,7 @@ from saq.job import Job
 
 from kaguan.config import load_settings
 from kaguan.database import migrate
+from kaguan.database.connecting import open_connection
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import decisions, upgrade
 from kaguan.outbox.task_type import TaskType, TaskTypes
@@ -332,8 +333,8 @@ OLD_HANDOVER = """
 async def writing(url: str, stop: asyncio.Event) -> int:
     """旧版本的业务：受理与转交。语句等锁超过一秒就抛。"""
     done = 0
-    options = f"-c lock_timeout={int(LOCKED * 1000)}"
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True, options=options) as connection:
+    given = {"KAGUAN_ENV": "dev", "KAGUAN_DATABASE__URL": url, "KAGUAN_DATABASE__LOCK_TIMEOUT": str(LOCKED)}
+    async with await open_connection(load_settings(given).database, "test") as connection:
         while not stop.is_set():
             await connection.execute(OLD_ACCEPT)
             await connection.execute(OLD_HANDOVER)

@@ -48,6 +48,7 @@ async def sessions(pool: Pool, redis: Redis) -> tuple[int, int]:
     return ours, sum(one["db"] == str(own["db"]) for one in await redis.client_list()) - 1
 
 
+@pytest.mark.direct("数的是进程自己的会话；经连接池，会话是池子的")
 @pytest.mark.parametrize("module", ["api", "relay", "workers"])
 async def test_an_interrupt_stops_a_process_and_closes_its_connections(
     environ: dict[str, str], pool: Pool, tmp_path: Path, module: str
