@@ -132,7 +132,7 @@ restore-power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Val
 drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
 	$(BIN)/python -m tests.deploy.restore $(FLUSH)
 
-upgrade-check: $(STAMP) ## Release 0.2.0 and this one side by side under load: up, back down, the schema too, up again; an independent checker; writes docs/UPGRADES.md (5 minutes)
+upgrade-check: $(STAMP) ## The wheels of 0.2.0 and of this tree side by side under load: up, down, the schema too, up again; broken releases it must condemn; writes docs/UPGRADES.md (8 minutes)
 	$(BIN)/python -m tests.deploy.upgrade --write docs/UPGRADES.md
 
 image-check: $(STAMP) ## Build the image from an empty Debian and run its processes read-only against real servers; writes dist/kaguan.debian.txt (root, Debian; 6 minutes)

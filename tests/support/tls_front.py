@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL 手册 54.2.11
 CHUNK = 65_536
+GUARD = 30.0  # 秒
 
 
 @dataclass(slots=True)
@@ -68,4 +69,8 @@ async def tls_front(target: int, certificate: str, *, asked: bool = False) -> As
     try:
         yield front
     finally:
+        # 经它的都断干净了才走：握手到一半的没有处理者，留到事件循环关了才回收，警告就落在下一个用例头上
+        gone = asyncio.create_task(listener.wait_closed())
+        await asyncio.sleep(0)  # 3.11 的 wait_closed 要在关之前就等着
         listener.close()
+        await asyncio.wait_for(gone, GUARD)
