@@ -60,7 +60,7 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 
-system: ## Install the Debian programs that tests use (Chromium, Prometheus, PgBouncer, Spin) where root and apt are at hand
+system: ## Install the Debian programs that tests use (Chromium, Prometheus, PgBouncer, Spin, fuse3) where root and apt are at hand
 	@tests/install-programs.sh
 
 client: $(CLIENT_STAMP) ## A typed client from docs/openapi.yaml, checked by mypy and used against a real server
