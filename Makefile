@@ -88,7 +88,7 @@ chaos-targets: $(STAMP) ## Every reliability target at full size (20 minutes); w
 
 power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a file system that forgets what was not synced, 24 cuts; writes docs/RELIABILITY.md
 	$(BIN)/python -m pytest tests/power
-	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 14400 --faults 24 --no-controls --write docs/RELIABILITY.md
+	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 7200 --faults 24 --rate 20 --no-controls --write docs/RELIABILITY.md
 
 drill: $(STAMP) ## Ten faults against a running stack, one at a time: when do console, /health and doctor notice, and do they name the cause (12 minutes)
 	$(BIN)/python -m tests.drill
@@ -127,7 +127,7 @@ docs-check: $(STAMP) ## Run every command that README and the guides print
 
 restore-power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a file system that forgets what was not synced, 24 cuts; writes docs/RELIABILITY.md
 	$(BIN)/python -m pytest tests/power
-	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 14400 --faults 24 --no-controls --write docs/RELIABILITY.md
+	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 7200 --faults 24 --rate 20 --no-controls --write docs/RELIABILITY.md
 
 drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
 	$(BIN)/python -m tests.deploy.restore $(FLUSH)

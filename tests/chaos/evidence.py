@@ -48,9 +48,10 @@ UNEXPLAINED = """
           and (
               (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend', 'to_verify'))
               or (e.delivery = generation + 1 and (e.detail ? 'cause' or e.kind = 'retried'))
-              -- 在等中继主机的信：一段等待只在头一趟留一笔
+              -- 在等中继主机的信：一段等待只在头一趟留一笔，中间一趟被收回也还是这一段
               or (t.type = 'email:send' and e.kind = 'interrupted' and e.delivery < generation
                   and not exists (select from tb_task_event f where f.task_id = t.id
+                                  and f.kind not in ('redriven', 'fenced')
                                   and f.delivery > e.delivery and f.delivery <= generation))
           )
     )
