@@ -114,6 +114,8 @@ async def fight(
         if stage.index is not None:
             evidence.confirmed, evidence.denied = stage.index.confirmed, stage.index.denied
         evidence.policy, evidence.paced, evidence.long = plan.cast.policy, True, plan.tasks >= LONG
+        evidence.promoted, evidence.tails = stage.promoted, stage.tails
+        evidence.accepted_at = [heard.at for heard in load.heard if 0 < heard.status < 300 and not heard.repeated]
         evidence.readings, evidence.depth_limit = meter.readings, sum(depth_bounds(plan.cast))
         verdict = judge(evidence)
         if can_judge():

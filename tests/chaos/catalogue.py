@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.chaos import line_faults, process_faults, server_faults
+from tests.chaos import line_faults, process_faults, server_faults, standby_faults
 
 if TYPE_CHECKING:
     import random
@@ -70,6 +70,23 @@ def _lines() -> dict[str, Kind]:
 
 
 CATALOGUE = {**_processes(), **_servers(), **_lines()}
+
+# 只用于一主一备的战役。战役里按这里的份数发牌：切换多来几次
+STANDBY = {
+    "提升备库": Kind("postgres", standby_faults.promoted),
+    "同步备库离开": Kind("postgres", standby_faults.standby_gone),
+    "提升丢了尾巴的备库": Kind("postgres", standby_faults.promoted_without_tail),
+}
+AROUND = (
+    "SIGKILL worker", "SIGSTOP worker", "SIGTERM relay", "SIGKILL relay", "SIGKILL api",
+    "SMTP 窗口里 SIGKILL 全部 worker", "smtp 线路复位", "redis 线路切断", "postgres 线路切断", "postgres 线路黑洞",
+    "PostgreSQL immediate 重启", "SIGKILL 一个后端",
+)  # fmt: skip
+# 丢了尾巴的，Redis 不清空：清空了，丢掉的任务的投递也没了，点名就无从考起
+STANDBY_KINDS = {
+    "sync": ("提升备库",) * 8 + ("同步备库离开",) * 2 + ("FLUSHALL", "Redis kill -9（无持久化）", *AROUND),
+    "async": ("提升丢了尾巴的备库",) * 8 + AROUND,
+}
 
 POWER_CUT = "断电"
 # 不轮流的：断电要一块会断电的盘；其余只用于对照，专打某个弄坏的零件露出的那一刻

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.chaos.bound_rules import judge_bounds
+from tests.chaos.failover_rules import judge_failover
 from tests.chaos.journal import Kind
 from tests.chaos.mail_rules import judge_mails
 from tests.chaos.request_rules import judge_requests
@@ -28,6 +29,7 @@ def judge(evidence: Evidence) -> Verdict:
     judge_mails(verdict, evidence)
     _order(verdict, evidence)
     judge_timing(verdict, evidence)
+    judge_failover(verdict, evidence)
     _strikes(verdict, evidence)
     judge_bounds(verdict, evidence)
     verdict.rule("换了投递号，时间线里没有缘由", sorted(evidence.unexplained))
@@ -54,7 +56,8 @@ def _figures(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _accepted(verdict: Verdict, evidence: Evidence) -> None:
-    """受理的都在，恰好一份，答案前后一致；用户、订单与它们的邮件同生同灭。"""
+    """受理的都在，恰好一份，答案前后一致；用户、订单与它们的邮件同生同灭。随尾巴没了的不算在内，另有交代。"""
+    gone = evidence.gone
     by_marker: dict[str, list[TaskFact]] = {}
     for task in evidence.tasks:
         by_marker.setdefault(task.marker, []).append(task)
@@ -64,9 +67,10 @@ def _accepted(verdict: Verdict, evidence: Evidence) -> None:
         resources = {task.id for task in held}
         if entry.kind is Kind.USER:
             resources = {evidence.users[entry.marker]} if entry.marker in evidence.users else set()
-        if entry.acked and (not held or not entry.answers & resources):
+        standing = entry.answers - gone
+        if standing and (not held or not standing & resources):
             lost.append(entry.marker)
-        elif len(entry.answers) > 1 or len(held) > entry.tasks:
+        elif len(standing) > 1 or len(held) > entry.tasks:
             inconsistent.append(entry.marker)
         if held and (len(held) < entry.tasks or entry.buys != (entry.marker in evidence.buyers)):
             half.add(entry.marker)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.chaos.meter import Reading
     from tests.chaos.recording import Recorded
     from tests.chaos.stage import Stage
+    from tests.chaos.tail import Lost, Tail
 
 TASKS = """
     select id::text, type, status, delivery,
@@ -57,6 +58,7 @@ UNEXPLAINED = """
     )
 """
 BUYERS = "select u.email from tb_order o join tb_user u on u.id = o.user_id"
+VANISHED = "select task_id::text, type, coalesce(request_id, '') from tb_vanished"
 SHARED = "select count(distinct job) from tb_task where job is not null"
 IDLE = """
     select count(*) from pg_stat_activity
@@ -114,6 +116,9 @@ class Evidence:
         confirmed: 收件端答过「收下了」的任务；不查证的战役是空的。
         denied: 任务号 → 收件端答过几次「没收下」。
         planned: 日程里有几次故障。
+        promoted: 备库各次成为主库的时刻；``tails`` 是各次丢了什么。
+        accepted_at: 头一次答 2xx 的时刻。
+        vanished: 点了名的不见了的任务 → （类型，请求号）；没有这样一处是 None。
         unexplained: 换过投递号而时间线里说不出为什么的任务。
         long: 长战役：内存的涨落说明问题。
         depth_limit: 一个队列在 Redis 里至多几个；0 是不判。
@@ -134,6 +139,10 @@ class Evidence:
     events: Counter[str] = field(default_factory=Counter)
     struck: list[Struck] = field(default_factory=list)
     planned: int = 0
+    promoted: list[float] = field(default_factory=list)
+    tails: list[Tail] = field(default_factory=list)
+    accepted_at: list[float] = field(default_factory=list)
+    vanished: dict[str, tuple[str, str]] | None = None
     unexplained: list[str] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     depth_limit: int = 0
@@ -145,6 +154,21 @@ class Evidence:
     unavailable: list[str] = field(default_factory=list)  # 故障停了很久仍不应答的 API
     idle_in_transaction: int = 0
     shared: int = 0  # 带几个任务的投递，几次
+
+    @property
+    def lost(self) -> dict[str, Lost]:
+        """随尾巴没了的任务。"""
+        return {name: one for tail in self.tails for name, one in tail.tasks.items()}
+
+    @property
+    def rewound(self) -> dict[str, str]:
+        """退回了几步的任务 → 类型。"""
+        return {name: kind for tail in self.tails for name, kind in tail.rewound.items()}
+
+    @property
+    def gone(self) -> set[str]:
+        """随尾巴没了的任务与用户。"""
+        return {name for tail in self.tails for name in (*tail.tasks, *tail.users)}
 
     @property
     def redrives(self) -> list[tuple[float, str]]:
@@ -161,6 +185,7 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
         def counted(pairs: list[tuple[object, ...]]) -> Counter[str]:
             return Counter({str(key): int(str(count)) for key, count in pairs})
 
+        named = (await rows("select to_regclass('tb_vanished') is not null"))[0][0]
         return Evidence(
             journal,
             [_task(row) for row in await rows(TASKS)],
@@ -173,6 +198,7 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
             notes=[_note(row) for row in await rows(NOTES)],
             outbox={str(row[0]) for row in await rows(LEFT)},
             events=counted(await rows(EVENTS)),
+            vanished={str(a): (str(b), str(c)) for a, b, c in await rows(VANISHED)} if named else None,
             shared=int(str((await rows(SHARED))[0][0])),
             idle_in_transaction=int(str((await rows(IDLE))[0][0])),
         )

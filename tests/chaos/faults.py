@@ -15,7 +15,7 @@ import psycopg
 from redis.exceptions import RedisError
 
 from kaguan.dev.program import StartError
-from tests.chaos.catalogue import CATALOGUE, DIRECTED
+from tests.chaos.catalogue import CATALOGUE, DIRECTED, STANDBY
 from tests.chaos.process_faults import BACKLOG_FLUSH, Missed
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Striker:
 
     async def _strike(self, number: int, kind: str) -> None:
         source = random.Random(f"{self.seed}-{number}")  # noqa: S311 只为可重放
-        fault = CATALOGUE.get(kind) or DIRECTED[kind]
+        fault = {**CATALOGUE, **DIRECTED, **STANDBY}[kind]
         async with AsyncExitStack() as held:
             for target in fault.target.split() or [f"#{number}"]:
                 await held.enter_async_context(self._locks[target])

@@ -76,6 +76,8 @@ def _arrived(
     may = {name for name, task in tasks.items() if task.status in {"succeeded", "uncertain"}} | cancelled
     unsettled = {task.id for task in evidence.tasks if task.status not in RESTING}
     for name, recipient in received:
+        if name in evidence.gone:
+            continue
         known = name in tasks and recipient in tasks[name].recipients
         if name not in may | unsettled or not known:
             stray.append(f"{name}：{recipient}")
@@ -90,7 +92,8 @@ def _unsuccessful(verdict: Verdict, evidence: Evidence, tasks: list[TaskFact]) -
     hits = [strike for strike in evidence.struck if not strike.missed]
     verdict.rule("邮件没有用尽次数就失败", [task.id for task in failed if USED_UP not in task.error])
     verdict.rule("失败的邮件太多", _beyond([task.id for task in failed], FAILED_SHARE * len(tasks)))
-    verdict.rule("停下等人的邮件太多", _beyond(uncertain, UNCERTAIN_PER_FAULT * len(hits)))
+    in_tails = sum(kind == MAIL for kind in evidence.rewound.values())
+    verdict.rule("停下等人的邮件太多", _beyond(uncertain, UNCERTAIN_PER_FAULT * len(hits) + in_tails))
     unexplained = [
         note.task_id
         for note in evidence.notes

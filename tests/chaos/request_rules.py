@@ -21,7 +21,9 @@ def judge_requests(verdict: Verdict, evidence: Evidence) -> None:
         return {name for name, entry in entries.items() if operator_action in entry.asked}
 
     def told(operator_action: OperatorAction, state: str) -> set[str]:
-        return {name for name, entry in entries.items() if entry.told.get(operator_action) == state}
+        """答应了的；答应本身随尾巴没了的不算。"""
+        said = {name for name, entry in entries.items() if entry.told.get(operator_action) == state}
+        return said - evidence.gone - evidence.rewound.keys()
 
     verdict.figures["人要求取消、重来"] = len(asked(OperatorAction.CANCEL)) + len(asked(OperatorAction.RETRY))
     verdict.figures["其中取消了、重来了"] = len(cancelled) + len(retried)

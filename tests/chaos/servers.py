@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from kaguan.dev.program import Program
     from tests.power.mounted import PowerDisk
+    from tests.support.standby import Pair
 
 TEMPLATE = "chaos_template"
 STOP_TIMEOUT = 20.0  # 秒
@@ -69,12 +70,15 @@ class Server:
 
 @dataclass(eq=False, slots=True)
 class Servers:
+    """``pair`` 是 PostgreSQL 有备的那一种；``postgres`` 总是眼下的主。"""
+
     directory: Path
     postgres: PostgresServer
     valkey: ValkeyServer
     postgres_process: Server
     valkey_process: Server
     disk: PowerDisk | None = None
+    pair: Pair | None = None
 
     async def database(self, name: str) -> str:
         """一份刚迁移好的空库；返回它的 URL。"""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.servers import Servers
+    from tests.chaos.tail import Tail
+    from tests.support.standby import Pair
 
 LEASE = 3.0  # 秒
 IDLE_IN_TRANSACTION = 2.0  # 秒：短于暂停的时间，因此停住的进程醒来时会话已被服务器收走
@@ -91,6 +93,20 @@ class Stage:
     api_ports: list[int]
     token: str
     index: Index | None = None
+    promoted: list[float] = field(default_factory=list)  # 备的各次成为主的时刻，Unix 秒
+    tails: list[Tail] = field(default_factory=list)  # 各次提升丢了什么
+
+    @property
+    def name(self) -> str:
+        """库的名字。"""
+        return self.directory.name
+
+    def follow(self, pair: Pair) -> None:
+        """备的成了主的：不经代理的跟过去，通往主的那个代理从此叫 ``postgres``。"""
+        servers, left = self.servers, self.servers.postgres
+        servers.postgres, servers.postgres_process = pair.primary, pair.primary_process
+        self.database = self.database.replace(f":{left.port}/", f":{pair.primary.port}/")
+        self.proxies |= {"postgres": self.proxies["standby"], "standby": self.proxies["postgres"]}
 
     @property
     def mail_directory(self) -> Path:
@@ -128,12 +144,15 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
         "redis": Proxy(servers.valkey.port),
         "smtp": Proxy(sink_port),
     }
+    if servers.pair is not None:
+        proxies["standby"] = Proxy(servers.pair.standby.port)
     for proxy in proxies.values():
         await proxy.start()
+    hosts = ",".join(f"{LOOPBACK}:{proxies[name].port}" for name in ("standby", "postgres") if name in proxies)
     environment = {
         **PACE,
         "KAGUAN_DATA_DIR": str(directory),
-        "KAGUAN_DATABASE__URL": database.replace(f":{servers.postgres.port}/", f":{proxies['postgres'].port}/"),
+        "KAGUAN_DATABASE__URL": database.replace(f"{LOOPBACK}:{servers.postgres.port}/", f"{hosts}/"),
         "KAGUAN_REDIS__URL": servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/"),
         "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{proxies['smtp'].port}",
         "KAGUAN_SMTP__UNCERTAIN": cast.policy,

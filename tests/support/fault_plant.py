@@ -24,7 +24,7 @@ from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Done
-from tests.chaos.servers import Server
+from tests.chaos.servers import UNSYNCED, Server, told
 from tests.support.places import own_port, temporary_place
 
 if TYPE_CHECKING:
@@ -135,10 +135,7 @@ async def own_postgres(directory: Path, *options: str) -> AsyncIterator[tuple[Po
     """迁移好的库。不等磁盘，但提交是真的提交：杀了 PostgreSQL 也不丢已答复的。"""
     server = PostgresServer(directory / "postgres", directory / "postgres-password", own_port(), server_identity())
     await server.prepare()
-    program = server.program()
-    settings = ("fsync=off", "full_page_writes=off", *options)
-    argv = (*program.argv, *(part for option in settings for part in ("-c", option)))
-    process = Server(replace(program, argv=argv), directory / "postgres.log")
+    process = Server(told(server.program(), (*UNSYNCED, *options)), directory / "postgres.log")
     await process.start()
     try:
         await asyncio.to_thread(upgrade, server.url)

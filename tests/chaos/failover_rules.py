@@ -1,0 +1,77 @@
+"""切换的裁判：提升之后几秒之内又受理、又开始；丢了尾巴的，丢的是哪些、有没有点名，一个不多、一个不少。"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from tests.chaos.verdict import MAIL
+
+if TYPE_CHECKING:
+    from tests.chaos.evidence import Evidence
+    from tests.chaos.verdict import Verdict
+
+BACK = 5.0  # 秒：目标
+SLACK = 2.0  # 秒：七个进程挤两个核
+BEFORE = 3.0  # 秒：前一次故障停了这么久，才说得清是谁的后果
+
+
+def judge_failover(verdict: Verdict, evidence: Evidence) -> None:
+    if not evidence.promoted:
+        return
+    verdict.figures["提升"] = len(evidence.promoted)
+    _comes_back(verdict, evidence, "受理", sorted(evidence.accepted_at))
+    starts = sorted(task.started for task in evidence.tasks if task.started is not None)
+    _comes_back(verdict, evidence, "开始", starts)
+    if evidence.tails:
+        _tails(verdict, evidence)
+
+
+def _comes_back(verdict: Verdict, evidence: Evidence, what: str, moments: list[float]) -> None:
+    """只判前后没有别的故障的；都写出来。"""
+    waits = {at: _first(moments, at) for at in evidence.promoted}
+    lone = [at for at in evidence.promoted if _lone(at, evidence)]
+    if lone:
+        verdict.figures[f"单独的提升之后首个{what}，最晚（秒）"] = round(max(waits[at] for at in lone), 2)
+    verdict.figures[f"提升之后首个{what}，最晚（秒）"] = round(max(waits.values()), 2)
+    late = [f"{waits[at]:.2f} 秒" for at in lone if waits[at] > BACK + SLACK]
+    verdict.rule(f"提升之后 {BACK:g} 秒（容差 {SLACK:g}）没有新的{what}", late)
+
+
+def _first(moments: list[float], at: float) -> float:
+    number = bisect_left(moments, at)
+    return moments[number] - at if number < len(moments) else float("inf")
+
+
+def _lone(at: float, evidence: Evidence) -> bool:
+    return not any(
+        strike.at < at + BACK and strike.ended + BEFORE > at
+        for strike in evidence.struck
+        if not strike.missed and not strike.at <= at <= strike.ended
+    )
+
+
+def _tails(verdict: Verdict, evidence: Evidence) -> None:
+    lost = evidence.lost
+    answered = {answer for entry in evidence.journal for answer in entry.answers}
+    users = {name for tail in evidence.tails for name in tail.users}
+    verdict.figures["尾巴里没了的任务"] = len(lost)
+    verdict.figures["其中答过 2xx 的（连同用户）"] = len(answered & (lost.keys() | users))
+    verdict.figures["尾巴里没了的账本行"] = sum(tail.effects for tail in evidence.tails)
+    verdict.figures["退回几步的任务"] = len(evidence.rewound)
+    verdict.figures["其中邮件"] = sum(kind == MAIL for kind in evidence.rewound.values())
+    missing = sum(not (tail.tasks or tail.rewound) for tail in evidence.tails)
+    verdict.rule("尾巴其实没有丢，说明不了什么", ["一次"] * missing)
+    if evidence.vanished is None:
+        verdict.rule("丢了的没有一处点名", sorted(lost))
+        return
+    verdict.figures["点了名的"] = len(evidence.vanished)
+    handed = {name for name, one in lost.items() if one.status == "queued"}
+    verdict.rule("投递还在而没有点名", sorted(handed - evidence.vanished.keys()))
+    verdict.rule("没有丢却说不见了", sorted(evidence.vanished.keys() - lost.keys()))
+    wrong = [
+        name
+        for name, told in evidence.vanished.items()
+        if name in lost and told != (lost[name].type, lost[name].request_id or "")
+    ]
+    verdict.rule("点了名而类型或请求号不对", sorted(wrong))

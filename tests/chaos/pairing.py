@@ -1,0 +1,23 @@
+"""战役的 PostgreSQL 是一主一备的那一种。"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.chaos.servers import running_servers
+from tests.support.standby import paired
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.chaos.servers import Servers
+
+
+@asynccontextmanager
+async def running_pair(*, synchronous: bool) -> AsyncIterator[Servers]:
+    async with (
+        running_servers() as servers,
+        paired(servers.postgres, servers.postgres_process, servers.directory, synchronous=synchronous) as servers.pair,
+    ):
+        yield servers
