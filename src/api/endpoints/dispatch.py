@@ -84,6 +84,7 @@ async def _answer_once(endpoint: Endpoint, call: Call[Any, Any], idempotency: Id
         call = await _prepared(endpoint, call)
         replayed = await idempotency.claim(await call.unit.raw())
     if replayed is not None:
+        await call.unit.commit()  # 首个应答也许只在本机：提交了，同步备库才也有
         return replayed
     answer = await endpoint.handler(call)
     if not isinstance(answer, Answer):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 GROUPED = web.AppKey("GROUPED", GroupAccept)
 
 ACCEPTED = 202
+WRITE_SHARE = 0.8  # 合并的一批至多用去请求时限的这么多：等不到同步备库的，还来得及自己说
 ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
 HEADERS = ("Location", "Retry-After")
 
@@ -76,7 +77,8 @@ async def grouping(app: web.Application) -> None:
     """启动时备好：并发提交合并成一次 COMMIT。"""
     services = app[SERVICES]
     attempts = services.settings.tasks.max_retries + 1
-    app[GROUPED] = GroupAccept(services.pool, attempts, services.metrics.count_accepted)
+    within = services.settings.api.request_timeout * WRITE_SHARE
+    app[GROUPED] = GroupAccept(services.pool, attempts, services.metrics.count_accepted, within)
 
 
 async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer:

@@ -14,6 +14,7 @@ from kaguan.cli.connections import examine_budget, examine_listening
 from kaguan.cli.finding import Finding
 from kaguan.cli.printing import AsJson, print_json
 from kaguan.cli.session import open_connection
+from kaguan.cli.standbys import examine_standbys
 from kaguan.cli.symptoms import LEVELS, examine_pipeline
 from kaguan.config import load_settings
 from kaguan.config.addresses import split_address
@@ -73,6 +74,7 @@ async def _examine(settings: Settings) -> list[Finding]:
         _postgres(settings),
         examine_listening(settings),
         examine_budget(settings),
+        examine_standbys(settings),
         _redis(settings),
         _smtp(settings.smtp),
         _carrier("运营商 onelink", settings.carriers.onelink.base_url, "KAGUAN_CARRIERS__ONELINK__BASE_URL"),

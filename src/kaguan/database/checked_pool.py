@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import time
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 import structlog
 from psycopg import generators, waiting
 from psycopg_pool import AsyncConnectionPool
 
 from kaguan.backoff import jitter
-from kaguan.database.connecting import Connection, LimitedConnection
+from kaguan.database.connecting import Connection, LimitedConnection, rotated
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
+    from psycopg.errors import Diagnostic
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +26,9 @@ ANSWER_PATIENCE = 1.0  # 秒：试的时候等对面这么久
 RECOVERY = 5.0  # 秒：断过、连不上过之后这么久之内，重连错开
 SPACING = 0.25  # 秒：一个池里两次重连平均隔这么久
 SPACING_AWAY = 1.0  # 秒：上一次没连上
+SYNC_WAIT = "SyncRepWaitForLSN"  # PostgreSQL 里的函数；它的话随服务器的语言，名字不变
+UNCONFIRMED = "commits_unconfirmed"
+STANDBY_AWAY = 10.0  # 秒：最近一次没等到备库之后这么久之内，超时都当作还是为了它
 
 
 class PooledConnection(LimitedConnection):
@@ -97,6 +103,8 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         self._url = conninfo
         self._check_idle = check_idle
         self._lost_at = 0.0  # 最近一次发觉断了
+        self._unconfirmed_at = -math.inf
+        self._history: tuple[int, str] | None = None  # 跟着的集群与时间线
         self._errors = 0
         self._recovering_until = 0.0
         self._turn = 0.0
@@ -153,6 +161,31 @@ class CheckedPool(AsyncConnectionPool[Connection]):
             await self._give_back(connection)
             raise asyncio.CancelledError
         return cast("PooledConnection", connection)
+
+    def stay_with(self, connection: LimitedConnection) -> None:
+        """只跟着一个主库：同一个集群而时间线更旧，是切换之前的那个又当起了主的。
+
+        Raises:
+            psycopg.OperationalError: 不跟；下一条换一个主机先试。
+        """
+        met, followed = connection.history, self._history
+        if met and followed and met[0] == followed[0] and met[1] < followed[1]:
+            connection.pgconn.finish()
+            self._url = rotated(self._url)
+            log.warning("切换之前的主库又在当主的，不跟它", pool=self.name, timeline=met[1], followed=followed[1])
+            raise psycopg.OperationalError(f"时间线 {met[1]} 已被 {followed[1]} 取代；真要退回去，请重启各进程")
+        self._history = met or followed
+
+    def heed(self, notice: Diagnostic) -> None:
+        """等同步备库等到被取消：本机已经提交，备库有没有，不知道。"""
+        if notice.source_function == SYNC_WAIT:
+            self._stats[UNCONFIRMED] += 1
+            self._unconfirmed_at = time.monotonic()
+
+    @property
+    def waits_for_standby(self) -> bool:
+        """最近有提交没等到同步备库。"""
+        return time.monotonic() - self._unconfirmed_at < STANDBY_AWAY
 
     def _suspect_all(self) -> None:
         """头一次发觉断了，就把闲着的一起试：同一个代理、同一次重启断的往往是全部，不必一个个等人撞上。"""

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
 # 池子（PgBouncer、Odyssey、pgcat）握手时报的进程号是它自己编的；服务器说的是真的，两者相同即直连。
-# CASE 不相等就不求值：会话不归我们时，什么也不设
-IS_DIRECT = "select case pg_backend_pid() when %(pid)s then {settings} end is not null"
+# CASE 不相等就不求值：会话不归我们时，什么也不设。顺便问是哪个集群、在第几条时间线上；备库没有
+IS_DIRECT = """
+select case pg_backend_pid() when %(pid)s then {settings} end is not null,
+       (select system_identifier from pg_control_system()),
+       case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end
+"""
+PLACES = {"host", "hostaddr", "port"}
 # 代管预备语句的池子给它们另起名字；看得见 psycopg 起的名字，就是没有代管：换一条服务器连接就不认得了
 OWN_NAMES = "select name from pg_prepared_statements where not from_sql and name like '\\_pg3\\_%'"
 
@@ -77,9 +82,10 @@ def _sync(pipeline: AsyncPipeline) -> PQGen[None]:
 
 
 class LimitedConnection(Connection):
-    """``limits`` 非空，时限就不在会话里：每个事务自己带着。"""
+    """``limits`` 非空，时限就不在会话里：每个事务自己带着。``history`` 是对面的集群与时间线，备库的为空。"""
 
     limits: bytes = b""
+    history: tuple[int, str] | None = None
 
     def _exec_command(self, command: QueryNoTemplate, result_format: Format = Format.TEXT) -> PQGen[PGresult | None]:
         """BEGIN 与时限同一趟去。psycopg 没有公开的地方可挂，它的 BEGIN 都从这里发。"""
@@ -126,6 +132,12 @@ def writable(url: str) -> str:
     return make_conninfo(url, target_session_attrs="read-write")
 
 
+def rotated(url: str) -> str:
+    """几个主机的，头一个换到最后。"""
+    given = {name: str(value).split(",") for name, value in conninfo_to_dict(url).items() if name in PLACES}
+    return make_conninfo(url, **{name: ",".join([*parts[1:], parts[0]]) for name, parts in given.items()})
+
+
 def connection_arguments(config: Database, process: str) -> dict[str, Any]:
     """Psycopg 的连接参数。``application_name`` 让每个进程在 pg_stat_activity 里认得出来。
 
@@ -160,7 +172,9 @@ async def put_limits_in_force(connection: LimitedConnection, config: Database) -
     in_session = " || ".join(f"set_config('{name}', '{limit}', false)" for name, limit in limits.items())
     question = IS_DIRECT.format(settings=in_session)
     cursor = await connection.execute(question.encode(), {"pid": connection.info.backend_pid}, prepare=False)
-    if await cursor.fetchone() == (True,):
+    direct, cluster, timeline = await cursor.fetchone() or (False, 0, None)
+    connection.history = timeline and (cluster, timeline)
+    if direct:
         return
     in_transaction = ", ".join(f"set_config('{name}', '{limit}', true)" for name, limit in limits.items())
     connection.limits = f"select {in_transaction}".encode()

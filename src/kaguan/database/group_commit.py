@@ -85,6 +85,7 @@ class GroupCommit(Generic[Item, Answer]):
         max_bytes: 一批至多这么多字节，按 ``size`` 算；单独一项可以更大。
         around: 每批写入的外面，例如一个跨度。
         gathering: 凑批的节拍；不给就不等。
+        within: 拿到连接之后，一批至多这么多秒；不给就只有 :data:`TIMEOUT`。
     """
 
     pool: Pool
@@ -94,6 +95,7 @@ class GroupCommit(Generic[Item, Answer]):
     size: Callable[[Item], int] = _weightless
     around: Callable[[Sequence[Item]], AbstractContextManager[object]] = _plainly
     gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
+    within: float | None = None
     _queue: deque[_Waiting[Item, Answer]] = field(default_factory=deque)
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
     _late: asyncio.TimerHandle | None = None
@@ -162,7 +164,11 @@ class GroupCommit(Generic[Item, Answer]):
                 continue
             items = [waiting.item for waiting in batch]
             try:
-                async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+                async with (
+                    asyncio.timeout(TIMEOUT),
+                    self.pool.connection() as connection,
+                    asyncio.timeout(self.within),
+                ):
                     with self.around(items):
                         answers = await self.execute(connection, items)
             except asyncio.CancelledError:

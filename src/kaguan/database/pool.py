@@ -56,6 +56,11 @@ STATEMENT_ERRORS = (
 )
 
 
+def waits_for_standby(pool: Pool) -> bool:
+    """提交等着同步备库，而它不在。"""
+    return isinstance(pool, CheckedPool) and pool.waits_for_standby
+
+
 def at_once(tell: Callable[[], None]) -> None:
     """自动提交的连接：语句写完就已提交。"""
     tell()
@@ -110,7 +115,9 @@ async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
     async def configure(connection: Connection) -> None:
         connection = cast("PooledConnection", connection)
         await put_limits_in_force(connection, config)
+        pool.stay_with(connection)
         connection.cursor_factory = observed_cursor(config.slow_query)
+        connection.add_notice_handler(pool.heed)
         connection.rested_at = time.monotonic()
 
     pool = CheckedPool(

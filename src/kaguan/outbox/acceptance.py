@@ -226,13 +226,13 @@ def _outcome(
 class GroupAccept:
     """并发提交合并成一次 COMMIT 的受理，一个进程一个；返回时已提交。"""
 
-    def __init__(self, pool: Pool, max_attempts: int, count: Count = uncounted) -> None:
+    def __init__(self, pool: Pool, max_attempts: int, count: Count = uncounted, within: float | None = None) -> None:
         self._pool = pool
         self._max_attempts = max_attempts
         self._count = count
         self._group: GroupCommit[Staged, Accepted] = GroupCommit(
             pool, partial(insert, max_attempts=max_attempts, count=count), PATIENCE, GROUP_BYTES,
-            size=lambda staged: len(staged.payload),
+            size=lambda staged: len(staged.payload), within=within,
             around=lambda batch: accept_span([staged.creation for staged in batch]), gathering=Gathering(GATHER),
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.telemetry.metrics import Declaring
-from kaguan.telemetry.pools import database_figures, redis_figures
+from kaguan.telemetry.pools import database_figures, redis_figures, unconfirmed_commits
 from kaguan.telemetry.setup import spans_dropped
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class ProcessMetrics(Declaring):
         )
         self.redis_pool = self._gauge("kaguan_redis_pool_connections", "Redis 连接：open in_use idle waiting", "state")
         self.loop_lag = self._gauge("kaguan_event_loop_lag_seconds", "事件循环的迟滞：上个采样周期内最大的一次")
+        self.commits_unconfirmed = self._counter(
+            "kaguan_commits_unconfirmed", "没等到同步备库就放手的提交：本机有，备库未必有"
+        )
         self.spans_dropped = self._counter("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度")
 
 
@@ -57,6 +60,7 @@ class Monitor:
     dropped: Callable[[], int] = spans_dropped
     _pools_logged_at: float = float("-inf")
     _spans_dropped: int = 0  # 已计入指标的
+    _unconfirmed: int = 0  # 同上
     _metrics: ProcessMetrics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +86,9 @@ class Monitor:
 
     def _publish_pools(self) -> None:
         database_figures(self.pool).publish(self._metrics.database_pool)
+        unconfirmed = unconfirmed_commits(self.pool)
+        self._metrics.commits_unconfirmed.inc(unconfirmed - self._unconfirmed)
+        self._unconfirmed = unconfirmed
         if self.redis is not None:
             redis_figures(self.redis).publish(self._metrics.redis_pool)
 

@@ -34,6 +34,11 @@ def database_figures(pool: Pool) -> PoolFigures:
     return PoolFigures(size, size - idle, idle, stats.get("requests_waiting", 0))
 
 
+def unconfirmed_commits(pool: Pool) -> int:
+    """至今几个提交没等到同步备库（:class:`kaguan.database.checked_pool.CheckedPool` 数着）。"""
+    return pool.get_stats().get("commits_unconfirmed", 0)
+
+
 def redis_figures(client: Redis) -> PoolFigures:
     """redis-py 的 ``get_connection_count``：先空闲后在用，各一项。它不数等待者；等待发生在池用满时，由 in_use 看出。"""
     (idle, _), (in_use, _) = client.connection_pool.get_connection_count()

@@ -9,13 +9,14 @@ from aiohttp import web
 from opentelemetry import trace
 
 from api.http.envelope import failure
-from api.http.translation import translate
+from api.http.keys import SERVICES
+from api.http.translation import Translated, translate
+from kaguan.database.pool import waits_for_standby
+from kaguan.errors import Code, DomainError
 from kaguan.telemetry.spans import record_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from api.http.translation import Translated
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +28,9 @@ ERROR_PAGE: web.AppKey[ErrorPage] = web.AppKey("ERROR_PAGE")
 def answer_to(request: web.Request, error: Exception) -> web.Response:
     """异常的应答；客户端已走的也有，访问日志仍要有一行。"""
     translated = translate(error)
+    if translated.error.code is Code.TIMED_OUT and waits_for_standby(request.app[SERVICES].pool):
+        # 不是慢：同步备库不在，库里写得下，答不得「成了」
+        translated = Translated(DomainError(Code.DATABASE_UNAVAILABLE), cause="standby_away")
     if translated.unexpected:
         log.error("请求处理出错", method=request.method, path=request.path, exc_info=error)
         # 只记类名：消息里可能有 PostgreSQL 的 DETAIL，也就是用户的数据

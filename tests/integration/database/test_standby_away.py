@@ -1,0 +1,83 @@
+"""同步备库不在：受理及时答 2002，同一个请求号随后找得到那一行；relay 与 worker 不永远挂着；doctor 与指标说得出。"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from kaguan.cli.standbys import examine_standbys
+from kaguan.config import load_settings
+from kaguan.database.pool import open_pool
+from kaguan.telemetry.metrics import Metrics
+from kaguan.telemetry.monitor import Monitor
+from tests.support.eventually import eventually
+from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying
+from tests.support.pipeline import open_pipeline
+from tests.support.serving import serving
+from tests.support.standby import replicated
+
+if TYPE_CHECKING:
+    from tests.support.pipeline import Pipeline
+    from tests.support.serving import Reply
+
+MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
+USER = {"username": "ann", "email": "ann@example.com", "password": "correct horse"}
+WAITING = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
+UNREPLICATED = "create table standing (n int)"
+
+
+async def test_without_its_standby_accepting_answers_in_time_and_the_same_request_finds_its_row(
+    environ: dict[str, str],
+) -> None:
+    """备库在不在都没人说得准的，一次也不答成了；它回来之后，同一个请求号、同一个键找到的是先前那一个。"""
+    async with AsyncExitStack() as stack:
+        pair = await stack.enter_async_context(replicated(stack.enter_context(own_directory())))
+        environ = {**environ, **QUICK, "KAGUAN_DATABASE__URL": pair.url, "KAGUAN_API__REQUEST_TIMEOUT": "0.5"}
+        settings = load_settings(environ)
+        api = await stack.enter_async_context(serving(settings))
+        await api.rows(EFFECT_TABLE)
+        pipeline = await stack.enter_async_context(
+            open_pipeline(settings, await stack.enter_async_context(open_pool(settings.database, "worker")))
+        )
+
+        async def ask() -> list[Reply]:
+            return [
+                await api.post("/tasks/email", {**MAIL, "request_id": "mine"}),
+                await api.post("/tasks/email", {**MAIL, "request_id": "next", "ordering_key": "k"}),
+                await api.call("POST", "/users", USER, {"Idempotency-Key": "ann"}),
+            ]
+
+        pair.line.refuse()
+        one = await stack.enter_async_context(await psycopg.AsyncConnection.connect(pair.primary.url, autocommit=True))
+        stuck = asyncio.create_task(one.execute(UNREPLICATED))
+        stack.callback(stuck.cancel)
+        await eventually(partial(somebody_waits, pipeline))
+        assert [reply.code for reply in await ask()] == [2002] * 3
+        assert [reply.code for reply in await ask()] == [2002] * 3  # 行都在本机，答成了就是说谎
+        assert await api.rows("select count(*) from tb_task") == [(3,)]  # 两封，一封欢迎信
+        said = await examine_standbys(settings)
+        assert (said and said.part, said and said.ok) == ("备库", False)
+        metrics = Metrics()
+        Monitor(metrics.registry, api.pool, None, 1e9).run_once()
+        assert (metrics.registry.get_sample_value("kaguan_commits_unconfirmed_total") or 0) >= 6
+        await stack.enter_async_context(relaying(pipeline))
+        await stack.enter_async_context(pipeline.working(Effects()))
+        pair.line.heal()
+        await eventually(pair.is_attached)
+        await stuck
+        said = await examine_standbys(settings)
+        assert said
+        assert said.ok
+        replies = await ask()
+        assert [reply.status for reply in replies] == [202, 202, 201]
+        assert await api.rows("select count(*) from tb_task") == [(3,)]
+        await eventually(partial(all_closed, pipeline))
+        assert await effects(pipeline) == (3, 3)
+
+
+async def somebody_waits(pipeline: Pipeline) -> bool:
+    return await pipeline.sql(WAITING) != [(0,)]

@@ -1,0 +1,85 @@
+"""两个主库：切换之前的那个又当起了主的，进程只跟一个；它作为备的回来，一切照旧。"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from kaguan.config import load_settings
+from kaguan.database.connecting import rotated
+from kaguan.database.pool import PASSING_ERRORS, open_pool
+from tests.support.eventually import eventually
+from tests.support.fault_plant import own_directory
+from tests.support.standby import replicated
+
+if TYPE_CHECKING:
+    from kaguan.database.pool import Pool
+
+END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'kaguan-test'"
+ONES = 4
+
+
+def test_the_first_of_several_hosts_goes_last() -> None:
+    found = psycopg.conninfo.conninfo_to_dict(rotated("postgresql://kaguan@db-1:5432,db-2:5433,db-3/kaguan"))
+    assert (found["host"], found["port"]) == ("db-2,db-3,db-1", "5433,,5432")
+    found = psycopg.conninfo.conninfo_to_dict(rotated("postgresql://kaguan@db-1:5432/kaguan"))
+    assert (found["host"], found["port"]) == ("db-1", "5432")
+
+
+async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: dict[str, str]) -> None:
+    """异步的一对：旧的主回来照样收写入，排在地址的头一个；池子的每条新连接仍到新的主那里。"""
+    async with AsyncExitStack() as stack:
+        pair = await stack.enter_async_context(replicated(stack.enter_context(own_directory()), synchronous=False))
+        await pair.primary_process.stop(signal.SIGKILL)
+        await pair.promote()
+        url = pair.url  # 备的在前：就是旧的主
+        sizes = {"KAGUAN_DATABASE__POOL_MIN": str(ONES), "KAGUAN_DATABASE__POOL_MAX": str(ONES)}
+        settings = load_settings({**environ, **sizes, "KAGUAN_DATABASE__URL": url})
+        pool = await stack.enter_async_context(open_pool(settings.database, "test"))
+        assert await servers(pool) == {pair.primary.port}
+        await pair.standby_process.start()
+        async with await psycopg.AsyncConnection.connect(pair.standby.url, autocommit=True) as one:
+            await one.execute("create table written_by_mistake (n int)")
+        await renewed(pool, pair.primary.admin_url_of("postgres"))
+        assert await servers(pool) == {pair.primary.port}
+        await pair.copy()
+        await pair.primary_process.stop(signal.SIGKILL)
+        await pair.promote()
+        await eventually(partial(written, pool))
+        assert await servers(pool) == {pair.primary.port}
+
+
+async def renewed(pool: Pool, admin: str) -> None:
+    """池里的连接全部断过一遍。"""
+    async with await psycopg.AsyncConnection.connect(admin, autocommit=True) as one:
+        assert await (await one.execute(END)).fetchone() == (ONES,)
+    await eventually(partial(written, pool))
+
+
+async def servers(pool: Pool) -> set[int]:
+    """各条连接连的是谁：一起借出来，一条也不重。"""
+
+    async def ask(gathered: asyncio.Barrier) -> int:
+        async with pool.connection() as connection:
+            await gathered.wait()
+            row = await (await connection.execute("select inet_server_port()")).fetchone()
+            assert row is not None
+            return int(row[0])
+
+    gathered = asyncio.Barrier(ONES)
+    async with asyncio.timeout(30):
+        return set(await asyncio.gather(*(ask(gathered) for _ in range(ONES))))
+
+
+async def written(pool: Pool) -> bool:
+    try:
+        async with pool.connection() as connection:
+            await connection.execute("create table if not exists written (n int)")
+    except PASSING_ERRORS:
+        return False
+    return True
