@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan, Report, fight
-from tests.chaos.catalogue import CATALOGUE, POWER_CUT, STANDBY, STANDBY_KINDS
+from tests.chaos.catalogue import CATALOGUE, POWER_CUT, SENTINEL, SENTINEL_KINDS, STANDBY, STANDBY_KINDS
 from tests.chaos.controls import CONTROLS, Control
 from tests.chaos.pairing import running_pair
 from tests.chaos.report import controls_document, document, fill, machine, missed, said, table
 from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.sentinel_faults import watched_by_sentinels
 from tests.chaos.servers import running_servers
 from tests.chaos.stage import Cast
 
@@ -35,9 +36,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=FAULTS, help=f"下手多少次（默认 {FAULTS}）")
     parser.add_argument("--rate", type=float, default=RATE, help=f"每秒提交多少个（默认 {RATE:g}）")
     parser.add_argument("--seed", type=int, default=SEED, help="同一个种子，同一串提交与故障（时序由操作系统定）")
-    parser.add_argument(
-        "--kinds", nargs="+", choices=(*CATALOGUE, *STANDBY, POWER_CUT), metavar="故障", help="只用这几种故障"
-    )
+    kinds = (*CATALOGUE, *STANDBY, *SENTINEL, POWER_CUT)
+    parser.add_argument("--kinds", nargs="+", choices=kinds, metavar="故障", help="只用这几种故障")
     parser.add_argument("--fsync", choices=("on", "off"), default="off", help="PostgreSQL 等不等磁盘（默认 off）")
     parser.add_argument("--power", action="store_true", help=f"两个服务器在会断电的盘上，故障里多一种{POWER_CUT}")
     parser.add_argument("--policy", choices=("hold", "resend"), default="hold", help="邮件结局不明时的策略")
@@ -47,6 +47,7 @@ def arguments() -> argparse.Namespace:
         choices=tuple(STANDBY_KINDS),
         help="PostgreSQL 是一主一备，一次次切换：同步的；异步的，每次丢一截尾巴",
     )
+    parser.add_argument("--sentinel", action="store_true", help="Redis 是一主一从、三个哨兵，一次次切换；不跑对照")
     parser.add_argument("--no-controls", action="store_true", help="不跑对照")
     parser.add_argument("--only-controls", nargs="*", metavar="零件", help="只跑对照；可给出弄坏的零件")
     parser.add_argument("--scenario", choices=(*SCENARIOS, ALL), help="只量一个目标，或全部目标")
@@ -71,14 +72,24 @@ def record(path: Path | None, name: str, text: str) -> None:
 
 def part_of(options: argparse.Namespace) -> str:
     """结果写在文档里的哪一对记号之间；也是库的名字。"""
-    return f"failover_{options.standby}" if options.standby else "power" if options.power else "campaign"
+    if options.standby:
+        return f"failover_{options.standby}"
+    return "sentinel" if options.sentinel else "power" if options.power else "campaign"
+
+
+def kinds_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """没有指名的，这种战役发哪些牌。"""
+    if options.standby:
+        return STANDBY_KINDS[options.standby]
+    return SENTINEL_KINDS if options.sentinel else (*CATALOGUE, *[POWER_CUT][: options.power])
 
 
 def opened(options: argparse.Namespace) -> AbstractAsyncContextManager[Servers]:
-    """战役的服务器：平常的、在会断电的盘上的，或一主一备。"""
+    """战役的服务器：平常的、在会断电的盘上的、一主一备的，或经哨兵的。"""
     if options.standby:
         return running_pair(synchronous=options.standby == "sync")
-    return running_servers(fsync=options.fsync == "on", power=options.power)
+    running = running_servers(fsync=options.fsync == "on", power=options.power)
+    return watched_by_sentinels(running) if options.sentinel else running
 
 
 async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
@@ -88,7 +99,7 @@ async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
         options.faults,
         options.seed,
         options.rate,
-        kinds=tuple(options.kinds or STANDBY_KINDS.get(options.standby) or (*CATALOGUE, *[POWER_CUT][: options.power])),
+        kinds=tuple(options.kinds or kinds_of(options)),
         cast=Cast(policy=options.policy, verify=options.verify),
     )
     report = await fight(servers, plan, options.logs, say)
@@ -127,7 +138,7 @@ async def main(options: argparse.Namespace) -> int:
         if options.scenario:
             return int(not await scenario(servers, options))
         passed = options.only_controls is not None or await campaign(servers, options)
-        as_expected = options.no_controls or await controls(servers, options)
+        as_expected = options.no_controls or options.sentinel or await controls(servers, options)
     return int(not (passed and as_expected))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.chaos import line_faults, process_faults, server_faults, standby_faults
+from tests.chaos import line_faults, process_faults, sentinel_faults, server_faults, standby_faults
 
 if TYPE_CHECKING:
     import random
@@ -89,9 +89,21 @@ STANDBY_KINDS = {
 }
 
 POWER_CUT = "断电"
-# 不轮流的：断电要一块会断电的盘；其余只用于对照，专打某个弄坏的零件露出的那一刻
+# 只用于经哨兵的战役；战役里按这里的份数发牌：切换多来几次。代理在哨兵说的地址之外，所以没有 redis 线路的故障
+SENTINEL = {
+    "Redis 切换，丢了尾巴": Kind("redis", sentinel_faults.failed_over_without_tail),
+    "Redis 主停住又醒来": Kind("redis", sentinel_faults.master_paused),
+}
+SENTINEL_KINDS = (
+    *("Redis 切换，丢了尾巴",) * 8, *("Redis 主停住又醒来",) * 3, "FLUSHALL", "CLIENT KILL", "SCRIPT FLUSH",
+    "Redis maxmemory", "SIGKILL worker", "SIGSTOP worker", "SIGKILL 全部 worker", "SIGKILL relay", "SIGTERM relay",
+    "SIGKILL api", "postgres 线路切断", "PostgreSQL immediate 重启", "smtp 线路复位",
+)  # fmt: skip
+
+# 不轮流的：断电要一块会断电的盘；切换要哨兵；其余只用于对照，专打某个弄坏的零件露出的那一刻
 DIRECTED = {
     POWER_CUT: Kind("postgres redis", server_faults.power_cut),
+    **SENTINEL,
     "SIGSTOP 最忙的 worker": Kind("", process_faults.busiest_paused),
     "SIGKILL 手里有活的全部 worker": Kind("", process_faults.killed_while_working),
     "SIGKILL 刚标记完的 relay": Kind("", process_faults.killed_after_marking),

@@ -113,6 +113,8 @@ class Striker:
         for server in (self.stage.servers.postgres_process, self.stage.servers.valkey_process):
             if server.process is None or server.process.returncode is not None:
                 await server.start()
+        if self.stage.servers.watched is not None:
+            await self.stage.servers.watched.heal()
         for proxy in self.stage.proxies.values():
             proxy.heal()
         for unit in self.stage.fleet.all():

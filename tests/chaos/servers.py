@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from kaguan.dev.program import Program
     from tests.power.mounted import PowerDisk
+    from tests.support.sentinel import Watched
     from tests.support.standby import Pair
 
 TEMPLATE = "chaos_template"
@@ -79,6 +80,7 @@ class Servers:
     valkey_process: Server
     disk: PowerDisk | None = None
     pair: Pair | None = None
+    watched: Watched | None = None  # 经哨兵的一组，代替那一个 Valkey
 
     async def database(self, name: str) -> str:
         """一份刚迁移好的空库；返回它的 URL。"""
@@ -89,8 +91,14 @@ class Servers:
             await connection.execute(f"create database {name} template {TEMPLATE}".encode())
         return self.postgres.url_of(name)
 
+    async def redis_url(self) -> str:
+        """此刻的那一个：经哨兵的是主；一时没有主，就是头一个。"""
+        if self.watched is None:
+            return self.valkey.url
+        return (await self.watched.master() or self.watched.nodes[0]).valkey.url
+
     async def flush(self) -> None:
-        async with Redis.from_url(self.valkey.url) as client:
+        async with Redis.from_url(await self.redis_url()) as client:
             await client.flushall()
 
 

@@ -127,7 +127,8 @@ class Stage:
     @asynccontextmanager
     async def redis(self) -> AsyncIterator[Redis]:
         """不经代理的一个客户端。"""
-        async with Redis.from_url(self.servers.valkey.url, socket_timeout=3, socket_connect_timeout=3) as client:
+        url = await self.servers.redis_url()
+        async with Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
             yield client
 
 
@@ -149,11 +150,12 @@ async def staged(servers: Servers, name: str, cast: Cast) -> AsyncIterator[Stage
     for proxy in proxies.values():
         await proxy.start()
     hosts = ",".join(f"{LOOPBACK}:{proxies[name].port}" for name in ("standby", "postgres") if name in proxies)
+    redis_url = servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/")
     environment = {
         **PACE,
         "KAGUAN_DATA_DIR": str(directory),
         "KAGUAN_DATABASE__URL": database.replace(f"{LOOPBACK}:{servers.postgres.port}/", f"{hosts}/"),
-        "KAGUAN_REDIS__URL": servers.valkey.url.replace(f":{servers.valkey.port}/", f":{proxies['redis'].port}/"),
+        "KAGUAN_REDIS__URL": redis_url if servers.watched is None else servers.watched.url(),
         "KAGUAN_SMTP__URL": f"smtp://{LOOPBACK}:{proxies['smtp'].port}",
         "KAGUAN_SMTP__UNCERTAIN": cast.policy,
         "KAGUAN_SMTP__VERIFY_URL": verify_url(index_port) if cast.verify else "",

@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from kaguan.dev.ports import LOOPBACK
@@ -42,6 +44,18 @@ class Node:
         return self.valkey.password_file.read_text("utf-8").strip()
 
     @property
+    def place(self) -> tuple[int, str]:
+        return self.valkey.port, self.secret
+
+    async def role(self) -> bytes:
+        """此刻是主是从；不在是空的。"""
+        async with _at(*self.place) as client:
+            try:
+                return bytes((await client.role())[0])
+            except RedisError:
+                return b""
+
+    @property
     def address(self) -> tuple[str, int]:
         return LOOPBACK, self.valkey.port
 
@@ -71,17 +85,36 @@ class Watched:
             node = await self.master()
             if node is None or node is old:
                 return None
-            async with Redis.from_url(node.valkey.url) as client:
-                return node if (await client.role())[0] == b"master" else None
+            return node if await node.role() == b"master" else None
 
         found = await eventually(elsewhere, 60.0)
         assert found is not None
         return found
 
+    async def whole(self) -> bool:
+        """从库跟上了主，哨兵们都知道从库与彼此：可以再切换一次。"""
+        roles = [await node.role() for node in self.nodes]
+        if sorted(roles) != [b"master", b"slave"] or not await _all_known(self.ports):
+            return False
+        async with _at(*self.nodes[roles.index(b"slave")].place) as client:
+            return await _linked(client)
+
+    async def heal(self) -> None:
+        """死了的都起来，等到又成一组。"""
+        for server in (*(node.process for node in self.nodes), *self.sentinels):
+            if server.process is None or server.process.returncode is not None:
+                await server.start()
+        await eventually(self.whole, 60.0)
+
+
+def _at(port: int, password: str) -> Redis:
+    """不在就是不在，马上知道。"""
+    return Redis(host=LOOPBACK, port=port, password=password, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
 
 async def cut_off(master: Node) -> None:
     """从库再也跟不上：它此后写下的，切换时就是丢掉的尾巴。"""
-    async with Redis.from_url(master.valkey.url) as client:
+    async with _at(*master.place) as client:
         await tell(client, "ACL", "SETUSER", "default", "-psync", "-sync")
         await tell(client, "CLIENT", "KILL", "TYPE", "REPLICA")
 
@@ -91,7 +124,7 @@ async def tell(client: Redis, *command: str | int) -> Any:
 
 
 async def _asked(port: int) -> tuple[str, int] | None:
-    async with Redis(host=LOOPBACK, port=port, password=PASSWORD) as client:
+    async with _at(port, PASSWORD) as client:
         try:
             host, at = await tell(client, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         except RedisError:
@@ -107,7 +140,7 @@ async def watched(directory: Path, sentinels: int = 3) -> AsyncIterator[Watched]
         replica = await stack.enter_async_context(_node(directory, master.valkey.port))
         ports = [own_port() for _ in range(sentinels)]
         found = Watched([master, replica], [], ports)
-        async with Redis.from_url(replica.valkey.url) as client:
+        async with _at(*replica.place) as client:
             await eventually(partial(_linked, client), 60.0)
         for port in ports:
             found.sentinels.append(await stack.enter_async_context(_sentinel(directory, port, master, sentinels)))
@@ -163,7 +196,7 @@ async def _sentinel(directory: Path, port: int, master: Node, sentinels: int) ->
 
 async def _tuned(port: int) -> bool:
     """起来了，节拍也调快了。"""
-    async with Redis(host=LOOPBACK, port=port, password=PASSWORD) as client:
+    async with _at(port, PASSWORD) as client:
         try:
             await tell(client, "SENTINEL", "DEBUG", *(part for pair in TEMPO.items() for part in pair))
         except RedisError:
@@ -179,8 +212,11 @@ async def _linked(replica: Redis) -> bool:
 async def _all_known(ports: list[int]) -> bool:
     """每个哨兵都知道从库与别的哨兵。"""
     for port in ports:
-        async with Redis(host=LOOPBACK, port=port, password=PASSWORD) as client:
-            state = (await tell(client, "SENTINEL MASTERS"))[SERVICE]
-        if (state["num-slaves"], state["num-other-sentinels"]) != (1, len(ports) - 1):
+        async with _at(port, PASSWORD) as client:
+            try:
+                state = (await tell(client, "SENTINEL MASTERS"))[SERVICE]
+            except RedisError:
+                return False
+        if (state["num-slaves"], state["num-other-sentinels"]) != (1, len(ports) - 1) or state["is_sdown"]:
             return False
     return True
