@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
@@ -14,7 +13,6 @@ PREFIX = "sentinel_"
 SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 SSL = {"true": "rediss", "false": "redis"}  # ``sentinel_ssl``；不给就与服务器的一样
 OWN = {"username", "password"}  # 哨兵自己的；此外只有 ``ssl_``
-PLACE = re.compile(r"/(?P<service>[^/]+)(?:/(?P<database>\d+)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +35,10 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     if scheme not in SCHEMES:
         return None
     before, _, query = rest.partition("?")
-    netloc, slash, path = before.partition("/")
+    netloc, _, path = before.partition("/")
     userinfo, at, places = netloc.rpartition("@")
-    found = PLACE.fullmatch(slash + path)
-    if found is None or "#" in rest:
+    name, _, database = path.partition("/")
+    if not name or "#" in rest or not (database or "0").isdecimal():
         raise ValueError(f"应形如 {scheme}://:密码@主机:{PORT},主机:{PORT}/主的名字/0；特殊字符要百分号编码")
     options = [option for option in query.split("&") if option]
     theirs = dict(option.removeprefix(PREFIX).partition("=")[::2] for option in options if option.startswith(PREFIX))
@@ -53,12 +51,12 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     own = [option for option in options if not option.startswith(PREFIX)]
     if sentinel == "rediss":  # 同一个 CA 签的不必写两遍
         theirs = {**dict(option.partition("=")[::2] for option in own if option.startswith("ssl_")), **theirs}
-    service = unquote(found["service"])
+    service = unquote(name)
     hosts = tuple(_host(place) for place in places.split(","))
     return SentinelAddress(
         service,
         hosts,
-        f"{server}://{userinfo}{at}{quote(service, safe='')}/{found['database'] or 0}?{'&'.join(own)}",
+        f"{server}://{userinfo}{at}{quote(service, safe='')}/{database or 0}?{'&'.join(own)}",
         f"{sentinel}://sentinel?{'&'.join(f'{name}={value}' for name, value in theirs.items())}",
     )
 
