@@ -20,7 +20,7 @@ COMMANDS = (
     ("migrate",), ("migrate", "up"), ("migrate", "down"), ("migrate", "status"),
     ("token",), ("token", "create"), ("token", "list"), ("token", "revoke"),
     ("task",), ("task", "list"), ("task", "show"), ("task", "retry"), ("task", "cancel"),
-    ("task", "replay"), ("task", "watch"), ("schedule",), ("schedule", "list"),
+    ("task", "replay"), ("task", "watch"), ("task", "vanished"), ("schedule",), ("schedule", "list"),
     ("outbox",), ("outbox", "status"), ("outbox", "redrive"), ("config",), ("config", "show"),
 )  # fmt: skip
 SCREEN = 24  # 行

@@ -14,7 +14,7 @@ from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import reader_language, with_database
 from kaguan.config import load_settings
 from kaguan.errors import not_found
-from kaguan.outbox import decisions, ordering
+from kaguan.outbox import decisions, ordering, vanished
 from kaguan.outbox import record as store
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
@@ -39,6 +39,14 @@ COLUMNS = {
     "attempts": "尝试",
     "created_at": "受理",
     "finished_at": "结束",
+}
+
+LOST = {
+    "task_id": "任务",
+    "type": "类型",
+    "request_id": "请求号",
+    "delivery": "投递",
+    "first_seen": "发现",
 }
 
 TaskId = Annotated[UUID, typer.Argument(help="任务号")]
@@ -91,6 +99,21 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
     for stage in stages:
         detail = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
         print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {detail or ''}"})
+
+
+@app.command(name="vanished")
+def list_vanished(
+    after: Annotated[UUID | None, typer.Option(help="接着这个任务号往前看")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="至多几个")] = 100,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """不见了的任务，新的在前：Redis 里还有投递，PostgreSQL 却丢了受理的那一笔。"""
+    rows = [asdict(one) for one in with_database(lambda connection: vanished.page(connection, limit, after))]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(LOST, rows, "没有不见了的任务")
 
 
 app.command(name="watch")(watch_tasks)

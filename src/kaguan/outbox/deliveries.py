@@ -41,7 +41,8 @@ TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己�
 SECONDS = 0.5  # 一次投递里的活合计不超过这么久：取走它的 worker 忙着，别的就替不了
 LATE_COMMIT = 0.25  # 秒：写下之后这么久之内提交的，当场看得见；更晚的，从头看的那一眼才看见
 BRIEF = 0.001  # 秒：问一遍谁在等，再快也当它花了这么久
-HANDED_AT = "handed_at"  # 投递的 meta：何时交出
+# 投递的 meta：何时交出；各任务的请求号（PostgreSQL 丢了任务，还说得出是哪一个请求的）
+HANDED_AT, REQUEST_IDS = "handed_at", "request_ids"
 
 
 class KaguanQueue(RedisQueue):
@@ -182,12 +183,14 @@ def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, floa
     """把到期的行装成投递，同队列、同类型的次序不变；``paces`` 是一次尝试的平均秒数，不知道的先单独走。"""
     deliveries: list[Delivery] = []
     for (priority, task_type, alone), group in groupby(sorted(due, key=_kind), key=_kind):
-        tokens = [(row.task_id, row.delivery) for row in group]
+        rows = list(group)
         quick = task_type in shareable and not alone
         size = _size(task_type, paces, limit) if quick else 1
         queue = PriorityRank(priority).queue
-        shares = [tokens[start : start + size] for start in range(0, len(tokens), size)]
-        deliveries += [Delivery(queue, task_type, share) for share in shares]
+        for start in range(0, len(rows), size):
+            share = rows[start : start + size]
+            tokens = [(row.task_id, row.delivery) for row in share]
+            deliveries.append(Delivery(queue, task_type, tokens, [row.request_id for row in share]))
     return deliveries
 
 
@@ -203,7 +206,7 @@ def _size(task_type: str, paces: Mapping[str, float], limit: int) -> int:
 async def enqueue_many(
     queues: Mapping[Priority, KaguanQueue], deliveries: Sequence[Delivery], task_timeout: float, now: float
 ) -> list[bool]:
-    """一条流水线入队全部投递，次序与输入相同；参数只有号码，没有个人信息。
+    """一条流水线入队全部投递，次序与输入相同；参数只有号码，没有个人信息；``meta`` 里另有请求号。
 
     SAQ 自己的重试关闭；它的时限只作兜底，由每个任务的 ``task_timeout``（秒）而来。
     ``now`` 是库的钟（纪元秒），记在 ``meta`` 里：旧版本的 worker 不看它，也不会被它难住。
@@ -226,7 +229,7 @@ async def enqueue_many(
                     timeout=int(task_timeout) * len(one.tokens) + TIMEOUT_MARGIN,
                     retries=1,
                     ttl=JOB_TTL,
-                    meta={HANDED_AT: now},
+                    meta={HANDED_AT: now} | ({REQUEST_IDS: one.request_ids} if any(one.request_ids) else {}),
                 )
                 await proxies[one.queue].enqueue(job)
             if is_loaded:

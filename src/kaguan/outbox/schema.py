@@ -8,12 +8,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from kaguan.outbox.schedules.model import ScheduleState
-from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent
+from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent, Vanished
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
-TABLES = (Task, TaskEvent, Outbox, Ordering, Broker, ScheduleState)
+TABLES = (Task, TaskEvent, Outbox, Ordering, Broker, Vanished, ScheduleState)
 
 
 async def install(connection: Connection) -> None:

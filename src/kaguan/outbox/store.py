@@ -42,6 +42,7 @@ class Due:
     waited: float
     now: float
     alone: bool
+    request_id: str | None = None
 
     @property
     def caller(self) -> Caller:
@@ -54,11 +55,12 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """一次投递：同队列、同类型的一个或几个任务（任务号，投递号）。"""
+    """一次投递：同队列、同类型的一个或几个任务（任务号，投递号）；``request_ids`` 与它们一一对应。"""
 
     queue: Priority
     type: str
     tokens: Sequence[tuple[UUID, int]]
+    request_ids: Sequence[str | None] = ()
     shared: str = field(default_factory=lambda: f"shared:{uuid4()}")
 
     @property

@@ -194,6 +194,19 @@ class TaskEvent(Base):
     traceparent: Mapped[str | None] = mapped_column(Text)
 
 
+class Vanished(Base):
+    """不见了的任务：Redis 里还有它的投递，PostgreSQL 却不认得，丢了受理它的那一笔（docs/GUARANTEES.md）。"""
+
+    __tablename__ = "tb_vanished"
+    __table_args__ = (Index("ix_tb_vanished_first_seen", "first_seen"),)
+
+    task_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    type: Mapped[str] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    delivery: Mapped[int]
+    first_seen: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+
+
 class Broker(Base):
     """队列服务器的纪元：单行。Redis 里的纪元与它不符，就说明 Redis 丢过数据。"""
 

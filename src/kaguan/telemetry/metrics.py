@@ -76,6 +76,7 @@ class Metrics(Declaring):
         self.leases_lost = self._counter("kaguan_leases_lost", "到期未续的租约")
         self.fenced_writes = self._counter("kaguan_fenced_writes", "隔离令牌挡住的写入", "type")
         self.duplicates_suppressed = self._counter("kaguan_duplicates_suppressed", "认领不到而安静丢弃的投递", "type")
+        self.vanished = self._counter("kaguan_vanished_deliveries", "任务已不在 PostgreSQL 里的投递", "type")
         self.uncertain = self._counter("kaguan_tasks_uncertain", "结局不明的任务", "type")
         self.parked = self._counter("kaguan_outbox_parked", "搁置的毒丸行", "type")
 
@@ -104,7 +105,13 @@ class Metrics(Declaring):
         见 https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics
         """
         for kind in types:
-            for counter in (self.fenced_writes, self.duplicates_suppressed, self.uncertain, self.parked):
+            for counter in (
+                self.fenced_writes,
+                self.duplicates_suppressed,
+                self.vanished,
+                self.uncertain,
+                self.parked,
+            ):
                 counter.labels(kind)
         for cause in REDRIVE_CAUSES:
             self.redriven.labels(cause)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import structlog
 
 from kaguan.database.pool import Connection
-from kaguan.outbox import ordering, store
+from kaguan.outbox import ordering, store, vanished
 from kaguan.outbox.store import START
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Retention:
             count, last = await store.expire_tasks(connection, days, self.batch, self.rows, self._since)
             self._since = last if count == self.batch else START[0]
             gone = {"tasks": count, "ordering_keys": await ordering.expire(connection, days, self.batch)}
+            gone["vanished"] = await vanished.expire(connection, days, self.batch)
             for name, expire in self.others.items():
                 gone[name] = await expire(connection, self.batch)
         total = sum(gone.values())

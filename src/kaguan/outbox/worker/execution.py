@@ -13,7 +13,7 @@ from structlog.contextvars import bound_contextvars
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox import ordering
-from kaguan.outbox.deliveries import HANDED_AT
+from kaguan.outbox.deliveries import HANDED_AT, REQUEST_IDS
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker.attempt import (
     Attempt,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from kaguan.database.pool import Pool
+    from kaguan.outbox.vanished import Vanishing
     from kaguan.outbox.worker.attempt import Handler
     from kaguan.outbox.worker.claiming import Claim, Claims
     from kaguan.outbox.worker.intake import Slots
@@ -67,6 +68,7 @@ class Execution:
         unguarded: Container[str],
         ring: Callable[[], None],
         newer: NewerPayloads,
+        vanishing: Vanishing,
     ) -> None:
         self._pool = pool
         self._handlers = handlers
@@ -79,6 +81,7 @@ class Execution:
         self._unguarded = unguarded
         self._ring = ring
         self._newer = newer
+        self._vanishing = vanishing
 
     async def __call__(
         self,
@@ -96,7 +99,11 @@ class Execution:
         guarded = function not in self._unguarded
         claims = await self._claims.claim(tokens, meta.get(HANDED_AT), guarded=guarded)
         if len(claims) < len(tokens):
-            self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims))
+            missed = set(tokens) - {(claim.id, claim.delivery) for claim in claims}
+            request_ids = dict(zip(tokens, meta.get(REQUEST_IDS, ()), strict=False))
+            gone = await self._vanishing.note(function, missed, request_ids)
+            self._metrics.vanished.labels(function).inc(gone)
+            self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims) - gone)
         if not claims:
             return
         try:

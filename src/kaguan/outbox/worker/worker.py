@@ -13,6 +13,7 @@ from kaguan.config.model import Tasks
 from kaguan.config.model import Worker as WorkerConfig
 from kaguan.outbox.pace import Pace
 from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.vanished import Vanishing
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.consumer import Consumer
 from kaguan.outbox.worker.execution import Execution
@@ -81,7 +82,7 @@ class Worker:
         newer: NewerPayloads | None = None,
         empty_after: float = EMPTY_AFTER,
     ) -> None:
-        config = config or WorkerConfig()
+        config, tasks = config or WorkerConfig(), tasks or Tasks()
         types = TaskTypes(handlers)
         self._config = config
         self._types = types
@@ -95,12 +96,13 @@ class Worker:
             Claims(pool, self.leases, redis),
             slots,
             self.leases,
-            Settlement(pool, self.leases.worker, tasks or Tasks(), types.redelivered),
+            Settlement(pool, self.leases.worker, tasks, types.redelivered),
             metrics or Metrics(types),
             task_timeout=config.task_timeout,
             unguarded=types.unguarded,
             ring=ring,
             newer=newer or NewerPayloads(),
+            vanishing=Vanishing(pool, tasks.retention_days),
         )
 
     def consumer(self) -> Consumer:

@@ -1,0 +1,113 @@
+"""不见了的任务：投递还在 Redis 里，PostgreSQL 却不认得它。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from kaguan.config import load_settings
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.outbox import vanished
+from kaguan.outbox.deliveries import enqueue_many
+from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.store import Delivery
+from kaguan.outbox.vocabulary import Priority
+from tests.support.eventually import eventually
+from tests.support.fault_plant import Effects
+from tests.support.pipeline import Pipeline, open_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.vanished import VanishedTask
+
+MAIL = EMAIL_SEND.name
+FORGET = "with forgotten as (delete from tb_outbox) delete from tb_task"
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    async with open_pipeline(load_settings(environ), pool) as opened:
+        await opened.sql("create table fault_effect (task_id uuid not null, delivery int not null)")
+        yield opened
+
+
+def counted(pipeline: Pipeline) -> tuple[float, float]:
+    """（不见了的，重复的）。"""
+    names = ("kaguan_vanished_deliveries_total", "kaguan_duplicates_suppressed_total")
+    gone, doubled = (pipeline.metrics.registry.get_sample_value(name, {"type": MAIL}) or 0.0 for name in names)
+    return gone, doubled
+
+
+async def listed(pipeline: Pipeline) -> list[VanishedTask]:
+    async with pipeline.pool.connection() as connection:
+        return await vanished.page(connection, 10)
+
+
+async def taken(pipeline: Pipeline) -> bool:
+    return await pipeline.jobs() == []
+
+
+async def met(pipeline: Pipeline, *task_ids: UUID) -> None:
+    """Redis 里冒出它们的头一次投递，worker 取走。"""
+    await pipeline.redis.flushdb()  # 任务锁与记号早没了
+    stale = Delivery(Priority.DEFAULT, MAIL, [(task_id, 1) for task_id in task_ids])
+    await enqueue_many(pipeline.queues, [stale], 600, 0.0)
+    async with pipeline.working(Effects()):
+        await eventually(lambda: taken(pipeline))
+
+
+async def test_what_postgresql_forgot_is_named_with_its_request_and_never_called_a_duplicate(
+    pipeline: Pipeline,
+) -> None:
+    named, nameless = await pipeline.submit(request_id="order-17") + await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(FORGET)
+    with capture_logs() as logs:
+        async with pipeline.working(Effects()):
+            await eventually(lambda: taken(pipeline))
+    found = {one.task_id: (one.type, one.request_id, one.delivery) for one in await listed(pipeline)}
+    assert found == {named: (MAIL, "order-17", 1), nameless: (MAIL, None, 1)}
+    assert counted(pipeline) == (2.0, 0.0)
+    assert {one["request_id"] for one in logs if one["log_level"] == "error"} == {"order-17", None}
+    # 又来一份：已经记过，不再数一遍，也不是重复
+    await met(pipeline, named)
+    assert len(await listed(pipeline)) == 2
+
+
+@pytest.mark.parametrize("task_id", [uuid4(), UUID("00000000-0000-7000-8000-000000000000")])
+async def test_a_number_not_ours_or_older_than_the_retention_is_only_a_stale_delivery(
+    pipeline: Pipeline, task_id: UUID
+) -> None:
+    await met(pipeline, task_id)
+    assert await listed(pipeline) == []
+    assert counted(pipeline) == (0.0, 1.0)
+
+
+async def test_one_that_was_done_is_a_duplicate_beside_one_that_vanished(pipeline: Pipeline) -> None:
+    done, gone = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    async with pipeline.working(Effects()):
+        await eventually(lambda: taken(pipeline))
+    await pipeline.sql("delete from tb_task where id = %s", gone)
+    await met(pipeline, done, gone)
+    assert [one.task_id for one in await listed(pipeline)] == [gone]
+    assert counted(pipeline) == (1.0, 1.0)
+
+
+async def test_the_list_is_paged_and_kept_as_long_as_the_tasks(pipeline: Pipeline) -> None:
+    await pipeline.sql(
+        "insert into tb_vanished (task_id, type, delivery, first_seen)"
+        " select ('0190000000007000800000000000000' || n)::uuid, 'email:send', 1, now() - n * interval '20 days'"
+        " from generate_series(1, 3) n"
+    )
+    async with pipeline.pool.connection() as connection:
+        first = await vanished.page(connection, 2)
+        rest = await vanished.page(connection, 2, first[-1].task_id)
+    assert [one.task_id.int & 15 for one in first + rest] == [3, 2, 1]
+    assert await Retention(pipeline.pool, pipeline.settings.tasks).run_once() == 2
+    assert [one.task_id.int & 15 for one in await listed(pipeline)] == [1]
