@@ -1,9 +1,9 @@
-"""不见了的任务有了名单：投递还在 Redis 里，PostgreSQL 却丢了受理它的那一笔
+"""PostgreSQL 的历史断了要看得出：认过的历史记在 tb_broker，不见了的任务有名单
 
-只加一张表：旧的进程不认得它，也不碰它。
+加可空的列与一张表只要一瞬；空 = 还没有认过，旧的进程不认得它们，也不碰。
 
 Revision ID: 0017
-Revises: 0015
+Revises: 0016
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017"
-down_revision = "0015"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("tb_broker", sa.Column("lineage", sa.Uuid(), nullable=True))
+    op.add_column("tb_broker", sa.Column("history", sa.Text(), nullable=True))
+    op.add_column("tb_broker", sa.Column("incarnation", sa.DateTime(timezone=True), nullable=True))
     op.create_table(
         "tb_vanished",
         sa.Column("task_id", sa.Uuid(), nullable=False),
@@ -34,3 +37,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("tb_vanished")
+    for name in ("incarnation", "history", "lineage"):
+        op.drop_column("tb_broker", name)

@@ -78,7 +78,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "纪元变了也不管",
         "src/kaguan/outbox/relay/epoch.py",
-        "if recorded == here:",
+        "if is_same:",
         "if True:",
         (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back",),
     ),
@@ -87,7 +87,7 @@ OUTBOX_MUTATIONS = (
         "src/kaguan/outbox/relay/epoch.py",
         "        count = await self._redrive_forgotten()",
         "        async with self.pool.connection() as connection:\n"
-        "            await store.set_epoch(connection, here)\n"
+        "            await history.set_epoch(connection, here)\n"
         "        count = await self._redrive_forgotten()",
         (SIMULATION + "::test_an_epoch_redrive_killed_halfway_is_taken_up_by_the_next_relay",),
     ),

@@ -97,7 +97,7 @@ def _mail(settings: Settings, process: Process, outside: Outside) -> Handler:
     handler: Handler = EmailHandler(cast("Mailer", PostOffice(outside, process, scripts)), settings.smtp.sender)
     if settings.smtp.verify_url:
         resend = settings.smtp.uncertain is UncertainPolicy.RESEND
-        handler = Verified(handler, EmailVerify(Index(outside, process)), resend)
+        handler = Verified(handler, EmailVerify(Index(outside, process), settings.smtp.sender), resend)
 
     async def call(attempt: Attempt) -> Outcome:
         outside.starts.append(attempt.task_id)

@@ -32,8 +32,8 @@ STEADY = 25  # 连着这么多圈没有动静，就是停稳了
 PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
 LIMIT = 30.0  # 秒：真实时间；停不稳就是坏了
 TABLES = (
-    "tb_task, tb_outbox, tb_task_event, tb_email_delivery, tb_broker, tb_ordering, tb_schedule, tb_idempotency_key,"
-    " tb_audit, sim_ledger, sim_entity"
+    "tb_task, tb_outbox, tb_task_event, tb_email_delivery, tb_broker, tb_vanished, tb_ordering, tb_schedule,"
+    " tb_idempotency_key, tb_audit, sim_ledger, sim_entity"
 )
 VERIFY_URL = "https://relay.example/{message_id}"
 

@@ -149,6 +149,8 @@ class Tasks(Group):
     backoff_base: Seconds = 2.0
     backoff_cap: Seconds = 1_800.0
     retention_days: int = Field(30, ge=1)
+    calls_kept_for: Seconds = 900.0  # Redis 里记着这么久之内就要去做、收不回的外部调用
+    calls_kept: int = Field(100_000, ge=1_000)  # 至多记着这么多个
     audit_retention_days: int = Field(365, ge=1)  # 没认出是谁的拒绝另有短得多的期限
 
 

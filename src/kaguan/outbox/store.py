@@ -130,12 +130,12 @@ async def handed(connection: Connection, seen: Seen) -> list[Handed]:
         return await cursor.fetchall()
 
 
-async def redrive(connection: Connection, lost: Sequence[tuple[UUID, int]], cause: str) -> int:
-    """把 (任务号, 投递号) 重投；返回真正动了的个数。"""
-    cursor = await connection.execute(
-        load(PACKAGE, "redrive"),
-        {"task_ids": [item[0] for item in lost], "deliveries": [item[1] for item in lost], "cause": cause},
-    )
+async def redrive(
+    connection: Connection, lost: Sequence[tuple[UUID, int]], cause: str, *, settling: bool = False
+) -> int:
+    """把 (任务号, 投递号) 重投；返回真正动了的个数。历史没有核对完就一个不动，``settling`` 的是核对自己。"""
+    pairs = {"task_ids": [item[0] for item in lost], "deliveries": [item[1] for item in lost]}
+    cursor = await connection.execute(load(PACKAGE, "redrive"), {**pairs, "cause": cause, "settling": settling})
     row = await cursor.fetchone()
     return 0 if row is None else int(row[0])
 
@@ -172,21 +172,11 @@ async def lost_epoch(connection: Connection, before: datetime, limit: int) -> li
     return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
-async def epoch(connection: Connection) -> UUID | None:
-    cursor = await connection.execute(load(PACKAGE, "epoch"))
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
-
-
 async def last_handed(connection: Connection) -> datetime | None:
     """此刻最后一个交出而没有被认领的是何时交出的；没有则 None。"""
     cursor = await connection.execute(load(PACKAGE, "last_handed"))
     row = await cursor.fetchone()
     return None if row is None else row[0]
-
-
-async def set_epoch(connection: Connection, value: UUID) -> None:
-    await connection.execute(load(PACKAGE, "set_epoch"), {"epoch": value})
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,11 @@ class Vanished(Base):
 
 
 class Broker(Base):
-    """队列服务器的纪元：单行。Redis 里的纪元与它不符，就说明 Redis 丢过数据。"""
+    """单行：队列服务器的纪元，与 PostgreSQL 自己认过的历史。
+
+    Redis 里的纪元与 ``epoch`` 不符，就说明 Redis 丢过数据。PostgreSQL 这一次启动的时刻与 ``incarnation`` 不符，
+    就要先核对历史断没断，核对完之前什么也不认领、不交出（docs/adr/0033）。
+    """
 
     __tablename__ = "tb_broker"
     __table_args__ = (CheckConstraint("id = 1", name="single"),)
@@ -217,3 +221,6 @@ class Broker(Base):
     epoch: Mapped[UUID] = mapped_column(Uuid)
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     forwarded_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # 最近一次交出，至多旧一秒
+    lineage: Mapped[UUID | None] = mapped_column(Uuid)  # 这个库是谁：随复制、备份走，从不变
+    history: Mapped[str | None] = mapped_column(Text)  # 系统标识与时间线
+    incarnation: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -105,6 +105,11 @@ class TaskTypes(dict[str, TaskType[Payload]]):
         return frozenset(one.name for one in self.values() if one.shareable and one.effect is not Effect.ONCE)
 
     @property
+    def once(self) -> tuple[str, ...]:
+        """效果收不回的。"""
+        return tuple(one.name for one in self.values() if one.effect is Effect.ONCE)
+
+    @property
     def rows(self) -> tuple[str, ...]:
         """随任务一同过期的附属表，不重复。"""
         return tuple(dict.fromkeys(table for one in self.values() for table in one.rows))

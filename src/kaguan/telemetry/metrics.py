@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 
 # 重投的全部原因，也是 tb_task_event 里的 cause
-REDRIVE_CAUSES = ("lease_expired", "worker_stopped", "queue_forgot", "no_outbox_row", "redis_lost_data")
+REDRIVE_CAUSES = ("lease_expired", "worker_stopped", "queue_forgot", "no_outbox_row", "redis_lost_data", "history_cut")
 
 
 class Declaring:
@@ -76,6 +76,7 @@ class Metrics(Declaring):
         self.leases_lost = self._counter("kaguan_leases_lost", "到期未续的租约")
         self.fenced_writes = self._counter("kaguan_fenced_writes", "隔离令牌挡住的写入", "type")
         self.duplicates_suppressed = self._counter("kaguan_duplicates_suppressed", "认领不到而安静丢弃的投递", "type")
+        self.history_cuts = self._counter("kaguan_history_cuts", "PostgreSQL 的历史断过几次")
         self.vanished = self._counter("kaguan_vanished_deliveries", "任务已不在 PostgreSQL 里的投递", "type")
         self.uncertain = self._counter("kaguan_tasks_uncertain", "结局不明的任务", "type")
         self.parked = self._counter("kaguan_outbox_parked", "搁置的毒丸行", "type")
@@ -94,6 +95,7 @@ class Metrics(Declaring):
     def _declare_backlog(self) -> None:
         self.oldest_pending = self._gauge("kaguan_outbox_oldest_pending_seconds", "最老的到期行等了多久", "queue")
         self.backlog = self._gauge("kaguan_outbox_backlog", "待交付的行，数到上限为止", "queue")
+        self.claims_stopped = self._gauge("kaguan_claims_stopped", "PostgreSQL 的历史没有核对完，不认领也不交出（1）")
         self.outbox_parked_rows = self._gauge("kaguan_outbox_parked_rows", "仍搁置着的行，数到上限为止")
         self.unsettled = self._gauge(
             "kaguan_tasks_unsettled", "交出未结算的任务，与排在同键之后的（ordered），封顶", "status"

@@ -227,4 +227,4 @@ async def open_email(resources: Resources) -> AsyncIterator[Handler]:
             yield email
             return
         lookup = await stack.enter_async_context(open_lookup(smtp.verify_url, smtp.timeout))
-        yield Verified(email, EmailVerify(lookup), resend=smtp.uncertain is UncertainPolicy.RESEND)
+        yield Verified(email, EmailVerify(lookup, smtp.sender), resend=smtp.uncertain is UncertainPolicy.RESEND)

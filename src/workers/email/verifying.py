@@ -18,6 +18,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaguan.mail import store
+from kaguan.mail.message import message_id, sender_address
 from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.verification import Happened, NotHappened, VerifiedOutcome
@@ -39,15 +40,16 @@ SETTLED = frozenset({DeliveryStatus.ACCEPTED, DeliveryStatus.REFUSED})
 
 @dataclass(frozen=True, slots=True)
 class EmailVerify:
-    """:class:`kaguan.outbox.worker.verification.Verify` 的邮件实现。"""
+    """:class:`kaguan.outbox.worker.verification.Verify` 的邮件实现；``sender`` 是发件人，``显示名 <地址>``。"""
 
     lookup: Lookup
+    sender: str
 
     async def __call__(self, attempt: Attempt) -> VerifiedOutcome | None:
         async with attempt.pool.connection() as connection:
             tried = await store.message_id(connection, attempt.task_id)
-        if tried is None:
-            return NotHappened()
+        if tried is None:  # 有意向而没有逐收件人的记录：PostgreSQL 丢了它们，Message-ID 还算得出
+            tried = message_id(attempt.task_id, sender_address(self.sender)[1])
         accepted = await self.lookup(tried.strip("<>"))
         if accepted is None:
             return None

@@ -100,7 +100,7 @@ async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Asking]:
         http = await stack.enter_async_context(TestServer(app))
         url = f"http://127.0.0.1:{http.port}/messages/{{message_id}}"
         lookup = await stack.enter_async_context(open_lookup(url, 5.0))
-        yield Asking(pipeline, server, EmailHandler(mailer, SENDER), away, index, EmailVerify(lookup))
+        yield Asking(pipeline, server, EmailHandler(mailer, SENDER), away, index, EmailVerify(lookup, SENDER))
 
 
 async def died(stage: Asking) -> UUID:
@@ -134,6 +134,15 @@ async def test_a_mail_the_relay_host_knows_is_settled_without_sending_again(stag
         "verified": True,
     }
     assert await stage.answers(task_id) == ["happened"]
+
+
+async def test_a_mail_whose_records_were_lost_is_asked_for_by_the_id_it_must_have_had(stage: Asking) -> None:
+    """PostgreSQL 丢了尾巴，意向是核对时补上的，逐收件人的记录没有了。"""
+    task_id = await died(stage)
+    await stage.pipeline.sql("delete from tb_email_delivery")
+    assert await stage.again(task_id) == "succeeded"
+    assert len(stage.server.mails) == 1
+    assert stage.index.asked == [f"{task_id}@kaguan.example"]
 
 
 async def test_an_answer_that_arrives_in_pieces_is_read_whole(stage: Asking) -> None:

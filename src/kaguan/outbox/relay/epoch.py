@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from kaguan.outbox import store
+from kaguan.outbox import history, store
 from kaguan.outbox.relay import in_redis
 from kaguan.outbox.relay.redrive import names_of
 from kaguan.outbox.store import START, Seen
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.relay.history import Histories
     from kaguan.outbox.vocabulary import Priority
     from kaguan.telemetry.metrics import Metrics
 
@@ -36,18 +37,22 @@ local told = redis.pcall('INFO', 'replication')
 local history = type(told) == 'string' and string.match(told, 'master_replid:(%w+)') or ''
 local known = redis.call('SET', KEYS[2], history, 'GET')
 if (known or '') ~= '' and history ~= '' and known ~= history then redis.call('SET', KEYS[1], ARGV[1]) end
-return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET') or ARGV[1]
+return {redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET') or ARGV[1], redis.call('GET', KEYS[3])}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRedrive:
-    """一次 ``run_once`` 比对一次纪元，不符就一批批重投到完；每补进一批，``heard`` 置位，转交不必等轮询。"""
+    """一次 ``run_once`` 比对一次纪元，不符就一批批重投到完；每补进一批，``heard`` 置位，转交不必等轮询。
+
+    PostgreSQL 自己的历史也在这里比对（``histories``），先于 Redis 的：门开了才动得了投递号。
+    """
 
     pool: Pool
     redis: Redis
     queues: Mapping[Priority, KaguanQueue]
     metrics: Metrics
+    histories: Histories
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     page: int = PAGE
 
@@ -57,32 +62,35 @@ class EpochRedrive:
         Raises:
             RedisError: Redis 不在；等它回来再比。
         """
-        here = await self._redis_epoch()
+        here, watermark = await self._redis_epoch()
         async with self.pool.connection() as connection:
-            recorded = await store.epoch(connection)
-            if recorded == here:
-                return 0
+            recorded = await history.recorded(connection)
             if recorded is None:
-                await store.set_epoch(connection, here)
-                return 0
+                await history.set_epoch(connection, here)
+                recorded = await history.recorded(connection)
+        is_same = recorded is not None and recorded.epoch == here
+        redriven = 0 if recorded is None else await self.histories.run_once(recorded, watermark, same_redis=is_same)
+        if is_same:
+            return redriven
         log.warning("Redis 丢过数据，或切换了主（纪元已变），重投它不认得的已交出的任务")
         count = await self._redrive_forgotten()
         # 全部重投之后才记下新纪元：中途死了，下一个 relay 接着做
         async with self.pool.connection() as connection:
-            await store.set_epoch(connection, here)
+            await history.set_epoch(connection, here)
         log.warning("纪元重投完成", count=count)
         self.metrics.redriven.labels(cause="redis_lost_data").inc(count)
-        return count
+        return redriven + count
 
-    async def _redis_epoch(self) -> UUID:
-        """Redis 里的纪元；没有、看不懂、历史换了（见 :data:`LOOK`），都换成新的。"""
-        value = await self.redis.eval(LOOK, 2, keys.EPOCH, keys.HISTORY, str(uuid4()))  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    async def _redis_epoch(self) -> tuple[UUID, bytes | None]:
+        """Redis 里的纪元与水位；纪元没有、看不懂、历史换了（见 :data:`LOOK`），都换成新的。"""
+        asked = (keys.EPOCH, keys.HISTORY, keys.WATERMARK)
+        value, watermark = await self.redis.eval(LOOK, len(asked), *asked, str(uuid4()))  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
         try:
-            return UUID(value.decode())
+            return UUID(value.decode()), watermark
         except ValueError:
             fresh = uuid4()
             await self.redis.set(keys.EPOCH, str(fresh))
-            return fresh
+            return fresh, watermark
 
     async def _redrive_forgotten(self) -> int:
         """一页页看此刻之前交出的任务，Redis 不认得的都重投；relay 还在交出的不看，否则永远看不完。"""

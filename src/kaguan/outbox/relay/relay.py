@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from kaguan.background import in_background
 from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
+from kaguan.outbox.calls import Calls
 from kaguan.outbox.deliveries import Line, build_queues
 from kaguan.outbox.doorbell import listen
 from kaguan.outbox.relay.backlog import BacklogGauges
 from kaguan.outbox.relay.epoch import EpochRedrive
 from kaguan.outbox.relay.forward import Forwarder
+from kaguan.outbox.relay.history import Histories
 from kaguan.outbox.relay.loop import run
 from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.relay.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRedrive, PresenceRedrive
@@ -121,7 +123,9 @@ class Relay:
         )
         self.lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, Sparing(timing.thrift))
         self.presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience, Sparing(timing.thrift))
-        self.epoch = EpochRedrive(pool, redis, queues, metrics, self.heard)
+        calls = Calls(redis, tasks)
+        histories = Histories(pool, redis, calls, known, metrics, self.heard, config.poll_interval)
+        self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
         self.orphan = OrphanRedrive(pool, config, metrics, Sparing(timing.thrift))
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {})

@@ -14,6 +14,7 @@ orphaned as materialized (
     where t.status = any ((select array['pending', 'retrying'])::text[])
       and t.available_at < clock_timestamp() - make_interval(secs => %(age)s)
       and not exists (select from tb_outbox o where o.task_id = t.id)
+      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
       -- 同键的前一个还在，轮不到它：不是漏了
       and not exists (
           select from tb_ordering k

@@ -6,6 +6,8 @@ with lost as materialized (
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as l (task_id, delivery)
         on t.id = l.task_id and t.delivery = l.delivery
     where t.status = (select 'queued')
+      -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
+      and (%(settling)s or (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false)
     for no key update of t skip locked
 ),
 moved as (

@@ -30,6 +30,8 @@ with expired as materialized (
         where status = 'running'
           and lease_until between lapsed.since and lapsed.until
           and pg_postmaster_start_time() < clock_timestamp() - lapsed.grace
+          -- 历史没有核对完：意向也许丢了，先别定夺（docs/adr/0033）
+          and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
         order by lease_until
         limit %(limit)s
         for no key update skip locked

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from kaguan.database.sql import load
 from kaguan.outbox.task_type import Payload
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.calls import Calls
     from kaguan.outbox.worker.outcome import Outcome
     from kaguan.outbox.worker.token import Token
 
@@ -36,6 +38,10 @@ class FencedError(Exception):
 
 class CancelledByUserError(Exception):
     """用户要求取消，处理器在安全点停下。"""
+
+
+class UnnotedError(Exception):
+    """Redis 不在，没有记下就要去做的外部调用：不做，过一会儿再来。"""
 
 
 class NewerPayloadError(ReasonError):
@@ -72,6 +78,7 @@ class Attempt:
     deadline: float = math.inf
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: Calls | None = None
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
     _after_commit: list[Callable[[], None]] = field(default_factory=list)
@@ -148,7 +155,18 @@ class Attempt:
         self._after_commit.append(tell)
 
     async def declare_intent(self, connection: Connection) -> None:
-        """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。"""
+        """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。
+
+        先在 Redis 记一笔：PostgreSQL 若丢了这个意向，那里还有。
+
+        Raises:
+            UnnotedError: 没有记成，别去做。
+        """
+        if self.calls is not None:
+            try:
+                await self.calls.note(self.task_id, self.delivery)
+            except RedisError as away:
+                raise UnnotedError from away
         await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token._asdict())
         self.declared = True
 

@@ -20,6 +20,7 @@ from kaguan.database.group_commit import GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.logging.naming import named
+from kaguan.outbox.history import is_settled
 from kaguan.outbox.worker.token import COLUMNS, Token
 from kaguan.queues import keys
 
@@ -40,6 +41,10 @@ BACKOFF = (0.2, 5.0)  # 秒：头一次、至多
 PACKAGE = "kaguan.outbox.worker"
 
 Wanted: TypeAlias = "tuple[Token, float | None]"  # 令牌，何时交出
+
+
+class UnsettledError(Exception):
+    """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样等着（docs/adr/0033）。"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,7 @@ def _sort(
             failed[token] = error
         else:
             claims += [] if claim is None else [claim]
-    unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
+    unexpected = [error for error in failed.values() if not isinstance(error, (UnsettledError, *PASSING_ERRORS))]
     if unexpected:
         raise unexpected[0]
     return claims, failed
@@ -169,11 +174,16 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     """认领一批投递，次序与输入相同；None = 别人有它，或已做完。
 
     同一次投递在 Redis 里可以有两份（relay 交出了、提交的回音丢了，又交一遍），一起来到：只有一份得手。
+
+    Raises:
+        UnsettledError: 历史还没有核对完，一个也没有认领。
     """
     asked = columns((*COLUMNS, "handed_ats"), [(*token, handed_at) for token, handed_at in wanted])
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
         await cursor.execute(load(PACKAGE, "claim"), {**asked, "worker": worker, "lease": lease})
         claimed = {row.token: row for row in await cursor.fetchall()}
+    if not claimed and not await is_settled(connection):
+        raise UnsettledError
     return [claimed.get(token) for token, _ in wanted]
 
 

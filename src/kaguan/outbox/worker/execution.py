@@ -10,6 +10,7 @@ import structlog
 from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
+from kaguan.backoff import jitter
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox import ordering
@@ -21,6 +22,7 @@ from kaguan.outbox.worker.attempt import (
     FencedError,
     NewerPayloadError,
     UnfitPayloadError,
+    UnnotedError,
 )
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
 from kaguan.outbox.worker.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from kaguan.database.pool import Pool
+    from kaguan.outbox.calls import Calls
     from kaguan.outbox.vanished import Vanishing
     from kaguan.outbox.worker.attempt import Handler
     from kaguan.outbox.worker.claiming import Claim, Claims
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+UNNOTED = (1.0, 5.0)  # 秒：Redis 不在，记不下外部调用的歇这么久再来
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
@@ -69,6 +73,7 @@ class Execution:
         ring: Callable[[], None],
         newer: NewerPayloads,
         vanishing: Vanishing,
+        calls: Calls | None,
     ) -> None:
         self._pool = pool
         self._handlers = handlers
@@ -82,6 +87,7 @@ class Execution:
         self._ring = ring
         self._newer = newer
         self._vanishing = vanishing
+        self._calls = calls
 
     async def __call__(
         self,
@@ -124,6 +130,7 @@ class Execution:
             payload=claim.payload,
             request_id=claim.request_id,
             intended=claim.intended,
+            calls=self._calls,
         )
         labels = (claim.type, claim.queue)
         self._metrics.started.labels(*labels).inc()
@@ -155,7 +162,7 @@ class Execution:
             if claim.ordered:
                 await self._release_next(claim.id)
 
-    async def _handle(self, attempt: Attempt) -> Outcome | None:
+    async def _handle(self, attempt: Attempt) -> Outcome | None:  # noqa: PLR0911 每种意外各有结局
         """执行处理器，把一切意外折成结果；None 是途中就发现令牌失效。停机的取消原样放行：任务由停机流程交还。"""
         limit = asyncio.timeout(self._task_timeout)
         try:
@@ -168,6 +175,8 @@ class Execution:
             # 记过意向的，外部调用也许已做了几分
             unknown = Uncertain(Reason("outbox.cancelled_unknown"))
             return unknown if attempt.declared else Cancelled(Reason("outbox.cancelled"))
+        except UnnotedError:
+            return Continue(Reason("outbox.unnoted"), delay=jitter(*UNNOTED))
         except NewerPayloadError as error:
             return self._newer.outcome(attempt, error.reason)
         except UnfitPayloadError as error:

@@ -11,6 +11,7 @@ import structlog
 
 from kaguan.config.model import Tasks
 from kaguan.config.model import Worker as WorkerConfig
+from kaguan.outbox.calls import Calls
 from kaguan.outbox.pace import Pace
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.vanished import Vanishing
@@ -103,6 +104,7 @@ class Worker:
             ring=ring,
             newer=newer or NewerPayloads(),
             vanishing=Vanishing(pool, tasks.retention_days),
+            calls=None if redis is None else Calls(redis, tasks),
         )
 
     def consumer(self) -> Consumer:

@@ -7,6 +7,8 @@ with wanted as materialized (
         as w (task_id, delivery, claim_id, handed_at)
         on t.id = w.task_id and t.delivery = w.delivery
     where t.status in ('pending', 'queued', 'retrying') and t.attempt < t.max_attempts
+      -- 历史没有核对完的，一个也不认领（docs/adr/0033）
+      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
     order by t.id
     for no key update of t
 )

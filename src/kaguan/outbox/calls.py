@@ -1,0 +1,81 @@
+"""在 PostgreSQL 之外记一笔：哪一次投递就要去做收不回的外部调用了（docs/adr/0033）。
+
+先记在这里，再在 PostgreSQL 记意向，然后才去做：PostgreSQL 丢了尾巴，意向跟着丢了，这里还说得出是哪些。
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from kaguan.queues import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from redis.asyncio import Redis
+
+    from kaguan.config.model import Tasks
+
+PAGE = 1_000
+# 钟是 Redis 的。删去了什么也记下：核对时才知道记着的全不全。一次往返，一条命令
+NOTE = b"""
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+local oldest = now - ARGV[2]
+local last = redis.call('ZREVRANGE', KEYS[1], ARGV[3], ARGV[3], 'WITHSCORES')
+if last[2] and tonumber(last[2]) > oldest then oldest = tonumber(last[2]) end
+if redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', oldest) > 0 then redis.call('SET', KEYS[2], oldest) end
+return now
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """记着的至多 ``config.calls_kept`` 个、至多 ``config.calls_kept_for`` 秒。"""
+
+    redis: Redis
+    config: Tasks
+
+    async def note(self, task_id: UUID, delivery: int) -> None:
+        """就要去做了。
+
+        Raises:
+            RedisError: 没有记成（或不知道）：别去做。
+        """
+        age = int(self.config.calls_kept_for * 1000)
+        member = keys.delivery_key(task_id, delivery)
+        noting: Awaitable[object] = self.redis.eval(
+            NOTE.decode(), 2, keys.CALLS, keys.CALLS_TRIMMED, member, str(age), str(self.config.calls_kept)
+        )
+        await noting
+
+    async def trimmed(self) -> float | None:
+        """删去过的里面最晚的是何时记的，纪元秒；没有删过则 None。
+
+        Raises:
+            RedisError: 连不上。
+        """
+        value = await self.redis.get(keys.CALLS_TRIMMED)
+        return None if value is None else float(value) / 1000
+
+    async def pages(self) -> AsyncIterator[list[tuple[UUID, int]]]:
+        """记着的，一页页（任务号，投递号）；看不懂的不要。
+
+        Raises:
+            RedisError: 连不上。
+        """
+        page: list[tuple[UUID, int]] = []
+        async for member, _ in self.redis.zscan_iter(keys.CALLS, count=PAGE):
+            task_id, _, delivery = member.decode().rpartition(":")
+            try:
+                page.append((UUID(task_id), int(delivery)))
+            except ValueError:
+                continue
+            if len(page) == PAGE:
+                yield page
+                page = []
+        if page:
+            yield page

@@ -1,0 +1,148 @@
+"""tb_broker 的 SQL：Redis 的纪元，与 PostgreSQL 自己认过的历史（docs/adr/0033）。"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from kaguan.database.sql import load
+from kaguan.outbox.sparing import UNHURRIED
+from kaguan.reasons import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from kaguan.database.pool import Connection
+
+PACKAGE = "kaguan.outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """库里记着的。
+
+    Attributes:
+        epoch: Redis 的纪元。
+        lineage: 这个库是谁；没有认过就没有。
+        history: 认过的系统标识与时间线。
+        fresh: 还没有认过任何一次启动。
+        settled: 认过这一次启动：可以认领、交出。
+        watermark: 交到了哪里，只升不降。
+    """
+
+    epoch: UUID
+    lineage: UUID | None
+    history: str | None
+    fresh: bool
+    settled: bool
+    watermark: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """抄在 Redis 里的水位：哪个库的，交到了哪里。"""
+
+    lineage: UUID
+    watermark: datetime
+
+    @classmethod
+    def read(cls, value: bytes | None) -> Mark | None:
+        """没有、看不懂的都是 None。"""
+        try:
+            lineage, watermark = (value or b"").decode().split(" ")
+            mark = cls(UUID(lineage), datetime.fromisoformat(watermark))
+        except ValueError:
+            return None
+        return mark if mark.watermark.tzinfo else None
+
+    def __str__(self) -> str:
+        return f"{self.lineage} {self.watermark.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """此刻连着的：哪一次启动，哪一段历史，它的钟。"""
+
+    incarnation: datetime
+    history: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """一个也许已做了的任务，与对它的裁决。"""
+
+    id: UUID
+    type: str
+    queue: str
+    traceparent: str | None
+    request_id: str | None
+    verdict: str
+
+
+async def recorded(connection: Connection) -> Recorded | None:
+    async with connection.cursor(row_factory=class_row(Recorded)) as cursor:
+        await cursor.execute(load(PACKAGE, "broker"))
+        return await cursor.fetchone()
+
+
+async def set_epoch(connection: Connection, value: UUID) -> None:
+    await connection.execute(load(PACKAGE, "set_epoch"), {"epoch": value})
+
+
+async def server(connection: Connection) -> Server:
+    async with connection.cursor(row_factory=class_row(Server)) as cursor:
+        await cursor.execute(load(PACKAGE, "server"))
+        found = await cursor.fetchone()
+    if found is None:
+        raise LookupError("没有问到服务器是谁")
+    return found
+
+
+async def is_settled(connection: Connection) -> bool:
+    """认领、交出的门开着没有。"""
+    row = await (await connection.execute(load(PACKAGE, "is_settled"))).fetchone()
+    return row is not None and bool(row[0])
+
+
+async def unsettle(connection: Connection) -> None:
+    await connection.execute(load(PACKAGE, "unsettle"))
+
+
+async def settle(connection: Connection, here: Server) -> bool:
+    """认下这一次启动；False：别的 relay 已认下，或又换了服务器。"""
+    return (await connection.execute(load(PACKAGE, "settle"), asdict(here))).rowcount > 0
+
+
+async def still_settling(connection: Connection, here: Server) -> bool:
+    """锁住 tb_broker 直到事务结束；False：别的 relay 已核对完，或又换了服务器。"""
+    await connection.execute(UNHURRIED)
+    return await (await connection.execute(load(PACKAGE, "settling"), asdict(here))).fetchone() is not None
+
+
+async def doubt(
+    connection: Connection, tokens: Iterable[tuple[UUID, int]], redelivered: Mapping[str, str]
+) -> list[Doubted]:
+    """``tokens`` 是也许做过了的任务号与投递号；``redelivered`` 是不明之后重新投递的类型 → 时间线上记作什么。"""
+    pairs = list(tokens)
+    parameters = {
+        "task_ids": [task_id for task_id, _ in pairs], "deliveries": [delivery for _, delivery in pairs],
+        "redelivered": Jsonb(dict(redelivered)), "lost": Jsonb(Reason("outbox.history_cut").stored()),
+    }  # fmt: skip
+    async with connection.cursor(row_factory=class_row(Doubted)) as cursor:
+        await cursor.execute(load(PACKAGE, "doubt"), parameters)
+        return await cursor.fetchall()
+
+
+async def doubtful_due(
+    connection: Connection, types: Sequence[str], before: datetime, after: UUID, limit: int
+) -> list[tuple[UUID, int]]:
+    """``before`` 之前到期而没有意向、没有结局的一页。"""
+    parameters = {"types": list(types), "before": before, "after": after, "limit": limit}
+    cursor = await connection.execute(load(PACKAGE, "doubtful_due"), parameters)
+    return [(row[0], row[1]) for row in await cursor.fetchall()]

@@ -1,1 +1,0 @@
-select epoch from tb_broker where id = 1

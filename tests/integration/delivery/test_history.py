@@ -1,0 +1,353 @@
+"""PostgreSQL 的历史断了：核对完才认领，也许做过的外部调用不再悄悄做一遍。真的切换与恢复在 tests/failover。"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from kaguan.config import load_settings
+from kaguan.config.model import Tasks
+from kaguan.outbox.acceptance import Submission, accept_many
+from kaguan.outbox.calls import Calls
+from kaguan.outbox.history import Mark
+from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.outcome import Done, Retry
+from kaguan.queues import keys
+from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
+from tests.support.eventually import eventually
+from tests.support.mail_stage import RESEND
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline, stepped_relay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.task_type import TaskTypes
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+
+RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
+PROMOTE = "update tb_broker set incarnation = '-infinity', history = '1:00000001'"  # 就像备库被提升
+FUTURE = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture
+async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipeline]:
+    """认过历史的一条流水线。"""
+    settings = load_settings({**environ, "KAGUAN_RELAY__PRESENCE_AGE": "0.000001"})
+    async with open_pipeline(settings, pool) as opened:
+        await opened.epoch.run_once()
+        await opened.epoch.run_once()
+        yield opened
+
+
+class Calling:
+    """记意向，然后停在外部调用里，直到放行。"""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        async with attempt.transaction() as connection:
+            await attempt.declare_intent(connection)
+        self.called.set()
+        await self.released.wait()
+        return Done({"by": "caller"})
+
+
+async def reconcile(pipeline: Pipeline, types: TaskTypes | None = None) -> None:
+    """另一个 relay 来核对；``types`` 是它认得的。"""
+    here = pipeline
+    relay = here.relay if types is None else stepped_relay(
+        here.settings, here.pool, here.redis, here.metrics, types.values()
+    )  # fmt: skip
+    await relay.epoch.run_once()
+
+
+async def noted(pipeline: Pipeline, *tokens: tuple[UUID, int]) -> None:
+    for task_id, delivery in tokens:
+        await Calls(pipeline.redis, pipeline.settings.tasks).note(task_id, delivery)
+
+
+async def states(pipeline: Pipeline, *task_ids: UUID) -> list[tuple[str, int, bool]]:
+    """（状态，投递号，有没有意向）。"""
+    rows = await pipeline.sql("select id, status, delivery, intent_at is not null from tb_task")
+    found = {row[0]: row[1:] for row in rows}
+    return [found[task_id] for task_id in task_ids]
+
+
+async def events(pipeline: Pipeline) -> list[tuple[str, str]]:
+    return await pipeline.sql("select kind, detail ->> 'cause' from tb_task_event order by task_id, id")
+
+
+async def settled(pipeline: Pipeline) -> bool:
+    return await pipeline.sql("select incarnation = pg_postmaster_start_time() from tb_broker") == [(True,)]
+
+
+async def test_nothing_is_claimed_handed_over_or_decided_before_the_new_start_is_looked_at(pipeline: Pipeline) -> None:
+    queued, lost = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(
+        "update tb_task set status = 'running', worker = 'w', lease_until = now() - interval '1 s' where id = %s", lost
+    )
+    (waiting,) = await pipeline.submit()
+    before = await states(pipeline, queued, lost, waiting)
+    await pipeline.sql(RESTART)
+    handler = Recording.of()
+    claiming = asyncio.create_task(pipeline.execution(handler)({}, deliveries=[(str(queued), 1)]))
+    assert await pipeline.forwarder.run_once() == 0
+    assert await pipeline.leases_redrive.run_once() == 0
+    await pipeline.redis.delete(pipeline.queues[Priority.DEFAULT].namespace("incomplete"))
+    await pipeline.presence.run_once()
+    assert await states(pipeline, queued, lost, waiting) == before
+    assert not claiming.done()
+    assert handler.attempts == []
+    await reconcile(pipeline)
+    await claiming
+    assert [attempt.task_id for attempt in handler.attempts] == [queued]
+    assert await pipeline.leases_redrive.run_once() == 1
+
+
+async def test_a_plain_restart_moves_nothing_and_opens_the_gate(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await noted(pipeline, (task_id, 1))
+    await pipeline.sql(RESTART)
+    await reconcile(pipeline)
+    assert await settled(pipeline)
+    assert await states(pipeline, task_id) == [("queued", 1, False)]
+    assert await events(pipeline) == []
+    assert pipeline.metrics.registry.get_sample_value("kaguan_history_cuts_total") == 0
+
+
+async def test_after_a_promotion_what_was_handed_over_is_delivered_anew_and_takes_effect_once(
+    pipeline: Pipeline,
+) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(PROMOTE)
+    await reconcile(pipeline)
+    assert await settled(pipeline)
+    assert await states(pipeline, task_id) == [("pending", 2, False)]
+    assert await events(pipeline) == [("redriven", "history_cut")]
+    value = pipeline.metrics.registry.get_sample_value
+    assert (value("kaguan_history_cuts_total"), value("kaguan_claims_stopped")) == (1, 0)
+    await pipeline.forwarder.run_once()
+    handler = Recording.of()
+    for delivery in (1, 2, 2):
+        await pipeline.execution(handler)({}, deliveries=[(str(task_id), delivery)])
+    assert [attempt.delivery for attempt in handler.attempts] == [2]
+
+
+async def test_a_call_noted_in_the_tail_is_uncertain_and_one_whose_end_is_known_is_not(pipeline: Pipeline) -> None:
+    """库里各是断开那一刻的样子：排着的、等着的、重试过的、已有意向的、做完的、没记过的。"""
+    queued, waiting, retried, intended, done, quiet, scheduled = await pipeline.submit(7)
+    await pipeline.forwarder.run_once()
+    await pipeline.sql("update tb_task set status = 'pending', queued_at = null where id = %s", waiting)
+    await pipeline.sql("update tb_task set status = 'retrying', delivery = 2, queued_at = null where id = %s", retried)
+    await pipeline.sql("update tb_task set intent_at = now() where id = %s", intended)
+    await pipeline.sql("update tb_task set status = 'succeeded', finished_at = now() where id = %s", done)
+    await noted(pipeline, *[(task_id, 1) for task_id in (queued, waiting, retried, intended, done)], (scheduled, 3))
+    await pipeline.sql(PROMOTE)
+    await reconcile(pipeline)
+    assert await states(pipeline, queued, waiting, retried, intended, done, quiet, scheduled) == [
+        ("uncertain", 2, True),
+        ("uncertain", 2, True),
+        ("retrying", 2, False),
+        ("pending", 2, True),
+        ("succeeded", 1, False),
+        ("pending", 2, False),
+        ("uncertain", 2, True),  # 记下的那一次，库里连影子都没有
+    ]
+    kinds = await events(pipeline)
+    assert kinds.count(("uncertain", "history_cut")) == 3
+    assert kinds.count(("redriven", "history_cut")) == 2
+    assert await pipeline.sql("select count(*) from tb_outbox where task_id = any(%s)", [queued, waiting]) == [(0,)]
+    ((error,),) = await pipeline.sql("select last_error ->> 'code' from tb_task where id = %s", queued)
+    assert error == "outbox.history_cut"
+
+
+async def test_where_the_policy_is_to_send_again_the_next_attempt_knows_of_the_doubt(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await noted(pipeline, (task_id, 1))
+    await pipeline.sql(PROMOTE)
+    await reconcile(pipeline, RESEND)
+    assert await states(pipeline, task_id) == [("pending", 2, True)]
+    assert await events(pipeline) == [("resend", "history_cut"), ("redriven", "history_cut")]
+    handler = Recording.of()
+    await pipeline.execution(handler, types=RESEND.values())({}, deliveries=[(str(task_id), 2)])
+    assert [attempt.intended for attempt in handler.attempts] == [True]
+
+
+async def test_a_call_in_the_making_ends_by_itself_and_its_lost_intent_is_restored(pipeline: Pipeline) -> None:
+    mended, orphaned = await pipeline.submit(2)
+    await pipeline.forwarder.run_once()
+    callers = [Calling(), Calling()]
+    jobs = [
+        asyncio.create_task(pipeline.execution(one, f"worker-{n}")({}, deliveries=[(str(task_id), 1)]))
+        for n, (one, task_id) in enumerate(zip(callers, (mended, orphaned), strict=True))
+    ]
+    for one in callers:
+        await one.called.wait()
+    await pipeline.sql("update tb_task set intent_at = null")  # 意向在丢了的尾巴里
+    await pipeline.sql(PROMOTE)
+    await reconcile(pipeline)
+    assert await states(pipeline, mended, orphaned) == [("running", 1, True)] * 2
+    callers[0].released.set()
+    await jobs[0]
+    await pipeline.sql("update tb_task set lease_until = now() - interval '1 s' where id = %s", orphaned)
+    await pipeline.leases_redrive.run_once()
+    assert await states(pipeline, mended, orphaned) == [("succeeded", 1, False), ("uncertain", 2, True)]
+    callers[1].released.set()
+    await jobs[1]
+
+
+async def other_type(pipeline: Pipeline) -> UUID:
+    submission = Submission(SIM_STATUS_SYNC, SimStatusPayload(iccids=("89860000000000000001",)))
+    async with pipeline.pool.connection() as connection:
+        (outcome,) = await accept_many(connection, [submission], MAX_ATTEMPTS)
+    assert not isinstance(outcome, Exception)
+    return outcome.task_id
+
+
+@pytest.mark.parametrize("spoil", ["flush", "trim", "stale", "stranger"])
+async def test_notes_that_may_be_incomplete_put_every_due_mail_in_doubt(pipeline: Pipeline, spoil: str) -> None:
+    queued, waiting = await pipeline.submit(2)
+    (scheduled,) = await pipeline.submit(schedule_at=FUTURE)
+    sync = await other_type(pipeline)
+    await pipeline.forwarder.run_once()
+    await pipeline.epoch.run_once()
+    await pipeline.sql("update tb_task set status = 'pending', queued_at = null where id = %s", waiting)
+    if spoil == "flush":
+        await pipeline.redis.flushdb()
+    elif spoil == "trim":
+        await pipeline.redis.set(keys.CALLS_TRIMMED, int(datetime.now(UTC).timestamp() * 1000))
+    elif spoil == "stranger":
+        await pipeline.redis.set(keys.WATERMARK, b"\xff not ours")
+    else:  # Redis 退回到了旧的一份
+        mark = Mark.read(await pipeline.redis.get(keys.WATERMARK))
+        assert mark is not None
+        await pipeline.redis.set(keys.WATERMARK, str(Mark(mark.lineage, mark.watermark - timedelta(minutes=1))))
+    await pipeline.sql(PROMOTE)
+    await reconcile(pipeline)
+    assert await states(pipeline, queued, waiting, scheduled, sync) == [
+        ("uncertain", 2, True), ("uncertain", 2, True), ("pending", 1, False), ("pending", 2, False),
+    ]  # fmt: skip
+    # 死在半途的从头再来：已定的不再定一遍
+    before = await events(pipeline)
+    await pipeline.sql(PROMOTE)
+    await reconcile(pipeline)
+    assert await events(pipeline) == before
+
+
+async def test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    await pipeline.epoch.run_once()
+    await noted(pipeline, (task_id, 1))
+    await pipeline.sql(
+        "update tb_broker set since = since - interval '1 hour', forwarded_at = forwarded_at - interval '1 hour'"
+    )
+    await reconcile(pipeline)
+    assert await settled(pipeline)
+    assert await states(pipeline, task_id) == [("uncertain", 2, True)]
+    assert pipeline.metrics.registry.get_sample_value("kaguan_history_cuts_total") == 1
+
+
+async def test_a_watermark_that_nobody_of_ours_wrote_is_replaced_and_said(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    for stranger in (b"\xff", b"x y", f"{uuid4()} 2999-01-01T00:00:00+00:00".encode(), b"1 2999-01-01"):
+        await pipeline.redis.set(keys.WATERMARK, stranger)
+        with capture_logs() as logs:
+            await pipeline.epoch.run_once()
+        assert [one["event"] for one in logs if one["log_level"] == "warning"] == [
+            "Redis 里的水位不是这个库抄的，换成自己的"
+        ]
+        assert Mark.read(await pipeline.redis.get(keys.WATERMARK)) is not None
+    assert await states(pipeline, task_id) == [("queued", 1, False)]
+
+
+async def test_a_reconciliation_stopped_halfway_leaves_the_gate_shut_and_the_next_goes_on(pipeline: Pipeline) -> None:
+    task_ids = await pipeline.submit(3)
+    await pipeline.forwarder.run_once()
+    await pipeline.sql(PROMOTE)
+    async with pipeline.pool.connection() as connection, connection.transaction():
+        await connection.execute("select from tb_task where id = %s for update", (task_ids[0],))
+        with pytest.raises(TimeoutError):
+            await reconcile(pipeline)
+        assert not await settled(pipeline)
+        assert await states(pipeline, *task_ids) == [("queued", 1, False)] + [("pending", 2, False)] * 2
+        assert await pipeline.forwarder.run_once() == 0
+    await reconcile(pipeline)
+    assert await settled(pipeline)
+    assert await states(pipeline, *task_ids) == [("pending", 2, False)] * 3
+
+
+async def test_two_relays_reconcile_together_and_each_task_once(pipeline: Pipeline) -> None:
+    task_ids = await pipeline.submit(6)
+    await pipeline.forwarder.run_once()
+    await noted(pipeline, *[(task_id, 1) for task_id in task_ids[:3]])
+    await pipeline.sql(PROMOTE)
+
+    async def both() -> bool:
+        await asyncio.gather(*[reconcile(pipeline, RESEND) for _ in range(2)])
+        return await settled(pipeline)
+
+    await eventually(both)
+    assert await states(pipeline, *task_ids) == [("pending", 2, True)] * 3 + [("pending", 2, False)] * 3
+    assert pipeline.metrics.registry.get_sample_value("kaguan_history_cuts_total") == 1
+
+
+async def test_without_redis_no_call_is_made_and_the_attempt_is_given_back_uncounted(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    execution = pipeline.execution(caller := Calling())
+    await pipeline.redis.set(keys.CALLS, "a stranger's")  # 记不成的一种：同名的键不是有序集合
+    await execution({}, deliveries=[(str(task_id), 1)])
+    assert not caller.called.is_set()
+    assert await pipeline.sql("select status, attempt, intent_at from tb_task") == [("retrying", 0, None)]
+    assert await events(pipeline) == [("interrupted", None)]
+
+
+async def test_calls_are_kept_for_a_while_and_up_to_a_number_and_what_was_let_go_is_known(pipeline: Pipeline) -> None:
+    calls = Calls(pipeline.redis, Tasks(calls_kept=1_000))
+    task_ids = [uuid4() for _ in range(1_005)]
+    for number, task_id in enumerate(task_ids[:1_000]):
+        await pipeline.redis.zadd(keys.CALLS, {keys.delivery_key(task_id, 1): number + 1_900_000_000_000})
+    assert await calls.trimmed() is None
+    await pipeline.redis.zadd(keys.CALLS, {"nonsense": 1_899_999_999_999})
+    await calls.note(task_ids[-1], 1)
+    kept = [token async for page in calls.pages() for token in page]
+    assert len(kept) <= 1_000
+    assert (await calls.trimmed() or 0) > 0
+    old = Calls(pipeline.redis, Tasks(calls_kept_for=1.0))
+    await pipeline.redis.delete(keys.CALLS, keys.CALLS_TRIMMED)
+    await pipeline.redis.zadd(keys.CALLS, {keys.delivery_key(task_ids[0], 1): 1})
+    await old.note(task_ids[1], 4)
+    assert [page async for page in old.pages()] == [[(task_ids[1], 4)]]
+
+
+async def test_a_failed_attempt_that_is_known_leaves_no_doubt_behind(pipeline: Pipeline) -> None:
+    """记过、而结局 PostgreSQL 也记得：同步的切换一个也没丢，谁也不因此不明。"""
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+
+    async def deferred(attempt: Attempt) -> Outcome:
+        async with attempt.transaction() as connection:
+            await attempt.declare_intent(connection)
+        return Retry("450")
+
+    await pipeline.execution(deferred)({}, deliveries=[(str(task_id), 1)])
+    assert await states(pipeline, task_id) == [("retrying", 2, False)]
+    await pipeline.sql(PROMOTE)
+    await reconcile(pipeline)
+    assert await states(pipeline, task_id) == [("retrying", 2, False)]
