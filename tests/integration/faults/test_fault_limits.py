@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database import group_commit as folding
+from kaguan.database import group_commit
 from kaguan.database.pool import open_pool
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.leases import beating
@@ -72,7 +72,7 @@ async def crooked(environ: dict[str, str]) -> AsyncIterator[tuple[Pipeline, Prox
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "TIMEOUT", SHORT)
+    monkeypatch.setattr(group_commit, "TIMEOUT", SHORT)
     monkeypatch.setattr(claiming, "PATIENCE", SHORT)
 
 
