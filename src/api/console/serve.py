@@ -90,36 +90,30 @@ def to_login(request: web.Request) -> web.Response:
 
 def page(handler: PageHandler) -> Handler:
     """要登录才能看的一页。"""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return await unless_blind(request, once_more(partial(_page, request, handler)))
-
-    return handle
-
-
-async def _page(request: web.Request, handler: PageHandler) -> web.StreamResponse:
-    member = await member_of(request, touch=True)
-    if member is None:
-        return to_login(request)
-    member.principal.require(LOOK)
-    return await handler(ConsoleRequest(request, member))
+    return _signed_in(handler, to_login, touch=True)
 
 
 def fragment(handler: PageHandler) -> Handler:
     """页面里自动刷新的一块：不算人的活动；会话没了就 401，脚本会把整页换成登录。"""
 
+    def signed_out(_request: web.Request) -> web.Response:
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
+
+    return _signed_in(handler, signed_out, touch=False)
+
+
+def _signed_in(handler: PageHandler, otherwise: Callable[[web.Request], web.Response], *, touch: bool) -> Handler:
+    async def show(request: web.Request) -> web.StreamResponse:
+        member = await member_of(request, touch=touch)
+        if member is None:
+            return otherwise(request)
+        member.principal.require(LOOK)
+        return await handler(ConsoleRequest(request, member))
+
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await unless_blind(request, once_more(partial(_fragment, request, handler)))
+        return await unless_blind(request, once_more(partial(show, request)))
 
     return handle
-
-
-async def _fragment(request: web.Request, handler: PageHandler) -> web.StreamResponse:
-    member = await member_of(request, touch=False)
-    if member is None:
-        return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
-    member.principal.require(LOOK)
-    return await handler(ConsoleRequest(request, member))
 
 
 def action(name: str, handler: ActionHandler) -> Handler:
