@@ -48,7 +48,6 @@ print(json.dumps({
     "dropped": spans_dropped(),
 }))
 """
-pytestmark = pytest.mark.measured
 EXIT_TIMEOUT = 20.0  # 秒；停机自己的时限是 5 秒，余下的给解释器启动
 OTHERS = 3  # 创建之外的跨度：跟着父级的、失败的、重试的
 
@@ -80,6 +79,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
+@pytest.mark.measured
 async def test_spans_reach_the_endpoint_before_the_process_ends() -> None:
     async with otlp_receiver() as receiver:
         answer = await run(receiver.endpoint, spans=1_400)
@@ -92,6 +92,7 @@ async def test_spans_reach_the_endpoint_before_the_process_ends() -> None:
     assert (answer["dropped"], answer["log"]) == (0, [])
 
 
+@pytest.mark.measured
 async def test_without_an_endpoint_nothing_is_recorded_but_ids_exist() -> None:
     answer = await run(None)
     version, trace_id, span_id, flags = answer["traceparent"].split("-")
@@ -100,6 +101,7 @@ async def test_without_an_endpoint_nothing_is_recorded_but_ids_exist() -> None:
     assert (answer["follows"], answer["dropped"]) == (False, 0)
 
 
+@pytest.mark.measured
 async def test_the_ratio_decides_roots_the_parent_the_rest_and_what_goes_wrong_is_kept() -> None:
     async with otlp_receiver() as receiver:
         answer = await run(receiver.endpoint, spans=50, ratio=0.0)
@@ -112,6 +114,7 @@ async def test_the_ratio_decides_roots_the_parent_the_rest_and_what_goes_wrong_i
     assert (answer["sampled"], answer["follows"]) == (False, True)
 
 
+@pytest.mark.measured
 async def test_a_refusing_endpoint_costs_spans_not_the_stop() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # 绑住而不监听：连接一律被拒
@@ -128,12 +131,13 @@ async def test_a_silent_endpoint_does_not_hold_up_the_stop() -> None:
     assert answer["log"][-1]["dropped"] == 5 + OTHERS
 
 
+@pytest.mark.measured
 async def test_a_full_queue_drops_and_counts_without_a_line_for_each() -> None:
     with silent() as endpoint:
         answer = await run(endpoint, {"OTEL_BSP_MAX_QUEUE_SIZE": "600"}, spans=5_000)
     assert answer["dropped"] == 5_000 + OTHERS
     repeated = Counter((line["logger"], line["event"]) for line in answer["log"])
-    assert max(repeated.values()) <= 6  # 折叠之后（kaguan.logging.folding）
+    assert max(repeated.values()) <= 6  # 折叠之后（kaguan.logging.repeats）
 
 
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
@@ -193,6 +197,7 @@ async def test_the_limits_of_a_span_are_the_standard_ones() -> None:
     assert {len(span.attributes) for span in receiver.spans} == {2}
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}], ids=str)
 async def test_tracing_can_be_switched_off(variables: dict[str, str]) -> None:
     async with otlp_receiver() as receiver:
@@ -201,6 +206,7 @@ async def test_tracing_can_be_switched_off(variables: dict[str, str]) -> None:
     assert answer["sampled"] is False
 
 
+@pytest.mark.measured
 async def test_a_sampler_named_by_the_environment_replaces_ours() -> None:
     async with otlp_receiver() as receiver:
         await run(receiver.endpoint, {"OTEL_TRACES_SAMPLER": "always_off"}, spans=4)
@@ -209,6 +215,7 @@ async def test_a_sampler_named_by_the_environment_replaces_ours() -> None:
         assert len(receiver.spans) == 4 + OTHERS
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
