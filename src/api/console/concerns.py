@@ -20,6 +20,7 @@ LINKS = {
     ConcernCode.DATABASE: "/health",
     ConcernCode.REDIS: "/health",
     ConcernCode.REDIS_REFUSES: "/health",
+    ConcernCode.HISTORY: "/health",
     ConcernCode.NO_RELAY: "#processes",
     ConcernCode.NO_WORKER: "#workers",
     ConcernCode.NOT_FORWARDING: "/console/outbox",

@@ -70,6 +70,8 @@ def judge(seen: Observation, *, high_water: int) -> list[Concern]:
 def _dependencies(seen: Observation) -> Iterator[Concern]:
     if seen.ledger is None:
         yield Concern(ConcernCode.DATABASE, Level.BAD)
+    elif not seen.ledger.is_settled:
+        yield Concern(ConcernCode.HISTORY, Level.BAD)
     if seen.lane is None:
         yield Concern(ConcernCode.REDIS, Level.BAD)
 

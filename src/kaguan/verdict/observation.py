@@ -23,6 +23,7 @@ from kaguan.database.sql import load
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox import store as outbox
 from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.history import is_settled
 from kaguan.outbox.vocabulary import PriorityRank
 from kaguan.overview import queries
 from kaguan.presence.census import Census, take_census
@@ -108,7 +109,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """PostgreSQL 里看到的；``wiped_at`` 是五分钟之内 Redis 丢过数据的时刻。"""
+    """PostgreSQL 里看到的；``wiped_at`` 是五分钟之内 Redis 丢过数据的时刻，``is_settled``：它自己的历史核对过。"""
 
     totals: Totals
     backlog: Mapping[Priority, QueueBacklog]
@@ -119,6 +120,7 @@ class Ledger:
     flow: list[Flow]
     blocked: list[Blocked]
     wiped_at: datetime | None
+    is_settled: bool = True
 
     def running_in(self, queue: str) -> int:
         return sum(item.held for item in self.held if item.queue == queue)
@@ -185,6 +187,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             flow=await _rows(connection, Flow, "flow", flow),
             blocked=await _rows(connection, Blocked, "blocked", blocked),
             wiped_at=await _wiped_at(connection),
+            is_settled=await is_settled(connection),
         )
 
 

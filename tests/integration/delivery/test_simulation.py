@@ -45,7 +45,7 @@ EXCUSED = {
     "outbox.take_due": "只供测试内联执行",
     "outbox.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
-    "outbox.vanish": "丢了历史才有，见 test_vanished 与 tests/failover",
+    "outbox.settle": "每次启动认一次：一条语句一次提交，见 test_history",
     **dict.fromkeys(("outbox.doubt", "outbox.unsettle"), "丢了历史才有，见 test_history 与 tests/failover"),
     "audit.record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),
