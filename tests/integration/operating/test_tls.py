@@ -15,6 +15,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
+from kaguan.dev.ports import LOOPBACK
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, port_of
 from tests.support.mail_tasks import CERTIFICATES
@@ -105,3 +106,24 @@ async def test_a_server_without_tls_is_not_spoken_to_in_clear(environ: dict[str,
         await reach_database(settings_at(environ, **clear))
     with pytest.raises(QueueUnavailableError):
         await reach_redis(settings_at(environ, **clear))
+
+
+async def test_a_failed_attempt_at_redis_leaves_no_connection_behind(environ: dict[str, str]) -> None:
+    """备连接的几个 PING 里一个先败了，余下的也要等完：不然它们接着连，撞上下一次，或撞上事件循环关了。"""
+    met = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if met.is_set():  # 第一个不答，别的一来就断
+            writer.close()
+        met.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, LOOPBACK, 0)
+    url = f"redis://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/0"
+    settings = settings_at(environ, **{REDIS: url, "KAGUAN_REDIS__SOCKET_TIMEOUT": "1"})
+    async with server, open_redis(settings.redis) as client:
+        with pytest.raises(QueueUnavailableError):
+            await wait_for_redis(client, settings.redis)
+        pings = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "execute_command"]
+        assert pings == []
