@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -39,6 +39,7 @@ from tests.support.places import temporary_place
 if TYPE_CHECKING:
     from tests.chaos.fleet import Release
     from tests.chaos.journal import Entry
+    from tests.chaos.stage import Stage
     from tests.chaos.verdict import Verdict
     from tests.deploy.broken import Broken
 
@@ -59,6 +60,7 @@ class Scale:
         beside: 新旧并排着，至少提交几个。
         whole: 逐种换，每种之间停一段，库也退回；两个环境的依赖都照各自锁定的清单新装。
         stalled: 秒；没有进展这么久就不等了。
+        longest: 秒；一再重投、总有动静的，也至多等这么久。
     """
 
     rate: float
@@ -67,12 +69,13 @@ class Scale:
     cast: Cast
     whole: bool = False
     stalled: float = 70.0
+    longest: float = 600.0
 
 
 ONE_EACH = Cast(apis=1, relays=1, workers=1)
 LONG = Scale(30.0, 200, 30, Cast(relays=2, workers=3), whole=True)
 SHORT = Scale(4.0, 8, 2, ONE_EACH)
-CONTROL = Scale(4.0, 8, 2, ONE_EACH, stalled=10.0)
+CONTROL = Scale(4.0, 8, 2, ONE_EACH, stalled=10.0, longest=20.0)
 
 
 async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Report:
@@ -102,9 +105,9 @@ async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Repo
                 finally:
                     load.enough = True
                     await running
-                await drain(stage, scale.stalled)
+                await _drained(stage, scale)
             if await load.person.reconsider(load.journal):
-                await drain(stage, scale.stalled)
+                await _drained(stage, scale)
             evidence = await collect(stage, [entry for entry in load.journal if entry.tries])
             evidence.struck, evidence.planned = roll.struck, len(roll.struck)
             evidence.stuck = roll.complaints + await stage.fleet.stop()
@@ -117,6 +120,12 @@ async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Repo
             verdict.rule("新旧没有并存", alone)
             happened = await stories(stage, verdict, evidence)
         return Report(verdict, rows, roll.migrations, previous.differing(), happened)
+
+
+async def _drained(stage: Stage, scale: Scale) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(scale.longest):
+            await drain(stage, scale.stalled)
 
 
 def _journal(seed: int, *, later: bool) -> list[Entry]:
