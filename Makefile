@@ -80,7 +80,7 @@ format: $(STAMP) ## Rewrite the code in the house format
 bench: $(BENCH_STAMP) ## Measure speed beside honest rivals (15 minutes); writes docs/BENCHMARKS.md and docs/bench/
 	$(BENCH_VENV)/bin/python -m tests.bench
 
-chaos: $(STAMP) ## The long fault campaign (50 minutes): real processes, real signals, an independent checker, broken builds it must condemn; writes docs/RELIABILITY.md
+chaos: system $(STAMP) ## The long fault campaign (50 minutes): real processes, real signals, an independent checker, broken builds it must condemn; writes docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --write docs/RELIABILITY.md
 
 chaos-targets: $(STAMP) ## Every reliability target at full size (20 minutes); writes docs/RELIABILITY.md

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan
+from tests.chaos.history_rules import REFUSED
 from tests.chaos.stage import Cast
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ SILENT = ("重复的邮件（没有记号）",)
 DISORDER = ("同一个键乱序",)
 UNHELD = ("hold 之下没有人要求就再寄",)
 SLOW_START = ("FLUSHALL 之后 2 秒（容差 2）没有重投的开始",)
+MISSTEP = (REFUSED,)
 SLOW_WAKE = ("平静时受理到开始，中位超过 0.25 秒",)
 
 
@@ -44,7 +46,7 @@ class Control:
 
     def plan(self, seed: int) -> Plan:
         cast = Cast(apis=1, relays=1, workers=self.workers, mutation=self.mutation, pace=self.pace)
-        name = f"control_{self.mutation.replace('+', '_')}_{seed}"
+        name = f"control_{self.mutation.replace('+', '_')}_{self.faults}_{seed}"
         return Plan(
             name, self.tasks, self.faults, seed, rate=self.rate, stalled=self.stalled, kinds=self.kinds, cast=cast
         )
@@ -107,6 +109,17 @@ CONTROLS = (
         "死在寄出与记下之间，没有记号，又寄一遍",
         rate=20.0,
     ),
+    Control(
+        "先生效、后结算，一次故障也没有",
+        "effect_first",
+        (),
+        MISSTEP,
+        "结局都对，只有历史认得出",
+        tasks=80,
+        faults=0,
+        rate=20.0,
+    ),
+    Control("寄信之前不记意向，一次故障也没有", "no_intent", (), MISSTEP, "同上", tasks=80, faults=0, rate=20.0),
     Control("同键的不等前一个", "no_order", ("smtp 长久拒绝连接",), DISORDER, "前一个在退避，后一个先走了", faults=1),
     Control(
         "不明的邮件不停下等人",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.chaos.recording import recorded
+from tests.chaos.recording import READ, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,7 +189,7 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
         return Evidence(
             journal,
             [_task(row) for row in await rows(TASKS)],
-            histories=await recorded(connection),
+            histories=recorded(await rows(READ)),
             users={str(row[0]): str(row[1]) for row in await rows("select email, id from tb_user")},
             buyers={str(row[0]) for row in await rows(BUYERS)},
             ledger=counted(await rows(LEDGER)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tests.chaos.verdict import MAIL
 from tests.model.history import END, FARTHEST, View, Word
 
 if TYPE_CHECKING:
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 Step: TypeAlias = tuple[tuple[str, Any], ...]  # 一个事务改了的：名字 → 改成什么；``+`` 开头的是加几
 COLUMNS = ("status", "delivery", "attempt", "lost", "released", "intent", "cancel")
-COUNTED = {"effect": "+effects", "mark": "+marks", "sent": "+sends"}
+KEPT = {MAIL, "sim:status_sync"}  # 记账的与寄信的；别的类型没有账可查，成功就算生效
+DOUBLED = "重一步"
+ARRIVAL = "+sends"  # 记过「不明」的，再到一封说得通
+COUNTED = {"effect": "+effects", "mark": "+marks", "sent": ARRIVAL}
 
 
 def steps(history: Recorded) -> list[Step]:
@@ -36,6 +40,8 @@ def steps(history: Recorded) -> list[Step]:
                 waiting = False
             else:
                 added[COUNTED[change.what]] = added.get(COUNTED[change.what], 0) + 1
+        if history.task_type not in KEPT and now["status"] == "succeeded" != last["status"]:
+            added["+effects"] = 1
         if waiting:
             now["outbox"] = now["delivery"] if now["status"] == "pending" else 0
         step = (*((name, value) for name, value in now.items() if value != last[name]), *added.items())
@@ -75,7 +81,7 @@ def mutants(taken: Sequence[Step]) -> Iterator[tuple[str, str, list[Step]]]:
     for place, step in enumerate(taken):
         before, after = taken[:place], taken[place + 1 :]
         yield "少一步", told(step), [*before, *after]
-        yield "重一步", told(step), [*before, step, step, *after]
+        yield DOUBLED, told(step), [*before, step, step, *after]
         if after:
             yield "换两步", f"{told(step)} ⇄ {told(after[0])}", [*before, after[0], step, *after[1:]]
         if len(step) > 1:

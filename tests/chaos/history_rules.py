@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.chaos.histories import mutants, steps, told, word
-from tests.model.history import Rules, compiled, possible
+from tests.chaos.histories import ARRIVAL, DOUBLED, mutants, steps, told, word
+from tests.model.history import END, Rules, compiled, possible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Shape: TypeAlias = "tuple[bool, tuple[Step, ...]]"  # 寄不寄信，与它的各步
 REFUSED = "协议走不出来的历史"
+BROKEN, PASSED_OFF = "弄坏的历史：", "其中协议走得出来的："
 UNORDERED = "记录接不上的历史"
 
 
@@ -66,7 +67,10 @@ def examine(histories: Sequence[Recorded], rules: Rules) -> Opinion:
         examples.setdefault(shape, history.task_id)
     words = {shape: word(shape[1], mail=shape[0]) for shape in examples}
     broken = [
-        (kind, place, word(taken, mail=mail)) for mail, whole in examples for kind, place, taken in mutants(whole)
+        (kind, place, mutant)
+        for shape, own in words.items()
+        for kind, place, taken in mutants(shape[1])
+        if (mutant := word(taken, mail=shape[0])) != own  # 在模型数不到的那一段里，看不出来
     ]
     allowed = possible({*words.values(), *(one for _, _, one in broken)}, Path(_checker(rules).name))
     opinion.refused = [
@@ -79,13 +83,29 @@ def examine(histories: Sequence[Recorded], rules: Rules) -> Opinion:
     return opinion
 
 
+def misfits(histories: Sequence[Recorded], rules: Rules) -> list[str]:
+    """协议走不出来的；没有走到头的也行。"""
+    if not histories:
+        return []  # 不必为它编译
+    words = {history: word(steps(history), mail=history.mail) for history in histories}
+    begun = {history: one[:-1] if one[-1:] == (END,) else one for history, one in words.items()}
+    allowed = possible(begun.values(), Path(_checker(rules).name))
+    return [
+        f"{history.task_id}：{' → '.join(map(told, steps(history)))}"
+        for history, one in begun.items()
+        if one not in allowed
+    ]
+
+
 def judge_histories(verdict: Verdict, opinion: Opinion) -> None:
     verdict.figures["历史"] = opinion.shapes.total()
     verdict.figures["历史的形状"] = len(opinion.shapes)
     verdict.rule(REFUSED, opinion.refused)
     verdict.rule(UNORDERED, opinion.unordered)
+    unseen = [place for kind, place in opinion.passed_off if kind == DOUBLED and place != ARRIVAL]
+    verdict.rule("多走一步也认不出来的历史", unseen)
     for kind, count in opinion.tried.items():
-        verdict.figures[f"弄坏的历史：{kind}"] = count
-        verdict.figures[f"其中走得出来的：{kind}"] = sum(
+        verdict.figures[BROKEN + kind] = count
+        verdict.figures[PASSED_OFF + kind] = sum(
             number for (one, _), number in opinion.passed_off.items() if one == kind
         )

@@ -15,8 +15,6 @@ from tests.chaos.verdict import MAIL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import psycopg
-
     from tests.chaos.evidence import Mail
 
 INSTALL: LiteralString = """
@@ -25,6 +23,7 @@ create table chaos_history (
     at timestamptz not null default clock_timestamp(),
     txid xid8 not null default pg_current_xact_id(),
     task_id uuid not null,
+    by_hand boolean default current_setting('chaos.by_hand', true) = 'on',
     what text not null,
     was text not null,
     became text not null
@@ -79,10 +78,12 @@ create trigger chaos_marked after insert on tb_task_event for each row
 EFFECT: LiteralString = """
     create trigger chaos_took_effect after insert on {} for each row execute function chaos_record_mark('effect')
 """
+# 用例自己动手改过的（它的会话里 chaos.by_hand 是 on）不算历史
 READ: LiteralString = """
     select task_id::text, array_agg(array[extract(epoch from at)::text, txid::text, what, was, became] order by seq)
     from chaos_history
     group by task_id
+    having bool_or(by_hand) is not true
 """
 
 
@@ -104,8 +105,12 @@ class Recorded:
     changes: tuple[Change, ...]
 
     @property
+    def task_type(self) -> str:
+        return self.changes[0].was.partition(" ")[0]
+
+    @property
     def mail(self) -> bool:
-        return self.changes[0].was.startswith(MAIL)
+        return self.task_type == MAIL
 
     @property
     def ordered(self) -> bool:
@@ -118,15 +123,14 @@ class Recorded:
         return any(later.was != earlier.became for earlier, later in pairwise(rows))
 
 
-async def install(connection: psycopg.AsyncConnection[tuple[object, ...]], effects: LiteralString) -> None:
-    """装上触发器；``effects`` 是记生效的表。"""
-    await connection.execute(INSTALL)
-    await connection.execute(EFFECT.format(effects))
+def installing(effects: LiteralString) -> LiteralString:
+    """装上触发器的语句；``effects`` 是记生效的表。"""
+    return INSTALL + EFFECT.format(effects)
 
 
-async def recorded(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> list[Recorded]:
-    cursor = await connection.execute(READ)
-    return list(map(_recorded, await cursor.fetchall()))
+def recorded(rows: Iterable[tuple[object, ...]]) -> list[Recorded]:
+    """:data:`READ` 的结果。"""
+    return list(map(_recorded, rows))
 
 
 def _recorded(row: tuple[object, ...]) -> Recorded:

@@ -19,7 +19,7 @@ from tests.chaos.fleet import OURS, Fleet, Release, Unit
 from tests.chaos.index import Index, indexed, verify_url
 from tests.chaos.ledger import CREATE, TABLE
 from tests.chaos.proxy import Proxy
-from tests.chaos.recording import install
+from tests.chaos.recording import installing
 from tests.support.eventually import eventually
 from tests.support.places import own_port
 
@@ -200,7 +200,7 @@ async def _prepare(database: str) -> str:
     """账本表、记历史的触发器与一枚令牌。"""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(CREATE.encode())
-        await install(connection, TABLE)
+        await connection.execute(installing(TABLE))
         return (await tokens.create(connection, "chaos", SCOPES)).token
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.chaos.campaign import Plan, fight
 from tests.chaos.controls import CONTROLS, Control
+from tests.chaos.history_rules import BROKEN, PASSED_OFF, can_judge
 from tests.chaos.report import table
 from tests.chaos.servers import running_servers
 from tests.chaos.stage import Cast
+
+if TYPE_CHECKING:
+    from tests.chaos.verdict import Verdict
 
 SEED = 7
 PLAN = Plan("campaign", tasks=500, faults=18, seed=SEED, rate=45.0)
@@ -19,6 +25,12 @@ POLICIES = {
     "重复的邮件（留有不明或重发记号）": Cast(policy="resend"),
     "查证的邮件，收下了的": Cast(verify=True),
 }
+SHAPES = 300  # 弄坏的历史至少这么多，才说明得了什么
+MOSTLY = 0.2  # 弄坏了而协议仍走得出来的（relay 拿走发件箱行早一步晚一步之类），不到这么多
+
+
+def broken(verdict: Verdict, which: str) -> float:
+    return sum(count for name, count in verdict.figures.items() if name.startswith(which))
 
 
 @pytest.mark.timeout(170)
@@ -28,6 +40,9 @@ async def test_nothing_is_lost_or_done_twice_under_faults() -> None:
     assert report.verdict.passed, table(report)
     assert report.verdict.figures["已受理"] >= PLAN.tasks * 0.9
     assert len(report.recoveries) == PLAN.faults
+    if can_judge():
+        assert broken(report.verdict, BROKEN) > SHAPES
+        assert broken(report.verdict, PASSED_OFF) < MOSTLY * broken(report.verdict, BROKEN)
 
 
 @pytest.mark.parametrize(("figure", "cast"), POLICIES.items(), ids=["resend", "verify"])

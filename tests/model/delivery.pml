@@ -213,6 +213,9 @@ proctype Relay(byte r) {
   :: atomic { relay[r].step == 1 -> enqueue(r); relay[r].step = 2 }
   :: atomic { relay[r].step == 2 -> mark(r); unlock(r); clear(r) }
 #endif
+#ifdef HISTORY
+  :: atomic { due(0) && staged(0) && !task[0].claiming && !task[0].intent -> become(0, FAILED); task[0].outbox = 0 } /* 毒丸，park.sql */
+#endif
   od
 }
 
@@ -354,7 +357,7 @@ inline call(t, w, next) {
 #define REFUSED 5  /* 对方拒收，或没连上 */
 #define WRITTEN 6  /* 坏变体：写入已单独提交，还没结算 */
 
-#ifdef YIELDS
+#ifdef HISTORY
 #define YIELDING(t, w) \
   :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && !task[t].locked -> settle_yield(t, w) }
 #else

@@ -33,7 +33,7 @@ FIELDS = {  # 名字 → 模型里的写法与位数；末一项收尾，共 31 
     "outbox": ("now.task[0].outbox", 4),
     "effects": ("!now.mail_kind * now.task[0].effects", 2),
     "marks": ("now.task[0].marks % 8", 3),
-    "sends": ("now.task[0].sends % 4", 2),
+    "sends": ("SEEN_MAILS * now.task[0].sends % 4", 2),
 }
 INTENDED = 2  # 模型里，记了意向、还没有寄的那一步
 END = 0  # 词的末一个字母：有了着落，什么也没留下
@@ -88,6 +88,7 @@ class Rules:
     lost: int = 5
     resend: bool = False
     verify: bool = False
+    arrivals: bool = True  # 收件端收下的信在不在历史里
 
     @property
     def flags(self) -> list[str]:
@@ -100,7 +101,13 @@ class Rules:
             f"ATTEMPTS={self.attempts}",
             f"LOST={self.lost}",
         ]
-        return [*sizes, "YIELDS", *(["RESEND"] if self.resend else []), *(["VERIFY"] if self.verify else [])]
+        return [
+            *sizes,
+            "HISTORY",
+            *(["RESEND"] if self.resend else []),
+            *(["VERIFY"] if self.verify else []),
+            *([] if self.arrivals else ["UNSEEN_MAILS"]),
+        ]
 
 
 def observed(model: str) -> str:
@@ -113,6 +120,8 @@ def observed(model: str) -> str:
         ("faults--", "skip"),  # 故障不限次数
         ("faults = 0", "skip"),
         ("redis_epoch++", "skip"),  # 看得见的只有重投；清空与只丢投递、纪元与核对，重投起来一样
+        # 后一个 worker 只在前一个是正要寄信的僵尸时才用得着
+        ("(w == 0 || worker[0].step)", "(w == 0 || (worker[0].job[0] == 1 && task[0].delivery > 1))"),
         ("run Watch()", "skip"),  # 故障不限次数就没有尽头可看
     ):
         if old not in model:
@@ -139,14 +148,18 @@ def _watching() -> str:
     return (
         'c_decl {\n\\#include "history.h"\n}\n'
         "int node = 1, last;\n"
+        "#ifdef UNSEEN_MAILS\n#define SEEN_MAILS 0\n#else\n#define SEEN_MAILS 1\n#endif\n"
         "inline see() {\n"
         "  c_code {\n"
         f"    int seen = {' | '.join(parts)};\n"
         "    if (seen != now.last) { now.node = follow(now.node, seen); now.last = seen; }\n"
         "    int stale = now.task[0].delivery; /* 旧的投递谁取走都认领不了：随时可以丢，就此丢掉 */\n"
-        "    for (int w = 0; w < WORKERS; w++) /* 僵尸随时会死；正要寄信的不算，那封信看得见 */\n"
-        f"      if (now.worker[w].job[0] != stale && now.worker[w].stage[0] != {INTENDED})\n"
-        "        memset(&now.worker[w], 0, sizeof now.worker[w]);\n"
+        "    for (int w = 0; w < WORKERS; w++) if (now.worker[w].job[0] != stale) {\n"
+        f"      int sending = SEEN_MAILS && now.worker[w].stage[0] == {INTENDED};\n"
+        "      memset(&now.worker[w], 0, sizeof now.worker[w]); /* 僵尸随时会死；正要寄信的还会寄，此外什么也不会 */\n"
+        f"      if (sending) {{ now.worker[w].stage[0] = {INTENDED}; now.worker[w].step = 3; }}\n"
+        "      if (sending) now.worker[w].job[0] = 1;\n"
+        "    }\n"
         "    while (stale-- > 0) { now.waiting.bits[stale] = 0; now.incomplete.bits[stale] = 0; }\n"
         "  }\n"
         f"  if :: rests(0) && !task[0].outbox && free(0) -> c_code {{ follow(now.node, {END}); }} :: else fi\n"
@@ -191,7 +204,9 @@ def possible(words: Iterable[Word], directory: Path) -> set[Word]:
             nodes.setdefault(word[:length], len(nodes) + 1)
     lines = [f"{nodes[path[:-1]]} {path[-1]}" for path in nodes if path]
     (directory / "words").write_text("\n".join([str(len(nodes)), *lines, ""]), "ascii")
-    ran = subprocess.run(["./pan", f"-m{DEPTH}", "-E"], cwd=directory, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        ["./pan", f"-m{DEPTH}", "-w22", "-E"], cwd=directory, capture_output=True, text=True, check=False
+    )
     assert "errors: 0" in ran.stdout, ran.stdout + ran.stderr
     assert "Search not completed" not in ran.stdout, ran.stdout
     reached = {int(line) for line in (directory / "reached").read_text("ascii").split()}

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.deliveries import build_queues
 from kaguan.queues.client import build_client
+from tests.chaos.recording import READ, Recorded, installing, recorded
 from tests.simulation.cast import RelayParts, WorkerParts, relay_loops, worker_parts
 from tests.simulation.database import SteppedPool, terminate
 from tests.simulation.outside import Outside
@@ -63,6 +64,14 @@ class World:
         self.admin.execute("create table if not exists sim_entity (request_id text not null)")
         self._redis = build_client(self.settings.redis, connections=64)
         self.reset()
+
+    def record(self) -> None:
+        """此后每个任务变过的样子都记下来；自己的会话动的手不算它的历史。"""
+        self.admin.execute(installing("sim_ledger"))
+        self.admin.execute("set chaos.by_hand = 'on'")
+
+    def histories(self) -> list[Recorded]:
+        return recorded(self.admin.execute(READ).fetchall())
 
     def close(self) -> None:
         self.bury_all()

@@ -19,6 +19,8 @@ import structlog
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
+from tests.chaos.history_rules import can_judge, misfits
+from tests.model.history import Rules
 from tests.simulation import drive
 from tests.simulation.byways import ASKING, asked_in_vain
 from tests.simulation.clock import VirtualLoop
@@ -119,10 +121,15 @@ def world(
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_story_ends_well(world: World, story: str) -> None:
+def test_story_ends_well(world: World, story: str, policy: str) -> None:
+    """每一步也都是协议的模型走得出来的。"""
+    world.record()
     world.reset()
     STORIES[story](world)
     assert drive.calm(world) == []
+    verify = world.verifying
+    rules = Rules(3, 3, resend=verify or policy == "resend", verify=verify, arrivals=False)
+    assert not can_judge() or misfits(world.histories(), rules) == []
 
 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
