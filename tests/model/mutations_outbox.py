@@ -83,6 +83,16 @@ OUTBOX_MUTATIONS = (
         (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back",),
     ),
     Mutation(
+        "切换了主也不管",
+        "src/kaguan/outbox/relay/epoch.py",
+        "and known ~= history then",
+        "and false then",
+        (
+            "tests/integration/faults/test_fault_redis.py"
+            "::test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effect",
+        ),
+    ),
+    Mutation(
         "先记下纪元、后重投",
         "src/kaguan/outbox/relay/epoch.py",
         "        count = await self._redrive_forgotten()",
