@@ -19,7 +19,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill image-check sbom restore-drill upgrade-check pooler fuzz client audit
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill image-check sbom failover restore-drill upgrade-check pooler fuzz client audit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -89,6 +89,11 @@ chaos-targets: $(STAMP) ## Every reliability target at full size (20 minutes); w
 power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a file system that forgets what was not synced, 24 cuts; writes docs/RELIABILITY.md
 	$(BIN)/python -m pytest tests/power
 	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 7200 --faults 24 --rate 20 --no-controls --write docs/RELIABILITY.md
+
+failover: $(STAMP) ## A real primary and standby, promoted again and again under load: synchronous, then losing its tail; two primaries; no standby (8 minutes); writes docs/RELIABILITY.md
+	$(BIN)/python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py tests/integration/database/test_two_primaries.py
+	$(BIN)/python -m tests.chaos --standby sync --tasks 2500 --faults 24 --rate 15 --no-controls --write docs/RELIABILITY.md
+	$(BIN)/python -m tests.chaos --standby async --tasks 2500 --faults 24 --rate 15 --no-controls --write docs/RELIABILITY.md
 
 drill: $(STAMP) ## Ten faults against a running stack, one at a time: when do console, /health and doctor notice, and do they name the cause (12 minutes)
 	$(BIN)/python -m tests.drill

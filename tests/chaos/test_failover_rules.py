@@ -1,0 +1,88 @@
+"""切换的裁判的考试：回来得晚、丢了没点名、没丢却点名、根本没丢成，各判得出来；好的合格。"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.checker import judge
+from tests.chaos.evidence import Evidence, Mail, TaskFact
+from tests.chaos.faults import Struck
+from tests.chaos.journal import Entry, Kind
+from tests.chaos.tail import Memory, Tail, cut_off
+
+KEPT = TaskFact("t-kept", "sim:status_sync", "succeeded", 1, "8986001000000000001", "", 99.0, 101.0, 102.0)
+GONE, MAIL = "t-gone", "email:send"
+PROMOTED = 100.0
+OLD = Memory(
+    {
+        KEPT.id: (KEPT.type, None, "succeeded", 1, 1, False),
+        GONE: (MAIL, "mail1@chaos.example", "queued", 1, 0, False),
+    },
+    {"1", "2"},
+    Counter({KEPT.id: 1, GONE: 1}),
+)
+NEW = Memory({KEPT.id: (KEPT.type, None, "running", 1, 1, False)}, {"1"}, Counter())
+TAIL = cut_off(OLD, NEW)
+
+
+def history() -> Evidence:
+    journal = [
+        Entry(Kind.LEDGER, KEPT.marker, answers={KEPT.id}, tries=1),
+        Entry(Kind.MAIL, "mail1@chaos.example", answers={GONE}, tries=1),
+        Entry(Kind.USER, "user1@chaos.example", answers={"2"}, tries=1),
+    ]
+    return Evidence(
+        journal,
+        [KEPT],
+        ledger=Counter({KEPT.id: 1}),
+        mails=[Mail(GONE, 99.5, ("mail1@chaos.example",))],
+        struck=[Struck("提升丢了尾巴的备库", 98.0, 103.0)],
+        promoted=[PROMOTED],
+        accepted_at=[101.5],
+        tails=[TAIL],
+        vanished={GONE: (MAIL, "mail1@chaos.example")},
+    )
+
+
+def test_what_a_new_primary_does_not_know_is_the_difference_of_the_two() -> None:
+    assert (TAIL.tasks[GONE].status, TAIL.users, TAIL.rewound, TAIL.effects) == (
+        "queued",
+        {"2"},
+        {KEPT.id: KEPT.type},
+        2,
+    )
+
+
+def test_a_promotion_that_lost_its_tail_and_named_it_passes() -> None:
+    verdict = judge(history())
+    assert verdict.passed, verdict.violations
+    assert verdict.figures["其中答过 2xx 的（连同用户）"] == 2
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        ({"accepted_at": [108.0]}, "提升之后 5 秒（容差 2）没有新的受理"),
+        ({"tasks": [replace(KEPT, started=99.5)]}, "提升之后 5 秒（容差 2）没有新的开始"),
+        ({"vanished": {}}, "投递还在而没有点名"),
+        ({"vanished": None}, "丢了的没有一处点名"),
+        ({"vanished": {GONE: (MAIL, "other")}}, "点了名而类型或请求号不对"),
+        ({"vanished": {GONE: (MAIL, "mail1@chaos.example"), KEPT.id: ("", "")}}, "没有丢却说不见了"),
+        ({"tails": [TAIL, Tail()]}, "尾巴其实没有丢，说明不了什么"),
+        ({"tails": []}, "丢失（已受理却没有任务）"),
+    ],
+)
+def test_each_breach_is_seen(broken: dict[str, object], rule: str) -> None:
+    assert rule in judge(replace(history(), **broken)).violations  # type: ignore[arg-type] # 每项各是它的类型
+
+
+def test_a_promotion_among_other_faults_is_shown_and_not_judged() -> None:
+    evidence = history()
+    evidence.accepted_at = [108.0]
+    evidence.struck.append(Struck("SIGKILL 全部 worker", 101.0, 101.0))
+    verdict = judge(evidence)
+    assert verdict.passed, verdict.violations
+    assert verdict.figures["提升之后首个受理，最晚（秒）"] == 8
