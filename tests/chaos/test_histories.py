@@ -40,6 +40,10 @@ POSSIBLE = {
     "寄信，一路顺利": (MAIL, LETTER),
     "还没标记就被认领，标记跳过它": (SYNC, (ACCEPTED, CLAIMED, ("outbox 0",), WRITTEN)),
     "做完了，发件箱行才被拿走": (SYNC, (ACCEPTED, CLAIMED, WRITTEN, ("outbox 0",))),
+    "还没标记就被认领，又要求取消": (
+        SYNC,
+        (ACCEPTED, CLAIMED, ("task running 1 1 0 0 0 1",), ("outbox 0",), ("effect", "task succeeded 1 1 0 0 0 1")),
+    ),
     "死者手里的由继任者做完": (SYNC, (*TAKEN_OVER, ("effect", "task succeeded 2 1 1 0 0 0"))),
     "不明，停下等人": (MAIL, (*LETTER[:5], UNCLEAR)),
     "收回之后，僵尸手里的信才到": (MAIL, (*LETTER[:4], RECLAIMED_UNCLEAR, SENT)),

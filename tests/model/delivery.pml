@@ -569,7 +569,11 @@ inline lose_one() { /* 驱逐、切换丢了尾巴、打扫者死在半途：纪
 
 /* cancel.sql：先前那封下落不明的记不明，再取消一次才是人的定论 */
 inline call_off(t) {
-  task[t].outbox = 0;
+#ifdef HISTORY
+  if :: task[t].status != RUNNING -> task[t].outbox = 0 :: else fi;
+#else
+  task[t].outbox = 0; /* 正在跑的，库里那一行还在：多交一次而已，略去它少些状态 */
+#endif
   if
   :: task[t].status == RUNNING -> task[t].cancel = 1
   :: waits(t) && task[t].intent -> task[t].marks++; become(t, UNCERTAIN); let_go(t)
