@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.model.spin import NO_CYCLE, SHORTEST, WEAKLY_FAIR, Check
+from tests.model.spin import NO_CYCLE, SAFETY, SHORTEST, WEAKLY_FAIR, Check
 
 LOST = "task[0].status>=5"  # Watch：再也没有一步可走，而任务没有着落
 EFFECTS = "effects"  # 生效两次，或生效了却没有成功
@@ -12,6 +12,7 @@ SILENT = "sends<=(1+"
 FINAL = ".status<=7)))"
 ROBBED = ".lease!=1"
 EXCUSED = "!(task[0].sends)||"
+UNMARKED = "(task[0].sends<=task[0].marks)"  # 寄出过，既没有成功、也没有记过不明
 
 ONE = ("TASKS=1", "FAULTS=1")
 TWO = ("TASKS=1", "FAULTS=2")
@@ -21,6 +22,7 @@ GOOD = (
     Check(("TASKS=1", "RELAYS=2", "FAULTS=2"), "一个任务，两次故障，策略 hold"),
     Check(("TASKS=1", "RELAYS=1", "FAULTS=2", "RESEND"), "一个任务，两次故障，策略 resend"),
     Check(("TASKS=2", "ATTEMPTS=1", "FAULTS=1"), "一次投递带两个任务，一次故障"),
+    Check((*ONE, "FORGETS"), "PostgreSQL 忘了尾巴，一个任务"),
     Check(ONE, "状态图无环：任何运行都走得到尽头", NO_CYCLE, ("-l",)),
     Check(("TASKS=1", "FAULTS=1", "LIVENESS"), "弱公平下最终有着落（LTL）", WEAKLY_FAIR, ("-a", "-f")),
 )
@@ -32,6 +34,9 @@ _LARGE = (
     Check(("TASKS=1", "RELAYS=1", "FAULTS=2", "ATTEMPTS=3", "LOST=3"), "三次尝试"),
     Check(("TASKS=2", "ATTEMPTS=1", "FAULTS=1", "RELAYS=2"), "一次投递带两个任务，两个 relay"),
     Check(("TASKS=2", "ATTEMPTS=2", "FAULTS=1"), "一次投递带两个任务，可以重试"),
+    Check((*TWO, "FORGETS"), "PostgreSQL 忘了尾巴，另有一次故障"),
+    Check((*ONE, "FORGETS", "RESEND"), "PostgreSQL 忘了尾巴，策略 resend"),
+    Check((*ONE, "FORGETS"), "PostgreSQL 忘了尾巴：状态图无环", NO_CYCLE, ("-l",)),
     Check(TWO, "状态图无环", NO_CYCLE, ("-l",)),
     Check(("TASKS=2", "ATTEMPTS=1", "FAULTS=1"), "两个任务：状态图无环", NO_CYCLE, ("-l",)),
 )
@@ -48,7 +53,23 @@ def _broken(flags: tuple[str, ...], broken: str, violates: str) -> Check:
     return Check(flags, broken, SHORTEST, ("-E",), violates)
 
 
+def _forgetful(flags: tuple[str, ...], broken: str, violates: str) -> Check:
+    """找到一个反例就够，不必最短：历史断了的状态太多。"""
+    return replace(_broken((*flags, "FORGETS"), broken, violates), build=SAFETY)
+
+
+# 补办少了哪一样，`make model` 另跑
+FORGETFUL = (
+    _forgetful((*TWO, "HOLDERS_UNGATED"), "核对完之前持有者照样写", UNMARKED),
+    _forgetful((*TWO, "PERSON_UNGATED"), "核对完之前人照样取消、重来", UNMARKED),
+    _forgetful((*TWO, "RUNNING_TRUSTED"), "正在跑的一律留给持有者", UNMARKED),
+    _forgetful((*TWO, "REVIVED_IGNORED"), "失败之后有人让它重来过的不管", UNMARKED),
+    _forgetful((*TWO, "INTENT_SUFFICES"), "已有意向的不再记不明", SILENT),
+)
+SMALLEST = ("TASKS=1", "FAULTS=2", "ATTEMPTS=1", "LOST=1")
 BROKEN = (
+    _forgetful((*SMALLEST, "TOKEN_WITHOUT_CLAIM"), "令牌只是任务与投递号", SILENT),
+    _forgetful((*ONE, "NO_PG_EPOCH"), "历史断了没有人看：不补办，也不关门", SILENT),
     _broken((*TWO, "NO_FENCE"), "认领、意向、结算都不看投递号", SILENT),
     _broken((*TWO, "SETTLE_UNGUARDED"), "结算不看状态与令牌", FINAL),
     _broken((*TWO, "EFFECT_OUTSIDE_TX"), "处理器的写入不与结算同一事务", EFFECTS),

@@ -57,7 +57,7 @@ typedef Task { /* tb_task 与 tb_outbox 的一行，以及世界里看得见的�
   bit claiming;      /* 认领已锁住任务行，还没提交 */
   byte effects;      /* 世界：生效的次数 */
   byte sends;        /* 世界：寄出的信 */
-  byte marks         /* 记下的 uncertain 与 resend */
+  byte marks         /* 记下过的 uncertain 与 resend */
 };
 Task task[TASKS];
 
@@ -65,12 +65,38 @@ typedef Jobs { short bits[TOP + 1] }; /* bits[任务 0 的投递号] 的第（�
 Jobs waiting, incomplete;
 byte redis_epoch, recorded_epoch;
 
-typedef Hands { byte step; byte job[2]; byte attempt[2]; byte stage[2]; bit doubt[2] };
+typedef Hands {
+  byte step; byte job[2]; byte attempt[2]; byte stage[2]; bit doubt[2];
+#ifdef FORGETS
+  bit mine[2]; bit kept_mine[2] /* 任务行里的认领号是它的；备库里的那一行是它的 */
+#endif
+};
 Hands worker[WORKERS];
 typedef Tray { byte step; byte row[2] };
 Tray relay[RELAYS];
 
 byte faults = FAULTS;
+
+#ifdef FORGETS
+/* PostgreSQL 忘了：备库停在 diverge 的那一刻，fail_over 之后只剩它那里的；手里拿着任务的谁也不知道。
+ * 认领号是随机的，只问「与行里的相同吗」：每个 worker 一位，别人认领即归零，历史断了就回到那时的。
+ * note 是意向在 Redis 里的记号（哪次投递），比意向先写，结算不抹；history_cut 到补办完为止，其间门关着。 */
+typedef Kept {
+  byte status; byte delivery; byte attempt; byte lost; byte owner; byte lease; bit intent; bit cancel;
+  byte job[2]; byte outbox; byte effects; bit marked; byte epoch
+};
+Kept kept[TASKS];
+bit marked[TASKS], lagging, history_cut, notes_lost;
+byte note[TASKS];
+#define mark_it(t) task[t].marks++; marked[t] = 1
+#else
+#define mark_it(t) task[t].marks++
+#endif
+#if defined(FORGETS) && !defined(NO_PG_EPOCH)
+#define settled_history (!history_cut)
+#else
+#define settled_history true
+#endif
 
 #if TASKS == 2
 #define mails(t) (t == 1) /* 任务 1 还要寄信，任务 0 只写库 */
@@ -98,19 +124,24 @@ bit mail_kind;
 #else
 #define current(t, w) (task[t].delivery == worker[w].job[t])
 #endif
+#if defined(FORGETS) && !defined(TOKEN_WITHOUT_CLAIM)
+#define claimed_by(t, w) (worker[w].mine[t])
+#else
+#define claimed_by(t, w) true /* 历史不断，投递号就不重复：少验认领号也守得住 */
+#endif
 #ifdef CLAIM_ANY_STATUS
 #define claims(t, w) (worker[w].job[t] && current(t, w) && task[t].attempt < ATTEMPTS)
 #else
-#define claims(t, w) (worker[w].job[t] && current(t, w) && waits(t) && task[t].attempt < ATTEMPTS)
+#define claims(t, w) (settled_history && worker[w].job[t] && current(t, w) && waits(t) && task[t].attempt < ATTEMPTS)
 #endif
-#define fence(t, w) (task[t].status == RUNNING && current(t, w))
+#define fence(t, w) (task[t].status == RUNNING && current(t, w) && claimed_by(t, w))
 #ifdef SETTLE_UNGUARDED
 #define settles(t, w) true
 #else
 #ifdef NO_FENCE
 #define settles(t, w) (task[t].status == RUNNING)
 #else
-#define settles(t, w) (fence(t, w) && task[t].attempt == worker[w].attempt[t])
+#define settles(t, w) fence(t, w)
 #endif
 #endif
 
@@ -156,7 +187,7 @@ inline redrive(t, seen) {
 
 /* ---- relay：取一批（锁住行）→ 入队 → 标记并提交 */
 
-#define due(t) (task[t].outbox && !task[t].locked)
+#define due(t) (settled_history && task[t].outbox && !task[t].locked)
 #define ready(r) (relay[r].step == 0 && (r == 0 || relay[0].step)) /* 闲着的彼此一样：总让 0 号先取 */
 
 inline take(r, t) { task[t].locked = 1; relay[r].row[t] = task[t].outbox }
@@ -223,8 +254,18 @@ proctype Relay(byte r) {
 
 /* ---- worker：取走 → 一条语句认领这次投递里的全部任务 → 执行 → 结算 → 完成 SAQ 任务 */
 
+#ifdef FORGETS
+inline draw(w, t) { worker[0].mine[t] = 0; worker[1].mine[t] = 0; worker[w].mine[t] = 1 }
+inline drop_claim(t, w) { worker[w].mine[t] = 0; worker[w].kept_mine[t] = 0 }
+inline take_note(t, w) { if :: note[t] < worker[w].job[t] -> note[t] = worker[w].job[t] :: else fi }
+#else
+inline draw(w, t) { skip }
+inline drop_claim(t, w) { skip }
+inline take_note(t, w) { skip }
+#endif
+
 inline leave(w) {
-  for (z : 0 .. TASKS - 1) { worker[w].job[z] = 0; worker[w].attempt[z] = 0; worker[w].stage[z] = 0; worker[w].doubt[z] = 0 }
+  for (z : 0 .. TASKS - 1) { worker[w].job[z] = 0; worker[w].attempt[z] = 0; worker[w].stage[z] = 0; worker[w].doubt[z] = 0; drop_claim(z, w) }
   z = 0; worker[w].step = 0
 }
 
@@ -242,7 +283,8 @@ inline claim(w) {
     :: worker[w].stage[z] ->
        become(z, RUNNING);
        task[z].claiming = 0; task[z].attempt++; task[z].owner = w; task[z].lease = VALID;
-       worker[w].attempt[z] = task[z].attempt; worker[w].doubt[z] = task[z].intent
+       worker[w].attempt[z] = task[z].attempt; worker[w].doubt[z] = task[z].intent;
+       draw(w, z)
     :: else
     fi
   }
@@ -263,7 +305,7 @@ inline lock_rows(w) {
   if :: worker[w].step == 1 -> claim(w) :: else fi
 }
 
-inline forget(t, w) { worker[w].stage[t] = 0; worker[w].attempt[t] = 0; worker[w].doubt[t] = 0 }
+inline forget(t, w) { worker[w].stage[t] = 0; worker[w].attempt[t] = 0; worker[w].doubt[t] = 0; drop_claim(t, w) }
 
 inline end_with(t, w, s) {
   if :: settles(t, w) -> become(t, s); task[t].intent = 0; let_go(t) :: else fi;
@@ -281,7 +323,7 @@ inline end_with(t, w, s) {
 /* 失败或取消；也许寄出过的只能是不明 */
 inline give_up(t, w, s) {
   if
-  :: settles(t, w) && doubtful(t) -> task[t].marks++; become(t, UNCERTAIN); let_go(t); forget(t, w)
+  :: settles(t, w) && doubtful(t) -> mark_it(t); become(t, UNCERTAIN); let_go(t); forget(t, w)
   :: else -> end_with(t, w, s)
   fi
 }
@@ -304,7 +346,7 @@ inline settle_retry(t, w, keep) {
   :: settles(t, w) ->
      bump(t); task[t].lost = 0; task[t].intent = task[t].intent && keep;
      if
-     :: task[t].cancel && doubted(t) -> task[t].marks++; become(t, UNCERTAIN)
+     :: task[t].cancel && doubted(t) -> mark_it(t); become(t, UNCERTAIN)
      :: task[t].cancel && !doubted(t) -> become(t, CANCELLED); task[t].intent = 0
      :: else -> become(t, RETRYING)
      fi;
@@ -328,7 +370,7 @@ inline settle_yield(t, w) {
 }
 
 inline settle_unclear(t, w) { /* 外部调用的结局不明：按策略重发，或等人 */
-  if :: settles(t, w) -> task[t].marks++ :: else fi;
+  if :: settles(t, w) -> mark_it(t) :: else fi;
   if
   :: settles(t, w) && resends(t, w) -> settle_retry(t, w, 1)
   :: settles(t, w) && !resends(t, w) -> become(t, UNCERTAIN); let_go(t)
@@ -337,12 +379,17 @@ inline settle_unclear(t, w) { /* 外部调用的结局不明：按策略重发�
   forget(t, w)
 }
 
+#ifdef HOLDERS_UNGATED
+#define writable true
+#else
+#define writable settled_history /* 认过的历史才写得进；否则等 */
+#endif
 #define at(t, w, s) (worker[w].step == 3 && worker[w].stage[t] == s)
 #define may_retry(t, w) (worker[w].attempt[t] < ATTEMPTS && !task[t].locked)
 
 inline intend(t, w, next) {
   if
-  :: fence(t, w) -> task[t].intent = 1; worker[w].stage[t] = next
+  :: fence(t, w) -> take_note(t, w); task[t].intent = 1; worker[w].stage[t] = next
   :: else -> forget(t, w)
   fi
 }
@@ -378,11 +425,11 @@ inline call(t, w, next) {
   WRITING(t, w) \
   YIELDING(t, w) \
   VERIFYING(t, w) \
-  :: atomic { at(t, w, ACCEPTED) || at(t, w, WRITTEN) -> settle_done(t, w) } \
-  :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && may_retry(t, w) -> settle_retry(t, w, doubtful(t)) } \
-  :: atomic { at(t, w, REFUSED) || at(t, w, 1) -> give_up(t, w, FAILED) } \
-  :: atomic { at(t, w, 1) && task[t].cancel -> give_up(t, w, CANCELLED) } \
-  :: atomic { at(t, w, UNCLEAR) && !task[t].locked -> settle_unclear(t, w) }
+  :: atomic { (at(t, w, ACCEPTED) || at(t, w, WRITTEN)) && writable -> settle_done(t, w) } \
+  :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && may_retry(t, w) && writable -> settle_retry(t, w, doubtful(t)) } \
+  :: atomic { (at(t, w, REFUSED) || at(t, w, 1)) && writable -> give_up(t, w, FAILED) } \
+  :: atomic { at(t, w, 1) && task[t].cancel && writable -> give_up(t, w, CANCELLED) } \
+  :: atomic { at(t, w, UNCLEAR) && !task[t].locked && writable -> settle_unclear(t, w) }
 
 #ifdef INTENT_AFTER
 #define CALLING(t, w) \
@@ -390,7 +437,7 @@ inline call(t, w, next) {
   :: atomic { at(t, w, INTENDED) -> intend(t, w, ACCEPTED) }
 #else
 #define CALLING(t, w) \
-  :: atomic { at(t, w, 1) && mails(t) -> intend(t, w, INTENDED) } \
+  :: atomic { at(t, w, 1) && mails(t) && writable -> intend(t, w, INTENDED) } \
   :: atomic { at(t, w, INTENDED) -> call(t, w, ACCEPTED) } \
   :: atomic { at(t, w, INTENDED) -> call(t, w, UNCLEAR) } \
   :: atomic { at(t, w, INTENDED) -> worker[w].stage[t] = UNCLEAR } \
@@ -402,7 +449,7 @@ inline call(t, w, next) {
        task[t].effects++; assert(task[t].effects <= 1); worker[w].stage[t] = WRITTEN }
 #else
 #define WRITING(t, w) \
-  :: atomic { at(t, w, 1) && !mails(t) -> settle_done(t, w) }
+  :: atomic { at(t, w, 1) && !mails(t) && writable -> settle_done(t, w) }
 #endif
 
 #define turn(w) (w == 0 || worker[0].step) /* 闲着的 worker 彼此一样：总让 0 号先取 */
@@ -428,7 +475,7 @@ proctype Worker(byte w) {
 
 /* ---- 重投：租约、核对（先看后动，两步）、纪元（先全部重投、后记下）、孤儿 */
 
-#define expired(t) (task[t].status == RUNNING && task[t].lease != VALID && free(t))
+#define expired(t) (settled_history && task[t].status == RUNNING && task[t].lease != VALID && free(t))
 #define poisoned(t) (task[t].lease != RELEASED && task[t].lost + 1 >= LOST)
 
 #ifdef INTENT_IGNORED
@@ -452,8 +499,8 @@ proctype Worker(byte w) {
 inline reclaim(t) {
   bump(t);
   if
-  :: unclear(t) && resent(t) -> task[t].attempt--; task[t].marks++; become(t, PENDING)
-  :: unclear(t) && !resent(t) -> task[t].marks++; become(t, UNCERTAIN)
+  :: unclear(t) && resent(t) -> task[t].attempt--; mark_it(t); become(t, PENDING)
+  :: unclear(t) && !resent(t) -> mark_it(t); become(t, UNCERTAIN)
   :: !unclear(t) && poisoned(t) -> become(t, FAILED); task[t].intent = 0
   :: !unclear(t) && !poisoned(t) && task[t].cancel -> become(t, CANCELLED); task[t].intent = 0
   :: !unclear(t) && !poisoned(t) && !task[t].cancel -> task[t].attempt--; become(t, PENDING)
@@ -472,7 +519,7 @@ inline reclaim(t) {
 #else
 #define held(t) held_by(t, 0)
 #endif
-#define orphan(t) (staged(t) && !task[t].outbox && free(t))
+#define orphan(t) (settled_history && staged(t) && !task[t].outbox && free(t))
 
 #define PRESENCE(t) \
   :: atomic { !looked && gone(t) -> looked = task[t].delivery; which = t } \
@@ -486,13 +533,61 @@ proctype Presence() {
 #if TASKS == 2
   PRESENCE(1)
 #endif
-  :: atomic { looked && free(which) -> redrive(which, looked); looked = 0; which = 0 }
+  :: atomic { looked && free(which) && settled_history -> redrive(which, looked); looked = 0; which = 0 }
   od
 }
+
+/* 历史断了，补办完才开门：也许做过的外部调用记下来，排队的一律另投。
+ * 正在跑的：记号就是这次投递的，是持有者自己的，补上意向；更新的是忘了的那段里的继任者，或记号也没了：不明。
+ * 失败了、不明的：记号比它新，就是忘了的那段里有人让它重来过 */
+#ifdef FORGETS
+#ifdef INTENT_SUFFICES
+#define unmarked(t) (!task[t].intent)
+#else
+#define unmarked(t) true /* 行里已有的意向说的是更早的那次，人或策略已决定过再来 */
+#endif
+#define noted_since(t) (mails(t) && unmarked(t) && (note[t] >= task[t].delivery || notes_lost))
+#define own_note(t) (task[t].status == RUNNING && note[t] == task[t].delivery && !notes_lost)
+#ifdef RUNNING_TRUSTED
+#define keeps(t) (task[t].status == RUNNING)
+#else
+#define keeps(t) own_note(t)
+#endif
+#ifdef REVIVED_IGNORED
+#define revived_since(t) false
+#else
+#define revived_since(t) ((task[t].status == FAILED || task[t].status == UNCERTAIN) && note[t] > task[t].delivery)
+#endif
+#ifdef RESEND
+#define redelivers(t) waits(t)
+#else
+#define redelivers(t) false
+#endif
+
+inline catch_up(t) {
+  if
+  :: !rests(t) && noted_since(t) && keeps(t) -> task[t].intent = 1
+  :: !rests(t) && noted_since(t) && !keeps(t) && redelivers(t) -> task[t].intent = 1; mark_it(t)
+  :: !rests(t) && noted_since(t) && !keeps(t) && !redelivers(t) ->
+     bump(t); mark_it(t); task[t].intent = 1; task[t].outbox = 0; become(t, UNCERTAIN); let_go(t)
+  :: revived_since(t) -> mark_it(t); task[t].intent = 1; task[t].status = UNCERTAIN
+  :: else
+  fi;
+  redrive(t, task[t].delivery)
+}
+#endif
 
 proctype Redrive() {
   byte fresh;
   do
+#if defined(FORGETS) && !defined(NO_PG_EPOCH)
+  :: atomic { history_cut ->
+       catch_up(0);
+#if TASKS == 2
+       catch_up(1);
+#endif
+       history_cut = 0; notes_lost = 0 }
+#endif
 #ifndef NO_LEASE
   :: atomic { expired(0) -> reclaim(0) }
 #if TASKS == 2
@@ -500,7 +595,7 @@ proctype Redrive() {
 #endif
 #endif
 #ifndef NO_EPOCH
-  :: atomic { !fresh && recorded_epoch != redis_epoch ->
+  :: atomic { !fresh && recorded_epoch != redis_epoch && settled_history ->
        fresh = redis_epoch;
        if :: free(0) -> redrive(0, task[0].delivery) :: else fi;
 #if TASKS == 2
@@ -559,6 +654,12 @@ inline stop_worker(w) {
 
 inline flush() {
   for (x : 0 .. TOP) { waiting.bits[x] = 0; incomplete.bits[x] = 0 }
+#ifdef FORGETS
+  note[0] = 0; notes_lost = 1;
+#if TASKS == 2
+  note[1] = 0;
+#endif
+#endif
   x = 0; redis_epoch++
 }
 
@@ -569,6 +670,50 @@ inline lose_one() { /* 驱逐、切换丢了尾巴、打扫者死在半途：纪
   a = 0; b = 0
 }
 
+#ifdef FORGETS
+inline diverge() {
+  for (x : 0 .. TASKS - 1) {
+    kept[x].status = task[x].status; kept[x].delivery = task[x].delivery; kept[x].attempt = task[x].attempt;
+    kept[x].lost = task[x].lost; kept[x].owner = task[x].owner; kept[x].lease = task[x].lease;
+    kept[x].intent = task[x].intent; kept[x].cancel = task[x].cancel; kept[x].outbox = task[x].outbox;
+    kept[x].job[0] = task[x].job[0]; kept[x].job[1] = task[x].job[1]; kept[x].effects = task[x].effects;
+    kept[x].marked = marked[x]; kept[x].epoch = recorded_epoch;
+    worker[0].kept_mine[x] = worker[0].mine[x]; worker[1].kept_mine[x] = worker[1].mine[x]
+  }
+  x = 0; lagging = 1
+}
+
+#define holds(t, w) (worker[w].step == 3 && worker[w].stage[t] && worker[w].mine[t])
+
+inline fail_over() {
+  for (x : 0 .. TASKS - 1) {
+    task[x].status = kept[x].status; task[x].delivery = kept[x].delivery; task[x].attempt = kept[x].attempt;
+    task[x].lost = kept[x].lost; task[x].owner = kept[x].owner; task[x].lease = kept[x].lease;
+    task[x].intent = kept[x].intent; task[x].cancel = kept[x].cancel; task[x].outbox = kept[x].outbox;
+    task[x].job[0] = kept[x].job[0]; task[x].job[1] = kept[x].job[1]; task[x].effects = kept[x].effects;
+    marked[x] = kept[x].marked; recorded_epoch = kept[x].epoch; task[x].locked = 0; task[x].claiming = 0;
+    kept[x].status = 0; kept[x].delivery = 0; kept[x].attempt = 0; kept[x].lost = 0; kept[x].owner = 0;
+    kept[x].lease = 0; kept[x].intent = 0; kept[x].cancel = 0; kept[x].outbox = 0; kept[x].job[0] = 0;
+    kept[x].job[1] = 0; kept[x].effects = 0; kept[x].marked = 0; kept[x].epoch = 0;
+    worker[0].mine[x] = worker[0].kept_mine[x]; worker[1].mine[x] = worker[1].kept_mine[x];
+    worker[0].kept_mine[x] = 0; worker[1].kept_mine[x] = 0;
+    if /* 记着的持有者已不在做它：没有人续租 */
+    :: task[x].status == RUNNING && task[x].lease == VALID && !(task[x].owner == 0 && holds(x, 0)) && !(task[x].owner == 1 && holds(x, 1)) ->
+       task[x].owner = NOBODY; task[x].lease = EXPIRED
+    :: else
+    fi
+  }
+  for (x : 0 .. WORKERS - 1) { /* 没提交的认领没有了：再试 */
+    if :: worker[x].step == 2 -> worker[x].stage[0] = 0; worker[x].stage[1] = 0; worker[x].step = 1 :: else fi
+  }
+  clear(0);
+#if RELAYS == 2
+  clear(1);
+#endif
+  x = 0; lagging = 0; history_cut = 1
+}
+#endif
+
 /* cancel.sql：先前那封下落不明的记不明，再取消一次才是人的定论 */
 inline call_off(t) {
 #ifdef HISTORY
@@ -578,7 +723,7 @@ inline call_off(t) {
 #endif
   if
   :: task[t].status == RUNNING -> task[t].cancel = 1
-  :: waits(t) && task[t].intent -> task[t].marks++; become(t, UNCERTAIN); let_go(t)
+  :: waits(t) && task[t].intent -> mark_it(t); become(t, UNCERTAIN); let_go(t)
   :: else -> task[t].status = CANCELLED; task[t].intent = 0; let_go(t)
   fi
 }
@@ -596,9 +741,14 @@ inline revive(t) {
   :: atomic { faults && worker[w].step -> faults--; kill_worker(w) } \
   :: atomic { faults && worker[w].step == 3 -> faults--; pause_worker(w) } \
   :: atomic { faults && between(w) -> faults--; stop_worker(w) }
+#ifdef PERSON_UNGATED
+#define answered true
+#else
+#define answered settled_history
+#endif
 #define PERSON(t) \
-  :: atomic { faults && cancellable(t) -> faults--; call_off(t) } \
-  :: atomic { faults && revivable(t) -> faults--; revive(t) }
+  :: atomic { faults && cancellable(t) && answered -> faults--; call_off(t) } \
+  :: atomic { faults && revivable(t) && answered -> faults--; revive(t) }
 
 proctype World() {
   byte x, y, z, a, b;
@@ -611,6 +761,10 @@ proctype World() {
   :: atomic { faults && relay[0].step -> faults--; unlock(0); clear(0) }
 #if RELAYS == 2
   :: atomic { faults && relay[1].step -> faults--; unlock(1); clear(1) }
+#endif
+#ifdef FORGETS
+  :: atomic { faults && !lagging && !history_cut -> faults--; diverge() }
+  :: atomic { lagging -> fail_over() }
 #endif
   :: atomic { faults && any(incomplete) -> faults--; flush() }
   :: atomic { faults && any(incomplete) -> faults--; lose_one() }
@@ -629,6 +783,9 @@ inline judge(t) {
   assert(task[t].status != SUCCEEDED || !mails(t) || task[t].sends >= 1);
   assert(task[t].status == SUCCEEDED || task[t].sends <= task[t].marks); /* 说没寄成，就得每一封都记过「不明」 */
   assert(!task[t].locked && !task[t].claiming && !task[t].outbox);
+#ifdef FORGETS
+  assert(task[t].sends <= 1 || marked[t]); /* 寄过两封的，时间线上看得见 */
+#endif
   assert(!final(t) || !task[t].intent)
 }
 
