@@ -254,18 +254,19 @@ proctype Relay(byte r) {
 
 /* ---- worker：取走 → 一条语句认领这次投递里的全部任务 → 执行 → 结算 → 完成 SAQ 任务 */
 
+/* 展开带着自己的分号：没有它们的时候，步数也不变 */
 #ifdef FORGETS
-inline draw(w, t) { worker[0].mine[t] = 0; worker[1].mine[t] = 0; worker[w].mine[t] = 1 }
-inline drop_claim(t, w) { worker[w].mine[t] = 0; worker[w].kept_mine[t] = 0 }
-inline take_note(t, w) { if :: note[t] < worker[w].job[t] -> note[t] = worker[w].job[t] :: else fi }
+#define draw(w, t) ; worker[0].mine[t] = 0; worker[1].mine[t] = 0; worker[w].mine[t] = 1
+#define drop_claim(t, w) ; worker[w].mine[t] = 0; worker[w].kept_mine[t] = 0
+#define take_note(t, w) if :: note[t] < worker[w].job[t] -> note[t] = worker[w].job[t] :: else fi;
 #else
-inline draw(w, t) { skip }
-inline drop_claim(t, w) { skip }
-inline take_note(t, w) { skip }
+#define draw(w, t)
+#define drop_claim(t, w)
+#define take_note(t, w)
 #endif
 
 inline leave(w) {
-  for (z : 0 .. TASKS - 1) { worker[w].job[z] = 0; worker[w].attempt[z] = 0; worker[w].stage[z] = 0; worker[w].doubt[z] = 0; drop_claim(z, w) }
+  for (z : 0 .. TASKS - 1) { worker[w].job[z] = 0; worker[w].attempt[z] = 0; worker[w].stage[z] = 0; worker[w].doubt[z] = 0 drop_claim(z, w) }
   z = 0; worker[w].step = 0
 }
 
@@ -283,7 +284,7 @@ inline claim(w) {
     :: worker[w].stage[z] ->
        become(z, RUNNING);
        task[z].claiming = 0; task[z].attempt++; task[z].owner = w; task[z].lease = VALID;
-       worker[w].attempt[z] = task[z].attempt; worker[w].doubt[z] = task[z].intent;
+       worker[w].attempt[z] = task[z].attempt; worker[w].doubt[z] = task[z].intent
        draw(w, z)
     :: else
     fi
@@ -305,7 +306,7 @@ inline lock_rows(w) {
   if :: worker[w].step == 1 -> claim(w) :: else fi
 }
 
-inline forget(t, w) { worker[w].stage[t] = 0; worker[w].attempt[t] = 0; worker[w].doubt[t] = 0; drop_claim(t, w) }
+inline forget(t, w) { worker[w].stage[t] = 0; worker[w].attempt[t] = 0; worker[w].doubt[t] = 0 drop_claim(t, w) }
 
 inline end_with(t, w, s) {
   if :: settles(t, w) -> become(t, s); task[t].intent = 0; let_go(t) :: else fi;
@@ -389,7 +390,7 @@ inline settle_unclear(t, w) { /* 外部调用的结局不明：按策略重发�
 
 inline intend(t, w, next) {
   if
-  :: fence(t, w) -> take_note(t, w); task[t].intent = 1; worker[w].stage[t] = next
+  :: fence(t, w) -> take_note(t, w) task[t].intent = 1; worker[w].stage[t] = next
   :: else -> forget(t, w)
   fi
 }
