@@ -21,8 +21,8 @@ TOP = {
 }  # fmt: skip
 TESTS = {
     "__init__.py", "architecture", "attacks", "audit", "bench", "chaos", "conftest.py", "contracts", "deploy",
-    "drill", "e2e", "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model", "mta", "power",
-    "simulation", "support", "unit",
+    "drill", "e2e", "failover", "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model", "mta",
+    "power", "simulation", "support", "unit",
 }  # fmt: skip
 LINES = 250
 SHORT = 5  # 秒；等待的时限再短，就是在等它到

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.model.mutation import OUTBOX, WORKER, Mutation
 
-HISTORY = "tests/integration/delivery/test_history.py"
-VANISHED = "tests/integration/delivery/test_vanished.py"
+HISTORY = "tests/integration/history/test_history_cut.py"
+VANISHED = "tests/integration/history/test_vanished.py"
 GATE = (
     "(select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false"
 )

@@ -31,10 +31,10 @@ WORKER_MUTATIONS = (
     Mutation(
         "折成一批的两份投递都得手",
         "src/kaguan/outbox/worker/claiming.py",
-        "{row.token: row for row in await cursor.fetchall()}\n"
+        "row.token: row for row in await cursor.fetchall()}\n"
         "    if not claimed and not await is_settled(connection):\n        raise UnsettledError\n"
         "    return [claimed.get(token) for",
-        "{row.id: row for row in await cursor.fetchall()}\n    return [claimed.get(token.task_id) for",
+        "row.id: row for row in await cursor.fetchall()}\n    return [claimed.get(token.task_id) for",
         (SHARED + "::test_two_copies_of_a_delivery_claimed_in_one_batch_run_it_once",),
     ),
     Mutation(

@@ -12,7 +12,7 @@ from uuid import UUID
 from kaguan.queues import keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
     from redis.asyncio import Redis
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 1_000
 # 钟是 Redis 的。删去了什么也记下：核对时才知道记着的全不全。一次往返，一条命令
-NOTE = b"""
+NOTE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
@@ -47,10 +47,8 @@ class Calls:
         """
         age = int(self.config.calls_kept_for * 1000)
         member = keys.delivery_key(task_id, delivery)
-        noting: Awaitable[object] = self.redis.eval(
-            NOTE.decode(), 2, keys.CALLS, keys.CALLS_TRIMMED, member, str(age), str(self.config.calls_kept)
-        )
-        await noting
+        asked = (keys.CALLS, keys.CALLS_TRIMMED)
+        await self.redis.eval(NOTE, len(asked), *asked, member, str(age), str(self.config.calls_kept))  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
 
     async def trimmed(self) -> float | None:
         """删去过的里面最晚的是何时记的，纪元秒；没有删过则 None。

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -72,6 +72,10 @@ class Server:
     history: str
     now: datetime
 
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {"incarnation": self.incarnation, "history": self.history}
+
 
 @dataclass(frozen=True, slots=True)
 class Doubted:
@@ -116,13 +120,13 @@ async def unsettle(connection: Connection) -> None:
 
 async def settle(connection: Connection, here: Server) -> bool:
     """认下这一次启动；False：别的 relay 已认下，或又换了服务器。"""
-    return (await connection.execute(load(PACKAGE, "settle"), asdict(here))).rowcount > 0
+    return (await connection.execute(load(PACKAGE, "settle"), here.parameters)).rowcount > 0
 
 
 async def still_settling(connection: Connection, here: Server) -> bool:
     """锁住 tb_broker 直到事务结束；False：别的 relay 已核对完，或又换了服务器。"""
     await connection.execute(UNHURRIED)
-    return await (await connection.execute(load(PACKAGE, "settling"), asdict(here))).fetchone() is not None
+    return await (await connection.execute(load(PACKAGE, "settling"), here.parameters)).fetchone() is not None
 
 
 async def doubt(

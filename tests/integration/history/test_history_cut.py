@@ -83,7 +83,7 @@ async def states(pipeline: Pipeline, *task_ids: UUID) -> list[tuple[str, int, bo
     return [found[task_id] for task_id in task_ids]
 
 
-async def events(pipeline: Pipeline) -> list[tuple[str, str]]:
+async def events(pipeline: Pipeline) -> list[tuple[str, str | None]]:
     return await pipeline.sql("select kind, detail ->> 'cause' from tb_task_event order by task_id, id")
 
 
