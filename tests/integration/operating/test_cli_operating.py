@@ -123,6 +123,20 @@ def test_states_that_cannot_be_replayed_are_refused(run: Invocation) -> None:
     assert "failed" in err
 
 
+def test_what_vanished_is_listed_by_task_and_request(run: Invocation, database: psycopg.Connection) -> None:
+    assert run("task", "vanished") == (0, "没有不见了的任务\n", "")
+    first, second = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
+    database.execute(
+        "insert into tb_vanished (task_id, type, request_id, delivery)"
+        " values (%s, 'email:send', 'order-17', 1), (%s, 'data:sync', null, 2)",
+        (first, second),
+    )
+    listed = json.loads(run("task", "vanished", "--json")[1])
+    assert [(one["task_id"], one["request_id"]) for one in listed] == [(second, None), (first, "order-17")]
+    assert "order-17" in run("task", "vanished", "--after", second)[1]
+    assert json.loads(run("task", "vanished", "--after", first, "--json")[1]) == []
+
+
 def test_watching_ends_with_the_outcome_in_words_and_exit_code(
     run: Invocation, failed: list[str], database: psycopg.Connection
 ) -> None:
