@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan, Report, fight
 from tests.chaos.catalogue import CATALOGUE, POWER_CUT, SENTINEL, SENTINEL_KINDS, STANDBY, STANDBY_KINDS
-from tests.chaos.controls import CONTROLS, Control
+from tests.chaos.controls import CONTROLS, STANDBY_CONTROLS, Control
 from tests.chaos.pairing import running_pair
 from tests.chaos.report import controls_document, document, fill, machine, missed, said, table
 from tests.chaos.scenarios import SCENARIOS
@@ -110,7 +110,7 @@ async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
 
 async def controls(servers: Servers, options: argparse.Namespace) -> bool:
     outcomes: list[tuple[Control, Report]] = []
-    for control in CONTROLS:
+    for control in STANDBY_CONTROLS if options.standby == "async" else () if options.standby else CONTROLS:
         if options.only_controls and control.mutation not in options.only_controls:
             continue
         outcome = await fight(servers, control.plan(options.seed), options.logs)
@@ -118,7 +118,7 @@ async def controls(servers: Servers, options: argparse.Namespace) -> bool:
         verdict = "如所料" if control.as_expected(outcome) else "不如所料！"
         strikes = f"{len(outcome.recoveries)} 次故障，没打中 {missed(outcome)}"
         say(f"对照「{control.title}」（该 {control.expectation}；{strikes}）：{said(outcome)}。{verdict}")
-        record(options.write, "controls", controls_document(outcomes))
+        record(options.write, "failover-controls" if options.standby else "controls", controls_document(outcomes))
     return all(control.as_expected(outcome) for control, outcome in outcomes)
 
 

@@ -120,7 +120,9 @@ async def fight(
         verdict = judge(evidence)
         if can_judge() and not stage.promoted:  # 换过主的：忘了的那段之后怎样补办，这个模型没有
             rules = Rules(resend=plan.cast.policy == "resend" or plan.cast.verify, verify=plan.cast.verify)
-            histories = delivered(evidence.histories, evidence.mails)
+            # 丢过几步的，历史是接起来的，协议里没有那一步
+            whole = [one for one in evidence.histories if one.task_id not in evidence.rewound]
+            histories = delivered(whole, evidence.mails)
             judge_histories(verdict, await asyncio.to_thread(examine, histories, rules))
         told = await stories(stage, verdict, evidence)
         if logs is not None:

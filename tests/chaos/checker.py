@@ -112,6 +112,7 @@ def _order(verdict: Verdict, evidence: Evidence) -> None:
         first[mail.task_id] = min(mail.at, first.get(mail.task_id, mail.at))
     settled: dict[str, float] = {}
     arrived: dict[str, float] = {}
+    before: dict[str, str] = {}
     checked, violations = 0, []
     for entry in evidence.journal:
         task = tasks.get(entry.marker)
@@ -121,7 +122,8 @@ def _order(verdict: Verdict, evidence: Evidence) -> None:
         early = task.started is not None and task.started < settled.get(entry.chain, 0.0)
         at = first.get(task.id, math.inf) if task.status == "succeeded" else math.inf
         if early or at < arrived.get(entry.chain, 0.0):
-            violations.append(f"{entry.chain}：{task.id}")
+            violations.append(f"{entry.chain}：{task.id}，前一个 {before[entry.chain]}")
+        before[entry.chain] = task.id
         settled[entry.chain] = max(task.finished or 0.0, settled.get(entry.chain, 0.0))
         if at < math.inf:
             arrived[entry.chain] = max(at, arrived.get(entry.chain, 0.0))

@@ -152,3 +152,14 @@ CONTROLS = (
         pace={"KAGUAN_RELAY__POLL_INTERVAL": "3"},
     ),
 )
+
+# PostgreSQL 是一主一备、每次切换丢一截尾巴的那一种
+STANDBY_CONTROLS = (
+    Control(
+        "历史断了也当场认下，不核对",
+        "no_reconciliation",
+        ("提升丢了尾巴的备库",),
+        SILENT,
+        "尾巴里寄过的信，意向也丢了，又寄一遍",
+    ),
+)

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 CACHE_SECONDS = 0.5  # 过期至多这么久之后生效；吊销有通知，即刻生效，通知没到的也以它为限
 CACHE_SIZE = 4_096
 TOUCH_INTERVAL = 15.0  # 最后使用时间攒这么久写一次
-TOUCH_TIMEOUT = 5.0  # 秒：提交在等一个不在的同步备库；停机不为它等
+TOUCH_TIMEOUT = 2.0  # 秒：提交在等一个不在的同步备库；停机不为它等
 SCHEME = "Bearer "
 
 

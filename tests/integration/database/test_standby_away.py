@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from api.http.guard import GUARD
 from kaguan.cli.standbys import examine_standbys
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
@@ -21,6 +22,8 @@ from tests.support.serving import serving
 from tests.support.standby import replicated
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from tests.support.pipeline import Pipeline
     from tests.support.serving import Reply
 
@@ -38,7 +41,8 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
         pair = await stack.enter_async_context(replicated(stack.enter_context(own_directory())))
         environ = {**environ, **QUICK, "KAGUAN_DATABASE__URL": pair.url, "KAGUAN_API__REQUEST_TIMEOUT": "0.5"}
         settings = load_settings(environ)
-        api = await stack.enter_async_context(serving(settings))
+        apps: list[web.Application] = []
+        api = await stack.enter_async_context(serving(settings, adapt=apps.append))
         await api.rows(EFFECT_TABLE)
         pipeline = await stack.enter_async_context(
             open_pipeline(settings, await stack.enter_async_context(open_pool(settings.database, "worker")))
@@ -59,6 +63,7 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
         assert [reply.code for reply in await ask()] == [2002] * 3
         assert [reply.code for reply in await ask()] == [2002] * 3  # 行都在本机，答成了就是说谎
         assert await api.rows("select count(*) from tb_task") == [(3,)]  # 两封，一封欢迎信
+        await asyncio.wait_for(apps[0][GUARD].flush(), 30)  # 停机前的最后一笔也不永远等它
         said = await examine_standbys(settings)
         assert (said and said.part, said and said.ok) == ("备库", False)
         metrics = Metrics()
