@@ -16,6 +16,11 @@ from tests.model.mutation import (
     Mutation,
 )
 
+REDIS_FAILOVER = (
+    "tests/integration/faults/test_fault_redis.py"
+    "::test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effect"
+)
+
 OUTBOX_MUTATIONS = (
     # 转交
     Mutation(
@@ -87,10 +92,7 @@ OUTBOX_MUTATIONS = (
         "src/kaguan/outbox/relay/epoch.py",
         "and known ~= history then",
         "and false then",
-        (
-            "tests/integration/faults/test_fault_redis.py"
-            "::test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effect",
-        ),
+        (REDIS_FAILOVER,),
     ),
     Mutation(
         "先记下纪元、后重投",
