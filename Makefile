@@ -130,11 +130,7 @@ wheel-check: $(STAMP) ## The wheel in a really empty environment: everything ins
 docs-check: $(STAMP) ## Run every command that README and the guides print
 	$(BIN)/python -m pytest tests/e2e -k documentation
 
-restore-power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a file system that forgets what was not synced, 24 cuts; writes docs/RELIABILITY.md
-	$(BIN)/python -m pytest tests/power
-	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 7200 --faults 24 --rate 20 --no-controls --write docs/RELIABILITY.md
-
-drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
+restore-drill: $(STAMP) ## Base backup, archived WAL, load, disaster, restore to a point in time beside the old Redis: what became of every mail (1 minute; FLUSH=--flush empties Redis first)
 	$(BIN)/python -m tests.deploy.restore $(FLUSH)
 
 upgrade-check: $(STAMP) ## The wheels of 0.2.0 and of this tree side by side under load: up, down, the schema too, up again; broken releases it must condemn; writes docs/UPGRADES.md (8 minutes)
