@@ -19,6 +19,7 @@ from saq.job import Job
 from saq.queue.redis import RedisQueue
 
 from kaguan.database.sql import load
+from kaguan.logging.masking import mask
 from kaguan.outbox import store
 from kaguan.outbox.sparing import NEGLIGIBLE, THRIFT, UNHURRIED
 from kaguan.outbox.store import START, Caller, Delivery, Due
@@ -222,6 +223,8 @@ async def enqueue_many(
         async with redis.pipeline(transaction=False) as pipe:
             proxies = {priority: _through(queue, pipe) for priority, queue in queues.items()}
             for one in deliveries:
+                # 客户端给的，也许粘错了令牌：和日志一样盖住
+                request_ids = [given and mask(given) for given in one.request_ids]
                 job = Job(
                     function=one.type,
                     key=one.key,
@@ -229,7 +232,7 @@ async def enqueue_many(
                     timeout=int(task_timeout) * len(one.tokens) + TIMEOUT_MARGIN,
                     retries=1,
                     ttl=JOB_TTL,
-                    meta={HANDED_AT: now} | ({REQUEST_IDS: one.request_ids} if any(one.request_ids) else {}),
+                    meta={HANDED_AT: now} | ({REQUEST_IDS: request_ids} if any(request_ids) else {}),
                 )
                 await proxies[one.queue].enqueue(job)
             if is_loaded:

@@ -374,7 +374,7 @@ async def test_a_step_down_that_meets_a_long_reader_lets_everyone_pass_and_tries
 async def test_a_relative_step_that_meets_a_long_reader_is_not_tried_again(database_url: str) -> None:
     """走了一步才让开的，再来会多走一步。"""
     async with await psycopg.AsyncConnection.connect(database_url) as reader:
-        await reader.execute("select 1 from tb_outbox limit 1")
+        await reader.execute("select 1 from tb_broker limit 1")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             await asyncio.to_thread(migrate.downgrade, database_url, "-1")
     assert migrate.status(database_url).up_to_date
