@@ -248,6 +248,7 @@ proctype Relay(byte r) {
 #endif
 #ifdef HISTORY
   :: atomic { due(0) && staged(0) && !task[0].claiming && !task[0].intent -> become(0, FAILED); task[0].outbox = 0 } /* 毒丸，park.sql */
+  :: atomic { due(0) && staged(0) && !task[0].claiming && task[0].intent -> mark_it(0); become(0, UNCERTAIN); task[0].outbox = 0 }
 #endif
   od
 }

@@ -197,4 +197,11 @@ OUTBOX_MUTATIONS = (
         "and false and not exists (select from tb_outbox",
         (REDRIVE + "::test_waiting_task_without_outbox_row_gets_one",),
     ),
+    Mutation(
+        "搁置盖过意向",
+        OUTBOX + "park.sql",
+        "case when t.intent_at is null then 'failed' else 'uncertain' end",
+        "'failed'",
+        (REDRIVE + "::test_a_poison_pill_that_may_have_made_its_call_is_uncertain_and_never_called_failed",),
+    ),
 )

@@ -348,3 +348,15 @@ async def test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_ot
     assert await pipeline.status(strange) == "failed"
     (row,) = await pipeline.sql("select task_id, parked_reason from tb_outbox where parked_at is not null")
     assert row == (strange, "没有进程认得任务类型 later:version")
+
+
+async def test_a_poison_pill_that_may_have_made_its_call_is_uncertain_and_never_called_failed(
+    pipeline: Pipeline,
+) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.sql("update tb_task set intent_at = now()")  # 不明之后又排着
+    await pipeline.sql("update tb_outbox set type = 'later:version'")
+    await replace(pipeline.forwarder, unknown=UnknownSince(patience=0.0)).run_once()
+    row = await pipeline.sql("select status, intent_at is not null, finished_at from tb_task")
+    assert row == [("uncertain", True, None)]
+    assert await pipeline.sql("select kind from tb_task_event where task_id = %s", task_id) == [("uncertain",)]

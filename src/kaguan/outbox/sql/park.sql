@@ -1,4 +1,4 @@
--- 毒丸：搁置并记下原因，任务判为失败；其余的行照常走。relay 拿着发件箱行，对任务行只试不等。
+-- 毒丸：搁置并记下原因，任务判为失败（先前的外部调用下落不明的：不明，不能说没做）；其余的行照常走。relay 拿着发件箱行，对任务行只试不等。
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with target as materialized (
     select id
@@ -12,14 +12,14 @@ parked as (
     from target
     where o.task_id = target.id
 ),
-failed as (
+ended as (
     update tb_task t
-    set status = 'failed', finished_at = clock_timestamp(), intent_at = null,
-        last_error = %(error)s::jsonb
+    set status = case when t.intent_at is null then 'failed' else 'uncertain' end,
+        finished_at = case when t.intent_at is null then clock_timestamp() end, last_error = %(error)s::jsonb
     from target
     where t.id = target.id
-    returning t.id, t.attempt, t.delivery
+    returning t.id, t.status, t.attempt, t.delivery
 )
 insert into tb_task_event (task_id, kind, attempt, delivery, detail)
-select id, 'parked', attempt, delivery, %(error)s::jsonb
-from failed
+select id, case status when 'failed' then 'parked' else status end, attempt, delivery, %(error)s::jsonb
+from ended
