@@ -6,6 +6,7 @@ from tests.model.mutation import (
     CORNERS,
     DELIVERY,
     FORGOTTEN,
+    ORDERING,
     OUTBOX,
     OVERTAKEN,
     REDRIVE,
@@ -13,6 +14,7 @@ from tests.model.mutation import (
     SIMULATION,
     SURVIVORS,
     UNCERTAIN,
+    WORKER,
     Mutation,
 )
 
@@ -196,6 +198,13 @@ OUTBOX_MUTATIONS = (
         "and not exists (select from tb_outbox",
         "and false and not exists (select from tb_outbox",
         (REDRIVE + "::test_waiting_task_without_outbox_row_gets_one",),
+    ),
+    Mutation(
+        "没轮到的也认领",
+        WORKER + "claim.sql",
+        "t.ordering_key is null or t.status = 'queued'",
+        "true",
+        (ORDERING + "::test_a_delivery_from_a_lost_history_does_not_overtake_the_head",),
     ),
     Mutation(
         "搁置盖过意向",

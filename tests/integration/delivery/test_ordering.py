@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg.errors import LockNotAvailable
@@ -143,6 +143,28 @@ async def test_a_lost_lease_that_ends_the_first_releases_the_second_at_once(
     assert await pipeline.leases_redrive.run_once() == 1  # 因此转交随即被唤醒
     assert await pipeline.status(first) == verdict
     assert await staged(pipeline) == [second]
+
+
+async def test_a_delivery_from_a_lost_history_does_not_overtake_the_head(pipeline: Pipeline) -> None:
+    # 忘了的那段里轮到过它：投递还在 Redis 里，号也对，行却又等着前一个
+    first, second, free = [*await pipeline.submit(2, ordering_key="k"), *await pipeline.submit(1)]
+    await pipeline.forwarder.run_once()
+    execution = pipeline.execution(handler := Recording.of())
+    await execution({}, deliveries=[(str(second), 1), (str(free), 1)])
+    assert [attempt.task_id for attempt in handler.attempts] == [free]
+    assert await pipeline.status(second) == "pending"
+    assert await deliver(pipeline) == [first]
+    assert await deliver(pipeline) == [second]
+
+
+async def test_one_that_a_person_revived_runs_though_it_is_not_the_head(pipeline: Pipeline) -> None:
+    first, _ = await pipeline.submit(2, ordering_key="k")
+    assert await deliver(pipeline, GiveUp("不行")) == [first]
+    async with pipeline.pool.connection() as connection, connection.transaction():
+        await decisions.retry(connection, first, "ops")
+    handler = Recording.of()
+    await pipeline.execution(handler)({}, deliveries=[(str(first), 2)])  # 抢在 relay 记下之前
+    assert [attempt.task_id for attempt in handler.attempts] == [first]
 
 
 async def test_a_cancelled_waiter_is_passed_over(pipeline: Pipeline) -> None:
@@ -334,6 +356,31 @@ async def test_a_page_of_heads_is_read_from_its_index(pipeline: Pipeline) -> Non
             plan = "\n".join(row[0] for row in await cursor.fetchall())
         assert "uq_tb_ordering_head" in plan, plan
         assert "Seq Scan on tb_ordering" not in plan, plan
+
+
+async def test_whether_it_is_its_turn_is_looked_up_by_number_and_not_at_all_without_a_key(pipeline: Pipeline) -> None:
+    (head, waiter), (free,) = await pipeline.submit(2, ordering_key="k"), await pipeline.submit()
+    await pipeline.sql(
+        "insert into tb_outbox (task_id, delivery, type, priority) select gen_random_uuid(), 1, 'a:b', 1"
+        " from generate_series(1, 20000)"
+    )
+    await pipeline.sql("analyze tb_outbox")
+    looked_up = {}
+    for task_id in (head, waiter, free):
+        parameters = {
+            "task_ids": [task_id], "deliveries": [1], "claim_ids": [uuid4()], "handed_ats": [None], "worker": "w",
+            "lease": 15.0,
+        }  # fmt: skip
+        async with pipeline.pool.connection() as connection:
+            statement = b"explain (analyze, costs off, timing off) " + load("kaguan.outbox.worker", "claim").encode()
+            plan = "\n".join(row[0] for row in await (await connection.execute(statement, parameters)).fetchall())
+        assert "Seq Scan on tb_outbox" not in plan, plan
+        looked_up[task_id] = [
+            "never executed" not in line
+            for line in plan.splitlines()
+            if "on tb_outbox" in line or "on tb_ordering" in line
+        ]
+    assert looked_up == {head: [True, False], waiter: [True, True], free: [False, False]}
 
 
 async def test_idle_keys_are_forgotten_and_used_ones_stay(pipeline: Pipeline) -> None:

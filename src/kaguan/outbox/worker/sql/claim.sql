@@ -9,6 +9,13 @@ with wanted as materialized (
     where t.status in ('pending', 'queued', 'retrying') and t.attempt < t.max_attempts
       -- 历史没有核对完的，一个也不认领（docs/adr/0033）
       and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+      -- 有序的，轮到它才行：队头，或有人放它出来的（交出了，还有发件箱行）。历史断了，Redis 里还有没轮到的投递
+      and (
+          t.ordering_key is null or t.status = 'queued'
+          -- 子查询的值，不写成 exists：总是按号去找
+          or (select 1 from tb_outbox o where o.task_id = t.id) is not null
+          or (select k.head from tb_ordering k where k.principal = t.principal and k.key = t.ordering_key) = t.id
+      )
     order by t.id
     for no key update of t
 )
