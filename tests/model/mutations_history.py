@@ -11,12 +11,38 @@ GATE = (
 )
 WAITS = (HISTORY + "::test_nothing_is_claimed_handed_over_or_decided_before_the_new_start_is_looked_at",)
 RELAY = "src/kaguan/outbox/relay/history.py"
+HELD_BACK = (HISTORY + "::test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_is_not_lost",)
+
+
+def _ungated(what: str, statement: str) -> Mutation:
+    return Mutation(f"没有核对也{what}", f"{WORKER}{statement}.sql", f"and {GATE}", "", HELD_BACK)
+
 
 HISTORY_MUTATIONS = (
     Mutation("没有核对也认领", WORKER + "claim.sql", f"and {GATE}", "", WAITS),
     Mutation("没有核对也交出", OUTBOX + "fetch.sql", f"where {GATE}", "", WAITS),
     Mutation("没有核对也收回租约", OUTBOX + "redrive_expired.sql", f"and {GATE}", "", WAITS),
     Mutation("没有核对也重投", OUTBOX + "redrive.sql", f"(%(settling)s or {GATE})", "(%(settling)s or true)", WAITS),
+    _ungated("写入", "fence"),
+    _ungated("记意向", "declare_intent"),
+    _ungated("结算成功", "settle_done"),
+    _ungated("结算重试", "settle_retry"),
+    _ungated("结算失败", "settle_failed"),
+    _ungated("结算不明", "settle_uncertain"),
+    Mutation(
+        "等核对的当作令牌失效",
+        "src/kaguan/outbox/worker/attempt.py",
+        "if now == (TaskStatus.RUNNING, self.delivery, self.token.claim_id):",
+        "if False:",
+        HELD_BACK,
+    ),
+    Mutation(
+        "没有核对也答人的要求",
+        "src/kaguan/outbox/history.py",
+        "    if not await is_settled(connection):\n        raise UnsettledError",
+        "",
+        (HISTORY + "::test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_if_the_database_were_away",),
+    ),
     Mutation(
         "外部调用之前不记",
         "src/kaguan/outbox/worker/attempt.py",

@@ -197,8 +197,8 @@ WORKER_MUTATIONS = (
     Mutation(
         "不记意向",
         "src/kaguan/outbox/worker/attempt.py",
-        'await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token._asdict())',
-        "pass",
+        'load(PACKAGE, "declare_intent")',
+        'load(PACKAGE, "fence")',
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
         protocol=True,
     ),

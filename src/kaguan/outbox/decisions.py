@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.errors import Code, refused
-from kaguan.outbox import ordering, record, replay
+from kaguan.outbox import history, ordering, record, replay
 from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
 from kaguan.reasons import Reason
 
@@ -28,7 +28,9 @@ async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatu
 
     Raises:
         DomainError: 没有此任务（1004），或已结束（1005）。
+        UnsettledError: 历史还没有核对完。
     """
+    await history.ensure_settled(connection)
     found = await record.cancel(connection, task_id, actor)
     if found is None:
         raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
@@ -46,7 +48,9 @@ async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus
 
     Raises:
         DomainError: 没有此任务（1004），或状态不许（1005）。
+        UnsettledError: 历史还没有核对完。
     """
+    await history.ensure_settled(connection)
     found = await record.lock_decided(connection, task_id)
     if found is None:
         raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.outbox"
+
+
+class UnsettledError(psycopg.OperationalError):
+    """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样，等一等再来（docs/adr/0033）。"""
+
+    def __init__(self) -> None:
+        super().__init__("刚启动过，历史还没有核对完，等 relay 核对")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,16 @@ async def is_settled(connection: Connection) -> bool:
     return row is not None and bool(row[0])
 
 
+async def ensure_settled(connection: Connection) -> None:
+    """人的要求，核对完才答：核对之前看到的也许还缺着忘了的那一段。
+
+    Raises:
+        UnsettledError: 还没有。
+    """
+    if not await is_settled(connection):
+        raise UnsettledError
+
+
 async def unsettle(connection: Connection) -> None:
     await connection.execute(load(PACKAGE, "unsettle"))
 
@@ -146,7 +164,7 @@ async def doubt(
 async def doubtful_due(
     connection: Connection, types: Sequence[str], before: datetime, after: UUID, limit: int
 ) -> list[tuple[UUID, int]]:
-    """``before`` 之前到期而没有意向、没有结局的一页。"""
+    """``before`` 之前到期而没有结局的一页：任务号，与当作记下的投递号。"""
     parameters = {"types": list(types), "before": before, "after": after, "limit": limit}
     cursor = await connection.execute(load(PACKAGE, "doubtful_due"), parameters)
     return [(row[0], row[1]) for row in await cursor.fetchall()]

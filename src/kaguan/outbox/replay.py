@@ -11,6 +11,7 @@ import structlog
 from psycopg.types.json import Jsonb
 from pydantic import AfterValidator, AwareDatetime, Field
 
+from kaguan.outbox import history
 from kaguan.outbox import record as store
 from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 
@@ -151,7 +152,11 @@ async def run_selection(connection: Connection, selection: Selection, actor: str
         selection: 选定的。
         actor: 谁。
         ahead: 前面几批已重放的个数，限速接着它们错开。
+
+    Raises:
+        UnsettledError: 历史还没有核对完。
     """
+    await history.ensure_settled(connection)
     replay = selection.replay
     replayed, last_due = await _revive(connection, selection, actor, {"replay": True}, ahead)
     skipped = len(selection.shown) - len(replayed)

@@ -134,7 +134,8 @@ async def test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing
         async with twins.zombie.transaction():
             raise NotImplementedError
     async with twins.pipeline.pool.connection() as connection:
-        await twins.zombie.declare_intent(connection)
+        with pytest.raises(FencedError):
+            await twins.zombie.declare_intent(connection)
     await twins.zombie.report(1, 2)
     assert await twins.row() == before
     async with twins.heir.transaction() as connection:
@@ -169,7 +170,8 @@ async def test_a_claim_by_the_previous_release_is_told_by_its_delivery_number(pi
     settlement = Settlement(pipeline.pool, "worker", pipeline.settings.tasks)
     assert [type(await settlement.settle(zombie, outcome)) for outcome in OUTCOMES] == [Fenced] * len(OUTCOMES)
     async with pipeline.pool.connection() as connection:
-        await zombie.declare_intent(connection)
+        with pytest.raises(FencedError):
+            await zombie.declare_intent(connection)
     await zombie.report(1, 2)
     with leases.holding(zombie):
         await leases.run_once()

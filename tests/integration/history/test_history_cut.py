@@ -10,13 +10,19 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from api.http.translation import translate
+from kaguan.cli.failure import explain
 from kaguan.config import load_settings
 from kaguan.config.model import Tasks
+from kaguan.errors import Code
+from kaguan.exit_codes import ExitCode
+from kaguan.outbox import decisions, replay
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.calls import Calls
-from kaguan.outbox.history import Mark
+from kaguan.outbox.history import Mark, UnsettledError
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done, Retry
+from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.worker.settlement import Settled
 from kaguan.queues import keys
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.eventually import eventually
@@ -27,10 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
+    from structlog.types import EventDict
+
     from kaguan.database.pool import Pool
     from kaguan.outbox.task_type import TaskTypes
     from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
 PROMOTE = "update tb_broker set incarnation = '-infinity', history = '1:00000001'"  # 就像备库被提升
@@ -351,3 +358,103 @@ async def test_a_failed_attempt_that_is_known_leaves_no_doubt_behind(pipeline: P
     await pipeline.sql(PROMOTE)
     await reconcile(pipeline)
     assert await states(pipeline, task_id) == [("retrying", 2, False)]
+
+
+class Waking:
+    """停在外部调用之前，直到放行；记下意向才算去做了。"""
+
+    def __init__(self, outcome: Outcome | None = None) -> None:
+        self.outcome = outcome or Done()
+        self.attempts: list[Attempt] = []
+        self.released = asyncio.Event()
+        self.calls = 0
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        self.attempts.append(attempt)
+        await self.released.wait()
+        async with attempt.transaction() as connection:
+            await attempt.declare_intent(connection)
+        self.calls += 1
+        return self.outcome
+
+
+async def held_back(logs: list[EventDict], count: int) -> None:
+    """``count`` 个结算等着核对。"""
+    await eventually(lambda: [one["event"] for one in logs].count("结算没写成，重试") >= count)
+
+
+async def test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_is_not_lost(pipeline: Pipeline) -> None:
+    outcomes: tuple[Outcome, ...] = (Done(), Retry("450"), GiveUp("550"), Uncertain("断了"))
+    task_ids = await pipeline.submit(len(outcomes))
+    await pipeline.forwarder.run_once()
+    execution = pipeline.execution(holder := Waking())
+    job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1) for task_id in task_ids]))
+    await eventually(lambda: len(holder.attempts) == len(outcomes))
+    await pipeline.sql(PROMOTE)
+    attempts = sorted(holder.attempts, key=lambda attempt: task_ids.index(attempt.task_id))
+    with capture_logs() as logs:
+        settling = [
+            asyncio.create_task(execution.settlement.settle(attempt, outcome))
+            for attempt, outcome in zip(attempts, outcomes, strict=True)
+        ]
+        await held_back(logs, len(outcomes))
+    await execution.leases.run_once()
+    assert not any(attempt.lost.is_set() for attempt in attempts)
+    with pytest.raises(UnsettledError):
+        async with attempts[0].transaction():
+            raise NotImplementedError
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(UnsettledError):
+            await attempts[0].declare_intent(connection)
+    assert await states(pipeline, *task_ids) == [("running", 1, False)] * len(outcomes)
+    await reconcile(pipeline)
+    assert [type(one) for one in await asyncio.gather(*settling)] == [Settled] * len(outcomes)
+    assert [one[:2] for one in await states(pipeline, *task_ids)] == [
+        ("succeeded", 1), ("retrying", 2), ("failed", 1), ("uncertain", 1),
+    ]  # fmt: skip
+    holder.released.set()
+    await job
+    assert holder.calls == 0
+
+
+async def test_a_holder_that_wakes_before_the_reconciliation_makes_no_call_and_loses_no_attempt(
+    pipeline: Pipeline,
+) -> None:
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    holder = Waking()
+    job = asyncio.create_task(pipeline.execution(holder)({}, deliveries=[(str(task_id), 1)]))
+    await eventually(lambda: holder.attempts)
+    await pipeline.sql(RESTART)
+    with capture_logs() as logs:
+        holder.released.set()
+        await held_back(logs, 1)
+    await reconcile(pipeline)
+    await job
+    assert holder.calls == 0
+    assert await pipeline.sql("select status, attempt, intent_at from tb_task") == [("retrying", 0, None)]
+
+
+async def test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_if_the_database_were_away(
+    pipeline: Pipeline,
+) -> None:
+    waiting, failed = await pipeline.submit(2)
+    await pipeline.sql("update tb_task set status = 'failed', finished_at = now() where id = %s", failed)
+    before = await states(pipeline, waiting, failed)
+    await pipeline.sql(RESTART)
+    async with pipeline.pool.connection() as connection:
+        for asked in (
+            decisions.cancel(connection, waiting, "ops"),
+            decisions.retry(connection, failed, "ops"),
+            replay.run(connection, replay.Replay(), "ops"),
+        ):
+            with pytest.raises(UnsettledError) as refused:
+                await asked
+            assert translate(refused.value).error.code is Code.DATABASE_UNAVAILABLE
+            told = explain(refused.value)
+            assert told is not None
+            assert told[1] is ExitCode.DEPENDENCY
+        assert await states(pipeline, waiting, failed) == before
+        await reconcile(pipeline)
+        assert await decisions.cancel(connection, waiting, "ops") == "cancelled"
+        assert await decisions.retry(connection, failed, "ops") == "pending"

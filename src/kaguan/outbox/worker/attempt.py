@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from kaguan.database.sql import load
+from kaguan.outbox.history import UnsettledError
 from kaguan.outbox.task_type import Payload
+from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.reasons import Reason, ReasonError
 from kaguan.telemetry.propagation import current_traceparent
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.outcome import Outcome
     from kaguan.outbox.worker.token import Token
 
+PACKAGE = "kaguan.outbox.worker"
 PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
 
 P = TypeVar("P", bound=Payload)
@@ -133,14 +136,16 @@ class Attempt:
 
         Raises:
             FencedError: 令牌已失效；事务回滚。
+            UnsettledError: 还归自己，历史却没有核对完；事务回滚。
         """
         declared = self.declared
         self._after_commit.clear()
         try:
             async with self.pool.connection() as connection, connection.transaction():
                 if fence:
-                    cursor = await connection.execute(load("kaguan.outbox.worker", "fence"), self.token._asdict())
+                    cursor = await connection.execute(load(PACKAGE, "fence"), self.token._asdict())
                     if await cursor.fetchone() is None:
+                        await self.recorded(connection)
                         raise FencedError  # noqa: TRY301 要它回滚这个事务
                 yield connection
         except BaseException:
@@ -149,6 +154,18 @@ class Attempt:
         told, self._after_commit = self._after_commit, []
         for tell in told:
             tell()
+
+    async def recorded(self, connection: Connection) -> tuple[str, int, UUID] | None:
+        """语句没有写成，看看为什么：任务当前的（状态，投递号，认领号）。
+
+        Raises:
+            UnsettledError: 还归自己：是历史没有核对完，过一会儿再来。
+        """
+        cursor = await connection.execute(load(PACKAGE, "outcome_of"), {"task_id": self.task_id})
+        now = await cursor.fetchone()
+        if now == (TaskStatus.RUNNING, self.delivery, self.token.claim_id):
+            raise UnsettledError
+        return now
 
     def after_commit(self, tell: Callable[[], None]) -> None:
         """在 :meth:`transaction` 或结算的写入里记下「提交之后」才做的事；回滚了就不做。"""
@@ -161,13 +178,18 @@ class Attempt:
 
         Raises:
             UnnotedError: 没有记成，别去做。
+            FencedError: 令牌已失效。
+            UnsettledError: 历史没有核对完。
         """
         if self.calls is not None:
             try:
                 await self.calls.note(self.task_id, self.delivery)
             except RedisError as away:
                 raise UnnotedError from away
-        await connection.execute(load("kaguan.outbox.worker", "declare_intent"), self.token._asdict())
+        cursor = await connection.execute(load(PACKAGE, "declare_intent"), self.token._asdict())
+        if cursor.rowcount == 0:
+            await self.recorded(connection)
+            raise FencedError
         self.declared = True
 
     async def report(self, done: int, total: int | None = None, **counters: int) -> None:
@@ -179,7 +201,7 @@ class Attempt:
         self._progress_at = now
         parameters = {**self.token._asdict(), "progress": Jsonb(self.progress), "traceparent": self.own_traceparent}
         async with self.pool.connection() as connection:
-            await connection.execute(load("kaguan.outbox.worker", "progress"), parameters)
+            await connection.execute(load(PACKAGE, "progress"), parameters)
 
     @property
     def own_traceparent(self) -> str | None:

@@ -20,7 +20,7 @@ from kaguan.database.group_commit import GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.logging.naming import named
-from kaguan.outbox.history import is_settled
+from kaguan.outbox.history import UnsettledError, is_settled
 from kaguan.outbox.worker.token import COLUMNS, Token
 from kaguan.queues import keys
 
@@ -41,10 +41,6 @@ BACKOFF = (0.2, 5.0)  # 秒：头一次、至多
 PACKAGE = "kaguan.outbox.worker"
 
 Wanted: TypeAlias = "tuple[Token, float | None]"  # 令牌，何时交出
-
-
-class UnsettledError(Exception):
-    """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样等着（docs/adr/0033）。"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +160,7 @@ def _sort(
             failed[token] = error
         else:
             claims += [] if claim is None else [claim]
-    unexpected = [error for error in failed.values() if not isinstance(error, (UnsettledError, *PASSING_ERRORS))]
+    unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
     if unexpected:
         raise unexpected[0]
     return claims, failed

@@ -15,6 +15,7 @@ from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox import ordering
 from kaguan.outbox.deliveries import HANDED_AT, REQUEST_IDS
+from kaguan.outbox.history import UnsettledError
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker.attempt import (
     Attempt,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-UNNOTED = (1.0, 5.0)  # 秒：Redis 不在，记不下外部调用的歇这么久再来
+BREATHER = (1.0, 5.0)  # 秒：记不下外部调用的、历史没有核对完的，歇这么久再来
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
@@ -176,7 +177,10 @@ class Execution:
             unknown = Uncertain(Reason("outbox.cancelled_unknown"))
             return unknown if attempt.declared else Cancelled(Reason("outbox.cancelled"))
         except UnnotedError:
-            return Continue(Reason("outbox.unnoted"), delay=jitter(*UNNOTED))
+            return Continue(Reason("outbox.unnoted"), delay=jitter(*BREATHER))
+        except UnsettledError:
+            reason = Reason("outbox.unsettled")
+            return Uncertain(reason) if attempt.declared else Continue(reason, delay=jitter(*BREATHER))
         except NewerPayloadError as error:
             return self._newer.outcome(attempt, error.reason)
         except UnfitPayloadError as error:

@@ -143,10 +143,9 @@ class Settlement:
             return None
 
     async def _already(self, attempt: Attempt, statement: _Statement | Success) -> Written | None:
-        """没写成：要么令牌失效（None），要么上一次的 COMMIT 其实成功了、只是回音丢了。"""
+        """没写成：令牌失效（None），或上一次的 COMMIT 其实成功了、只是回音丢了，或历史没有核对完（抛出，再来）。"""
         async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
-            cursor = await connection.execute(load(PACKAGE, "outcome_of"), {"task_id": attempt.task_id})
-            now = await cursor.fetchone()  # 任务当前的（状态，投递号，认领号）
+            now = await attempt.recorded(connection)
         expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
         again = expected is TaskStatus.RETRYING
         token = (attempt.delivery + again, attempt.token.claim_id)

@@ -3,4 +3,6 @@
 select 1
 from tb_task
 where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+  -- 历史没有核对完的，写不进（docs/adr/0033）；结算也是
+  and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
 for no key update

@@ -9,6 +9,7 @@ with held as materialized (
     ) as d (task_id, delivery, claim_id, result, progress, traceparent)
         on t.id = d.task_id and t.delivery = d.delivery and t.claim_id = d.claim_id
     where t.status = (select 'running')
+      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
     order by t.id
     for no key update of t
 )

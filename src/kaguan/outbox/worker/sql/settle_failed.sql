@@ -4,6 +4,7 @@ with settled as (
     set status = %(status)s, result = %(result)s, last_error = %(error)s, finished_at = clock_timestamp(),
         lease_until = null, worker = null, intent_at = null
     where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
     returning id, status, attempt, delivery, created_at
 ),
 noted as (

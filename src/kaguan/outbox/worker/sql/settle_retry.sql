@@ -14,6 +14,7 @@ with held as materialized (
         end as since
     from tb_task
     where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
     for no key update
 ),
 settled as (

@@ -3,6 +3,7 @@ with settled as (
     update tb_task
     set status = 'uncertain', last_error = %(error)s, lease_until = null, worker = null
     where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
     returning id, status, attempt, delivery, created_at
 ),
 noted as (
