@@ -44,6 +44,37 @@ HISTORY_MUTATIONS = (
         (HISTORY + "::test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_if_the_database_were_away",),
     ),
     Mutation(
+        "已有意向的不再疑",
+        OUTBOX + "doubt.sql",
+        "else n.delivery >= t.delivery",
+        "else n.delivery >= t.delivery and t.intent_at is null",
+        (HISTORY + "::test_a_waiting_mail_gets_a_mark_whatever_its_intent_says_and_one_for_each_note",),
+    ),
+    Mutation(
+        "正在跑的一律留给持有者",
+        OUTBOX + "doubt.sql",
+        "when t.status = 'running' and n.delivery = t.delivery then 'running'",
+        "when t.status = 'running' then 'running'",
+        (HISTORY + "::test_a_holder_that_was_succeeded_in_the_tail_is_relieved_and_the_mail_is_in_doubt",),
+    ),
+    Mutation(
+        "记着的不可信也留给持有者",
+        OUTBOX + "doubtful_due.sql",
+        "then delivery + 1",
+        "then delivery",
+        (HISTORY + "::test_without_trusted_notes_nobody_knows_whether_a_holder_was_succeeded",),
+    ),
+    Mutation(
+        "失败之后有人让它重来过的不管",
+        OUTBOX + "doubt.sql",
+        "when t.status in ('failed', 'uncertain', 'cancelled') then n.delivery > t.delivery",
+        "when t.status in ('failed', 'uncertain', 'cancelled') then false",
+        (
+            HISTORY
+            + "::test_an_ended_mail_that_a_person_revived_in_the_tail_is_in_doubt_and_one_that_ended_there_is_not",
+        ),
+    ),
+    Mutation(
         "外部调用之前不记",
         "src/kaguan/outbox/worker/attempt.py",
         "await self.calls.note(self.task_id, self.delivery)",
@@ -60,8 +91,8 @@ HISTORY_MUTATIONS = (
     Mutation(
         "结局还记得的也疑",
         OUTBOX + "doubt.sql",
-        "and n.delivery >= t.delivery",
-        "",
+        "else n.delivery >= t.delivery",
+        "else true",
         (HISTORY + "::test_a_failed_attempt_that_is_known_leaves_no_doubt_behind",),
     ),
     Mutation(
