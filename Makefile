@@ -68,7 +68,7 @@ client: $(CLIENT_STAMP) ## A typed client from docs/openapi.yaml, checked by myp
 
 test: system lint $(CLIENT_STAMP) ## Every check and test, coverage thresholds included
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 	$(BIN)/coverage report --include='src/kaguan/*/service.py' --fail-under=90
