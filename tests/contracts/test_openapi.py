@@ -90,7 +90,7 @@ def test_every_list_is_paged_in_one_way_and_says_so() -> None:
                 not {"page", "limit"} & given.keys()
                 or "Deprecation" in response_of("GET", route.pattern, 200)["headers"]
             )
-    assert [path.rsplit("/", 1)[1] for path in lists] == ["users", "orders", "sims", "tasks", "schedules"]
+    assert [path.rsplit("/", 1)[1] for path in lists] == ["users", "orders", "sims", "tasks", "vanished", "schedules"]
 
 
 def test_two_models_of_one_name_are_a_mistake_not_a_mixture() -> None:

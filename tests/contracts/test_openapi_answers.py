@@ -88,7 +88,8 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     await caller.call("POST", TASK + "/cancel", task_id=task_id)
     await caller.call("GET", TASK + "/events", task_id=task_id)
     await caller.call("GET", TASK, task_id=task_id)
-    await caller.call("GET", f"{V1}/tasks")
+    for path in ("", "/vanished"):
+        await caller.call("GET", f"{V1}/tasks{path}")
     failing = "update tb_task set status = 'failed', finished_at = now() where type = 'data:sync' returning id"
     [(failed,)] = await caller.api.rows(failing)
     await caller.call("POST", TASK + "/retry", task_id=failed)

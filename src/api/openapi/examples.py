@@ -87,6 +87,13 @@ TASK: dict[str, Any] = {
     ],
 }  # fmt: skip
 TASKS = {"items": [LISTED_TASK], "page_size": 20, "limit": 20, "next_cursor": None}
+VANISHED: dict[str, Any] = {
+    "items": [
+        {"task_id": TASK_ID, "type": "email:send", "request_id": "welcome-42", "delivery": 1, "first_seen": LATER}
+    ],
+    "page_size": 20,
+    "next_cursor": None,
+}
 CANCELLED = {"task_id": TASK_ID, "status": "cancelled"}
 RETRIED = {"task_id": TASK_ID, "status": "pending"}
 REPLAY_IN = {"status": "failed", "type": "email:send", "limit": 10, "dry_run": True}

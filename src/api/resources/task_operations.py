@@ -9,7 +9,7 @@ from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
-from api.resources import task_events
+from api.resources import task_events, task_vanished
 from api.resources.audit import audited
 from api.resources.task_models import PATH, READ, TAG, WRITE
 from api.resources.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
@@ -138,4 +138,6 @@ async def _in_stored_words(wanted: Replay, connection: Connection, language: str
     return wanted
 
 
-ROUTES: tuple[Endpoint, ...] = (list_tasks, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES)
+ROUTES: tuple[Endpoint, ...] = (
+    list_tasks, *task_vanished.ROUTES, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES,
+)  # fmt: skip

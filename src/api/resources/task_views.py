@@ -107,7 +107,14 @@ class ReplayView(View):
     last_due: datetime | None = Field(None, description="最后一个的到期时间（限速错开）")
 
 
-class TaskQuery(QueryModel):
+class TaskPaging(QueryModel):
+    """游标是任务号的列表。"""
+
+    page_size: PageSize = DEFAULT_PAGE_SIZE
+    cursor: UUID | None = Field(None, description="上一页的 `next_cursor`；不解释，原样交回")
+
+
+class TaskQuery(TaskPaging):
     """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
 
     type: TaskTypeName | None = None
@@ -117,8 +124,6 @@ class TaskQuery(QueryModel):
     ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
     since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
     until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
-    page_size: PageSize = DEFAULT_PAGE_SIZE
-    cursor: UUID | None = Field(None, description="上一页的 `next_cursor`；不解释，原样交回")
     # 没有默认值：生成的客户端会把默认值也发出来
     limit: PageSize | None = Field(None, description="请改用 `page_size`", json_schema_extra=DEPRECATED)
 

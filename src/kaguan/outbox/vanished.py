@@ -43,6 +43,14 @@ class VanishedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class VanishedPage:
+    """一页；``older`` 是往前一页的游标，没有就到头了。"""
+
+    rows: list[VanishedTask]
+    older: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Vanishing:
     """认领不到的里面，哪些是不见了的。``days`` 是保留期：比它老的号，任务也许是到期删去的。"""
 
@@ -84,11 +92,13 @@ def _sane(request_id: object) -> str | None:
     return str(request_id) if is_sane else None
 
 
-async def page(connection: Connection, limit: int, after: UUID | None = None) -> list[VanishedTask]:
+async def page(connection: Connection, limit: int, after: UUID | None = None) -> VanishedPage:
     """新的在前；``after`` 是上一页最后一个的任务号。"""
     async with connection.cursor(row_factory=class_row(VanishedTask)) as cursor:
-        await cursor.execute(load(PACKAGE, "vanished"), {"after": after, "limit": limit})
-        return await cursor.fetchall()
+        await cursor.execute(load(PACKAGE, "vanished"), {"after": after, "limit": limit + 1})
+        found = await cursor.fetchall()
+    rows = found[:limit]
+    return VanishedPage(rows, rows[-1].task_id if len(found) > limit else None)
 
 
 async def expire(connection: Connection, days: int, limit: int) -> int:

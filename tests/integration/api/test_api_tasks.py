@@ -213,6 +213,23 @@ async def test_an_absent_task_is_not_found_everywhere(api: Api) -> None:
     assert (await api.get("/tasks/not-a-uuid")).faulty == ["task_id"]
 
 
+async def test_vanished_tasks_are_listed_newest_first_and_are_no_task_of_that_name(api: Api) -> None:
+    assert (await api.get("/tasks/vanished")).data == {"items": [], "page_size": 20, "next_cursor": None}
+    older, newer = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
+    note = "insert into tb_vanished values (%s, %s, %s, %s, '2026-01-01T00:00:00Z')"
+    await api.rows(note, older, "email:send", "order-17", 1)
+    await api.rows(note, newer, "task:tomorrow", None, 3)
+    first = await api.get("/tasks/vanished?page_size=1")
+    seen = {"first_seen": "2026-01-01T00:00:00+00:00"}
+    unnamed = {"task_id": newer, "type": "task:tomorrow", "request_id": None, "delivery": 3, **seen}
+    assert first.data == {"items": [unnamed], "page_size": 1, "next_cursor": newer}
+    rest = await api.get(f"/tasks/vanished?page_size=1&cursor={newer}")
+    named = {"task_id": older, "type": "email:send", "request_id": "order-17", "delivery": 1, **seen}
+    assert rest.data == {"items": [named], "page_size": 1, "next_cursor": None}
+    assert (await api.get("/tasks/vanished?cursor=order-17")).faulty == ["cursor"]
+    assert (await api.post("/tasks/vanished", {})).headers["Allow"] == "GET,HEAD"
+
+
 STUCK = """
 update tb_task set status = 'retrying', attempt = 1, delivery = 2, available_at = now() + interval '1 hour',
     last_error = '{"reason": "450 busy"}'

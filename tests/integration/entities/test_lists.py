@@ -31,6 +31,10 @@ select 'user' || n, 'user' || n || '@example.com', 'x', case when n % 2 = 0 then
 from generate_series(1, 5) as n
 """
 ORDERS = "insert into tb_order (order_id, user_id, amount) select 'ORD' || n, n, n from generate_series(1, 5) as n"
+VANISHED = """
+insert into tb_vanished (task_id, type, delivery)
+select ('0190000000007000800000000000000' || n)::uuid, 'email:send', 1 from generate_series(1, 5) as n
+"""
 ICCIDS = [with_check_digit(f"898600{n:013d}") for n in range(5)]
 
 
@@ -39,6 +43,7 @@ async def api(environ: dict[str, str]) -> AsyncIterator[Api]:
     async with serving(load_settings({**environ, "KAGUAN_SCHEDULES": json.dumps(SCHEDULES)})) as running:
         await running.rows(USERS)
         await running.rows(ORDERS)
+        await running.rows(VANISHED)
         cards = [
             {"iccid": iccid, "carrier": "onelink", "msisdn": f"10647{n:08d}", "imsi": f"46004{n:010d}"}
             for n, iccid in enumerate(ICCIDS)
@@ -68,7 +73,7 @@ async def walk(api: Api, path: str, size: int = 2) -> list[Any]:
 async def test_one_way_of_paging_walks_every_list(api: Api) -> None:
     for path, key in (
         ("/users", "username"), ("/orders", "order_id"), ("/sims", "iccid"), ("/tasks", "task_id"),
-        ("/schedules", "name"),
+        ("/tasks/vanished", "task_id"), ("/schedules", "name"),
     ):  # fmt: skip
         items = await walk(api, path)
         assert len(items) == len({item[key] for item in items}) == 5, path

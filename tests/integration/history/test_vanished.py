@@ -45,7 +45,7 @@ def counted(pipeline: Pipeline) -> tuple[float, float]:
 
 async def listed(pipeline: Pipeline) -> list[VanishedTask]:
     async with pipeline.pool.connection() as connection:
-        return await vanished.page(connection, 10)
+        return (await vanished.page(connection, 10)).rows
 
 
 async def taken(pipeline: Pipeline) -> bool:
@@ -107,7 +107,8 @@ async def test_the_list_is_paged_and_kept_as_long_as_the_tasks(pipeline: Pipelin
     )
     async with pipeline.pool.connection() as connection:
         first = await vanished.page(connection, 2)
-        rest = await vanished.page(connection, 2, first[-1].task_id)
-    assert [one.task_id.int & 15 for one in first + rest] == [3, 2, 1]
+        rest = await vanished.page(connection, 2, first.older)
+    assert [[one.task_id.int & 15 for one in found.rows] for found in (first, rest)] == [[3, 2], [1]]
+    assert rest.older is None
     assert await Retention(pipeline.pool, pipeline.settings.tasks).run_once() == 2
     assert [one.task_id.int & 15 for one in await listed(pipeline)] == [1]
