@@ -10,7 +10,7 @@ from kaguan.outbox.store import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
 from kaguan.overview.queries import ConnectedProcess, Held, Totals
 from kaguan.presence.census import Census, Process, succeed
-from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Observation, Queued
+from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Observation, Queued, Vanishings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,8 +72,9 @@ def ledger(**more: Any) -> Ledger:
     lines = {
         queue: QueueBacklog(queue.rank, waiting.get(queue, int(queue in due)), due.get(queue)) for queue in Priority
     }
+    lost = Vanishings(*more.pop("vanished", (0, None)))
     given: dict[str, Any] = {"held": [], "parked": 0, "flow": [], "blocked": [], "wiped_at": None, **more}
-    return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, **given)
+    return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, vanished=lost, **given)
 
 
 def seen(record: Ledger | None, line: Lane | None) -> Observation:

@@ -84,6 +84,7 @@ def test_a_calm_system_is_ok() -> None:
             id="the only worker frozen",
         ),
         pytest.param(ledger(wiped_at=ago(20)), lane(), "redis_lost", "warn", id="Redis lost its data"),
+        pytest.param(ledger(vanished=(2, ago(3_600))), lane(), "vanished", "warn", id="accepted tasks are gone"),
         pytest.param(ledger(is_settled=False), lane(), "history", "bad", id="the history is not looked at yet"),
         pytest.param(ledger(), lane(breakers=[BREAKER]), "breaker", "bad", id="open breaker"),
         pytest.param(

@@ -36,7 +36,7 @@ TROUBLES = [
         seen(
             ledger(
                 due={"critical": 40.0}, forwarded=40.0, queued={"low": (3, 40.0)}, held=[held(expired=1)], parked=1,
-                wiped_at=ago(20), is_settled=False,
+                wiped_at=ago(20), is_settled=False, vanished=(2, ago(60)),
                 flow=[flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9), flow("failed", total=9)],
                 blocked=[blocked()], totals={"uncertain": 1},
             ),

@@ -21,6 +21,7 @@ LINKS = {
     ConcernCode.REDIS: "/health",
     ConcernCode.REDIS_REFUSES: "/health",
     ConcernCode.HISTORY: "/health",
+    ConcernCode.VANISHED: "/console/vanished",
     ConcernCode.NO_RELAY: "#processes",
     ConcernCode.NO_WORKER: "#workers",
     ConcernCode.NOT_FORWARDING: "/console/outbox",

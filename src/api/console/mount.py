@@ -10,7 +10,7 @@ import aiohttp_jinja2
 from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks
+from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks, vanished
 from api.console.attempts import LoginAttempts
 from api.console.keys import ATTEMPTS, SNAPSHOTS, TRACES
 from api.console.paths import HOME, LOGIN, LOGOUT
@@ -70,6 +70,7 @@ def routes() -> list[web.RouteDef]:
         web.post(f"{tasks.PATH}/{{task_id}}/retry", action("task.retry", task.retry)),
         web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
         web.post(f"{dead_letters.PATH}/replay", action("task.replay", dead_letters.run_replay)),
+        web.get(vanished.PATH, page(vanished.vanished_tasks)),
         web.get(schedules.PATH, page(schedules.schedules)),
         web.post(f"{schedules.PATH}/{{name}}/enable", action("schedule.enable", schedules.enable)),
         web.post(f"{schedules.PATH}/{{name}}/disable", action("schedule.disable", schedules.disable)),

@@ -222,7 +222,9 @@ def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iter
 
 
 def _left_over(ledger: Ledger) -> Iterator[Concern]:
-    """要人知道的：Redis 丢过数据、卡住的键、过期的租约、不明的、搁置的。"""
+    """要人知道的：不见了的任务、Redis 丢过数据、卡住的键、过期的租约、不明的、搁置的。"""
+    if ledger.vanished.count:
+        yield Concern(ConcernCode.VANISHED, Level.WARN, "", {"count": ledger.vanished.count}, ledger.vanished.since)
     if ledger.wiped_at is not None:
         yield Concern(ConcernCode.REDIS_LOST, Level.WARN, since=ledger.wiped_at)
     if ledger.blocked:

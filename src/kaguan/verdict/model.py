@@ -29,6 +29,7 @@ class ConcernCode(StrEnum):
     REDIS = "redis"  # Redis 不答
     REDIS_REFUSES = "redis_refuses"  # Redis 答得出，却不收写入
     HISTORY = "history"  # PostgreSQL 换了一次启动，历史没有核对完：不认领、不交出
+    VANISHED = "vanished"  # 受理过的任务没有了：投递还在 Redis 里，PostgreSQL 不认得它
     NO_RELAY = "no_relay"
     NO_WORKER = "no_worker"
     QUIET = "quiet"  # 进程不再心跳：冻住、堵住，或没人再启动它

@@ -49,6 +49,7 @@ REDIS_TIMEOUT = 0.5  # 秒
 QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
 FINISHED_CAP, EVENT_CAP = 1_000, 300
 WINDOW, MINUTE, MOMENT = 300.0, 60.0, 15.0  # 秒：看多久之内的结局
+DAY = 86_400.0  # 秒：不见了的说这么久
 HEADS = 200
 BLOCKED = 20
 BLOCKED_PATIENCE = 10.0  # 秒
@@ -99,6 +100,14 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanishings:
+    """一天之内发现几个任务不见了（数到封顶为止），最早的何时发现。"""
+
+    count: int
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Depth:
     """一个队列在 Redis 里：等着取的、取走未完的、在看着它的 SAQ worker。"""
 
@@ -119,6 +128,7 @@ class Ledger:
     parked: int
     flow: list[Flow]
     blocked: list[Blocked]
+    vanished: Vanishings
     wiped_at: datetime | None
     is_settled: bool = True
 
@@ -177,6 +187,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
         parked = await outbox.parked(connection, queries.COUNT_CAP)
         lines = sized(await outbox.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
         queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})
+        [vanished] = await _rows(connection, Vanishings, "vanishings", {"window": DAY, "cap": queries.COUNT_CAP})
         return Ledger(
             totals=await queries.totals(connection),
             backlog={PriorityRank(line.priority).queue: line for line in lines},
@@ -186,6 +197,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             parked=parked,
             flow=await _rows(connection, Flow, "flow", flow),
             blocked=await _rows(connection, Blocked, "blocked", blocked),
+            vanished=vanished,
             wiped_at=await _wiped_at(connection),
             is_settled=await is_settled(connection),
         )

@@ -31,6 +31,7 @@ QUERIES = {
     "/console/live/tasks/{task_id}": (),
     "/console/live/tasks/{task_id}/trace": ("trace",),
     "/console/dead-letters": ("preview", *FIELDS),
+    "/console/vanished": ("cursor",),
     "/console/schedules": (),
     "/console/outbox": (),
     "/console/audit": ("actor", "action", "before"),

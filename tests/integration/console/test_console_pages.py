@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PAGES = [
     "/", "/console/live/overview", "/console/tasks", "/console/dead-letters", "/console/dead-letters?preview=1",
-    "/console/schedules", "/console/outbox", "/console/audit",
+    "/console/vanished", "/console/schedules", "/console/outbox", "/console/audit",
 ]  # fmt: skip
 HOSTILE = "<script>alert(1)</script>"
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
@@ -425,6 +425,41 @@ async def test_dead_letters_are_grouped_by_type_and_reason(api: Api) -> None:
         assert re.sub(r"\s+", " ", table).find("450 busy") < re.sub(r"\s+", " ", table).find("550 gone")
         assert "3" in table
         assert "没有" in (await visitor.get("/console/dead-letters")).tested("dead-uncertain")
+
+
+VANISHED = """
+insert into tb_vanished (task_id, type, request_id, delivery)
+select ('01900000-0000-7000-8000-0000000000' || n)::uuid, 'email:send', case n when 60 then '<b>&17' end, 1
+from generate_series(10, 60) as n
+"""
+
+
+async def test_what_vanished_is_listed_with_whose_it_was_and_what_to_do_and_the_overview_leads_there(api: Api) -> None:
+    path, english = "/console/vanished", {"Accept-Language": "en"}
+    async with signed_in(api) as visitor:
+        assert "没有不见了的任务" in (await visitor.get(path)).tested("none-vanished")
+        assert "No task has vanished" in (await visitor.get(path, english)).tested("none-vanished")
+        await api.rows(VANISHED)
+        page = await visitor.get(path)
+        newest = UUID("01900000-0000-7000-8000-000000000060")
+        assert (len(rows_in(page)), rows_in(page)[0]) == (50, newest)
+        assert 'href="/console/tasks?q=%3Cb%3E%2617"' in page.text  # 补交了没有
+        assert "<b>&17" not in page.text
+        for said in (str(newest), "发邮件", "&lt;b&gt;&amp;17"):
+            assert said in page.tested("vanished")
+        assert "同样的 request_id 再提交" in page.tested("advice")
+        foreign = await visitor.get(path, english)
+        assert "E-mail" in foreign.tested("vanished")
+        assert "same request_id" in foreign.tested("advice")
+        older = re.search(r'href="([^"]+)" rel="next"', page.text)
+        assert older is not None
+        last = await visitor.get(older[1])
+        assert rows_in(last) == [UUID("01900000-0000-7000-8000-000000000010")]
+        assert 'rel="next"' not in last.text
+        assert f'href="{path}"' in (await visitor.get("/console/dead-letters")).text
+        for language, said in (("zh", "51 个任务不见了"), ("en", "vanished within a day: 51;")):
+            overview = (await visitor.get("/", {"Accept-Language": language})).text
+            assert re.search(rf'data-concern="vanished" data-subject=""><a href="{path}">[^<]*{said}', overview)
 
 
 async def test_the_audit_is_paged_and_filtered(api: Api) -> None:

@@ -178,6 +178,18 @@ async def test_a_redis_that_lost_its_data_is_told_for_a_while_the_first_start_is
         assert concern.since == since
 
 
+async def test_what_vanished_is_told_for_a_day(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        note = "insert into tb_vanished (task_id, type, delivery, first_seen) values (gen_random_uuid(), 'x', 1, %s)"
+        now = datetime.now(UTC)
+        await pipeline.sql(note, now - timedelta(hours=25))
+        assert "vanished" not in (await look(pipeline))[1]
+        for hours in (1, 23):
+            await pipeline.sql(note, now - timedelta(hours=hours))
+        concern = (await look(pipeline))[1]["vanished"]
+        assert (concern.parameters["count"], concern.since) == (2, now - timedelta(hours=23))
+
+
 async def test_what_one_reader_has_just_seen_another_still_says(settings: Settings, pool: Pool) -> None:
     async with open_pipeline(settings, pool) as pipeline:
         await pipeline.submit()
@@ -259,6 +271,7 @@ async def test_console_health_and_doctor_say_the_same(environ: dict[str, str]) -
     async with serving(load_settings(environ)) as api, signed_in(api) as visitor:
         await api.post("/tasks/email", {"to": ["a@example.com"], "subject": "s", "body": "b"})
         await api.rows("update tb_outbox set available_at = now() - interval '2 minutes'")
+        await api.rows("insert into tb_vanished (task_id, type, delivery) values (gen_random_uuid(), 'email:send', 1)")
 
         async def red() -> str | None:
             page = (await visitor.get("/")).text
@@ -268,7 +281,7 @@ async def test_console_health_and_doctor_say_the_same(environ: dict[str, str]) -
         code, said = await doctor(environ)
         told = await health(api, {"Authorization": f"Bearer {api.token}"})
         assert code == 3
-        assert {"no_relay", "not_forwarding", "backlog"} <= set(said)
+        assert {"no_relay", "not_forwarding", "backlog", "vanished"} <= set(said)
         assert set(said) == {concern["code"] for concern in told["concerns"]}
         assert all(f'data-concern="{name}"' in page for name in said)
         assert told["level"] == "bad"
