@@ -159,6 +159,8 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) tests/audit/tools.in -o tests/audit/tools.txt
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 
+# Left out: what asks no database (unit, architecture, model, simulation, fuzz, golden, mta), and what starts servers of its own to
+# kill, cut, measure or deploy them (chaos, failover, power, drill, bench, deploy, attacks, e2e: those must be met directly).
 pooler: system $(STAMP) ## Most of the suite behind a stock PgBouncer in transaction mode
 	TEST_POOLER=1 $(BIN)/python -m pytest tests/integration tests/contracts tests/migrations --numprocesses 2 --dist loadfile
 

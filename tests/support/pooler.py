@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 # 1.24 起出厂就代管 200 条预备语句；更早的一条也不管
 NO_PREPARED = {"max_prepared_statements": "0"}
+# 调过的：服务器连接少而短命，代管的预备语句几条就满
+TUNED = {
+    "default_pool_size": "4",
+    "max_prepared_statements": "5",
+    "server_lifetime": "1",
+    "server_idle_timeout": "1",
+}
 ADMIN, ADMIN_PASSWORD = "pooler", "pooler-admin"
 
 

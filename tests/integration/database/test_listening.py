@@ -6,8 +6,10 @@ import json
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from psycopg import sql
 from structlog.testing import capture_logs
 
 from api.http.guard import GUARD
@@ -28,8 +30,9 @@ from tests.support.invocation import Invocation
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    import psycopg
     from aiohttp import web
 
     from api.http.guard import Guard
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 INTERVAL, PATIENCE = 0.1, 0.3  # 秒
 NOWHERE = "postgresql://kaguan:quiet-harbour-71@127.0.0.1:1/kaguan"
 CHANNEL = "kaguan_test"
+STOCK = 97  # PostgreSQL 出厂的一百条，三条留给超级用户
 LISTENERS = {"kaguan-api-listener"}
 CONNECTED = "select application_name from pg_stat_activity where datname = current_database()"
 
@@ -193,9 +197,12 @@ def test_doctor_says_whether_notifications_are_heard(
         assert advice in found["advice"]
 
 
-def test_doctor_compares_what_all_processes_may_open_with_what_the_server_allows(
-    pooler: Pooler, direct_url: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, invoke: Invocation
-) -> None:
+@pytest.fixture
+def budget(
+    environ: dict[str, str], direct_url: str, monkeypatch: pytest.MonkeyPatch, invoke: Invocation
+) -> Callable[..., dict[str, Any]]:
+    """`kaguan doctor` 的「连接数」一项，照这些配置。"""
+
     def said(**more: str) -> dict[str, Any]:
         common = {**environ, "KAGUAN_DATABASE__URL": direct_url, "KAGUAN_DATABASE__POOL_MAX": "25"}
         for key, value in {**common, **more}.items():
@@ -204,14 +211,38 @@ def test_doctor_compares_what_all_processes_may_open_with_what_the_server_allows
         [found] = [finding for finding in json.loads(out) if finding["part"] == "连接数"]
         return dict(found)
 
-    enough = said(KAGUAN_API__PROCESSES="1")
+    return said
+
+
+def test_doctor_compares_what_all_processes_may_open_with_what_the_server_allows(
+    pooler: Pooler, direct_url: str, budget: Callable[..., dict[str, Any]]
+) -> None:
+    enough = budget(KAGUAN_API__PROCESSES="1")
     assert (enough["ok"], enough["attention"], enough["advice"]) == (True, False, "")
     assert "至多开 86 条" in enough["detail"]  # api 26、relay 25、worker 25、命令 10
-    assert "api 4 × 26" in said(KAGUAN_API__PROCESSES="4")["detail"]
-    many = said(KAGUAN_API__PROCESSES="16")
+    assert "api 4 × 26" in budget(KAGUAN_API__PROCESSES="4")["detail"]
+    many = budget(KAGUAN_API__PROCESSES="16")
     assert many["attention"]
-    fits = int(re.findall(r"POOL_MAX 降到 (\d+)", many["advice"])[0])
-    assert not said(KAGUAN_DATABASE__POOL_MAX=str(fits))["attention"]
-    assert said(KAGUAN_DATABASE__POOL_MAX=str(fits + 1))["attention"]
-    pooled = said(KAGUAN_DATABASE__URL=pooler.url_of(direct_url))
+    fits = fitting(many)
+    assert not budget(KAGUAN_DATABASE__POOL_MAX=str(fits))["attention"]
+    assert budget(KAGUAN_DATABASE__POOL_MAX=str(fits + 1))["attention"]
+    pooled = budget(KAGUAN_DATABASE__URL=pooler.url_of(direct_url))
     assert "max_client_conn" in pooled["advice"]
+
+
+def test_doctor_says_that_four_api_processes_want_more_than_a_stock_server_gives(
+    admin: psycopg.Connection, direct_url: str, budget: Callable[..., dict[str, Any]]
+) -> None:
+    database = sql.Identifier(urlsplit(direct_url).path.removeprefix("/"))
+    admin.execute(sql.SQL("alter database {} connection limit {}").format(database, STOCK))
+    assert not budget(KAGUAN_API__PROCESSES="1")["attention"]
+    four = budget(KAGUAN_API__PROCESSES="4")
+    assert (four["ok"], four["attention"]) == (True, True)
+    assert "至多开 164 条（api 4 × 26、relay 1 × 25、worker 1 × 25，" in four["detail"]
+    assert f"服务器许 {STOCK} 条" in four["detail"]
+    assert not budget(KAGUAN_DATABASE__POOL_MAX=str(fitting(four)))["attention"]
+
+
+def fitting(found: dict[str, Any]) -> int:
+    """它劝的上限。"""
+    return int(re.findall(r"POOL_MAX 降到 (\d+)", found["advice"])[0])
