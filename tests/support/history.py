@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 TABLES = ("tb_task", "tb_outbox", "tb_task_event", "tb_email_delivery")
-KEEP = "; ".join(
-    f"create table if not exists kept_{one} (like {one}); truncate kept_{one}; insert into kept_{one} table {one}"
-    for one in TABLES
-).encode()
-CUT = "; ".join(
-    f"delete from {one}; insert into {one} overriding system value table kept_{one}"  # noqa: S608 表名是上面的
-    for one in TABLES
-).encode()
+
+
+def in_one_statement(script: str) -> bytes:
+    """逐表做；经连接池的一句只能是一条语句。"""
+    return f"do $$ begin {'; '.join(script.format(one=one) for one in TABLES)}; end $$".encode()
+
+
+KEEP = in_one_statement(
+    "create table if not exists kept_{one} (like {one}); truncate kept_{one}; insert into kept_{one} table {one}"
+)
+CUT = in_one_statement("delete from {one}; insert into {one} overriding system value table kept_{one}")
