@@ -159,10 +159,10 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) tests/audit/tools.in -o tests/audit/tools.txt
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 
-# Left out: what asks no database (unit, architecture, model, simulation, fuzz, golden, mta), and what starts servers of its own to
-# kill, cut, measure or deploy them (chaos, failover, power, drill, bench, deploy, attacks, e2e: those must be met directly).
+# Left out: what asks no database (unit, architecture, model, golden, fuzz, mta), simulation (it steps each connection), and what starts
+# servers of its own to kill, measure or deploy them (chaos, failover, power, drill, bench, attacks, deploy, the rest of e2e).
 pooler: system $(STAMP) ## Most of the suite behind a stock PgBouncer in transaction mode
-	TEST_POOLER=1 $(BIN)/python -m pytest tests/integration tests/contracts tests/migrations --numprocesses 2 --dist loadfile
+	TEST_POOLER=1 $(BIN)/python -m pytest tests/integration tests/contracts tests/migrations tests/e2e/test_trace.py tests/e2e/test_fault_outage.py --numprocesses 2 --dist loadfile
 
 clean: ## Remove the virtual environment and every cache (not the data in .kaguan)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* htmlcov .import_linter_cache
