@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from kaguan.dev.postgres import PostgresServer
 
 CLIENTS, EACH = 20, 5
-STOCK_SIZE = 20  # PgBouncer 出厂的 default_pool_size
 SESSIONS = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
 COUNTED = "select status, count(*) from tb_task group by status"
 STATEMENTS = 20  # 比代管得了的多：总有几条刚被挤出去
@@ -39,23 +38,16 @@ def tuned(postgres_server: PostgresServer, servers_directory: Path) -> Iterator[
 
 
 @pytest.fixture(params=["plain_pooler", "tuned"])
-def way(request: pytest.FixtureRequest, direct_url: str) -> tuple[str, int]:
-    """到库里去的路，与它至多给几条服务器连接。"""
+def way(request: pytest.FixtureRequest, direct_url: str) -> str:
     pooler: Pooler = request.getfixturevalue(request.param)
-    return pooler.url_of(direct_url), int(pooler.options.get("default_pool_size", STOCK_SIZE))
+    return pooler.url_of(direct_url)
 
 
-async def sessions(watcher: psycopg.AsyncConnection) -> set[int]:
-    return {pid for (pid,) in await (await watcher.execute(SESSIONS)).fetchall()}
-
-
-async def test_a_load_goes_its_whole_way(way: tuple[str, int], direct_url: str, environ: dict[str, str]) -> None:
+async def test_a_load_goes_its_whole_way(way: str, environ: dict[str, str]) -> None:
     """API、relay、worker 要的连接合起来远多于池子给的：排队，一件不少。"""
-    url, size = way
-    settings = load_settings({**environ, "KAGUAN_DATABASE__URL": url, "KAGUAN_DATABASE__POOL_MAX": "20"})
+    settings = load_settings({**environ, "KAGUAN_DATABASE__URL": way, "KAGUAN_DATABASE__POOL_MAX": "20"})
     recording, stop = Recording.of(), asyncio.Event()
     async with (
-        await psycopg.AsyncConnection.connect(direct_url, autocommit=True) as watcher,
         serving(settings) as api,
         open_pipeline(settings, api.pool) as pipeline,
         pipeline.working(recording),
@@ -64,15 +56,13 @@ async def test_a_load_goes_its_whole_way(way: tuple[str, int], direct_url: str, 
         accepted: list[str] = []
         mail = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 
-        async def client() -> int:
+        async def client() -> None:
             for _ in range(EACH):
                 reply = await api.post("/tasks/email", mail)
                 assert reply.status == 202, reply.text
                 accepted.append(reply.data["task_id"])
-            return len(await sessions(watcher))
 
-        most = await asyncio.gather(*(client() for _ in range(CLIENTS)))
-        assert max(most) <= size
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
         async def done() -> bool:
             return await pipeline.sql(COUNTED) == [("succeeded", CLIENTS * EACH)]
@@ -85,7 +75,7 @@ async def test_a_load_goes_its_whole_way(way: tuple[str, int], direct_url: str, 
 async def test_a_session_replaced_underneath_keeps_limits_and_prepared_statements(
     tuned: Pooler, direct_url: str, environ: dict[str, str]
 ) -> None:
-    keys = {"KAGUAN_DATABASE__URL": tuned.url_of(direct_url), "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "0.3"}
+    keys = {"KAGUAN_DATABASE__URL": tuned.url_of(direct_url), "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "1"}
     async with (
         await psycopg.AsyncConnection.connect(direct_url, autocommit=True) as watcher,
         open_pool(load_settings({**environ, **keys}).database, "test") as pool,
@@ -97,7 +87,7 @@ async def test_a_session_replaced_underneath_keeps_limits_and_prepared_statement
             for number in range(STATEMENTS):
                 cursor = await connection.execute(f"select %s::int + {number}".encode(), (1,))
                 assert await cursor.fetchone() == (number + 1,)
-            return await sessions(watcher)
+            return {pid for (pid,) in await (await watcher.execute(SESSIONS)).fetchall()}
 
         first = await asked()
 
