@@ -103,7 +103,7 @@ async def becomes(pipeline: Pipeline, task_id: UUID, status: str, timeout: float
 
 
 async def test_a_worker_killed_before_its_effect_commits_leaves_none_and_its_heir_makes_one(
-    pipeline: Pipeline, yard: Yard, environ: dict[str, str]
+    pipeline: Pipeline, yard: Yard, direct_url: str
 ) -> None:
     """效果已写、还没提交，停在门口时被杀。"""
     await pipeline.sql(
@@ -111,9 +111,7 @@ async def test_a_worker_killed_before_its_effect_commits_leaves_none_and_its_hei
         f" $$ begin perform pg_advisory_xact_lock_shared({GATE}); return new; end $$"
     )
     await pipeline.sql("create trigger gate after insert on fault_effect for each row execute function gate()")
-    async with relaying(pipeline), await psycopg.AsyncConnection.connect(
-        environ["KAGUAN_DATABASE__URL"], autocommit=True
-    ) as holder:  # fmt: skip
+    async with relaying(pipeline), await psycopg.AsyncConnection.connect(direct_url, autocommit=True) as holder:
         await holder.execute("select pg_advisory_lock(%s)", (GATE,))
         task_id = await submit(pipeline, "quick")
 
