@@ -79,7 +79,7 @@ async def test_rows_that_commit_late_and_out_of_order_are_all_published(pipeline
 
 
 async def test_a_relay_killed_between_enqueue_and_mark_leaves_the_row_and_one_effect(
-    pipeline: Pipeline, environ: dict[str, str], tmp_path: Path
+    pipeline: Pipeline, environ: dict[str, str], direct_url: str, tmp_path: Path
 ) -> None:
     await pipeline.sql(
         f"create function gate() returns trigger language plpgsql as"
@@ -93,7 +93,7 @@ async def test_a_relay_killed_between_enqueue_and_mark_leaves_the_row_and_one_ef
     async def enqueued() -> bool:
         return sum([await queue.count("incomplete") for queue in pipeline.queues.values()]) == 1
 
-    async with await psycopg.AsyncConnection.connect(environ["KAGUAN_DATABASE__URL"], autocommit=True) as holder:
+    async with await psycopg.AsyncConnection.connect(direct_url, autocommit=True) as holder:
         await holder.execute("select pg_advisory_lock(%s)", (GATE,))
         async with child("relay", given, tmp_path / "relay.log") as relay:
             await eventually(enqueued, timeout=30)
