@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -119,9 +118,11 @@ class Listener:
 
         先等 LISTEN 做完：铃声与它的应答撞在一起，PgBouncer 就把那条服务器连接一直留给听的，碰巧听得见，也少了一条。
         """
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self.patience):
                 await self._listening.wait()
+        except TimeoutError:
+            return True  # 还没听上，没法判：下一次再看
         self._echo.clear()
         try:
             async with self.pool.connection() as connection:

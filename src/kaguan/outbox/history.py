@@ -26,9 +26,6 @@ PACKAGE = "kaguan.outbox"
 class UnsettledError(psycopg.OperationalError):
     """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样，等一等再来（docs/adr/0033）。"""
 
-    def __init__(self) -> None:
-        super().__init__("刚启动过，历史还没有核对完，等 relay 核对")
-
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
