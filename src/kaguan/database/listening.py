@@ -70,7 +70,6 @@ class Listener:
     deaf: bool = False
     _own: str = field(default_factory=lambda: f"kaguan_echo_{uuid4().hex}")
     _echo: asyncio.Event = field(default_factory=asyncio.Event)
-    _listening: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """听到被取消为止。"""
@@ -78,10 +77,8 @@ class Listener:
             await stay_connected(self.config, self.role, self._hear)
 
     async def _hear(self, connection: Connection) -> None:
-        self._listening.clear()
         for channel in (self.channel, self._own):
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
-        self._listening.set()
         self.heard()
         while True:
             silent = True
@@ -114,15 +111,7 @@ class Listener:
                 await asyncio.sleep(jitter(0.75 * self.interval, 1.25 * self.interval))  # 见上
 
     async def _is_heard(self) -> bool:
-        """按一下自己的铃，有没有回声；按不成不算没有：库不在，别处会说。
-
-        先等 LISTEN 做完：铃声与它的应答撞在一起，PgBouncer 就把那条服务器连接一直留给听的，碰巧听得见，也少了一条。
-        """
-        try:
-            async with asyncio.timeout(self.patience):
-                await self._listening.wait()
-        except TimeoutError:
-            return True  # 还没听上，没法判：下一次再看
+        """按一下自己的铃，有没有回声；按不成不算没有：库不在，别处会说。"""
         self._echo.clear()
         try:
             async with self.pool.connection() as connection:

@@ -77,8 +77,7 @@ async def hearing(url: str, pool: Pool, environ: dict[str, str]) -> AsyncIterato
 
 
 def test_a_deaf_listener_is_known_within_a_minute() -> None:
-    # 每次先等听着，再等回声
-    worst = 1.25 * listening.ECHO_INTERVAL + listening.MISSES * 2 * listening.ECHO_PATIENCE
+    worst = 1.25 * listening.ECHO_INTERVAL + listening.MISSES * listening.ECHO_PATIENCE
     assert worst < 60
 
 
