@@ -6,6 +6,7 @@ import asyncio
 import math
 import select
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -17,6 +18,8 @@ from kaguan.backoff import jitter
 from kaguan.database.connecting import Connection, LimitedConnection, rotated
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from psycopg.abc import PQGen
     from psycopg.errors import Diagnostic
 
@@ -118,17 +121,24 @@ class CheckedPool(AsyncConnectionPool[Connection]):
             connection = await self._take(deadline - time.monotonic())
             if not connection.is_suspect(rested_before=max(self._lost_at, time.monotonic() - self._check_idle)):
                 break
-            try:
+            async with self._kept_or_given_back(connection):
                 alive = await connection.answers()
-            except BaseException:  # 被取消也要还；不是对面断的，别的不必起疑
-                await self._give_back(connection)
-                raise
             if alive:
                 break
             await self.putconn(connection)
         if not connection.autocommit:  # SQLAlchemy 借走时关了它（engine_on）；不用 ``reset``：归还要排在重连后面
-            await connection.set_autocommit(True)
+            async with self._kept_or_given_back(connection):
+                await connection.set_autocommit(True)
         return connection
+
+    @asynccontextmanager
+    async def _kept_or_given_back(self, connection: PooledConnection) -> AsyncIterator[None]:
+        """借到了、还没交出去：被取消也要还，否则池永远少一个名额；不是对面断的，别的不必起疑。"""
+        try:
+            yield
+        except BaseException:
+            await self._give_back(connection)
+            raise
 
     async def putconn(self, conn: Connection) -> None:
         """归还；断了的换新，余下闲着的都起疑。"""
