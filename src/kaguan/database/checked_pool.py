@@ -133,10 +133,10 @@ class CheckedPool(AsyncConnectionPool[Connection]):
 
     @asynccontextmanager
     async def _kept_or_given_back(self, connection: PooledConnection) -> AsyncIterator[None]:
-        """借到了、还没交出去：被取消也要还，否则池永远少一个名额；不是对面断的，别的不必起疑。"""
+        """借到了、还没交出去；里面出了事就还。不是对面断的，别的不必起疑。"""
         try:
             yield
-        except BaseException:
+        except BaseException:  # 连取消也要先还回去，否则池永远少一个名额
             await self._give_back(connection)
             raise
 

@@ -107,8 +107,8 @@ class Listener:
             self.deaf = deaf
             self.tell(deaf)
             if not misses:
-                # 到点再按一次，没有可等的事；没听见的不等，马上再试
-                await asyncio.sleep(jitter(0.75 * self.interval, 1.25 * self.interval))  # 见上
+                # 没听见的不等，马上再试
+                await asyncio.sleep(jitter(0.75 * self.interval, 1.25 * self.interval))  # 到点再按一次，没有可等的事
 
     async def _is_heard(self) -> bool:
         """按一下自己的铃，有没有回声；按不成不算没有：库不在，别处会说。"""

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 from kaguan.outbox.sparing import UNHURRIED
+from kaguan.outbox.store import Judged
 from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
@@ -82,18 +83,6 @@ class Server:
         return {"incarnation": self.incarnation, "history": self.history}
 
 
-@dataclass(frozen=True, slots=True)
-class Doubted:
-    """一个也许已做了的任务，与对它的裁决。"""
-
-    id: UUID
-    type: str
-    queue: str
-    traceparent: str | None
-    request_id: str | None
-    verdict: str
-
-
 async def recorded(connection: Connection) -> Recorded | None:
     async with connection.cursor(row_factory=class_row(Recorded)) as cursor:
         await cursor.execute(load(PACKAGE, "broker"))
@@ -146,14 +135,14 @@ async def still_settling(connection: Connection, here: Server) -> bool:
 
 async def doubt(
     connection: Connection, tokens: Iterable[tuple[UUID, int]], redelivered: Mapping[str, str]
-) -> list[Doubted]:
+) -> list[Judged]:
     """``tokens`` 是也许做过了的任务号与投递号；``redelivered`` 是不明之后重新投递的类型 → 时间线上记作什么。"""
     pairs = list(tokens)
     parameters = {
         "task_ids": [task_id for task_id, _ in pairs], "deliveries": [delivery for _, delivery in pairs],
         "redelivered": Jsonb(dict(redelivered)), "lost": Jsonb(Reason("outbox.history_cut").stored()),
     }  # fmt: skip
-    async with connection.cursor(row_factory=class_row(Doubted)) as cursor:
+    async with connection.cursor(row_factory=class_row(Judged)) as cursor:
         await cursor.execute(load(PACKAGE, "doubt"), parameters)
         return await cursor.fetchall()
 

@@ -90,8 +90,8 @@ class Handed:
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """一个租约已失的任务与对它的裁决。"""
+class Judged:
+    """一个任务与对它的裁决。"""
 
     id: UUID
     type: str
@@ -99,6 +99,12 @@ class Expired:
     traceparent: str | None
     request_id: str | None
     verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(Judged):
+    """租约已失的。"""
+
     released: bool
 
 

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from kaguan.config.model import Relay
     from kaguan.database.pool import Pool
     from kaguan.outbox.deliveries import KaguanQueue
-    from kaguan.outbox.history import Doubted
-    from kaguan.outbox.store import Expired, Handed
+    from kaguan.outbox.store import Expired, Handed, Judged
     from kaguan.outbox.vocabulary import TaskEventKind
     from kaguan.telemetry.metrics import Metrics
 
@@ -191,6 +190,6 @@ class OrphanRedrive:
         return len(moved)
 
 
-def names_of(tasks: Sequence[Expired | Handed | Doubted]) -> dict[str, Any]:
+def names_of(tasks: Sequence[Judged | Handed]) -> dict[str, Any]:
     """日志里说的是哪几个任务。"""
     return named([task.id for task in tasks], [task.traceparent for task in tasks], [task.request_id for task in tasks])
