@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.model.mutation import (
+    CLAIM_ID,
     CORNERS,
     DELIVERY,
     OUTBOX,
@@ -59,7 +60,7 @@ WORKER_MUTATIONS = (
         "src/kaguan/outbox/worker/attempt.py",
         "if await cursor.fetchone() is None:",
         "if False:",
-        (UNCERTAIN + "::test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded", OVERTAKEN),
+        (CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing", OVERTAKEN),
     ),
     Mutation(
         "成功的结算不验令牌",

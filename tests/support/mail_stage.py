@@ -31,15 +31,17 @@ HOLD = TaskTypes(TASK_TYPES)
 
 @dataclass
 class DiesBeforeSettling:
-    """真的把信寄出去，然后像被 SIGKILL 的进程那样再无下文。"""
+    """真的把信寄出去，然后像被 SIGKILL 的进程那样再无下文；叫它醒来，就是停过头的僵尸。"""
 
     handler: EmailHandler
     sent: asyncio.Event = field(default_factory=asyncio.Event)
+    wakes: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
-        await self.handler(attempt)
+        outcome = await self.handler(attempt)
         self.sent.set()
-        return await asyncio.Future()
+        await self.wakes.wait()
+        return outcome
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,17 +72,17 @@ async def test_silence_after_data_follows_the_policy(stage: Stage, resend: TaskT
 
 
 async def test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded(stage: Stage) -> None:
+    stage.server.script.body.append(DROP)
     task_id = await stage.submit()
     dying = DiesBeforeSettling(stage.handler)
-    zombie = asyncio.create_task(stage.deliver(task_id, dying))
+    zombie = asyncio.create_task(stage.deliver(task_id, dying, RESEND))
     await dying.sent.wait()
     await stage.pipeline.sql("update tb_task set lease_until = clock_timestamp() - interval '1 s'")
     await stage.redrive(resend=RESEND)
     await stage.pipeline.redis.flushdb()
     await stage.deliver(task_id, stage.handler)
-    zombie.cancel()
-    with suppress(asyncio.CancelledError):
-        await zombie
+    dying.wakes.set()
+    await zombie
     assert await stage.pipeline.status(task_id) == "succeeded"
     assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("accepted", 250)}
 
