@@ -33,27 +33,42 @@ PAYLOADS = {
     SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
     DATA_SYNC: DataSyncPayload(sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)),
 }
+# 停在半途的拿着锁，要调度者放行才会放：等它就是死等，一律跳过
 EXPIRE = """
 update tb_task set lease_until = clock_timestamp() - interval '1 hour'
-where status = 'running' and lease_until > '-infinity' and (%(worker)s::text is null or worker = %(worker)s)
+where id in (
+    select id from tb_task
+    where status = 'running' and lease_until > '-infinity' and (%(worker)s::text is null or worker = %(worker)s)
+    for no key update skip locked
+)
 """
 LONG_AGO: tuple[LiteralString, ...] = (
     (
-        "update tb_task set queued_at = clock_timestamp() - interval '1 hour'"
-        " where status = 'queued' and queued_at > clock_timestamp() - interval '30 minutes'"
+        "update tb_task set queued_at = clock_timestamp() - interval '1 hour' where id in ("
+        "select id from tb_task where status = 'queued' and queued_at > clock_timestamp() - interval '30 minutes'"
+        " for no key update skip locked)"
     ),
     (
-        "update tb_task set available_at = clock_timestamp() - interval '1 hour'"
+        "update tb_task set available_at = clock_timestamp() - interval '1 hour' where id in ("
+        "select id from tb_task"
         " where status in ('pending', 'retrying') and available_at > clock_timestamp() - interval '30 minutes'"
+        " for no key update skip locked)"
     ),
     (
-        "update tb_outbox set available_at = clock_timestamp() - interval '1 hour'"
-        " where available_at > clock_timestamp() - interval '30 minutes'"
+        "update tb_outbox set available_at = clock_timestamp() - interval '1 hour' where task_id in ("
+        "select task_id from tb_outbox where available_at > clock_timestamp() - interval '30 minutes'"
+        " for update skip locked)"
     ),
 )
 LONG_PAST: tuple[LiteralString, ...] = (
-    "update tb_task set finished_at = finished_at - interval '400 days'",
-    "update tb_ordering set updated_at = updated_at - interval '400 days'",
+    (
+        "update tb_task set finished_at = finished_at - interval '400 days'"
+        " where id in (select id from tb_task for no key update skip locked)"
+    ),
+    (
+        "update tb_ordering set updated_at = updated_at - interval '400 days'"
+        " where (principal, key) in (select principal, key from tb_ordering for update skip locked)"
+    ),
     (
         "insert into tb_idempotency_key (principal, key, fingerprint, expires_at)"
         " values ('sim', 'k', sha256('k'), now() - interval '1 day')"
@@ -162,7 +177,10 @@ def grow_old(world: World) -> None:
 
 def make_due(world: World) -> None:
     """虚拟时钟：四年一次的计划错过了两次。"""
-    world.admin.execute("update tb_schedule set next_due_at = now() - interval '7 years'")
+    world.admin.execute(
+        "update tb_schedule set next_due_at = now() - interval '7 years'"
+        " where name in (select name from tb_schedule for update skip locked)"
+    )
 
 
 # ---- 平静

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 TYPES = st.sampled_from([EMAIL_SEND, SIM_STATUS_SYNC, DATA_SYNC])
-SCRIPTS = st.lists(st.lists(st.sampled_from(Turn), max_size=2), min_size=1, max_size=3)
+USED_UP = [Turn.LATER] * (drive.MAX_ATTEMPTS + 1)  # 次数用尽还要再来的
+SCRIPTS = st.lists(st.lists(st.sampled_from(Turn), max_size=2) | st.just(USED_UP), min_size=1, max_size=3)
 PICK = st.integers(0, 5)
 STEPS = 30
 LOOPS = st.sampled_from(["forward", "lease", "presence", "epoch", "orphan", "ordering"])

@@ -109,7 +109,7 @@ def world(
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
     with (
-        psycopg.connect(database_url, autocommit=True) as admin,
+        psycopg.connect(database_url, autocommit=True, options="-c lock_timeout=10s") as admin,  # 等锁就是死等
         redis.Redis.from_url(redis_url) as valkey,
     ):
         opened = World(configured, loop, database_url, admin, valkey)
