@@ -9,6 +9,7 @@ from kaguan.outbox import store
 from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.queues.client import open_redis
+from kaguan.queues.keys import DOORBELL
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline
@@ -16,6 +17,15 @@ from tests.support.pipeline import open_pipeline
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+
+
+async def test_a_ring_goes_out(settings: Settings) -> None:
+    async with open_redis(settings.redis) as redis, redis.pubsub(ignore_subscribe_messages=True) as ear:
+        await ear.subscribe(DOORBELL)
+        await ear.get_message(timeout=30)  # 订上了
+        async with Doorbell(redis, 0.003).ringing() as bell:
+            bell.ring()
+            assert await ear.get_message(timeout=30) is not None
 
 
 async def test_a_ring_is_heard(settings: Settings) -> None:

@@ -1,0 +1,50 @@
+"""交出窗口：眼下做得过来几个，与投递数的封顶，各管各的。"""
+
+from __future__ import annotations
+
+from kaguan.outbox.relay.forward import Window
+
+PLENTY = 1_000
+
+
+def test_deliveries_are_capped_however_many_tasks_would_fit() -> None:
+    window = Window(most=5, least=100)
+    assert window.room(PLENTY) == 5
+    window.handed([1] * 5)
+    assert window.room(PLENTY) == 0
+    window.seen(2)  # 做掉三个
+    assert window.room(PLENTY) == 3
+
+
+def test_tasks_are_capped_however_few_deliveries_carry_them() -> None:
+    window = Window(most=1_000, least=100)
+    window.handed([60, 30])
+    assert window.room(PLENTY) == 10
+    window.seen(1)  # 先交的先做掉
+    assert window.room(PLENTY) == 70
+
+
+def test_a_queue_found_empty_while_work_waits_doubles_the_window_and_one_that_stands_still_shrinks_it() -> None:
+    window = Window(most=1_000, least=100, pressed=True)
+    window.seen(0)
+    assert window.room(PLENTY) == 200
+    window.handed([50])
+    window.seen(1)
+    assert window.room(PLENTY) == 180 - 50
+    for _ in range(20):
+        window.seen(1)
+    assert window.room(PLENTY) == 100 - 50
+
+
+def test_after_an_unknown_hand_over_nothing_goes_out_before_redis_was_looked_at() -> None:
+    window = Window(most=5, least=100)
+    window.forget()
+    assert window.room(PLENTY) == 0
+    window.seen(0)
+    assert window.room(PLENTY) == 5
+
+
+def test_deliveries_of_another_relay_take_their_room() -> None:
+    window = Window(most=5, least=100)
+    window.seen(4)
+    assert window.room(PLENTY) == 1
