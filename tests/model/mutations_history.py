@@ -103,6 +103,13 @@ HISTORY_MUTATIONS = (
         (HISTORY + "::test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark",),
     ),
     Mutation(
+        "认下之后水位还落后",
+        OUTBOX + "settle.sql",
+        "greatest(forwarded_at, %(ahead)s)",
+        "forwarded_at",
+        (HISTORY + "::test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark",),
+    ),
+    Mutation(
         "没核对完就认下",
         RELAY,
         "raise TimeoutError  # 都被人锁着：过一会儿从头再来",

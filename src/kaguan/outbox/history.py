@@ -122,9 +122,9 @@ async def unsettle(connection: Connection) -> None:
     await connection.execute(load(PACKAGE, "unsettle"))
 
 
-async def settle(connection: Connection, here: Server) -> bool:
-    """认下这一次启动；False：别的 relay 已认下，或又换了服务器。"""
-    return (await connection.execute(load(PACKAGE, "settle"), here.parameters)).rowcount > 0
+async def settle(connection: Connection, here: Server, ahead: datetime | None) -> bool:
+    """认下这一次启动；``ahead`` 是抄在 Redis 里、领先的水位。False：别的 relay 已认下，或又换了服务器。"""
+    return (await connection.execute(load(PACKAGE, "settle"), {**here.parameters, "ahead": ahead})).rowcount > 0
 
 
 async def still_settling(connection: Connection, here: Server) -> bool:

@@ -264,10 +264,11 @@ async def test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark(
     await pipeline.sql(
         "update tb_broker set since = since - interval '1 hour', forwarded_at = forwarded_at - interval '1 hour'"
     )
-    await reconcile(pipeline)
-    assert await settled(pipeline)
-    assert await states(pipeline, task_id) == [("uncertain", 2, True)]
-    assert pipeline.metrics.registry.get_sample_value("kaguan_history_cuts_total") == 1
+    for _ in range(3):  # 此后没有再交出什么：也只断了一次
+        await reconcile(pipeline)
+        assert await settled(pipeline)
+        assert await states(pipeline, task_id) == [("uncertain", 2, True)]
+        assert pipeline.metrics.registry.get_sample_value("kaguan_history_cuts_total") == 1
 
 
 async def test_a_watermark_that_nobody_of_ours_wrote_is_replaced_and_said(pipeline: Pipeline) -> None:

@@ -76,7 +76,7 @@ class Histories:
                 await history.unsettle(connection)
         count = await self._reconcile(recorded, here, mark, same_redis=same_redis) if is_cut else 0
         async with self.pool.connection() as connection:
-            is_ours = await history.settle(connection, here)
+            is_ours = await history.settle(connection, here, mark.watermark if mark and is_behind else None)
         self.metrics.claims_stopped.set(0)
         if is_cut and is_ours:
             log.warning("历史核对完，恢复认领", count=count)
