@@ -163,6 +163,13 @@ async def open_pipeline(
         yield Pipeline(settings, pool, redis, build_queues(redis), metrics, relay)
 
 
+def duplicates(pipeline: Pipeline, task_type: TaskType[Any] = EMAIL_SEND) -> float:
+    """worker 挡下的重复投递数。"""
+    return (
+        pipeline.metrics.registry.get_sample_value("kaguan_duplicates_suppressed_total", {"type": task_type.name}) or 0
+    )
+
+
 @dataclass(slots=True)
 class Recording:
     """记下每次尝试、给出预定结果的处理器。"""

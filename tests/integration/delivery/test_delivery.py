@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from psycopg.errors import RaiseException
@@ -320,18 +321,45 @@ async def test_effect_and_settlement_are_one_transaction(pipeline: Pipeline) -> 
     assert await pipeline.status(task_id) == "retrying"
 
 
+class Diced:
+    """每次都说「第 n 次」；退避的骰子随之定死。"""
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        random.seed(attempt.attempt)
+        return Retry(f"第 {attempt.attempt} 次")
+
+
+def diced(attempt: int, ceiling: float) -> timedelta:
+    """骰子定死在 ``attempt``，零到 ``ceiling`` 秒之间掷出的那一个。"""
+    return timedelta(seconds=random.Random(attempt).uniform(0, ceiling))  # noqa: S311 只为可重放
+
+
+async def clock(pipeline: Pipeline) -> datetime:
+    ((now,),) = await pipeline.sql("select clock_timestamp()")
+    return cast("datetime", now)
+
+
 async def test_transient_failures_are_retried_five_times_then_failed_with_every_cause(pipeline: Pipeline) -> None:
+    """每次等多久逐个对上：钟是 PostgreSQL 的，夹在结算前后两次看表之间。"""
     (task_id,) = await pipeline.submit()
-    handler = Recording.of(*(Retry(f"第 {n} 次") for n in range(1, 7)))
-    for _ in range(MAX_ATTEMPTS):
+    for attempt, ceiling in enumerate((2, 4, 8, 16, 32), start=1):
+        before = await clock(pipeline)
+        await deliver(pipeline, Diced(), task_id)
+        after = await clock(pipeline)
+        ((due,),) = await pipeline.sql("select available_at from tb_outbox")
+        assert before <= due - diced(attempt, ceiling) <= after
         await pipeline.sql("update tb_outbox set available_at = now()")
-        await deliver(pipeline, handler, task_id)
+    await deliver(pipeline, Diced(), task_id)
     record = await pipeline.task(task_id)
-    assert (record.status, record.attempt, len(handler.attempts)) == ("failed", 6, 6)
+    assert (record.status, record.attempt) == ("failed", 6)
     events = await pipeline.sql("select detail->>'reason' from tb_task_event where kind = 'attempt_failed' order by id")
     assert [row[0] for row in events][:5] == [f"第 {n} 次" for n in range(1, 6)]
     assert "第 6 次" in events[5][0]
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
+    counted = pipeline.metrics.registry.get_sample_value
+    labels = {"type": "email:send", "queue": "default"}
+    assert counted("kaguan_tasks_retried_total", labels) == 5
+    assert counted("kaguan_tasks_settled_total", {**labels, "outcome": "failed"}) == 1  # TaskFailureRatio 数的
 
 
 async def test_a_continuation_gives_the_slot_back_and_uses_no_attempt(pipeline: Pipeline) -> None:

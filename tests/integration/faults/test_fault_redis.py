@@ -34,7 +34,7 @@ from tests.support.fault_plant import (
     relaying,
     through,
 )
-from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.pipeline import Pipeline, duplicates, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -303,13 +303,3 @@ async def test_healthy_jobs_swept_and_queued_again_take_effect_once(environ: dic
         assert len(swept) > 0
         assert duplicates(slow) > 0
         assert await effects(direct) == (SWEPT, SWEPT)
-
-
-def duplicates(pipeline: Pipeline) -> float:
-    """worker 挡下的重复投递数。"""
-    return sum(
-        sample.value
-        for family in pipeline.metrics.duplicates_suppressed.collect()
-        for sample in family.samples
-        if sample.name.endswith("_total")
-    )
