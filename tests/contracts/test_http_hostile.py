@@ -12,6 +12,7 @@ import pytest
 
 from api.routes import ROUTES
 from kaguan.errors import Code
+from kaguan.sims.iccid import with_check_digit
 
 if TYPE_CHECKING:
     from tests.support.serving import Api
@@ -34,6 +35,19 @@ VALID: dict[str, dict[str, Any]] = {
     "/api/v1/tasks/batch": {"tasks": [{"type": "sim:status_sync", "iccids": ["8986001234567890123"]}]},
     "/api/v1/tasks/replay": {"status": "failed", "limit": 1, "rate": 1, "dry_run": True},
 }  # fmt: skip
+ICCID = with_check_digit(f"898600{1:013d}")
+# 改一样先有的：路径与全部字段
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "/api/v1/users/{id}": (
+        "/users/1",
+        {"email": "b@example.com", "status": "banned", "password": "correct hors"},
+    ),
+    "/api/v1/orders/{id}": ("/orders/1", {"status": "paid", "remark": "r"}),
+    "/api/v1/sims/{iccid}": (
+        f"/sims/{ICCID}",
+        {"msisdn": "8613800138000", "imsi": "460040123456789", "remark": "r"},
+    ),
+}
 HOSTILE = [
     '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\udfff\\ud800"', '"\\u2028"', '"\\ufffe"', "-1", "0", "2147483648",
     "9223372036854775808", "18446744073709551616", "1" + "0" * 400, "1.5", "1e400", "-0.0", "NaN", "Infinity", "true",
@@ -66,6 +80,7 @@ def with_hostile(valid: Any, place: tuple[Any, ...], text: str) -> bytes:
 
 def test_every_route_with_a_body_is_in_the_table() -> None:
     assert {route.pattern for route in ROUTES if route.body is not None and route.method == "POST"} == set(VALID)
+    assert {route.pattern for route in ROUTES if route.body is not None and route.method != "POST"} == set(CHANGES)
 
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["plain", "with an idempotency key"])
@@ -81,6 +96,20 @@ async def test_no_hostile_value_in_any_field_is_a_server_error(api: Api, path: s
                 envelope = await response.json()
                 assert response.status < 500, (place, text[:50], envelope)
     await every_task_can_be_listed(api)
+
+
+async def test_no_hostile_value_in_any_change_is_a_server_error(api: Api) -> None:
+    assert (await api.post("/users", VALID["/api/v1/users"])).status == 201
+    assert (await api.post("/orders", VALID["/api/v1/orders"])).status == 201
+    assert (await api.post("/sims", {"sims": [{"iccid": ICCID, "carrier": "onelink"}]})).status == 201
+    headers = {**JSON_HEADERS, "Authorization": f"Bearer {api.token}"}
+    for path, valid in CHANGES.values():
+        for place in places(valid):
+            for text in HOSTILE:
+                raw = with_hostile(valid, place, text)
+                async with api.session.put(f"/api/v1{path}", data=raw, headers=headers) as response:
+                    assert response.status < 500, (path, place, text[:50], await response.text())
+        assert (await api.get(path)).status == 200
 
 
 async def every_task_can_be_listed(api: Api) -> None:
