@@ -9,29 +9,19 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
-
-from kaguan.dev.ports import LOOPBACK
-from kaguan.dev.program import Program, StartError
-from kaguan.probes import answers_ready
-from kaguan.tokens import service as tokens
+from kaguan.dev.program import StartError
 from tests.attacks.attempts import ATTEMPTS, BODIES
-from tests.attacks.measure import Target, measure
+from tests.attacks.measure import measure
+from tests.attacks.target import attacked, issue_token
 from tests.bench.laboratory import ROOT, open_laboratory
-from tests.bench.processes import running
 from tests.bench.scale import SHORT
-from tests.support.places import own_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.attacks.attempts import Attempt
     from tests.attacks.measure import Measured
-    from tests.bench.laboratory import Laboratory
 
 HEADER = (
     "| 攻击 | 请求体 | 状态 | 旁人最久等待：平时 | 旁人最久等待：攻击时 | 常驻内存：前 → 后（最高），MiB |\n"
@@ -49,10 +39,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 async def attack(chosen: list[Attempt], root: Path, limit: float) -> None:
     async with open_laboratory(SHORT) as laboratory:
-        token = await _issue_token(laboratory)
+        token = await issue_token(laboratory)
         sys.stdout.write(HEADER)
         for attempt in chosen:
-            async with _api(laboratory, root, token) as target:
+            async with attacked(laboratory, token, root) as target:
                 found = await measure(attempt, target, limit)
             sys.stdout.write(row(attempt, found))
             sys.stdout.flush()
@@ -70,24 +60,6 @@ def row(attempt: Attempt, found: Measured) -> str:
         f"| {attempt.name} | {found.size:,} B | {statuses} | {found.calm:.3f} s | {waited} | "
         f"{before} → {after}（{peak}） |\n"
     )
-
-
-@asynccontextmanager
-async def _api(laboratory: Laboratory, root: Path, token: str) -> AsyncIterator[Target]:
-    """一个新起的 API 进程，跑 ``root`` 的代码。被攻击得停不下来的，离开时强杀。"""
-    port = own_port()
-    environment = laboratory.environment(KAGUAN_API__PORT=str(port), PYTHONPATH=str(root / "src"))
-    argv = (sys.executable, "-m", "api")
-    program = Program(
-        "api", argv, root, environment=environment, ready=lambda: answers_ready(port, LOOPBACK), stop_timeout=1.0
-    )
-    async with running(program, laboratory.directory) as api:
-        yield Target(LOOPBACK, port, api.process.pid, token)
-
-
-async def _issue_token(laboratory: Laboratory) -> str:
-    async with await psycopg.AsyncConnection.connect(laboratory.database_url(), autocommit=True) as connection:
-        return (await tokens.create(connection, "attacker", tokens.SCOPES)).token
 
 
 def main(arguments: list[str]) -> int:

@@ -39,6 +39,7 @@ from tests.support.places import own_port
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from tests.support.fault_plant import Child
+    from tests.support.records import Record
 
 OUTAGE = float(os.environ.get("KAGUAN_FAULT_OUTAGE", "6"))  # 秒
 PACE = 0.25  # 秒一个请求
@@ -51,7 +52,7 @@ MAIL = {"to": ["a@example.com"], "subject": "quick", "body": "b"}
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU 用量读自 /proc")
 @pytest.mark.timeout(int(OUTAGE) + 180)
 async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_of_logs(
-    environ: dict[str, str], pool: Pool, tmp_path: Path
+    environ: dict[str, str], pool: Pool, tmp_path: Path, record_property: Record
 ) -> None:
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(own_directory())
@@ -88,8 +89,11 @@ async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_
         elapsed = time.monotonic() - since
         shares = {name: (after - spent[name]) / elapsed for name, after in cpu(children).items()}
         lines = said(logs) - before
+        record_property("不是 2xx 的", statuses.total() - statuses[202])
+        record_property("最忙的进程，CPU %", 100 * max(shares.values()))
         assert set(statuses) == {202}
         assert lines.pop("accepted") <= statuses[202]
+        record_property("最吵的进程，行/分", max(lines.values(), default=0) / max(1.0, elapsed / 60))
         assert await degraded(client)
         assert max(shares.values()) < CPU_SHARE, shares
         assert max(lines.values(), default=0) <= LINES_PER_MINUTE * max(1.0, elapsed / 60), lines

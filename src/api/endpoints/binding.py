@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -165,22 +166,26 @@ async def read_body(request: web.Request, most: int | None) -> bytes:
     most = min(request.client_max_size, most or request.client_max_size)
     if (request.content_length or 0) > most:
         raise too_large(most)
-    request._client_max_size = most  # noqa: SLF001 aiohttp 只有全应用的上限，没有按路由给的公开办法
     limit = request.app[SETTINGS].api.read_timeout
     try:
-        if request.content.is_eof():
-            # 已全部到达（几乎总是如此）：不必设闹钟
-            return await request.read()
-        async with asyncio.timeout(limit):
-            return await request.read()
+        # 已全部到达（几乎总是如此）：不必设闹钟
+        async with nullcontext() if request.content.is_eof() else asyncio.timeout(limit):
+            chunks, left = [], most
+            # 不用 request.read()：它按上限的大小一大块一大块地解压，炸弹要的内存是上限的六倍
+            while chunk := await request.content.readany():
+                left -= len(chunk)
+                if left < 0:
+                    raise too_large(most)
+                chunks.append(chunk)
     except TimeoutError:
         raise DomainError(
             Code.TIMED_OUT, f"{limit:g} 秒内没有收完请求体", f"body not received within {limit:g} seconds"
         ) from None
-    except web.HTTPRequestEntityTooLarge:
-        raise too_large(most) from None
     except (web.RequestPayloadError, ValueError):
         raise json_body.malformed("请求体的编码已损坏", "the body's encoding is corrupt") from None
+    raw = b"".join(chunks)
+    request._read_bytes = raw  # noqa: SLF001 之后再读的、访问日志，都从这里拿
+    return raw
 
 
 def _require_json(request: web.Request) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_CONTENT_TYPE = 255  # 字符；RFC 6838 §4.2 的类型至多 127 + 1 + 127，multipart 的边界至多 70（RFC 2046 §5.1.1）
-WRITE_TIMEOUT = 15.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存
+WRITE_TIMEOUT = 14.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存；说好的是十五秒之内
 
 
 class EnvelopeRequestHandler(RequestHandler):

@@ -51,7 +51,7 @@ class Api(Group):
     header_limit: Bytes = 16 * 1024
     request_timeout: Seconds = 3.0  # 处理一个请求的时限（读请求体不算在内）
     read_timeout: Seconds = 10.0  # 读完请求体的时限（慢速攻击）
-    keepalive_timeout: Seconds = 15.0
+    keepalive_timeout: Seconds = 14.0  # 也管说不完的头：说好的是十五秒之内断开
     idempotency_ttl: Seconds = 86_400.0
     backlog_limit: int = Field(1_000_000, ge=1)  # 待投递行数超过它就回 503/2003
     rate_per_token: int = Field(2_000, ge=1)  # 每秒请求数

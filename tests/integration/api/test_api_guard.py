@@ -51,7 +51,7 @@ async def test_every_route_wants_exactly_its_scope(api: Api) -> None:
         holders[scope] = await with_scopes(api, f"holder-{number}", [scope])
         others[scope] = await with_scopes(api, f"other-{number}", [one for one in tokens.SCOPES if one != scope])
     for route, scope in GUARDED:
-        body = {} if route.body else None
+        body: dict[str, object] | None = {} if route.body else None
         refused = await others[scope].call(route.method, somewhere(route), body)
         assert (refused.status, refused.code) == (403, 1003), route.name
         allowed = await holders[scope].call(route.method, somewhere(route), body)

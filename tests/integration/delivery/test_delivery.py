@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.outcome import Outcome
 
 FAILING = "create function fail_here() returns trigger language plpgsql as $$ begin raise 'forced failure'; end $$"
@@ -50,7 +50,7 @@ async def pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
         yield opened
 
 
-async def deliver(pipeline: Pipeline, handler: Recording, task_id: UUID, worker: str = "worker-a") -> None:
+async def deliver(pipeline: Pipeline, handler: Handler, task_id: UUID, worker: str = "worker-a") -> None:
     """转交之后，像 SAQ 那样执行当前的投递一次。"""
     await pipeline.forwarder.run_once()
     record = await pipeline.task(task_id)

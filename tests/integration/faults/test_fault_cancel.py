@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from typing import TYPE_CHECKING
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from kaguan.database.pool import Pool
+    from tests.support.records import Record
 
-CANCELS = 500  # 两边各这么多
+ASKED = int(os.environ.get("KAGUAN_FAULT_ASKED", "500"))  # 每一边问这么多；断掉一千个：3000
 CONNECTIONS = 5
 CROWD = 3 * CONNECTIONS  # 同时问的
 ASK_TIMEOUT = 30.0  # 秒
 
 
 async def cancelled_at_random(ask: Callable[[int], Awaitable[int]], seed: int) -> tuple[int, int]:
-    """发出 :data:`CANCELS` 个带号的问题，随机掐断；没断的必须答自己的号。返回 (断了的, 答了的)。"""
+    """发出 :data:`ASKED` 个带号的问题，随机掐断；没断的必须答自己的号。返回 (断了的, 答了的)。"""
     source = random.Random(seed)  # noqa: S311 只为可重放
     gate = asyncio.Semaphore(CROWD)
     await asyncio.gather(*(ask(number) for number in range(CROWD)))  # 连接先开好：开连接比问一句久得多
@@ -46,7 +48,7 @@ async def cancelled_at_random(ask: Callable[[int], Awaitable[int]], seed: int) -
                 cut += 1
 
     async with asyncio.timeout(ASK_TIMEOUT * 2):
-        await asyncio.gather(*(one(number) for number in range(CANCELS)))
+        await asyncio.gather(*(one(number) for number in range(ASKED)))
     return cut, answered
 
 
@@ -56,7 +58,9 @@ async def everyone_answers(ask: Callable[[int], Awaitable[int]]) -> None:
         assert await asyncio.gather(*(ask(number) for number in range(1_000, 1_100))) == list(range(1_000, 1_100))
 
 
-async def test_cancelled_redis_commands_neither_cross_nor_leak(environ: dict[str, str]) -> None:
+async def test_cancelled_redis_commands_neither_cross_nor_leak(
+    environ: dict[str, str], record_property: Record
+) -> None:
     settings = load_settings(environ)
     async with open_redis(settings.redis, connections=CONNECTIONS) as client:
 
@@ -67,8 +71,9 @@ async def test_cancelled_redis_commands_neither_cross_nor_leak(environ: dict[str
                 return int((await pipe.execute())[1])
 
         cut, answered = await cancelled_at_random(echo, 45)
-        assert cut > CANCELS // 50
-        assert answered > CANCELS // 50
+        record_property("断在半途的 Redis 命令", cut)
+        assert cut > ASKED // 50
+        assert answered > ASKED // 50
         await everyone_answers(echo)
         # 每个名额都还借得出来
         pool = client.connection_pool
@@ -77,7 +82,9 @@ async def test_cancelled_redis_commands_neither_cross_nor_leak(environ: dict[str
             await pool.release(connection)
 
 
-async def test_cancelled_postgresql_statements_neither_cross_nor_leak(environ: dict[str, str]) -> None:
+async def test_cancelled_postgresql_statements_neither_cross_nor_leak(
+    environ: dict[str, str], record_property: Record
+) -> None:
     settings = load_settings({**environ, "KAGUAN_DATABASE__POOL_MAX": str(CONNECTIONS)})
     async with open_pool(settings.database, "test") as pool:
 
@@ -89,13 +96,16 @@ async def test_cancelled_postgresql_statements_neither_cross_nor_leak(environ: d
                 return int(row[0])
 
         cut, answered = await cancelled_at_random(select, 46)
-        assert cut > CANCELS // 50
-        assert answered > CANCELS // 50
+        record_property("断在半途的 PostgreSQL 语句", cut)
+        assert cut > ASKED // 50
+        assert answered > ASKED // 50
         await everyone_answers(select)
         await every_place_is_free(pool)
 
 
-async def test_cancelled_sqlalchemy_statements_neither_cross_nor_leak(environ: dict[str, str]) -> None:
+async def test_cancelled_sqlalchemy_statements_neither_cross_nor_leak(
+    environ: dict[str, str], record_property: Record
+) -> None:
     settings = load_settings({**environ, "KAGUAN_DATABASE__POOL_MAX": str(CONNECTIONS)})
     async with open_pool(settings.database, "test") as pool:
         engine = engine_on(pool)
@@ -106,7 +116,8 @@ async def test_cancelled_sqlalchemy_statements_neither_cross_nor_leak(environ: d
                 return int(row[0])
 
         cut, _ = await cancelled_at_random(select, 47)
-        assert cut > CANCELS // 50
+        record_property("断在半途的 SQLAlchemy 语句", cut)
+        assert cut > ASKED // 50
         await everyone_answers(select)
         await engine.dispose()
         await every_place_is_free(pool)

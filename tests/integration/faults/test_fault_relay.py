@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Pool
+    from tests.support.records import Record
 
 WRITERS = 8
 PER_WRITER = 25
@@ -181,7 +182,9 @@ async def handed_over(pipeline: Pipeline, limit: float, *, rings: bool = False) 
     await eventually(queued, timeout=limit)
 
 
-async def test_redrive_under_a_backlog_hardly_repeats_anything(environ: dict[str, str], pool: Pool) -> None:
+async def test_redrive_under_a_backlog_hardly_repeats_anything(
+    environ: dict[str, str], pool: Pool, record_property: Record
+) -> None:
     """队列里排得很长、做得很慢：等得久不等于丢了，重投不许雪上加霜。"""
     settings = load_settings({
         **environ, **QUICK, "KAGUAN_RELAY__PRESENCE_AGE": "0.1", "KAGUAN_RELAY__BACKSTOP_AGE": "600",
@@ -197,5 +200,6 @@ async def test_redrive_under_a_backlog_hardly_repeats_anything(environ: dict[str
         async with pipeline.working(Effects(0.02)), relaying(pipeline):
             await eventually(lambda: all_closed(pipeline), timeout=30 + BACKLOG / 20)
         ((deliveries,),) = await pipeline.sql("select sum(delivery) from tb_task")
+        record_property("投递 ÷ 任务", float(deliveries) / BACKLOG)
         assert deliveries / BACKLOG <= AMPLIFICATION
         assert await effects(pipeline) == (BACKLOG, BACKLOG)

@@ -27,6 +27,7 @@ from tests.support.carrier_world import register
 from tests.support.eventually import eventually
 from tests.support.fault_clock import shifted
 from tests.support.fault_plant import (
+    AS_SHIPPED,
     EFFECT_TABLE,
     QUICK,
     Effects,
@@ -52,11 +53,13 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from tests.support.fault_plant import Child
+    from tests.support.records import Record
 
 GATE = 4_243  # 咨询锁号
 START = 30.0  # 秒：进程起来、取到件
 DRAIN = 40.0
-GRACE = 2
+GRACE = Worker().shutdown_grace if AS_SHIPPED else 2.0
+SHORT_JOB = min(3.0, GRACE / 2)  # 秒
 POISON_LIMIT = 2
 
 
@@ -73,7 +76,7 @@ class Yard:
     """起 worker 进程的地方。"""
 
     def __init__(self, environ: dict[str, str], directory: Path) -> None:
-        self.environ = {**only_kaguan(environ), **QUICK, "KAGUAN_WORKER__SHUTDOWN_GRACE": str(GRACE)}
+        self.environ = {**only_kaguan(environ), **QUICK, "KAGUAN_WORKER__SHUTDOWN_GRACE": f"{GRACE:g}"}
         self.directory = directory
         self.count = 0
 
@@ -236,31 +239,38 @@ async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work
 # ---- 停
 
 
-async def test_an_idle_worker_stops_at_once_and_a_short_job_is_finished_first(pipeline: Pipeline, yard: Yard) -> None:
+async def test_an_idle_worker_stops_at_once_and_a_short_job_is_finished_first(
+    pipeline: Pipeline, yard: Yard, record_property: Record
+) -> None:
     async with relaying(pipeline), yard.worker() as busy:
-        task_id = await submit(pipeline, f"slow:{GRACE / 2}")
+        task_id = await submit(pipeline, f"slow:{SHORT_JOB:g}")
         await becomes(pipeline, task_id, "running")
         assert await busy.stopped() == 0
         record = await pipeline.task(task_id)
         assert (record.status, record.attempt) == ("succeeded", 1)
+        record_property("一个 3 秒的任务在做", busy.stopping)
     async with yard.worker() as idle:
         await eventually(lambda: "进程启动" in idle.output, timeout=START)
         assert await idle.stopped() == 0
+        record_property("闲着", idle.stopping)
 
 
-async def test_a_job_that_will_not_stop_is_given_back_uncounted(pipeline: Pipeline, yard: Yard) -> None:
+async def test_a_job_that_will_not_stop_is_given_back_uncounted(
+    pipeline: Pipeline, yard: Yard, record_property: Record
+) -> None:
     async with relaying(pipeline):
         async with yard.worker() as stuck:
             task_id = await submit(pipeline, "hang")
             await becomes(pipeline, task_id, "running")
             assert await stuck.stopped() == 0
+            record_property("处理器不肯停", stuck.stopping)
         await becomes(pipeline, task_id, "queued")
         record = await pipeline.task(task_id)
         assert (record.attempt, record.lost_leases, record.delivery) == (0, 0, 2)
 
 
 async def test_a_sync_hanging_at_the_carrier_is_given_back_uncounted_within_the_default_grace(
-    pipeline: Pipeline, yard: Yard
+    pipeline: Pipeline, yard: Yard, record_property: Record
 ) -> None:
     """运营商收下连接、从不应答；停机的宽限、租约都是产品的默认。自己退出（0）的，没有用到 29 秒的看门狗（4）。"""
     config = Worker()
@@ -279,6 +289,7 @@ async def test_a_sync_hanging_at_the_carrier_is_given_back_uncounted_within_the_
         ) as syncing:
             await asyncio.wait_for(asked.wait(), START)
             assert await syncing.stopped() == 0
+            record_property("同步挂在运营商那里", syncing.stopping)
         await becomes(pipeline, task_id, "queued")
     record = await pipeline.task(task_id)
     assert (record.attempt, record.lost_leases, record.delivery) == (0, 0, 2)
@@ -310,7 +321,7 @@ async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
 
 @pytest.mark.parametrize(("phase", "status"), [("greeting", "queued"), ("body", "uncertain")])
 async def test_a_mail_hanging_at_the_server_is_given_back_or_admitted_uncertain(
-    pipeline: Pipeline, yard: Yard, phase: str, status: str
+    pipeline: Pipeline, yard: Yard, record_property: Record, phase: str, status: str
 ) -> None:
     """SMTP 装死时停机：还没开口的交还，正文已送出而没有答复的如实说不明。"""
     async with smtp_server() as server, relaying(pipeline):
@@ -324,5 +335,6 @@ async def test_a_mail_hanging_at_the_server_is_given_back_or_admitted_uncertain(
             if phase == "body":
                 await eventually(lambda: server.mails, timeout=START)
             assert await sending.stopped() == 0
+            record_property(f"SMTP 装死（{phase}）", sending.stopping)
         await becomes(pipeline, task_id, status)
         assert (await pipeline.task(task_id)).attempt == (0 if status == "queued" else 1)
