@@ -19,7 +19,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill image-check sbom failover restore-drill upgrade-check pooler fuzz client audit
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill checklist image-check sbom failover restore-drill upgrade-check pooler fuzz client audit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -95,6 +95,9 @@ failover: $(STAMP) ## A real primary and standby, promoted again and again under
 	$(BIN)/python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py tests/integration/database/test_two_primaries.py tests/failover/history_cuts.py
 	$(BIN)/python -m tests.chaos --standby sync --tasks 2500 --faults 24 --rate 15 --no-controls --write docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --standby async --tasks 2500 --faults 24 --rate 15 --write docs/RELIABILITY.md
+
+checklist: $(STAMP) ## The rows of docs/FAULTS.md that name a threshold, as they are written, at full size, on a quiet machine (20 minutes); writes the figures there
+	$(BIN)/python -m tests.checklist --write docs/FAULTS.md
 
 drill: $(STAMP) ## Ten faults against a running stack, one at a time: when do console, /health and doctor notice, and do they name the cause (12 minutes)
 	$(BIN)/python -m tests.drill

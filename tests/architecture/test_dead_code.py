@@ -25,7 +25,6 @@ OUTWARD |= {"TokenRow"}  # kaguan token list --json 整个印出来
 # 别的库按名字来找的
 HOOKS = {
     "_value_": "枚举成员的值",
-    "_client_max_size": "aiohttp 的请求体上限",
     "_exec_command": "psycopg 的连接发命令的地方",
     "_execute_gen": "psycopg 的游标",
     "_executemany_gen_pipeline": "psycopg 的游标",

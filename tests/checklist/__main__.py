@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import math
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from tests.attacks.target import issue_token
 from tests.bench.laboratory import ROOT, open_laboratory
@@ -78,6 +81,7 @@ async def main(options: argparse.Namespace) -> int:
     if unknown := set(chosen) - set(ROWS):
         say(f"没有这些行：{sorted(unknown)}")
         return 2
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # 印的只有表
     found: list[Figure] = []
     began = time.monotonic()
     say(HEADER)

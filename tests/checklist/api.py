@@ -36,8 +36,8 @@ IN_TIME = Bound(" 秒", most=3.5)
 NONE = Bound(" 个", most=0)
 POOL = 25  # 出厂的连接池
 LATENCY = 0.2  # 秒，每个方向
-HEALTHY = Bound(" 毫秒", most=100)
-LEAN = Bound(" MB", most=50)
+HEALTHY = Bound(" 毫秒", under=100)
+LEAN = Bound(" MB", under=50)
 CLOSED = Bound(" 秒", most=15)
 PATIENCE = 60.0  # 秒
 MIB = 1024 * 1024

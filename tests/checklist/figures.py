@@ -14,15 +14,19 @@ HEADER = "| 行 | 量的 | 界线 | 量到 | 守住 |\n| --- | --- | --- | --- |
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """界线：两头都含在内。"""
+    """界线，给一样：至多、少于、至少。"""
 
     unit: str
     most: float = math.inf
+    under: float = math.inf
     least: float = -math.inf
 
     def __str__(self) -> str:
-        sign, limit = ("≤", self.most) if self.most < math.inf else ("≥", self.least)
-        return f"{sign} {limit:g}{self.unit}"
+        limits = (("≤", self.most), ("<", self.under), ("≥", self.least))
+        return "、".join(f"{sign} {limit:g}{self.unit}" for sign, limit in limits if math.isfinite(limit))
+
+    def holds(self, value: float) -> bool:
+        return self.least <= value <= self.most and value < self.under
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Figure:
 
     @property
     def held(self) -> bool:
-        return self.bound.least <= self.value <= self.bound.most
+        return self.bound.holds(self.value)
 
     def __str__(self) -> str:
         value = "没有量成" if math.isnan(self.value) else f"{self.value:.4g}{self.bound.unit}"

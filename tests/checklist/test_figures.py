@@ -21,6 +21,8 @@ REPORT = """<testsuites><testsuite><testcase classname="a" name="b"><properties>
         (Bound(" 秒", most=3.5), 3.51, False),
         (Bound(" 个", least=1_000), 999, False),
         (Bound(" 个", least=1_000), 1_000, True),
+        (Bound(" 毫秒", under=100), 100, False),
+        (Bound(" 毫秒", under=100), 99, True),
         (Bound(" 秒", most=3.5), math.nan, False),
     ],
 )
