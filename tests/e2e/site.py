@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from playwright.async_api import expect
 
+from kaguan.outbox.vanished import LONGEST_REQUEST_ID
 from tests.e2e.browser import chromium, tab
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script
@@ -57,6 +59,7 @@ class Site:
             "tasks": "/console/tasks",
             "task": f"/console/tasks/{self.task('uncertain')}",
             "dead-letters": "/console/dead-letters?preview=1&status=failed#replay",
+            "vanished": "/console/vanished",
             "schedules": "/console/schedules",
             "outbox": "/console/outbox",
             "audit": "/console/audit",
@@ -71,10 +74,22 @@ async def running_site() -> AsyncIterator[Site]:
             async with started(place / "data", place / "log", extra=extra) as stack:
                 tasks = await business(stack, smtp)
                 await redis_forgets(stack)
+                await vanish(stack)
                 async with tab(browser, stack.url) as page:
                     await log_in(page, stack.token)
                     state = await page.context.storage_state()
                 yield Site(stack, browser, state, tasks)
+
+
+async def vanish(stack: RunningStack) -> None:
+    """不见了的两件：一件有请求号（到顶那么长），一件没有。"""
+    async with await psycopg.AsyncConnection.connect(stack.env["KAGUAN_DATABASE__URL"], autocommit=True) as connection:
+        for request_id in ("r" * LONGEST_REQUEST_ID, None):
+            await connection.execute(
+                "insert into tb_vanished (task_id, type, request_id, delivery)"
+                " values (gen_random_uuid(), 'email:send', %s, 1)",
+                (request_id,),
+            )
 
 
 async def log_in(page: Page, token: str) -> None:
