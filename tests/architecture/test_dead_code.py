@@ -35,6 +35,7 @@ HOOKS = {
     "abort_threshold": "SAQ 的 Worker.abort 的参数",
     "case_sensitive": "re2 的选项",
     "cursor_factory": "psycopg 连接的游标",
+    "discover_master": "redis-py 的 Sentinel",
     "dot_nl": "re2 的选项",
     "emit": "logging 的 Handler",
     "get_description": "OpenTelemetry 的 Sampler",

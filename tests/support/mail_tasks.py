@@ -43,7 +43,10 @@ def config_for(url: str, **overrides: object) -> Smtp:
 
 
 def server_tls(certificate: str = "localhost") -> ssl.SSLContext:
-    """``localhost`` 自签，也是 ``expired``、``elsewhere``（主机名不符）的 CA；``stranger`` 的 CA 谁也不认识。"""
+    """``localhost`` 自签，也是 ``expired``、``elsewhere``（主机名不符）、``named``（只有名字，没有地址）的 CA。
+
+    ``stranger`` 的 CA 谁也不认识。
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATES / f"{certificate}.crt", CERTIFICATES / "localhost.key")
     return context

@@ -1,10 +1,13 @@
-"""真的哨兵：一主一从、几个哨兵，口令各一个；主的可杀，从的可以先与它断开。"""
+"""真的哨兵：一主一从、几个哨兵，口令各一个；主的可杀，从的可以先与它断开。
+
+前面可以有 TLS（:class:`Fronted`）：哨兵自己与从库仍说明文，经的是报给大家的同一个地址。
+"""
 
 from __future__ import annotations
 
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +23,13 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.servers import Server
 from tests.support.eventually import eventually
 from tests.support.places import own_port
+from tests.support.tls_front import fork, tls_front
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
+
+    from tests.support.tls_front import TlsFront
 
 SERVICE = "kaguan"
 PASSWORD = "quiet-sentinel-71"
@@ -32,12 +38,22 @@ DOWN_AFTER = 1_500  # 毫秒：这么久没有回音，就当主死了；从库�
 TEMPO = {"info-period": 200, "publish-period": 200, "ask-period": 100, "ping-period": 100, "slave-reconf-timeout": 500}
 
 
+@dataclass(frozen=True, slots=True)
+class Fronted:
+    """``certificate`` 是两个 Valkey 的，哨兵的总是 ``localhost``；``host`` 是哨兵报的主机。"""
+
+    certificate: str
+    host: str = LOOPBACK
+
+
 @dataclass(eq=False, slots=True)
 class Node:
-    """一个 Valkey。"""
+    """一个 Valkey；``address`` 是哨兵报的。"""
 
     valkey: ValkeyServer
     process: Server
+    address: tuple[str, int]
+    front: TlsFront | None = None
 
     @property
     def secret(self) -> str:
@@ -55,10 +71,6 @@ class Node:
             except RedisError:
                 return b""
 
-    @property
-    def address(self) -> tuple[str, int]:
-        return LOOPBACK, self.valkey.port
-
 
 @dataclass(eq=False, slots=True)
 class Watched:
@@ -67,11 +79,17 @@ class Watched:
     nodes: list[Node]
     sentinels: list[Server]
     ports: list[int]
+    fronts: list[TlsFront] = field(default_factory=list)
 
     def url(self, database: int = 0) -> str:
         """经哨兵的地址；头一个哨兵不在，问得着下一个才行。"""
         places = ",".join(f"{LOOPBACK}:{port}" for port in self.ports)
         return f"redis+sentinel://:{self.nodes[0].secret}@{places}/{SERVICE}/{database}?sentinel_password={PASSWORD}"
+
+    def secured(self, query: str) -> str:
+        """同上，经 TLS；``query`` 是信哪些证书。"""
+        places = ",".join(f"{LOOPBACK}:{front.port}" for front in self.fronts)
+        return f"rediss+sentinel://:{self.nodes[0].secret}@{places}/{SERVICE}?sentinel_password={PASSWORD}&{query}"
 
     async def master(self) -> Node | None:
         """哨兵们（过半数）此刻说的主。"""
@@ -133,23 +151,25 @@ async def _asked(port: int) -> tuple[str, int] | None:
 
 
 @asynccontextmanager
-async def watched(directory: Path, sentinels: int = 3) -> AsyncIterator[Watched]:
+async def watched(directory: Path, sentinels: int = 3, fronted: Fronted | None = None) -> AsyncIterator[Watched]:
     """从库跟上了，哨兵们互相看见了，才给出。"""
     async with AsyncExitStack() as stack:
-        master = await stack.enter_async_context(_node(directory))
-        replica = await stack.enter_async_context(_node(directory, master.valkey.port))
+        master = await stack.enter_async_context(_node(directory, fronted))
+        replica = await stack.enter_async_context(_node(directory, fronted, master.address[1]))
         ports = [own_port() for _ in range(sentinels)]
         found = Watched([master, replica], [], ports)
         async with _at(*replica.place) as client:
             await eventually(partial(_linked, client), 60.0)
         for port in ports:
             found.sentinels.append(await stack.enter_async_context(_sentinel(directory, port, master, sentinels)))
+            if fronted is not None:
+                found.fronts.append(await stack.enter_async_context(tls_front(port, "localhost")))
         await eventually(partial(_all_known, ports), 60.0)
         yield found
 
 
 @asynccontextmanager
-async def _node(directory: Path, master: int | None = None) -> AsyncIterator[Node]:
+async def _node(directory: Path, fronted: Fronted | None, master: int | None = None) -> AsyncIterator[Node]:
     port = own_port()
     valkey = ValkeyServer(
         directory / f"valkey-{port}", directory / "valkey-password", port, server_identity(), append_only=False
@@ -158,24 +178,30 @@ async def _node(directory: Path, master: int | None = None) -> AsyncIterator[Nod
     secret = valkey.password_file.read_text("utf-8").strip()
     extra = ["--masterauth", secret, "--repl-diskless-sync-delay", "0"]
     extra += ["--replicaof", f"{LOOPBACK} {master}"] if master is not None else []
-    program = valkey.program()
-    process = Server(replace(program, argv=(*program.argv, *extra)), directory / f"valkey-{port}.log")
-    await process.start()
-    try:
-        yield Node(valkey, process)
-    finally:
-        await process.stop(signal.SIGKILL)
+    async with AsyncExitStack() as stack:
+        address, front = (LOOPBACK, port), None
+        if fronted is not None:
+            forked = await stack.enter_async_context(fork(port, fronted.certificate))
+            address, front = (fronted.host, forked.port), forked.tls
+            extra += ["--replica-announce-ip", fronted.host, "--replica-announce-port", str(forked.port)]
+        program = valkey.program()
+        process = Server(replace(program, argv=(*program.argv, *extra)), directory / f"valkey-{port}.log")
+        await process.start()
+        stack.push_async_callback(process.stop, signal.SIGKILL)
+        yield Node(valkey, process, address, front)
 
 
 @asynccontextmanager
 async def _sentinel(directory: Path, port: int, master: Node, sentinels: int) -> AsyncIterator[Server]:
-    valkey = master.valkey
+    valkey, (host, announced) = master.valkey, master.address
+    names = "no" if host == LOOPBACK else "yes"
     home, identity = directory / f"sentinel-{port}", valkey.identity
     make_private(home, identity)
     lines = (
         f"bind {LOOPBACK}", f"port {port}", f'dir "{home}"', "daemonize no", "loglevel warning",
         f"requirepass {PASSWORD}", f"sentinel sentinel-pass {PASSWORD}",
-        f"sentinel monitor {SERVICE} {LOOPBACK} {valkey.port} {sentinels // 2 + 1}",
+        f"sentinel resolve-hostnames {names}", f"sentinel announce-hostnames {names}",
+        f"sentinel monitor {SERVICE} {host} {announced} {sentinels // 2 + 1}",
         f"sentinel auth-pass {SERVICE} {master.secret}",
         f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}",
         f"sentinel failover-timeout {SERVICE} 1000",

@@ -1,4 +1,7 @@
-"""在一个不加密的服务器前面终结 TLS：内嵌的 PostgreSQL 与 Valkey 编译时都没有带它。"""
+"""在一个不加密的服务器前面终结 TLS：内嵌的 PostgreSQL 与 Valkey 编译时都没有带它。
+
+哨兵报给客户端的主，也是哨兵与从库自己去连的：那一个端口两种话都收（:func:`fork`）。
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from kaguan.dev.ports import LOOPBACK
 from tests.support.mail_tasks import server_tls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL 手册 54.2.11
+HANDSHAKE = b"\x16"  # TLS 的头一个字节，RFC 8446 5.1
 CHUNK = 65_536
 GUARD = 30.0  # 秒
 
@@ -41,16 +46,49 @@ class TlsFront:
             assert await reader.readexactly(len(SSL_REQUEST)) == SSL_REQUEST, "没有要 TLS"
             writer.write(b"S")
             await writer.start_tls(server_tls(self.certificate))
-        there, back = await asyncio.open_connection(LOOPBACK, self.target)
-        copying = asyncio.create_task(_copy(there, writer))
-        try:
-            while data := await reader.read(CHUNK):
-                self.passed += len(data)
-                back.write(data)
-                await back.drain()
-        finally:
-            back.transport.abort()
-            await asyncio.wait([copying])
+        await _pass_on(reader, writer, self.target, self._count)
+
+    def _count(self, size: int) -> None:
+        self.passed += size
+
+
+@dataclass(slots=True)
+class Fork:
+    """TLS 的走 ``tls``，明文的直接到服务器。``port`` 是报给大家的那一个。"""
+
+    tls: TlsFront
+    port: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            if first := await reader.read(CHUNK):
+                target = self.tls.port if first.startswith(HANDSHAKE) else self.tls.target
+                await _pass_on(reader, writer, target, first=first)
+        writer.transport.abort()
+
+
+def _uncounted(size: int) -> None:
+    """过去多少都不数。"""
+
+
+async def _pass_on(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    port: int,
+    passing: Callable[[int], None] = _uncounted,
+    first: bytes = b"",
+) -> None:
+    there, back = await asyncio.open_connection(LOOPBACK, port)
+    back.write(first)
+    copying = asyncio.create_task(_copy(there, writer))
+    try:
+        while data := await reader.read(CHUNK):
+            passing(len(data))
+            back.write(data)
+            await back.drain()
+    finally:
+        back.transport.abort()
+        await asyncio.wait([copying])
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,16 +96,33 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(CHUNK):
             writer.write(data)
             await writer.drain()
+        writer.close()  # 对面死了，这一头也要知道
 
 
 @asynccontextmanager
 async def tls_front(target: int, certificate: str, *, asked: bool = False) -> AsyncIterator[TlsFront]:
     """``certificate`` 见 :func:`~tests.support.mail_tasks.server_tls`；``asked``：PostgreSQL 的客户端开口才换 TLS。"""
     front = TlsFront(target, certificate)
-    listener = await asyncio.start_server(front.serve, LOOPBACK, 0, ssl=None if asked else server_tls(certificate))
-    front.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with _listening(front.serve, None if asked else server_tls(certificate)) as front.port:
         yield front
+
+
+@asynccontextmanager
+async def fork(target: int, certificate: str) -> AsyncIterator[Fork]:
+    """同一个端口，说什么话都行。"""
+    async with tls_front(target, certificate) as front:
+        made = Fork(front)
+        async with _listening(made.serve, None) as made.port:
+            yield made
+
+
+@asynccontextmanager
+async def _listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], tls: ssl.SSLContext | None
+) -> AsyncIterator[int]:
+    listener = await asyncio.start_server(serve, LOOPBACK, 0, ssl=tls)
+    try:
+        yield listener.sockets[0].getsockname()[1]
     finally:
         # 经它的都断干净了才走：握手到一半的没有处理者，留到事件循环关了才回收，警告就落在下一个用例头上
         gone = asyncio.create_task(listener.wait_closed())

@@ -18,6 +18,8 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +31,28 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ASK_AGAIN = 5.0  # 秒：连接都好好的也问一声：旧主停过又醒来、被隔在一边，它自己不知道已不是主
+
+
+class Sentinels(Sentinel):
+    """逐个问；都说不出的，带上最后一个缘由（redis-py 只留错误的类别，看不出是证书、口令还是不在）。"""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """谁是主。
+
+        Raises:
+            MasterNotFoundError: 没有一个哨兵说得出。
+        """
+        why = ""
+        for place, sentinel in enumerate(self.sentinels):
+            try:
+                state = (await sentinel.sentinel_masters()).get(service_name)  # type: ignore[no-untyped-call] # 没有类型
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                why = f"：{error}"
+                continue
+            if state and self.check_master_state(state, service_name):
+                self.sentinels[0], self.sentinels[place] = sentinel, self.sentinels[0]  # 说得出的，下一次先问
+                return state["ip"], state["port"]
+        raise MasterNotFoundError(f"没有一个哨兵说得出 {service_name} 的主{why}")
 
 
 class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -54,10 +78,7 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
     async def _find(self) -> tuple[str, int]:
         before = self.master_address
-        try:
-            found: tuple[str, int] = await super().get_master_address()  # type: ignore[no-untyped-call] # 没有类型
-        except MasterNotFoundError:
-            raise MasterNotFoundError(f"没有一个哨兵说得出 {self.service_name} 的主") from None
+        found: tuple[str, int] = await super().get_master_address()  # type: ignore[no-untyped-call] # 没有类型
         if before not in {None, found}:
             log.warning("Redis 换了主", service=self.service_name, host=found[0], port=found[1])
         return found
@@ -92,7 +113,7 @@ def master_pool(address: SentinelAddress, options: Mapping[str, Any], patience: 
     }
     own = {**options, **_options(address.server)}
     own["connection_class"] = SentinelManagedSSLConnection if own.pop("ssl") else SentinelManagedConnection
-    manager = Sentinel(address.hosts, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call] # 没有类型
+    manager = Sentinels(address.hosts, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call] # 没有类型
     return MasterPool(address.service, manager, **own)  # type: ignore[no-untyped-call] # 没有类型
 
 
