@@ -14,6 +14,11 @@ def jitter(low: float, high: float) -> float:
     return random.uniform(low, high)  # noqa: S311 只为错开，不涉安全
 
 
+def about(seconds: float) -> float:
+    """一拍一拍的活，败了下一拍再来的：前后两成，一齐起的、一齐碰上故障的不总在同一刻。"""
+    return jitter(0.8 * seconds, 1.2 * seconds)
+
+
 def exponential(attempt: int, base: float, cap: float) -> float:
     """第 ``attempt`` 次失败之后的上界 ``min(cap, base·2^(attempt-1))``；独自一个、不怕撞上别人的就等这么久。"""
     return min(cap, base * 2.0 ** min(attempt - 1, 62))

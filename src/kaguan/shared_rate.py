@@ -12,7 +12,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
-from kaguan.backoff import jitter
+from kaguan.backoff import about, jitter
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -56,7 +56,7 @@ class SharedRate:
         return self._redis if asyncio.get_running_loop().time() >= self._away_until else None
 
     def note_away(self, error: RedisError) -> None:
-        self._away_until = asyncio.get_running_loop().time() + REDIS_AWAY
+        self._away_until = asyncio.get_running_loop().time() + about(REDIS_AWAY)
         log.warning("Redis 不可用，限额退到本进程", limit=":".join(self._who), error=type(error).__name__)
 
 

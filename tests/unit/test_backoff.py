@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaguan.backoff import OUTAGE_FLOORS, equal_jitter, exponential, full_jitter, outage_wait
+from kaguan.backoff import OUTAGE_FLOORS, about, equal_jitter, exponential, full_jitter, outage_wait
 
 
 def test_ceilings_double_and_stop_at_the_cap() -> None:
@@ -40,3 +40,8 @@ def test_the_floors_rise_and_together_outlive_a_greylist_and_an_outage_of_half_a
 @given(st.integers(1, 10_000), st.floats(0.001, 100), st.floats(0.001, 10_000))
 def test_an_outage_is_waited_for_no_longer_than_the_cap(attempt: int, base: float, cap: float) -> None:
     assert outage_wait(attempt, base, cap) <= cap
+
+
+def test_a_beat_that_is_about_so_long_falls_before_and_after() -> None:
+    drawn = [about(10.0) for _ in range(200)]
+    assert 8.0 <= min(drawn) < 10.0 < max(drawn) <= 12.0

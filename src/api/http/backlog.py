@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from psycopg import Error
 
+from kaguan.backoff import about
 from kaguan.errors import Code, DomainError
 from kaguan.outbox import ordering, store
 
@@ -57,5 +58,5 @@ class Backlog:
                 await self.run_once()
             except Error as error:
                 log.debug("没能更新积压估计", error=type(error).__name__)
-            pause = max(INTERVAL, (loop.time() - started) * COST_SHARE)
+            pause = max(about(INTERVAL), (loop.time() - started) * COST_SHARE)
             await asyncio.sleep(pause)  # 查询越慢歇得越久：估计本身不该成为负担

@@ -14,6 +14,7 @@ import structlog
 from limits.aio.storage import MemoryStorage
 from redis.exceptions import RedisError
 
+from kaguan.backoff import about
 from kaguan.errors import Code, DomainError
 from kaguan.shared_rate import shared_storage
 
@@ -82,7 +83,7 @@ class Counter:
             except (RedisError, OSError, TimeoutError) as error:
                 if self._away_until == 0.0:
                     log.warning("限流改用本地计数：Redis 不可用", error=type(error).__name__)
-                self._away_until = time.monotonic() + REDIS_PAUSE
+                self._away_until = time.monotonic() + about(REDIS_PAUSE)
             else:
                 self._away_until = 0.0
                 return used

@@ -17,6 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from kaguan.background import in_background
+from kaguan.backoff import about
 from kaguan.breakers.breaker import CLOSED, OPENED, BreakerStatus
 from kaguan.queues.keys import BREAKERS, breaker_key
 from kaguan.reasons import Reason
@@ -127,7 +128,7 @@ class BreakerBoard:
     async def _run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(REFRESH):
+                async with asyncio.timeout(about(REFRESH)):
                     await self._news.wait()
             except TimeoutError:
                 pass

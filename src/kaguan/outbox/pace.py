@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 from kaguan.background import in_background
+from kaguan.backoff import about
 from kaguan.queues.keys import pace_key
 
 log = structlog.get_logger(__name__)
@@ -64,4 +65,4 @@ class Pace:
     async def _run(self) -> None:
         while True:
             await self.run_once()
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(about(INTERVAL))

@@ -20,6 +20,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from kaguan.background import in_background
+from kaguan.backoff import about
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Presence:
                 log.debug("心跳没有写成", error=type(error).__name__)
             except Exception:  # 不跳了就会被当作冻住：说一声，下一拍再来
                 log.exception("心跳意外出错，下一拍再试")
-            await asyncio.sleep(self.interval)
+            await asyncio.sleep(about(self.interval))
 
     async def _leave(self) -> None:
         try:

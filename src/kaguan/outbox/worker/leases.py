@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.background import in_background
-from kaguan.backoff import equal_jitter
+from kaguan.backoff import equal_jitter, jitter
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.outbox.worker.token import COLUMNS, Token
@@ -129,7 +129,7 @@ async def _run(leases: Leases) -> None:
             log.warning("心跳失败，下一拍再试", error=type(error).__name__)
         except Exception:  # 心跳停了租约全失：说一声，下一拍再来
             log.exception("心跳意外出错，下一拍再试")
-        await asyncio.sleep(leases.interval)
+        await asyncio.sleep(jitter(0.75 * leases.interval, leases.interval))  # 只早不晚：晚了租约就过期
 
 
 async def heartbeat(connection: Connection, held: Sequence[Token], lease: float) -> dict[Token, bool]:
