@@ -106,7 +106,7 @@ model: system $(STAMP) ## The protocol's model, large sizes included: it holds, 
 	$(BIN)/python -m tests.model
 
 simulate: $(STAMP) ## The real relay and workers under thousands of random interleavings (EXAMPLES=5000, SIMULATE_SEED=n replays)
-	SIMULATE_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest tests/integration/delivery/test_simulation.py -k interleaving --timeout 0 -s
+	SIMULATE_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest tests/integration/delivery/test_simulation.py -k interleaving --timeout 0 --numprocesses 2 --dist load
 
 mutate: $(STAMP) ## Break the protocol's code in many ways; the tests must notice
 	$(BIN)/python -m tests.model.mutate

@@ -74,7 +74,9 @@ def part_of(options: argparse.Namespace) -> str:
     """结果写在文档里的哪一对记号之间；也是库的名字。"""
     if options.standby:
         return f"failover_{options.standby}"
-    return "sentinel" if options.sentinel else "power" if options.power else "campaign"
+    if options.sentinel or options.power:
+        return "sentinel" if options.sentinel else "power"
+    return "verify" if options.verify else {"hold": "campaign"}.get(options.policy, options.policy)
 
 
 def kinds_of(options: argparse.Namespace) -> tuple[str, ...]:
