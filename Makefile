@@ -19,7 +19,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill checklist image-check sbom failover restore-drill upgrade-check pooler fuzz client audit
+.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill checklist image-check sbom failover restore-drill upgrade-check pooler fuzz client audit injection
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -117,10 +117,15 @@ contract: $(STAMP) ## Every operation against its document, every carrier dialec
 fuzz: $(STAMP) ## Malformed HTTP over raw sockets and clients that never finish: no 5xx, nothing smuggled, memory flat (3 minutes; SEED=n replays)
 	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
 
-audit: $(AUDIT_STAMP) ## bandit, a search of the tree for secrets, known vulnerabilities of what is locked (fails where the service of pip-audit is out of reach)
-	$(AUDIT_VENV)/bin/bandit --quiet --recursive --severity-level medium src migrations deploy examples
+audit: $(AUDIT_STAMP) ## bandit, semgrep with our rules, a search of the tree for secrets, known vulnerabilities of what is locked (fails where the service of pip-audit is out of reach); what they say stays in dist/audit
+	mkdir -p dist/audit
+	set -o pipefail; $(AUDIT_VENV)/bin/bandit --quiet --recursive --severity-level medium src migrations deploy examples | tee dist/audit/bandit.txt
+	set -o pipefail; $(AUDIT_VENV)/bin/semgrep scan --metrics off --disable-version-check --quiet --error --config tests/audit/semgrep.yaml src migrations deploy examples | tee dist/audit/semgrep.txt
 	git ls-files -z | xargs -0 $(AUDIT_VENV)/bin/detect-secrets-hook --baseline tests/audit/secrets.json
-	$(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.txt
+	set -o pipefail; $(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements.txt | tee dist/audit/pip-audit.txt
+
+injection: $(STAMP) $(AUDIT_STAMP) ## sqlmap at every route of a real API, and at a service with a hole that it must find (10 minutes); what it says stays in dist/sqlmap
+	$(BIN)/python -m tests.audit $(AUDIT_VENV)/bin/sqlmap
 
 mail-relay: $(STAMP) ## Mail of every size through a real Postfix (installed from Debian, as root; private, on loopback): clear, STARTTLS, TLS; cut lines too
 	$(BIN)/python -m tests.mta
