@@ -25,6 +25,7 @@ from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
 from kaguan.probes import is_listening
 from kaguan.queues.client import build_client
+from kaguan.queues.foreign import foreign
 from kaguan.verdict.model import ConcernCode
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ async def _redis(settings: Settings) -> Finding:
     try:
         server = await client.info("server")
         memory = await client.info("memory")
+        strangers = await foreign(client)
     except RedisError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return Finding(part, ok=False, detail=reason, advice="请检查服务器是否在运行、KAGUAN_REDIS__URL 是否正确")
@@ -131,6 +133,9 @@ async def _redis(settings: Settings) -> Finding:
     detail = f"版本 {server.get('valkey_version') or server.get('redis_version')}，maxmemory-policy {policy}"
     if policy != EVICTION_POLICY:
         return Finding(part, ok=False, detail=detail, advice=f"请设为 {EVICTION_POLICY}：淘汰键等于丢掉投递")
+    if strangers:
+        advice = "别的程序写过：请各用各的库号，或用 ACL 隔开；relay、worker 碰到就换成自己的，当作丢过数据"
+        return Finding(part, ok=False, detail=f"{detail}，{'、'.join(strangers)} 不是我们的类型", advice=advice)
     return Finding(part, ok=True, detail=detail)
 
 

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from redis.exceptions import ResponseError
+
 from kaguan.queues import keys
+from kaguan.queues.foreign import replace_foreign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,16 +52,25 @@ class Calls:
         age = int(self.config.calls_kept_for * 1000)
         member = keys.delivery_key(task_id, delivery)
         asked = (keys.CALLS, keys.CALLS_TRIMMED)
-        await self.redis.eval(NOTE, len(asked), *asked, member, str(age), str(self.config.calls_kept))  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        arguments = (*asked, member, str(age), str(self.config.calls_kept))
+        try:
+            await self.redis.eval(NOTE, len(asked), *arguments)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        except ResponseError:
+            if not await replace_foreign(self.redis):
+                raise
+            await self.redis.eval(NOTE, len(asked), *arguments)  # type: ignore[misc] # 同上
 
     async def trimmed(self) -> float | None:
-        """删去过的里面最晚的是何时记的，纪元秒；没有删过则 None。
+        """删去过的里面最晚的是何时记的，纪元秒；没有删过则 None，说不清是无穷。
 
         Raises:
             RedisError: 连不上。
         """
         value = await self.redis.get(keys.CALLS_TRIMMED)
-        return None if value is None else float(value) / 1000
+        try:
+            return None if value is None else float(value) / 1000
+        except ValueError:  # 别人写过：删去了什么说不清，就当作都删了
+            return math.inf
 
     async def pages(self) -> AsyncIterator[list[tuple[UUID, int]]]:
         """记着的，一页页（任务号，投递号）；看不懂的不要。

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from api.http.translation import translate
@@ -24,6 +26,8 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.settlement import Settled
 from kaguan.queues import keys
+from kaguan.queues.client import build_client
+from kaguan.queues.foreign import KINDS
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.eventually import eventually
 from tests.support.mail_stage import RESEND
@@ -226,7 +230,7 @@ async def other_type(pipeline: Pipeline) -> UUID:
     return outcome.task_id
 
 
-@pytest.mark.parametrize("spoil", ["flush", "trim", "stale", "stranger"])
+@pytest.mark.parametrize("spoil", ["flush", "trim", "stale", "stranger", keys.CALLS, keys.CALLS_TRIMMED, "garbage"])
 async def test_notes_that_may_be_incomplete_put_every_due_mail_in_doubt(pipeline: Pipeline, spoil: str) -> None:
     queued, waiting = await pipeline.submit(2)
     (scheduled,) = await pipeline.submit(schedule_at=FUTURE)
@@ -238,6 +242,11 @@ async def test_notes_that_may_be_incomplete_put_every_due_mail_in_doubt(pipeline
         await pipeline.redis.flushdb()
     elif spoil == "trim":
         await pipeline.redis.set(keys.CALLS_TRIMMED, int(datetime.now(UTC).timestamp() * 1000))
+    elif spoil in KINDS:
+        await pipeline.redis.delete(spoil)
+        await pipeline.redis.hset(spoil, "a", "stranger's")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    elif spoil == "garbage":
+        await pipeline.redis.set(keys.CALLS_TRIMMED, spoil)
     elif spoil == "stranger":
         await pipeline.redis.set(keys.WATERMARK, b"\xff not ours")
     else:  # Redis 退回到了旧的一份
@@ -319,9 +328,9 @@ async def test_two_relays_reconcile_together_and_each_task_once(pipeline: Pipeli
 async def test_without_redis_no_call_is_made_and_the_attempt_is_given_back_uncounted(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    execution = pipeline.execution(caller := Calling())
-    await pipeline.redis.set(keys.CALLS, "a stranger's")  # 记不成的一种：同名的键不是有序集合
-    await execution({}, deliveries=[(str(task_id), 1)])
+    nowhere = pipeline.settings.redis.model_copy(update={"url": SecretStr("redis://127.0.0.1:1/0")})
+    away = replace(pipeline, redis=build_client(nowhere))
+    await away.execution(caller := Calling())({}, deliveries=[(str(task_id), 1)])
     assert not caller.called.is_set()
     assert await pipeline.sql("select status, attempt, intent_at from tb_task") == [("retrying", 0, None)]
     assert await events(pipeline) == [("interrupted", None)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from redis import Redis
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept
@@ -158,6 +159,15 @@ def test_doctor_finds_the_servers_in_order_and_names_what_is_missing(run: Invoca
     assert findings["PostgreSQL"]["ok"]
     assert findings["Redis"]["ok"]
     assert "KAGUAN_SMTP__URL" in findings["SMTP"]["advice"]
+
+
+def test_doctor_names_a_key_of_ours_that_a_stranger_wrote(run: Invocation, environ: dict[str, str]) -> None:
+    with Redis.from_url(environ["KAGUAN_REDIS__URL"]) as redis:
+        redis.hset("kaguan:epoch", "a", "stranger's")
+    code, out, _ = run("doctor", "--json")
+    finding = next(line for line in json.loads(out) if line["part"] == "Redis")
+    assert (code, finding["ok"]) == (3, False)
+    assert "kaguan:epoch 不是我们的类型" in finding["detail"]
 
 
 def test_doctor_is_not_content_when_a_dependency_answers_the_check_but_not_the_verdict(

@@ -18,6 +18,7 @@ from kaguan.outbox.relay.redrive import names_of
 from kaguan.outbox.replay import FIRST_ID
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.queues import keys
+from kaguan.queues.foreign import replace_foreign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,6 +110,8 @@ class Histories:
 
     async def _is_complete(self, recorded: Recorded, mark: Mark) -> bool:
         """断开之后记下的外部调用都还在：Redis 没有被退回去，删去的都早于断开之处。"""
+        if await replace_foreign(self.redis):
+            return False
         trimmed = await self.calls.trimmed()
         is_current = mark.watermark >= recorded.watermark - STALE - timedelta(seconds=self.lag)
         return is_current and (trimmed is None or trimmed + SKEW < recorded.watermark.timestamp())

@@ -1,0 +1,67 @@
+"""别的程序写过的键：我们的键，却不是我们的类型（同一个库号里有人用了同样的名字）。
+
+留着它，碰它的命令次次都败：纪元比不成，历史核对不完，信一封也寄不出。所以换掉，当作 Redis 丢过数据。
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from kaguan.queues import keys
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+log = structlog.get_logger(__name__)
+
+KINDS = {
+    keys.EPOCH: "string", keys.HISTORY: "string", keys.WATERMARK: "string", keys.CALLS: "zset",
+    keys.CALLS_TRIMMED: "string",
+}  # fmt: skip
+# 一条命令里看了就删：中间没有别人记的一笔。纪元总一起换；记着的外部调用没有了，就记下此刻（毫秒）之前的都不全
+REPLACE = """
+local found = {}
+for number, key in ipairs(KEYS) do
+    local kind = redis.call('TYPE', key).ok
+    if kind ~= 'none' and kind ~= ARGV[number] then
+        redis.call('DEL', key)
+        found[#found + 1] = key
+    end
+end
+if #found > 0 then
+    local clock = redis.call('TIME')
+    redis.call('DEL', KEYS[1])
+    redis.call('SET', KEYS[5], clock[1] * 1000 + math.floor(clock[2] / 1000))
+end
+return found
+"""
+
+
+async def foreign(redis: Redis) -> list[str]:
+    """哪些键不是我们的类型。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    async with redis.pipeline(transaction=False) as pipe:
+        for key in KINDS:
+            pipe.type(key)
+        kinds = [kind.decode() for kind in await pipe.execute()]
+    return [key for (key, ours), kind in zip(KINDS.items(), kinds, strict=True) if kind not in {ours, "none"}]
+
+
+async def replace_foreign(redis: Redis) -> bool:
+    """换掉它们，说一声；False：没有。
+
+    Raises:
+        RedisError: 连不上。
+    """
+    found = await redis.eval(REPLACE, len(KINDS), *KINDS, *KINDS.values())  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    if found:
+        log.error(
+            "别的程序写过我们在 Redis 里的键，换成自己的，当作丢过数据；请各用各的库号，或用 ACL 隔开",
+            keys=[key.decode() for key in found],
+        )
+    return bool(found)

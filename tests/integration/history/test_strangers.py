@@ -1,0 +1,84 @@
+"""别的程序写了我们在 Redis 里的键：换了值、换了类型、删了；不丢、不重、不原地打转，说一声。
+
+历史核对时碰上的在 test_history_cut.py，`kaguan doctor` 说的在 test_cli.py。
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from structlog.testing import capture_logs
+
+from kaguan.config import load_settings
+from kaguan.queues import keys
+from kaguan.queues.foreign import KINDS, foreign
+from tests.support.eventually import eventually
+from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
+from tests.support.pipeline import open_pipeline
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
+
+HASH, GARBAGE, ANOTHER = "a hash", "garbage", str(uuid4())
+EACH = 2
+REPLACED = "别的程序写过我们在 Redis 里的键，换成自己的，当作丢过数据；请各用各的库号，或用 ACL 隔开"
+LOST = "Redis 丢过数据，或切换了主（纪元已变），重投它不认得的已交出的任务"
+MARK = "Redis 里的水位不是这个库抄的，换成自己的"
+# 写的是什么 → 说的是什么；没有说的是看不出来、也不要紧的。删去记号（CALLS_TRIMMED）只写不读，历史核对时才碰上
+STROKES: dict[tuple[str, str | None], str | None] = {
+    **{(key, HASH): REPLACED for key in KINDS if key != keys.CALLS_TRIMMED},
+    **{(keys.CALLS, value): REPLACED for value in (GARBAGE, ANOTHER)},
+    (keys.EPOCH, GARBAGE): "Redis 里的纪元不是我们写的，换成新的",
+    (keys.EPOCH, ANOTHER): LOST,
+    (keys.EPOCH, None): LOST,
+    (keys.HISTORY, GARBAGE): LOST,
+    (keys.WATERMARK, GARBAGE): MARK,
+    (keys.WATERMARK, ANOTHER): MARK,
+    **{(key, None): None for key in (keys.HISTORY, keys.WATERMARK, keys.CALLS)},
+}
+
+
+class Calling(Effects):
+    """先记意向：写进 Redis 的那一笔。"""
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        async with attempt.transaction() as connection:
+            await attempt.declare_intent(connection)
+        return await super().__call__(attempt)
+
+
+async def scribble(redis: Redis, key: str, value: str | None) -> None:
+    await redis.delete(key)
+    if value == HASH:
+        await redis.hset(key, "a", "1")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    elif value is not None:
+        await redis.set(key, value)
+
+
+async def test_whatever_a_stranger_writes_into_our_keys_everything_is_done_once_and_it_is_said(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    async with open_pipeline(load_settings({**environ, **QUICK}), pool) as pipeline:
+        await pipeline.sql(EFFECT_TABLE)
+        await pipeline.epoch.run_once()
+
+        async def over() -> bool:
+            said = {one["event"] for one in logs}
+            return (told is None or told in said) and await all_closed(pipeline) and not await foreign(pipeline.redis)
+
+        async with pipeline.working(Calling()), relaying(pipeline) as heard:
+            for number, ((key, value), told) in enumerate(STROKES.items(), start=1):
+                with capture_logs() as logs:
+                    await pipeline.submit(EACH)
+                    heard.set()
+                    await scribble(pipeline.redis, key, value)
+                    await pipeline.submit(EACH)
+                    heard.set()
+                    await eventually(over)
+                assert await effects(pipeline) == (2 * EACH * number, 2 * EACH * number)
+                assert told == REPLACED or REPLACED not in {one["event"] for one in logs}
