@@ -17,9 +17,8 @@ from urllib.parse import urlencode
 import aiohttp
 import structlog
 
+from api.openapi.examples import ICCID
 from api.routes import ROUTES
-from kaguan.dev.simulator import iccid_at
-from kaguan.sims.vocabulary import Carrier
 from tests.attacks.target import attacked, issue_token
 from tests.bench.laboratory import ROOT, open_laboratory
 from tests.bench.processes import running
@@ -35,10 +34,11 @@ if TYPE_CHECKING:
 FOUND = "sqlmap identified the following injection point"
 TRIED = "all tested parameters do not appear to be injectable"
 CLEAN = "干净"
+ORDER = ("POST", "GET", "PUT", "DELETE")  # 先造出来，最后才删：删光了，别的都是 404
 LIMIT = 600.0  # 秒，一次 sqlmap
 PATHS = {
     "id": "1*",
-    "iccid": f"{iccid_at(Carrier.ONELINK, 1)}*",
+    "iccid": f"{ICCID}*",
     "task_id": "01989f2e-0000-7000-8000-000000000001*",
     "name": "x*",
 }
@@ -153,7 +153,8 @@ async def main(sqlmap: Path, only: str) -> int:
         async with attacked(laboratory, token, ROOT) as target:
             headers = {"Authorization": f"Bearer {token}"}
             async with aiohttp.ClientSession(local(target.port), headers=headers) as client:
-                for route in (one for one in ROUTES if one.scope is not None and only in one.pattern):
+                chosen = [route for route in ROUTES if route.scope is not None and only in route.pattern]
+                for route in sorted(chosen, key=lambda one: ORDER.index(one.method)):
                     for shot in await shots(route, client):
                         verdict = judged(await fire(sqlmap, shot, local(target.port), token, output))
                         say(f"{shot.name}：{verdict}")
