@@ -19,6 +19,7 @@ from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.openness import keeps_order, silent
 from tests.chaos.recording import delivered
 from tests.chaos.recovery import Recovery, recoveries
+from tests.chaos.rewinding import relived
 from tests.chaos.stage import Cast, staged
 from tests.chaos.story import stories
 from tests.chaos.watch import Watch
@@ -118,12 +119,14 @@ async def fight(
         evidence.accepted_at = [heard.at for heard in load.heard if 0 < heard.status < 300 and not heard.repeated]
         evidence.readings, evidence.depth_limit = meter.readings, sum(depth_bounds(plan.cast))
         verdict = judge(evidence)
-        if can_judge() and not stage.promoted:  # 换过主的：忘了的那段之后怎样补办，这个模型没有
-            rules = Rules(resend=plan.cast.policy == "resend" or plan.cast.verify, verify=plan.cast.verify)
-            # 丢过几步的，历史是接起来的，协议里没有那一步
-            whole = [one for one in evidence.histories if one.task_id not in evidence.rewound]
-            histories = delivered(whole, evidence.mails)
-            judge_histories(verdict, await asyncio.to_thread(examine, histories, rules))
+        if can_judge():
+            rules = Rules(
+                resend=plan.cast.policy == "resend" or plan.cast.verify,
+                verify=plan.cast.verify,
+                forgets=bool(stage.cuts),
+            )
+            whole, gone = (delivered(some, evidence.mails) for some in relived(evidence.histories, stage.cuts))
+            judge_histories(verdict, await asyncio.to_thread(examine, whole, rules, gone))
         told = await stories(stage, verdict, evidence)
         if logs is not None:
             shutil.copytree(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tests.chaos.recording import CUT
 from tests.chaos.verdict import MAIL
-from tests.model.history import END, FARTHEST, View, Word
+from tests.model.history import BACK, END, FARTHEST, View, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,37 +21,74 @@ KEPT = {MAIL, "sim:status_sync"}  # 记账的与寄信的；别的类型没有�
 DOUBLED = "重一步"
 ARRIVAL = "+sends"  # 记过「不明」的，再到一封说得通
 COUNTED = {"effect": "+effects", "mark": "+marks", "sent": ARRIVAL}
+SET_BACK = (CUT, "")  # 这一步是退回；样子也许没变
 
 
 def steps(history: Recorded) -> list[Step]:
-    """一步步改了什么。一个事务的位置是它改任务行的时候；只动别的表的，是它最后一次动。"""
-    places: dict[str, tuple[bool, int]] = {}
-    grouped: dict[str, list[Change]] = {}
-    waiting = history.ordered  # 有序而还没轮到的：当作发件箱里有它，放行的那一步便什么也没改
+    """一步步改了什么；退回到从前也是一步。"""
+    here, found = _Walk.of(history), list[Step]()
+    begun = 0
     for place, change in enumerate(history.changes):
-        places[change.transaction] = max(places.get(change.transaction, (False, -1)), (change.what == "task", place))
-        grouped.setdefault(change.transaction, []).append(change)
-    found: list[Step] = []
-    last: dict[str, Any] = dict.fromkeys((*COLUMNS, "outbox"), 0)
-    for transaction in sorted(grouped, key=lambda one: places[one][1]):
-        now, added = {**last}, dict[str, int]()
-        for change in grouped[transaction]:
+        if change.what == CUT:
+            found += here.through(history.changes[begun:place])
+            there = _Walk.of(history)
+            list(there.through(history.standing(place)))
+            found.append((*here.differing(there), SET_BACK))
+            here, begun = there, place + 1
+    return [*found, *here.through(history.changes[begun:])]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """走到了哪里。``waiting``：有序而还没轮到，当作发件箱里有它，放行的那一步便什么也没改。"""
+
+    kept: bool  # 生效记在账里；别的，成功就算
+    waiting: bool
+    last: dict[str, Any] = field(default_factory=lambda: dict.fromkeys((*COLUMNS, "outbox"), 0))
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, history: Recorded) -> _Walk:
+        return cls(history.task_type in KEPT, history.ordered)
+
+    def through(self, changes: Sequence[Change]) -> Iterator[Step]:
+        """一个事务的位置是它改任务行的时候；只动别的表的，是它最后一次动。"""
+        places: dict[str, tuple[bool, int]] = {}
+        grouped: dict[str, list[Change]] = {}
+        for place, change in enumerate(changes):
+            at = (change.what == "task", place)
+            places[change.transaction] = max(places.get(change.transaction, (False, -1)), at)
+            grouped.setdefault(change.transaction, []).append(change)
+        for transaction in sorted(grouped, key=lambda one: places[one][1]):
+            step = self._over(grouped[transaction])
+            if step:
+                yield step
+
+    def _over(self, changes: Sequence[Change]) -> Step:
+        last, now, added = self.last, {**self.last}, Counter[str]()
+        for change in changes:
             if change.what == "task":
                 now.update(zip(COLUMNS, _values(change.became), strict=True))
             elif change.what == "outbox":
                 now["outbox"] = int(change.became)
-                waiting = False
+                self.waiting = False
             else:
-                added[COUNTED[change.what]] = added.get(COUNTED[change.what], 0) + 1
-        if history.task_type not in KEPT and now["status"] == "succeeded" != last["status"]:
+                added[COUNTED[change.what]] += 1
+        if not self.kept and now["status"] == "succeeded" != last["status"]:
             added["+effects"] = 1
-        if waiting:
+        if self.waiting:
             now["outbox"] = now["delivery"] if now["status"] == "pending" else 0
-        step = (*((name, value) for name, value in now.items() if value != last[name]), *added.items())
-        last = now
-        if step:
-            found.append(step)
-    return found
+        self.last = now
+        self.counts += added
+        return (*((name, value) for name, value in now.items() if value != last[name]), *added.items())
+
+    def differing(self, there: _Walk) -> Step:
+        """从这里退回到 ``there``：寄出的信不回头，不在其中。"""
+        counted = {name: there.counts[name] - self.counts[name] for name in ("+effects", "+marks")}
+        return (
+            *((name, value) for name, value in there.last.items() if value != self.last[name]),
+            *((name, change) for name, change in counted.items() if change),
+        )
 
 
 def _values(seen: str) -> Iterator[Any]:
@@ -63,11 +103,17 @@ def word(taken: Sequence[Step], *, mail: bool) -> Word:
     letters: list[int] = []
     for step in taken:
         for name, value in step:
+            if name == CUT:
+                continue
             counted = name.removeprefix("+")
             view = view._replace(**{counted: value if counted == name else getattr(view, counted) + value})
         if max(view.delivery, view.outbox) > FARTHEST:
             return tuple(letters)
-        letters.append(view.letter())
+        before, seen = letters[-1:], view.letter()
+        if SET_BACK in step:
+            letters.append(BACK)
+        if SET_BACK not in step or before != [seen]:
+            letters.append(seen)
     return (*letters, END)
 
 

@@ -10,18 +10,21 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.chaos.histories import ARRIVAL, DOUBLED, mutants, steps, told, word
+from tests.chaos.histories import ARRIVAL, DOUBLED, SET_BACK, mutants, steps, told, word
+from tests.chaos.recording import CUT
 from tests.model.history import END, Rules, compiled, possible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tests.chaos.histories import Step
     from tests.chaos.recording import Recorded
     from tests.chaos.verdict import Verdict
+    from tests.model.history import Word
 
 Shape: TypeAlias = "tuple[bool, tuple[Step, ...]]"  # 寄不寄信，与它的各步
 REFUSED = "协议走不出来的历史"
+MANY = 1_000  # 会忘了尾巴的，这么多词要搜上千万步
 BROKEN, PASSED_OFF = "弄坏的历史：", "其中协议走得出来的："
 UNORDERED = "记录接不上的历史"
 
@@ -32,6 +35,7 @@ class Opinion:
 
     Attributes:
         shapes: 不同的形状，各有几个任务。
+        gone: 随尾巴没了的任务，几个。
         refused: 协议走不出来的：一个例子的任务号与它的各步。
         unordered: 记录自己接不上的任务。
         tried: 弄坏的种类 → 造了几个。
@@ -39,6 +43,7 @@ class Opinion:
     """
 
     shapes: Counter[Shape] = field(default_factory=Counter)
+    gone: int = 0
     refused: list[str] = field(default_factory=list)
     unordered: list[str] = field(default_factory=list)
     tried: Counter[str] = field(default_factory=Counter)
@@ -51,14 +56,22 @@ def can_judge() -> bool:
 
 
 @cache
-def _checker(rules: Rules) -> tempfile.TemporaryDirectory[str]:
+def _checker(rules: Rules, level: str) -> tempfile.TemporaryDirectory[str]:
     """编译一次，随进程而去。"""
     directory = tempfile.TemporaryDirectory(prefix="kaguan-history-")
-    compiled(rules, Path(directory.name))
+    compiled(rules, Path(directory.name), level)
     return directory
 
 
-def examine(histories: Sequence[Recorded], rules: Rules) -> Opinion:
+def allowed(words: Iterable[Word], rules: Rules) -> set[Word]:
+    """``words`` 里 ``rules`` 之下走得出来的。"""
+    wanted = set(words)
+    level = "-O2" if rules.forgets and len(wanted) > MANY else "-O0"
+    return possible(wanted, Path(_checker(rules, level).name))
+
+
+def examine(histories: Sequence[Recorded], rules: Rules, gone: Sequence[Recorded] = ()) -> Opinion:
+    """``gone`` 是随尾巴没了的：不必走到头。"""
     opinion = Opinion(unordered=[history.task_id for history in histories if history.broken])
     examples: dict[Shape, str] = {}
     for history in histories:
@@ -72,14 +85,16 @@ def examine(histories: Sequence[Recorded], rules: Rules) -> Opinion:
         for kind, place, taken in mutants(shape[1])
         if (mutant := word(taken, mail=shape[0])) != own  # 在模型数不到的那一段里，看不出来
     ]
-    allowed = possible({*words.values(), *(one for _, _, one in broken)}, Path(_checker(rules).name))
+    permitted = allowed({*words.values(), *(one for _, _, one in broken)}, rules)
     opinion.refused = [
         f"{task_id}：{' → '.join(map(told, shape[1]))}"
         for shape, task_id in examples.items()
-        if words[shape] not in allowed
+        if words[shape] not in permitted
     ]
+    opinion.refused += misfits(gone, rules)
+    opinion.gone = len(gone)
     opinion.tried = Counter(kind for kind, _, _ in broken)
-    opinion.passed_off = Counter((kind, place) for kind, place, one in broken if one in allowed)
+    opinion.passed_off = Counter((kind, place) for kind, place, one in broken if one in permitted)
     return opinion
 
 
@@ -89,11 +104,11 @@ def misfits(histories: Sequence[Recorded], rules: Rules) -> list[str]:
         return []  # 不必为它编译
     words = {history: word(steps(history), mail=history.mail) for history in histories}
     begun = {history: one[:-1] if one[-1:] == (END,) else one for history, one in words.items()}
-    allowed = possible(begun.values(), Path(_checker(rules).name))
+    permitted = allowed(begun.values(), rules)
     return [
         f"{history.task_id}：{' → '.join(map(told, steps(history)))}"
         for history, one in begun.items()
-        if one not in allowed
+        if one not in permitted
     ]
 
 
@@ -102,7 +117,13 @@ def judge_histories(verdict: Verdict, opinion: Opinion) -> None:
     verdict.figures["历史的形状"] = len(opinion.shapes)
     verdict.rule(REFUSED, opinion.refused)
     verdict.rule(UNORDERED, opinion.unordered)
-    unseen = [place for kind, place in opinion.passed_off if kind == DOUBLED and place != ARRIVAL]
+    back = sum(count for (_, taken), count in opinion.shapes.items() if any(SET_BACK in step for step in taken))
+    if back or opinion.gone:
+        verdict.figures["其中跨过切换的"] = back
+        verdict.figures["随尾巴没了的历史"] = opinion.gone
+    # 再退回同一处，与退了一次一样
+    harmless = (ARRIVAL, CUT)
+    unseen = [p for kind, p in opinion.passed_off if kind == DOUBLED and p.rpartition("、")[2] not in harmless]
     verdict.rule("多走一步也认不出来的历史", unseen)
     for kind, count in opinion.tried.items():
         verdict.figures[BROKEN + kind] = count

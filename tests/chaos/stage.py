@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from tests.chaos.rewinding import Cut
     from tests.chaos.servers import Servers
     from tests.chaos.tail import Tail
     from tests.support.standby import Pair
@@ -95,6 +96,7 @@ class Stage:
     index: Index | None = None
     promoted: list[float] = field(default_factory=list)  # 备的各次成为主的时刻，Unix 秒
     tails: list[Tail] = field(default_factory=list)  # 各次提升丢了什么
+    cuts: list[Cut] = field(default_factory=list)  # 各次提升，历史退回到哪里
 
     @property
     def name(self) -> str:

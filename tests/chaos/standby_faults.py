@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.dev.program import StartError
 from tests.chaos.process_faults import Missed
+from tests.chaos.rewinding import Cut, cut_between
 from tests.chaos.server_faults import LONG
 from tests.chaos.servers import UNSYNCED, Server, told
 from tests.chaos.tail import Memory, cut_off, remembered
@@ -31,7 +32,9 @@ async def promoted(stage: Stage, source: random.Random) -> None:
     """主的死，备的提升；照新的主抄一份备，追上为止。"""
     pair = await _attached(stage)
     await pair.primary_process.stop(source.choice(DEATHS))
+    at = time.time()
     await _promote(stage, pair)
+    stage.cuts.append(Cut(at))
     await pair.copy()
 
 
@@ -44,8 +47,11 @@ async def promoted_without_tail(stage: Stage, source: random.Random) -> None:
     pair.line.refuse()
     await eventually(pair.has_replayed)
     known = await remembered(pair.standby.url_of(stage.name))
+    at = time.time()
     await _promote(stage, pair)
-    stage.tails.append(cut_off(await _exhumed(stage, pair), known))
+    former = await _exhumed(stage, pair)
+    stage.tails.append(cut_off(former, known))
+    stage.cuts.append(cut_between(at, former.histories, known.histories))
     await pair.copy()
 
 

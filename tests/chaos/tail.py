@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import psycopg
 
+from tests.chaos.recording import READ, Recorded, recorded
+
 TASKS = "select id::text, type, request_id, status, delivery, attempt, intent_at is not null from tb_task"
 EFFECTS = "select task_id::text, count(*) from chaos_effect group by 1"
 
@@ -16,11 +18,12 @@ Row: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """一台服务器此刻记得的：任务号 → 它的一行；用户；账本。"""
+    """一台服务器此刻记得的：任务号 → 它的一行；用户；账本；任务号 → 它的历史。"""
 
     tasks: dict[str, Row]
     users: set[str]
     effects: Counter[str]
+    histories: dict[str, Recorded] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ async def remembered(url: str) -> Memory:
             {str(row[0]): row[1:] for row in await rows(TASKS)},
             {str(row[0]) for row in await rows("select id from tb_user")},
             Counter({str(name): int(str(count)) for name, count in await rows(EFFECTS)}),
+            {history.task_id: history for history in recorded(await rows(READ))},
         )
 
 

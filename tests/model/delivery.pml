@@ -81,14 +81,24 @@ byte faults = FAULTS;
 /* PostgreSQL 忘了：备库停在 diverge 的那一刻，fail_over 之后只剩它那里的；手里拿着任务的谁也不知道。
  * 认领号是随机的，只问「与行里的相同吗」：每个 worker 一位，别人认领即归零，历史断了就回到那时的。
  * note 是意向在 Redis 里的记号（哪次投递），比意向先写，结算不抹；history_cut 到补办完为止，其间门关着。 */
+#ifdef HISTORY
+#define Marked byte /* 时间线上此刻几个；平常只问有没有 */
+#else
+#define Marked bit
+#endif
 typedef Kept {
   byte status; byte delivery; byte attempt; byte lost; byte owner; byte lease; bit intent; bit cancel;
-  byte job[2]; byte outbox; byte effects; bit marked; byte epoch
+  byte job[2]; byte outbox; byte effects; Marked marked; byte epoch
 };
 Kept kept[TASKS];
-bit marked[TASKS], lagging, history_cut, notes_lost;
+Marked marked[TASKS];
+bit lagging, history_cut, notes_lost;
 byte note[TASKS];
+#ifdef HISTORY
+#define mark_it(t) task[t].marks++; marked[t]++
+#else
 #define mark_it(t) task[t].marks++; marked[t] = 1
+#endif
 #else
 #define mark_it(t) task[t].marks++
 #endif
@@ -414,6 +424,11 @@ inline call(t, w, next) {
 #else
 #define YIELDING(t, w)
 #endif
+#if defined(HISTORY) && defined(FORGETS)
+#define NOTING(t, w) :: atomic { at(t, w, 1) && mails(t) -> take_note(t, w) skip } /* 记了一笔，意向还没写成 */
+#else
+#define NOTING(t, w)
+#endif
 #ifdef VERIFY
 #define VERIFYING(t, w) \
   :: atomic { at(t, w, 1) && worker[w].doubt[t] && !task[t].sends -> worker[w].doubt[t] = 0 } \
@@ -426,6 +441,7 @@ inline call(t, w, next) {
   CALLING(t, w) \
   WRITING(t, w) \
   YIELDING(t, w) \
+  NOTING(t, w) \
   VERIFYING(t, w) \
   :: atomic { (at(t, w, ACCEPTED) || at(t, w, WRITTEN)) && writable -> settle_done(t, w) } \
   :: atomic { (at(t, w, 1) || at(t, w, REFUSED)) && may_retry(t, w) && writable -> settle_retry(t, w, doubtful(t)) } \
@@ -562,17 +578,41 @@ proctype Presence() {
 #endif
 #ifdef RESEND
 #define redelivers(t) waits(t)
+#define resent_at_all true
 #else
 #define redelivers(t) false
+#define resent_at_all false
+#endif
+
+#ifdef HISTORY /* 代码多做的，看得见：新的投递号越过记下的；策略 resend，正在跑的也再来；要求过取消的等人 */
+#define was_noted(t) (notes_lost -> task[t].delivery + (task[t].status == RUNNING -> 1 : 0) : note[t])
+#define goes_past(t) task[t].delivery = was_noted(t) + 1; assert(task[t].delivery <= TOP)
+#define again(t) (redelivers(t) || (task[t].status == RUNNING && resent_at_all)) && !task[t].cancel
+#else
+#define goes_past(t) bump(t)
+#define again(t) redelivers(t)
 #endif
 
 inline catch_up(t) {
   if
   :: !rests(t) && noted_since(t) && keeps(t) -> task[t].intent = 1
-  :: !rests(t) && noted_since(t) && !keeps(t) && redelivers(t) -> task[t].intent = 1; mark_it(t)
-  :: !rests(t) && noted_since(t) && !keeps(t) && !redelivers(t) ->
-     bump(t); mark_it(t); task[t].intent = 1; task[t].outbox = 0; become(t, UNCERTAIN); let_go(t)
-  :: revived_since(t) -> mark_it(t); task[t].intent = 1; task[t].status = UNCERTAIN
+  :: !rests(t) && noted_since(t) && !keeps(t) && (again(t)) ->
+#ifdef HISTORY
+     goes_past(t);
+     if
+     :: task[t].status == RUNNING -> task[t].attempt--; become(t, PENDING); let_go(t); stage_row(t)
+     :: task[t].status == QUEUED -> become(t, PENDING); stage_row(t)
+     :: else -> stage_row(t)
+     fi;
+#endif
+     task[t].intent = 1; mark_it(t)
+  :: !rests(t) && noted_since(t) && !keeps(t) && !(again(t)) ->
+     goes_past(t); mark_it(t); task[t].intent = 1; task[t].outbox = 0; become(t, UNCERTAIN); let_go(t)
+  :: revived_since(t) ->
+#ifdef HISTORY
+     goes_past(t);
+#endif
+     mark_it(t); task[t].intent = 1; task[t].status = UNCERTAIN
   :: else
   fi;
   redrive(t, task[t].delivery)
@@ -589,6 +629,9 @@ proctype Redrive() {
        catch_up(1);
 #endif
        history_cut = 0; notes_lost = 0 }
+#ifdef HISTORY
+  :: atomic { history_cut && !notes_lost -> notes_lost = 1 } /* 记着的也许不可信：到期的都疑 */
+#endif
 #endif
 #ifndef NO_LEASE
   :: atomic { expired(0) -> reclaim(0) }

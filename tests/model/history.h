@@ -2,13 +2,15 @@
  * 观察者（tests/model/history.py）：模型每走完一步，看任务看得见的样子变了没有；变了，就在词的树上走一条边。
  * 树上没有这条边，这条路到此为止（node = 0，谁也不许再动）。走到过的节点记下来，退出时写进 reached。
  * 这些都不在状态里：树是只读的，走到过就是走到过。
+ * 退回到从前（BACK）是记着的，是一条边：备库停下的那一刻（keeps），样子得是退回之后的，否则不必试。
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define BACK 1
 static int node_count, *letters, *first_child, *next_sibling;
-static char *been;
+static char *been, *keeps, *back_next, *back_later; /* 走到过；备库也许停在这里；接着就是退回；后面有退回 */
 
 static void write_reached(void) {
   FILE *file = fopen("reached", "w");
@@ -23,11 +25,27 @@ static void read_words(void) {
   node_count++;
   letters = calloc(node_count, sizeof(int)); first_child = calloc(node_count, sizeof(int));
   next_sibling = calloc(node_count, sizeof(int)); been = calloc(node_count, 1);
+  keeps = calloc(node_count, 1); back_next = calloc(node_count, 1); back_later = calloc(node_count, 1);
+  int *parents = calloc(node_count, sizeof(int));
   for (int one = 2, parent; one < node_count; one++) {
     if (fscanf(file, "%d %d", &parent, &letters[one]) != 2) abort();
-    next_sibling[one] = first_child[parent]; first_child[parent] = one;
+    next_sibling[one] = first_child[parent]; first_child[parent] = one; parents[one] = parent;
   }
-  fclose(file);
+  int *shown = calloc(node_count, sizeof(int));
+  for (int one = 2; one < node_count; one++) {
+    shown[one] = letters[one] == BACK ? shown[parents[one]] : letters[one];
+    if (letters[one] != BACK) continue;
+    back_next[parents[one]] = 1;
+    for (int place = parents[one]; place > 1; place = letters[place] == BACK ? 1 : parents[place]) {
+      int same = ((shown[place] ^ shown[one]) & UNSENT) == 0; /* 样子没变也是一种 */
+      for (int to = first_child[one]; to; to = next_sibling[to]) same |= ((shown[place] ^ letters[to]) & UNSENT) == 0;
+      keeps[place] |= same;
+    }
+  }
+  for (int one = node_count - 1; one > 1; one--)
+    if (letters[one] == BACK || back_later[one]) back_later[parents[one]] = 1;
+  free(shown);
+  free(parents); fclose(file);
   atexit(write_reached);
 }
 
@@ -38,3 +56,4 @@ static int follow(int node, int letter) {
   if (node) been[node] = 1;
   return node;
 }
+

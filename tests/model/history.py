@@ -32,11 +32,38 @@ FIELDS = {  # 名字 → 模型里的写法与位数；末一项收尾，共 31 
     "cancel": ("now.task[0].cancel", 1),
     "outbox": ("now.task[0].outbox", 4),
     "effects": ("!now.mail_kind * now.task[0].effects", 2),
-    "marks": ("now.task[0].marks % 8", 3),
+    "marks": ("SEEN_MARKS % 8", 3),
     "sends": ("SEEN_MAILS * now.task[0].sends % 4", 2),
 }
 INTENDED = 2  # 模型里，记了意向、还没有寄的那一步
+TURN = """
+#ifdef FORGETS
+#define turn(w) (w == 0 || worker[0].kept_mine[0] || (worker[0].step == 3 && !worker[0].mine[0]))
+#else
+#define turn(w) (w == 0 || (worker[0].job[0] == 1 && task[0].delivery > 1))
+#endif
+"""
+FALLING_BACK = (
+    "c_expr { now.lagging && back_next[now.node] } -> fail_over(); c_code { now.node = follow(now.node, BACK); }"
+)
+# 忘了尾巴的，旧的投递、僵尸的认领也许还会回来：备库里的那一行还是它的
+FORGETFUL_VIEW = """
+#ifdef FORGETS
+\\#define SEEN_MARKS now.marked[0]
+\\#define BEHIND (now.lagging && now.kept[0].delivery < now.task[0].delivery)
+\\#define OLDEST (BEHIND ? now.kept[0].delivery : now.task[0].delivery)
+\\#define FENCED(w) (now.worker[w].step == 3 && !now.worker[w].mine[0])
+\\#define GONE(w) (!now.worker[w].kept_mine[0] && (now.worker[w].job[0] != now.task[0].delivery || FENCED(w)))
+\\#define UNNOTED if (!now.history_cut && !back_later[now.node]) now.note[0] = 0
+#else
+\\#define SEEN_MARKS now.task[0].marks
+\\#define OLDEST now.task[0].delivery
+\\#define GONE(w) (now.worker[w].job[0] != now.task[0].delivery)
+\\#define UNNOTED
+#endif
+"""
 END = 0  # 词的末一个字母：有了着落，什么也没留下
+BACK = 1  # 退回到从前的那一刻；退回之后的样子若变了，是下一个字母
 Word = tuple[int, ...]
 
 
@@ -89,6 +116,7 @@ class Rules:
     resend: bool = False
     verify: bool = False
     arrivals: bool = True  # 收件端收下的信在不在历史里
+    forgets: bool = False  # PostgreSQL 会忘了尾巴
 
     @property
     def flags(self) -> list[str]:
@@ -107,6 +135,7 @@ class Rules:
             *(["RESEND"] if self.resend else []),
             *(["VERIFY"] if self.verify else []),
             *([] if self.arrivals else ["UNSEEN_MAILS"]),
+            *(["FORGETS"] if self.forgets else []),
         ]
 
 
@@ -120,9 +149,11 @@ def observed(model: str) -> str:
         ("faults--", "skip"),  # 故障不限次数
         ("faults = 0", "skip"),
         ("redis_epoch++", "skip"),  # 看得见的只有重投；清空与只丢投递、纪元与核对，重投起来一样
-        # 后一个 worker 只在前一个是正要寄信的僵尸时才用得着
-        ("(w == 0 || worker[0].step)", "(w == 0 || (worker[0].job[0] == 1 && task[0].delivery > 1))"),
+        # 后一个 worker 只在前一个是正要寄信的僵尸、或断了历史还会回来的持有者时才用得着
+        ("#define turn(w) (w == 0 || worker[0].step)", TURN),
         ("run Watch()", "skip"),  # 故障不限次数就没有尽头可看
+        ("faults && !lagging && !history_cut -> ", "c_expr { !now.lagging && keeps[now.node] } -> "),
+        ("lagging -> fail_over()", FALLING_BACK),
     ):
         if old not in model:
             raise LookupError(f"模型里没有：{old}")
@@ -141,25 +172,28 @@ def observed(model: str) -> str:
 
 
 def _watching() -> str:
-    shift, parts = 0, []
-    for expression, width in FIELDS.values():
+    shift, parts, unsent = 0, [], 0
+    for name, (expression, width) in FIELDS.items():
+        if name != "sends":
+            unsent |= ((1 << width) - 1) << shift  # 寄出的信不回头
         parts.append(f"({expression}) << {shift}")
         shift += width
     return (
-        'c_decl {\n\\#include "history.h"\n}\n'
+        f'c_decl {{\n\\#define UNSENT {unsent}\n\\#include "history.h"\n{FORGETFUL_VIEW}}}\n'
         "int node = 1, last;\n"
         "#ifdef UNSEEN_MAILS\n#define SEEN_MAILS 0\n#else\n#define SEEN_MAILS 1\n#endif\n"
         "inline see() {\n"
         "  c_code {\n"
         f"    int seen = {' | '.join(parts)};\n"
         "    if (seen != now.last) { now.node = follow(now.node, seen); now.last = seen; }\n"
-        "    int stale = now.task[0].delivery; /* 旧的投递谁取走都认领不了：随时可以丢，就此丢掉 */\n"
-        "    for (int w = 0; w < WORKERS; w++) if (now.worker[w].job[0] != stale) {\n"
+        "    int stale = OLDEST; /* 旧的投递谁取走都认领不了：随时可以丢，就此丢掉 */\n"
+        "    for (int w = 0; w < WORKERS; w++) if (GONE(w)) {\n"
         f"      int sending = SEEN_MAILS && now.worker[w].stage[0] == {INTENDED};\n"
         "      memset(&now.worker[w], 0, sizeof now.worker[w]); /* 僵尸随时会死；正要寄信的还会寄，此外什么也不会 */\n"
         f"      if (sending) {{ now.worker[w].stage[0] = {INTENDED}; now.worker[w].step = 3; }}\n"
         "      if (sending) now.worker[w].job[0] = 1;\n"
         "    }\n"
+        "    UNNOTED; /* 此后不再断：意向的记号用不上了 */\n"
         "    while (stale-- > 0) { now.waiting.bits[stale] = 0; now.incomplete.bits[stale] = 0; }\n"
         "  }\n"
         f"  if :: rests(0) && !task[0].outbox && free(0) -> c_code {{ follow(now.node, {END}); }} :: else fi\n"
@@ -177,8 +211,8 @@ def _closing(text: str) -> int:
     raise LookupError("模型里的花括号不配对")
 
 
-def compiled(rules: Rules, directory: Path) -> None:
-    """在 ``directory`` 里生成检查器 ``pan``；一套规则一次，此后判多少回都行。
+def compiled(rules: Rules, directory: Path, level: str = "-O0") -> None:
+    """在 ``directory`` 里生成检查器 ``pan``；一套规则一次，此后判多少回都行；词多的值得优化（``level``）。
 
     Raises:
         subprocess.CalledProcessError: 接上观察者的模型编译不过。
@@ -187,7 +221,10 @@ def compiled(rules: Rules, directory: Path) -> None:
     (directory / OBSERVER.name).write_text(OBSERVER.read_text("utf-8"), "utf-8")
     switches = [f"-D{flag}" for flag in rules.flags]
     options = [f"-DMEMLIM={MEMORY}", "-DSAFETY", "-DNOREDUCE", "-DCOLLAPSE"]
-    for command in (["spin", "-a", *switches, "model.pml"], ["gcc", "-O0", "-w", *options, "-o", "pan", "pan.c"]):
+    for command in (
+        ["spin", "-a", *switches, "model.pml"],
+        ["gcc", level, "-w", *options, "-o", "pan", "pan.c"],
+    ):
         subprocess.run(command, cwd=directory, check=True, capture_output=True)
 
 
