@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, pq
 
+from tests.simulation.standby import SEARCH_PATH
+from tests.simulation.witness import misdeeds
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -39,10 +42,16 @@ class SteppedCursor(AsyncCursor[Any]):
     async def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
         connection = self.connection
         assert isinstance(connection, SteppedConnection)
-        run = super().execute
-        if connection.process is None:
+        run, process, name = super().execute, connection.process, name_of(query)
+        if process is None:
             return await run(query, params, **options)
-        return await connection.process.effect(name_of(query), lambda: run(query, params, **options))
+
+        async def watched() -> Self:
+            await run(query, params, **options)
+            process.misdeeds += await misdeeds(self, name, params)
+            return self
+
+        return await process.effect(name, watched)
 
 
 class SteppedConnection(AsyncConnection[tuple[Any, ...]]):
@@ -102,7 +111,10 @@ class SteppedPool:
 
 async def connect(url: str) -> SteppedConnection:
     connection = await SteppedConnection.connect(
-        url, autocommit=True, cursor_factory=SteppedCursor, options="-c lock_timeout=5s -c statement_timeout=10s"
+        url,
+        autocommit=True,
+        cursor_factory=SteppedCursor,
+        options=f"-c lock_timeout=5s -c statement_timeout=10s -c search_path={SEARCH_PATH}",
     )
     assert isinstance(connection, SteppedConnection)
     return connection

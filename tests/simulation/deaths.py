@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.simulation.byways import BYWAYS
+from tests.simulation.forgetting import FORGETTING
 from tests.simulation.stories import MAIN
 from tests.simulation.walking import WATCH, StruckError
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.simulation.world import World
 
-STORIES: dict[str, Callable[[World], None]] = {story.__name__: story for story in (*MAIN, *BYWAYS)}
+STORIES: dict[str, Callable[[World], None]] = {story.__name__: story for story in (*MAIN, *BYWAYS, *FORGETTING)}
 
 
 def points_of(world: World, story: str) -> list[str]:

@@ -14,6 +14,7 @@ from kaguan.outbox.acceptance import Submission
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import SyncType
+from tests.simulation.aftermath import judge_aftermath
 from tests.simulation.invariants import RULES, judge
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ PAYLOADS = {
     SIM_STATUS_SYNC: SimStatusPayload(iccids=("8986001234567890123",)),
     DATA_SYNC: DataSyncPayload(sync_type=SyncType.USAGE, start_date=date(2026, 1, 1), end_date=date(2026, 1, 1)),
 }
-# 停在半途的拿着锁，要调度者放行才会放：等它就是死等，一律跳过
+# 停着的进程锁住的行，这次不动：等它的锁就再也等不到
 EXPIRE = """
 update tb_task set lease_until = clock_timestamp() - interval '1 hour'
 where id in (
@@ -43,22 +44,28 @@ where id in (
 )
 """
 LONG_AGO: tuple[LiteralString, ...] = (
-    (
-        "update tb_task set queued_at = clock_timestamp() - interval '1 hour' where id in ("
-        "select id from tb_task where status = 'queued' and queued_at > clock_timestamp() - interval '30 minutes'"
-        " for no key update skip locked)"
-    ),
-    (
-        "update tb_task set available_at = clock_timestamp() - interval '1 hour' where id in ("
-        "select id from tb_task"
-        " where status in ('pending', 'retrying') and available_at > clock_timestamp() - interval '30 minutes'"
-        " for no key update skip locked)"
-    ),
-    (
-        "update tb_outbox set available_at = clock_timestamp() - interval '1 hour' where task_id in ("
-        "select task_id from tb_outbox where available_at > clock_timestamp() - interval '30 minutes'"
-        " for update skip locked)"
-    ),
+    """
+    update tb_task set queued_at = clock_timestamp() - interval '1 hour'
+    where id in (
+        select id from tb_task where status = 'queued' and queued_at > clock_timestamp() - interval '30 minutes'
+        for no key update skip locked
+    )
+    """,
+    """
+    update tb_task set available_at = clock_timestamp() - interval '1 hour'
+    where id in (
+        select id from tb_task
+        where status in ('pending', 'retrying') and available_at > clock_timestamp() - interval '30 minutes'
+        for no key update skip locked
+    )
+    """,
+    """
+    update tb_outbox set available_at = clock_timestamp() - interval '1 hour'
+    where task_id in (
+        select task_id from tb_outbox where available_at > clock_timestamp() - interval '30 minutes'
+        for update skip locked
+    )
+    """,
 )
 LONG_PAST: tuple[LiteralString, ...] = (
     (
@@ -142,8 +149,18 @@ def tasks(world: World) -> list[UUID]:
 # ---- 故障与时间
 
 
+def turn(world: World, *loops: str) -> None:
+    """relay 的循环各走一次，不停。水位由 ``epoch`` 抄到 Redis，记着的外部调用从此可信。"""
+    for loop in loops:
+        relay = world.one("relay")
+        relay.free = True
+        world.run(relay, loop)
+        world.finish(relay)
+
+
 def flush(world: World) -> None:
     world.valkey.flushdb()
+    world.count_unnamed()
 
 
 def lose_jobs(world: World) -> None:
@@ -151,6 +168,7 @@ def lose_jobs(world: World) -> None:
     for queue in Priority:
         for part in ("incomplete", "queued", "active"):
             world.valkey.delete(f"saq:{queue}:{part}")
+    world.count_unnamed()
 
 
 def expire_leases(world: World, worker: str | None = None) -> None:
@@ -219,7 +237,14 @@ def calm(world: World) -> list[str]:
             worker.free = True
         if settled(world):
             break
-    return judge(world)
+    accepted = [broker_after_a_look(world, relay) for _ in range(2 if world.standby.cuts else 0)]
+    return judge(world) + judge_aftermath(world, accepted)
+
+
+def broker_after_a_look(world: World, relay: Process) -> tuple[Any, ...] | None:
+    world.run(relay, "epoch")
+    world.finish(relay)
+    return world.admin.execute("select xmin::text from tb_broker").fetchone()
 
 
 def settled(world: World) -> bool:

@@ -20,6 +20,7 @@ where not exists (
       and (
           (e.delivery = generation and e.kind in ('attempt_failed', 'interrupted', 'resend', 'to_verify'))
           or (e.delivery = generation + 1 and (e.detail ? 'cause' or e.kind = 'retried'))
+          or (e.delivery > generation and e.detail->>'cause' = 'history_cut') -- 忘了的那段用过的号都越过去
       )
 )
 """
@@ -87,21 +88,26 @@ group by t.id
 
 def judge(world: World) -> list[str]:
     """违反了哪些；空即合格。"""
-    violations = [f"意外：{error!r}" for error in world.surprises]
+    violations = [f"意外：{error!r}" for error in world.surprises] + world.misdeeds
     for rule, statement in RULES.items():
         offenders = [row[0] for row in world.admin.execute(statement.encode()).fetchall()]
         if offenders:
             violations.append(f"{rule}：{offenders}")
-    known = {row[0] for row in world.admin.execute("select id from tb_task").fetchall()}
+    known = {row[0] for row in world.admin.execute("select id from tb_task").fetchall()} | world.standby.gone
     violations += [f"I1 受理了却没有：{task_id}" for task_id in world.accepted if task_id not in known]
     return violations + _mails(world) + (_verified_mails(world) if world.verifying else [])
 
 
 def _mails(world: World) -> list[str]:
-    """I3：每多寄一封之前都记过不明；成功的一定寄到了；没成功而寄到过的，一定记过不明，而且只有人取消得了它。"""
+    """I3：每多寄一封之前都记过不明；成功的一定寄到了；没成功而寄到过的，一定记过不明，而且只有人取消得了它。
+
+    忘了的那段里记过的也算记过；但时间线上总得看得见一个。
+    """
     violations = []
-    for task_id, status, marks, by_person in world.admin.execute(MARKS).fetchall():
-        sends = world.outside.sends[task_id]
+    for task_id, status, seen, by_person in world.admin.execute(MARKS).fetchall():
+        sends, marks = world.outside.sends[task_id], seen + world.standby.marks[task_id]
+        if not seen and (sends > 1 or (sends and status != "succeeded")):
+            violations.append(f"I3 时间线上看不见不明：{task_id} 是 {status}，寄了 {sends} 封")
         if sends > 1 + marks:
             violations.append(f"I3 悄悄再寄：{task_id} 寄了 {sends} 封，记过 {marks} 次不明")
         if status == "succeeded" and not sends:

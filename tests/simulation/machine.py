@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
@@ -28,13 +28,17 @@ LOOPS = st.sampled_from(["forward", "lease", "presence", "epoch", "orphan", "ord
 
 
 class Protocol(RuleBasedStateMachine):
-    """``world`` 由用例给；两个 relay、两个 worker。"""
+    """``world`` 由用例给；两个 relay、两个 worker。一半的例子里 PostgreSQL 会忘了尾巴。"""
 
     world: ClassVar[World]
+    forgetful = False
 
-    @initialize(task_type=TYPES, scripts=SCRIPTS, key=st.sampled_from([None, None, "k"]))
-    def begin(self, task_type: TaskType[Any], scripts: list[list[Turn]], key: str | None) -> None:
+    @initialize(task_type=TYPES, scripts=SCRIPTS, key=st.sampled_from([None, None, "k"]), forgetful=st.booleans())
+    def begin(self, task_type: TaskType[Any], scripts: list[list[Turn]], key: str | None, *, forgetful: bool) -> None:
         self.world.reset()
+        self.forgetful = forgetful
+        if forgetful:
+            drive.turn(self.world, "epoch")
         for role in ("relay", "relay", "worker", "worker"):
             self.world.spawn(role)
         drive.submit(self.world, task_type, scripts, key)
@@ -118,6 +122,16 @@ class Protocol(RuleBasedStateMachine):
     @rule(index=PICK)
     def expire(self, index: int) -> None:
         drive.expire_leases(self.world, self._pick("worker", index).name)
+
+    @precondition(lambda self: self.forgetful)
+    @rule()
+    def lag(self) -> None:
+        self.world.standby.lag()
+
+    @precondition(lambda self: self.forgetful)
+    @rule()
+    def fail_over(self) -> None:
+        self.world.fail_over()
 
     @rule()
     def pass_time(self) -> None:

@@ -29,12 +29,14 @@ class Process:
     Attributes:
         free: 不停，见点就过。
         flying: 已发出、还没回来的效果数；全为零且没有可跑的，才算停稳。
-        points: 走过的点，全体进程共用一个。
+        points: 停过的点，全体进程共用一个。
+        misdeeds: 做成了不该做成的，全体进程共用一个。
     """
 
     name: str
     role: str
     points: dict[str, int]
+    misdeeds: list[str]
     free: bool = False
     alive: bool = True
     flying: int = 0
@@ -58,12 +60,12 @@ class Process:
         Raises:
             asyncio.CancelledError: 进程死了；此后它什么也做不成。
         """
-        name = f"{self.role} {operation} {side}"
-        self.points[name] = self.points.get(name, 0) + 1
         if not self.alive:
             raise asyncio.CancelledError
         if self.free:
             return
+        name = f"{self.role} {operation} {side}"
+        self.points[name] = self.points.get(name, 0) + 1
         here = Parked(name, asyncio.get_running_loop().create_future())
         self.parked.append(here)
         try:

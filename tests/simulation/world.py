@@ -14,10 +14,12 @@ from kaguan.database.pool import PASSING_ERRORS
 from kaguan.outbox.deliveries import build_queues
 from kaguan.queues.client import build_client
 from tests.chaos.recording import READ, Recorded, installing, recorded
+from tests.simulation.aftermath import nameless
 from tests.simulation.cast import RelayParts, WorkerParts, relay_loops, worker_parts
 from tests.simulation.database import SteppedPool, terminate
 from tests.simulation.outside import Outside
 from tests.simulation.process import Process
+from tests.simulation.standby import TABLES, Standby
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,10 +34,6 @@ if TYPE_CHECKING:
 STEADY = 25  # 连着这么多圈没有动静，就是停稳了
 PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
 LIMIT = 30.0  # 秒：真实时间；停不稳就是坏了
-TABLES = (
-    "tb_task, tb_outbox, tb_task_event, tb_email_delivery, tb_broker, tb_vanished, tb_ordering, tb_schedule,"
-    " tb_idempotency_key, tb_audit, sim_ledger, sim_entity"
-)
 VERIFY_URL = "https://relay.example/{message_id}"
 
 
@@ -53,15 +51,20 @@ class World:
     processes: dict[str, Process] = field(default_factory=dict)
     surprises: list[BaseException] = field(default_factory=list)
     accepted: list[Any] = field(default_factory=list)  # 客户端得到过答复的任务号
+    misdeeds: list[str] = field(default_factory=list)
+    unnamed: set[Any] = field(default_factory=set)  # 不见了、投递还排着的任务：总有人取到，点得出名
     verifying: bool = False
+    standby: Standby = field(init=False)
     _spare: list[SteppedConnection] = field(default_factory=list)
     _parts: dict[str, RelayParts | WorkerParts | SteppedPool] = field(default_factory=dict)
     _redis: Any = None
     _born: int = 0
 
+    def __post_init__(self) -> None:
+        self.standby = Standby(self.admin)
+
     def open(self) -> None:
-        self.admin.execute("create table if not exists sim_ledger (task_id uuid not null)")
-        self.admin.execute("create table if not exists sim_entity (request_id text not null)")
+        self.standby.install()
         self._redis = build_client(self.settings.redis, connections=64)
         self.reset()
 
@@ -86,10 +89,13 @@ class World:
     def reset(self) -> None:
         """回到什么都没发生过；纪元已记下。"""
         self.bury_all()
-        self.admin.execute(f"truncate {TABLES}".encode())
+        self.admin.execute(f"truncate {', '.join(TABLES)}".encode())
         self.valkey.flushdb()
         self.outside = Outside()
+        self.standby.reset()
         self.accepted, self.surprises, self._born, self.verifying = [], [], 0, False
+        self.misdeeds.clear()
+        self.unnamed.clear()
         relay = self.spawn("relay")
         relay.free = True
         self.run(relay, "epoch")
@@ -100,7 +106,7 @@ class World:
     def spawn(self, role: str) -> Process:
         """起一个进程；重启的也是新的一个，名字各不相同。"""
         self._born += 1
-        process = Process(f"{role}-{self._born}", role, self.points)
+        process = Process(f"{role}-{self._born}", role, self.points, self.misdeeds)
         pool = SteppedPool(process, self._spare, self.database_url)
         self.processes[process.name] = process
         settings, sockets = self._configured(), self._redis.connection_pool
@@ -179,6 +185,11 @@ class World:
                 self.loop.jump()
         process.free = False
 
+    def count_unnamed(self) -> None:
+        """已被取走的不再指望：取件者死了、断了，就点不了名。"""
+        if self.unnamed:
+            self.unnamed &= nameless(self)
+
     def kill(self, process: Process) -> None:
         """SIGKILL：此刻起它什么也做不成；连接断了，没提交的回滚，内存里的全没了。"""
         process.alive = False
@@ -195,11 +206,20 @@ class World:
                 await asyncio.gather(*working, return_exceptions=True)
 
         self.loop.run_until_complete(die())
+        self.count_unnamed()
 
     def cut(self, process: Process) -> None:
         """它的数据库会话断了（重启、切换、网络）；进程还在。"""
         terminate(self.admin, process.connections)
         self.loop.run_until_complete(self._settle())
+        self.count_unnamed()
+
+    def fail_over(self, *, same_timeline: bool = False) -> None:
+        """备库顶上来：谁的会话都断了，进程还在，手里的令牌也在。"""
+        terminate(self.admin, [connection for process in self.processes.values() for connection in process.connections])
+        self.loop.run_until_complete(self._settle())
+        self.standby.promote(same_timeline=same_timeline)
+        self.unnamed = nameless(self)
 
     def begin_stop(self, process: Process) -> None:
         """SIGTERM 而时限已到：不再等，取消手里的，开始交还。"""

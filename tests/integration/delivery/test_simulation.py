@@ -26,6 +26,7 @@ from tests.simulation.byways import ASKING, asked_in_vain
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.database import NAMES
 from tests.simulation.deaths import STORIES, die_at, points_by_story, points_of
+from tests.simulation.forgetting import old_directory
 from tests.simulation.machine import explore
 from tests.simulation.outside import Turn
 from tests.simulation.world import World
@@ -47,8 +48,7 @@ EXCUSED = {
     "outbox.take_due": "只供测试内联执行",
     "outbox.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
-    "outbox.settle": "每次启动认一次：一条语句一次提交，见 test_history_cut",
-    **dict.fromkeys(("outbox.doubt", "outbox.unsettle"), "丢了历史才有，见 test_history_cut 与 tests/failover"),
+    "outbox.unsettle": "没有重启就退回去（整台的快照）才有，见 test_history_cut",
     "audit.record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),
     **dict.fromkeys(("tokens.token_insert", "tokens.token_revoke", "tokens.token_touch"), ACCESS),
@@ -166,7 +166,19 @@ def test_death_at_every_point_breaks_no_promise(world: World) -> None:
 )
 def test_death_anywhere_while_a_mail_is_verified_breaks_no_promise(world: World, story: str) -> None:
     """死在 worker 的哪一点，接手的都要先问：主路上也有的点，在这里另死一次。"""
-    for point in (name for name in points_of(world, story) if name.startswith("worker")):
+    die_everywhere(world, story, "worker")
+
+
+@pytest.mark.parametrize("policy", ["resend"], indirect=True)
+def test_death_anywhere_in_a_reconciliation_breaks_no_promise(world: World) -> None:
+    """死在核对的哪一点，下一个 relay 从头再来，做过的不再做。"""
+    die_everywhere(world, old_directory.__name__, "relay")
+
+
+def die_everywhere(world: World, story: str, role: str) -> None:
+    points = [name for name in points_of(world, story) if name.startswith(role)]
+    assert points
+    for point in points:
         assert die_at(world, point, story), f"没有死在 {point}"
         assert drive.calm(world) == [], f"死在 {point}"
 

@@ -1,0 +1,65 @@
+"""旁观每条语句的后果：令牌不符的一行也动不了；核对完之前谁也写不进；有序的轮到了才认领得到。它自己去问库，不信产品的。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import AsyncCursor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# 只带一个令牌的，有行即是过了
+ALONE = frozenset({
+    "worker.fence", "worker.declare_intent", "worker.progress", "worker.settle_retry", "worker.settle_failed",
+    "worker.settle_uncertain",
+})  # fmt: skip
+# 带一批令牌的，返回得手的（任务号，投递号，认领号）
+TOGETHER = frozenset({"worker.settle_done", "worker.heartbeat", "worker.release"})
+CLAIM = "worker.claim"
+ANYTIME = frozenset({"worker.progress", "worker.heartbeat", "worker.release"})  # 不看历史核对过没有
+GATED = (ALONE | TOGETHER | {CLAIM, "outbox.fetch", "outbox.redrive_expired"}) - ANYTIME
+OWNER = "select claim_id from tb_task where id = %s"
+# 关着的门只认换了服务器的：退回快照那种（-infinity），别的语句也许正等着锁
+SHUT = """
+select from tb_broker where id = 1 and incarnation <> pg_postmaster_start_time() and incarnation <> '-infinity'
+"""
+OVERTAKEN = """
+select e.id
+from tb_task t
+join tb_task e on e.principal = t.principal and e.ordering_key = t.ordering_key and e.ordering_seq < t.ordering_seq
+where t.id = any(%s) and e.status in ('pending', 'queued', 'running', 'retrying')
+  and not exists (select from tb_task_event r where r.task_id = e.id and r.kind = 'retried')
+"""
+
+
+async def misdeeds(cursor: AsyncCursor[Any], name: str, parameters: Mapping[str, Any] | None) -> list[str]:
+    """这条语句做成了不该做成的；空即合格。"""
+    if cursor.rowcount < 1 or parameters is None:
+        return []
+    found = []
+    if name in ALONE and await _asked(cursor, OWNER, parameters["task_id"]) != [(parameters["claim_id"],)]:
+        found.append(f"令牌不符也过了：{name}")
+    if name in TOGETHER:
+        held = set(zip(*(parameters[column] for column in ("task_ids", "deliveries", "claim_ids")), strict=True))
+        if not {row[:3] for row in await _answers(cursor)} <= held:
+            found.append(f"令牌不符也过了：{name}")
+    if name in GATED and await _asked(cursor, SHUT):
+        found.append(f"历史没有核对完也做成了：{name}")
+    if name == CLAIM:
+        ordered = [claim.id for claim in await _answers(cursor) if claim.ordered]
+        if ordered and await _asked(cursor, OVERTAKEN, ordered):
+            found.append("前一个还在，后一个却被认领了")
+    return found
+
+
+async def _answers(cursor: AsyncCursor[Any]) -> list[Any]:
+    """看过了放回去。"""
+    rows = await cursor.fetchall()
+    await cursor.scroll(0, "absolute")
+    return rows
+
+
+async def _asked(cursor: AsyncCursor[Any], statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    own = AsyncCursor(cursor.connection)
+    return await (await own.execute(statement.encode(), parameters)).fetchall()
