@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -68,10 +67,11 @@ async def measured(row: int, soak: float) -> list[Figure]:
         return await measure(laboratory, await issue_token(laboratory))
 
 
-async def one(row: int, soak: float, logs: Path) -> list[Figure]:
-    """量一行；半途出了错的就是没有量成。"""
+async def one(row: int, soak: float, logs: Path, until: float) -> list[Figure]:
+    """量一行；半途出了错的、到点还没量完的，就是没有量成。"""
     try:
-        return await (play(row, logs) if row in PLAYED else measured(row, soak))
+        async with asyncio.timeout_at(until):
+            return await (play(row, logs) if row in PLAYED else measured(row, soak))
     except Exception as error:  # noqa: BLE001 一行出错不拖累别的行，记作没有守住
         return [Figure(row, f"没有量成：{type(error).__name__}: {str(error)[:200]}", math.nan, Bound("", most=0))]
 
@@ -88,12 +88,11 @@ async def main(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="kaguan-checklist-") as temporary:
         logs = options.logs or Path(temporary)
         logs.mkdir(parents=True, exist_ok=True)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(asyncio.timeout((LIMIT + max(0.0, options.soak - SOAK)) * 60))
-            for row in chosen:
-                figures = await one(row, options.soak, logs)
-                found += figures
-                say("\n".join(map(str, figures)))
+        until = asyncio.get_running_loop().time() + (LIMIT + max(0.0, options.soak - SOAK)) * 60
+        for row in chosen:
+            figures = await one(row, options.soak, logs, until)
+            found += figures
+            say("\n".join(map(str, figures)))
     broken = sorted({figure.row for figure in found if not figure.held})
     spent = f"{(time.monotonic() - began) / 60:.0f} 分钟"
     say(f"{spent}，守不住的行：{broken or '没有'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 FAULTS = "tests/integration/faults"
 OUTAGE = "tests/e2e/test_fault_outage.py"
+PATIENCE = 30.0  # 秒
 STOPS = Bound(" 秒", most=30)
 MANY = Bound(" 个", least=1_000)
 
@@ -97,13 +99,27 @@ async def play(row: int, logs: Path) -> list[Figure]:
             *played.cases,
             cwd=ROOT, env={**os.environ, **pace, **played.size}, stdout=written, stderr=written,
         )  # fmt: skip
-        await process.wait()
+        try:
+            await process.wait()
+        finally:
+            await stop(process)
     recorded, failed = read(report.read_text("utf-8")) if report.is_file() else ({}, 1)
     passed = not failed and process.returncode == 0
     return [
         Figure(row, what, recorded.get(what, math.nan) if passed else math.nan, bound)
         for what, bound in played.bounds.items()
     ]
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """到点了还没演完的：叫它停，让它收拾自己起的服务器。"""
+    if process.returncode is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(process.wait(), PATIENCE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 def read(report: str) -> tuple[dict[str, float], int]:
