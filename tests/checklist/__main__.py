@@ -43,7 +43,7 @@ MEASURED: dict[int, Callable[[Laboratory, str], Awaitable[list[Figure]]]] = {
 }
 PINNED, LONGEST = 39, 50  # 最久的放最后：到点了也不连累别的
 ROWS = sorted({*MEASURED, *PLAYED, PINNED})
-SOAK = 3.0  # 分钟
+SOAK = 2.0  # 分钟
 LIMIT = 20.0  # 分钟，另加多泡的
 
 

@@ -123,7 +123,7 @@ async def no_answer_from_postgresql(laboratory: Laboratory, token: str) -> list[
         found.extend(
             [
                 Figure(21, f"{what}：最久的应答（{asked.statuses.total()} 个）", max(asked.seconds), IN_TIME),
-                Figure(21, f"{what}：不是{'、'.join(map(str, expected))} 的", asked.other_than(*expected), NONE),
+                Figure(21, f"{what}：不是 {'、'.join(map(str, expected))} 的", asked.other_than(*expected), NONE),
             ]
         )
 
