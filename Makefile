@@ -104,6 +104,7 @@ drill: $(STAMP) ## Ten faults against a running stack, one at a time: when do co
 
 model: system $(STAMP) ## The protocol's model, large sizes included: it holds, every part taken away has a counterexample
 	$(BIN)/python -m tests.model
+	$(BIN)/python -m tests.support.judging
 
 simulate: $(STAMP) ## The real relay and workers under thousands of random interleavings (EXAMPLES=5000, SIMULATE_SEED=n replays)
 	SIMULATE_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m pytest tests/integration/delivery/test_simulation.py -k interleaving --timeout 0 --numprocesses 2 --dist load

@@ -21,12 +21,13 @@ from kaguan.dev.postgres import ROLE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
+from tests.support import judging
 from tests.support.access_log import AccessLines
 from tests.support.measured import mark_measured, measuring
 from tests.support.order import in_running_order
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
-from tests.support.servers import TEMPLATE, running
+from tests.support.servers import RECORDING, TEMPLATE, running
 from tests.support.serving import serving
 from tests.support.tracing import Tracing
 
@@ -46,6 +47,8 @@ BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make pooler：每个用�
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "measured: 它起的进程也量覆盖率；别处没有走到的路才值得")
     config.addinivalue_line("markers", "direct(reason): 只能直连；make pooler 时跳过")
+    config.addinivalue_line("markers", "unjudged(reason): 它的历史不判，缘由多半是用例自己动手改了任务")
+    config.addinivalue_line("markers", "protocol(rules): 判历史的规则，见 tests.model.history.Rules")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,6 +64,11 @@ def pytest_collection_finish() -> None:
     """用例与源码的模块活到最后：垃圾回收不必一遍遍地看。"""
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for group in terminalreporter.stats.values() for one in group if isinstance(one, pytest.TestReport)]
+    terminalreporter.write_line(judging.summary(reports))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -158,13 +166,36 @@ def plain_pooler(postgres_server: PostgresServer, servers_directory: Path) -> It
         yield running_pooler
 
 
+@pytest.fixture(scope="session")
+def recording(postgres_server: PostgresServer, admin: psycopg.Connection) -> str:
+    """记历史的模板库。"""
+    admin.execute(f"CREATE DATABASE {RECORDING} TEMPLATE {TEMPLATE} OWNER {ROLE} STRATEGY FILE_COPY")
+    judging.install(postgres_server.url_of(RECORDING))
+    return RECORDING
+
+
+@pytest.fixture(scope="session")
+def judge() -> Iterator[judging.Judge]:
+    """判历史的；模型编译一次，认得的形状不再问它。"""
+    found = judging.load()
+    yield found
+    if judging.WRITE:
+        judging.write((*judging.stored()[1], *found.fresh))
+
+
 @pytest.fixture
-def direct_url(postgres_server: PostgresServer, admin: psycopg.Connection) -> Iterator[str]:
-    """一份刚迁移好的空库，本用例独占；总是直连。"""
-    name = f"test_{next(SEQUENCE)}"
-    admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {ROLE} STRATEGY FILE_COPY")
-    yield postgres_server.url_of(name)
+def direct_url(
+    postgres_server: PostgresServer, admin: psycopg.Connection, judge: judging.Judge, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """一份刚迁移好的空库，本用例独占；总是直连。走完全程的用例，末了判它的历史。"""
+    name, judged = f"test_{next(SEQUENCE)}", judging.is_judged(request.node)
+    template = request.getfixturevalue("recording") if judged else TEMPLATE
+    admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {ROLE} STRATEGY FILE_COPY")
+    url = postgres_server.url_of(name)
+    yield url
+    refused = judging.judged(request.node, url, judge) if judged else []
     admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    assert refused == []
 
 
 @pytest.fixture

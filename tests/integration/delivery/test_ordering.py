@@ -72,6 +72,7 @@ async def test_keys_do_not_wait_for_each_other_nor_for_tasks_without_one(pipelin
     assert await staged(pipeline) == sorted([one[0], other[0], *free, *elsewhere])
 
 
+@pytest.mark.unjudged("处理器没记意向就说不明")
 @pytest.mark.parametrize("outcome", [GiveUp("不行"), Uncertain("不明"), Done()], ids=["failed", "uncertain", "done"])
 async def test_any_end_of_the_first_releases_the_second(pipeline: Pipeline, outcome: Outcome) -> None:
     first, second = await pipeline.submit(2, ordering_key="k")
@@ -87,6 +88,7 @@ async def test_a_retry_of_the_first_comes_before_the_second(pipeline: Pipeline) 
     assert await deliver(pipeline) == [second]
 
 
+@pytest.mark.unjudged("结局是改出来的，当作放行之前死了")
 async def test_the_relay_releases_after_whoever_died_between_the_end_and_the_release(pipeline: Pipeline) -> None:
     first, second, third = await pipeline.submit(3, ordering_key="k")
     relay = OrderingRelease(pipeline.pool)
@@ -126,6 +128,7 @@ async def test_cancelling_a_running_task_releases_nobody_yet(pipeline: Pipeline)
     assert await staged(pipeline) == []
 
 
+@pytest.mark.unjudged("在跑是改出来的")
 @pytest.mark.parametrize(
     ("state", "verdict"),
     [("intent_at = now()", "uncertain"), ("cancel_requested_at = now()", "cancelled"), ("lost_leases = 99", "failed")],
@@ -325,11 +328,13 @@ async def test_those_behind_a_key_are_not_counted_when_the_outbox_alone_is_over_
         assert await backlog.run_once() == 6
 
 
+@pytest.mark.unjudged("结局是改出来的，当作放行之前死了")
 async def test_the_relay_looks_at_as_many_pages_at_a_time_as_its_budget_allows(pipeline: Pipeline) -> None:
     await five_ended_heads(pipeline)
     assert await OrderingRelease(pipeline.pool, page=2, budget=30.0).run_once() == 5
 
 
+@pytest.mark.unjudged("结局是改出来的，当作放行之前死了")
 async def test_the_relay_looks_at_one_page_of_heads_at_a_time_and_at_all_of_them_in_turn(
     pipeline: Pipeline,
 ) -> None:
@@ -358,6 +363,7 @@ async def test_a_page_of_heads_is_read_from_its_index(pipeline: Pipeline) -> Non
         assert "Seq Scan on tb_ordering" not in plan, plan
 
 
+@pytest.mark.unjudged("两万行发件箱没有任务")
 async def test_whether_it_is_its_turn_is_looked_up_by_number_and_not_at_all_without_a_key(pipeline: Pipeline) -> None:
     (head, waiter), (free,) = await pipeline.submit(2, ordering_key="k"), await pipeline.submit()
     await pipeline.sql(

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from kaguan.config.model import Tasks
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Drift, Faults, Gate
@@ -67,6 +69,7 @@ async def shown(stream: ClientResponse) -> AsyncIterator[dict[str, Any]]:
             yield json.loads(line[6:])
 
 
+@pytest.mark.unjudged("任务造出来就在跑")
 async def test_the_event_stream_shows_the_progress_of_a_sync_while_it_runs(api: Api) -> None:
     async with asyncio.timeout(60), simulating() as simulated, gateways_of(simulated.config) as gateways:
         gate = HeldGate()
@@ -94,6 +97,7 @@ async def test_the_event_stream_shows_the_progress_of_a_sync_while_it_runs(api: 
     assert last["progress"] == {"done": CARDS, "total": None, "failed": 0, "parts_done": 1, "parts_total": 1}
 
 
+@pytest.mark.unjudged("任务造出来就在跑")
 async def test_progress_reported_in_a_hurry_is_written_once_a_second_and_the_last_with_the_outcome(
     pool: Pool,
 ) -> None:

@@ -286,6 +286,7 @@ async def test_what_was_handed_over_after_redis_lost_its_data_is_not_delivered_t
     assert [(await pipeline.task(task)).delivery for task in (*lost, *kept)] == [2, 2, 1, 1]
 
 
+@pytest.mark.unjudged("触发器造出已经交出的任务")
 async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(pipeline: Pipeline) -> None:
     """每重投一个，又有一个交出去（又丢了）：只看开始那一刻之前交出的，总有看完的时候。"""
     redrive = replace(pipeline.epoch, page=1)
@@ -350,6 +351,7 @@ async def test_a_type_nobody_knows_waits_for_an_upgrade_then_is_set_aside_and_ot
     assert row == (strange, "没有进程认得任务类型 later:version")
 
 
+@pytest.mark.unjudged("意向是改出来的")
 async def test_a_poison_pill_that_may_have_made_its_call_is_uncertain_and_never_called_failed(
     pipeline: Pipeline,
 ) -> None:

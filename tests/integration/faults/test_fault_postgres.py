@@ -237,6 +237,7 @@ async def test_a_redrive_that_meets_an_uncommitted_claim_gives_way(pipeline: Pip
     assert (record.status, record.delivery) == ("running", 1)
 
 
+@pytest.mark.unjudged("重投是用例写的，没有发件箱行")
 async def test_a_late_delivery_that_meets_an_uncommitted_redrive_is_not_claimed(
     pipeline: Pipeline, database_url: str
 ) -> None:

@@ -19,7 +19,17 @@ from kaguan.outbox.doorbell import listen
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.keys import DOORBELL
 from tests.support.eventually import eventually
-from tests.support.fault_plant import QUICK, Effects, all_closed, child, effects, mail, only_kaguan, relaying
+from tests.support.fault_plant import (
+    EFFECT_TABLE,
+    QUICK,
+    Effects,
+    all_closed,
+    child,
+    effects,
+    mail,
+    only_kaguan,
+    relaying,
+)
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, duplicates, open_pipeline
 
 if TYPE_CHECKING:
@@ -87,7 +97,7 @@ async def test_a_relay_killed_between_enqueue_and_mark_leaves_the_row_and_one_ef
         f" $$ begin perform pg_advisory_xact_lock_shared({GATE}); return old; end $$"
     )
     await pipeline.sql("create trigger gate before delete on tb_outbox for each row execute function gate()")
-    await pipeline.sql("create table fault_effect (task_id uuid not null, delivery int not null)")
+    await pipeline.sql(EFFECT_TABLE)
     (task_id,) = await pipeline.submit()
     given = {**only_kaguan(environ), **QUICK}
 
@@ -192,7 +202,7 @@ async def test_redrive_under_a_backlog_hardly_repeats_anything(
         "KAGUAN_RELAY__IDS_PER_DELIVERY": "1",  # 同乘的一取走就都认领了，队列里排不起来
     })  # fmt: skip
     async with open_pipeline(settings, pool) as pipeline:
-        await pipeline.sql("create table fault_effect (task_id uuid not null, delivery int not null)")
+        await pipeline.sql(EFFECT_TABLE)
         for _ in range(BACKLOG // 200):
             await pipeline.submit(200, Priority.CRITICAL)
         while await pipeline.forwarder.run_once():

@@ -184,6 +184,7 @@ async def test_a_worker_stopped_beyond_its_lease_changes_nothing_when_it_wakes(p
     assert await effects(pipeline) == (1 + len(others), 1 + len(others))
 
 
+@pytest.mark.protocol(lost=POISON_LIMIT)
 async def test_a_mail_that_kills_its_worker_is_parked_and_the_others_flow(pipeline: Pipeline, yard: Yard) -> None:
     poison = await submit(pipeline, "crash")
     others: list[UUID] = []

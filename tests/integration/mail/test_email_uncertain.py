@@ -50,6 +50,7 @@ async def test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice(stag
     assert len(stage.server.mails) == 1
 
 
+@pytest.mark.protocol(resend=True)
 async def test_policy_resend_mails_again_the_same_bytes_under_the_same_message_id(stage: Stage) -> None:
     task_id = await stage.submit()
     await stage.die_after_sending(task_id)
@@ -62,7 +63,10 @@ async def test_policy_resend_mails_again_the_same_bytes_under_the_same_message_i
     assert f"Message-ID: <{task_id}@kaguan.example>".encode() in first
 
 
-@pytest.mark.parametrize(("resend", "status"), [(HOLD, "uncertain"), (RESEND, "retrying")])
+@pytest.mark.parametrize(
+    ("resend", "status"),
+    [(HOLD, "uncertain"), pytest.param(RESEND, "retrying", marks=pytest.mark.protocol(resend=True))],
+)
 async def test_silence_after_data_follows_the_policy(stage: Stage, resend: TaskTypes, status: str) -> None:
     stage.server.script.body.append(DROP)
     task_id = await stage.submit()
@@ -71,6 +75,7 @@ async def test_silence_after_data_follows_the_policy(stage: Stage, resend: TaskT
     assert len(stage.server.mails) == 1
 
 
+@pytest.mark.protocol(resend=True)
 async def test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded(stage: Stage) -> None:
     stage.server.script.body.append(DROP)
     task_id = await stage.submit()
@@ -110,6 +115,7 @@ async def still_unknown(stage: Stage, task_id: UUID) -> bool:
     return kept and await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("intended", None)}
 
 
+@pytest.mark.protocol(resend=True)
 async def test_a_cancel_asked_for_while_the_reply_is_lost_leaves_the_task_uncertain(stage: Stage) -> None:
     async def cancelled_meanwhile(attempt: Attempt) -> Outcome:
         outcome = await stage.handler(attempt)
@@ -125,6 +131,7 @@ async def test_a_cancel_asked_for_while_the_reply_is_lost_leaves_the_task_uncert
     assert await stage.pipeline.sql("select count(*) from tb_outbox") == [(0,)]
 
 
+@pytest.mark.protocol(resend=True)
 async def test_a_cancel_between_two_attempts_of_an_unknown_mail_leaves_it_uncertain_until_a_person_decides(
     stage: Stage,
 ) -> None:
@@ -138,6 +145,7 @@ async def test_a_cancel_between_two_attempts_of_an_unknown_mail_leaves_it_uncert
     assert await stage.pipeline.status(task_id) == "cancelled"
 
 
+@pytest.mark.protocol(resend=True)
 async def test_attempts_that_cannot_connect_do_not_make_an_unknown_mail_a_failed_one(stage: Stage) -> None:
     task_id = await unanswered(stage)
     away = EmailHandler(stage.away, SENDER)
@@ -147,6 +155,7 @@ async def test_attempts_that_cannot_connect_do_not_make_an_unknown_mail_a_failed
     assert await again(stage, task_id, stage.handler) == "succeeded"
 
 
+@pytest.mark.protocol(resend=True)
 async def test_waiting_for_our_own_rate_spends_no_attempt_and_leaves_an_unknown_mail_unknown(stage: Stage) -> None:
     task_id = await unanswered(stage)
     async with throttled_mailer() as mailer:
@@ -157,6 +166,7 @@ async def test_waiting_for_our_own_rate_spends_no_attempt_and_leaves_an_unknown_
     assert await again(stage, task_id, stage.handler) == "succeeded"
 
 
+@pytest.mark.protocol(resend=True)
 @pytest.mark.parametrize("outcome", [GiveUp("看不懂"), Cancelled("用户取消")])
 async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, outcome: Outcome) -> None:
     task_id = await unanswered(stage)
@@ -164,6 +174,7 @@ async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, o
     assert await still_unknown(stage, task_id)
 
 
+@pytest.mark.protocol(resend=True)
 async def test_a_cancel_asked_for_while_an_unknown_mail_waits_to_be_retried_leaves_it_uncertain(stage: Stage) -> None:
     async def busy(attempt: Attempt) -> Outcome:
         async with attempt.pool.connection() as connection:
@@ -193,6 +204,7 @@ async def test_the_words_of_the_relay_are_on_the_task_without_addresses_and_not_
     assert not [line for line in lines if "5.1.1" in str(line) or "x.example" in str(line)]
 
 
+@pytest.mark.protocol(resend=True)
 async def test_a_recipient_refused_after_a_lost_reply_stays_unknown_though_another_accepts(stage: Stage) -> None:
     stage.server.script.body.append(DROP)
     task_id = await stage.submit("a@x.example", "b@x.example")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
 
+pytestmark = pytest.mark.protocol(resend=True, verify=True)
 VERIFY = task_types(Smtp(verify_url="https://mail.example/messages/{message_id}"))  # 策略是默认的 hold
 
 
