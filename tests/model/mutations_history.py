@@ -14,21 +14,28 @@ RELAY = "src/kaguan/outbox/relay/history.py"
 HELD_BACK = (HISTORY + "::test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_is_not_lost",)
 
 
-def _ungated(what: str, statement: str) -> Mutation:
-    return Mutation(f"没有核对也{what}", f"{WORKER}{statement}.sql", f"and {GATE}", "", HELD_BACK)
+def _ungated(what: str, statement: str, *, protocol: bool = True) -> Mutation:
+    return Mutation(f"没有核对也{what}", f"{WORKER}{statement}.sql", f"and {GATE}", "", HELD_BACK, protocol=protocol)
 
 
 HISTORY_MUTATIONS = (
-    Mutation("没有核对也认领", WORKER + "claim.sql", f"and {GATE}", "", WAITS),
-    Mutation("没有核对也交出", OUTBOX + "fetch.sql", f"where {GATE}", "", WAITS),
-    Mutation("没有核对也收回租约", OUTBOX + "redrive_expired.sql", f"and {GATE}", "", WAITS),
-    Mutation("没有核对也重投", OUTBOX + "redrive.sql", f"(%(settling)s or {GATE})", "(%(settling)s or true)", WAITS),
+    Mutation("没有核对也认领", WORKER + "claim.sql", f"and {GATE}", "", WAITS, protocol=True),
+    Mutation("没有核对也交出", OUTBOX + "fetch.sql", f"where {GATE}", "", WAITS, protocol=True),
+    Mutation("没有核对也收回租约", OUTBOX + "redrive_expired.sql", f"and {GATE}", "", WAITS, protocol=True),
+    Mutation(
+        "没有核对也重投",
+        OUTBOX + "redrive.sql",
+        f"(%(settling)s or {GATE})",
+        "(%(settling)s or true)",
+        WAITS,
+        protocol=True,
+    ),
     _ungated("写入", "fence"),
-    _ungated("记意向", "declare_intent"),
+    _ungated("记意向", "declare_intent", protocol=False),  # 与它同一事务的 fence 也看
     _ungated("结算成功", "settle_done"),
     _ungated("结算重试", "settle_retry"),
     _ungated("结算失败", "settle_failed"),
-    _ungated("结算不明", "settle_uncertain"),
+    _ungated("结算不明", "settle_uncertain", protocol=False),  # 同上
     Mutation(
         "等核对的当作令牌失效",
         "src/kaguan/outbox/worker/attempt.py",
@@ -42,6 +49,7 @@ HISTORY_MUTATIONS = (
         "    if not await is_settled(connection):\n        raise UnsettledError",
         "",
         (HISTORY + "::test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_if_the_database_were_away",),
+        protocol=True,
     ),
     Mutation(
         "已有意向的不再疑",
@@ -49,6 +57,7 @@ HISTORY_MUTATIONS = (
         "else n.delivery >= t.delivery",
         "else n.delivery >= t.delivery and t.intent_at is null",
         (HISTORY + "::test_a_waiting_mail_gets_a_mark_whatever_its_intent_says_and_one_for_each_note",),
+        protocol=True,
     ),
     Mutation(
         "正在跑的一律留给持有者",
@@ -56,6 +65,7 @@ HISTORY_MUTATIONS = (
         "when t.status = 'running' and n.delivery = t.delivery then 'running'",
         "when t.status = 'running' then 'running'",
         (HISTORY + "::test_a_holder_that_was_succeeded_in_the_tail_is_relieved_and_the_mail_is_in_doubt",),
+        protocol=True,
     ),
     Mutation(
         "记着的不可信也留给持有者",
@@ -63,6 +73,7 @@ HISTORY_MUTATIONS = (
         "then delivery + 1",
         "then delivery",
         (HISTORY + "::test_without_trusted_notes_nobody_knows_whether_a_holder_was_succeeded",),
+        protocol=True,
     ),
     Mutation(
         "失败之后有人让它重来过的不管",
@@ -73,6 +84,7 @@ HISTORY_MUTATIONS = (
             HISTORY
             + "::test_an_ended_mail_that_a_person_revived_in_the_tail_is_in_doubt_and_one_that_ended_there_is_not",
         ),
+        protocol=True,
     ),
     Mutation(
         "外部调用之前不记",
@@ -80,6 +92,7 @@ HISTORY_MUTATIONS = (
         "await self.calls.note(self.task_id, self.delivery)",
         "pass",
         (HISTORY + "::test_without_redis_no_call_is_made_and_the_attempt_is_given_back_uncounted",),
+        protocol=True,
     ),
     Mutation(
         "Redis 丢过数据也信它记着的",
@@ -87,6 +100,7 @@ HISTORY_MUTATIONS = (
         "is_trusted = mark is not None and same_redis and await self._is_complete(recorded, mark)",
         "is_trusted = True",
         (HISTORY + "::test_notes_that_may_be_incomplete_put_every_due_mail_in_doubt",),
+        protocol=True,
     ),
     Mutation(
         "结局还记得的也疑",
@@ -101,6 +115,7 @@ HISTORY_MUTATIONS = (
         "is_behind = mark is not None and mark.watermark > recorded.watermark",
         "is_behind = False",
         (HISTORY + "::test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark",),
+        protocol=True,
     ),
     Mutation(
         "认下之后水位还落后",
@@ -108,6 +123,7 @@ HISTORY_MUTATIONS = (
         "greatest(forwarded_at, %(ahead)s)",
         "forwarded_at",
         (HISTORY + "::test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark",),
+        protocol=True,
     ),
     Mutation(
         "没核对完就认下",
@@ -122,5 +138,6 @@ HISTORY_MUTATIONS = (
         "where not exists",
         "where false and not exists",
         (VANISHED + "::test_what_postgresql_forgot_is_named_with_its_request_and_never_called_a_duplicate",),
+        protocol=True,
     ),
 )

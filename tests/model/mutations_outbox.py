@@ -205,6 +205,7 @@ OUTBOX_MUTATIONS = (
         "t.ordering_key is null or t.status = 'queued'",
         "true",
         (ORDERING + "::test_a_delivery_from_a_lost_history_does_not_overtake_the_head",),
+        protocol=True,
     ),
     Mutation(
         "搁置盖过意向",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,28 @@ if TYPE_CHECKING:
     from tests.model.mutation import Mutation
 
 ROOT = Path(__file__).parents[2]
+
+
+DOCUMENT = ROOT / "docs" / "MODEL.md"
+TABLE = re.compile(r"(?<=<!-- mutations -->\n).*(?=<!-- /mutations -->)", re.DOTALL)
+
+
+def listed() -> str:
+    rows = ["| 弄坏的 | 在 | 用例 | 模拟 |", "| --- | --- | --- | --- |"]
+    for one in MUTATIONS:
+        tests = dict.fromkeys(Path(test.partition("::")[0]).stem for test in one.tests)
+        names = "、".join(f"`{test}`" for test in tests)
+        rows.append(f"| {one.name} | `{one.path}` | {names} | {'须' if one.protocol else '–'} |")
+    return "\n".join([*rows, ""])
+
+
+def test_the_document_lists_every_mutation() -> None:
+    """``MUTATIONS_TABLE=write`` 重写它。"""
+    text = DOCUMENT.read_text("utf-8")
+    if os.environ.get("MUTATIONS_TABLE") == "write":
+        text = TABLE.sub(lambda _: listed(), text)
+        DOCUMENT.write_text(text, "utf-8")
+    assert TABLE.findall(text) == [listed()]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
