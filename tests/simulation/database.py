@@ -12,7 +12,6 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, pq
 
 from tests.simulation.standby import SEARCH_PATH
-from tests.simulation.witness import misdeeds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,7 +47,7 @@ class SteppedCursor(AsyncCursor[Any]):
 
         async def watched() -> Self:
             await run(query, params, **options)
-            process.misdeeds += await misdeeds(self, name, params)
+            await process.witness.look(self, name, params)
             return self
 
         return await process.effect(name, watched)

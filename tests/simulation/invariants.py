@@ -88,7 +88,7 @@ group by t.id
 
 def judge(world: World) -> list[str]:
     """违反了哪些；空即合格。"""
-    violations = [f"意外：{error!r}" for error in world.surprises] + world.misdeeds
+    violations = [f"意外：{error!r}" for error in world.surprises] + world.witness.misdeeds
     for rule, statement in RULES.items():
         offenders = [row[0] for row in world.admin.execute(statement.encode()).fetchall()]
         if offenders:

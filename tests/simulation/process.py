@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from tests.simulation.database import SteppedConnection
+    from tests.simulation.witness import Witness
 
 T = TypeVar("T")
 
@@ -30,13 +31,13 @@ class Process:
         free: 不停，见点就过。
         flying: 已发出、还没回来的效果数；全为零且没有可跑的，才算停稳。
         points: 停过的点，全体进程共用一个。
-        misdeeds: 做成了不该做成的，全体进程共用一个。
+        witness: 旁观每条语句，全体进程共用一个。
     """
 
     name: str
     role: str
     points: dict[str, int]
-    misdeeds: list[str]
+    witness: Witness
     free: bool = False
     alive: bool = True
     flying: int = 0

@@ -1,7 +1,8 @@
-"""旁观每条语句的后果：令牌不符的一行也动不了；核对完之前谁也写不进；有序的轮到了才认领得到。它自己去问库，不信产品的。"""
+"""旁观每条语句的后果：历史断过之后，令牌不符的一行也动不了；核对完之前谁也写不进；有序的轮到了才认领得到。它自己去问库，不信产品的。"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncCursor
@@ -33,10 +34,26 @@ where t.id = any(%s) and e.status in ('pending', 'queued', 'running', 'retrying'
 """
 
 
-async def misdeeds(cursor: AsyncCursor[Any], name: str, parameters: Mapping[str, Any] | None) -> list[str]:
-    """这条语句做成了不该做成的；空即合格。"""
-    if cursor.rowcount < 1 or parameters is None:
-        return []
+@dataclass(slots=True)
+class Witness:
+    """``misdeeds`` 是做成了不该做成的；``cut``：历史断过，令牌与门从此要看（多问一句，平常省下）。"""
+
+    misdeeds: list[str] = field(default_factory=list)
+    cut: bool = False
+
+    async def look(self, cursor: AsyncCursor[Any], name: str, parameters: Mapping[str, Any] | None) -> None:
+        """刚做完一条语句。"""
+        if cursor.rowcount < 1 or parameters is None:
+            return
+        if self.cut:
+            self.misdeeds += await _trespasses(cursor, name, parameters)
+        if name == CLAIM:
+            ordered = [claim.id for claim in await _answers(cursor) if claim.ordered]
+            if ordered and await _asked(cursor, OVERTAKEN, ordered):
+                self.misdeeds.append("前一个还在，后一个却被认领了")
+
+
+async def _trespasses(cursor: AsyncCursor[Any], name: str, parameters: Mapping[str, Any]) -> list[str]:
     found = []
     if name in ALONE and await _asked(cursor, OWNER, parameters["task_id"]) != [(parameters["claim_id"],)]:
         found.append(f"令牌不符也过了：{name}")
@@ -46,10 +63,6 @@ async def misdeeds(cursor: AsyncCursor[Any], name: str, parameters: Mapping[str,
             found.append(f"令牌不符也过了：{name}")
     if name in GATED and await _asked(cursor, SHUT):
         found.append(f"历史没有核对完也做成了：{name}")
-    if name == CLAIM:
-        ordered = [claim.id for claim in await _answers(cursor) if claim.ordered]
-        if ordered and await _asked(cursor, OVERTAKEN, ordered):
-            found.append("前一个还在，后一个却被认领了")
     return found
 
 

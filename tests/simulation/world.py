@@ -20,6 +20,7 @@ from tests.simulation.database import SteppedPool, terminate
 from tests.simulation.outside import Outside
 from tests.simulation.process import Process
 from tests.simulation.standby import TABLES, Standby
+from tests.simulation.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,7 +52,7 @@ class World:
     processes: dict[str, Process] = field(default_factory=dict)
     surprises: list[BaseException] = field(default_factory=list)
     accepted: list[Any] = field(default_factory=list)  # 客户端得到过答复的任务号
-    misdeeds: list[str] = field(default_factory=list)
+    witness: Witness = field(default_factory=Witness)
     unnamed: set[Any] = field(default_factory=set)  # 不见了、投递还排着的任务：总有人取到，点得出名
     verifying: bool = False
     standby: Standby = field(init=False)
@@ -94,7 +95,7 @@ class World:
         self.outside = Outside()
         self.standby.reset()
         self.accepted, self.surprises, self._born, self.verifying = [], [], 0, False
-        self.misdeeds.clear()
+        self.witness = Witness()
         self.unnamed.clear()
         relay = self.spawn("relay")
         relay.free = True
@@ -106,7 +107,7 @@ class World:
     def spawn(self, role: str) -> Process:
         """起一个进程；重启的也是新的一个，名字各不相同。"""
         self._born += 1
-        process = Process(f"{role}-{self._born}", role, self.points, self.misdeeds)
+        process = Process(f"{role}-{self._born}", role, self.points, self.witness)
         pool = SteppedPool(process, self._spare, self.database_url)
         self.processes[process.name] = process
         settings, sockets = self._configured(), self._redis.connection_pool
@@ -219,7 +220,7 @@ class World:
         terminate(self.admin, [connection for process in self.processes.values() for connection in process.connections])
         self.loop.run_until_complete(self._settle())
         self.standby.promote(same_timeline=same_timeline)
-        self.unnamed = nameless(self)
+        self.unnamed, self.witness.cut = nameless(self), True
 
     def begin_stop(self, process: Process) -> None:
         """SIGTERM 而时限已到：不再等，取消手里的，开始交还。"""
