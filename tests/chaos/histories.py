@@ -101,6 +101,7 @@ def word(taken: Sequence[Step], *, mail: bool) -> Word:
     """每一步之后的样子，末了是「到此为止」；太长的，到模型数得到的最后一个投递号为止。"""
     view = View(mail=mail, status="", delivery=0)
     letters: list[int] = []
+    seen = END
     for step in taken:
         for name, value in step:
             if name == CUT:
@@ -109,10 +110,10 @@ def word(taken: Sequence[Step], *, mail: bool) -> Word:
             view = view._replace(**{counted: value if counted == name else getattr(view, counted) + value})
         if max(view.delivery, view.outbox) > FARTHEST:
             return tuple(letters)
-        before, seen = letters[-1:], view.letter()
+        before, seen = seen, view.letter()
         if SET_BACK in step:
             letters.append(BACK)
-        if SET_BACK not in step or before != [seen]:
+        if SET_BACK not in step or before != seen:
             letters.append(seen)
     return (*letters, END)
 

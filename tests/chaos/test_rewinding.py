@@ -118,6 +118,15 @@ def test_several_cuts_each_lose_their_own_tail_and_the_last_ones_that_lost_nothi
     assert [change.at for change in history.changes if change.what == CUT] == [10.0, 30.0]
     assert len({change.transaction for change in history.changes}) == 3 + 3 + 1 + 2  # 各代各是各的
     assert not history.broken
+    assert examine([history], RULES).refused == []
+
+
+def test_cuts_that_follow_one_another_and_lose_nothing_are_walked_one_by_one() -> None:
+    changes = written(SYNC, (ACCEPTED,), 0, "")
+    final = Recorded("丁", (*changes, *written(SYNC, (QUEUED, CLAIMED, WRITTEN), 20, changes[0].became)))
+    (history,), _ = relived([final], [Cut(10.0), Cut(12.0), Cut(14.0)])
+    assert word(steps(history), mail=False).count(BACK) == 3
+    assert examine([history], RULES).refused == []
 
 
 def test_what_vanished_is_judged_as_far_as_it_went() -> None:
