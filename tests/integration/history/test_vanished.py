@@ -15,6 +15,7 @@ from kaguan.outbox.deliveries import enqueue_many
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.store import Delivery
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.outcome import Done
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from kaguan.outbox.vanished import VanishedTask
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
 
 MAIL = EMAIL_SEND.name
 FORGET = "with forgotten as (delete from tb_outbox) delete from tb_task"
@@ -77,6 +80,18 @@ async def test_what_postgresql_forgot_is_named_with_its_request_and_never_called
     # 又来一份：已经记过，不再数一遍，也不是重复
     await met(pipeline, named)
     assert len(await listed(pipeline)) == 2
+
+
+async def test_what_vanished_in_the_hands_of_a_worker_is_named_when_its_result_is_fenced(pipeline: Pipeline) -> None:
+    async def forgotten_meanwhile(attempt: Attempt) -> Outcome:
+        await pipeline.sql(FORGET)
+        return Done({"n": attempt.attempt})
+
+    (task_id,) = await pipeline.submit(request_id="order-18")
+    await pipeline.forwarder.run_once()
+    async with pipeline.working(forgotten_meanwhile):
+        await eventually(lambda: counted(pipeline) == (1.0, 0.0))
+    assert [(one.task_id, one.request_id, one.delivery) for one in await listed(pipeline)] == [(task_id, "order-18", 1)]
 
 
 @pytest.mark.parametrize("task_id", [uuid4(), UUID("00000000-0000-7000-8000-000000000000")])

@@ -203,15 +203,20 @@ class Execution:
             log.warning("没能放行同键的下一个，由 relay 兜底", error=type(error).__name__)
 
     async def _fenced(self, attempt: Attempt, span: Span) -> None:
-        """旧的持有者醒来：什么也没写，留一条痕迹。"""
+        """旧的持有者醒来：什么也没写，留一条痕迹；任务自己都不见了的，说出是哪一个。"""
         record_outcome(span, "fenced")
         self._metrics.fenced_writes.labels(type=attempt.type).inc()
         log.warning("隔离令牌已失效，丢弃结果")
         try:
             async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
-                await note_fenced(connection, attempt, self.leases.worker)
+                is_noted = await note_fenced(connection, attempt, self.leases.worker)
         except PASSING_ERRORS as error:
             log.warning("隔离的痕迹没有记成", error=type(error).__name__)
+            return
+        if not is_noted:
+            held = (attempt.task_id, attempt.delivery)
+            gone = await self._vanishing.note(attempt.type, [held], {held: attempt.request_id})
+            self._metrics.vanished.labels(attempt.type).inc(gone)
 
     def _record(self, settled: Settled, labels: tuple[str, str], elapsed: float, span: Span) -> None:
         status, outcome = settled.status, settled.outcome

@@ -240,6 +240,7 @@ async def _settle_otherwise(connection: Connection, statement: _Statement) -> Wr
         return await cursor.fetchone()
 
 
-async def note_fenced(connection: Connection, attempt: Attempt, worker: str) -> None:
+async def note_fenced(connection: Connection, attempt: Attempt, worker: str) -> bool:
+    """留一条痕迹；False：任务不在了，没有可留的。"""
     parameters = {**attempt.token._asdict(), "attempt": attempt.attempt, "worker": worker}
-    await connection.execute(load(PACKAGE, "note_fenced"), parameters)
+    return (await connection.execute(load(PACKAGE, "note_fenced"), parameters)).rowcount > 0
