@@ -103,10 +103,11 @@ async def test_refused_requests_beyond_their_share_are_still_a_line_each_but_a_s
             assert response.status == 404
     lines = {line["request_id"]: line for line in await access_lines.last(count)}
     assert set(lines) == {f"n{number}" for number in range(count)}
-    first, last = lines["n0"], lines[f"n{count - 1}"]
-    assert (len(first["request_body"]), len(first["path"])) == (REFUSED_LIMIT, 1_001)
-    assert (last["request_body"], len(last["path"])) == ("<省略 51000 字节>", SHORT_PATH)
-    assert len(json.dumps(last)) < 700
+    assert (len(lines["n0"]["request_body"]), len(lines["n0"]["path"])) == (REFUSED_LIMIT, 1_001)
+    short = [line for line in lines.values() if line["request_body"] == "<省略 51000 字节>"]
+    assert short  # 慢的机器上额度边用边回来，哪几个短说不准
+    assert {len(line["path"]) for line in short} == {SHORT_PATH}
+    assert max(len(json.dumps(line)) for line in short) < 700
     reply = await api.get("/users")  # 额度是被拒的：受理了的照常
     assert json.loads((await access_lines.of(reply.body["request_id"]))["response_body"]) == reply.body
 
