@@ -156,6 +156,22 @@ async def test_attempts_that_cannot_connect_do_not_make_an_unknown_mail_a_failed
 
 
 @pytest.mark.protocol(resend=True)
+async def test_a_wait_after_a_mail_that_went_out_unanswered_is_a_new_one_and_told_again(stage: Stage) -> None:
+    task_id = await stage.submit()
+    away = EmailHandler(stage.away, SENDER)
+    for _ in range(2):  # 一段等待只留一笔
+        await again(stage, task_id, away)
+    await stage.pipeline.sql("update tb_outbox set available_at = now()")
+    await stage.die_after_sending(task_id)
+    await stage.redrive(resend=RESEND)
+    await stage.pipeline.redis.flushdb()  # 死者的任务锁
+    await again(stage, task_id, away)
+    told = await stage.pipeline.sql("select kind, delivery from tb_task_event order by id")
+    assert told == [("interrupted", 1), ("resend", 4), ("interrupted", 4)]
+    assert await again(stage, task_id, stage.handler) == "succeeded"
+
+
+@pytest.mark.protocol(resend=True)
 async def test_waiting_for_our_own_rate_spends_no_attempt_and_leaves_an_unknown_mail_unknown(stage: Stage) -> None:
     task_id = await unanswered(stage)
     async with throttled_mailer() as mailer:

@@ -40,7 +40,7 @@ moved as (
         queued_at = case d.verdict when 'running' then t.queued_at end,
         lease_until = case d.verdict when 'running' then t.lease_until end,
         worker = case d.verdict when 'running' then t.worker end,
-        last_error = case d.verdict when 'uncertain' then %(lost)s::jsonb else t.last_error end
+        last_error = case d.verdict when 'uncertain' then %(lost)s::jsonb else t.last_error - 'waiting_for' - 'since' end
     from doubtful d
     where t.id = d.id
     returning

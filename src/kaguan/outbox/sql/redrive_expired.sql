@@ -62,6 +62,7 @@ moved as (
         last_error = case
             when e.verdict = 'failed' then %(killer)s::jsonb
             when e.verdict = 'uncertain' then %(lost)s::jsonb
+            when e.intended then t.last_error - 'waiting_for' - 'since' -- 已经去做过：先前那段等待过去了
             else t.last_error
         end
     from expired e
