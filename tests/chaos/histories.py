@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tests.chaos.recording import CUT
+from tests.chaos.recording import CUT, SENT
 from tests.chaos.verdict import MAIL
 from tests.model.history import BACK, END, FARTHEST, View, Word
 
@@ -20,7 +20,7 @@ COLUMNS = ("status", "delivery", "attempt", "lost", "released", "intent", "cance
 KEPT = {MAIL, "sim:status_sync"}  # 记账的与寄信的；别的类型没有账可查，成功就算生效
 DOUBLED = "重一步"
 ARRIVAL = "+sends"  # 记过「不明」的，再到一封说得通
-COUNTED = {"effect": "+effects", "mark": "+marks", "sent": ARRIVAL}
+COUNTED = {"effect": "+effects", "mark": "+marks", SENT: ARRIVAL}
 SET_BACK = (CUT, "")  # 这一步是退回；样子也许没变
 
 
@@ -30,12 +30,26 @@ def steps(history: Recorded) -> list[Step]:
     begun = 0
     for place, change in enumerate(history.changes):
         if change.what == CUT:
-            found += here.through(history.changes[begun:place])
+            standing = history.standing(place)
+            found += here.through(_as_committed(history.changes[begun:place], standing))
             there = _Walk.of(history)
-            list(there.through(history.standing(place)))
+            list(there.through(standing))
             found.append((*here.differing(there), SET_BACK))
             here, begun = there, place + 1
     return [*found, *here.through(history.changes[begun:])]
+
+
+def _as_committed(changes: Sequence[Change], standing: Sequence[Change]) -> list[Change]:
+    """还在的都先于没了的提交，不论谁先动的手：relay 拿走发件箱行而没提交，worker 已认领。到的信跟着它之前的那一笔。"""
+    kept = {change.transaction for change in standing}
+    groups: list[list[Change]] = []
+    for change in changes:
+        if groups and change.what == SENT:
+            groups[-1].append(change)
+        else:
+            groups.append([change])
+    groups.sort(key=lambda group: group[0].what != SENT and group[0].transaction not in kept)
+    return [change for group in groups for change in group]
 
 
 @dataclass(slots=True)

@@ -87,6 +87,7 @@ READ: LiteralString = """
 
 
 CUT = "cut"  # PostgreSQL 忘了尾巴：触发器看不见，由战役插进去
+SENT = "sent"  # 收件端收下的一封：不在库里，由战役插进去
 
 
 class Change(NamedTuple):
@@ -166,7 +167,7 @@ def delivered(histories: list[Recorded], mails: list[Mail]) -> list[Recorded]:
     """插进收件端收下的信。同一台机器的钟，写意向的触发器、收信、写结局的触发器依次看它；与别人的事务孰先孰后，都说得通。"""
     arrivals: dict[str, list[Change]] = {}
     for number, mail in enumerate(mails):
-        arrivals.setdefault(mail.task_id, []).append(Change(mail.at, f"mail {number}", "sent", "", ""))
+        arrivals.setdefault(mail.task_id, []).append(Change(mail.at, f"mail {number}", SENT, "", ""))
     return [
         replace(history, changes=tuple(_merged(history.changes, sorted(arrivals.get(history.task_id, ())))))
         for history in histories

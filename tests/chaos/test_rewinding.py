@@ -129,6 +129,27 @@ def test_cuts_that_follow_one_another_and_lose_nothing_are_walked_one_by_one() -
     assert examine([history], RULES).refused == []
 
 
+@pytest.mark.parametrize(
+    ("before", "stayed", "after"),
+    [
+        ((ACCEPTED, ("outbox 0",), CLAIMED), {0, 2}, (("outbox 0",), WRITTEN)),
+        ((ACCEPTED, ("outbox 0",), CLAIMED, WRITTEN), {0, 2, 3}, (("outbox 0",),)),
+    ],
+    ids=["退回在跑", "退回做完了的"],
+)
+def test_a_hand_over_begun_before_a_claim_and_committed_after_it_may_be_lost_without_it(
+    before: Transactions, stayed: set[int], after: Transactions
+) -> None:
+    """relay 先动手、后提交：留下的有认领，没有它删去发件箱行的那一笔。"""
+    old = written(SYNC, before, 0, "")
+    kept = [change for change in old if int(change.at) in stayed]
+    last = [change.became for change in kept if change.what == "task"][-1]
+    cut = cut_between(9.5, {"戊": Recorded("戊", tuple(old))}, {"戊": Recorded("戊", tuple(kept))})
+    (history,), _ = relived([Recorded("戊", (*kept, *written(SYNC, after, 14, last)))], [cut])
+    assert not history.broken
+    assert examine([history], RULES).refused == []
+
+
 def test_what_vanished_is_judged_as_far_as_it_went() -> None:
     lost = Recorded("乙", tuple(written(SYNC, (ACCEPTED, QUEUED), 0, "")))
     whole, gone = relived([], [cut_between(10.0, {"乙": lost}, {})])
