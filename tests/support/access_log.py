@@ -19,7 +19,8 @@ class AccessLines:
     def all(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text("utf-8").splitlines()]
+        whole, _, _ = self.path.read_text("utf-8").rpartition("\n")  # 末一行也许还在写
+        return [json.loads(line) for line in whole.splitlines()]
 
     async def of(self, request_id: str) -> dict[str, Any]:
         """那个请求的一行（恰好一行）。"""

