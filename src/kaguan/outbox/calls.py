@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from redis.exceptions import ResponseError
-
 from kaguan.queues import keys
-from kaguan.queues.foreign import replace_foreign
+from kaguan.queues.foreign import evaluated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,13 +50,7 @@ class Calls:
         age = int(self.config.calls_kept_for * 1000)
         member = keys.delivery_key(task_id, delivery)
         asked = (keys.CALLS, keys.CALLS_TRIMMED)
-        arguments = (*asked, member, str(age), str(self.config.calls_kept))
-        try:
-            await self.redis.eval(NOTE, len(asked), *arguments)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-        except ResponseError:
-            if not await replace_foreign(self.redis):
-                raise
-            await self.redis.eval(NOTE, len(asked), *arguments)  # type: ignore[misc] # 同上
+        await evaluated(self.redis, NOTE, asked, member, str(age), str(self.config.calls_kept))
 
     async def trimmed(self) -> float | None:
         """删去过的里面最晚的是何时记的，纪元秒；没有删过则 None，说不清是无穷。

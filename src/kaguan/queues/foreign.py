@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
+from redis.exceptions import ResponseError
 
 from kaguan.queues import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
@@ -50,6 +53,20 @@ async def foreign(redis: Redis) -> list[str]:
             pipe.type(key)
         kinds = [kind.decode() for kind in await pipe.execute()]
     return [key for (key, ours), kind in zip(KINDS.items(), kinds, strict=True) if kind not in {ours, "none"}]
+
+
+async def evaluated(redis: Redis, script: str, names: Sequence[str], *arguments: str) -> Any:  # noqa: ANN401 答什么，写脚本的才知道
+    """跑一段用我们的键的脚本；碰到别人写过的，换掉再来一次。
+
+    Raises:
+        RedisError: 连不上，或另有缘由。
+    """
+    try:
+        return await redis.eval(script, len(names), *names, *arguments)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    except ResponseError:
+        if not await replace_foreign(redis):
+            raise
+        return await redis.eval(script, len(names), *names, *arguments)  # type: ignore[misc] # 同上
 
 
 async def replace_foreign(redis: Redis) -> bool:

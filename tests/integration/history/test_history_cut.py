@@ -400,9 +400,9 @@ class Waking:
 async def test_a_waiting_mail_gets_a_mark_whatever_its_intent_says_and_one_for_each_note(
     pipeline: Pipeline, types: TaskTypes | None, status: str, kind: str
 ) -> None:
-    """已有的意向是更早的那次的，决定过再来；忘了的那段里又做了一次。"""
+    """已有的意向是更早的那次的，决定过再来；忘了的那段里又做了一次，先前那段等待也就过去了。"""
     (task_id,) = await pipeline.submit()
-    await pipeline.sql("update tb_task set delivery = 2, intent_at = now()")
+    await pipeline.sql('update tb_task set delivery = 2, intent_at = now(), last_error = \'{"waiting_for": "smtp"}\'')
     await pipeline.sql("update tb_outbox set delivery = 2")
     await noted(pipeline, (task_id, 2))
     for _ in range(2):
@@ -411,6 +411,7 @@ async def test_a_waiting_mail_gets_a_mark_whatever_its_intent_says_and_one_for_e
         assert await states(pipeline, task_id) == [(status, 3, True)]
     assert await events(pipeline) == [(kind, "history_cut")]
     assert await pipeline.sql("select delivery from tb_outbox") == ([] if types is None else [(3,)])
+    assert await pipeline.sql("select last_error ? 'waiting_for' from tb_task") == [(False,)]
 
 
 @BY_POLICY

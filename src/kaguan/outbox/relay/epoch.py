@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import structlog
-from redis.exceptions import ResponseError
 
 from kaguan.outbox import history, store
 from kaguan.outbox.relay import in_redis
 from kaguan.outbox.relay.redrive import names_of
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import keys
-from kaguan.queues.foreign import replace_foreign
+from kaguan.queues.foreign import evaluated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,12 +84,8 @@ class EpochRedrive:
 
     async def _redis_epoch(self) -> tuple[UUID, bytes | None]:
         """Redis 里的纪元与水位；纪元没有、看不懂、历史换了（见 :data:`LOOK`）、别人写过，都换成新的。"""
-        try:
-            value, watermark = await self._look()
-        except ResponseError:
-            if not await replace_foreign(self.redis):
-                raise
-            value, watermark = await self._look()
+        asked = (keys.EPOCH, keys.HISTORY, keys.WATERMARK)
+        value, watermark = await evaluated(self.redis, LOOK, asked, str(uuid4()))
         try:
             return UUID(value.decode()), watermark
         except ValueError:
@@ -98,11 +93,6 @@ class EpochRedrive:
             fresh = uuid4()
             await self.redis.set(keys.EPOCH, str(fresh))
             return fresh, watermark
-
-    async def _look(self) -> tuple[bytes, bytes | None]:
-        asked = (keys.EPOCH, keys.HISTORY, keys.WATERMARK)
-        value, watermark = await self.redis.eval(LOOK, len(asked), *asked, str(uuid4()))  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-        return value, watermark
 
     async def _redrive_forgotten(self) -> int:
         """一页页看此刻之前交出的任务，Redis 不认得的都重投；relay 还在交出的不看，否则永远看不完。"""
