@@ -45,6 +45,21 @@ class Run:
     outstanding: int = 0
     stopped: bool = False
     drained: asyncio.Event = field(default_factory=asyncio.Event)
+    reopening: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def open(self, port: int) -> None:
+        """多一条闲着的连接。"""
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(self, port), LOOPBACK, port)
+        self.idle.append(connection)
+
+    def closed_idle(self, connection: Connection, port: int) -> None:
+        """服务器收走了闲得太久的一条：不是请求失败，补一条。"""
+        if connection in self.idle and not self.stopped:
+            self.idle.remove(connection)
+            task = asyncio.get_running_loop().create_task(self.open(port))
+            self.reopening.add(task)
+            task.add_done_callback(self.reopening.discard)
 
     def request(self) -> bytes:
         self.sent += 1
@@ -61,8 +76,9 @@ class Run:
 class Connection(asyncio.Protocol):
     """一条保持的连接，同一时刻至多一个在途请求。"""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, port: int) -> None:
         self._run = run
+        self._port = port
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._started = 0.0
@@ -77,6 +93,7 @@ class Connection(asyncio.Protocol):
             self._started = 0.0
             self._run.errors += 1
             self._run.answered()
+        self._run.closed_idle(self, self._port)
 
     def send(self, started: float) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -123,18 +140,15 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
         "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     ).encode()
     run = Run(head, options.prefix, options.rest, 0.0, closed=options.rate <= 0)
-    connections = [
-        (await loop.create_connection(lambda: Connection(run), LOOPBACK, options.port))[1]
-        for _ in range(options.connections)
-    ]
+    for _ in range(options.connections):
+        await run.open(options.port)
     started = loop.time()
     run.until = started + options.seconds
     if run.closed:
-        for connection in connections:
-            connection.send(started)
+        while run.idle:
+            run.idle.pop().send(started)
         await asyncio.sleep(options.seconds)
     else:
-        run.idle.extend(connections)
         await _arrivals(run, options.rate)
     elapsed = loop.time() - started
     completed = len(run.latencies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from argparse import Namespace
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from tests.bench.body import REST
-from tests.bench.client import drive
+from tests.bench.client import Run, drive
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,14 +21,14 @@ PATH = "/submit"
 
 
 @asynccontextmanager
-async def answering(status: int, seen: list[str]) -> AsyncIterator[int]:
+async def answering(status: int, seen: list[str], keepalive: float = 60.0) -> AsyncIterator[int]:
     async def submit(request: web.Request) -> web.Response:
         seen.append((await request.json())["request_id"])
         return web.json_response({}, status=status)
 
     app = web.Application()
     app.router.add_post(PATH, submit)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=keepalive)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -55,3 +57,17 @@ async def test_an_answer_other_than_202_is_an_error() -> None:
     async with answering(503, []) as port:
         report = await drive(options(port, 0.0))
     assert report["errors"] > 0
+
+
+async def test_a_connection_that_the_server_closed_for_idling_is_replaced_and_no_error() -> None:
+    seen: list[str] = []
+    async with answering(202, seen, keepalive=0.05) as port:
+        run = Run(b"POST /submit HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", "p", REST, 0.0, closed=False)
+        await run.open(port)
+        (first,) = run.idle
+        run.idle.pop().send(asyncio.get_running_loop().time())
+        await eventually(lambda: bool(run.idle) and run.idle[0] is not first)
+        run.idle.pop().send(asyncio.get_running_loop().time())
+        await eventually(lambda: len(run.latencies) == 2)
+        assert (run.errors, len(seen)) == (0, 2)
+        run.stopped = True

@@ -85,7 +85,8 @@ class GroupCommit(Generic[Item, Answer]):
         max_bytes: 一批至多这么多字节，按 ``size`` 算；单独一项可以更大。
         around: 每批写入的外面，例如一个跨度。
         gathering: 凑批的节拍；不给就不等。
-        within: 拿到连接之后，一批至多这么多秒；不给就只有 :data:`TIMEOUT`。
+        timeout: 一批连同等连接，至多这么多秒。
+        within: 拿到连接之后，一批至多这么多秒；不给就只有 ``timeout``。
     """
 
     pool: Pool
@@ -95,6 +96,7 @@ class GroupCommit(Generic[Item, Answer]):
     size: Callable[[Item], int] = _weightless
     around: Callable[[Sequence[Item]], AbstractContextManager[object]] = _plainly
     gathering: Gathering = field(default_factory=lambda: Gathering(0.0))
+    timeout: float = TIMEOUT
     within: float | None = None
     _queue: deque[_Waiting[Item, Answer]] = field(default_factory=deque)
     _lanes: set[asyncio.Task[None]] = field(default_factory=set)
@@ -105,7 +107,7 @@ class GroupCommit(Generic[Item, Answer]):
 
         Raises:
             psycopg.Error: 数据库出错；没有写，或不知道写了没有。
-            TimeoutError: 超过 :data:`TIMEOUT`，不知道写了没有。
+            TimeoutError: 超过 ``timeout``，不知道写了没有。
         """
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Item, Answer] = _Waiting(item, loop.time(), loop.create_future())
@@ -165,7 +167,7 @@ class GroupCommit(Generic[Item, Answer]):
             items = [waiting.item for waiting in batch]
             try:
                 async with (
-                    asyncio.timeout(TIMEOUT),
+                    asyncio.timeout(self.timeout),
                     self.pool.connection() as connection,
                     asyncio.timeout(self.within),
                 ):

@@ -11,10 +11,9 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database import group_commit
 from kaguan.database.pool import open_pool
-from kaguan.outbox.worker import claiming
-from kaguan.outbox.worker.leases import beating
+from kaguan.outbox.worker.claiming import Claims
+from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import eventually
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.worker.execution import Execution
     from kaguan.outbox.worker.outcome import Outcome
 
 DATABASE = "KAGUAN_DATABASE__URL"
@@ -70,16 +70,16 @@ async def crooked(environ: dict[str, str]) -> AsyncIterator[tuple[Pipeline, Prox
         await line.stop()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "TIMEOUT", SHORT)
-    monkeypatch.setattr(claiming, "PATIENCE", SHORT)
+def impatient(pipeline: Pipeline, handler: Handler) -> Execution:
+    """不肯等的：库不答就放下。"""
+    leases = Leases(pipeline.pool, "worker-a", pipeline.settings.worker.lease)
+    claims = Claims(pipeline.pool, leases, pipeline.redis, patience=SHORT, timeout=SHORT)
+    return pipeline.execution(handler, leases=leases, claims=claims)
 
 
 # ---- 数据库不答
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_claim_into_a_black_hole_gives_its_slot_back(straight: Pipeline, environ: dict[str, str]) -> None:
     (task_id,) = await straight.submit()
     await straight.forwarder.run_once()
@@ -88,14 +88,13 @@ async def test_a_claim_into_a_black_hole_gives_its_slot_back(straight: Pipeline,
         await pipeline.sql("select 1")
         line.blackhole()
         async with asyncio.timeout(PATIENCE):
-            await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+            await impatient(pipeline, handler)({}, task_id=str(task_id), delivery=1)
         line.cut()
         line.heal()
     assert handler.attempts == []
     assert await straight.status(task_id) == "queued"
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_claim_whose_reply_was_lost_is_handed_back_and_done_once(
     straight: Pipeline, environ: dict[str, str]
 ) -> None:
@@ -105,7 +104,7 @@ async def test_a_claim_whose_reply_was_lost_is_handed_back_and_done_once(
     handler = Recording.of()
     async with crooked(environ) as (pipeline, line):
         line.swallow(CLAIMS)
-        execution = pipeline.execution(handler)
+        execution = impatient(pipeline, handler)
         async with asyncio.timeout(PATIENCE):
             await execution({}, task_id=str(task_id), delivery=1)
         assert handler.attempts == []
@@ -128,7 +127,6 @@ async def test_a_claim_whose_reply_was_lost_is_handed_back_and_done_once(
     assert await effects(straight) == (1, 1)
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_fenced_result_with_the_database_away_ends_quietly(straight: Pipeline, environ: dict[str, str]) -> None:
     """旧的持有者醒来时数据库正不在：连痕迹也记不成，但它安静地结束，不把异常抛给 SAQ。"""
     (task_id,) = await straight.submit()

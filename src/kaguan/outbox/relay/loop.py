@@ -32,17 +32,18 @@ async def run(  # noqa: PLR0913 各是何时再来的一个条件
     full: int = 1,
     wake: asyncio.Event | None = None,
     rouse: asyncio.Event | None = None,
+    limit: float = RUN_TIMEOUT,
 ) -> None:
     """反复 ``run_once``：做满 ``full`` 个就接着干，否则等 ``interval`` 秒、``wake``（门铃）或停机。
 
-    干了活就置位 ``rouse``。
+    干了活就置位 ``rouse``；一次至多 ``limit`` 秒。
 
     意外的错误也不结束循环：一个循环的毛病不该停掉别的循环。
     """
     failures = 0
     while not stop.is_set():
         try:
-            async with asyncio.timeout(RUN_TIMEOUT):
+            async with asyncio.timeout(limit):
                 done = await run_once()
         except AWAY as error:
             failures += 1

@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from redis.exceptions import RedisError
 
 from kaguan.backoff import equal_jitter
-from kaguan.database.group_commit import GroupCommit
+from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.logging.naming import named
@@ -69,17 +69,24 @@ class Claim:
 class Claims:
     """以 ``leases`` 的名义认领；``redis`` 是任务锁所在，不给就不用它。
 
-    ``backoff``：PostgreSQL 不在时的退避，头一次与至多，秒。
+    秒：``backoff`` 是 PostgreSQL 不在时的退避，头一次与至多；``patience``，一次投递等它多久；``timeout``，一条语句。
     """
 
     def __init__(
-        self, pool: Pool, leases: Leases, redis: Redis | None = None, backoff: tuple[float, float] = BACKOFF
+        self,
+        pool: Pool,
+        leases: Leases,
+        redis: Redis | None = None,
+        backoff: tuple[float, float] = BACKOFF,
+        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._leases = leases
         self._redis = redis
         self._backoff = backoff
+        self._patience = patience
         self._group: GroupCommit[Wanted, Claim | None] = GroupCommit(
-            pool, partial(claim, worker=leases.worker, lease=leases.lease)
+            pool, partial(claim, worker=leases.worker, lease=leases.lease), timeout=timeout
         )
 
     async def claim(
@@ -105,7 +112,7 @@ class Claims:
             if holder == str(delivery).encode():
                 return []
         tokens = [Token(*one, uuid4()) for one in wanted]
-        deadline = asyncio.get_running_loop().time() + PATIENCE
+        deadline = asyncio.get_running_loop().time() + self._patience
         failures = 0
         try:
             while True:

@@ -61,6 +61,7 @@ class Worker:
         ring: 放行了同键的下一个之后按门铃。
         name: 在租约上的名字；不给就每次启动各取一个。
         leases: 租约的登记；不给就以 ``name`` 自建。
+        claims: 怎么认领；不给就以 ``leases`` 的名义自建。
         newer: 对读不懂的新载荷的耐心。
         empty_after: 秒；取件这么久没有答复，就当队列是空的，槽位借给别的。
 
@@ -80,6 +81,7 @@ class Worker:
         ring: Callable[[], None] = _unheard,
         name: str | None = None,
         leases: Leases | None = None,
+        claims: Claims | None = None,
         newer: NewerPayloads | None = None,
         empty_after: float = EMPTY_AFTER,
     ) -> None:
@@ -94,7 +96,7 @@ class Worker:
         self.execution = Execution(
             pool,
             {one.name: handler for one, handler in handlers.items()},
-            Claims(pool, self.leases, redis),
+            claims or Claims(pool, self.leases, redis),
             slots,
             self.leases,
             Settlement(pool, self.leases.worker, tasks, types.redelivered),
