@@ -6,7 +6,7 @@ from kaguan.idempotency.model import IdempotencyKey
 from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
 from kaguan.outbox.schedules.model import ScheduleState
-from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent
+from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent, Vanished
 from kaguan.sessions.model import Session
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
@@ -16,5 +16,5 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Ordering", "Outbox", "ScheduleState",
-    "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "metadata",
+    "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "Vanished", "metadata",
 ]  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 OBSERVABILITY = ROOT / "observability"
 RULES = sorted((OBSERVABILITY / "prometheus" / "rules").glob("*.yml"))
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.architecture.shipped import OBSERVABILITY, ROOT, load_yaml, rules
+from tests.architecture.shipped import OBSERVABILITY, load_yaml, rules
 from tests.support.accelerated_rules import accelerated
 from tests.support.installed import program
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,9 @@ from jsonschema_rs import validator_for
 from kaguan.config.model import Api, Telemetry
 from kaguan.dev.port_plan import DOCUMENTED, RELAY_METRICS, WORKER_METRICS
 from kaguan.telemetry.sampling import KEPT
-from tests.architecture.shipped import OBSERVABILITY, ROOT, load_dashboard, load_yaml, rules
+from tests.architecture.shipped import OBSERVABILITY, load_dashboard, load_yaml, rules
 from tests.support.declared_metrics import collectors, everywhere
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

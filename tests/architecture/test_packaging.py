@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.architecture.shipped import ROOT, load_yaml
+from tests.architecture.shipped import load_yaml
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,9 +81,10 @@ def imported(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] not in OWN | sys.stdlib_module_names}
 
 
-def test_the_library_whose_private_names_we_use_has_an_upper_bound() -> None:
-    (requirement,) = (one for one in project()["dependencies"] if normalized(one) == "aiohttp")
-    assert "<" in requirement, "docs/adr/0031"
+@pytest.mark.parametrize(("library", "reason"), [("aiohttp", "docs/adr/0031"), ("psycopg", "docs/adr/0026")])
+def test_a_library_whose_private_names_we_use_has_an_upper_bound(library: str, reason: str) -> None:
+    (requirement,) = (one for one in project()["dependencies"] if normalized(one) == library)
+    assert "<" in requirement, reason
 
 
 def test_every_import_is_of_a_declared_dependency() -> None:

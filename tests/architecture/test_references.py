@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
+
 SUFFIXES = {".py", ".sql", ".md", ".html", ".js", ".css", ".yml", ".yaml", ".toml", ".pml", ".sh"}
 DOCUMENT = re.compile(r"(?<![\w/<{*.-])([\w./-]+\.md)\b")
 PROMISE = re.compile(r"(?<![\w.-])I(\d)(?:–I(\d))?(?![\w.])")

@@ -16,8 +16,9 @@ from kaguan.dev.program import StartError
 from tests.attacks.attempts import ATTEMPTS, BODIES
 from tests.attacks.measure import measure
 from tests.attacks.target import attacked, issue_token
-from tests.bench.laboratory import ROOT, open_laboratory
+from tests.bench.laboratory import open_laboratory
 from tests.bench.scale import SHORT
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from tests.attacks.attempts import Attempt

@@ -13,9 +13,9 @@ from kaguan.dev.program import Program
 from kaguan.probes import answers_ready
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
-from tests.bench.laboratory import ROOT
 from tests.bench.processes import running
 from tests.support.places import own_port
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -20,12 +20,13 @@ import structlog
 from api.openapi.examples import ICCID
 from api.routes import ROUTES
 from tests.attacks.target import attacked, issue_token
-from tests.bench.laboratory import ROOT, open_laboratory
+from tests.bench.laboratory import open_laboratory
 from tests.bench.processes import running
 from tests.bench.scale import SHORT
 from tests.support.eventually import eventually
 from tests.support.fault_plant import local
 from tests.support.places import own_port
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kaguan.dev.program import StartError
 from tests.bench.comparison import MeasureError, Missing
 from tests.bench.environments import LOCKED, environment
-from tests.bench.laboratory import ROOT, open_laboratory
+from tests.bench.laboratory import open_laboratory
 from tests.bench.ledgers import RIVALS
 from tests.bench.load import Load
 from tests.bench.plots import draw, drawable
@@ -23,6 +23,7 @@ from tests.bench.scale import DEFAULT, LONG, SHORT, Scale
 from tests.bench.steady import EMAIL, SIM, run
 from tests.bench.steady_text import show
 from tests.bench.tuning import tune
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from tests.bench.steady import Figures

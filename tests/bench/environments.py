@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.comparison import MeasureError
-from tests.bench.laboratory import ROOT
+from tests.support.repository import ROOT
 
 LOCKS = Path(__file__).with_name("rivals")
 PLACE = ROOT / ".venv" / "rivals"  # 不进版本库，`make clean` 一并删掉

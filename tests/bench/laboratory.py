@@ -6,7 +6,6 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,14 +21,15 @@ from tests.bench.backlog import fill
 from tests.bench.comparison import MeasureError
 from tests.bench.processes import running
 from tests.support.places import own_port, temporary_place
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
     from typing import LiteralString
 
     from tests.bench.scale import Scale
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_RATIO = "0.1"  # 与 configs/config.prod.yaml 相同
 RATE_LIMIT = "20000"  # 每秒；默认的 2000 会先挡住压测，限流本身仍在跑
 QUIET_PATIENCE = 10.0  # 秒

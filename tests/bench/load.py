@@ -14,9 +14,9 @@ from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.program import Program
 from tests.bench.body import REST
 from tests.bench.comparison import MeasureError
-from tests.bench.laboratory import ROOT
 from tests.bench.processes import output_of
 from tests.bench.scale import CONNECTIONS
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

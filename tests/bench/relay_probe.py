@@ -21,7 +21,7 @@ from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox import deliveries as saq
+from kaguan.outbox.deliveries import JOB_TTL, build_queues
 from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import open_redis
@@ -107,13 +107,13 @@ async def bare(settings: Settings, rows: int) -> float:
     jobs = [
         Job(
             EMAIL_SEND.name, key=str(task_id := uuid4()), kwargs={"deliveries": [[str(task_id), 1]]},
-            timeout=int(settings.worker.task_timeout), retries=1, ttl=saq.JOB_TTL,
+            timeout=int(settings.worker.task_timeout), retries=1, ttl=JOB_TTL,
         )
         for _ in range(rows + WARM_BATCHES * size)
     ]  # fmt: skip
     batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     async with open_redis(settings.redis) as redis:
-        queue = saq.build_queues(redis)[Priority.DEFAULT]
+        queue = build_queues(redis)[Priority.DEFAULT]
         for batch in batches[:WARM_BATCHES]:
             await _enqueued(queue, redis, batch)
         started = time.perf_counter()

@@ -13,9 +13,9 @@ import orjson
 from kaguan.dev.program import Program
 from tests.bench.comparison import MeasureError
 from tests.bench.cpu import cpu_seconds
-from tests.bench.laboratory import ROOT
 from tests.bench.load import Report
 from tests.bench.processes import output_of, running
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

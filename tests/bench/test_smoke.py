@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench.laboratory import ROOT
+from tests.support.repository import ROOT
 
 TIMEOUT = 120  # 秒
 

@@ -9,9 +9,9 @@ import orjson
 import psycopg
 
 from kaguan.dev.program import Program
-from tests.bench.laboratory import ROOT
 from tests.bench.processes import output_of
 from tests.bench.usage_source import stock
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

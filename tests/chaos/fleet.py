@@ -10,16 +10,16 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaguan.dev.program import Program
 from tests.chaos.exits import innocent
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 RESTART_DELAY = 0.2  # 秒
 STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
 
@@ -37,7 +37,7 @@ class Release:
         return {"PYTHONPATH": str(self.path)}
 
 
-OURS = Release(sys.executable, CHECKOUT, CHECKOUT / "src")  # 不管装的是哪一份
+OURS = Release(sys.executable, ROOT, ROOT / "src")  # 不管装的是哪一份
 
 
 @dataclass(eq=False, slots=True)

@@ -14,8 +14,9 @@ from tests.chaos import process_faults
 from tests.chaos.catalogue import CATALOGUE, Kind
 from tests.chaos.clock import VARIABLE
 from tests.chaos.faults import Striker
-from tests.chaos.fleet import CHECKOUT, Fleet, Unit
+from tests.chaos.fleet import Fleet, Unit
 from tests.support.eventually import eventually
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ class Scene:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        environment = {VARIABLE: str(directory / "worker-0.clock"), "PYTHONPATH": str(CHECKOUT)}
+        environment = {VARIABLE: str(directory / "worker-0.clock"), "PYTHONPATH": str(ROOT)}
         self.unit = Unit("worker-0", (sys.executable, "-c", TALKER), environment, directory / "worker-0.log")
         self.fleet = Fleet({"worker": [self.unit]})
 

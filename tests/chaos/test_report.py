@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.campaign import Plan, Report
-from tests.chaos.fleet import CHECKOUT
 from tests.chaos.report import document, fill
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.verdict import Verdict
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ def test_only_the_named_block_changes(tmp_path: Path) -> None:
 
 
 def test_the_page_has_a_place_for_every_result() -> None:
-    page = (CHECKOUT / "docs" / "RELIABILITY.md").read_text("utf-8")
+    page = (ROOT / "docs" / "RELIABILITY.md").read_text("utf-8")
     for name in ("campaign", "controls", *SCENARIOS):
         assert f"<!-- {name} -->" in page
         assert f"<!-- /{name} -->" in page

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tests.attacks.target import issue_token
-from tests.bench.laboratory import ROOT, open_laboratory
+from tests.bench.laboratory import open_laboratory
 from tests.bench.scale import SHORT
 from tests.chaos.report import fill, machine
 from tests.checklist import api, delivery
 from tests.checklist.figures import HEADER, Bound, Figure, document
 from tests.checklist.played import PLAYED, play
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

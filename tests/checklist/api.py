@@ -19,11 +19,11 @@ import psycopg
 from tests.attacks.attempts import EMAIL, USERS, Attempt
 from tests.attacks.measure import measure, resident
 from tests.attacks.target import attacked
-from tests.bench.laboratory import ROOT
 from tests.chaos.proxy import Proxy
 from tests.checklist.figures import Bound, Figure, percentile
 from tests.support.eventually import eventually
 from tests.support.fault_plant import local, port_of, through
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from kaguan.sims.vocabulary import Carrier
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "CONTRACT-CARRIERS.md"
+PAGE = ROOT / "docs" / "CONTRACT-CARRIERS.md"
 PATTERN = "test_carriers*.py"
 SHARED = "不分"
 COLUMNS = (*Carrier, SHARED)

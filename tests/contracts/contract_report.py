@@ -6,15 +6,16 @@ import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.contracts.documented import DOCUMENT
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "CONTRACT.md"
+PAGE = ROOT / "docs" / "CONTRACT.md"
 WANTED = "KAGUAN_WRITE_CONTRACT"
 UNDECLARED = "（没有声明的方法）"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,6 +18,7 @@ from api.routes import ROUTES
 from kaguan.errors import MEANINGS, Code
 from kaguan.tokens.service import SCOPES
 from tests.contracts.documented import DOCUMENT, response_of, schema_of
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint
     from tests.support.serving import Api
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.yaml"
+COMMITTED = ROOT / "docs" / "openapi.yaml"
 SUBAPP = "/monitor"
 
 

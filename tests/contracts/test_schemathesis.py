@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,15 +14,17 @@ from api.resources.task_events import STREAMS, Streams
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.contract_report import Summary, publish
+from tests.support.repository import ROOT
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aiohttp import web
 
 PATIENCE = 300  # 秒：忙的机器上也够；平时一分钟之内
 EXAMPLES = 12  # 每个操作、每个阶段
 HOOKS = "tests.contracts.schemathesis_hooks"
-ROOT = Path(__file__).parents[2]
 UNLIMITED = {"KAGUAN_API__RATE_PER_TOKEN": "100000", "KAGUAN_API__RATE_PER_ADDRESS": "100000"}
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.repository import ROOT
+
 if TYPE_CHECKING:
     from tests.support.serving import Api
 
-ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv" / "client" / "bin"
 DOCUMENT = ROOT / "docs" / "openapi.yaml"
 SESSION = Path(__file__).with_name("client") / "session.py"

@@ -20,11 +20,11 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.exit_codes import ExitCode
-from tests.architecture.shipped import ROOT
 from tests.deploy.containers import Engine, install
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.places import own_port, temporary_place
+from tests.support.repository import ROOT
 from tests.support.servers import running
 from tests.support.smtp_server import Script, SmtpServer, smtp_server
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.architecture.shipped import ROOT
+from tests.support.repository import ROOT
 
 BASE = "localhost/kaguan-base:trixie"
 IMAGE = "localhost/kaguan:check"

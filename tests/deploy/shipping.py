@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kaguan.config.settings import known_keys
-from tests.architecture.shipped import ROOT, load_yaml
+from tests.architecture.shipped import load_yaml
 from tests.support.production import SECRETS
+from tests.support.repository import ROOT
 
 DEPLOY = ROOT / "deploy"
 HANDBOOK = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "运维手册.md"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from tests.e2e.stack import CHECKOUT, KAGUAN, clean_environment
+from tests.e2e.stack import KAGUAN, clean_environment
 from tests.support.alongside import alongside
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -81,7 +82,7 @@ class Watch:
     async def ask_doctor(self) -> tuple[str, frozenset[str]]:
         process = await asyncio.create_subprocess_exec(
             *KAGUAN, "doctor", "--json",
-            env=clean_environment(KAGUAN_DATA_DIR=str(self.stack.data)), cwd=CHECKOUT,
+            env=clean_environment(KAGUAN_DATA_DIR=str(self.stack.data)), cwd=ROOT,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.e2e.stack import CHECKOUT, HTTP_TIMEOUT, RunningStack
+from tests.e2e.stack import HTTP_TIMEOUT, RunningStack
 from tests.support.accelerated_rules import accelerated
 from tests.support.eventually import eventually
 from tests.support.installed import program
 from tests.support.places import own_port
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-SHIPPED = CHECKOUT / "observability" / "prometheus"
+SHIPPED = ROOT / "observability" / "prometheus"
 INTERVAL = "1s"
 FACTOR = 120  # 告警里的 10 分钟变 5 秒
 START_TIMEOUT = 20.0  # 秒

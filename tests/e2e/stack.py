@@ -19,12 +19,12 @@ from dotenv import dotenv_values
 from kaguan.dev.predecessor import command_line
 from tests.support.eventually import eventually
 from tests.support.places import own_port
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
 KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
-CHECKOUT = Path(__file__).resolve().parents[2]
 READY = "卡管已就绪"
 START_TIMEOUT = 90.0  # 秒；慢机器上也够
 STOP_TIMEOUT = 40.0
@@ -44,7 +44,7 @@ def kaguan(
     return subprocess.run(
         [*program, *arguments],
         env=clean_environment(KAGUAN_DATA_DIR=str(data), **more),
-        cwd=CHECKOUT,
+        cwd=ROOT,
         user=user,
         group=user,
         extra_groups=None if user is None else [],
@@ -136,7 +136,7 @@ async def started(
     user: int | None = None,
     extra: Mapping[str, str] | None = None,
     named_ports: bool = True,
-    folder: Path = CHECKOUT,
+    folder: Path = ROOT,
 ) -> AsyncIterator[RunningStack]:
     """起一套，等它就绪；离开时体面地停（已停的不管）。
 

@@ -31,9 +31,10 @@ from kaguan.database.metadata import Base
 from kaguan.errors import MEANINGS
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES
-from tests.e2e.stack import CHECKOUT, clean_environment, started
+from tests.e2e.stack import clean_environment, started
 from tests.support.declared_metrics import everywhere
 from tests.support.eventually import eventually
+from tests.support.repository import ROOT
 from workers.email.outage import Outage
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
     from tests.e2e.stack import RunningStack
 
-README = CHECKOUT / "README.md"
-GUIDES = CHECKOUT / "docs" / "002-sqlalchemy-postgres-saq"
+README = ROOT / "README.md"
+GUIDES = ROOT / "docs" / "002-sqlalchemy-postgres-saq"
 SUMMARY, MANUAL, ARCHITECTURE, HANDBOOK = (
     GUIDES / f"{name}.md" for name in ("功能总结", "使用指南", "架构说明", "运维手册")
 )
@@ -221,7 +222,7 @@ def test_what_the_handbook_does_not_run_says_why_and_names_commands_and_files_th
         for words in COMMAND.findall(body):
             assert any(f"{words.strip()} ".startswith(f"{name} ") for name in commands()), words
         for name in SHIPPED_FILE.findall(text):
-            assert name.startswith(MADE_THERE) or list(CHECKOUT.glob(name)), name
+            assert name.startswith(MADE_THERE) or list(ROOT.glob(name)), name
 
 
 def test_the_handbook_names_only_metrics_and_keys_that_exist() -> None:
@@ -301,8 +302,8 @@ def test_the_readme_starts_with_the_summary_in_chinese() -> None:
 
 def test_the_readme_lists_every_document() -> None:
     text = README.read_text("utf-8")
-    documents = {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "docs").glob("*.md")}
-    documents |= {path.relative_to(CHECKOUT).as_posix() for path in GUIDES.glob("*.md")}
+    documents = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    documents |= {path.relative_to(ROOT).as_posix() for path in GUIDES.glob("*.md")}
     assert documents
     assert {name for name in documents if f"]({name})" not in text.partition("## Documents")[2]} == set()
 

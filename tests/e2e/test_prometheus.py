@@ -19,12 +19,13 @@ from playwright.async_api import expect
 from tests.architecture.shipped import rules as shipped_rules
 from tests.e2e.browser import chromium, shoot, tab
 from tests.e2e.prometheus import Prometheus, prometheus
-from tests.e2e.stack import CHECKOUT, RunningStack, fetch, started
+from tests.e2e.stack import RunningStack, fetch, started
 from tests.e2e.traffic import HIGH_WATER, SETTINGS, every_kind, mail, script, settled
 from tests.support.artifacts import keep
 from tests.support.eventually import eventually
 from tests.support.installed import program
 from tests.support.places import temporary_place
+from tests.support.repository import ROOT
 from tests.support.smtp_server import smtp_server
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DASHBOARDS = sorted((CHECKOUT / "observability" / "grafana" / "dashboards").glob("*.json"))
+DASHBOARDS = sorted((ROOT / "observability" / "grafana" / "dashboards").glob("*.json"))
 SCRAPED = 10.0  # 秒；指标最慢五秒一采，再加抓取与求值
 ALERTED = 60.0  # 秒；快进之后一刻钟的规则七秒半就够，余下的是慢机器的余地
 RATE_INTERVAL = "1m"  # Grafana 在十五秒的抓取周期下取的就是它

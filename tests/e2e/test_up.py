@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.dev.predecessor import command_line
-from tests.e2e.stack import CHECKOUT, KAGUAN, READY, START_TIMEOUT, RunningStack, kaguan, started
+from tests.e2e.stack import KAGUAN, READY, START_TIMEOUT, RunningStack, kaguan, started
 from tests.support.eventually import eventually
 from tests.support.otlp_receiver import otlp_receiver
 from tests.support.places import own_port
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,7 +213,7 @@ def test_a_named_port_is_never_changed(place: Path, key: str) -> None:
 @as_root
 async def test_an_ordinary_user_needs_nothing_special(open_place: Path, interpreter: Interpreter) -> None:
     place = open_place
-    packages = os.pathsep.join((str(CHECKOUT / "src"), *site.getsitepackages()))
+    packages = os.pathsep.join((str(ROOT / "src"), *site.getsitepackages()))
     extra = {"PYTHONPATH": packages, "HOME": str(place), **interpreter.environment}
     async with started(
         place / "data", place / "log", program=(interpreter.path, *KAGUAN[1:]), user=NOBODY.pw_uid, extra=extra

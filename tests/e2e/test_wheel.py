@@ -20,11 +20,12 @@ import pytest
 from psycopg import connect
 
 from kaguan.dev.postgres import ROLE
-from tests.e2e.stack import CHECKOUT, started
+from tests.e2e.stack import started
 from tests.e2e.wheels import build, install, run
 from tests.support.eventually import eventually
 from tests.support.places import READABLE, temporary_place
 from tests.support.production import SECRETS
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,19 +52,19 @@ def outside() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def wheel(outside: Path) -> Path:
-    return build(CHECKOUT, outside / "dist")
+    return build(ROOT, outside / "dist")
 
 
 @pytest.fixture(scope="module")
 def installed(outside: Path, wheel: Path) -> Installed:
     (outside / "whole").mkdir()
-    return install(outside / "whole", wheel, CHECKOUT / "requirements-local.txt" if EMPTY else None)
+    return install(outside / "whole", wheel, ROOT / "requirements-local.txt" if EMPTY else None)
 
 
 def tracked(*folders: str) -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders],
-        cwd=CHECKOUT,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -146,7 +147,7 @@ def test_an_application_keeps_its_own_names(installed: Installed, outside: Path)
     seen = run(str(installed.python), "-c", f"import kaguan.outbox.acceptance; {code}", folder=installed.folder)
     assert seen.stdout == "[None, None, None]\n", seen.stderr
     document = installed.run("openapi", folder=application)
-    assert document.stdout == (CHECKOUT / "docs" / "openapi.yaml").read_text("utf-8"), document.stderr
+    assert document.stdout == (ROOT / "docs" / "openapi.yaml").read_text("utf-8"), document.stderr
     for command in ("api", "relay", "worker"):
         refused = installed.run(command, folder=application, environ=PRODUCTION)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, len(SECRETS)), refused.stderr
@@ -168,7 +169,7 @@ def test_the_example_runs_from_the_wheel_alone(
     """README 的头一段代码，在别人的目录里、没有检出。"""
     application = outside / "shop"
     application.mkdir()
-    shutil.copy(CHECKOUT / "examples" / EXAMPLE, application)
+    shutil.copy(ROOT / "examples" / EXAMPLE, application)
     name = "wheel_example"
     admin.execute(f"CREATE DATABASE {name} OWNER {ROLE}")
     given = {"DATABASE_URL": postgres_server.url_of(name), "REDIS_URL": settings.redis.url.get_secret_value()}

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tests.model.mutation import SIMULATION, Mutation
 from tests.model.mutations import MUTATIONS
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 PARTS = ("src", "tests", "migrations", "configs", "pyproject.toml")
 KILLED_AT_LEAST = 0.9
 TESTS_FAILED = 1  # pytest 的退出码：有用例失败

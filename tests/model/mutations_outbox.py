@@ -28,12 +28,12 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "先标记并提交、后入队",
         "src/kaguan/outbox/relay/forward.py",
-        "            results = await saq.enqueue_many(",
+        "            results = await enqueue_many(",
         "            gone = [task_id for one in deliveries for task_id, _ in one.tokens]\n"
         "            await connection.execute(load(PACKAGE, 'take_off'), {'task_ids': gone})\n"
         "            await mark_queued(connection, deliveries)\n"
         "            await connection.commit()\n"
-        "            results = await saq.enqueue_many(",
+        "            results = await enqueue_many(",
         (DELIVERY + "::test_redis_out_of_memory_marks_nothing", DELIVERY + "::test_redis_away_marks_nothing"),
     ),
     Mutation(

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.model.mutations import MUTATIONS
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from tests.model.mutation import Mutation
-
-ROOT = Path(__file__).parents[2]
 
 
 DOCUMENT = ROOT / "docs" / "MODEL.md"

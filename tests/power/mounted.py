@@ -16,13 +16,13 @@ from kaguan.dev.program import Program, StartError, wait_until_ready
 from tests.power.fuse import DEVICE, FUSERMOUNT, unmount
 from tests.power.session import CONTROL
 from tests.support.eventually import eventually
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from tests.chaos.servers import Server
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # 秒
 Names: TypeAlias = Literal["posix", "journal"]
 
@@ -78,8 +78,8 @@ async def powered(place: Path, names: Names) -> AsyncIterator[PowerDisk]:
         return disk.switch.exists()
 
     program = Program(
-        "power", (sys.executable, "-m", "tests.power.fuse", str(place), names), CHECKOUT,
-        environment={"PYTHONPATH": f"{CHECKOUT / 'src'}{os.pathsep}{CHECKOUT}"}, death_signal=signal.SIGTERM,
+        "power", (sys.executable, "-m", "tests.power.fuse", str(place), names), ROOT,
+        environment={"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}, death_signal=signal.SIGTERM,
         ready=ready,
     )  # fmt: skip
     process = await asyncio.create_subprocess_exec(*program.argv, **program.spawn_options())

@@ -1,16 +1,13 @@
-"""运营商测试共用：真套接字上的模拟器、连着它的网关、库存与正在执行的任务。"""
+"""运营商测试共用：真套接字上的模拟器、连着它的网关、库存。"""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
 
 from aiohttp.test_utils import TestServer
-from psycopg.types.json import Jsonb
 from pydantic import SecretStr
-from uuid_utils.compat import uuid7
 
 from kaguan.carriers.build import open_gateways
 from kaguan.config.model import Carriers, ControlCenter, OneLink
@@ -19,7 +16,6 @@ from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
 from kaguan.outbox.worker.attempt import Attempt
-from kaguan.outbox.worker.token import Token
 from kaguan.sims.vocabulary import Carrier
 
 if TYPE_CHECKING:
@@ -31,7 +27,6 @@ if TYPE_CHECKING:
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.carriers.guarded import Observe
     from kaguan.database.pool import Pool
-    from kaguan.outbox.task_type import Payload
 
 CARDS = 1_200
 NO_SUCH_CARD = "8986000000000000001"  # 校验位不对，模拟器里一定没有
@@ -98,20 +93,6 @@ async def register(pool: Pool, carrier: Carrier, iccids: Iterable[str]) -> None:
             "insert into tb_sim (iccid, carrier, luhn_valid) select unnest(%s::text[]), %s, true",
             (list(iccids), carrier),
         )
-
-
-async def running_task(pool: Pool, kind: str, payload: Payload) -> Attempt:
-    """一行 running 的任务，与它的第一次尝试。"""
-    token = Token(UUID(str(uuid7())), 1, uuid4())
-    body = payload.model_dump(mode="json")
-    async with pool.connection() as connection:
-        await connection.execute(
-            "insert into tb_task (id, claim_id, type, queue, principal, payload, status, attempt, max_attempts,"
-            " lease_until, worker) values (%s, %s, %s, 'default', 'test', %s, 'running', 1, 6,"
-            " clock_timestamp() + interval '1 minute', 'test')",
-            (*token[::2], kind, Jsonb(body)),
-        )
-    return Attempt(pool, token, kind, 1, 6, body)
 
 
 async def next_delivery(attempt: Attempt) -> Attempt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.fault_plant import CHECKOUT
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,4 +30,4 @@ def shifted(seconds: float, directory: Path) -> Mapping[str, str]:
     if faketime is not None:
         return {"LD_PRELOAD": str(faketime), "FAKETIME": f"{seconds:+g}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     (directory / "sitecustomize.py").write_text(PATCH.format(seconds=seconds))
-    return {"PYTHONPATH": f"{directory}:{CHECKOUT / 'src'}:{CHECKOUT}"}
+    return {"PYTHONPATH": f"{directory}:{ROOT / 'src'}:{ROOT}"}

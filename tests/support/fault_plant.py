@@ -13,7 +13,6 @@ import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlsplit
 
@@ -27,17 +26,18 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.servers import UNSYNCED, Server, told
 from tests.support.places import own_port, temporary_place
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
     from kaguan.database.pool import Connection
     from kaguan.outbox.worker.attempt import Attempt
     from kaguan.outbox.worker.outcome import Outcome
     from tests.support.pipeline import Pipeline
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
 # 快一点的节拍：重投不用等。`make checklist` 按产品的节拍
 HURRIED = {
@@ -191,8 +191,8 @@ class Child:
 async def child(module: str, environ: Mapping[str, str], log: Path, *arguments: str) -> AsyncIterator[Child]:
     """``python -m module``，离开时强杀（已停的不管）。"""
     program = Program(
-        module, (sys.executable, "-m", module, *arguments), CHECKOUT,
-        environment={"PYTHONPATH": f"{CHECKOUT / 'src'}{os.pathsep}{CHECKOUT}", **environ},
+        module, (sys.executable, "-m", module, *arguments), ROOT,
+        environment={"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", **environ},
     )  # fmt: skip
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(

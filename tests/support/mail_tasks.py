@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
@@ -20,6 +19,7 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Continue
 from kaguan.outbox.worker.token import Token
+from tests.support.running_task import running_task
 from tests.support.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
@@ -63,13 +63,7 @@ def mail_to(*recipients: str, **fields: object) -> EmailPayload:
 async def insert_running(pool: Pool, payload: EmailPayload) -> UUID:
     """一行 running 的 email:send；认领号就是任务号。"""
     task_id = UUID(str(uuid7()))
-    async with pool.connection() as connection:
-        await connection.execute(
-            "insert into tb_task (id, claim_id, type, queue, principal, payload, status, attempt, max_attempts,"
-            " lease_until, worker) values (%s, %s, 'email:send', 'default', 'test', %s, 'running', 1, 6,"
-            " clock_timestamp() + interval '1 minute', 'test')",
-            (task_id, task_id, Jsonb(payload.model_dump(mode="json"))),
-        )
+    await running_task(pool, "email:send", payload, Token(task_id, 1, task_id))
     return task_id
 
 

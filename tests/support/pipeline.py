@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from saq.job import Job
 
     from kaguan.config import Settings
-    from kaguan.database.pool import Pool
+    from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.relay.epoch import EpochRedrive
     from kaguan.outbox.relay.forward import Forwarder
     from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
@@ -170,17 +170,26 @@ def duplicates(pipeline: Pipeline, task_type: TaskType[Any] = EMAIL_SEND) -> flo
     )
 
 
-@dataclass(slots=True)
-class Recording:
-    """记下每次尝试、给出预定结果的处理器。"""
+class Held:
+    """拿着任务不放，直到放行；``intend``：先记下意向。"""
 
-    outcomes: list[Outcome]
-    attempts: list[Attempt]
-
-    @classmethod
-    def of(cls, *outcomes: Outcome) -> Recording:
-        return cls(list(outcomes), [])
+    def __init__(self, outcome: Outcome | None = None, *, intend: bool = False) -> None:
+        self.started = asyncio.Event()
+        self.released = asyncio.Event()
+        self.attempts: list[Attempt] = []
+        self.outcome = outcome or Done()
+        self.intend = intend
 
     async def __call__(self, attempt: Attempt) -> Outcome:
         self.attempts.append(attempt)
-        return self.outcomes.pop(0) if self.outcomes else Done({"n": len(self.attempts)})
+        if self.intend:
+            async with attempt.transaction() as connection:
+                await attempt.declare_intent(connection)
+        self.started.set()
+        await self.released.wait()
+        return self.outcome
+
+
+async def write_event(connection: Connection) -> None:
+    """处理器自己的写入：一行，数得出做了几遍。"""
+    await connection.execute("insert into tb_sim_event (iccid, old_state, new_state, source) values ('x','a','b','t')")

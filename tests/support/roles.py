@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaguan.database.migrate import upgrade
 from kaguan.dev.binaries import postgres_bin
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kaguan.dev.postgres import PostgresServer
 
-SCRIPT = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
+SCRIPT = ROOT / "deploy" / "postgres" / "roles.sql"
 OWNER, APPLICATION, READER = ROLES = ("kaguan_owner", "kaguan_app", "kaguan_read")
 PASSWORD = "only-for-this-test"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from kaguan.exit_codes import ExitCode
+from tests.support.repository import ROOT
 
-GUIDES = Path(__file__).parents[2] / "docs" / "002-sqlalchemy-postgres-saq"
+GUIDES = ROOT / "docs" / "002-sqlalchemy-postgres-saq"
 ROW = re.compile(r"^\| (\d) \| ([^：；|]+)", re.MULTILINE)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -17,12 +16,13 @@ from kaguan.task_types import NAMES
 from kaguan.telemetry.exposition import render
 from kaguan.telemetry.metrics import REDRIVE_CAUSES, Metrics, observe
 from tests.support.declared_metrics import collectors, everywhere
+from tests.support.repository import ROOT
 from workers.metrics import OutsideMetrics
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOT_SAMPLED = SAMPLED[:-1] + "2"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "METRICS.md"
+DOCUMENT = ROOT / "docs" / "METRICS.md"
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_exceptional_counters_start_at_zero_so_that_an_alert_sees_the_first_even
 
 
 def test_every_cause_of_a_redrive_is_declared() -> None:
-    sources = (Path(__file__).parents[2] / "src" / "kaguan" / "outbox" / "relay").glob("*.py")
+    sources = (ROOT / "src" / "kaguan" / "outbox" / "relay").glob("*.py")
     written = {cause for path in sources for cause in re.findall(r'cause(?:=| = )"(\w+)"', path.read_text("utf-8"))}
     assert written
     assert written <= set(REDRIVE_CAUSES)

@@ -39,7 +39,11 @@ UTF8 = frozenset({"utf-8", "utf8"})
 
 
 def bind_path(parameters: Mapping[str, str], request: web.Request) -> dict[str, Any]:
-    """按模板的类型转换路径参数。"""
+    """按模板的类型转换路径参数。
+
+    Raises:
+        DomainError: 有不合类型的（INVALID_PARAMETERS）。
+    """
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, kind in parameters.items():
@@ -71,7 +75,11 @@ def _convert(kind: str, text: str) -> int | UUID | str | None:
 
 
 def bind_query(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
-    """查询参数：重复的、未知的、越界的都是错误。"""
+    """查询参数：重复的、未知的、越界的都是错误。
+
+    Raises:
+        DomainError: 有这样的（INVALID_PARAMETERS）。
+    """
     if endpoint.query is None and not request.rel_url.raw_query_string:
         return None
     model = endpoint.query or QueryModel
@@ -102,7 +110,11 @@ def _encodable(text: str) -> bool:
 
 
 async def bind_body(endpoint: Endpoint, request: web.Request) -> tuple[BaseModel | None, bytes]:
-    """读取并校验请求体；返回模型与原始字节（幂等指纹用）。只解析一遍。"""
+    """读取并校验请求体；返回模型与原始字节（幂等指纹用）。只解析一遍。
+
+    Raises:
+        DomainError: 太大、不是 JSON、不合模型。
+    """
     model = endpoint.body
     if model is None:
         return None, await _read_nothing(request)

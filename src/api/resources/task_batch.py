@@ -16,7 +16,6 @@ from api.resources.task_models import (
     TAG,
     WRITE,
     BatchItem,
-    BatchView,
     EmailItem,
     SimItem,
     SyncItem,
@@ -24,6 +23,7 @@ from api.resources.task_models import (
     TaskBatchDocument,
 )
 from api.resources.task_notices import refuse_unheard
+from api.resources.task_views import BatchView
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
 from kaguan.notices.service import with_notice
 from kaguan.outbox.acceptance import Accepted, Submission, insert, stage

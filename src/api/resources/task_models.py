@@ -1,4 +1,4 @@
-"""``/api/v1/tasks`` 的请求与应答模型；校验之后变成队列载荷（三种形状，有意不合并）。"""
+"""提交任务的请求；校验之后变成队列载荷（三种形状，有意不合并）。"""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import base64
 import binascii
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self, TypeAlias
-from uuid import UUID
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from api.endpoints.reasons import reason, refused
-from api.endpoints.shapes import Choice, Day, Moment, RequestModel, View
+from api.endpoints.shapes import Choice, Day, Moment, RequestModel
 from api.resources.fields import Address
 from kaguan.mail import address
 from kaguan.mail.task import AttachmentPayload, EmailPayload
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from kaguan.task_types import TaskTypeName
 from kaguan.zones import BUSINESS_ZONE, business_today
 
 # 任务的路由都用
@@ -222,29 +220,3 @@ class TaskBatchDocument(RequestModel):
     """:class:`TaskBatch` 在文档里的形状。"""
 
     tasks: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
-
-
-class AcceptedView(View):
-    """受理的任务。``replayed`` 表示这是重复提交，给的是首个任务。"""
-
-    task_id: UUID
-    type: TaskTypeName
-    queue: Priority
-    status: TaskStatus
-    replayed: bool = False
-
-
-class ItemAnswer(View):
-    """一项的答案：``code`` 为 0 时有 ``task``，否则有 ``msg`` 与 ``errors``。"""
-
-    index: int
-    code: int
-    msg: str
-    task: AcceptedView | None = None
-    errors: list[dict[str, str]] | None = None
-
-
-class BatchView(View):
-    accepted: int
-    rejected: int
-    items: list[ItemAnswer]

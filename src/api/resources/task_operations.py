@@ -12,7 +12,8 @@ from api.openapi import examples
 from api.resources import task_events, task_vanished
 from api.resources.audit import audited
 from api.resources.task_models import PATH, READ, TAG, WRITE
-from api.resources.task_views import ReplayRequest, ReplayView, StatusView, TaskPage, TaskQuery, TaskView, task_view
+from api.resources.task_queries import ReplayRequest, TaskQuery
+from api.resources.task_views import ReplayView, StatusView, TaskPage, TaskView, task_view
 from kaguan.errors import Code, not_found
 from kaguan.outbox import decisions, ordering, replay, selection
 from kaguan.outbox import record as store

@@ -13,8 +13,9 @@ from api.endpoints.unit_of_work import Mode
 from api.http.keys import SERVICES
 from api.openapi import examples
 from api.resources import task_batch, task_operations
-from api.resources.task_models import PATH, TAG, WRITE, AcceptedView, EmailTask, SimTask, SyncTask
+from api.resources.task_models import PATH, TAG, WRITE, EmailTask, SimTask, SyncTask
 from api.resources.task_notices import accept_with_notice
+from api.resources.task_views import AcceptedView
 from kaguan.errors import Code
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import GroupAccept, Submission, accept

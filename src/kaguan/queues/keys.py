@@ -1,4 +1,4 @@
-"""Redis 键的构造：全部在此，别处不拼键名。"""
+"""Redis 键的构造：协议与进程的都在此；限速的计数在各自的限速器里。"""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PAGE = Path(__file__).parents[3] / "docs" / "QUERIES.md"
+PAGE = ROOT / "docs" / "QUERIES.md"
 WANTED = "KAGUAN_WRITE_QUERIES"
 
 

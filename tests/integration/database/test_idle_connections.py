@@ -13,12 +13,13 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool, open_pool
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.worker.claiming import PATIENCE, Claims
 from kaguan.outbox.worker.leases import Leases
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.fault_plant import port_of, through
-from tests.support.pipeline import Recording, open_pipeline
+from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ async def test_behind_a_proxy_that_cuts_what_is_silent_no_request_and_no_task_fa
     proxy: Proxy, settings: Settings
 ) -> None:
     """全断了，再一起来：请求、转交、认领、结算，一个不失败，一个不重投，没有哪次开始等过半秒。"""
-    done = Recording.of()
+    done = Recorder()
     async with (
         serving(settings) as api,
         open_pool(settings.database, "worker") as own,
@@ -110,7 +111,7 @@ async def test_behind_a_proxy_that_cuts_what_is_silent_no_request_and_no_task_fa
         assert any(before == after for before, after in pairwise(late))
 
 
-def reached(done: Recording, count: int) -> bool:
+def reached(done: Recorder, count: int) -> bool:
     return len(done.attempts) == count
 
 

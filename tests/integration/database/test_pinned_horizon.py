@@ -14,10 +14,11 @@ import kaguan
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.worker.outcome import Done, Retry
 from tests.integration.database.large_database import copy_of_template
 from tests.integration.database.plans import Plans
-from tests.support.pipeline import Recording, open_pipeline
+from tests.support.pipeline import open_pipeline
 from tests.support.servers import TEMPLATE
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ async def walk(pipeline: Pipeline, plans: Plans) -> dict[str, int]:
     task_ids = await pipeline.submit(2)
     await step("fetch", pipeline.forwarder.run_once)
     await step("fetch nothing", pipeline.forwarder.run_once)
-    execution = pipeline.execution(Recording.of(Retry("稍后", 60.0), Done({})))
+    execution = pipeline.execution(Recorder([Retry("稍后", 60.0), Done({})]))
     for task_id in task_ids:
         await step("claim and settle", lambda task_id=task_id: execution({}, task_id=str(task_id), delivery=1))  # type: ignore[misc]
     await step("presence", pipeline.presence.run_once)

@@ -18,11 +18,12 @@ from kaguan.database.connecting import open_connection
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import Pool, open_pool
 from kaguan.dev.postgres import ROLE
+from kaguan.outbox.testing import Recorder
 from kaguan.task_types import task_types
 from relay import __main__ as relay
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
-from tests.support.pipeline import Recording, open_pipeline
+from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ async def test_a_task_goes_its_whole_way(way: str, environ: dict[str, str]) -> N
     async with (
         serving(settings) as api,
         open_pipeline(settings, api.pool) as pipeline,
-        pipeline.working(Recording.of()),
+        pipeline.working(Recorder()),
         alongside(relay.serve(settings, stop, types), "relay"),
     ):
         user = await api.post("/users", {"username": "pooled", "email": "p@example.com", "password": "long enough"})

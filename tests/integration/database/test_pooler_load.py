@@ -11,11 +11,12 @@ from psycopg.errors import QueryCanceled
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.outbox.testing import Recorder
 from kaguan.task_types import task_types
 from relay import __main__ as relay
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
-from tests.support.pipeline import Recording, open_pipeline
+from tests.support.pipeline import open_pipeline
 from tests.support.pooler import TUNED, Pooler
 from tests.support.serving import serving
 
@@ -46,7 +47,7 @@ def way(request: pytest.FixtureRequest, direct_url: str) -> str:
 async def test_a_load_goes_its_whole_way(way: str, environ: dict[str, str]) -> None:
     """API、relay、worker 要的连接合起来远多于池子给的：排队，一件不少。"""
     settings = load_settings({**environ, "KAGUAN_DATABASE__URL": way, "KAGUAN_DATABASE__POOL_MAX": "20"})
-    recording, stop = Recording.of(), asyncio.Event()
+    recording, stop = Recorder(), asyncio.Event()
     async with (
         serving(settings) as api,
         open_pipeline(settings, api.pool) as pipeline,

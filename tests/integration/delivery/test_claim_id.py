@@ -16,7 +16,7 @@ from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outc
 from kaguan.outbox.worker.settlement import Fenced, Settled, Settlement
 from tests.support.history import CUT, KEEP
 from tests.support.mail_tasks import SENDER, config_for
-from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.pipeline import Pipeline, open_pipeline, write_event
 from tests.support.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.config import Settings
-    from kaguan.database.pool import Connection, Pool
+    from kaguan.database.pool import Pool
     from kaguan.outbox.worker.attempt import Handler
 
 pytestmark = pytest.mark.unjudged("把任务行改回从前，当作历史断了")
@@ -93,10 +93,6 @@ async def twins(pipeline: Pipeline, request: pytest.FixtureRequest) -> AsyncIter
         holding.enter_context(zombies.holding(zombie))
         holding.enter_context(heirs.holding(heir))
         yield Twins(pipeline, zombie, heir, zombies, heirs, Settlement(pool, "worker", pipeline.settings.tasks))
-
-
-async def write_event(connection: Connection) -> None:
-    await connection.execute("insert into tb_sim_event (iccid, old_state, new_state, source) values ('x','a','b','t')")
 
 
 OUTCOMES = (

@@ -20,13 +20,14 @@ from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions
 from kaguan.outbox.task_type import Unknown
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
 from tests.support.eventually import eventually
-from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, carried_by, open_pipeline
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, carried_by, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -223,7 +224,7 @@ async def test_slots_are_shared_six_three_one_and_no_queue_starves(
 async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: Pipeline, outcome: Outcome) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recording.of(outcome))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([outcome]))({}, task_id=str(task_id), delivery=1)
     before = await pipeline.sql("select * from tb_task")
     async with pipeline.pool.connection() as connection:
         with pytest.raises(DomainError) as refusal:
@@ -291,7 +292,7 @@ async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeli
     await pipeline.sql(
         "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 1, 'email:send', 1)", task_id
     )
-    handler = Recording.of()
+    handler = Recorder()
     await deliver(pipeline, handler, task_id)
     await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
     assert len(handler.attempts) == 1
@@ -318,7 +319,7 @@ async def test_effect_and_settlement_are_one_transaction(pipeline: Pipeline) -> 
         raise ZeroDivisionError
 
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recording.of(Done(write=failing_write)))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Done(write=failing_write)]))({}, task_id=str(task_id), delivery=1)
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
     assert await pipeline.status(task_id) == "retrying"
 
@@ -366,7 +367,7 @@ async def test_transient_failures_are_retried_five_times_then_failed_with_every_
 
 async def test_a_continuation_gives_the_slot_back_and_uses_no_attempt(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    handler = Recording.of(*(Continue("时间快到") for _ in range(MAX_ATTEMPTS + 1)), Retry("暂时"))
+    handler = Recorder([*(Continue("时间快到") for _ in range(MAX_ATTEMPTS + 1)), Retry("暂时")])
     for _ in range(MAX_ATTEMPTS + 1):
         await deliver(pipeline, handler, task_id)
     record = await pipeline.task(task_id)
@@ -387,7 +388,7 @@ async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing
     async def effect(connection: Connection) -> None:
         await connection.execute("update tb_task set progress = '{\"done\": 1}' where id in (%s, %s)", (kept, stale))
 
-    await deliver(pipeline, Recording.of(Continue("时间快到", write=effect)), kept)
+    await deliver(pipeline, Recorder([Continue("时间快到", write=effect)]), kept)
     assert (await pipeline.task(kept)).progress == {"done": 1}
 
     class Outlived:
@@ -404,14 +405,14 @@ async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing
 
 async def test_the_handler_is_told_to_yield_before_the_time_limit(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    handler = Recording.of()
+    handler = Recorder()
     await deliver(pipeline, handler, task_id)
     assert 0 < handler.attempts[0].time_left() < pipeline.settings.worker.task_timeout
 
 
 async def test_permanent_error_fails_at_the_first_attempt(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    await deliver(pipeline, Recording.of(GiveUp("550")), task_id)
+    await deliver(pipeline, Recorder([GiveUp("550")]), task_id)
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.last_error) == ("failed", 1, {"reason": "550"})
 
@@ -486,12 +487,12 @@ async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
 
 async def test_failed_task_is_retried_by_a_person_with_all_its_attempts(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    await deliver(pipeline, Recording.of(GiveUp("bad")), task_id)
+    await deliver(pipeline, Recorder([GiveUp("bad")]), task_id)
     async with pipeline.pool.connection() as connection:
         assert await decisions.retry(connection, task_id, "tester") == "pending"
         with pytest.raises(DomainError):
             await decisions.retry(connection, task_id, "tester")
-    await deliver(pipeline, Recording.of(Done({"ok": 1})), task_id)
+    await deliver(pipeline, Recorder([Done({"ok": 1})]), task_id)
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.result) == ("succeeded", 1, {"ok": 1})
 
@@ -499,7 +500,7 @@ async def test_failed_task_is_retried_by_a_person_with_all_its_attempts(pipeline
 async def test_saq_workers_take_everything_from_all_three_queues(pipeline: Pipeline) -> None:
     for queue in Priority:
         await pipeline.submit(20, queue)
-    handler = Recording.of()
+    handler = Recorder()
     async with pipeline.working(handler):
         assert await pipeline.forwarder.run_once() == 60
 

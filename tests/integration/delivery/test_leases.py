@@ -11,13 +11,14 @@ from uuid import uuid4
 from psycopg import OperationalError
 
 from kaguan.config import load_settings
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.outbox.worker.token import Token
 from tests.support.eventually import eventually
-from tests.support.pipeline import Recording, open_pipeline
+from tests.support.pipeline import open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -98,7 +99,7 @@ async def test_no_heart_beats_while_a_stop_hands_back(settings: Settings, pool: 
     async with open_pipeline(settings, pool) as pipeline, claimed(pipeline, 2) as (leases, (locked, _)):
         async with pool.connection() as other, other.transaction():
             await other.execute("select from tb_task where id = %s for update", (locked,))
-            stopping = asyncio.create_task(pipeline.worker(Recording.of(), leases=leases).run(stop))
+            stopping = asyncio.create_task(pipeline.worker(Recorder(), leases=leases).run(stop))
 
             async def one_returned() -> bool:
                 return await pipeline.sql(RETURNED) == [(1,)]
@@ -136,7 +137,7 @@ async def test_what_was_claimed_but_never_begun_is_handed_back(settings: Setting
     async with open_pipeline(settings, pool) as pipeline:
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()
-        handler = Recording.of()
+        handler = Recorder()
         execution = pipeline.execution(handler)
         job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
         loop = asyncio.get_running_loop()

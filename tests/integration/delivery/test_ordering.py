@@ -21,10 +21,11 @@ from kaguan.outbox.acceptance import GroupAccept
 from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.outbox.relay import loop
 from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from tests.support.eventually import eventually
-from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +46,7 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 async def deliver(pipeline: Pipeline, outcome: Outcome | None = None) -> list[UUID]:
     """转交一次，执行交出的；返回执行了谁，按次序。"""
     await pipeline.forwarder.run_once()
-    handler = Recording.of(*([outcome] if outcome else []))
+    handler = Recorder([*([outcome] if outcome else [])])
     execution = pipeline.execution(handler)
     for job in await pipeline.jobs():
         await execution({}, **job.kwargs or {})
@@ -152,7 +153,7 @@ async def test_a_delivery_from_a_lost_history_does_not_overtake_the_head(pipelin
     # 忘了的那段里轮到过它：投递还在 Redis 里，号也对，行却又等着前一个
     first, second, free = [*await pipeline.submit(2, ordering_key="k"), *await pipeline.submit(1)]
     await pipeline.forwarder.run_once()
-    execution = pipeline.execution(handler := Recording.of())
+    execution = pipeline.execution(handler := Recorder())
     await execution({}, deliveries=[(str(second), 1), (str(free), 1)])
     assert [attempt.task_id for attempt in handler.attempts] == [free]
     assert await pipeline.status(second) == "pending"
@@ -165,7 +166,7 @@ async def test_one_that_a_person_revived_runs_though_it_is_not_the_head(pipeline
     assert await deliver(pipeline, GiveUp("不行")) == [first]
     async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, first, "ops")
-    handler = Recording.of()
+    handler = Recorder()
     await pipeline.execution(handler)({}, deliveries=[(str(first), 2)])  # 抢在 relay 记下之前
     assert [attempt.task_id for attempt in handler.attempts] == [first]
 
@@ -266,7 +267,7 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
         return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(20,)]
 
     async with Doorbell(pipeline.redis, settings.relay.doorbell_interval).ringing() as bell:
-        worker = pipeline.worker(Recording.of(), ring=bell.ring)
+        worker = pipeline.worker(Recorder(), ring=bell.ring)
         tasks = [
             asyncio.create_task(listen(pipeline.redis, heard.set)),
             asyncio.create_task(

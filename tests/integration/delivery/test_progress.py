@@ -17,7 +17,8 @@ from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.settlement import Settlement
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from tests.support.carrier_world import gateways_of, register, rows, running_task, simulating
+from tests.support.carrier_world import gateways_of, register, rows, simulating
+from tests.support.running_task import running_task
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:

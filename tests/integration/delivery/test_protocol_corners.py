@@ -18,6 +18,7 @@ from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions
 from kaguan.outbox.acceptance import GroupAccept
 from kaguan.outbox.relay import loop
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.outcome import Done, Retry
@@ -26,7 +27,7 @@ from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
 from kaguan.reasons import Reason
 from tests.support.eventually import eventually
-from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
+from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline, write_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,26 +43,6 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
     settings = load_settings({**environ, "KAGUAN_RELAY__PRESENCE_AGE": "0.000001"})
     async with open_pipeline(settings, pool) as opened:
         yield opened
-
-
-class Held:
-    """拿着任务不放，直到放行。"""
-
-    def __init__(self, outcome: Outcome | None = None) -> None:
-        self.started = asyncio.Event()
-        self.released = asyncio.Event()
-        self.attempts: list[Attempt] = []
-        self.outcome = outcome or Done()
-
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        self.attempts.append(attempt)
-        self.started.set()
-        await self.released.wait()
-        return self.outcome
-
-
-async def write_event(connection: Connection) -> None:
-    await connection.execute("insert into tb_sim_event (iccid, old_state, new_state, source) values ('x','a','b','t')")
 
 
 # ---- 执行被中止
@@ -270,7 +251,7 @@ async def test_failing_write_costs_an_attempt_and_its_cause_is_kept(pipeline: Pi
         await write_event(connection)
         raise ZeroDivisionError
 
-    await pipeline.execution(Recording.of(Done(write=failing)))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Done(write=failing)]))({}, task_id=str(task_id), delivery=1)
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.lost_leases) == ("retrying", 1, 0)
     assert record.last_error == Reason("outbox.unexpected", {"error": "ZeroDivisionError"}).stored()
@@ -299,7 +280,7 @@ async def test_only_consecutive_lost_leases_make_a_task_poison(pipeline: Pipelin
     limit = pipeline.settings.relay.max_deliveries_without_result
     await pipeline.sql("update tb_task set lost_leases = %s", limit - 1)
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recording.of(Retry("对方忙")))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Retry("对方忙")]))({}, task_id=str(task_id), delivery=1)
     assert (await pipeline.task(task_id)).lost_leases == 0
 
 

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker import claiming
@@ -19,15 +20,13 @@ from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.token import Token
 from kaguan.queues.keys import delivery_key
 from tests.support.eventually import eventually
-from tests.support.pipeline import Pipeline, Recording, open_pipeline
+from tests.support.pipeline import Held, Pipeline, open_pipeline, write_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.database.pool import Pool
 
 
 REDRIVES = ("队列忘了任务，重投", "重投 Redis 不认得的任务", "补上缺失的发件箱行", "收回任务，重投")
@@ -41,30 +40,6 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
         yield opened
 
 
-class Held:
-    """拿着任务不放，直到放行。"""
-
-    def __init__(self, *, intend: bool = False) -> None:
-        self.started = asyncio.Event()
-        self.released = asyncio.Event()
-        self.intend = intend
-        self.attempts: list[Attempt] = []
-
-    async def __call__(self, attempt: Attempt) -> Outcome:
-        self.attempts.append(attempt)
-        if self.intend:
-            async with attempt.transaction() as connection:
-                await attempt.declare_intent(connection)
-        self.started.set()
-        await self.released.wait()
-        return Done({"by": "zombie"}, write=self._write)
-
-    async def _write(self, connection: Connection) -> None:
-        await connection.execute(
-            "insert into tb_sim_event (iccid, old_state, new_state, source) values ('z','a','b','t')"
-        )
-
-
 async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID, delivery: int = 1) -> asyncio.Task[None]:
     """一个认领了任务、然后租约到期的执行者。"""
     await pipeline.forwarder.run_once()
@@ -76,11 +51,11 @@ async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID, deliver
 
 async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    zombie = Held()
+    zombie = Held(Done({"by": "zombie"}, write=write_event))
     job = await start_zombie(pipeline, zombie, task_id)
     assert await pipeline.leases_redrive.run_once() == 1
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recording.of(Done({"by": "heir"})))({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(Recorder([Done({"by": "heir"})]))({}, task_id=str(task_id), delivery=2)
     zombie.released.set()
     await job
     record = await pipeline.task(task_id)
@@ -92,7 +67,7 @@ async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_no
 
 async def test_zombie_that_wakes_while_the_heir_is_running_changes_nothing(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
-    zombie, heir = Held(), Held()
+    zombie, heir = (Held(Done(write=write_event)) for _ in range(2))
     job = await start_zombie(pipeline, zombie, task_id)
     await pipeline.leases_redrive.run_once()
     await pipeline.forwarder.run_once()
@@ -197,7 +172,7 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
         await pipeline.leases_redrive.run_once()
     assert await pipeline.status(poison) == "failed"
     assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}
-    await pipeline.execution(Recording.of())({}, task_id=str(healthy), delivery=1)
+    await pipeline.execution(Recorder())({}, task_id=str(healthy), delivery=1)
     assert await pipeline.status(healthy) == "succeeded"
 
 
@@ -209,7 +184,7 @@ async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(p
     assert await pipeline.epoch.run_once() == 50
     assert await pipeline.epoch.run_once() == 0
     assert await pipeline.forwarder.run_once() == 50
-    handler = Recording.of()
+    handler = Recorder()
     for task_id in tasks:
         await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
     assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("succeeded", 50)]
@@ -251,7 +226,7 @@ async def test_a_line_about_a_redriven_task_carries_all_its_ids(pipeline: Pipeli
         await pipeline.sql("delete from tb_outbox")
         await pipeline.sql("update tb_task set available_at = now() - interval '1 hour'")
         await pipeline.orphans.run_once()  # 发件箱里漏了
-        job = await start_zombie(pipeline, zombie := Held(), task_id, delivery=4)
+        job = await start_zombie(pipeline, zombie := Held(Done(write=write_event)), task_id, delivery=4)
         await pipeline.leases_redrive.run_once()  # 租约到期
         zombie.released.set()
         await job
@@ -308,7 +283,7 @@ async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(pipeline: P
 async def test_redrive_gives_way_to_a_completion(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder())({}, task_id=str(task_id), delivery=1)
     await pipeline.redis.flushdb()
     await pipeline.presence.run_once()
     await pipeline.epoch.run_once()
@@ -321,7 +296,7 @@ async def test_waiting_task_without_outbox_row_gets_one(pipeline: Pipeline) -> N
     await pipeline.sql("delete from tb_outbox")
     assert await pipeline.orphans.run_once() == 1
     assert await pipeline.forwarder.run_once() == 1
-    await pipeline.execution(Recording.of())({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(Recorder())({}, task_id=str(task_id), delivery=2)
     assert await pipeline.status(task_id) == "succeeded"
 
 

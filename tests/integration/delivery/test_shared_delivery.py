@@ -10,12 +10,13 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import pace
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.queues.keys import pace_key
-from tests.support.pipeline import Pipeline, Recording, carried_by, open_pipeline
+from tests.support.pipeline import Pipeline, carried_by, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,7 +69,7 @@ async def test_slow_handlers_and_those_of_unknown_pace_never_share(
 async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> None:
     await pipeline.submit()
     await pipeline.forwarder.run_once()
-    execution = pipeline.execution(Recording.of(Done()))
+    execution = pipeline.execution(Recorder([Done()]))
     (job,) = await pipeline.jobs()
     await execution({}, **job.kwargs or {})
     publishing = pace.Pace(pipeline.redis, execution.slots.seconds)
@@ -81,7 +82,7 @@ async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> 
 
 async def test_every_task_of_a_shared_delivery_gets_its_own_outcome(pipeline: Pipeline) -> None:
     _, jobs = await packed(pipeline)
-    execution = pipeline.execution(Recording.of(Done(), GiveUp("不行"), Retry("再来"), Done()))
+    execution = pipeline.execution(Recorder([Done(), GiveUp("不行"), Retry("再来"), Done()]))
     await execution({}, **jobs[0].kwargs or {})
     assert await statuses(pipeline) == {"succeeded": 2, "failed": 1, "retrying": 1, "queued": BACKLOG - 4}
 
@@ -113,14 +114,14 @@ async def test_the_tasks_of_a_delivery_run_side_by_side_as_far_as_there_are_slot
 
 async def test_a_result_the_database_cannot_hold_fails_alone(pipeline: Pipeline) -> None:
     _, jobs = await packed(pipeline)
-    execution = pipeline.execution(Recording.of(Done(), Done({"text": "\0"}), Done(), Done()))
+    execution = pipeline.execution(Recorder([Done(), Done({"text": "\0"}), Done(), Done()]))
     await execution({}, **jobs[0].kwargs or {})
     assert await statuses(pipeline) == {"succeeded": 3, "retrying": 1, "queued": BACKLOG - 4}
 
 
 async def test_the_same_shared_delivery_twice_has_one_effect(pipeline: Pipeline) -> None:
     _, jobs = await packed(pipeline)
-    handler = Recording.of()
+    handler = Recorder()
     execution, twin = pipeline.execution(handler), pipeline.execution(handler, "worker-b")
     await asyncio.gather(*(each({}, **jobs[0].kwargs or {}) for each in (execution, twin)))
     assert len(handler.attempts) == 4
@@ -201,7 +202,7 @@ async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are
 async def test_two_copies_of_a_delivery_claimed_in_one_batch_run_it_once(pipeline: Pipeline) -> None:
     """交出的提交没有回音，relay 又交一遍；两份同时取到，认领折成一条语句。"""
     tasks = await pipeline.submit(2)
-    handler = Recording.of()
+    handler = Recorder()
     execution = pipeline.execution(handler)
     copy = [(str(task_id), 1) for task_id in tasks]
     await asyncio.gather(execution({}, deliveries=copy), execution({}, deliveries=copy))

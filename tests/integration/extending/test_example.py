@@ -6,7 +6,6 @@ import ast
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,6 +21,7 @@ from kaguan.outbox.schema import TABLES, install
 from kaguan.outbox.testing import Recorder
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "outbox_in_your_app.py"
-README = Path(__file__).parents[3] / "README.md"
+EXAMPLE = ROOT / "examples" / "outbox_in_your_app.py"
+README = ROOT / "README.md"
 LINES = 40
 
 

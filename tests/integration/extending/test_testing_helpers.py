@@ -14,15 +14,15 @@ from kaguan.outbox.testing import Recorder, assert_accepted, drain
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, SimStatusPayload
-from tests.e2e.stack import CHECKOUT
 from tests.support.carrier_world import rows
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
     from kaguan.outbox.worker.attempt import Attempt
 
-MANUAL = CHECKOUT / "docs" / "002-sqlalchemy-postgres-saq" / "使用指南.md"
+MANUAL = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "使用指南.md"
 MAIL = EmailPayload(to=("a@example.com",), subject="你好", body="正文")
 
 

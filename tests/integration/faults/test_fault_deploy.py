@@ -21,6 +21,7 @@ from kaguan.database.connecting import open_connection
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import decisions, upgrade
 from kaguan.outbox.task_type import TaskType, TaskTypes
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.newer import NewerPayloads
@@ -30,7 +31,7 @@ from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from kaguan.task_types import TASK_TYPES
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
-from tests.support.pipeline import Pipeline, Recording, open_pipeline
+from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -181,7 +182,7 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
 
     await deliver(old)
     newer.since.seen[EMAIL_SEND.name, strange, 1] = an_hour_ago()
-    await deliver(pipeline.execution(Recording.of(Retry("对方不在"))))
+    await deliver(pipeline.execution(Recorder([Retry("对方不在")])))
     await deliver(old)
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("retrying", 1)
@@ -278,7 +279,7 @@ async def test_a_task_of_an_unknown_type_waits_for_a_relay_that_knows_it(pipelin
     strange, ordinary = await pipeline.submit(2)
     for table, key in (("tb_task", "id"), ("tb_outbox", "task_id")):
         await pipeline.sql(f"update {table} set type = 'future:task' where {key} = %s", strange)  # noqa: S608 字面量
-    async with pipeline.working(Recording.of()), relaying(pipeline):
+    async with pipeline.working(Recorder()), relaying(pipeline):
 
         async def done() -> bool:
             return await pipeline.status(ordinary) == "succeeded"
@@ -301,7 +302,7 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
     pipeline.forwarder.unknown.seen["future:task", strange, 1] = an_hour_ago()
     await is_now(EMAIL_SEND.name)  # 新的 relay 认得它
     assert await pipeline.forwarder.run_once() == 1
-    await pipeline.execution(Recording.of(GiveUp("坏了")))({}, task_id=str(strange), delivery=1)
+    await pipeline.execution(Recorder([GiveUp("坏了")]))({}, task_id=str(strange), delivery=1)
     async with pipeline.pool.connection() as connection:
         await decisions.retry(connection, strange, "operator")
     await is_now("future:task")

@@ -12,6 +12,7 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.outcome import Done
@@ -29,7 +30,7 @@ from tests.support.fault_plant import (
     relaying,
     through,
 )
-from tests.support.pipeline import Pipeline, Recording, open_pipeline
+from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,7 +84,7 @@ def impatient(pipeline: Pipeline, handler: Handler) -> Execution:
 async def test_a_claim_into_a_black_hole_gives_its_slot_back(straight: Pipeline, environ: dict[str, str]) -> None:
     (task_id,) = await straight.submit()
     await straight.forwarder.run_once()
-    handler = Recording.of()
+    handler = Recorder()
     async with crooked(environ) as (pipeline, line):
         await pipeline.sql("select 1")
         line.blackhole()
@@ -101,7 +102,7 @@ async def test_a_claim_whose_reply_was_lost_is_handed_back_and_done_once(
     """认领其实写下了，回音丢了：没有人在做的任务，不等租约就交还，也不计尝试。"""
     (task_id,) = await straight.submit()
     await straight.forwarder.run_once()
-    handler = Recording.of()
+    handler = Recorder()
     async with crooked(environ) as (pipeline, line):
         line.swallow(CLAIMS)
         execution = impatient(pipeline, handler)

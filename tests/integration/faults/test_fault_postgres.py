@@ -16,6 +16,7 @@ from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.leases import Leases
 from tests.support.eventually import eventually
@@ -33,7 +34,7 @@ from tests.support.fault_plant import (
     own_postgres,
     relaying,
 )
-from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ async def test_a_late_delivery_that_meets_an_uncommitted_redrive_is_not_claimed(
     """重投先锁住了行：迟到的取件等它提交，然后认领不到旧的投递。"""
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    late = Recording.of()
+    late = Recorder()
     queue = pipeline.queues[Priority.DEFAULT]
 
     async def waiting() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,15 +14,17 @@ from redis.exceptions import NoPermissionError
 from kaguan.config import load_settings
 from kaguan.dev.ports import LOOPBACK
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, own_directory, own_valkey
+from tests.support.repository import ROOT
 from tests.support.roles import APPLICATION, OWNER, as_role, database_with_roles
 from tests.support.whole_way import works
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from kaguan.dev.postgres import PostgresServer
 
-DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+DEPLOY = ROOT / "deploy"
 DATABASE, REDIS = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL"
 
 

@@ -22,6 +22,7 @@ from kaguan.outbox import decisions, replay
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.calls import Calls
 from kaguan.outbox.history import Mark, UnsettledError
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.settlement import Settled
@@ -31,7 +32,7 @@ from kaguan.queues.foreign import KINDS
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.eventually import eventually
 from tests.support.mail_stage import RESEND
-from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, Recording, open_pipeline, stepped_relay
+from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline, stepped_relay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,7 +112,7 @@ async def test_nothing_is_claimed_handed_over_or_decided_before_the_new_start_is
     (waiting,) = await pipeline.submit()
     before = await states(pipeline, queued, lost, waiting)
     await pipeline.sql(RESTART)
-    handler = Recording.of()
+    handler = Recorder()
     claiming = asyncio.create_task(pipeline.execution(handler)({}, deliveries=[(str(queued), 1)]))
     assert await pipeline.forwarder.run_once() == 0
     assert await pipeline.leases_redrive.run_once() == 0
@@ -151,7 +152,7 @@ async def test_after_a_promotion_what_was_handed_over_is_delivered_anew_and_take
     value = pipeline.metrics.registry.get_sample_value
     assert (value("kaguan_history_cuts_total"), value("kaguan_claims_stopped")) == (1, 0)
     await pipeline.forwarder.run_once()
-    handler = Recording.of()
+    handler = Recorder()
     for delivery in (1, 2, 2):
         await pipeline.execution(handler)({}, deliveries=[(str(task_id), delivery)])
     assert [attempt.delivery for attempt in handler.attempts] == [2]
@@ -194,7 +195,7 @@ async def test_where_the_policy_is_to_send_again_the_next_attempt_knows_of_the_d
     assert await states(pipeline, task_id) == [("pending", 2, True)]
     assert await events(pipeline) == [("resend", "history_cut")]
     assert await pipeline.forwarder.run_once() == 1
-    handler = Recording.of()
+    handler = Recorder()
     await pipeline.execution(handler, types=RESEND.values())({}, deliveries=[(str(task_id), 2)])
     assert [attempt.intended for attempt in handler.attempts] == [True]
 
@@ -432,7 +433,7 @@ async def test_a_holder_that_was_succeeded_in_the_tail_is_relieved_and_the_mail_
     assert holder.calls == 0
     assert await states(pipeline, task_id) == [(status, 3, True)]
     assert await events(pipeline) == [(kind, "history_cut"), ("fenced", None)]
-    again = Recording.of()
+    again = Recorder()
     await pipeline.forwarder.run_once()
     await pipeline.execution(again, types=RESEND.values())({}, deliveries=[(str(task_id), 3)])
     assert [(attempt.attempt, attempt.intended) for attempt in again.attempts] == ([] if types is None else [(1, True)])

@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 
 from kaguan.dev.ports import free_port
 from kaguan.outbox import decisions
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.worker.outcome import Cancelled, GiveUp, Retry
 from tests.support.mail_stage import HOLD, RESEND, DiesBeforeSettling, Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
-from tests.support.pipeline import MAX_ATTEMPTS, Recording, open_pipeline
+from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
 from tests.support.smtp_server import DROP, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
@@ -186,7 +187,7 @@ async def test_waiting_for_our_own_rate_spends_no_attempt_and_leaves_an_unknown_
 @pytest.mark.parametrize("outcome", [GiveUp("看不懂"), Cancelled("用户取消")])
 async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, outcome: Outcome) -> None:
     task_id = await unanswered(stage)
-    assert await again(stage, task_id, Recording.of(outcome)) == "uncertain"
+    assert await again(stage, task_id, Recorder([outcome])) == "uncertain"
     assert await still_unknown(stage, task_id)
 
 

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
-from api.resources.task_views import ReplayRequest
+from api.resources.task_queries import ReplayRequest
 from kaguan.cli.outbox import PAGE
 from kaguan.cli.progress import describe
 from kaguan.mail.task import EMAIL_SEND, EmailPayload

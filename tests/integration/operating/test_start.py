@@ -21,12 +21,13 @@ from kaguan.database.pool import DatabaseUnavailableError, Pool, wait_for_databa
 from kaguan.dev.ports import free_port
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
+from kaguan.outbox.testing import Recorder
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Server
 from tests.support.eventually import eventually
 from tests.support.fault_plant import own_directory, port_of, through
-from tests.support.pipeline import Recording, open_pipeline
+from tests.support.pipeline import open_pipeline
 from tests.support.places import own_port
 from tests.support.production import LOCAL
 
@@ -131,7 +132,7 @@ async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str]
             open_pipeline(load_settings({**environ, "KAGUAN_REDIS__URL": url}), pool)
         )
         await wait_for_redis(pipeline.redis, pipeline.settings.redis)
-        await stack.enter_async_context(pipeline.working(Recording.of()))
+        await stack.enter_async_context(pipeline.working(Recorder()))
         (task_id,) = await pipeline.submit()
         await pipeline.forwarder.run_once()
 

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -30,16 +29,9 @@ from kaguan.sims.sync_store import AppliedRows
 from kaguan.sims.sync_tally import DRIFT
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from tests.support.carrier_world import (
-    NO_SUCH_CARD,
-    Simulated,
-    gateways_of,
-    next_delivery,
-    register,
-    rows,
-    running_task,
-    simulating,
-)
+from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, next_delivery, register, rows, simulating
+from tests.support.repository import ROOT
+from tests.support.running_task import running_task
 from tests.support.sync_deaths import DiesBeforeCommit, DiesBetweenBatches, result_of
 from workers.pauses import LONGEST_PAUSE, PAUSE
 from workers.sim.handler import SimStatusSync
@@ -53,7 +45,7 @@ if TYPE_CHECKING:
 ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
 CARDS = 23
 BATCH = 5
-FEATURES = Path(__file__).parents[3] / "docs" / "002-sqlalchemy-postgres-saq" / "功能总结.md"
+FEATURES = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "功能总结.md"
 USAGE = "select iccid, day, carrier, data_bytes, sms_count, revision from tb_sim_usage order by iccid, day"
 
 

@@ -15,7 +15,8 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from tests.support.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
+from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
+from tests.support.running_task import running_task
 from tests.support.sync_deaths import (
     EVENTS,
     RECORDER,

@@ -29,7 +29,8 @@ from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyn
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.telemetry import spans
 from kaguan.telemetry.metrics import Metrics
-from tests.support.carrier_world import gateways_of, next_delivery, register, rows, running_task, simulating
+from tests.support.carrier_world import gateways_of, next_delivery, register, rows, simulating
+from tests.support.running_task import running_task
 from tests.support.webhook_receiver import KEY, SECRET, Receiver, receiving
 from workers.event.handler import EventPublish
 from workers.event.webhook import open_webhook

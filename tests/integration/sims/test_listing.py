@@ -14,7 +14,8 @@ from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.zones import BUSINESS_ZONE
-from tests.support.carrier_world import Simulated, gateways_of, register, rows, running_task, simulating
+from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
+from tests.support.running_task import running_task
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:

@@ -14,16 +14,8 @@ from kaguan.outbox.worker.attempt import Attempt, CancelledByUserError, FencedEr
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
-from tests.support.carrier_world import (
-    NO_SUCH_CARD,
-    Simulated,
-    gateways_of,
-    next_delivery,
-    register,
-    rows,
-    running_task,
-    simulating,
-)
+from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, next_delivery, register, rows, simulating
+from tests.support.running_task import running_task
 from tests.support.sync_deaths import DiesBeforeCommit, result_of
 from workers.pauses import PAUSE
 from workers.sim.handler import SimStatusSync

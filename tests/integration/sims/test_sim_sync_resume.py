@@ -11,7 +11,8 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
-from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, register, rows, running_task, simulating
+from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, register, rows, simulating
+from tests.support.running_task import running_task
 from tests.support.sync_deaths import EVENTS, RECORDER, SIMS, STAGED, delivered_again, killed_at, start
 from workers.sim.handler import SimStatusSync
 

@@ -13,6 +13,7 @@ from kaguan.config import load_settings
 from kaguan.config.model import Telemetry
 from kaguan.outbox import decisions
 from kaguan.outbox.replay import Replay, run
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.outbox.worker import claiming
@@ -21,7 +22,7 @@ from kaguan.outbox.worker.token import Token
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
 from tests.support.console import signed_in
-from tests.support.pipeline import Pipeline, Recording, open_pipeline
+from tests.support.pipeline import Pipeline, open_pipeline
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def assert_linked_root(exported: InMemorySpanExporter) -> None:
 
 async def test_a_replayed_task_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
     (task_id,) = await pipeline.submit()
-    handler = Recording.of(GiveUp("对方不收"), Done({}))
+    handler = Recorder([GiveUp("对方不收"), Done({})])
     await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
     async with pipeline.pool.connection() as connection:
         await run(connection, Replay(TaskStatus.FAILED), "tester")
@@ -75,7 +76,7 @@ async def test_a_replayed_task_starts_a_linked_trace(pipeline: Pipeline, exporte
 
 async def test_a_human_retry_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
     (task_id,) = await pipeline.submit()
-    handler = Recording.of(GiveUp("对方不收"), Done({}))
+    handler = Recorder([GiveUp("对方不收"), Done({})])
     await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
     async with pipeline.pool.connection() as connection:
         await decisions.retry(connection, task_id, "tester")
@@ -96,7 +97,7 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
     (line,) = lines
     created = trace_of(named(exported, "create email:send")[0])
     assert (line["task_id"], line["trace_id"], line["cause"]) == (str(task_id), created, "lease_expired")
-    await pipeline.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(Recorder([Done({})]))({}, task_id=str(task_id), delivery=2)
     assert (await pipeline.task(task_id)).attempt == 1
     assert_linked_root(exported)
 
@@ -150,7 +151,7 @@ async def test_the_console_does_not_link_to_a_trace_that_was_not_sampled(
     unsampled: Pipeline, faults: InMemorySpanExporter
 ) -> None:
     (task_id,) = await unsampled.submit()
-    await unsampled.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=1)
+    await unsampled.execution(Recorder([Done({})]))({}, task_id=str(task_id), delivery=1)
     assert faults.get_finished_spans() == ()
     trace_id = trace_id_of((await unsampled.task(task_id)).traceparent)
     settings = unsampled.settings.model_copy(
@@ -167,7 +168,7 @@ async def test_the_console_does_not_link_to_a_trace_that_was_not_sampled(
 
 async def failed_then_done(pipeline: Pipeline) -> UUID:
     (task_id,) = await pipeline.submit()
-    handler = Recording.of(Retry("对方忙"), Done({}))
+    handler = Recorder([Retry("对方忙"), Done({})])
     for delivery in (1, 2):
         await pipeline.execution(handler)({}, task_id=str(task_id), delivery=delivery)
     return task_id
@@ -224,7 +225,7 @@ async def test_a_first_attempt_that_succeeds_stays_on_the_trace_of_its_task(
     pipeline: Pipeline, exported: InMemorySpanExporter
 ) -> None:
     (task_id,) = await pipeline.submit()
-    await pipeline.execution(Recording.of(Done({})))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Done({})]))({}, task_id=str(task_id), delivery=1)
     (processing,) = named(exported, "process email:send")
     record = await pipeline.task(task_id)
     assert record.attempt_traceparent is None

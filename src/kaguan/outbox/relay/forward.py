@@ -17,8 +17,7 @@ import structlog
 from kaguan.database.group_commit import Gathering
 from kaguan.database.sql import load
 from kaguan.logging.naming import named
-from kaguan.outbox import deliveries as saq
-from kaguan.outbox.deliveries import Line, fetch
+from kaguan.outbox.deliveries import Line, enqueue_many, fetch, pack
 from kaguan.outbox.relay import in_redis
 from kaguan.outbox.relay.aside import defer, set_aside
 from kaguan.outbox.upgrade import UnknownSince
@@ -201,8 +200,8 @@ class Forwarder:
             self._paces_at = now
         counts = Counter(str(PriorityRank(row.priority).queue) for row in due)
         with send_span([row.traceparent for row in due], counts):
-            deliveries = saq.pack(due, self.types.shareable, self._paces, self.config.ids_per_delivery)
-            results = await saq.enqueue_many(self.queues, deliveries, self.task_timeout, due[0].now)
+            deliveries = pack(due, self.types.shareable, self._paces, self.config.ids_per_delivery)
+            results = await enqueue_many(self.queues, deliveries, self.task_timeout, due[0].now)
             handed = [one for one, queued in zip(deliveries, results, strict=True) if queued]
             if len(handed) < len(deliveries):
                 unproven = [one for one, queued in zip(deliveries, results, strict=True) if not queued]

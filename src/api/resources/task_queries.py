@@ -1,0 +1,111 @@
+"""任务的列表与重放的条件。"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from api.endpoints.deprecation import DEPRECATED
+from api.endpoints.listing import DEFAULT_PAGE_SIZE
+from api.endpoints.reasons import reason
+from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel
+from kaguan.outbox.listing import TaskFilter
+from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay, id_floor
+from kaguan.outbox.selection import TEXT_LIMIT
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.task_types import TaskTypeName
+
+
+class TaskPaging(QueryModel):
+    """游标是任务号的列表。"""
+
+    page_size: PageSize = DEFAULT_PAGE_SIZE
+    cursor: UUID | None = Field(None, description="上一页的 `next_cursor`；不解释，原样交回")
+
+
+class TaskQuery(TaskPaging):
+    """列表条件；按受理时间倒序，``cursor`` 取上一页的 ``next_cursor``。"""
+
+    type: TaskTypeName | None = None
+    status: TaskStatus | None = None
+    queue: Priority | None = None
+    request_id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
+    until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
+    # 没有默认值：生成的客户端会把默认值也发出来
+    limit: PageSize | None = Field(None, description="请改用 `page_size`", json_schema_extra=DEPRECATED)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if {"limit", "page_size"} <= self.model_fields_set:
+            raise reason("limit 与 page_size 只能给一个", "give either limit or page_size, not both")
+        return self
+
+    @property
+    def size(self) -> int:
+        return self.limit or self.page_size
+
+    def filter(self) -> TaskFilter:
+        until = LAST_ID if self.until is None else id_floor(self.until)
+        return TaskFilter(
+            since=FIRST_ID if self.since is None else id_floor(self.since),
+            before=until if self.cursor is None else min(until, self.cursor),
+            type=self.type, status=self.status, queue=self.queue, request_id=self.request_id,
+            ordering_key=self.ordering_key,
+        )  # fmt: skip
+
+
+class ReplayRequest(RequestModel):
+    """按条件重放失败（或结局不明）的任务；``dry_run`` 默认为真，先看会选中谁。
+
+    要只重放看到的那些：交回试运行给的 ``preview``，别的条件不再给。
+    """
+
+    status: Choice[TaskStatus] = TaskStatus.FAILED
+    type: TaskTypeName | None = None
+    queue: Choice[Priority] | None = None
+    error: (
+        Annotated[
+            str, Field(min_length=1, max_length=200, description="错误原因（中文的说法）里的一段字，或其中任一个代号")
+        ]
+        | None
+    ) = None
+    since: Moment | None = None
+    until: Moment | None = None
+    limit: Annotated[int, Field(ge=1, le=REPLAY_LIMIT)] = 100
+    rate: Annotated[int, Field(ge=1, le=REPLAY_RATE_LIMIT, description="每秒至多重放几个")] = 50
+    reason: (
+        Annotated[
+            str,
+            Field(
+                max_length=REASON_LIMIT,
+                description="整个错误原因（空白归一、前 200 字），用读到的那种语言；空串即没有原因的",
+            ),
+        ]
+        | None
+    ) = None
+    preview: Annotated[str, Field(min_length=1, max_length=TEXT_LIMIT, description="试运行给的凭据")] | None = None
+    dry_run: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.status not in {TaskStatus.FAILED, TaskStatus.UNCERTAIN}:
+            raise reason("status 只能是 failed 或 uncertain", "status must be failed or uncertain")
+        if self.preview is None and "preview" in self.model_fields_set:
+            # 脚本把空的凭据传过来：绝不能当成「按默认条件做」
+            raise reason("preview 不能是 null", "preview must not be null")
+        if self.preview is not None and (self.dry_run or self.model_fields_set - {"preview", "dry_run"}):
+            raise reason(
+                "给了 preview 就只再给 dry_run: false，条件都在其中",
+                "with preview give only dry_run: false; it holds the criteria",
+            )
+        return self
+
+    def replay(self) -> Replay:
+        return Replay(
+            self.status, self.type, self.queue, self.error, self.since, self.until, self.limit, float(self.rate),
+            self.reason,
+        )  # fmt: skip
