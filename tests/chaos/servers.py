@@ -45,6 +45,7 @@ class Server:
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
+        await self.program.mend()
         with self.log.open("ab") as log:
             self.process = process = await asyncio.create_subprocess_exec(
                 *self.program.argv, stdout=log, stderr=log, **self.program.spawn_options()

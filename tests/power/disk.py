@@ -6,7 +6,8 @@
 - 名字（新建、改名、删除）有两种盘。``posix``：到 ``fsync`` 它所在的目录才在盘上；``journal``：同 ext4，先后是一条日志，
   任何一次同步都把此前的带上。两种盘上改名都不可分：要么旧的，要么新的；
 - 断电时没有同步的可以全丢，也可以留下任意一部分（真的盘随时会自己写回）：覆盖的逐个扇区各凭运气，新长出来的只留一段开头
-  （文件的长短不跑在内容前面），名字的先后不变，``posix`` 盘上各凭运气，``journal`` 盘上留前面一段。
+  （文件的长短不跑在内容前面，原来末尾的那一页与它同去留），名字的先后不变，``posix`` 盘上各凭运气，``journal`` 盘上留
+  前面一段。
 
 权限与主人当场就在盘上：断电与它们无关。
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECTOR = 512  # 字节：盘一次写成的
+PAGE = 4_096  # 字节：文件长出来的那一页整页写下，长短才改
 Change: TypeAlias = "tuple[tuple[Directory, bytes, Inode | None], ...]"
 
 
@@ -82,8 +84,10 @@ class File(Inode):
                 if source.random() < share:
                     until = min(sector + SECTOR, old, size)
                     self.durable[sector:until] = self.live[sector:until]
-        if size > old:
-            self.durable.extend(self.live[old : old + int((size - old) * share * source.random())])
+        grown = int((size - old) * share * source.random()) if size > old else 0
+        if grown:
+            page = old - old % PAGE
+            self.durable[page:] = self.live[page : old + grown]
         elif source.random() < share:
             del self.durable[size:]
         self.live = bytearray(self.durable)

@@ -39,6 +39,7 @@ class Child(ChildProcess):
         self._follower: asyncio.Task[deque[str]] | None = None
 
     async def spawn(self) -> Process:
+        await self.program.mend()
         process = await asyncio.create_subprocess_exec(
             *self.program.argv,
             stdin=asyncio.subprocess.DEVNULL,

@@ -43,11 +43,15 @@ async def ready_at_once() -> bool:
     return True
 
 
+async def nothing_to_mend() -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """一个子进程。
 
     Attributes:
+        mend: 每次起之前做的：上次没有好好停，留下的先收拾。做不成就抛 :class:`StartError`。
         stop_signal: 体面停止用的信号。
         death_signal: 监督者被 SIGKILL 时内核发给它的信号（只有 Linux 有）。
         ready: 是否就绪；由监督者反复询问，自己须有时限，不得抛异常。
@@ -61,6 +65,7 @@ class Program:
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     identity: Identity | None = None
+    mend: Callable[[], Awaitable[None]] = nothing_to_mend
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
     ready: Ready = ready_at_once

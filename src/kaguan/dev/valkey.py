@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -15,12 +18,15 @@ from redis.exceptions import RedisError
 from kaguan.dev.binaries import valkey_server
 from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.privileges import Identity, make_private, write_private
-from kaguan.dev.program import Program
+from kaguan.dev.program import Program, StartError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+log = structlog.get_logger(__name__)
+
 PROBE_TIMEOUT = 1.0  # 秒
+CHECK_TIMEOUT = 120.0  # 秒；AOF 再大也读得完
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,44 @@ class ValkeyServer:
     def program(self) -> Program:
         """前台运行的 valkey-server。先 ``prepare``。"""
         argv = (str(valkey_server(self.identity)), str(self.directory / "valkey.conf"))
-        return Program("valkey", argv, self.directory, identity=self.identity, ready=self.ready, stop_timeout=10.0)
+        return Program(
+            "valkey", argv, self.directory, identity=self.identity, mend=self.mend, ready=self.ready, stop_timeout=10.0
+        )
+
+    async def mend(self) -> None:
+        """断了电的 AOF 也许中间坏了一段，服务器不肯载入：从那里截去；截不好的整个挪开。
+
+        丢的只是队列里的，relay 会照 PostgreSQL 重投。查的是各个增量文件：9.1 的 valkey-check-aof 看不懂自己写的清单
+        （不认得 ``VALKEY`` 打头的 RDB）。
+
+        Raises:
+            StartError: 查得太久。
+        """
+        kept = self.directory / "appendonlydir"
+        for part in sorted(kept.glob("*.incr.aof")):
+            if await self._aof_passes(str(part)):
+                continue
+            if await self._aof_passes("--fix", str(part)):
+                log.warning("Valkey 的 AOF 坏了，从坏处截去", file=part.name)
+                continue
+            aside = kept.with_name(f"{kept.name}.{time.time_ns()}")
+            kept.rename(aside)
+            log.warning("Valkey 的 AOF 坏了，挪开，从空的起", aside=str(aside))
+            return
+
+    async def _aof_passes(self, *arguments: str) -> bool:
+        """valkey-check-aof 就是 valkey-server，看的是叫它什么名字。"""
+        server = Program("valkey-check-aof", (), self.directory, identity=self.identity)
+        process = await asyncio.create_subprocess_exec(
+            server.name, *arguments, executable=str(valkey_server(self.identity)), stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, **server.spawn_options(),
+        )  # fmt: skip
+        try:
+            await asyncio.wait_for(process.communicate(b"y\n"), CHECK_TIMEOUT)
+        except TimeoutError:
+            process.kill()
+            raise StartError(f"Valkey 的 AOF 在 {CHECK_TIMEOUT:g} 秒内没有查完") from None
+        return process.returncode == 0
 
     async def ready(self) -> bool:
         """能登录并应答 PING，且数据已载入。"""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import stat
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,12 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import command_line, settle_postmaster
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import StartError
+from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.servers import running
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from kaguan.database.pool import Pool
     from kaguan.dev.valkey import ValkeyServer
 
@@ -151,3 +155,41 @@ async def test_the_application_role_is_no_superuser(pool: Pool) -> None:
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user")
         assert await cursor.fetchone() == (False, False)
+
+
+@asynccontextmanager
+async def cut_off(damage: Callable[[Path], object]) -> AsyncIterator[tuple[ValkeyServer, Redis]]:
+    """写过一个键、被杀，AOF 又被 ``damage`` 弄坏的 Valkey，照产品的办法再起。"""
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(own_directory())
+        server, process = await stack.enter_async_context(own_valkey(directory, append_only=True))
+        client = await stack.enter_async_context(Redis.from_url(server.url))
+        await client.set("early", "1")
+        await client.waitaof(1, 0, 5_000)
+        await process.stop(signal.SIGKILL)
+        damage(server.directory / "appendonlydir" / "appendonly.aof.1.incr.aof")
+        await process.start()
+        yield server, client
+
+
+def torn(part: Path) -> None:
+    """断电留下的：一条命令缺了中间，后面还有完整的。"""
+    sound = b"*3\r\n$3\r\nSET\r\n$4\r\nlate\r\n$1\r\n1\r\n"
+    with part.open("ab") as file:
+        file.write(sound[:-9] + sound)
+
+
+async def test_a_valkey_whose_file_lost_a_piece_to_a_power_cut_starts_with_what_came_before() -> None:
+    async with cut_off(torn) as (_, client):
+        assert await client.mget("early", "late") == [b"1", None]
+
+
+async def test_a_valkey_whose_file_cannot_be_mended_starts_empty_and_the_file_is_kept() -> None:
+    def hopeless(part: Path) -> None:
+        torn(part)
+        part.chmod(0o400)  # 截也截不了
+
+    async with cut_off(hopeless) as (server, client):
+        assert await client.dbsize() == 0
+        (aside,) = server.directory.glob("appendonlydir.*")
+        assert b"early" in (aside / "appendonly.aof.1.incr.aof").read_bytes()
