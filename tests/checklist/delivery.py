@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PUBLISHED = 1_000
 ROUNDS = 20
 RATE = 100.0  # 每秒
-SLICES, SLICE = 8, 4.0  # 轮流施压：各几段、各几秒
+SLICES, SLICE = 16, 4.0  # 轮流施压：各几段、各几秒
 POLL = 0.05  # 秒
 QUEUED = "select count(*) from tb_task where status <> 'queued'"
 QUICK_MAIL = {**MAIL, "subject": "quick"}
