@@ -420,7 +420,7 @@ async def read_only(admin: psycopg.AsyncConnection[tuple[object, ...]], switch: 
     await admin.execute(f"alter database {admin.info.dbname} set default_transaction_read_only = {switch}".encode())
     await admin.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where datname = current_database() and pid <> pg_backend_pid()"
+        " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
     )
 
 
