@@ -51,7 +51,7 @@ class Program:
     """一个子进程。
 
     Attributes:
-        mend: 每次起之前做的：上次没有好好停，留下的先收拾。做不成就抛 :class:`StartError`。
+        mend: 每次起之前做的：上次没有好好停，留下的先收拾。自己须有时限，停机要等它。
         stop_signal: 体面停止用的信号。
         death_signal: 监督者被 SIGKILL 时内核发给它的信号（只有 Linux 有）。
         ready: 是否就绪；由监督者反复询问，自己须有时限，不得抛异常。
