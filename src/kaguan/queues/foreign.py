@@ -56,7 +56,7 @@ async def foreign(redis: Redis) -> list[str]:
 
 
 async def evaluated(redis: Redis, script: str, names: Sequence[str], *arguments: str) -> Any:  # noqa: ANN401 答什么，写脚本的才知道
-    """跑一段用我们的键的脚本；碰到别人写过的，换掉再来一次。
+    """跑一段用我们的键的脚本；碰到别人写过的，换掉再来一次。也许另一处刚换掉了，所以没有换也再来。
 
     Raises:
         RedisError: 连不上，或另有缘由。
@@ -64,8 +64,7 @@ async def evaluated(redis: Redis, script: str, names: Sequence[str], *arguments:
     try:
         return await redis.eval(script, len(names), *names, *arguments)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
     except ResponseError:
-        if not await replace_foreign(redis):
-            raise
+        await replace_foreign(redis)
         return await redis.eval(script, len(names), *names, *arguments)  # type: ignore[misc] # 同上
 
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.outbox.calls import Calls
 from kaguan.queues import keys
 from kaguan.queues.foreign import KINDS, foreign
 from tests.support.eventually import eventually
@@ -87,3 +89,14 @@ async def test_whatever_a_stranger_writes_into_our_keys_everything_is_done_once_
                     await eventually(over)
                 assert await effects(pipeline) == (2 * EACH * number, 2 * EACH * number)
                 assert told == REPLACED or REPLACED not in {one["event"] for one in logs}
+
+
+async def test_calls_noted_at_once_in_a_foreign_key_are_all_noted(environ: dict[str, str], pool: Pool) -> None:
+    """换掉它的只有一个；别的败在它之前，再来一次就成。"""
+    async with open_pipeline(load_settings({**environ, **QUICK}), pool) as pipeline:
+        await asyncio.gather(*(pipeline.redis.exists(keys.CALLS) for _ in range(20)))  # 连接都已建好：真的同时
+        await scribble(pipeline.redis, keys.CALLS, HASH)
+        calls, tasks = Calls(pipeline.redis, pipeline.settings.tasks), [uuid4() for _ in range(20)]
+        await asyncio.gather(*(calls.note(task_id, 1) for task_id in tasks))
+        (noted,) = [page async for page in calls.pages()]
+        assert sorted(task_id for task_id, _ in noted) == sorted(tasks)
