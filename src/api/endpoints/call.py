@@ -63,14 +63,22 @@ class Call(Generic[B, Q]):
         return context_of(self.request).language
 
     def number(self, name: str) -> int:
-        """路径里的 bigint 参数（模板 ``{name:int}``）。"""
+        """路径里的 bigint 参数（模板 ``{name:int}``）。
+
+        Raises:
+            TypeError: 模板里的不是这一种。
+        """
         value = self.path[name]
         if not isinstance(value, int):
             raise TypeError(name)
         return value
 
     def uuid(self, name: str) -> UUID:
-        """路径里的 UUID 参数（模板 ``{name:uuid}``）。"""
+        """路径里的 UUID 参数（模板 ``{name:uuid}``）。
+
+        Raises:
+            TypeError: 模板里的不是这一种。
+        """
         value = self.path[name]
         if not isinstance(value, UUID):
             raise TypeError(name)

@@ -38,7 +38,11 @@ class Probe:
 
 
 async def probe(ping: Awaitable[object], seconds: float = PING_TIMEOUT) -> Probe:
-    """在时限之内探一次。"""
+    """在时限之内探一次。
+
+    Raises:
+        Exception: ``ping`` 抛了连不上之外的。
+    """
     started = time.perf_counter()
     pinged = await within(seconds, ping)
     elapsed = time.perf_counter() - started

@@ -98,7 +98,11 @@ class EnvelopeRequestHandler(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """解析失败（4xx）或中间件之外的意外（500）。细节只进日志。"""
+        """解析失败（4xx）或中间件之外的意外（500）。细节只进日志。
+
+        Raises:
+            ConnectionError: 应答已发出一半，只能断开。
+        """
         del message
         if isinstance(exc, UnicodeEncodeError) and "Expect" in request.headers:
             # 中间件之外只此一处：aiohttp 的 417 把 Expect 抄进应答，不是 UTF-8 的抄不进去
@@ -119,7 +123,11 @@ class EnvelopeRequestHandler(RequestHandler):
 
 @contextmanager
 def told_when_lost(request: web.Request, tell: Callable[[], object]) -> Iterator[None]:
-    """其间连接一断就叫 ``tell``：不写东西的长应答自己察觉不到。一条连接同时只有一个请求。"""
+    """其间连接一断就叫 ``tell``：不写东西的长应答自己察觉不到。一条连接同时只有一个请求。
+
+    Raises:
+        TypeError: 不是我们的服务器收下的连接。
+    """
     connection = request.protocol
     if not isinstance(connection, EnvelopeRequestHandler):
         raise TypeError(type(connection).__qualname__)

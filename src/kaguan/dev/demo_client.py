@@ -28,7 +28,11 @@ class DemoError(Exception):
 
 
 def expect(condition: object, complaint: str) -> None:
-    """不成立就带着 ``complaint`` 结束演示。"""
+    """不成立就带着 ``complaint`` 结束演示。
+
+    Raises:
+        DemoError: 不成立。
+    """
     if not condition:
         raise DemoError(complaint)
 

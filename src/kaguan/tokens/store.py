@@ -54,7 +54,11 @@ async def touch(connection: Connection, ids: Sequence[int]) -> None:
 async def insert(
     connection: Connection, name: str, token_hash: bytes, hint: str, scopes: Sequence[str], lifetime: float | None
 ) -> TokenRow:
-    """插入一枚令牌；``lifetime`` 秒之后过期，None 为不过期。"""
+    """插入一枚令牌；``lifetime`` 秒之后过期，None 为不过期。
+
+    Raises:
+        psycopg.Error: 没有插入，例如重名。
+    """
     parameters = {
         "name": name, "token_hash": token_hash, "hint": hint, "scopes": list(scopes), "lifetime": lifetime,
     }  # fmt: skip

@@ -87,7 +87,11 @@ class Deadlines:
         self._ticking = False
 
     def limit(self) -> Deadline:
-        """给当前任务一个从现在起算的时限。"""
+        """给当前任务一个从现在起算的时限。
+
+        Raises:
+            RuntimeError: 不在任务里。
+        """
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("只能在任务里用")

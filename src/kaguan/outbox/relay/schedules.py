@@ -32,7 +32,11 @@ class Schedules:
     metrics: Metrics
 
     async def run_once(self) -> int:
-        """返回办了几个（按策略没有补的也算）。"""
+        """返回办了几个（按策略没有补的也算）。
+
+        Raises:
+            Exception: 头一个没办成的；别的都办了。
+        """
         if not self.schedules:
             return 0
         async with self.pool.connection() as connection:

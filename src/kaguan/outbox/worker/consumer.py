@@ -79,7 +79,11 @@ class Consumer:
     config: WorkerConfig
 
     async def run(self, stop: asyncio.Event) -> None:
-        """取件直到 ``stop``；然后不再取新的，让正在做的做完（至多 ``shutdown_grace`` 秒）。"""
+        """取件直到 ``stop``；然后不再取新的，让正在做的做完（至多 ``shutdown_grace`` 秒）。
+
+        Raises:
+            Exception: 取件自己出了错。
+        """
         workers = [self.taker(priority) for priority in Priority]
         running = [asyncio.create_task(worker.start(), name=f"saq-{worker.queue.name}") for worker in workers]
         stopped = asyncio.create_task(stop.wait())
