@@ -57,7 +57,9 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
 async def run_replay(submission: FormSubmission) -> ActionResult:
     """真做：只重放试运行里看到的；逐个留痕，按限速错开。"""
     selected = selection.decode(submission.form.get("selection", ""))
-    done = await replay.run_selection(submission.connection, selected, submission.actor)
+    done = await replay.run_selection(
+        submission.connection, selected, submission.actor, after_commit=submission.after_commit
+    )
     detail = {**selected.replay.asked(), "count": len(done.task_ids), "skipped": done.skipped, "via": "console"}
     last_due = None if done.last_due is None else done.last_due.isoformat()
     entry = AuditEntry("task.replay", None, {**detail, "last_due": last_due})

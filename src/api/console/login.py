@@ -20,6 +20,7 @@ from api.http.guard import GUARD
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
 from kaguan.audit.service import AuditEntry, because
+from kaguan.database.pool import at_once, transaction
 from kaguan.errors import Code, DomainError
 from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
@@ -55,11 +56,11 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     if not principal.may(LOOK):
         return await _refuse(console, target, principal, Reason("tokens.no_console"), 403)
     config = request.app[SERVICES].settings.api
-    async with console.services.pool.connection() as connection, connection.transaction():
+    async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
         await sessions.close_session(connection, cookies.session_secret(request) or "")
         opened = await sessions.open_session(connection, principal, config.session_lifetime)
         entry = AuditEntry(LOGIN_ACTION, None, {"address": context_of(request).address})
-        await audit.record(connection, entry, principal, console.request_id)
+        await audit.record(connection, entry, principal, console.request_id, after_commit)
     context_of(request).principal = principal.name
     response = web.Response(status=SEE_OTHER, headers={"Location": target})
     cookies.keep_session(request, response, opened.secret, config.session_lifetime)
@@ -71,7 +72,8 @@ async def _refuse(
 ) -> web.Response:
     detail = {"address": context_of(console.request).address, **because(why)}
     async with console.services.pool.connection() as connection:
-        await audit.record(connection, AuditEntry(LOGIN_ACTION, None, detail, "refused"), principal, console.request_id)
+        entry = AuditEntry(LOGIN_ACTION, None, detail, "refused")
+        await audit.record(connection, entry, principal, console.request_id, at_once)
     response = console.render("login.html", status, next=target, error=why.text(console.language))
     if status == 401:  # noqa: PLR2004 HTTP 401 必带质询（RFC 9110 §11.6.1）
         response.headers["WWW-Authenticate"] = 'Session realm="kaguan"'
@@ -85,9 +87,10 @@ async def log_out(request: web.Request) -> web.StreamResponse:
     if member is not None:
         require_csrf(await read_form(request), member.csrf)
         console = ConsoleRequest(request, member)
-        async with console.services.pool.connection() as connection, connection.transaction():
+        async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
             await sessions.close_session(connection, cookies.session_secret(request) or "")
-            await audit.record(connection, AuditEntry(LOGOUT_ACTION), member.principal, console.request_id)
+            entry = AuditEntry(LOGOUT_ACTION)
+            await audit.record(connection, entry, member.principal, console.request_id, after_commit)
     cookies.forget_session(request, response)
     return response
 

@@ -26,6 +26,7 @@ from api.http.guard import GUARD
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
 from kaguan.audit.service import AuditEntry
+from kaguan.database.pool import at_once
 from kaguan.errors import Code, DomainError, not_found, refused
 from kaguan.outbox.deliveries import build_queues
 from kaguan.reasons import Reason
@@ -131,7 +132,7 @@ def _action(request: web.Request) -> str:
 
 async def _record(request: web.Request, entry: AuditEntry) -> None:
     async with request.config_dict[SERVICES].pool.connection() as connection:
-        await audit.record(connection, entry, request[PRINCIPAL], context_of(request).request_id)
+        await audit.record(connection, entry, request[PRINCIPAL], context_of(request).request_id, at_once)
 
 
 async def _to_root(_request: web.Request) -> web.StreamResponse:

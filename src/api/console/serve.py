@@ -20,6 +20,7 @@ from api.http.context import context_of
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
 from kaguan.database.engine import once_more
+from kaguan.database.pool import at_once, transaction
 from kaguan.errors import Code, DomainError, refused
 from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
@@ -27,7 +28,7 @@ from kaguan.tokens.service import LOOK, OPERATE
 
 if TYPE_CHECKING:
     from kaguan.audit.service import AuditEntry
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import AfterCommit, Connection
     from kaguan.sessions.service import SignedIn
 
 SEE_OTHER = 303
@@ -48,11 +49,12 @@ class ActionResult:
 
 @dataclass(frozen=True, slots=True)
 class FormSubmission:
-    """一次操作的请求：谁、表单、路径参数、事务里的连接。"""
+    """一次操作的请求：谁、表单、路径参数、事务里的连接、提交之后才做的事。"""
 
     console: ConsoleRequest
     form: Mapping[str, str]
     connection: Connection
+    after_commit: AfterCommit
     path: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -143,9 +145,10 @@ def action(name: str, handler: ActionHandler) -> Handler:
 
 async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: ActionHandler) -> ActionResult:
     member = console.member
-    async with console.services.pool.connection() as connection, connection.transaction():
-        done = await handler(FormSubmission(console, form, connection, console.request.match_info))
-        await audit.record(connection, done.entry, None if member is None else member.principal, console.request_id)
+    async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
+        done = await handler(FormSubmission(console, form, connection, after_commit, console.request.match_info))
+        principal = None if member is None else member.principal
+        await audit.record(connection, done.entry, principal, console.request_id, after_commit)
     return done
 
 
@@ -154,9 +157,8 @@ async def _note_refusal(console: ConsoleRequest, name: str, error: DomainError) 
     target = next(iter(console.request.match_info.values()), None)
     entry = audit.refusal(name, target, error)
     async with console.services.pool.connection() as connection:
-        await audit.record(
-            connection, entry, None if console.member is None else console.member.principal, console.request_id
-        )
+        principal = None if console.member is None else console.member.principal
+        await audit.record(connection, entry, principal, console.request_id, at_once)
 
 
 def _arrive(request: web.Request, done: ActionResult) -> web.Response:

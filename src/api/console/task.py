@@ -73,14 +73,14 @@ async def live_trace(console: ConsoleRequest) -> web.Response:
 
 async def cancel(submission: FormSubmission) -> ActionResult:
     task_id = id_in(submission.path)
-    status = await decisions.cancel(submission.connection, task_id, submission.actor)
+    status = await decisions.cancel(submission.connection, task_id, submission.actor, submission.after_commit)
     entry = AuditEntry("task.cancel", str(task_id), {"status": status, "via": "console"})
     return ActionResult(entry, CANCEL_NOTICES[status], submission.back, ring=True)  # 同键的下一个也许放行了
 
 
 async def retry(submission: FormSubmission) -> ActionResult:
     task_id = id_in(submission.path)
-    status = await decisions.retry(submission.connection, task_id, submission.actor)
+    status = await decisions.retry(submission.connection, task_id, submission.actor, submission.after_commit)
     entry = AuditEntry("task.retry", str(task_id), {"status": status, "via": "console"})
     return ActionResult(entry, "retried", submission.back, ring=True)
 

@@ -16,7 +16,7 @@ Patch = TypeVar("Patch", bound=PatchModel)
 async def audited(call: Call[Any, Any], action: str, target: str | None = None, **detail: object) -> None:
     """记下 ``action``；``detail`` 里不放个人信息与秘密。"""
     entry = AuditEntry(action, target, {**detail, "via": "api"})
-    await audit.record(await call.unit.raw(), entry, call.principal, call.request_id)
+    await audit.record(await call.unit.raw(), entry, call.principal, call.request_id, call.unit.after_commit)
 
 
 async def audited_change(call: Call[Patch, None], action: str, target: str, version: int) -> None:

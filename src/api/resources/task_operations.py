@@ -72,7 +72,7 @@ async def get_task(call: Call[None, None]) -> Answer:
 async def cancel_task(call: Call[None, None]) -> Answer:
     """还没跑的立即取消；正在跑的在安全点停下（仍是 running）；也许已寄出的成为 uncertain，再取消一次才是定论。"""
     task_id = call.uuid("task_id")
-    status = await decisions.cancel(await call.unit.raw(), task_id, call.principal.name)
+    status = await decisions.cancel(await call.unit.raw(), task_id, call.principal.name, call.unit.after_commit)
     await audited(call, "task.cancel", str(task_id), status=status)
     call.unit.after_commit(call.services.ring)  # 同键的下一个也许放行了
     return Answer({"task_id": task_id, "status": status})
@@ -92,7 +92,7 @@ async def cancel_task(call: Call[None, None]) -> Answer:
 )
 async def retry_task(call: Call[None, None]) -> Answer:
     task_id = call.uuid("task_id")
-    status = await decisions.retry(await call.unit.raw(), task_id, call.principal.name)
+    status = await decisions.retry(await call.unit.raw(), task_id, call.principal.name, call.unit.after_commit)
     await audited(call, "task.retry", str(task_id), status=status)
     call.unit.after_commit(call.services.ring)
     return Answer({"task_id": task_id, "status": status}, headers={"Location": f"{PATH}/{task_id}"})
@@ -117,11 +117,13 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
         return Answer(selection.answer(await replay.preview(connection, wanted), call.language))
     if call.body.preview is None:
         wanted = await _in_stored_words(call.body.replay(), connection, call.language)
-        done = await replay.run(connection, wanted, call.principal.name)
+        done = await replay.run(connection, wanted, call.principal.name, call.unit.after_commit)
     else:
         selected = selection.decode(call.body.preview)
         wanted = selected.replay
-        done = await replay.run_selection(connection, selected, call.principal.name)
+        done = await replay.run_selection(
+            connection, selected, call.principal.name, after_commit=call.unit.after_commit
+        )
     await audited(call, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
     call.unit.after_commit(call.services.ring)
     return Answer(

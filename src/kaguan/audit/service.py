@@ -14,7 +14,7 @@ from kaguan.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import AfterCommit, Connection
     from kaguan.errors import DomainError
     from kaguan.tokens.service import Principal
 
@@ -69,8 +69,16 @@ def _storable(text: str) -> str:
     return text[:MAX_TEXT].replace("\x00", "\\0")
 
 
-async def record(connection: Connection, entry: AuditEntry, principal: Principal | None, request_id: str) -> None:
+async def record(
+    connection: Connection,
+    entry: AuditEntry,
+    principal: Principal | None,
+    request_id: str,
+    after_commit: AfterCommit,
+) -> None:
     """写一行审计；与操作同一事务，操作回滚它也不在。``principal`` 为 None 即还没认出是谁。"""
     actor = "anonymous" if principal is None else principal.name
     await store.insert(connection, entry, actor, None if principal is None else principal.id, request_id)
-    log.info("操作留痕", action=entry.action, target=entry.target, actor=actor, outcome=entry.outcome)
+    after_commit(
+        lambda: log.info("操作留痕", action=entry.action, target=entry.target, actor=actor, outcome=entry.outcome)
+    )

@@ -17,6 +17,7 @@ from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.progress import following
 from kaguan.cli.session import reader_language, with_database
 from kaguan.config import load_settings
+from kaguan.database.pool import transaction
 from kaguan.exit_codes import ExitCode
 from kaguan.outbox import replay as replaying
 from kaguan.outbox.replay import REPLAY_RATE_LIMIT
@@ -128,8 +129,8 @@ async def _run(wanted: replaying.Replay, selected: Selection | None, connection:
         selected = (await replaying.preview(connection, wanted, MOST)).selection
     total = replaying.Replayed([], None, 0)
     for part in replaying.parts(selected) if selected.shown else [selected]:
-        async with connection.transaction():
-            done = await replaying.run_selection(connection, part, actor(), len(total.task_ids))
+        async with transaction(connection) as after_commit:
+            done = await replaying.run_selection(connection, part, actor(), len(total.task_ids), after_commit)
             await audited(connection, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
         last_due = done.last_due or total.last_due
         total = replaying.Replayed(total.task_ids + done.task_ids, last_due, total.skipped + done.skipped)

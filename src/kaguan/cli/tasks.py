@@ -13,6 +13,7 @@ from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_
 from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
 from kaguan.cli.session import reader_language, with_database
 from kaguan.config import load_settings
+from kaguan.database.pool import transaction
 from kaguan.errors import not_found
 from kaguan.outbox import decisions, ordering, vanished
 from kaguan.outbox import record as store
@@ -27,7 +28,7 @@ from kaguan.zones import written
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import AfterCommit, Connection
 
 app = typer.Typer(help="任务。", no_args_is_help=True)
 
@@ -133,7 +134,7 @@ def cancel(task_id: TaskId, *, as_json: AsJson = False) -> None:
 
 
 def _act(
-    action: Callable[[Connection, UUID, str], Awaitable[TaskStatus]],
+    action: Callable[[Connection, UUID, str, AfterCommit], Awaitable[TaskStatus]],
     task_id: UUID,
     seconds: float = 0.0,
     *,
@@ -142,11 +143,12 @@ def _act(
 ) -> None:
 
     async def work(connection: Connection) -> TaskStatus:
-        status = await action(connection, task_id, actor())
-        await audited(connection, f"task.{action.__name__}", str(task_id), status=status)
+        async with transaction(connection) as after_commit:
+            status = await action(connection, task_id, actor(), after_commit)
+            await audited(connection, f"task.{action.__name__}", str(task_id), status=status)
         return status
 
-    status = with_database(work)
+    status = with_database(work, atomic=False)
     if wait:
         report(wait_for([task_id], seconds, as_json=as_json), as_json=as_json)
     elif as_json:

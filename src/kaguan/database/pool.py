@@ -66,6 +66,16 @@ def at_once(tell: Callable[[], None]) -> None:
     tell()
 
 
+@asynccontextmanager
+async def transaction(connection: Connection) -> AsyncIterator[AfterCommit]:
+    """一个事务；给出的收下提交之后才做的事，回滚了、提交不成就不做。``connection`` 须是自动提交的。"""
+    told: list[Callable[[], None]] = []
+    async with connection.transaction():
+        yield told.append
+    for tell in told:
+        tell()
+
+
 def is_away(error: Exception) -> bool:
     """数据库不在：此刻再试别的语句也是白试。"""
     return isinstance(error, PASSING_ERRORS) and not isinstance(error, STATEMENT_ERRORS)

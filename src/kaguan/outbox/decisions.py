@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.database.pool import at_once
 from kaguan.errors import Code, refused
 from kaguan.outbox import history, ordering, record, replay
 from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
@@ -14,15 +15,15 @@ from kaguan.reasons import Reason
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import AfterCommit, Connection
 
 log = structlog.get_logger(__name__)
 
 CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
 
 
-async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
-    """取消任务，放行同键的下一个；提交之后应按门铃。
+async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
+    """取消任务，放行同键的下一个；提交之后应按门铃。``after_commit`` 见 :func:`kaguan.outbox.acceptance.accept`。
 
     返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
 
@@ -37,13 +38,13 @@ async def cancel(connection: Connection, task_id: UUID, actor: str) -> TaskStatu
     before, after = map(TaskStatus, found)
     if before is not TaskStatus.RUNNING and before not in CANCELLABLE:
         raise refused(Code.CONFLICT, Reason("outbox.ended", {"status": before.value}), "status")
-    log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after)
+    after_commit(lambda: log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after))
     if after is not TaskStatus.RUNNING:
         await ordering.release(connection, [task_id])
     return after
 
 
-async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus:
+async def retry(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
     """人工重来一个失败或结局不明的任务：只有一个的重放。连接须在事务中，锁才留到重放。
 
     Raises:
@@ -57,5 +58,5 @@ async def retry(connection: Connection, task_id: UUID, actor: str) -> TaskStatus
     before, delivery = TaskStatus(found[0]), found[1]
     if before not in RETRYABLE or not await replay.one(connection, task_id, before, delivery, actor):
         raise refused(Code.CONFLICT, Reason("outbox.not_retryable", {"status": before.value}), "status")
-    log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before)
+    after_commit(lambda: log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before))
     return TaskStatus.PENDING

@@ -11,6 +11,7 @@ import structlog
 from psycopg.types.json import Jsonb
 from pydantic import AfterValidator, AwareDatetime, Field
 
+from kaguan.database.pool import at_once
 from kaguan.outbox import history
 from kaguan.outbox import record as store
 from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
@@ -18,7 +19,7 @@ from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import AfterCommit, Connection
     from kaguan.outbox.record import Candidate
 
 log = structlog.get_logger(__name__)
@@ -138,13 +139,15 @@ async def preview(connection: Connection, replay: Replay, most: int = REPLAY_LIM
     )
 
 
-async def run(connection: Connection, replay: Replay, actor: str) -> Replayed:
+async def run(connection: Connection, replay: Replay, actor: str, after_commit: AfterCommit = at_once) -> Replayed:
     """重放此刻符合条件的。"""
     rows = await _candidates(connection, replay, replay.limit)
-    return await run_selection(connection, _selection(replay, rows[: replay.limit]), actor)
+    return await run_selection(connection, _selection(replay, rows[: replay.limit]), actor, after_commit=after_commit)
 
 
-async def run_selection(connection: Connection, selection: Selection, actor: str, ahead: int = 0) -> Replayed:
+async def run_selection(
+    connection: Connection, selection: Selection, actor: str, ahead: int = 0, after_commit: AfterCommit = at_once
+) -> Replayed:
     """重放选定的：后来才失败的、重来过又失败的都不算。
 
     Args:
@@ -152,6 +155,7 @@ async def run_selection(connection: Connection, selection: Selection, actor: str
         selection: 选定的。
         actor: 谁。
         ahead: 前面几批已重放的个数，限速接着它们错开。
+        after_commit: 在事务中的给出，回滚了就没有那行日志。
 
     Raises:
         UnsettledError: 历史还没有核对完。
@@ -160,8 +164,10 @@ async def run_selection(connection: Connection, selection: Selection, actor: str
     replay = selection.replay
     replayed, last_due = await _revive(connection, selection, actor, {"replay": True}, ahead)
     skipped = len(selection.shown) - len(replayed)
-    log.info(
-        "按条件重放", actor=actor, count=len(replayed), skipped=skipped, status=replay.status, task_type=replay.type
+    after_commit(
+        lambda: log.info(
+            "按条件重放", actor=actor, count=len(replayed), skipped=skipped, status=replay.status, task_type=replay.type
+        )
     )
     return Replayed(replayed, last_due, skipped)
 

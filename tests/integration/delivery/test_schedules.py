@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import structlog
 
 from kaguan.config import load_settings
 from kaguan.config.schedules import Misfire, Schedule
+from kaguan.database.pool import at_once
 from kaguan.errors import Code, DomainError
 from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.schedules import service
@@ -220,10 +222,31 @@ async def test_a_relay_that_dies_before_the_commit_fires_nothing_and_the_next_on
     hourly = schedule(await world.past(minutes=20))
     latest = await world.overdue(hourly)
     async with world.pool.connection() as connection, connection.transaction(force_rollback=True):
-        assert await service.fire(connection, hourly, TaskTypes(TASK_TYPES), MAX_ATTEMPTS) is not None
+        assert await service.fire(connection, hourly, TaskTypes(TASK_TYPES), MAX_ATTEMPTS, at_once) is not None
     assert await world.tasks() == []
     assert await world.relay(hourly).run_once() == 1
     assert await world.tasks() == [request_id(latest)]
+
+
+async def test_a_firing_that_could_not_be_committed_is_not_told(world: World) -> None:
+    hourly = schedule(await world.past(minutes=20))
+    await world.overdue(hourly)
+    await world.sql("create function refuse() returns trigger language plpgsql as $$ begin raise 'no commit'; end $$")
+    await world.sql(
+        "create constraint trigger refuse after insert on tb_task deferrable initially deferred "
+        "for each row execute function refuse()"
+    )
+    relay = world.relay(hourly)
+    with structlog.testing.capture_logs() as logged:
+        with pytest.raises(psycopg.errors.RaiseException):
+            await relay.run_once()
+        assert [entry["event"] for entry in logged] == ["定时计划没办成"]
+        await world.sql("drop trigger refuse on tb_task")
+        assert await relay.run_once() == 1
+    assert [entry["event"] for entry in logged[1:]] == ["受理任务", "定时触发"]
+    ((task_id,),) = await world.sql("select id from tb_task")
+    assert logged[2]["task_id"] == str(task_id)
+    assert relay.metrics.accepted.labels("data:sync", "low")._value.get() == 1  # noqa: SLF001 库没有公开的读法
 
 
 async def test_another_expression_counts_from_now(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from kaguan.sims.iccid import with_check_digit
 from tests.support.console import signed_in
@@ -20,6 +21,12 @@ NO_AUDIT = """
 create function no_audit() returns trigger language plpgsql as $$ begin raise exception 'no audit'; end $$;
 create trigger no_audit before insert on tb_audit for each row execute function no_audit();
 """
+NO_COMMIT = """
+create function no_commit() returns trigger language plpgsql as $$ begin raise exception 'no commit'; end $$;
+create constraint trigger no_commit after insert on tb_audit deferrable initially deferred
+for each row execute function no_commit();
+"""
+MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 
 
 async def test_a_change_leaves_one_line_that_names_the_fields_and_holds_no_value(api: Api) -> None:
@@ -61,6 +68,24 @@ async def test_a_change_whose_line_cannot_be_written_does_not_happen(api: Api) -
     other = with_check_digit(f"898600{2:013d}")
     assert (await api.post("/sims", {"sims": [{"iccid": other, "carrier": "onelink"}]})).status == 500
     assert (await api.get(f"/sims/{other}")).status == 404
+
+
+async def test_a_cancel_that_could_not_be_committed_is_not_told(api: Api) -> None:
+    task_ids = [(await api.post("/tasks/email", MAIL)).data["task_id"] for _ in range(2)]
+    async with signed_in(api) as visitor:
+
+        async def cancel_both() -> tuple[list[int], list[str]]:
+            """经 API、经控制台各取消一个：（状态码，取消与留痕的日志）。"""
+            with structlog.testing.capture_logs() as logged:
+                by_api = await api.post(f"/tasks/{task_ids[0]}/cancel", None)
+                by_console = await visitor.act(f"/console/tasks/{task_ids[1]}/cancel")
+            told = [entry["event"] for entry in logged if entry["event"] in {"取消任务", "操作留痕"}]
+            return [by_api.status, by_console.status], told
+
+        await api.script(NO_COMMIT)
+        assert await cancel_both() == ([500, 500], [])
+        await api.rows("drop trigger no_commit on tb_audit")
+        assert await cancel_both() == ([200, 303], ["取消任务", "操作留痕"] * 2)
 
 
 @pytest.mark.parametrize(("language", "told"), [("zh", "改用户"), ("en", "change user")])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from kaguan.database.pool import transaction
 from kaguan.outbox.schedules import service
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Schedules:
 
     async def _fire(self, schedule: Schedule) -> Fired | Exception | None:
         try:
-            async with self.pool.connection() as connection, connection.transaction():
-                fired = await service.fire(connection, schedule, self.types, self.max_attempts)
+            async with self.pool.connection() as connection, transaction(connection) as after_commit:
+                fired = await service.fire(connection, schedule, self.types, self.max_attempts, after_commit)
         except Exception as error:  # noqa: BLE001 一个办不成不挡着别的，什么错都一样；run_once 再抛
             log.warning("定时计划没办成", schedule=schedule.name, error=type(error).__name__)
             return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,11 +22,11 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from kaguan.config.schedules import Schedule
-    from kaguan.database.pool import Connection
+    from kaguan.database.pool import AfterCommit, Connection
     from kaguan.outbox.task_type import Payload, TaskTypes
 
 log = structlog.get_logger(__name__)
@@ -109,7 +110,9 @@ async def due(connection: Connection, schedules: Sequence[Schedule]) -> list[Sch
     return found
 
 
-async def fire(connection: Connection, schedule: Schedule, types: TaskTypes, max_attempts: int) -> Fired | None:
+async def fire(
+    connection: Connection, schedule: Schedule, types: TaskTypes, max_attempts: int, after_commit: AfterCommit
+) -> Fired | None:
     """在事务里办到期的那些；None = 别的 relay 在办或已办。任务与下一次的时刻一起提交。"""
     async with connection.cursor(row_factory=class_row(Due)) as cursor:
         await cursor.execute(load(PACKAGE, "lock_due"), {"name": schedule.name, "definition": schedule.definition})
@@ -120,7 +123,7 @@ async def fire(connection: Connection, schedule: Schedule, types: TaskTypes, max
     if locked.next_due_at < latest:
         log.warning("定时计划有错过的", schedule=schedule.name, since=str(locked.next_due_at), misfire=schedule.misfire)
     moments = _wanted(schedule, locked, latest)
-    task_ids = await _submit(connection, schedule, types, moments, max_attempts) if moments else ()
+    task_ids = await _submit(connection, schedule, types, moments, max_attempts, after_commit)
     upcoming = _upcoming(schedule, locked.now)
     await connection.execute(load(PACKAGE, "advance"), {**upcoming, "fired": bool(task_ids)})
     return Fired(latest, task_ids)
@@ -169,7 +172,12 @@ def _upcoming(schedule: Schedule, now: datetime) -> dict[str, Any]:
 
 
 async def _submit(
-    connection: Connection, schedule: Schedule, types: TaskTypes, moments: Sequence[datetime], max_attempts: int
+    connection: Connection,
+    schedule: Schedule,
+    types: TaskTypes,
+    moments: Sequence[datetime],
+    max_attempts: int,
+    after_commit: AfterCommit,
 ) -> tuple[UUID, ...]:
     """受理这几次的任务。
 
@@ -187,12 +195,18 @@ async def _submit(
         )
         for moment in moments
     ]
-    fired = []
-    for submission, outcome in zip(submissions, await accept_many(connection, submissions, max_attempts), strict=True):
+    fired: dict[str | None, UUID] = {}
+    outcomes = await accept_many(connection, submissions, max_attempts, after_commit)
+    for submission, outcome in zip(submissions, outcomes, strict=True):
         if isinstance(outcome, DomainError) or outcome.replayed:
             log.warning("这一次早已触发过", schedule=schedule.name, request_id=submission.request_id)
             continue
-        fired.append(outcome.task_id)
-        task_id = str(outcome.task_id)
-        log.info("定时触发", schedule=schedule.name, request_id=submission.request_id, task_id=task_id)
-    return tuple(fired)
+        fired[submission.request_id] = outcome.task_id
+    after_commit(partial(_tell, schedule, fired))
+    return tuple(fired.values())
+
+
+def _tell(schedule: Schedule, fired: Mapping[str | None, UUID]) -> None:
+    """已提交：触发了哪几次，一次一行。"""
+    for request_id, task_id in fired.items():
+        log.info("定时触发", schedule=schedule.name, request_id=request_id, task_id=str(task_id))
