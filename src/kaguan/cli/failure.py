@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 from redis.exceptions import RedisError
 
+from kaguan.cli.printing import reader_language
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.errors import DomainError
@@ -28,10 +29,15 @@ def explain(error: Exception) -> tuple[str, ExitCode] | None:
         case ConfigurationError():
             return str(error), ExitCode.USAGE
         case DomainError():
-            fields = "；".join(f"{item.field}：{item.zh}" for item in error.fields)
-            return fields or error.text("zh"), ExitCode.FAILURE
+            return _refusal(error, reader_language()), ExitCode.FAILURE
         case _:
             return _explain_dependency(error)
+
+
+def _refusal(error: DomainError, language: str) -> str:
+    colon, comma = (": ", "; ") if language == "en" else ("：", "；")
+    told = [item.render(language) for item in error.fields]
+    return comma.join(f"{item['field']}{colon}{item['reason']}" for item in told) or error.text(language)
 
 
 def _explain_dependency(error: Exception) -> tuple[str, ExitCode] | None:

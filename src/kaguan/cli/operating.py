@@ -13,9 +13,9 @@ import typer
 from kaguan import zones
 from kaguan.cli.actor import actor, audited
 from kaguan.cli.failure import CommandError
-from kaguan.cli.printing import AsJson, print_json, print_table
+from kaguan.cli.printing import AsJson, print_json, print_table, reader_language
 from kaguan.cli.progress import following
-from kaguan.cli.session import reader_language, with_database
+from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.database.pool import transaction
 from kaguan.exit_codes import ExitCode

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="输出 JSON")]
 
 
+def reader_language() -> str:
+    """原因与拒绝用哪种语言说。一条命令读一次配置，别一行一次。"""
+    return load_settings().language
+
+
 def print_json(value: object) -> None:
     """任意由 dict、list、dataclass、UUID、时间组成的值。"""
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS

@@ -34,11 +34,6 @@ def database_url(settings: Settings) -> str:
     return url
 
 
-def reader_language() -> str:
-    """原因用哪种语言说。一条命令读一次配置，别一行一次。"""
-    return load_settings().language
-
-
 @asynccontextmanager
 async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
     """自动提交的一条连接，时限与各进程相同。

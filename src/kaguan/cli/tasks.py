@@ -10,8 +10,8 @@ import typer
 
 from kaguan.cli.actor import actor, audited
 from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
-from kaguan.cli.printing import AsJson, print_facts, print_json, print_table
-from kaguan.cli.session import reader_language, with_database
+from kaguan.cli.printing import AsJson, print_facts, print_json, print_table, reader_language
+from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.database.pool import transaction
 from kaguan.errors import not_found
@@ -84,7 +84,7 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
     async def work(connection: Connection) -> dict[str, Any]:
         task = await store.find(connection, task_id)
         if task is None:
-            raise not_found(f"任务 {task_id} ", "task")
+            raise not_found(f"任务 {task_id} ", f"task {task_id}")
         events = await store.events(connection, task_id)
         place = _place(await ordering.place_of(connection, task), language)
         return _public(task, language) | place | {"timeline": timeline(task, events, language)}

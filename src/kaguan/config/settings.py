@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     env: model.Environment = model.Environment.DEV
     data_dir: Path = Path(".kaguan")
     time_zone: ZoneName = BUSINESS_ZONE.key  # 给人看的时刻用它（IANA 名）；业务日不受它影响
-    language: Language = "zh"  # 命令行说原因用的；API 与控制台听读者的
+    language: Language = "zh"  # 命令行说原因与拒绝用的；API 与控制台听读者的
     allow_insecure: tuple[Exemption, ...] = ()  # 生产与预发布里逐项放行的变弱
     api: model.Api = model.Api()
     database: model.Database = model.Database()

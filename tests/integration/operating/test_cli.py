@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -17,7 +18,6 @@ from tests.support.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
 UNREACHABLE = "postgresql://kaguan:x@127.0.0.1:1/kaguan"
 
@@ -137,6 +137,23 @@ def test_an_absent_task_is_one_line(run: Invocation) -> None:
     code, out, err = run("task", "show", "00000000-0000-7000-8000-000000000000")
     assert (code, out) == (1, "")
     assert "不存在" in err
+
+
+@pytest.mark.parametrize(
+    ("language", "absent", "ended"),
+    [
+        ("zh", "任务 {} 不存在\n", "status：任务已结束（cancelled），不能取消\n"),
+        ("en", "task {} not found\n", "status: task is already cancelled\n"),
+    ],
+)
+def test_refusals_are_told_in_the_readers_language(
+    run: Invocation, task_id: UUID, monkeypatch: pytest.MonkeyPatch, language: str, absent: str, ended: str
+) -> None:
+    monkeypatch.setenv("KAGUAN_LANGUAGE", language)
+    unknown = UUID(int=1)
+    assert run("task", "show", str(unknown)) == (1, "", absent.format(unknown))
+    assert run("task", "cancel", str(task_id))[0] == 0
+    assert run("task", "cancel", str(task_id)) == (1, "", ended)
 
 
 def test_redrive_puts_handed_over_tasks_back_into_the_outbox(
