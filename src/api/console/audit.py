@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from api.endpoints.binding import POSITIVE, UUID_TEXT
 from kaguan.audit import store
-from kaguan.audit.actions import ON_ENTITIES
+from kaguan.audit.actions import ON_ENTITIES, TOKEN_CREATE, TOKEN_REVOKE
 from kaguan.audit.service import in_language
 from kaguan.audit.store import NEWEST
 from kaguan.database.paging import BIGINT_MAX
@@ -22,7 +22,7 @@ PAGE = 50
 MAX_NAME = 100
 ACTIONS = (
     "console.login", "console.logout", "task.cancel", "task.retry", "task.replay", "outbox.redrive",
-    "token.create", "token.revoke", "migrate",
+    TOKEN_CREATE, TOKEN_REVOKE, "migrate",
     "schedule.enable", "schedule.disable", "monitor.retry", "monitor.abort",
     *ON_ENTITIES,
 )  # fmt: skip

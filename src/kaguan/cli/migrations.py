@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
-from kaguan.cli.actor import audited
+from kaguan.audit.command_line import audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.cli.session import database_url, with_database

@@ -11,7 +11,7 @@ from uuid import UUID  # noqa: TC003 同上
 import typer
 
 from kaguan import zones
-from kaguan.cli.actor import actor, audited
+from kaguan.audit.command_line import actor, audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_json, print_table, reader_language
 from kaguan.cli.progress import following

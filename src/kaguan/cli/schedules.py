@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kaguan.cli.actor import audited
+from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from kaguan.cli.actor import actor, audited
+from kaguan.audit.command_line import actor, audited
 from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, print_facts, print_json, print_table, reader_language
 from kaguan.cli.session import with_database

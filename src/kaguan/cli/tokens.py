@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kaguan.cli.actor import audited
+from kaguan.audit.actions import TOKEN_CREATE, TOKEN_REVOKE
+from kaguan.audit.command_line import audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_json, print_table
 from kaguan.cli.session import with_database
@@ -42,7 +43,7 @@ def create(name: Name, scopes: Scopes, days: Days = None, *, as_json: AsJson = F
 
     async def work(connection: Connection) -> service.IssuedToken:
         issued = await service.create(connection, name, wanted, lifetime)
-        await audited(connection, "token.create", name, scopes=sorted(issued.row.scopes), days=days)
+        await audited(connection, TOKEN_CREATE, name, scopes=sorted(issued.row.scopes), days=days)
         return issued
 
     issued = with_database(work)
@@ -69,7 +70,7 @@ def revoke(name: Annotated[str, typer.Argument(help="名字")], *, as_json: AsJs
     async def work(connection: Connection) -> bool:
         revoked = await store.revoke(connection, name)
         if revoked:
-            await audited(connection, "token.revoke", name)
+            await audited(connection, TOKEN_REVOKE, name)
         return revoked
 
     if not with_database(work):

@@ -11,13 +11,16 @@ import psycopg
 import pytest
 from redis import Redis
 
+from kaguan.audit.command_line import actor
+from kaguan.dev.dev_token import ensure_dev_token
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept
-from kaguan.tokens.service import authenticate
+from kaguan.tokens.service import SCOPES, authenticate
 from tests.support.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 UNREACHABLE = "postgresql://kaguan:x@127.0.0.1:1/kaguan"
 
@@ -96,6 +99,22 @@ def test_a_token_works_until_it_is_revoked(run: Invocation, run_json: Callable[.
     assert run_json("token", "revoke", "ci") == {"name": "ci", "revoked": True}
     assert asyncio.run(scopes_of(token)) is None
     assert run("token", "revoke", "ci")[0] == 1
+
+
+def test_the_development_token_is_on_the_record_and_one_that_is_kept_is_not(database_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "dev-token"
+    first = asyncio.run(ensure_dev_token(database_url, path))
+    assert asyncio.run(ensure_dev_token(database_url, path)) == first
+    path.unlink()
+    assert asyncio.run(ensure_dev_token(database_url, path)) != first
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select action, target, actor, detail from tb_audit order by id").fetchall()
+    issued = {"scopes": sorted(SCOPES), "days": None, "via": "cli"}
+    assert rows == [
+        ("token.create", "dev", actor(), issued),
+        ("token.revoke", "dev", actor(), {"via": "cli"}),
+        ("token.create", "dev", actor(), issued),
+    ]
 
 
 def test_an_unknown_scope_is_refused_with_the_allowed_ones(run: Invocation) -> None:
