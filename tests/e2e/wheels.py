@@ -1,4 +1,4 @@
-"""造 wheel，装进检出之外的环境：里面只有它与它的依赖。"""
+"""造 wheel，装进检出之外的环境：里面只有它与它声明的依赖。"""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import subprocess
 import sys
 import venv
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aiohttp
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.e2e.stack import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PACKAGES = Path(aiohttp.__file__).parents[1]
+LOCAL = frozenset({"local"})
 BUILD_TIMEOUT = 120  # 秒
 INSTALL_TIMEOUT = 600
 COMMAND_TIMEOUT = 90
@@ -62,8 +64,44 @@ def build(source: Path, into: Path) -> Path:
     return found
 
 
-def install(place: Path, wheel: Path, requirements: Path | None = None, without: tuple[str, ...] = ()) -> Installed:
-    """一个环境。依赖照锁定的 ``requirements`` 新装；没有给，就链接眼下这个环境里的，``without`` 除外。"""
+def asked(by: Distribution, extras: frozenset[str]) -> list[Requirement]:
+    """``by`` 连同它的几个附加组，在这个解释器上要的。"""
+    listed = [Requirement(line) for line in by.requires or ()]
+    return [
+        one for one in listed if one.marker is None or any(one.marker.evaluate({"extra": e}) for e in ("", *extras))
+    ]
+
+
+def needed(wheel: Path, extras: frozenset[str]) -> dict[str, Distribution]:
+    """``wheel`` 要的与它们所要的，一层层数到底；都取自眼下这个环境。
+
+    Raises:
+        PackageNotFoundError: 声明了而这里没有装。
+    """
+    (itself,) = distributions(path=[str(wheel)])
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = asked(itself, extras)
+    while waiting:
+        one = waiting.pop()
+        name, wanted = canonicalize_name(one.name), frozenset(one.extras)
+        if (name, wanted) not in seen:
+            seen.add((name, wanted))
+            found[name] = distribution(name)
+            waiting += asked(found[name], wanted)
+    return found
+
+
+def link(package: Distribution, packages: Path) -> None:
+    """逐个文件地链：几个发行包合用一个顶层名字的，没声明的那个不跟着进来。"""
+    for file in package.files or ():
+        if ".." not in file.parts:
+            (packages / file).parent.mkdir(parents=True, exist_ok=True)
+            (packages / file).symlink_to(Path(str(package.locate_file(file))))
+
+
+def install(place: Path, wheel: Path, requirements: Path | None = None, extras: frozenset[str] = LOCAL) -> Installed:
+    """一个环境。依赖照锁定的 ``requirements`` 新装；没有给，就链接 ``wheel`` 连同 ``extras`` 声明了的，别的都没有。"""
     venv.create(place / "venv", symlinks=True)
     python = place / "venv" / "bin" / "python"
     (packages,) = (place / "venv").glob("lib/python*/site-packages")
@@ -72,9 +110,8 @@ def install(place: Path, wheel: Path, requirements: Path | None = None, without:
         done = run(*pip, "--require-hashes", "-r", str(requirements), folder=place, timeout=INSTALL_TIMEOUT)
         assert done.returncode == 0, done.stderr
     else:
-        for entry in PACKAGES.iterdir():
-            if entry.suffix != ".pth" and not entry.name.startswith(("kaguan", "__", *without)):
-                (packages / entry.name).symlink_to(entry)
+        for package in needed(wheel, extras).values():
+            link(package, packages)
     done = run(*pip, "--no-deps", "--no-index", str(wheel), folder=place)
     assert done.returncode == 0, done.stderr
     (place / "empty").mkdir()
