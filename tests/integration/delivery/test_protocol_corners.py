@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg.errors import ReadOnlySqlTransaction
+from saq.job import Status
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
@@ -26,6 +27,7 @@ from kaguan.outbox.worker.settlement import Settled
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
 from kaguan.reasons import Reason
+from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline, write_event
 
@@ -68,15 +70,18 @@ async def test_execution_cancelled_outside_a_shutdown_gives_its_task_back(pipeli
 async def test_sweep_by_a_worker_whose_clock_is_wrong_does_not_stop_healthy_work(pipeline: Pipeline) -> None:
     """时钟快一小时的 worker 会把别人正在做的都当成卡死，清扫掉。"""
     (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
     handler = Held()
-    async with pipeline.working(handler):
-        await pipeline.forwarder.run_once()
+    taker = pipeline.worker(handler).consumer().taker(Priority.DEFAULT)
+    async with alongside(taker.start(), "taker"):
         await handler.started.wait()
-        queue = pipeline.queues[Priority.DEFAULT]
-        job = await queue.job(delivery_key(task_id, 1))
+        job = await taker.queue.job(delivery_key(task_id, 1))
         assert job is not None
-        await queue.abort(job, error="swept")
-        await asyncio.sleep(2.5)  # 比 SAQ 查看 abort 的间隔长
+        await taker.queue.abort(job, error="swept")
+        (held,) = await taker.queue.jobs(one.key for one in taker.job_task_contexts)
+        assert held is not None
+        assert held.status is Status.ABORTING  # SAQ 自己的查看会中止它
+        await taker.abort(0)
         handler.released.set()
 
         async def succeeded() -> bool:
