@@ -4,7 +4,7 @@ RE2（google-re2）没有回溯，因而没有环视与反向引用。在字节�
 包装对 ``str`` 每次调用都先编码整段文本，从中间接着找就成了平方。所以 ``\w``、``\s``、``\b`` 只认 ASCII。
 
 一次匹配是线性的，从头找到尾仍可能是平方：排在前面的选择若要看到文本末尾才知道不成立，每找一次就看一遍。用在循环里的
-模式须没有这样的选择；``tests/unit/test_linear_growth.py`` 拿各模式自己的文字去试。
+模式须没有这样的选择；``tests/unit/foundation/test_linear_growth.py`` 拿各模式自己的文字去试。
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ LONE = {
     "src/kaguan/waterfall": "瀑布图的画法与它的模板、样式；同上",
 }
 TOGETHER = 15  # 一个文件夹里的用例文件，再多就该分
+BY_SUBJECT = ("tests/integration/", "tests/unit/")  # 其下的用例都在一个题目的文件夹里
 # 用例的等待要有条件；这里的时间就是题目
 PACED = {
     "tests/attacks", "tests/bench", "tests/chaos", "tests/checklist", "tests/deploy", "tests/drill", "tests/fuzz",
@@ -86,7 +87,7 @@ def test_a_package_holds_more_than_one_module() -> None:
 
 
 def test_a_folder_of_tests_can_be_taken_in_at_a_glance() -> None:
-    files = [name for name in tracked() if name.startswith("tests/integration/") and "/test_" in name]
+    files = [name for name in tracked() if name.startswith(BY_SUBJECT) and "/test_" in name]
     assert max(Counter(name.rpartition("/")[0] for name in files).values()) <= TOGETHER
     assert not [name for name in files if name.count("/") < 3]
 
@@ -112,8 +113,8 @@ def takes_from_tests(tree: ast.Module) -> list[str]:
 
 def test_no_test_imports_another() -> None:
     """公用的在 tests/support，改一个用例才不会弄坏另一个。"""
-    assert takes_from_tests(ast.parse("from tests.unit.test_config import SECRETS"))
-    assert takes_from_tests(ast.parse("from tests.unit import test_config"))
+    assert takes_from_tests(ast.parse("from tests.unit.config.test_config import SECRETS"))
+    assert takes_from_tests(ast.parse("from tests.unit.config import test_config"))
     assert takes_from_tests(ast.parse("from tests.conftest import running"))
     assert not takes_from_tests(ast.parse("from tests.support.eventually import eventually"))
     assert {name: found for name, tree in trees("tests").items() if (found := takes_from_tests(tree))} == {}

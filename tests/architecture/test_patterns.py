@@ -1,7 +1,8 @@
 """正则只在看过的地方用：标准库的引擎会回溯，一条不慎的模式就能让任何人用一小段文本停住整个进程。
 
 新用 ``re`` 的模块在这里就红：遇到外来文本、又有无界重复的，用 :func:`kaguan.patterns.linear`；否则写进
-:data:`REVIEWED`，说明它为什么安全。每一条（两种引擎）另由 ``tests/unit/test_linear_growth.py`` 用它自己的零件去试。
+:data:`REVIEWED`，说明它为什么安全。每一条（两种引擎）另由
+``tests/unit/foundation/test_linear_growth.py`` 用它自己的零件去试。
 """
 
 from __future__ import annotations

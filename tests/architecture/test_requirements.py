@@ -59,7 +59,9 @@ def test_a_row_says_what_is_true(row: Row) -> None:
 
 
 def test_a_false_row_is_noticed() -> None:
-    planted = Row(1, "做到", "`src/nowhere.py`", "`tests/unit/test_errors.py::test_nothing`、`make nothing`", "")
+    planted = Row(
+        1, "做到", "`src/nowhere.py`", "`tests/unit/foundation/test_errors.py::test_nothing`、`make nothing`", ""
+    )
     assert len(faults(planted)) == 3
     assert faults(Row(1, "部分", "`src`", "审阅", "")) == ["没有说差在哪里"]
     assert faults(Row(1, "做到", "`src`", "审阅", "")) == ["没有能跑的证明"]

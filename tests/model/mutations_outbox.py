@@ -72,7 +72,7 @@ OUTBOX_MUTATIONS = (
         "src/kaguan/outbox/relay/forward.py",
         "self.most - len(self._sizes)",
         "self.most",
-        ("tests/unit/test_forward_window.py::test_deliveries_are_capped_however_many_tasks_would_fit",),
+        ("tests/unit/outbox/test_forward_window.py::test_deliveries_are_capped_however_many_tasks_would_fit",),
     ),
     Mutation(
         "门铃不响",

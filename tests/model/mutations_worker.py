@@ -131,7 +131,7 @@ WORKER_MUTATIONS = (
         "src/kaguan/backoff.py",
         "jitter(0, exponential(attempt, base, cap))",
         "0.0",
-        ("tests/unit/test_backoff.py",),
+        ("tests/unit/foundation/test_backoff.py",),
     ),
     Mutation(
         "重试没有尽头",

@@ -30,8 +30,8 @@ COPIED = ("src", "tests", "docs", "configs", "migrations", "pyproject.toml", "RE
 REWRITES = "kaguan openapi > docs/openapi.yaml"
 FUTURE = "from __future__ import annotations\n"
 HELD = (
-    "tests/unit/test_registration.py",
-    "tests/unit/test_payload_golden.py",
+    "tests/unit/outbox/test_registration.py",
+    "tests/unit/outbox/test_payload_golden.py",
     "tests/contracts/test_openapi.py::test_the_committed_document_is_the_generated_one",
     "tests/e2e/test_documentation.py::test_the_summary_lists_every_route_and_task_type",
     "-k",

@@ -15,7 +15,7 @@ from kaguan.task_types import TASK_TYPES
 if TYPE_CHECKING:
     from kaguan.outbox.task_type import TaskType
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def golden(task_type: TaskType[Any]) -> list[Path]:
