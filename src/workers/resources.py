@@ -11,7 +11,7 @@ from kaguan.carriers.build import open_gateways
 from kaguan.sims.events import ChangeEvents
 from kaguan.telemetry.metrics import observe
 from workers.metrics import BREAKER_STATES, OutsideMetrics
-from workers.sync.statuses import StatusRecorder
+from workers.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -20,13 +20,13 @@ import uvloop
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
-from kaguan.carriers.gateway import DayUsage
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.token import Token
+from kaguan.sims.cards import DayUsage
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import SyncType
 from tests.bench.comparison import MeasureError

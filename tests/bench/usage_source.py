@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from kaguan.carriers.gateway import Capabilities, DayUsage
+from kaguan.carriers.gateway import Capabilities
 from kaguan.dev.simulator import Population, iccid_at
+from kaguan.sims.cards import DayUsage
 from kaguan.sims.vocabulary import Carrier
 from tests.bench.comparison import MeasureError
 

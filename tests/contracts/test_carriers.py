@@ -11,11 +11,8 @@ import pytest
 
 from kaguan.carriers.gateway import (
     CardFailed,
-    CardInfo,
     CardNotFound,
-    CardStatus,
     CarrierError,
-    DayUsage,
     ProtocolError,
     RateLimitedError,
     RejectedError,
@@ -24,6 +21,7 @@ from kaguan.carriers.gateway import (
 from kaguan.carriers.guarded import ATTEMPTS
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
+from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from tests.support.carrier_world import CARDS, NO_SUCH_CARD, Simulated, gateways_of, simulating
 

@@ -18,7 +18,6 @@ from yarl import URL
 
 from kaguan.carriers.build import open_gateways
 from kaguan.carriers.gateway import (
-    CardStatus,
     CarrierError,
     CircuitOpenError,
     QueuedError,
@@ -30,6 +29,7 @@ from kaguan.carriers.limiter import lease_key
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults
+from kaguan.sims.cards import CardStatus
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry import spans
 from tests.support.carrier_world import Simulated, gateways_of, simulating

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from kaguan.carriers.gateway import CardStatus
 from kaguan.config.model import Carriers, OneLink
 from kaguan.dev.simulator import DEFAULT_CARDS, Population, iccid_at
+from kaguan.sims.cards import CardStatus
 from kaguan.sims.iccid import Issuer, normalise, with_check_digit
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import NO_SUCH_CARD, gateways_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaguan.config.settings import known_keys
+from kaguan.config.loading import known_keys
 from tests.architecture.shipped import load_yaml
 from tests.support.production import SECRETS
 from tests.support.repository import ROOT

@@ -26,7 +26,8 @@ from api.routes import ROUTES
 from kaguan.cli.app import app
 from kaguan.cli.configuration import flatten
 from kaguan.config import Exemption
-from kaguan.config.settings import CONFIG_FILE_VARIABLE, Settings, known_keys
+from kaguan.config.loading import CONFIG_FILE_VARIABLE, known_keys
+from kaguan.config.settings import Settings
 from kaguan.database.metadata import Base
 from kaguan.errors import MEANINGS
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
@@ -35,7 +36,7 @@ from tests.e2e.stack import clean_environment, started
 from tests.support.declared_metrics import everywhere
 from tests.support.eventually import eventually
 from tests.support.repository import ROOT
-from workers.email.outage import Outage
+from workers.email.receipt import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.sims.events import ChangeEvents
 from tests.support.carrier_world import rows
-from workers.sync.statuses import StatusRecorder
+from workers.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

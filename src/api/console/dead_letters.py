@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from api.console.serve import ActionResult, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.store import AuditEntry
 from kaguan.errors import Code, refused
 from kaguan.outbox import replay, selection
 from kaguan.outbox import store as outbox

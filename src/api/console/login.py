@@ -19,7 +19,8 @@ from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
-from kaguan.audit.service import AuditEntry, because
+from kaguan.audit.service import because
+from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once, transaction
 from kaguan.errors import Code, DomainError
 from kaguan.reasons import Reason

@@ -25,7 +25,7 @@ from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once
 from kaguan.errors import Code, DomainError, not_found, refused
 from kaguan.outbox.deliveries import build_queues

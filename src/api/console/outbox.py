@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from api.console.keys import SNAPSHOTS
 from api.console.serve import ActionResult, number_of
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.store import AuditEntry
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.overview import queries

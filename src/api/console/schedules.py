@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api.console.serve import ActionResult
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.store import AuditEntry
 from kaguan.outbox.schedules import service
 
 if TYPE_CHECKING:

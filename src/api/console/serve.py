@@ -27,7 +27,7 @@ from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK, OPERATE
 
 if TYPE_CHECKING:
-    from kaguan.audit.service import AuditEntry
+    from kaguan.audit.store import AuditEntry
     from kaguan.database.pool import AfterCommit, Connection
     from kaguan.sessions.service import SignedIn
 

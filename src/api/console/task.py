@@ -10,7 +10,7 @@ from uuid import UUID
 from api.console.keys import TRACES
 from api.console.serve import ActionResult
 from api.endpoints.binding import UUID_TEXT
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.store import AuditEntry
 from kaguan.errors import Code, refused
 from kaguan.outbox import decisions, ordering
 from kaguan.outbox import record as store

@@ -29,7 +29,7 @@ def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
     parameters = endpoint.parameters
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        principal = await request.app[GUARD].admit(request, endpoint)
+        principal = await request.app[GUARD].admit(request, endpoint.scope, adds_tasks=endpoint.guards_backlog)
         path = binding.bind_path(parameters, request)
         query = binding.bind_query(endpoint, request)
         body, raw = await _body_in_its_own_time(endpoint, request)

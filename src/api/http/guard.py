@@ -25,7 +25,6 @@ from kaguan.tokens.service import ANONYMOUS, Principal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
-    from api.endpoints.endpoint import Endpoint
     from api.http.context import Context
     from api.http.keys import Services
 
@@ -60,20 +59,20 @@ class Guard:
         if listening is not None:
             self._listener = Listener(listening, self._pool, "api-listener", store.REVOKED, self.forget, tell)
 
-    async def admit(self, request: web.Request, endpoint: Endpoint) -> Principal:
-        """放行或拒绝。
+    async def admit(self, request: web.Request, scope: str | None, *, adds_tasks: bool) -> Principal:
+        """放行或拒绝。``scope`` 是所需的权限，None 即不用认证；``adds_tasks``：会新增任务，积压超限时不收。
 
         Raises:
             DomainError: 1002 未认证；1003 没有权限；1006 太快；2003 积压过多。
         """
-        if endpoint.scope is None:
+        if scope is None:
             return ANONYMOUS
         principal = await self.identify(bearer(request))
         context = context_of(request)
         context.principal = principal.name
         await self._limit(context, self._per_token, str(principal.id))
-        principal.require(endpoint.scope)
-        if endpoint.guards_backlog:
+        principal.require(scope)
+        if adds_tasks:
             self._backlog.check()
         return principal
 

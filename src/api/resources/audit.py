@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from api.endpoints.patch import PatchModel
 from kaguan.audit import service as audit
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.store import AuditEntry
 
 if TYPE_CHECKING:
     from api.endpoints.call import Call

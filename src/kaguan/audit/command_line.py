@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kaguan.audit import store
-from kaguan.audit.service import AuditEntry
+from kaguan.audit.store import AuditEntry
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from kaguan.audit import store
+from kaguan.audit.store import AuditEntry
 from kaguan.errors import MEANINGS, Code
 from kaguan.reasons import Reason
 
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_TEXT = 200  # 字符；任务号、计划名都短得多
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """一件要留痕的事。``outcome``：``ok``、``refused``（规则或权限不许）、``failed``（意外）。"""
-
-    action: str
-    target: str | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-    outcome: str = "ok"
 
 
 def refusal(action: str, target: str | None, error: DomainError, **detail: str) -> AuditEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row
@@ -14,13 +14,22 @@ from kaguan.logging.masking import mask, mask_value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kaguan.audit.service import AuditEntry
     from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.audit"
 SCAN = 20_000  # 带条件找审计时至多往回看这么多行
 NEWEST = 2**63 - 1
 ANONYMOUS_DAYS = 7  # 没认出是谁的拒绝：谁都能造出来
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """一件要留痕的事。``outcome``：``ok``、``refused``（规则或权限不许）、``failed``（意外）。"""
+
+    action: str
+    target: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    outcome: str = "ok"
 
 
 @dataclass(frozen=True, slots=True)

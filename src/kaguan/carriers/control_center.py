@@ -23,11 +23,8 @@ from kaguan.carriers import states
 from kaguan.carriers.gateway import (
     Capabilities,
     CardFailed,
-    CardInfo,
     CardNotFound,
-    CardStatus,
     CarrierError,
-    DayUsage,
     Page,
     ProtocolError,
     RefusedError,
@@ -37,6 +34,7 @@ from kaguan.carriers.gateway import (
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import MALFORMED, Record, read_one
 from kaguan.reasons import Reason
+from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.iccid import normalise
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState
 

@@ -28,10 +28,7 @@ from kaguan.carriers import states
 from kaguan.carriers.gateway import (
     Capabilities,
     CardFailed,
-    CardInfo,
     CardNotFound,
-    CardStatus,
-    DayUsage,
     Page,
     ProtocolError,
     RateLimitedError,
@@ -43,6 +40,7 @@ from kaguan.carriers.gateway import (
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import Record, match
 from kaguan.reasons import Reason
+from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 
 if TYPE_CHECKING:

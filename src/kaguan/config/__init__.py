@@ -1,8 +1,9 @@
-"""配置：模型在 ``model``，来源在 ``settings``，生产的规矩在 ``production``。"""
+"""配置：模型在 ``model``，来源在 ``settings``，读取在 ``loading``，生产的规矩在 ``production``。"""
 
+from kaguan.config.loading import ConfigurationError, canonical, known_keys, load_settings
 from kaguan.config.model import Environment, UncertainPolicy
-from kaguan.config.production import Exemption, tolerated
-from kaguan.config.settings import ConfigurationError, Settings, canonical, known_keys, load_settings
+from kaguan.config.production import tolerated
+from kaguan.config.settings import Exemption, Settings
 
 __all__ = [
     "ConfigurationError",

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server, split_address
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.sentinel import sentinel_address
+from kaguan.config.settings import Exemption
 from kaguan.config.strength import flaw
 
 if TYPE_CHECKING:
@@ -26,30 +26,6 @@ REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
 ALLOW_INSECURE = "KAGUAN_ALLOW_INSECURE"
 MIN_BCRYPT_ROUNDS = 10  # OWASP Password Storage Cheat Sheet
-
-
-class Exemption(StrEnum):
-    """``allow_insecure`` 里可以写的名字；每一项启动时记一条警告。"""
-
-    DATABASE_PASSWORD = "database_password"  # noqa: S105 名字，不是口令
-    DATABASE_CLEARTEXT = "database_cleartext"
-    DATABASE_UNVERIFIED = "database_unverified"
-    REDIS_PASSWORD = "redis_password"  # noqa: S105 名字，不是口令
-    REDIS_CLEARTEXT = "redis_cleartext"
-    REDIS_UNVERIFIED = "redis_unverified"
-    SENTINEL_PASSWORD = "sentinel_password"  # noqa: S105 名字，不是口令
-    SMTP_PASSWORD = "smtp_password"  # noqa: S105 名字，不是口令
-    SMTP_CLEARTEXT = "smtp_cleartext"
-    CARRIER_PASSWORD = "carrier_password"  # noqa: S105 名字，不是口令
-    CARRIER_CLEARTEXT = "carrier_cleartext"
-    WEBHOOK_CLEARTEXT = "webhook_cleartext"
-    VERIFY_CLEARTEXT = "verify_cleartext"
-    TRUSTED_PROXIES = "trusted_proxies"
-    CONSOLE_HTTP = "console_http"
-    BCRYPT_ROUNDS = "bcrypt_rounds"
-    # 连上才知道的（kaguan.fitness）
-    CLOCK_SKEW = "clock_skew"
-    REDIS_EVICTION = "redis_eviction"
 
 
 @dataclass(frozen=True, slots=True)

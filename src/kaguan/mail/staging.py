@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import AfterCommit, Connection
     from kaguan.language import Language
-    from kaguan.orders.model import OrderStatus
     from kaguan.outbox.acceptance import Count
 
 
@@ -47,7 +46,7 @@ def welcome_mail(username: str, email: str, language: Language = "zh") -> EmailP
 
 
 def order_mail(
-    status: OrderStatus,
+    status: str,
     order_id: str,
     amount: int,
     currency: str,
@@ -59,7 +58,7 @@ def order_mail(
     rendered = render(
         Template.ORDER,
         language,
-        status=status.value,
+        status=status,
         order_id=order_id,
         amount=format_amount(amount, currency),
         currency=currency,

@@ -185,7 +185,7 @@ async def _notify(connection: AsyncConnection, order: OrderRow, mails: MailOutbo
 
 async def _stage_mail(connection: AsyncConnection, order: OrderRow, owner: OrderOwner, mails: MailOutbox) -> UUID:
     payload = order_mail(
-        OrderStatus(order.status),
+        order.status,
         order.order_id,
         order.amount,
         order.currency,

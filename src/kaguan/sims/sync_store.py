@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from uuid import UUID
 
-    from kaguan.carriers.gateway import CardInfo, CardStatus, DayUsage
     from kaguan.database.pool import Connection
+    from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 
 PACKAGE = "kaguan.sims"
 

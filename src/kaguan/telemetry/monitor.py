@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from redis.asyncio import Redis
 
-    from kaguan.database.pool import Pool
+    from kaguan.telemetry.pools import Counted
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Monitor:
     """
 
     registry: CollectorRegistry
-    pool: Pool
+    pool: Counted
     redis: Redis | None
     pool_interval: float
     dropped: Callable[[], int] = spans_dropped

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from prometheus_client import Gauge
     from redis.asyncio import Redis
 
-    from kaguan.database.pool import Pool
+
+class Counted(Protocol):
+    """数着自己的连接的池。"""
+
+    def get_stats(self) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,14 @@ class PoolFigures:
             gauge.labels(state).set(value)
 
 
-def database_figures(pool: Pool) -> PoolFigures:
+def database_figures(pool: Counted) -> PoolFigures:
     """Psycopg_pool 的 ``get_stats``（见其文档「Pool statistics」）；没出现的键即为 0。"""
     stats = pool.get_stats()
     size, idle = stats.get("pool_size", 0), stats.get("pool_available", 0)
     return PoolFigures(size, size - idle, idle, stats.get("requests_waiting", 0))
 
 
-def unconfirmed_commits(pool: Pool) -> int:
+def unconfirmed_commits(pool: Counted) -> int:
     """至今几个提交没等到同步备库（:class:`kaguan.database.checked_pool.CheckedPool` 数着）。"""
     return pool.get_stats().get("commits_unconfirmed", 0)
 

@@ -23,8 +23,7 @@ from kaguan.outbox.worker.verification import Verified
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
 from workers.email.metrics import MailMetrics
-from workers.email.outage import Outage
-from workers.email.receipt import Fate, Receipt, reason_of
+from workers.email.receipt import Fate, Outage, Receipt, reason_of
 from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
 from workers.pauses import failed_pause, outage_pause, queued_pause

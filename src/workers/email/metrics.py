@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaguan.telemetry.metrics import Declaring
-from workers.email.outage import Outage
+from workers.email.receipt import Outage
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

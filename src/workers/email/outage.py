@@ -16,28 +16,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from workers.email.receipt import Fate, Receipt
+from workers.email.receipt import Fate, Outage, Receipt
 
 if TYPE_CHECKING:
     from kaguan.mail.connection import UnreachableError
 
 NOT_AVAILABLE = 421
 LOGIN_REQUIRED = 530
-
-
-class Outage(StrEnum):
-    """停摆的缘由，也是指标的标签。"""
-
-    CONNECT = "connect"  # 连不上
-    TLS = "tls"  # 加密没谈成
-    GREETING = "greeting"  # 连上了而不接待
-    LOGIN = "login"  # 登录没成，或要求登录
-    UNAVAILABLE = "unavailable"  # 对方说不提供服务
-    LOST = "lost"  # 会话里断了、超时
-    OPEN = "open"  # 断路器断开着，没有去试
 
 
 def before_session(error: UnreachableError) -> Outage:

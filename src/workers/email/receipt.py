@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from workers.email.outage import Outage
-
 from kaguan.logging.masking import mask
 from kaguan.mail.reply import clean, words
 from kaguan.reasons import Reason
@@ -26,6 +24,18 @@ class Fate(StrEnum):
     REFUSED = "refused"  # 5xx：再试也没用
     DEFERRED = "deferred"  # 4xx，或最后那个点发出之前断了：肯定没收下
     UNKNOWN = "unknown"  # 点已发出，没等到应答：可能收下了
+
+
+class Outage(StrEnum):
+    """中继主机停摆的缘由（见 :mod:`workers.email.outage`），也是指标的标签。"""
+
+    CONNECT = "connect"  # 连不上
+    TLS = "tls"  # 加密没谈成
+    GREETING = "greeting"  # 连上了而不接待
+    LOGIN = "login"  # 登录没成，或要求登录
+    UNAVAILABLE = "unavailable"  # 对方说不提供服务
+    LOST = "lost"  # 会话里断了、超时
+    OPEN = "open"  # 断路器断开着，没有去试
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.carriers.gateway import CardStatus, CarrierError, RejectedError
+from kaguan.carriers.gateway import CarrierError, RejectedError
 from kaguan.reasons import Reason
 from kaguan.sims import sync_store
+from kaguan.sims.cards import CardStatus
 from kaguan.sims.tasks import SimStatusPayload
 from workers.sim.report import Report
+from workers.statuses import StatusRecorder
 from workers.sync.asking import ask
-from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -6,17 +6,10 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
-from kaguan.carriers.gateway import (
-    CardFailed,
-    CardInfo,
-    CardNotFound,
-    CardStatus,
-    CarrierError,
-    DayUsage,
-    TransientError,
-)
+from kaguan.carriers.gateway import CardFailed, CardNotFound, CarrierError, TransientError
 from kaguan.carriers.records import EXPLAINED
 from kaguan.reasons import Reason
+from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

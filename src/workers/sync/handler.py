@@ -19,8 +19,8 @@ from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from workers.pauses import PAUSE, queued_pause
+from workers.statuses import StatusRecorder
 from workers.sync.passes import covers, step
-from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -6,8 +6,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from kaguan.carriers.gateway import CardFailed, CardInfo, CardNotFound, CardStatus, DayUsage
+from kaguan.carriers.gateway import CardFailed, CardNotFound
 from kaguan.sims import sync_store
+from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.sync_tally import Count, Sample
 from kaguan.sims.vocabulary import SyncType
 from workers.sync.asking import ask_page, page_limit
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kaguan.sims.sync_store import AppliedRows, Checkpoint
     from kaguan.sims.sync_tally import Tally
     from kaguan.sims.tasks import DataSyncPayload
-    from workers.sync.statuses import StatusRecorder
+    from workers.statuses import StatusRecorder
 
     Result: TypeAlias = CardStatus | CardInfo | DayUsage | CardNotFound | CardFailed
 

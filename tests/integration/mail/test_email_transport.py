@@ -19,9 +19,8 @@ from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls, throttled_mailer
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 from tests.support.tracing import only as only_span
-from workers.email.outage import Outage
 from workers.email.pool import LIMITS, SessionLimits
-from workers.email.receipt import Fate, Receipt
+from workers.email.receipt import Fate, Outage, Receipt
 from workers.email.transport import TICK, Mailer, QueuedError, RelayHostOpenError, open_mailer
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from kaguan.carriers.gateway import CardInfo, DayUsage
 from kaguan.carriers.limiter import lease_key
 from kaguan.config.model import Tasks
 from kaguan.dev.simulator import iccid_at
@@ -25,6 +24,7 @@ from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.outbox.worker.settlement import Settlement
 from kaguan.outbox.worker.token import Token
 from kaguan.sims import sync_store
+from kaguan.sims.cards import CardInfo, DayUsage
 from kaguan.sims.sync_store import AppliedRows
 from kaguan.sims.sync_tally import DRIFT
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload

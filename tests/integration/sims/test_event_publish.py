@@ -36,8 +36,8 @@ from workers.event.handler import EventPublish
 from workers.event.webhook import open_webhook
 from workers.registry import open_handlers
 from workers.sim.handler import SimStatusSync
+from workers.statuses import StatusRecorder
 from workers.sync.handler import DataSync
-from workers.sync.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

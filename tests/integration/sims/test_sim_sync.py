@@ -19,7 +19,7 @@ from tests.support.running_task import running_task
 from tests.support.sync_deaths import DiesBeforeCommit, result_of
 from workers.pauses import PAUSE
 from workers.sim.handler import SimStatusSync
-from workers.sync.statuses import StatusRecorder
+from workers.statuses import StatusRecorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import ConfigurationError, Environment, known_keys, load_settings
-from kaguan.config.settings import CONFIG_DIRECTORY
+from kaguan.config.loading import CONFIG_DIRECTORY
 from kaguan.logging.masking import mask
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.production import SECRETS

@@ -11,8 +11,8 @@ import structlog
 from psycopg.rows import class_row
 from pydantic import ValidationError
 
+from kaguan.config.loading import ConfigurationError
 from kaguan.config.schedules import Misfire
-from kaguan.config.settings import ConfigurationError
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError, refused
 from kaguan.outbox.acceptance import Submission, accept_many

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from kaguan.carriers.gateway import CardStatus
     from kaguan.database.pool import Connection
     from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.sims.cards import CardStatus
     from kaguan.sims.events import ChangeEvents
     from kaguan.sims.sync_store import AppliedStatuses, Checkpoint
     from kaguan.sims.vocabulary import Carrier
