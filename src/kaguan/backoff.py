@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
+
+import stamina
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 # 秒；对方不在、或叫晚些来的，第 n 次失败之后至少等这么久：头一次照顾一闪而过的，其余合起来近一小时，
 # 熬得过灰名单（常见 5 分钟）与一般的停机维护。各项都不超过退避上限
 OUTAGE_FLOORS = (10.0, 60.0, 300.0, 900.0, 1_800.0)
+FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒；PostgreSQL、Redis 不在时：头一次、至多
+RECONNECT = (0.5, 1.5)  # 秒；断了的监听多久之后再连，随机：对方回来时不一齐去连
+STARTING_MAX = 30.0  # 秒；启动时等依赖，两次之间至多
 
 
 def jitter(low: float, high: float) -> float:
@@ -39,3 +48,11 @@ def outage_wait(attempt: int, base: float, cap: float) -> float:
     """对方不在时：全抖动之下垫一层逐次上升的下限，仍不超过 ``cap``。"""
     floor = OUTAGE_FLOORS[min(attempt, len(OUTAGE_FLOORS)) - 1]
     return min(cap, floor + full_jitter(attempt, base, cap))
+
+
+def while_starting(on: type[Exception], attempts: int, first: float) -> AsyncIterator[stamina.Attempt]:
+    """启动时等一个依赖：碰上 ``on`` 就指数退避着再试，共 ``attempts`` 次；``first`` 是头一次等多少秒。"""
+    # 抖动：一起启动的不一齐来
+    return stamina.retry_context(
+        on=on, attempts=attempts, timeout=None, wait_initial=first, wait_max=STARTING_MAX, wait_jitter=first
+    )

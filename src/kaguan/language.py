@@ -6,6 +6,7 @@ import re
 from typing import Literal, TypeAlias
 
 Language: TypeAlias = Literal["zh", "en"]
+LANGUAGES = ("zh", "en")
 
 # 两端的空白先去掉：两段能互相让的空白会让一长串空格花平方的时间
 LANGUAGE_RANGE = re.compile(r"([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,35})?(?:\s*;\s*q=([01](?:\.\d{0,3})?))?")
@@ -22,6 +23,6 @@ def preferred_language(header: str | None) -> str:
             continue
         language = match[1].lower()
         weight = float(match[2] or 1)
-        if language in {"zh", "en"} and weight > best_weight:
+        if language in LANGUAGES and weight > best_weight:
             best, best_weight = language, weight
     return best

@@ -25,6 +25,7 @@ COINCIDENCES = {
     "MAX_DEPTH": "请求体的层数与脱敏的层数",
     "MAX_NAME": "审计里的人名与应答里的字段名",
     "MAX_ROWS": "页面画几行与一次提交合并几个",
+    "T": "类型变量，各模块自己的",
 }
 ACTION = "审计里的动作：库里的行与控制台的筛选就是这几个字"
 ATTRIBUTE = "OpenTelemetry 语义约定的名字"
@@ -52,14 +53,24 @@ def packages(sources: Mapping[str, ast.Module]) -> set[str]:
 
 
 def constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """模块顶层的常量与它的值。一个词的数（``PAGE``、``INTERVAL``）各管各的，相等是凑巧，不算。"""
-    for node in tree.body:
-        if not isinstance(node, ast.Assign) or isinstance(node.value, ast.Call | ast.Name | ast.Attribute):
-            continue
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        for target in node.targets:
-            if isinstance(target, ast.Name) and target.id.isupper() and (is_text or "_" in target.id):
-                yield target.id, ast.unparse(node.value)
+    """模块顶层的常量与它的值。一个词的数（``PAGE``、``INTERVAL``）各管各的，相等是凑巧，不算；别名也不算。"""
+    assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
+    pairs = [pair for node in assignments for target in node.targets for pair in assigned(target, node.value)]
+    for name, value in pairs:
+        is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
+        is_number = isinstance(value, ast.Constant | ast.BinOp) and not is_text
+        is_alias = isinstance(value, ast.Name | ast.Attribute)
+        if name.isupper() and not is_alias and ("_" in name or not is_number):
+            yield name, ast.unparse(value)
+
+
+def assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """一次赋值里的各个名字与各自的值：``A, B = 1, 2`` 是两个。"""
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for one, its in zip(target.elts, value.elts, strict=True):
+            yield from assigned(one, its)
 
 
 def twins(sources: Mapping[str, ast.Module]) -> dict[str, list[str]]:
@@ -112,8 +123,17 @@ def looked_at() -> dict[str, ast.Module]:
 
 
 def test_a_twin_is_noticed() -> None:
-    text = 'MAX_NAME = 100\nPAGE = 50\nWRITE = "tasks:write"'
-    assert set(twins({name: ast.parse(text) for name in ("a.py", "b.py")})) == {"MAX_NAME", "WRITE"}
+    text = """
+MAX_NAME = 100
+PAGE = 50
+WRITE = "tasks:write"
+SETTLED = frozenset({"failed"})
+RECONNECT = (0.5, 1.5)
+FIRST_TRY, TRIES = 0.2, 5
+HIT = SETTLED
+"""
+    found = set(twins({name: ast.parse(text) for name in ("a.py", "b.py")}))
+    assert found == {"MAX_NAME", "WRITE", "SETTLED", "RECONNECT", "FIRST_TRY"}
 
 
 def test_a_repeated_text_is_noticed_and_a_log_event_is_not() -> None:

@@ -10,9 +10,10 @@ from aiohttp import web
 
 from api.console import cookies
 from api.console.formatting import Formatter
-from api.console.texts import LANGUAGES, Translator
+from api.console.texts import Translator
 from api.http.context import context_of
 from api.http.keys import SERVICES
+from kaguan.language import LANGUAGES
 from kaguan.tokens.service import OPERATE
 
 if TYPE_CHECKING:

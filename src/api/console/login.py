@@ -14,7 +14,6 @@ from api.console.keys import ATTEMPTS
 from api.console.origin import require_same_origin
 from api.console.paths import HOME, LOGIN, safe_next
 from api.console.serve import SEE_OTHER, member_of
-from api.console.texts import LANGUAGES
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
@@ -23,6 +22,7 @@ from kaguan.audit.service import because
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once, transaction
 from kaguan.errors import Code, DomainError
+from kaguan.language import LANGUAGES
 from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK

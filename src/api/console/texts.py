@@ -7,10 +7,10 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from kaguan.language import LANGUAGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-LANGUAGES = ("zh", "en")
 
 
 @cache

@@ -21,9 +21,10 @@ from api.resources.task_models import (
     SyncItem,
     TaskBatch,
     TaskBatchDocument,
+    submission_of,
 )
 from api.resources.task_notices import refuse_unheard
-from api.resources.task_views import BatchView
+from api.resources.task_views import BatchView, accepted_view
 from kaguan.errors import MEANINGS, Code, DomainError, FieldError
 from kaguan.notices.service import with_notice
 from kaguan.outbox.acceptance import Accepted, Submission, insert, stage
@@ -103,15 +104,7 @@ def _heard(call: Call[TaskBatch, None], item: Item | DomainError) -> Item | Doma
 
 
 def _submissions(item: Item, principal: str) -> Sequence[Submission]:
-    submission = Submission(
-        BY_NAME[item.type],
-        item.payload(),
-        item.priority,
-        principal,
-        item.request_id,
-        item.schedule_at,
-        item.ordering_key,
-    )
+    submission = submission_of(item, BY_NAME[item.type], principal)
     return with_notice(submission) if item.notify else (submission,)
 
 
@@ -119,12 +112,7 @@ def _task(item: Item, results: Iterator[Accepted | DomainError]) -> dict[str, An
     result = next(results)
     if item.notify:
         next(results)  # 通知自己的
-    if isinstance(result, DomainError):
-        return result
-    return {
-        "task_id": result.task_id, "type": item.type, "queue": item.priority, "status": result.status,
-        "replayed": result.replayed,
-    }  # fmt: skip
+    return result if isinstance(result, DomainError) else accepted_view(result, item.type, item.priority)
 
 
 def _answer(index: int, answer: dict[str, Any] | DomainError, language: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -14,11 +14,15 @@ from api.endpoints.shapes import Choice, Day, Moment, RequestModel
 from api.resources.fields import Address
 from kaguan.mail import address
 from kaguan.mail.task import AttachmentPayload, EmailPayload
+from kaguan.outbox.acceptance import Submission
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.zones import BUSINESS_ZONE, business_today
+
+if TYPE_CHECKING:
+    from kaguan.outbox.task_type import Payload, TaskType
 
 # 任务的路由都用
 PATH = "/api/v1/tasks"
@@ -193,6 +197,12 @@ class SimTask(Submitted):
 
     def payload(self) -> SimStatusPayload:
         return SimStatusPayload(iccids=tuple(dict.fromkeys(self.iccids)), force_sync=self.force_sync)
+
+
+def submission_of(task: EmailTask | SyncTask | SimTask, task_type: TaskType[Payload], principal: str) -> Submission:
+    return Submission(
+        task_type, task.payload(), task.priority, principal, task.request_id, task.schedule_at, task.ordering_key
+    )
 
 
 class EmailItem(EmailTask):

@@ -20,6 +20,7 @@ from kaguan.task_types import TaskTypeName
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kaguan.outbox.acceptance import Accepted
     from kaguan.outbox.ordering import Place
     from kaguan.outbox.record import TaskRecord
 
@@ -153,6 +154,17 @@ def task_view(
         "cancel_requested_at": task.cancel_requested_at,
         "ordering_key": task.ordering_key,
         **({} if timeline is None else {"timeline": timeline, **_place(place, language)}),
+    }
+
+
+def accepted_view(accepted: Accepted, type_name: str, queue: Priority) -> dict[str, Any]:
+    """:class:`AcceptedView` 的内容；热路径，直接给字典。"""
+    return {
+        "task_id": accepted.task_id,
+        "type": type_name,
+        "queue": queue,
+        "status": accepted.status,
+        "replayed": accepted.replayed,
     }
 
 

@@ -13,12 +13,12 @@ from api.endpoints.unit_of_work import Mode
 from api.http.keys import SERVICES
 from api.openapi import examples
 from api.resources import task_batch, task_operations
-from api.resources.task_models import PATH, TAG, WRITE, EmailTask, SimTask, SyncTask
+from api.resources.task_models import PATH, TAG, WRITE, EmailTask, SimTask, SyncTask, submission_of
 from api.resources.task_notices import accept_with_notice
-from api.resources.task_views import AcceptedView
+from api.resources.task_views import AcceptedView, accepted_view
 from kaguan.errors import Code
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.acceptance import GroupAccept, Submission, accept
+from kaguan.outbox.acceptance import GroupAccept, accept
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 
 if TYPE_CHECKING:
@@ -83,18 +83,9 @@ async def grouping(app: web.Application) -> None:
 
 
 async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer:
-    body = call.body
-    submission = Submission(
-        type=task_type,
-        payload=body.payload(),
-        queue=body.priority,
-        principal=call.principal.name,
-        request_id=body.request_id,
-        schedule_at=body.schedule_at,
-        ordering_key=body.ordering_key,
-    )
+    submission = submission_of(call.body, task_type, call.principal.name)
     services = call.services
-    if body.notify:
+    if call.body.notify:
         accepted = await accept_with_notice(call, submission)
     elif call.unit.mode is Mode.DIRECT:
         accepted = await call.request.app[GROUPED].accept(submission)
@@ -106,13 +97,7 @@ async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer
         )
     if not accepted.replayed:
         call.unit.after_commit(services.ring)
-    data = {
-        "task_id": accepted.task_id,
-        "type": task_type.name,
-        "queue": body.priority.value,
-        "status": accepted.status.value,
-        "replayed": accepted.replayed,
-    }
+    data = accepted_view(accepted, task_type.name, submission.queue)
     return Answer(data, headers={"Location": f"{PATH}/{accepted.task_id}", "Retry-After": "1"})
 
 

@@ -12,7 +12,7 @@ import structlog
 from psycopg import sql
 
 from kaguan.background import in_background
-from kaguan.backoff import jitter
+from kaguan.backoff import RECONNECT, jitter
 from kaguan.database.connecting import open_connection
 from kaguan.database.pool import PASSING_ERRORS
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-RECONNECT = (0.5, 1.5)  # 秒；随机：库回来时不一齐去连
 LISTEN_SLICE = 60.0  # 秒；监听连接每隔这么久醒一次
 ECHO_INTERVAL = 20.0  # 秒；多久试一次自己听不听得见
 ECHO_PATIENCE = 5.0  # 秒；等回声

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import psycopg
-import stamina
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from kaguan.backoff import while_starting
 from kaguan.database.checked_pool import CheckedPool, PooledConnection
 from kaguan.database.connecting import (
     Connection,
@@ -92,14 +92,7 @@ async def wait_for_database(config: Database, process: str) -> None:
         DatabaseUnavailableError: 次数用尽。
     """
     try:
-        async for attempt in stamina.retry_context(
-            on=psycopg.OperationalError,
-            attempts=config.connect_attempts,
-            timeout=None,
-            wait_initial=config.connect_backoff,
-            wait_max=30.0,
-            wait_jitter=config.connect_backoff,  # 一起启动的不一齐来
-        ):
+        async for attempt in while_starting(psycopg.OperationalError, config.connect_attempts, config.connect_backoff):
             with attempt:
                 log.info("连接数据库", attempt=attempt.num)
                 connection = await open_connection(config, process)

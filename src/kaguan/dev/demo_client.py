@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from kaguan.outbox.watching import SETTLED
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 REQUEST_TIMEOUT = 15.0  # 秒
 TASK_TIMEOUT = 300.0  # 秒；Control Center 方言一次只许一个调用，几页要走一会儿
 POLL_INTERVAL = 0.5  # 秒
-SETTLED = frozenset({"succeeded", "failed", "cancelled", "uncertain"})
 
 
 class DemoError(Exception):

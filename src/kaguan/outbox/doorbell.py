@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from kaguan.background import in_background
-from kaguan.backoff import jitter
+from kaguan.backoff import RECONNECT, jitter
 from kaguan.queues.keys import DOORBELL
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-RECONNECT = (0.5, 1.5)  # 秒；随机：Redis 回来时不一齐去连
 SILENCE = 15.0  # 秒；这么久没有铃就问一声，再这么久没有回音就换一条连接
 
 

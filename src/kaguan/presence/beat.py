@@ -54,7 +54,7 @@ return now
 
 
 def process_name() -> str:
-    """每次启动都不同：重启后的进程不会被误认作旧的。"""
+    """每次启动都不同：重启后的进程不会被误认作旧的，租约上也是。"""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
 

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import stamina
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
+from kaguan.backoff import while_starting
 from kaguan.config.sentinel import sentinel_address
 from kaguan.queues.sentinel import master_pool
 
@@ -59,14 +59,7 @@ async def wait_for_redis(client: Redis, config: RedisConfig) -> None:
         QueueUnavailableError: 次数用尽。
     """
     try:
-        async for attempt in stamina.retry_context(
-            on=RedisError,
-            attempts=config.connect_attempts,
-            timeout=None,
-            wait_initial=config.connect_backoff,
-            wait_max=30.0,
-            wait_jitter=config.connect_backoff,  # 一起启动的不一齐来
-        ):
+        async for attempt in while_starting(RedisError, config.connect_attempts, config.connect_backoff):
             with attempt:
                 log.info("连接 Redis", attempt=attempt.num)
                 # 并发的 PING 各占一个连接，用完都留在池里；一个败了也等完余下的，不留下接着连的

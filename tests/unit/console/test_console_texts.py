@@ -12,8 +12,9 @@ import pytest
 import api.console
 from api.console.audit import ACTIONS
 from api.console.console_request import THEMES
-from api.console.texts import LANGUAGES, catalogue
+from api.console.texts import catalogue
 from kaguan.config.schedules import Misfire
+from kaguan.language import LANGUAGES
 from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES
 from kaguan.verdict.model import Level

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kaguan.language import preferred_language
+from kaguan.language import LANGUAGES, preferred_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 COOKIE = "kaguan_language"  # 与控制台同一个：cookie 不分端口，在那里选过的这里也算数
-LANGUAGES = ("zh", "en")
 YEAR = 365 * 86_400
 
 

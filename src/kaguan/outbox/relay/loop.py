@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from kaguan.backoff import equal_jitter
+from kaguan.backoff import FIRST_BACKOFF, equal_jitter
 from kaguan.database.pool import PASSING_ERRORS
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ log = structlog.get_logger(__name__)
 
 # 对方不在：退避再来，只在开始与恢复时各说一次
 AWAY = (RedisError, *PASSING_ERRORS)
-FIRST_BACKOFF = 0.2  # 秒
 RUN_TIMEOUT = 60.0  # 秒：一次 run_once 至多这么久；会话还在而对方不答时，只有它能脱身
 
 

@@ -15,7 +15,7 @@ import structlog
 from psycopg.rows import class_row
 from redis.exceptions import RedisError
 
-from kaguan.backoff import equal_jitter
+from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
-BACKOFF = (0.2, 5.0)  # 秒：头一次、至多
 
 PACKAGE = "kaguan.outbox.worker"
 
@@ -77,7 +76,7 @@ class Claims:
         pool: Pool,
         leases: Leases,
         redis: Redis | None = None,
-        backoff: tuple[float, float] = BACKOFF,
+        backoff: tuple[float, float] = (FIRST_BACKOFF, BACKOFF_MAX),
         patience: float = PATIENCE,
         timeout: float = TIMEOUT,
     ) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from kaguan.backoff import equal_jitter
+from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority
 
@@ -31,7 +31,6 @@ log = structlog.get_logger(__name__)
 
 EMPTY_AFTER = 0.02  # 秒：去取了这么久还没有，就当队列是空的
 LATE = 0.001  # 秒：事件循环自己晚了这么多，答复也许已到、只是没轮到看
-FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒；Redis 不在时
 SMOOTHING = 0.1  # 新的一次占这么多
 
 

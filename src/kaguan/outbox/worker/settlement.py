@@ -10,7 +10,7 @@ import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from kaguan.backoff import equal_jitter, full_jitter, outage_wait
+from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_jitter, outage_wait
 from kaguan.database.group_commit import TIMEOUT, Gathering, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
@@ -33,7 +33,6 @@ log = structlog.get_logger(__name__)
 
 PACKAGE = "kaguan.outbox.worker"
 PATIENCE = 60.0  # 秒：PostgreSQL 不在时，结算最多坚持这么久；之后由租约收回
-FIRST_BACKOFF, BACKOFF_MAX = 0.2, 5.0  # 秒
 UNKNOWN = frozenset({TaskEventKind.RESEND, TaskEventKind.TO_VERIFY})  # 再来一次，因为上一次的结局不明
 AGAIN = frozenset({TaskStatus.RETRYING, TaskStatus.CANCELLED, TaskStatus.UNCERTAIN})  # settle_retry 的三种结局
 

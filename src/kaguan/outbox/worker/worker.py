@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import structlog
 
@@ -22,6 +19,7 @@ from kaguan.outbox.worker.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.settlement import Settlement
+from kaguan.presence.beat import process_name
 from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -37,11 +35,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SPARE_CONNECTIONS = 10  # 一次投递至多占一条 Redis 连接，另留这么多：取件、SAQ 的上游任务、限流
-
-
-def worker_name() -> str:
-    """每次启动都不同：重启后的进程不会被误认作旧的持有者。"""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
 
 def _unheard() -> None:
@@ -90,7 +83,7 @@ class Worker:
         self._config = config
         self._types = types
         self._redis = redis
-        self.leases = leases or Leases(pool, name or worker_name(), config.lease)
+        self.leases = leases or Leases(pool, name or process_name(), config.lease)
         slots = Slots(config.concurrency, config.weights, empty_after)
         self._pace = Pace(redis, slots.seconds)
         self.execution = Execution(
