@@ -12,6 +12,8 @@ from kaguan.audit import store as audit
 from kaguan.breakers.board import BreakerKind
 from kaguan.database.pool import open_pool
 from kaguan.idempotency import store as idempotency
+from kaguan.mail.recall import Recall
+from kaguan.mail.waiting import INTERVAL, WaitingMetrics
 from kaguan.outbox.relay.relay import Loop, Relay
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process
@@ -20,8 +22,6 @@ from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-from relay.recall import Recall
-from relay.waiting import INTERVAL, WaitingMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,6 +28,7 @@ LINES = 250
 SHORT = 5  # 秒；等待的时限再短，就是在等它到
 LIMIT_AT = {"wait_for": 1, "wait": 2, "timeout": 0, "eventually": 1}  # 时限是第几个参数
 LONE = {
+    "src/relay": "一个进程的组合根：只有 `__main__.py`",
     "src/kaguan/overview": "总览的查询与它的 SQL；SQL 是包数据，得住在包里",
     "src/kaguan/waterfall": "瀑布图的画法与它的模板、样式；同上",
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prometheus_client.metrics import MetricWrapperBase
 
 from api.http.metrics import HttpMetrics
+from kaguan.mail.waiting import WaitingMetrics
 from kaguan.telemetry.metrics import Declaring, Metrics
 from kaguan.telemetry.monitor import ProcessMetrics
-from relay.waiting import WaitingMetrics
 from workers.email.metrics import MailMetrics
 from workers.metrics import OutsideMetrics
 

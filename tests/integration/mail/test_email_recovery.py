@@ -15,15 +15,15 @@ from kaguan.breakers.board import BreakerBoard, BreakerKind, open_breakers
 from kaguan.breakers.breaker import HALF_OPENED, OPENED, BreakerStatus
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
+from kaguan.mail.recall import FIRST_ROOM, NEAR, Recall
 from kaguan.mail.task import EMAIL_SEND
+from kaguan.mail.waiting import WaitingMetrics
 from kaguan.outbox import record as store
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.timeline import timeline
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import Metrics
-from relay.recall import FIRST_ROOM, NEAR, Recall
-from relay.waiting import WaitingMetrics
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import open_pipeline
