@@ -18,7 +18,7 @@ from tests.mta.postfix import install, postfix
 from tests.support.eventually import eventually
 from tests.support.mail_sizes import SIZES, largest, letter
 from tests.support.mail_tasks import CERTIFICATES, config_for, send
-from workers.email.receipt import Fate
+from workers.email.receipt import RecipientOutcome
 from workers.email.transport import open_mailer
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ async def sizes(server: Postfix, mode: str) -> list[tuple[Envelope, Receipt, flo
     return outcomes
 
 
-async def cuts(server: Postfix, mode: str) -> list[tuple[Envelope, Fate]]:
+async def cuts(server: Postfix, mode: str) -> list[tuple[Envelope, RecipientOutcome]]:
     outcomes = []
     url = server.url(mode)
     port = parse_relay_host(url).port
@@ -108,7 +108,7 @@ async def cuts(server: Postfix, mode: str) -> list[tuple[Envelope, Fate]]:
             open_mailer(config(url.replace(str(port), str(through)), mode)) as mailer,
         ):
             envelope = letter(CUT_SIZE)
-            outcomes.append((envelope, (await send(mailer, envelope)).fate))
+            outcomes.append((envelope, (await send(mailer, envelope)).outcome))
     return outcomes
 
 
@@ -127,8 +127,12 @@ def main() -> int:
                 run(settled(server))
                 for envelope, receipt, seconds in outcomes:
                     count, same = copies(server, envelope)
-                    wrong += (receipt.fate, count, same) != (Fate.ACCEPTED, 1, True)
-                    result = receipt.fate if receipt.fate is Fate.ACCEPTED else f"{receipt.fate}：{receipt.reply}"
+                    wrong += (receipt.outcome, count, same) != (RecipientOutcome.ACCEPTED, 1, True)
+                    result = (
+                        receipt.outcome
+                        if receipt.outcome is RecipientOutcome.ACCEPTED
+                        else f"{receipt.outcome}：{receipt.reply}"
+                    )
                     typer.echo(
                         f"| {len(envelope.content)} | {mode} | {loop} | {result} | {count} | {same} | {seconds:.2f} |"
                     )
@@ -137,9 +141,9 @@ def main() -> int:
             for mode in MODES:
                 severed = run(cuts(server, mode))
                 run(settled(server))
-                seen = Counter((fate, copies(server, envelope)[0]) for envelope, fate in severed)
-                wrong += sum(times for (fate, count), times in seen.items() if not honest(fate, count))
-                text = "，".join(f"{fate}、{count} 份 × {times}" for (fate, count), times in sorted(seen.items()))
+                seen = Counter((outcome, copies(server, envelope)[0]) for envelope, outcome in severed)
+                wrong += sum(times for (outcome, count), times in seen.items() if not honest(outcome, count))
+                text = "，".join(f"{outcome}、{count} 份 × {times}" for (outcome, count), times in sorted(seen.items()))
                 typer.echo(f"| {len(severed)} 处 | {mode} | {loop} | {text} |")
         if wrong:
             typer.echo(server.log.read_text("utf-8", "replace")[-4000:], err=True)
@@ -147,9 +151,13 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def honest(fate: Fate, count: int) -> bool:
+def honest(outcome: RecipientOutcome, count: int) -> bool:
     """收下的恰好一份；暂缓的一份也没有；不明的至多一份。"""
-    return count in {Fate.ACCEPTED: {1}, Fate.DEFERRED: {0}, Fate.UNKNOWN: {0, 1}}.get(fate, set())
+    return count in {
+        RecipientOutcome.ACCEPTED: {1},
+        RecipientOutcome.DEFERRED: {0},
+        RecipientOutcome.UNKNOWN: {0, 1},
+    }.get(outcome, set())
 
 
 if __name__ == "__main__":

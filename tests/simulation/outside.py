@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.reasons import Reason
-from workers.email.receipt import Fate, Receipt
+from workers.email.receipt import Receipt, RecipientOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,11 +32,11 @@ class Turn(StrEnum):
 
 
 RECEIPTS = {
-    Turn.GOOD: Receipt(Fate.ACCEPTED, 250, Reason.of("ok")),
-    Turn.LATER: Receipt(Fate.DEFERRED, 451, Reason.of("later")),
-    Turn.NEVER: Receipt(Fate.REFUSED, 550, Reason.of("no")),
-    Turn.LOST_REPLY: Receipt(Fate.UNKNOWN, None, Reason.of("中继断开了连接")),
-    Turn.NO_REPLY: Receipt(Fate.UNKNOWN, None, Reason.of("中继断开了连接")),
+    Turn.GOOD: Receipt(RecipientOutcome.ACCEPTED, 250, Reason.of("ok")),
+    Turn.LATER: Receipt(RecipientOutcome.DEFERRED, 451, Reason.of("later")),
+    Turn.NEVER: Receipt(RecipientOutcome.REFUSED, 550, Reason.of("no")),
+    Turn.LOST_REPLY: Receipt(RecipientOutcome.UNKNOWN, None, Reason.of("中继断开了连接")),
+    Turn.NO_REPLY: Receipt(RecipientOutcome.UNKNOWN, None, Reason.of("中继断开了连接")),
 }
 
 

@@ -31,10 +31,10 @@ BACK = web.RequestKey("BACK", str)  # 表单被拒之后回哪一页
 
 @dataclass(frozen=True, slots=True)
 class ConsoleRequest:
-    """``member`` 为 None 即没有登录（登录页、错误页）。"""
+    """``session`` 为 None 即没有登录（登录页、错误页）。"""
 
     request: web.Request
-    member: SignedIn | None
+    session: SignedIn | None
 
     @property
     def services(self) -> Services:
@@ -55,7 +55,7 @@ class ConsoleRequest:
 
     @property
     def may_act(self) -> bool:
-        return self.member is not None and self.member.principal.may(OPERATE)
+        return self.session is not None and self.session.principal.may(OPERATE)
 
     def render(self, template: str, status: int = 200, **context: Any) -> web.Response:  # noqa: ANN401 模板的变量什么都有
         """整页或片段；提示只显示一次。"""
@@ -67,7 +67,7 @@ class ConsoleRequest:
             "f": self.formatter,
             "lang": "zh-CN" if translate.language == "zh" else "en",
             "theme": chosen if chosen in THEMES else THEMES[0],
-            "csrf": "" if self.member is None else self.member.csrf,
+            "csrf": "" if self.session is None else self.session.csrf,
             "here": self.request.path_qs,
             "notice": self._notice(translate),
         }

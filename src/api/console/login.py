@@ -13,7 +13,7 @@ from api.console.forms import read_form, require_csrf
 from api.console.keys import ATTEMPTS
 from api.console.origin import require_same_origin
 from api.console.paths import HOME, LOGIN, safe_next
-from api.console.serve import SEE_OTHER, member_of
+from api.console.serve import SEE_OTHER, session_of
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
@@ -36,7 +36,7 @@ LOGOUT_ACTION = "console.logout"
 
 async def login_page(request: web.Request) -> web.StreamResponse:
     target = safe_next(request.query.get("next"))
-    if await member_of(request, touch=True) is not None:
+    if await session_of(request, touch=True) is not None:
         return web.Response(status=SEE_OTHER, headers={"Location": target})
     return ConsoleRequest(request, None).render("login.html", next=target, error="")
 
@@ -84,14 +84,14 @@ async def _refuse(
 async def log_out(request: web.Request) -> web.StreamResponse:
     require_same_origin(request, browser=True)
     response = web.Response(status=SEE_OTHER, headers={"Location": LOGIN})
-    member = await member_of(request, touch=False)
-    if member is not None:
-        require_csrf(await read_form(request), member.csrf)
-        console = ConsoleRequest(request, member)
+    session = await session_of(request, touch=False)
+    if session is not None:
+        require_csrf(await read_form(request), session.csrf)
+        console = ConsoleRequest(request, session)
         async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
             await sessions.close_session(connection, cookies.session_secret(request) or "")
             entry = AuditEntry(LOGOUT_ACTION)
-            await audit.record(connection, entry, member.principal, console.request_id, after_commit)
+            await audit.record(connection, entry, session.principal, console.request_id, after_commit)
     cookies.forget_session(request, response)
     return response
 
@@ -119,4 +119,4 @@ def safe_back(given: str | None) -> str:
 
 async def who_am_i(request: web.Request) -> web.StreamResponse:
     """会话还在（204）还是不在（200）：从别的站点点进来时浏览器不带 Strict 的 cookie，登录页据此自己回去。"""
-    return web.Response(status=200 if await member_of(request, touch=False) is None else 204)
+    return web.Response(status=200 if await session_of(request, touch=False) is None else 204)

@@ -20,7 +20,7 @@ from saq.web.common import STATIC_PATH, render
 
 from api.console.assets import asset_url
 from api.console.origin import require_same_origin
-from api.console.serve import member_of, to_login
+from api.console.serve import session_of, to_login
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
@@ -94,8 +94,8 @@ async def _identify(request: web.Request) -> Principal | None:
             if error.code is not Code.NOT_AUTHENTICATED:
                 raise
             return None
-    member = await member_of(request, touch=not request.path.startswith(f"{ROOT}/api/"))
-    return None if member is None else member.principal
+    session = await session_of(request, touch=not request.path.startswith(f"{ROOT}/api/"))
+    return None if session is None else session.principal
 
 
 def _password(request: web.Request) -> str | None:

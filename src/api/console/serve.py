@@ -59,7 +59,7 @@ class FormSubmission:
 
     @property
     def actor(self) -> str:
-        return "" if self.console.member is None else self.console.member.principal.name
+        return "" if self.console.session is None else self.console.session.principal.name
 
     @property
     def back(self) -> str:
@@ -71,17 +71,17 @@ ActionHandler: TypeAlias = Callable[[FormSubmission], Awaitable[ActionResult]]
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def member_of(request: web.Request, *, touch: bool) -> SignedIn | None:
+async def session_of(request: web.Request, *, touch: bool) -> SignedIn | None:
     """按会话 cookie 认人；``touch`` 见 :func:`kaguan.sessions.service.find_session`。"""
     secret = cookies.session_secret(request)
     if secret is None:
         return None
     services = request.config_dict[SERVICES]
     async with services.pool.connection() as connection:
-        member = await sessions.find_session(connection, secret, services.settings.api.session_idle, touch=touch)
-    if member is not None:
-        context_of(request).principal = member.principal.name
-    return member
+        session = await sessions.find_session(connection, secret, services.settings.api.session_idle, touch=touch)
+    if session is not None:
+        context_of(request).principal = session.principal.name
+    return session
 
 
 def to_login(request: web.Request) -> web.Response:
@@ -106,11 +106,11 @@ def fragment(handler: PageHandler) -> Handler:
 
 def _signed_in(handler: PageHandler, otherwise: Callable[[web.Request], web.Response], *, touch: bool) -> Handler:
     async def show(request: web.Request) -> web.StreamResponse:
-        member = await member_of(request, touch=touch)
-        if member is None:
+        session = await session_of(request, touch=touch)
+        if session is None:
             return otherwise(request)
-        member.principal.require(LOOK)
-        return await handler(ConsoleRequest(request, member))
+        session.principal.require(LOOK)
+        return await handler(ConsoleRequest(request, session))
 
     async def handle(request: web.Request) -> web.StreamResponse:
         return await unless_blind(request, once_more(partial(show, request)))
@@ -123,15 +123,15 @@ def action(name: str, handler: ActionHandler) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         require_same_origin(request, browser=True)
-        member = await member_of(request, touch=True)
-        if member is None:
+        session = await session_of(request, touch=True)
+        if session is None:
             return to_login(request)
         form = await read_form(request)
-        require_csrf(form, member.csrf)
-        console = ConsoleRequest(request, member)
+        require_csrf(form, session.csrf)
+        console = ConsoleRequest(request, session)
         request[BACK] = safe_next(form.get("back"))
         try:
-            member.principal.require(OPERATE)
+            session.principal.require(OPERATE)
             done = await _carry_out(console, form, handler)
         except DomainError as error:
             await _note_refusal(console, name, error)
@@ -144,10 +144,10 @@ def action(name: str, handler: ActionHandler) -> Handler:
 
 
 async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: ActionHandler) -> ActionResult:
-    member = console.member
+    session = console.session
     async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
         done = await handler(FormSubmission(console, form, connection, after_commit, console.request.match_info))
-        principal = None if member is None else member.principal
+        principal = None if session is None else session.principal
         await audit.record(connection, done.entry, principal, console.request_id, after_commit)
     return done
 
@@ -157,7 +157,7 @@ async def _note_refusal(console: ConsoleRequest, name: str, error: DomainError) 
     target = next(iter(console.request.match_info.values()), None)
     entry = audit.refusal(name, target, error)
     async with console.services.pool.connection() as connection:
-        principal = None if console.member is None else console.member.principal
+        principal = None if console.session is None else console.session.principal
         await audit.record(connection, entry, principal, console.request_id, at_once)
 
 

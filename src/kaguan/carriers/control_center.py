@@ -65,7 +65,7 @@ class _Status(Record):
     status: str
 
 
-class _Session(Record):
+class _SessionRecord(Record):
     dateSessionStarted: str | None = None  # noqa: N815 对方的字段名
     dateSessionEnded: str | None = None  # noqa: N815 同上
 
@@ -208,7 +208,7 @@ def _status(iccid: str, record: dict[str, Any]) -> CardStatus:
 
 
 def _session(iccid: str, record: dict[str, Any]) -> tuple[str, SessionState]:
-    return iccid, _Session.model_validate(record).state
+    return iccid, _SessionRecord.model_validate(record).state
 
 
 def _info(iccid: str, record: dict[str, Any]) -> CardInfo:

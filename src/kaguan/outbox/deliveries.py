@@ -21,7 +21,7 @@ from saq.queue.redis import RedisQueue
 from kaguan.database.sql import load
 from kaguan.logging.masking import mask
 from kaguan.outbox import store
-from kaguan.outbox.sparing import NEGLIGIBLE, THRIFT, UNHURRIED
+from kaguan.outbox.scan_throttle import NEGLIGIBLE, THRIFT, UNHURRIED
 from kaguan.outbox.store import START, Caller, Delivery, Due
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 

@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
-from kaguan.outbox.sparing import UNHURRIED
+from kaguan.outbox.scan_throttle import UNHURRIED
 from kaguan.outbox.store import Judged
 from kaguan.reasons import Reason
 

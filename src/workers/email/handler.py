@@ -23,7 +23,7 @@ from kaguan.outbox.worker.verification import Verified
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
 from workers.email.metrics import MailMetrics
-from workers.email.receipt import Fate, Outage, Receipt, reason_of
+from workers.email.receipt import Outage, Receipt, RecipientOutcome, reason_of
 from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
 from workers.pauses import failed_pause, outage_pause, queued_pause
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STATUS_OF = {
-    Fate.ACCEPTED: DeliveryStatus.ACCEPTED,
-    Fate.REFUSED: DeliveryStatus.REFUSED,
-    Fate.DEFERRED: DeliveryStatus.DEFERRED,
+    RecipientOutcome.ACCEPTED: DeliveryStatus.ACCEPTED,
+    RecipientOutcome.REFUSED: DeliveryStatus.REFUSED,
+    RecipientOutcome.DEFERRED: DeliveryStatus.DEFERRED,
 }
 
 
@@ -120,7 +120,7 @@ class EmailHandler:
         if outage is None or its_own:
             return _conclude(envelope, letter, known, receipts, unknown), None
         write = _recorder(letter, receipts, unknown) if in_session else None
-        return _waiting(reason_of("mail.waiting", receipts, Fate.DEFERRED), failed_pause(), write), outage
+        return _waiting(reason_of("mail.waiting", receipts, RecipientOutcome.DEFERRED), failed_pause(), write), outage
 
     async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
@@ -140,7 +140,11 @@ def _due(envelope: Envelope, known: Mapping[str, DeliveryStatus]) -> list[str]:
 
 def _outage(receipts: Mapping[str, Receipt]) -> Outage | None:
     """没投成的全都说的是中继主机：缘由；否则 None。"""
-    unsent = [receipt for receipt in receipts.values() if receipt.fate in {Fate.DEFERRED, Fate.UNKNOWN}]
+    unsent = [
+        receipt
+        for receipt in receipts.values()
+        if receipt.outcome in {RecipientOutcome.DEFERRED, RecipientOutcome.UNKNOWN}
+    ]
     return unsent[0].outage if unsent and all(receipt.outage for receipt in unsent) else None
 
 
@@ -158,25 +162,28 @@ def _conclude(
 ) -> Outcome:
     """逐收件人的结局 → 任务的结局；不明最先，其次可再试，最后才是定论。"""
     write = _recorder(letter, receipts, unknown)
-    fates = {receipt.fate for receipt in receipts.values()}
-    if Fate.UNKNOWN in fates:
-        return Uncertain(reason_of("mail.unknown", receipts, Fate.UNKNOWN), write)
-    if Fate.DEFERRED in fates:
-        return Retry(reason_of("mail.deferred", receipts, Fate.DEFERRED), write=write, outage=True)
-    if doubtful := {one: receipts[one] for one in unknown if one in receipts and receipts[one].fate is Fate.REFUSED}:
+    outcomes = {receipt.outcome for receipt in receipts.values()}
+    if RecipientOutcome.UNKNOWN in outcomes:
+        return Uncertain(reason_of("mail.unknown", receipts, RecipientOutcome.UNKNOWN), write)
+    if RecipientOutcome.DEFERRED in outcomes:
+        return Retry(reason_of("mail.deferred", receipts, RecipientOutcome.DEFERRED), write=write, outage=True)
+    if doubtful := {
+        one: receipts[one] for one in unknown if one in receipts and receipts[one].outcome is RecipientOutcome.REFUSED
+    }:
         # 再寄也是被拒，先前那封却也许到了：结算据意向记 uncertain，别人被收下也不能算完成
-        return GiveUp(reason_of("mail.refused_after_unknown", doubtful, Fate.REFUSED), write)
-    if Fate.ACCEPTED in fates or DeliveryStatus.ACCEPTED in known.values():
+        return GiveUp(reason_of("mail.refused_after_unknown", doubtful, RecipientOutcome.REFUSED), write)
+    if RecipientOutcome.ACCEPTED in outcomes or DeliveryStatus.ACCEPTED in known.values():
         return Done(_result(envelope, known, receipts), write)
-    return GiveUp(reason_of("mail.refused", receipts, Fate.REFUSED), write)
+    return GiveUp(reason_of("mail.refused", receipts, RecipientOutcome.REFUSED), write)
 
 
 def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collection[str]) -> Write:
     """不明的收件人不记：行仍是 intended，如实；先前不明的（``unknown``），这次没寄成也还是不明。"""
     outcomes: list[Recorded] = [
-        store.Recorded(recipient, STATUS_OF[receipt.fate], receipt.code, receipt.reply)
+        store.Recorded(recipient, STATUS_OF[receipt.outcome], receipt.code, receipt.reply)
         for recipient, receipt in receipts.items()
-        if receipt.fate is Fate.ACCEPTED or (receipt.fate is not Fate.UNKNOWN and recipient not in unknown)
+        if receipt.outcome is RecipientOutcome.ACCEPTED
+        or (receipt.outcome is not RecipientOutcome.UNKNOWN and recipient not in unknown)
     ]
 
     async def write(connection: Connection) -> None:
@@ -187,14 +194,16 @@ def _recorder(letter: Letter, receipts: Mapping[str, Receipt], unknown: Collecti
 
 
 def _counts(receipts: Mapping[str, Receipt]) -> dict[str, int]:
-    return {str(fate): sum(receipt.fate is fate for receipt in receipts.values()) for fate in Fate}
+    return {
+        str(outcome): sum(receipt.outcome is outcome for receipt in receipts.values()) for outcome in RecipientOutcome
+    }
 
 
 def _result(envelope: Envelope, known: Mapping[str, DeliveryStatus], receipts: Mapping[str, Receipt]) -> dict[str, Any]:
     recipients = []
     for recipient in envelope.recipients:
         receipt = receipts.get(recipient)
-        status = known.get(recipient) if receipt is None else STATUS_OF[receipt.fate]
+        status = known.get(recipient) if receipt is None else STATUS_OF[receipt.outcome]
         recipients.append({"recipient": recipient, "status": status, "code": receipt.code if receipt else None})
     return {"message_id": envelope.message_id, "recipients": recipients}
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from workers.email.receipt import Fate, Outage, Receipt
+from workers.email.receipt import Outage, Receipt, RecipientOutcome
 
 if TYPE_CHECKING:
     from kaguan.mail.connection import UnreachableError
@@ -35,6 +35,6 @@ def before_session(error: UnreachableError) -> Outage:
 def judged(receipt: Receipt) -> Receipt:
     """会话里的一个结局：没投成而说的是中继主机的，记作 deferred（530 也是）、带上缘由；收下的、不明的不动。"""
     reasons = {None: Outage.LOST, NOT_AVAILABLE: Outage.UNAVAILABLE, LOGIN_REQUIRED: Outage.LOGIN}
-    if receipt.fate in {Fate.ACCEPTED, Fate.UNKNOWN} or receipt.code not in reasons:
+    if receipt.outcome in {RecipientOutcome.ACCEPTED, RecipientOutcome.UNKNOWN} or receipt.code not in reasons:
         return receipt
-    return replace(receipt, fate=Fate.DEFERRED, outage=reasons[receipt.code])
+    return replace(receipt, outcome=RecipientOutcome.DEFERRED, outage=reasons[receipt.code])

@@ -19,7 +19,7 @@ WORDS_LENGTH = 160  # 字符；原因里引的对方的话合计至多这么多�
 TOO_MANY_RECIPIENTS = 552  # RFC 5321 §4.5.3.1.10：RCPT 阶段的 552 按 452 对待
 
 
-class Fate(StrEnum):
+class RecipientOutcome(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"  # 5xx：再试也没用
     DEFERRED = "deferred"  # 4xx，或最后那个点发出之前断了：肯定没收下
@@ -45,7 +45,7 @@ class Receipt:
     ``reply`` 是对方的原话（没有代号的），或我们的说法；``outage`` 非空：没投成说的是中继主机，不是这封信。
     """
 
-    fate: Fate
+    outcome: RecipientOutcome
     code: int | None
     reply: Reason
     outage: Outage | None = None
@@ -58,35 +58,37 @@ class Receipt:
 
 def judge(code: int, text: str) -> Receipt:
     """按应答码的首位判断（RFC 5321 §4.2.1）；看不懂的码当作暂时失败。"""
-    fate = {2: Fate.ACCEPTED, 5: Fate.REFUSED}.get(code // 100, Fate.DEFERRED)
-    return Receipt(fate, code, Reason.of(mask(clean(text))))
+    outcome = {2: RecipientOutcome.ACCEPTED, 5: RecipientOutcome.REFUSED}.get(code // 100, RecipientOutcome.DEFERRED)
+    return Receipt(outcome, code, Reason.of(mask(clean(text))))
 
 
 def judge_recipient(code: int, text: str) -> Receipt:
     receipt = judge(code, text)
-    return replace(receipt, fate=Fate.DEFERRED) if code == TOO_MANY_RECIPIENTS else receipt
+    return replace(receipt, outcome=RecipientOutcome.DEFERRED) if code == TOO_MANY_RECIPIENTS else receipt
 
 
 def judge_data(code: int, text: str) -> Receipt:
     """DATA 没有得到 354：正文没发，即使对方答了 2xx 也不算收下。"""
     receipt = judge(code, text)
-    return replace(receipt, fate=Fate.DEFERRED) if receipt.fate is Fate.ACCEPTED else receipt
+    return (
+        replace(receipt, outcome=RecipientOutcome.DEFERRED) if receipt.outcome is RecipientOutcome.ACCEPTED else receipt
+    )
 
 
 def judge_final(code: int, text: str) -> Receipt:
     """点之后的应答：只有 2xx、4xx、5xx 说明了结局，别的都不能当真。"""
     receipt = judge(code, text)
-    return receipt if code // 100 in {2, 4, 5} else replace(receipt, fate=Fate.UNKNOWN)
+    return receipt if code // 100 in {2, 4, 5} else replace(receipt, outcome=RecipientOutcome.UNKNOWN)
 
 
-def reason_of(code: str, receipts: Mapping[str, Receipt], fate: Fate) -> Reason:
+def reason_of(code: str, receipts: Mapping[str, Receipt], outcome: RecipientOutcome) -> Reason:
     """任务的原因：各应答码的人数，引对方的话（盖住地址与秘密）；同一个码有几种说法时引最多的那种。
 
     全文在 tb_email_delivery。
     """
     labels: dict[Reason, Counter[Reason]] = {}
     for receipt in receipts.values():
-        if receipt.fate is fate:
+        if receipt.outcome is outcome:
             labels.setdefault(receipt.label, Counter())[receipt.reply] += 1
     limit = WORDS_LENGTH // max(len(labels), 1)
     replies = [

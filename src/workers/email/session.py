@@ -14,7 +14,7 @@ from aiosmtplib import SMTPRecipientRefused, SMTPSenderRefused
 from kaguan.mail.connection import open_link
 from kaguan.mail.failure import NETWORK_ERRORS, describe, reply_code
 from kaguan.reasons import Reason
-from workers.email.receipt import Fate, Receipt, judge, judge_data, judge_final, judge_recipient
+from workers.email.receipt import Receipt, RecipientOutcome, judge, judge_data, judge_final, judge_recipient
 
 if TYPE_CHECKING:
     import ssl
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 START_INPUT = 354
 _LEADING_DOT = re.compile(rb"(?m)^\.")
-NO_SMTPUTF8 = Receipt(Fate.REFUSED, 553, Reason("mail.no_smtputf8"))
+NO_SMTPUTF8 = Receipt(RecipientOutcome.REFUSED, 553, Reason("mail.no_smtputf8"))
 
 
 class SmtpSession:
@@ -76,7 +76,7 @@ class SmtpSession:
             await self._start(envelope)
             for recipient in recipients:
                 receipt = await self._recipient(envelope.recipients[recipient], utf8=envelope.smtputf8)
-                if receipt.fate is Fate.ACCEPTED:
+                if receipt.outcome is RecipientOutcome.ACCEPTED:
                     accepted.append(recipient)
                 else:
                     receipts[recipient] = receipt
@@ -84,7 +84,7 @@ class SmtpSession:
         except SMTPSenderRefused as error:
             outcome = judge(error.code, error.message)
         except NETWORK_ERRORS as error:
-            outcome = Receipt(Fate.DEFERRED, reply_code(error), describe(error))
+            outcome = Receipt(RecipientOutcome.DEFERRED, reply_code(error), describe(error))
             self.abort()
         if outcome is not None:
             receipts |= dict.fromkeys((name for name in recipients if name not in receipts), outcome)
@@ -129,7 +129,7 @@ class SmtpSession:
             final = await protocol.read_response(timeout=self._config.data_timeout)
         except NETWORK_ERRORS as error:
             self.abort()
-            return Receipt(Fate.UNKNOWN, None, Reason("mail.unconfirmed", {"reason": describe(error)}))
+            return Receipt(RecipientOutcome.UNKNOWN, None, Reason("mail.unconfirmed", {"reason": describe(error)}))
         self.delivered += 1
         return judge_final(final.code, final.message)
 

@@ -19,7 +19,7 @@ from kaguan.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
 from workers.email.outage import before_session, judged
 from workers.email.pool import LIMITS, SessionLimits, SessionPool
-from workers.email.receipt import Fate, Receipt
+from workers.email.receipt import Receipt, RecipientOutcome
 
 if TYPE_CHECKING:
     import ssl
@@ -111,10 +111,10 @@ class Mailer:
                 receipts = await self._send(envelope, declare)
             except UnreachableError as error:
                 record_error(span, type(error).__name__)
-                receipt = Receipt(Fate.DEFERRED, error.code, error.reason, before_session(error))
+                receipt = Receipt(RecipientOutcome.DEFERRED, error.code, error.reason, before_session(error))
                 receipts = dict.fromkeys(recipients, receipt)
-            for fate in Fate:
-                span.set_attribute(f"kaguan.mail.{fate}", sum(item.fate is fate for item in receipts.values()))
+            for outcome in RecipientOutcome:
+                span.set_attribute(f"kaguan.mail.{outcome}", sum(item.outcome is outcome for item in receipts.values()))
             return receipts
 
     async def _send(self, envelope: Envelope, declare: Callable[[], Awaitable[list[str]]]) -> dict[str, Receipt]:
@@ -138,10 +138,12 @@ class Mailer:
             _SickError: 没有一个收件人得到过说得清的应答。
         """
         receipts = {one: judged(receipt) for one, receipt in (await session.deliver(envelope, recipients)).items()}
-        self._sick_inside = all(receipt.outage or receipt.fate is Fate.UNKNOWN for receipt in receipts.values())
+        self._sick_inside = all(
+            receipt.outage or receipt.outcome is RecipientOutcome.UNKNOWN for receipt in receipts.values()
+        )
         if self._sick_inside:
             raise _SickError(receipts)
-        if any(receipt.fate is Fate.ACCEPTED for receipt in receipts.values()):
+        if any(receipt.outcome is RecipientOutcome.ACCEPTED for receipt in receipts.values()):
             self._accepted_at = asyncio.get_running_loop().time()
         return receipts
 

@@ -16,7 +16,7 @@ from tests.support.mail_sizes import KIB, SIZES, largest, letter
 from tests.support.mail_tasks import client_tls, config_for, send, server_tls
 from tests.support.smtp_server import CLOSE, DROP, HALF_CLOSE, PAUSE, RESET, STALL, Script, SmtpServer, smtp_server
 from workers.email.pool import LIMITS, SessionLimits
-from workers.email.receipt import Fate
+from workers.email.receipt import RecipientOutcome
 from workers.email.transport import Mailer, open_mailer
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_mail_of_every_size_is_delivered_once_byte_for_byte(run: Run, mode: str)
     async def scenario() -> None:
         async with stage(mode) as (server, mailer):
             for one in letters:
-                assert (await send(mailer, one)).fate is Fate.ACCEPTED
+                assert (await send(mailer, one)).outcome is RecipientOutcome.ACCEPTED
         assert [mail.content for mail in server.mails] == [one.content for one in letters]
         assert {mail.encrypted for mail in server.mails} == {mode != "clear"}
         assert server.connections == 1
@@ -80,23 +80,23 @@ def test_a_reader_far_slower_than_a_chunk_but_never_stopping_gets_it_all(run: Ru
 
     async def scenario() -> None:
         async with stage(mode, script, limits, timeout=1.0) as (server, mailer):
-            assert (await send(mailer, letter(LARGE))).fate is Fate.ACCEPTED
+            assert (await send(mailer, letter(LARGE))).outcome is RecipientOutcome.ACCEPTED
         assert [len(mail.content) for mail in server.mails] == [LARGE]
 
     run(scenario())
 
 
 def test_a_cut_while_body_bytes_are_unsent_is_deferred(run: Run, mode: str) -> None:
-    async def scenario(at: int, how: str) -> tuple[Fate, int]:
+    async def scenario(at: int, how: str) -> tuple[RecipientOutcome, int]:
         # 只关一头的不说完：它收得到的，正是我们断开之前交给内核的
         async with stage(mode, Script(cut=(at, how), narrow=True)) as (server, mailer):
             receipt = await send(mailer, letter(LARGE))
-        return receipt.fate, len(server.mails)
+        return receipt.outcome, len(server.mails)
 
-    async def every() -> Counter[tuple[Fate, int]]:
+    async def every() -> Counter[tuple[RecipientOutcome, int]]:
         return Counter([await scenario(at, how) for how in (RESET, CLOSE, HALF_CLOSE) for at in CUTS])
 
-    assert run(every()) == {(Fate.DEFERRED, 0): 3 * len(CUTS)}
+    assert run(every()) == {(RecipientOutcome.DEFERRED, 0): 3 * len(CUTS)}
 
 
 def test_a_reader_that_stops_is_deferred_and_never_gets_the_dot(run: Run, mode: str) -> None:
@@ -105,7 +105,7 @@ def test_a_reader_that_stops_is_deferred_and_never_gets_the_dot(run: Run, mode: 
             receipt = await send(mailer, letter(LARGE))
             server.resume.set()
             await eventually(lambda: server.open_now == 0)
-        assert (receipt.fate, server.mails) == (Fate.DEFERRED, [])
+        assert (receipt.outcome, server.mails) == (RecipientOutcome.DEFERRED, [])
 
     run(scenario())
 
@@ -115,39 +115,43 @@ def test_whoever_may_have_got_the_dot_is_never_called_deferred(run: Run, mode: s
 
     few = asyncio.Semaphore(10)  # 一齐握手的多了，忙的机器上全都超时，谁也走不到分界
 
-    async def scenario(size: int) -> tuple[Fate, bool]:
+    async def scenario(size: int) -> tuple[RecipientOutcome, bool]:
         script = Script(cut=(0, PAUSE), narrow=True)
         async with few, stage(mode, script, timeout=0.5, data_timeout=0.5) as (server, mailer):
             receipt = await send(mailer, letter(size))
             server.resume.set()
             await eventually(lambda: server.open_now == 0)
-        return receipt.fate, bool(server.mails)
+        return receipt.outcome, bool(server.mails)
 
-    async def every() -> Counter[tuple[Fate, bool]]:
+    async def every() -> Counter[tuple[RecipientOutcome, bool]]:
         sizes = (*range(20 * KIB, 1200 * KIB, 30 * KIB), LARGE)  # 内核的缓冲会长大，分界多远不一定
         return Counter(await asyncio.gather(*map(scenario, sizes)))
 
     seen = run(every())
-    assert (Fate.DEFERRED, True) not in seen
-    assert {fate for fate, _ in seen} == {Fate.DEFERRED, Fate.UNKNOWN}
-    assert (Fate.UNKNOWN, True) in seen
+    assert (RecipientOutcome.DEFERRED, True) not in seen
+    assert {outcome for outcome, _ in seen} == {RecipientOutcome.DEFERRED, RecipientOutcome.UNKNOWN}
+    assert (RecipientOutcome.UNKNOWN, True) in seen
 
 
 @pytest.mark.parametrize("how", [RESET, CLOSE, HALF_CLOSE])
 def test_a_cut_near_the_end_is_never_a_success_nor_a_false_deferral(run: Run, mode: str, how: str) -> None:
     size = 130 * KIB
 
-    async def scenario(at: int) -> tuple[Fate, bool]:
+    async def scenario(at: int) -> tuple[RecipientOutcome, bool]:
         async with stage(mode, Script(cut=(at, how), narrow=True)) as (server, mailer):
             receipt = await send(mailer, letter(size))
             await eventually(lambda: server.open_now == 0)
-        return receipt.fate, bool(server.mails)
+        return receipt.outcome, bool(server.mails)
 
-    async def every() -> set[tuple[Fate, bool]]:
+    async def every() -> set[tuple[RecipientOutcome, bool]]:
         return {await scenario(at) for at in (size - 64 * KIB, size - 16 * KIB, size - 1000, size - 1, size)}
 
     seen = run(every())
-    assert seen <= {(Fate.DEFERRED, False), (Fate.UNKNOWN, False), (Fate.UNKNOWN, True)}
+    assert seen <= {
+        (RecipientOutcome.DEFERRED, False),
+        (RecipientOutcome.UNKNOWN, False),
+        (RecipientOutcome.UNKNOWN, True),
+    }
 
 
 @pytest.mark.parametrize("answer", [DROP, STALL])
@@ -156,6 +160,6 @@ def test_a_cut_after_the_dot_is_unknown(run: Run, mode: str, size: int, answer: 
     async def scenario() -> None:
         async with stage(mode, Script(body=[answer]), data_timeout=0.3) as (server, mailer):
             receipt = await send(mailer, letter(size))
-        assert (receipt.fate, len(server.mails)) == (Fate.UNKNOWN, 1)
+        assert (receipt.outcome, len(server.mails)) == (RecipientOutcome.UNKNOWN, 1)
 
     run(scenario())

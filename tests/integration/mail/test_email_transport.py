@@ -20,7 +20,7 @@ from tests.support.mail_tasks import SENDER, client_tls, config_for, mail_to, se
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 from tests.support.tracing import only as only_span
 from workers.email.pool import LIMITS, SessionLimits
-from workers.email.receipt import Fate, Outage, Receipt
+from workers.email.receipt import Outage, Receipt, RecipientOutcome
 from workers.email.transport import TICK, Mailer, QueuedError, RelayHostOpenError, open_mailer
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def only(receipts: dict[str, Receipt]) -> Receipt:
     return receipt
 
 
-async def fate_of(mailer: Mailer) -> Fate | None:
+async def outcome_of(mailer: Mailer) -> RecipientOutcome | None:
     """这封信的结局；``None`` 是没排上我们自己的限额。"""
     try:
-        return only(await send(mailer)).fate
+        return only(await send(mailer)).outcome
     except QueuedError:
         return None
 
@@ -89,7 +89,7 @@ async def test_a_relay_host_out_of_reach_is_a_failed_span(exported: InMemorySpan
 async def test_one_connection_carries_many_mails_and_is_checked_before_each_reuse() -> None:
     async with stage() as (server, mailer):
         for _ in range(5):
-            assert only(await send(mailer)).fate is Fate.ACCEPTED
+            assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert server.connections == 1
     assert server.commands.count("RSET") == 4
     assert len(server.mails) == 5
@@ -97,15 +97,15 @@ async def test_one_connection_carries_many_mails_and_is_checked_before_each_reus
 
 async def test_a_connection_the_server_closed_meanwhile_is_replaced_unnoticed() -> None:
     async with stage(Script(rset=DROP)) as (server, mailer):
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert server.connections == 2
 
 
 async def test_never_more_connections_than_configured() -> None:
     async with stage(connections=2) as (server, mailer):
         receipts = await asyncio.gather(*(send(mailer) for _ in range(12)))
-    assert all(only(receipt).fate is Fate.ACCEPTED for receipt in receipts)
+    assert all(only(receipt).outcome is RecipientOutcome.ACCEPTED for receipt in receipts)
     assert len(server.mails) == 12
     assert server.most_open <= 2
 
@@ -144,8 +144,8 @@ async def test_idle_connections_are_closed_with_a_farewell() -> None:
 async def test_a_refused_mail_leaves_the_connection_fit_for_the_next_one() -> None:
     script = Script(recipients={"bad@x.example": ["550 no"]})
     async with stage(script) as (server, mailer):
-        assert only(await send(mailer, letter("bad@x.example"))).fate is Fate.REFUSED
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer, letter("bad@x.example"))).outcome is RecipientOutcome.REFUSED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert server.connections == 1
 
 
@@ -157,9 +157,9 @@ async def test_worker_processes_share_the_relay_rate_through_redis(redis_url: st
         open_mailer(config_for(server.url, per_second=3, data_timeout=0.3), one) as first,
         open_mailer(config_for(server.url, per_second=3, data_timeout=0.3), other) as second,
     ):
-        fates = await asyncio.gather(*(fate_of(mailer) for mailer in (first, second) for _ in range(3)))
-    assert fates.count(Fate.ACCEPTED) == len(server.mails) == 3
-    assert fates.count(None) == 3
+        outcomes = await asyncio.gather(*(outcome_of(mailer) for mailer in (first, second) for _ in range(3)))
+    assert outcomes.count(RecipientOutcome.ACCEPTED) == len(server.mails) == 3
+    assert outcomes.count(None) == 3
 
 
 async def test_without_redis_the_rate_is_still_limited() -> None:
@@ -168,13 +168,13 @@ async def test_without_redis_the_rate_is_still_limited() -> None:
         Redis.from_url(f"redis://127.0.0.1:{free_port()}") as gone,
         open_mailer(config_for(server.url, per_second=2, data_timeout=0.3), gone) as mailer,
     ):
-        fates = await asyncio.gather(*(fate_of(mailer) for _ in range(5)))
-    assert fates.count(Fate.ACCEPTED) == 2
+        outcomes = await asyncio.gather(*(outcome_of(mailer) for _ in range(5)))
+    assert outcomes.count(RecipientOutcome.ACCEPTED) == 2
 
 
 async def test_mails_behind_one_that_waits_for_our_own_rate_wait_for_it_too() -> None:
     async with throttled_mailer() as mailer:
-        assert await asyncio.gather(*(fate_of(mailer) for _ in range(3))) == [None] * 3
+        assert await asyncio.gather(*(outcome_of(mailer) for _ in range(3))) == [None] * 3
 
 
 async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
@@ -185,7 +185,7 @@ async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
         hanging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await hanging
-    assert (receipt.fate, str(receipt.reply)) == (Fate.DEFERRED, "等连接超时")
+    assert (receipt.outcome, str(receipt.reply)) == (RecipientOutcome.DEFERRED, "等连接超时")
 
 
 async def test_a_half_open_breaker_lets_a_single_mail_through() -> None:
@@ -222,21 +222,21 @@ async def test_a_process_tries_by_itself_whether_it_can_connect_again_but_not_wh
             server.script.mail = "250 ok"
         else:
             await eventually(lambda: told[-1] == "closed")
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert told[-1] == "closed"
 
 
 @pytest.mark.parametrize("mode", ["required", "optional"])
 async def test_starttls_is_used_when_offered(mode: str) -> None:
     async with stage(Script(starttls=server_tls()), starttls=mode) as (server, mailer):
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert server.mails[0].encrypted
 
 
 async def test_stripped_starttls_is_refused_before_any_mail_command() -> None:
     async with stage(starttls="required") as (server, mailer):
         receipt = only(await send(mailer))
-    assert receipt.fate is Fate.DEFERRED
+    assert receipt.outcome is RecipientOutcome.DEFERRED
     assert "STARTTLS" in str(receipt.reply)
     assert "MAIL" not in server.commands
 
@@ -244,13 +244,13 @@ async def test_stripped_starttls_is_refused_before_any_mail_command() -> None:
 async def test_a_password_is_never_sent_in_clear_when_starttls_vanished() -> None:
     script = Script(credentials=("user", "secret"))
     async with stage(script, url="smtp://user:secret@127.0.0.1:PORT", starttls="optional") as (server, mailer):
-        assert only(await send(mailer)).fate is Fate.DEFERRED
+        assert only(await send(mailer)).outcome is RecipientOutcome.DEFERRED
     assert "AUTH" not in server.commands
 
 
 async def test_optional_starttls_without_login_goes_on_in_clear() -> None:
     async with stage(starttls="optional") as (server, mailer):
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert not server.mails[0].encrypted
 
 
@@ -258,7 +258,7 @@ async def test_implicit_tls_and_login() -> None:
     script = Script(implicit_tls=server_tls(), credentials=("us er", "p@ss:word"))
     url = "smtps://us%20er:p%40ss%3Aword@127.0.0.1:PORT"
     async with stage(script, url=url) as (server, mailer):
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert (server.mails[0].encrypted, server.mails[0].login) == (True, "us er")
 
 
@@ -266,7 +266,7 @@ async def test_a_wrong_password_defers_and_says_535_but_not_the_password() -> No
     script = Script(credentials=("user", "right"))
     async with stage(script, url="smtp://user:wrong@127.0.0.1:PORT") as (_, mailer):
         receipt = only(await send(mailer))
-    assert (receipt.fate, receipt.code) == (Fate.DEFERRED, 535)
+    assert (receipt.outcome, receipt.code) == (RecipientOutcome.DEFERRED, 535)
     assert "wrong" not in str(receipt.reply)
 
 
@@ -276,16 +276,16 @@ async def test_an_untrusted_certificate_is_refused() -> None:
         open_mailer(config_for(server.url)) as mailer,  # 系统信任库里没有测试证书
     ):
         receipt = only(await send(mailer))
-    assert (receipt.fate, str(receipt.reply)) == (Fate.DEFERRED, "与中继协商 TLS 失败：证书是自签名的")
+    assert (receipt.outcome, str(receipt.reply)) == (RecipientOutcome.DEFERRED, "与中继协商 TLS 失败：证书是自签名的")
     assert server.mails == []
 
 
 async def test_a_relay_without_smtputf8_refuses_international_addresses_only() -> None:
     async with stage(Script(smtputf8=False)) as (_, mailer):
         receipt = only(await send(mailer, letter("用户@例子.测试")))
-        assert receipt.fate is Fate.REFUSED
+        assert receipt.outcome is RecipientOutcome.REFUSED
         assert "SMTPUTF8" in str(receipt.reply)
-        assert only(await send(mailer, letter("user@例子.测试"))).fate is Fate.ACCEPTED
+        assert only(await send(mailer, letter("user@例子.测试"))).outcome is RecipientOutcome.ACCEPTED
 
 
 async def test_without_smtputf8_the_other_recipients_of_the_same_mail_get_it() -> None:
@@ -293,10 +293,10 @@ async def test_without_smtputf8_the_other_recipients_of_the_same_mail_get_it() -
     async with stage(Script(smtputf8=False)) as (server, mailer):
         receipts = await send(mailer, envelope)
         again = await send(mailer, envelope)
-    assert {one: receipt.fate for one, receipt in receipts.items()} == {
-        "a@x.example": Fate.ACCEPTED,
-        "用户@例子.测试": Fate.REFUSED,
-        "user@例子.测试": Fate.ACCEPTED,
+    assert {one: receipt.outcome for one, receipt in receipts.items()} == {
+        "a@x.example": RecipientOutcome.ACCEPTED,
+        "用户@例子.测试": RecipientOutcome.REFUSED,
+        "user@例子.测试": RecipientOutcome.ACCEPTED,
     }
     assert again == receipts
     first, second = server.mails
@@ -311,13 +311,13 @@ async def test_with_smtputf8_nobody_is_left_out() -> None:
     envelope = letter("a@x.example", "用户@例子.测试")
     async with stage() as (server, mailer):
         receipts = await send(mailer, envelope)
-    assert {receipt.fate for receipt in receipts.values()} == {Fate.ACCEPTED}
+    assert {receipt.outcome for receipt in receipts.values()} == {RecipientOutcome.ACCEPTED}
     assert server.mails[0].content == envelope.content
 
 
 async def test_a_server_that_hangs_in_the_greeting_is_given_up_on() -> None:
     async with stage(Script(greeting="stall"), timeout=0.2) as (server, mailer):
-        assert only(await send(mailer)).fate is Fate.DEFERRED
+        assert only(await send(mailer)).outcome is RecipientOutcome.DEFERRED
         assert server.stalled.is_set()
 
 
@@ -329,7 +329,7 @@ async def test_a_cancelled_delivery_never_returns_its_connection() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert only(await send(mailer)).fate is Fate.ACCEPTED
+        assert only(await send(mailer)).outcome is RecipientOutcome.ACCEPTED
     assert server.connections == 2
 
 
@@ -348,24 +348,26 @@ async def test_hostile_reply_text_is_stored_as_one_clean_bounded_line() -> None:
     script = Script(recipients={"a@x.example": ["550-\x00\x1b[31m\udcff\r\n550 " + "y" * 2000]})
     async with stage(script) as (_, mailer):
         receipt = only(await send(mailer))
-    assert receipt.fate is Fate.REFUSED
+    assert receipt.outcome is RecipientOutcome.REFUSED
     assert str(receipt.reply).isprintable()
     assert len(str(receipt.reply)) <= 500
 
 
 @pytest.mark.parametrize(
-    ("script", "fate"),
+    ("script", "outcome"),
     [
-        (Script(), Fate.ACCEPTED),
-        (Script(body=[DROP]), Fate.UNKNOWN),
-        (Script(drop_in_body=True), Fate.DEFERRED),
-        (Script(data=DROP), Fate.DEFERRED),
+        (Script(), RecipientOutcome.ACCEPTED),
+        (Script(body=[DROP]), RecipientOutcome.UNKNOWN),
+        (Script(drop_in_body=True), RecipientOutcome.DEFERRED),
+        (Script(data=DROP), RecipientOutcome.DEFERRED),
     ],
-    ids=lambda value: str(value) if isinstance(value, Fate) else "",
+    ids=lambda value: str(value) if isinstance(value, RecipientOutcome) else "",
 )
-def test_the_moment_of_the_break_is_told_apart_on_the_loop_that_workers_run_on(script: Script, fate: Fate) -> None:
+def test_the_moment_of_the_break_is_told_apart_on_the_loop_that_workers_run_on(
+    script: Script, outcome: RecipientOutcome
+) -> None:
     async def scenario() -> Receipt:
         async with stage(script) as (_, mailer):
             return only(await send(mailer, letter(body="x" * 12_000_000)))
 
-    assert uvloop.run(scenario()).fate is fate
+    assert uvloop.run(scenario()).outcome is outcome

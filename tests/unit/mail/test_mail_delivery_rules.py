@@ -5,7 +5,7 @@ import pytest
 from kaguan.config.relay_host import RelayHost, parse_relay_host
 from kaguan.mail.reply import clean, words
 from kaguan.reasons import Reason
-from workers.email.receipt import Fate, judge, judge_data, judge_final, judge_recipient
+from workers.email.receipt import RecipientOutcome, judge, judge_data, judge_final, judge_recipient
 
 
 @pytest.mark.parametrize(
@@ -36,22 +36,22 @@ def test_the_password_is_not_in_the_repr() -> None:
 @pytest.mark.parametrize(
     ("code", "at_recipient", "at_data", "at_end"),
     [
-        (250, Fate.ACCEPTED, Fate.DEFERRED, Fate.ACCEPTED),
-        (251, Fate.ACCEPTED, Fate.DEFERRED, Fate.ACCEPTED),
-        (354, Fate.DEFERRED, Fate.DEFERRED, Fate.UNKNOWN),
-        (421, Fate.DEFERRED, Fate.DEFERRED, Fate.DEFERRED),
-        (451, Fate.DEFERRED, Fate.DEFERRED, Fate.DEFERRED),
-        (550, Fate.REFUSED, Fate.REFUSED, Fate.REFUSED),
-        (552, Fate.DEFERRED, Fate.REFUSED, Fate.REFUSED),
-        (999, Fate.DEFERRED, Fate.DEFERRED, Fate.UNKNOWN),
-        (-1, Fate.DEFERRED, Fate.DEFERRED, Fate.UNKNOWN),
+        (250, RecipientOutcome.ACCEPTED, RecipientOutcome.DEFERRED, RecipientOutcome.ACCEPTED),
+        (251, RecipientOutcome.ACCEPTED, RecipientOutcome.DEFERRED, RecipientOutcome.ACCEPTED),
+        (354, RecipientOutcome.DEFERRED, RecipientOutcome.DEFERRED, RecipientOutcome.UNKNOWN),
+        (421, RecipientOutcome.DEFERRED, RecipientOutcome.DEFERRED, RecipientOutcome.DEFERRED),
+        (451, RecipientOutcome.DEFERRED, RecipientOutcome.DEFERRED, RecipientOutcome.DEFERRED),
+        (550, RecipientOutcome.REFUSED, RecipientOutcome.REFUSED, RecipientOutcome.REFUSED),
+        (552, RecipientOutcome.DEFERRED, RecipientOutcome.REFUSED, RecipientOutcome.REFUSED),
+        (999, RecipientOutcome.DEFERRED, RecipientOutcome.DEFERRED, RecipientOutcome.UNKNOWN),
+        (-1, RecipientOutcome.DEFERRED, RecipientOutcome.DEFERRED, RecipientOutcome.UNKNOWN),
     ],
 )
 def test_what_a_reply_code_means_depends_on_the_phase(
-    code: int, at_recipient: Fate, at_data: Fate, at_end: Fate
+    code: int, at_recipient: RecipientOutcome, at_data: RecipientOutcome, at_end: RecipientOutcome
 ) -> None:
     judged = (judge_recipient(code, ""), judge_data(code, ""), judge_final(code, ""))
-    assert tuple(receipt.fate for receipt in judged) == (at_recipient, at_data, at_end)
+    assert tuple(receipt.outcome for receipt in judged) == (at_recipient, at_data, at_end)
 
 
 def test_reply_text_is_made_storable() -> None:

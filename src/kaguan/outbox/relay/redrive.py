@@ -14,7 +14,7 @@ from kaguan.logging.naming import named
 from kaguan.outbox import ordering, store
 from kaguan.outbox.relay import in_redis
 from kaguan.outbox.replay import FIRST_ID
-from kaguan.outbox.sparing import Look, Sparing
+from kaguan.outbox.scan_throttle import ScanThrottle, ThrottledScan
 from kaguan.outbox.store import EVER, START, Seen
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 
@@ -53,13 +53,13 @@ class LeaseRedrive:
     redelivered: Mapping[str, TaskEventKind]
     metrics: Metrics
     grace: float = 0.0
-    sparing: Sparing = field(default_factory=Sparing)
+    throttle: ScanThrottle = field(default_factory=ScanThrottle)
     _seen: float = -math.inf  # 本机的单调钟：在这之前到期的都看过了
 
     async def run_once(self) -> int:
         """收回一页。只看上一遍之后到期的与主动交还的；上一遍被锁着而跳过的，等从头看的那一遍。"""
         began = time.monotonic()
-        async with self.pool.connection() as connection, Look(self.sparing, connection) as thorough:
+        async with self.pool.connection() as connection, ThrottledScan(self.throttle, connection) as thorough:
             expired = await store.redrive_expired(
                 connection,
                 redelivered=self.redelivered,
@@ -110,7 +110,7 @@ class PresenceRedrive:
     config: Relay
     metrics: Metrics
     patience: float = TAKEN_PATIENCE
-    sparing: Sparing = field(default_factory=Sparing)
+    throttle: ScanThrottle = field(default_factory=ScanThrottle)
     _oldest: float = -math.inf  # 本机的单调钟：在这之前交出的都有了着落
     _after: tuple[datetime, UUID] = field(default=START)
     _taken: dict[tuple[UUID, int], float] = field(default_factory=dict)  # 取走而没有认领的 → 何时第一次看见
@@ -121,7 +121,7 @@ class PresenceRedrive:
         first = self._after == START
         async with (
             self.pool.connection() as connection,
-            Look(self.sparing, connection) if first else nullcontext(enter_result=False) as thorough,
+            ThrottledScan(self.throttle, connection) if first else nullcontext(enter_result=False) as thorough,
         ):
             reach = EVER if thorough else min(EVER, began - self._oldest + OVERLAP)
             seen = Seen(self.config.presence_age, self.config.backstop_age, self._after, PAGE, reach)
@@ -172,14 +172,17 @@ class OrphanRedrive:
     pool: Pool
     config: Relay
     metrics: Metrics
-    sparing: Sparing = field(default_factory=Sparing)
+    throttle: ScanThrottle = field(default_factory=ScanThrottle)
     _after: UUID = FIRST_ID
 
     async def run_once(self) -> int:
         first = self._after == FIRST_ID
-        if first and not self.sparing.is_due:
+        if first and not self.throttle.is_due:
             return 0
-        async with self.pool.connection() as connection, Look(self.sparing, connection) if first else nullcontext():
+        async with (
+            self.pool.connection() as connection,
+            ThrottledScan(self.throttle, connection) if first else nullcontext(),
+        ):
             last, moved = await store.redrive_orphans(
                 connection, after=self._after, age=self.config.presence_age, limit=ORPHAN_PAGE
             )

@@ -23,7 +23,7 @@ from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.relay.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRedrive, PresenceRedrive
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.relay.schedules import Schedules
-from kaguan.outbox.sparing import THRIFT, Sparing
+from kaguan.outbox.scan_throttle import THRIFT, ScanThrottle
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.upgrade import PATIENCE, UnknownSince
 from kaguan.telemetry.metrics import Metrics
@@ -121,12 +121,14 @@ class Relay:
             timing.hold,
             Line(timing.thrift),
         )
-        self.lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, Sparing(timing.thrift))
-        self.presence = PresenceRedrive(pool, queues, config, metrics, timing.taken_patience, Sparing(timing.thrift))
+        self.lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, ScanThrottle(timing.thrift))
+        self.presence = PresenceRedrive(
+            pool, queues, config, metrics, timing.taken_patience, ScanThrottle(timing.thrift)
+        )
         calls = Calls(redis, tasks)
         histories = Histories(pool, redis, calls, known, metrics, self.heard, config.poll_interval)
         self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
-        self.orphan = OrphanRedrive(pool, config, metrics, Sparing(timing.thrift))
+        self.orphan = OrphanRedrive(pool, config, metrics, ScanThrottle(timing.thrift))
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {})
         self.loops: dict[str, Loop] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kaguan.outbox.sparing import PATIENCE, Look, Sparing
+from kaguan.outbox.scan_throttle import PATIENCE, ScanThrottle, ThrottledScan
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool
@@ -19,22 +19,22 @@ async def limit_of(connection: Connection) -> str:
 
 
 async def test_a_look_from_the_start_has_a_limit_of_its_own_and_then_rests(pool: Pool) -> None:
-    sparing = Sparing()
+    throttle = ScanThrottle()
     async with pool.connection() as connection:
         usual = await limit_of(connection)
-        async with Look(sparing, connection) as thorough:
+        async with ThrottledScan(throttle, connection) as thorough:
             assert (thorough, await limit_of(connection)) == (True, PATIENCE)
-        async with Look(sparing, connection) as thorough:
+        async with ThrottledScan(throttle, connection) as thorough:
             assert (thorough, await limit_of(connection)) == (False, usual)
         assert await limit_of(connection) == usual != PATIENCE
 
 
 async def test_a_look_that_fails_rests_too(pool: Pool) -> None:
-    sparing = Sparing()
+    throttle = ScanThrottle()
     async with pool.connection() as connection:
         with pytest.raises(psycopg.errors.DivisionByZero):
-            async with Look(sparing, connection):
+            async with ThrottledScan(throttle, connection):
                 await connection.execute("select 1 / 0")
-        assert not sparing.is_due
-        async with Look(sparing, connection) as thorough:
+        assert not throttle.is_due
+        async with ThrottledScan(throttle, connection) as thorough:
             assert not thorough

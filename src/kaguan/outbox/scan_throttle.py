@@ -20,7 +20,7 @@ UNHURRIED = f"set local statement_timeout = '{PATIENCE}'"
 
 
 @dataclass(slots=True)
-class Sparing:
+class ScanThrottle:
     """``with`` 里的那一遍成没成都记它用了多久：看不完的也歇，不挡着近处的。
 
     Attributes:
@@ -46,18 +46,18 @@ class Sparing:
 
 
 @dataclass(slots=True)
-class Look:
+class ThrottledScan:
     """``async with`` 里看一遍，给出要不要从头看；从头看的另有时限，在一个事务里。"""
 
-    sparing: Sparing
+    throttle: ScanThrottle
     connection: Connection
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def __aenter__(self) -> bool:
-        if not self.sparing.is_due:
+        if not self.throttle.is_due:
             return False
         async with AsyncExitStack() as stack:
-            stack.enter_context(self.sparing)
+            stack.enter_context(self.throttle)
             await stack.enter_async_context(self.connection.transaction())
             await self.connection.execute(UNHURRIED)
             self._stack = stack.pop_all()
