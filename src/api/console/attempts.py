@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from kaguan.errors import Code, DomainError
 
 if TYPE_CHECKING:
@@ -28,3 +30,6 @@ class LoginAttempts:
         used = await self._counter.add(f"login/{address}/{now // MINUTE}", 1, MINUTE)
         if used > self._per_minute:
             raise DomainError(Code.TOO_MANY_REQUESTS, retry_after=MINUTE - now % MINUTE)
+
+
+ATTEMPTS = web.AppKey("ATTEMPTS", LoginAttempts)

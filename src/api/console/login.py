@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, quote
 from aiohttp import web
 
 from api.console import cookies
+from api.console.attempts import ATTEMPTS
 from api.console.console_request import THEMES, ConsoleRequest
 from api.console.forms import read_form, require_csrf
-from api.console.keys import ATTEMPTS
 from api.console.origin import require_same_origin
 from api.console.paths import HOME, LOGIN, safe_next
 from api.console.serve import SEE_OTHER, session_of

@@ -11,12 +11,11 @@ from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks, vanished
-from api.console.attempts import LoginAttempts
-from api.console.keys import ATTEMPTS, SNAPSHOTS, TRACES
+from api.console.attempts import ATTEMPTS, LoginAttempts
 from api.console.paths import HOME, LOGIN, LOGOUT
 from api.console.serve import action, fragment, page
-from api.console.snapshots import SnapshotCache
-from api.console.traces import Traces
+from api.console.snapshots import SNAPSHOTS, SnapshotCache
+from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
 from api.http.limits import Counter

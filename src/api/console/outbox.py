@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from api.console.keys import SNAPSHOTS
 from api.console.serve import ActionResult, number_of
+from api.console.snapshots import SNAPSHOTS
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from api.console.charts import sparkline
 from api.console.concerns import lines_of
-from api.console.keys import SNAPSHOTS
 from api.console.people import process_lines, worker_lines
-from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, STEP
+from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP
 from kaguan.outbox.vocabulary import Priority
 from kaguan.overview import queries
 

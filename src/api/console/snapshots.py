@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from kaguan.errors import Code, DomainError
 from kaguan.overview import queries
 from kaguan.telemetry.pools import database_figures
@@ -87,3 +89,6 @@ class SnapshotCache:
         fresh = await queries.trend(connection, STEP, missing, cap)
         newest = [bucket for bucket in fresh if bucket.at.timestamp() > known]
         self._trend = [*self._trend, *newest][-BUCKETS:]
+
+
+SNAPSHOTS = web.AppKey("SNAPSHOTS", SnapshotCache)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from api.console.keys import TRACES
 from api.console.serve import ActionResult
+from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.store import AuditEntry
 from kaguan.errors import Code, refused

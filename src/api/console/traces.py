@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 import structlog
+from aiohttp import web
 
 from kaguan.telemetry.spans import MESSAGE_ID
 from kaguan.waterfall.layout import lay_out
@@ -149,3 +150,6 @@ def _parent(span: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str:
         if reference["refType"] == "CHILD_OF" and reference["spanID"] in known:
             return str(reference["spanID"])
     return ""
+
+
+TRACES = web.AppKey("TRACES", Traces)

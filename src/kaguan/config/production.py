@@ -13,7 +13,6 @@ from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, r
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.sentinel import sentinel_address
 from kaguan.config.settings import Exemption
-from kaguan.config.strength import flaw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +25,14 @@ REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
 ALLOW_INSECURE = "KAGUAN_ALLOW_INSECURE"
 MIN_BCRYPT_ROUNDS = 10  # OWASP Password Storage Cheat Sheet
+MIN_PASSWORD_LENGTH = 12
+MIN_PASSWORD_CHARACTERS = 5  # 种
+# 手册、镜像、教程里常见的默认口令；长的在前，先去掉长的
+DEFAULT_PASSWORDS = (
+    "yourpassword", "placeholder", "changethis", "foobared", "changeme", "changeit", "password", "postgres",
+    "p@ssw0rd", "passw0rd", "example", "default", "replace", "kaguan", "letmein", "qwerty", "welcome", "passwd",
+    "secret", "valkey", "redis", "admin", "guest", "staging", "prod", "root", "test", "user", "pass", "dev", "me",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ def _sentinel(url: str) -> Iterator[Weakness]:
     if (watched := sentinel_address(url)) is None:
         return
     sentinel = redis_server(watched.sentinel)
-    if not sentinel.identified and (problem := flaw(sentinel.password, sentinel.username)):
+    if not sentinel.identified and (problem := _flaw(sentinel.password, sentinel.username)):
         remedy = "请给哨兵设 requirepass，写进 sentinel_password，或用客户端证书（sentinel_ssl_certfile）"
         yield Weakness(REDIS_URL, f"哨兵{problem}，谁都能把主指到别处", remedy, Exemption.SENTINEL_PASSWORD)
 
@@ -144,7 +151,7 @@ def _sentinel(url: str) -> Iterator[Weakness]:
 def _password(key: str, server: Server, remedy: str, exemption: Exemption) -> Iterator[Weakness]:
     if not server.password and (server.identified or not server.hosts):
         return
-    if (problem := flaw(server.password, server.username)) is not None:
+    if (problem := _flaw(server.password, server.username)) is not None:
         yield Weakness(key, f"{problem}（给的是 {server.place}）", remedy, exemption)
 
 
@@ -158,7 +165,7 @@ def _smtp(settings: Settings) -> Iterator[Weakness]:
     except ValueError:
         yield Weakness(SMTP_URL, "看不懂这个地址", "应形如 smtps://用户:密码@主机:端口")
         return
-    if relay.username and (problem := flaw(relay.password or "", relay.username)):
+    if relay.username and (problem := _flaw(relay.password or "", relay.username)):
         yield Weakness(SMTP_URL, f"{problem}（给的是 {relay.host}）", "请换一个强的", Exemption.SMTP_PASSWORD)
     # smtps:// 用不上这一键，但也不许留着：换成 smtp:// 的那天就悄悄变弱了
     if settings.smtp.starttls != "required":
@@ -177,7 +184,7 @@ def _carriers(settings: Settings) -> Iterator[Weakness]:
         "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": (control_center.api_key, control_center.username),
     }
     for key, (secret, username) in secrets.items():
-        if (problem := flaw(secret.get_secret_value(), username)) is not None:
+        if (problem := _flaw(secret.get_secret_value(), username)) is not None:
             yield Weakness(key, problem, "请用环境变量给出运营商发的那个", Exemption.CARRIER_PASSWORD)
     for name, url in {"ONELINK": onelink.base_url, "CONTROL_CENTER": control_center.base_url}.items():
         yield from _cleartext(f"KAGUAN_CARRIERS__{name}__BASE_URL", url, Exemption.CARRIER_CLEARTEXT)
@@ -198,3 +205,19 @@ def _cleartext(key: str, url: str, exemption: Exemption) -> Iterator[Weakness]:
 
 def _missing(key: str) -> Weakness:
     return Weakness(key, "没有给出", "生产与预发布里必须用环境变量给出")
+
+
+def _flaw(password: str, username: str = "") -> str | None:
+    """弱在哪里：要够长、不是产品与教程里的默认值、不是同几个字符翻来覆去；够强为 ``None``。说法里没有口令本身。"""
+    if not password:
+        return "没有密码"
+    if len(password) < MIN_PASSWORD_LENGTH:
+        return f"密码只有 {len(password)} 个字符，至少要 {MIN_PASSWORD_LENGTH} 个"
+    if len(set(password)) < MIN_PASSWORD_CHARACTERS:
+        return f"密码只用了 {len(set(password))} 种字符"
+    rest = password.casefold()
+    for word in (username.casefold(), *DEFAULT_PASSWORDS):
+        rest = rest.replace(word, "") if word else rest
+    if not any(character.isalpha() for character in rest):
+        return "密码是常见的默认值，或只有数字"
+    return None

@@ -18,7 +18,7 @@ from kaguan.database.pool import at_once
 from kaguan.errors import Code, DomainError
 from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.schedules import service
-from kaguan.outbox.schedules.cron import latest_until, next_after
+from kaguan.outbox.schedules.due import latest_until, next_after
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics

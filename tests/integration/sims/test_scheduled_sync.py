@@ -12,7 +12,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.relay.schedules import Schedules
-from kaguan.outbox.schedules.cron import latest_until
+from kaguan.outbox.schedules.due import latest_until
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder, drain
 from kaguan.sims.tasks import DATA_SYNC

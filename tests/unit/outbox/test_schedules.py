@@ -11,8 +11,7 @@ import pytest
 
 from kaguan.config import ConfigurationError, load_settings
 from kaguan.config.schedules import Schedule
-from kaguan.outbox.schedules.cron import latest_until, next_after
-from kaguan.outbox.schedules.template import render
+from kaguan.outbox.schedules.due import latest_until, next_after, render
 from kaguan.outbox.task_type import Payload, TaskTypes
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.task_types import TASK_TYPES, check_settings

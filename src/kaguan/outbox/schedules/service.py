@@ -16,8 +16,7 @@ from kaguan.config.schedules import Misfire
 from kaguan.database.sql import load
 from kaguan.errors import Code, DomainError, refused
 from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.schedules.cron import between, latest_until, next_after
-from kaguan.outbox.schedules.template import render
+from kaguan.outbox.schedules.due import between, latest_until, next_after, render
 from kaguan.outbox.vocabulary import Priority
 from kaguan.reasons import Reason
 
