@@ -27,7 +27,7 @@ from tests.support.measured import mark_measured, measuring
 from tests.support.order import in_running_order
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
-from tests.support.servers import RECORDING, TEMPLATE, running
+from tests.support.servers import DISPOSABLE, RECORDING, TEMPLATE, in_memory_only, running, told
 from tests.support.serving import serving
 from tests.support.tracing import Tracing
 
@@ -121,10 +121,9 @@ def postgres_server(servers_directory: Path) -> Iterator[PostgresServer]:
         servers_directory / "postgres-password",
         own_port(),
         identity=server_identity(),
-        disposable=True,
     )
     asyncio.run(server.prepare())
-    with running(server.program(), servers_directory / "postgres.log"):
+    with running(told(server.program(), DISPOSABLE), servers_directory / "postgres.log"):
         yield server
 
 
@@ -135,10 +134,9 @@ def valkey_server(servers_directory: Path) -> Iterator[ValkeyServer]:
         servers_directory / "valkey-password",
         own_port(),
         identity=server_identity(),
-        append_only=False,
     )
     server.prepare()
-    with running(server.program(), servers_directory / "valkey.log"):
+    with running(in_memory_only(server.program()), servers_directory / "valkey.log"):
         yield server
 
 

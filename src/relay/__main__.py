@@ -24,8 +24,6 @@ from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from kaguan.config import Settings
     from kaguan.outbox.task_type import TaskTypes
 
@@ -35,10 +33,8 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     await serve(settings, stop, task_types(settings.smtp))
 
 
-async def serve(
-    settings: Settings, stop: asyncio.Event, types: TaskTypes, *, listens: bool = True, without: Sequence[str] = ()
-) -> None:
-    """``listens``、``without`` 见 :meth:`Relay.run`。"""
+async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> None:
+    """转交 ``types``，直到 ``stop``。"""
     config = settings.relay
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis))
@@ -70,7 +66,7 @@ async def serve(
         monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
-            await relay.run(stop, listens=listens, without=without)
+            await relay.run(stop)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from kaguan.outbox.relay.history import Histories  # noqa: E402 同上
 from kaguan.outbox.store import Delivery  # noqa: E402 同上
 from kaguan.outbox.vocabulary import Priority  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
-from relay.__main__ import serve  # noqa: E402 同上
+from relay import __main__ as root  # noqa: E402 同上
 from tests.chaos.mutated import types_of  # noqa: E402 同上
 
 if TYPE_CHECKING:
@@ -83,8 +83,19 @@ def _without_order(package: str, name: str) -> LiteralString:
     return text.replace(HEAD_GUARD, "false")
 
 
+def _without_loop(build: Callable[..., relay.Relay], loop: str, *parts: Any, **options: Any) -> relay.Relay:
+    """对照：少一个看护循环。"""
+    built = build(*parts, **options)
+    del built.loops[loop]
+    return built
+
+
+async def _unheard(*_arguments: Any) -> None:
+    """对照：门铃没有人听，只剩轮询。"""
+
+
 def mutate(name: str) -> None:
-    """这几样产品里没有开关，只能换掉模块里的名字：一步与一步的次序、语句里的一个条件。"""
+    """这几样产品里没有开关，只能换掉模块里的名字：一步与一步的次序、语句里的一个条件、跑哪些循环。"""
     if name == "mark_first":
         _mark_first()
     elif name == "slow_mark":
@@ -93,13 +104,14 @@ def mutate(name: str) -> None:
         vars(relay)["Histories"] = Unreconciled
     elif name == "no_order":
         vars(store)["load"] = _without_order
+    elif name == "no_doorbell":
+        vars(relay)["listen"] = _unheard
+    elif name in LEFT_OUT:
+        vars(root)["Relay"] = partial(_without_loop, vars(root)["Relay"], LEFT_OUT[name])
 
 
 async def main(settings: Settings, stop: asyncio.Event, mutations: Sequence[str]) -> None:
-    """``no_doorbell``：门铃没有人听，只剩轮询。"""
-    without = [LEFT_OUT[name] for name in mutations if name in LEFT_OUT]
-    types = types_of(settings, mutations)
-    await serve(settings, stop, types, listens="no_doorbell" not in mutations, without=without)
+    await root.serve(settings, stop, types_of(settings, mutations))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -19,9 +19,10 @@ from kaguan.dev.program import wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
 from tests.power.mounted import powered
 from tests.support.places import PASSABLE, own_port, temporary_place
+from tests.support.servers import UNSYNCED, in_memory_only, told
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from kaguan.dev.program import Program
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 TEMPLATE = "chaos_template"
 STOP_TIMEOUT = 20.0  # 秒
-# 不等磁盘：杀进程不会丢页缓存。``synchronous_commit`` 仍开着，否则崩溃会丢已答复的提交
-UNSYNCED = ("fsync=off", "full_page_writes=off")
 SMALL_LOG = ("min_wal_size=32MB", "max_wal_size=64MB")  # 那块盘在内存里；检查点也来得勤
 
 
@@ -117,7 +116,7 @@ async def running_servers(
         home = directory / "disk"
         home.mkdir(PASSABLE)
         postgres = PostgresServer(home / "postgres", directory / "postgres-password", own_port(), identity)
-        valkey = ValkeyServer(home / "valkey", directory / "valkey-password", own_port(), identity, append_only=power)
+        valkey = ValkeyServer(home / "valkey", directory / "valkey-password", own_port(), identity)
         await postgres.prepare()
         valkey.prepare()
         settings = SMALL_LOG if power else () if fsync else UNSYNCED
@@ -126,7 +125,7 @@ async def running_servers(
             postgres,
             valkey,
             Server(told(postgres.program(), settings), directory / "postgres.log"),
-            Server(valkey.program(), directory / "valkey.log"),
+            Server(valkey.program() if power else in_memory_only(valkey.program()), directory / "valkey.log"),
             await stack.enter_async_context(powered(home, "journal")) if power else None,
         )
         try:
@@ -136,10 +135,6 @@ async def running_servers(
             yield servers
         finally:
             await asyncio.gather(servers.valkey_process.stop(), servers.postgres_process.stop(signal.SIGINT))
-
-
-def told(program: Program, settings: Sequence[str]) -> Program:
-    return replace(program, argv=(*program.argv, *(part for setting in settings for part in ("-c", setting))))
 
 
 async def _template(postgres: PostgresServer) -> str:

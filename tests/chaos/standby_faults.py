@@ -12,10 +12,11 @@ from kaguan.dev.program import StartError
 from tests.chaos.process_faults import Missed
 from tests.chaos.rewinding import Cut, cut_between
 from tests.chaos.server_faults import LONG
-from tests.chaos.servers import UNSYNCED, Server, told
+from tests.chaos.servers import Server
 from tests.chaos.tail import Memory, cut_off, remembered
 from tests.support.eventually import eventually
 from tests.support.places import own_port
+from tests.support.servers import UNSYNCED, told
 
 if TYPE_CHECKING:
     import random

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
@@ -18,13 +18,13 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import StartError
 from kaguan.dev.valkey import ValkeyServer
-from tests.chaos.servers import SMALL_LOG, Server, told
+from tests.chaos.servers import SMALL_LOG, Server
 from tests.power.mounted import lacking, powered
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, OPEN, QUICK, Effects, relaying
 from tests.support.pipeline import open_pipeline
 from tests.support.places import PASSABLE, own_port, temporary_place
-from tests.support.servers import running
+from tests.support.servers import DISPOSABLE, running, told
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -85,16 +85,16 @@ def machine() -> Iterator[Machine]:
         home = directory / "disk"
         home.mkdir(PASSABLE)
         identity = server_identity()
-        postgres = PostgresServer(home / "postgres", directory / "pg-password", own_port(), identity, disposable=True)
+        postgres = PostgresServer(home / "postgres", directory / "pg-password", own_port(), identity)
         valkey = ValkeyServer(home / "valkey", directory / "valkey-password", own_port(), identity)
         asyncio.run(postgres.prepare())
         valkey.prepare()
-        with running(postgres.program(), directory / "prepared.log"):
+        with running(told(postgres.program(), DISPOSABLE), directory / "prepared.log"):
             upgrade(postgres.url)
             with psycopg.connect(postgres.url) as connection:
                 for statement in (EFFECT_TABLE, TABLE):
                     connection.execute(statement.encode())
-        yield Machine(directory, replace(postgres, disposable=False), valkey)
+        yield Machine(directory, postgres, valkey)
 
 
 @pytest.mark.parametrize("names", ["posix", "journal"])

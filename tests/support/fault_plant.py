@@ -24,13 +24,14 @@ from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Done
-from tests.chaos.servers import UNSYNCED, Server, told
+from tests.chaos.servers import Server
 from tests.support.places import own_port, temporary_place
 from tests.support.repository import ROOT
+from tests.support.servers import UNSYNCED, in_memory_only, told
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from kaguan.database.pool import Connection
@@ -97,10 +98,10 @@ async def all_closed(pipeline: Pipeline) -> bool:
 
 
 @asynccontextmanager
-async def relaying(pipeline: Pipeline, *, without: Sequence[str] = ()) -> AsyncIterator[asyncio.Event]:
-    """产品的循环都在转，直到离开；不听门铃，给出的事件就是门铃。``without`` 是不跑的循环。"""
+async def relaying(pipeline: Pipeline) -> AsyncIterator[asyncio.Event]:
+    """产品的循环都在转，直到离开；不听门铃，给出的事件就是门铃。"""
     stop = asyncio.Event()
-    running = asyncio.create_task(pipeline.relay.run(stop, listens=False, without=without), name="relay")
+    running = asyncio.create_task(pipeline.relay.turn(stop), name="relay")
     try:
         yield pipeline.relay.heard
     finally:
@@ -120,12 +121,10 @@ own_directory = partial(temporary_place, "fault")
 async def own_valkey(directory: Path, *, append_only: bool = False) -> AsyncIterator[tuple[ValkeyServer, Server]]:
     """同一个目录里的几台共用一个密码：可以互为主从。"""
     port = own_port()
-    server = ValkeyServer(
-        directory / f"valkey-{port}", directory / "valkey-password", port, identity=server_identity(),
-        append_only=append_only,
-    )  # fmt: skip
+    server = ValkeyServer(directory / f"valkey-{port}", directory / "valkey-password", port, server_identity())
     server.prepare()
-    process = Server(server.program(), directory / f"valkey-{port}.log")
+    program = server.program() if append_only else in_memory_only(server.program())
+    process = Server(program, directory / f"valkey-{port}.log")
     await process.start()
     try:
         yield server, process

@@ -23,6 +23,7 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.servers import Server
 from tests.support.eventually import eventually
 from tests.support.places import own_port
+from tests.support.servers import in_memory_only
 from tests.support.tls_front import fork, tls_front
 
 if TYPE_CHECKING:
@@ -171,9 +172,7 @@ async def watched(directory: Path, sentinels: int = 3, fronted: Fronted | None =
 @asynccontextmanager
 async def _node(directory: Path, fronted: Fronted | None, master: int | None = None) -> AsyncIterator[Node]:
     port = own_port()
-    valkey = ValkeyServer(
-        directory / f"valkey-{port}", directory / "valkey-password", port, server_identity(), append_only=False
-    )
+    valkey = ValkeyServer(directory / f"valkey-{port}", directory / "valkey-password", port, server_identity())
     valkey.prepare()
     secret = valkey.password_file.read_text("utf-8").strip()
     extra = ["--masterauth", secret, "--repl-diskless-sync-delay", "0"]
@@ -184,7 +183,7 @@ async def _node(directory: Path, fronted: Fronted | None, master: int | None = N
             forked = await stack.enter_async_context(fork(port, fronted.certificate))
             address, front = (fronted.host, forked.port), forked.tls
             extra += ["--replica-announce-ip", fronted.host, "--replica-announce-port", str(forked.port)]
-        program = valkey.program()
+        program = in_memory_only(valkey.program())
         process = Server(replace(program, argv=(*program.argv, *extra)), directory / f"valkey-{port}.log")
         await process.start()
         stack.push_async_callback(process.stop, signal.SIGKILL)

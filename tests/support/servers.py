@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kaguan.dev.program import wait_until_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from kaguan.dev.program import Program
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 TEMPLATE = "kaguan_template"
 RECORDING = "kaguan_recording"  # 同上，另记历史
+# 不等磁盘：杀进程不会丢页缓存。``synchronous_commit`` 仍开着，否则崩溃会丢已答复的提交
+UNSYNCED = ("fsync=off", "full_page_writes=off")
+# 库可以丢的：不落盘、口令不拉伸，换速度
+DISPOSABLE = (*UNSYNCED, "synchronous_commit=off", "autovacuum_naptime=10s", "scram_iterations=1")
+
+
+def told(program: Program, settings: Sequence[str]) -> Program:
+    """PostgreSQL，另加这些设置；同名的以后给的为准。"""
+    return replace(program, argv=(*program.argv, *(part for setting in settings for part in ("-c", setting))))
+
+
+def in_memory_only(program: Program) -> Program:
+    """Valkey，不写 AOF。"""
+    return replace(program, argv=(*program.argv, "--appendonly", "no"))
 
 
 @contextmanager

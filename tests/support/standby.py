@@ -17,10 +17,11 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import make_private
 from kaguan.dev.program import Program
 from tests.chaos.proxy import Proxy
-from tests.chaos.servers import UNSYNCED, Server, told
+from tests.chaos.servers import Server
 from tests.support.eventually import eventually
 from tests.support.fault_plant import own_postgres, through
 from tests.support.places import own_port
+from tests.support.servers import UNSYNCED, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

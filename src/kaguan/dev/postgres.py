@@ -32,11 +32,6 @@ DATABASE = "kaguan"
 INIT_TIMEOUT = 60.0  # 秒
 PROBE_TIMEOUT = 2  # 秒，psycopg 的最小值
 SETTINGS = {"max_connections": "200", "shared_buffers": "64MB", "password_encryption": "scram-sha-256"}
-# 测试用的库可以丢：不落盘、口令不拉伸，换速度
-DISPOSABLE = {
-    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "10s",
-    "scram_iterations": "1",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +41,12 @@ class PostgresServer:
     Attributes:
         directory: 归服务器身份所有。
         password_file: 应用角色的密码，归启动者所有；旁边的 ``-admin`` 是超级用户的。
-        disposable: 不落盘换速度，测试用。
     """
 
     directory: Path
     password_file: Path
     port: int
     identity: Identity | None = None
-    disposable: bool = False
 
     @property
     def data(self) -> Path:
@@ -117,7 +110,6 @@ class PostgresServer:
             "--builtin-locale=C.UTF-8",
             "--locale=C",
             "--no-instructions",
-            *(("--no-sync",) if self.disposable else ()),
         )
         program = Program("initdb", argv, self.directory, identity=self.identity)
         process = await asyncio.create_subprocess_exec(
@@ -136,8 +128,7 @@ class PostgresServer:
 
     def program(self) -> Program:
         """前台运行的 postgres。先 ``prepare``。"""
-        settings = SETTINGS | (DISPOSABLE if self.disposable else {})
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         argv = (
             str(postgres_bin(self.identity) / "postgres"),
             *("-D", str(self.data)),

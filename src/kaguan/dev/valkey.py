@@ -37,7 +37,6 @@ class ValkeyServer:
     password_file: Path
     port: int
     identity: Identity | None = None
-    append_only: bool = True
 
     @property
     def url(self) -> str:
@@ -57,7 +56,7 @@ class ValkeyServer:
             f"port {self.port}",
             f"requirepass {self.password_file.read_text('utf-8').strip()}",
             f'dir "{self.directory}"',
-            f"appendonly {'yes' if self.append_only else 'no'}",
+            "appendonly yes",
             "appendfsync everysec",
             'save ""',
             # 淘汰键等于悄悄丢任务（SAQ 的载荷键没了就取不到活）

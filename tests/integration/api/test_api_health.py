@@ -19,7 +19,7 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import eventually
 from tests.support.fault_plant import port_of, through
-from tests.support.servers import running
+from tests.support.servers import DISPOSABLE, in_memory_only, running, told
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from kaguan.dev.program import Program
     from tests.support.serving import Api
 
 SIM: dict[str, Any] = {"iccids": ["8986001234567890123"]}
@@ -51,7 +52,7 @@ def paused(process: subprocess.Popen[bytes]) -> Iterator[None]:
 def own_postgres(servers_directory: Path, tmp_path: Path) -> PostgresServer:
     server = PostgresServer(
         servers_directory / f"postgres-{tmp_path.name}", servers_directory / f"password-{tmp_path.name}", free_port(),
-        identity=server_identity(), disposable=True,
+        identity=server_identity(),
     )  # fmt: skip
     asyncio.run(server.prepare())
     return server
@@ -61,7 +62,7 @@ def own_postgres(servers_directory: Path, tmp_path: Path) -> PostgresServer:
 def own_valkey(servers_directory: Path, tmp_path: Path) -> ValkeyServer:
     server = ValkeyServer(
         servers_directory / f"valkey-{tmp_path.name}", servers_directory / f"secret-{tmp_path.name}", free_port(),
-        identity=server_identity(), append_only=False,
+        identity=server_identity(),
     )  # fmt: skip
     server.prepare()
     return server
@@ -83,7 +84,7 @@ async def test_without_redis_it_is_degraded_ready_and_accepts_work(
     environ: dict[str, str], own_valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     environ |= {"KAGUAN_REDIS__URL": own_valkey.url}
-    with running_elsewhere(own_valkey, tmp_path / "valkey.log") as process:
+    with running_elsewhere(in_memory_only(own_valkey.program()), tmp_path / "valkey.log") as process:
         async with serving(load_settings(environ)) as api:
             assert (await ask(api, "/health"))[0] == 200
             process.kill()
@@ -99,7 +100,7 @@ async def test_without_redis_it_is_degraded_ready_and_accepts_work(
 async def test_without_postgresql_it_is_unavailable_not_ready_and_recovers(
     environ: dict[str, str], own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    with running_elsewhere(own_postgres, tmp_path / "postgres.log") as process:
+    with running_elsewhere(told(own_postgres.program(), DISPOSABLE), tmp_path / "postgres.log") as process:
         await asyncio.to_thread(upgrade, own_postgres.url)
         environ |= {"KAGUAN_DATABASE__URL": own_postgres.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1"}
         async with serving(load_settings(environ)) as api:
@@ -114,7 +115,7 @@ async def test_without_postgresql_it_is_unavailable_not_ready_and_recovers(
             refused = await api.post("/tasks/sim", SIM)
             assert (refused.status, refused.code) == (503, 2002)
             assert int(refused.headers["Retry-After"]) >= 1
-            with running_elsewhere(own_postgres, tmp_path / "postgres.log"):
+            with running_elsewhere(told(own_postgres.program(), DISPOSABLE), tmp_path / "postgres.log"):
                 await eventually(lambda: when(api, 200), timeout=20)
 
                 async def accepted() -> bool:
@@ -127,7 +128,7 @@ async def test_a_server_that_hangs_does_not_hang_the_check(
     environ: dict[str, str], own_valkey: ValkeyServer, tmp_path: Path
 ) -> None:
     environ |= {"KAGUAN_REDIS__URL": own_valkey.url}
-    with running_elsewhere(own_valkey, tmp_path / "valkey.log") as process:
+    with running_elsewhere(in_memory_only(own_valkey.program()), tmp_path / "valkey.log") as process:
         async with serving(load_settings(environ)) as api:
             with paused(process):
                 async with asyncio.timeout(5):
@@ -157,9 +158,9 @@ async def when(api: Api, status: int) -> tuple[int, dict[str, Any]] | None:
 
 
 @contextmanager
-def running_elsewhere(server: PostgresServer | ValkeyServer, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running_elsewhere(program: Program, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """在另一个线程里等它就绪：测试自己的事件循环正忙。"""
-    manager = running(server.program(), log_file)
+    manager = running(program, log_file)
     with ThreadPoolExecutor(1) as threads:
         process = threads.submit(manager.__enter__).result()
         try:

@@ -18,6 +18,7 @@ from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.fault_plant import own_directory, through
 from tests.support.places import own_port
+from tests.support.servers import DISPOSABLE, told
 
 FLEET, SIZE = 20, 5  # 几个池，各几条
 
@@ -27,9 +28,9 @@ async def test_a_fleet_that_meets_a_restarted_server_does_not_come_back_in_step(
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(own_directory())
         place, password = directory / "postgres", directory / "password"
-        server = PostgresServer(place, password, own_port(), server_identity(), disposable=True)
+        server = PostgresServer(place, password, own_port(), server_identity())
         await server.prepare()
-        process = Server(server.program(), directory / "log")
+        process = Server(told(server.program(), DISPOSABLE), directory / "log")
         await process.start()
         stack.push_async_callback(process.stop)
         proxy = Proxy(server.port)

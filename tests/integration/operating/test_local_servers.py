@@ -116,7 +116,7 @@ async def test_a_stranger_given_the_old_number_while_we_wait_is_left_alone(tmp_p
 def test_a_lost_password_file_never_costs_the_data(servers_directory: Path) -> None:
     folder = servers_directory / "lost"
     folder.mkdir(mode=0o711)
-    server = PostgresServer(folder / "postgres", folder / "password", free_port(), server_identity(), disposable=True)
+    server = PostgresServer(folder / "postgres", folder / "password", free_port(), server_identity())
     asyncio.run(server.prepare())
     server.password_file.unlink()
     with pytest.raises(StartError, match="丢了"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ class Relay:
         epoch: 比对纪元。
         orphan: 补上漏了的发件箱行。
         heard: 门铃响过，或别的循环补进了发件箱。
-        loops: 全部循环，按名字。
+        loops: 全部循环，按名字；``run`` 之前可以增减。
         facts: 给进程名片的：眼下搁着的、不认得的类型。
     """
 
@@ -145,20 +144,16 @@ class Relay:
         }
         self.facts = self.forwarder.facts
 
-    async def run(self, stop: asyncio.Event, *, listens: bool = True, without: Sequence[str] = ()) -> None:
-        """各循环并行，直到 ``stop``。
+    async def run(self, stop: asyncio.Event) -> None:
+        """听着门铃，各循环并行，直到 ``stop``。"""
+        async with in_background(listen(self._redis, self.heard.set), "listener"):
+            await self.turn(stop)
 
-        Args:
-            stop: 停止信号。
-            listens: 听门铃；否则只靠轮询。
-            without: 不跑的循环。
-        """
+    async def turn(self, stop: asyncio.Event) -> None:
+        """各循环并行，直到 ``stop``；不听门铃，置位 ``heard`` 的是别人。"""
         looping = partial(run, backoff_max=self._backoff_max, stop=stop)
-        bell = in_background(listen(self._redis, self.heard.set), "listener") if listens else nullcontext()
-        async with bell, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             for name, loop in self.loops.items():
-                if name in without:
-                    continue
                 # 转交之外的循环补进发件箱的，转交立刻知道，不等轮询
                 forwards = name == "forward"
                 group.create_task(
