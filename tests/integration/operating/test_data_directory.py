@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 from dotenv import dotenv_values
 
+from kaguan.config import load_settings
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.directory import DataDirectory
 from kaguan.dev.placement import place_servers
+from kaguan.dev.port_plan import API_PORT, RELAY_METRICS, WORKER_METRICS
 from kaguan.dev.ports import PortClaims, free_port
 from kaguan.dev.privileges import can_enter, server_identity
 from kaguan.dev.program import StartError
+from kaguan.dev.stack import ONELINK, SECRETS, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +74,20 @@ def test_stale_pid_files_are_removed_and_private_folders_are_private(data: DataD
         assert list(data.pids.iterdir()) == []
         for folder in (data.pids, data.logs, data.mail, data.secrets):
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_carrier_s_secret_is_named_by_its_whole_key_and_one_of_the_old_name_is_kept(data: DataDirectory) -> None:
+    with data.locked():
+        (data.secrets / "password").write_text("kept\n")
+        named = {key: str(free_port()) for key in (API_PORT, RELAY_METRICS, WORKER_METRICS)}  # 公布的端口留给别的用例
+        first, second = (Stack(data, load_settings(named), {}) for _ in range(2))
+        for stack in (first, second):
+            stack.applications()
+            stack.ports.claims.release()
+    given = {key: first.values[key] for key in SECRETS}
+    assert given == {key: second.values[key] for key in SECRETS}
+    assert given[f"{ONELINK}PASSWORD"] == "kept"
+    assert {path.name for path in data.secrets.iterdir()} == set(SECRETS)
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
