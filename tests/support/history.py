@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 TABLES = ("tb_task", "tb_outbox", "tb_task_event", "tb_email_delivery")
+# 受理之外的；先有令牌才有会话
+OTHERS = ("tb_api_token", "tb_session", "tb_user", "tb_idempotency_key", "tb_schedule")
+PROMOTE = "update tb_broker set incarnation = '-infinity', history = '1:00000001'"  # 就像备库被提升
 
 
-def in_one_statement(script: str) -> bytes:
+def in_one_statement(script: str, *tables: str) -> bytes:
     """逐表做；经连接池的一句只能是一条语句。"""
-    return f"do $$ begin {'; '.join(script.format(one=one) for one in TABLES)}; end $$".encode()
+    return f"do $$ begin {'; '.join(script.format(one=one) for one in tables)}; end $$".encode()
 
 
-KEEP = in_one_statement(
-    "create table if not exists kept_{one} (like {one}); truncate kept_{one}; insert into kept_{one} table {one}"
-)
-CUT = in_one_statement("delete from {one}; insert into {one} overriding system value table kept_{one}")
+KEPT = "create table if not exists kept_{one} (like {one}); truncate kept_{one}; insert into kept_{one} table {one}"
+BACK = "delete from {one}; insert into {one} overriding system value table kept_{one}"
+KEEP, CUT = (in_one_statement(script, *TABLES) for script in (KEPT, BACK))
+KEEP_ALL, CUT_ALL = (in_one_statement(script, *TABLES, *OTHERS) for script in (KEPT, BACK))

@@ -31,6 +31,7 @@ from kaguan.queues.client import build_client
 from kaguan.queues.foreign import KINDS
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.eventually import eventually
+from tests.support.history import PROMOTE
 from tests.support.mail_stage import RESEND
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline, stepped_relay
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
-PROMOTE = "update tb_broker set incarnation = '-infinity', history = '1:00000001'"  # 就像备库被提升
 FUTURE = datetime.now(UTC) + timedelta(days=1)
 
 
