@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kaguan.audit import store as audit
 from kaguan.breakers.board import BreakerKind
 from kaguan.database.pool import open_pool
+from kaguan.database.standbys import StandbyMetrics
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.recall import Recall
 from kaguan.mail.waiting import INTERVAL, WaitingMetrics
@@ -60,6 +61,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
             others={
                 "recall": Loop(Recall(pool, redis, BreakerKind.SMTP, settings.smtp.per_second).run_once, 1.0),
                 "waiting": Loop(partial(WaitingMetrics(metrics.registry).publish, pool), INTERVAL),
+                "standbys": Loop(partial(StandbyMetrics(metrics.registry).publish, pool), INTERVAL),
             },
         )
         presence.facts = relay.facts

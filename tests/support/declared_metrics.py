@@ -5,13 +5,14 @@ from __future__ import annotations
 from prometheus_client.metrics import MetricWrapperBase
 
 from api.http.metrics import HttpMetrics
+from kaguan.database.standbys import StandbyMetrics
 from kaguan.mail.waiting import WaitingMetrics
 from kaguan.telemetry.metrics import Declaring, Metrics
 from kaguan.telemetry.monitor import ProcessMetrics
 from workers.email.metrics import MailMetrics
 from workers.metrics import OutsideMetrics
 
-OF_THE_APPLICATION = (ProcessMetrics, HttpMetrics, OutsideMetrics, MailMetrics, WaitingMetrics)
+OF_THE_APPLICATION = (ProcessMetrics, HttpMetrics, OutsideMetrics, MailMetrics, WaitingMetrics, StandbyMetrics)
 
 
 def everywhere() -> tuple[Declaring, ...]:

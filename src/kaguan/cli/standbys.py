@@ -1,40 +1,23 @@
-"""`kaguan doctor` 的备库一项：主库没了，备库有什么；此刻有没有提交在等一个不在的备库。"""
+"""`kaguan doctor` 的备库一项：主库没了，备库有什么；提交等的备库在不在。"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg.rows import class_row
 
 from kaguan.cli.finding import Finding
 from kaguan.cli.session import open_connection
+from kaguan.database.standbys import ask_standbys
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
+    from kaguan.database.standbys import Standbys
 
 PART = "备库"
 PATIENCE = 1.0  # 秒：在的备库用不了这么久
 WEAK = {"off", "local"}  # synchronous_commit 的这两种不等备库
-
-# 同一个角色的会话看得见在等什么，不必是 pg_monitor
-PROMISE = """
-select current_setting('synchronous_standby_names') as names,
-       current_setting('synchronous_commit') as level,
-       coalesce(max(extract(epoch from clock_timestamp() - query_start))
-                filter (where wait_event = 'SyncRep'), 0)::float8 as longest
-from pg_stat_activity
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """``longest``：等同步备库等得最久的提交等了几秒。"""
-
-    names: str
-    level: str
-    longest: float
+ADVICE = "请看备库与它的复制；它回不来，改空 synchronous_standby_names（从此提交不等它）再重载配置"
 
 
 async def examine_standbys(settings: Settings) -> Finding | None:
@@ -42,23 +25,27 @@ async def examine_standbys(settings: Settings) -> Finding | None:
     if not settings.database.url.get_secret_value():
         return None
     try:
-        async with open_connection(settings) as connection, connection.cursor(row_factory=class_row(Promise)) as cursor:
-            await cursor.execute(PROMISE)
-            promise = await cursor.fetchone()
+        async with open_connection(settings) as connection:
+            return _judged(await ask_standbys(connection))
     except psycopg.Error:
         return None
-    return None if promise is None else _judged(promise)
 
 
-def _judged(promise: Promise) -> Finding:
-    if not promise.names:
+def _judged(standbys: Standbys) -> Finding:
+    if not standbys.names:
         detail = "提交不等备库（synchronous_standby_names 是空的）：提升一个异步的备库，它没收到的就没有了"
         return Finding(PART, ok=True, detail=detail)
-    if promise.level in WEAK:
-        detail = f"配了同步备库，而 synchronous_commit 是 {promise.level}：提交不等它"
+    if standbys.level in WEAK:
+        detail = f"配了同步备库，而 synchronous_commit 是 {standbys.level}：提交不等它"
         return Finding(PART, ok=True, detail=detail, advice="请改为 on", attention=True)
-    if promise.longest > PATIENCE:
-        detail = f"提交在等同步备库 {promise.names}，最久的等了 {promise.longest:.0f} 秒：受理答 2002"
-        advice = "请看备库与它的复制；它回不来，改空 synchronous_standby_names（从此提交不等它）再重载配置"
-        return Finding(PART, ok=False, detail=detail, advice=advice)
-    return Finding(PART, ok=True, detail=f"提交等同步备库 {promise.names}，答应过的它都有")
+    if standbys.longest > PATIENCE:
+        detail = f"提交在等同步备库 {standbys.names}，最久的等了 {standbys.longest:.0f} 秒：受理答 2002"
+        return Finding(PART, ok=False, detail=detail, advice=ADVICE)
+    if standbys.are_away:
+        seen = standbys.attached + standbys.unseen
+        detail = f"同步备库 {standbys.names} 要 {standbys.wanted} 个，连着的只有 {seen} 个：提交要等它，受理会答 2002"
+        return Finding(PART, ok=False, detail=detail, advice=ADVICE)
+    if standbys.are_unknown:
+        detail = f"提交等同步备库 {standbys.names}；连着的是不是它，这个角色看不见（给它 pg_read_all_stats 就看得见）"
+        return Finding(PART, ok=True, detail=detail)
+    return Finding(PART, ok=True, detail=f"提交等同步备库 {standbys.names}，答应过的它都有")

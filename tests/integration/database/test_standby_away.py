@@ -13,6 +13,7 @@ from api.http.guard import GUARD
 from kaguan.cli.standbys import examine_standbys
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.database.standbys import StandbyMetrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
 from tests.support.eventually import eventually
@@ -31,6 +32,11 @@ MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 USER = {"username": "ann", "email": "ann@example.com", "password": "correct horse"}
 WAITING = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
 UNREPLICATED = "create table standing (n int)"
+ATTACHED = "select count(*) from pg_stat_replication"
+STANDBYS = "kaguan_synchronous_standbys"
+THERE = "提交等同步备库 *，答应过的它都有"
+UNSEEN = "提交等同步备库 *；连着的是不是它，这个角色看不见（给它 pg_read_all_stats 就看得见）"
+AWAY = "同步备库 * 要 1 个，连着的只有 0 个：提交要等它，受理会答 2002"
 
 
 async def test_without_its_standby_accepting_answers_in_time_and_the_same_request_finds_its_row(
@@ -55,7 +61,28 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
                 await api.call("POST", "/users", USER, {"Idempotency-Key": "ann"}),
             ]
 
+        standbys = StandbyMetrics((metrics := Metrics()).registry)
+        admin = await stack.enter_async_context(
+            await psycopg.AsyncConnection.connect(pair.primary.admin_url_of("postgres"), autocommit=True)
+        )
+
+        async def said() -> tuple[bool, str, str]:
+            """doctor 说的，与指标：在着几个，要几个。"""
+            await standbys.publish(api.pool)
+            found = await examine_standbys(settings)
+            assert found
+            value = metrics.registry.get_sample_value
+            return found.ok, found.detail, f"{value(f'{STANDBYS}_attached'):g} / {value(f'{STANDBYS}_wanted'):g}"
+
+        assert await said() == (True, UNSEEN, "nan / 1")
+        await admin.execute("set synchronous_commit to local")  # 收回权限也是一个提交
+        await admin.execute("grant pg_read_all_stats to kaguan")
+        assert await said() == (True, THERE, "1 / 1")
         pair.line.refuse()
+        await eventually(partial(none_is_attached, admin))
+        assert await said() == (False, AWAY, "0 / 1")  # 还没有一个提交
+        await admin.execute("revoke pg_read_all_stats from kaguan")
+        assert await said() == (False, AWAY, "0 / 1")
         one = await stack.enter_async_context(await psycopg.AsyncConnection.connect(pair.primary.url, autocommit=True))
         stuck = asyncio.create_task(one.execute(UNREPLICATED))
         stack.callback(stuck.cancel)
@@ -64,9 +91,8 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
         assert [reply.code for reply in await ask()] == [2002] * 3  # 行都在本机，答成了就是说谎
         assert await api.rows("select count(*) from tb_task") == [(3,)]  # 两封，一封欢迎信
         await asyncio.wait_for(apps[0][GUARD].flush(), 30)  # 停机前的最后一笔也不永远等它
-        said = await examine_standbys(settings)
-        assert (said and said.part, said and said.ok) == ("备库", False)
-        metrics = Metrics()
+        (ok, *_) = await said()
+        assert not ok
         Monitor(metrics.registry, api.pool, None, 1e9).run_once()
         assert (metrics.registry.get_sample_value("kaguan_commits_unconfirmed_total") or 0) >= 6
         await stack.enter_async_context(relaying(pipeline))
@@ -74,9 +100,7 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
         pair.line.heal()
         await eventually(pair.is_attached)
         await stuck
-        said = await examine_standbys(settings)
-        assert said
-        assert said.ok
+        assert await said() == (True, UNSEEN, "nan / 1")
         replies = await ask()
         assert [reply.status for reply in replies] == [202, 202, 201]
         assert await api.rows("select count(*) from tb_task") == [(3,)]
@@ -86,3 +110,7 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
 
 async def somebody_waits(pipeline: Pipeline) -> bool:
     return await pipeline.sql(WAITING) != [(0,)]
+
+
+async def none_is_attached(admin: psycopg.AsyncConnection) -> bool:
+    return await (await admin.execute(ATTACHED)).fetchone() == (0,)
