@@ -92,7 +92,7 @@ power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a
 	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 7200 --faults 24 --rate 20 --no-controls --write docs/RELIABILITY.md
 
 failover: $(STAMP) ## A real primary and standby, promoted again and again under load: synchronous, then losing its tail; two primaries; no standby (8 minutes); writes docs/RELIABILITY.md
-	$(BIN)/python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py tests/integration/database/test_two_primaries.py tests/failover/history_cuts.py tests/failover/sentinel_fleet.py
+	$(BIN)/python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py tests/integration/database/test_two_primaries.py tests/failover/history_cuts.py tests/failover/sentinel_fleet.py tests/failover/standbys.py tests/failover/two_primaries.py
 	$(BIN)/python -m tests.chaos --standby sync --tasks 2500 --faults 24 --rate 15 --no-controls --write docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --standby async --tasks 2500 --faults 24 --rate 15 --write docs/RELIABILITY.md
 
