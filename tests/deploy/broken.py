@@ -1,11 +1,11 @@
-"""对照：弄坏的新版，装得好好的，与上一版却不能并存；检查必须判它不合格。"""
+"""对照：弄坏的新版，装得好好的，与上一版却不能并存；好的新版，退回的次序反了。检查必须判它们不合格。"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.deploy.rolling import RELAY
+from tests.deploy.rolling import RELAY, WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,6 +58,11 @@ def change_the_job(source: Path) -> None:
     file.write_text(text.replace(JOB_ARGUMENT, 'kwargs={"tokens"'), "utf-8")
 
 
+def leave_alone(source: Path) -> None:
+    """好的新版：错的是次序。"""
+    del source
+
+
 async def _migrated(roll: Roll) -> None:
     async with roll.phase("全旧，弄坏的迁移"):
         await roll.migrate("up")
@@ -69,7 +74,18 @@ async def _handed_over(roll: Roll) -> None:
         await roll.replace(RELAY, roll.new_release)
 
 
+async def _relay_first(roll: Roll) -> None:
+    """旧 relay 不核对历史：PostgreSQL 重启了，新 worker 就等着。"""
+    async with roll.phase("先退 relay，库再重启"):
+        await roll.migrate("up")
+        await roll.replace(RELAY, roll.new_release)
+        await roll.replace(WORKER, roll.new_release)
+        await roll.replace(RELAY, roll.old_release)
+        await roll.restart_postgres()
+
+
 CONTROLS = (
     Broken("迁移删了旧版还写着的一列", drop_a_column, _migrated, "HTTP 答复在约定之外"),
     Broken("投递的格式旧 worker 读不懂", change_the_job, _handed_over, "未了结的任务"),
+    Broken("没有弄坏，先退 relay、后退 worker，库重启一次", leave_alone, _relay_first, "未了结的任务"),
 )

@@ -7,12 +7,13 @@ import itertools
 import json
 import signal
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
+import psycopg
 
 from kaguan.dev.ports import LOOPBACK
 from kaguan.queues.keys import PRESENCE_CARDS
@@ -23,7 +24,7 @@ from tests.deploy.releases import kaguan
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.chaos.fleet import Release, Unit
     from tests.chaos.load import Load
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 API, RELAY, WORKER = "api", "relay", "worker"
 PATIENCE = 120.0  # 秒
 LOOK = 0.2  # 秒：隔多久读一次
+AWAY = 0.5  # 秒：PostgreSQL 停下到再起
+RECOVERY = 5.0  # 秒：它回来之后这么久之内，API 恢复（FAULTS.md 15）
 GLANCE = 0.02  # 秒：隔多久看一次谁手里有活；活只有几十毫秒
 RUNNING = (
     "select distinct split_part(worker, '-', -2)::int from tb_task where status = 'running' and worker is not null"
@@ -55,10 +58,12 @@ class Roll:
     """一次升级与回退。
 
     Attributes:
+        old_release: 旧版。
         new_release: 新版。
         quota: 每一段至少提交这么多个。
         beside: 新旧并排着，至少再提交这么多个，旧的才停。
         away: 端口 → 它的 API 不在的那几段，Unix 秒。
+        outages: PostgreSQL 不在、才回来的那几段，Unix 秒。
         new: 跑新版代码的进程号。
         busy: 手里有活的 worker：（Unix 秒，进程号）。
         complaints: 没有干净停下的。
@@ -66,11 +71,13 @@ class Roll:
 
     stage: Stage
     load: Load
+    old_release: Release
     new_release: Release
     quota: int
     beside: int
     phases: list[Phase] = field(default_factory=list)
     away: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    outages: list[tuple[float, float]] = field(default_factory=list)
     new: set[int] = field(default_factory=set)
     busy: list[tuple[float, int]] = field(default_factory=list)
     struck: list[Struck] = field(default_factory=list)
@@ -98,10 +105,22 @@ class Roll:
         await asyncio.to_thread(kaguan, self.new_release, self.stage.database, "migrate", *words)
         self.migrations.append(f"kaguan migrate {' '.join(words)}：{time.monotonic() - began:.1f} 秒")
 
-    async def replace(self, kind: str, release: Release, *, kill: bool = False) -> None:
+    async def restart_postgres(self) -> None:
+        """当着全部负载；各进程都得自己回来。"""
+        at = time.time()
+        await self.stage.servers.postgres_process.restart(signal.SIGINT, AWAY)
+        self.struck.append(Struck("PostgreSQL 重启", at, time.time()))
+        self.outages.append((at, time.time() + RECOVERY))
+
+    def in_outage(self, at: float) -> bool:
+        return any(begin <= at <= end for begin, end in self.outages)
+
+    async def replace(
+        self, kind: str, release: Release, *, kill: bool = False, amid: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """换上 ``release``，一个接一个。API 的端口只有一个，停了旧的才起新的；别的新旧并排一阵。
 
-        ``kill``：并排着，最后一个旧的先被 SIGKILL 一次，由监督者带回来。
+        ``kill``：并排着，最后一个旧的先被 SIGKILL 一次，由监督者带回来。``amid``：最后一个并排着的时候做的事。
         """
         for number, unit in enumerate(self._live[kind]):
             twin = unit.twin(f"{kind}-{number}-{next(self._numbers)}", release)
@@ -119,10 +138,13 @@ class Roll:
                 self.new.add(twin.pid)
             await eventually(partial(self._is_present, twin), PATIENCE)
             await self._submitted(self.load.started + self.beside)
+            last = number == len(self._live[kind]) - 1
+            if amid is not None and last:
+                await amid()
             if kind == WORKER:
                 await self._both_busy(unit, twin)
             if kind != API:
-                if kill and number == len(self._live[kind]) - 1:
+                if kill and last:
                     await self._kill(unit)
                 await self._stop(unit)
             self._live[kind][number] = twin
@@ -154,13 +176,16 @@ class Roll:
         return any(json.loads(card)["pid"] == unit.pid for card in cards.values())
 
     async def watch(self) -> None:
-        """一直看着谁手里有活，直到被取消。"""
-        async with self.stage.postgres() as connection:
-            while True:
-                pids = await (await connection.execute(RUNNING)).fetchall()
-                now = time.time()
-                self.busy += [(now, int(str(pid))) for (pid,) in pids]
-                await asyncio.sleep(GLANCE)
+        """一直看着谁手里有活，直到被取消；PostgreSQL 一时不在，就等它回来。"""
+        while True:
+            with suppress(psycopg.OperationalError):
+                async with self.stage.postgres() as connection:
+                    while True:
+                        pids = await (await connection.execute(RUNNING)).fetchall()
+                        now = time.time()
+                        self.busy += [(now, int(str(pid))) for (pid,) in pids]
+                        await asyncio.sleep(GLANCE)
+            await asyncio.sleep(LOOK)
 
     async def read(self) -> None:
         """一直轮着读两个 API 的列表与最新的一个任务，直到被取消。"""

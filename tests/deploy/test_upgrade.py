@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.deploy.previous import AbsentError, check_present, is_partial
@@ -20,7 +22,7 @@ async def test_two_releases_work_side_by_side_up_and_down_again() -> None:
     try:
         check_present()
     except AbsentError as absent:
-        if not is_partial():
+        if os.environ.get("CI") or not is_partial():
             raise
         pytest.skip(str(absent))
     report = await upgrade(SHORT, SEED)

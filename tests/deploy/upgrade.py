@@ -1,7 +1,8 @@
 """``make upgrade-check``：上一版与这一版并存——边升级边退回，负载不停，独立的裁判判。
 
 两边都是 wheel，装在检出之外各自的环境里。先全旧在旧库上，再当着它迁移；worker、relay、API 依次换成新的，
-再倒着退回来，把库也退回去；最后再升一遍，这次 relay 在先。弄坏的新版也各走几步，须判不合格。
+再照手册的次序退回来（API、worker、relay），新旧 worker 并排时 PostgreSQL 重启一次，把库也退回去；
+最后再升一遍，照手册 relay 在先。弄坏的新版、弄反的次序也各走几步，须判不合格。
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import random
 import sys
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -37,7 +39,6 @@ from tests.support.alongside import alongside
 from tests.support.places import temporary_place
 
 if TYPE_CHECKING:
-    from tests.chaos.fleet import Release
     from tests.chaos.journal import Entry
     from tests.chaos.stage import Stage
     from tests.chaos.verdict import Verdict
@@ -47,6 +48,7 @@ MOST = 100_000  # 个：不到负载自己停下
 LATER = (5.0, 40.0)  # 秒：有的定在几段之后
 LATER_EVERY = 40
 ACCEPTED = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}
+AWAY = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}  # 只在 PostgreSQL 重启的那一段
 HEAD = "select version_num from alembic_version"
 
 
@@ -92,7 +94,7 @@ async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Repo
             staged(servers, "upgrade", replace(scale.cast, release=old)) as stage,
         ):
             load = Load(stage, _journal(seed, later=scale.whole), scale.rate, seed)
-            roll = Roll(stage, load, new, scale.quota, scale.beside)
+            roll = Roll(stage, load, old, new, scale.quota, scale.beside)
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(alongside(roll.read(), "reader"))
                 await stack.enter_async_context(alongside(roll.watch(), "watch"))
@@ -101,7 +103,7 @@ async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Repo
                     if broken:
                         await broken.script(roll)
                     else:
-                        await (_whole if scale.whole else _brief)(roll, old)
+                        await (_whole if scale.whole else _brief)(roll)
                 finally:
                     load.enough = True
                     await running
@@ -114,7 +116,7 @@ async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Repo
             evidence.crashes = stage.fleet.crashes()
             verdict = judge(evidence)
             _judge_answers(verdict, roll)
-            verdict.rule("进程日志里的意外", _errors(stage.directory))
+            verdict.rule("进程日志里的意外", _errors(roll))
             rows = rows_of(roll, evidence)
             alone = [row.phase.name for row in rows if row.phase.mixed and not all(row.workers)]
             verdict.rule("新旧没有并存", alone)
@@ -140,7 +142,7 @@ def _journal(seed: int, *, later: bool) -> list[Entry]:
     return journal
 
 
-async def _whole(roll: Roll, old: Release) -> None:
+async def _whole(roll: Roll) -> None:
     async with roll.phase("全旧，旧库"):
         before = await _head(roll)
     async with roll.phase("全旧，当面迁移"):
@@ -150,9 +152,9 @@ async def _whole(roll: Roll, old: Release) -> None:
             await roll.replace(kind, roll.new_release, kill=kill)
     async with roll.phase("全新"):
         pass
-    for kind in (API, RELAY, WORKER):
+    for kind in (API, WORKER, RELAY):
         async with roll.phase(f"退回 {kind}", mixed=kind == WORKER):
-            await roll.replace(kind, old)
+            await roll.replace(kind, roll.old_release, amid=roll.restart_postgres if kind == WORKER else None)
     async with roll.phase("全旧，新库"):
         pass
     async with roll.phase("全旧，当面退库"):
@@ -161,22 +163,22 @@ async def _whole(roll: Roll, old: Release) -> None:
         pass
     async with roll.phase("再迁移"):
         await roll.migrate("up")
-    for kind in (RELAY, WORKER, API):  # 次序反过来：新 relay 交给旧 worker
+    for kind in (RELAY, WORKER, API):  # 手册的次序：新 relay 交给旧 worker
         async with roll.phase(f"再换新 {kind}", mixed=kind == WORKER):
             await roll.replace(kind, roll.new_release, kill=kind == RELAY)
 
 
-async def _brief(roll: Roll, old: Release) -> None:
+async def _brief(roll: Roll) -> None:
     async with roll.phase("全旧，当面迁移"):
         await roll.migrate("up")
     async with roll.phase("换新", mixed=True):
-        await roll.replace(WORKER, roll.new_release)
         await roll.replace(RELAY, roll.new_release)
+        await roll.replace(WORKER, roll.new_release)
         await roll.replace(API, roll.new_release)
     async with roll.phase("退回，新库", mixed=True):
-        await roll.replace(API, old)
-        await roll.replace(RELAY, old)
-        await roll.replace(WORKER, old)
+        await roll.replace(API, roll.old_release)
+        await roll.replace(WORKER, roll.old_release)
+        await roll.replace(RELAY, roll.old_release)
 
 
 async def _head(roll: Roll) -> str:
@@ -187,29 +189,37 @@ async def _head(roll: Roll) -> str:
 
 
 def _judge_answers(verdict: Verdict, roll: Roll) -> None:
-    """答复都是受理或读到了；没有答复的只能是正在换的那个 API。"""
-    strange = [heard for heard in roll.load.heard if heard.status and heard.status not in ACCEPTED]
+    """答复都是受理或读到了，PostgreSQL 重启的那一段还许说它不在；没有答复的只能是正在换的那个 API。"""
+    refused = [heard for heard in roll.load.heard if heard.status and heard.status not in ACCEPTED]
+    excused = [heard for heard in refused if heard.status in AWAY and roll.in_outage(heard.at)]
+    strange = [heard for heard in refused if heard not in excused]
     silent = [heard for heard in roll.load.heard if not heard.status]
     away = [heard for heard in silent if any(begin <= heard.at <= end for begin, end in roll.away.get(heard.port, []))]
     verdict.figures["HTTP 请求"] = len(roll.load.heard)
+    verdict.figures["其中 503、504（PostgreSQL 在重启）"] = len(excused)
     verdict.figures["其中没有答复（正在换的 API）"] = len(away)
     verdict.rule("HTTP 答复在约定之外", [f"{heard.status} {heard.why}" for heard in strange])
     verdict.rule("没有在换的 API 没有答复", [f"{heard.port} {heard.why}" for heard in silent if heard not in away])
 
 
-def _errors(directory: Path) -> list[str]:
-    """各进程日志里 error 级的行，不是 JSON 的行。"""
+def _errors(roll: Roll) -> list[str]:
+    """各进程日志里 error 级的行，不是 JSON 的行；PostgreSQL 重启的那一段不算。"""
     found = []
-    for path in sorted(directory.glob("*.log")):
+    for path in sorted(roll.stage.directory.glob("*.log")):
         for line in path.read_text("utf-8", "replace").splitlines():
             try:
                 said = json.loads(line)
             except ValueError:
                 found.append(f"{path.stem}：{line[:200]}")
                 continue
-            if said.get("level") in {"error", "critical"}:
+            if said.get("level") in {"error", "critical"} and not roll.in_outage(_stamped(said)):
                 found.append(f"{path.stem}：{said.get('event')}")
     return found
+
+
+def _stamped(said: dict[str, Any]) -> float:
+    """日志的一行写于何时，Unix 秒。"""
+    return datetime.fromisoformat(str(said["timestamp"])).timestamp()
 
 
 def main() -> int:
