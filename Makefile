@@ -92,7 +92,7 @@ power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a
 	$(BIN)/python -m tests.chaos --power --kinds 断电 --tasks 7200 --faults 24 --rate 20 --no-controls --write docs/RELIABILITY.md
 
 failover: $(STAMP) ## A real primary and standby, promoted again and again under load: synchronous, then losing its tail; two primaries; no standby (8 minutes); writes docs/RELIABILITY.md
-	$(BIN)/python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py tests/integration/database/test_two_primaries.py tests/failover/history_cuts.py tests/failover/sentinel_fleet.py tests/failover/standbys.py tests/failover/two_primaries.py
+	$(BIN)/python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py tests/integration/database/test_two_primaries.py tests/failover/history_cuts.py tests/failover/sentinel_fleet.py tests/failover/standbys.py tests/failover/two_primaries.py tests/failover/fixed_reconnect.py
 	$(BIN)/python -m tests.chaos --standby sync --tasks 2500 --faults 24 --rate 15 --no-controls --write docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --standby async --tasks 2500 --faults 24 --rate 15 --write docs/RELIABILITY.md
 
@@ -170,9 +170,9 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 
 # Left out: what asks no database (unit, architecture, model, golden, fuzz, mta), simulation (it steps each connection), and what starts
-# servers of its own to kill, measure or deploy them (chaos, failover, power, drill, bench, attacks, deploy, the rest of e2e).
-pooler: system $(STAMP) ## Most of the suite behind a stock PgBouncer in transaction mode
-	TEST_POOLER=1 $(BIN)/python -m pytest tests/integration tests/contracts tests/migrations tests/e2e/test_trace.py tests/e2e/test_fault_outage.py --numprocesses 2 --dist loadfile
+# servers of its own to kill, measure or deploy them (chaos, failover but for the pooler, power, drill, bench, attacks, deploy, the rest of e2e).
+pooler: system $(STAMP) ## Most of the suite behind a stock PgBouncer in transaction mode; the pooler restarted under load
+	TEST_POOLER=1 $(BIN)/python -m pytest tests/failover/pooler_restart.py tests/integration tests/contracts tests/migrations tests/e2e/test_trace.py tests/e2e/test_fault_outage.py --numprocesses 2 --dist loadfile
 
 clean: ## Remove the virtual environment and every cache (not the data in .kaguan)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* htmlcov .import_linter_cache

@@ -43,6 +43,7 @@ class Proxy:
     port: int = 0
     chunks: int = 0  # 过去了几块
     stuck: int = 0  # 黑洞里停着几块
+    silenced: int = 0  # 因为安静断开了几条
     _open: asyncio.Event = field(default_factory=asyncio.Event)
     _swallowing: bytes = b""
     _links: set[Link] = field(default_factory=set)
@@ -153,6 +154,7 @@ class Proxy:
         while True:
             await asyncio.sleep(SILENCE_CHECK)
             if loop.time() - link.heard_at > self.silence:
+                self.silenced += 1
                 link.close(reset=False)
                 return
 

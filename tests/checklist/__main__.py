@@ -21,7 +21,7 @@ from tests.attacks.target import issue_token
 from tests.bench.laboratory import open_laboratory
 from tests.bench.scale import SHORT
 from tests.chaos.report import fill, machine
-from tests.checklist import api, delivery
+from tests.checklist import api, delivery, idle
 from tests.checklist.figures import HEADER, Bound, Figure, document
 from tests.checklist.played import PLAYED, play
 from tests.support.repository import ROOT
@@ -41,6 +41,7 @@ MEASURED: dict[int, Callable[[Laboratory, str], Awaitable[list[Figure]]]] = {
     47: api.slow_clients,
     48: api.bombs,
     56: delivery.silent_collector,
+    69: idle.silent_lines_cut,
 }
 PINNED, LONGEST = 39, 50  # 最久的放最后：到点了也不连累别的
 ROWS = sorted({*MEASURED, *PLAYED, PINNED})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
+from tests.checklist.__main__ import ROWS
 from tests.checklist.figures import Bound, Figure, document, percentile
 from tests.checklist.played import PLAYED, read
-from tests.support.repository import functions_of
+from tests.support.repository import ROOT, functions_of
 
 REPORT = """<testsuites><testsuite><testcase classname="a" name="b"><properties>
 <property name="闲着" value="0.5"/></properties></testcase>{}</testsuite></testsuites>"""
@@ -49,3 +51,9 @@ def test_the_cases_that_are_played_exist() -> None:
     for played in PLAYED.values():
         for path, _, name in (case.partition("::") for case in played.cases):
             assert name in functions_of(path)
+
+
+def test_the_document_names_the_rows_that_are_measured() -> None:
+    named = re.search(r"足尺寸地量的是这些行：([\d、]+)", (ROOT / "docs" / "FAULTS.md").read_text("utf-8"))
+    assert named is not None
+    assert [int(row) for row in named[1].split("、")] == ROWS

@@ -20,6 +20,7 @@ from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.fault_plant import own_directory, through
 from tests.support.places import own_port
+from tests.support.servers import DISPOSABLE, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -87,9 +88,9 @@ async def _server() -> AsyncIterator[tuple[Server, Proxy, str]]:
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(own_directory())
         place, password = directory / "postgres", directory / "password"
-        server = PostgresServer(place, password, own_port(), server_identity(), disposable=True)
+        server = PostgresServer(place, password, own_port(), server_identity())
         await server.prepare()
-        process = Server(server.program(), directory / "log")
+        process = Server(told(server.program(), DISPOSABLE), directory / "log")
         await process.start()
         stack.push_async_callback(process.stop)
         proxy = Proxy(server.port)
