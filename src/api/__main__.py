@@ -58,6 +58,8 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings.database, "api"))
         redis = await stack.enter_async_context(open_redis(settings.redis))
+        presence = Presence(redis, "api")
+        await presence.watch(pool)  # 先于服务：切换之后才启动的，别在旧的主库上受理
         engine = engine_on(pool)
         stack.push_async_callback(engine.dispose)
         doorbell = Doorbell(redis, settings.relay.doorbell_interval)
@@ -77,7 +79,8 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         await web.TCPSite(run, settings.api.host, settings.api.port, reuse_port=is_child).start()
         if is_child:
             await stack.enter_async_context(in_background(watch_parent(stop), "parent"))
-        await stack.enter_async_context(Presence(redis, "api", facts=app[GUARD].facts).beating())
+        presence.facts = app[GUARD].facts
+        await stack.enter_async_context(presence.beating())
         _spare_the_collector()
         _return_big_buffers()
         log.info("开始服务", host=settings.api.host, port=settings.api.port)

@@ -46,6 +46,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
         await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
         pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
         await wait_for_redis(redis, settings.redis)
+        await presence.watch(pool)
         metrics = Metrics(types)
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics, types))

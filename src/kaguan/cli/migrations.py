@@ -17,6 +17,7 @@ from kaguan.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from kaguan.database.migrate import Status
+    from kaguan.database.pool import Connection
 
 app = typer.Typer(help="数据库迁移（Alembic）。", no_args_is_help=True)
 
@@ -49,6 +50,7 @@ def _change(direction: Literal["upgrade", "downgrade"], revision: str, *, as_jso
     from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
 
     url = database_url(load_settings())
+    with_database(_is_followed, atomic=False)
     before = migrate.status(url).current
     try:
         (migrate.upgrade if direction == "upgrade" else migrate.downgrade)(url, revision)
@@ -61,6 +63,10 @@ def _change(direction: Literal["upgrade", "downgrade"], revision: str, *, as_jso
         with suppress(UndefinedTable, UndefinedColumn):  # 退到了还没有审计的版本，或它还没有这些列
             with_database(lambda connection: audited(connection, "migrate", found.current, before=before))
     _report(found, as_json=as_json)
+
+
+async def _is_followed(connection: Connection) -> None:
+    """连得上就是：切换之前的主库，连接那里就不认。"""
 
 
 def _report(found: Status, *, as_json: bool) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
+
+from redis.exceptions import RedisError
 
 from kaguan.cli.failure import CommandError
 from kaguan.config import Settings, load_settings
 from kaguan.database import connecting
 from kaguan.exit_codes import ExitCode
+from kaguan.queues.client import open_redis
+from kaguan.queues.keys import TIMELINE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 T = TypeVar("T")
+
+REDIS_TIMEOUT = 1.5  # 秒
 
 
 def database_url(settings: Settings) -> str:
@@ -39,11 +45,21 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
     """自动提交的一条连接，时限与各进程相同。
 
     Raises:
-        CommandError: 没有配置数据库。
+        CommandError: 没有配置数据库，或连上的是切换之前的主库。
     """
-    database_url(settings)
+    url = database_url(settings)
     async with await connecting.open_connection(settings.database, "cli") as connection:
+        if connecting.has_several_hosts(url) and connecting.is_former(connection.history, await _newest(settings)):
+            raise CommandError("连上的是切换之前的主库，各进程跟的是更新的；先隔离它", ExitCode.DEPENDENCY)
         yield connection
+
+
+async def _newest(settings: Settings) -> connecting.History | None:
+    """各进程见过的最新的主库；Redis 不在就不知道。"""
+    with suppress(RedisError, OSError, TimeoutError):
+        async with asyncio.timeout(REDIS_TIMEOUT), open_redis(settings.redis) as redis:
+            return connecting.History.read(await redis.get(TIMELINE) or b"")
+    return None
 
 
 def with_database(work: Callable[[Connection], Awaitable[T]], *, atomic: bool = True) -> T:

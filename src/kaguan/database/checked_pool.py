@@ -15,7 +15,7 @@ from psycopg import generators, waiting
 from psycopg_pool import AsyncConnectionPool
 
 from kaguan.backoff import jitter
-from kaguan.database.connecting import Connection, LimitedConnection, rotated
+from kaguan.database.connecting import Connection, History, LimitedConnection, is_former, rotated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -107,7 +107,7 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         self._check_idle = check_idle
         self._lost_at = 0.0  # 最近一次发觉断了
         self._unconfirmed_at = -math.inf
-        self._history: tuple[int, str] | None = None  # 跟着的集群与时间线
+        self.history: History | None = None  # 跟着的
         self._errors = 0
         self._recovering_until = 0.0
         self._turn = 0.0
@@ -119,12 +119,15 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             connection = await self._take(deadline - time.monotonic())
-            if not connection.is_suspect(rested_before=max(self._lost_at, time.monotonic() - self._check_idle)):
+            if is_former(connection.history, self.history):
+                connection.pgconn.finish()
+            elif not connection.is_suspect(rested_before=max(self._lost_at, time.monotonic() - self._check_idle)):
                 break
-            async with self._kept_or_given_back(connection):
-                alive = await connection.answers()
-            if alive:
-                break
+            else:
+                async with self._kept_or_given_back(connection):
+                    alive = await connection.answers()
+                if alive:
+                    break
             await self.putconn(connection)
         if not connection.autocommit:  # SQLAlchemy 借走时关了它（engine_on）；不用 ``reset``：归还要排在重连后面
             async with self._kept_or_given_back(connection):
@@ -178,13 +181,23 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         Raises:
             psycopg.OperationalError: 不跟；下一条换一个主机先试。
         """
-        met, followed = connection.history, self._history
-        if met and followed and met[0] == followed[0] and met[1] < followed[1]:
+        met, followed = connection.history, self.history
+        if met and followed and is_former(met, followed):
             connection.pgconn.finish()
             self._url = rotated(self._url)
-            log.warning("切换之前的主库又在当主的，不跟它", pool=self.name, timeline=met[1], followed=followed[1])
-            raise psycopg.OperationalError(f"时间线 {met[1]} 已被 {followed[1]} 取代；真要退回去，请重启各进程")
-        self._history = met or followed
+            log.warning(
+                "切换之前的主库又在当主的，不跟它", pool=self.name, timeline=met.timeline, followed=followed.timeline
+            )
+            raise psycopg.OperationalError(f"时间线 {met.timeline} 已被 {followed.timeline} 取代")
+        self.history = met or followed
+
+    def follow(self, met: History | None) -> None:
+        """别的进程见过的主库：比自己跟着的新，就改跟它，连着旧的都不要了。"""
+        if met and is_former(self.history, met):
+            log.warning("别的进程见过更新的主库，不再跟旧的", pool=self.name, timeline=met.timeline)
+            self.history = met
+            self._suspect_all()
+        self.history = self.history or met
 
     def heed(self, notice: Diagnostic) -> None:
         """等同步备库等到被取消：本机已经提交，备库有没有，不知道。"""

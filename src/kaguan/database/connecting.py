@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, capabilities, generators, sql
@@ -30,6 +30,27 @@ select case pg_backend_pid() when %(pid)s then {settings} end is not null,
 PLACES = {"host", "hostaddr", "port"}
 # 代管预备语句的池子给它们另起名字；看得见 psycopg 起的名字，就是没有代管：换一条服务器连接就不认得了
 OWN_NAMES = "select name from pg_prepared_statements where not from_sql and name like '\\_pg3\\_%'"
+
+
+class History(NamedTuple):
+    """一个主库的集群（系统标识）与时间线（八位十六进制）。"""
+
+    cluster: str
+    timeline: str
+
+    @classmethod
+    def read(cls, value: bytes) -> History | None:
+        """抄在 Redis 里的；没有、看不懂的是 None。"""
+        parts = value.decode("utf-8", "replace").split(":")
+        return cls(*parts) if len(parts) == len(cls._fields) and all(parts) else None
+
+    def __str__(self) -> str:
+        return ":".join(self)
+
+
+def is_former(met: History | None, followed: History | None) -> bool:
+    """同一个集群而时间线更旧：是切换之前的那个又当起了主的。"""
+    return bool(met and followed and met.cluster == followed.cluster and met.timeline < followed.timeline)
 
 
 class LimitedCursor(AsyncCursor[Any]):
@@ -85,7 +106,7 @@ class LimitedConnection(Connection):
     """``limits`` 非空，时限就不在会话里：每个事务自己带着。``history`` 是对面的集群与时间线，备库的为空。"""
 
     limits: bytes = b""
-    history: tuple[int, str] | None = None
+    history: History | None = None
 
     def _exec_command(self, command: QueryNoTemplate, result_format: Format = Format.TEXT) -> PQGen[PGresult | None]:
         """BEGIN 与时限同一趟去。psycopg 没有公开的地方可挂，它的 BEGIN 都从这里发。"""
@@ -119,15 +140,23 @@ def time_limits(config: Database) -> Mapping[str, int]:
     return {name: int(seconds * 1000) for name, seconds in seconds_by_name.items()}
 
 
+def has_several_hosts(url: str) -> bool:
+    """主备都写在地址里。
+
+    Raises:
+        psycopg.ProgrammingError: 不是合法的地址。
+    """
+    given = conninfo_to_dict(url)
+    return any("," in str(given.get(name) or "") for name in ("host", "hostaddr"))
+
+
 def writable(url: str) -> str:
     """几个主机而没有说要哪一种的：要能写的那个，不论排在第几。
 
     Raises:
         psycopg.ProgrammingError: 不是合法的地址。
     """
-    given = conninfo_to_dict(url)
-    several = any("," in str(given.get(name) or "") for name in ("host", "hostaddr"))
-    if not several or given.get("target_session_attrs"):
+    if not has_several_hosts(url) or conninfo_to_dict(url).get("target_session_attrs"):
         return url
     return make_conninfo(url, target_session_attrs="read-write")
 
@@ -173,7 +202,7 @@ async def put_limits_in_force(connection: LimitedConnection, config: Database) -
     question = IS_DIRECT.format(settings=in_session)
     cursor = await connection.execute(question.encode(), {"pid": connection.info.backend_pid}, prepare=False)
     direct, cluster, timeline = await cursor.fetchone() or (False, 0, None)
-    connection.history = timeline and (cluster, timeline)
+    connection.history = timeline and History(str(cluster), timeline)
     if direct:
         return
     in_transaction = ", ".join(f"set_config('{name}', '{limit}', true)" for name, limit in limits.items())

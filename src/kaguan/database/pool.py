@@ -105,7 +105,7 @@ async def wait_for_database(config: Database, process: str) -> None:
 
 
 @asynccontextmanager
-async def open_pool(config: Database, process: str) -> AsyncIterator[Pool]:
+async def open_pool(config: Database, process: str) -> AsyncIterator[CheckedPool]:
     """打开本进程唯一的连接池；离开时关闭全部连接。
 
     池里的连接是自动提交的：单条语句一次往返；需要事务就用 ``connection.transaction()``。

@@ -1,6 +1,6 @@
-"""不见了的：投递还在 Redis 里，任务却不在 PostgreSQL 里，它丢了受理的那一笔（主备切换丢了尾巴）。
+"""不见了的：Redis 还记得它的投递或外部调用，任务却不在 PostgreSQL 里，它丢了受理的那一笔（主备切换丢了尾巴）。
 
-这不是重复的投递：答应过的事没有了，只有这里还说得出是哪一件、谁的请求。
+这不是重复的投递：答应过的事没有了，只有这里还说得出是哪一件；从投递知道的，还说得出是谁的请求。
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Vanishing:
             return 0
         for task_id, delivery, request_id in found:
             log.error(
-                "任务不见了：投递还在，PostgreSQL 不认得它",
+                "任务不见了：Redis 还记得，PostgreSQL 不认得它",
                 task_id=str(task_id), delivery=delivery, task_type=task_type, request_id=request_id,
             )  # fmt: skip
         return len(found)

@@ -21,12 +21,15 @@ from redis.exceptions import RedisError
 
 from kaguan.background import in_background
 from kaguan.backoff import about
-from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
+from kaguan.database.connecting import History
+from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from redis.asyncio import Redis
+
+    from kaguan.database.checked_pool import CheckedPool
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +38,8 @@ TIMEOUT = 1.5  # 秒：这一拍写不成就等下一拍
 KEEP = 3_600.0  # 秒：不再跳的名片留这么久，好数重启
 MOST = 1_000  # 名片至多这么多：反复崩溃也撑不大
 
-# 写下一拍，顺手清掉太旧的与太多的；返回 Redis 的钟（毫秒）
+# 写下一拍，顺手清掉太旧的与太多的；返回 Redis 的钟（毫秒），与各进程见过的最新的主库：自己的更新，就写下自己的。
+# 集群换了的（另建的库）以此刻的为准
 BEAT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -49,7 +53,13 @@ for _, name in ipairs(gone) do
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-return now
+local known, ours = redis.pcall('GET', KEYS[3]), ARGV[5]
+if type(known) ~= 'string' then known = '' end
+if ours ~= '' and (known < ours or string.match(known, '^[^:]*') ~= string.match(ours, '^[^:]*')) then
+    redis.call('SET', KEYS[3], ours)
+    known = ours
+end
+return {now, known}
 """
 
 
@@ -76,6 +86,7 @@ class Presence:
     name: str = field(default_factory=process_name)
     facts: Callable[[], Mapping[str, Any]] = _nothing
     interval: float = INTERVAL
+    _pool: CheckedPool | None = None
     _started: int = 0  # Redis 的钟，毫秒；0 即还没有跳过
 
     async def run_once(self) -> None:
@@ -89,10 +100,18 @@ class Presence:
             "started": self._started, **self.facts(),
         }  # fmt: skip
         keep = int(KEEP * 1000)
-        now = await self.redis.eval(  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-            BEAT, 2, PRESENCE_BEATS, PRESENCE_CARDS, self.name, orjson.dumps(card), keep, MOST
+        ours = "" if self._pool is None else str(self._pool.history or "")
+        now, newest = await self.redis.eval(  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+            BEAT, 3, PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE, self.name, orjson.dumps(card), keep, MOST, ours
         )
         self._started = self._started or int(now)
+        if self._pool is not None:
+            self._pool.follow(History.read(newest))
+
+    async def watch(self, pool: CheckedPool) -> None:
+        """从此刻起，``pool`` 跟着各进程见过的最新的主库：这一个也许连上了切换之前的那个。"""
+        self._pool = pool
+        await self._beat()
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
@@ -103,14 +122,17 @@ class Presence:
 
     async def _run(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(TIMEOUT):
-                    await self.run_once()
-            except (RedisError, OSError, TimeoutError) as error:
-                log.debug("心跳没有写成", error=type(error).__name__)
-            except Exception:  # 不跳了就会被当作冻住：说一声，下一拍再来
-                log.exception("心跳意外出错，下一拍再试")
+            await self._beat()
             await asyncio.sleep(about(self.interval))
+
+    async def _beat(self) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self.run_once()
+        except (RedisError, OSError, TimeoutError) as error:
+            log.debug("心跳没有写成", error=type(error).__name__)
+        except Exception:  # 不跳了就会被当作冻住：说一声，下一拍再来
+            log.exception("心跳意外出错，下一拍再试")
 
     async def _leave(self) -> None:
         try:

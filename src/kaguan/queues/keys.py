@@ -13,6 +13,7 @@ WATERMARK = "kaguan:watermark"  # PostgreSQL 交到了哪里：它被退回去�
 # 就要去做收不回的外部调用的：成员是投递的键，分数是何时（Redis 的钟，毫秒）；删去过的里面最晚的是何时
 CALLS = "kaguan:calls"
 CALLS_TRIMMED = "kaguan:calls:trimmed"
+TIMELINE = "kaguan:timeline"  # 各进程见过的最新的主库：集群与时间线
 DOORBELL = "kaguan:doorbell"  # 频道：有新的待交付
 # 进程的心跳：成员是进程名，分数是最近一拍（Redis 的钟，毫秒）；名片按同样的名字存
 PRESENCE_BEATS = "kaguan:presence:beats"

@@ -9,10 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
+from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.connecting import rotated
 from kaguan.database.pool import PASSING_ERRORS, open_pool
+from kaguan.exit_codes import ExitCode
+from kaguan.presence.beat import Presence
+from kaguan.queues.client import open_redis
+from tests.e2e.stack import kaguan
 from tests.support.eventually import eventually
 from tests.support.fault_plant import own_directory
 from tests.support.standby import replicated
@@ -34,7 +39,8 @@ def test_the_first_of_several_hosts_goes_last() -> None:
 async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: dict[str, str]) -> None:
     """异步的一对：旧的主回来照样收写入，排在地址的头一个；池子的每条新连接仍到新的主那里。"""
     async with AsyncExitStack() as stack:
-        pair = await stack.enter_async_context(replicated(stack.enter_context(own_directory()), synchronous=False))
+        directory = stack.enter_context(own_directory())
+        pair = await stack.enter_async_context(replicated(directory, synchronous=False))
         await pair.primary_process.stop(signal.SIGKILL)
         await pair.promote()
         url = pair.url  # 备的在前：就是旧的主
@@ -47,6 +53,20 @@ async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: 
             await one.execute("create table written_by_mistake (n int)")
         await renewed(pool, pair.primary.admin_url_of("postgres"))
         assert await servers(pool) == {pair.primary.port}
+        async with open_pool(settings.database, "late") as late, open_redis(settings.redis) as redis:
+            assert await servers(late) == {pair.standby.port}  # 切换之后才启动的，没有见过新的
+            await Presence(redis, "api").watch(pool)
+            with capture_logs() as logs:
+                await Presence(redis, "api").watch(late)
+            assert "别的进程见过更新的主库，不再跟旧的" in {one["event"] for one in logs}
+            assert await servers(late) == {pair.primary.port}
+            for command in (("migrate", "up"), ("task", "vanished")):
+                refused = await asyncio.to_thread(
+                    kaguan, *command, data=directory,
+                    KAGUAN_DATABASE__URL=url, KAGUAN_REDIS__URL=environ["KAGUAN_REDIS__URL"],
+                )  # fmt: skip
+                assert refused.returncode == ExitCode.DEPENDENCY
+                assert "连上的是切换之前的主库" in refused.stderr
         await pair.copy()
         await pair.primary_process.stop(signal.SIGKILL)
         await pair.promote()

@@ -8,10 +8,12 @@ import orjson
 import pytest
 import structlog
 
+from kaguan.database.checked_pool import CheckedPool
+from kaguan.database.connecting import History
 from kaguan.presence.beat import MOST, Presence
 from kaguan.presence.census import take_census
 from kaguan.queues.client import open_redis
-from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
+from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -105,3 +107,34 @@ async def test_a_fault_in_the_facts_is_told_and_the_beat_goes_on(redis: Redis) -
 
             await eventually(there)
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["心跳意外出错，下一拍再试"]
+
+
+@pytest.mark.parametrize(
+    ("known", "ours", "left"),
+    [
+        (None, "7:00000002", "7:00000002"),
+        ("7:00000001", "7:00000002", "7:00000002"),
+        ("7:00000003", "7:00000002", "7:00000003"),
+        ("9:00000003", "7:00000002", "7:00000002"),  # 另建的库
+        ("garbage", "7:00000002", "7:00000002"),
+        ("7:00000003", "", "7:00000003"),
+    ],
+)
+async def test_the_newest_primary_that_any_process_met_is_known_to_all(
+    redis: Redis, known: str | None, ours: str, left: str
+) -> None:
+    pool = CheckedPool("", check_idle=1.0, open=False)
+    pool.history = History.read(ours.encode())
+    if known is not None:
+        await redis.set(TIMELINE, known)
+    await Presence(redis, "api").watch(pool)
+    assert (await redis.get(TIMELINE), str(pool.history)) == (left.encode(), left)
+    await pool.close()
+
+
+async def test_a_primary_noted_by_a_stranger_is_noted_anew(redis: Redis) -> None:
+    pool = CheckedPool("", check_idle=1.0, open=False)
+    pool.history = History("7", "00000002")
+    await redis.hset(TIMELINE, "a", "1")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    await Presence(redis, "api").watch(pool)
+    assert await redis.get(TIMELINE) == b"7:00000002"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.calls import Calls
     from kaguan.outbox.history import Recorded, Server
     from kaguan.outbox.task_type import TaskTypes
+    from kaguan.outbox.vanished import Vanishing
     from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class Histories:
     calls: Calls
     types: TaskTypes
     metrics: Metrics
+    vanishing: Vanishing
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     lag: float = 1.0
 
@@ -94,6 +96,8 @@ class Histories:
         )  # fmt: skip
         async for page in self.calls.pages() if is_trusted else self._due(here):
             await self._doubt(here, page)
+            if is_trusted:
+                await self._name_vanished(page)
         total = 0
         while True:
             async with self.pool.connection() as connection, connection.transaction():
@@ -126,6 +130,11 @@ class Histories:
             if len(page) < PAGE:
                 return
             after = page[-1][0]
+
+    async def _name_vanished(self, page: list[tuple[UUID, int]]) -> None:
+        """记着外部调用、连任务都忘了的：投递也许已做完，不会再有 worker 碰上它。哪一种没有记，只有收不回的几种。"""
+        task_type = "|".join(self.types.once)
+        self.metrics.vanished.labels(task_type).inc(await self.vanishing.note(task_type, page, {}))
 
     async def _doubt(self, here: Server, page: list[tuple[UUID, int]]) -> None:
         async with self.pool.connection() as connection, connection.transaction():

@@ -25,6 +25,7 @@ from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.scan_throttle import THRIFT, ScanThrottle
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.upgrade import PATIENCE, UnknownSince
+from kaguan.outbox.vanished import Vanishing
 from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class Relay:
             pool, queues, config, metrics, timing.taken_patience, ScanThrottle(timing.thrift)
         )
         calls = Calls(redis, tasks)
-        histories = Histories(pool, redis, calls, known, metrics, self.heard, config.poll_interval)
+        vanishing = Vanishing(pool, tasks.retention_days)
+        histories = Histories(pool, redis, calls, known, metrics, vanishing, self.heard, config.poll_interval)
         self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
         self.orphan = OrphanRedrive(pool, config, metrics, ScanThrottle(timing.thrift))
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
