@@ -72,6 +72,7 @@ def _tails(verdict: Verdict, evidence: Evidence) -> None:
     wrong = [
         name
         for name, told in evidence.vanished.items()
-        if name in lost and told != (lost[name].type, lost[name].request_id or "")
+        # 从外部调用知道的，没有请求号
+        if name in lost and told not in {(lost[name].type, lost[name].request_id or ""), (lost[name].type, "")}
     ]
     verdict.rule("点了名而类型或请求号不对", sorted(wrong))

@@ -122,6 +122,21 @@ async def decide(drill: Drill) -> list[str]:
     return [] if right else ["定夺"]
 
 
+async def named(drill: Drill) -> list[str]:
+    """丢了的里面，寄过信的 relay 核对时就点了名，还在 Redis 里等着的由 worker 碰上；返回与料想不符的。"""
+    lost = {*drill.tasks["after"], *drill.tasks["waiting"]}
+    found: set[str] = set()
+
+    async def all_told() -> bool:
+        said = await asyncio.to_thread(kaguan, "task", "vanished", "--json", data=drill.place / "data")
+        found.update(str(task["task_id"]) for task in json.loads(said.stdout))
+        return found >= lost
+
+    await eventually(all_told, PATIENCE)
+    say(f"  不见了的：点了名的 {len(found)} 个，丢了的 {len(lost)} 个")
+    return [] if found == lost else ["点名"]
+
+
 async def look(drill: Drill, stack: RunningStack, stolen: str) -> list[str]:
     """恢复之后看到的；返回与料想不符的。"""
     began = time.monotonic()
@@ -205,6 +220,8 @@ async def drill(place: Path, *, flush: bool) -> list[str]:
             try:
                 wrong = await decide(played)
                 async with played.stack() as stack:
+                    if not flush:
+                        wrong += await named(played)
                     return wrong + await look(played, stack, stolen)
             finally:
                 await restored.stop()

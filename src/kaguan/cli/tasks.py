@@ -109,7 +109,7 @@ def list_vanished(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """不见了的任务，新的在前：Redis 里还有投递，PostgreSQL 却丢了受理的那一笔。"""
+    """不见了的任务，新的在前：Redis 还记得投递或外部调用，PostgreSQL 却丢了受理的那一笔。"""
     rows = [asdict(one) for one in with_database(lambda connection: vanished.page(connection, limit, after)).rows]
     if as_json:
         print_json(rows)
