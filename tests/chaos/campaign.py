@@ -116,7 +116,10 @@ async def fight(
             evidence.confirmed, evidence.denied = stage.index.confirmed, stage.index.denied
         evidence.policy, evidence.paced, evidence.long = plan.cast.policy, True, plan.tasks >= LONG
         evidence.promoted, evidence.tails = stage.promoted, stage.tails
-        evidence.accepted_at = [heard.at for heard in load.heard if 0 < heard.status < 300 and not heard.repeated]
+        for heard in load.heard:
+            if 0 < heard.status < 300 and not heard.repeated:
+                evidence.signs[f"api-{stage.api_ports.index(heard.port)}"].append(heard.at)
+        evidence.asked_until = max((heard.at for heard in load.heard), default=0.0)
         evidence.readings, evidence.depth_limit = meter.readings, sum(depth_bounds(plan.cast))
         verdict = judge(evidence)
         if can_judge():

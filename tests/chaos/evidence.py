@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,6 +59,12 @@ UNEXPLAINED = """
     )
 """
 BUYERS = "select u.email from tb_order o join tb_user u on u.id = o.user_id"
+# worker 的认领，relay 从发件箱里拿走：各是哪个进程（它的会话自己说的）
+WORK = """
+    select process, extract(epoch from at)::float8 from chaos_history
+    where process like 'worker-%' and what = 'task' and became like 'running %' and was not like 'running %'
+        or process like 'relay-%' and what = 'outbox' and became = '0'
+"""
 VANISHED = "select task_id::text, type, coalesce(request_id, '') from tb_vanished"
 SHARED = "select count(distinct job) from tb_task where job is not null"
 IDLE = """
@@ -117,7 +124,8 @@ class Evidence:
         denied: 任务号 → 收件端答过几次「没收下」。
         planned: 日程里有几次故障。
         promoted: 备库各次成为主库的时刻；``tails`` 是各次丢了什么。
-        accepted_at: 头一次答 2xx 的时刻。
+        signs: 每个进程 → 它做成一件事的各个时刻：API 的头一次答 2xx，worker 的认领，relay 的交出。
+        asked_until: 客户端最后一次得到下文的时刻；此后没有人再交。
         vanished: 点了名的不见了的任务 → （类型，请求号）；没有这样一处是 None。
         unexplained: 换过投递号而时间线里说不出为什么的任务。
         long: 长战役：内存的涨落说明问题。
@@ -141,7 +149,8 @@ class Evidence:
     planned: int = 0
     promoted: list[float] = field(default_factory=list)
     tails: list[Tail] = field(default_factory=list)
-    accepted_at: list[float] = field(default_factory=list)
+    signs: dict[str, list[float]] = field(default_factory=dict)
+    asked_until: float = math.inf
     vanished: dict[str, tuple[str, str]] | None = None
     unexplained: list[str] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
@@ -201,7 +210,16 @@ async def collect(stage: Stage, journal: list[Entry]) -> Evidence:
             vanished={str(a): (str(b), str(c)) for a, b, c in await rows(VANISHED)} if named else None,
             shared=int(str((await rows(SHARED))[0][0])),
             idle_in_transaction=int(str((await rows(IDLE))[0][0])),
+            signs=_signs(stage, await rows(WORK)),
         )
+
+
+def _signs(stage: Stage, work: list[tuple[object, ...]]) -> dict[str, list[float]]:
+    """每个进程都在，什么也没做的是空的。"""
+    signs: dict[str, list[float]] = {unit.name: [] for unit in stage.fleet.all()}
+    for process, at in work:
+        signs[str(process)].append(float(str(at)))
+    return signs
 
 
 def _task(row: tuple[object, ...]) -> TaskFact:

@@ -1,4 +1,4 @@
-"""切换的裁判：提升之后几秒之内又受理、又开始；丢了尾巴的，丢的是哪些、有没有点名，一个不多、一个不少。"""
+"""切换的裁判：提升之后几秒之内，每个进程都又做成了自己的事；丢了尾巴的，丢的是哪些、有没有点名，一个不多、一个不少。"""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 BACK = 5.0  # 秒：目标
 SLACK = 2.0  # 秒：七个进程挤两个核
+SIGNS = {"api": "受理", "worker": "认领", "relay": "交出"}  # 哪种进程，做成了什么才算回来
+NOTHING_LOST = "尾巴其实没有丢，说明不了什么"
 BEFORE = 3.0  # 秒：前一次故障停了这么久，才说得清是谁的后果
 
 
@@ -20,22 +22,26 @@ def judge_failover(verdict: Verdict, evidence: Evidence) -> None:
     if not evidence.promoted:
         return
     verdict.figures["提升"] = len(evidence.promoted)
-    _comes_back(verdict, evidence, "受理", sorted(evidence.accepted_at))
-    starts = sorted(task.started for task in evidence.tasks if task.started is not None)
-    _comes_back(verdict, evidence, "开始", starts)
+    lone = [at for at in evidence.promoted if _lone(at, evidence)]
+    verdict.figures["单独的提升"] = len(lone)
+    for role, what in SIGNS.items():
+        own = {name: sorted(at) for name, at in evidence.signs.items() if name.startswith(role)}
+        _comes_back(verdict, own, what, evidence.promoted, lone)
     if evidence.tails:
         _tails(verdict, evidence)
 
 
-def _comes_back(verdict: Verdict, evidence: Evidence, what: str, moments: list[float]) -> None:
-    """只判前后没有别的故障的；都写出来。"""
-    waits = {at: _first(moments, at) for at in evidence.promoted}
-    lone = [at for at in evidence.promoted if _lone(at, evidence)]
-    if lone:
-        verdict.figures[f"单独的提升之后首个{what}，最晚（秒）"] = round(max(waits[at] for at in lone), 2)
-    verdict.figures[f"提升之后首个{what}，最晚（秒）"] = round(max(waits.values()), 2)
-    late = [f"{waits[at]:.2f} 秒" for at in lone if waits[at] > BACK + SLACK]
-    verdict.rule(f"提升之后 {BACK:g} 秒（容差 {SLACK:g}）没有新的{what}", late)
+def _comes_back(
+    verdict: Verdict, own: dict[str, list[float]], what: str, promoted: list[float], lone: list[float]
+) -> None:
+    """``own`` 是这种进程各自的时刻：一个也不许少。只判前后没有别的故障的；都写出来。"""
+    waits = {at: {name: _first(moments, at) for name, moments in own.items()} for at in promoted}
+    for which, moments in (("单独的提升", lone), ("提升", promoted)):
+        latest = [wait for at in moments for wait in waits[at].values()]
+        if latest:
+            verdict.figures[f"{which}之后各进程的首个{what}，最晚（秒）"] = round(max(latest), 2)
+    late = [f"{name}：{wait:.2f} 秒" for at in lone for name, wait in waits[at].items() if wait > BACK + SLACK]
+    verdict.rule(f"提升之后 {BACK:g} 秒（容差 {SLACK:g}）有进程没有新的{what}", late)
 
 
 def _first(moments: list[float], at: float) -> float:
@@ -44,7 +50,8 @@ def _first(moments: list[float], at: float) -> float:
 
 
 def _lone(at: float, evidence: Evidence) -> bool:
-    return not any(
+    """前后没有别的故障，此后负载也还在：没有人交，就没有什么可做。"""
+    return at + BACK + SLACK < evidence.asked_until and not any(
         strike.at < at + BACK and strike.ended + BEFORE > at
         for strike in evidence.struck
         if not strike.missed and not strike.at <= at <= strike.ended
@@ -61,7 +68,7 @@ def _tails(verdict: Verdict, evidence: Evidence) -> None:
     verdict.figures["退回几步的任务"] = len(evidence.rewound)
     verdict.figures["其中邮件"] = sum(kind == MAIL for kind in evidence.rewound.values())
     missing = sum(not (tail.tasks or tail.rewound) for tail in evidence.tails)
-    verdict.rule("尾巴其实没有丢，说明不了什么", ["一次"] * missing)
+    verdict.rule(NOTHING_LOST, ["一次"] * missing)
     if evidence.vanished is None:
         verdict.rule("丢了的没有一处点名", sorted(lost))
         return

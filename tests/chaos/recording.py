@@ -23,6 +23,7 @@ create table chaos_history (
     txid xid8 not null default pg_current_xact_id(),
     task_id uuid not null,
     by_hand boolean default current_setting('chaos.by_hand', true) = 'on',
+    process text default current_setting('chaos.process', true),
     what text not null,
     was text not null,
     became text not null

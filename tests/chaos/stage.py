@@ -188,7 +188,9 @@ def _fleet(cast: Cast, environment: dict[str, str], directory: Path) -> tuple[Fl
 
     def unit(kind: str, number: int, module: str, *arguments: str, **more: str) -> Unit:
         name = f"{kind}-{number}"
-        own = {**environment, CLOCK: str(directory / f"{name}.clock"), **more}
+        # 每个会话说出自己是谁：哪个进程改的，触发器记得下
+        session = {"PGOPTIONS": f"-c chaos.process={name}"}
+        own = {**environment, **session, CLOCK: str(directory / f"{name}.clock"), **more}
         argv = (cast.release.python, "-m", module, *arguments)
         return Unit(name, argv, own, directory / f"{name}.log", cast.release)
 

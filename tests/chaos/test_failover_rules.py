@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.checker import judge
 from tests.chaos.evidence import Evidence, Mail, TaskFact
+from tests.chaos.failover_rules import NOTHING_LOST
 from tests.chaos.faults import Struck
 from tests.chaos.journal import Entry, Kind
 from tests.chaos.tail import Memory, Tail, cut_off
@@ -41,10 +42,15 @@ def history() -> Evidence:
         mails=[Mail(GONE, 99.5, ("mail1@chaos.example",))],
         struck=[Struck("提升丢了尾巴的备库", 98.0, 103.0)],
         promoted=[PROMOTED],
-        accepted_at=[101.5],
+        signs={"api-0": [99.0, 101.5], "api-1": [102.0], "worker-0": [101.0], "relay-0": [104.0]},
         tails=[TAIL],
         vanished={GONE: (MAIL, "mail1@chaos.example")},
     )
+
+
+def away(name: str, *moments: float) -> dict[str, object]:
+    """别的进程都回来了，只有它没有。"""
+    return {"signs": {**history().signs, name: list(moments)}}
 
 
 def test_what_a_new_primary_does_not_know_is_the_difference_of_the_two() -> None:
@@ -65,13 +71,14 @@ def test_a_promotion_that_lost_its_tail_and_named_it_passes() -> None:
 @pytest.mark.parametrize(
     ("broken", "rule"),
     [
-        ({"accepted_at": [108.0]}, "提升之后 5 秒（容差 2）没有新的受理"),
-        ({"tasks": [replace(KEPT, started=99.5)]}, "提升之后 5 秒（容差 2）没有新的开始"),
+        (away("api-1", 99.0, 108.0), "提升之后 5 秒（容差 2）有进程没有新的受理"),
+        (away("worker-1", 99.5), "提升之后 5 秒（容差 2）有进程没有新的认领"),
+        (away("relay-1"), "提升之后 5 秒（容差 2）有进程没有新的交出"),
         ({"vanished": {}}, "投递还在而没有点名"),
         ({"vanished": None}, "丢了的没有一处点名"),
         ({"vanished": {GONE: (MAIL, "other")}}, "点了名而类型或请求号不对"),
         ({"vanished": {GONE: (MAIL, "mail1@chaos.example"), KEPT.id: ("", "")}}, "没有丢却说不见了"),
-        ({"tails": [TAIL, Tail()]}, "尾巴其实没有丢，说明不了什么"),
+        ({"tails": [TAIL, Tail()]}, NOTHING_LOST),
         ({"tails": []}, "丢失（已受理却没有任务）"),
     ],
 )
@@ -81,8 +88,13 @@ def test_each_breach_is_seen(broken: dict[str, object], rule: str) -> None:
 
 def test_a_promotion_among_other_faults_is_shown_and_not_judged() -> None:
     evidence = history()
-    evidence.accepted_at = [108.0]
+    evidence.signs["api-0"] = [108.0]
     evidence.struck.append(Struck("SIGKILL 全部 worker", 101.0, 101.0))
     verdict = judge(evidence)
     assert verdict.passed, verdict.violations
-    assert verdict.figures["提升之后首个受理，最晚（秒）"] == 8
+    assert (verdict.figures["单独的提升"], verdict.figures["提升之后各进程的首个受理，最晚（秒）"]) == (0, 8)
+
+
+def test_a_promotion_after_which_nobody_asked_for_anything_is_shown_and_not_judged() -> None:
+    verdict = judge(replace(history(), **away("relay-1"), asked_until=PROMOTED + 6))  # type: ignore[arg-type] # 同上
+    assert verdict.passed, verdict.violations
