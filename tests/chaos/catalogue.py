@@ -91,11 +91,11 @@ STANDBY_KINDS = {
 POWER_CUT = "断电"
 # 只用于经哨兵的战役；战役里按这里的份数发牌：切换多来几次。代理在哨兵说的地址之外，所以没有 redis 线路的故障
 SENTINEL = {
-    "Redis 切换，丢了尾巴": Kind("redis", sentinel_faults.failed_over_without_tail),
+    sentinel_faults.TAIL_LOST: Kind("redis", sentinel_faults.failed_over_without_tail),
     "Redis 主停住又醒来": Kind("redis", sentinel_faults.master_paused),
 }
 SENTINEL_KINDS = (
-    *("Redis 切换，丢了尾巴",) * 8, *("Redis 主停住又醒来",) * 3, "FLUSHALL", "CLIENT KILL", "SCRIPT FLUSH",
+    *(sentinel_faults.TAIL_LOST,) * 8, *("Redis 主停住又醒来",) * 3, "FLUSHALL", "CLIENT KILL", "SCRIPT FLUSH",
     "Redis maxmemory", "SIGKILL worker", "SIGSTOP worker", "SIGKILL 全部 worker", "SIGKILL relay", "SIGTERM relay",
     "SIGKILL api", "postgres 线路切断", "PostgreSQL immediate 重启", "smtp 线路复位",
 )  # fmt: skip

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.chaos.bound_rules import judge_bounds
-from tests.chaos.failover_rules import judge_failover
+from tests.chaos.failover_rules import judge_failover, judge_switches
 from tests.chaos.journal import Kind
 from tests.chaos.mail_rules import judge_mails
 from tests.chaos.request_rules import judge_requests
@@ -30,6 +30,7 @@ def judge(evidence: Evidence) -> Verdict:
     _order(verdict, evidence)
     judge_timing(verdict, evidence)
     judge_failover(verdict, evidence)
+    judge_switches(verdict, evidence)
     _strikes(verdict, evidence)
     judge_bounds(verdict, evidence)
     verdict.rule("换了投递号，时间线里没有缘由", sorted(evidence.unexplained))

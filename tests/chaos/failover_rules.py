@@ -5,15 +5,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from tests.chaos.sentinel_faults import TAIL_LOST
 from tests.chaos.verdict import MAIL
 
 if TYPE_CHECKING:
     from tests.chaos.evidence import Evidence
+    from tests.chaos.faults import Struck
     from tests.chaos.verdict import Verdict
 
 BACK = 5.0  # 秒：目标
 SLACK = 2.0  # 秒：七个进程挤两个核
 SIGNS = {"api": "受理", "worker": "认领", "relay": "交出"}  # 哪种进程，做成了什么才算回来
+FORGOTTEN = {"redis_lost_data", "queue_forgot"}  # 重投的缘由：Redis 不认得了
 NOTHING_LOST = "尾巴其实没有丢，说明不了什么"
 BEFORE = 3.0  # 秒：前一次故障停了这么久，才说得清是谁的后果
 
@@ -83,3 +86,30 @@ def _tails(verdict: Verdict, evidence: Evidence) -> None:
         if name in lost and told not in {(lost[name].type, lost[name].request_id or ""), (lost[name].type, "")}
     ]
     verdict.rule("点了名而类型或请求号不对", sorted(wrong))
+
+
+def judge_switches(verdict: Verdict, evidence: Evidence) -> None:
+    """经哨兵的切换：断开复制之后才交出、后来 Redis 又不认得的，就是丢在尾巴里的；一个也没有，等于没切。"""
+    switches = [strike for strike in evidence.struck if strike.kind == TAIL_LOST and not strike.missed]
+    if not switches:
+        return
+    lost = [_lost_in(strike, evidence) for strike in switches]
+    verdict.figures["切换"] = len(switches)
+    verdict.figures["其中丢了投递的"] = sum(count > 0 for count in lost)
+    verdict.figures["丢在尾巴里、重投了的投递"] = sum(lost)
+    verdict.rule(NOTHING_LOST, [] if any(lost) else [f"{len(switches)} 次切换"])
+
+
+def _lost_in(strike: Struck, evidence: Evidence) -> int:
+    forgotten = {
+        (note.task_id, note.delivery - 1)
+        for note in evidence.notes
+        if note.kind == "redriven" and note.cause in FORGOTTEN and note.at >= strike.at
+    }
+    handed = {
+        (history.task_id, int(change.became.split(" ")[1]))
+        for history in evidence.histories
+        for change in history.changes
+        if change.what == "task" and change.became.startswith("queued ") and strike.at <= change.at <= strike.ended
+    }
+    return len(forgotten & handed)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
     from tests.support.sentinel import Node, Watched
 
+TAIL_LOST = "Redis 切换，丢了尾巴"
 TAIL = (0.3, 2.0)  # 秒：断开复制之后再过这么久才杀
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.checker import judge
-from tests.chaos.evidence import Evidence, Mail, TaskFact
+from tests.chaos.evidence import Evidence, Mail, Note, TaskFact
 from tests.chaos.failover_rules import NOTHING_LOST
 from tests.chaos.faults import Struck
 from tests.chaos.journal import Entry, Kind
+from tests.chaos.recording import Change, Recorded
+from tests.chaos.sentinel_faults import TAIL_LOST
 from tests.chaos.tail import Memory, Tail, cut_off
 
 KEPT = TaskFact("t-kept", "sim:status_sync", "succeeded", 1, "8986001000000000001", "", 99.0, 101.0, 102.0)
@@ -98,3 +100,40 @@ def test_a_promotion_among_other_faults_is_shown_and_not_judged() -> None:
 def test_a_promotion_after_which_nobody_asked_for_anything_is_shown_and_not_judged() -> None:
     verdict = judge(replace(history(), **away("relay-1"), asked_until=PROMOTED + 6))  # type: ignore[arg-type] # 同上
     assert verdict.passed, verdict.violations
+
+
+def switched(handed: float, redriven: float, cause: str = "redis_lost_data", delivery: int = 2) -> Evidence:
+    """一次经哨兵的切换：何时交出的，何时、为什么重投。"""
+    staged = Change(90.0, "1", "task", f"{KEPT.type} f", "pending 1 0 0 0 0 0")
+    queued = Change(handed, "2", "task", staged.became, "queued 1 0 0 0 0 0")
+    return replace(
+        history(),
+        promoted=[],
+        tails=[],
+        vanished={},
+        tasks=[replace(KEPT, delivery=2)],
+        journal=history().journal[:1],
+        mails=[],
+        histories=[Recorded(KEPT.id, (staged, queued))],
+        notes=[Note(KEPT.id, "redriven", redriven, cause, delivery)],
+        struck=[Struck(TAIL_LOST, 98.0, 103.0)],
+    )
+
+
+def test_a_switch_that_lost_a_delivery_which_was_redriven_passes() -> None:
+    verdict = judge(switched(99.0, 104.0))
+    assert verdict.passed, verdict.violations
+    assert verdict.figures["丢在尾巴里、重投了的投递"] == 1
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        pytest.param(switched(97.0, 104.0), id="handed-over-while-still-replicated"),
+        pytest.param(switched(104.0, 105.0), id="handed-over-to-the-new-master"),
+        pytest.param(switched(99.0, 104.0, "lease_expired"), id="redriven-for-another-reason"),
+        pytest.param(switched(99.0, 104.0, delivery=3), id="another-delivery"),
+    ],
+)
+def test_switches_that_lost_nothing_prove_nothing(evidence: Evidence) -> None:
+    assert set(judge(evidence).violations) == {NOTHING_LOST}

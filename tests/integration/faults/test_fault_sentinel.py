@@ -30,6 +30,8 @@ from tests.support.serving import serving
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
     from tests.support.sentinel import Node
     from tests.support.serving import Api
 
@@ -37,6 +39,10 @@ CLIENTS = 2
 MORE = 20  # 每一段至少再受理这么多
 CUT = 10  # 丢掉的尾巴里至少受理这么多；断开得久了，哨兵就不肯提升从库
 PAUSE = 0.05  # 秒；一个客户端两次请求之间
+REDRIVEN = """
+    select task_id::text from tb_task_event
+    where kind = 'redriven' and detail->>'cause' in ('redis_lost_data', 'queue_forgot')
+"""
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 
 
@@ -71,10 +77,29 @@ async def counted(node: Node) -> bool:
         return bool(rates) and await client.exists(PRESENCE_BEATS) == 1
 
 
+@dataclass(slots=True)
+class Held:
+    """处理器：``flowing`` 之前不做完，槽位占满，后来的就留在 Redis 里。"""
+
+    flowing: asyncio.Event = field(default_factory=asyncio.Event)
+    effects: Effects = field(default_factory=partial(Effects, 0.1))
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        await self.flowing.wait()
+        return await self.effects(attempt)
+
+
+async def waiting_in(node: Node, tasks: set[str]) -> set[str]:
+    """``tasks`` 里，投递在它的队列里等着的。"""
+    async with Redis.from_url(node.valkey.url) as client:
+        jobs = [job.decode() for job in await client.lrange("saq:default:queued", 0, -1)]  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
+    return {task for task in tasks if any(task in job for job in jobs)}
+
+
 async def test_everything_follows_a_failover_under_load_and_what_its_lost_tail_held_is_done_once(
     environ: dict[str, str], pool: Pool
 ) -> None:
-    """主与它身边的一个哨兵一起死；从库先与它断开，断开之后写下的都丢了。"""
+    """主与它身边的一个哨兵一起死；从库先与它断开，断开之后写下的都丢了：里面真有投递，都重投了。"""
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(watched(stack.enter_context(own_directory())))
         settings = by_sentinels(environ, group)
@@ -84,15 +109,27 @@ async def test_everything_follows_a_failover_under_load_and_what_its_lost_tail_h
         woken = await stack.enter_async_context(relaying(pipeline))
         await stack.enter_async_context(alongside(listen(pipeline.redis, woken.set), "bell"))
         await stack.enter_async_context(Presence(pipeline.redis, "api", interval=0.2).beating())
-        await stack.enter_async_context(pipeline.working(Effects(0.1)))
+        worker = Held()
+        worker.flowing.set()
+        await stack.enter_async_context(pipeline.working(worker))
         load = Load(api)
         clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
         old = group.nodes[0]
         await load.more()
         await eventually(partial(counted, old))
+        worker.flowing.clear()
         await cut_off(old)
+        before = set(load.promised)
         await load.more(CUT)
+
+        async def handed_over() -> set[str]:
+            waiting = await waiting_in(old, load.promised - before)
+            queued = await pipeline.sql("select id::text from tb_task where status = 'queued'")
+            return waiting & {task_id for (task_id,) in queued}
+
+        tail = await eventually(handed_over)
         await asyncio.gather(old.process.stop(signal.SIGKILL), group.sentinels[0].stop(signal.SIGKILL))
+        worker.flowing.set()
         new = await group.moved(old)
         await load.more()
         await eventually(partial(counted, new))
@@ -104,6 +141,8 @@ async def test_everything_follows_a_failover_under_load_and_what_its_lost_tail_h
         done = await pipeline.sql("select id::text from tb_task where status = 'succeeded'")
         assert {task_id for (task_id,) in done} == load.promised
         assert await effects(pipeline) == (len(done), len(done))
+        redriven = await pipeline.sql(REDRIVEN)
+        assert tail & {task_id for (task_id,) in redriven}
 
 
 @pytest.mark.parametrize("demoted", [True, False], ids=["demoted", "healthy"])
