@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tests.chaos.recording import CUT, SENT
 from tests.chaos.verdict import MAIL
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Step: TypeAlias = tuple[tuple[str, Any], ...]  # 一个事务改了的：名字 → 改成什么；``+`` 开头的是加几
 COLUMNS = ("status", "delivery", "attempt", "lost", "released", "intent", "cancel")
 KEPT = {MAIL, "sim:status_sync"}  # 记账的与寄信的；别的类型没有账可查，成功就算生效
-DOUBLED = "重一步"
+MISSING, DOUBLED, SWAPPED, PARTLY = "少一步", "重一步", "换两步", "一步里少一样"
 ARRIVAL = "+sends"  # 记过「不明」的，再到一封说得通
 COUNTED = {"effect": "+effects", "mark": "+marks", SENT: ARRIVAL}
 SET_BACK = (CUT, "")  # 这一步是退回；样子也许没变
@@ -137,14 +137,49 @@ def told(step: Step) -> str:
     return "、".join(f"{name}={value}" if name == "status" else name for name, value in step)
 
 
-def mutants(taken: Sequence[Step]) -> Iterator[tuple[str, str, list[Step]]]:
-    """种类，动的是哪一步，与动过之后的。"""
+class Damage(NamedTuple):
+    """怎样弄坏的。
+
+    Attributes:
+        kind: 种类。
+        step: 动的那一步；``first``：它是受理。
+        other: 接在它后面的那一步，换的就是它；没有是空的。
+        part: 少的那一样。
+        doubted: 这段历史里记过「不明」。
+    """
+
+    kind: str
+    step: Step
+    other: Step
+    first: bool
+    doubted: bool
+    part: str = ""
+
+    @property
+    def place(self) -> str:
+        if self.kind == SWAPPED:
+            return f"{told(self.step)} ⇄ {told(self.other)}"
+        return f"{told(self.step)} 少 {self.part}" if self.part else told(self.step)
+
+
+def damaged(taken: Sequence[Step]) -> Iterator[tuple[Damage, list[Step]]]:
+    """一处一处弄坏：怎样弄坏的，与弄坏之后的。"""
+    doubted = any(name == "+marks" for step in taken for name, _ in step)
     for place, step in enumerate(taken):
         before, after = taken[:place], taken[place + 1 :]
-        yield "少一步", told(step), [*before, *after]
-        yield DOUBLED, told(step), [*before, step, step, *after]
+        damage = Damage(MISSING, step, after[0] if after else (), place == 0, doubted)
+        yield damage, [*before, *after]
+        yield damage._replace(kind=DOUBLED), [*before, step, step, *after]
         if after:
-            yield "换两步", f"{told(step)} ⇄ {told(after[0])}", [*before, after[0], step, *after[1:]]
+            yield damage._replace(kind=SWAPPED), [*before, after[0], step, *after[1:]]
         if len(step) > 1:
             for part, (name, _) in enumerate(step):
-                yield "一步里少一样", f"{told(step)} 少 {name}", [*before, (*step[:part], *step[part + 1 :]), *after]
+                yield (
+                    damage._replace(kind=PARTLY, part=name),
+                    [*before, (*step[:part], *step[part + 1 :]), *after],
+                )
+
+
+def mutants(taken: Sequence[Step]) -> Iterator[tuple[str, str, list[Step]]]:
+    """种类，动的是哪一步，与动过之后的。"""
+    return ((damage.kind, damage.place, one) for damage, one in damaged(taken))

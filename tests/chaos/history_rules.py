@@ -10,14 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.chaos.histories import ARRIVAL, DOUBLED, SET_BACK, mutants, steps, told, word
-from tests.chaos.recording import CUT
+from tests.chaos.explained import explained, told_of
+from tests.chaos.histories import SET_BACK, damaged, steps, told, word
 from tests.model.history import END, Rules, compiled, possible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.chaos.histories import Step
+    from tests.chaos.histories import Damage, Step
     from tests.chaos.recording import Recorded
     from tests.chaos.verdict import Verdict
     from tests.model.history import Word
@@ -27,6 +27,7 @@ REFUSED = "协议走不出来的历史"
 MANY = 1_000  # 会忘了尾巴的，这么多词要搜上千万步
 BROKEN, PASSED_OFF = "弄坏的历史：", "其中协议走得出来的："
 UNORDERED = "记录接不上的历史"
+UNSEEN = "弄坏了却认不出来的历史"
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Opinion:
         refused: 协议走不出来的：一个例子的任务号与它的各步。
         unordered: 记录自己接不上的任务。
         tried: 弄坏的种类 → 造了几个。
-        passed_off: 弄坏了而协议仍走得出来的：种类与动的那一步 → 几个。
+        passed_off: 走得出来的，弄坏了仍走得出来：怎样弄坏的 → 几个。
     """
 
     shapes: Counter[Shape] = field(default_factory=Counter)
@@ -47,7 +48,7 @@ class Opinion:
     refused: list[str] = field(default_factory=list)
     unordered: list[str] = field(default_factory=list)
     tried: Counter[str] = field(default_factory=Counter)
-    passed_off: Counter[tuple[str, str]] = field(default_factory=Counter)
+    passed_off: Counter[Damage] = field(default_factory=Counter)
 
 
 def can_judge() -> bool:
@@ -80,12 +81,12 @@ def examine(histories: Sequence[Recorded], rules: Rules, gone: Sequence[Recorded
         examples.setdefault(shape, history.task_id)
     words = {shape: word(shape[1], mail=shape[0]) for shape in examples}
     broken = [
-        (kind, place, mutant)
+        (damage, mutant, own)
         for shape, own in words.items()
-        for kind, place, taken in mutants(shape[1])
+        for damage, taken in damaged(shape[1])
         if (mutant := word(taken, mail=shape[0])) != own  # 在模型数不到的那一段里，看不出来
     ]
-    permitted = allowed({*words.values(), *(one for _, _, one in broken)}, rules)
+    permitted = allowed({*words.values(), *(one for _, one, _ in broken)}, rules)
     opinion.refused = [
         f"{task_id}：{' → '.join(map(told, shape[1]))}"
         for shape, task_id in examples.items()
@@ -93,8 +94,8 @@ def examine(histories: Sequence[Recorded], rules: Rules, gone: Sequence[Recorded
     ]
     opinion.refused += misfits(gone, rules)
     opinion.gone = len(gone)
-    opinion.tried = Counter(kind for kind, _, _ in broken)
-    opinion.passed_off = Counter((kind, place) for kind, place, one in broken if one in permitted)
+    opinion.tried = Counter(damage.kind for damage, *_ in broken)
+    opinion.passed_off = Counter(damage for damage, one, own in broken if {one, own} <= permitted)
     return opinion
 
 
@@ -121,12 +122,12 @@ def judge_histories(verdict: Verdict, opinion: Opinion) -> None:
     if back or opinion.gone:
         verdict.figures["其中跨过切换的"] = back
         verdict.figures["随尾巴没了的历史"] = opinion.gone
-    # 再退回同一处，与退了一次一样
-    harmless = (ARRIVAL, CUT)
-    unseen = [p for kind, p in opinion.passed_off if kind == DOUBLED and p.rpartition("、")[2] not in harmless]
-    verdict.rule("多走一步也认不出来的历史", unseen)
+    unseen = {
+        f"{one.kind}：{'，'.join(filter(None, told_of(one)))}" for one in opinion.passed_off if not explained(one)
+    }
+    verdict.rule(UNSEEN, sorted(unseen))
     for kind, count in opinion.tried.items():
         verdict.figures[BROKEN + kind] = count
         verdict.figures[PASSED_OFF + kind] = sum(
-            number for (one, _), number in opinion.passed_off.items() if one == kind
+            number for damage, number in opinion.passed_off.items() if damage.kind == kind
         )

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos import history_rules
 from tests.chaos.evidence import Mail
-from tests.chaos.histories import mutants, steps, word
-from tests.chaos.history_rules import REFUSED, UNORDERED, examine, judge_histories
+from tests.chaos.explained import REASONS, explained
+from tests.chaos.histories import damaged, mutants, steps, word
+from tests.chaos.history_rules import REFUSED, UNORDERED, UNSEEN, examine, judge_histories
 from tests.chaos.recording import Change, Recorded, delivered
 from tests.chaos.verdict import MAIL, Verdict
 from tests.model.history import END, FARTHEST, Rules
 from tests.support.installed import program
+from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,3 +155,53 @@ def test_a_broken_history_is_one_step_away() -> None:
     taken = steps(recorded("辛", SYNC, LEDGER))
     kinds = [kind for kind, _, _ in mutants(taken)]
     assert (kinds.count("少一步"), kinds.count("重一步"), kinds.count("换两步")) == (4, 4, 3)
+
+
+def test_a_judge_that_accepts_every_damaged_history_is_condemned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_rules, "allowed", lambda words, _rules: set(words))
+    verdict = Verdict()
+    judge_histories(verdict, examine([recorded("壬", SYNC, LEDGER), recorded("癸", MAIL, LETTER)], Rules()))
+    assert set(verdict.violations) == {UNSEEN}
+
+
+# 一段历史、怎样弄坏、动的是哪一步：模型若放过它，裁判不许
+UNEXPLAINED = [
+    (SYNC, LEDGER, "少一步", "status=running、attempt"),
+    (SYNC, LEDGER, "少一步", "status=succeeded、+effects"),
+    (SYNC, LEDGER, "换两步", "status=queued、outbox ⇄ status=running、attempt"),
+    (SYNC, LEDGER, "换两步", "status=running、attempt ⇄ status=succeeded、+effects"),
+    (SYNC, LEDGER, "一步里少一样", "status=succeeded、+effects 少 +effects"),
+    (SYNC, LEDGER, "一步里少一样", "status=queued、outbox 少 outbox"),
+    (SYNC, LEDGER, "重一步", "status=succeeded、+effects"),
+    (SYNC, TAKEN_OVER, "少一步", "status=pending、delivery、attempt、lost、outbox"),
+    (SYNC, TAKEN_OVER, "一步里少一样", "status=pending、delivery、attempt、lost、outbox 少 delivery"),
+    (MAIL, LETTER, "少一步", "intent"),
+    (MAIL, LETTER, "少一步", "+sends"),
+    (MAIL, LETTER, "重一步", "+sends"),
+    (MAIL, LETTER, "换两步", "intent ⇄ +sends"),
+    (MAIL, LETTER, "换两步", "+sends ⇄ status=succeeded、intent"),
+    (MAIL, (*LETTER[:5], UNCLEAR), "一步里少一样", "status=uncertain、+marks 少 +marks"),
+]
+
+
+@pytest.mark.parametrize(("task_type", "transactions", "kind", "place"), UNEXPLAINED)
+def test_a_damage_nobody_explained_may_not_pass(
+    task_type: str, transactions: tuple[tuple[str, ...], ...], kind: str, place: str
+) -> None:
+    (damage,) = {
+        one
+        for one, _ in damaged(steps(recorded("子", task_type, transactions)))
+        if (one.kind, one.place) == (kind, place)
+    }
+    assert not explained(damage)
+
+
+def test_what_the_model_lets_pass_of_the_known_is_explained() -> None:
+    opinion = examine([recorded(name, *history) for name, history in POSSIBLE.items()], Rules())
+    assert opinion.passed_off
+    assert [one for one in opinion.passed_off if not explained(one)] == []
+
+
+def test_the_document_gives_every_reason() -> None:
+    text = (ROOT / "docs/RELIABILITY.md").read_text("utf-8")
+    assert [reason.why for reason in REASONS if f"| {reason.why} |" not in text] == []
