@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan, Report, fight
 from tests.chaos.catalogue import CATALOGUE, POWER_CUT, SENTINEL, SENTINEL_KINDS, STANDBY, STANDBY_KINDS
-from tests.chaos.controls import CONTROLS, STANDBY_CONTROLS, Control
+from tests.chaos.controls import CONTROLS, SPECIAL_CONTROLS, Control
 from tests.chaos.pairing import running_pair
 from tests.chaos.report import controls_document, document, fill, machine, missed, said, table
 from tests.chaos.scenarios import SCENARIOS
@@ -47,7 +47,7 @@ def arguments() -> argparse.Namespace:
         choices=tuple(STANDBY_KINDS),
         help="PostgreSQL 是一主一备，一次次切换：同步的；异步的，每次丢一截尾巴",
     )
-    parser.add_argument("--sentinel", action="store_true", help="Redis 是一主一从、三个哨兵，一次次切换；不跑对照")
+    parser.add_argument("--sentinel", action="store_true", help="Redis 是一主一从、三个哨兵，一次次切换")
     parser.add_argument("--no-controls", action="store_true", help="不跑对照")
     parser.add_argument("--only-controls", nargs="*", metavar="零件", help="只跑对照；可给出弄坏的零件")
     parser.add_argument("--scenario", choices=(*SCENARIOS, ALL), help="只量一个目标，或全部目标")
@@ -112,7 +112,12 @@ async def campaign(servers: Servers, options: argparse.Namespace) -> bool:
 
 async def controls(servers: Servers, options: argparse.Namespace) -> bool:
     outcomes: list[tuple[Control, Report]] = []
-    for control in STANDBY_CONTROLS if options.standby == "async" else () if options.standby else CONTROLS:
+    special = options.standby or ("sentinel" if options.sentinel else "")
+    if special == "sync" and servers.pair is not None:
+        servers.pair.synchronous = False
+        await servers.pair.copy()
+    told = part_of(options).replace("_", "-")
+    for control in SPECIAL_CONTROLS.get(special, CONTROLS):
         if options.only_controls and control.mutation not in options.only_controls:
             continue
         outcome = await fight(servers, control.plan(options.seed), options.logs)
@@ -120,7 +125,7 @@ async def controls(servers: Servers, options: argparse.Namespace) -> bool:
         verdict = "如所料" if control.as_expected(outcome) else "不如所料！"
         strikes = f"{len(outcome.recoveries)} 次故障，没打中 {missed(outcome)}"
         say(f"对照「{control.title}」（该 {control.expectation}；{strikes}）：{said(outcome)}。{verdict}")
-        record(options.write, "failover-controls" if options.standby else "controls", controls_document(outcomes))
+        record(options.write, f"{told}-controls" if special else "controls", controls_document(outcomes))
     return all(control.as_expected(outcome) for control, outcome in outcomes)
 
 
@@ -140,7 +145,7 @@ async def main(options: argparse.Namespace) -> int:
         if options.scenario:
             return int(not await scenario(servers, options))
         passed = options.only_controls is not None or await campaign(servers, options)
-        as_expected = options.no_controls or options.sentinel or await controls(servers, options)
+        as_expected = options.no_controls or await controls(servers, options)
     return int(not (passed and as_expected))
 
 

@@ -100,10 +100,11 @@ SENTINEL_KINDS = (
     "SIGKILL api", "postgres 线路切断", "PostgreSQL immediate 重启", "smtp 线路复位",
 )  # fmt: skip
 
-# 不轮流的：断电要一块会断电的盘；切换要哨兵；其余只用于对照，专打某个弄坏的零件露出的那一刻
+# 不轮流的：断电要一块会断电的盘；切换要哨兵、要备库；其余只用于对照，专打某个弄坏的零件露出的那一刻
 DIRECTED = {
     POWER_CUT: Kind("postgres redis", server_faults.power_cut),
     **SENTINEL,
+    "提升落后的备库": Kind("postgres", standby_faults.promoted_behind),
     "SIGSTOP 最忙的 worker": Kind("", process_faults.busiest_paused),
     "SIGKILL 手里有活的全部 worker": Kind("", process_faults.killed_while_working),
     "SIGKILL 刚标记完的 relay": Kind("", process_faults.killed_after_marking),

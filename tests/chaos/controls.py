@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.campaign import Plan
 from tests.chaos.history_rules import REFUSED
+from tests.chaos.sentinel_faults import TAIL_LOST
 from tests.chaos.stage import Cast
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tests.chaos.campaign import Report
 
 LOST = ("未了结的任务",)
+VANISHED = ("丢失（已受理却没有任务）",)
 TWICE = ("重复生效",)
 SILENT = ("重复的邮件（没有记号）",)
 DISORDER = ("同一个键乱序",)
@@ -160,13 +162,40 @@ CONTROLS = (
     ),
 )
 
-# PostgreSQL 是一主一备、每次切换丢一截尾巴的那一种
-STANDBY_CONTROLS = (
-    Control(
-        "历史断了也当场认下，不核对",
-        "no_reconciliation",
-        ("提升丢了尾巴的备库",),
-        SILENT,
-        "尾巴里寄过的信，意向也丢了，又寄一遍",
+# 另几种战役的。``sync`` 的那一对，打对照时不等备的（见 ``__main__``）
+SPECIAL_CONTROLS = {
+    "async": (
+        Control(
+            "历史断了也当场认下，不核对",
+            "no_reconciliation",
+            ("提升丢了尾巴的备库",),
+            SILENT,
+            "尾巴里寄过的信，意向也丢了，又寄一遍",
+        ),
     ),
-)
+    "sync": (
+        Control(
+            "提交不等备的，却照同步的判",
+            "none",
+            ("提升落后的备库",),
+            VANISHED,
+            "答应过的只有死了的主库有",
+            tasks=150,
+            faults=1,
+            rate=20.0,
+        ),
+    ),
+    "sentinel": (
+        Control(
+            "纪元与核对都不看，Redis 一次次切换",
+            "no_epoch+no_presence",
+            (TAIL_LOST,),
+            LOST,
+            "丢在尾巴里的投递没有人要回来",
+            tasks=200,
+            faults=2,
+            rate=20.0,
+            pace={"KAGUAN_WORKER__CONCURRENCY": "3"},  # 槽位少，尾巴里总有排着的
+        ),
+    ),
+}

@@ -39,14 +39,20 @@ async def promoted(stage: Stage, source: random.Random) -> None:
     await pair.copy()
 
 
+async def promoted_behind(stage: Stage, source: random.Random) -> None:
+    """WAL 先断一会儿，主的才死：不等备的就提交，丢了也没有人去数。"""
+    pair = await _attached(stage)
+    await _killed_behind(pair, source)
+    at = time.time()
+    await _promote(stage, pair)
+    stage.cuts.append(Cut(at))
+    await pair.copy()
+
+
 async def promoted_without_tail(stage: Stage, source: random.Random) -> None:
     """WAL 先断一会儿：其间提交的，新的主都不知道。丢了什么，拿死了的主的数据目录来看。"""
     pair = await _attached(stage)
-    pair.line.blackhole()
-    await asyncio.sleep(source.uniform(*TAIL))
-    await pair.primary_process.stop(source.choice(DEATHS))
-    pair.line.refuse()
-    await eventually(pair.has_replayed)
+    await _killed_behind(pair, source)
     known = await remembered(pair.standby.url_of(stage.name))
     at = time.time()
     await _promote(stage, pair)
@@ -71,6 +77,14 @@ async def _attached(stage: Stage) -> Pair:
         raise Missed("没有备库")
     await eventually(pair.is_attached)
     return pair
+
+
+async def _killed_behind(pair: Pair, source: random.Random) -> None:
+    pair.line.blackhole()
+    await asyncio.sleep(source.uniform(*TAIL))
+    await pair.primary_process.stop(source.choice(DEATHS))
+    pair.line.refuse()
+    await eventually(pair.has_replayed)
 
 
 async def _promote(stage: Stage, pair: Pair) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.chaos.catalogue import DIRECTED, STANDBY, STANDBY_KINDS
 from tests.chaos.checker import judge
+from tests.chaos.controls import SPECIAL_CONTROLS
 from tests.chaos.evidence import Evidence, Mail, Note, TaskFact
 from tests.chaos.failover_rules import NOTHING_LOST
 from tests.chaos.faults import Struck
@@ -137,3 +139,10 @@ def test_a_switch_that_lost_a_delivery_which_was_redriven_passes() -> None:
 )
 def test_switches_that_lost_nothing_prove_nothing(evidence: Evidence) -> None:
     assert set(judge(evidence).violations) == {NOTHING_LOST}
+
+
+def test_every_campaign_that_switches_has_a_control_that_must_be_condemned() -> None:
+    assert SPECIAL_CONTROLS.keys() == {*STANDBY_KINDS, "sentinel"}
+    controls = [control for some in SPECIAL_CONTROLS.values() for control in some]
+    assert all(control.broken for control in controls)
+    assert {kind for control in controls for kind in control.kinds} <= {*DIRECTED, *STANDBY}
