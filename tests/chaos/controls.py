@@ -139,7 +139,7 @@ CONTROLS = (
         rate=20.0,
     ),
     Control(
-        "门铃没有人听（NOTIFY 丢失）",
+        "门铃没有人听",
         "no_doorbell",
         (),
         SLOW_WAKE,
