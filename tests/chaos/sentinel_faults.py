@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.chaos.process_faults import Missed
+from tests.chaos.server_faults import backlogged
 from tests.support.sentinel import cut_off, watched
 
 if TYPE_CHECKING:
@@ -40,11 +41,15 @@ async def _master(stage: Stage) -> tuple[Watched, Node]:
 
 
 async def failed_over_without_tail(stage: Stage, source: random.Random) -> None:
-    """从库先跟不上了，再杀主，有时连一个哨兵：提升的那个没有最后那一截。旧主回来是空的，成了从。"""
+    """从库先跟不上了，再杀主，有时连一个哨兵：提升的那个没有最后那一截。旧主回来是空的，成了从。
+
+    杀之前停住 worker 一下，尾巴里才有没人取走的投递：取走了的，丢了也看不出。
+    """
     group, old = await _master(stage)
     await cut_off(old)
     await asyncio.sleep(source.uniform(*TAIL))
-    await old.process.stop(signal.SIGKILL)
+    async with backlogged(stage):
+        await old.process.stop(signal.SIGKILL)
     if source.random() < 0.5:
         await source.choice(group.sentinels).stop(signal.SIGKILL)
     await group.moved(old)

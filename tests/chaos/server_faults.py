@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kaguan.outbox.vocabulary import Priority
@@ -12,6 +13,7 @@ from tests.chaos.process_faults import PAUSE, Missed
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import AsyncIterator
 
     from tests.chaos.stage import Stage
 
@@ -76,27 +78,37 @@ async def redis_paused(stage: Stage, source: random.Random) -> None:
     await asyncio.sleep(seconds)
 
 
-async def flushed_while_waiting(stage: Stage, source: random.Random) -> None:
-    """停住全部 worker，等队列里真有投递，再清空：空队列清了等于没清，机器一快就打不中。"""
-    del source
+@asynccontextmanager
+async def backlogged(stage: Stage) -> AsyncIterator[bool]:
+    """停住全部 worker，直到离开；进来时队列里真有投递，等不到是 False。"""
     stopped = [(unit, unit.pid) for unit in stage.fleet.units["worker"]]
     for unit, pid in stopped:
         if pid is not None:
             unit.send(signal.SIGSTOP)
     try:
-        async with stage.redis() as client:
-            for _ in range(WAITS):
-                waiting = sum([await client.llen(f"saq:{queue}:queued") for queue in Priority])  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
-                if waiting >= ENOUGH_WAITING:
-                    break
-                await asyncio.sleep(PAUSE / WAITS)
-            else:
-                raise Missed("没有积压")
-            await client.flushall()
+        yield await _piled_up(stage)
     finally:
         for unit, pid in stopped:
             if pid is not None:
                 unit.send_to(pid, signal.SIGCONT)
+
+
+async def _piled_up(stage: Stage) -> bool:
+    async with stage.redis() as client:
+        for _ in range(WAITS):
+            waiting = sum([await client.llen(f"saq:{queue}:queued") for queue in Priority])  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
+            if waiting >= ENOUGH_WAITING:
+                return True
+            await asyncio.sleep(PAUSE / WAITS)
+    return False
+
+
+async def flushed_while_waiting(stage: Stage, source: random.Random) -> None:
+    """队列里真有投递才清空：空队列清了等于没清，机器一快就打不中。"""
+    async with backlogged(stage) as waiting:
+        if not waiting:
+            raise Missed("没有积压")
+        await redis_told(("FLUSHALL",), stage, source)
 
 
 async def redis_full(stage: Stage, source: random.Random) -> None:
