@@ -93,7 +93,7 @@ power: $(STAMP) ## Power cuts under load (7 minutes): PostgreSQL and Valkey on a
 
 failover: $(STAMP) ## A real primary and standby, promoted again and again under load: synchronous, then losing its tail; two primaries; no standby (8 minutes); writes docs/RELIABILITY.md
 	$(BIN)/python -m pytest tests/integration/database/test_failover.py tests/integration/database/test_standby_away.py tests/integration/database/test_two_primaries.py tests/failover/history_cuts.py tests/failover/sentinel_fleet.py tests/failover/standbys.py tests/failover/two_primaries.py tests/failover/fixed_reconnect.py
-	$(BIN)/python -m tests.chaos --standby sync --tasks 2500 --faults 24 --rate 15 --no-controls --write docs/RELIABILITY.md
+	$(BIN)/python -m tests.chaos --standby sync --tasks 2500 --faults 24 --rate 15 --write docs/RELIABILITY.md
 	$(BIN)/python -m tests.chaos --standby async --tasks 2500 --faults 24 --rate 15 --write docs/RELIABILITY.md
 
 checklist: $(STAMP) ## The rows of docs/FAULTS.md that name a threshold, as they are written, at full size, on a quiet machine (20 minutes); writes the figures there
