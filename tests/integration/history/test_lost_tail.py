@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kaguan.outbox.schedules.cron import latest_until
 
 from kaguan.config.schedules import Misfire, Schedule
 from kaguan.outbox.relay.schedules import Schedules
+from kaguan.outbox.schedules.due import latest_until
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
 from kaguan.task_types import TASK_TYPES
