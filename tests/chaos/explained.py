@@ -65,8 +65,8 @@ REASONS = (
     _of("收回而到头的，与持有者自己停下的一样", PARTLY, "uncertain", "delivery lost"),
     _of("让位不计尝试，重试计；不明的再来与重试只差记号", PARTLY, "retrying", "attempt +marks"),
     _of("再退回同一处，与退了一次一样", DOUBLED, BACK),
-    _of(WIPED, SWAPPED, BACK, ANY),
-    _of(WIPED, MISSING, BACK, f"{ANY} {END}"),
+    _of(WIPED, SWAPPED, BACK, f"{ANY} {BACK}"),
+    _of(WIPED, MISSING, BACK, f"{ANY} {BACK} {END}"),
     *(_of(WIPED, MISSING, one, BACK) for one in ANY.split(" ") if one != ACCEPTED),
     _of(WIPED, PARTLY, BACK, "attempt lost released intent cancel outbox"),
 )
