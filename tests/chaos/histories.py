@@ -146,6 +146,7 @@ class Damage(NamedTuple):
         other: 接在它后面的那一步，换的就是它；没有是空的。
         part: 少的那一样。
         doubted: 这段历史里记过「不明」。
+        is_cut: 这段历史跨过切换。
     """
 
     kind: str
@@ -153,6 +154,7 @@ class Damage(NamedTuple):
     other: Step
     first: bool
     doubted: bool
+    is_cut: bool
     part: str = ""
 
     @property
@@ -165,9 +167,10 @@ class Damage(NamedTuple):
 def damaged(taken: Sequence[Step]) -> Iterator[tuple[Damage, list[Step]]]:
     """一处一处弄坏：怎样弄坏的，与弄坏之后的。"""
     doubted = any(name == "+marks" for step in taken for name, _ in step)
+    is_cut = any(name == CUT for step in taken for name, _ in step)
     for place, step in enumerate(taken):
         before, after = taken[:place], taken[place + 1 :]
-        damage = Damage(MISSING, step, after[0] if after else (), place == 0, doubted)
+        damage = Damage(MISSING, step, after[0] if after else (), place == 0, doubted, is_cut)
         yield damage, [*before, *after]
         yield damage._replace(kind=DOUBLED), [*before, step, step, *after]
         if after:

@@ -122,12 +122,16 @@ def judge_histories(verdict: Verdict, opinion: Opinion) -> None:
     if back or opinion.gone:
         verdict.figures["其中跨过切换的"] = back
         verdict.figures["随尾巴没了的历史"] = opinion.gone
-    unseen = {
-        f"{one.kind}：{'，'.join(filter(None, told_of(one)))}" for one in opinion.passed_off if not explained(one)
-    }
-    verdict.rule(UNSEEN, sorted(unseen))
+    unseen = [one for one in opinion.passed_off if not explained(one)]
+    verdict.rule(UNSEEN, sorted({_told(one) for one in unseen if not one.is_cut}))
+    if back:  # 退回从前抹去什么的都有，名单还不全：只报数
+        verdict.figures[f"跨过切换的里面，{UNSEEN}"] = sum(one.is_cut for one in unseen)
     for kind, count in opinion.tried.items():
         verdict.figures[BROKEN + kind] = count
         verdict.figures[PASSED_OFF + kind] = sum(
             number for damage, number in opinion.passed_off.items() if damage.kind == kind
         )
+
+
+def _told(damage: Damage) -> str:
+    return f"{damage.kind}：{'，'.join(filter(None, told_of(damage)))}"
