@@ -99,7 +99,7 @@ async def _piled_up(stage: Stage) -> bool:
             waiting = sum([await client.llen(f"saq:{queue}:queued") for queue in Priority])  # type: ignore[misc] # redis-py 的类型把同步与异步混在一起
             if waiting >= ENOUGH_WAITING:
                 return True
-            await asyncio.sleep(PAUSE / WAITS)
+            await asyncio.sleep(PAUSE / WAITS)  # 看的节拍：长度没有可等的通知
     return False
 
 

@@ -105,7 +105,7 @@ async def statuses(api: Api, raw: bytes) -> list[int]:
         async with asyncio.timeout(WAIT):
             writer.write(raw)
             answer = await reader.read(65_536)
-    except ConnectionError:
+    except ConnectionError:  # 不答就断，也是拒绝
         return []
     finally:
         writer.close()

@@ -184,8 +184,8 @@ class Roll:
                         pids = await (await connection.execute(RUNNING)).fetchall()
                         now = time.time()
                         self.busy += [(now, int(str(pid))) for (pid,) in pids]
-                        await asyncio.sleep(GLANCE)
-            await asyncio.sleep(LOOK)
+                        await asyncio.sleep(GLANCE)  # 看的节拍
+            await asyncio.sleep(LOOK)  # 库不在：歇一下再连
 
     async def read(self) -> None:
         """一直轮着读两个 API 的列表与最新的一个任务，直到被取消。"""

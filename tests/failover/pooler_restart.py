@@ -70,7 +70,7 @@ class Load:
                 number += 1
             else:
                 self.refused.append(Refused(asked, time.monotonic(), reply.status, reply.code))
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE)  # 客户端的节拍
 
 
 async def grown(sized: Sized, by: int = 1) -> float:

@@ -100,5 +100,5 @@ async def submitted(pipeline: Pipeline) -> list[UUID]:
 async def closed(pipeline: Pipeline) -> bool:
     try:
         return await all_closed(pipeline)
-    except PASSING_ERRORS:
+    except PASSING_ERRORS:  # 断着：还不知道，再看
         return False

@@ -54,10 +54,10 @@ class Return:
 
 async def keep_asking(pool: Pool) -> None:
     while True:
-        with suppress(psycopg.Error):
+        with suppress(psycopg.Error):  # 断着的时候做不成都行：数的是重连
             async with pool.connection() as connection:
                 await connection.execute("select 1")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # 客户端的节拍
 
 
 async def restarted(environ: Mapping[str, str]) -> Return:
