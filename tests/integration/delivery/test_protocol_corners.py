@@ -460,3 +460,33 @@ async def test_same_request_ids_in_opposite_order_do_not_deadlock(pipeline: Pipe
 
     await asyncio.gather(accept(forth), accept(forth[::-1]))
     assert await pipeline.sql("select count(*) from tb_task") == [(2,)]
+
+
+@pytest.mark.unjudged("行是用例写成的")
+async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pipeline: Pipeline) -> None:
+    """约束先看快照里那个还在跑的版本，再发觉它变了：那一版照样得过得去。"""
+    (task_id,) = await pipeline.submit()
+    await pipeline.sql(
+        "update tb_task set status = 'running', worker = 'w', lease_until = now() + interval '1 min' where id = %s",
+        task_id,
+    )
+
+    async def cancel() -> str:
+        async with pipeline.pool.connection() as connection, connection.transaction():
+            return await decisions.cancel(connection, task_id, "me")
+
+    async def is_waiting() -> bool:
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        return await pipeline.sql(waiting) == [(1,)]
+
+    async with pipeline.pool.connection() as holder:
+        async with holder.transaction():
+            await holder.execute(
+                "update tb_task set status = 'retrying', worker = null, lease_until = null, delivery = 2"
+            )
+            cancelling = asyncio.create_task(cancel())
+            await eventually(is_waiting)
+        assert await asyncio.wait_for(cancelling, 10) == "cancelled"
+    assert await pipeline.status(task_id) == "cancelled"

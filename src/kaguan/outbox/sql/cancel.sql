@@ -17,6 +17,8 @@ dropped as (
 stopped as (
     update tb_task t
     set status = target.ending,
+        -- 等锁的工夫也许刚结算：约束先看的是快照里那个还在跑的版本
+        lease_until = null, worker = null,
         finished_at = case target.ending when 'cancelled' then clock_timestamp() end,
         intent_at = case target.ending when 'uncertain' then t.intent_at end,
         last_error = case target.ending
