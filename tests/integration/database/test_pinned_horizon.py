@@ -100,7 +100,7 @@ async def opened(environ: dict[str, str], url: str, thrift: float) -> AsyncItera
             **environ,
             "KAGUAN_DATABASE__URL": url,
             "KAGUAN_DATABASE__POOL_MAX": "1",
-            "KAGUAN_RELAY__PRESENCE_AGE": "0.001",
+            "KAGUAN_RELAY__PRESENCE_AGE": "0.000001",
         }
     )
     async with open_pool(settings.database, "test") as pool, open_pipeline(settings, pool, thrift) as pipeline:
