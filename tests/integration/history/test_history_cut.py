@@ -18,7 +18,7 @@ from kaguan.config import load_settings
 from kaguan.config.model import Tasks
 from kaguan.errors import Code
 from kaguan.exit_codes import ExitCode
-from kaguan.outbox import decisions, replay
+from kaguan.outbox import decisions, history, replay
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.calls import Calls
 from kaguan.outbox.history import Mark, UnsettledError
@@ -552,3 +552,30 @@ async def test_an_ended_mail_that_a_person_revived_in_the_tail_is_in_doubt_and_o
             ("uncertain", 3, True), ("uncertain", 3, True), ("failed", 1, False),
         ]  # fmt: skip
     assert await events(pipeline) == [("uncertain", "history_cut")] * 2
+
+
+async def test_a_doubt_that_waited_for_a_claim_leaves_the_holder_its_lease(pipeline: Pipeline) -> None:
+    """约束先看快照里那个还没认领的版本，再发觉它变了：那一版照样得过得去。"""
+    (task_id,) = await pipeline.submit()
+
+    async def doubt() -> list[str]:
+        async with pipeline.pool.connection() as connection, connection.transaction():
+            return [one.verdict for one in await history.doubt(connection, [(task_id, 1)], {})]
+
+    async def is_waiting() -> bool:
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        return await pipeline.sql(waiting) == [(1,)]
+
+    async with pipeline.pool.connection() as holder:
+        async with holder.transaction():
+            await holder.execute(
+                "update tb_task set status = 'running', worker = 'w', lease_until = now() + interval '1 min'"
+            )
+            doubting = asyncio.create_task(doubt())
+            await eventually(is_waiting)
+        assert await asyncio.wait_for(doubting, 10) == ["running"]
+    assert await pipeline.sql("select worker, lease_until is not null, intent_at is not null from tb_task") == [
+        ("w", True, True)
+    ]

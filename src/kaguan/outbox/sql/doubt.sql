@@ -12,7 +12,7 @@ with noted as materialized (
 ),
 doubtful as materialized (
     select
-        t.id, t.status as was, n.delivery as noted,
+        t.id, t.status as was, n.delivery as noted, t.attempt, t.queued_at, t.lease_until, t.worker,
         case
             when t.status = 'running' and n.delivery = t.delivery then 'running'
             when t.status in ('failed', 'uncertain', 'cancelled') or t.cancel_requested_at is not null then 'uncertain'
@@ -36,10 +36,11 @@ moved as (
     set status = d.verdict, intent_at = clock_timestamp(), finished_at = null,
         delivery = case d.verdict when 'running' then t.delivery else d.noted + 1 end,
         -- 被打断的不计尝试
-        attempt = t.attempt - case when d.was = 'running' and d.verdict = 'pending' then 1 else 0 end,
-        queued_at = case d.verdict when 'running' then t.queued_at end,
-        lease_until = case d.verdict when 'running' then t.lease_until end,
-        worker = case d.verdict when 'running' then t.worker end,
+        attempt = d.attempt - case when d.was = 'running' and d.verdict = 'pending' then 1 else 0 end,
+        -- 等锁的工夫也许刚被认领、结算：约束先看的是快照里的旧版本，所以照锁住的写
+        queued_at = case d.verdict when 'running' then d.queued_at end,
+        lease_until = case d.verdict when 'running' then d.lease_until end,
+        worker = case d.verdict when 'running' then d.worker end,
         last_error = case d.verdict when 'uncertain' then %(lost)s::jsonb else t.last_error - 'waiting_for' - 'since' end
     from doubtful d
     where t.id = d.id
