@@ -245,5 +245,5 @@ async def logged_api(environ: dict[str, str], access_lines: AccessLines) -> Asyn
 
 @pytest.fixture
 async def pool(settings: Settings) -> AsyncIterator[Pool]:
-    async with open_pool(settings.database, "test") as opened:
+    async with open_pool(settings.database, "test", planned_once=True) as opened:
         yield opened

@@ -41,7 +41,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
         redis = await stack.enter_async_context(open_redis(settings.redis))
         presence = Presence(redis, "relay")
         await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
-        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
+        pool = await stack.enter_async_context(open_pool(settings.database, "relay", planned_once=True))
         await wait_for_redis(redis, settings.redis)
         await presence.watch(pool)
         metrics = Metrics(types)

@@ -44,7 +44,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
         slots = {"slots": {str(queue): count for queue, count in shares.items()}}
         presence = Presence(redis, "worker", facts=lambda: slots)
         await stack.enter_async_context(presence.beating())  # 越早越好：一起来就死的也要数得出
-        pool = await stack.enter_async_context(open_pool(settings.database, "worker"))
+        pool = await stack.enter_async_context(open_pool(settings.database, "worker", planned_once=True))
         await wait_for_redis(redis, settings.redis)
         await presence.watch(pool)
         metrics = Metrics(types)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 async def run(settings: Settings, token: Token) -> bool:
     async with (
-        open_pool(settings.database, "test") as pool,
+        open_pool(settings.database, "test", planned_once=True) as pool,
         open_redis(settings.redis) as redis,
         open_handlers(settings, redis, Metrics(), TaskTypes(TASK_TYPES)) as handlers,
     ):

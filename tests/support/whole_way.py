@@ -21,7 +21,7 @@ async def works(settings: Settings) -> None:
     """库里要有 :data:`~tests.support.fault_plant.EFFECT_TABLE`。"""
     assert await examine(settings, "test") == []
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings.database, "test"))
+        pool = await stack.enter_async_context(open_pool(settings.database, "test", planned_once=True))
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool))
         await pipeline.epoch.run_once()
         await stack.enter_async_context(pipeline.working(Effects()))

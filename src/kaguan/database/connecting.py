@@ -29,6 +29,9 @@ select case pg_backend_pid() when %(pid)s then {settings} end is not null,
 """
 PLACES = {"host", "hostaddr", "port"}
 # 代管预备语句的池子给它们另起名字；看得见 psycopg 起的名字，就是没有代管：换一条服务器连接就不认得了
+# 收发的热路径：每次按号取几行的小语句，各连接只计划一遍。逐次计划要占一条认领的四成；而在还小的表上
+# 计划好的全表扫描，表长大之后照走，要到自动分析之后才换，所以不许它选（docs/adr/0034）
+PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 OWN_NAMES = "select name from pg_prepared_statements where not from_sql and name like '\\_pg3\\_%'"
 
 
@@ -130,14 +133,15 @@ def _limits_to_send(connection: Connection) -> bytes:
     return connection.limits if alone and isinstance(connection, LimitedConnection) else b""
 
 
-def time_limits(config: Database) -> Mapping[str, int]:
-    """服务器的设置 → 毫秒。"""
+def _settings(config: Database, *, planned_once: bool) -> Mapping[str, str]:
+    """服务器的设置 → 值；时限是毫秒。"""
     seconds_by_name = {
         "statement_timeout": config.statement_timeout,
         "lock_timeout": config.lock_timeout,
         "idle_in_transaction_session_timeout": config.idle_in_transaction_timeout,
     }
-    return {name: int(seconds * 1000) for name, seconds in seconds_by_name.items()}
+    limits = {name: str(int(seconds * 1000)) for name, seconds in seconds_by_name.items()}
+    return {**limits, **(PLANNED_ONCE if planned_once else {})}
 
 
 def has_several_hosts(url: str) -> bool:
@@ -195,9 +199,14 @@ async def open_connection(config: Database, role: str) -> LimitedConnection:
     return connection
 
 
-async def put_limits_in_force(connection: LimitedConnection, config: Database) -> None:
-    """刚连上时调用一次：问对面是谁，时限照着办；经连接池时再看预备语句用不用得。"""
-    limits = time_limits(config)
+async def put_limits_in_force(
+    connection: LimitedConnection, config: Database, *, planned_once: bool = False
+) -> None:
+    """刚连上时调用一次：问对面是谁，时限照着办；经连接池时再看预备语句用不用得。
+
+    ``planned_once`` 见 :data:`PLANNED_ONCE`；条件时有时无的查询不合适。
+    """
+    limits = _settings(config, planned_once=planned_once)
     in_session = " || ".join(f"set_config('{name}', '{limit}', false)" for name, limit in limits.items())
     question = IS_DIRECT.format(settings=in_session)
     cursor = await connection.execute(question.encode(), {"pid": connection.info.backend_pid}, prepare=False)

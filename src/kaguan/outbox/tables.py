@@ -59,7 +59,8 @@ class Task(Base):
         CheckConstraint("request_id is null or length(request_id) between 1 and 128", name="request_id"),
         CheckConstraint("(ordering_key is null) = (ordering_seq is null)", name="ordering"),
         CheckConstraint("ordering_key is null or length(ordering_key) between 1 and 128", name="ordering_key"),
-        Index("uq_tb_task_principal_request_id", "principal", "request_id", unique=True,
+        # 单按请求号找任务也用它
+        Index("uq_tb_task_request_id_principal", "request_id", "principal", unique=True,
               postgresql_where=text("request_id is not null")),
         # 重投用：只含需要看护的行
         Index("ix_tb_task_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
@@ -75,7 +76,6 @@ class Task(Base):
         # 按类型重放用
         Index("ix_tb_task_dead", "status", "type", "id", postgresql_where=text("status in ('failed', 'uncertain')")),
         Index("ix_tb_task_ordering_key", "ordering_key", "id", postgresql_where=text("ordering_key is not null")),
-        Index("ix_tb_task_request_id", "request_id", postgresql_where=text("request_id is not null")),
         # 保留期清理用
         Index("ix_tb_task_finished_at", "finished_at", postgresql_where=text("finished_at is not null")),
         {"postgresql_with": {"fillfactor": 70, **VACUUM}},

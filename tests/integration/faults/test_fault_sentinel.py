@@ -83,10 +83,15 @@ class Held:
 
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
     effects: Effects = field(default_factory=partial(Effects, 0.1))
+    inside: int = 0
 
     async def __call__(self, attempt: Attempt) -> Outcome:
-        await self.flowing.wait()
-        return await self.effects(attempt)
+        self.inside += 1
+        try:
+            await self.flowing.wait()
+            return await self.effects(attempt)
+        finally:
+            self.inside -= 1
 
 
 async def waiting_in(node: Node, tasks: set[str]) -> set[str]:
@@ -123,6 +128,8 @@ async def test_everything_follows_a_failover_under_load_and_what_its_lost_tail_h
         await load.more(CUT)
 
         async def handed_over() -> set[str]:
+            if worker.inside < settings.worker.concurrency:
+                return set()  # 还有空着的槽位：此刻等着的，主还没有死就被取走了
             waiting = await waiting_in(old, load.promised - before)
             queued = await pipeline.sql("select id::text from tb_task where status = 'queued'")
             return waiting & {task_id for (task_id,) in queued}

@@ -24,16 +24,25 @@ def test_tasks_are_capped_however_few_deliveries_carry_them() -> None:
     assert window.room(PLENTY) == 70
 
 
-def test_a_queue_found_empty_while_work_waits_doubles_the_window_and_one_that_stands_still_shrinks_it() -> None:
+def test_a_queue_found_empty_while_work_waits_widens_the_window_and_one_that_is_not_narrows_it() -> None:
+    """放着的多，别人的一个就等得久：只要不空，就慢慢收。"""
     window = Window(most=1_000, least=100, pressed=True)
     window.seen(0)
-    assert window.room(PLENTY) == 200
-    window.handed([50])
-    window.seen(1)
-    assert window.room(PLENTY) == 180 - 50
+    assert window.room(PLENTY) == 150
+    window.handed([50, 30])
+    window.seen(1)  # 头一个做掉了，还有一个
+    assert window.room(PLENTY) == 142 - 30
     for _ in range(20):
         window.seen(1)
-    assert window.room(PLENTY) == 100 - 50
+    assert window.room(PLENTY) == 100 - 30
+
+
+def test_a_window_that_holds_nothing_back_stays_as_it_is() -> None:
+    window = Window(most=1_000, least=100)
+    window.seen(0)
+    window.handed([50])
+    window.seen(1)
+    assert window.room(PLENTY) == 50
 
 
 def test_after_an_unknown_hand_over_nothing_goes_out_before_redis_was_looked_at() -> None:

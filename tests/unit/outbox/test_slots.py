@@ -12,7 +12,7 @@ import pytest
 
 from kaguan.config.model import Worker
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.intake import EMPTY_AFTER, Slots, split_slots
+from kaguan.outbox.worker.intake import AT_HAND, EMPTY_AFTER, SOON, Slots, split_slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -46,6 +46,8 @@ class Machine:
     running: Counter[Priority] = field(default_factory=Counter)
     started: list[Priority] = field(default_factory=list)
     fetched: Counter[Priority] = field(default_factory=Counter)
+    taken: int = 0  # 取来的任务
+    ahead: list[int] = field(default_factory=list)  # 每次取到时，先前取来的还有几个没有开始
     arrived: dict[Priority, asyncio.Event] = field(
         default_factory=lambda: {queue: asyncio.Event() for queue in Priority}
     )
@@ -63,6 +65,8 @@ class Machine:
                 self.arrived[queue].clear()
                 await self.arrived[queue].wait()
             count = self.queues[queue].popleft()
+            self.ahead.append(self.taken - len(self.started))
+            self.taken += count
             fetching.got(count)
             self.fetched[queue] += 1
         finally:
@@ -135,6 +139,44 @@ async def test_no_more_is_fetched_than_can_start() -> None:
         opened.gate.set()
         await opened.settle()
         assert len(opened.started) == 18
+
+
+async def test_quick_work_is_fetched_while_the_last_of_it_waits_for_a_slot() -> None:
+    """认领是一个来回：等手里的都开始了再去，槽位就空着等它。"""
+    async with machine(4, default=[30] * 40) as opened:
+        opened.gate.set()
+        async with asyncio.timeout(10):
+            while len(opened.started) < 40 * 30:  # noqa: ASYNC110 槽位不出声，只能看
+                await opened.settle()
+        assert opened.ahead[0] == 0
+        assert 4 < max(opened.ahead) <= AT_HAND
+        assert max(opened.running.values()) == 0
+
+
+async def test_nothing_is_fetched_ahead_while_slow_work_holds_every_slot() -> None:
+    async with machine(4, default=[1] * 40) as opened:
+        opened.gate.set()
+        async with asyncio.timeout(10):
+            while len(opened.started) < 40:  # noqa: ASYNC110 同上
+                await opened.settle()
+        opened.gate.clear()
+        await asyncio.sleep(2 * SOON)  # 快的都做完有一会儿了：等的就是钟
+        opened.queues[DEFAULT].extend([6, 6, 6])
+        opened.arrived[DEFAULT].set()
+        await opened.given_up()
+        assert opened.running[DEFAULT] == 4
+        assert opened.fetched[DEFAULT] == 41
+
+
+async def test_what_was_fetched_ahead_never_runs_beyond_the_slots() -> None:
+    async with machine(4, default=[30] * 8) as opened:
+        most = 0
+        opened.gate.set()
+        async with asyncio.timeout(10):
+            while len(opened.started) < 8 * 30:
+                await asyncio.sleep(0)
+                most = max(most, opened.running.total())
+        assert most == 4
 
 
 async def test_a_queue_that_was_empty_starts_at_once_beside_slow_work() -> None:

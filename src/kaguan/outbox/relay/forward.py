@@ -42,7 +42,7 @@ DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
 PRESSED = 0.01  # 秒：窗口满着、积压在等时，隔这么久再看；没有人取就一次次加倍
 LONGEST_PRESSED = 0.5  # 秒
 PACES_FOR = 1.0  # 秒：步速看一次管这么久
-SHRINK = 0.9
+GROW, SHRINK = 1.5, 0.95
 PACKAGE = "kaguan.outbox"
 
 
@@ -50,7 +50,8 @@ PACKAGE = "kaguan.outbox"
 class Window:
     """交出窗口，一个队列的：Redis 里只放眼下做得过来的。再多，后来的、优先的就都排在它后面了。
 
-    照网卡的动态队列限额（Linux 的 dynamic queue limits）：积压还在而队列空了，翻倍；放着没人做，就收一点。
+    照网卡的动态队列限额（Linux 的 dynamic queue limits）：积压还在而队列空了，放宽一半；没有空过，就收一点。
+    放着的多，后来的就等得久；worker 手里还有几批，偶尔空一下耽误不了它。
 
     Attributes:
         most: 在等的投递至多几个。
@@ -72,10 +73,9 @@ class Window:
 
     def seen(self, depth: int) -> None:
         """看过了 Redis：在等的投递还有 ``depth`` 个。"""
-        taken = len(self._sizes) - depth
         if self.pressed and depth == 0:
-            self.tasks *= 2
-        elif self.pressed and taken == 0:
+            self.tasks *= GROW
+        elif self.pressed:
             self.tasks = max(self.least, self.tasks * SHRINK)
         while len(self._sizes) > depth:
             self._sizes.popleft()

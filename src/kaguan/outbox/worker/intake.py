@@ -1,6 +1,7 @@
 """取件与槽位：槽位属于进程，谁有活谁用；几个队列都有活时各保得住自己的一份（缺省 6 : 3 : 1）。
 
 一个队列同时只有一处在取，占到槽位才取，手里的都能开始了才再取：取来的总做得过来。
+活一个接一个地做完、手里的转眼就轮到时，不等它们都开始：认领的来回之间，槽位不空着。
 去取而队列空着，很快就不再占着，也不再为它留一份；之后它来了活立刻开始，
 同时执行的因此至多比槽位数多出另外两个队列各一个。
 """
@@ -8,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -32,6 +34,8 @@ log = structlog.get_logger(__name__)
 EMPTY_AFTER = 0.02  # 秒：去取了这么久还没有，就当队列是空的
 LATE = 0.001  # 秒：事件循环自己晚了这么多，答复也许已到、只是没轮到看
 SMOOTHING = 0.1  # 新的一次占这么多
+SOON = 0.02  # 秒：手里的这么快就都轮到，才先去取下一批
+AT_HAND = 200  # 手里没有开始的不多于这么多，才先去取：一次投递至多带一百个，认领与执行才叠得起来
 
 
 def split_slots(total: int, weights: Sequence[int]) -> dict[Priority, int]:
@@ -49,6 +53,8 @@ class _Lane:
     running: int = 0
     fetching: int = 0
     ahead: int = 0  # 取来而没有开始的任务
+    seconds: float = math.inf  # 一个任务占槽位多久（指数滑动平均）；还没有做过的不知道
+    freed_at: float = -math.inf  # 上一次有任务做完，事件循环的钟
     idle: bool | None = None  # 最近一次去取时空着；还没有人来取过的不知道，也不为它留
     tasks: deque[asyncio.Future[None]] = field(default_factory=deque)
     fetcher: Fetching | None = None
@@ -108,9 +114,11 @@ class Slots:
         try:
             yield
         finally:
-            elapsed = clock() - started
+            lane.freed_at = clock()
+            elapsed = lane.freed_at - started
             before = self.seconds.get(task_type, elapsed)
             self.seconds[task_type] = before + SMOOTHING * (elapsed - before)
+            lane.seconds = elapsed if lane.seconds == math.inf else lane.seconds + SMOOTHING * (elapsed - lane.seconds)
             lane.running -= 1
             self._offer()
 
@@ -140,9 +148,16 @@ class Slots:
                 if not turn.done():
                     lane.running += 1
                     turn.set_result(None)
-            if lane.fetcher is not None and self._room(lane) > lane.ahead:
-                lane.fetcher.grant()
+            if lane.fetcher is not None and ((fits := self._room(lane) > lane.ahead) or self._soon(lane)):
+                lane.fetcher.grant(holds=fits)
                 lane.fetcher = None
+
+    def _soon(self, lane: _Lane) -> bool:
+        """手里的很快就都轮到；占着槽位的都慢，就不算。"""
+        if asyncio.get_running_loop().time() - lane.freed_at > SOON:
+            return False
+        places = max(lane.share, lane.used + self._room(lane))
+        return lane.ahead <= AT_HAND and lane.ahead * lane.seconds <= SOON * places
 
 
 class Fetching:
@@ -153,27 +168,28 @@ class Fetching:
         left: 取来而没有开始的任务。
         first: 取来的，头一个还没有开始。
         holds: 占着一个槽位，取到了就是给头一个的；等久了不占，取来的头一个照样立刻开始。
+        early: 没有空着的槽位就先来取的：头一个也要等轮到。
     """
 
     def __init__(self, lane: _Lane, changed: Callable[[], None], empty_after: float) -> None:
         self.granted = asyncio.Event()
         self.left = 0
-        self.first = self.holds = False
+        self.first = self.holds = self.early = False
         self._lane = lane
         self._changed = changed
         self._empty_after = empty_after
         self._timer: asyncio.TimerHandle | None = None
 
-    def grant(self) -> None:
-        """轮到了。"""
-        self._lane.fetching += 1
-        self.holds = True
+    def grant(self, *, holds: bool) -> None:
+        """轮到了；``holds`` 时占着一个槽位。"""
+        self._lane.fetching += holds
+        self.holds, self.early = holds, not holds
         self.granted.set()
         self._timer = asyncio.get_running_loop().call_later(self._empty_after, self._waited)
 
     def got(self, count: int) -> None:
         """取到的投递带着 ``count`` 个任务；到取它的协程结束还没有开始的，不再算。"""
-        self.first = True
+        self.first = not self.early
         self._lane.idle = False
         self._lane.ahead += count
         self.left = count
@@ -203,10 +219,10 @@ class Fetching:
             self._timer.cancel()
         if self._lane.fetcher is self:
             self._lane.fetcher = None
-        if self.holds and self.left == 0:
-            self.holds = False
+        if (self.holds or self.early) and self.left == 0:
             self._lane.idle = True
-            self._lane.fetching -= 1
+            self._lane.fetching -= self.holds
+            self.holds = self.early = False
             self._changed()
 
 
