@@ -132,7 +132,7 @@ mail-relay: $(STAMP) ## Mail of every size through a real Postfix (installed fro
 	$(BIN)/python -m tests.mta
 
 queries: $(STAMP) ## Every list on a million tasks, counted in blocks; writes docs/QUERIES.md
-	KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 $(BIN)/python -m pytest tests/integration/database/test_query_plans.py -k few_blocks --timeout 0
+	KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 $(BIN)/python -m pytest tests/integration/plans/test_query_plans.py -k few_blocks --timeout 0
 
 wheel-check: $(STAMP) ## The wheel in a really empty environment: everything installed anew from the locked requirements (needs the registry)
 	KAGUAN_WHEEL_ENVIRONMENT=empty $(BIN)/python -m pytest tests/e2e/test_wheel.py --timeout 900

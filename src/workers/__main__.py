@@ -14,8 +14,8 @@ from kaguan.config import Settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.doorbell import Doorbell
 from kaguan.outbox.task_type import TaskType, TaskTypes
+from kaguan.outbox.vocabulary import split_slots
 from kaguan.outbox.worker.attempt import Handler
-from kaguan.outbox.worker.intake import split_slots
 from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
 from kaguan.process import run_process

@@ -78,7 +78,7 @@ async def drift(settings: Settings, seconds: float) -> list[float]:
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[Forwarder, Pool, Redis]]:
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(settings.database, "relay"))
+        pool = await stack.enter_async_context(open_pool(settings.database, "relay", planned_once=True))
         redis = await stack.enter_async_context(open_redis(settings.redis))
         # 一批一次提交，不等门铃：量的是每批的快慢
         relay = Relay(pool, redis, TASK_TYPES, settings.relay, worker=settings.worker, timing=Timing(hold=0.0))

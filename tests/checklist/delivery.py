@@ -124,7 +124,10 @@ async def pinned_snapshot(laboratory: Laboratory, token: str, seconds: float) ->
     polls: list[float] = []
 
     async def polling() -> None:
-        async with open_pool(settings.database, "poll") as pool, open_pipeline(settings, pool, THRIFT) as pipeline:
+        async with (
+            open_pool(settings.database, "poll", planned_once=True) as pool,
+            open_pipeline(settings, pool, THRIFT) as pipeline,
+        ):
             while True:
                 since = time.perf_counter()
                 if not await pipeline.forwarder.run_once():

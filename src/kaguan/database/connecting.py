@@ -199,9 +199,7 @@ async def open_connection(config: Database, role: str) -> LimitedConnection:
     return connection
 
 
-async def put_limits_in_force(
-    connection: LimitedConnection, config: Database, *, planned_once: bool = False
-) -> None:
+async def put_limits_in_force(connection: LimitedConnection, config: Database, *, planned_once: bool = False) -> None:
     """刚连上时调用一次：问对面是谁，时限照着办；经连接池时再看预备语句用不用得。
 
     ``planned_once`` 见 :data:`PLANNED_ONCE`；条件时有时无的查询不合适。

@@ -9,9 +9,10 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 from psycopg.rows import class_row
 from redis.exceptions import NoScriptError, RedisError
@@ -42,12 +43,14 @@ TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己�
 SECONDS = 0.5  # 一次投递里的活合计不超过这么久：取走它的 worker 忙着，别的就替不了
 LATE_COMMIT = 0.25  # 秒：写下之后这么久之内提交的，当场看得见；更晚的，从头看的那一眼才看见
 BRIEF = 0.001  # 秒：问一遍谁在等，再快也当它花了这么久
-# 投递的 meta：何时交出；各任务的请求号（PostgreSQL 丢了任务，还说得出是哪一个请求的）
-HANDED_AT, REQUEST_IDS = "handed_at", "request_ids"
+HANDED_AT, REQUEST_IDS = "handed_at", "request_ids"  # 投递的 meta；有请求号，PostgreSQL 丢了任务也说得出是哪一个
 
 
 class KaguanQueue(RedisQueue):
     """一个优先级的队列。"""
+
+    def __init__(self, redis: Redis, name: str) -> None:
+        super().__init__(redis, name=name, dump=orjson.dumps, load=orjson.loads)
 
     def deserialize(
         self, payload: dict[str, Any] | str | bytes | None, status: Status | str | None = None
@@ -106,13 +109,13 @@ class Line:
         self.caught_up, self.lost = {int(rank): now for rank in PriorityRank}, False
 
     def shares(self, rooms: Mapping[int, int]) -> dict[Caller, int]:
-        """没交完的各取几个：空位平分；不够分的，排在后面的下一眼再来。"""
-        callers = Counter(priority for priority, _ in self.places)
-        left, shares = dict(rooms), dict[Caller, int]()
+        """没交完的各取几个：空位平分，零头归先轮到的；不够分的，排在后面的下一眼再来。"""
+        callers, turns, shares = Counter(priority for priority, _ in self.places), Counter[int](), dict[Caller, int]()
         for caller in self.places:
-            if (priority := caller[0]) in left:
-                shares[caller] = min(left[priority], math.ceil(rooms[priority] / callers[priority]))
-                left[priority] -= shares[caller]
+            if (priority := caller[0]) in rooms:
+                each, over = divmod(rooms[priority], callers[priority])
+                shares[caller] = each + (turns[priority] < over)
+                turns[priority] += 1
         return shares
 
     def choose(
@@ -183,7 +186,8 @@ def _rested(began: float, thrift: float, least: float) -> float:
 def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, float], limit: int) -> list[Delivery]:
     """把到期的行装成投递，同队列、同类型的次序不变；``paces`` 是一次尝试的平均秒数，不知道的先单独走。"""
     deliveries: list[Delivery] = []
-    for (priority, task_type, alone), group in groupby(sorted(due, key=_kind), key=_kind):
+    kind = attrgetter("priority", "type", "alone")
+    for (priority, task_type, alone), group in groupby(sorted(due, key=kind), key=kind):
         rows = list(group)
         quick = task_type in shareable and not alone
         size = _size(task_type, paces, limit) if quick else 1
@@ -193,10 +197,6 @@ def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, floa
             tokens = [(row.task_id, row.delivery) for row in share]
             deliveries.append(Delivery(queue, task_type, tokens, [row.request_id for row in share]))
     return deliveries
-
-
-def _kind(row: Due) -> tuple[int, str, bool]:
-    return row.priority, row.type, row.alone
 
 
 def _size(task_type: str, paces: Mapping[str, float], limit: int) -> int:
@@ -209,13 +209,12 @@ async def enqueue_many(
 ) -> list[bool]:
     """一条流水线入队全部投递，次序与输入相同；参数只有号码，没有个人信息；``meta`` 里另有请求号。
 
-    SAQ 自己的重试关闭；它的时限只作兜底，由每个任务的 ``task_timeout``（秒）而来。
-    ``now`` 是库的钟（纪元秒），记在 ``meta`` 里：旧版本的 worker 不看它，也不会被它难住。
+    SAQ 自己的重试关闭；它的时限只作兜底，由每个任务的 ``task_timeout``（秒）而来。``now`` 是库的钟（纪元秒）。
 
     每个结果是已入队与否；没有的是同键未完成，或 abort 键挡着：没有证明，别当成已交付。
 
     Raises:
-        RedisError: 连不上，或 Redis 拒收（内存满、只读……）：与单个投递无关，它的参数只有号码。
+        RedisError: 连不上，或 Redis 拒收（内存满、只读……）。
     """
     redis = next(iter(queues.values())).redis
     # 脚本几乎总在：不先问（每次多一个来回）；不在就一条也没入队，先问再来一遍

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ class Pace:
 
     redis: Redis | None  # None 即不写
     seconds: Mapping[str, float]  # 量的人随时在改
+    measured: asyncio.Event  # 头一次量到一种：马上写，不知道步速的都单独走
     _written: dict[str, float] = field(default_factory=dict)
 
     async def run_once(self) -> int:
@@ -64,5 +65,7 @@ class Pace:
 
     async def _run(self) -> None:
         while True:
+            self.measured.clear()
             await self.run_once()
-            await asyncio.sleep(about(INTERVAL))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.measured.wait(), about(INTERVAL))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Priority(StrEnum):
@@ -27,6 +31,13 @@ class PriorityRank(IntEnum):
     @property
     def queue(self) -> Priority:
         return Priority[self.name]
+
+
+def split_slots(total: int, weights: Sequence[int]) -> dict[Priority, int]:
+    """三个队列都有活时各保几个槽位，``weights`` 依 :class:`Priority` 的次序：每个至少一个，零头归最重的。"""
+    slots = [max(1, total * weight // sum(weights)) for weight in weights]
+    slots[weights.index(max(weights))] += total - sum(slots)
+    return dict(zip(Priority, slots, strict=True))
 
 
 class TaskStatus(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -71,6 +72,7 @@ def _parse(traceparent: str | None) -> SpanContext | None:
     return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
 
 
+@lru_cache(maxsize=1_024)  # 一个任务走到的每一处都要看一眼
 def _fields(traceparent: str | None) -> tuple[str, str, str] | None:
     """``traceparent`` 的（跟踪号，跨度号，标志）；缺失或无效给 ``None``。
 

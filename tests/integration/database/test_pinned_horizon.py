@@ -16,8 +16,8 @@ from kaguan.database.pool import open_pool
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.worker.outcome import Done, Retry
-from tests.integration.database.large_database import copy_of_template
-from tests.integration.database.plans import Plans
+from tests.integration.plans.large_database import copy_of_template
+from tests.integration.plans.plans import Plans
 from tests.support.pipeline import open_pipeline
 from tests.support.servers import TEMPLATE
 
@@ -103,7 +103,10 @@ async def opened(environ: dict[str, str], url: str, thrift: float) -> AsyncItera
             "KAGUAN_RELAY__PRESENCE_AGE": "0.000001",
         }
     )
-    async with open_pool(settings.database, "test") as pool, open_pipeline(settings, pool, thrift) as pipeline:
+    async with (
+        open_pool(settings.database, "test", planned_once=True) as pool,
+        open_pipeline(settings, pool, thrift) as pipeline,
+    ):
         plans = Plans()
         async with pool.connection() as connection:
             connection.add_notice_handler(plans.note)

@@ -72,7 +72,7 @@ async def test_workers_publish_how_long_an_attempt_takes(pipeline: Pipeline) -> 
     execution = pipeline.execution(Recorder([Done()]))
     (job,) = await pipeline.jobs()
     await execution({}, **job.kwargs or {})
-    publishing = pace.Pace(pipeline.redis, execution.slots.seconds)
+    publishing = pace.Pace(pipeline.redis, execution.slots.seconds, execution.slots.measured)
     assert await publishing.run_once() == 1
     written = await pipeline.redis.get(pace_key(EMAIL_SEND.name))
     assert written is not None

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeAlias
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kaguan.outbox.deliveries import Line
@@ -86,6 +86,7 @@ def test_everything_is_handed_over_without_ever_starting_over(steps: list[Step])
 
 @settings(max_examples=40)
 @given(STEPS, CALLERS, st.integers(1, 30))
+@example([("a", 1), ("a", 1), (1, False), ("b", 3)], "c", 4)  # 三个人四个空位：零头不许挤掉最后的
 def test_one_task_waits_for_no_more_than_a_turn_of_each(steps: list[Step], caller: str, room: int) -> None:
     queue = played(steps)
     while any(row.principal == caller for row in queue.rows):

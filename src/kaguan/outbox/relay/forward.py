@@ -42,6 +42,7 @@ DEFER_SECONDS = 6.0  # SAQ 的 abort 键活 5 秒（docs/GUARANTEES.md）
 PRESSED = 0.01  # 秒：窗口满着、积压在等时，隔这么久再看；没有人取就一次次加倍
 LONGEST_PRESSED = 0.5  # 秒
 PACES_FOR = 1.0  # 秒：步速看一次管这么久
+UNKNOWN_FOR = 0.05  # 秒：还不知道步速的都单独走，隔这么久就再看一次
 GROW, SHRINK = 1.5, 0.95
 PACKAGE = "kaguan.outbox"
 
@@ -193,8 +194,9 @@ class Forwarder:
     async def _forward(self, connection: Connection, due: Sequence[Due]) -> list[Delivery]:
         """入队、删发件箱的行；返回确实在队列里的。"""
         now = asyncio.get_running_loop().time()
-        if now - self._paces_at > PACES_FOR:
-            names = list(self.types.shareable)
+        names = self.types.shareable
+        unknown = any(row.type in names and row.type not in self._paces for row in due)
+        if now - self._paces_at > (UNKNOWN_FOR if unknown else PACES_FOR):
             seconds = await next(iter(self.queues.values())).redis.mget(map(pace_key, names)) if names else []
             self._paces = {name: float(value) for name, value in zip(names, seconds, strict=True) if value}
             self._paces_at = now
@@ -219,10 +221,15 @@ class Forwarder:
         return handed
 
     def _count(self, rows: Sequence[Due]) -> None:
+        kinds: dict[tuple[str, int], list[Due]] = {}
         for row in rows:
-            labels = (row.type, str(PriorityRank(row.priority).queue))
-            self.metrics.relayed.labels(*labels).inc()
-            observe(self.metrics.commit_to_relay.labels(*labels), row.waited, row.traceparent)
+            kinds.setdefault((row.type, row.priority), []).append(row)
+        for (name, priority), alike in kinds.items():
+            labels = (name, str(PriorityRank(priority).queue))
+            self.metrics.relayed.labels(*labels).inc(len(alike))
+            waited = self.metrics.commit_to_relay.labels(*labels)
+            for row in alike:
+                observe(waited, row.waited, row.traceparent)
         if rows:
             self.metrics.relay_batch.observe(len(rows))
 

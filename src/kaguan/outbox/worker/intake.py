@@ -1,9 +1,8 @@
 """取件与槽位：槽位属于进程，谁有活谁用；几个队列都有活时各保得住自己的一份（缺省 6 : 3 : 1）。
 
-一个队列同时只有一处在取，占到槽位才取，手里的都能开始了才再取：取来的总做得过来。
-活一个接一个地做完、手里的转眼就轮到时，不等它们都开始：认领的来回之间，槽位不空着。
-去取而队列空着，很快就不再占着，也不再为它留一份；之后它来了活立刻开始，
-同时执行的因此至多比槽位数多出另外两个队列各一个。
+一个队列同时只有一处在取，占到槽位才取，手里的都能开始了才再取：取来的总做得过来；活一个接一个地做完、手里的转眼
+就轮到时，不等它们都开始，认领的来回之间槽位不空着。去取而队列空着，很快就不再占着，也不再为它留一份；之后它来了活
+立刻开始，同时执行的因此至多比槽位数多出另外两个队列各一个。
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from redis.exceptions import RedisError
 
 from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.deliveries import KaguanQueue
-from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.vocabulary import Priority, split_slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -38,13 +37,6 @@ SOON = 0.02  # 秒：手里的这么快就都轮到，才先去取下一批
 AT_HAND = 200  # 手里没有开始的不多于这么多，才先去取：一次投递至多带一百个，认领与执行才叠得起来
 
 
-def split_slots(total: int, weights: Sequence[int]) -> dict[Priority, int]:
-    """三个队列都有活时各保几个槽位，``weights`` 依 :class:`Priority` 的次序：每个至少一个，零头归最重的。"""
-    slots = [max(1, total * weight // sum(weights)) for weight in weights]
-    slots[weights.index(max(weights))] += total - sum(slots)
-    return dict(zip(Priority, slots, strict=True))
-
-
 @dataclass(slots=True, eq=False)
 class _Lane:
     """一个队列。``share`` 是它保得住的槽位；``fetching`` 是去取的、取来还没开始头一个的。"""
@@ -53,8 +45,8 @@ class _Lane:
     running: int = 0
     fetching: int = 0
     ahead: int = 0  # 取来而没有开始的任务
-    seconds: float = math.inf  # 一个任务占槽位多久（指数滑动平均）；还没有做过的不知道
     freed_at: float = -math.inf  # 上一次有任务做完，事件循环的钟
+    seconds: float = 0.0  # 那一种的占槽位多久
     idle: bool | None = None  # 最近一次去取时空着；还没有人来取过的不知道，也不为它留
     tasks: deque[asyncio.Future[None]] = field(default_factory=deque)
     fetcher: Fetching | None = None
@@ -71,18 +63,18 @@ class Slots:
     """``total`` 个槽位，一个进程一份。
 
     Args:
-        total: 几个。
         weights: 三个队列都有活时怎么分。
         empty_after: 秒；去取了这么久还没有，就当队列是空的，别的队列可以占去它那一份。
 
     Attributes:
         seconds: 各类型的任务占一个槽位多久（秒，指数滑动平均）。
+        measured: 又知道了一种；看的人自己清。
     """
 
     def __init__(self, total: int, weights: Sequence[int], empty_after: float = EMPTY_AFTER) -> None:
-        self.total = total
-        self.empty_after = empty_after
+        self.total, self.empty_after = total, empty_after
         self.seconds: dict[str, float] = {}
+        self.measured = asyncio.Event()
         self._lanes = {queue: _Lane(share) for queue, share in split_slots(total, weights).items()}
 
     def fetch(self, queue: Priority) -> Fetching:
@@ -116,9 +108,10 @@ class Slots:
         finally:
             lane.freed_at = clock()
             elapsed = lane.freed_at - started
+            if task_type not in self.seconds:
+                self.measured.set()
             before = self.seconds.get(task_type, elapsed)
-            self.seconds[task_type] = before + SMOOTHING * (elapsed - before)
-            lane.seconds = elapsed if lane.seconds == math.inf else lane.seconds + SMOOTHING * (elapsed - lane.seconds)
+            lane.seconds = self.seconds[task_type] = before + SMOOTHING * (elapsed - before)
             lane.running -= 1
             self._offer()
 
@@ -148,16 +141,16 @@ class Slots:
                 if not turn.done():
                     lane.running += 1
                     turn.set_result(None)
-            if lane.fetcher is not None and ((fits := self._room(lane) > lane.ahead) or self._soon(lane)):
-                lane.fetcher.grant(holds=fits)
-                lane.fetcher = None
+            if lane.fetcher is not None:
+                fits = (room := self._room(lane)) > lane.ahead
+                if fits or self._soon(lane, max(lane.share, lane.used + room)):
+                    lane.fetcher.grant(holds=fits)
+                    lane.fetcher = None
 
-    def _soon(self, lane: _Lane) -> bool:
-        """手里的很快就都轮到；占着槽位的都慢，就不算。"""
-        if asyncio.get_running_loop().time() - lane.freed_at > SOON:
-            return False
-        places = max(lane.share, lane.used + self._room(lane))
-        return lane.ahead <= AT_HAND and lane.ahead * lane.seconds <= SOON * places
+    def _soon(self, lane: _Lane, places: int) -> bool:
+        """手里的在 ``places`` 个槽位上很快就都轮到；占着槽位的都慢，就不算。"""
+        lively = asyncio.get_running_loop().time() - lane.freed_at <= SOON
+        return lively and lane.ahead <= AT_HAND and lane.ahead * lane.seconds <= SOON * places
 
 
 class Fetching:
@@ -172,12 +165,9 @@ class Fetching:
     """
 
     def __init__(self, lane: _Lane, changed: Callable[[], None], empty_after: float) -> None:
-        self.granted = asyncio.Event()
-        self.left = 0
+        self.granted, self.left = asyncio.Event(), 0
         self.first = self.holds = self.early = False
-        self._lane = lane
-        self._changed = changed
-        self._empty_after = empty_after
+        self._lane, self._changed, self._empty_after = lane, changed, empty_after
         self._timer: asyncio.TimerHandle | None = None
 
     def grant(self, *, holds: bool) -> None:
@@ -194,16 +184,14 @@ class Fetching:
         self._lane.ahead += count
         self.left = count
         _DELIVERY.set(self)
-        task = asyncio.current_task()
-        if task is not None:
+        if (task := asyncio.current_task()) is not None:
             task.add_done_callback(lambda _: self._ended())
 
     def _ended(self) -> None:
         if self.first:
             self._lane.fetching -= self.holds
-        self.first = False
         self._lane.ahead -= self.left
-        self.left = 0
+        self.first, self.left = False, 0
         self._changed()
 
     def _waited(self) -> None:
@@ -231,11 +219,9 @@ class Intake(KaguanQueue):
 
     def __init__(self, redis: Redis, priority: Priority, slots: Slots) -> None:
         super().__init__(redis, name=priority)
-        self._priority = priority
-        self._slots = slots
+        self._priority, self._slots = priority, slots
         self._turn = asyncio.Lock()
-        self._closed = False
-        self._failures = 0
+        self._closed, self._failures = False, 0
 
     def close(self) -> None:
         """不再取：等着取的立刻空手而回。"""

@@ -85,7 +85,7 @@ class Worker:
         self._redis = redis
         self.leases = leases or Leases(pool, name or process_name(), config.lease)
         slots = Slots(config.concurrency, config.weights, empty_after)
-        self._pace = Pace(redis, slots.seconds)
+        self._pace = Pace(redis, slots.seconds, slots.measured)
         self.execution = Execution(
             pool,
             {one.name: handler for one, handler in handlers.items()},

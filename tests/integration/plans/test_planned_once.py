@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from kaguan.database.sql import load
-from tests.integration.database.large_database import scans
+from tests.integration.plans.plans import HOT, WORKER, scanned
 
 if TYPE_CHECKING:
-    from kaguan.database.pool import Connection, Pool
+    from kaguan.database.pool import Pool
     from tests.support.pooler import Pooler
 
-OUTBOX, WORKER = "kaguan.outbox", "kaguan.outbox.worker"
-# 转交、认领、结算、续租、交还、收回：任务多一个，它们就多一次
-HOT = (
-    *((OUTBOX, name) for name in ("fetch", "take_off", "handed_over", "defer", "handed", "redrive", "redrive_expired")),
-    *((OUTBOX, name) for name in ("lost_epoch", "orphans", "parked", "expire_tasks")),
-    *((WORKER, file.name.removesuffix(".sql")) for file in files(WORKER).joinpath("sql").iterdir()),
-)
-PARAMETER = re.compile(r"%\((\w+)\)s")
 SETTINGS = "select current_setting('plan_cache_mode'), current_setting('enable_seqscan'), current_setting('jit')"
 ONCE = ("force_generic_plan", "off", "off")
-
-
-def numbered(text: str) -> str:
-    """``%(name)s`` 换成 ``$1``、``$2``……；``%%`` 是一个百分号。"""
-    names: list[str] = []
-
-    def place(found: re.Match[str]) -> str:
-        if found[1] not in names:
-            names.append(found[1])
-        return f"${names.index(found[1]) + 1}"
-
-    return PARAMETER.sub(place, text).replace("%%", "%")
-
-
-async def scanned(connection: Connection, package: str, name: str) -> set[str]:
-    """它计划一遍就一直用的那个计划走了哪些全表。"""
-    statement = f"explain (generic_plan, format json) {numbered(load(package, name))}"
-    ((((entry,)),),) = await (await connection.execute(statement.encode())).fetchall()
-    return set(scans(entry["Plan"]))
 
 
 @pytest.fixture(params=["direct", "pooler"])

@@ -19,9 +19,9 @@ from kaguan.config import load_settings
 from kaguan.database.paging import Position, Sort, encode_cursor
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
-from tests.integration.database.large_database import copy_of_template, fill, scans
-from tests.integration.database.plans import Plans
-from tests.integration.database.query_report import publish
+from tests.integration.plans.large_database import copy_of_template, fill, scans
+from tests.integration.plans.plans import Plans
+from tests.integration.plans.query_report import publish
 from tests.support.console import signed_in
 from tests.support.servers import TEMPLATE
 from tests.support.serving import serving

@@ -1,0 +1,77 @@
+"""语句的计划：执行过的由 auto_explain 作为 NOTICE 发来（见 :func:`copy_of_template`），只计划一遍的问 PostgreSQL。"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from kaguan.database.sql import load
+from tests.integration.plans.large_database import blocks, scans
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from kaguan.database.pool import Connection
+
+OUTBOX, WORKER = "kaguan.outbox", "kaguan.outbox.worker"
+# 转交、认领、结算、续租、交还、收回：任务多一个，它们就多一次
+HOT = (
+    *((OUTBOX, name) for name in ("fetch", "take_off", "handed_over", "defer", "handed", "redrive", "redrive_expired")),
+    *((OUTBOX, name) for name in ("lost_epoch", "orphans", "parked", "expire_tasks")),
+    *((WORKER, file.name.removesuffix(".sql")) for file in files(WORKER).joinpath("sql").iterdir()),
+)
+PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+class Plans:
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        _, found, plan = (diagnostic.message_primary or "").partition("plan:\n")
+        entry = json.loads(plan) if found else {"Query Text": "EXPLAIN"}
+        # 估总数时只规划、不执行的查询也会被报告
+        if not entry["Query Text"].startswith("EXPLAIN"):
+            self.seen.append(entry)
+
+    def take_scanning(self) -> list[str]:
+        """上次取过之后，扫过大表的语句。"""
+        return [entry["Query Text"] for entry in self._take() if list(scans(entry["Plan"]))]
+
+    def take_blocks(self) -> int:
+        """上次取过之后，全部语句碰过的块数。"""
+        return self.take_blocks_by_statement().total()
+
+    def take_blocks_by_statement(self) -> Counter[str]:
+        """上次取过之后，每条语句（头一行）碰过的块数。"""
+        touched: Counter[str] = Counter()
+        for entry in self._take():
+            touched[entry["Query Text"].partition("\n")[0]] += blocks(entry["Plan"])
+        return touched
+
+    def _take(self) -> list[dict[str, Any]]:
+        seen, self.seen = self.seen, []
+        assert seen, "没有看到任何计划：auto_explain 没有生效"
+        return seen
+
+
+async def scanned(connection: Connection, package: str, name: str) -> set[str]:
+    """这条语句计划一遍就一直用的那个计划，走了哪些全表。"""
+    statement = f"explain (generic_plan, format json) {_numbered(load(package, name))}"
+    ((((entry,)),),) = await (await connection.execute(statement.encode())).fetchall()
+    return set(scans(entry["Plan"]))
+
+
+def _numbered(text: str) -> str:
+    """``%(name)s`` 换成 ``$1``、``$2``……"""
+    names: list[str] = []
+
+    def place(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    return PARAMETER.sub(place, text)
