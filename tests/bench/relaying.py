@@ -81,10 +81,8 @@ class Relaying:
         return float(await self._ask(mode, "--rows", str(rows), *arguments, database=database))
 
     async def _ask(self, *arguments: str, database: str = DATABASE, patience: float = PROBE_TIMEOUT) -> bytes:
-        wide = {
-            "KAGUAN_RELAY__HIGH_WATER": NO_HIGH_WATER,
-            "KAGUAN_RELAY__WINDOW": NO_HIGH_WATER,
-        }  # 没有 worker，也一直交
+        # 没有 worker，也一直交
+        wide = dict.fromkeys(("KAGUAN_RELAY__HIGH_WATER", "KAGUAN_RELAY__WINDOW"), NO_HIGH_WATER)
         environment = self.laboratory.environment(database, **wide)
         program = self.laboratory.module("relay-probe", "tests.bench.relay_probe", *arguments, environment=environment)
         return await output_of(program, self.laboratory.directory, patience)

@@ -120,12 +120,27 @@ async def fork(target: int, certificate: str) -> AsyncIterator[Fork]:
 async def _listening(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], tls: ssl.SSLContext | None
 ) -> AsyncIterator[int]:
-    listener = await asyncio.start_server(serve, LOOPBACK, 0, ssl=tls)
+    serving: set[asyncio.Task[object]] = set()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            await serve(reader, writer)
+        finally:
+            serving.discard(task)
+
+    listener = await asyncio.start_server(served, LOOPBACK, 0, ssl=tls)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
-        # 经它的都断干净了才走：握手到一半的没有处理者，留到事件循环关了才回收，警告就落在下一个用例头上
+        # 经它的都断干净了、处理者都走了才走：留到事件循环关了才回收，警告就落在后来哪个用例头上。
+        # 握手到一半的没有处理者；对面先走的，连接已断，处理者还在收尾
         gone = asyncio.create_task(listener.wait_closed())
         await asyncio.sleep(0)  # 3.11 的 wait_closed 要在关之前就等着
         listener.close()
         await asyncio.wait_for(gone, GUARD)
+        if serving:
+            _, stuck = await asyncio.wait(serving, timeout=GUARD)
+            assert not stuck, f"{GUARD:g} 秒之后还有 {len(stuck)} 个没有收尾"
