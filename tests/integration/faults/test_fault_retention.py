@@ -89,6 +89,21 @@ async def test_a_delivery_that_outlived_its_task_does_nothing(pipeline: Pipeline
     assert await pipeline.sql("select id, status from tb_task") == [(kept, "succeeded")]
 
 
+async def test_retention_rests_between_batches_and_looks_rarely_when_nothing_is_left(pipeline: Pipeline) -> None:
+    """一口气删完，别人的受理、认领就得等着它。"""
+    retention = Retention(pipeline.pool, pipeline.settings.tasks, batch=2, period=60.0)
+    handler = Effects()
+    old = await pipeline.submit(3)
+    async with pipeline.working(handler), relaying(pipeline):
+        await eventually(lambda: all_closed(pipeline))
+    for task_id in old:
+        await pipeline.sql(AGE, task_id)
+    assert await retention.run_once() == 2
+    assert 0 < retention.interval() < 60
+    assert await retention.run_once() == 1
+    assert retention.interval() == 60
+
+
 @pytest.mark.unjudged("各种状态都是改出来的")
 async def test_retention_never_touches_what_is_not_finished_however_old(pipeline: Pipeline) -> None:
     """任务、发件箱、事件、检查点都在；没了结的连结束时间都不许有（表的 CHECK）。"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,7 @@ class Relay:
         self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
         self.orphan = OrphanRedrive(pool, config, metrics, ScanThrottle(timing.thrift))
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
-        retention = Retention(pool, tasks, known.rows, expiries or {})
+        retention = Retention(pool, tasks, known.rows, expiries or {}, period=timing.retention)
         self.loops: dict[str, Loop] = {
             "forward": Loop(self.forwarder.run_once, self.forwarder.interval, config.batch_size),
             "lease": Loop(self.lease.run_once, config.lease_scan_interval),
@@ -140,7 +141,7 @@ class Relay:
             "ordering": Loop(OrderingRelease(pool).run_once, timing.ordering),
             "orphan": Loop(self.orphan.run_once, timing.orphan),
             "schedules": Loop(scheduling.run_once, timing.schedules),
-            "retention": Loop(retention.run_once, timing.retention),
+            "retention": Loop(retention.run_once, retention.interval, sys.maxsize),
             "backlog": Loop(BacklogGauges(pool, metrics).run_once, timing.backlog),
             **(others or {}),
         }
