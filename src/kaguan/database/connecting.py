@@ -28,10 +28,10 @@ select case pg_backend_pid() when %(pid)s then {settings} end is not null,
        case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end
 """
 PLACES = {"host", "hostaddr", "port"}
-# 代管预备语句的池子给它们另起名字；看得见 psycopg 起的名字，就是没有代管：换一条服务器连接就不认得了
 # 收发的热路径：每次按号取几行的小语句，各连接只计划一遍。逐次计划要占一条认领的四成；而在还小的表上
 # 计划好的全表扫描，表长大之后照走，要到自动分析之后才换，所以不许它选（docs/adr/0034）
 PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
+# 代管预备语句的池子给它们另起名字；看得见 psycopg 起的名字，就是没有代管：换一条服务器连接就不认得了
 OWN_NAMES = "select name from pg_prepared_statements where not from_sql and name like '\\_pg3\\_%'"
 
 
