@@ -25,6 +25,7 @@ CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRY
 async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
     """取消任务，放行同键的下一个；提交之后应按门铃。``after_commit`` 见 :func:`kaguan.outbox.acceptance.accept`。
 
+    连接须在事务中：先锁住，取消的语句才看得见等锁的工夫里写下的（再试一次的发件箱行）。
     返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
 
     Raises:
@@ -32,6 +33,7 @@ async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit
         UnsettledError: 历史还没有核对完。
     """
     await history.ensure_settled(connection)
+    await record.lock_decided(connection, task_id)
     found = await record.cancel(connection, task_id, actor)
     if found is None:
         raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))

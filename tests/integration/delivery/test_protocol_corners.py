@@ -464,8 +464,9 @@ async def test_same_request_ids_in_opposite_order_do_not_deadlock(pipeline: Pipe
 
 @pytest.mark.unjudged("行是用例写成的")
 async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pipeline: Pipeline) -> None:
-    """约束先看快照里那个还在跑的版本，再发觉它变了：那一版照样得过得去。"""
+    """先锁住再看：等锁的工夫里写下的发件箱行，与任务一起没了；约束先看的是快照里那个还在跑的版本，也过得去。"""
     (task_id,) = await pipeline.submit()
+    await pipeline.sql("delete from tb_outbox")
     await pipeline.sql(
         "update tb_task set status = 'running', worker = 'w', lease_until = now() + interval '1 min' where id = %s",
         task_id,
@@ -486,7 +487,11 @@ async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pi
             await holder.execute(
                 "update tb_task set status = 'retrying', worker = null, lease_until = null, delivery = 2"
             )
+            await holder.execute(
+                "insert into tb_outbox (task_id, delivery, type, priority) select id, delivery, type, 1 from tb_task"
+            )
             cancelling = asyncio.create_task(cancel())
             await eventually(is_waiting)
         assert await asyncio.wait_for(cancelling, 10) == "cancelled"
     assert await pipeline.status(task_id) == "cancelled"
+    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
