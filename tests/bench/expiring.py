@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.bench.comparison import MeasureError, Result, Target, absolute, at_most
-from tests.bench.steady import LATENCIES, open_steady
+from tests.bench.steady import GRACE, LATENCIES, open_steady
 
 if TYPE_CHECKING:
     from tests.bench.laboratory import Laboratory
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 RATE = 2_000
 OLD_TASKS = 150_000
-GRACE = 1.0  # 秒：与别的稳态一样，最后一个到达这么久之后还没做完的算落下
 # 一年多以前做完的，与真的一样宽
 OLD = """
 insert into tb_task (
@@ -47,7 +46,7 @@ class Expiring:
             ((since, most),) = await laboratory.execute(LEFT)
             await steady.press(RATE, scale.steady_seconds)
             ((until, least),) = await laboratory.execute(LEFT)
-            await asyncio.sleep(GRACE)
+            await asyncio.sleep(GRACE)  # 与别的稳态一样：这么久之后还没做完的算落下
             await steady.settled()
         ((tasks, (_, p95, _), late),) = await laboratory.execute(LATENCIES, (GRACE, since))
         if not least or late:

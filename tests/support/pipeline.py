@@ -104,6 +104,13 @@ class Pipeline:
     ) -> Execution:
         return self.worker(handler, name, types, **parts).execution
 
+    async def is_waiting_for_a_lock(self) -> bool:
+        """这个库里有一条语句在等锁。"""
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        return await self.sql(waiting) == [(1,)]
+
     @asynccontextmanager
     async def working(self, handler: Handler, **parts: Any) -> AsyncIterator[Execution]:
         """真的 SAQ Worker 在取件，离开时停下。"""

@@ -476,12 +476,6 @@ async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pi
         async with pipeline.pool.connection() as connection, connection.transaction():
             return await decisions.cancel(connection, task_id, "me")
 
-    async def is_waiting() -> bool:
-        waiting = (
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-        )
-        return await pipeline.sql(waiting) == [(1,)]
-
     async with pipeline.pool.connection() as holder:
         async with holder.transaction():
             await holder.execute(
@@ -491,7 +485,7 @@ async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pi
                 "insert into tb_outbox (task_id, delivery, type, priority) select id, delivery, type, 1 from tb_task"
             )
             cancelling = asyncio.create_task(cancel())
-            await eventually(is_waiting)
+            await eventually(pipeline.is_waiting_for_a_lock)
         assert await asyncio.wait_for(cancelling, 10) == "cancelled"
     assert await pipeline.status(task_id) == "cancelled"
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]

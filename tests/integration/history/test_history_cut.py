@@ -562,19 +562,13 @@ async def test_a_doubt_that_waited_for_a_claim_leaves_the_holder_its_lease(pipel
         async with pipeline.pool.connection() as connection, connection.transaction():
             return [one.verdict for one in await history.doubt(connection, [(task_id, 1)], {})]
 
-    async def is_waiting() -> bool:
-        waiting = (
-            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-        )
-        return await pipeline.sql(waiting) == [(1,)]
-
     async with pipeline.pool.connection() as holder:
         async with holder.transaction():
             await holder.execute(
                 "update tb_task set status = 'running', worker = 'w', lease_until = now() + interval '1 min'"
             )
             doubting = asyncio.create_task(doubt())
-            await eventually(is_waiting)
+            await eventually(pipeline.is_waiting_for_a_lock)
         assert await asyncio.wait_for(doubting, 10) == ["running"]
     assert await pipeline.sql("select worker, lease_until is not null, intent_at is not null from tb_task") == [
         ("w", True, True)

@@ -60,18 +60,13 @@ class Plans:
 
 async def scanned(connection: Connection, package: str, name: str) -> set[str]:
     """这条语句计划一遍就一直用的那个计划，走了哪些全表。"""
-    statement = f"explain (generic_plan, format json) {_numbered(load(package, name))}"
+    text, _ = numbered(load(package, name))
+    statement = f"explain (generic_plan, format json) {text}"
     ((((entry,)),),) = await (await connection.execute(statement.encode())).fetchall()
     return set(scans(entry["Plan"]))
 
 
-def _numbered(text: str) -> str:
-    """``%(name)s`` 换成 ``$1``、``$2``……"""
-    names: list[str] = []
-
-    def place(found: re.Match[str]) -> str:
-        if found[1] not in names:
-            names.append(found[1])
-        return f"${names.index(found[1]) + 1}"
-
-    return PARAMETER.sub(place, text)
+def numbered(text: str) -> tuple[str, list[str]]:
+    """``%(name)s`` 换成 ``$1``、``$2``……；与各是哪个名字。"""
+    names = list(dict.fromkeys(PARAMETER.findall(text)))
+    return PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).replace("%%", "%"), names

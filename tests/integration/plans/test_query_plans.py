@@ -20,7 +20,7 @@ from kaguan.database.paging import Position, Sort, encode_cursor
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from tests.integration.plans.large_database import copy_of_template, fill, scans
-from tests.integration.plans.plans import Plans
+from tests.integration.plans.plans import Plans, numbered
 from tests.integration.plans.query_report import publish
 from tests.support.console import signed_in
 from tests.support.servers import TEMPLATE
@@ -118,7 +118,6 @@ BY_NAME: dict[tuple[str, str], Any] = {
 }  # fmt: skip
 BLOCKS_MAX = 5_000  # 没有索引的条件至多看两万行，死信至多看几千个，首页一次刷新两份快照；表再大也是这么多
 BEYOND_GENERIC = 12  # psycopg 执行五次才预备，PostgreSQL 再五次才会改用通用计划
-PARAMETER = re.compile(r"%\((\w+)\)s")
 # tb_outbox 上还缺 parked_at is not null 的部分索引
 SQL_FILES = {f"{path.parents[1].name}/{path.stem}": path for path in Path(kaguan.__file__).parent.rglob("sql/*.sql")}
 
@@ -250,12 +249,10 @@ async def test_a_list_costs_the_same_few_statements_whatever_its_size(
 
 @pytest.mark.parametrize("name", sorted(SQL_FILES))
 def test_no_statement_of_the_message_path_scans_a_large_table(large_database: str, name: str) -> None:
-    text = SQL_FILES[name].read_text("utf-8")
-    names = list(dict.fromkeys(PARAMETER.findall(text)))
-    numbered = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text).replace("%%", "%")
+    text, names = numbered(SQL_FILES[name].read_text("utf-8"))
     with psycopg.connect(large_database, autocommit=True) as connection:
         connection.execute("set plan_cache_mode = force_custom_plan")
-        connection.execute(f"prepare statement as {numbered}".encode())
+        connection.execute(f"prepare statement as {text}".encode())
         [(types,)] = connection.execute("select parameter_types::text[] from pg_prepared_statements").fetchall()
         values = [sql.Literal(sample(*parameter)) for parameter in zip(names, types, strict=True)]
         arguments = sql.SQL("({})").format(sql.SQL(", ").join(values)) if values else sql.SQL("")

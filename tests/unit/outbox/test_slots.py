@@ -176,7 +176,7 @@ async def test_what_was_fetched_ahead_never_runs_beyond_the_slots() -> None:
         opened.gate.set()
         async with asyncio.timeout(10):
             while len(opened.started) < 8 * 30:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # 一圈一看
                 most = max(most, opened.running.total())
         assert most == 4
 
