@@ -7,6 +7,7 @@ from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
 from kaguan.outbox.schedules.model import ScheduleState
 from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent, Vanished
+from kaguan.outbox.work import Work
 from kaguan.sessions.model import Session
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
@@ -16,5 +17,6 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Ordering", "Outbox", "ScheduleState",
-    "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "Vanished", "metadata",
+    "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "Vanished", "Work",
+    "metadata",
 ]  # fmt: skip

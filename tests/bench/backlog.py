@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
-UNSETTLED = (
-    "select count(*) from (select from tb_task where status in ('pending', 'retrying') union all "
-    "select from tb_task where status = 'queued' union all select from tb_task where status = 'running') as t"
-)
+UNSETTLED = "select count(*) from tb_task where status in ('pending', 'retrying')"
 FILL = b"""
 with task as (
     insert into tb_task (

@@ -119,12 +119,12 @@ class Laboratory:
         """备好 ``rows`` 个积压并更新统计：自动清理迟早会做，这里不等它。"""
         async with await psycopg.AsyncConnection.connect(self.database_url(database), autocommit=True) as connection:
             await fill(connection, rows, principal)
-            await connection.execute("analyze tb_task, tb_outbox")
+            await connection.execute("analyze tb_task, tb_work, tb_outbox")
         await self.checkpoint()
 
     async def clean(self, database: str = DATABASE) -> None:
         """每轮都从空表、空 Redis、刚做完检查点开始。"""
-        await self.execute("truncate tb_task, tb_outbox, tb_task_event", database=database)
+        await self.execute("truncate tb_task, tb_work, tb_outbox, tb_task_event", database=database)
         await self.checkpoint()
         await self.flush_redis()
 

@@ -13,25 +13,21 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import orjson
 import uvloop
-from psycopg.types.json import Jsonb
-from uuid_utils.compat import uuid7
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
-from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.token import Token
 from kaguan.sims.cards import DayUsage
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import SyncType
 from tests.bench.comparison import MeasureError
 from tests.bench.cpu import resident_mib
 from tests.bench.usage_source import CARRIER, FIRST_DAY, PAGE, UsageSource
+from tests.support.running_task import running_task
 from workers.sync.handler import DataSync
 
 if TYPE_CHECKING:
@@ -52,11 +48,6 @@ set carrier = excluded.carrier, data_bytes = excluded.data_bytes, sms_count = ex
 where excluded.revision > tb_sim_usage.revision
 """
 CARDS_AFTER = "select id, iccid from tb_sim where carrier = %s and id > %s order by id limit %s"
-TASK = (
-    "insert into tb_task (id, claim_id, type, queue, principal, payload, status, attempt, max_attempts,"
-    " lease_until, worker) values (%s, %s, %s, 'low', 'bench', %s, 'running', 1, 6,"
-    " clock_timestamp() + interval '1 day', 'bench')"
-)
 
 
 @dataclass(slots=True)
@@ -97,10 +88,7 @@ async def sync(pool: Pool, days: int, memory: Memory) -> None:
         batch_size=PAGE,
         carrier=CARRIER,
     )
-    token, body = Token(uuid7(), 1, uuid4()), payload.model_dump(mode="json")
-    async with pool.connection() as connection:
-        await connection.execute(TASK, (*token[::2], DATA_SYNC.name, Jsonb(body)))
-    attempt = Attempt(pool, token, DATA_SYNC.name, 1, 6, body)
+    attempt = await running_task(pool, DATA_SYNC.name, payload)
     outcome = await DataSync({CARRIER: Watched(memory)})(attempt)
     if not isinstance(outcome, Done):
         raise MeasureError(f"没有做完：{outcome}")

@@ -66,7 +66,7 @@ WORK = """
         or process like 'relay-%' and what = 'outbox' and became = '0'
 """
 VANISHED = "select task_id::text, type, coalesce(request_id, '') from tb_vanished"
-SHARED = "select count(distinct job) from tb_task where job is not null"
+SHARED = "select count(*) from chaos_shared"
 IDLE = """
     select count(*) from pg_stat_activity
     where application_name like 'kaguan-%' and state like 'idle in trans%'

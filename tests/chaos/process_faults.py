@@ -29,21 +29,21 @@ STEPPED = (3.0, 8.0)  # 秒
 CLOCK_STEPS = (-3600, -60, 60, 3600)  # 秒
 
 HALF_DONE = """
-    select 1 from chaos_effect e join tb_task t on t.id = e.task_id where t.status = 'running' limit 1
+    select 1 from chaos_effect e join tb_work w on w.task_id = e.task_id where w.lease_until is not null limit 1
 """
-WORKING = (
-    "select 1 from tb_task where status = 'running' and started_at > clock_timestamp() - interval '1 second' limit 1"
-)
+WORKING = "select 1 from tb_work where started_at > clock_timestamp() - interval '1 second' limit 1"
 JUST_MARKED = """
-    select 1 from tb_task where status = 'queued' and queued_at > clock_timestamp() - interval '30 milliseconds' limit 1
+    select 1 from tb_work
+    where lease_until is null and queued_at > clock_timestamp() - interval '30 milliseconds' limit 1
 """
 HALF_HANDED = """
-    select 1 from tb_outbox o join tb_task t on t.id = o.task_id and t.delivery = o.delivery
+    select 1 from tb_outbox o join vw_task t on t.id = o.task_id and t.delivery = o.delivery
     where t.status not in ('pending', 'retrying') limit 1
 """
 BUSIEST = """
-    select worker from tb_task where status = 'running' and type = 'sim:status_sync'
-    group by worker order by count(*) desc limit 1
+    select w.worker from tb_work w join tb_task t on t.id = w.task_id
+    where w.lease_until is not null and t.type = 'sim:status_sync'
+    group by w.worker order by count(*) desc limit 1
 """
 
 

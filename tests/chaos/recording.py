@@ -29,29 +29,45 @@ create table chaos_history (
     became text not null
 );
 
-create function chaos_seen(t tb_task) returns text language sql immutable as $$
-    select case when t.id is null then '' else concat_ws(' ',
-        t.status, t.delivery, t.attempt, t.lost_leases, (t.lease_until is not distinct from '-infinity')::int,
-        (t.intent_at is not null)::int, (t.cancel_requested_at is not null)::int) end
-$$;
+create index chaos_history_task on chaos_history (task_id, what, seq);
+
+-- 0.2.0 的库没有手里的活，都写在任务行上
+create function chaos_seen(task uuid) returns text language plpgsql as $$
+declare seen text;
+begin
+    execute format(
+        'select concat_ws('' '', status, delivery, attempt, lost_leases,'
+        ' (lease_until is not distinct from ''-infinity'')::int, (intent_at is not null)::int,'
+        ' (cancel_requested_at is not null)::int) from %s where id = $1',
+        coalesce(to_regclass('vw_task'), 'tb_task'::regclass)
+    ) into seen using task;
+    return seen;
+end $$;
 
 create function chaos_staged(o tb_outbox) returns text language sql immutable as $$
     select case when o.task_id is null or o.parked_at is not null then '0' else o.delivery::text end
 $$;
 
+-- 记录与手里的活各有触发器，语句末了才触发：看到的都是改完的样子，先触发的记下
 create function chaos_record_task() returns trigger language plpgsql as $$
+declare
+    fresh constant uuid := (case tg_op when 'DELETE' then to_jsonb(old) else to_jsonb(new) end ->> tg_argv[0])::uuid;
+    before text;
+    now_seen constant text := chaos_seen(fresh);
 begin
-    insert into chaos_history (task_id, what, was, became)
-    values (
-        new.id, 'task',
-        case tg_op when 'UPDATE' then chaos_seen(old) else concat_ws(' ', new.type, new.ordering_key is not null) end,
-        chaos_seen(new)
-    );
+    if tg_table_name = 'tb_task' and tg_op = 'INSERT' then
+        before := concat_ws(' ', new.type, new.ordering_key is not null);
+    else
+        select h.became into before
+        from chaos_history h where h.task_id = fresh and h.what = 'task' order by h.seq desc limit 1;
+    end if;
+    if now_seen is not null and now_seen is distinct from before then
+        insert into chaos_history (task_id, what, was, became) values (fresh, 'task', before, now_seen);
+    end if;
     return null;
 end $$;
-create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task();
-create trigger chaos_changed after update on tb_task for each row
-    when (chaos_seen(old) <> chaos_seen(new)) execute function chaos_record_task();
+create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task('id');
+create trigger chaos_changed after update on tb_task for each row execute function chaos_record_task('id');
 
 create function chaos_record_row() returns trigger language plpgsql as $$
 begin
@@ -66,6 +82,13 @@ end $$;
 create trigger chaos_staged after insert or update of delivery, parked_at or delete on tb_outbox
     for each row execute function chaos_record_row();
 
+create table chaos_shared (job text primary key);
+create function chaos_record_shared() returns trigger language plpgsql as $$
+begin
+    insert into chaos_shared values (new.job) on conflict do nothing;
+    return null;
+end $$;
+
 create function chaos_record_mark() returns trigger language plpgsql as $$
 begin
     insert into chaos_history (task_id, what, was, became) values (new.task_id, tg_argv[0], '', '');
@@ -73,6 +96,17 @@ begin
 end $$;
 create trigger chaos_marked after insert on tb_task_event for each row
     when (new.kind in ('uncertain', 'resend', 'to_verify')) execute function chaos_record_mark('mark');
+"""
+# 手里的活从 0019 起才有：迁移之后再装一次
+WORKED: LiteralString = """
+do $$ begin
+    if to_regclass('tb_work') is not null then
+        create or replace trigger chaos_worked after insert or update or delete on tb_work for each row
+            execute function chaos_record_task('task_id');
+        create or replace trigger chaos_shared after insert on tb_work for each row when (new.job is not null)
+            execute function chaos_record_shared();
+    end if;
+end $$
 """
 # 生效的表各家不同
 EFFECT: LiteralString = """
@@ -144,7 +178,7 @@ class Recorded:
 
 def installing(effects: LiteralString) -> LiteralString:
     """装上触发器的语句；``effects`` 是记生效的表。"""
-    return INSTALL + EFFECT.format(effects)
+    return f"{INSTALL};{WORKED};{EFFECT.format(effects)}"
 
 
 def recorded(rows: Iterable[tuple[object, ...]]) -> list[Recorded]:

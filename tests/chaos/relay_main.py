@@ -76,7 +76,7 @@ class Unreconciled(Histories):
 def _without_order(package: str, name: str) -> LiteralString:
     """对照：在等前一个的，也当作漏了的放出去。"""
     text = load(package, name)
-    if name != "orphans":
+    if name != "orphan_page":
         return text
     if HEAD_GUARD not in text:
         raise LookupError(f"对照要改的片段已不在语句里：{HEAD_GUARD}")

@@ -28,11 +28,12 @@ OLDEST = f"""
             + (select count(*) from tb_task where status in ('pending', 'retrying'))
             + (select count(*) from tb_task where status = 'running'),
         coalesce(extract(epoch from clock_timestamp() - least(
-            (select min(available_at) from tb_task where status = 'queued'),
+            (select min(t.available_at) from tb_work w join tb_task t on t.id = w.task_id where w.lease_until is null),
             (select min(available_at) from tb_task where status in ('pending', 'retrying')
-                and available_at <= clock_timestamp() and ordering_key is null),
-            (select min(lease_until) - interval '{LEASE} seconds' from tb_task where status = 'running'
-                and lease_until between clock_timestamp() - interval '1 hour'
+                and available_at <= clock_timestamp() and ordering_key is null
+                and not exists (select from tb_work w where w.task_id = tb_task.id)),
+            (select min(lease_until) - interval '{LEASE} seconds' from tb_work
+                where lease_until between clock_timestamp() - interval '1 hour'
                     and clock_timestamp() + interval '{LEASE - FRESH} seconds')
         )), 0)::float8
 """  # noqa: S608 两个常数

@@ -42,7 +42,7 @@ ROUNDS = 20
 RATE = 100.0  # 每秒
 SLICES, SLICE = 16, 4.0  # 轮流施压：各几段、各几秒
 POLL = 0.05  # 秒
-QUEUED = "select count(*) from tb_task where status <> 'queued'"
+QUEUED = "select count(*) from vw_task where status <> 'queued'"
 QUICK_MAIL = {**MAIL, "subject": "quick"}
 
 
@@ -98,10 +98,10 @@ async def listener_cut(laboratory: Laboratory, token: str) -> list[Figure]:
             await book().ask("POST", EMAIL, MAIL)
 
             async def queued(count: int = number + 1) -> bool:
-                return await laboratory.number("select count(*) from tb_task where queued_at is not null") == count
+                return await laboratory.number("select count(*) from vw_task where queued_at is not null") == count
 
             await eventually(queued, timeout=PATIENCE)
-    waits = await laboratory.execute("select extract(epoch from queued_at - created_at)::float8 from tb_task")
+    waits = await laboratory.execute("select extract(epoch from queued_at - created_at)::float8 from vw_task")
     return [
         Figure(
             40,
@@ -140,7 +140,7 @@ async def pinned_snapshot(laboratory: Laboratory, token: str, seconds: float) ->
             await reader.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
             await reader.execute("set idle_in_transaction_session_timeout = 0")
             await reader.commit()
-            await reader.execute("select count(*) from tb_task")
+            await reader.execute("select count(*) from vw_task")
             async with alongside(polling(), "poll"):
                 await steady.press(RATE, seconds)
             ((dead,),) = await laboratory.administer(

@@ -26,7 +26,7 @@ QUIET = CUT_AFTER + 1.0  # 秒：一轮里安静多久；代理隔 0.1 秒看一
 ROUNDS = 10  # 掐断的与不掐断的各几轮，轮流
 EACH = 10  # 一轮里一起来的读、写各几个
 SIM = "/api/v1/tasks/sim"
-WAITS = "select extract(epoch from started_at - created_at)::float8 from tb_task where created_at >= %s"
+WAITS = "select extract(epoch from started_at - created_at)::float8 from vw_task where created_at >= %s"
 NOW = "select clock_timestamp()"
 PROMPT = 0.5  # 秒
 

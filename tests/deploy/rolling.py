@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from kaguan.dev.ports import LOOPBACK
 from kaguan.queues.keys import PRESENCE_CARDS
 from tests.chaos.faults import Struck
 from tests.chaos.load import Heard
+from tests.chaos.recording import WORKED
 from tests.chaos.stage import listening
 from tests.deploy.releases import kaguan
 from tests.support.eventually import eventually
@@ -36,9 +38,8 @@ LOOK = 0.2  # 秒：隔多久读一次
 AWAY = 0.5  # 秒：PostgreSQL 停下到再起
 RECOVERY = 5.0  # 秒：它回来之后这么久之内，API 恢复（FAULTS.md 15）
 GLANCE = 0.02  # 秒：隔多久看一次谁手里有活；活只有几十毫秒
-RUNNING = (
-    "select distinct split_part(worker, '-', -2)::int from tb_task where status = 'running' and worker is not null"
-)
+HELD = "select coalesce(to_regclass('tb_work'), 'tb_task'::regclass)::text"  # 0.2.0 的库里租约在任务行上
+RUNNING = SQL("select distinct split_part(worker, '-', -2)::int from {} where lease_until is not null")
 LISTS = ("tasks?limit=20", "users?page_size=20", "orders?page_size=20", "sims?page_size=20")
 
 
@@ -103,6 +104,8 @@ class Roll:
         """新版的命令，当着全部负载。"""
         began = time.monotonic()
         await asyncio.to_thread(kaguan, self.new_release, self.stage.database, "migrate", *words)
+        async with self.stage.postgres() as connection:
+            await connection.execute(WORKED)
         self.migrations.append(f"kaguan migrate {' '.join(words)}：{time.monotonic() - began:.1f} 秒")
 
     async def restart_postgres(self) -> None:
@@ -181,7 +184,8 @@ class Roll:
             with suppress(psycopg.OperationalError):
                 async with self.stage.postgres() as connection:
                     while True:
-                        pids = await (await connection.execute(RUNNING)).fetchall()
+                        ((table,),) = await (await connection.execute(HELD)).fetchall()
+                        pids = await (await connection.execute(RUNNING.format(Identifier(str(table))))).fetchall()
                         now = time.time()
                         self.busy += [(now, int(str(pid))) for (pid,) in pids]
                         await asyncio.sleep(GLANCE)  # 看的节拍

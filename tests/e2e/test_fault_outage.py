@@ -100,7 +100,7 @@ async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_
 
         await process.start()
         await eventually(lambda: all_closed(pipeline), timeout=60 + OUTAGE)
-        total = await pipeline.sql("select count(*) from tb_task")
+        total = await pipeline.sql("select count(*) from vw_task")
         assert total[0][0] > statuses.total()
         assert await effects(pipeline) == (total[0][0], total[0][0])
         for one in children.values():

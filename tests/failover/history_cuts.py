@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt
     from kaguan.outbox.worker.outcome import Outcome
 
-DONE = "select count(*) from tb_task where status in ('pending', 'queued', 'running', 'retrying')"
+DONE = "select count(*) from vw_task where status in ('pending', 'queued', 'running', 'retrying')"
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Scene:
             await eventually(self.mirrored)
 
     async def statuses(self, *task_ids: UUID) -> list[str | None]:
-        found = dict(await self.pipeline.sql("select id, status from tb_task"))
+        found = dict(await self.pipeline.sql("select id, status from vw_task"))
         return [found.get(task_id) for task_id in task_ids]
 
     def cuts(self) -> int:

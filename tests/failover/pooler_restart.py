@@ -112,7 +112,7 @@ async def test_a_pooler_restarted_under_load_costs_only_what_was_in_flight(
         load.stop.set()
         await asyncio.gather(*clients)
         await eventually(lambda: all_closed(pipeline), timeout=PATIENCE)
-        found = await pipeline.sql("select request_id, id::text from tb_task where status = 'succeeded'")
+        found = await pipeline.sql("select request_id, id::text from vw_task where status = 'succeeded'")
         assert dict(found) == load.promised
         assert await effects(pipeline) == (len(found), len(found))
         assert load.refused

@@ -39,7 +39,7 @@ IN_TIME = 4.0  # 秒：请求的时限出厂 3 秒
 MANY = 10
 SHRUNK = {"KAGUAN_DATABASE__POOL_MIN", "KAGUAN_DATABASE__POOL_MAX"}  # 用例缩小了的，照出厂的来
 SAID = "ReadOnlySqlTransaction"
-TASKS = "select id, status, delivery from tb_task order by id"
+TASKS = "select id, status, delivery from vw_task order by id"
 
 
 async def issued(url: str) -> str:
@@ -89,7 +89,7 @@ async def test_without_its_synchronous_standby_every_answer_comes_within_four_se
         assert {code for code, _ in replies} == {0}
         assert max(seconds for _, seconds in replies) <= IN_TIME
         async with await psycopg.AsyncConnection.connect(pair.primary.url) as one:
-            cursor = await one.execute("select (select count(*) from tb_user), count(*) from tb_task")
+            cursor = await one.execute("select (select count(*) from tb_user), count(*) from vw_task")
             assert await cursor.fetchone() == (MANY, 3 * MANY)  # 连同欢迎信，一个不多
 
 

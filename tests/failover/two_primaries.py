@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EACH = 5  # 每一段交这么多封信、这么多个记一行效果的
 END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'kaguan-worker'"
 CONTENTS = "select (select json_agg(t) from {one} t)::text"
-WRITTEN = ("tb_task", "tb_outbox", "tb_task_event", "tb_email_delivery", "tb_broker", "fault_effect")
+WRITTEN = ("tb_task", "tb_work", "tb_outbox", "tb_task_event", "tb_email_delivery", "tb_broker", "fault_effect")
 UNKNOWN = {("uncertain", 0), ("uncertain", 1)}  # 断在记意向、记结局的那一下：不再寄，等人
 REFUSED = "切换之前的主库又在当主的，不跟它"
 
@@ -81,7 +81,7 @@ async def test_relay_and_worker_follow_the_new_primary_and_the_old_one_that_take
         refused = [line for line in logs if line["event"] == REFUSED]
         assert {(line["log_level"], line["timeline"] < line["followed"]) for line in refused} == {("warning", True)}
         assert await effects(pipeline) == (5 * EACH, 5 * EACH)
-        statuses = dict(await pipeline.sql("select id, status from tb_task"))
+        statuses = dict(await pipeline.sql("select id, status from vw_task"))
         assert len(statuses) == 2 * 5 * EACH
         sent = [(statuses[one], sum(f"<{one}@".encode() in mail.content for mail in smtp.mails)) for one in mails]
         assert set(sent) <= {("succeeded", 1), *UNKNOWN}

@@ -7,16 +7,27 @@ from tests.model.mutation import CLAIM_ID, WORKER, Mutation
 SETTLES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_settles_nothing"
 DECLARES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing"
 RENEWS_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_neither_renews_nor_hands_back"
+REDRIVEN_BY_THE_PREVIOUS = CLAIM_ID + "::test_a_redrive_by_the_previous_release_is_told_by_its_delivery_number"
+
+
+def _without_delivery(what: str, statement: str) -> Mutation:
+    check = " and t.delivery = %(delivery)s"
+    return Mutation(f"{what}的结算不看投递号", f"{WORKER}{statement}.sql", check, "", (REDRIVEN_BY_THE_PREVIOUS,))
 
 
 def _without_claim_id(what: str, statement: str, test: str, *, protocol: bool = True) -> Mutation:
     return Mutation(
-        f"{what}不看认领号", f"{WORKER}{statement}.sql", "and claim_id = %(claim_id)s ", "", (test,), protocol=protocol
+        f"{what}不看认领号",
+        f"{WORKER}{statement}.sql",
+        " and w.claim_id = %(claim_id)s",
+        "",
+        (test,),
+        protocol=protocol,
     )
 
 
 def _batch_without_claim_id(what: str, statement: str, alias: str, test: str) -> Mutation:
-    check = f" and t.claim_id = {alias}.claim_id"
+    check = f" and w.claim_id = {alias}.claim_id"
     return Mutation(f"{what}不看认领号", f"{WORKER}{statement}.sql", check, "", (test,), protocol=True)
 
 
@@ -41,8 +52,18 @@ CLAIM_ID_MUTATIONS = (
     Mutation(
         "结算不看投递号",
         WORKER + "settle_done.sql",
-        "and t.delivery = d.delivery ",
+        " and t.delivery = d.delivery",
         "",
-        (CLAIM_ID + "::test_a_claim_by_the_previous_release_is_told_by_its_delivery_number",),
+        (REDRIVEN_BY_THE_PREVIOUS,),
+    ),
+    _without_delivery("重试", "settle_retry"),
+    _without_delivery("失败", "settle_failed"),
+    _without_delivery("不明", "settle_uncertain"),
+    Mutation(
+        "等锁之后抢走别人刚认领的",
+        WORKER + "claim.sql",
+        "where w.lease_until is null or w.delivery <> excluded.delivery",
+        "where true",
+        (CLAIM_ID + "::test_a_claim_that_waited_for_another_does_not_take_it_over",),
     ),
 )

@@ -131,8 +131,8 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "租约到期没人收",
         OUTBOX + "redrive_expired.sql",
-        "and lease_until between lapsed.since and lapsed.until",
-        "and lease_until = '-infinity'",
+        "where w.lease_until between lapsed.since and lapsed.until",
+        "where w.lease_until = '-infinity'",
         (REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",),
         protocol=True,
     ),
@@ -150,7 +150,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "收回不看意向",
         OUTBOX + "redrive_expired.sql",
-        "when intent_at is null or %(redelivered)s::jsonb ? type then",
+        "when t.intent_at is null or %(redelivered)s::jsonb ? t.type then",
         "when true then",
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
         protocol=True,
@@ -158,7 +158,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "毒丸盖过意向",
         OUTBOX + "redrive_expired.sql",
-        "then case when intent_at is null then 'failed' else 'uncertain' end",
+        "then case when t.intent_at is null then 'failed' else 'uncertain' end",
         "then 'failed'",
         (SIMULATION + "::test_a_mail_that_may_be_out_is_never_called_failed_or_cancelled",),
     ),
@@ -172,15 +172,15 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "收回也计尝试",
         OUTBOX + "redrive_expired.sql",
-        "then greatest(t.attempt - 1, 0) else",
-        "then t.attempt else",
+        "then greatest(e.attempt - 1, 0) else",
+        "then e.attempt else",
         (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
     ),
     Mutation(
         "重投不看状态",
         OUTBOX + "redrive.sql",
-        "where t.status = (select 'queued')",
-        "where true",
+        " and (w.lease_until is null) = (select true)",
+        "",
         (SURVIVORS + "::test_redrive_leaves_alone_what_is_not_queued",),
     ),
     Mutation(
@@ -194,7 +194,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "不扫描孤儿",
-        OUTBOX + "orphans.sql",
+        OUTBOX + "orphan_page.sql",
         "and not exists (select from tb_outbox",
         "and false and not exists (select from tb_outbox",
         (REDRIVE + "::test_waiting_task_without_outbox_row_gets_one",),
@@ -202,8 +202,8 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "没轮到的也认领",
         WORKER + "claim.sql",
-        "t.ordering_key is null or t.status = 'queued'",
-        "true",
+        "          t.ordering_key is null\n",
+        "          true\n",
         (ORDERING + "::test_a_delivery_from_a_lost_history_does_not_overtake_the_head",),
         protocol=True,
     ),

@@ -22,8 +22,8 @@ WORKER_MUTATIONS = (
     Mutation(
         "认领不看投递号",
         WORKER + "claim.sql",
-        "on t.id = w.task_id and t.delivery = w.delivery",
-        "on t.id = w.task_id",
+        "on t.id = asked.task_id and t.delivery = asked.delivery",
+        "on t.id = asked.task_id",
         (
             REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",
             SIMULATION + "::test_a_stale_delivery_does_not_take_the_task_from_the_current_one",
@@ -51,8 +51,8 @@ WORKER_MUTATIONS = (
     Mutation(
         "认领不计尝试",
         WORKER + "claim.sql",
-        "attempt = t.attempt + 1",
-        "attempt = t.attempt",
+        "claim_id, attempt + 1,",
+        "claim_id, attempt,",
         (DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",),
     ),
     Mutation(
@@ -61,29 +61,6 @@ WORKER_MUTATIONS = (
         "if await cursor.fetchone() is None:",
         "if False:",
         (CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing", OVERTAKEN),
-    ),
-    Mutation(
-        "成功的结算不验令牌",
-        WORKER + "settle_done.sql",
-        "on t.id = d.task_id and t.delivery = d.delivery and t.claim_id = d.claim_id",
-        "on t.id = d.task_id",
-        (SIMULATION + "::test_a_zombie_without_writes_of_its_own_does_not_settle_for_its_heir",),
-    ),
-    Mutation(
-        "重试的结算不验令牌",
-        WORKER + "settle_retry.sql",
-        "and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')",
-        "",
-        (CORNERS + "::test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery",),
-        protocol=True,
-    ),
-    Mutation(
-        "失败的结算不验令牌",
-        WORKER + "settle_failed.sql",
-        "and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')",
-        "",
-        (OVERTAKEN,),
-        protocol=True,
     ),
     Mutation(
         "写入不与结算同一事务",
@@ -108,14 +85,14 @@ WORKER_MUTATIONS = (
         "心跳不续租",
         WORKER + "heartbeat.sql",
         "clock_timestamp() + make_interval(secs => %(lease)s)",
-        "t.lease_until",
+        "lease_until",
         (REDRIVE + "::test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost",),
     ),
     Mutation(
         "交还不认令牌",
         WORKER + "release.sql",
-        "on t.id = h.task_id and t.delivery = h.delivery and t.claim_id = h.claim_id",
-        "on t.id = h.task_id",
+        "where w.task_id = h.task_id and w.delivery = h.delivery and w.claim_id = h.claim_id",
+        "where w.task_id = h.task_id",
         (SIMULATION + "::test_a_stopping_zombie_does_not_take_the_task_from_its_heir",),
     ),
     Mutation(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def nameless(world: World) -> set[UUID]:
     """投递还排在 Redis 里，PostgreSQL 却不认得的任务。"""
-    known = {row[0] for row in world.admin.execute("select id from tb_task")}
+    known = {row[0] for row in world.admin.execute("select id from vw_task")}
     listed: set[UUID] = set()
     for queue in Priority:
         jobs: Any = world.valkey.lrange(f"saq:{queue}:queued", 0, -1)

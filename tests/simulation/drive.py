@@ -36,18 +36,18 @@ PAYLOADS = {
 }
 # 停着的进程锁住的行，这次不动：等它的锁就再也等不到
 EXPIRE = """
-update tb_task set lease_until = clock_timestamp() - interval '1 hour'
-where id in (
-    select id from tb_task
-    where status = 'running' and lease_until > '-infinity' and (%(worker)s::text is null or worker = %(worker)s)
+update tb_work set lease_until = clock_timestamp() - interval '1 hour'
+where task_id in (
+    select task_id from tb_work
+    where lease_until > '-infinity' and (%(worker)s::text is null or worker = %(worker)s)
     for no key update skip locked
 )
 """
 LONG_AGO: tuple[LiteralString, ...] = (
     """
-    update tb_task set queued_at = clock_timestamp() - interval '1 hour'
-    where id in (
-        select id from tb_task where status = 'queued' and queued_at > clock_timestamp() - interval '30 minutes'
+    update tb_work set queued_at = clock_timestamp() - interval '1 hour'
+    where task_id in (
+        select task_id from tb_work where lease_until is null and queued_at > clock_timestamp() - interval '30 minutes'
         for no key update skip locked
     )
     """,
@@ -143,7 +143,7 @@ def replay(world: World, status: TaskStatus) -> None:
 
 
 def tasks(world: World) -> list[UUID]:
-    return [row[0] for row in world.admin.execute("select id from tb_task order by id").fetchall()]
+    return [row[0] for row in world.admin.execute("select id from vw_task order by id").fetchall()]
 
 
 # ---- 故障与时间
@@ -189,7 +189,7 @@ def grow_old(world: World) -> None:
     """虚拟时钟：有了结局的、用过的，都早过了保留期；对它们的承诺到此为止。"""
     for statement in LONG_PAST:
         world.admin.execute(statement)
-    finished = {row[0] for row in world.admin.execute("select id from tb_task where finished_at is not null")}
+    finished = {row[0] for row in world.admin.execute("select id from vw_task where finished_at is not null")}
     world.accepted = [task_id for task_id in world.accepted if task_id not in finished]
 
 

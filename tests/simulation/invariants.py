@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # I6：除了最后一代，每一代投递都有一条事件说明它怎么没的。结算写旧的投递号，收回与重来写新的
 UNEXPLAINED = """
 select t.id::text
-from tb_task t
+from vw_task t
 cross join generate_series(1, t.delivery - 1) as generation
 where not exists (
     select from tb_task_event e
@@ -25,29 +25,30 @@ where not exists (
 )
 """
 RULES = {
-    "I1 没有着落": "select id::text from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')",
+    "I1 没有着落": "select id::text from vw_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')",
     "I2 成功而没有恰好生效一次": """
-        select t.id::text from tb_task t
+        select t.id::text from vw_task t
         where t.type = 'sim:status_sync' and t.status = 'succeeded'
           and (select count(*) from sim_ledger l where l.task_id = t.id) <> 1
     """,
     "I2 没有成功却生效了": """
-        select l.task_id::text from sim_ledger l join tb_task t on t.id = l.task_id
+        select l.task_id::text from sim_ledger l join vw_task t on t.id = l.task_id
         where t.status <> 'succeeded' or t.type <> 'sim:status_sync'
     """,
     "I4 实体与任务只有一半": """
         select coalesce(e.request_id, t.request_id)
-        from sim_entity e full join (select request_id from tb_task where principal = 'entity') t using (request_id)
+        from sim_entity e full join (select request_id from vw_task where principal = 'entity') t using (request_id)
         where e.request_id is null or t.request_id is null
     """,
     "I6 投递号变了而没有事件": UNEXPLAINED,
-    "I6 失败而没有原因": "select id::text from tb_task where status = 'failed' and last_error is null",
+    "I6 失败而没有原因": "select id::text from vw_task where status = 'failed' and last_error is null",
+    "残留的手里的活": "select task_id::text from tb_work",
     "残留的发件箱行": """
-        select o.task_id::text from tb_outbox o join tb_task t on t.id = o.task_id
+        select o.task_id::text from tb_outbox o join vw_task t on t.id = o.task_id
         where o.parked_at is null
     """,
     "过了保留期还在": """
-        select id::text from tb_task where finished_at < now() - interval '399 days'
+        select id::text from vw_task where finished_at < now() - interval '399 days'
         union all select key from tb_ordering where updated_at < now() - interval '399 days'
         union all select key from tb_idempotency_key where expires_at < now()
         union all select action from tb_audit where at < now() - interval '399 days'
@@ -59,12 +60,12 @@ RULES = {
             union select task_id from tb_email_delivery
             union select task_id from tb_outbox
         ) as attached
-        where not exists (select from tb_task t where t.id = attached.task_id)
+        where not exists (select from vw_task t where t.id = attached.task_id)
     """,
     "计划推进了而任务不齐": """
         select name from tb_schedule
         where next_due_at <= now()
-           or (select count(*) from tb_task where principal = 'schedule')
+           or (select count(*) from vw_task where principal = 'schedule')
               <> case when last_fired_at is null then 0 else 2 end
     """,
 }
@@ -93,7 +94,7 @@ def judge(world: World) -> list[str]:
         offenders = [row[0] for row in world.admin.execute(statement.encode()).fetchall()]
         if offenders:
             violations.append(f"{rule}：{offenders}")
-    known = {row[0] for row in world.admin.execute("select id from tb_task").fetchall()} | world.standby.gone
+    known = {row[0] for row in world.admin.execute("select id from vw_task").fetchall()} | world.standby.gone
     violations += [f"I1 受理了却没有：{task_id}" for task_id in world.accepted if task_id not in known]
     return violations + _mails(world) + (_verified_mails(world) if world.verifying else [])
 

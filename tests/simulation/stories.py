@@ -63,7 +63,7 @@ def forgotten(world: World) -> None:
     drive.pass_time(world)
     relay(world, "presence")
     world.admin.execute("delete from tb_outbox")
-    world.admin.execute("update tb_task set status = 'pending', queued_at = null where status = 'queued'")
+    world.admin.execute("delete from tb_work where lease_until is null")
     drive.pass_time(world)
     relay(world, "orphan", "forward")
     work(world)

@@ -20,15 +20,15 @@ TOGETHER = frozenset({"worker.settle_done", "worker.heartbeat", "worker.release"
 CLAIM = "worker.claim"
 ANYTIME = frozenset({"worker.progress", "worker.heartbeat", "worker.release"})  # 不看历史核对过没有
 GATED = (ALONE | TOGETHER | {CLAIM, "outbox.fetch", "outbox.redrive_expired"}) - ANYTIME
-OWNER = "select claim_id from tb_task where id = %s"
+OWNER = "select claim_id from vw_task where id = %s"
 # 关着的门只认换了服务器的：退回快照那种（-infinity），别的语句也许正等着锁
 SHUT = """
 select from tb_broker where id = 1 and incarnation <> pg_postmaster_start_time() and incarnation <> '-infinity'
 """
 OVERTAKEN = """
 select e.id
-from tb_task t
-join tb_task e on e.principal = t.principal and e.ordering_key = t.ordering_key and e.ordering_seq < t.ordering_seq
+from vw_task t
+join vw_task e on e.principal = t.principal and e.ordering_key = t.ordering_key and e.ordering_seq < t.ordering_seq
 where t.id = any(%s) and e.status in ('pending', 'queued', 'running', 'retrying')
   and not exists (select from tb_task_event r where r.task_id = e.id and r.kind = 'retried')
 """

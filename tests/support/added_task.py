@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.task_type import Payload, TaskType
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FATE = "select status, attempt, result from tb_task"
+FATE = "select status, attempt, result from vw_task"
 
 
 async def run_through(settings: Settings, submission: Submission) -> list[tuple[Any, ...]]:
@@ -55,7 +55,7 @@ async def run_through(settings: Settings, submission: Submission) -> list[tuple[
         ]
 
         async def done() -> bool:
-            return bool(await rows(pool, "select 1 from tb_task where finished_at is not null"))
+            return bool(await rows(pool, "select 1 from vw_task where finished_at is not null"))
 
         await eventually(done)
         stop.set()

@@ -17,6 +17,7 @@ from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.sims.vocabulary import Carrier
+from tests.support.running_task import taken_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -97,10 +98,7 @@ async def register(pool: Pool, carrier: Carrier, iccids: Iterable[str]) -> None:
 
 async def next_delivery(attempt: Attempt) -> Attempt:
     """租约被收走、重新投递并再次认领：旧令牌从此失效。"""
-    async with attempt.pool.connection() as connection:
-        await connection.execute(
-            "update tb_task set delivery = delivery + 1, attempt = attempt + 1 where id = %s", (attempt.task_id,)
-        )
+    await taken_over(attempt.pool, attempt.task_id, 1)
     token = attempt.token._replace(delivery=attempt.delivery + 1)
     return Attempt(attempt.pool, token, attempt.type, attempt.attempt + 1, 6, attempt.payload)
 

@@ -56,7 +56,7 @@ AS_SHIPPED = os.environ.get("KAGUAN_FAULT_PACE") == "product"
 QUICK = {"KAGUAN_SCHEDULES": "[]", **({} if AS_SHIPPED else HURRIED)}
 EFFECTS: LiteralString = "fault_effect"
 EFFECT_TABLE: LiteralString = f"create table if not exists {EFFECTS} (task_id uuid not null, delivery int not null)"
-OPEN = "select count(*) from tb_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')"
+OPEN = "select count(*) from vw_task where status not in ('succeeded', 'failed', 'cancelled', 'uncertain')"
 
 
 def mail(subject: str = "s") -> EmailPayload:

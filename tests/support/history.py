@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TABLES = ("tb_task", "tb_outbox", "tb_task_event", "tb_email_delivery")
+TABLES = ("tb_task", "tb_work", "tb_outbox", "tb_task_event", "tb_email_delivery")
 # 受理之外的；先有令牌才有会话
 OTHERS = ("tb_api_token", "tb_session", "tb_user", "tb_idempotency_key", "tb_schedule")
 PROMOTE = "update tb_broker set incarnation = '-infinity', history = '1:00000001'"  # 就像备库被提升

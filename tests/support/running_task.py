@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
@@ -15,16 +15,37 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from kaguan.outbox.task_type import Payload
 
+RUNNING: LiteralString = """
+with accepted as (
+    insert into tb_task (id, type, queue, principal, payload, max_attempts)
+    values (%(task_id)s, %(kind)s, 'default', 'test', %(payload)s, 6)
+    returning id
+)
+insert into tb_work (task_id, delivery, priority, claim_id, attempt, worker, started_at, lease_until)
+select id, 1, 1, %(claim_id)s, 1, 'test', clock_timestamp(), clock_timestamp() + interval '1 day'
+from accepted
+"""
+LOCKED: LiteralString = "select from tb_task t join tb_work w on w.task_id = t.id where t.id = %s for update"
+# 收走了，又投递、认领了一次：旧的令牌从此失效。认领号也换，否则当作 0.2.0 的进程要收走它，触发器不许
+TAKEN_OVER: LiteralString = """
+with work as (
+    update tb_work set delivery = delivery + 1, attempt = attempt + %(attempts)s where task_id = %(task_id)s
+)
+update tb_task set delivery = delivery + 1, claim_id = gen_random_uuid() where id = %(task_id)s
+"""
+
 
 async def running_task(pool: Pool, kind: str, payload: Payload, token: Token | None = None) -> Attempt:
     """一行 running 的任务，与它的第一次尝试。"""
     token = token or Token(UUID(str(uuid7())), 1, uuid4())
     body = payload.model_dump(mode="json")
     async with pool.connection() as connection:
-        await connection.execute(
-            "insert into tb_task (id, claim_id, type, queue, principal, payload, status, attempt, max_attempts,"
-            " lease_until, worker) values (%s, %s, %s, 'default', 'test', %s, 'running', 1, 6,"
-            " clock_timestamp() + interval '1 minute', 'test')",
-            (token.task_id, token.claim_id, kind, Jsonb(body)),
-        )
+        parameters = {"task_id": token.task_id, "claim_id": token.claim_id, "kind": kind, "payload": Jsonb(body)}
+        await connection.execute(RUNNING, parameters)
     return Attempt(pool, token, kind, 1, 6, body)
+
+
+async def taken_over(pool: Pool, task_id: UUID, attempts: int = 0) -> None:
+    """有人收走了它，又投递、认领了一次；``attempts`` 是多计了几次尝试。"""
+    async with pool.connection() as connection:
+        await connection.execute(TAKEN_OVER, {"task_id": task_id, "attempts": attempts})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.sims.events import ChangeEvents
-from tests.support.carrier_world import rows
+from tests.support.running_task import taken_over
 from workers.statuses import StatusRecorder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ from tb_sim order by iccid
 EVENTS = "select iccid, old_state, new_state, carrier_status from tb_sim_event order by iccid, id"
 STAGED = """
 select change->>'iccid', change->>'old', change->>'new'
-from tb_task, jsonb_array_elements(payload->'changes') as change
+from vw_task, jsonb_array_elements(payload->'changes') as change
 where type = 'event:publish' order by 1, 2, 3
 """
 START_TIMEOUT = 30.0  # 秒
@@ -71,7 +71,7 @@ class DiesBeforeCommit(Attempt):
 
 async def delivered_again(attempt: Attempt) -> Attempt:
     """租约被收走、重新投递：不计尝试。"""
-    await rows(attempt.pool, "update tb_task set delivery = delivery + 1 where id = %s returning 1", attempt.task_id)
+    await taken_over(attempt.pool, attempt.task_id)
     token = attempt.token._replace(delivery=attempt.delivery + 1)
     return Attempt(attempt.pool, token, attempt.type, 1, 6, attempt.payload)
 

@@ -33,7 +33,7 @@ async def run(settings: Settings, token: Token) -> bool:
         open_redis(settings.redis) as redis,
         open_handlers(settings, redis, Metrics(), TaskTypes(TASK_TYPES)) as handlers,
     ):
-        ((kind, payload),) = await rows(pool, "select type, payload from tb_task where id = %s", token.task_id)
+        ((kind, payload),) = await rows(pool, "select type, payload from vw_task where id = %s", token.task_id)
         sys.stdout.write("开始\n")
         sys.stdout.flush()
         outcome = await handlers[TaskTypes(handlers)[kind]](Attempt(pool, token, kind, 1, 6, payload))

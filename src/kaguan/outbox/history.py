@@ -142,6 +142,7 @@ async def doubt(
         "task_ids": [task_id for task_id, _ in pairs], "deliveries": [delivery for _, delivery in pairs],
         "redelivered": Jsonb(dict(redelivered)), "lost": Jsonb(Reason("outbox.history_cut").stored()),
     }  # fmt: skip
+    await connection.execute(load(PACKAGE, "lock"), {"task_ids": parameters["task_ids"]})
     async with connection.cursor(row_factory=class_row(Judged)) as cursor:
         await cursor.execute(load(PACKAGE, "doubt"), parameters)
         return await cursor.fetchall()

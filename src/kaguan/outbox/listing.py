@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from kaguan.database.sql import load
 from kaguan.outbox.record import PACKAGE, TaskRecord
-from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -44,17 +44,24 @@ class TaskPage:
 
 async def task_page(connection: Connection, where: TaskFilter, limit: int) -> TaskPage:
     """按受理时间倒序的一页；哪些条件有索引可用在这里决定。"""
-    # 成功的太多，索引不收；待重试的与等待的共用一个索引，前者少、后者可能极多
-    by_waiting = where.status == TaskStatus.RETRYING
-    by_status = None if where.status == TaskStatus.SUCCEEDED or by_waiting else where.status
-    by_type = None if by_waiting or (by_status and by_status not in DEAD) else where.type
-    filtered = bool(where.queue or (where.status and not by_status) or (where.type and not by_type))
+    # 成功的太多，索引不收；待重试的与等待的共用一个索引，前者少、后者可能极多；在手里的另有一张小表
+    by_waiting = where.status in {TaskStatus.PENDING, TaskStatus.RETRYING}
+    found_by_name = bool(where.request_id or where.ordering_key)
+    by_work = where.status in {TaskStatus.QUEUED, TaskStatus.RUNNING} and not found_by_name
+    by_status = None if where.status == TaskStatus.SUCCEEDED or by_waiting or by_work else where.status
+    by_type = None if by_waiting or by_work or (by_status and by_status not in DEAD) else where.type
+    filtered = bool(
+        (where.queue and not by_work)
+        or (where.status and not by_status and not by_work)
+        or (where.type and not by_type)
+    )
     scan = PAGE_SCAN if filtered else limit + 1
     parameters = {
         "before": where.before, "since": where.since, "request_id": where.request_id,
         "ordering_key": where.ordering_key, "by_status": by_status,
-        "by_waiting": by_waiting, "by_type": by_type, "type": where.type, "status": where.status,
-        "queue": where.queue, "scan": scan, "limit": limit + 1,
+        "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": where.status,
+        "queue": where.queue, "rank": Priority(where.queue).rank if where.queue else None, "scan": scan,
+        "limit": limit + 1,
     }  # fmt: skip
     async with connection.cursor(row_factory=dict_row) as cursor:
         # 不用预备语句：规划器要看得见哪些条件给了值

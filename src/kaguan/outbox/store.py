@@ -167,9 +167,13 @@ async def redrive_orphans(
     Returns:
         下一页的起点（看到头了是 None）与补上的 (任务号, traceparent, request_id)。
     """
-    cursor = await connection.execute(load(PACKAGE, "orphans"), {"after": after, "age": age, "limit": limit})
-    row = await cursor.fetchone()
-    return (None, []) if row is None else (row[0], list(zip(row[1], row[2], row[3], strict=True)))
+    async with connection.transaction():
+        cursor = await connection.execute(load(PACKAGE, "orphan_page"), {"after": after, "age": age, "limit": limit})
+        last, task_ids = await cursor.fetchone() or (None, [])
+        if not task_ids:
+            return last, []
+        cursor = await connection.execute(load(PACKAGE, "orphans"), {"task_ids": task_ids})
+        return last, await cursor.fetchall()
 
 
 async def lost_epoch(connection: Connection, before: datetime, limit: int) -> list[tuple[UUID, int]]:

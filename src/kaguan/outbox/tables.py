@@ -1,4 +1,4 @@
-"""协议的表：任务的记录、待交付的发件箱、同键的次序、例外事件、队列服务器的纪元。不变量写成 CHECK，不写成注释。"""
+"""协议的表：任务的记录、待交付的发件箱、同键的次序、例外事件、队列服务器的纪元。不变量写成 CHECK。"""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
 
 
 class Task(Base):
-    """任务的记录：API 受理之后，一切以它为准。"""
+    """任务的记录：API 受理之后，一切以它为准。
+
+    受理时写一次，有了结局（或要再来）再写一次；其间交出了、认领了在 :class:`kaguan.outbox.work.Work`，
+    合起来看是 ``vw_task``。
+    ``queued``、``running`` 与租约、worker 只有 0.2.0 的进程还写在这里（docs/adr/0035）。
+    """
 
     __tablename__ = "tb_task"
     __table_args__ = (
@@ -92,7 +97,7 @@ class Task(Base):
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     max_attempts: Mapped[int] = mapped_column(SmallInteger)
     delivery: Mapped[int] = mapped_column(server_default="1")
-    claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 最近一次认领抽的号，与投递号一起是隔离令牌
+    claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 最近一次结算的是哪次认领
     lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     worker: Mapped[str | None] = mapped_column(Text)
@@ -103,7 +108,7 @@ class Task(Base):
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     traceparent: Mapped[str | None] = mapped_column(Text)
     attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的、报过进度的那次尝试；空 = 没有自己的
-    job: Mapped[str | None] = mapped_column(Text)  # 与别的任务同乘一次投递时，那次投递在 SAQ 里的键
+    job: Mapped[str | None] = mapped_column(Text)  # 只有 0.2.0 的进程写
     ordering_key: Mapped[str | None] = mapped_column(Text)
     ordering_seq: Mapped[int | None] = mapped_column(BigInteger)  # 同一个键内的受理次序
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -21,7 +21,7 @@ NORMAL_SHARE = 5  # 先用五分之一量平常的速率
 RATIO = 1.2  # 全部做完 ÷ （个数 ÷ 平常的速率）
 RATIO_SLACK = 0.8  # 清空之后还要在库里改十万行、再交一遍
 FIRST = "select extract(epoch from min(started_at))::float8 from tb_task where delivery > 1"
-QUEUED = "select count(*)::float8 from tb_task where status = 'queued'"
+QUEUED = "select count(*)::float8 from tb_work where lease_until is null"
 NOW = "select extract(epoch from clock_timestamp())::float8"
 
 

@@ -19,7 +19,7 @@ SLOW = "0.05"  # 秒：每个任务占用
 FLUSH_AT = 0.7  # 还剩这么多未了结时清空
 STALLED = 60.0  # 秒
 UNDER_WAY = 600.0  # 秒：做到三成至多这么久
-QUEUED = "select count(*)::float8 from tb_task where status = 'queued'"
+QUEUED = "select count(*)::float8 from tb_work where lease_until is null"
 
 
 async def storm(servers: Servers, count: int, high_water: int | None = None) -> Outcome:

@@ -24,7 +24,7 @@ MARGIN = 2.0  # 秒：目标是租约加它
 SLACK = 1.0  # 秒
 STALLED = 60.0  # 秒
 HELD = """
-    select id::text from tb_task where status = 'running' and worker like %(worker)s
+    select task_id::text from tb_work where worker like %(worker)s
 """
 RESTARTED = """
     select max(extract(epoch from started_at)::float8 - %(at)s), count(*) filter (where delivery > 1)

@@ -28,7 +28,7 @@ async def test_the_first_answer_is_replayed_unchanged(api: Api) -> None:
     assert again.headers["Location"] == first.headers["Location"]
     assert again.headers["Idempotency-Replayed"] == "true"
     assert await api.rows("select count(*) from tb_user") == [(1,)]
-    assert await api.rows("select count(*) from tb_task") == [(1,)]
+    assert await api.rows("select count(*) from vw_task") == [(1,)]
 
 
 async def test_the_same_key_with_another_body_or_route_is_refused(api: Api) -> None:

@@ -42,7 +42,7 @@ async def test_a_task_is_accepted_with_its_outbox_row_on_the_queue_of_its_priori
     assert reply.headers["Location"] == f"/api/v1/tasks/{task_id}"
     assert len(api.rings) == 1
     rows = await api.rows(
-        "select t.type, t.queue, o.priority from tb_task t join tb_outbox o on o.task_id = t.id where t.id = %s",
+        "select t.type, t.queue, o.priority from vw_task t join tb_outbox o on o.task_id = t.id where t.id = %s",
         task_id,
     )
     assert rows == [(task_type, priority, ["critical", "default", "low"].index(priority))]
@@ -87,7 +87,7 @@ async def test_the_same_request_id_returns_the_first_task_and_another_body_is_re
     other = await api.post("/tasks/email", {**EMAIL, "request_id": "r-1", "subject": "另一封"})
     assert (again.status, again.data["task_id"], again.data["replayed"]) == (202, first.data["task_id"], True)
     assert (other.status, other.code) == (422, 1011)
-    assert await api.rows("select count(*) from tb_task") == [(1,)]
+    assert await api.rows("select count(*) from vw_task") == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_a_bad_task_is_refused_by_the_name_of_its_field(
     reply = await api.post(f"/tasks/{kind}", body)
     assert (reply.status, reply.code) == (400, 1001)
     assert reply.faulty == faulty
-    assert await api.rows("select count(*) from tb_task") == [(0,)]
+    assert await api.rows("select count(*) from vw_task") == [(0,)]
 
 
 async def test_a_batch_answers_per_item_and_accepts_what_is_good(api: Api) -> None:
@@ -146,7 +146,7 @@ async def test_a_batch_answers_per_item_and_accepts_what_is_good(api: Api) -> No
     assert answers[1]["errors"][0]["field"] == "iccids[0]"
     assert answers[4]["errors"][0]["field"] == "type"
     assert answers[2]["task"]["task_id"] == answers[0]["task"]["task_id"]
-    assert await api.rows("select count(*) from tb_task") == [(2,)]
+    assert await api.rows("select count(*) from vw_task") == [(2,)]
     assert await api.rows("select count(*) from tb_outbox") == [(2,)]
 
 
@@ -279,10 +279,10 @@ async def test_replay_is_a_dry_run_unless_told_otherwise(api: Api) -> None:
     assert dry.data["dry_run"] is True
     assert sorted(task["task_id"] for task in dry.data["matched"]) == sorted(ids)
     assert (dry.data["total"], dry.data["limited"]) == (3, False)
-    assert await api.rows("select distinct status from tb_task") == [("failed",)]
+    assert await api.rows("select distinct status from vw_task") == [("failed",)]
     done = await api.post("/tasks/replay", {"dry_run": False, "limit": 2, "rate": 1})
     assert done.data["replayed"] == 2
-    assert await api.rows("select count(*) from tb_task where status = 'pending'") == [(2,)]
+    assert await api.rows("select count(*) from vw_task where status = 'pending'") == [(2,)]
 
 
 async def test_a_dry_run_counts_beyond_what_it_lists_and_says_when_the_limit_cuts(api: Api) -> None:
@@ -308,7 +308,7 @@ async def test_a_run_of_a_preview_replays_only_what_the_dry_run_showed(api: Api)
     await api.rows("update tb_task set status = 'failed', finished_at = now() where id = %s", ids[0])
     done = (await api.post("/tasks/replay", {"preview": dry["preview"], "dry_run": False})).data
     assert (done["dry_run"], done["replayed"], done["skipped"]) == (False, 1, 1)
-    assert await api.rows("select id::text from tb_task where status = 'pending'") == [(ids[1],)]
+    assert await api.rows("select id::text from vw_task where status = 'pending'") == [(ids[1],)]
     [(detail,)] = await api.rows("select detail from tb_audit where action = 'task.replay'")
     assert (detail["count"], detail["skipped"], detail["reason"], detail["rate"]) == (1, 1, "连不上", 5.0)
     once_more = (await api.post("/tasks/replay", {"preview": dry["preview"], "dry_run": False})).data
@@ -340,7 +340,7 @@ async def test_a_preview_takes_no_criteria_beside_it_and_cannot_be_made_up(api: 
     well_formed = base64.urlsafe_b64encode(zlib.compress(head % (b"failed", b"5"))).decode()
     done = (await api.post("/tasks/replay", {"preview": well_formed, "dry_run": False})).data
     assert (done["replayed"], done["skipped"]) == (0, 1)
-    assert await api.rows("select status from tb_task") == [("failed",)]
+    assert await api.rows("select status from vw_task") == [("failed",)]
 
 
 async def test_a_replay_may_name_the_queue_and_the_error(api: Api) -> None:
@@ -359,7 +359,7 @@ async def test_a_replay_may_name_the_queue_and_the_error(api: Api) -> None:
         assert dry.data["total"] == total
     done = await api.post("/tasks/replay", {"queue": "low", "error": "连不上", "dry_run": False})
     assert done.data["replayed"] == 1
-    assert await api.rows("select id::text from tb_task where status = 'pending'") == [(low,)]
+    assert await api.rows("select id::text from vw_task where status = 'pending'") == [(low,)]
     assert await api.rows("select detail->>'queue', detail->>'error' from tb_audit") == [("low", "连不上")]
 
 

@@ -54,7 +54,7 @@ async def test_an_unsampled_request_has_a_trace_id_but_no_exemplar_and_no_span(
 ) -> None:
     body = await submit(api)
     assert len(body["trace_id"]) == 32
-    ((stored,),) = await api.rows("select traceparent from tb_task")
+    ((stored,),) = await api.rows("select traceparent from vw_task")
     assert stored.split("-")[1] == body["trace_id"]
     assert not int(stored[-2:], 16) & 1
     assert await exemplars(api) == []
@@ -94,7 +94,7 @@ async def test_http_create_and_insert_are_one_trace(api: Api, faults: InMemorySp
 async def test_a_request_that_failed_is_sent_though_its_trace_was_not_sampled(
     api: Api, faults: InMemorySpanExporter
 ) -> None:
-    await api.rows("alter table tb_task rename to tb_gone")
+    await api.rows("alter view vw_task rename to vw_gone")
     reply = await api.call("GET", f"/tasks/{UUID(int=1)}")
     assert reply.status == 500
     (span,) = faults.get_finished_spans()

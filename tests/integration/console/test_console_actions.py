@@ -45,7 +45,7 @@ async def fail(api: Api, task_id: UUID, status: str = "failed") -> None:
 
 
 async def status_of(api: Api, task_id: UUID) -> str:
-    [(status,)] = await api.rows("select status from tb_task where id = %s", task_id)
+    [(status,)] = await api.rows("select status from vw_task where id = %s", task_id)
     return str(status)
 
 
@@ -269,7 +269,7 @@ async def test_a_full_selection_fits_the_form(api: Api) -> None:
         """
         insert into tb_task (id, type, queue, principal, payload, status, attempt, max_attempts, finished_at)
         select gen_random_uuid(), type, queue, principal, payload, status, attempt, max_attempts, finished_at
-        from tb_task cross join generate_series(1, 1010) where id = %s
+        from vw_task cross join generate_series(1, 1010) where id = %s
         """,
         first,
     )
@@ -278,7 +278,7 @@ async def test_a_full_selection_fits_the_form(api: Api) -> None:
         assert "符合条件的有 &gt; 1,000 个；这一次只重放最老的 1,000 个" in page.tested("preview-limited")
         page = await visitor.act("/console/dead-letters/replay", selection=selection_in(page))
         assert (await visitor.get(page.location)).tested("notice") == "已重放 1000 个任务。"
-    assert await api.rows("select count(*)::int from tb_task where status = 'failed'") == [(11,)]
+    assert await api.rows("select count(*)::int from vw_task where status = 'failed'") == [(11,)]
 
 
 @pytest.mark.parametrize("bad", ["limit=0", "limit=1001", "rate=x", "status=pending", "type=nonsense", "since=x"])
@@ -325,7 +325,7 @@ async def test_what_was_handed_over_long_ago_is_redriven(api: Api) -> None:
     old, fresh = await mail(api), await mail(api)
     await api.rows("delete from tb_outbox")
     await api.rows("update tb_task set status = 'queued', queued_at = now()")
-    await api.rows("update tb_task set queued_at = now() - interval '5 minutes' where id = %s", old)
+    await api.rows("update tb_work set queued_at = now() - interval '5 minutes' where task_id = %s", old)
     async with signed_in(api) as visitor:
         page = await visitor.act("/console/outbox/redrive", older="60")
         assert (await visitor.get(page.location)).tested("notice") == "已重投 1 个任务。"

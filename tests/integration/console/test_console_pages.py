@@ -86,7 +86,7 @@ async def test_the_overview_counts_what_waits_runs_and_failed(settings: Settings
         await pipeline.forwarder.run_once()
         await api.rows(
             "update tb_task set status = 'running', attempt = 1, worker = 'node-1/7', started_at = now(), "
-            "lease_until = now() + interval '12 seconds' where id = (select id from tb_task limit 1)"
+            "lease_until = now() + interval '12 seconds' where id = (select id from vw_task limit 1)"
         )
         page = await until_fresh(visitor, "running", "1")
         assert page.tested("queued") == "2"
@@ -417,7 +417,7 @@ async def test_dead_letters_are_grouped_by_type_and_reason(api: Api) -> None:
     await api.rows(
         """
         update tb_task set status = 'failed', finished_at = now(), last_error = jsonb_build_object('reason',
-            case when id > (select id from tb_task order by id offset 1 limit 1) then '450 busy' else '550 gone' end)
+            case when id > (select id from vw_task order by id offset 1 limit 1) then '450 busy' else '550 gone' end)
         """
     )
     async with signed_in(api) as visitor:

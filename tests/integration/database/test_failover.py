@@ -111,7 +111,7 @@ async def test_everything_follows_a_promotion_under_load_and_nothing_is_lost_or_
         load.stop.set()
         await asyncio.gather(*clients)
         await eventually(partial(all_closed, pipeline), timeout=20)
-        found = await pipeline.sql("select request_id, id::text from tb_task where status = 'succeeded'")
+        found = await pipeline.sql("select request_id, id::text from vw_task where status = 'succeeded'")
         assert dict(found) == load.promised
         assert await effects(pipeline) == (len(found), len(found))
         assert set(load.refused) <= {2002, 2004}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIZE = 3  # 池里的连接
 SILENCE = 0.3  # 秒
 ROUNDS = 2
-LATE = "select count(*) from tb_task where started_at > queued_at + interval '0.5 s'"
+LATE = "select count(*) from vw_task where started_at > queued_at + interval '0.5 s'"
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 POOL = {
     "KAGUAN_DATABASE__POOL_MIN": str(SIZE),
@@ -118,7 +118,7 @@ def reached(done: Recorder, count: int) -> bool:
 async def settled(pool: Pool) -> bool:
     """一次尝试、一次投递，全做成了。"""
     async with pool.connection() as connection:
-        cursor = await connection.execute("select status, attempt, delivery, count(*) from tb_task group by 1, 2, 3")
+        cursor = await connection.execute("select status, attempt, delivery, count(*) from vw_task group by 1, 2, 3")
         return await cursor.fetchall() == [("succeeded", 1, 1, ROUNDS * SIZE)]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEAD = 20_000  # 下面的语句里写着
 SELDOM = 1e9
-FEW, MANY = 100, 400  # 块
+FEW, MANY = 100, 200  # 块
 EVERYTHING = "vacuum analyze"
 FINISHED = """
     insert into tb_task (id, type, queue, principal, payload, max_attempts, status, finished_at)
@@ -46,18 +46,26 @@ LIVED = (
     insert into tb_outbox (task_id, delivery, type, priority, principal)
     select id, 1, 'email:send', 1, 'system' from accepted
     """,
-    "delete from tb_outbox",
-    "update tb_task set status = 'queued', queued_at = now() - interval '1 hour'",
-    "update tb_task set status = 'running', lease_until = now() - interval '1 hour', worker = 'w'",
     """
+    with gone as (delete from tb_outbox returning task_id)
+    insert into tb_work (task_id, delivery, priority, queued_at)
+    select task_id, 1, 1, now() - interval '1 hour' from gone
+    """,
+    """
+    update tb_work
+    set claim_id = gen_random_uuid(), attempt = 1, worker = 'w', lease_until = now() - interval '1 hour'
+    """,
+    """
+    with done as (delete from tb_work returning task_id)
     update tb_task
-    set status = 'succeeded', lease_until = null, worker = null,
+    set status = 'succeeded',
         finished_at = now() - interval '400 days' - random() * interval '1 day'
+    from done where id = done.task_id
     """,
 )
 BY_KEY = {"ordering_place"}  # 给人看一个任务在它的键上，走的是键的索引
 PARAMETER = re.compile(r"%\((\w+)\)s")
-LIVE = re.compile(r"ix_tb_task_(queued|running|waiting)\b")
+LIVE = re.compile(r"ix_tb_(task_(queued|running|waiting)|work_(handed|leased))\b")
 
 
 def test_a_statement_given_ids_finds_them_by_primary_key(database_url: str) -> None:
@@ -85,7 +93,7 @@ def pinned_database(postgres_server: PostgresServer, admin: psycopg.Connection) 
         url = postgres_server.url_of(name)
         with psycopg.connect(url) as reader, psycopg.connect(url, autocommit=True) as writer:
             reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            reader.execute("select from tb_task limit 1")
+            reader.execute("select from vw_task limit 1")
             for statement in LIVED:
                 writer.execute(statement.encode())
             writer.execute(EVERYTHING)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CLIENTS, EACH = 20, 5
 SESSIONS = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-COUNTED = "select status, count(*) from tb_task group by status"
+COUNTED = "select status, count(*) from vw_task group by status"
 STATEMENTS = 20  # 比代管得了的多：总有几条刚被挤出去
 
 

@@ -89,7 +89,7 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
         await eventually(partial(somebody_waits, pipeline))
         assert [reply.code for reply in await ask()] == [2002] * 3
         assert [reply.code for reply in await ask()] == [2002] * 3  # 行都在本机，答成了就是说谎
-        assert await api.rows("select count(*) from tb_task") == [(3,)]  # 两封，一封欢迎信
+        assert await api.rows("select count(*) from vw_task") == [(3,)]  # 两封，一封欢迎信
         await asyncio.wait_for(apps[0][GUARD].flush(), 30)  # 停机前的最后一笔也不永远等它
         (ok, *_) = await said()
         assert not ok
@@ -103,7 +103,7 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
         assert await said() == (True, UNSEEN, "nan / 1")
         replies = await ask()
         assert [reply.status for reply in replies] == [202, 202, 201]
-        assert await api.rows("select count(*) from tb_task") == [(3,)]
+        assert await api.rows("select count(*) from vw_task") == [(3,)]
         await eventually(partial(all_closed, pipeline))
         assert await effects(pipeline) == (3, 3)
 

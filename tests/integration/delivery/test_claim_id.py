@@ -6,14 +6,17 @@ import asyncio
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 import pytest
 
 from kaguan.outbox.worker.attempt import Attempt, FencedError
-from kaguan.outbox.worker.claiming import Claims
+from kaguan.outbox.worker.claiming import Claims, claim
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
-from kaguan.outbox.worker.settlement import Fenced, Settled, Settlement
+from kaguan.outbox.worker.settlement import Fenced, Settled, Settlement, Success, settle_done
+from kaguan.outbox.worker.token import Token
+from tests.support.eventually import eventually
 from tests.support.history import CUT, KEEP
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import Pipeline, open_pipeline, write_event
@@ -23,17 +26,21 @@ from workers.email.transport import open_mailer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from uuid import UUID
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
     from kaguan.outbox.worker.attempt import Handler
 
 pytestmark = pytest.mark.unjudged("把任务行改回从前，当作历史断了")
-ROW = "select t::text from tb_task t"
+ROW = "select t::text from vw_task t"
 LEASE = 60.0  # 秒
-EXPIRING = "update tb_task set lease_until = clock_timestamp() + interval '1 s'"
-RENEWED = "select lease_until > clock_timestamp() + interval '30 s' from tb_task"
+EXPIRING = "update tb_work set lease_until = clock_timestamp() + interval '1 s'"
+RENEWED = "select lease_until > clock_timestamp() + interval '30 s' from vw_task"
+CLAIMED_BY_THE_PREVIOUS = """
+update tb_task
+set status = 'running', delivery = 2, attempt = 1, worker = 'previous', started_at = now(),
+    lease_until = now() + interval '1 min'
+"""
 
 
 @dataclass(slots=True)
@@ -122,7 +129,7 @@ async def test_two_claims_of_one_delivery_in_one_batch_are_told_apart(twins: Twi
     holders = {"zombie": twins.zombie, "heir": twins.heir}
     settled = await asyncio.gather(*[twins.settlement.settle(one, Done({"by": name})) for name, one in holders.items()])
     assert [type(one) for one in settled] == [Fenced, Settled]
-    assert await twins.pipeline.sql("select result ->> 'by' from tb_task") == [("heir",)]
+    assert await twins.pipeline.sql("select result ->> 'by' from vw_task") == [("heir",)]
 
 
 async def test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing(twins: Twins) -> None:
@@ -138,7 +145,7 @@ async def test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing
     async with twins.heir.transaction() as connection:
         await twins.heir.declare_intent(connection)
     await twins.heir.report(1, 2)
-    assert await twins.pipeline.sql("select intent_at is null, progress ->> 'done' from tb_task") == [(False, "1")]
+    assert await twins.pipeline.sql("select intent_at is null, progress ->> 'done' from vw_task") == [(False, "1")]
 
 
 @pytest.mark.parametrize("twins", ["one process", "two processes"], indirect=True)
@@ -162,7 +169,8 @@ async def test_a_claim_by_the_previous_release_is_told_by_its_delivery_number(pi
     (task_id,) = await pipeline.submit()
     leases = Leases(pipeline.pool, "worker-a", LEASE)
     zombie = await held(pipeline.pool, leases, task_id)
-    await pipeline.sql("update tb_task set delivery = 2, attempt = 1, worker = 'previous'")
+    await pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")
+    await pipeline.sql(CLAIMED_BY_THE_PREVIOUS)
     before = await pipeline.sql(ROW)
     settlement = Settlement(pipeline.pool, "worker", pipeline.settings.tasks)
     assert [type(await settlement.settle(zombie, outcome)) for outcome in OUTCOMES] == [Fenced] * len(OUTCOMES)
@@ -203,3 +211,47 @@ async def test_a_mail_whose_zombie_had_not_declared_its_intent_goes_once(pipelin
         assert len(server.mails) == 1
     assert await pipeline.status(task_id) == "succeeded"
     assert await pipeline.sql("select kind, attempt from tb_task_event") == [("fenced", 1)]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES[1:], ids=["done", "retry", "continue", "fail", "cancel", "uncertain"])
+async def test_a_redrive_by_the_previous_release_is_told_by_its_delivery_number(
+    pipeline: Pipeline, outcome: Outcome
+) -> None:
+    """租约过期之后，0.2.0 的 relay 当它漏了，只换了投递号。"""
+    (task_id,) = await pipeline.submit()
+    zombie = await held(pipeline.pool, Leases(pipeline.pool, "worker-a", LEASE), task_id)
+    await pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")
+    await pipeline.sql("update tb_task set delivery = delivery + 1")
+    settlement = Settlement(pipeline.pool, "worker", pipeline.settings.tasks)
+    assert isinstance(await settlement.settle(zombie, outcome), Fenced)
+    assert await pipeline.sql("select status, delivery, attempt from tb_task") == [("pending", 2, 0)]
+
+
+async def test_success_is_not_written_by_the_holder_of_an_earlier_delivery(pipeline: Pipeline) -> None:
+    (task_id,) = await pipeline.submit()
+    zombie = await held(pipeline.pool, Leases(pipeline.pool, "worker-a", LEASE), task_id)
+    await pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")
+    await pipeline.sql("update tb_task set delivery = delivery + 1")
+    async with pipeline.pool.connection() as connection:
+        assert await settle_done(connection, [Success(zombie.token, {}, None, None)]) == [None]
+    assert await pipeline.sql("select status from tb_task") == [("pending",)]
+
+
+async def test_a_claim_that_waited_for_another_does_not_take_it_over(pipeline: Pipeline) -> None:
+    """两个 worker 拿到同一次投递，后来的等着先来的锁：先来的提交了，任务行却没有变。"""
+    (task_id,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    first, second = (Token(task_id, 1, uuid4()) for _ in range(2))
+    async with pipeline.pool.connection() as one, pipeline.pool.connection() as other:
+        async with one.transaction():
+            (taken,) = await claim(one, [(first, None)], worker="worker-a", lease=LEASE)
+            waiting = asyncio.create_task(claim(other, [(second, None)], worker="worker-b", lease=LEASE))
+
+            async def waits() -> bool:
+                blocked = "select count(*) from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+                return await pipeline.sql(blocked, other.info.backend_pid) == [(1,)]
+
+            await eventually(waits)
+        assert taken is not None
+        assert await waiting == [None]
+    assert await pipeline.sql("select worker, claim_id from tb_work") == [("worker-a", first.claim_id)]

@@ -28,6 +28,7 @@ from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retr
 from kaguan.queues.keys import delivery_key
 from tests.support.eventually import eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, carried_by, open_pipeline
+from tests.support.running_task import taken_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 FAILING = "create function fail_here() returns trigger language plpgsql as $$ begin raise 'forced failure'; end $$"
 AT_COMMIT = """
-create constraint trigger fail_here after update on tb_task deferrable initially deferred
+create constraint trigger fail_here after insert on tb_work deferrable initially deferred
 for each row execute function fail_here()
 """
 
@@ -68,9 +69,9 @@ async def test_task_and_outbox_row_are_one_commit(pipeline: Pipeline) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await accept_then_fail()
-    assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(0, 0)]
+    assert await pipeline.sql("select (select count(*) from vw_task), (select count(*) from tb_outbox)") == [(0, 0)]
     await pipeline.submit()
-    assert await pipeline.sql("select (select count(*) from tb_task), (select count(*) from tb_outbox)") == [(1, 1)]
+    assert await pipeline.sql("select (select count(*) from vw_task), (select count(*) from tb_outbox)") == [(1, 1)]
 
 
 async def test_same_request_id_returns_the_first_task_and_another_body_is_refused(pipeline: Pipeline) -> None:
@@ -96,7 +97,7 @@ async def test_relay_hands_over_by_priority_and_deletes_what_it_handed(pipeline:
         await pipeline.submit(3, queue)
     assert await pipeline.forwarder.run_once() == 9
     assert await pipeline.forwarder.run_once() == 0
-    assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("queued", 9)]
+    assert await pipeline.sql("select status, count(*) from vw_task group by status") == [("queued", 9)]
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
     assert [await queue.count("queued") for queue in pipeline.queues.values()] == [3, 3, 3]
 
@@ -200,11 +201,11 @@ async def test_slots_are_shared_six_three_one_and_no_queue_starves(
             return Done()
 
         async def running() -> bool:
-            rows = await pipeline.sql("select queue, count(*) from tb_task where status = 'running' group by 1")
+            rows = await pipeline.sql("select queue, count(*) from vw_task where status = 'running' group by 1")
             return dict(rows) == dict(zip(Priority, shares, strict=True))
 
         async def low_done() -> bool:
-            return await pipeline.sql("select queue, count(*) from tb_task where status = 'succeeded' group by 1") == [
+            return await pipeline.sql("select queue, count(*) from vw_task where status = 'succeeded' group by 1") == [
                 ("low", 12)
             ]
 
@@ -225,12 +226,12 @@ async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: P
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     await pipeline.execution(Recorder([outcome]))({}, task_id=str(task_id), delivery=1)
-    before = await pipeline.sql("select * from tb_task")
+    before = await pipeline.sql("select * from vw_task")
     async with pipeline.pool.connection() as connection:
         with pytest.raises(DomainError) as refusal:
             await decisions.retry(connection, task_id, "operator")
     assert refusal.value.code is Code.CONFLICT
-    assert await pipeline.sql("select * from tb_task") == before
+    assert await pipeline.sql("select * from vw_task") == before
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
 
 
@@ -262,7 +263,7 @@ async def test_a_handover_rolled_back_and_done_again_is_counted_once(pipeline: P
         await pipeline.sql(statement)
     with pytest.raises(RaiseException):
         await pipeline.forwarder.run_once()
-    await pipeline.sql("drop trigger fail_here on tb_task")
+    await pipeline.sql("drop trigger fail_here on tb_work")
     assert await pipeline.forwarder.run_once() == 1
     labels = {"type": "email:send", "queue": "default"}
     assert pipeline.metrics.registry.get_sample_value("kaguan_tasks_relayed_total", labels) == 1
@@ -393,9 +394,8 @@ async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing
 
     class Outlived:
         async def __call__(self, attempt: Attempt) -> Outcome:
-            await pipeline.sql(
-                "update tb_task set delivery = delivery + 1, progress = null where id = %s", attempt.task_id
-            )
+            await taken_over(pipeline.pool, attempt.task_id)
+            await pipeline.sql("update tb_task set progress = null where id = %s", attempt.task_id)
             return Continue("时间快到", write=effect)
 
     await pipeline.execution(Outlived())({}, task_id=str(stale), delivery=1)
@@ -505,7 +505,7 @@ async def test_saq_workers_take_everything_from_all_three_queues(pipeline: Pipel
         assert await pipeline.forwarder.run_once() == 60
 
         async def all_done() -> bool:
-            return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(60,)]
+            return await pipeline.sql("select count(*) from vw_task where status = 'succeeded'") == [(60,)]
 
         await eventually(all_done, timeout=20)
     assert len(handler.attempts) == 60

@@ -83,7 +83,7 @@ async def submit(pipeline: Pipeline, principal: str, count: int, **options: Any)
 
 
 async def queued(pipeline: Pipeline) -> dict[UUID, str]:
-    rows = await pipeline.sql("select id, principal from tb_task where status = 'queued'")
+    rows = await pipeline.sql("select id, principal from vw_task where status = 'queued'")
     return {row[0]: row[1] for row in rows}
 
 
@@ -181,7 +181,7 @@ async def test_retries_of_one_caller_do_not_hold_up_the_single_task_of_another(p
     await pipeline.forwarder.run_once()
     await pipeline.execution(Recorder([Retry("稍后", 0.0)]))({}, task_id=str(bulk[0]), delivery=1)
     await pipeline.redis.flushdb()
-    await pipeline.sql("update tb_task set queued_at = clock_timestamp() - interval '1 hour' where status = 'queued'")
+    await pipeline.sql("update tb_work set queued_at = clock_timestamp() - interval '1 hour' where lease_until is null")
     await pipeline.presence.run_once()
     await submit(pipeline, "bulk", 1, ordering_key="k")
     (dead,) = await submit(pipeline, "bulk", 1)
@@ -229,7 +229,7 @@ async def test_a_backlog_in_one_queue_leaves_the_others_alone(pipeline: Pipeline
     for queue, count in ((Priority.DEFAULT, BULK), (Priority.LOW, 10), (Priority.CRITICAL, 10)):
         await submit(pipeline, "caller", count, queue=queue)
     await pipeline.forwarder.run_once()
-    rows = await pipeline.sql("select queue, count(*)::int from tb_task where status = 'queued' group by queue")
+    rows = await pipeline.sql("select queue, count(*)::int from vw_task where status = 'queued' group by queue")
     assert dict(rows) == {"critical": 10, "default": BATCH, "low": 10}
 
 

@@ -19,6 +19,7 @@ from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.outbox.worker.token import Token
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline
+from tests.support.running_task import LOCKED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 WORKER = "worker-a"
 PATIENCE = 60.0  # 秒
 TRIES = 2  # 头一次失败马上再来，再不成才退避
-RETURNED = "select count(*) from tb_task where lease_until = '-infinity'"
+RETURNED = "select count(*) from vw_task where lease_until = '-infinity'"
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ async def claimed(pipeline: Pipeline, count: int) -> AsyncIterator[tuple[Leases,
 async def test_a_stop_waits_for_rows_that_others_hold_for_a_moment(settings: Settings, pool: Pool) -> None:
     async with open_pipeline(settings, pool) as pipeline, claimed(pipeline, 2) as (leases, (locked, _)):
         async with pool.connection() as other, other.transaction():
-            await other.execute("select from tb_task where id = %s for update", (locked,))
+            await other.execute(LOCKED, (locked,))
             returning = asyncio.create_task(leases.release_all())
 
             async def one_returned() -> bool:
@@ -98,7 +99,7 @@ async def test_no_heart_beats_while_a_stop_hands_back(settings: Settings, pool: 
     stop.set()
     async with open_pipeline(settings, pool) as pipeline, claimed(pipeline, 2) as (leases, (locked, _)):
         async with pool.connection() as other, other.transaction():
-            await other.execute("select from tb_task where id = %s for update", (locked,))
+            await other.execute(LOCKED, (locked,))
             stopping = asyncio.create_task(pipeline.worker(Recorder(), leases=leases).run(stop))
 
             async def one_returned() -> bool:

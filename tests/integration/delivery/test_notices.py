@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Api
 
 MAIL = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}
-NOTICES = "select count(*) from tb_task where type = 'task:notify'"
+NOTICES = "select count(*) from vw_task where type = 'task:notify'"
 WAITING = "select type from tb_outbox order by type"
 
 
@@ -81,7 +81,7 @@ async def test_it_is_accepted_with_the_task_and_told_once_it_has_ended(
     assert await api.rows(WAITING) == [("email:send",)]  # 通知还没有发件箱行：任务没有结局
     assert await work(api, settings) == {"succeeded": 2}
     [told] = receiver.received
-    [(finished,)] = await api.rows("select finished_at from tb_task where id = %s", task_id)
+    [(finished,)] = await api.rows("select finished_at from vw_task where id = %s", task_id)
     assert told == {
         "type": "task.ended",
         "timestamp": finished.isoformat(),
@@ -90,7 +90,7 @@ async def test_it_is_accepted_with_the_task_and_told_once_it_has_ended(
             "status": "succeeded", "attempts": 1, "error_code": None,
         },
     }  # fmt: skip
-    [(notice,)] = await api.rows("select id from tb_task where type = 'task:notify'")
+    [(notice,)] = await api.rows("select id from vw_task where type = 'task:notify'")
     assert receiver.ids == [str(notice)]
 
 

@@ -224,7 +224,7 @@ async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_ord
 
     async def handler(attempt: Attempt) -> Outcome:
         nonlocal overlaps
-        ((key,),) = await pipeline.sql("select ordering_key from tb_task where id = %s", attempt.task_id)
+        ((key,),) = await pipeline.sql("select ordering_key from vw_task where id = %s", attempt.task_id)
         overlaps += key in running
         running.add(key)
         ran[key].append(attempt.task_id)
@@ -244,7 +244,7 @@ async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_ord
                 await asyncio.sleep(0.01)
 
     async def all_done() -> bool:
-        return bool((await pipeline.sql("select count(*) = 96 from tb_task where status = 'succeeded'"))[0][0])
+        return bool((await pipeline.sql("select count(*) = 96 from vw_task where status = 'succeeded'"))[0][0])
 
     folded = GroupAccept(pipeline.pool, MAX_ATTEMPTS)
     async with pipeline.working(handler):
@@ -253,7 +253,7 @@ async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_ord
         await eventually(all_done)
         stop.set()
         await relay
-    expected = await pipeline.sql("select ordering_key, id from tb_task order by ordering_seq")
+    expected = await pipeline.sql("select ordering_key, id from vw_task order by ordering_seq")
     assert overlaps == 0
     assert ran == {key: [task for owner, task in expected if owner == key] for key in keys}
 
@@ -264,7 +264,7 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
     await pipeline.submit(20, ordering_key="k")
 
     async def all_done() -> bool:
-        return await pipeline.sql("select count(*) from tb_task where status = 'succeeded'") == [(20,)]
+        return await pipeline.sql("select count(*) from vw_task where status = 'succeeded'") == [(20,)]
 
     async with Doorbell(pipeline.redis, settings.relay.doorbell_interval).ringing() as bell:
         worker = pipeline.worker(Recorder(), ring=bell.ring)

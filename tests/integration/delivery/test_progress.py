@@ -115,4 +115,4 @@ async def test_progress_reported_in_a_hurry_is_written_once_a_second_and_the_las
     assert first == 1
     assert written <= most
     await Settlement(pool, "test", Tasks()).settle(attempt, Done())
-    assert await rows(pool, "select progress from tb_task") == [({"done": REPORTS, "total": REPORTS},)]
+    assert await rows(pool, "select progress from vw_task") == [({"done": REPORTS, "total": REPORTS},)]

@@ -30,6 +30,7 @@ from kaguan.reasons import Reason
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline, write_event
+from tests.support.running_task import LOCKED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,7 +103,7 @@ async def test_job_popped_by_a_worker_that_died_before_starting_it_comes_back(pi
     moved = await pipeline.redis.lmove(queued, active, "LEFT", "RIGHT")
     if moved.decode().endswith(delivery_key(waiting, 1)):
         popped, waiting = waiting, popped
-    await pipeline.sql("update tb_task set queued_at = queued_at - interval '1 hour'")
+    await pipeline.sql("update tb_work set queued_at = queued_at - interval '1 hour'")
     await pipeline.presence.run_once()
     assert await pipeline.status(popped) == "queued"  # 也许只是还没来得及认领
     pipeline.presence.patience = 0.0
@@ -141,7 +142,7 @@ async def test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery(pip
     handler = Held(Retry("对方忙", delay=3_600))
     job = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=1))
     await handler.started.wait()
-    await pipeline.sql("update tb_task set lease_until = now() - interval '1 second'")
+    await pipeline.sql("update tb_work set lease_until = now() - interval '1 second'")
 
     async def settling() -> bool:
         """结算在等我们手里的行锁。"""
@@ -191,11 +192,11 @@ async def test_one_locked_row_stops_neither_the_leases_nor_the_settlements_of_th
     execution = pipeline.execution(handler)
     jobs = [asyncio.create_task(execution({}, task_id=str(one), delivery=1)) for one in (locked, *others)]
     await eventually(lambda: len(handler.attempts) == 3)
-    await pipeline.sql("update tb_task set lease_until = now() + interval '1 second'")
+    await pipeline.sql("update tb_work set lease_until = now() + interval '1 second'")
     async with pipeline.pool.connection() as other, other.transaction():
-        await other.execute("select from tb_task where id = %s for update", (locked,))
+        await other.execute(LOCKED, (locked,))
         await execution.leases.run_once()
-        renewed = await pipeline.sql("select id from tb_task where lease_until > now() + interval '5 seconds'")
+        renewed = await pipeline.sql("select id from vw_task where lease_until > now() + interval '5 seconds'")
         assert sorted(row[0] for row in renewed) == sorted(others)
         assert not any(attempt.lost.is_set() for attempt in handler.attempts)
         handler.released.set()
@@ -237,7 +238,7 @@ async def test_what_was_locked_when_it_should_have_been_handed_back_is_handed_ba
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
     async with pipeline.pool.connection() as other, other.transaction():
-        await other.execute("select from tb_task where id = %s for update", (task_id,))
+        await other.execute(LOCKED, (task_id,))
         await execution.leases.run_once()
     assert await pipeline.leases_redrive.run_once() == 0
     await execution.leases.run_once()
@@ -392,10 +393,10 @@ async def test_heartbeat_goes_on_after_a_failover_to_a_read_only_server(
             await read_only(admin, "on")
             await eventually(leases.met_read_only.is_set)
             await read_only(admin, "off")
-            await admin.execute("update tb_task set lease_until = now() + interval '1 hour'")
+            await admin.execute("update tb_work set lease_until = now() + interval '1 hour'")
 
             async def renewed() -> bool:
-                cursor = await admin.execute("select lease_until < now() + interval '1 minute' from tb_task")
+                cursor = await admin.execute("select lease_until < now() + interval '1 minute' from vw_task")
                 return await cursor.fetchone() == (True,)
 
             await eventually(renewed)
@@ -459,7 +460,7 @@ async def test_same_request_ids_in_opposite_order_do_not_deadlock(pipeline: Pipe
             await service.accept_many(connection, submissions, MAX_ATTEMPTS)
 
     await asyncio.gather(accept(forth), accept(forth[::-1]))
-    assert await pipeline.sql("select count(*) from tb_task") == [(2,)]
+    assert await pipeline.sql("select count(*) from vw_task") == [(2,)]
 
 
 @pytest.mark.unjudged("行是用例写成的")
@@ -482,7 +483,7 @@ async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pi
                 "update tb_task set status = 'retrying', worker = null, lease_until = null, delivery = 2"
             )
             await holder.execute(
-                "insert into tb_outbox (task_id, delivery, type, priority) select id, delivery, type, 1 from tb_task"
+                "insert into tb_outbox (task_id, delivery, type, priority) select id, delivery, type, 1 from vw_task"
             )
             cancelling = asyncio.create_task(cancel())
             await eventually(pipeline.is_waiting_for_a_lock)

@@ -45,7 +45,7 @@ async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID, deliver
     await pipeline.forwarder.run_once()
     job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, task_id=str(task_id), delivery=delivery))
     await handler.started.wait()
-    await pipeline.sql("update tb_task set lease_until = now() - interval '1 second' where id = %s", task_id)
+    await pipeline.sql("update tb_work set lease_until = now() - interval '1 second' where task_id = %s", task_id)
     return job
 
 
@@ -90,14 +90,14 @@ async def test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost(pi
     jobs = [asyncio.create_task(execution({}, task_id=str(i), delivery=1)) for i in (kept, lost)]
 
     async def both_running() -> bool:
-        return await pipeline.sql("select count(*) from tb_task where status = 'running'") == [(2,)]
+        return await pipeline.sql("select count(*) from vw_task where status = 'running'") == [(2,)]
 
     await eventually(both_running)
-    await pipeline.sql("update tb_task set lease_until = now() - interval '1 second' where id = %s", lost)
+    await pipeline.sql("update tb_work set lease_until = now() - interval '1 second' where task_id = %s", lost)
     await pipeline.leases_redrive.run_once()
-    await pipeline.sql("update tb_task set lease_until = now() + interval '1 second' where id = %s", kept)
+    await pipeline.sql("update tb_work set lease_until = now() + interval '1 second' where task_id = %s", kept)
     await execution.leases.run_once()
-    renewed = await pipeline.sql("select lease_until > now() + interval '5 seconds' from tb_task where id = %s", kept)
+    renewed = await pipeline.sql("select lease_until > now() + interval '5 seconds' from vw_task where id = %s", kept)
     assert renewed == [(True,)]
     assert {attempt.task_id: attempt.lost.is_set() for attempt in handler.attempts} == {kept: False, lost: True}
     for job in jobs:
@@ -187,7 +187,7 @@ async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(p
     handler = Recorder()
     for task_id in tasks:
         await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
-    assert await pipeline.sql("select status, count(*) from tb_task group by status") == [("succeeded", 50)]
+    assert await pipeline.sql("select status, count(*) from vw_task group by status") == [("succeeded", 50)]
 
 
 async def test_a_redis_that_hides_its_history_is_taken_by_its_epoch_alone(pipeline: Pipeline, redis_url: str) -> None:
@@ -241,7 +241,7 @@ async def test_a_delivery_just_taken_is_left_to_its_worker_and_one_long_unclaime
     """取走与认领之间总有一小会儿：等得再久的，刚被取走也不重投；取件者死了的，过了耐心才重投。"""
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    await pipeline.sql("update tb_task set queued_at = queued_at - interval '1 hour'")
+    await pipeline.sql("update tb_work set queued_at = queued_at - interval '1 hour'")
     assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=1) is not None
     await pipeline.presence.run_once()
     assert (await pipeline.task(task_id)).delivery == 1
@@ -334,6 +334,6 @@ async def test_a_poison_pill_that_may_have_made_its_call_is_uncertain_and_never_
     await pipeline.sql("update tb_task set intent_at = now()")  # 不明之后又排着
     await pipeline.sql("update tb_outbox set type = 'later:version'")
     await replace(pipeline.forwarder, unknown=UnknownSince(patience=0.0)).run_once()
-    row = await pipeline.sql("select status, intent_at is not null, finished_at from tb_task")
+    row = await pipeline.sql("select status, intent_at is not null, finished_at from vw_task")
     assert row == [("uncertain", True, None)]
     assert await pipeline.sql("select kind from tb_task_event where task_id = %s", task_id) == [("uncertain",)]

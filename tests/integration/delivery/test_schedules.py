@@ -73,7 +73,7 @@ class World:
         return latest
 
     async def tasks(self) -> list[str]:
-        return [row[0] for row in await self.sql("select request_id from tb_task order by id")]
+        return [row[0] for row in await self.sql("select request_id from vw_task order by id")]
 
     async def state(self) -> tuple[bool, datetime | None, datetime]:
         ((enabled, fired, upcoming),) = await self.sql("select enabled, last_fired_at, next_due_at from tb_schedule")
@@ -135,7 +135,7 @@ async def test_what_fires_is_a_task_like_any_other(world: World) -> None:
     await world.relay(hourly).run_once()
     ((kind, queue, principal, attempts, payload, priority),) = await world.sql(
         "select t.type, queue, t.principal, max_attempts, payload, o.priority"
-        " from tb_task t join tb_outbox o on o.task_id = t.id"
+        " from vw_task t join tb_outbox o on o.task_id = t.id"
     )
     assert (kind, queue, principal, attempts, priority) == ("data:sync", "low", "schedule", MAX_ATTEMPTS, 2)
     yesterday = (latest.astimezone(hourly.zone) - timedelta(days=1)).date().isoformat()
@@ -163,7 +163,7 @@ async def test_policy_all_makes_up_for_each_missed_one_oldest_first_and_each_wit
     latest = await world.overdue(daily, timedelta(hours=30))
     assert await world.relay(daily).run_once() == 1
     assert await world.tasks() == every_hour_until(latest, 31)
-    days = await world.sql("select distinct payload->>'start_date' from tb_task")
+    days = await world.sql("select distinct payload->>'start_date' from vw_task")
     expected = {
         ((latest - timedelta(hours=ago)).astimezone(daily.zone) - timedelta(days=1)).date().isoformat()
         for ago in range(31)
@@ -244,7 +244,7 @@ async def test_a_firing_that_could_not_be_committed_is_not_told(world: World) ->
         await world.sql("drop trigger refuse on tb_task")
         assert await relay.run_once() == 1
     assert [entry["event"] for entry in logged[1:]] == ["受理任务", "定时触发"]
-    ((task_id,),) = await world.sql("select id from tb_task")
+    ((task_id,),) = await world.sql("select id from vw_task")
     assert logged[2]["task_id"] == str(task_id)
     assert relay.metrics.accepted.labels("data:sync", "low")._value.get() == 1  # noqa: SLF001 库没有公开的读法
 

@@ -46,7 +46,7 @@ async def packed(pipeline: Pipeline, count: int = BACKLOG) -> tuple[list[UUID], 
 
 
 async def statuses(pipeline: Pipeline) -> dict[str, int]:
-    return dict(await pipeline.sql("select status, count(*)::int from tb_task group by status"))
+    return dict(await pipeline.sql("select status, count(*)::int from vw_task group by status"))
 
 
 async def test_what_is_due_shares_deliveries(pipeline: Pipeline) -> None:
@@ -132,7 +132,7 @@ async def test_a_forgotten_shared_delivery_comes_back_and_a_live_one_stays(pipel
     _, jobs = await packed(pipeline)
     lost = jobs[0]
     await pipeline.queues[Priority.DEFAULT].finish(lost, "complete")  # type: ignore[arg-type] # SAQ 认字符串
-    await pipeline.sql("update tb_task set queued_at = queued_at - interval '1 minute'")
+    await pipeline.sql("update tb_work set queued_at = queued_at - interval '1 minute'")
     await pipeline.presence.run_once()
     back = await pipeline.sql("select task_id from tb_outbox")
     assert sorted(row[0] for row in back) == sorted(task_id for task_id, _ in carried_by(lost))
@@ -153,7 +153,7 @@ async def test_a_worker_dead_in_the_middle_gives_all_of_them_back_alone(pipeline
     job = asyncio.create_task(execution({}, **jobs[0].kwargs or {}))
     await asyncio.wait_for(started.wait(), 30)
     await pipeline.sql(
-        "update tb_task set lease_until = clock_timestamp() - interval '1 second' where status = 'running'"
+        "update tb_work set lease_until = clock_timestamp() - interval '1 second' where lease_until is not null"
     )
     await pipeline.leases_redrive.run_once()
     assert await pipeline.sql("select alone, count(*)::int from tb_outbox group by alone") == [(True, 4)]
@@ -184,7 +184,7 @@ async def test_a_stop_in_the_middle_hands_back_the_rest_uncounted(pipeline: Pipe
         await job
     assert await execution.leases.release_all() == 4
     assert await pipeline.leases_redrive.run_once() == 4
-    assert await pipeline.sql("select distinct attempt, lost_leases from tb_task where status = 'pending'") == [(0, 0)]
+    assert await pipeline.sql("select distinct attempt, lost_leases from vw_task where status = 'pending'") == [(0, 0)]
 
 
 async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are_awaited(pipeline: Pipeline) -> None:
@@ -195,7 +195,7 @@ async def test_what_is_claimed_does_not_lose_its_lease_while_locked_siblings_are
         await other.execute("select 1 from tb_task where id = any(%s) for update", [locked])
         claimed = await claims.claim([(task_id, 1) for task_id in (won, *locked)])
         assert [claim.id for claim in claimed] == [won]
-        held = "select lease_until > clock_timestamp() from tb_task where id = %s"
+        held = "select lease_until > clock_timestamp() from vw_task where id = %s"
         assert await pipeline.sql(held, won) == [(True,)]
 
 

@@ -236,7 +236,7 @@ def reclaim(world: World) -> None:
 
 def facts(world: World) -> tuple[object, ...]:
     row: tuple[object, ...] | None = world.admin.execute(
-        "select status, worker, lease_until = '-infinity' from tb_task"
+        "select status, worker, lease_until = '-infinity' from vw_task"
     ).fetchone()
     assert row is not None
     return row
@@ -307,6 +307,7 @@ def test_a_stale_delivery_does_not_take_the_task_from_the_current_one(world: Wor
     relay = world.one("relay")
     world.run(relay, "forward")
     world.finish(relay)
+    world.admin.execute("update tb_work set delivery = delivery + 1")
     world.admin.execute("update tb_task set delivery = delivery + 1")
     worker = world.spawn("worker")
     drive.take(world, worker)

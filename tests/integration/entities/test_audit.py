@@ -100,7 +100,7 @@ async def test_the_console_tells_of_it_in_both_languages(api: Api, language: str
 
 async def test_who_created_a_user_or_an_order_is_on_its_mail(api: Api) -> None:
     await a_user_and_an_order(api)
-    assert await api.rows("select distinct principal from tb_task") == [("test",)]
+    assert await api.rows("select distinct principal from vw_task") == [("test",)]
     assert await api.rows("select count(*) from tb_audit") == [(0,)]
 
 

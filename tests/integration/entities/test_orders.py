@@ -27,7 +27,7 @@ async def an_order(api: Api, **fields: object) -> Reply:
 
 async def mails(api: Api) -> list[tuple[str, ...]]:
     """已暂存的邮件：收件人与标题，按受理次序。"""
-    return await api.rows("select payload->'to'->>0, payload->>'subject' from tb_task order by id")
+    return await api.rows("select payload->'to'->>0, payload->>'subject' from vw_task order by id")
 
 
 async def test_an_order_for_an_existing_user_stages_its_mail(api: Api) -> None:
@@ -55,7 +55,7 @@ async def test_an_order_can_bring_its_user_along(api: Api) -> None:
     user = reply.data["user"]
     assert (user["username"], user["id"]) == ("zhang.san", reply.data["user_id"])
     assert (await api.get(f"/users/{user['id']}")).status == 200
-    assert await api.rows("select id::text from tb_task order by id") == [
+    assert await api.rows("select id::text from vw_task order by id") == [
         (user["welcome_task_id"],),
         (reply.data["order_task_id"],),
     ]
@@ -134,7 +134,7 @@ async def test_of_parallel_orders_with_one_number_exactly_one_is_made(api: Api) 
     replies = await asyncio.gather(*(api.post("/orders", body) for _ in range(12)))
     assert Counter(reply.status for reply in replies) == {201: 1, 409: 11}
     assert await api.rows("select count(*) from tb_order") == [(1,)]
-    assert await api.rows("select count(*) from tb_task") == [(2,)]
+    assert await api.rows("select count(*) from vw_task") == [(2,)]
 
 
 async def test_the_whole_way_of_an_order_mails_every_step(api: Api) -> None:

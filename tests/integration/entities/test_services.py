@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 ZHANG = NewUser("zhang.san", "zhang@example.com", "hash")
 ICCIDS = [with_check_digit(f"898600{n:013d}") for n in range(2)]
-MAILS = "select payload->>'subject', principal, max_attempts from tb_task order by id"
+MAILS = "select payload->>'subject', principal, max_attempts from vw_task order by id"
 COUNTS = """
 select (select count(*) from tb_user),
-       (select count(*) from tb_outbox o join tb_task t on t.id = o.task_id and t.delivery = o.delivery)
+       (select count(*) from tb_outbox o join vw_task t on t.id = o.task_id and t.delivery = o.delivery)
 """
 
 
@@ -81,7 +81,7 @@ async def test_a_user_and_its_welcome_mail_are_there_together_or_not_at_all(engi
         created = await users.create_user(connection, ZHANG, kept.mails)
         assert await rows(engine, "select count(*) from tb_user") == [(0,)]  # 提交是调用者的事
     assert await rows(engine, COUNTS) == [(1, 1)]
-    assert await rows(engine, "select id from tb_task") == [(created.welcome_task,)]
+    assert await rows(engine, "select id from vw_task") == [(created.welcome_task,)]
     # 名义、次数、语言是各自传进来的，两个调用者互不相干
     assert await rows(engine, MAILS) == [("Welcome to kaguan, zhang.san", "second", 3)]
     assert len(given_up.done) == len(kept.done) == 2
@@ -104,7 +104,7 @@ async def test_a_name_and_an_address_are_one_user_s_until_it_is_deleted(engine: 
             connection, li.id, UserChange(email="zhang@example.com"), None, caller.done.append
         )
     assert (moved.email, moved.version) == ("zhang@example.com", 2)
-    assert await rows(engine, "select count(*) from tb_task") == [(2,)]  # 被拒的三次没有信
+    assert await rows(engine, "select count(*) from vw_task") == [(2,)]  # 被拒的三次没有信
 
 
 async def test_a_change_wants_the_version_seen_and_a_row_that_is_not_deleted(engine: AsyncEngine) -> None:

@@ -24,7 +24,7 @@ async def test_creating_a_user_answers_with_its_address_and_stages_the_welcome_m
     assert reply.data["status"] == "active"
     assert reply.headers["Location"] == f"/api/v1/users/{reply.data['id']}"
     assert reply.headers["ETag"] == '"1"'
-    tasks = await api.rows("select id::text, type, principal, payload, max_attempts from tb_task")
+    tasks = await api.rows("select id::text, type, principal, payload, max_attempts from vw_task")
     assert len(tasks) == 1
     task_id, task_type, principal, payload, max_attempts = tasks[0]
     assert (task_id, task_type, principal, max_attempts) == (reply.data["welcome_task_id"], "email:send", "test", 6)
@@ -38,7 +38,7 @@ async def test_the_password_is_kept_as_a_bcrypt_hash_only(api: Api) -> None:
     [(kept,)] = await api.rows("select password_hash from tb_user")
     assert kept.startswith("$2b$04$")
     assert bcrypt.checkpw(PASSWORD.encode(), kept.encode())
-    [(everything,)] = await api.rows("select string_agg(payload::text, ' ') from tb_task")
+    [(everything,)] = await api.rows("select string_agg(payload::text, ' ') from vw_task")
     assert PASSWORD not in everything
     assert "$2b$" not in everything
 
@@ -124,7 +124,7 @@ async def test_a_taken_name_or_address_is_a_conflict_whatever_its_case(
     reply = await api.post("/users", {**USER, **other})
     assert (reply.status, reply.code, reply.faulty) == (409, 1005, [field])
     assert await api.rows("select count(*) from tb_user") == [(1,)]
-    assert await api.rows("select count(*) from tb_task") == [(1,)]
+    assert await api.rows("select count(*) from vw_task") == [(1,)]
 
 
 async def test_moving_to_an_address_in_use_is_a_conflict(api: Api) -> None:

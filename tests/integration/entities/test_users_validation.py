@@ -116,7 +116,7 @@ async def test_of_parallel_duplicates_exactly_one_is_created(api: Api) -> None:
     replies = await asyncio.gather(*(api.post("/users", USER) for _ in range(12)))
     assert Counter(reply.status for reply in replies) == {201: 1, 409: 11}
     assert await api.rows("select count(*) from tb_user") == [(1,)]
-    assert await api.rows("select count(*) from tb_task") == [(1,)]
+    assert await api.rows("select count(*) from vw_task") == [(1,)]
 
 
 async def test_an_idempotency_key_makes_a_repetition_the_same_user(api: Api) -> None:

@@ -57,7 +57,7 @@ async def test_the_example_commits_both_rows_and_writes_the_receipt_once(
     async with await psycopg.AsyncConnection.connect(empty_database, autocommit=True) as connection:
         cursor = await connection.execute("select order_id from receipt")
         assert await cursor.fetchall() == [(1,)]
-        cursor = await connection.execute("select type, status, attempt, result from tb_task")
+        cursor = await connection.execute("select type, status, attempt, result from vw_task")
         assert await cursor.fetchall() == [("receipt:write", "succeeded", 1, {"order": 1})]
 
 
@@ -112,11 +112,12 @@ async def test_the_installed_tables_are_the_migrated_ones(settings: Settings, em
 
 
 def shape(url: str) -> dict[str, object]:
-    """协议各表的列、主键、索引与约束。"""
+    """协议各表的列、主键、索引与约束，与视图。"""
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=NullPool)
     found = inspect(engine)
     tables = [model.__tablename__ for model in TABLES]
-    return {
+    views: dict[str, object] = {name: found.get_view_definition(name) for name in found.get_view_names()}
+    return views | {
         table: (
             sorted((column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)),
             found.get_pk_constraint(table)["constrained_columns"],

@@ -53,7 +53,7 @@ PATIENT = {
 USER = {"username": "zhangsan", "email": "zhangsan@example.com", "password": "correct horse"}
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 SIM = {"iccids": ["8986001234567890123"]}
-COUNTS = "select (select count(*) from tb_user), (select count(*) from tb_task), (select count(*) from tb_outbox)"
+COUNTS = "select (select count(*) from tb_user), (select count(*) from vw_task), (select count(*) from tb_outbox)"
 CLIENT_PATIENCE = 10.0  # 秒：请求自己的时限是 3 秒，其余留给慢机器
 LATENCY = 0.2  # 秒，每个方向
 
@@ -210,7 +210,7 @@ async def test_reset_connections_are_errors_in_time_and_replaced(environ: dict[s
             return (await api.post("/tasks/email", MAIL)).status == 202
 
         await eventually(recovered)
-        ((tasks,),) = await api.rows("select count(*) from tb_task")
+        ((tasks,),) = await api.rows("select count(*) from vw_task")
         assert tasks >= accepted + 1
 
 
@@ -326,5 +326,5 @@ async def test_workers_with_one_connection_finish_everything(environ: dict[str, 
         await pipeline.submit(30)
         async with pipeline.working(handler), relaying(pipeline):
             await eventually(lambda: all_closed(pipeline), timeout=60)
-        assert await pipeline.sql("select status, max(attempt) from tb_task group by 1") == [("succeeded", 1)]
+        assert await pipeline.sql("select status, max(attempt) from vw_task group by 1") == [("succeeded", 1)]
         assert await pipeline.sql("select count(*) from fault_effect") == [(60,)]

@@ -104,7 +104,7 @@ async def test_payloads_stored_by_an_older_version_are_understood(pipeline: Pipe
         await pipeline.sql("update tb_outbox set type = %s where task_id = %s", task_type.name, task_id)
     async with pipeline.working(reading), relaying(pipeline):
         await eventually(lambda: all_closed(pipeline), timeout=20)
-    assert await pipeline.sql("select status, count(*) from tb_task group by 1") == [("succeeded", len(STORED))]
+    assert await pipeline.sql("select status, count(*) from vw_task group by 1") == [("succeeded", len(STORED))]
 
 
 async def stored_by_tomorrow(pipeline: Pipeline, task_id: UUID, **change: Any) -> None:
@@ -210,7 +210,7 @@ async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_
     await pipeline.sql("update tb_task set intent_at = now()")
     await pipeline.forwarder.run_once()
     await pipeline.execution(reading)({}, task_id=str(strange), delivery=1)
-    assert await pipeline.sql("select status, intent_at is not null from tb_task") == [("retrying", True)]
+    assert await pipeline.sql("select status, intent_at is not null from vw_task") == [("retrying", True)]
 
 
 async def test_a_payload_of_a_known_version_that_does_not_fit_fails_at_once(pipeline: Pipeline) -> None:

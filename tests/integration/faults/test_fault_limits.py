@@ -179,7 +179,7 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
         await process.start()
         await asyncio.wait_for(job, PATIENCE)
         async with await psycopg.AsyncConnection.connect(server.url) as connection:
-            cursor = await connection.execute("select status from tb_task")
+            cursor = await connection.execute("select status from vw_task")
             assert await cursor.fetchone() == ("succeeded",)
 
 

@@ -99,7 +99,7 @@ async def test_an_immediate_restart_under_load_loses_nothing_and_the_api_is_back
         stop.set()
         await asyncio.gather(*clients)
         assert codes <= {0, 2002, 2004}
-        kept = {str(row[0]) for row in await api.rows("select id from tb_task t join tb_outbox on task_id = t.id")}
+        kept = {str(row[0]) for row in await api.rows("select id from vw_task t join tb_outbox on task_id = t.id")}
         assert set(accepted) <= kept
         record_property("丢了的", len(set(accepted) - kept))
 
@@ -164,7 +164,7 @@ async def test_a_worker_that_stops_while_postgresql_stays_away_says_so_and_exits
         await pipeline.forwarder.run_once()
 
         async def running() -> bool:
-            return await pipeline.sql("select status from tb_task") == [("running",)]
+            return await pipeline.sql("select status from vw_task") == [("running",)]
 
         await eventually(running, timeout=30)
         await process.stop(signal.SIGQUIT)
@@ -212,7 +212,7 @@ async def closed_on(url: str) -> bool:
     """不经池：池可能正在重连。"""
     try:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            cursor = await connection.execute("select count(*) from tb_task where status <> 'succeeded'")
+            cursor = await connection.execute("select count(*) from vw_task where status <> 'succeeded'")
             return await cursor.fetchone() == (0,)
     except psycopg.OperationalError:
         return False
@@ -224,7 +224,7 @@ async def closed_on(url: str) -> bool:
 async def test_a_redrive_that_meets_an_uncommitted_claim_gives_way(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    await pipeline.sql("update tb_task set queued_at = queued_at - interval '1 hour'")
+    await pipeline.sql("update tb_work set queued_at = queued_at - interval '1 hour'")
     async with pipeline.pool.connection() as connection, connection.transaction():
         await connection.execute(
             "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() + interval '1 hour'"
@@ -255,9 +255,8 @@ async def test_a_late_delivery_that_meets_an_uncommitted_redrive_is_not_claimed(
         return await queue.count("incomplete") == 0
 
     async with await psycopg.AsyncConnection.connect(database_url) as redrive:
-        await redrive.execute(
-            "update tb_task set status = 'pending', delivery = 2, queued_at = null where id = %s", (task_id,)
-        )
+        await redrive.execute("update tb_task set delivery = 2, available_at = now() where id = %s", (task_id,))
+        await redrive.execute("delete from tb_work where task_id = %s", (task_id,))
         async with pipeline.working(late):
             await eventually(waiting)
             await redrive.commit()
@@ -268,7 +267,7 @@ async def test_a_late_delivery_that_meets_an_uncommitted_redrive_is_not_claimed(
 
 
 async def more_done_than(pipeline: Pipeline, count: int) -> bool:
-    return bool((await pipeline.sql("select count(*) > %s from tb_task where status = 'succeeded'", count))[0][0])
+    return bool((await pipeline.sql("select count(*) > %s from vw_task where status = 'succeeded'", count))[0][0])
 
 
 async def test_done_stays_done_however_often_reconciliation_races_it(pipeline: Pipeline) -> None:
@@ -306,7 +305,7 @@ async def test_done_stays_done_however_often_reconciliation_races_it(pipeline: P
         await eventually(lambda: all_closed(pipeline), timeout=60)
     assert await effects(pipeline) == (RACERS, RACERS)
     assert await pipeline.sql("select * from left_the_end") == []
-    assert await pipeline.sql("select distinct status from tb_task") == [("succeeded",)]
+    assert await pipeline.sql("select distinct status from vw_task") == [("succeeded",)]
 
 
 # ---- 闲置的事务

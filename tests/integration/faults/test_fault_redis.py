@@ -86,7 +86,7 @@ async def test_everything_published_survives_a_redis_killed_without_persistence(
         await pipeline.submit(PUBLISHED)
         await forward_all(pipeline)
         assert await in_redis(pipeline) > 0
-        assert await pipeline.sql("select status, count(*) from tb_task group by 1") == [("queued", PUBLISHED)]
+        assert await pipeline.sql("select status, count(*) from vw_task group by 1") == [("queued", PUBLISHED)]
         await process.restart(signal.SIGKILL, 0.0)
         assert await in_redis(pipeline) == 0
         assert await pipeline.epoch.run_once() > 0  # 换了纪元；核对若先转一圈，也收得回，说的是别的缘由
@@ -212,7 +212,7 @@ async def test_a_redis_that_refuses_writes_marks_nothing_and_takes_everything_la
         await pipeline.submit(10)
         with pytest.raises(error):
             await pipeline.forwarder.run_once()
-        assert await pipeline.sql("select status, count(*) from tb_task group by 1") == [("pending", 10)]
+        assert await pipeline.sql("select status, count(*) from vw_task group by 1") == [("pending", 10)]
         async with pipeline.working(Effects()), relaying(pipeline):
             before = await refusals(client)
 

@@ -87,7 +87,7 @@ async def test_rows_that_commit_late_and_out_of_order_are_all_published(pipeline
 
         await eventually(handed)
     assert 0 < len(committed) < WRITERS * PER_WRITER
-    queued = {row[0] for row in await pipeline.sql("select id from tb_task where status = 'queued'")}
+    queued = {row[0] for row in await pipeline.sql("select id from vw_task where status = 'queued'")}
     assert queued == committed
 
 
@@ -143,7 +143,7 @@ async def test_three_relays_hand_over_ten_thousand_rows_once_each_and_never_more
             sizes.append(size)
         assert sum(sizes) == ROWS
         assert max(sizes) <= BATCH
-        assert await pipeline.sql("select status, count(*) from tb_task group by 1") == [("queued", ROWS)]
+        assert await pipeline.sql("select status, count(*) from vw_task group by 1") == [("queued", ROWS)]
         assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
 
 
@@ -212,7 +212,7 @@ async def test_redrive_under_a_backlog_hardly_repeats_anything(
             pass
         async with pipeline.working(Effects(0.02)), relaying(pipeline):
             await eventually(lambda: all_closed(pipeline), timeout=30 + BACKLOG / 20)
-        ((deliveries,),) = await pipeline.sql("select sum(delivery) from tb_task")
+        ((deliveries,),) = await pipeline.sql("select sum(delivery) from vw_task")
         record_property("投递 ÷ 任务", float(deliveries) / BACKLOG)
         assert deliveries / BACKLOG <= AMPLIFICATION
         assert await effects(pipeline) == (BACKLOG, BACKLOG)

@@ -86,7 +86,7 @@ async def test_a_delivery_that_outlived_its_task_does_nothing(pipeline: Pipeline
             await redelivered(pipeline, task_id)
     assert len(handler.started) == 2
     assert await effects(pipeline) == (2, 2)
-    assert await pipeline.sql("select id, status from tb_task") == [(kept, "succeeded")]
+    assert await pipeline.sql("select id, status from vw_task") == [(kept, "succeeded")]
 
 
 async def test_retention_rests_between_batches_and_looks_rarely_when_nothing_is_left(pipeline: Pipeline) -> None:
@@ -115,7 +115,7 @@ async def test_retention_never_touches_what_is_not_finished_however_old(pipeline
     retention = Retention(pipeline.pool, pipeline.settings.tasks)
     assert await retention.run_once() == len(FINISHED)
     assert await retention.run_once() == 0
-    left = {row[0] for row in await pipeline.sql("select status from tb_task")}
+    left = {row[0] for row in await pipeline.sql("select status from vw_task")}
     assert left == set(TaskStatus) - FINISHED
     for table in ("tb_outbox", "tb_task_event"):
         rows = await pipeline.sql(f"select count(distinct task_id) from {table}")  # noqa: S608 表名是字面量

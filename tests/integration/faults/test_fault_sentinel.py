@@ -131,7 +131,7 @@ async def test_everything_follows_a_failover_under_load_and_what_its_lost_tail_h
             if worker.inside < settings.worker.concurrency:
                 return set()  # 还有空着的槽位：此刻等着的，主还没有死就被取走了
             waiting = await waiting_in(old, load.promised - before)
-            queued = await pipeline.sql("select id::text from tb_task where status = 'queued'")
+            queued = await pipeline.sql("select id::text from vw_task where status = 'queued'")
             return waiting & {task_id for (task_id,) in queued}
 
         tail = await eventually(handed_over)
@@ -145,7 +145,7 @@ async def test_everything_follows_a_failover_under_load_and_what_its_lost_tail_h
         load.stop.set()
         await asyncio.gather(*clients)
         await eventually(partial(all_closed, pipeline))
-        done = await pipeline.sql("select id::text from tb_task where status = 'succeeded'")
+        done = await pipeline.sql("select id::text from vw_task where status = 'succeeded'")
         assert {task_id for (task_id,) in done} == load.promised
         assert await effects(pipeline) == (len(done), len(done))
         redriven = await pipeline.sql(REDRIVEN)

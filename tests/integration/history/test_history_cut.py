@@ -90,7 +90,7 @@ async def noted(pipeline: Pipeline, *tokens: tuple[UUID, int]) -> None:
 
 async def states(pipeline: Pipeline, *task_ids: UUID) -> list[tuple[str, int, bool]]:
     """（状态，投递号，有没有意向）。"""
-    rows = await pipeline.sql("select id, status, delivery, intent_at is not null from tb_task")
+    rows = await pipeline.sql("select id, status, delivery, intent_at is not null from vw_task")
     found = {row[0]: row[1:] for row in rows}
     return [found[task_id] for task_id in task_ids]
 
@@ -162,8 +162,8 @@ async def test_a_call_noted_in_the_tail_is_uncertain_and_one_whose_end_is_known_
     """库里各是断开那一刻的样子：排着的、等着的、重试过的、已有意向的、做完的、没记过的。"""
     queued, waiting, retried, intended, done, quiet, scheduled = await pipeline.submit(7)
     await pipeline.forwarder.run_once()
-    await pipeline.sql("update tb_task set status = 'pending', queued_at = null where id = %s", waiting)
-    await pipeline.sql("update tb_task set status = 'retrying', delivery = 2, queued_at = null where id = %s", retried)
+    await pipeline.sql("delete from tb_work where task_id in (%s, %s, %s)", waiting, retried, done)
+    await pipeline.sql("update tb_task set status = 'retrying', delivery = 2 where id = %s", retried)
     await pipeline.sql("update tb_task set intent_at = now() where id = %s", intended)
     await pipeline.sql("update tb_task set status = 'succeeded', finished_at = now() where id = %s", done)
     await noted(pipeline, *[(task_id, 1) for task_id in (queued, waiting, retried, intended, done)], (scheduled, 3))
@@ -182,7 +182,7 @@ async def test_a_call_noted_in_the_tail_is_uncertain_and_one_whose_end_is_known_
     assert kinds.count(("uncertain", "history_cut")) == 4
     assert kinds.count(("redriven", "history_cut")) == 1
     assert await pipeline.sql("select count(*) from tb_outbox where task_id = any(%s)", [queued, waiting]) == [(0,)]
-    ((error,),) = await pipeline.sql("select last_error ->> 'code' from tb_task where id = %s", queued)
+    ((error,),) = await pipeline.sql("select last_error ->> 'code' from vw_task where id = %s", queued)
     assert error == "outbox.history_cut"
 
 
@@ -216,7 +216,7 @@ async def test_a_call_in_the_making_ends_by_itself_and_its_lost_intent_is_restor
     assert await states(pipeline, mended, orphaned) == [("running", 1, True)] * 2
     callers[0].released.set()
     await jobs[0]
-    await pipeline.sql("update tb_task set lease_until = now() - interval '1 s' where id = %s", orphaned)
+    await pipeline.sql("update tb_work set lease_until = now() - interval '1 s' where task_id = %s", orphaned)
     await pipeline.leases_redrive.run_once()
     assert await states(pipeline, mended, orphaned) == [("succeeded", 1, False), ("uncertain", 2, True)]
     callers[1].released.set()
@@ -333,7 +333,7 @@ async def test_without_redis_no_call_is_made_and_the_attempt_is_given_back_uncou
     away = replace(pipeline, redis=build_client(nowhere))
     await away.execution(caller := Calling())({}, deliveries=[(str(task_id), 1)])
     assert not caller.called.is_set()
-    assert await pipeline.sql("select status, attempt, intent_at from tb_task") == [("retrying", 0, None)]
+    assert await pipeline.sql("select status, attempt, intent_at from vw_task") == [("retrying", 0, None)]
     assert await events(pipeline) == [("interrupted", None)]
 
 
@@ -412,7 +412,7 @@ async def test_a_waiting_mail_gets_a_mark_whatever_its_intent_says_and_one_for_e
         assert await states(pipeline, task_id) == [(status, 3, True)]
     assert await events(pipeline) == [(kind, "history_cut")]
     assert await pipeline.sql("select delivery from tb_outbox") == ([] if types is None else [(3,)])
-    assert await pipeline.sql("select last_error ? 'waiting_for' from tb_task") == [(False,)]
+    assert await pipeline.sql("select last_error ? 'waiting_for' from vw_task") == [(False,)]
 
 
 @BY_POLICY
@@ -507,7 +507,7 @@ async def test_a_holder_that_wakes_before_the_reconciliation_makes_no_call_and_l
     await reconcile(pipeline)
     await job
     assert holder.calls == 0
-    assert await pipeline.sql("select status, attempt, intent_at from tb_task") == [("retrying", 0, None)]
+    assert await pipeline.sql("select status, attempt, intent_at from vw_task") == [("retrying", 0, None)]
 
 
 async def test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_if_the_database_were_away(
@@ -540,7 +540,8 @@ async def test_an_ended_mail_that_a_person_revived_in_the_tail_is_in_doubt_and_o
 ) -> None:
     failed, unknown, known = await pipeline.submit(3)
     await pipeline.forwarder.run_once()
-    await pipeline.sql("update tb_task set status = 'uncertain', intent_at = now(), queued_at = null")
+    await pipeline.sql("delete from tb_work")
+    await pipeline.sql("update tb_task set status = 'uncertain', intent_at = now()")
     await pipeline.sql(
         "update tb_task set status = 'failed', intent_at = null, finished_at = now() where id <> %s", unknown
     )
@@ -570,6 +571,6 @@ async def test_a_doubt_that_waited_for_a_claim_leaves_the_holder_its_lease(pipel
             doubting = asyncio.create_task(doubt())
             await eventually(pipeline.is_waiting_for_a_lock)
         assert await asyncio.wait_for(doubting, 10) == ["running"]
-    assert await pipeline.sql("select worker, lease_until is not null, intent_at is not null from tb_task") == [
+    assert await pipeline.sql("select worker, lease_until is not null, intent_at is not null from vw_task") == [
         ("w", True, True)
     ]

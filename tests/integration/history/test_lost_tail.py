@@ -73,7 +73,7 @@ async def test_a_firing_that_was_lost_comes_again_by_its_policy_and_once_for_eac
         types = TaskTypes(TASK_TYPES)
         relays = [Schedules(pipeline.pool, [schedule], types, MAX_ATTEMPTS, pipeline.metrics) for _ in range(3)]
         await asyncio.gather(*(relay.run_once() for relay in relays for _ in range(2)))
-        return await pipeline.sql("select request_id, id from tb_task order by request_id")
+        return await pipeline.sql("select request_id, id from vw_task order by request_id")
 
     assert await fire() == []  # 登记
     latest = latest_until(cron, hourly.zone, datetime.now(UTC))

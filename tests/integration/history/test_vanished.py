@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.outcome import Outcome
 
 MAIL = EMAIL_SEND.name
-FORGET = "with forgotten as (delete from tb_outbox) delete from tb_task"
+FORGET = "with forgotten as (delete from tb_outbox), dropped as (delete from tb_work) delete from tb_task"
 
 
 @pytest.fixture
@@ -109,6 +109,7 @@ async def test_one_that_was_done_is_a_duplicate_beside_one_that_vanished(pipelin
     await pipeline.forwarder.run_once()
     async with pipeline.working(Effects()):
         await eventually(lambda: taken(pipeline))
+    await pipeline.sql("delete from tb_work where task_id = %s", gone)
     await pipeline.sql("delete from tb_task where id = %s", gone)
     await met(pipeline, done, gone)
     assert [one.task_id for one in await listed(pipeline)] == [gone]
@@ -139,6 +140,7 @@ async def test_a_call_whose_task_was_forgotten_with_its_end_is_named_once(pipeli
     await pipeline.epoch.run_once()  # 水位抄进了 Redis：记着的才信得过
     for task_id in (gone, kept):
         await calls.note(task_id, 1)
+    await pipeline.sql("delete from tb_work where task_id = %s", gone)
     await pipeline.sql("delete from tb_task where id = %s", gone)
     for _ in range(2):
         await pipeline.sql("update tb_broker set incarnation = '-infinity', history = '1:00000001'")

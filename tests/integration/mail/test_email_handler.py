@@ -19,6 +19,7 @@ from tests.support.mail_tasks import (
     run,
     throttled_mailer,
 )
+from tests.support.running_task import taken_over
 from tests.support.smtp_server import DROP, STALL, Script, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.unjudged("只考处理器：任务造出来就在跑，
 
 async def intent_is_set(pool: Pool, task_id: UUID) -> bool:
     async with pool.connection() as connection:
-        cursor = await connection.execute("select intent_at is not null from tb_task where id = %s", (task_id,))
+        cursor = await connection.execute("select intent_at is not null from vw_task where id = %s", (task_id,))
         row = await cursor.fetchone()
         assert row is not None
         return bool(row[0])
@@ -268,8 +269,7 @@ async def test_the_intent_is_committed_before_the_first_mail_command(pool: Pool)
 async def test_a_zombie_sends_nothing(pool: Pool) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    async with pool.connection() as connection:
-        await connection.execute("update tb_task set delivery = 2 where id = %s", (task_id,))
+    await taken_over(pool, task_id)
     async with smtp_server() as server, open_mailer(config_for(server.url)) as mailer:
         with pytest.raises(FencedError):
             await run(mailer, attempt_of(pool, task_id, payload))

@@ -31,7 +31,7 @@ ATTEMPTS = 6
 HOURS = 6 * 3_600.0  # 秒
 FAILURES = 3
 LEFT = "select extract(epoch from max(available_at) - clock_timestamp())::float8 from tb_outbox"
-STATES = "select status, attempt, count(*)::int from tb_task group by 1, 2 order by 1, 2"
+STATES = "select status, attempt, count(*)::int from vw_task group by 1, 2 order by 1, 2"
 
 
 async def accepted_mails(pool: Pool, *recipients: str) -> None:
@@ -115,7 +115,7 @@ async def test_while_the_breaker_is_open_no_process_connects_and_nothing_is_reco
     assert server.commands == []
     assert await rows(pool, STATES) == [("retrying", 0, 100)]
     assert (
-        await rows(pool, "select 1 from tb_email_delivery union all select 1 from tb_task where intent_at is not null")
+        await rows(pool, "select 1 from tb_email_delivery union all select 1 from vw_task where intent_at is not null")
         == []
     )
 
@@ -144,7 +144,7 @@ async def test_a_pass_of_a_waiting_mail_is_two_statements_and_the_passes_get_rar
         await rows(pool, "update tb_outbox set available_at = clock_timestamp() returning 1")
         waits += [await one_pass(pool, settings, handler) for _ in range(10)]
     settled = [text for text in counted if "staged as" in text]
-    claimed = [text for text in counted if "set status = 'running'" in text]
+    claimed = [text for text in counted if "%(claim_ids)s" in text]
     assert (len(settled), len(claimed)) == (mails, mails)
     assert len(counted) <= 2 * mails + 4, "其余的是取件自己的几条"
     assert waits[0] < 120
@@ -165,7 +165,7 @@ async def test_a_wrong_password_is_an_outage_of_configuration_and_costs_no_attem
             await one_pass(pool, settings, handler)
     assert await rows(pool, STATES) == [("retrying", 0, 5)]
     assert "login" in seen
-    [(reasons,)] = await rows(pool, "select array_agg(distinct last_error ->> 'reason') from tb_task")
+    [(reasons,)] = await rows(pool, "select array_agg(distinct last_error ->> 'reason') from vw_task")
     assert all("中继拒绝登录" in reason and "wrong" not in reason for reason in reasons)
 
 

@@ -206,7 +206,7 @@ async def test_a_recall_follows_the_task_and_leaves_alone_what_is_soon_due_cance
     assert await stage.recall().run_once() == 1
     assert await stage.pipeline.sql("select task_id, available_at from tb_outbox where task_id <> %s", plain) == before
     [(of_row, of_task)] = await stage.pipeline.sql(
-        "select o.available_at, t.available_at from tb_outbox o join tb_task t on t.id = o.task_id where t.id = %s",
+        "select o.available_at, t.available_at from tb_outbox o join vw_task t on t.id = o.task_id where t.id = %s",
         plain,
     )
     assert of_row == of_task
@@ -227,7 +227,7 @@ async def test_when_the_relay_host_is_back_the_backlog_flows_by_itself_each_mail
         async def step() -> str:
             await recall.run_once()
             await pipeline.forwarder.run_once()
-            [(statuses,)] = await pipeline.sql("select string_agg(distinct status || attempt, ' ') from tb_task")
+            [(statuses,)] = await pipeline.sql("select string_agg(distinct status || attempt, ' ') from vw_task")
             return str(statuses)
 
         async with pipeline.working(either):
@@ -280,7 +280,7 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
         async def step() -> int:
             await recall.run_once()
             await drain(pipeline.pool, {EMAIL_SEND: handler}, settings.tasks, settings.worker)
-            [(succeeded,)] = await pipeline.sql("select count(*)::int from tb_task where status = 'succeeded'")
+            [(succeeded,)] = await pipeline.sql("select count(*)::int from vw_task where status = 'succeeded'")
             return int(succeeded)
 
         async def tried_often() -> bool:
@@ -289,7 +289,7 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
             return stage.server.commands.count("MAIL") > 8
 
         await eventually(tried_often, 60.0)
-        assert await pipeline.sql("select max(attempt) from tb_task") == [(0,)]
+        assert await pipeline.sql("select max(attempt) from vw_task") == [(0,)]
         stage.server.script.mail = "250 ok"
 
         async def flowed() -> bool:

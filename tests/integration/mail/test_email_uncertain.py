@@ -83,7 +83,7 @@ async def test_a_zombie_cannot_overwrite_what_the_second_attempt_recorded(stage:
     dying = DiesBeforeSettling(stage.handler)
     zombie = asyncio.create_task(stage.deliver(task_id, dying, RESEND))
     await dying.sent.wait()
-    await stage.pipeline.sql("update tb_task set lease_until = clock_timestamp() - interval '1 s'")
+    await stage.pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")
     await stage.redrive(resend=RESEND)
     await stage.pipeline.redis.flushdb()
     await stage.deliver(task_id, stage.handler)
@@ -112,7 +112,7 @@ async def again(stage: Stage, task_id: UUID, handler: Handler) -> str:
 
 
 async def still_unknown(stage: Stage, task_id: UUID) -> bool:
-    [(kept,)] = await stage.pipeline.sql("select intent_at is not null from tb_task where id = %s", task_id)
+    [(kept,)] = await stage.pipeline.sql("select intent_at is not null from vw_task where id = %s", task_id)
     return kept and await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("intended", None)}
 
 

@@ -265,7 +265,7 @@ async def test_a_mail_in_doubt_that_waits_for_the_relay_host_keeps_its_doubt_and
     stage.handler, back = EmailHandler(stage.away, SENDER), stage.handler
     for _ in range(2 * MAX_ATTEMPTS):
         assert await stage.again(task_id, resend=True) == "retrying"
-    [(doubt, attempt)] = await stage.pipeline.sql("select intent_at is not null, attempt from tb_task")
+    [(doubt, attempt)] = await stage.pipeline.sql("select intent_at is not null, attempt from vw_task")
     assert (doubt, attempt) == (True, 0)
     assert await deliveries(stage.pipeline.pool, task_id) == {"a@x.example": ("intended", None)}
     assert await stage.answers(task_id) == ["unknown"]

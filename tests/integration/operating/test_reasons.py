@@ -122,7 +122,7 @@ async def test_what_is_read_in_either_language_chooses_what_to_replay(api: Api, 
         assert [row["task_id"] for row in dry["matched"]] == chosen, asked
     done = (await api.call("POST", "/tasks/replay", {"reason": CODED.en, "dry_run": False}, ENGLISH)).data
     assert done["replayed"] == 1
-    assert await api.rows("select id::text from tb_task where status = 'pending'") == [(coded,)]
+    assert await api.rows("select id::text from vw_task where status = 'pending'") == [(coded,)]
 
 
 async def test_one_cause_is_chosen_by_the_link_of_its_group_in_either_language(api: Api, fail: Fail) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.support.pipeline import Pipeline
     from tests.support.serving import Api
 
-FREEZE = "update tb_task set queued_at = queued_at - interval '60 seconds'"
+FREEZE = "update tb_work set queued_at = queued_at - interval '60 seconds'"
 
 
 async def look(pipeline: Pipeline) -> tuple[Observation, dict[str, Concern]]:
@@ -85,7 +85,7 @@ async def test_work_that_nobody_takes_is_stalled_and_says_since_when(settings: S
         assert (seen.ledger.totals.now - stalled.since).total_seconds() >= 60
         # 有一个刚做完，就是在动
         await pipeline.sql(
-            "update tb_task set status = 'succeeded', finished_at = now() where id = (select id from tb_task limit 1)"
+            "update tb_task set status = 'succeeded', finished_at = now() where id = (select id from vw_task limit 1)"
         )
         [line] = (await ledger(pipeline)).flow
         assert (line.outcome, line.total, line.moment) == ("succeeded", 1, 1)

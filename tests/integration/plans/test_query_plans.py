@@ -189,7 +189,7 @@ async def test_every_list_touches_few_blocks(environ: dict[str, str], large_data
             for _ in range(BEYOND_GENERIC):
                 assert (await visitor.get(path)).status == 200, path
                 note(f"GET {path}")
-        [(tasks,)] = await api.rows("select count(*) from tb_task")
+        [(tasks,)] = await api.rows("select count(*) from vw_task")
     publish(tasks, {path: counts.total() for path, counts in statements.items()}, BLOCKS_MAX)
     assert {path: dict(counts) for path, counts in statements.items() if counts.total() > BLOCKS_MAX} == {}
 
@@ -225,7 +225,7 @@ async def test_a_rare_task_is_found_however_far_back_in_bounded_steps(
         then = (await api.get(f"/tasks?type=email:send&queue=low&cursor={first['next_cursor']}")).data
         assert then["next_cursor"] < first["next_cursor"]
         async with api.pool.connection() as connection, connection.transaction(force_rollback=True):
-            found = await connection.execute("select id from tb_task where type = 'email:send' order by id limit 1")
+            found = await connection.execute("select id from vw_task where type = 'email:send' order by id limit 1")
             [oldest] = await found.fetchall()
             await connection.execute("update tb_task set queue = 'low' where id = %s", oldest)
             assert [task.id for task in await newest(connection, where, 5)] == [*oldest]

@@ -279,7 +279,8 @@ async def test_waiting_for_our_own_limits_uses_up_no_attempt_and_grows_longer(
             check_attempt = await running_task(pool, "sim:status_sync", payload)
             for attempt in (sync_attempt, check_attempt):
                 attempt.token = attempt.token._replace(delivery=delivery)
-            await rows(pool, "update tb_task set delivery = %s returning 1", delivery)
+            await rows(pool, "update tb_work set delivery = %s returning 1", delivery)
+            await rows(pool, "update tb_task set delivery = %s, claim_id = gen_random_uuid() returning 1", delivery)
             sync = await DataSync(gateways)(sync_attempt)
             check = await SimStatusSync(gateways, config)(check_attempt)
     for attempt, outcome in ((sync_attempt, sync), (check_attempt, check)):
@@ -303,7 +304,7 @@ async def test_a_failed_sync_keeps_the_report_of_what_is_done(
     attempt = await submit(pool, SyncType.USAGE, day, day)
     if attempts_used_up:
         simulated.faults(CENTER, error_rate=1.0)
-        await rows(pool, "update tb_task set attempt = max_attempts returning 1")
+        await rows(pool, "update tb_work set attempt = 6 returning 1")
         attempt.attempt = attempt.max_attempts
         outcome = await run(simulated, attempt)
         assert isinstance(outcome, Retry)
@@ -313,7 +314,7 @@ async def test_a_failed_sync_keeps_the_report_of_what_is_done(
             outcome = await DataSync(gateways)(attempt)
         assert isinstance(outcome, GiveUp)
     await Settlement(pool, "test", Tasks()).settle(attempt, outcome)
-    ((status, result),) = await rows(pool, "select status, result from tb_task")
+    ((status, result),) = await rows(pool, "select status, result from vw_task")
     assert (status, result["inserted"], result["carriers"]["control_center"]["fetched"]) == ("failed", CARDS, 0)
     assert result["drift"]["missing_there"] == [NO_SUCH_CARD]
 
@@ -425,6 +426,6 @@ async def test_progress_says_how_many_cards_and_parts(pool: Pool, simulated: Sim
     day = days_before(simulated, 3)
     attempt = await submit(pool, SyncType.USAGE, day, day)
     await run(simulated, attempt)
-    ((progress,),) = await rows(pool, "select progress from tb_task where id = %s", attempt.task_id)
+    ((progress,),) = await rows(pool, "select progress from vw_task where id = %s", attempt.task_id)
     assert progress["done"] >= BATCH
     assert progress["parts_total"] == 2

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
 
 EVENTS = ChangeEvents(max_attempts=6)
-STAGED = "select payload from tb_task where type = 'event:publish' order by id"
+STAGED = "select payload from vw_task where type = 'event:publish' order by id"
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_the_receiver_gets_signed_changes_and_the_same_ones_again_after_a_
     async with publishing(receiver.url) as handler:
         counts = await drain(pool, {EVENT_PUBLISH: handler}, settings.tasks, settings.worker, skip_waits=True)
     assert counts == {"succeeded": 1}
-    ((task_id,),) = await rows(pool, "select id from tb_task where type = 'event:publish'")
+    ((task_id,),) = await rows(pool, "select id from vw_task where type = 'event:publish'")
     first, second = receiver.received
     assert first == second
     assert receiver.ids == [str(task_id)] * 2

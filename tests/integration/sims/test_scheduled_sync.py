@@ -91,7 +91,7 @@ async def test_a_correction_two_days_late_is_stored_by_the_daily_sync(
 
 async def test_runs_of_one_schedule_follow_one_another(pool: Pool, settings: Settings, daily: Schedule) -> None:
     await fired(pool, daily, OVERDUE)
-    assert await rows(pool, "select count(*) from tb_task") == [(3,)]
+    assert await rows(pool, "select count(*) from vw_task") == [(3,)]
     assert await rows(pool, "select count(*) from tb_outbox") == [(1,)]
     recorder = Recorder()
     assert await drain(pool, {DATA_SYNC: recorder}, settings.tasks, settings.worker) == {"succeeded": 3}

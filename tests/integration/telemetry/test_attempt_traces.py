@@ -23,6 +23,7 @@ from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
 from tests.support.console import signed_in
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.running_task import taken_over
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -138,8 +139,7 @@ async def test_a_fenced_attempt_is_traced_though_the_task_was_not_sampled(
     (task_id,) = await unsampled.submit()
 
     async def outlived(attempt: Attempt) -> Outcome:
-        async with unsampled.pool.connection() as connection:
-            await connection.execute("update tb_task set delivery = 2 where id = %s", [attempt.task_id])
+        await taken_over(unsampled.pool, attempt.task_id)
         return Done({})
 
     await unsampled.execution(outlived)({}, task_id=str(task_id), delivery=1)

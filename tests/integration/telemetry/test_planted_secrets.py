@@ -215,7 +215,7 @@ async def answers(client: aiohttp.ClientSession) -> bool:
 async def settled(pool: Pool) -> bool:
     """两封邮件都有了结局，同步至少失败过一次。"""
     async with pool.connection() as connection:
-        cursor = await connection.execute("select type, status, attempt from tb_task")
+        cursor = await connection.execute("select type, status, attempt from vw_task")
         rows = await cursor.fetchall()
     mails = [status for kind, status, _ in rows if kind == "email:send"]
     return all(status in {"succeeded", "failed"} for status in mails) and any(

@@ -3,6 +3,6 @@ select
     t.id as task_id, t.type, t.status, t.principal, t.request_id, t.attempt as attempts,
     t.last_error ->> 'code' as error_code, coalesce(t.finished_at, t.started_at, t.created_at) as at
 from tb_task n
-join tb_task t
+join vw_task t
     on t.ordering_key = n.ordering_key and t.principal = n.principal and t.ordering_seq = n.ordering_seq - 1
 where n.id = %(notice)s

@@ -37,5 +37,6 @@ async def set_aside(connection: Connection, rows: Sequence[Due], since: UnknownS
         if since.outlasted(row.type, row.task_id, row.delivery):
             reason = Reason("outbox.unknown_type", {"type": row.type})
             parameters = {"task_id": row.task_id, "reason": str(reason), "error": Jsonb(reason.stored())}
+            await connection.execute(load(PACKAGE, "lock_waiting"), {"task_id": row.task_id})
             await connection.execute(load(PACKAGE, "park"), parameters)
             metrics.parked.labels("unknown").inc()

@@ -1,24 +1,26 @@
 -- 取消：先任务后发件箱（全系统同一加锁次序；relay 拿着发件箱行时对任务行只试不等）。
 -- 正在运行的只留下请求，由持有者在安全点停下。
 -- 先前的外部调用下落不明（还留着意向）的不能说没做过：uncertain，等人再定；对 uncertain 的取消就是人的定论。
+-- 须已锁住任务（lock_decided）：认领只写手里的活，这里才看得见
 with target as materialized (
     select
-        id, status,
+        id, status, attempt,
         case when intent_at is not null and status <> 'uncertain' then 'uncertain' else 'cancelled' end as ending
-    from tb_task
+    from vw_task
     where id = %(task_id)s
-    for no key update
 ),
 dropped as (
     delete from tb_outbox o
     using target
     where o.task_id = target.id and target.status in ('pending', 'queued', 'retrying', 'uncertain')
 ),
+withdrawn as (
+    delete from tb_work
+    where task_id = (select id from target where status in ('pending', 'queued', 'retrying', 'uncertain'))
+),
 stopped as (
     update tb_task t
     set status = target.ending,
-        -- 等锁的工夫也许刚结算：约束先看的是快照里那个还在跑的版本
-        lease_until = null, worker = null,
         finished_at = case target.ending when 'cancelled' then clock_timestamp() end,
         intent_at = case target.ending when 'uncertain' then t.intent_at end,
         last_error = case target.ending
@@ -34,7 +36,7 @@ asked as (
     set cancel_requested_at = coalesce(t.cancel_requested_at, clock_timestamp())
     from target
     where t.id = target.id and target.status = 'running'
-    returning t.id, t.attempt, t.delivery, 'cancel_requested' as kind
+    returning t.id, target.attempt, t.delivery, 'cancel_requested' as kind
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, actor)

@@ -5,6 +5,7 @@
 --   失败、不明、取消了的：记下的更大，就是忘了的那段里有人让它重来过
 -- 能查证、策略是重发的，带着意向与记号再来；其余的 uncertain，等人。
 -- 新的投递号越过记下的：一笔只疑一次，死在半途的从头再来也是
+-- 须已锁住这些任务（lock）：认领只写手里的活，这里才看得见
 with noted as materialized (
     select task_id, max(delivery) as delivery
     from unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as n (task_id, delivery)
@@ -12,41 +13,46 @@ with noted as materialized (
 ),
 doubtful as materialized (
     select
-        t.id, t.status as was, n.delivery as noted, t.attempt, t.queued_at, t.lease_until, t.worker,
+        v.id, v.status as was, n.delivery as noted, v.attempt, v.claim_id,
         case
-            when t.status = 'running' and n.delivery = t.delivery then 'running'
-            when t.status in ('failed', 'uncertain', 'cancelled') or t.cancel_requested_at is not null then 'uncertain'
-            when not %(redelivered)s::jsonb ? t.type then 'uncertain'
-            when t.status in ('queued', 'running') then 'pending'
-            else t.status
+            when v.status = 'running' and n.delivery = v.delivery then 'running'
+            when v.status in ('failed', 'uncertain', 'cancelled') or v.cancel_requested_at is not null then 'uncertain'
+            when not %(redelivered)s::jsonb ? v.type then 'uncertain'
+            when v.status in ('queued', 'running') then 'pending'
+            else v.status
         end as verdict
-    from tb_task t
-    join noted n on n.task_id = t.id
-    where t.status <> 'succeeded'
+    from vw_task v
+    join noted n on n.task_id = v.id
+    where v.status <> 'succeeded'
       and case
-          when t.status in ('failed', 'uncertain', 'cancelled') then n.delivery > t.delivery
-          when t.status = 'running' and t.intent_at is not null then n.delivery > t.delivery
-          else n.delivery >= t.delivery
+          when v.status in ('failed', 'uncertain', 'cancelled') then n.delivery > v.delivery
+          when v.status = 'running' and v.intent_at is not null then n.delivery > v.delivery
+          else n.delivery >= v.delivery
       end
-    order by t.id
-    for no key update of t
+),
+taken as (
+    delete from tb_work where task_id = any(array(select id from doubtful where verdict <> 'running'))
 ),
 moved as (
     update tb_task t
-    set status = d.verdict, intent_at = clock_timestamp(), finished_at = null,
-        delivery = case d.verdict when 'running' then t.delivery else d.noted + 1 end,
+    set status = case d.verdict when 'running' then t.status else d.verdict end, intent_at = clock_timestamp(),
+        finished_at = null, delivery = case d.verdict when 'running' then t.delivery else d.noted + 1 end,
         -- 被打断的不计尝试
-        attempt = d.attempt - case when d.was = 'running' and d.verdict = 'pending' then 1 else 0 end,
-        -- 等锁的工夫也许刚被认领、结算：约束先看的是快照里的旧版本，所以照锁住的写
-        queued_at = case d.verdict when 'running' then d.queued_at end,
-        lease_until = case d.verdict when 'running' then d.lease_until end,
-        worker = case d.verdict when 'running' then d.worker end,
+        attempt = case
+            when d.verdict = 'running' then t.attempt
+            else d.attempt - case when d.was = 'running' and d.verdict = 'pending' then 1 else 0 end
+        end,
+        claim_id = case d.verdict when 'running' then t.claim_id else d.claim_id end,
+        queued_at = case d.verdict when 'running' then t.queued_at end,
+        -- 0.2.0 的进程写在记录上的
+        lease_until = case d.verdict when 'running' then t.lease_until end,
+        worker = case d.verdict when 'running' then t.worker end,
         last_error = case d.verdict when 'uncertain' then %(lost)s::jsonb else t.last_error - 'waiting_for' - 'since' end
     from doubtful d
     where t.id = d.id
     returning
-        t.id, t.type, t.queue, t.principal, t.traceparent, t.request_id, t.available_at, t.attempt, t.delivery, d.was,
-        d.verdict
+        t.id, t.type, t.queue, t.principal, t.traceparent, t.request_id, t.available_at,
+        t.attempt, t.delivery, d.was, d.verdict
 ),
 taken_off as (
     delete from tb_outbox o

@@ -1,17 +1,20 @@
 -- 记下的不可信时：在历史断开之前到期的、不能重做的，都有可能已做了；一页页看。
 -- 正在跑的，忘了的那段里也许有过继任者：当作记下的更大
-select id, case status when 'running' then delivery + 1 else delivery end
+select id, delivery + case when running then 1 else 0 end
 from (
-    (
-        select id, status, delivery, type, available_at
-        from tb_task
-        where status in ('pending', 'retrying') and id > %(after)s
-    )
+    select t.id, t.delivery, t.type, t.available_at, w.lease_until is not null as running
+    from tb_task t
+    left join lateral (
+        select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery limit 1
+    ) as w on true
+    where t.status in ('pending', 'retrying') and t.id > %(after)s
     union all
-    (select id, status, delivery, type, available_at from tb_task where status = 'queued' and id > %(after)s)
-    union all
-    (select id, status, delivery, type, available_at from tb_task where status = 'running' and id > %(after)s)
-) as t
+    -- 0.2.0 的进程交出、认领的
+    select t.id, t.delivery, t.type, t.available_at, w.lease_until is not null
+    from tb_work w
+    join tb_task t on t.id = w.task_id and t.delivery = w.delivery
+    where t.status in ('queued', 'running') and w.task_id > %(after)s
+) as open
 where type = any(%(types)s::text[]) and available_at <= %(before)s
 order by id
 limit %(limit)s

@@ -1,12 +1,14 @@
--- 已交给队列的任务记为 queued，与删去发件箱的行同一次提交。
--- worker 可能已抢先认领（状态不再是 pending/retrying）：那一行正被它锁着或已改过，跳过即可，也因此不会死锁。
+-- 已交给队列的任务记在手里的活上，与删去发件箱的行同一次提交。
+-- worker 可能已抢先认领：那一行它已立好，或任务正被它锁着，跳过即可，也因此不会死锁。
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with still_waiting as materialized (
-    select t.id, h.job
+    select t.id, t.delivery, t.queue, h.job
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(jobs)s::text[]) as h (task_id, delivery, job)
         on t.id = h.task_id and t.delivery = h.delivery
     where t.status = any ((select array['pending', 'retrying'])::text[])
+      -- 子查询的值，不写成 exists：总是按号去找
+      and (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
     for no key update of t skip locked
 ),
 -- 控制台要看的「最近一次交出」：至多每秒写一次，正被别的 relay 写着就算了
@@ -20,7 +22,11 @@ noted as (
         for no key update skip locked
     )
 )
-update tb_task t
-set status = 'queued', queued_at = clock_timestamp(), job = still_waiting.job
+insert into tb_work as w (task_id, delivery, priority, queued_at, job)
+select
+    id, delivery, case queue when 'critical' then 0 when 'default' then 1 else 2 end, clock_timestamp(), job
 from still_waiting
-where t.id = still_waiting.id
+on conflict (task_id) do update
+set delivery = excluded.delivery, queued_at = excluded.queued_at, job = excluded.job, claim_id = null, attempt = null,
+    worker = null, started_at = null, lease_until = null
+where w.delivery <> excluded.delivery

@@ -1,5 +1,5 @@
 select queued_at
-from tb_task
-where status = 'queued'
-order by queued_at desc, id desc
+from tb_work
+where lease_until is null
+order by queued_at desc, task_id desc
 limit 1

@@ -1,15 +1,34 @@
 -- 任务列表：有索引的条件（by_*）先用，其余的在至多 scan 行里筛；表再大，一页的代价也有上限
 with scanned as materialized (
-    select id, type, status, queue
-    from tb_task
-    where id < %(before)s
-      and id >= %(since)s
-      and (%(by_status)s::text is null or status = %(by_status)s)
-      and (not %(by_waiting)s or status in ('pending', 'retrying'))
-      and (%(by_type)s::text is null or type = %(by_type)s)
-      and (%(request_id)s::text is null or request_id = %(request_id)s)
-      and (%(ordering_key)s::text is null or ordering_key = %(ordering_key)s)
-    order by id desc
+    select
+        t.id, t.type, t.queue,
+        case
+            when w.lease_until is not null then 'running'
+            when w.task_id is not null then 'queued'
+            else t.status
+        end as status
+    from tb_task t
+    left join tb_work w on w.task_id = t.id and w.delivery = t.delivery
+    where t.id < %(before)s
+      and t.id >= %(since)s
+      and (%(by_status)s::text is null or t.status = %(by_status)s)
+      and (not %(by_waiting)s or t.status in ('pending', 'retrying'))
+      and (
+          not %(by_work)s
+          or t.id = any(array(
+              select task_id
+              from tb_work
+              where (lease_until is null) = (%(status)s = 'queued')
+                and (%(rank)s::smallint is null or priority = %(rank)s)
+                and task_id < %(before)s and task_id >= %(since)s
+              order by task_id desc
+              limit %(scan)s
+          ))
+      )
+      and (%(by_type)s::text is null or t.type = %(by_type)s)
+      and (%(request_id)s::text is null or t.request_id = %(request_id)s)
+      and (%(ordering_key)s::text is null or t.ordering_key = %(ordering_key)s)
+    order by t.id desc
     limit %(scan)s
 ),
 matched as (
@@ -29,5 +48,5 @@ select
 from (
     select (select count(*)::int from scanned) as seen, (select id from scanned order by id limit 1) as reached
 ) as s
-left join (matched m join tb_task t on t.id = m.id) on true
+left join (matched m join vw_task t on t.id = m.id) on true
 order by t.id desc

@@ -7,6 +7,8 @@ with next as materialized (
         select id, delivery, type, queue, available_at, traceparent
         from tb_task
         where principal = o.principal and ordering_key = o.key and status in ('pending', 'retrying')
+          -- 人工重来的不占原来的位置：也许已交出、正在执行
+          and (select 1 from tb_work w where w.task_id = tb_task.id) is null
         order by ordering_seq
         limit 1
     ) as t

@@ -4,7 +4,7 @@ with me as materialized (
     select
         t.id, t.principal, t.ordering_key, t.ordering_seq, t.status, o.head,
         exists (select from tb_outbox x where x.task_id = t.id) as staged
-    from tb_task t
+    from vw_task t
     join tb_ordering o on o.principal = t.principal and o.key = t.ordering_key
     where t.id = %(task_id)s and t.status in ('pending', 'queued', 'running', 'retrying')
 )
@@ -14,7 +14,7 @@ select
     (
         select count(*)::int
         from (
-            select from tb_task t
+            select from vw_task t
             where t.principal = me.principal and t.ordering_key = me.ordering_key
               and t.status in ('pending', 'retrying') and t.ordering_seq < me.ordering_seq
               and t.id is distinct from me.head
@@ -25,7 +25,7 @@ select
         select coalesce(array_agg(id order by ordering_seq), '{}')
         from (
             select t.id, t.ordering_seq
-            from tb_task t
+            from vw_task t
             where t.principal = me.principal and t.ordering_key = me.ordering_key
               and t.status in ('pending', 'retrying') and t.ordering_seq > me.ordering_seq
               and t.id is distinct from me.head
@@ -37,4 +37,4 @@ select
     h.max_attempts as head_max_attempts, h.available_at as head_available_at, h.started_at as head_started_at,
     h.last_error as head_error
 from me
-left join tb_task h on h.id = me.head and h.status in ('pending', 'queued', 'running', 'retrying')
+left join vw_task h on h.id = me.head and h.status in ('pending', 'queued', 'running', 'retrying')

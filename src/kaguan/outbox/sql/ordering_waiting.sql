@@ -4,6 +4,7 @@ from (
     select from tb_task t
     where t.ordering_key is not null and t.status in ('pending', 'retrying')
       and not exists (select from tb_outbox o where o.task_id = t.id)
+      and (select 1 from tb_work w where w.task_id = t.id) is null
     order by t.principal, t.ordering_key, t.ordering_seq
     limit %(cap)s
 ) as w

@@ -1,32 +1,10 @@
--- 兜底：在等待、却没有发件箱行的任务（认领的提交失败等极少见的交错）
--- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
-with page as materialized (
-    select id, delivery
-    from tb_task
-    where status in ('pending', 'retrying') and id > %(after)s
-    order by id
-    limit %(limit)s
-),
-orphaned as materialized (
-    select t.id
-    from tb_task t
-    join page p on p.id = t.id and p.delivery = t.delivery
-    where t.status = any ((select array['pending', 'retrying'])::text[])
-      and t.available_at < clock_timestamp() - make_interval(secs => %(age)s)
-      and not exists (select from tb_outbox o where o.task_id = t.id)
-      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
-      -- 同键的前一个还在，轮不到它：不是漏了
-      and not exists (
-          select from tb_ordering k
-          where k.principal = t.principal and k.key = t.ordering_key and k.head <> t.id
-      )
-    for no key update of t skip locked
-),
-moved as (
+-- 补上漏了的发件箱行，换一个投递号。须已锁住（orphan_page），还漏着的才补
+with moved as (
     update tb_task t
     set delivery = t.delivery + 1
-    from orphaned
-    where t.id = orphaned.id
+    where t.id = any(%(task_ids)s::uuid[])
+      and not exists (select from tb_outbox o where o.task_id = t.id)
+      and (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at
 ),
 staged as (
@@ -42,9 +20,4 @@ noted as (
     select id, 'redriven', attempt, delivery, '{"cause": "no_outbox_row"}'
     from moved
 )
-select
-    -- 这一页没满就是看到头了：下次从头来
-    case when (select count(*) from page) = %(limit)s then (select max(id::text)::uuid from page) end as last_id,
-    (select coalesce(array_agg(id order by id), '{}') from moved) as ids,
-    (select coalesce(array_agg(traceparent order by id), '{}') from moved) as traceparents,
-    (select coalesce(array_agg(request_id order by id), '{}') from moved) as request_ids
+select id, traceparent, request_id from moved order by id

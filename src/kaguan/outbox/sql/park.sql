@@ -1,9 +1,10 @@
--- 毒丸：搁置并记下原因，任务判为失败（先前的外部调用下落不明的：不明，不能说没做）；其余的行照常走。relay 拿着发件箱行，对任务行只试不等。
+-- 毒丸：搁置并记下原因，任务判为失败（先前的外部调用下落不明的：不明，不能说没做）；其余的行照常走。须已试着锁过任务（lock_waiting）：relay 拿着发件箱行，对任务行只试不等。
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with target as materialized (
     select id
     from tb_task
     where id = %(task_id)s and status = any ((select array['pending', 'retrying'])::text[])
+      and not exists (select from tb_work w where w.task_id = tb_task.id)
     for no key update skip locked
 ),
 parked as (

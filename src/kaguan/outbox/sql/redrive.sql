@@ -1,14 +1,25 @@
--- 重投：队列里已不见的任务得到新的投递号，回到发件箱。仍是 queued 且投递号没变的才动（与认领、完成竞争时让路）。
+-- 重投：队列里已不见的任务得到新的投递号，回到发件箱。仍在等 worker 且投递号没变的才动（与认领、完成竞争时让路）。
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with lost as materialized (
     select t.id
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[]) as l (task_id, delivery)
         on t.id = l.task_id and t.delivery = l.delivery
-    where t.status = (select 'queued')
+    -- 认领只写手里的活：也锁住它，刚被认领的才看得见
+    cross join lateral (
+        select
+        from tb_work w
+        where w.task_id = t.id and w.delivery = t.delivery and (w.lease_until is null) = (select true)
+        limit 1
+        for no key update skip locked
+    ) as w
+    where t.status = any ((select array['pending', 'queued', 'retrying'])::text[])
       -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
       and (%(settling)s or (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false)
     for no key update of t skip locked
+),
+gone as (
+    delete from tb_work where task_id = any(array(select id from lost))
 ),
 moved as (
     update tb_task t

@@ -4,15 +4,15 @@
 --   连丢租约太多次 → 毒丸，failed；用户已要求取消 → cancelled；否则回到 pending。被中断的尝试不计数。
 with expired as materialized (
     select
-        id, worker,
-        lease_until = '-infinity' as released,
-        intent_at is not null as intended,
+        t.id, t.worker, t.attempt, t.started_at, t.stale,
+        t.lease_until = '-infinity' as released,
+        t.intent_at is not null as intended,
         case
-            when lease_until <> '-infinity' and lost_leases + 1 >= %(max_lost)s
-                then case when intent_at is null then 'failed' else 'uncertain' end
-            when cancel_requested_at is not null
-                then case when intent_at is null then 'cancelled' else 'uncertain' end
-            when intent_at is null or %(redelivered)s::jsonb ? type then 'pending'
+            when t.lease_until <> '-infinity' and t.lost_leases + 1 >= %(max_lost)s
+                then case when t.intent_at is null then 'failed' else 'uncertain' end
+            when t.cancel_requested_at is not null
+                then case when t.intent_at is null then 'cancelled' else 'uncertain' end
+            when t.intent_at is null or %(redelivered)s::jsonb ? t.type then 'pending'
             else 'uncertain'
         end as verdict
     from (
@@ -25,16 +25,20 @@ with expired as materialized (
             )
     ) as lapsed (since, until, grace)
     cross join lateral (
-        select *
-        from tb_task
-        where status = 'running'
-          and lease_until between lapsed.since and lapsed.until
+        select t.id, t.type, w.worker, w.attempt, w.started_at, w.lease_until, t.intent_at, t.lost_leases,
+            t.cancel_requested_at,
+            -- 任务已另有新的投递、已有结局：这一行不作数，清掉就是
+            t.delivery <> w.delivery or t.status not in ('pending', 'queued', 'running', 'retrying') as stale
+        from tb_work w
+        join tb_task t on t.id = w.task_id
+        where w.lease_until between lapsed.since and lapsed.until
           and pg_postmaster_start_time() < clock_timestamp() - lapsed.grace
           -- 历史没有核对完：意向也许丢了，先别定夺（docs/adr/0033）
           and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
-        order by lease_until
+        order by w.lease_until
         limit %(limit)s
-        for no key update skip locked
+        -- 续租只锁手里的活，结算锁任务：两样都锁住
+        for no key update of t, w skip locked
     ) as t
 ),
 -- 极少：relay 交出了、还没提交，任务已被认领又丢了租约。它拿着的发件箱行不等，那一个下次再收，不连累整页
@@ -47,12 +51,14 @@ leftover as materialized (
 moved as (
     update tb_task t
     set status = e.verdict,
-        attempt = case when e.verdict = 'pending' then greatest(t.attempt - 1, 0) else t.attempt end,
+        attempt = case when e.verdict = 'pending' then greatest(e.attempt - 1, 0) else e.attempt end,
+        attempt_traceparent = case when e.verdict = 'pending' then null else t.attempt_traceparent end,
         delivery = t.delivery + 1,
         lost_leases = t.lost_leases + case when e.released then 0 else 1 end,
         lease_until = null,
         worker = null,
         queued_at = null,
+        started_at = e.started_at,
         -- 头一次丢立刻再来；再丢就有击垮 worker 的嫌疑：错开，别让无辜的一次次陪它死
         available_at = clock_timestamp() + case
             when e.released or t.lost_leases = 0 then interval '0'
@@ -66,13 +72,17 @@ moved as (
             else t.last_error
         end
     from expired e
-    where t.id = e.id
+    where t.id = e.id and not e.stale
       and (
           e.id in (select task_id from leftover)
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at,
         e.verdict, e.released, e.intended, e.worker
+),
+taken as (
+    delete from tb_work
+    where task_id = any(array(select id from expired where stale union all select id from moved))
 ),
 staged as (
     insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent, alone)

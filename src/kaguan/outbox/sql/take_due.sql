@@ -9,12 +9,13 @@ with taken as (
         limit %(limit)s
         for update skip locked
     )
-    returning task_id, delivery, type
+    returning task_id, delivery, type, priority
 ),
 handed as (
-    update tb_task t
-    set status = 'queued', queued_at = clock_timestamp()
+    insert into tb_work (task_id, delivery, priority)
+    select taken.task_id, taken.delivery, taken.priority
     from taken
-    where t.id = taken.task_id and t.delivery = taken.delivery and t.status in ('pending', 'retrying')
+    join tb_task t on t.id = taken.task_id and t.delivery = taken.delivery and t.status in ('pending', 'retrying')
+    on conflict (task_id) do nothing
 )
 select task_id, delivery, type from taken

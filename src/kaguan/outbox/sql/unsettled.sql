@@ -1,4 +1,4 @@
--- 已交出而未结算：Redis 里的受高水位限制、运行中的受并发限制，都是有界的；仍封顶，只走部分索引
+-- 已交出而未结算：Redis 里的受高水位限制、运行中的受并发限制，都是有界的；仍封顶
 select
-    (select count(*) from (select from tb_task where status = 'queued' limit %(cap)s) as q) as queued,
-    (select count(*) from (select from tb_task where status = 'running' limit %(cap)s) as r) as running
+    (select count(*) from (select from tb_work where lease_until is null limit %(cap)s) as q) as queued,
+    (select count(*) from (select from tb_work where lease_until is not null limit %(cap)s) as r) as running

@@ -180,7 +180,8 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     Raises:
         UnsettledError: 历史还没有核对完，一个也没有认领。
     """
-    asked = columns((*COLUMNS, "handed_ats"), [(*token, handed_at) for token, handed_at in wanted])
+    once = {token[:2]: (*token, handed_at) for token, handed_at in wanted}
+    asked = columns((*COLUMNS, "handed_ats"), list(once.values()))
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
         await cursor.execute(load(PACKAGE, "claim"), {**asked, "worker": worker, "lease": lease})
         claimed = {row.token: row for row in await cursor.fetchall()}

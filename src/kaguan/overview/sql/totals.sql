@@ -1,7 +1,7 @@
 -- 未结算与要人看的：都走部分索引，数到 cap 为止
 select
-    (select count(*)::int from (select from tb_task where status = 'queued' limit %(cap)s) as q) as queued,
-    (select count(*)::int from (select from tb_task where status = 'running' limit %(cap)s) as r) as running,
+    (select count(*)::int from (select from tb_work where lease_until is null limit %(cap)s) as q) as queued,
+    (select count(*)::int from (select from tb_work where lease_until is not null limit %(cap)s) as r) as running,
     (select count(*)::int from (select from tb_task where status = 'failed' limit %(cap)s) as f) as failed,
     (select count(*)::int from (select from tb_task where status = 'uncertain' limit %(cap)s) as u) as uncertain,
     (select forwarded_at from tb_broker where id = 1) as last_forward_at,

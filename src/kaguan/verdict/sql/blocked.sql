@@ -11,7 +11,7 @@ select
     extract(epoch from clock_timestamp() - n.due)::float8 as waited,
     n.due as since
 from heads h
-join tb_task t on t.id = h.head and t.status = 'retrying'
+join vw_task t on t.id = h.head and t.status = 'retrying'
 cross join lateral (
     select greatest(available_at, created_at) as due
     from tb_task

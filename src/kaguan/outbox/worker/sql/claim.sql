@@ -1,32 +1,48 @@
 -- 认领一批：投递号相符的才认领，写下自己的认领号，它与投递号一起是隔离令牌。没有返回行的 = 别人有它，或已做完：安静地算了。
 -- 等锁不跳过（relay 交出它的事务也许还没提交），按号排好再锁：并发的批次不会死锁。
+-- 记录只锁不改，写的是手里的活：relay 还没来得及记的就立一行；行是别的投递的，投递号已不作数，换成自己的。
 with wanted as materialized (
-    select t.id, w.claim_id, w.handed_at
+    select
+        t.id, t.delivery, asked.claim_id, asked.handed_at, t.type, t.queue, t.attempt, t.max_attempts, t.payload,
+        t.request_id, t.intent_at, t.traceparent, t.ordering_key
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(claim_ids)s::uuid[], %(handed_ats)s::float8[])
-        as w (task_id, delivery, claim_id, handed_at)
-        on t.id = w.task_id and t.delivery = w.delivery
+        as asked (task_id, delivery, claim_id, handed_at)
+        on t.id = asked.task_id and t.delivery = asked.delivery
     where t.status in ('pending', 'queued', 'retrying') and t.attempt < t.max_attempts
+      -- 看得见有人在做的，不等他的锁。子查询的值，不写成 exists：总是按号去找
+      and (select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
       -- 历史没有核对完的，一个也不认领（docs/adr/0033）
       and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
       -- 有序的，轮到它才行：队头，或有人放它出来的（交出了，还有发件箱行）。历史断了，Redis 里还有没轮到的投递
       and (
-          t.ordering_key is null or t.status = 'queued'
-          -- 子查询的值，不写成 exists：总是按号去找
+          t.ordering_key is null
+          or (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is not null
           or (select 1 from tb_outbox o where o.task_id = t.id) is not null
           or (select k.head from tb_ordering k where k.principal = t.principal and k.key = t.ordering_key) = t.id
       )
     order by t.id
     for no key update of t
+),
+taken as (
+    insert into tb_work as w (
+        task_id, delivery, priority, claim_id, attempt, worker, queued_at, started_at, lease_until
+    )
+    select
+        id, delivery, case queue when 'critical' then 0 when 'default' then 1 else 2 end, claim_id, attempt + 1,
+        %(worker)s, coalesce(to_timestamp(handed_at), clock_timestamp()),
+        clock_timestamp(), clock_timestamp() + make_interval(secs => %(lease)s)
+    from wanted
+    on conflict (task_id) do update
+    set delivery = excluded.delivery, claim_id = excluded.claim_id, attempt = excluded.attempt,
+        worker = excluded.worker, started_at = excluded.started_at, lease_until = excluded.lease_until
+    where w.lease_until is null or w.delivery <> excluded.delivery
+    returning w.task_id, w.attempt, w.queued_at
 )
-update tb_task t
-set status = 'running', claim_id = wanted.claim_id, attempt = t.attempt + 1, worker = %(worker)s, started_at = clock_timestamp(),
-    lease_until = clock_timestamp() + make_interval(secs => %(lease)s), attempt_traceparent = null,
-    queued_at = coalesce(t.queued_at, to_timestamp(wanted.handed_at)) -- relay 也许还没来得及记
-from wanted
-where t.id = wanted.id
-returning
-    t.id, t.delivery, t.claim_id, t.type, t.queue, t.attempt, t.max_attempts, t.payload, t.request_id,
-    t.intent_at is not null as intended, t.traceparent,
-    t.ordering_key is not null as ordered,
-    extract(epoch from clock_timestamp() - coalesce(t.queued_at, clock_timestamp()))::float8 as queued_for
+select
+    wanted.id, wanted.delivery, wanted.claim_id, wanted.type, wanted.queue, taken.attempt::int as attempt,
+    wanted.max_attempts, wanted.payload, wanted.request_id, wanted.intent_at is not null as intended,
+    wanted.traceparent, wanted.ordering_key is not null as ordered,
+    extract(epoch from clock_timestamp() - taken.queued_at)::float8 as queued_for
+from taken
+join wanted on wanted.id = taken.task_id

@@ -1,8 +1,10 @@
 -- 处理器的每个写事务都先过这一关：令牌仍有效才往下走，并锁住任务行直到提交
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 select 1
-from tb_task
-where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+from tb_task t
+join tb_work w on w.task_id = t.id and w.delivery = t.delivery
+where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
+  and t.status = any ((select array['pending', 'queued', 'retrying'])::text[])
   -- 历史没有核对完的，写不进（docs/adr/0033）；结算也是
   and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
-for no key update
+for no key update of t

@@ -1,4 +1,6 @@
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
-update tb_task
+update tb_task t
 set progress = %(progress)s, attempt_traceparent = %(traceparent)s
-where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+from tb_work w
+where t.id = %(task_id)s and t.delivery = %(delivery)s and t.status = any ((select array['pending', 'queued', 'retrying'])::text[])
+  and w.task_id = t.id and w.delivery = t.delivery and w.claim_id = %(claim_id)s

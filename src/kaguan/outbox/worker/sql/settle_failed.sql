@@ -1,11 +1,24 @@
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
-with settled as (
-    update tb_task
-    set status = %(status)s, result = %(result)s, last_error = %(error)s, finished_at = clock_timestamp(),
-        lease_until = null, worker = null, intent_at = null
-    where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+with held as materialized (
+    select t.id, w.claim_id, w.attempt, w.queued_at, w.started_at
+    from tb_task t
+    join tb_work w on w.task_id = t.id
+    where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
+      and t.status = any ((select array['pending', 'queued', 'retrying'])::text[])
       and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
-    returning id, status, attempt, delivery, created_at
+    for no key update of t
+),
+done as (
+    delete from tb_work where task_id = (select id from held)
+),
+settled as (
+    update tb_task t
+    set status = %(status)s, result = %(result)s, last_error = %(error)s, finished_at = clock_timestamp(),
+        intent_at = null, claim_id = held.claim_id, attempt = held.attempt, queued_at = held.queued_at,
+        started_at = held.started_at
+    from held
+    where t.id = held.id
+    returning t.id, t.status, t.attempt, t.delivery, t.created_at
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent)

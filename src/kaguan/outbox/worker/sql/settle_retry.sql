@@ -5,31 +5,38 @@
 -- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with held as materialized (
     select
-        id, type, queue, principal, delivery, traceparent, cancel_requested_at is not null as unwanted,
+        t.id, t.type, t.queue, t.principal, t.delivery, t.traceparent, t.cancel_requested_at is not null as unwanted,
+        w.claim_id, w.attempt, w.started_at,
         clock_timestamp() + make_interval(secs => %(delay)s) as due,
-        coalesce(last_error ->> 'waiting_for' = %(waiting_for)s, false) as waiting,
+        coalesce(t.last_error ->> 'waiting_for' = %(waiting_for)s, false) as waiting,
         case
-            when last_error ->> 'waiting_for' = %(waiting_for)s then (last_error ->> 'since')::timestamptz
+            when t.last_error ->> 'waiting_for' = %(waiting_for)s then (t.last_error ->> 'since')::timestamptz
             when %(waiting_for)s::text is not null then clock_timestamp()
         end as since
-    from tb_task
-    where id = %(task_id)s and delivery = %(delivery)s and claim_id = %(claim_id)s and status = (select 'running')
+    from tb_task t
+    join tb_work w on w.task_id = t.id
+    where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
+      and t.status = any ((select array['pending', 'queued', 'retrying'])::text[])
       and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
-    for no key update
+    for no key update of t
+),
+done as (
+    delete from tb_work where task_id = (select id from held)
 ),
 settled as (
     update tb_task t
     set status = case when not held.unwanted then 'retrying' when %(unknown)s then 'uncertain' else 'cancelled' end,
         finished_at = case when held.unwanted and not %(unknown)s then clock_timestamp() end,
         delivery = t.delivery + 1, available_at = held.due, lost_leases = 0,
-        attempt = t.attempt - case when %(kind)s = 'interrupted' then 1 else 0 end,
+        attempt = held.attempt - case when %(kind)s = 'interrupted' then 1 else 0 end,
+        claim_id = held.claim_id, started_at = held.started_at, attempt_traceparent = null,
         last_error = case
             when held.since is not null
                 then %(error)s::jsonb || jsonb_build_object('waiting_for', %(waiting_for)s::text, 'since', held.since)
             when %(kind)s = 'interrupted' then t.last_error
             else %(error)s
         end,
-        queued_at = null, lease_until = null, worker = null,
+        queued_at = null,
         intent_at = case when %(unknown)s then t.intent_at end
     from held
     where t.id = held.id
