@@ -62,7 +62,8 @@ class Synchronising:
         return [ratio(self.row, what, *figures, "行/秒", Target(1.0, 1.5)), flat]
 
     async def _probe(self, mode: str, cards: int, days: int) -> dict[str, float]:
-        await self.laboratory.execute("truncate tb_sim_usage, tb_task, tb_work, tb_outbox, tb_task_event, tb_sync_checkpoint")
+        tables = "tb_sim_usage, tb_task, tb_work, tb_outbox, tb_task_event, tb_sync_checkpoint"
+        await self.laboratory.execute(f"truncate {tables}")
         await self.laboratory.checkpoint()
         program = self.laboratory.module(
             "usage-probe",
