@@ -39,7 +39,7 @@ CLAIM_ID_MUTATIONS = (
     _without_claim_id("失败的结算", "settle_failed", SETTLES_NOTHING),
     # 不明的总记过一笔，核对因此换了投递号
     _without_claim_id("不明的结算", "settle_uncertain", SETTLES_NOTHING, protocol=False),
-    _batch_without_claim_id("成功的结算", "settle_done", "d", SETTLES_NOTHING),
+    _batch_without_claim_id("成功的结算", "settle_done", "held", SETTLES_NOTHING),
     _batch_without_claim_id("心跳", "heartbeat", "h", RENEWS_NOTHING),
     _batch_without_claim_id("交还", "release", "h", RENEWS_NOTHING),
     Mutation(
