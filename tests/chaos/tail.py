@@ -10,7 +10,7 @@ import psycopg
 
 from tests.chaos.recording import READ, Recorded, recorded
 
-TASKS = "select id::text, type, request_id, status, delivery, attempt, intent_at is not null from tb_task"
+TASKS = "select id::text, type, request_id, status, delivery, attempt, intent_at is not null from vw_task"
 EFFECTS = "select task_id::text, count(*) from chaos_effect group by 1"
 
 Row: TypeAlias = tuple[object, ...]
