@@ -31,17 +31,36 @@ create table chaos_history (
 
 create index chaos_history_task on chaos_history (task_id, what, seq);
 
--- 0.2.0 的库没有手里的活，都写在任务行上
+create function chaos_word(
+    status text, delivery int, attempt int, lost int, lease timestamptz, intent timestamptz, unwanted timestamptz
+) returns text language sql immutable as $$
+    select concat_ws(' ',
+        status, delivery, attempt, lost, (lease is not distinct from '-infinity')::int, (intent is not null)::int,
+        (unwanted is not null)::int)
+$$;
+
+-- 0.2.0 的库没有手里的活，都写在任务行上；走不到的那一支不计划
 create function chaos_seen(task uuid) returns text language plpgsql as $$
-declare seen text;
 begin
-    execute format(
-        'select concat_ws('' '', status, delivery, attempt, lost_leases,'
-        ' (lease_until is not distinct from ''-infinity'')::int, (intent_at is not null)::int,'
-        ' (cancel_requested_at is not null)::int) from %s where id = $1',
-        coalesce(to_regclass('vw_task'), 'tb_task'::regclass)
-    ) into seen using task;
-    return seen;
+    if to_regclass('tb_work') is null then
+        return (
+            select chaos_word(status, delivery, attempt, lost_leases, lease_until, intent_at, cancel_requested_at)
+            from tb_task where id = task
+        );
+    end if;
+    return (
+        select chaos_word(
+            case
+                when w.lease_until is not null then 'running'
+                when w.task_id is not null then 'queued'
+                else t.status
+            end,
+            t.delivery, coalesce(w.attempt, t.attempt), t.lost_leases, w.lease_until, t.intent_at, t.cancel_requested_at
+        )
+        from tb_task t
+        left join tb_work w on w.task_id = task and w.delivery = t.delivery and t.finished_at is null
+        where t.id = task
+    );
 end $$;
 
 create function chaos_staged(o tb_outbox) returns text language sql immutable as $$
@@ -51,10 +70,18 @@ $$;
 -- 记录与手里的活各有触发器，语句末了才触发：看到的都是改完的样子，先触发的记下
 create function chaos_record_task() returns trigger language plpgsql as $$
 declare
-    fresh constant uuid := (case tg_op when 'DELETE' then to_jsonb(old) else to_jsonb(new) end ->> tg_argv[0])::uuid;
+    fresh uuid;
     before text;
-    now_seen constant text := chaos_seen(fresh);
+    now_seen text;
 begin
+    if tg_table_name = 'tb_task' then
+        fresh := new.id;
+    elsif tg_op = 'DELETE' then
+        fresh := old.task_id;
+    else
+        fresh := new.task_id;
+    end if;
+    now_seen := chaos_seen(fresh);
     if tg_table_name = 'tb_task' and tg_op = 'INSERT' then
         before := concat_ws(' ', new.type, new.ordering_key is not null);
     else
@@ -66,8 +93,14 @@ begin
     end if;
     return null;
 end $$;
-create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task('id');
-create trigger chaos_changed after update on tb_task for each row execute function chaos_record_task('id');
+create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task();
+create trigger chaos_changed after update on tb_task for each row
+    when (
+        (old.status, old.delivery, old.attempt, old.lost_leases, old.lease_until, old.intent_at, old.cancel_requested_at)
+        is distinct from
+        (new.status, new.delivery, new.attempt, new.lost_leases, new.lease_until, new.intent_at, new.cancel_requested_at)
+    )
+    execute function chaos_record_task();
 
 create function chaos_record_row() returns trigger language plpgsql as $$
 begin
@@ -102,7 +135,7 @@ WORKED: LiteralString = """
 do $$ begin
     if to_regclass('tb_work') is not null then
         create or replace trigger chaos_worked after insert or update or delete on tb_work for each row
-            execute function chaos_record_task('task_id');
+            execute function chaos_record_task();
         create or replace trigger chaos_shared after insert on tb_work for each row when (new.job is not null)
             execute function chaos_record_shared();
     end if;
