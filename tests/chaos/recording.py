@@ -96,9 +96,11 @@ end $$;
 create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task();
 create trigger chaos_changed after update on tb_task for each row
     when (
-        (old.status, old.delivery, old.attempt, old.lost_leases, old.lease_until, old.intent_at, old.cancel_requested_at)
+        (old.status, old.delivery, old.attempt, old.lost_leases,
+            old.lease_until, old.intent_at, old.cancel_requested_at)
         is distinct from
-        (new.status, new.delivery, new.attempt, new.lost_leases, new.lease_until, new.intent_at, new.cancel_requested_at)
+        (new.status, new.delivery, new.attempt, new.lost_leases,
+            new.lease_until, new.intent_at, new.cancel_requested_at)
     )
     execute function chaos_record_task();
 
