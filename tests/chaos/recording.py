@@ -40,7 +40,7 @@ create function chaos_word(
 $$;
 
 -- 0.2.0 的库没有手里的活，都写在任务行上；走不到的那一支不计划
-create function chaos_seen(task uuid) returns text language plpgsql as $$
+create function chaos_seen(task uuid) returns text language plpgsql stable as $$
 begin
     if to_regclass('tb_work') is null then
         return (
@@ -67,30 +67,35 @@ create function chaos_staged(o tb_outbox) returns text language sql immutable as
     select case when o.task_id is null or o.parked_at is not null then '0' else o.delivery::text end
 $$;
 
--- 记录与手里的活各有触发器，语句末了才触发：看到的都是改完的样子，先触发的记下
+-- 记录与手里的活各有触发器，语句末了才触发：看到的都是改完的样子，先触发的记下。
+-- 此刻的样子与上次记下的要在一个快照里比：交还只锁手里的活，别人正改着记录
 create function chaos_record_task() returns trigger language plpgsql as $$
 declare
     fresh uuid;
-    before text;
-    now_seen text;
 begin
     if tg_table_name = 'tb_task' then
         fresh := new.id;
+        if tg_op = 'INSERT' then
+            insert into chaos_history (task_id, what, was, became)
+            values (fresh, 'task', concat_ws(' ', new.type, new.ordering_key is not null), chaos_seen(fresh));
+            return null;
+        end if;
     elsif tg_op = 'DELETE' then
         fresh := old.task_id;
     else
         fresh := new.task_id;
     end if;
-    now_seen := chaos_seen(fresh);
-    if tg_table_name = 'tb_task' and tg_op = 'INSERT' then
-        before := concat_ws(' ', new.type, new.ordering_key is not null);
-    else
-        select h.became into before
-        from chaos_history h where h.task_id = fresh and h.what = 'task' order by h.seq desc limit 1;
-    end if;
-    if now_seen is not null and now_seen is distinct from before then
-        insert into chaos_history (task_id, what, was, became) values (fresh, 'task', before, now_seen);
-    end if;
+    insert into chaos_history (task_id, what, was, became)
+    select fresh, 'task', seen.before, seen.now
+    from (
+        select
+            chaos_seen(fresh) as now,
+            (
+                select h.became from chaos_history h
+                where h.task_id = fresh and h.what = 'task' order by h.seq desc limit 1
+            ) as before
+    ) as seen
+    where seen.now is distinct from seen.before and seen.now is not null;
     return null;
 end $$;
 create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task();
@@ -136,7 +141,14 @@ create trigger chaos_marked after insert on tb_task_event for each row
 WORKED: LiteralString = """
 do $$ begin
     if to_regclass('tb_work') is not null then
-        create or replace trigger chaos_worked after insert or update or delete on tb_work for each row
+        create or replace trigger chaos_worked after insert or delete on tb_work for each row
+            execute function chaos_record_task();
+        -- 续租看不见，不看
+        create or replace trigger chaos_rework after update on tb_work for each row
+            when (
+                (old.delivery, old.attempt, old.lease_until is null, old.lease_until = '-infinity')
+                is distinct from (new.delivery, new.attempt, new.lease_until is null, new.lease_until = '-infinity')
+            )
             execute function chaos_record_task();
         create or replace trigger chaos_shared after insert on tb_work for each row when (new.job is not null)
             execute function chaos_record_shared();
