@@ -24,7 +24,7 @@ alter role kaguan_read set default_transaction_read_only = on;
 alter role kaguan_read set statement_timeout = '30s';
 select format('grant select on %I to kaguan_read', table_name)
 from information_schema.tables
-where table_schema = 'public' and table_type = 'BASE TABLE'
+where table_schema = 'public' and table_type in ('BASE TABLE', 'VIEW')
   and table_name not in ('tb_user', 'tb_api_token', 'tb_session', 'tb_idempotency_key')
 union all
 select format('grant select (%s) on tb_user to kaguan_read', string_agg(quote_ident(column_name), ', '))

@@ -59,11 +59,12 @@ def test_each_role_can_do_its_work_and_no_more(administered: str, tmp_path: Path
     apply_roles(administered)  # 迁移之后再跑一遍，看的人才看得见新表
     with psycopg.connect(as_role(administered, APPLICATION), autocommit=True) as application:
         application.execute("insert into tb_user (username, email, password_hash) values ('abc', 'a@example.com', 'x')")
+        application.execute("select status from vw_task")
         for statement in ("drop table tb_task", "truncate tb_task", "create table x (id int)", "create role y"):
             refused(application, statement)
     with psycopg.connect(as_role(administered, READER), autocommit=True) as reader:
         assert reader.execute("select username from tb_user").fetchall() == [("abc",)]
-        reader.execute("select * from tb_task, tb_outbox, tb_audit")
+        reader.execute("select * from tb_task, tb_work, vw_task, tb_outbox, tb_audit")
         for statement in (
             "select password_hash from tb_user", "select * from tb_api_token", "select * from tb_session",
             "select * from tb_idempotency_key", "insert into tb_user (username) values ('b')", "delete from tb_task",
