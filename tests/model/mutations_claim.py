@@ -54,7 +54,7 @@ CLAIM_ID_MUTATIONS = (
         WORKER + "settle_done.sql",
         " and t.delivery = d.delivery",
         "",
-        (REDRIVEN_BY_THE_PREVIOUS,),
+        (CLAIM_ID + "::test_success_is_not_written_by_the_holder_of_an_earlier_delivery",),
     ),
     _without_delivery("重试", "settle_retry"),
     _without_delivery("失败", "settle_failed"),
