@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from kaguan.database.sql import load
 from kaguan.outbox.record import PACKAGE, TaskRecord
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.vocabulary import TaskStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -60,8 +60,7 @@ async def task_page(connection: Connection, where: TaskFilter, limit: int) -> Ta
         "before": where.before, "since": where.since, "request_id": where.request_id,
         "ordering_key": where.ordering_key, "by_status": by_status,
         "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": where.status,
-        "queue": where.queue, "rank": Priority(where.queue).rank if where.queue else None, "scan": scan,
-        "limit": limit + 1,
+        "queue": where.queue, "scan": scan, "limit": limit + 1,
     }  # fmt: skip
     async with connection.cursor(row_factory=dict_row) as cursor:
         # 不用预备语句：规划器要看得见哪些条件给了值

@@ -37,6 +37,8 @@ async def set_aside(connection: Connection, rows: Sequence[Due], since: UnknownS
         if since.outlasted(row.type, row.task_id, row.delivery):
             reason = Reason("outbox.unknown_type", {"type": row.type})
             parameters = {"task_id": row.task_id, "reason": str(reason), "error": Jsonb(reason.stored())}
-            await connection.execute(load(PACKAGE, "lock_waiting"), {"task_id": row.task_id})
+            locked = await connection.execute(load(PACKAGE, "lock_waiting"), {"task_id": row.task_id})
+            if await locked.fetchone() is None:  # 有人正认领它、取消它：已搁下，下次再说
+                continue
             await connection.execute(load(PACKAGE, "park"), parameters)
             metrics.parked.labels("unknown").inc()

@@ -19,7 +19,10 @@ with scanned as materialized (
               select task_id
               from tb_work
               where (lease_until is null) = (%(status)s = 'queued')
-                and (%(rank)s::smallint is null or priority = %(rank)s)
+                and (
+                    %(queue)s::text is null
+                    or priority = case %(queue)s when 'critical' then 0 when 'default' then 1 else 2 end
+                )
                 and task_id < %(before)s and task_id >= %(since)s
               order by task_id desc
               limit %(scan)s

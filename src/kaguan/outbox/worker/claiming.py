@@ -180,6 +180,7 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     Raises:
         UnsettledError: 历史还没有核对完，一个也没有认领。
     """
+    # 一条语句不许两次写下同一行
     once = {token[:2]: (*token, handed_at) for token, handed_at in wanted}
     asked = columns((*COLUMNS, "handed_ats"), list(once.values()))
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
