@@ -65,6 +65,7 @@ LIVED = (
 )
 BY_KEY = {"ordering_place"}  # 给人看一个任务在它的键上，走的是键的索引
 PARAMETER = re.compile(r"%\((\w+)\)s")
+TASKS = re.compile(r"\b(tb_task|tb_work|vw_task)\b")
 LIVE = re.compile(r"ix_tb_(task_(queued|running|waiting)|work_(handed|leased))\b")
 
 
@@ -76,7 +77,7 @@ def test_a_statement_given_ids_finds_them_by_primary_key(database_url: str) -> N
         connection.execute(EVERYTHING)
         for path in sorted(Path(kaguan.__file__).parent.glob("outbox/**/sql/*.sql")):
             text = path.read_text("utf-8")
-            if not re.search(r"%\(task_ids?\)s", text) or "tb_task" not in text or path.stem in BY_KEY:
+            if not re.search(r"%\(task_ids?\)s", text) or not TASKS.search(text) or path.stem in BY_KEY:
                 continue
             names = list(dict.fromkeys(PARAMETER.findall(text)))
             numbered = PARAMETER.sub(lambda match, names=names: f"${names.index(match[1]) + 1}", text)  # type: ignore[misc]

@@ -20,7 +20,10 @@ OUTBOX, WORKER = "kaguan.outbox", "kaguan.outbox.worker"
 # 转交、认领、结算、续租、交还、收回：任务多一个，它们就多一次
 HOT = (
     *((OUTBOX, name) for name in ("fetch", "take_off", "handed_over", "defer", "handed", "redrive", "redrive_expired")),
-    *((OUTBOX, name) for name in ("lost_epoch", "orphans", "parked", "expire_tasks")),
+    *(
+        (OUTBOX, name)
+        for name in ("lost_epoch", "orphan_page", "orphans", "lock", "lock_waiting", "parked", "expire_tasks")
+    ),
     *((WORKER, file.name.removesuffix(".sql")) for file in files(WORKER).joinpath("sql").iterdir()),
 )
 PARAMETER = re.compile(r"%\((\w+)\)s")
