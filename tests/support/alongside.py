@@ -6,19 +6,27 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from kaguan.background import stopped
+from kaguan.background import PATIENCE, stopped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
 
 @asynccontextmanager
-async def alongside(work: Coroutine[Any, Any, object], name: str) -> AsyncIterator[None]:
-    """在后台做 ``work``，离开时取消；它半途出的错在离开时抛出，不悄悄停下。"""
+async def alongside(
+    work: Coroutine[Any, Any, object], name: str, stop: asyncio.Event | None = None
+) -> AsyncIterator[None]:
+    """在后台做 ``work``，离开时取消；它半途出的错在离开时抛出，不悄悄停下。
+
+    给了 ``stop``，先体面地叫停：一再取消的 worker 来不及等它的取件，晚到的连接就没有人关了。
+    """
     task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
+        if stop is not None:
+            stop.set()
+            await asyncio.wait({task}, timeout=PATIENCE)
         await stopped(task)
         if not task.cancelled():
             task.result()

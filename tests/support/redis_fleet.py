@@ -49,8 +49,9 @@ class Return:
 
 
 async def open_fleet(stack: AsyncExitStack, settings: Settings, pool: Pool) -> None:
+    stop = asyncio.Event()  # 一声都停：一个个地停，各要等它的取件
     for role in ("api",) * APIS + ("relay",) * RELAYS + ("worker",) * WORKERS:
-        await open_root(stack, role, settings, pool)
+        await open_root(stack, role, settings, pool, stop)
 
 
 async def is_whole(watch: Redis) -> bool:
@@ -68,19 +69,18 @@ async def busy_ringing(bell: Doorbell) -> None:
         await asyncio.sleep(RINGING)
 
 
-async def open_root(stack: AsyncExitStack, role: str, settings: Settings, pool: Pool) -> None:
+async def open_root(stack: AsyncExitStack, role: str, settings: Settings, pool: Pool, stop: asyncio.Event) -> None:
     """一个进程的；PostgreSQL 的池大家共用。"""
     size = settings.worker.concurrency + SPARE_CONNECTIONS if role == "worker" else None
     redis = await stack.enter_async_context(open_redis(settings.redis, size))
     await wait_for_redis(redis, settings.redis)
     await stack.enter_async_context(Presence(redis, role).beating())
-    stop = asyncio.Event()
     if role == "api":
         bell = await stack.enter_async_context(Doorbell(redis, settings.relay.doorbell_interval).ringing())
         await stack.enter_async_context(alongside(busy_ringing(bell), role))
     elif role == "relay":
         relay = Relay(pool, redis, TASK_TYPES, settings.relay, settings.tasks, settings.worker)
-        await stack.enter_async_context(alongside(relay.run(stop), role))
+        await stack.enter_async_context(alongside(relay.run(stop), role, stop))
     else:
         worker = Worker(pool, redis, dict.fromkeys(TASK_TYPES, Effects()), settings.worker, settings.tasks)
-        await stack.enter_async_context(alongside(worker.run(stop), role))
+        await stack.enter_async_context(alongside(worker.run(stop), role, stop))

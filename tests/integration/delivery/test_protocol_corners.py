@@ -89,6 +89,7 @@ async def test_sweep_by_a_worker_whose_clock_is_wrong_does_not_stop_healthy_work
             return await pipeline.status(task_id) == "succeeded"
 
         await eventually(succeeded)
+        await taker.stop()
 
 
 # ---- Redis 里的残骸
