@@ -25,6 +25,7 @@ from kaguan.outbox.worker.attempt import (
     UnfitPayloadError,
     UnnotedError,
 )
+from kaguan.outbox.worker.claiming import announce
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
 from kaguan.outbox.worker.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
 from kaguan.reasons import Reason
@@ -113,15 +114,20 @@ class Execution:
             self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims) - gone)
         if not claims:
             return
+        done: list[tuple[Claim, float]] = []
         try:
             # 任何一个都不抛业务异常；取消会传给每一个
-            await asyncio.gather(*[self._run(claim) for claim in claims])
+            await asyncio.gather(*[self._run(claim, done) for claim in claims])
         except asyncio.CancelledError:
             # 停机，或 SAQ 的时限：没有人在做了（也许还没开始做），不许再续租
             self.leases.abandon([claim.token for claim in claims])
             raise
+        finally:
+            longest = max((seconds for _, seconds in done), default=0.0)
+            announce("任务完成", [claim for claim, _ in done], duration_ms=round(longest * 1000, 1))
 
-    async def _run(self, claim: Claim) -> None:
+    async def _run(self, claim: Claim, done: list[tuple[Claim, float]]) -> None:
+        """一次尝试；做成了的与它用的秒数记进 ``done``。"""
         attempt = Attempt(
             pool=self._pool,
             token=claim.token,
@@ -156,6 +162,8 @@ class Execution:
             match settled:
                 case Settled():
                     self._record(settled, labels, elapsed, span)
+                    if settled.status is TaskStatus.SUCCEEDED:
+                        done.append((claim, elapsed))
                 case Fenced():
                     await self._fenced(attempt, span)
                 case Unsettled(error):
@@ -219,6 +227,7 @@ class Execution:
             self._metrics.vanished.labels(attempt.type).inc(gone)
 
     def _record(self, settled: Settled, labels: tuple[str, str], elapsed: float, span: Span) -> None:
+        """每次尝试都计；做成了的随它的投递一行日志，没做成的各有各的一行。"""
         status, outcome = settled.status, settled.outcome
         observe(self._metrics.accept_to_effect.labels(type=labels[0]), settled.age)
         self._metrics.settled.labels(*labels, status).inc()
@@ -233,7 +242,6 @@ class Execution:
             self._metrics.uncertain.labels(labels[0]).inc()
         if status is TaskStatus.SUCCEEDED:
             record_outcome(span, status)
-            log.info("任务完成", duration_ms=duration_ms)
             return
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
         reason = None if isinstance(outcome, Done) else Reason.of(outcome.reason).logged
