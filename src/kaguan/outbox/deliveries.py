@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import orjson
 import structlog
 from psycopg.rows import class_row
 from redis.exceptions import NoScriptError, RedisError
-from saq.job import Job
 from saq.queue.redis import RedisQueue
 
 from kaguan.database.sql import load
 from kaguan.logging.masking import mask
+from kaguan.logging.saq_lines import QuietJob
 from kaguan.outbox import store
 from kaguan.outbox.scan_throttle import NEGLIGIBLE, THRIFT, UNHURRIED
 from kaguan.outbox.store import START, Caller, Delivery, Due
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from redis.asyncio import Redis
-    from saq.job import Status
+    from saq.job import Job, Status
 
     from kaguan.database.pool import Connection
 
@@ -195,7 +196,8 @@ def pack(due: Sequence[Due], shareable: Container[str], paces: Mapping[str, floa
         for start in range(0, len(rows), size):
             share = rows[start : start + size]
             tokens = [(row.task_id, row.delivery) for row in share]
-            deliveries.append(Delivery(queue, task_type, tokens, [row.request_id for row in share]))
+            job = f"shared:{uuid4()}" if len(share) > 1 else None
+            deliveries.append(Delivery(queue, task_type, tokens, [row.request_id for row in share], job))
     return deliveries
 
 
@@ -224,7 +226,7 @@ async def enqueue_many(
             for one in deliveries:
                 # 客户端给的，也许粘错了令牌：和日志一样盖住
                 request_ids = [given and mask(given) for given in one.request_ids]
-                job = Job(
+                job = QuietJob(
                     function=one.type,
                     key=one.key,
                     kwargs={"deliveries": [[str(task_id), delivery] for task_id, delivery in one.tokens]},

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Identifier
@@ -55,23 +55,21 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """一次投递：同队列、同类型的一个或几个任务（任务号，投递号）；``request_ids`` 与它们一一对应。"""
+    """一次投递：同队列、同类型的一个或几个任务（任务号，投递号）；``request_ids`` 与它们一一对应。
+
+    ``job`` 是几个同乘的 SAQ 键，要记在任务上；单个的由任务号与投递号算得出，不记。
+    """
 
     queue: Priority
     type: str
     tokens: Sequence[tuple[UUID, int]]
     request_ids: Sequence[str | None] = ()
-    shared: str = field(default_factory=lambda: f"shared:{uuid4()}")
+    job: str | None = None
 
     @property
     def key(self) -> str:
-        """SAQ 的键；单个的由任务号与投递号算得出。"""
-        return delivery_key(*self.tokens[0]) if len(self.tokens) == 1 else self.shared
-
-    @property
-    def job(self) -> str | None:
-        """要记在任务上的键：算不出来的才记。"""
-        return self.shared if len(self.tokens) > 1 else None
+        """SAQ 的键。"""
+        return self.job or delivery_key(*self.tokens[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ async def taken(pipeline: Pipeline) -> bool:
 async def met(pipeline: Pipeline, *task_ids: UUID) -> None:
     """Redis 里冒出它们的头一次投递，worker 取走。"""
     await pipeline.redis.flushdb()  # 任务锁与记号早没了
-    stale = Delivery(Priority.DEFAULT, MAIL, [(task_id, 1) for task_id in task_ids])
+    stale = Delivery(Priority.DEFAULT, MAIL, [(task_id, 1) for task_id in task_ids], job="shared:stale")
     await enqueue_many(pipeline.queues, [stale], 600, 0.0)
     async with pipeline.working(Effects()):
         await eventually(lambda: taken(pipeline))

@@ -19,7 +19,7 @@ from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
-from kaguan.logging.naming import named
+from kaguan.logging.naming import announce
 from kaguan.outbox.history import UnsettledError, is_settled
 from kaguan.outbox.worker.token import COLUMNS, Token
 from kaguan.queues import keys
@@ -139,7 +139,7 @@ class Claims:
         loose = set(tokens) - {claim.token for claim in claims} if failures else set(failed)
         if loose:
             self._leases.abandon(loose)
-        announce("开始执行", claims)
+        announce(log, "开始执行", claims)
         return claims
 
     def _pause(self, failures: int) -> float:
@@ -189,15 +189,3 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     if not claimed and not await is_settled(connection):
         raise UnsettledError
     return [claimed.get(token) for token, _ in wanted]
-
-
-def announce(event: str, claims: Sequence[Claim], **more: object) -> None:
-    """一次投递一行日志：同乘的又快又多，一个任务一行要占它们处理时间的十分之一。"""
-    if claims:
-        alone = {"attempt": claims[0].attempt} if len(claims) == 1 else {}
-        ids = named(
-            [claim.id for claim in claims],
-            [claim.traceparent for claim in claims],
-            [claim.request_id for claim in claims],
-        )
-        log.info(event, task_type=claims[0].type, count=len(claims), **alone, **ids, **more)

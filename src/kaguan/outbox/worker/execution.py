@@ -13,6 +13,7 @@ from structlog.contextvars import bound_contextvars
 from kaguan.backoff import jitter
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.logging.naming import announce
 from kaguan.outbox import ordering
 from kaguan.outbox.deliveries import HANDED_AT, REQUEST_IDS
 from kaguan.outbox.history import UnsettledError
@@ -25,7 +26,6 @@ from kaguan.outbox.worker.attempt import (
     UnfitPayloadError,
     UnnotedError,
 )
-from kaguan.outbox.worker.claiming import announce
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
 from kaguan.outbox.worker.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
 from kaguan.reasons import Reason
@@ -124,7 +124,7 @@ class Execution:
             raise
         finally:
             longest = max((seconds for _, seconds in done), default=0.0)
-            announce("任务完成", [claim for claim, _ in done], duration_ms=round(longest * 1000, 1))
+            announce(log, "任务完成", [claim for claim, _ in done], duration_ms=round(longest * 1000, 1))
 
     async def _run(self, claim: Claim, done: list[tuple[Claim, float]]) -> None:
         """一次尝试；做成了的与它用的秒数记进 ``done``。"""
