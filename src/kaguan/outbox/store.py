@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -28,8 +28,7 @@ EVER = 1e9  # 秒：多久以前的都看
 Caller: TypeAlias = tuple[int, str]  # 队列，提交者
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """一行到期的待交付。``principal`` 是提交者，``waited`` 是到期以来的秒数，``now`` 是库的钟（纪元秒）。"""
 
     task_id: UUID

@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode, TraceFlags
 
-from kaguan.telemetry.propagation import context_from, link_from
+from kaguan.telemetry.propagation import context_from, link_from, sampled_trace_of
 from kaguan.telemetry.sampling import KEPT
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def send_span(traceparents: Iterable[str | None], queues: Mapping[str, int]) -> 
         attributes[DESTINATION_NAME] = destination
     else:
         attributes |= {f"kaguan.queue.{queue}.message_count": count for queue, count in queues.items()}
-    links = [link for link in map(link_from, islice(traceparents, SEND_LINKS)) if link and _is_sampled(link.context)]
+    sampled = filter(sampled_trace_of, islice(traceparents, SEND_LINKS))
+    links = [link for link in map(link_from, sampled) if link is not None]
     return _Active(f"send {destination}".rstrip(), SpanKind.CLIENT, attributes, Context(), links)
 
 
