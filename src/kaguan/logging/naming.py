@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from structlog.stdlib import BoundLogger
-
 LISTED = 300  # 一行至多列这么多个，relay 的一批（缺省）列得全；再多的看时间线
 
 
@@ -44,13 +42,12 @@ class Attempted(Protocol):
     def request_id(self) -> str | None: ...
 
 
-def announce(log: BoundLogger, event: str, tasks: Sequence[Attempted], **more: object) -> None:
-    """同一次投递的几个合一行：又快又多，一个任务一行要占它们处理时间的十分之一；一个也没有就不说。"""
-    if tasks:
-        alone = {"attempt": tasks[0].attempt} if len(tasks) == 1 else {}
-        ids = named(
-            [task.id for task in tasks],
-            [task.traceparent for task in tasks],
-            [task.request_id for task in tasks],
-        )
-        log.info(event, task_type=tasks[0].type, count=len(tasks), **alone, **ids, **more)
+def attempted(tasks: Sequence[Attempted]) -> dict[str, Any]:
+    """同一次投递的几个合一行：又快又多，一个任务一行要占它们处理时间的十分之一。"""
+    alone = {"attempt": tasks[0].attempt} if len(tasks) == 1 else {}
+    ids = named(
+        [task.id for task in tasks],
+        [task.traceparent for task in tasks],
+        [task.request_id for task in tasks],
+    )
+    return {"task_type": tasks[0].type, "count": len(tasks), **alone, **ids}

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
@@ -85,6 +86,18 @@ async def test_every_task_of_a_shared_delivery_gets_its_own_outcome(pipeline: Pi
     execution = pipeline.execution(Recorder([Done(), GiveUp("不行"), Retry("再来"), Done()]))
     await execution({}, **jobs[0].kwargs or {})
     assert await statuses(pipeline) == {"succeeded": 2, "failed": 1, "retrying": 1, "queued": BACKLOG - 4}
+
+
+async def test_what_a_shared_delivery_did_is_one_line_and_every_other_end_has_its_own(pipeline: Pipeline) -> None:
+    _, jobs = await packed(pipeline)
+    execution = pipeline.execution(Recorder([Done(), GiveUp("不行"), Retry("再来"), Done()]))
+    with capture_logs() as lines:
+        await execution({}, **jobs[0].kwargs or {})
+    done = await pipeline.sql("select id::text from vw_task where status = 'succeeded' order by id")
+    (line,) = [line for line in lines if line["event"] == "任务完成"]
+    assert sorted(line["task_ids"]) == [task_id for (task_id,) in done]
+    assert (line["count"], line["task_type"], line["duration_ms"] >= 0) == (2, EMAIL_SEND.name, True)
+    assert [line["status"] for line in lines if line["event"] == "任务未完成"] == ["failed", "retrying"]
 
 
 async def test_the_tasks_of_a_delivery_run_side_by_side_as_far_as_there_are_slots(

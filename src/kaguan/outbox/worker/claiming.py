@@ -19,7 +19,7 @@ from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
-from kaguan.logging.naming import announce
+from kaguan.logging.naming import attempted
 from kaguan.outbox.history import UnsettledError, is_settled
 from kaguan.outbox.worker.token import COLUMNS, Token
 from kaguan.queues import keys
@@ -139,7 +139,7 @@ class Claims:
         loose = set(tokens) - {claim.token for claim in claims} if failures else set(failed)
         if loose:
             self._leases.abandon(loose)
-        announce(log, "开始执行", claims)
+        _tell(claims)
         return claims
 
     def _pause(self, failures: int) -> float:
@@ -189,3 +189,8 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     if not claimed and not await is_settled(connection):
         raise UnsettledError
     return [claimed.get(token) for token, _ in wanted]
+
+
+def _tell(claims: Sequence[Claim]) -> None:
+    if claims:
+        log.info("开始执行", **attempted(claims))

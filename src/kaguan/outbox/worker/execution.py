@@ -13,7 +13,7 @@ from structlog.contextvars import bound_contextvars
 from kaguan.backoff import jitter
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.logging.naming import announce
+from kaguan.logging.naming import attempted
 from kaguan.outbox import ordering
 from kaguan.outbox.deliveries import HANDED_AT, REQUEST_IDS
 from kaguan.outbox.history import UnsettledError
@@ -123,8 +123,9 @@ class Execution:
             self.leases.abandon([claim.token for claim in claims])
             raise
         finally:
-            longest = max((seconds for _, seconds in done), default=0.0)
-            announce(log, "任务完成", [claim for claim, _ in done], duration_ms=round(longest * 1000, 1))
+            if done:
+                made, seconds = zip(*done, strict=True)
+                log.info("任务完成", **attempted(made), duration_ms=round(max(seconds) * 1000, 1))
 
     async def _run(self, claim: Claim, done: list[tuple[Claim, float]]) -> None:
         """一次尝试；做成了的与它用的秒数记进 ``done``。"""
