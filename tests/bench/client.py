@@ -11,6 +11,7 @@ import asyncio
 import random
 import resource
 import sys
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import cast
@@ -36,6 +37,7 @@ class Run:
     rest: str
     until: float
     closed: bool
+    timed: bool = False
     dice: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 请求号，不是密钥
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
@@ -63,8 +65,9 @@ class Run:
 
     def request(self) -> bytes:
         self.sent += 1
-        # 像用户自己编的号：前后不挨着，不会都落在索引的同一页
-        content = body(f"{self.dice.getrandbits(64):016x}-{self.prefix}-{self.sent}", self.rest)
+        # 像用户自己编的号：前后不挨着，不会都落在索引的同一页；``timed`` 则像 UUIDv7，时间在前
+        first = time.time_ns() if self.timed else self.dice.getrandbits(64)
+        content = body(f"{first:016x}-{self.prefix}-{self.sent}", self.rest)
         return self.head % len(content) + content
 
     def answered(self) -> None:
@@ -139,7 +142,7 @@ async def drive(options: argparse.Namespace) -> dict[str, float]:
         f"POST {options.path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {options.token}\r\n"
         "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     ).encode()
-    run = Run(head, options.prefix, options.rest, 0.0, closed=options.rate <= 0)
+    run = Run(head, options.prefix, options.rest, 0.0, closed=options.rate <= 0, timed=options.numbers == "timed")
     for _ in range(options.connections):
         await run.open(options.port)
     started = loop.time()
@@ -212,6 +215,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--rate", type=float, default=0.0, help="每秒到达数；0 为闭环，压满")
+    parser.add_argument("--numbers", choices=("random", "timed"), default="random", help="请求号打头的是什么")
     sys.stdout.buffer.write(orjson.dumps(uvloop.run(drive(parser.parse_args()))))
 
 

@@ -47,10 +47,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """对着一个端口提交邮件任务。"""
+    """对着一个端口提交邮件任务。``numbers``：请求号打头的是 random 还是 timed（时间在前）。"""
 
     laboratory: Laboratory
     token: str
+    numbers: str = "random"
     wrk: str | None = field(default_factory=lambda: shutil.which("wrk"))
     _prefixes: Iterator[int] = field(default_factory=itertools.count)
 
@@ -82,7 +83,7 @@ class Load:
         """
         arguments = {
             "port": port, "path": path, "token": self.token, "prefix": self._prefix(), "seconds": seconds,
-            "connections": CONNECTIONS, "rate": rate, "rest": following,
+            "connections": CONNECTIONS, "rate": rate, "rest": following, "numbers": self.numbers,
         }  # fmt: skip
         flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         program = self.laboratory.module("client", "tests.bench.client", *flags, environment={})

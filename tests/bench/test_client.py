@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from argparse import Namespace
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -38,8 +39,10 @@ async def answering(status: int, seen: list[str], keepalive: float = 60.0) -> As
         await runner.cleanup()
 
 
-def options(port: int, rate: float) -> Namespace:
-    return Namespace(port=port, path=PATH, token="t", prefix="p", rest=REST, seconds=0.3, connections=4, rate=rate)
+def options(port: int, rate: float, numbers: str = "random") -> Namespace:
+    return Namespace(
+        port=port, path=PATH, token="t", prefix="p", rest=REST, seconds=0.3, connections=4, rate=rate, numbers=numbers
+    )
 
 
 @pytest.mark.parametrize("rate", [0.0, 200.0])
@@ -51,6 +54,16 @@ async def test_every_request_is_counted_once_and_is_new(rate: float) -> None:
     assert 0 < report["requests"] <= len(seen)
     assert len(set(seen)) == len(seen)
     assert 0 < report["p50"] <= report["p95"] <= report["p99"]
+
+
+@pytest.mark.parametrize(("numbers", "timed"), [("timed", True), ("random", False)])
+async def test_request_ids_begin_with_the_time_only_when_asked_to(numbers: str, *, timed: bool) -> None:
+    seen: list[str] = []
+    before = time.time_ns()
+    async with answering(202, seen) as port:
+        await drive(options(port, 200.0, numbers))
+    stamps = [int(request_id.partition("-")[0], 16) for request_id in seen]
+    assert {before <= stamp <= time.time_ns() for stamp in stamps} == {timed}
 
 
 async def test_an_answer_other_than_202_is_an_error() -> None:
