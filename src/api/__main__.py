@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from kaguan.database.pool import open_pool
 from kaguan.logging.access import access_lines
 from kaguan.outbox.doorbell import Doorbell
 from kaguan.presence.beat import Presence
-from kaguan.process import run_process
+from kaguan.process import run_process, spare_the_collector
 from kaguan.queues.client import open_redis
 from kaguan.task_types import NAMES, check_settings
 from kaguan.telemetry.exposition import serve_metrics
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-GC_YOUNG = 10_000  # 新增这么多对象看一次（默认 700，一个请求就有几百个）
-GC_GENERATIONS = 10
 M_MMAP_THRESHOLD = -3  # malloc.h
 BIG_BUFFER = 512 * 1024  # 字节
 
@@ -81,17 +78,10 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
             await stack.enter_async_context(in_background(watch_parent(stop), "parent"))
         presence.facts = app[GUARD].facts
         await stack.enter_async_context(presence.beating())
-        _spare_the_collector()
+        spare_the_collector()
         _return_big_buffers()
         log.info("开始服务", host=settings.api.host, port=settings.api.port)
         await stop.wait()
-
-
-def _spare_the_collector() -> None:
-    """启动时建好的几十万个对象活到进程结束，不必一遍遍看；一个请求的对象又几乎都随引用计数走，少看几次。"""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG, GC_GENERATIONS, GC_GENERATIONS)
 
 
 def _return_big_buffers() -> None:

@@ -17,7 +17,7 @@ from kaguan.mail.recall import Recall
 from kaguan.mail.waiting import INTERVAL, WaitingMetrics
 from kaguan.outbox.relay.relay import Loop, Relay
 from kaguan.presence.beat import Presence
-from kaguan.process import run_process
+from kaguan.process import run_process, spare_the_collector
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
@@ -67,6 +67,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
         )
         presence.facts = relay.facts
         monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
+        spare_the_collector()
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             await relay.run(stop)

@@ -18,7 +18,7 @@ from kaguan.outbox.vocabulary import split_slots
 from kaguan.outbox.worker.attempt import Handler
 from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
-from kaguan.process import run_process
+from kaguan.process import run_process, spare_the_collector
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
@@ -55,6 +55,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
             pool, redis, handlers, config, settings.tasks, metrics=metrics, ring=doorbell.ring, name=presence.name
         )
         monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
+        spare_the_collector()
         async with asyncio.TaskGroup() as group:
             group.create_task(monitor.run(stop), name="monitor")
             await worker.run(stop)
