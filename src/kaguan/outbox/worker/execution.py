@@ -114,7 +114,7 @@ class Execution:
             self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims) - gone)
         if not claims:
             return
-        done: list[tuple[Claim, float]] = []
+        done: list[tuple[Claim, float]] | None = [] if len(claims) > 1 else None  # 同乘的做成了，合一行说
         try:
             # 任何一个都不抛业务异常；取消会传给每一个
             await asyncio.gather(*[self._run(claim, done) for claim in claims])
@@ -127,8 +127,7 @@ class Execution:
                 made, seconds = zip(*done, strict=True)
                 log.info("任务完成", **attempted(made), duration_ms=round(max(seconds) * 1000, 1))
 
-    async def _run(self, claim: Claim, done: list[tuple[Claim, float]]) -> None:
-        """一次尝试；做成了的与它用的秒数记进 ``done``。"""
+    async def _run(self, claim: Claim, done: list[tuple[Claim, float]] | None) -> None:
         attempt = Attempt(
             pool=self._pool,
             token=claim.token,
@@ -162,8 +161,8 @@ class Execution:
                 settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
             match settled:
                 case Settled():
-                    self._record(settled, labels, elapsed, span)
-                    if settled.status is TaskStatus.SUCCEEDED:
+                    self._record(settled, labels, elapsed, span, alone=done is None)
+                    if done is not None and settled.status is TaskStatus.SUCCEEDED:
                         done.append((claim, elapsed))
                 case Fenced():
                     await self._fenced(attempt, span)
@@ -227,8 +226,8 @@ class Execution:
             gone = await self._vanishing.note(attempt.type, [held], {held: attempt.request_id})
             self._metrics.vanished.labels(attempt.type).inc(gone)
 
-    def _record(self, settled: Settled, labels: tuple[str, str], elapsed: float, span: Span) -> None:
-        """每次尝试都计；做成了的随它的投递一行日志，没做成的各有各的一行。"""
+    def _record(self, settled: Settled, labels: tuple[str, str], elapsed: float, span: Span, *, alone: bool) -> None:
+        """每次尝试都计；同乘的做成了，随它的投递一行日志，别的各有各的一行。"""
         status, outcome = settled.status, settled.outcome
         observe(self._metrics.accept_to_effect.labels(type=labels[0]), settled.age)
         self._metrics.settled.labels(*labels, status).inc()
@@ -243,6 +242,8 @@ class Execution:
             self._metrics.uncertain.labels(labels[0]).inc()
         if status is TaskStatus.SUCCEEDED:
             record_outcome(span, status)
+            if alone:
+                log.info("任务完成", duration_ms=duration_ms)
             return
         record_outcome(span, status, None if isinstance(outcome, Cancelled) else type(outcome).__name__)
         reason = None if isinstance(outcome, Done) else Reason.of(outcome.reason).logged
