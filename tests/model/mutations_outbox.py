@@ -181,7 +181,7 @@ OUTBOX_MUTATIONS = (
         OUTBOX + "redrive.sql",
         " and (w.lease_until is null) = (select true)",
         "",
-        (SURVIVORS + "::test_redrive_leaves_alone_what_is_not_queued",),
+        (SURVIVORS + "::test_redrive_leaves_alone_what_was_claimed_meanwhile",),
     ),
     Mutation(
         "重投不留痕",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import store
 from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.outbox.relay.ordering import OrderingRelease
@@ -15,6 +16,7 @@ from kaguan.queues.keys import DOORBELL
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline
+from tests.support.running_task import running_task
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
@@ -57,6 +59,16 @@ async def test_redrive_leaves_alone_what_is_not_queued(settings: Settings, pool:
         async with pool.connection() as connection:
             assert await store.redrive(connection, [(task_id, 1)], "queue_forgot") == 0
         assert (await pipeline.task(task_id)).delivery == 1
+
+
+@pytest.mark.unjudged("行是用例写成的")
+async def test_redrive_leaves_alone_what_was_claimed_meanwhile(settings: Settings, pool: Pool) -> None:
+    attempt = await running_task(pool, EMAIL_SEND.name, EmailPayload(to=("a@example.com",), subject="s", body="b"))
+    async with open_pipeline(settings, pool) as pipeline:
+        async with pool.connection() as connection:
+            assert await store.redrive(connection, [(attempt.task_id, 1)], "queue_forgot") == 0
+        task = await pipeline.task(attempt.task_id)
+        assert (task.status, task.delivery) == ("running", 1)
 
 
 async def test_the_relay_does_not_release_the_next_while_the_head_is_not_done(settings: Settings, pool: Pool) -> None:
