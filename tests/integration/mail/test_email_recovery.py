@@ -271,7 +271,7 @@ async def test_half_open_breakers_call_one_wave_back_and_no_more_until_they_were
 async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mails_until_it_takes_one(
     settings: Settings, pool: Pool
 ) -> None:
-    async with staged(settings, pool, cooldown=0.1, tick=OFTEN) as stage:
+    async with staged(settings, pool, cooldown=0.5, tick=OFTEN) as stage:
         stage.server.script.greeting, stage.server.script.mail = "220 test ESMTP", "421 4.3.2 closing"
         await stage.waiting_for_an_hour(30)
         pipeline, recall = stage.pipeline, stage.recall(pace=0.01)
