@@ -179,9 +179,9 @@ class Roll:
         return any(json.loads(card)["pid"] == unit.pid for card in cards.values())
 
     async def watch(self) -> None:
-        """一直看着谁手里有活，直到被取消；PostgreSQL 一时不在，就等它回来。"""
+        """一直看着谁手里有活，直到被取消；PostgreSQL 一时不在、看的表刚被迁移换掉，就再来。"""
         while True:
-            with suppress(psycopg.OperationalError):
+            with suppress(psycopg.OperationalError, psycopg.errors.UndefinedTable):
                 async with self.stage.postgres() as connection:
                     while True:
                         ((table,),) = await (await connection.execute(HELD)).fetchall()

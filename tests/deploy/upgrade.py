@@ -213,7 +213,10 @@ def _errors(roll: Roll) -> list[str]:
                 found.append(f"{path.stem}：{line[:200]}")
                 continue
             if said.get("level") in {"error", "critical"} and not roll.in_outage(_stamped(said)):
-                found.append(f"{path.stem}：{said.get('event')}")
+                cause = str(said.get("exception", "")).strip().rpartition("\n")[2]
+                found.append(
+                    " ".join(filter(None, (f"{path.stem}：{said.get('event')}", said.get("path"), cause[:300])))
+                )
     return found
 
 
