@@ -213,10 +213,8 @@ def _errors(roll: Roll) -> list[str]:
                 found.append(f"{path.stem}：{line[:200]}")
                 continue
             if said.get("level") in {"error", "critical"} and not roll.in_outage(_stamped(said)):
-                cause = str(said.get("exception", "")).strip().rpartition("\n")[2]
-                found.append(
-                    " ".join(filter(None, (f"{path.stem}：{said.get('event')}", said.get("path"), cause[:300])))
-                )
+                cause = " ".join(str(said.get("exception", "")).strip().splitlines()[-2:])  # 错误与它的 DETAIL
+                found.append(f"{path.stem}：{said.get('event')} {said.get('path', '')} {cause[:300]}".rstrip())
     return found
 
 
