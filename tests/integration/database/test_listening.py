@@ -90,10 +90,21 @@ async def test_a_listener_behind_the_pooler_knows_that_it_is_deaf(
             open_pool(settings_to(url, environ).database, "test") as pool,
             hearing(url, pool, environ) as (listener, heard),
         ):
-            await eventually(lambda: listener.deaf)
-            await eventually(lambda: len(heard.told) > 4)
+
+            def connected() -> int:
+                return 1 + sum(str(line["event"]).startswith("专用连接中断") for line in lines)
+
+            def deaf() -> bool:
+                pooler.part_from_server("kaguan-listener")
+                return listener.deaf and heard.rings == connected()  # 每次连上响一声
+
+            await eventually(deaf)
+            told = len(heard.told)
+            async with pool.connection() as connection:
+                await connection.execute(f"notify {CHANNEL}")
+            await eventually(lambda: len(heard.told) > told + 2)
             assert heard.told[-1] == 1
-            assert heard.rings == 1  # 刚连上那一声
+            assert heard.rings == connected()
     said = [line for line in lines if "KAGUAN_DATABASE__LISTEN_URL" in line["event"]]
     assert len(said) == 1
 
@@ -151,6 +162,7 @@ async def test_an_api_that_hears_nothing_is_told_by_metric_and_verdict(
         await stack.enter_async_context(Presence(redis, "api", facts=guards[0].facts).beating())
 
         async def told() -> bool:
+            pooler.part_from_server("kaguan-api-listener")
             _, verdict = await service.take(api.pool.connection, redis, settings)
             deaf = [concern for concern in verdict.concerns if concern.code is ConcernCode.DEAF]
             return [concern.parameters for concern in deaf] == [{"count": 1}]
