@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
 
-from kaguan.telemetry.sampling import FaultProcessor
+from kaguan.telemetry.sampling import FaultSampler
 from kaguan.telemetry.spans import SEND_LINKS
+from kaguan.telemetry.unsampled import FaultProvider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,16 +33,26 @@ class _Switch(Sampler):
         return f"Switch{{{self.chosen.get_description()}}}"
 
 
+class _SwitchedProvider(FaultProvider):
+    """采样器换来换去，留不留岔子看眼下的那个。"""
+
+    def __init__(self, switch: _Switch) -> None:
+        super().__init__(switch, span_limits=SpanLimits(max_links=SEND_LINKS))
+        self._switch = switch
+
+    @property
+    def keeps_faults(self) -> bool:
+        return isinstance(self._switch.chosen, FaultSampler)
+
+
 class Tracing:
     """本进程的跟踪。"""
 
     def __init__(self) -> None:
         self._switch = _Switch()
         self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(
-            self._switch, shutdown_on_exit=False, span_limits=SpanLimits(max_links=SEND_LINKS)
-        )
-        self.provider.add_span_processor(FaultProcessor(SimpleSpanProcessor(self._exporter)))
+        self.provider = _SwitchedProvider(self._switch)
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
 
     @contextmanager
     def recording(self, sampler: Sampler) -> Iterator[InMemorySpanExporter]:

@@ -17,12 +17,13 @@ from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_TRACES_EXPORTER
 from opentelemetry.sdk import environment_variables as otel
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from kaguan.config import ConfigurationError
-from kaguan.telemetry.sampling import FaultProcessor, FaultSampler
+from kaguan.telemetry.sampling import FaultSampler
 from kaguan.telemetry.spans import SEND_LINKS
+from kaguan.telemetry.unsampled import FaultProvider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ SCHEDULE_DELAY = 1_000.0  # 毫秒；SDK 的 5 秒让人在查看器前等
 SHUTDOWN_TIMEOUT = 5.0  # 秒；端点不通也不许拖住停机
 
 
-class Provider(TracerProvider):
+class Provider(FaultProvider):
     """本进程的提供者；``batches`` 是每个导出器的队列，没有地方可送就是空的。"""
 
     def __init__(self, config: TelemetryConfig, process: str, batches: Sequence[CountingBatch]) -> None:
@@ -51,11 +52,10 @@ class Provider(TracerProvider):
         super().__init__(
             _sampler(config.sample_ratio) if batches else ALWAYS_OFF,
             _resource(config, process),
-            shutdown_on_exit=False,  # 它要等多久由我们定
             span_limits=SpanLimits(max_links=None if otel.OTEL_SPAN_LINK_COUNT_LIMIT in os.environ else SEND_LINKS),
         )
         for batch in batches:
-            self.add_span_processor(FaultProcessor(batch))
+            self.add_span_processor(batch)
 
 
 class Telemetry:

@@ -19,6 +19,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, Status
 
 from kaguan.telemetry.propagation import context_from, link_from, sampled_trace_of
 from kaguan.telemetry.sampling import KEPT
+from kaguan.telemetry.unsampled import Spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +55,7 @@ FENCED = "fenced"
 
 SEND_LINKS = 5_000  # relay 一批配得到的上限；提供者的链接上限也照它（SDK 的只有 128）
 
-_tracer = trace.get_tracer("kaguan")
+_spans = Spans("kaguan")
 
 
 def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:  # noqa: A002 与列同名
@@ -65,7 +66,7 @@ def creation_context(type: str, task_id: UUID | str, queue: str) -> SpanContext:
     identity = trace.get_current_span().get_span_context()
     if not identity.is_valid or identity.trace_flags.sampled:
         attributes = {**_messaging("create", type, queue), MESSAGE_ID: str(task_id)}
-        span = _tracer.start_span(f"create {type}", None, SpanKind.PRODUCER, attributes)
+        span = _spans.start(f"create {type}", None, SpanKind.PRODUCER, attributes)
         span.end()
         return span.get_span_context()
     return identity
@@ -203,7 +204,7 @@ class _Active:
         self._current = current
 
     def __enter__(self) -> Span:
-        self._span = _tracer.start_span(*self._arguments)
+        self._span = _spans.start(*self._arguments)
         if self._current:
             self._token = attach(trace.set_span_in_context(self._span))
         return self._span

@@ -22,6 +22,7 @@ from kaguan.telemetry.exposition import METRICS_PATH
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.sampling import KEPT
 from kaguan.telemetry.spans import ERROR_TYPE, record_error
+from kaguan.telemetry.unsampled import Spans, Unsampled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ SERVER_ERROR = 500
 DECISIONS = frozenset({"cancel", "retry", "replay"})
 DECISION = {KEPT: "decision"}
 
-_tracer = trace.get_tracer("kaguan.http")
+_spans = Spans("kaguan.http")
 
 
 def begin(request: web.Request, context: Context) -> Span | None:
@@ -49,7 +50,7 @@ def begin(request: web.Request, context: Context) -> Span | None:
     method = request.method if request.method in METHODS else "HTTP"
     name = f"{method} {route}" if route else method
     decided = DECISION if method == "POST" and route and route.rpartition("/")[2] in DECISIONS else None
-    span = _tracer.start_span(name, context_from(request.headers.get("traceparent")), SpanKind.SERVER, decided)
+    span = _spans.start(name, context_from(request.headers.get("traceparent")), SpanKind.SERVER, decided)
     attach(trace.set_span_in_context(span))
     identity = span.get_span_context()
     if identity.is_valid:
@@ -63,7 +64,7 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
     failed = response.status >= SERVER_ERROR
     if not (span.is_recording() and (failed or context.sampled)):
         return
-    if failed and not (isinstance(span, ReadableSpan) and ERROR_TYPE in (span.attributes or {})):
+    if failed and not (isinstance(span, ReadableSpan | Unsampled) and ERROR_TYPE in (span.attributes or {})):
         record_error(span, str(response.status))  # 意外的已记下类名
     version = "1.1" if request.version == HttpVersion11 else "1.0"
     route, path = _route(request), request.path
