@@ -89,8 +89,9 @@ async def recorded(connection: Connection) -> Recorded | None:
         return await cursor.fetchone()
 
 
-async def set_epoch(connection: Connection, value: UUID) -> None:
-    await connection.execute(load(PACKAGE, "set_epoch"), {"epoch": value})
+async def set_epoch(connection: Connection, value: UUID, *, is_lost: bool = True) -> None:
+    """记下 Redis 的纪元；``is_lost`` 是它丢过东西，看的人要知道是何时。"""
+    await connection.execute(load(PACKAGE, "set_epoch"), {"epoch": value, "is_lost": is_lost})
 
 
 async def server(connection: Connection) -> Server:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BATCH = 60
 FORGOT = "队列忘了任务，重投"
-LOST = "Redis 丢过数据，或切换了主（纪元已变），重投它不认得的已交出的任务"
+REDRIVEN = "纪元重投完成"
 
 
 class OldCopy:
@@ -106,7 +106,7 @@ async def test_a_redis_put_back_to_an_old_copy_loses_nothing_repeats_nothing_and
             await eventually(drained)  # 旧的也都取走了，一个也没有再做
     assert await effects(pipeline) == (3 * BATCH, 3 * BATCH)
     said = {one["event"] for one in logs if one["log_level"] == "warning"}
-    assert (LOST in said) == (not in_place)
+    assert (REDRIVEN in said) == (not in_place)
     assert FORGOT in said or not in_place  # 核对收回的
     causes = [("kaguan_tasks_redriven_total", {"cause": cause}) for cause in ("redis_lost_data", "queue_forgot")]
     suppressed = ("kaguan_duplicates_suppressed_total", {"type": "email:send"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +18,7 @@ from kaguan.dev.ports import free_port
 from kaguan.outbox.upgrade import RECENT
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import Presence
-from kaguan.queues.keys import VERDICT_MEMORY
+from kaguan.queues.keys import VERDICT_MEMORY, delivery_key
 from kaguan.reasons import Reason
 from kaguan.verdict import service
 from kaguan.verdict.memory import remember
@@ -27,6 +28,7 @@ from kaguan.verdict.wording import Wording
 from tests.e2e.stack import KAGUAN, clean_environment
 from tests.support.console import signed_in
 from tests.support.eventually import eventually
+from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
 
@@ -176,6 +178,33 @@ async def test_a_redis_that_lost_its_data_is_told_for_a_while_the_first_start_is
         concern = (await look(pipeline))[1]["redis_lost"]
         [(since,)] = await pipeline.sql("select since from tb_broker")
         assert concern.since == since
+
+
+async def test_a_redis_that_only_restarted_is_not_said_to_have_lost_anything(
+    settings: Settings, environ: dict[str, str], pool: Pool
+) -> None:
+    """`kaguan up` 停了再起：AOF 都在，换的只有复制历史的号。"""
+    with own_directory() as directory:
+        async with own_valkey(directory, append_only=True) as (server, process):
+            settings = load_settings({**environ, "KAGUAN_REDIS__URL": server.url})
+            async with open_pipeline(settings, pool) as pipeline:
+                await pipeline.epoch.run_once()
+                await pipeline.submit(2)
+                await pipeline.forwarder.run_once()
+                before = await pipeline.sql("select epoch, since from tb_broker")
+                await process.restart(signal.SIGTERM, 0.0)
+                assert await pipeline.epoch.run_once() == 0
+                [(epoch, since)] = await pipeline.sql("select epoch, since from tb_broker")
+                assert (epoch == before[0][0], since) == (False, before[0][1])
+                assert "redis_lost" not in (await look(pipeline))[1]
+
+                [task_id] = await pipeline.submit(1)
+                await pipeline.forwarder.run_once()
+                await process.restart(signal.SIGTERM, 0.0)
+                queue = pipeline.queues[Priority.DEFAULT]
+                await pipeline.redis.zrem(queue.namespace("incomplete"), queue.job_id(delivery_key(task_id, 1)))
+                assert await pipeline.epoch.run_once() > 0  # 尾巴没有写下：照样重投，也说得出
+                assert "redis_lost" in (await look(pipeline))[1]
 
 
 async def test_what_vanished_is_told_for_a_day(settings: Settings, pool: Pool) -> None:

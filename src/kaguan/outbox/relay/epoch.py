@@ -32,13 +32,18 @@ log = structlog.get_logger(__name__)
 PAGE = 2_000
 
 # 切换到从库时纪元也复制了过去，看不出尾巴丢了：所以认的是复制历史的号（master_replid），它一换，纪元就换。
-# 没有记过的（刚升级）只记下。不许 INFO 的用户没有这个号，靠核对。总写一次：只读的、被隔开的旧主在此拒绝，它的话不作数
+# 没有记过的（刚升级）只记下。不许 INFO 的用户没有这个号，靠核对。总写一次：只读的、被隔开的旧主在此拒绝，它的话不作数。
+# 从 AOF 重启也换号，只是前一个号（master_replid2）不是记过的那个；纪元还在，多半什么也没丢，认不得的照样重投
 LOOK = """
 local told = redis.pcall('INFO', 'replication')
 local history = type(told) == 'string' and string.match(told, 'master_replid:(%w+)') or ''
 local known = redis.call('SET', KEYS[2], history, 'GET')
-if (known or '') ~= '' and history ~= '' and known ~= history then redis.call('SET', KEYS[1], ARGV[1]) end
-return {redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET') or ARGV[1], redis.call('GET', KEYS[3])}
+local kept = ''
+if (known or '') ~= '' and history ~= '' and known ~= history then
+    local epoch = redis.call('SET', KEYS[1], ARGV[1], 'GET')
+    if string.match(known, '^%x+$') and string.match(told, 'master_replid2:(%w+)') ~= known then kept = epoch or '' end
+end
+return {redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET') or ARGV[1], redis.call('GET', KEYS[3]), kept}
 """
 
 
@@ -63,7 +68,7 @@ class EpochRedrive:
         Raises:
             RedisError: Redis 不在；等它回来再比。
         """
-        here, watermark = await self._redis_epoch()
+        here, watermark, kept = await self._redis_epoch()
         async with self.pool.connection() as connection:
             recorded = await history.recorded(connection)
             if recorded is None:
@@ -73,26 +78,32 @@ class EpochRedrive:
         redriven = 0 if recorded is None else await self.histories.run_once(recorded, watermark, same_redis=is_same)
         if is_same:
             return redriven
-        log.warning("Redis 丢过数据，或切换了主（纪元已变），重投它不认得的已交出的任务")
+        is_restarted = recorded is not None and kept == str(recorded.epoch).encode()
+        if is_restarted:
+            log.info("Redis 重启过（纪元已变），看它还认得哪些已交出的任务")
+        else:
+            log.warning("Redis 丢过数据，或切换了主（纪元已变），重投它不认得的已交出的任务")
         count = await self._redrive_forgotten()
+        is_lost = count > 0 or not is_restarted
         # 全部重投之后才记下新纪元：中途死了，下一个 relay 接着做
         async with self.pool.connection() as connection:
-            await history.set_epoch(connection, here)
-        log.warning("纪元重投完成", count=count)
+            await history.set_epoch(connection, here, is_lost=is_lost)
+        if is_lost:
+            log.warning("纪元重投完成", count=count)
         self.metrics.redriven.labels(cause="redis_lost_data").inc(count)
         return redriven + count
 
-    async def _redis_epoch(self) -> tuple[UUID, bytes | None]:
-        """Redis 里的纪元与水位；纪元没有、看不懂、历史换了（见 :data:`LOOK`）、别人写过，都换成新的。"""
+    async def _redis_epoch(self) -> tuple[UUID, bytes | None, bytes]:
+        """Redis 里的纪元、水位、重启前的纪元；纪元没有、看不懂、历史换了（见 :data:`LOOK`）、别人写过，都换成新的。"""
         asked = (keys.EPOCH, keys.HISTORY, keys.WATERMARK)
-        value, watermark = await evaluated(self.redis, LOOK, asked, str(uuid4()))
+        value, watermark, kept = await evaluated(self.redis, LOOK, asked, str(uuid4()))
         try:
-            return UUID(value.decode()), watermark
+            return UUID(value.decode()), watermark, kept
         except ValueError:
             log.warning("Redis 里的纪元不是我们写的，换成新的")
             fresh = uuid4()
             await self.redis.set(keys.EPOCH, str(fresh))
-            return fresh, watermark
+            return fresh, watermark, b""
 
     async def _redrive_forgotten(self) -> int:
         """一页页看此刻之前交出的任务，Redis 不认得的都重投；relay 还在交出的不看，否则永远看不完。"""

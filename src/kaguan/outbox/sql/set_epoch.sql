@@ -1,3 +1,4 @@
-insert into tb_broker (id, epoch)
+insert into tb_broker as b (id, epoch)
 values (1, %(epoch)s)
-on conflict (id) do update set epoch = excluded.epoch, since = now()
+on conflict (id) do update
+set epoch = excluded.epoch, since = case when %(is_lost)s then now() else b.since end
