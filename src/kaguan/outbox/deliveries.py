@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import orjson
 import structlog
-from psycopg.rows import class_row
+from psycopg.rows import args_row
 from redis.exceptions import NoScriptError, RedisError
 from saq.queue.redis import RedisQueue
 
@@ -170,7 +170,7 @@ async def fetch(connection: Connection, rooms: Mapping[PriorityRank, int], line:
             "after": [line.places[caller][1] for caller in shares],
             "shares": list(shares.values()),
         }  # fmt: skip
-        async with connection.cursor(row_factory=class_row(Due)) as cursor:
+        async with connection.cursor(row_factory=args_row(Due)) as cursor:
             await cursor.execute(load(store.PACKAGE, "fetch"), parameters)
             return line.choose(await cursor.fetchall(), room, shares, began)
     finally:

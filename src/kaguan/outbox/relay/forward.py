@@ -64,13 +64,14 @@ class Window:
     tasks: float = field(init=False)
     pressed: bool = False  # 上一眼没有放下全部，积压还在等
     _sizes: deque[int] = field(default_factory=deque)  # 在等的各投递带着几个，先交的在前；只知道自己交的
+    _held: int = 0  # 它们的和
 
     def __post_init__(self) -> None:
         self.tasks = self.least
 
     def room(self, limit: int) -> int:
         """还放得下几个任务，至多 ``limit``。"""
-        return max(0, min(limit, int(self.tasks) - sum(self._sizes), self.most - len(self._sizes)))
+        return max(0, min(limit, int(self.tasks) - self._held, self.most - len(self._sizes)))
 
     def seen(self, depth: int) -> None:
         """看过了 Redis：在等的投递还有 ``depth`` 个。"""
@@ -79,17 +80,19 @@ class Window:
         elif self.pressed:
             self.tasks = max(self.least, self.tasks * SHRINK)
         while len(self._sizes) > depth:
-            self._sizes.popleft()
+            self._held -= self._sizes.popleft()
         while len(self._sizes) < depth:
             self._sizes.appendleft(1)  # 别的 relay 交的：不知道带着几个
+            self._held += 1
 
-    def handed(self, sizes: Iterable[int]) -> None:
+    def handed(self, sizes: Sequence[int]) -> None:
         """又交出这些投递。"""
         self._sizes.extend(sizes)
+        self._held += sum(sizes)
 
     def forget(self) -> None:
         """交了没有不知道：当作满着，下一眼先看 Redis。"""
-        self._sizes.extend([1] * self.most)
+        self.handed([1] * self.most)
 
 
 @dataclass(slots=True)
@@ -168,8 +171,7 @@ class Forwarder:
         """看一眼：到期的交出去，从发件箱里删掉；交出的记在 ``rows`` 与 ``handed``。"""
         self.heard.clear()
         batch = self.config.batch_size
-        enough = min(batch, self.config.window // 2)
-        if any(window.room(batch) < enough for window in self._windows.values()):  # 快满了才去看 Redis
+        if any(window.room(batch) < min(batch, self.config.window // 2) for window in self._windows.values()):  # 快满了
             for queue, depth in (await in_redis.waiting_depths(self.queues)).items():
                 self._windows[queue.rank].seen(depth)
         rooms = {rank: room for rank, window in self._windows.items() if (room := window.room(batch)) > 0}
@@ -186,9 +188,11 @@ class Forwarder:
         deliveries = await self._forward(connection, due) if due else []
         self._idle_looks = 0 if deliveries else self._idle_looks + 1
         for queue in self.queues:
-            self._windows[queue.rank].handed(len(one.tokens) for one in deliveries if one.queue is queue)
-        carried = {token for one in deliveries for token in one.tokens}
-        rows += [row for row in due if (row.task_id, row.delivery) in carried]
+            self._windows[queue.rank].handed([len(one.tokens) for one in deliveries if one.queue is queue])
+        if sum(len(one.tokens) for one in deliveries) < len(due):
+            carried = {token for one in deliveries for token in one.tokens}
+            due = [row for row in due if (row.task_id, row.delivery) in carried]
+        rows += due
         handed += deliveries
 
     async def _forward(self, connection: Connection, due: Sequence[Due]) -> list[Delivery]:
@@ -200,7 +204,7 @@ class Forwarder:
             seconds = await next(iter(self.queues.values())).redis.mget(map(pace_key, names)) if names else []
             self._paces = {name: float(value) for name, value in zip(names, seconds, strict=True) if value}
             self._paces_at = now
-        counts = Counter(str(PriorityRank(row.priority).queue) for row in due)
+        counts = {str(PriorityRank(rank).queue): n for rank, n in Counter(row.priority for row in due).items()}
         with send_span([row.traceparent for row in due], counts):
             deliveries = pack(due, self.types.shareable, self._paces, self.config.ids_per_delivery)
             results = await enqueue_many(self.queues, deliveries, self.task_timeout, due[0].now)

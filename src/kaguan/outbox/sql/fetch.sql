@@ -1,9 +1,9 @@
 -- 取到期的待交付行，跳过别的 relay 正拿着的。到期看语句的时刻，不看事务的：一个事务里要看几眼。
 -- 新到的每个队列至多 room 行，从 age 秒之前看起；没交完的提交者另取，各从交到的那一行往后，至多 share 行
-select o.task_id, o.delivery, o.type, o.priority, o.principal, o.traceparent, o.available_at, o.alone,
-    (select t.request_id from tb_task t where t.id = o.task_id) as request_id, -- 子查询：总是按号去找
+select o.task_id, o.delivery, o.type, o.priority, o.principal, o.traceparent, o.available_at, -- 次序照 Due 的字段
     extract(epoch from clock_timestamp() - o.available_at)::float8 as waited,
-    extract(epoch from clock_timestamp())::float8 as now
+    extract(epoch from clock_timestamp())::float8 as now, o.alone,
+    (select t.request_id from tb_task t where t.id = o.task_id) as request_id -- 子查询：总是按号去找
 from (
     select fresh.*
     from unnest(%(priorities)s::smallint[], %(rooms)s::int[], %(ages)s::float8[]) as q (priority, room, age)
