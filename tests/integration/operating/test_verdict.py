@@ -181,7 +181,7 @@ async def test_a_redis_that_lost_its_data_is_told_for_a_while_the_first_start_is
 
 
 async def test_a_redis_that_only_restarted_is_not_said_to_have_lost_anything(
-    settings: Settings, environ: dict[str, str], pool: Pool
+    environ: dict[str, str], pool: Pool
 ) -> None:
     """`kaguan up` 停了再起：AOF 都在，换的只有复制历史的号。"""
     with own_directory() as directory:
