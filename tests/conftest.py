@@ -23,6 +23,7 @@ from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
 from tests.support import judging
 from tests.support.access_log import AccessLines
+from tests.support.eventually import WHOLE_TEST
 from tests.support.measured import mark_measured, measuring
 from tests.support.order import in_running_order
 from tests.support.places import own_port, temporary_place
@@ -53,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     in_running_order(items)
+    for item in items:
+        item.add_marker(pytest.mark.timeout(WHOLE_TEST))
     mark_measured(items)
     if BEHIND_POOLER:
         for item in items:

@@ -12,6 +12,7 @@ import yaml
 
 from tests.architecture.shipped import OBSERVABILITY, load_yaml, rules
 from tests.support.accelerated_rules import accelerated
+from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 from tests.support.repository import ROOT
 
@@ -76,6 +77,6 @@ def alerts_of(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 def promtool(directory: Path, *arguments: str) -> None:
     done = subprocess.run(
-        [program("promtool"), *arguments], cwd=directory, capture_output=True, text=True, check=False, timeout=60
+        [program("promtool"), *arguments], cwd=directory, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.architecture.shipped import load_yaml
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def modules_of(*arguments: str, place: Path) -> str:
         cwd=place,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert finished.returncode == (0 if arguments[0] == "-c" else 2), finished.stderr

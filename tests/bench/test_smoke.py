@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
-
-TIMEOUT = 120  # 秒
 
 
 def test_a_short_run_of_one_row_prints_a_table() -> None:
     command = (sys.executable, "-m", "tests.bench", "--short", "--only", "21")
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert finished.returncode == 0, finished.stderr
     header, _, row = finished.stdout.splitlines()[:3]
     assert header.startswith("| # |")
@@ -22,6 +21,6 @@ def test_a_short_run_of_one_row_prints_a_table() -> None:
 
 def test_an_unknown_row_is_refused() -> None:
     command = (sys.executable, "-m", "tests.bench", "--only", "99")
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert finished.returncode == 2
     assert "--only" in finished.stderr

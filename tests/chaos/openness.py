@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 REQUEST_TIMEOUT = 8.0  # 秒
-RETURN_TIMEOUT = 30.0  # 秒
 
 
 async def keeps_order(stage: Stage) -> bool:
@@ -41,7 +40,7 @@ async def silent(stage: Stage) -> list[str]:
         found = []
         for number, port in enumerate(stage.api_ports):
             try:
-                await eventually(partial(answers, port), RETURN_TIMEOUT)
+                await eventually(partial(answers, port))
             except AssertionError:
                 found.append(f"api-{number}")
         return found

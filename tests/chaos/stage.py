@@ -220,4 +220,4 @@ async def listening(ports: list[int]) -> None:
         return True
 
     for port in ports:
-        await eventually(partial(answers, port), 60.0)
+        await eventually(partial(answers, port))

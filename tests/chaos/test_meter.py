@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.chaos.fleet import Fleet
 from tests.chaos.meter import Meter, Reading, depth_bounds, growth, metered, resident
 from tests.chaos.stage import Cast
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +44,7 @@ class Deaf:
 
 async def test_the_meter_stops_though_the_client_swallows_a_cancellation() -> None:
     stage = Deaf()
-    async with asyncio.timeout(30.0) as limit, metered(Meter(cast("Stage", stage), lambda: 0.5)) as meter:
+    async with asyncio.timeout(PATIENCE) as limit, metered(Meter(cast("Stage", stage), lambda: 0.5)) as meter:
         await stage.asked.wait()
         limit.reschedule(asyncio.get_running_loop().time())  # 取消落在停下的途中
     assert [reading.depth for reading in meter.readings] == [0]

@@ -13,12 +13,10 @@ from tests.chaos.catalogue import CATALOGUE
 from tests.chaos.faults import schedule
 from tests.chaos.process_faults import BACKLOG_FLUSH
 from tests.chaos.proxy import HOST, Proxy
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-WAIT = 30.0  # 秒
 
 
 @asynccontextmanager
@@ -44,12 +42,12 @@ async def echo_behind() -> AsyncIterator[Proxy]:
     finally:
         await proxy.stop()
         server.close()
-        await asyncio.wait_for(gone.wait(), WAIT)
+        await asyncio.wait_for(gone.wait(), PATIENCE)
 
 
 async def said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> bytes:
     writer.write(text)
-    return await asyncio.wait_for(reader.read(100), WAIT)
+    return await asyncio.wait_for(reader.read(100), PATIENCE)
 
 
 async def closed(writer: asyncio.StreamWriter) -> None:
@@ -73,7 +71,7 @@ async def test_cut_ends_old_connections_and_takes_new_ones() -> None:
         await said(reader, writer, b"a")
         assert proxy.cut() == 1
         with suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(1), WAIT) == b""
+            assert await asyncio.wait_for(reader.read(1), PATIENCE) == b""
         await closed(writer)
         reader, writer = await asyncio.open_connection(HOST, proxy.port)
         assert await said(reader, writer, b"b") == b"b"
@@ -86,7 +84,7 @@ async def test_reset_is_a_reset() -> None:
         await said(reader, writer, b"a")
         proxy.reset()
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(reader.read(1), WAIT)
+            await asyncio.wait_for(reader.read(1), PATIENCE)
         await closed(writer)
 
 
@@ -101,7 +99,7 @@ async def test_blackhole_swallows_until_healed() -> None:
         await asyncio.sleep(0)
         assert not reading.done()
         proxy.heal()
-        assert await asyncio.wait_for(reading, WAIT) == b"b"
+        assert await asyncio.wait_for(reading, PATIENCE) == b"b"
         await closed(writer)
 
 

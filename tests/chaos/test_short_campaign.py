@@ -32,7 +32,6 @@ def broken(verdict: Verdict, which: str) -> float:
     return sum(count for name, count in verdict.figures.items() if name.startswith(which))
 
 
-@pytest.mark.timeout(170)
 async def test_nothing_is_lost_or_done_twice_under_faults() -> None:
     async with running_servers() as servers:
         report = await fight(servers, PLAN)

@@ -21,7 +21,7 @@ from tests.attacks.measure import measure, resident
 from tests.attacks.target import attacked
 from tests.chaos.proxy import Proxy
 from tests.checklist.figures import Bound, Figure, percentile
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import local, port_of, through
 from tests.support.repository import ROOT
 
@@ -39,7 +39,6 @@ LATENCY = 0.2  # 秒，每个方向
 HEALTHY = Bound(" 毫秒", under=100)
 LEAN = Bound(" MB", under=50)
 CLOSED = Bound(" 秒", most=15)
-PATIENCE = 60.0  # 秒
 MIB = 1024 * 1024
 SLEEPING = """
 create function checklist_sleep() returns trigger language plpgsql as
@@ -128,7 +127,7 @@ async def no_answer_from_postgresql(laboratory: Laboratory, token: str) -> list[
         )
 
     async with crooked(laboratory, token) as (database, _, book):
-        await eventually(lambda: whole_again(book), timeout=PATIENCE)
+        await eventually(lambda: whole_again(book))
         await laboratory.execute(SLEEPING)
         await laboratory.execute(ASLEEP)
         asked = book()
@@ -154,7 +153,7 @@ async def no_answer_from_postgresql(laboratory: Laboratory, token: str) -> list[
         database.reset()
         database.heal()
         told("黑洞", asked, 503, 504)
-        await eventually(lambda: whole_again(book), timeout=PATIENCE)
+        await eventually(lambda: whole_again(book))
         asked = book()
         await asyncio.gather(*(asked.ask("GET", USERS) for _ in range(POOL)))
         told("之后整池同时借", asked, 200)
@@ -193,7 +192,7 @@ async def flood_of_hashes(laboratory: Laboratory, token: str) -> list[Figure]:
 async def crooked_lines(laboratory: Laboratory, token: str) -> list[Figure]:
     """44：每个方向迟 200 毫秒；一再 RST；连接半开（再也没有回音）。"""
     async with crooked(laboratory, token) as (database, redis, book):
-        await eventually(lambda: whole_again(book), timeout=PATIENCE)
+        await eventually(lambda: whole_again(book))
         for proxy in (database, redis):
             proxy.delay = LATENCY
         late = book()
@@ -208,12 +207,12 @@ async def crooked_lines(laboratory: Laboratory, token: str) -> list[Figure]:
             if number % 5 == 0:
                 redis.reset()
             await reset.ask("POST", EMAIL, MAIL)
-        await eventually(lambda: whole_again(book), timeout=PATIENCE)
+        await eventually(lambda: whole_again(book))
         database.mute()
         redis.mute()
         mute = book()
         await mute.several(POOL // 3)
-        await eventually(lambda: whole_again(book), timeout=PATIENCE)
+        await eventually(lambda: whole_again(book))
     expected = (200, 202, 503, 504)
     return [
         Figure(44, f"迟 200 毫秒：p99（{len(late.seconds)} 个）", percentile(late.seconds, 0.99), IN_TIME),
@@ -228,7 +227,7 @@ async def exhausted_pool(laboratory: Laboratory, token: str) -> list[Figure]:
     """46：池里只有一条连接，别人锁着它要的表。"""
     one = {"KAGUAN_DATABASE__POOL_MIN": "1", "KAGUAN_DATABASE__POOL_MAX": "1"}
     async with asking(laboratory, token, **one) as (_, book):
-        await eventually(lambda: whole_again(book), timeout=PATIENCE)
+        await eventually(lambda: whole_again(book))
         held = book()
         async with await psycopg.AsyncConnection.connect(laboratory.database_url()) as holder:
             await holder.execute("lock table tb_user, tb_task in access exclusive mode")

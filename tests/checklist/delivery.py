@@ -25,7 +25,7 @@ from tests.attacks.attempts import EMAIL
 from tests.bench.load import Load
 from tests.bench.processes import running
 from tests.bench.steady import open_steady
-from tests.checklist.api import MAIL, NONE, PATIENCE, asking
+from tests.checklist.api import MAIL, NONE, asking
 from tests.checklist.figures import Bound, Figure, percentile
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually
@@ -63,7 +63,7 @@ async def redis_wiped(laboratory: Laboratory, token: str) -> list[Figure]:
         async def every_one_published() -> bool:
             return await laboratory.number(QUEUED) == 0
 
-        await eventually(every_one_published, timeout=PATIENCE)
+        await eventually(every_one_published)
         await process.stop(signal.SIGKILL)
         await process.start()
         since = time.monotonic()
@@ -73,7 +73,7 @@ async def redis_wiped(laboratory: Laboratory, token: str) -> list[Figure]:
         async def all_done() -> bool:
             return await laboratory.number(OPEN) == 0
 
-        await eventually(all_done, timeout=PATIENCE)
+        await eventually(all_done)
         seconds = time.monotonic() - since
         effects = await laboratory.execute("select count(distinct task_id), count(*) from fault_effect")
     return [
@@ -93,14 +93,14 @@ async def listener_cut(laboratory: Laboratory, token: str) -> list[Figure]:
     ):
         cut = 0
         for number in range(ROUNDS):
-            await eventually(lambda: subscribed(redis), timeout=PATIENCE)
+            await eventually(lambda: subscribed(redis))
             cut += await redis.client_kill_filter(_type="pubsub")
             await book().ask("POST", EMAIL, MAIL)
 
             async def queued(count: int = number + 1) -> bool:
                 return await laboratory.number("select count(*) from vw_task where queued_at is not null") == count
 
-            await eventually(queued, timeout=PATIENCE)
+            await eventually(queued)
     waits = await laboratory.execute("select extract(epoch from queued_at - created_at)::float8 from vw_task")
     return [
         Figure(
@@ -175,13 +175,13 @@ async def silent_collector(laboratory: Laboratory, token: str) -> list[Figure]:
             apis.append(await stack.enter_async_context(child("api", environment, log)))
         client = await stack.enter_async_context(aiohttp.ClientSession())
         for one in ports:
-            await eventually(partial(is_ready, client, one), timeout=PATIENCE)
+            await eventually(partial(is_ready, client, one))
             await load.paced(one, EMAIL, SLICE, RATE)
         medians: list[list[float]] = [[], []]
         for turn in range(2 * SLICES):
             side = (turn + turn // 2) % 2  # 甲乙乙甲：谁也不总在后面
             medians[side].append((await load.paced(ports[side], EMAIL, SLICE, RATE)).p50)
-        await eventually(lambda: dropped(client, ports[1]), timeout=PATIENCE)
+        await eventually(lambda: dropped(client, ports[1]))
         lost = await dropped(client, ports[1])
         codes = [await api.stopped() for api in apis]
     sound, deaf = (median(side) for side in medians)

@@ -13,9 +13,9 @@ from tests.attacks.attempts import USERS
 from tests.bench.stack import REAL, open_stack
 from tests.bench.steady import CARD, FRESH, ICCID
 from tests.chaos.proxy import Proxy
-from tests.checklist.api import NONE, PATIENCE, Asked
+from tests.checklist.api import NONE, Asked
 from tests.checklist.figures import Bound, Figure
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import OPEN, local, port_of, through
 
 if TYPE_CHECKING:
@@ -86,4 +86,4 @@ async def traffic(laboratory: Laboratory, asked: Asked) -> None:
     async def all_done() -> bool:
         return await laboratory.number(OPEN) == 0
 
-    await eventually(all_done, timeout=PATIENCE)
+    await eventually(all_done)

@@ -48,7 +48,7 @@ async def only_the_head(api: Api, route: Endpoint, length: str, language: str = 
         f"{route.method} {path_of(route)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n"
         f"Content-Type: application/json\r\nAccept-Language: {language}\r\n{length}\r\n\r\n"
     )
-    reply = await exchange(*api.address, head.encode(), limit=5)
+    reply = await exchange(*api.address, head.encode())
     return {"status": reply.status, **reply.envelope}
 
 

@@ -33,7 +33,7 @@ from kaguan.sims.cards import CardStatus
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry import spans
 from tests.support.carrier_world import Simulated, gateways_of, simulating
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from workers.metrics import BREAKER_STATES
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ async def test_the_breaker_stops_asking_a_sick_carrier_and_closes_again(simulate
         assert caught.value.retry_after == 0.2
         assert simulated.calls(carrier) == asked
         simulated.faults(carrier)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 try:
                     (result,) = await gateways[carrier].statuses(cards(carrier, 1))

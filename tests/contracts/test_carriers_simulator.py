@@ -18,6 +18,7 @@ from kaguan.sims.cards import CardStatus
 from kaguan.sims.iccid import Issuer, normalise, with_check_digit
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import NO_SUCH_CARD, gateways_of
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,12 +38,12 @@ async def started(*arguments: str) -> AsyncIterator[tuple[str, asyncio.subproces
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
         yield line.decode().split()[-1], process
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 30)
+        await asyncio.wait_for(process.wait(), PATIENCE)
 
 
 async def ask(method: str, url: str, body: object = None) -> Any:
@@ -64,7 +65,7 @@ async def test_the_process_serves_the_seeded_world_and_stops_on_a_signal() -> No
         counters = await ask("GET", f"{url}/__admin/counters")
         assert counters["onelink"]["calls"] == {"get-token": 1, "sim-status/batch": 1}
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
 
 
 async def test_knobs_clock_and_cards_are_set_over_http_and_reset() -> None:

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.console import signed_in
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from tests.support.serving import Api
 
 EXAMPLES = int(os.environ.get("KAGUAN_FUZZ_EXAMPLES", "0"))
 AT_ONCE = 8  # 一个例子里的请求数：逐个建连接太慢
-WAIT = 30.0  # 秒；对方不答也不断开，就是挂住了
 HOST = b"127.0.0.1:8080"
 FORM = b"application/x-www-form-urlencoded"
 ODD = [
@@ -102,7 +102,7 @@ async def statuses(api: Api, raw: bytes) -> list[int]:
     """
     reader, writer = await asyncio.open_connection(*api.address)
     try:
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             writer.write(raw)
             answer = await reader.read(65_536)
     except ConnectionError:  # 不答就断，也是拒绝

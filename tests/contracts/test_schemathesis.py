@@ -8,12 +8,11 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT
 from typing import TYPE_CHECKING
 
-import pytest
-
 from api.resources.task_events import STREAMS, Streams
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from tests.contracts.contract_report import Summary, publish
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 from tests.support.serving import serving
 
@@ -22,13 +21,11 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-PATIENCE = 300  # 秒：忙的机器上也够；平时一分钟之内
 EXAMPLES = 12  # 每个操作、每个阶段
 HOOKS = "tests.contracts.schemathesis_hooks"
 UNLIMITED = {"KAGUAN_API__RATE_PER_TOKEN": "100000", "KAGUAN_API__RATE_PER_ADDRESS": "100000"}
 
 
-@pytest.mark.timeout(PATIENCE + 60)
 async def test_every_operation_answers_as_documented(environ: dict[str, str], tmp_path: Path) -> None:
     def brief(app: web.Application) -> None:
         app[STREAMS] = Streams(1_000, lifetime=0.0)  # 未了结的任务的事件流，看一眼就结束

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ BIN = ROOT / ".venv" / "client" / "bin"
 DOCUMENT = ROOT / "docs" / "openapi.yaml"
 SESSION = Path(__file__).with_name("client") / "session.py"
 TYPES = SESSION.with_name("mypy.ini")
-PATIENCE = 90.0  # 秒
 
 
 async def run(*command: str | Path, **environ: str) -> str:

@@ -138,7 +138,7 @@ async def _live(engine: Engine, secrets: Path, environ: dict[str, str], mail: Sm
     for name in PROCESSES:
         await asyncio.to_thread(engine.start, name, secrets=secrets, name=name, environ=environ)
     for name in PROCESSES:
-        await eventually(lambda name=name: asyncio.to_thread(engine.is_healthy, name), timeout=60)  # type: ignore[misc]
+        await eventually(lambda name=name: asyncio.to_thread(engine.is_healthy, name))  # type: ignore[misc]
         say(f"{name}：健康，常驻 {engine.resident(name)} MiB")
     command = ("kaguan", "token", "create", "--name", "check", "--scopes", "tasks:write,tasks:read", "--json")
     created = await asyncio.to_thread(engine.inside, "api", *command)
@@ -150,7 +150,7 @@ async def _live(engine: Engine, secrets: Path, environ: dict[str, str], mail: Sm
         found = await asyncio.to_thread(request, f"{base}/{task_id}", token)
         return bool(found["status"] == "succeeded")
 
-    await eventually(status, timeout=30)
+    await eventually(status)
     (arrived,) = mail.mails
     how = "加密" if arrived.encrypted else "明文"
     say(f"一封信走完全程：succeeded，收件端收到 1 封，{how}，以 {arrived.login} 登录")

@@ -64,7 +64,7 @@ class Archive:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             cursor = await connection.execute("select pg_walfile_name(pg_switch_wal())")
             (name,) = await cursor.fetchone() or ("",)
-        await eventually((self._wal / str(name)).exists, BACKUP_TIMEOUT)
+        await eventually((self._wal / str(name)).exists)
 
     async def restored(self, place: Path, moment: datetime) -> Program:
         """另一个数据目录：基础备份加归档的 WAL，直到 ``moment``，然后接着用。端口与口令不变。"""

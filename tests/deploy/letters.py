@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.e2e.stack import RunningStack
     from tests.support.smtp_server import SmtpServer
 
-PATIENCE = 60.0  # 秒
 SUBJECT = re.compile(rb"^Subject: (\w+)-", re.MULTILINE)
 MESSAGE_ID = re.compile(rb"^Message-ID: (\S+)", re.MULTILINE | re.IGNORECASE)
 
@@ -65,7 +64,7 @@ class Drill:
         async def there() -> bool:
             return set(await self.statuses(stack, group)) <= set(wanted)
 
-        await eventually(there, PATIENCE)
+        await eventually(there)
 
     async def listed(self, *statuses: str) -> set[str]:
         """命令行列出的邮件任务。"""

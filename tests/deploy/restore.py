@@ -25,9 +25,9 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.fleet import Unit
 from tests.chaos.servers import Server
 from tests.deploy.archive import Archive
-from tests.deploy.letters import PATIENCE, Drill
+from tests.deploy.letters import Drill
 from tests.e2e.stack import clean_environment, fetch, kaguan
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port, temporary_place
 from tests.support.smtp_server import STALL, Script, smtp_server
 
@@ -110,7 +110,7 @@ async def decide(drill: Drill) -> list[str]:
         async def known_unknown() -> bool:
             return await drill.listed("uncertain") == doubtful
 
-        await eventually(known_unknown, PATIENCE)
+        await eventually(known_unknown)
         open_ones = await drill.listed("queued", "pending", "retrying")
     finally:
         await relay.stop()
@@ -132,7 +132,7 @@ async def named(drill: Drill) -> list[str]:
         found.update(str(task["task_id"]) for task in json.loads(said.stdout))
         return found >= lost
 
-    await eventually(all_told, PATIENCE)
+    await eventually(all_told)
     say(f"  不见了的：点了名的 {len(found)} 个，丢了的 {len(lost)} 个")
     return [] if found == lost else ["点名"]
 
@@ -158,7 +158,7 @@ async def look(drill: Drill, stack: RunningStack, stolen: str) -> list[str]:
     async def refused() -> bool:
         return await asyncio.to_thread(_status_with, stack, stolen) == HTTPStatus.UNAUTHORIZED
 
-    await eventually(refused, PATIENCE)
+    await eventually(refused)
     say(f"  T 之后吊销的令牌，现在答 {accepted}；再吊销一次，答 401")
     for group in ("after", "waiting"):
         drill.tasks[group] = []

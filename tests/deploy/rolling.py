@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 API, RELAY, WORKER = "api", "relay", "worker"
-PATIENCE = 120.0  # 秒
 LOOK = 0.2  # 秒：隔多久读一次
 AWAY = 0.5  # 秒：PostgreSQL 停下到再起
 RECOVERY = 5.0  # 秒：它回来之后这么久之内，API 恢复（FAULTS.md 15）
@@ -98,7 +97,7 @@ class Roll:
         self.phases.append(Phase(name, began, time.time(), self.load.started - before, mixed))
 
     async def _submitted(self, count: int) -> None:
-        await eventually(lambda: self.load.started >= count, PATIENCE)
+        await eventually(lambda: self.load.started >= count)
 
     async def migrate(self, *words: str) -> None:
         """新版的命令，当着全部负载。"""
@@ -139,7 +138,7 @@ class Roll:
                 await twin.start()
             if release == self.new_release and twin.pid is not None:
                 self.new.add(twin.pid)
-            await eventually(partial(self._is_present, twin), PATIENCE)
+            await eventually(partial(self._is_present, twin))
             await self._submitted(self.load.started + self.beside)
             last = number == len(self._live[kind]) - 1
             if amid is not None and last:
@@ -155,7 +154,7 @@ class Roll:
     async def _both_busy(self, unit: Unit, twin: Unit) -> None:
         """新旧都有过活，才算并排。"""
         seen = len(self.busy)
-        await eventually(lambda: {unit.pid, twin.pid} <= {pid for _, pid in self.busy[seen:]}, PATIENCE)
+        await eventually(lambda: {unit.pid, twin.pid} <= {pid for _, pid in self.busy[seen:]})
 
     async def _stop(self, unit: Unit) -> None:
         complaint = await unit.stop()
@@ -165,12 +164,12 @@ class Roll:
         """杀；worker 要在它手里有活时。被带回来才算完。"""
         if unit in self._live[WORKER]:
             seen = len(self.busy)
-            await eventually(lambda: unit.pid in {pid for _, pid in self.busy[seen:]}, PATIENCE)
+            await eventually(lambda: unit.pid in {pid for _, pid in self.busy[seen:]})
         at = time.time()
         unit.send(signal.SIGKILL)
         self.struck.append(Struck(f"SIGKILL {unit.name}", at, at))
-        await eventually(lambda: unit.restarts and unit.pid is not None, PATIENCE)
-        await eventually(partial(self._is_present, unit), PATIENCE)
+        await eventually(lambda: unit.restarts and unit.pid is not None)
+        await eventually(partial(self._is_present, unit))
 
     async def _is_present(self, unit: Unit) -> bool:
         """名片递上来了：连上了库与 Redis，在干活。"""

@@ -20,7 +20,7 @@ from kaguan.probes import is_listening
 from kaguan.process import STOP_DEADLINE
 from tests.architecture.shipped import OBSERVABILITY, load_yaml
 from tests.deploy.shipping import DEPLOY, METRICS, NEEDED, unknown
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.production import SECRETS
@@ -38,15 +38,14 @@ TO_BE_WRITTEN = (
 
 
 def made(directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sh", str(DEPLOY / "make-secrets.sh"), str(directory)], capture_output=True, text=True, timeout=30, check=False
-    )
+    command = ["sh", str(DEPLOY / "make-secrets.sh"), str(directory)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def composed(file: Path, secrets: Path) -> subprocess.CompletedProcess[str]:
     environ = {"PATH": os.environ["PATH"], "KAGUAN_SECRETS": str(secrets), "GRAFANA_ADMIN_PASSWORD": "x"}
     command = [program("docker-compose"), "-f", str(file), "config", "--format", "json"]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +177,6 @@ def test_prometheus_finds_every_replica_on_the_ports_of_production(project: dict
     assert mounts["/etc/prometheus/prometheus.yml"] == str(DEPLOY / "observability" / "prometheus.yml")
     done = subprocess.run(
         [program("promtool"), "check", "config", "--syntax-only", str(DEPLOY / "observability" / "prometheus.yml")],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from kaguan.telemetry.exposition import serve_metrics
 from tests.deploy.shipping import DEPLOY, HANDBOOK
+from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.repository import ROOT, tracked
@@ -30,7 +31,7 @@ WITHIN = "/opt/kaguan/bin/kaguan"
 
 
 def hadolint(text: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([HADOLINT, "-"], input=text, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([HADOLINT, "-"], input=text, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_hadolint_has_nothing_to_say() -> None:
@@ -76,7 +77,7 @@ def test_every_file_names_the_version_of_the_project() -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_shellcheck_has_nothing_to_say(script: str) -> None:
     done = subprocess.run(
-        [program("shellcheck"), script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [program("shellcheck"), script], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stdout
 
@@ -91,7 +92,7 @@ def through_the_wrapper(directory: Path, environ: Mapping[str, str]) -> subproce
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -118,7 +119,7 @@ def test_a_secret_given_twice_or_under_a_strange_name_is_refused_in_one_line(tmp
 
 def check_health(*arguments: str, **environ: str) -> int:
     command = [sys.executable, "-I", str(DEPLOY / "image" / "healthcheck.py"), *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, timeout=10, check=False).returncode
+    return subprocess.run(command, env=environ, capture_output=True, timeout=PATIENCE, check=False).returncode
 
 
 async def test_the_health_check_asks_the_process_it_is_in() -> None:

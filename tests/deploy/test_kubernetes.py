@@ -18,6 +18,7 @@ from kaguan.telemetry.exposition import LIVE_PATH
 from kaguan.telemetry.metrics import Metrics
 from tests.deploy import keda
 from tests.deploy.shipping import DEPLOY, HANDBOOK, LIVE, METRICS, READY, USER, unknown
+from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 
 FOLDERS = ("base", "migrate", "keda", "adapter")
@@ -32,7 +33,7 @@ AGE = "kaguan_outbox_oldest_pending_seconds"
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
     done = subprocess.run(
         [program("kubectl"), "kustomize", str(DEPLOY / "kubernetes" / folder)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return tuple(yaml.safe_load_all(done.stdout))

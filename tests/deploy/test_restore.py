@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.deploy.restore import drill
 from tests.support.places import temporary_place
 
 
-@pytest.mark.timeout(300)
 async def test_what_became_of_every_mail_after_a_restore_is_what_the_handbook_says() -> None:
     with temporary_place("restore") as place:
         assert await drill(place, flush=False) == []

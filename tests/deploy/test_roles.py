@@ -13,6 +13,7 @@ from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from kaguan.database.migrate import upgrade
 from kaguan.dev.binaries import postgres_bin
 from tests.deploy.shipping import DEPLOY
+from tests.support.eventually import PATIENCE
 from tests.support.roles import APPLICATION, OWNER, PASSWORD, READER, apply_roles, as_role, empty_database
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def initialise(url: str, place: Path) -> None:
         "PGHOST": str(given["host"]), "PGPORT": str(given["port"]), "PGPASSWORD": str(given["password"]),
         "POSTGRES_DB": DATABASE, "POSTGRES_USER": str(given["user"]),
     }  # fmt: skip
-    done = subprocess.run(["sh", "-c", text], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["sh", "-c", text], env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -13,6 +13,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
 TARGET = "dist/kaguan.cdx.json"
@@ -30,7 +31,7 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     command = [str(target) if word == TARGET else word for word in line.split()]
     assert str(target) in command
     command[:2] = str(Path(sys.executable).with_name(command[0])), command[1], "--no-validate"
-    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE, check=True)
     found: dict[str, Any] = json.loads(target.read_text("utf-8"))
     return found
 

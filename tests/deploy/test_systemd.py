@@ -13,6 +13,7 @@ from kaguan.config import load_settings
 from kaguan.exit_codes import ExitCode
 from kaguan.process import STOP_DEADLINE
 from tests.deploy.shipping import DEPLOY, HANDBOOK, METRICS, NEEDED, unknown
+from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 from tests.support.production import SECRETS
 
@@ -28,7 +29,7 @@ WRAPPER = "/usr/local/bin/kaguan"
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60, check=False
+        [program("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 
@@ -78,7 +79,7 @@ def test_the_line_of_the_handbook_gives_doctor_what_the_units_give_the_processes
     assert line.count("kaguan doctor") == 1
     text = line.replace("/etc/kaguan/kaguan.env", str(ENVIRONMENT)).replace("kaguan doctor", "env -0")
     done = subprocess.run(
-        ["sh", "-c", text], env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=30, check=True
+        ["sh", "-c", text], env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=PATIENCE, check=True
     )
     seen = dict(pair.split("=", 1) for pair in done.stdout.decode().split("\0") if pair)
     assert seen["SECRETS_DIR"] == "/etc/kaguan/secrets"

@@ -16,7 +16,6 @@ from tests.deploy.upgrade_report import document, told
 SEED = 5
 
 
-@pytest.mark.timeout(300)
 async def test_two_releases_work_side_by_side_up_and_down_again() -> None:
     """旧进程当面迁移，worker、relay、API 换成新的，再退回旧的、库留在新的。"""
     try:

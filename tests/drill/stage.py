@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 MAILS_PER_SECOND = 4
 CARDS = 5
 ORDINARY = {"to": ["li@example.com"], "subject": "平常", "body": "一封"}
-SETTLE = 60.0  # 秒：开演之前等它一切正常
 
 
 @dataclass(slots=True)
@@ -121,7 +120,7 @@ async def staged(place: Path) -> AsyncIterator[Stage]:
                 sims = [{"iccid": iccid_at(Carrier.ONELINK, number), "carrier": "onelink"} for number in range(CARDS)]
                 await stage.post("/sims", {"sims": sims})
                 async with alongside(stage.traffic(), "traffic"):
-                    await eventually(lambda: calm(watch), SETTLE)
+                    await eventually(lambda: calm(watch))
                     yield stage
 
 

@@ -11,6 +11,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import async_playwright, expect
 
 from tests.support.artifacts import place
+from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ FLAGS = (
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 GRAVE = {"serious", "critical"}
-PATIENCE = 15_000.0  # 毫秒；Playwright 的单位
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -43,7 +43,7 @@ class Watch:
     faults: list[str] = field(default_factory=list)
 
     def over(self, context: BrowserContext) -> None:
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(PATIENCE * 1000)
         context.on("console", self._said)
         context.on("weberror", self._threw)
         context.on("requestfailed", self._failed)
@@ -74,7 +74,7 @@ class Watch:
 async def chromium() -> AsyncIterator[Browser]:
     """系统里的 Chromium；Playwright 自己的浏览器不下载。"""
     executable = program("chromium", "chromium-browser", "google-chrome")
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=PATIENCE * 1000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         try:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.e2e.stack import HTTP_TIMEOUT, RunningStack
 from tests.support.accelerated_rules import accelerated
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.installed import program
 from tests.support.places import own_port
 from tests.support.repository import ROOT
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from tests.e2e.stack import RunningStack
+
 SHIPPED = ROOT / "observability" / "prometheus"
 INTERVAL = "1s"
 FACTOR = 120  # 告警里的 10 分钟变 5 秒
-START_TIMEOUT = 20.0  # 秒
-STOP_TIMEOUT = 20.0
 
 Series = dict[str, Any]
 
@@ -41,7 +40,7 @@ class Prometheus:
 
     def get(self, path: str, **parameters: str) -> Any:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 本机地址
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 本机地址
             body = json.load(answer)
         assert body["status"] == "success", body
         return body["data"]
@@ -56,7 +55,7 @@ class Prometheus:
         end = time.time()
         form = {"query": expr, "start": f"{end - seconds:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
         content = urllib.parse.urlencode(form).encode()
-        with urllib.request.urlopen(f"{self.url}/api/v1/query_range", content, HTTP_TIMEOUT) as answer:  # noqa: S310 同上
+        with urllib.request.urlopen(f"{self.url}/api/v1/query_range", content, PATIENCE) as answer:  # noqa: S310 同上
             body = json.load(answer)
         found: list[Series] = body["data"]["result"]
         return found
@@ -129,8 +128,8 @@ async def prometheus(stack: RunningStack, home: Path) -> AsyncIterator[Prometheu
             return False
 
     try:
-        await eventually(scraping, START_TIMEOUT)
+        await eventually(scraping)
         yield server
     finally:
         process.terminate()
-        process.wait(STOP_TIMEOUT)
+        process.wait(PATIENCE)

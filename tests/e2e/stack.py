@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dotenv import dotenv_values
 
 from kaguan.dev.predecessor import command_line
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 from tests.support.repository import ROOT
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 KAGUAN = (sys.executable, "-c", "from kaguan.cli.app import main; main()")
 READY = "卡管已就绪"
-START_TIMEOUT = 90.0  # 秒；慢机器上也够
-STOP_TIMEOUT = 40.0
-HTTP_TIMEOUT = 10.0
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -50,7 +47,7 @@ def kaguan(
         extra_groups=None if user is None else [],
         capture_output=True,
         text=True,
-        timeout=START_TIMEOUT,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -92,7 +89,7 @@ class RunningStack:
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, content, headers, method=method)  # noqa: S310 本机地址
         try:
-            with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 同上
+            with urllib.request.urlopen(request, timeout=PATIENCE / 10) as answer:  # noqa: S310 同上
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -116,15 +113,15 @@ class RunningStack:
 
     async def gone(self) -> int:
         """等监督者退出；返回退出码。"""
-        await eventually(lambda: self.process.poll() is not None, STOP_TIMEOUT)
+        await eventually(lambda: self.process.poll() is not None)
         return self.process.returncode
 
     async def replaced(self, name: str, pid: int) -> None:
         """等 ``name`` 有了新的进程。"""
-        await eventually(lambda: self.pid(name) not in {0, pid}, START_TIMEOUT)
+        await eventually(lambda: self.pid(name) not in {0, pid})
 
     async def nothing_left(self, pids: Mapping[str, int]) -> None:
-        await eventually(lambda: not [name for name, pid in pids.items() if command_line(pid)], STOP_TIMEOUT)
+        await eventually(lambda: not [name for name, pid in pids.items() if command_line(pid)])
 
 
 @asynccontextmanager
@@ -169,7 +166,7 @@ async def started(
         )
     stack = RunningStack(process, data, log)
     try:
-        await eventually(lambda: READY in stack.output or process.poll() is not None, START_TIMEOUT)
+        await eventually(lambda: READY in stack.output or process.poll() is not None)
         assert process.poll() is None, stack.output
         yield stack
     finally:
@@ -183,6 +180,6 @@ async def started(
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT) as answer:  # noqa: S310 本机地址
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 本机地址
         text: str = answer.read().decode()
         return text

@@ -17,7 +17,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -26,7 +25,7 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from tests.e2e.carrier_scenes import ATTEMPTS, BREAKER_SCENES, CARDS, COOLDOWN, NO_SUCH_CARD, SCENES, USED_UP, Scene
 from tests.e2e.stack import kaguan, started
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 from tests.support.repository import ROOT
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
     from tests.e2e.stack import RunningStack
 
-PATIENCE = 60.0  # 秒
 LEAP_DAY = "0 0 29 2 *"  # 每小时过五分的那个计划不来凑热闹：赶上风浪就多一个失败的
 SETTLED = {"succeeded", "failed", "cancelled", "uncertain"}
 PERMANENT = {"malformed_record"}  # 一次就放弃，不耗尽尝试
@@ -74,7 +72,7 @@ class Session:
         request = urllib.request.Request(f"{self.simulator}/__admin/{path}", content, method=method)  # noqa: S310 本机地址
 
         def ask() -> dict[str, Any]:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 同上
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 同上
                 data: dict[str, Any] = json.load(answer)
             return data
 
@@ -119,7 +117,7 @@ class Session:
         async def over() -> bool:
             return (await self.ask("GET", f"/api/v1/tasks/{task_id}"))["status"] in SETTLED
 
-        await eventually(over, PATIENCE)
+        await eventually(over)
 
     async def cancelled_while_running(self) -> str:
         """跑到一半取消：在下一个安全点停下。"""
@@ -132,7 +130,7 @@ class Session:
         async def running() -> bool:
             return bool((await self.ask("GET", f"/api/v1/tasks/{task_id}"))["status"] == "running")
 
-        await eventually(running, PATIENCE)
+        await eventually(running)
         await self.ask("POST", f"/api/v1/tasks/{task_id}/cancel")
         await self.settled(task_id)
         await self.turn({}, carrier)
@@ -205,7 +203,6 @@ def table(played: list[Played]) -> list[str]:
     return lines
 
 
-@pytest.mark.timeout(500)  # 几十幕，每幕都是真的往返；慢的一幕要等满时限
 async def test_every_task_ends_as_it_should_while_the_carriers_misbehave(place: Path) -> None:
     receiver, metrics_port = Receiver(), own_port()
     app = web.Application()
@@ -297,7 +294,7 @@ async def changes_arrived(session: Session, receiver: Receiver) -> None:
             net[iccid].subtract({old: 1})
         return {iccid: {state: n for state, n in counts.items() if n} for iccid, counts in net.items()} == expected
 
-    await eventually(complete, PATIENCE)
+    await eventually(complete)
 
 
 def ends(first: str, last: str) -> dict[str, int]:
@@ -305,6 +302,6 @@ def ends(first: str, last: str) -> dict[str, int]:
 
 
 def metrics(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
         text: str = answer.read().decode()
     return text

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import pytest
 import typer.main
 from typer.core import TyperGroup
 from typer.testing import CliRunner
@@ -34,7 +33,7 @@ from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES
 from tests.e2e.stack import clean_environment, started
 from tests.support.declared_metrics import everywhere
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.repository import ROOT
 from workers.email.receipt import Outage
 
@@ -49,7 +48,6 @@ SUMMARY, MANUAL, ARCHITECTURE, HANDBOOK = (
     GUIDES / f"{name}.md" for name in ("功能总结", "使用指南", "架构说明", "运维手册")
 )
 PRINTED_PORT = ":8080/"
-BLOCK_TIMEOUT = 60.0  # 秒
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(kaguan(?: [a-z][a-z-]*)+(?: --[a-z-]+)?)[^`]*`")
@@ -63,7 +61,6 @@ NOT_ENVELOPE = ("/events", "/metrics", "/openapi.json", "/docs")
 ROLES = {"kaguan_owner", "kaguan_app", "kaguan_read"}  # PostgreSQL 的角色，不是指标
 REVIVES = ("kaguan task retry", "kaguan task replay", '"dry_run": false')  # 这些块要有失败的任务可重来
 FAILS_AT_ONCE = {"KAGUAN_TASKS__MAX_RETRIES": "0", "KAGUAN_SMTP__TIMEOUT": "1"}
-PATIENCE = 30.0  # 秒
 GIVEN_UP = (
     "delete from tb_outbox where task_id = %(task_id)s",
     """
@@ -131,7 +128,7 @@ def run(block: Block, stack: RunningStack) -> str:
         cwd=stack.data.parent,
         capture_output=True,
         text=True,
-        timeout=BLOCK_TIMEOUT,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == 0, f"{block.document}：\n{block.text}\n{result.stdout}\n{result.stderr}"
@@ -143,7 +140,7 @@ async def reaches(stack: RunningStack, task_id: str, wanted: TaskStatus) -> None
         status, answer = stack.request("GET", f"/api/v1/tasks/{task_id}")
         return status == HTTPStatus.OK and answer["data"]["status"] == wanted
 
-    await eventually(there, PATIENCE)
+    await eventually(there)
 
 
 async def failed_mail(stack: RunningStack) -> str:
@@ -175,7 +172,6 @@ def commands() -> set[str]:
     return set(leaf_commands(group))
 
 
-@pytest.mark.timeout(600)  # 几十条命令，每条都是一个新的解释器
 async def test_every_printed_command_works_on_a_fresh_stack(place: Path) -> None:
     async with started(place / ".kaguan", place / "log", extra=FAILS_AT_ONCE) as stack:
         others = [*blocks(README), *blocks(MANUAL)]

@@ -45,12 +45,10 @@ OUTAGE = float(os.environ.get("KAGUAN_FAULT_OUTAGE", "6"))  # 秒
 PACE = 0.25  # 秒一个请求
 CPU_SHARE = 0.10
 LINES_PER_MINUTE = 10
-START = 30.0  # 秒
 MAIL = {"to": ["a@example.com"], "subject": "quick", "body": "b"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="CPU 用量读自 /proc")
-@pytest.mark.timeout(int(OUTAGE) + 180)
 async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_of_logs(
     environ: dict[str, str], pool: Pool, tmp_path: Path, record_property: Record
 ) -> None:
@@ -75,11 +73,11 @@ async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_
         }
         headers = {"Authorization": f"Bearer {token}"}
         client = await stack.enter_async_context(aiohttp.ClientSession(local(port), headers=headers))
-        await eventually(lambda: accepted(client), timeout=START)
-        await eventually(lambda: all_closed(pipeline), timeout=START)  # relay 与 worker 也起来了
+        await eventually(lambda: accepted(client))
+        await eventually(lambda: all_closed(pipeline))  # relay 与 worker 也起来了
 
         await process.stop(signal.SIGKILL)
-        await eventually(lambda: degraded(client), timeout=START)
+        await eventually(lambda: degraded(client))
         before, since, spent = said(logs), time.monotonic(), cpu(children)
         statuses: Counter[int] = Counter()
         while time.monotonic() - since < OUTAGE:
@@ -99,7 +97,7 @@ async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_
         assert max(lines.values(), default=0) <= LINES_PER_MINUTE * max(1.0, elapsed / 60), lines
 
         await process.start()
-        await eventually(lambda: all_closed(pipeline), timeout=60 + OUTAGE)
+        await eventually(lambda: all_closed(pipeline))
         total = await pipeline.sql("select count(*) from vw_task")
         assert total[0][0] > statuses.total()
         assert await effects(pipeline) == (total[0][0], total[0][0])

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAILS = 50
-DRAIN = 90.0  # 秒；慢机器上也够
 QUICK = {
     "KAGUAN_WORKER__LEASE": "3",
     "KAGUAN_RELAY__BACKSTOP_AGE": "5",
@@ -68,7 +67,7 @@ async def test_fifty_mails_survive_a_killed_worker(place: Path) -> None:
             )
             return not waiting
 
-        await eventually(settled, DRAIN)
+        await eventually(settled)
         states = {name: task(stack, name)["status"] for name in task_ids}
         mails = received(stack)
         assert set(states.values()) <= {"succeeded", "uncertain"}

@@ -19,7 +19,7 @@ from kaguan.database.pool import open_pool
 from kaguan.dev.program import minimal_environment
 from kaguan.dev.smtp_sink import smtp_sink
 from kaguan.tokens import service as tokens
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.otlp_receiver import Kind, OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.support.places import own_port
 
@@ -31,7 +31,6 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_SPAN = "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{CLIENT_SPAN}-01"
 SECRETS = ("planted-subject", "planted-body", "planted@example.com")
-STOP_TIMEOUT = 30.0  # 秒
 STORY = {"受理任务", "交给队列", "开始执行", "任务完成"}  # 一次状态变化一行
 REQUEST_ID = "followed-1"
 METRICS_HOST = "127.0.0.2"  # 不是默认的那个，而是配置里写的
@@ -95,7 +94,7 @@ async def process(module: str, environ: dict[str, str], directory: Path) -> Asyn
     finally:
         if child.returncode is None:
             child.send_signal(signal.SIGTERM)
-        code = await asyncio.wait_for(child.wait(), STOP_TIMEOUT)
+        code = await asyncio.wait_for(child.wait(), PATIENCE)
     assert code == 0, (directory / f"{module}.out").read_text("utf-8")
 
 
@@ -137,7 +136,7 @@ async def stack(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[Stack]
             *(f"http://{METRICS_HOST}:{port}/health/live" for port in (own, relay, worker)),
         ):
             answered: Callable[[], bool | Awaitable[bool]] = partial(answers, ready)
-            await eventually(answered, timeout=30)
+            await eventually(answered)
         yield Stack(url, issued.token, receiver, tmp_path, (own, relay, worker))
 
 

@@ -36,13 +36,13 @@ async def test_a_task_is_found_by_its_id_from_the_request_to_the_worker(place: P
             services = {process["serviceName"] for trace in found for process in trace["processes"].values()}
             return found[0] if services >= {"kaguan-api", "kaguan-worker"} else None
 
-        trace = await eventually(whole, 30.0)
+        trace = await eventually(whole)
         assert trace is not None
         names = {span["operationName"] for span in trace["spans"]}
         assert {"POST /api/v1/tasks/email", "create email:send", "process email:send"} <= names
         listed = fetch(f"{url}/?task={task_id}")
         assert f"/trace/{trace['traceID']}" in listed
-        await eventually(lambda: "send default" in fetch(f"{url}/?task={task_id}"), 30.0)  # relay 的那一批链接过来
+        await eventually(lambda: "send default" in fetch(f"{url}/?task={task_id}"))  # relay 的那一批链接过来
         page = fetch(f"{url}/trace/{trace['traceID']}")
         for shown in ("kaguan-api", "kaguan-worker", "process email:send", task_id):
             assert shown in page

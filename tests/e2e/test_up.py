@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.dev.predecessor import command_line
-from tests.e2e.stack import KAGUAN, READY, START_TIMEOUT, RunningStack, kaguan, started
+from tests.e2e.stack import KAGUAN, READY, RunningStack, kaguan, started
 from tests.support.eventually import eventually
 from tests.support.otlp_receiver import otlp_receiver
 from tests.support.places import own_port
@@ -41,7 +41,7 @@ async def welcome_mail(stack: RunningStack) -> None:
     """走完一条真实的路：建用户 → 发件箱 → 队列 → worker → SMTP。"""
     status, answer = stack.request("POST", "/api/v1/users", USER)
     assert status == 201, answer
-    await eventually(lambda: list((stack.data / "mail").glob("*.eml")), 30.0)
+    await eventually(lambda: list((stack.data / "mail").glob("*.eml")))
 
 
 @pytest.mark.measured
@@ -119,7 +119,7 @@ async def test_a_port_stolen_before_the_start_and_killed_children_do_no_harm_and
 
     async def steal(taking: socket.socket) -> int:
         """端口选下之后建库还要几秒：抢在 PostgreSQL 监听之前。"""
-        await eventually((data / "ports.json").exists, 30.0)
+        await eventually((data / "ports.json").exists)
         port: int = json.loads((data / "ports.json").read_text())["postgres"]
         taking.bind(("127.0.0.1", port))
         taking.listen()
@@ -143,7 +143,7 @@ async def every_killed_child_comes_back(stack: RunningStack) -> None:
     for name, pid in before.items():
         await stack.replaced(name, pid)
         assert re.search(rf"{name} 意外退出，稍后重启.*信号 SIGKILL", stack.output)
-    await eventually(stack.ready, 60.0)
+    await eventually(stack.ready)
 
 
 async def a_second_signal_forces_the_stop(stack: RunningStack) -> None:
@@ -173,9 +173,7 @@ async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead
             assert "  跟踪  " not in stack.output
             await a_stolen_port_is_chosen_again(stack)
             await welcome_mail(stack)
-            await receiver.wait_for(
-                lambda span: span.service == "kaguan-worker" and span.name == "process email:send", timeout=30.0
-            )
+            await receiver.wait_for(lambda span: span.service == "kaguan-worker" and span.name == "process email:send")
             assert set(stack.pids()) == children
 
 
@@ -188,7 +186,7 @@ async def a_stolen_port_is_chosen_again(stack: RunningStack) -> None:
         await eventually(lambda: bound(taking, address))
         taking.listen()
         stack.signal(signal.SIGCONT)
-        await eventually(lambda: stack.output.count(READY) == 2, START_TIMEOUT)
+        await eventually(lambda: stack.output.count(READY) == 2)
         assert re.search(r"worker 的端口被别的程序占去", stack.output)
         assert {key for key, value in stack.env.items() if before[key] != value} == {"KAGUAN_WORKER__METRICS_PORT"}
 

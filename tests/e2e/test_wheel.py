@@ -23,7 +23,7 @@ from psycopg import connect
 from kaguan.dev.postgres import ROLE
 from tests.e2e.stack import started
 from tests.e2e.wheels import build, install, run
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import READABLE, temporary_place
 from tests.support.production import SECRETS
 from tests.support.repository import ROOT
@@ -208,7 +208,7 @@ async def test_up_brings_everything_up_and_one_mail_goes_all_the_way(installed: 
         status, answer = stack.request("POST", "/api/v1/tasks/email", MAIL)
         assert status == 202, answer
         task = f"/api/v1/tasks/{answer['data']['task_id']}"
-        await eventually(lambda: stack.request("GET", task)[1]["data"]["status"] == "succeeded", 30.0)
+        await eventually(lambda: stack.request("GET", task)[1]["data"]["status"] == "succeeded")
         (mail,) = (data / "mail").glob("*.eml")
         assert b"han.meimei@example.com" in mail.read_bytes()
         assert "登录控制台" in await asyncio.to_thread(page, f"{stack.url}/console/login")
@@ -219,6 +219,6 @@ async def test_up_brings_everything_up_and_one_mail_goes_all_the_way(installed: 
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 本机地址
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 本机地址
         content: bytes = answer.read()
     return content.decode()

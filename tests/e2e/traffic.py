@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 RATE_LIMIT = 150  # 每秒请求数
 HIGH_WATER = 20  # 每个队列在 Redis 里至多这么多投递
-PATIENCE = 30.0  # 秒
 FINAL = {"succeeded", "failed", "uncertain"}
 GREYLISTED, REFUSED = "grey@example.com", "gone@example.com"
 SETTINGS = {
@@ -66,7 +65,7 @@ async def settled(stack: RunningStack, task_ids: Iterable[str]) -> dict[str, str
         found = {item["task_id"]: item["status"] for item in items if item["task_id"] in wanted}
         return found if len(found) == len(wanted) and set(found.values()) <= FINAL else {}
 
-    return await eventually(states, PATIENCE)
+    return await eventually(states)
 
 
 async def every_kind(stack: RunningStack, smtp: SmtpServer) -> None:
@@ -124,7 +123,7 @@ async def redis_forgets(stack: RunningStack) -> None:
     os.kill(worker, signal.SIGSTOP)
     try:
         task_ids = [mail(stack) for _ in range(3)]
-        await eventually(lambda: stack.request("GET", "/api/v1/tasks?status=pending")[1]["data"]["items"] == [], 10.0)
+        await eventually(lambda: stack.request("GET", "/api/v1/tasks?status=pending")[1]["data"]["items"] == [])
         async with Redis.from_url(stack.env["KAGUAN_REDIS__URL"]) as redis:
             await redis.flushall()
     finally:

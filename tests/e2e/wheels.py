@@ -14,14 +14,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.e2e.stack import clean_environment
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOCAL = frozenset({"local"})
-BUILD_TIMEOUT = 120  # 秒
-INSTALL_TIMEOUT = 600
-COMMAND_TIMEOUT = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +45,16 @@ class Installed:
         return run(self.kaguan, *arguments, folder=folder or self.folder, environ=environ)
 
 
-def run(
-    *command: str, folder: Path, timeout: float = COMMAND_TIMEOUT, environ: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(*command: str, folder: Path, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in clean_environment().items() if not key.startswith("PYTHON")}
     given = {**kept, **(environ or {})}
-    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def build(source: Path, into: Path) -> Path:
     """``source`` 的 wheel。"""
     command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(into))
-    built = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False)
+    built = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert built.returncode == 0, built.stderr
     (found,) = into.glob("*.whl")
     return found
@@ -107,7 +103,7 @@ def install(place: Path, wheel: Path, requirements: Path | None = None, extras: 
     (packages,) = (place / "venv").glob("lib/python*/site-packages")
     pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check")
     if requirements is not None:
-        done = run(*pip, "--require-hashes", "-r", str(requirements), folder=place, timeout=INSTALL_TIMEOUT)
+        done = run(*pip, "--require-hashes", "-r", str(requirements), folder=place)
         assert done.returncode == 0, done.stderr
     else:
         for package in needed(wheel, extras).values():

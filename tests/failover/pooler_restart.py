@@ -31,7 +31,6 @@ PAUSE = 0.02  # 秒；一个客户端两次请求之间
 AWAY = (1.0, 1.0, 4.0)  # 秒；最后一次长过一个请求等得了的，总有答不成的
 MORE = 50  # 每一段至少再受理这么多
 BACK = 5.0  # 秒：PgBouncer 回来之后这么久之内，受理、交出、认领、结算都转起来
-PATIENCE = 60.0  # 秒
 ANSWERS = {(503, 2002), (504, 2004)}  # 库不在、来不及
 MAIL = {"to": ["a@example.com"], "subject": "s", "body": "b"}
 
@@ -76,7 +75,7 @@ class Load:
 async def grown(sized: Sized, by: int = 1) -> float:
     """等它从眼下又多 ``by`` 个；返回用了几秒。"""
     since, enough = time.monotonic(), len(sized) + by
-    await eventually(lambda: len(sized) >= enough, timeout=PATIENCE)
+    await eventually(lambda: len(sized) >= enough)
     return time.monotonic() - since
 
 
@@ -111,7 +110,7 @@ async def test_a_pooler_restarted_under_load_costs_only_what_was_in_flight(
             await grown(load.promised, MORE)
         load.stop.set()
         await asyncio.gather(*clients)
-        await eventually(lambda: all_closed(pipeline), timeout=PATIENCE)
+        await eventually(lambda: all_closed(pipeline))
         found = await pipeline.sql("select request_id, id::text from vw_task where status = 'succeeded'")
         assert dict(found) == load.promised
         assert await effects(pipeline) == (len(found), len(found))

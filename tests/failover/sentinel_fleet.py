@@ -63,8 +63,8 @@ async def test_a_fleet_follows_a_sentinel_failover_out_of_step(environ: dict[str
         async with alongside(arrivals.watch(), "arrivals"):
             await old.process.stop(signal.SIGKILL)
             assert await group.moved(old) is new
-            await eventually(lambda: is_whole(after), timeout=60)
-            await eventually(lambda: all_closed(pipeline), timeout=60)
+            await eventually(lambda: is_whole(after))
+            await eventually(lambda: all_closed(pipeline))
         seen = Return(arrivals.busiest(1.0), arrivals.total, arrivals.busiest(STEP))
         assert seen.back >= FLEET
         assert not seen.stormed

@@ -134,11 +134,11 @@ async def test_a_standby_that_is_asked_as_if_it_were_the_primary_promises_nothin
             headers = {"Authorization": f"Bearer {token}"}
             async with client.get("/api/v1/tasks", headers=headers) as answer:
                 assert answer.status == 200
-            await eventually(lambda: SAID in relay.output, timeout=60)
-            await eventually(lambda: SAID in worker.output, timeout=60)
+            await eventually(lambda: SAID in relay.output)
+            await eventually(lambda: SAID in worker.output)
             assert await pipeline.sql(TASKS) == before
             assert [await one.stopped() for one in (relay, worker)] == [0, 0]
         assert (await pipeline.sql(TASKS), smtp.mails) == (before, [])
         async with relaying(pipeline), pipeline.working(Effects()):
-            await eventually(partial(all_closed, pipeline), timeout=60)
+            await eventually(partial(all_closed, pipeline))
         assert await effects(pipeline) == (2, 2)

@@ -158,7 +158,7 @@ def descriptors(pid: int) -> int:
 async def settle(target: Target, before: int, slack: int = 16) -> list[str]:
     """连接都还了：描述符回到从前（``slack``：两个连接池要时才开的；漏的话是成百上千）。"""
     try:
-        await eventually(lambda: descriptors(target.pid) <= before + slack, timeout=30)
+        await eventually(lambda: descriptors(target.pid) <= before + slack)
     except AssertionError:
         return [f"描述符没有还：{before} → {descriptors(target.pid)}"]
     return []

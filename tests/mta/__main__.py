@@ -113,7 +113,7 @@ async def cuts(server: Postfix, mode: str) -> list[tuple[Envelope, RecipientOutc
 
 
 async def settled(server: Postfix) -> None:
-    await eventually(lambda: server.queued() == 0, timeout=60.0)
+    await eventually(lambda: server.queued() == 0)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from kaguan.dev.program import Program, StartError, wait_until_ready
 from tests.power.fuse import DEVICE, FUSERMOUNT, unmount
 from tests.power.session import CONTROL
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from tests.chaos.servers import Server
 
-PATIENCE = 60.0  # 秒
 Names: TypeAlias = Literal["posix", "journal"]
 
 
@@ -49,7 +48,7 @@ class PowerDisk:
         await asyncio.to_thread(self.switch.write_text, f"{share} {seed}")
         await self.kill(servers)
         unmount(self.place)
-        await eventually(self.switch.exists, PATIENCE)  # 里面还有文件开着，就还没有卸完
+        await eventually(self.switch.exists)  # 里面还有文件开着，就还没有卸完
 
     async def kill(self, servers: Sequence[Server]) -> None:
         """谁都活不了。PostgreSQL 的后端若在等一把死者手里的锁，看不见主进程死去：逐个找出来。"""

@@ -169,12 +169,12 @@ async def test_after_a_power_cut_everything_accepted_is_there_and_done_once(
                     accepted.add(reply.data["task_id"])
 
         clients = [asyncio.create_task(client()) for _ in range(3)]
-        await eventually(lambda: len(accepted) > ENOUGH, timeout=60)
+        await eventually(lambda: len(accepted) > ENOUGH)
         await disk.cut([postgres, valkey], SEED, HALF)
         await asyncio.gather(postgres.start(), valkey.start())
         stop.set()
         await asyncio.gather(*clients)
-        await eventually(machine.all_closed, timeout=60)
+        await eventually(machine.all_closed)
         done = [str(task_id) for (task_id,) in await machine.rows("select task_id from fault_effect")]
         assert accepted <= set(done)
         assert len(done) == len(set(done))

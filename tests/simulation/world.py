@@ -21,6 +21,7 @@ from tests.simulation.outside import Outside
 from tests.simulation.process import Process
 from tests.simulation.standby import TABLES, Standby
 from tests.simulation.witness import Witness
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 STEADY = 25  # 连着这么多圈没有动静，就是停稳了
 PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
-LIMIT = 30.0  # 秒：真实时间；停不稳就是坏了
 VERIFY_URL = "https://relay.example/{message_id}"
 
 
@@ -177,7 +177,7 @@ class World:
     def finish(self, process: Process) -> None:
         """不再停，把手里的做完（等别人的锁的除外）。"""
         process.run_freely()
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + PATIENCE
         while process.working and time.monotonic() < deadline:
             self.loop.run_until_complete(self._settle())
             if process.working:
@@ -248,7 +248,7 @@ class World:
 
     async def _settle(self) -> None:
         """等到没有在途的效果、也没有可跑的；在途而在等别人的锁，也算停稳。"""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + PATIENCE
         quiet, since = 0, time.monotonic()
         while quiet < STEADY:
             await asyncio.sleep(0)

@@ -6,7 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from kaguan.background import PATIENCE, stopped
+from kaguan.background import stopped
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

@@ -30,7 +30,7 @@ async def api_process(
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=given, stdout=log, stderr=log)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-            await eventually(lambda: is_ready(session), timeout=30)
+            await eventually(lambda: is_ready(session))
             yield process, session
     finally:
         if process.returncode is None:

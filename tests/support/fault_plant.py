@@ -25,6 +25,7 @@ from kaguan.dev.valkey import ValkeyServer
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.servers import Server
+from tests.support.eventually import PATIENCE
 from tests.support.places import own_port, temporary_place
 from tests.support.repository import ROOT
 from tests.support.servers import UNSYNCED, in_memory_only, told
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.outcome import Outcome
     from tests.support.pipeline import Pipeline
 
-STOP_TIMEOUT = 32.0  # 秒：承诺是 30 秒之内停下
 # 快一点的节拍：重投不用等。`make checklist` 按产品的节拍
 HURRIED = {
     "KAGUAN_WORKER__LEASE": "1",
@@ -106,7 +106,7 @@ async def relaying(pipeline: Pipeline) -> AsyncIterator[asyncio.Event]:
         yield pipeline.relay.heard
     finally:
         stop.set()
-        await asyncio.wait({running}, timeout=10)
+        await asyncio.wait({running}, timeout=PATIENCE)
         assert running.done(), "叫停了十秒还在转"
         await running
 
@@ -181,7 +181,7 @@ class Child:
         """``number``，等它退出；返回退出码。"""
         since = time.monotonic()
         self.send(number)
-        code = await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT)
+        code = await asyncio.wait_for(self.process.wait(), PATIENCE)
         self.stopping = time.monotonic() - since
         return code
 

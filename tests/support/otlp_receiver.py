@@ -14,6 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from tests.support.eventually import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
@@ -69,7 +71,6 @@ class OtlpReceiver:
     async def wait_for(
         self,
         predicate: Callable[[ReceivedSpan], bool],
-        timeout: float = 15.0,  # noqa: ASYNC109 时限就是它的含义
     ) -> ReceivedSpan:
         """等到有一个跨度满足 ``predicate``，返回它。
 
@@ -77,11 +78,11 @@ class OtlpReceiver:
             AssertionError: 到时仍没有；消息列出收到的名字。
         """
         try:
-            async with asyncio.timeout(timeout), self._arrived:
+            async with asyncio.timeout(PATIENCE), self._arrived:
                 await self._arrived.wait_for(lambda: any(map(predicate, self.spans)))
         except TimeoutError:
             names = sorted({f"{span.service}: {span.name}" for span in self.spans})
-            raise AssertionError(f"等了 {timeout:g} 秒没有等到跨度；收到的有 {names}") from None
+            raise AssertionError(f"等了 {PATIENCE:g} 秒没有等到跨度；收到的有 {names}") from None
         return next(span for span in self.spans if predicate(span))
 
     def children_of(self, parent: ReceivedSpan) -> list[ReceivedSpan]:

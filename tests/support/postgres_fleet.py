@@ -71,13 +71,13 @@ async def restarted(environ: Mapping[str, str]) -> Return:
         def all_full() -> bool:
             return all(pool.get_stats()["pool_available"] >= SIZE - 1 for pool in pools)
 
-        await eventually(all_full, timeout=30)
+        await eventually(all_full)
         proxy.accepted.clear()
         for number, pool in enumerate(pools):
             await stack.enter_async_context(alongside(keep_asking(pool), f"asking-{number}"))
         await process.restart(signal.SIGINT, AWAY)
         started = asyncio.get_running_loop().time()
-        await eventually(all_full, timeout=60)
+        await eventually(all_full)
         back = sum(moment >= started for moment in proxy.accepted)
         return Return(len(proxy.accepted), proxy.busiest(seconds=1.0), proxy.busiest(seconds=STEP, latest=back))
 

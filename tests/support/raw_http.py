@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.eventually import PATIENCE
+
 
 @dataclass(frozen=True, slots=True)
 class RawReply:
@@ -20,11 +22,11 @@ class RawReply:
         return parsed
 
 
-async def exchange(host: str, port: int, request: bytes, limit: float = 10.0) -> RawReply:
+async def exchange(host: str, port: int, request: bytes) -> RawReply:
     """发一段字节，读一个应答（按 Content-Length）。"""
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(PATIENCE):
             writer.write(request)
             await writer.drain()
             head = await reader.readuntil(b"\r\n\r\n")

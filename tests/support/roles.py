@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.database.migrate import upgrade
 from kaguan.dev.binaries import postgres_bin
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ PASSWORD = "only-for-this-test"
 def apply_roles(url: str) -> None:
     """以 ``url`` 的管理员跑脚本。"""
     command = [str(postgres_bin(None) / "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", str(SCRIPT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

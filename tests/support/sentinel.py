@@ -106,7 +106,7 @@ class Watched:
                 return None
             return node if await node.role() == b"master" else None
 
-        found = await eventually(elsewhere, 60.0)
+        found = await eventually(elsewhere)
         assert found is not None
         return found
 
@@ -123,7 +123,7 @@ class Watched:
         for server in (*(node.process for node in self.nodes), *self.sentinels):
             if server.process is None or server.process.returncode is not None:
                 await server.start()
-        await eventually(self.whole, 60.0)
+        await eventually(self.whole)
 
 
 def _at(port: int, password: str) -> Redis:
@@ -160,12 +160,12 @@ async def watched(directory: Path, sentinels: int = 3, fronted: Fronted | None =
         ports = [own_port() for _ in range(sentinels)]
         found = Watched([master, replica], [], ports)
         async with _at(*replica.place) as client:
-            await eventually(partial(_linked, client), 60.0)
+            await eventually(partial(_linked, client))
         for port in ports:
             found.sentinels.append(await stack.enter_async_context(_sentinel(directory, port, master, sentinels)))
             if fronted is not None:
                 found.fronts.append(await stack.enter_async_context(tls_front(port, "localhost")))
-        await eventually(partial(_all_known, ports), 60.0)
+        await eventually(partial(_all_known, ports))
         yield found
 
 

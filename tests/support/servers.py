@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kaguan.dev.program import wait_until_ready
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,4 +46,4 @@ def running(program: Program, log_file: Path) -> Iterator[subprocess.Popen[bytes
         yield process
     finally:
         process.send_signal(program.stop_signal)
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE)

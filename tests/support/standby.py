@@ -18,7 +18,7 @@ from kaguan.dev.privileges import make_private
 from kaguan.dev.program import Program
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Server
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_postgres, through
 from tests.support.places import own_port
 from tests.support.servers import UNSYNCED, told
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-COPY_TIMEOUT = 120.0  # 秒
 STATES = "select state, sync_state from pg_stat_replication"
 CAUGHT_UP = "select coalesce(pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn(), true)"
 
@@ -75,7 +74,7 @@ class Pair:
             await self.standby_process.start()
             if self.synchronous:
                 await _wait_for_standbys(one, "*")
-            await eventually(self.is_attached, COPY_TIMEOUT)
+            await eventually(self.is_attached)
 
     async def _base_backup(self) -> None:
         source = through(self.primary.admin_url_of("postgres"), self.primary.port, self.line.port)
@@ -83,7 +82,7 @@ class Pair:
         argv = (str(program), "-D", str(self.standby.data), "-R", "-c", "fast", "--no-sync", "-d", source)
         backup = Program("pg_basebackup", argv, self.standby.directory, identity=self.standby.identity)
         copying = await asyncio.create_subprocess_exec(*argv, **backup.spawn_options())
-        assert await asyncio.wait_for(copying.wait(), COPY_TIMEOUT) == 0
+        assert await asyncio.wait_for(copying.wait(), PATIENCE) == 0
 
     async def is_attached(self) -> bool:
         """备的追上了；同步的，主的也在等它。"""

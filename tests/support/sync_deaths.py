@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.sims.events import ChangeEvents
+from tests.support.eventually import PATIENCE
 from tests.support.running_task import taken_over
 from workers.statuses import StatusRecorder
 
@@ -33,7 +34,6 @@ select change->>'iccid', change->>'old', change->>'new'
 from vw_task, jsonb_array_elements(payload->'changes') as change
 where type = 'event:publish' order by 1, 2, 3
 """
-START_TIMEOUT = 30.0  # 秒
 RECORDER = StatusRecorder(ChangeEvents(6))
 
 
@@ -94,7 +94,7 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.
         env={**os.environ, **environ, **carriers}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT) == "开始\n".encode()
+    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) == "开始\n".encode()
     return process
 
 
@@ -104,4 +104,4 @@ async def killed_at(call: int, process: asyncio.subprocess.Process, calls: Calla
         assert process.returncode is None
         await asyncio.sleep(0)  # 模拟器就在这个事件循环里
     process.send_signal(signal.SIGKILL)
-    assert await asyncio.wait_for(process.wait(), START_TIMEOUT) == -signal.SIGKILL
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == -signal.SIGKILL

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kaguan.dev.ports import LOOPBACK
+from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import server_tls
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL 手册 54.2.11
 HANDSHAKE = b"\x16"  # TLS 的头一个字节，RFC 8446 5.1
 CHUNK = 65_536
-GUARD = 30.0  # 秒
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ async def _listening(
         gone = asyncio.create_task(listener.wait_closed())
         await asyncio.sleep(0)  # 3.11 的 wait_closed 要在关之前就等着
         listener.close()
-        await asyncio.wait_for(gone, GUARD)
+        await asyncio.wait_for(gone, PATIENCE)
         if serving:
-            _, stuck = await asyncio.wait(serving, timeout=GUARD)
-            assert not stuck, f"{GUARD:g} 秒之后还有 {len(stuck)} 个没有收尾"
+            _, stuck = await asyncio.wait(serving, timeout=PATIENCE)
+            assert not stuck, f"{PATIENCE:g} 秒之后还有 {len(stuck)} 个没有收尾"

@@ -34,10 +34,10 @@ async def works(settings: Settings) -> None:
         assert (await api.post("/users", user)).code == 0
         assert (await api.get("/tasks")).code == 0
         await pipeline.submit(10)
-        await eventually(lambda: all_closed(pipeline), timeout=30)
+        await eventually(lambda: all_closed(pipeline))
         await pipeline.redis.delete("kaguan:epoch")
         await pipeline.submit(5)
-        await eventually(lambda: all_closed(pipeline), timeout=30)
+        await eventually(lambda: all_closed(pipeline))
         async with api.session.get("/health") as health:
             assert health.status == 200
         assert await Retention(pool, settings.tasks).run_once() == 0

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.stage import Cast, staged
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from tests.chaos.servers import Servers
 
 FIRST_START = 2.0  # 秒：目标
 SLACK = 1.0  # 秒：两核上九个进程抢
-FILL = 600.0  # 秒：装满队列至多这么久
 STALLED = 60.0  # 秒
 NORMAL_SHARE = 5  # 先用五分之一量平常的速率
 RATIO = 1.2  # 全部做完 ÷ （个数 ÷ 平常的速率）
@@ -41,7 +40,7 @@ async def flush(servers: Servers, count: int) -> Outcome:
         async def filled() -> bool:
             return await bulk.scalar(stage, QUEUED) == count
 
-        await eventually(filled, FILL)
+        await eventually(filled, 5 * PATIENCE)
         async with stage.redis() as client:
             await client.flushall()
         flushed = await bulk.scalar(stage, NOW)

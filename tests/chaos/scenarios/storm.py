@@ -9,7 +9,7 @@ from tests.chaos.meter import Meter, depth_bounds, metered
 from tests.chaos.scenarios import bulk
 from tests.chaos.scenarios.outcome import Outcome
 from tests.chaos.stage import Cast, staged
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from tests.chaos.servers import Servers
@@ -18,7 +18,6 @@ AMPLIFICATION = 1.15  # 次/个：目标
 SLOW = "0.05"  # 秒：每个任务占用
 FLUSH_AT = 0.7  # 还剩这么多未了结时清空
 STALLED = 60.0  # 秒
-UNDER_WAY = 600.0  # 秒：做到三成至多这么久
 QUEUED = "select count(*)::float8 from tb_work where lease_until is null"
 
 
@@ -33,7 +32,7 @@ async def storm(servers: Servers, count: int, high_water: int | None = None) -> 
         async def under_way() -> bool:
             return (await bulk.scalar(stage, OPEN) or 0) <= count * FLUSH_AT
 
-        await eventually(under_way, UNDER_WAY)
+        await eventually(under_way, 5 * PATIENCE)
         held = int(await bulk.scalar(stage, QUEUED) or 0)
         async with stage.redis() as client:
             await client.flushall()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ROUNDS = 3
 TASKS = 60  # 每轮
 ENOUGH = 5  # 个任务在手，才值得杀
-BUSY = 30.0  # 秒：等它忙起来
 MARGIN = 2.0  # 秒：目标是租约加它
 SLACK = 1.0  # 秒
 STALLED = 60.0  # 秒
@@ -75,7 +74,7 @@ async def _kill(stage: Stage, number: int) -> tuple[Unit, list[str], float | Non
                 return unit
         return None
 
-    victim = await eventually(busy, BUSY)
+    victim = await eventually(busy)
     assert victim is not None
     pid = victim.pid
     victim.send(signal.SIGKILL)

@@ -15,7 +15,7 @@ from kaguan.dev.simulator import iccid_at
 from kaguan.sims.vocabulary import Carrier
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
 from tests.support.serving import serving
 
@@ -281,7 +281,7 @@ async def test_a_client_that_takes_no_answers_is_cut_off_and_others_are_served(s
                     return True
                 return False
 
-            await eventually(cut_off, timeout=20)
+            await eventually(cut_off)
 
 
 async def test_a_connection_that_sends_no_whole_request_is_closed(environ: dict[str, str]) -> None:
@@ -291,7 +291,7 @@ async def test_a_connection_that_sends_no_whole_request_is_closed(environ: dict[
         assert url is not None
         reader, writer = await asyncio.open_connection(url.host, url.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
         writer.close()
 

@@ -17,7 +17,7 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.proxy import Proxy
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.servers import DISPOSABLE, in_memory_only, running, told
 from tests.support.serving import serving
@@ -106,7 +106,7 @@ async def test_without_postgresql_it_is_unavailable_not_ready_and_recovers(
         async with serving(load_settings(environ)) as api:
             assert (await ask(api, "/health"))[0] == 200
             process.send_signal(signal.SIGINT)  # 快速停：断开所有连接，不丢已提交的
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE)
             _, envelope = await eventually(lambda: when(api, 503))
             assert (envelope["code"], envelope["data"]["status"]) == (2002, "unavailable")
             assert (await ask(api, "/health/live"))[0] == 200
@@ -116,12 +116,12 @@ async def test_without_postgresql_it_is_unavailable_not_ready_and_recovers(
             assert (refused.status, refused.code) == (503, 2002)
             assert int(refused.headers["Retry-After"]) >= 1
             with running_elsewhere(told(own_postgres.program(), DISPOSABLE), tmp_path / "postgres.log"):
-                await eventually(lambda: when(api, 200), timeout=20)
+                await eventually(lambda: when(api, 200))
 
                 async def accepted() -> bool:
                     return (await api.post("/tasks/sim", SIM)).status == 202
 
-                await eventually(accepted, timeout=20)
+                await eventually(accepted)
 
 
 async def test_a_server_that_hangs_does_not_hang_the_check(
@@ -131,7 +131,7 @@ async def test_a_server_that_hangs_does_not_hang_the_check(
     with running_elsewhere(in_memory_only(own_valkey.program()), tmp_path / "valkey.log") as process:
         async with serving(load_settings(environ)) as api:
             with paused(process):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE):
                     _, envelope = await eventually(lambda: when(api, 503))  # 结果至多用一秒
             assert envelope["data"]["status"] == "degraded"
 
@@ -144,7 +144,7 @@ async def test_a_database_that_hangs_does_not_hang_the_check(environ: dict[str, 
         async with serving(load_settings(environ)) as api:
             assert (await ask(api, "/health"))[0] == 200
             proxy.blackhole()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 _, envelope = await eventually(lambda: when(api, 503))  # 结果至多用一秒
             assert (envelope["code"], envelope["data"]["status"]) == (2002, "unavailable")
             proxy.heal()

@@ -16,7 +16,7 @@ from kaguan.dev.ports import free_port, is_free
 from kaguan.logging.repeats import REPEATS
 from kaguan.tokens import service as tokens
 from tests.support.api_process import api_process, is_ready
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ async def test_a_signal_lets_running_requests_finish_and_ends_streams(
                 await eventually(waits)
                 process.send_signal(number)
                 await eventually(lambda: refuses(session))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 assert await changing == 200
                 await stream.read()
                 assert await process.wait() == 0
@@ -97,8 +97,8 @@ async def test_a_dead_child_is_replaced(environ: dict[str, str], tmp_path: Path)
             now = await children(process)
             return len(now) == 2 and first[0] not in now
 
-        await eventually(replaced, timeout=20)
-        await eventually(lambda: is_ready(session), timeout=20)
+        await eventually(replaced)
+        await eventually(lambda: is_ready(session))
 
 
 async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
@@ -108,7 +108,7 @@ async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
     ports = two_ports()
     extra = {"KAGUAN_API__PROCESSES": "2", "KAGUAN_API__METRICS_PORT": str(ports[0])}
     async with api_process(environ, tmp_path, **extra) as (process, session):
-        started = await eventually(lambda: figures(ports, STARTED), timeout=20)
+        started = await eventually(lambda: figures(ports, STARTED))
         sent = 0
 
         async def both_answered() -> bool:
@@ -122,7 +122,7 @@ async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
         async def all_counted() -> bool:
             return sum(await figures(ports, ANSWERED)) == sent
 
-        await eventually(both_answered, timeout=20)
+        await eventually(both_answered)
         await eventually(all_counted)
         os.kill((await children(process))[0], signal.SIGKILL)
 
@@ -130,7 +130,7 @@ async def test_each_child_serves_its_own_metrics_and_comes_back_on_its_own_port(
             now = await figures(ports, STARTED)
             return len(now) == 2 and sum(one != before for one, before in zip(now, started, strict=True)) == 1
 
-        await eventually(replaced, timeout=20)
+        await eventually(replaced)
 
 
 def two_ports() -> list[int]:
@@ -160,7 +160,7 @@ async def test_children_do_not_outlive_a_killed_parent(environ: dict[str, str], 
     async with api_process(environ, tmp_path, KAGUAN_API__PROCESSES="2") as (process, session):
         orphans = await eventually(lambda: two_children(process))
         process.kill()
-        await eventually(lambda: not any(is_alive(pid) for pid in orphans), timeout=60)  # 还没启动完的，先启动完
+        await eventually(lambda: not any(is_alive(pid) for pid in orphans))  # 还没启动完的，先启动完
         assert await refuses(session)
 
 
@@ -197,7 +197,7 @@ async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[
         sys.executable, "-m", "api", env={**os.environ, **environ},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     text = output.decode()
     assert process.returncode == 3
     assert "连不上 PostgreSQL" in text

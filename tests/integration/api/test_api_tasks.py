@@ -14,6 +14,7 @@ from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.testing import Recorder, drain
 from kaguan.outbox.worker.outcome import Retry
+from tests.support.eventually import PATIENCE
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -367,7 +368,7 @@ async def test_events_stream_every_change_until_the_task_is_finished(api: Api) -
     task_id = (await api.post("/tasks/sim", SIM)).data["task_id"]
     headers = {"Authorization": f"Bearer {api.token}"}
     statuses: list[str] = []
-    async with asyncio.timeout(15), api.session.get(f"/api/v1/tasks/{task_id}/events", headers=headers) as stream:
+    async with asyncio.timeout(PATIENCE), api.session.get(f"/api/v1/tasks/{task_id}/events", headers=headers) as stream:
         assert stream.status == 200
         assert stream.content_type == "text/event-stream"
         assert "X-Request-ID" in stream.headers

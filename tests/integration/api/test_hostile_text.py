@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from kaguan.tokens import service as tokens
 from tests.attacks.attempts import ATTEMPTS
 from tests.attacks.measure import Target, measure
@@ -22,7 +20,6 @@ RATIO = 50  # 攻击时最久的等待与平时最久的之比；以前是几百
 LEAST = 0.01  # 秒；平时比它还快的按它算
 
 
-@pytest.mark.timeout(600)
 async def test_no_small_body_makes_another_client_wait(environ: dict[str, str], tmp_path: Path, pool: Pool) -> None:
     async with pool.connection() as connection:
         token = (await tokens.create(connection, "test", tokens.SCOPES)).token

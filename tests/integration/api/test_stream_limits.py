@@ -11,7 +11,7 @@ from api.resources.task_events import INTERVAL, STREAMS, Streams
 from kaguan.config import load_settings
 from kaguan.errors import Code
 from kaguan.tokens import service as tokens
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -95,5 +95,5 @@ async def test_a_stream_outlives_the_time_of_a_request(environ: dict[str, str]) 
         stream = await opened(api, stack, f"/api/v1/tasks/{task_id}/events")
         assert (await stream.content.readuntil(b"\r\n\r\n")).startswith(b"id:")
         await api.call("POST", f"/tasks/{task_id}/cancel")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert b'"status":"cancelled"' in await stream.content.read()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from kaguan.config import load_settings
 from tests.chaos.proxy import Proxy
 from tests.support.console import signed_in
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SHORT = {"KAGUAN_API__REQUEST_TIMEOUT": "1.5", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1.5"}
 PATIENT = {"KAGUAN_API__REQUEST_TIMEOUT": "60", "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "60"}
 LOOK = re.compile(r'data-testid="last-look"><time datetime="([^"]+)"')  # 到毫秒：各看各的就各不相同
-CLIENT_PATIENCE = 10.0  # 秒
 
 
 @asynccontextmanager
@@ -42,7 +41,7 @@ async def test_an_outage_is_a_page_in_time_and_the_console_comes_back(
         settings = load_settings({**environ, **SHORT, "KAGUAN_DATABASE__URL": through})
         async with serving(settings) as api, signed_in(api) as visitor:
             proxy.blackhole()
-            async with asyncio.timeout(CLIENT_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 pages = await asyncio.gather(*(visitor.get(path) for path in ("/", "/console/tasks") * 4))
             for page in pages:
                 assert page.status in {503, 504}
@@ -54,7 +53,7 @@ async def test_an_outage_is_a_page_in_time_and_the_console_comes_back(
             async def recovered() -> bool:
                 return (await visitor.get("/")).status == 200
 
-            assert await eventually(recovered, timeout=20)
+            assert await eventually(recovered)
 
 
 async def test_many_watchers_share_one_look(environ: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from api.console.traces import Traces, branch
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from tests.support.console import signed_in
+from tests.support.eventually import PATIENCE
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ async def elsewhere(_request: web.Request) -> web.Response:
 
 @pytest.mark.parametrize("handler", [slow, missing, broken, unexpected, huge, elsewhere])
 async def test_a_trace_store_that_fails_costs_a_second_at_most(environ: dict[str, str], handler: Handler) -> None:
-    async with asyncio.timeout(20):  # 每次至多一秒，另有起停
+    async with asyncio.timeout(PATIENCE):  # 每次至多一秒，另有起停
         text = await page_of(environ, handler)
     assert "查不到这条跟踪" in text
     assert TRACE in text

@@ -98,11 +98,11 @@ async def test_everything_follows_a_promotion_under_load_and_nothing_is_lost_or_
         async def everything_works() -> None:
             """受理、门铃、监听、交出、认领、结算。"""
             promised, told = len(load.promised), heard.times
-            await eventually(lambda: len(load.promised) > promised + MORE, timeout=20)
-            await eventually(partial(notified, pipeline), timeout=20)
-            await eventually(lambda: heard.times > told, timeout=20)
+            await eventually(lambda: len(load.promised) > promised + MORE)
+            await eventually(partial(notified, pipeline))
+            await eventually(lambda: heard.times > told)
             (done, _) = await effects(pipeline)
-            await eventually(partial(has_done_more, pipeline, done), timeout=20)
+            await eventually(partial(has_done_more, pipeline, done))
 
         await everything_works()
         await pair.primary_process.stop(signal.SIGKILL)
@@ -111,7 +111,7 @@ async def test_everything_follows_a_promotion_under_load_and_nothing_is_lost_or_
         await everything_works()
         load.stop.set()
         await asyncio.gather(*clients)
-        await eventually(partial(all_closed, pipeline), timeout=20)
+        await eventually(partial(all_closed, pipeline))
         found = await pipeline.sql("select request_id, id::text from vw_task where status = 'succeeded'")
         assert dict(found) == load.promised
         assert await effects(pipeline) == (len(found), len(found))

@@ -15,6 +15,7 @@ from kaguan.errors import DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import record as store
 from kaguan.outbox.acceptance import Accepted, GroupAccept, Submission, accept
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,7 @@ async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: 
     async with pool.connection() as other, other.transaction():
         await accept(other, held, 6)  # 没提交：同一个键要等它
         stuck = asyncio.create_task(folded.accept(held))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             behind = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(5)))
         assert not stuck.done()
     assert len({answer.task_id for answer in behind}) == 5

@@ -22,7 +22,7 @@ from kaguan.outbox.testing import Recorder
 from kaguan.task_types import task_types
 from relay import __main__ as relay
 from tests.support.alongside import alongside
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
 
@@ -97,7 +97,7 @@ async def test_a_statement_cut_off_anywhere_leaves_its_connection_whole(limited:
 
     cuts = [await cut(number % 60) for number in range(180)]
     assert True in cuts
-    async with asyncio.timeout(5), limited.connection() as connection:
+    async with asyncio.timeout(PATIENCE), limited.connection() as connection:
         for wrong in (object(), "\x00"):
             with pytest.raises((psycopg.Error, ValueError)):
                 await connection.execute("select %s::text", (wrong,))
@@ -162,7 +162,7 @@ async def test_a_transaction_left_idle_is_ended(limited: Pool, direct_url: str) 
         with pytest.raises((IdleInTransactionSessionTimeout, psycopg.OperationalError)):  # noqa: PT012 事务在块里开、在块里断
             async with connection.transaction():
                 await connection.execute("update held set n = 2")
-                await eventually(let_go, timeout=5)
+                await eventually(let_go)
                 await connection.execute("select 1")
 
 
@@ -285,5 +285,5 @@ async def test_a_task_goes_its_whole_way(way: str, environ: dict[str, str]) -> N
             listed = await api.get("/tasks?limit=100")
             return {task["status"] for task in listed.data["items"]} == {"succeeded"}
 
-        await eventually(done, timeout=30)
+        await eventually(done)
         stop.set()

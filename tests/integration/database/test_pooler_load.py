@@ -68,7 +68,7 @@ async def test_a_load_goes_its_whole_way(way: str, environ: dict[str, str]) -> N
         async def done() -> bool:
             return await pipeline.sql(COUNTED) == [("succeeded", CLIENTS * EACH)]
 
-        await eventually(done, timeout=60)
+        await eventually(done)
         assert {str(attempt.task_id) for attempt in recording.attempts} == set(accepted)
         stop.set()
 

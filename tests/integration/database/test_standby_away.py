@@ -16,7 +16,7 @@ from kaguan.database.pool import open_pool
 from kaguan.database.standbys import StandbyMetrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
@@ -90,7 +90,7 @@ async def test_without_its_standby_accepting_answers_in_time_and_the_same_reques
         assert [reply.code for reply in await ask()] == [2002] * 3
         assert [reply.code for reply in await ask()] == [2002] * 3  # 行都在本机，答成了就是说谎
         assert await api.rows("select count(*) from vw_task") == [(3,)]  # 两封，一封欢迎信
-        await asyncio.wait_for(apps[0][GUARD].flush(), 30)  # 停机前的最后一笔也不永远等它
+        await asyncio.wait_for(apps[0][GUARD].flush(), PATIENCE)  # 停机前的最后一笔也不永远等它
         (ok, *_) = await said()
         assert not ok
         Monitor(metrics.registry, api.pool, None, 1e9).run_once()

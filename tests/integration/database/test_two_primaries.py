@@ -18,7 +18,7 @@ from kaguan.exit_codes import ExitCode
 from kaguan.presence.beat import Presence
 from kaguan.queues.client import open_redis
 from tests.e2e.stack import kaguan
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory
 from tests.support.standby import replicated
 
@@ -92,7 +92,7 @@ async def servers(pool: Pool) -> set[int]:
             return int(row[0])
 
     gathered = asyncio.Barrier(ONES)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         return set(await asyncio.gather(*(ask(gathered) for _ in range(ONES))))
 
 

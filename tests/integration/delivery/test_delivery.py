@@ -507,5 +507,5 @@ async def test_saq_workers_take_everything_from_all_three_queues(pipeline: Pipel
         async def all_done() -> bool:
             return await pipeline.sql("select count(*) from vw_task where status = 'succeeded'") == [(60,)]
 
-        await eventually(all_done, timeout=20)
+        await eventually(all_done)
     assert len(handler.attempts) == 60

@@ -17,7 +17,7 @@ from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.outbox.worker.token import Token
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.running_task import LOCKED
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tests.support.pipeline import Pipeline
 
 WORKER = "worker-a"
-PATIENCE = 60.0  # 秒
 TRIES = 2  # 头一次失败马上再来，再不成才退避
 RETURNED = "select count(*) from vw_task where lease_until = '-infinity'"
 

@@ -275,7 +275,7 @@ async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> N
             ),
             asyncio.create_task(worker.consumer().run(stop)),
         ]
-        await eventually(all_done, timeout=25)
+        await eventually(all_done)
         stop.set()
         await asyncio.gather(*tasks[1:])
         tasks[0].cancel()

@@ -18,6 +18,7 @@ from kaguan.outbox.worker.settlement import Settlement
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.support.carrier_world import gateways_of, register, rows, simulating
+from tests.support.eventually import PATIENCE
 from tests.support.running_task import running_task
 from workers.sync.handler import DataSync
 
@@ -72,7 +73,7 @@ async def shown(stream: ClientResponse) -> AsyncIterator[dict[str, Any]]:
 
 @pytest.mark.unjudged("任务造出来就在跑")
 async def test_the_event_stream_shows_the_progress_of_a_sync_while_it_runs(api: Api) -> None:
-    async with asyncio.timeout(60), simulating() as simulated, gateways_of(simulated.config) as gateways:
+    async with asyncio.timeout(PATIENCE), simulating() as simulated, gateways_of(simulated.config) as gateways:
         gate = HeldGate()
         simulated.world.gates[ONELINK] = gate
         await register(api.pool, ONELINK, [iccid_at(ONELINK, index) for index in range(CARDS)])

@@ -28,7 +28,7 @@ from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
 from kaguan.reasons import Reason
 from tests.support.alongside import alongside
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline, write_event
 from tests.support.running_task import LOCKED
 
@@ -306,7 +306,7 @@ async def test_loop_outlives_an_unexpected_error_and_stops_when_asked() -> None:
         stop.set()
         return 0
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await loop.run("test", run_once, interval=0.01, backoff_max=0.01, stop=stop)
     assert calls == 2
 
@@ -328,7 +328,7 @@ async def test_a_loop_that_did_something_wakes_the_one_that_waits() -> None:
     waiting = asyncio.create_task(loop.run("forward", forward, interval=3_600, backoff_max=1, stop=stop, wake=heard))
     await asyncio.sleep(0)
     working = asyncio.create_task(loop.run("redrive", redrive, interval=3_600, backoff_max=1, stop=stop, rouse=heard))
-    await asyncio.wait_for(forwarded.wait(), 30)
+    await asyncio.wait_for(forwarded.wait(), PATIENCE)
     stop.set()
     await asyncio.gather(waiting, working)
 
@@ -346,7 +346,7 @@ async def test_waiting_loop_can_be_cancelled() -> None:
     await ran.wait()
     await asyncio.sleep(0)  # 这一圈做完就开始等
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=30)
+    done, _ = await asyncio.wait({task}, timeout=PATIENCE)
     assert done
     assert task.cancelled()
 
@@ -368,7 +368,7 @@ async def test_loop_gives_up_on_a_database_that_never_answers(pipeline: Pipeline
         return 1
 
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await loop.run("test", run_once, interval=0.01, backoff_max=0.01, stop=stop, limit=0.3)
     finally:
         os.kill(frozen[0], signal.SIGCONT)
@@ -439,7 +439,7 @@ async def test_lane_outlives_a_row_that_cannot_even_be_encoded(pool: Pool) -> No
     good = service.Submission(EMAIL_SEND, payload)
     bad = service.Submission(EMAIL_SEND, payload, principal="\udc80")
     folded = GroupAccept(pool, MAX_ATTEMPTS)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         for _ in range(3):
             answers = await asyncio.gather(*(folded.accept(s) for s in (bad, good)), return_exceptions=True)
             assert isinstance(answers[0], TypeError)
@@ -488,6 +488,6 @@ async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pi
             )
             cancelling = asyncio.create_task(cancel())
             await eventually(pipeline.is_waiting_for_a_lock)
-        assert await asyncio.wait_for(cancelling, 10) == "cancelled"
+        assert await asyncio.wait_for(cancelling, PATIENCE) == "cancelled"
     assert await pipeline.status(task_id) == "cancelled"
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]

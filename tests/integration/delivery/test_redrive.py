@@ -19,7 +19,7 @@ from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.token import Token
 from kaguan.queues.keys import delivery_key
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import Held, Pipeline, open_pipeline, write_event
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(pipeline: P
     )
     await pipeline.sql("create trigger another before insert on tb_outbox for each row execute function another()")
     await pipeline.redis.flushdb()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         assert 2 <= await redrive.run_once() <= 3
     assert pipeline.epoch.heard.is_set()
 

@@ -17,6 +17,7 @@ from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.queues.keys import pace_key
+from tests.support.eventually import PATIENCE
 from tests.support.pipeline import Pipeline, carried_by, open_pipeline
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ async def test_a_worker_dead_in_the_middle_gives_all_of_them_back_alone(pipeline
 
     execution = pipeline.execution(stuck)
     job = asyncio.create_task(execution({}, **jobs[0].kwargs or {}))
-    await asyncio.wait_for(started.wait(), 30)
+    await asyncio.wait_for(started.wait(), PATIENCE)
     await pipeline.sql(
         "update tb_work set lease_until = clock_timestamp() - interval '1 second' where lease_until is not null"
     )
@@ -192,7 +193,7 @@ async def test_a_stop_in_the_middle_hands_back_the_rest_uncounted(pipeline: Pipe
 
     execution = pipeline.execution(stuck)
     job = asyncio.create_task(execution({}, **jobs[0].kwargs or {}))
-    await asyncio.wait_for(started.wait(), 30)
+    await asyncio.wait_for(started.wait(), PATIENCE)
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job

@@ -157,7 +157,6 @@ def test_every_statement_that_writes_has_its_points_or_a_reason() -> None:
     assert writing - reached == set(EXCUSED)
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
 def test_death_at_every_point_breaks_no_promise(world: World) -> None:
     spared = []

@@ -14,6 +14,7 @@ from kaguan.outbox.timeline import timeline
 from kaguan.task_types import TASK_TYPES
 from relay.__main__ import serve as serve_relay
 from tests.support.carrier_world import rows
+from tests.support.eventually import PATIENCE
 from workers.__main__ import serve as serve_worker
 from workers.registry import OPENERS, open_handlers
 
@@ -32,7 +33,6 @@ class ReportPayload(Payload):
 REPORT = TaskType("report:build", ReportPayload, Effect.REPEATABLE, shareable=True, rows=("report",))
 TYPES = TaskTypes([*TASK_TYPES, REPORT])
 WEEKLY = Submission(REPORT, ReportPayload(title="weekly"), request_id="report-1")
-PATIENCE = 60.0  # 秒
 
 
 async def build(attempt: Attempt) -> Done:

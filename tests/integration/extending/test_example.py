@@ -21,6 +21,7 @@ from kaguan.outbox.schema import TABLES, install
 from kaguan.outbox.testing import Recorder
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ async def test_the_example_commits_both_rows_and_writes_the_receipt_once(
         "REDIS_URL": settings.redis.url.get_secret_value(),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, str(EXAMPLE), env=environ)
-    assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
     async with await psycopg.AsyncConnection.connect(empty_database, autocommit=True) as connection:
         cursor = await connection.execute("select order_id from receipt")
         assert await cursor.fetchall() == [(1,)]

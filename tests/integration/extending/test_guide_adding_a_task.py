@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from tests.support.carrier_world import rows
+from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ HELD = (
     "-k",
     "not fails_at_start",  # 它要服务器
 )
-PATIENCE = 120.0  # 秒
 
 
 def registered(text: str, listing: str, lines: str) -> str:

@@ -18,7 +18,7 @@ from kaguan.dev.ports import free_port
 from kaguan.outbox.worker.outcome import Done
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
     QUICK,
@@ -81,7 +81,7 @@ async def test_an_api_killed_between_two_inserts_leaves_no_half(
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(child("api", given, tmp_path / "api.log"))
         client = await stack.enter_async_context(aiohttp.ClientSession(local(port), headers=headers))
-        await eventually(lambda: ready(client), timeout=30)
+        await eventually(lambda: ready(client))
         holder = await stack.enter_async_context(
             await psycopg.AsyncConnection.connect(environ[DATABASE], autocommit=True)
         )
@@ -168,7 +168,7 @@ async def test_a_lost_commit_reply_is_an_error_and_the_same_key_finds_the_one_re
             reply = await api.call("POST", path, body, headers)
             return reply if reply.code == 0 else None
 
-        first = await eventually(answered, timeout=20)
+        first = await eventually(answered)
         assert first is not None
         again = await answered()
         assert again is not None
@@ -181,7 +181,7 @@ async def test_two_tenths_of_a_second_of_latency_are_survived_within_the_time_li
         assert (await api.post("/tasks/sim", SIM)).status == 202
         for proxy in (database, redis):
             proxy.delay = LATENCY
-        async with asyncio.timeout(CLIENT_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             replies = await asyncio.gather(*(api.post("/tasks/email", MAIL) for _ in range(8)))
         assert {reply.status for reply in replies} <= {202, 503, 504}
         assert sum(reply.status == 202 for reply in replies) >= 4
@@ -198,7 +198,7 @@ async def test_reset_connections_are_errors_in_time_and_replaced(environ: dict[s
                 database.reset()
             if number % 5 == 0:
                 redis.reset()
-            async with asyncio.timeout(CLIENT_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 reply = await api.post("/tasks/email", MAIL)
             accepted += reply.status == 202
             if reply.status != 202:
@@ -247,16 +247,16 @@ async def test_relay_and_workers_get_through_latency_resets_and_half_open_lines(
             for proxy in (redis, database):
                 await straight.submit(10)
                 proxy.delay = LATENCY
-                await eventually(partial(carried_since, proxy, proxy.chunks), timeout=20)
+                await eventually(partial(carried_since, proxy, proxy.chunks))
                 proxy.heal()
                 await straight.submit(10)
                 proxy.reset()
                 await straight.submit(10)
                 proxy.blackhole()
-                await eventually(partial(holds, proxy), timeout=20)
+                await eventually(partial(holds, proxy))
                 proxy.reset()
                 proxy.heal()
-            await eventually(lambda: all_closed(straight), timeout=60)
+            await eventually(lambda: all_closed(straight))
         assert await effects(straight) == (60, 60)
 
 
@@ -281,7 +281,7 @@ async def test_one_connection_serves_every_kind_of_request_without_a_deadlock(en
                 api.get("/tasks"),
                 api.get("/sims"),
             ]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             replies = await asyncio.gather(*calls)
         assert {reply.code for reply in replies} == {0}
 
@@ -295,7 +295,7 @@ async def test_an_exhausted_pool_is_a_quick_503_and_recovers(environ: dict[str, 
     async with serving(load_settings({**environ, **one})) as api:
         assert (await api.get("/users")).code == 0
         async with api.pool.connection(timeout=CLIENT_PATIENCE):  # 后台的循环也借
-            async with asyncio.timeout(CLIENT_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 replies = await asyncio.gather(
                     *(api.get("/users") for _ in range(5)), *(api.post("/tasks/email", MAIL) for _ in range(5))
                 )
@@ -325,6 +325,6 @@ async def test_workers_with_one_connection_finish_everything(environ: dict[str, 
         await pipeline.sql(EFFECT_TABLE)
         await pipeline.submit(30)
         async with pipeline.working(handler), relaying(pipeline):
-            await eventually(lambda: all_closed(pipeline), timeout=60)
+            await eventually(lambda: all_closed(pipeline))
         assert await pipeline.sql("select status, max(attempt) from vw_task group by 1") == [("succeeded", 1)]
         assert await pipeline.sql("select count(*) from fault_effect") == [(60,)]

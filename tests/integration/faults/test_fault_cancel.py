@@ -12,6 +12,7 @@ from kaguan.config import load_settings
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import open_pool
 from kaguan.queues.client import open_redis
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,14 +48,14 @@ async def cancelled_at_random(ask: Callable[[int], Awaitable[int]], seed: int) -
             except asyncio.CancelledError:
                 cut += 1
 
-    async with asyncio.timeout(ASK_TIMEOUT * 2):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(one(number) for number in range(ASKED)))
     return cut, answered
 
 
 async def everyone_answers(ask: Callable[[int], Awaitable[int]]) -> None:
     """之后的问题一个个都答得对：没有人收到上一位的回音，名额也一个不少。"""
-    async with asyncio.timeout(ASK_TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         assert await asyncio.gather(*(ask(number) for number in range(1_000, 1_100))) == list(range(1_000, 1_100))
 
 
@@ -77,7 +78,7 @@ async def test_cancelled_redis_commands_neither_cross_nor_leak(
         await everyone_answers(echo)
         # 每个名额都还借得出来
         pool = client.connection_pool
-        held = [await asyncio.wait_for(pool.get_connection(), ASK_TIMEOUT) for _ in range(CONNECTIONS)]  # type: ignore[no-untyped-call] # redis-py 没有这里的类型
+        held = [await asyncio.wait_for(pool.get_connection(), PATIENCE) for _ in range(CONNECTIONS)]  # type: ignore[no-untyped-call] # redis-py 没有这里的类型
         for connection in held:
             await pool.release(connection)
 

@@ -29,7 +29,7 @@ from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
 from kaguan.queues.keys import delivery_key
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from kaguan.task_types import TASK_TYPES
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
 
@@ -103,7 +103,7 @@ async def test_payloads_stored_by_an_older_version_are_understood(pipeline: Pipe
         )
         await pipeline.sql("update tb_outbox set type = %s where task_id = %s", task_type.name, task_id)
     async with pipeline.working(reading), relaying(pipeline):
-        await eventually(lambda: all_closed(pipeline), timeout=20)
+        await eventually(lambda: all_closed(pipeline))
     assert await pipeline.sql("select status, count(*) from vw_task group by 1") == [("succeeded", len(STORED))]
 
 
@@ -121,7 +121,7 @@ async def test_a_payload_of_a_newer_version_waits_for_an_upgraded_worker_and_the
         async def handed_back() -> bool:
             return (await pipeline.status(strange), await pipeline.status(ordinary)) == ("retrying", "succeeded")
 
-        await eventually(handed_back, timeout=20)
+        await eventually(handed_back)
     record = await pipeline.task(strange)
     assert (record.attempt, record.last_error) == (0, None)
     waits = "select available_at - clock_timestamp() > interval '20 seconds' from tb_outbox where task_id = %s"
@@ -131,7 +131,7 @@ async def test_a_payload_of_a_newer_version_waits_for_an_upgraded_worker_and_the
     assert "第 2 版" in reason
     await pipeline.sql("update tb_outbox set available_at = now()")
     async with pipeline.working(reading_tomorrow), relaying(pipeline):
-        await eventually(lambda: all_closed(pipeline), timeout=20)
+        await eventually(lambda: all_closed(pipeline))
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("succeeded", 1)
 
@@ -253,7 +253,7 @@ async def test_a_delivery_written_by_the_first_version_is_done_by_todays_worker(
     job = Job(function="email:send", key=delivery_key(task_id, 1), kwargs=kwargs, timeout=600, retries=1, ttl=60)
     await hand_over(pipeline, task_id, job)
     async with pipeline.working(Effects()):
-        await eventually(lambda: all_closed(pipeline), timeout=20)
+        await eventually(lambda: all_closed(pipeline))
     assert await effects(pipeline) == (1, 1)
     assert (await pipeline.task(task_id)).delivery == 1
 
@@ -270,7 +270,7 @@ async def test_a_delivery_that_this_version_cannot_read_comes_back_in_a_form_it_
     )
     await hand_over(pipeline, strange, job)
     async with pipeline.working(Effects()), relaying(pipeline):
-        await eventually(lambda: all_closed(pipeline), timeout=30)
+        await eventually(lambda: all_closed(pipeline))
     assert await effects(pipeline) == (2, 2)
     assert (await pipeline.task(strange)).delivery > 1
     assert (await pipeline.task(ordinary)).delivery == 1
@@ -285,7 +285,7 @@ async def test_a_task_of_an_unknown_type_waits_for_a_relay_that_knows_it(pipelin
         async def done() -> bool:
             return await pipeline.status(ordinary) == "succeeded"
 
-        await eventually(done, timeout=20)
+        await eventually(done)
     assert await pipeline.status(strange) == "pending"
     rows = await pipeline.sql("select task_id, available_at > now(), parked_at from tb_outbox")
     assert rows == [(strange, True, None)]
@@ -404,7 +404,7 @@ async def meeting_a_reader(url: str, reading: bytes, pattern: str, migrating: Aw
 
         async def leaving() -> None:
             for seen in (altering, away, altering):
-                await eventually(seen, timeout=30)
+                await eventually(seen)
             await reader.rollback()
 
         await asyncio.gather(leaving(), migrating)
@@ -467,7 +467,7 @@ async def test_two_migrators_at_once_both_end_with_the_database_up_to_date(
         )
         for _ in range(2)
     ]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         ends = [await migrator.communicate() for migrator in migrators]
     assert [migrator.returncode for migrator in migrators] == [0, 0], ends
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin:

@@ -133,14 +133,14 @@ async def test_a_full_disk_under_postgresql_is_a_503_and_nothing_is_lost_or_brok
         async def refused() -> bool:
             return await post() == 2002
 
-        await eventually(refused, timeout=30)
+        await eventually(refused)
         assert (await api.get("/users")).status in {200, 503}  # 读得到，或明说不可用；从不 500
         disk.free()
 
         async def taken() -> bool:
             return await post() == 0
 
-        await eventually(taken, timeout=30)
+        await eventually(taken)
         kept = {str(row[0]) for row in await api.rows("select id from vw_task join tb_outbox on task_id = id")}
         assert accepted <= kept
 
@@ -162,7 +162,7 @@ async def test_a_full_disk_under_redis_marks_nothing_and_everything_comes_later(
         disk = SmallDisk(place)
         if mounted:
             disk.fill()
-            await eventually(lambda: refuses_writes(client), timeout=30)
+            await eventually(lambda: refuses_writes(client))
         else:
             await client.config_set("min-replicas-to-write", "1")
         await pipeline.submit(10)
@@ -172,7 +172,7 @@ async def test_a_full_disk_under_redis_marks_nothing_and_everything_comes_later(
         async with pipeline.working(Effects()), relaying(pipeline):
             disk.free()
             await client.config_set("min-replicas-to-write", "0")
-            await eventually(lambda: all_closed(pipeline), timeout=40)
+            await eventually(lambda: all_closed(pipeline))
         assert await effects(pipeline) == (10, 10)
 
 

@@ -61,7 +61,7 @@ class Stage:
         self.proxy.accepted.clear()
         started = asyncio.get_running_loop().time() + AWAY
         await self.process.restart(signal.SIGKILL, AWAY)
-        await eventually(whole, timeout=60)
+        await eventually(whole)
         back = sum(moment >= started for moment in self.proxy.accepted)
         return Return(self.proxy.busiest(seconds=1.0), back, self.proxy.busiest(seconds=STEP, latest=back))
 

@@ -17,7 +17,7 @@ from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.proxy import Proxy
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
     QUICK,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 DATABASE = "KAGUAN_DATABASE__URL"
 SHORT = 0.5  # 秒：用例里的时限，代替产品里的几十秒
-PATIENCE = 20.0  # 秒
 CLAIMS = b"queued_for"  # 只有认领的语句里有
 
 
@@ -175,7 +174,7 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
         await process.stop()
         stopped.set()
         last = time.monotonic() + settings.worker.lease  # 停之前的最后一次续租，最远到这里
-        await eventually(lambda: time.monotonic() > last, timeout=PATIENCE)
+        await eventually(lambda: time.monotonic() > last)
         await process.start()
         await asyncio.wait_for(job, PATIENCE)
         async with await psycopg.AsyncConnection.connect(server.url) as connection:

@@ -166,7 +166,7 @@ async def test_a_worker_that_stops_while_postgresql_stays_away_says_so_and_exits
         async def running() -> bool:
             return await pipeline.sql("select status from vw_task") == [("running",)]
 
-        await eventually(running, timeout=30)
+        await eventually(running)
         await process.stop(signal.SIGQUIT)
         assert await worker.stopped() == 0
         assert "没能交还" in worker.output
@@ -203,7 +203,7 @@ async def test_reconciliation_goes_on_after_a_restart_in_its_middle(
             await eventually(at_the_gate)
             await process.restart(signal.SIGQUIT, 0.2)  # 门随它的会话一起没了
             async with pipeline.working(Effects()):
-                await eventually(lambda: closed_on(server.url), timeout=40)
+                await eventually(lambda: closed_on(server.url))
         assert await effects(pipeline) == (LOST, LOST)
         await holder.close()
 
@@ -299,10 +299,10 @@ async def test_done_stays_done_however_often_reconciliation_races_it(pipeline: P
         forgetful = asyncio.create_task(forgetting())
         for burst in range(3):
             await pipeline.submit(RACERS // 3)
-            await eventually(partial(more_done_than, pipeline, burst * RACERS // 3), timeout=60)
+            await eventually(partial(more_done_than, pipeline, burst * RACERS // 3))
         stop.set()
         await forgetful
-        await eventually(lambda: all_closed(pipeline), timeout=60)
+        await eventually(lambda: all_closed(pipeline))
     assert await effects(pipeline) == (RACERS, RACERS)
     assert await pipeline.sql("select * from left_the_end") == []
     assert await pipeline.sql("select distinct status from vw_task") == [("succeeded",)]

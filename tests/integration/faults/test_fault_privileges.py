@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import LOOPBACK
+from tests.support.eventually import PATIENCE
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, own_directory, own_valkey
 from tests.support.repository import ROOT
 from tests.support.roles import APPLICATION, OWNER, as_role, database_with_roles
@@ -60,7 +61,8 @@ async def test_the_processes_work_with_a_role_that_may_only_read_and_write_rows(
 async def restricted(tmp_path: Path) -> AsyncIterator[str]:
     """照交付的脚本写的用户文件设 Redis 的用户；给出进程该用的地址。"""
     written = tmp_path / "secrets"
-    subprocess.run(["sh", str(DEPLOY / "make-secrets.sh"), str(written)], capture_output=True, timeout=30, check=False)  # noqa: ASYNC221 一瞬间
+    command = ["sh", str(DEPLOY / "make-secrets.sh"), str(written)]
+    subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)  # noqa: ASYNC221 一瞬间
     _, name, *rules = (written / "users.acl").read_text().splitlines()[1].split()
     password = (written / "valkey").read_text().strip()
     with own_directory() as directory:

@@ -19,7 +19,7 @@ from kaguan.config import load_settings
 from kaguan.dev.ports import LOOPBACK
 from kaguan.outbox.vocabulary import Priority
 from tests.chaos.proxy import Proxy
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import (
     EFFECT_TABLE,
     QUICK,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from kaguan.outbox.deliveries import KaguanQueue
 
 PUBLISHED = int(os.environ.get("KAGUAN_FAULT_PUBLISHED", "200"))  # 长的那一场：1000
-DRAIN = 30.0 + PUBLISHED / 20  # 秒
 TAIL = 20
 SWEPT = 15
 HOUR = 3_600_000  # 毫秒
@@ -91,7 +90,7 @@ async def test_everything_published_survives_a_redis_killed_without_persistence(
         assert await in_redis(pipeline) == 0
         assert await pipeline.epoch.run_once() > 0  # 换了纪元；核对若先转一圈，也收得回，说的是别的缘由
         async with pipeline.working(Effects()), relaying(pipeline):
-            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+            await eventually(lambda: all_closed(pipeline))
         assert await effects(pipeline) == (PUBLISHED, PUBLISHED)
         causes = await pipeline.sql("select distinct detail->>'cause' from tb_task_event where kind = 'redriven'")
         assert ("redis_lost_data",) in causes
@@ -119,7 +118,7 @@ async def test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effec
         assert before > 0
         copying.blackhole()
         async with pipeline.working(Effects()), relaying(pipeline):
-            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+            await eventually(lambda: all_closed(pipeline))
         await pipeline.submit(TAIL)
         await forward_all(pipeline)
 
@@ -130,7 +129,7 @@ async def test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effec
         assert await settled(pipeline.epoch.run_once) == TAIL  # 副本从未见过的那一批
         assert await in_redis(pipeline) == before  # 副本停在断开之前：做完的还在，后来的没有
         async with pipeline.working(Effects()), relaying(pipeline):
-            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+            await eventually(lambda: all_closed(pipeline))
         assert await effects(pipeline) == (2 * TAIL, 2 * TAIL)
 
 
@@ -142,7 +141,7 @@ async def follow(primary: ValkeyServer, replica: Redis, port: int) -> None:
         link: str = (await replica.info("replication"))["master_link_status"]
         return link == "up"
 
-    await eventually(linked, timeout=20)
+    await eventually(linked)
 
 
 async def same_length(pipeline: Pipeline, replica: Redis) -> bool:
@@ -153,7 +152,7 @@ async def same_length(pipeline: Pipeline, replica: Redis) -> bool:
 async def settled(run_once: object) -> int:
     """切换后的第一个命令可能正撞上断开的旧连接：再来一次。"""
     assert callable(run_once)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return int(await run_once())
@@ -222,7 +221,7 @@ async def test_a_redis_that_refuses_writes_marks_nothing_and_takes_everything_la
             await eventually(refused_again)  # 循环与取件各自碰几次壁
             assert await pipeline.sql("select count(*) from tb_outbox") == [(10,)]
             await heal(client)
-            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+            await eventually(lambda: all_closed(pipeline))
         assert await effects(pipeline) == (10, 10)
 
 
@@ -256,12 +255,12 @@ async def test_a_sweeper_killed_between_its_abort_and_its_retry_costs_nothing(
             return [await queue.count(kind) for kind in ("queued", "active", "incomplete")] == [0, 0, 0]
 
         async with child("tests.support.fault_sweeper", only_kaguan(environ), tmp_path / "sweeper.log") as sweeper:
-            await eventually(in_no_list, timeout=30)
+            await eventually(in_no_list)
             assert sweeper.process.returncode is None, sweeper.output
             await sweeper.kill()
         assert await in_no_list()  # SAQ 再也找不到它
         async with pipeline.working(Effects()), relaying(pipeline):
-            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+            await eventually(lambda: all_closed(pipeline))
         assert await effects(pipeline) == (1, 1)
 
 
@@ -294,7 +293,7 @@ async def test_healthy_jobs_swept_and_queued_again_take_effect_once(environ: dic
         sweeper = asyncio.create_task(sweeping())
         try:
             async with slow.working(Effects(0.1)), relaying(direct):
-                await eventually(lambda: all_closed(direct), timeout=DRAIN)
+                await eventually(lambda: all_closed(direct))
                 sweeper.cancel()
                 line.heal()
         finally:

@@ -109,7 +109,7 @@ async def test_a_relay_killed_between_enqueue_and_mark_leaves_the_row_and_one_ef
     async with await psycopg.AsyncConnection.connect(direct_url, autocommit=True) as holder:
         await holder.execute("select pg_advisory_lock(%s)", (GATE,))
         async with child("relay", given, tmp_path / "relay.log") as relay:
-            await eventually(enqueued, timeout=30)
+            await eventually(enqueued)
             await relay.kill()
         # 杀的时候标记正等在门口：它的事务随连接而去
         await holder.execute("select pg_advisory_unlock(%s)", (GATE,))
@@ -169,13 +169,13 @@ async def test_a_lost_listener_costs_one_poll_and_comes_back(environ: dict[str, 
         heard.clear()
         assert await polling.redis.client_kill_filter(_type="pubsub") >= 1
         async with relaying(polling):  # 没有人按铃
-            await handed_over(polling, POLL + SLACK)
-            await handed_over(polling, POLL + SLACK)  # 头一个也许碰上循环的第一遍
+            await handed_over(polling)
+            await handed_over(polling)  # 头一个也许碰上循环的第一遍
         await eventually(heard.is_set)  # 重连后先当作有铃
         async with relaying(listening) as bell:
             bells.append(bell)
             for _ in range(2):
-                await handed_over(listening, SLACK, rings=True)
+                await handed_over(listening, rings=True)
         assert not listener.done()
 
 
@@ -184,7 +184,7 @@ async def cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def handed_over(pipeline: Pipeline, limit: float, *, rings: bool = False) -> None:
+async def handed_over(pipeline: Pipeline, *, rings: bool = False) -> None:
     (task_id,) = await pipeline.submit()
     if rings:
         await pipeline.redis.publish(DOORBELL, b"")
@@ -192,7 +192,7 @@ async def handed_over(pipeline: Pipeline, limit: float, *, rings: bool = False) 
     async def queued() -> bool:
         return await pipeline.status(task_id) == "queued"
 
-    await eventually(queued, timeout=limit)
+    await eventually(queued)
 
 
 async def test_redrive_under_a_backlog_hardly_repeats_anything(
@@ -211,7 +211,7 @@ async def test_redrive_under_a_backlog_hardly_repeats_anything(
         while await pipeline.forwarder.run_once():
             pass
         async with pipeline.working(Effects(0.02)), relaying(pipeline):
-            await eventually(lambda: all_closed(pipeline), timeout=30 + BACKLOG / 20)
+            await eventually(lambda: all_closed(pipeline))
         ((deliveries,),) = await pipeline.sql("select sum(delivery) from vw_task")
         record_property("投递 ÷ 任务", float(deliveries) / BACKLOG)
         assert deliveries / BACKLOG <= AMPLIFICATION

@@ -15,7 +15,7 @@ from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
 from kaguan.dev.ports import free_port
 from kaguan.exit_codes import ExitCode
 from kaguan.tokens import service as tokens
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, all_closed, child, effects, local, only_kaguan
 from tests.support.pipeline import open_pipeline
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5
 BACKOFF = 0.1  # 秒，之后翻倍
-START = 30.0
 MAILS = 20
 MAIL = {"to": ["a@example.com"], "subject": "quick", "body": "b"}
 
@@ -72,7 +71,7 @@ async def test_every_process_gives_up_with_its_exit_code_when_postgresql_stays_a
         "KAGUAN_API__PORT": str(free_port()),
     }
     async with child(module, given, tmp_path / "log") as process:
-        assert await asyncio.wait_for(process.process.wait(), START) == ExitCode.DEPENDENCY, process.output
+        assert await asyncio.wait_for(process.process.wait(), PATIENCE) == ExitCode.DEPENDENCY, process.output
         assert f"试了 {ATTEMPTS} 次" in process.output
 
 
@@ -99,11 +98,11 @@ async def test_a_silent_trace_collector_costs_no_request_no_task_and_no_late_sto
                 child("tests.support.fault_worker", given, tmp_path / "worker.log") as worker,
                 aiohttp.ClientSession(local(port), headers=headers) as client,
             ):
-                await eventually(lambda: ready(client), timeout=START)
+                await eventually(lambda: ready(client))
                 for _ in range(MAILS):
                     async with client.post("/api/v1/tasks/email", json=MAIL) as answer:
                         assert answer.status == 202
-                await eventually(lambda: all_closed(pipeline), timeout=START)
+                await eventually(lambda: all_closed(pipeline))
                 codes = await asyncio.gather(*(process.stopped() for process in (worker, relay, api)))
         assert codes == [0, 0, 0]
         assert await effects(pipeline) == (MAILS, MAILS)

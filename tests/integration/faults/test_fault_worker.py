@@ -24,7 +24,7 @@ from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.chaos.proxy import Proxy
 from tests.support.carrier_world import register
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_clock import shifted
 from tests.support.fault_plant import (
     AS_SHIPPED,
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from tests.support.records import Record
 
 GATE = 4_243  # 咨询锁号
-START = 30.0  # 秒：进程起来、取到件
-DRAIN = 40.0
 GRACE = Worker().shutdown_grace if AS_SHIPPED else 2.0
 SHORT_JOB = min(3.0, GRACE / 2)  # 秒
 POISON_LIMIT = 2
@@ -95,11 +93,11 @@ async def submit(pipeline: Pipeline, script: str) -> UUID:
         return (await accept(connection, Submission(EMAIL_SEND, mail(script)), MAX_ATTEMPTS)).task_id
 
 
-async def becomes(pipeline: Pipeline, task_id: UUID, status: str, timeout: float = START) -> None:  # noqa: ASYNC109 同 eventually
+async def becomes(pipeline: Pipeline, task_id: UUID, status: str) -> None:
     async def reached() -> bool:
         return await pipeline.status(task_id) == status
 
-    await eventually(reached, timeout=timeout)
+    await eventually(reached)
 
 
 # ---- 死
@@ -123,12 +121,12 @@ async def test_a_worker_killed_before_its_effect_commits_leaves_none_and_its_hei
             return await cursor.fetchone() is not None
 
         async with yard.worker() as victim:
-            await eventually(at_the_gate, timeout=START)
+            await eventually(at_the_gate)
             await victim.kill()
         assert await effects(pipeline) == (0, 0)
         await holder.execute("select pg_advisory_unlock(%s)", (GATE,))
         async with pipeline.working(Effects()):
-            await becomes(pipeline, task_id, "succeeded", DRAIN)
+            await becomes(pipeline, task_id, "succeeded")
     assert await effects(pipeline) == (1, 1)
 
 
@@ -161,7 +159,7 @@ async def test_a_worker_killed_after_its_effect_committed_is_not_repeated(
         async def taken() -> bool:
             return await queue.count("incomplete") == 0
 
-        await eventually(taken, timeout=DRAIN)
+        await eventually(taken)
     assert again.started == []
     assert await effects(pipeline) == (1, 1)
 
@@ -172,13 +170,13 @@ async def test_a_worker_stopped_beyond_its_lease_changes_nothing_when_it_wakes(p
         await becomes(pipeline, task_id, "running")
         zombie.send(signal.SIGSTOP)
         async with pipeline.working(Effects()):
-            await becomes(pipeline, task_id, "succeeded", DRAIN)
+            await becomes(pipeline, task_id, "succeeded")
             record = await pipeline.task(task_id)
             assert record.delivery > 1
             zombie.send(signal.SIGCONT)
             # 醒来的还能干活，而且没有把别人的登记弄丢
             others = [await submit(pipeline, "quick") for _ in range(5)]
-            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+            await eventually(lambda: all_closed(pipeline))
         assert await zombie.stopped() == 0
     assert (await pipeline.task(task_id)).result == record.result
     assert await effects(pipeline) == (1 + len(others), 1 + len(others))
@@ -191,11 +189,11 @@ async def test_a_mail_that_kills_its_worker_is_parked_and_the_others_flow(pipeli
     async with relaying(pipeline):
         for _ in range(POISON_LIMIT):
             async with yard.worker() as victim:
-                assert await asyncio.wait_for(victim.process.wait(), START) == CRASHED, victim.output
+                assert await asyncio.wait_for(victim.process.wait(), PATIENCE) == CRASHED, victim.output
             # 迟来的至多陪它死一次：同时在手里的分不出谁是毒（test_fault_limits 另考）
             others += [await submit(pipeline, "quick") for _ in range(5 - len(others))]
         async with yard.worker():
-            await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+            await eventually(lambda: all_closed(pipeline))
     record = await pipeline.task(poison)
     assert (record.status, record.lost_leases) == ("failed", POISON_LIMIT)
     assert record.last_error is not None
@@ -225,11 +223,11 @@ async def test_a_worker_whose_clock_is_an_hour_off_neither_loses_nor_aborts_work
                 gone = sweeper.process.returncode is not None
                 return await queue.count("incomplete") == 0 if hours > 0 else gone
 
-            await eventually(swept, timeout=START)
+            await eventually(swept)
             async with pipeline.working(Effects(0.3)):
                 for _ in range(2):
                     await pipeline.submit(10)
-                    await eventually(lambda: all_closed(pipeline), timeout=DRAIN)
+                    await eventually(lambda: all_closed(pipeline))
         assert odd.process.returncode is None
     assert await pipeline.sql("select task_id = %s, kind, detail from tb_task_event order by id", first) == []
     record = await pipeline.task(first)
@@ -251,7 +249,7 @@ async def test_an_idle_worker_stops_at_once_and_a_short_job_is_finished_first(
         assert (record.status, record.attempt) == ("succeeded", 1)
         record_property("一个 3 秒的任务在做", busy.stopping)
     async with yard.worker() as idle:
-        await eventually(lambda: "进程启动" in idle.output, timeout=START)
+        await eventually(lambda: "进程启动" in idle.output)
         assert await idle.stopped() == 0
         record_property("闲着", idle.stopping)
 
@@ -288,7 +286,7 @@ async def test_a_sync_hanging_at_the_carrier_is_given_back_uncounted_within_the_
             KAGUAN_CARRIERS__ONELINK__TIMEOUT="120",
             KAGUAN_CARRIERS__TIME_BUDGET="120",
         ) as syncing:
-            await asyncio.wait_for(asked.wait(), START)
+            await asyncio.wait_for(asked.wait(), PATIENCE)
             assert await syncing.stopped() == 0
             record_property("同步挂在运营商那里", syncing.stopping)
         await becomes(pipeline, task_id, "queued")
@@ -334,7 +332,7 @@ async def test_a_mail_hanging_at_the_server_is_given_back_or_admitted_uncertain(
             task_id = await submit(pipeline, "主题")
             await becomes(pipeline, task_id, "running")
             if phase == "body":
-                await eventually(lambda: server.mails, timeout=START)
+                await eventually(lambda: server.mails)
             assert await sending.stopped() == 0
             record_property(f"SMTP 装死（{phase}）", sending.stopping)
         await becomes(pipeline, task_id, status)

@@ -30,7 +30,7 @@ from kaguan.queues import keys
 from kaguan.queues.client import build_client
 from kaguan.queues.foreign import KINDS
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.history import PROMOTE
 from tests.support.mail_stage import RESEND
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline, stepped_relay
@@ -570,7 +570,7 @@ async def test_a_doubt_that_waited_for_a_claim_leaves_the_holder_its_lease(pipel
             )
             doubting = asyncio.create_task(doubt())
             await eventually(pipeline.is_waiting_for_a_lock)
-        assert await asyncio.wait_for(doubting, 10) == ["running"]
+        assert await asyncio.wait_for(doubting, PATIENCE) == ["running"]
     assert await pipeline.sql("select worker, lease_until is not null, intent_at is not null from vw_task") == [
         ("w", True, True)
     ]

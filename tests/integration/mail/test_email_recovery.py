@@ -244,7 +244,7 @@ async def test_when_the_relay_host_is_back_the_backlog_flows_by_itself_each_mail
             async def flowed() -> bool:
                 return await step() == "succeeded1"
 
-            await eventually(flowed, 60.0)
+            await eventually(flowed)
         assert await pipeline.sql("select count(*)::int from tb_task_event") == [(60,)]
     contents = [mail.content for mail in stage.server.mails]
     assert all(sum(f"<{task_id}@".encode() in content for content in contents) == 1 for task_id in mails)
@@ -288,14 +288,14 @@ async def test_a_relay_host_that_greets_but_takes_nothing_is_tried_with_few_mail
             await pipeline.sql(f"{AN_HOUR} where available_at > clock_timestamp() + interval '5 s'")
             return stage.server.commands.count("MAIL") > 8
 
-        await eventually(tried_often, 60.0)
+        await eventually(tried_often)
         assert await pipeline.sql("select max(attempt) from vw_task") == [(0,)]
         stage.server.script.mail = "250 ok"
 
         async def flowed() -> bool:
             return await step() == 30
 
-        await eventually(flowed, 60.0)
+        await eventually(flowed)
     assert len(stage.server.mails) == 30
 
 

@@ -20,6 +20,7 @@ from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.smtp_sink import smtp_sink
 from kaguan.outbox.worker.outcome import Done
 from kaguan.probes import greets_as_smtp
+from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import attempt_of, config_for, insert_running, mail_to, run
 from workers.email.transport import open_mailer
 
@@ -122,7 +123,7 @@ async def test_the_sink_process_greets_logs_no_address_and_stops_on_sigterm(tmp_
         assert envelope == {"mail_from": "s@x.example", "rcpt_tos": ["secret@x.example"]}
     finally:
         process.send_signal(signal.SIGTERM)
-        printed, _ = await asyncio.wait_for(process.communicate(), 20)
+        printed, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 0
     assert "收下一封邮件" in printed.decode()
     assert "secret@" not in printed.decode()

@@ -24,6 +24,7 @@ from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.replay import REPLAY_RATE_LIMIT, id_floor
 from kaguan.outbox.watching import Watched
+from tests.support.eventually import PATIENCE
 from tests.support.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
     terminal, other = pty.openpty()
     try:
         process = await asyncio.create_subprocess_exec(*program, env=env, stdout=asyncio.subprocess.PIPE, stderr=other)
-        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
         drawn = os.read(terminal, 65_536).decode("utf-8", "replace")
     finally:
         os.close(terminal)
@@ -229,7 +230,7 @@ async def test_a_terminal_sees_a_progress_bar_and_a_pipe_sees_none(
     piped = await asyncio.create_subprocess_exec(
         *program, env=env, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
-    _, err = await asyncio.wait_for(piped.communicate(), 60)
+    _, err = await asyncio.wait_for(piped.communicate(), PATIENCE)
     assert err == b""
 
 

@@ -18,6 +18,7 @@ from kaguan.config import Exemption, load_settings
 from kaguan.database.migrate import downgrade
 from kaguan.exit_codes import ExitCode
 from kaguan.fitness import MAX_SKEW, UnfitError, examine, refuse_unfit
+from tests.support.eventually import PATIENCE
 from tests.support.fault_clock import shifted
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.production import LOCAL
@@ -89,7 +90,7 @@ def test_a_process_in_production_says_it_in_one_line_and_stops(
     downgrade(direct_url, "0012")
     finished = subprocess.run(
         [sys.executable, "-m", "relay"],
-        env={**os.environ, **production}, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **production}, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     output = finished.stdout + finished.stderr
     assert finished.returncode == ExitCode.DEPENDENCY, output
@@ -100,7 +101,7 @@ def test_a_process_in_production_says_it_in_one_line_and_stops(
 def test_doctor_tells_the_distance_of_the_clocks(environ: dict[str, str], tmp_path: Path) -> None:
     given = {**os.environ, **environ, **shifted(60, tmp_path)}
     argv = [sys.executable, "-c", "from kaguan.cli.app import main; main()", "doctor", "--json"]
-    told = subprocess.run(argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    told = subprocess.run(argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     (found,) = [one for one in json.loads(told.stdout) if one.get("part") == "PostgreSQL"]
     assert not found["ok"]
     assert re.search("与本机的时钟差 (59|60|61) 秒", found["detail"])

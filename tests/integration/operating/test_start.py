@@ -25,7 +25,7 @@ from kaguan.outbox.testing import Recorder
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Server
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory, port_of, through
 from tests.support.pipeline import open_pipeline
 from tests.support.places import own_port
@@ -41,7 +41,9 @@ FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKO
 
 def run_module(module: str, environ: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", module]
-    return subprocess.run(argv, env=environ, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        argv, env=environ, cwd=directory, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 async def test_database_that_never_comes_is_tried_five_times_then_named(environ: dict[str, str]) -> None:
@@ -159,7 +161,7 @@ def test_wrong_configuration_exits_with_two_before_anything_starts(environ: dict
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert finished.returncode == 2
@@ -185,7 +187,9 @@ def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str
 def test_config_show_refuses_a_weak_production_in_the_same_words(tmp_path: Path) -> None:
     given = {"PATH": os.environ["PATH"], **LOCAL, "KAGUAN_DATABASE__URL": "postgresql:///kaguan"}
     argv = [sys.executable, "-c", "from kaguan.cli.app import main; main()", "config", "show"]
-    finished = subprocess.run(argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    finished = subprocess.run(
+        argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr == "配置有误：KAGUAN_REDIS__URL：没有给出；生产与预发布里必须用环境变量给出\n"
 
@@ -223,7 +227,7 @@ async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
             stderr=output,
         )
     try:
-        await eventually(lambda: "连接数据库" in log.read_text("utf-8") or process.poll() is not None, 30.0)
+        await eventually(lambda: "连接数据库" in log.read_text("utf-8") or process.poll() is not None)
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait, 30)

@@ -13,7 +13,7 @@ from kaguan.config import load_settings
 from kaguan.exit_codes import ExitCode
 from kaguan.process import STOP_DEADLINE
 from kaguan.queues.client import open_redis
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import child, only_kaguan
 from tests.support.places import own_port
 
@@ -62,7 +62,7 @@ async def test_an_interrupt_stops_a_process_and_closes_its_connections(
         async def closed() -> bool:
             return await sessions(pool, redis) == (0, 0)
 
-        await eventually(connected, timeout=30)
+        await eventually(connected)
         assert await process.stopped(signal.SIGINT) == 0, process.output
         await eventually(closed)
 
@@ -73,7 +73,7 @@ async def test_a_process_that_will_not_stop_is_ended_within_thirty_seconds(envir
         sys.executable, "-c", STUBBORN, env=only_kaguan(environ), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while b"ready" not in (line := await process.stdout.readline()):
             assert line
         process.send_signal(signal.SIGTERM)
@@ -82,7 +82,7 @@ async def test_a_process_that_will_not_stop_is_ended_within_thirty_seconds(envir
 
 async def test_a_worker_without_a_mail_server_says_so_in_one_line(environ: dict[str, str], tmp_path: Path) -> None:
     async with child("workers", only_kaguan(environ), tmp_path / "log") as process:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             assert await process.process.wait() == ExitCode.USAGE
     assert "KAGUAN_SMTP__URL" in process.output.splitlines()[-1]
     assert "Traceback" not in process.output

@@ -14,7 +14,7 @@ from kaguan.outbox.doorbell import Doorbell, listen
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from kaguan.queues.sentinel import MasterPool
 from tests.support.alongside import alongside
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, own_directory
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.sentinel import Fronted, watched
@@ -57,7 +57,7 @@ async def test_everything_goes_its_way_through_sentinels_that_name_the_master_an
                 alongside(listen(client, heard.set), "bell"),
                 Doorbell(client, 0.05).ringing() as bell,
             ):
-                await asyncio.wait_for(heard.wait(), 30)
+                await asyncio.wait_for(heard.wait(), PATIENCE)
                 await old.process.stop(signal.SIGKILL)
                 assert await group.moved(old) is new
 
@@ -67,7 +67,7 @@ async def test_everything_goes_its_way_through_sentinels_that_name_the_master_an
                     bell.ring()
                     return heard.is_set() and passed(new) > 0
 
-                await eventually(rung, timeout=60)
+                await eventually(rung)
                 pool = client.connection_pool
                 assert isinstance(pool, MasterPool)
                 assert pool.master_address == new.address == (NAME, new.address[1])

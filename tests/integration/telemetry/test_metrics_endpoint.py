@@ -23,7 +23,7 @@ from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor, worst_lag
 from kaguan.telemetry.pools import database_figures
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 
 if TYPE_CHECKING:
@@ -163,4 +163,4 @@ async def test_the_monitor_stops_when_asked(pool: Pool) -> None:
     stop = asyncio.Event()
     task = asyncio.create_task(Monitor(CollectorRegistry(), pool, None, pool_interval=60).run(stop))
     stop.set()
-    await asyncio.wait_for(task, 30)
+    await asyncio.wait_for(task, PATIENCE)

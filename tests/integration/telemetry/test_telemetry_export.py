@@ -15,6 +15,7 @@ import pytest
 
 from kaguan.dev.program import minimal_environment
 from kaguan.exit_codes import ExitCode
+from tests.support.eventually import PATIENCE
 from tests.support.otlp_receiver import Kind, otlp_receiver
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ print(json.dumps({
     "dropped": spans_dropped(),
 }))
 """
-EXIT_TIMEOUT = 20.0  # 秒；停机自己的时限是 5 秒，余下的给解释器启动
 OTHERS = 3  # 创建之外的跨度：跟着父级的、失败的、重试的
 
 
@@ -64,7 +64,7 @@ async def run(
         sys.executable, "-W", "error", "-c", SCRIPT, str(spans), str(ratio), env=environ,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    output, errors = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
+    output, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 0, errors.decode()
     answer: dict[str, Any] = json.loads(output)
     return {**answer, "log": [json.loads(line) for line in errors.decode().splitlines()]}
@@ -230,7 +230,7 @@ async def test_a_value_that_cannot_be_used_stops_the_process_with_the_name_of_it
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "relay", env=given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    _, errors = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
+    _, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == ExitCode.USAGE
     assert variable in errors.decode()
     assert value in errors.decode()
@@ -243,5 +243,5 @@ async def test_any_installed_exporter_can_be_named() -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", SCRIPT, "1", "1.0", env=environ, stdout=asyncio.subprocess.PIPE
         )
-        output, _ = await asyncio.wait_for(process.communicate(), EXIT_TIMEOUT)
+        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert len(receiver.spans) == output.decode().count('"span_id"') == 1 + OTHERS

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kaguan.logging.rotation import RotatingFile
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def test_several_processes_rotate_one_file_without_losing_or_mixing_a_line(tmp_p
         writer.stdin.write(b"go\n")
         writer.stdin.flush()
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=PATIENCE)
         assert writer.returncode == 0
     files = [file for file in tmp_path.iterdir() if file.suffix != ".lock"]
     written = sorted(line for file in files for line in file.read_text().splitlines())

@@ -13,6 +13,7 @@ import pytest
 from kaguan.config.model import Worker
 from kaguan.outbox.vocabulary import Priority, split_slots
 from kaguan.outbox.worker.intake import AT_HAND, EMPTY_AFTER, SOON, Slots
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -84,7 +85,7 @@ class Machine:
 
     async def given_up(self) -> None:
         """等到空的队列不再算数。"""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while self.running.total() < self.slots.total:  # noqa: ASYNC110 槽位不出声，只能看
                 await asyncio.sleep(EMPTY_AFTER)
         await self.settle()
@@ -145,7 +146,7 @@ async def test_quick_work_is_fetched_while_the_last_of_it_waits_for_a_slot() -> 
     """认领是一个来回：等手里的都开始了再去，槽位就空着等它。"""
     async with machine(4, default=[30] * 40) as opened:
         opened.gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(opened.started) < 40 * 30:
                 await opened.settle()
         assert opened.ahead[0] == 0
@@ -155,7 +156,7 @@ async def test_quick_work_is_fetched_while_the_last_of_it_waits_for_a_slot() -> 
 async def test_nothing_is_fetched_ahead_while_slow_work_holds_every_slot() -> None:
     async with machine(4, default=[1] * 40) as opened:
         opened.gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(opened.started) < 40:
                 await opened.settle()
         opened.gate.clear()
@@ -174,7 +175,7 @@ async def test_what_was_fetched_ahead_never_runs_beyond_the_slots() -> None:
     async with machine(4, default=[30] * 8) as opened:
         most = 0
         opened.gate.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(opened.started) < 8 * 30:
                 await asyncio.sleep(0)  # 一圈一看
                 most = max(most, opened.running.total())
@@ -201,4 +202,4 @@ async def test_tasks_that_others_had_done_do_not_hold_slots() -> None:
         fetching.close()
 
     for _ in range(3):
-        await asyncio.wait_for(asyncio.create_task(duplicate()), 5)
+        await asyncio.wait_for(asyncio.create_task(duplicate()), PATIENCE)
