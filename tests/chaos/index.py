@@ -1,4 +1,4 @@
-"""收件端的投递日志：worker 按 Message-ID 来问收下没有，如实作答；答过什么自己记着，裁判用得到。"""
+"""收件端的投递日志：worker 按 Message-ID 来问为谁收下过，如实作答；答过什么自己记着，裁判用得到。"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Index:
     directory: Path
     confirmed: set[str] = field(default_factory=set)
     denied: Counter[str] = field(default_factory=Counter)
-    _arrived: set[str] = field(default_factory=set)
+    _arrived: dict[str, set[str]] = field(default_factory=dict)  # 任务 → 收下的收件人
     _read: set[Path] = field(default_factory=set)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -36,13 +36,14 @@ class Index:
             await asyncio.to_thread(self._catch_up)  # 几万封；代理在这个循环里，不能停
         if task_id in self._arrived:
             self.confirmed.add(task_id)
-            return web.json_response({"accepted": True})
+            return web.json_response({"accepted": True, "recipients": sorted(self._arrived[task_id])})
         self.denied[task_id] += 1
         return web.Response(status=HTTPStatus.NOT_FOUND)
 
     def _catch_up(self) -> None:
         for path in set(self.directory.glob("*.eml")) - self._read:
-            self._arrived.add(read_mail(path).task_id)
+            mail = read_mail(path)
+            self._arrived.setdefault(mail.task_id, set()).update(mail.recipients)
             self._read.add(path)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.reasons import Reason
 from workers.email.receipt import Receipt, RecipientOutcome
+from workers.email.verifying import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,9 +95,10 @@ class Index:
     outside: Outside
     process: Process
 
-    async def __call__(self, message_id: str) -> bool | None:
+    async def __call__(self, message_id: str) -> Answer | None:
         await self.process.point("lookup", "before")
-        answer = None if self.outside.silent else self.outside.sends[message_id.partition("@")[0]] > 0
+        arrived = self.outside.sends[message_id.partition("@")[0]] > 0
+        answer = None if self.outside.silent else Answer(accepted=arrived)
         self.outside.silent = max(0, self.outside.silent - 1)
         await self.process.point("lookup", "after")
         return answer

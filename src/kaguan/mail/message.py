@@ -84,7 +84,7 @@ def message_id(task_id: UUID, sender: str) -> str:
     return f"<{task_id}@{wire_address(f'a@{domain}').removeprefix('a@')}>"
 
 
-def build(payload: EmailPayload, task_id: UUID, sender: str, date: datetime) -> Envelope:
+def build(payload: EmailPayload, task_id: UUID, sender: str, date: datetime, identifier: str | None = None) -> Envelope:
     """组装邮件。
 
     Args:
@@ -92,13 +92,14 @@ def build(payload: EmailPayload, task_id: UUID, sender: str, date: datetime) -> 
         task_id: 任务号，决定 Message-ID 与分界串。
         sender: 发件人，``显示名 <地址>``。
         date: Date 头；各次尝试须给同一个值。
+        identifier: 先前的尝试用过的 Message-ID：发件域换了配置也不变。
 
     Raises:
         UnsendableError: 收件人、标题或附件不合格。
     """
     name, address = sender_address(sender)
-    recipients = _recipients(payload)
-    identifier = message_id(task_id, address)
+    recipients = recipients_of(payload)
+    identifier = identifier or message_id(task_id, address)
     body = _body(payload, task_id).as_bytes()
 
     def addressed_to(chosen: dict[str, str]) -> Envelope:
@@ -130,7 +131,12 @@ def _headers(
     yield header.unstructured("Subject", payload.subject)
 
 
-def _recipients(payload: EmailPayload) -> dict[str, str]:
+def recipients_of(payload: EmailPayload) -> dict[str, str]:
+    """收件人 → RCPT TO 用的形式。
+
+    Raises:
+        UnsendableError: 有不合格的，或一个也没有、太多。
+    """
     recipients: dict[str, str] = {}
     for text in (*payload.to, *payload.cc):
         parsed = parse_address(text)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kaguan.database.sql import load
 from kaguan.mail.vocabulary import DeliveryStatus
-from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Connection
-
-
-VERIFIED = Reason("mail.verified")
+    from kaguan.reasons import Reason
 
 
 class Letter(NamedTuple):
@@ -41,11 +38,13 @@ class Known(NamedTuple):
     Attributes:
         statuses: 逐收件人的现状。
         first_tried: 首次尝试的时刻；没有记录则 None。
+        message_id: 首次尝试用的 Message-ID；没有记录则 None。
         lost_for: 上一次败在中继主机、而会话已开始：距今几秒；不是则 None。
     """
 
     statuses: dict[str, DeliveryStatus]
     first_tried: datetime | None
+    message_id: str | None
     lost_for: float | None
 
 
@@ -55,21 +54,9 @@ async def recipients(connection: Connection, task_id: UUID) -> Known:
     return Known(
         {row[0]: DeliveryStatus(row[1]) for row in rows},
         min((row[2] for row in rows), default=None),
-        min((row[3] for row in rows if row[3] is not None), default=None),
+        next((row[3] for row in rows), None),
+        min((row[4] for row in rows if row[4] is not None), default=None),
     )
-
-
-async def message_id(connection: Connection, task_id: UUID) -> str | None:
-    """这封信的 Message-ID；从没投递过则 None。"""
-    cursor = await connection.execute(load("kaguan.mail", "message_id"), {"task_id": task_id})
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
-
-
-async def mark_verified(connection: Connection, task_id: UUID) -> None:
-    """查证说已收下：不明的收件人就此定论。"""
-    parameters = {"task_id": task_id, "reply": VERIFIED.packed()}
-    await connection.execute(load("kaguan.mail", "mark_verified"), parameters)
 
 
 async def intend(connection: Connection, letter: Letter, to: Sequence[str]) -> list[str]:

@@ -86,11 +86,11 @@ class EmailHandler:
             RelayHostOpenError: 中继主机的断路器断开着，没有去连。
         """
         async with attempt.pool.connection() as connection:
-            known, first_tried, lost_for = await store.recipients(connection, attempt.task_id)
+            known, first_tried, identifier, lost_for = await store.recipients(connection, attempt.task_id)
         last_lost = None if lost_for is None else asyncio.get_running_loop().time() - lost_for
         date = first_tried or datetime.now(UTC)
         try:
-            envelope = await self._build(payload, attempt.task_id, date)
+            envelope = await self._build(payload, attempt.task_id, date, identifier)
         except UnsendableError as error:
             return GiveUp(Reason("mail.unsendable", {"reason": error.reason})), None
         letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
@@ -122,11 +122,11 @@ class EmailHandler:
         write = _recorder(letter, receipts, unknown) if in_session else None
         return _waiting(reason_of("mail.waiting", receipts, RecipientOutcome.DEFERRED), failed_pause(), write), outage
 
-    async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime) -> Envelope:
+    async def _build(self, payload: EmailPayload, task_id: UUID, date: datetime, identifier: str | None) -> Envelope:
         """附件的编码要几百毫秒，放到线程里：续租靠的也是这个事件循环。"""
         if payload.attachments:
-            return await asyncio.to_thread(build, payload, task_id, self._sender, date)
-        return build(payload, task_id, self._sender, date)
+            return await asyncio.to_thread(build, payload, task_id, self._sender, date, identifier)
+        return build(payload, task_id, self._sender, date, identifier)
 
 
 def _due(envelope: Envelope, known: Mapping[str, DeliveryStatus]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from kaguan.task_types import task_types
 from tests.support.mail_stage import Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
-from tests.support.smtp_server import DROP, SmtpServer, smtp_server
+from tests.support.smtp_server import DROP, STALL, SmtpServer, smtp_server
 from workers.email.handler import EmailHandler
 from workers.email.transport import open_mailer
 from workers.email.verifying import EmailVerify, open_lookup
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from workers.email.transport import Mailer
 
 pytestmark = pytest.mark.protocol(resend=True, verify=True)
 VERIFY = task_types(Smtp(verify_url="https://mail.example/messages/{message_id}"))  # 策略是默认的 hold
@@ -39,11 +40,13 @@ VERIFY = task_types(Smtp(verify_url="https://mail.example/messages/{message_id}"
 
 @dataclass
 class Index:
-    """收件端的投递日志：按 Message-ID 答收下没有。``broken`` 非空即一律答它。"""
+    """收件端的投递日志：按 Message-ID 答为谁收下过。``broken`` 非空即一律答它。"""
 
     server: SmtpServer
     broken: int | None = None
     piecemeal: bool = False  # 应答分两段到
+    names: bool = True  # 点出收件人
+    also: tuple[str, ...] = ()  # 还点了谁
     asked: list[str] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -51,9 +54,14 @@ class Index:
         self.asked.append(message_id)
         if self.broken is not None:
             return web.Response(status=self.broken)
-        if any(f"Message-ID: <{message_id}>".encode() in mail.content for mail in self.server.mails):
-            return await in_two_pieces(request) if self.piecemeal else web.json_response({"accepted": True})
-        raise web.HTTPNotFound
+        header = f"Message-ID: <{message_id}>".encode()
+        known = [mail.recipients for mail in self.server.mails if header in mail.content]
+        if not known:
+            raise web.HTTPNotFound
+        if self.piecemeal:
+            return await in_two_pieces(request)
+        recipients = [one for mail in known for one in mail] + list(self.also)
+        return web.json_response({"accepted": True, **({"recipients": recipients} if self.names else {})})
 
 
 async def in_two_pieces(request: web.Request) -> web.StreamResponse:
@@ -72,6 +80,7 @@ class Asking(Stage):
 
     index: Index
     verifying: EmailVerify
+    mailer: Mailer
 
     async def again(self, task_id: UUID, *, resend: bool = False) -> str:
         await self.pipeline.redis.flushdb()  # 死者的任务锁
@@ -101,12 +110,21 @@ async def stage(settings: Settings, pool: Pool) -> AsyncIterator[Asking]:
         http = await stack.enter_async_context(TestServer(app))
         url = f"http://127.0.0.1:{http.port}/messages/{{message_id}}"
         lookup = await stack.enter_async_context(open_lookup(url, 5.0))
-        yield Asking(pipeline, server, EmailHandler(mailer, SENDER), away, index, EmailVerify(lookup, SENDER))
+        yield Asking(pipeline, server, EmailHandler(mailer, SENDER), away, index, EmailVerify(lookup, SENDER), mailer)
 
 
 async def died(stage: Asking) -> UUID:
     """寄出之后、结算之前死去，租约到期，重新投递。"""
     task_id = await stage.submit()
+    await stage.die_after_sending(task_id)
+    await stage.redrive(resend=VERIFY)
+    return task_id
+
+
+async def greylisted(stage: Asking, reply: str = "450 4.7.1 greylisted") -> UUID:
+    """一次会话两个收件人：a 收下，b 得到 ``reply``；点之后、结算之前死去，重新投递。"""
+    stage.server.script.recipients["b@x.example"] = [reply]
+    task_id = await stage.submit("a@x.example", "b@x.example")
     await stage.die_after_sending(task_id)
     await stage.redrive(resend=VERIFY)
     return task_id
@@ -272,3 +290,82 @@ async def test_a_mail_in_doubt_that_waits_for_the_relay_host_keeps_its_doubt_and
     assert (await stage.kinds(task_id)).count("interrupted") == 1
     stage.handler = back
     assert await stage.again(task_id, resend=True) == "succeeded"
+
+
+def received(stage: Asking) -> list[str]:
+    return [one for mail in stage.server.mails for one in mail.recipients]
+
+
+async def test_only_the_recipients_that_the_answer_names_are_settled_and_the_others_are_mailed(stage: Asking) -> None:
+    """死在点之后：a 收下了，b 被推迟；答复只点了 a。"""
+    task_id = await greylisted(stage)
+    assert await stage.again(task_id) == "succeeded"
+    assert received(stage) == ["a@x.example", "b@x.example"]
+    assert await stage.answers(task_id) == ["not_happened"]
+    assert {one: found[0] for one, found in (await deliveries(stage.pipeline.pool, task_id)).items()} == dict.fromkeys(
+        ("a@x.example", "b@x.example"), "accepted"
+    )
+
+
+async def test_a_recipient_refused_in_the_session_that_died_is_not_called_accepted(stage: Asking) -> None:
+    refused = "550 5.1.1 no such user"
+    task_id = await greylisted(stage, refused)
+    stage.server.script.recipients["b@x.example"] = [refused]
+    assert await stage.again(task_id) == "succeeded"
+    found = await deliveries(stage.pipeline.pool, task_id)
+    assert (found["a@x.example"][0], found["b@x.example"]) == ("accepted", ("refused", 550))
+    assert received(stage) == ["a@x.example"]
+
+
+@pytest.mark.parametrize(("names", "also"), [(False, ()), (True, ("stranger@x.example",))])
+async def test_an_answer_that_does_not_say_for_whom_settles_no_letter_to_several(
+    stage: Asking, *, names: bool, also: tuple[str, ...]
+) -> None:
+    """没有点名，或点了信里没有的：说不清，照 hold 再问，谁也不算收下。"""
+    task_id = await greylisted(stage)
+    stage.index.names, stage.index.also = names, also
+    assert await stage.again(task_id) == "retrying"
+    assert {found[0] for found in (await deliveries(stage.pipeline.pool, task_id)).values()} == {"intended"}
+    assert await stage.answers(task_id) == ["unknown"]
+    assert received(stage) == ["a@x.example"]
+
+
+async def test_an_earlier_session_of_the_same_message_says_nothing_about_a_later_one(stage: Asking) -> None:
+    """头一次会话结了账：a 收下、b 推迟；第二次只为 b，记了意向就死了，一个字节也没有寄出。"""
+    stage.server.script.recipients["b@x.example"] = ["450 4.7.1 greylisted"]
+    task_id = await stage.submit("a@x.example", "b@x.example")
+    await stage.deliver(task_id, stage.handler, VERIFY)
+    assert await stage.pipeline.status(task_id) == "retrying"
+    await stage.pipeline.sql("update tb_outbox set available_at = now()")
+    await stage.pipeline.redis.flushdb()
+    stage.server.script.mail = STALL
+    dying = asyncio.create_task(stage.deliver(task_id, stage.handler, VERIFY))
+    await stage.server.stalled.wait()
+    dying.cancel()
+    with suppress(asyncio.CancelledError):
+        await dying
+    await stage.pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")
+    stage.server.script.mail = "250 ok"
+    await stage.redrive(resend=VERIFY)
+    assert await stage.again(task_id) == "succeeded"
+    assert received(stage) == ["a@x.example", "b@x.example"]
+
+
+async def test_a_new_sender_domain_between_two_attempts_changes_neither_message_id_nor_the_question(
+    stage: Asking,
+) -> None:
+    stage.server.script.recipients["a@x.example"] = ["450 4.7.1 greylisted"]
+    task_id = await stage.submit()
+    await stage.deliver(task_id, stage.handler, VERIFY)
+    assert await stage.pipeline.status(task_id) == "retrying"
+    deployed = "卡管 <no-reply@new.example>"
+    stage.handler = EmailHandler(stage.mailer, deployed)
+    stage.verifying = EmailVerify(stage.verifying.lookup, deployed)
+    await stage.pipeline.redis.flushdb()
+    await stage.pipeline.sql("update tb_outbox set available_at = now()")
+    await stage.die_after_sending(task_id)
+    await stage.redrive(resend=VERIFY)
+    assert await stage.again(task_id) == "succeeded"
+    assert stage.index.asked == [f"{task_id}@kaguan.example"]
+    (mail,) = stage.server.mails
+    assert f"Message-ID: <{task_id}@kaguan.example>".encode() in mail.content
