@@ -77,6 +77,11 @@ def alerts_of(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 def promtool(directory: Path, *arguments: str) -> None:
     done = subprocess.run(
-        [program("promtool"), *arguments], cwd=directory, capture_output=True, text=True, check=False, timeout=PATIENCE
+        [program("promtool", since=(2, 42)), *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr

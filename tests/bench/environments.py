@@ -33,16 +33,9 @@ class Interpreter(NamedTuple):
 
 @cache
 def newest_python() -> Interpreter:
-    """这台机器上最新的、能造虚拟环境的 Python；一样新就用跑基准的这一个。
-
-    Raises:
-        MeasureError: 都不够新。
-    """
+    """这台机器上最新的、能造虚拟环境的 Python；一样新就用跑基准的这一个。"""
     programs = (sys.executable, *filter(None, map(shutil.which, KNOWN)))
-    found = max((asked for program in programs if (asked := _ask(program))), key=lambda each: each.version)
-    if found.version < NEEDED:
-        raise MeasureError(f"对手要 Python {NEEDED[0]}.{NEEDED[1]} 以上：请装一个，并让它在 PATH 里")
-    return found
+    return max((asked for program in programs if (asked := _ask(program))), key=lambda each: each.version)
 
 
 def _ask(program: str) -> Interpreter | None:
@@ -58,9 +51,11 @@ def environment(rival: str) -> str:
     """``rival`` 的解释器；环境没有、或清单变了，就重装。
 
     Raises:
-        MeasureError: 装不成。
+        MeasureError: 没有够新的 Python，或装不成。
     """
     python, lock = newest_python(), LOCKS / f"{rival}.txt"
+    if python.version < NEEDED:
+        raise MeasureError(f"对手要 Python {NEEDED[0]}.{NEEDED[1]} 以上：请装一个，并让它在 PATH 里")
     folder = PLACE / f"{rival}-{python.name}"
     program, stamp = folder / "bin" / "python", folder / "installed"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()

@@ -82,7 +82,7 @@ IMPOSSIBLE = {
 
 @pytest.fixture(autouse=True)
 def _spin() -> None:
-    program("spin")
+    program("spin", since=(6, 5), asking="-V")
     program("gcc")
 
 

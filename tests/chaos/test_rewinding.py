@@ -55,7 +55,7 @@ RULES = Rules(forgets=True)
 
 @pytest.fixture(autouse=True)
 def _spin() -> None:
-    program("spin")
+    program("spin", since=(6, 5), asking="-V")
     program("gcc")
 
 

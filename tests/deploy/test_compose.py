@@ -21,7 +21,7 @@ from kaguan.process import STOP_DEADLINE
 from tests.architecture.shipped import OBSERVABILITY, load_yaml
 from tests.deploy.shipping import DEPLOY, METRICS, NEEDED, unknown
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.installed import program
+from tests.support.installed import command, program
 from tests.support.places import own_port
 from tests.support.production import SECRETS
 
@@ -38,14 +38,15 @@ TO_BE_WRITTEN = (
 
 
 def made(directory: Path) -> subprocess.CompletedProcess[str]:
-    command = ["sh", str(DEPLOY / "make-secrets.sh"), str(directory)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    asked = ["sh", str(DEPLOY / "make-secrets.sh"), str(directory)]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def composed(file: Path, secrets: Path) -> subprocess.CompletedProcess[str]:
     environ = {"PATH": os.environ["PATH"], "KAGUAN_SECRETS": str(secrets), "GRAFANA_ADMIN_PASSWORD": "x"}
-    command = [program("docker-compose"), "-f", str(file), "config", "--format", "json"]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    compose = command("docker compose", "docker-compose", since=(2,), asking="version")
+    asked = [*compose, "-f", str(file), "config", "--format", "json"]
+    return subprocess.run(asked, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +145,8 @@ async def test_valkey_takes_the_users_file_and_turns_away_whoever_is_not_in_it(
     project: dict[str, Any], secrets: Path
 ) -> None:
     port = own_port()
-    command = project["services"]["valkey"]["command"]
-    given = [str(secrets / "users.acl") if part == "/run/secrets/users.acl" else part for part in command[1:]]
+    _, *words = project["services"]["valkey"]["command"]
+    given = [str(secrets / "users.acl") if part == "/run/secrets/users.acl" else part for part in words]
     # 只在内存里，只听回环
     options = {"--port": str(port), "--bind": "127.0.0.1", "--appendonly": "no"}
     argv = [str(valkey_server(None)), *given, *(part for pair in options.items() for part in pair)]
@@ -175,8 +176,9 @@ def test_prometheus_finds_every_replica_on_the_ports_of_production(project: dict
     assert all(networks[name] & networks["prometheus"] for name in METRICS)
     mounts = {one["target"]: one["source"] for one in project["services"]["prometheus"]["volumes"]}
     assert mounts["/etc/prometheus/prometheus.yml"] == str(DEPLOY / "observability" / "prometheus.yml")
+    file = DEPLOY / "observability" / "prometheus.yml"
     done = subprocess.run(
-        [program("promtool"), "check", "config", "--syntax-only", str(DEPLOY / "observability" / "prometheus.yml")],
+        [program("promtool", since=(2, 42)), "check", "config", "--syntax-only", str(file)],
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -31,8 +31,9 @@ AGE = "kaguan_outbox_oldest_pending_seconds"
 
 @cache
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
+    kubectl = program("kubectl", since=(1, 20), asking="version --client")
     done = subprocess.run(
-        [program("kubectl"), "kustomize", str(DEPLOY / "kubernetes" / folder)],
+        [kubectl, "kustomize", str(DEPLOY / "kubernetes" / folder)],
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -73,7 +73,7 @@ class Watch:
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """系统里的 Chromium；Playwright 自己的浏览器不下载。"""
-    executable = program("chromium", "chromium-browser", "google-chrome")
+    executable = program("chromium", "chromium-browser", "google-chrome", since=(120,))
     expect.set_options(timeout=PATIENCE * 1000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=list(FLAGS))

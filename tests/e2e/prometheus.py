@@ -109,7 +109,7 @@ def write_configuration(stack: RunningStack, home: Path) -> Path:
 async def prometheus(stack: RunningStack, home: Path) -> AsyncIterator[Prometheus]:
     """起一个抓着 ``stack`` 的 Prometheus，等它把三个进程都抓到。"""
     command = [
-        program("prometheus"),
+        program("prometheus", since=(2, 42)),
         f"--config.file={write_configuration(stack, home)}",
         f"--storage.tsdb.path={home / 'data'}",
         f"--web.listen-address=127.0.0.1:{(port := own_port())}",

@@ -57,7 +57,7 @@ def module_place() -> Iterator[Path]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def observed(module_place: Path) -> AsyncIterator[Observed]:
     """一套栈、一个 Prometheus、各种流量；本模块共用。"""
-    program("prometheus")
+    program("prometheus", since=(2, 42))
     async with smtp_server(script()) as smtp:
         extra = {**SETTINGS, "KAGUAN_SMTP__URL": smtp.url}
         async with (

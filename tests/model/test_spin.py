@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _spin() -> None:
-    program("spin")
+    program("spin", since=(6, 5), asking="-V")
     program("gcc")
 
 

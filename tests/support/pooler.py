@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-# 1.24 起出厂就代管 200 条预备语句；更早的一条也不管
-NO_PREPARED = {"max_prepared_statements": "0"}
+OLDEST = (1, 18)  # 试过的最旧的：Debian 12 的
+KEPT_BY_DEFAULT = (1, 24)  # 从这一版起出厂就代管 200 条预备语句；更早的一条也不管
+PREPARED = "max_prepared_statements"
+KNOWS_PREPARED = (1, 21)  # 更早的不认得这个键，写了就起不来
+KEEPS_PREPARED = (1, 22)  # 1.21 管不好
+NO_PREPARED = {PREPARED: "0"}
 # 调过的：服务器连接少而短命，代管的预备语句几条就满
 TUNED = {
     "default_pool_size": "4",
-    "max_prepared_statements": "5",
+    PREPARED: "5",
     "server_lifetime": "1",
     "server_idle_timeout": "1",
 }
@@ -69,15 +73,30 @@ class Pooler:
             "auth_file": str(users),
             "admin_users": ADMIN,
             "pool_mode": "transaction",
-            **self.options,
+            **self.known_options(),
         }
         lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
         file = self.directory / "pgbouncer.ini"
         database = f"* = host={server.hostname} port={server.port}"
         write_private(file, f"[databases]\n{database}\n[pgbouncer]\n{lines}\n", identity)
-        argv = (installed.program("pgbouncer"), str(file))
+        argv = (self.path, str(file))
         stop = signal.SIGQUIT  # 立刻停；SIGTERM 要等所有的客户端走
         return Program("pgbouncer", argv, self.directory, identity=identity, stop_signal=stop, ready=self.ready)
+
+    @property
+    def path(self) -> str:
+        """装着的程序；要它代管预备语句的，太旧就跳过。"""
+        kept = self.options.get(PREPARED, "0") != "0"
+        return installed.program("pgbouncer", since=KEEPS_PREPARED if kept else OLDEST)
+
+    @property
+    def version(self) -> installed.Version:
+        return installed.version_of((self.path, "--version"))
+
+    def known_options(self) -> dict[str, str]:
+        """它那一版认得的：不代管，在不会代管的那里就是不写。"""
+        unknown = () if self.version >= KNOWS_PREPARED else (PREPARED,)
+        return {name: value for name, value in self.options.items() if name not in unknown}
 
     @property
     def console_url(self) -> str:

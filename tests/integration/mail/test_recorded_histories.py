@@ -34,7 +34,7 @@ EXPLAINED = Counter({("一步里少一样", "status=queued、outbox 少 status")
 
 @pytest.fixture(autouse=True)
 def _spin() -> None:
-    program("spin")
+    program("spin", since=(6, 5), asking="-V")
     program("gcc")
 
 
