@@ -6,7 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The suite starts some hundred interpreters: each would compile everything anew
 unexport PYTHONDONTWRITEBYTECODE
+# What running needs, then what testing needs besides
+RUN_STAMP := $(VENV)/.runs
 STAMP := $(VENV)/.installed
+UV_STAMP := $(VENV)/.uv
+# uv takes seconds where pip takes a minute of CPU; where it has no wheel, or cannot (a proxy's certificate, say), pip does it
+install = index=$$($(BIN)/python -m pip config list | sed -n "s/.*[.]index-url='\(.*\)'/\1/p" | head -n 1); \
+	{ [ -x $(BIN)/uv ] && UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$$index} $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2); } \
+	|| $(BIN)/python -m pip --python $(1)/bin/python install --quiet --disable-pip-version-check $(2)
+EDITABLE := --no-build-isolation --no-deps -e .
 # Rivals need 3.12; every side runs on the newest Python of this machine
 BENCH_PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11; do python$$v -c 'import ensurepip, venv' 2>/dev/null && { echo python$$v; break; }; done)
 BENCH_VENV := $(VENV)/bench
@@ -24,33 +32,42 @@ UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --up
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-$(STAMP): requirements-dev.txt pyproject.toml
+$(UV_STAMP): requirements-uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kaguan needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements-uv.txt || echo "uv has no wheel for this machine: pip installs"
 	@touch $@
 
-$(BENCH_STAMP): requirements-bench.txt pyproject.toml
-	$(or $(BENCH_PYTHON),$(PYTHON)) -m venv --clear $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+$(RUN_STAMP): $(UV_STAMP) requirements-local.txt deploy/requirements-build.txt pyproject.toml
+	@$(call install,$(VENV),--require-hashes -r requirements-local.txt -r deploy/requirements-build.txt)
+	@$(call install,$(VENV),$(EDITABLE))
 	@touch $@
 
-$(CLIENT_STAMP): $(STAMP) $(CLIENT).txt
-	$(PYTHON) -m venv --clear $(VENV)/client
-	$(VENV)/client/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CLIENT).txt
+$(STAMP): $(UV_STAMP) requirements-dev.txt pyproject.toml
+	@$(call install,$(VENV),--require-hashes -r requirements-dev.txt)
+	@$(call install,$(VENV),$(EDITABLE))
+	@touch $@ $(RUN_STAMP)
+
+$(BENCH_STAMP): $(UV_STAMP) requirements-bench.txt pyproject.toml
+	$(or $(BENCH_PYTHON),$(PYTHON)) -m venv --clear --without-pip $(BENCH_VENV)
+	@$(call install,$(BENCH_VENV),--require-hashes -r requirements-bench.txt)
+	@$(call install,$(BENCH_VENV),$(EDITABLE))
 	@touch $@
 
-$(AUDIT_STAMP): tests/audit/tools.txt
-	$(PYTHON) -m venv --clear $(AUDIT_VENV)
-	$(AUDIT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/audit/tools.txt
+$(CLIENT_STAMP): $(UV_STAMP) $(CLIENT).txt
+	$(PYTHON) -m venv --clear --without-pip $(VENV)/client
+	@$(call install,$(VENV)/client,--require-hashes -r $(CLIENT).txt)
 	@touch $@
 
-run: $(STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, relay, worker, mail sink, carrier simulator
+$(AUDIT_STAMP): $(UV_STAMP) tests/audit/tools.txt
+	$(PYTHON) -m venv --clear --without-pip $(AUDIT_VENV)
+	@$(call install,$(AUDIT_VENV),--require-hashes -r tests/audit/tools.txt)
+	@touch $@
+
+run: $(RUN_STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, relay, worker, mail sink, carrier simulator
 	@exec $(BIN)/kaguan up
 
-demo: $(STAMP) ## Walk the whole flow against the stack that `make run` started, and print each timeline
+demo: $(RUN_STAMP) ## Walk the whole flow against the stack that `make run` started, and print each timeline
 	@$(BIN)/python -m kaguan.dev.demo
 
 lint: $(STAMP) ## Format check, lint, types, architecture contracts
@@ -63,7 +80,7 @@ lint: $(STAMP) ## Format check, lint, types, architecture contracts
 system: ## Install the Debian programs that tests use (Chromium, Prometheus, PgBouncer, Spin, fuse3) where root and apt are at hand
 	@tests/install-programs.sh
 
-client: $(CLIENT_STAMP) ## A typed client from docs/openapi.yaml, checked by mypy and used against a real server
+client: $(STAMP) $(CLIENT_STAMP) ## A typed client from docs/openapi.yaml, checked by mypy and used against a real server
 	$(BIN)/python -m pytest tests/contracts/test_typed_client.py
 
 test: ## Every check and test, coverage thresholds included
@@ -159,7 +176,7 @@ screenshots: system $(STAMP) ## Renew the pictures in README and METRICS from th
 	cp .artifacts/alerts.json docs/alerts-fired.json
 
 lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	echo 'uv>=0.13' | $(BIN)/uv pip compile $(UNLOCKED) - -o requirements-uv.txt
 	$(BIN)/uv pip compile $(UNLOCKED) pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements.txt pyproject.toml --extra local -o requirements-local.txt
 	$(BIN)/uv pip compile $(UNLOCKED) -c requirements-local.txt pyproject.toml --extra local --extra dev -o requirements-dev.txt
@@ -167,7 +184,7 @@ lock: $(STAMP) ## Renew the locked requirements (hashes, no addresses)
 	$(BIN)/uv pip compile $(UNLOCKED) $(CLIENT).in -o $(CLIENT).txt
 	for rival in oban pgqueuer procrastinate; do $(BIN)/uv pip compile $(UNLOCKED:3.11=3.12) $(RIVALS)/$$rival.in -o $(RIVALS)/$$rival.txt; done
 	$(BIN)/uv pip compile $(UNLOCKED) tests/audit/tools.in -o tests/audit/tools.txt
-	echo 'hatchling>=1.27' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
+	printf 'editables>=0.5\nhatchling>=1.27\n' | $(BIN)/uv pip compile $(UNLOCKED) -c requirements-dev.txt - -o deploy/requirements-build.txt
 
 # Left out: what asks no database (unit, architecture, model, golden, fuzz, mta), simulation (it steps each connection), and what starts
 # servers of its own to kill, measure or deploy them (chaos, failover but for the pooler, power, drill, bench, attacks, deploy, the rest of e2e).

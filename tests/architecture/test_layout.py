@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 TOP = {
     ".ci", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile",
     "README.md", "SECURITY.md", "configs", "deploy", "docs", "examples", "migrations", "observability",
-    "pyproject.toml", "requirements-bench.txt", "requirements-dev.txt", "requirements-local.txt", "requirements.txt",
-    "src", "tests",
+    "pyproject.toml", "requirements-bench.txt", "requirements-dev.txt", "requirements-local.txt", "requirements-uv.txt",
+    "requirements.txt", "src", "tests",
 }  # fmt: skip
 TESTS = {
     "__init__.py", "architecture", "attacks", "audit", "bench", "chaos", "checklist", "conftest.py", "contracts",
