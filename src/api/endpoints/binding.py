@@ -20,6 +20,7 @@ from api.http.context import context_of
 from api.http.keys import SETTINGS
 from kaguan.database.paging import BIGINT_MAX
 from kaguan.errors import Code, DomainError, FieldError
+from kaguan.inflating import COMPRESSED, CorruptError, inflate
 from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ async def _read_nothing(request: web.Request) -> bytes:
     try:
         raw = await read_body(request, EMPTY_LIMIT)
     except DomainError as error:
-        if error.code is not Code.BODY_TOO_LARGE:
+        if error.code not in {Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE}:
             raise
     else:
         if raw.strip() in {b"", b"{}"}:
@@ -171,19 +172,32 @@ async def read_body(request: web.Request, most: int | None) -> bytes:
         most: 字节；这条路由的上限，None 即只受 ``api.body_limit`` 限制（它总是封顶）。压缩的按展开后算。
 
     Raises:
-        DomainError: 1007 过大（报了长度的不读就拒绝）；2004 太慢；1010 压缩或分块损坏。
+        DomainError: 1007 过大（报了长度的不读就拒绝）；1009 不认得的压缩；2004 太慢；1010 压缩或分块损坏。
     """
     if not request.can_read_body:
         return b""
+    compressed = _is_compressed(request)
     most = min(request.client_max_size, most or request.client_max_size)
     if (request.content_length or 0) > most:
         raise too_large(most)
+    try:
+        arrived = await _arrived(request, most)
+        raw = await inflate(arrived, most) if compressed else arrived
+    except (web.RequestPayloadError, ValueError, CorruptError):
+        raise json_body.malformed("请求体的编码已损坏", "the body's encoding is corrupt") from None
+    if raw is None:
+        raise too_large(most)
+    request._read_bytes = raw  # noqa: SLF001 之后再读的、访问日志，都从这里拿
+    return raw
+
+
+async def _arrived(request: web.Request, most: int) -> bytes:
+    """线上的字节，压缩的还压着。"""
     limit = request.app[SETTINGS].api.read_timeout
     try:
         # 已全部到达（几乎总是如此）：不必设闹钟
         async with nullcontext() if request.content.is_eof() else asyncio.timeout(limit):
             chunks, left = [], most
-            # 不用 request.read()：它按上限的大小一大块一大块地解压，炸弹要的内存是上限的六倍
             while chunk := await request.content.readany():
                 left -= len(chunk)
                 if left < 0:
@@ -193,11 +207,20 @@ async def read_body(request: web.Request, most: int | None) -> bytes:
         raise DomainError(
             Code.TIMED_OUT, f"{limit:g} 秒内没有收完请求体", f"body not received within {limit:g} seconds"
         ) from None
-    except (web.RequestPayloadError, ValueError):
-        raise json_body.malformed("请求体的编码已损坏", "the body's encoding is corrupt") from None
-    raw = b"".join(chunks)
-    request._read_bytes = raw  # noqa: SLF001 之后再读的、访问日志，都从这里拿
-    return raw
+    return b"".join(chunks)
+
+
+def _is_compressed(request: web.Request) -> bool:
+    encoding = ",".join(request.headers.getall("Content-Encoding", ())).strip().lower()
+    if encoding in {"", "identity"}:
+        return False
+    if encoding not in COMPRESSED:  # 一层，且只是这两种
+        raise DomainError(
+            Code.UNSUPPORTED_MEDIA_TYPE,
+            "Content-Encoding 只支持 gzip 与 deflate",
+            "Content-Encoding may be gzip or deflate",
+        )
+    return True
 
 
 def _require_json(request: web.Request) -> None:

@@ -186,6 +186,7 @@ def runner(app: web.Application, access: AccessSink, write_timeout: float = WRIT
         max_line_size=config.header_limit,
         max_field_size=config.header_limit,
         lingering_time=1.0,
+        auto_decompress=False,  # 受理的才解（kaguan.inflating）：不然被拒的也在事件循环上解
         shutdown_timeout=20.0,
         access_log_class=AccessLog,
         access_log=access,

@@ -38,7 +38,14 @@ async def serve_metrics(registry: CollectorRegistry, host: str, port: int | None
     if port is None:
         yield
         return
-    runner = web.AppRunner(_application(registry), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
+    # 谁也不必向它发正文：来了不读、不解，答完就断
+    runner = web.AppRunner(
+        _application(registry),
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
+        auto_decompress=False,
+        lingering_time=0,
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

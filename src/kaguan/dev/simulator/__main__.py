@@ -20,10 +20,20 @@ from kaguan.dev.simulator.world import World
 STOP_TIMEOUT = 2.0  # 秒；等在途应答
 
 
+def runner_of(world: World) -> web.AppRunner:
+    # handler_cancellation：等不及而挂断的调用不再占着「一次一个」的名额；没有谁向它发压缩的正文，一律不解
+    return web.AppRunner(
+        build_app(world),
+        access_log=None,
+        shutdown_timeout=STOP_TIMEOUT,
+        handler_cancellation=True,
+        auto_decompress=False,
+    )
+
+
 async def serve(world: World, host: str, port: int) -> None:
     """监听到收到停止信号为止。"""
-    # handler_cancellation：等不及而挂断的调用不再占着「一次一个」的名额
-    runner = web.AppRunner(build_app(world), access_log=None, shutdown_timeout=STOP_TIMEOUT, handler_cancellation=True)
+    runner = runner_of(world)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
-
 from aiohttp import web
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # 库没有类型信息
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -11,12 +9,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from kaguan.dev.traceview.decode import MalformedError, received
 from kaguan.dev.traceview.keys import STORE
 from kaguan.dev.traceview.store import MIB
+from kaguan.inflating import COMPRESSED, CorruptError, inflate
 
 CONTENT_TYPE = "application/x-protobuf"
 INVALID_ARGUMENT = 3  # google.rpc.Code
 BODY_LIMIT = 16 * MIB  # 压缩着与解压后都不许超过
-COMPRESSED = frozenset({"gzip", "deflate"})
-ANY_HEADER = zlib.MAX_WBITS | 32  # gzip 与 zlib 的头都认
 
 
 async def receive(request: web.Request) -> web.Response:
@@ -24,28 +21,25 @@ async def receive(request: web.Request) -> web.Response:
     if request.content_type != CONTENT_TYPE:
         raise web.HTTPUnsupportedMediaType(text=f"只收 {CONTENT_TYPE}\n")
     try:
-        spans = received(_plain(await request.read(), request.headers.get("Content-Encoding", "identity")))
+        spans = received(await _plain(await request.read(), request.headers.get("Content-Encoding", "identity")))
     except MalformedError as error:
         return _refused(str(error))
     request.app[STORE].add(spans)
     return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type=CONTENT_TYPE)
 
 
-def _plain(body: bytes, encoding: str) -> bytes:
+async def _plain(body: bytes, encoding: str) -> bytes:
     """解压，解到上限为止。不用 aiohttp 的自动解压：遇到坏的它会断开连接，答复可能送不到。"""
     if encoding == "identity":
         return body
     if encoding not in COMPRESSED:
         raise web.HTTPUnsupportedMediaType(text="只认 gzip 与 deflate\n")
-    stream = zlib.decompressobj(ANY_HEADER)
     try:
-        plain = stream.decompress(body, BODY_LIMIT + 1)
-    except zlib.error:
-        raise MalformedError("压缩的正文解不开") from None
-    if len(plain) > BODY_LIMIT:
+        plain = await inflate(body, BODY_LIMIT)
+    except CorruptError:
+        raise MalformedError("压缩的正文解不开，或不完整") from None
+    if plain is None:
         raise web.HTTPRequestEntityTooLarge(BODY_LIMIT)
-    if not stream.eof:
-        raise MalformedError("压缩的正文不完整")
     return plain
 
 
