@@ -36,6 +36,8 @@ class Measured:
         statuses: 各次的状态；0 是没等到应答。
         calm: 秒，没有攻击时旁人最久的一次。
         longest: 秒，从攻击开始到平静之后旁人最久的一次；等不到的按等了的时间算。
+        calm_busy: 秒，没有攻击时，进程在旁人的一次等待里至多花了多少 CPU。
+        longest_busy: 同上，从攻击开始算；别的进程抢了处理器，它不变。
         gave_up: 旁人等到时限也没有等到。
         rss: 攻击之前、之后的常驻内存与途中的最高，MiB。
     """
@@ -44,6 +46,8 @@ class Measured:
     statuses: tuple[int, ...]
     calm: float
     longest: float
+    calm_busy: float
+    longest_busy: float
     gave_up: bool
     rss: tuple[int, int, int]
 
@@ -55,10 +59,11 @@ class Bystander:
     target: Target
     limit: float
     waits: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
     gave_up: bool = False
 
     async def ask(self) -> None:
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), processor_time(self.target.pid)
         try:
             async with asyncio.timeout(self.limit):
                 reader, writer = await asyncio.open_connection(self.target.host, self.target.port)
@@ -68,6 +73,7 @@ class Bystander:
         except TimeoutError:
             self.gave_up = True
         self.waits.append(time.perf_counter() - started)
+        self.busy.append(processor_time(self.target.pid) - spent)
 
     async def keep_asking(self, over: asyncio.Event) -> None:
         """问到 ``over`` 之后再问 :data:`PROBES` 次：进程卡住往往在应答之后。"""
@@ -99,8 +105,8 @@ async def measure(attempt: Attempt, target: Target, limit: float) -> Measured:
     over.set()
     await asking
     after, peak = resident(target.pid)
-    longest = max(attacked.waits)
-    return Measured(len(body), statuses, max(quiet.waits), longest, attacked.gave_up, (before, after, peak))
+    waited, busy = (max(quiet.waits), max(attacked.waits)), (max(quiet.busy), max(attacked.busy))
+    return Measured(len(body), statuses, *waited, *busy, attacked.gave_up, (before, after, peak))
 
 
 async def _strike(attempt: Attempt, body: bytes, target: Target) -> tuple[int, ...]:
@@ -132,6 +138,11 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
     length = re.search(r"content-length: (\d+)", head)
     await reader.readexactly(int(length[1]) if length else 0)
     return int(head.split()[1]), "connection: close" in head
+
+
+def processor_time(pid: int) -> float:
+    """进程用过的 CPU，秒（clock_getcpuclockid(3)）。"""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def resident(pid: int) -> tuple[int, int]:
