@@ -19,6 +19,7 @@ from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Continue
 from kaguan.outbox.worker.token import Token
+from tests.support.eventually import PACE
 from tests.support.running_task import running_task
 from tests.support.smtp_server import smtp_server
 from workers.email.handler import EmailHandler
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from workers.email.transport import Mailer
 
 CERTIFICATES = Path(__file__).parent / "certificates"
+STALLED = 1.0 * PACE  # 秒；用例里等装死的对方这么久；答得出的步子远在其内
 SENDER = "卡管 <no-reply@kaguan.example>"
 
 
@@ -101,7 +103,7 @@ def is_wait(outcome: Outcome) -> bool:
 async def throttled_mailer() -> AsyncIterator[Mailer]:
     """限额刚用完的通道：一小时之内再没有名额，一封也寄不出。"""
     async with smtp_server() as server:
-        config = config_for(server.url, per_second=1, connections=1, data_timeout=0.3)
+        config = config_for(server.url, per_second=1, connections=1, data_timeout=STALLED)
         async with open_mailer(config, rate_window=3_600) as mailer:
             envelope = build(mail_to("a@x.example"), UUID(int=0), SENDER, datetime.now(UTC))
             await send(mailer, envelope)

@@ -10,6 +10,7 @@ from kaguan.outbox.worker.attempt import CancelledByUserError, FencedError
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Retry, Uncertain
 from tests.support.mail_tasks import (
     SENDER,
+    STALLED,
     attempt_of,
     config_for,
     deliveries,
@@ -68,8 +69,8 @@ async def test_a_slow_server_is_waited_for_step_by_step(pool: Pool) -> None:
     task_id = await insert_running(pool, payload)
     # 每一步都在时限之内，合起来远远超过它
     async with (
-        smtp_server(Script(delay=0.3)) as server,
-        open_mailer(config_for(server.url, timeout=1.0, data_timeout=1.0)) as mailer,
+        smtp_server(Script(delay=0.35 * STALLED)) as server,
+        open_mailer(config_for(server.url, timeout=2 * STALLED, data_timeout=2 * STALLED)) as mailer,
     ):
         assert isinstance(await run(mailer, attempt_of(pool, task_id, payload)), Done)
     assert len(server.mails) == 1
@@ -135,7 +136,7 @@ async def test_silence_after_the_final_dot_is_uncertain_and_a_resend_is_identica
     payload = mail_to("a@x.example", "gone@x.example")
     task_id = await insert_running(pool, payload)
     script = Script(recipients={"gone@x.example": ["550 gone"]}, body=[reply])
-    async with smtp_server(script) as server, open_mailer(config_for(server.url, data_timeout=0.3)) as mailer:
+    async with smtp_server(script) as server, open_mailer(config_for(server.url, data_timeout=STALLED)) as mailer:
         first = await run(mailer, attempt_of(pool, task_id, payload))
         assert isinstance(first, Uncertain)
         assert await deliveries(pool, task_id) == {
@@ -181,7 +182,7 @@ async def test_losing_the_connection_inside_the_body_is_no_doubt_because_nothing
 async def test_a_reply_about_the_mail_that_surely_sent_nothing_is_a_counted_retry(pool: Pool, script: Script) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=0.3)) as mailer:
+    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=STALLED)) as mailer:
         outcome = await run(mailer, attempt_of(pool, task_id, payload))
     assert isinstance(outcome, Retry), outcome
     assert server.mails == []
@@ -212,7 +213,7 @@ async def test_a_failure_that_says_nothing_about_the_mail_is_waited_out_uncounte
 ) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=0.3)) as mailer:
+    async with smtp_server(script) as server, open_mailer(config_for(server.url, timeout=STALLED)) as mailer:
         attempt = attempt_of(pool, task_id, payload)
         outcome = await run(mailer, attempt)
     assert is_wait(outcome), outcome
@@ -259,7 +260,10 @@ async def test_waiting_for_our_own_rate_is_no_failure_and_declares_nothing(pool:
 async def test_the_intent_is_committed_before_the_first_mail_command(pool: Pool) -> None:
     payload = mail_to("a@x.example")
     task_id = await insert_running(pool, payload)
-    async with smtp_server(Script(mail=STALL)) as server, open_mailer(config_for(server.url, timeout=0.5)) as mailer:
+    async with (
+        smtp_server(Script(mail=STALL)) as server,
+        open_mailer(config_for(server.url, timeout=STALLED)) as mailer,
+    ):
         await EmailHandler(mailer, "kaguan@x.example")(attempt_of(pool, task_id, payload))
         assert server.stalled.is_set()
     assert await intent_is_set(pool, task_id)

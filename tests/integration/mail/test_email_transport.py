@@ -16,7 +16,7 @@ from kaguan.dev.ports import free_port
 from kaguan.mail.message import Envelope, build
 from kaguan.telemetry.spans import process_span
 from tests.support.eventually import eventually
-from tests.support.mail_tasks import SENDER, client_tls, config_for, mail_to, server_tls, throttled_mailer
+from tests.support.mail_tasks import SENDER, STALLED, client_tls, config_for, mail_to, server_tls, throttled_mailer
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 from tests.support.tracing import only as only_span
 from workers.email.pool import LIMITS, SessionLimits
@@ -154,8 +154,8 @@ async def test_worker_processes_share_the_relay_rate_through_redis(redis_url: st
         smtp_server() as server,
         Redis.from_url(redis_url) as one,
         Redis.from_url(redis_url) as other,
-        open_mailer(config_for(server.url, per_second=3, data_timeout=0.3), one) as first,
-        open_mailer(config_for(server.url, per_second=3, data_timeout=0.3), other) as second,
+        open_mailer(config_for(server.url, per_second=3, data_timeout=STALLED), one, rate_window=3_600) as first,
+        open_mailer(config_for(server.url, per_second=3, data_timeout=STALLED), other, rate_window=3_600) as second,
     ):
         outcomes = await asyncio.gather(*(outcome_of(mailer) for mailer in (first, second) for _ in range(3)))
     assert outcomes.count(RecipientOutcome.ACCEPTED) == len(server.mails) == 3
@@ -166,7 +166,7 @@ async def test_without_redis_the_rate_is_still_limited() -> None:
     async with (
         smtp_server() as server,
         Redis.from_url(f"redis://127.0.0.1:{free_port()}") as gone,
-        open_mailer(config_for(server.url, per_second=2, data_timeout=0.3), gone) as mailer,
+        open_mailer(config_for(server.url, per_second=2, data_timeout=STALLED), gone, rate_window=3_600) as mailer,
     ):
         outcomes = await asyncio.gather(*(outcome_of(mailer) for _ in range(5)))
     assert outcomes.count(RecipientOutcome.ACCEPTED) == 2
@@ -178,7 +178,7 @@ async def test_mails_behind_one_that_waits_for_our_own_rate_wait_for_it_too() ->
 
 
 async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
-    async with stage(Script(greeting=STALL), connections=1, data_timeout=0.2) as (server, mailer):
+    async with stage(Script(greeting=STALL), connections=1, data_timeout=STALLED) as (server, mailer):
         hanging = asyncio.create_task(send(mailer))
         await server.stalled.wait()
         receipt = only(await send(mailer))
@@ -190,7 +190,7 @@ async def test_a_relay_that_hangs_on_to_every_connection_is_an_outage() -> None:
 
 async def test_a_half_open_breaker_lets_a_single_mail_through() -> None:
     told: list[str] = []
-    knobs: dict[str, Any] = {"breaker_failures": 2, "breaker_cooldown": 0.05, "connections": 4}
+    knobs: dict[str, Any] = {"breaker_failures": 2, "breaker_cooldown": STALLED, "connections": 4}
     async with stage(Script(greeting="421 busy"), tick=NEVER, **knobs) as (server, mailer):
         mailer.watch_breaker(lambda _, status: told.append(status.state))
         assert [only(await send(mailer)).outage for _ in range(2)] == [Outage.GREETING] * 2
@@ -316,7 +316,7 @@ async def test_with_smtputf8_nobody_is_left_out() -> None:
 
 
 async def test_a_server_that_hangs_in_the_greeting_is_given_up_on() -> None:
-    async with stage(Script(greeting="stall"), timeout=0.2) as (server, mailer):
+    async with stage(Script(greeting="stall"), timeout=STALLED) as (server, mailer):
         assert only(await send(mailer)).outcome is RecipientOutcome.DEFERRED
         assert server.stalled.is_set()
 

@@ -15,7 +15,7 @@ from kaguan.dev.ports import free_port
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.failure import describe_tls
 from tests.support.invocation import Invocation
-from tests.support.mail_tasks import CERTIFICATES, client_tls, config_for, server_tls
+from tests.support.mail_tasks import CERTIFICATES, STALLED, client_tls, config_for, server_tls
 from tests.support.smtp_server import DROP, STALL, Script, SmtpServer, smtp_server
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FAILED = "与中继协商 TLS 失败"
 
 
 async def refusal(url: str, **config: object) -> UnreachableError:
-    settings = config_for(url, **{"ca_file": CA, "timeout": 5, **config})
+    settings = config_for(url, **{"ca_file": CA, "timeout": 5 * STALLED, **config})
     with pytest.raises(UnreachableError) as caught:
         await open_link(parse_relay_host(url), settings, trust(settings), "me.example")
     return caught.value
@@ -132,7 +132,7 @@ async def test_plaintext_slipped_in_before_tls_is_no_part_of_the_dialogue() -> N
     [
         (Script(greeting="554 5.7.1 you@x.example no"), {}, "中继不接待：5.7.1 *** no", 554, "greeting"),
         (Script(greeting=DROP), {}, "中继断开了连接", None, "greeting"),
-        (Script(greeting=STALL), {"timeout": 0.2}, "等中继应答超时", None, "greeting"),
+        (Script(greeting=STALL), {"timeout": STALLED}, "等中继应答超时", None, "greeting"),
         (Script(), {"starttls": "required"}, "对方没有提供 STARTTLS，而配置要求加密", None, "tls"),
         (Script(greeting="220-\r\n220 ok", credentials=("u", "p")), {"starttls": "optional"}, None, None, None),
     ],
