@@ -12,7 +12,7 @@ import psycopg
 
 from kaguan.dev.binaries import postgres_bin
 from kaguan.dev.privileges import make_private
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from kaguan.dev.postgres import PostgresServer
     from kaguan.dev.program import Program
-
-BACKUP_TIMEOUT = 120.0  # 秒
-RECOVERY_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class Archive:
             "recovery_target_action": "promote",
         }
         plain = replace(self.server, directory=place).program()
-        return replace(plain, argv=(*plain.argv, *_options(settings)), ready_timeout=RECOVERY_TIMEOUT)
+        return replace(plain, argv=(*plain.argv, *_options(settings)), ready_timeout=PATIENCE)
 
     async def _run(self, name: str, *arguments: str) -> None:
         program = self.server.program()
@@ -89,7 +86,7 @@ class Archive:
             str(postgres_bin(self.server.identity) / name), *arguments,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, **program.spawn_options(),
         )  # fmt: skip
-        output, _ = await asyncio.wait_for(process.communicate(), BACKUP_TIMEOUT)
+        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
         if process.returncode:
             raise SystemExit(f"{name}：{output.decode('utf-8', 'replace')[-2000:]}")
 

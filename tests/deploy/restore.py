@@ -25,7 +25,7 @@ from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.fleet import Unit
 from tests.chaos.servers import Server
 from tests.deploy.archive import Archive
-from tests.deploy.letters import Drill
+from tests.deploy.letters import Drill, printed
 from tests.e2e.stack import clean_environment, fetch, kaguan
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port, temporary_place
@@ -128,8 +128,7 @@ async def named(drill: Drill) -> list[str]:
     found: set[str] = set()
 
     async def all_told() -> bool:
-        said = await asyncio.to_thread(kaguan, "task", "vanished", "--json", data=drill.place / "data")
-        found.update(str(task["task_id"]) for task in json.loads(said.stdout))
+        found.update(str(task["task_id"]) for task in await printed(drill.place / "data", "task", "vanished"))
         return found >= lost
 
     await eventually(all_told)
@@ -193,7 +192,7 @@ async def drill(place: Path, *, flush: bool) -> list[str]:
     async with smtp_server(Script()) as mail:
         environ = {
             "KAGUAN_DATABASE__URL": postgres.url, "KAGUAN_REDIS__URL": valkey.url, "KAGUAN_SMTP__URL": mail.url,
-            "KAGUAN_SCHEDULES": "[]",
+            "KAGUAN_SCHEDULES": "[]", "KAGUAN_API__REQUEST_TIMEOUT": str(PATIENCE / 10),
         }  # fmt: skip
         played = Drill(place, archive, mail, environ)
         await original.start()
