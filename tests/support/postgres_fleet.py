@@ -17,6 +17,7 @@ from kaguan.dev.privileges import server_identity
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Server
 from tests.support.alongside import alongside
+from tests.support.crowding import crowd, ticking
 from tests.support.eventually import eventually
 from tests.support.fault_plant import own_directory, through
 from tests.support.places import own_port
@@ -40,8 +41,8 @@ class Return:
     """``total``：一共来连几次；``second``：最挤的一秒里几次；``step``：起来之后最挤的 :data:`STEP` 秒里几次。"""
 
     total: int
-    second: int
-    step: int
+    second: float
+    step: float
 
     @property
     def at_once(self) -> bool:
@@ -73,13 +74,14 @@ async def restarted(environ: Mapping[str, str]) -> Return:
 
         await eventually(all_full)
         proxy.accepted.clear()
+        ticks = await stack.enter_async_context(ticking())
         for number, pool in enumerate(pools):
             await stack.enter_async_context(alongside(keep_asking(pool), f"asking-{number}"))
         await process.restart(signal.SIGINT, AWAY)
         started = asyncio.get_running_loop().time()
         await eventually(all_full)
-        back = sum(moment >= started for moment in proxy.accepted)
-        return Return(len(proxy.accepted), proxy.busiest(seconds=1.0), proxy.busiest(seconds=STEP, latest=back))
+        back = [moment for moment in proxy.accepted if moment >= started]
+        return Return(len(proxy.accepted), crowd(proxy.accepted, ticks, 1.0), crowd(back, ticks, STEP))
 
 
 @asynccontextmanager

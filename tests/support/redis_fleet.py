@@ -39,9 +39,9 @@ SECOND_EACH, BACK_EACH, STEP_EACH = 20, 10, 2
 class Return:
     """``second``：最挤的一秒里有几次来连；``back``：起来之后共几次；``step``：其中最挤的 :data:`STEP` 秒。"""
 
-    second: int
+    second: float
     back: int
-    step: int
+    step: float
 
     @property
     def stormed(self) -> bool:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from kaguan.config import load_settings
 from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
+from tests.support.crowding import crowd, ticking
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, all_closed, effects, own_directory, own_valkey, through
 from tests.support.pipeline import open_pipeline
@@ -58,12 +59,13 @@ class Stage:
 
     async def restarted(self, whole: Callable[[], Awaitable[bool]]) -> Return:
         """杀了，过一阵再起，等到 ``whole``。"""
-        self.proxy.accepted.clear()
-        started = asyncio.get_running_loop().time() + AWAY
-        await self.process.restart(signal.SIGKILL, AWAY)
-        await eventually(whole)
-        back = sum(moment >= started for moment in self.proxy.accepted)
-        return Return(self.proxy.busiest(seconds=1.0), back, self.proxy.busiest(seconds=STEP, latest=back))
+        accepted, started = self.proxy.accepted, asyncio.get_running_loop().time() + AWAY
+        accepted.clear()
+        async with ticking() as ticks:
+            await self.process.restart(signal.SIGKILL, AWAY)
+            await eventually(whole)
+        back = [moment for moment in accepted if moment >= started]
+        return Return(crowd(accepted, ticks, 1.0), len(back), crowd(back, ticks, STEP))
 
 
 @pytest.fixture
