@@ -23,7 +23,7 @@ from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
 from tests.support import judging
 from tests.support.access_log import AccessLines
-from tests.support.eventually import WHOLE_TEST
+from tests.support.eventually import PACE, WHOLE_TEST
 from tests.support.measured import mark_measured, measuring
 from tests.support.order import in_running_order
 from tests.support.places import own_port, temporary_place
@@ -225,6 +225,9 @@ def environ(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]
         "KAGUAN_DATABASE__POOL_MAX": "5",
         "KAGUAN_REDIS__URL": redis_url,
         "KAGUAN_API__BCRYPT_ROUNDS": "4",
+        # 出厂是 3 秒：机器停顿几秒，不该成了请求失败
+        "KAGUAN_API__REQUEST_TIMEOUT": f"{6 * PACE:g}",
+        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": f"{6 * PACE:g}",
     }
 
 

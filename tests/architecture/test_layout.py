@@ -25,8 +25,6 @@ TESTS = {
     "mta", "power", "simulation", "support", "unit",
 }  # fmt: skip
 LINES = 400
-SHORT = 5  # 秒；等待的时限再短，就是在等它到
-LIMIT_AT = {"wait_for": 1, "wait": 2, "timeout": 0, "eventually": 1}  # 时限是第几个参数
 LONE = {
     "src/relay": "一个进程的组合根：只有 `__main__.py`",
     "src/kaguan/overview": "总览的查询与它的 SQL；SQL 是包数据，得住在包里",
@@ -124,18 +122,11 @@ def test_no_test_imports_another() -> None:
 class Sleeps(ast.NodeVisitor):
     """睡固定时间的地方：参数里有不是零的数，或大写的常量。while 循环里的是在等一个条件。
 
-    ``call_later`` 也是；时限短于 :data:`SHORT` 秒的等待也是：它靠的是到时，不是条件。
+    ``call_later`` 也是。等待的时限在 test_waiting.py。
     """
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self) -> None:
         self.found: list[int] = []
-        self.constants = {
-            target.id: node.value
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
 
     def visit_While(self, node: ast.While) -> None:
         """循环里的不算。"""
@@ -144,26 +135,13 @@ class Sleeps(ast.NodeVisitor):
         name = last_name(node.func)
         sleeps = name == "sleep" and any(map(is_fixed, ast.walk(node)))
         later = name == "call_later" and any(map(is_fixed, ast.walk(node.args[0])))
-        if sleeps or later or any(map(self.is_short, limits_of(name, node))):
+        if sleeps or later:
             self.found.append(node.lineno)
         self.generic_visit(node)
-
-    def is_short(self, node: ast.expr) -> bool:
-        value = self.constants.get(node.id) if isinstance(node, ast.Name) else node
-        number = value.value if isinstance(value, ast.Constant) else None
-        return isinstance(number, int | float) and 0 < number < SHORT
 
 
 def last_name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-
-
-def limits_of(name: str, call: ast.Call) -> list[ast.expr]:
-    """一次等待的时限。"""
-    if name not in LIMIT_AT:
-        return []
-    named = [keyword.value for keyword in call.keywords if keyword.arg == "timeout"]
-    return named or call.args[LIMIT_AT[name] :][:1]
 
 
 def is_fixed(node: ast.AST) -> bool:
@@ -173,7 +151,7 @@ def is_fixed(node: ast.AST) -> bool:
 
 
 def fixed_sleeps(tree: ast.Module) -> list[int]:
-    visitor = Sleeps(tree)
+    visitor = Sleeps()
     visitor.visit(tree)
     return visitor.found
 
@@ -184,9 +162,7 @@ def test_no_test_sleeps_for_a_fixed_time() -> None:
     assert fixed_sleeps(ast.parse(planted)) == [1, 2, 3]
     assert not fixed_sleeps(ast.parse("await asyncio.sleep(0)\nawait asyncio.sleep(pause)"))
     assert not fixed_sleeps(ast.parse("while not done():\n    await asyncio.sleep(0.1)"))
-    planted = "BRIEF = 0.2\nawait wait_for(x, 1)\nasyncio.wait({x}, timeout=BRIEF)\nloop.call_later(0.1, f)\ntimeout(2)"
-    assert fixed_sleeps(ast.parse(planted)) == [2, 3, 4, 5]
-    assert not fixed_sleeps(ast.parse("WAIT = 30\nawait wait_for(x, WAIT)\nawait eventually(f, 60)\nasyncio.wait({x})"))
+    assert fixed_sleeps(ast.parse("loop.call_later(0.1, f)")) == [1]
     looked = {
         name: tree
         for name, tree in trees("tests").items()

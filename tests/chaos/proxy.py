@@ -96,11 +96,6 @@ class Proxy:
         """开着的连接。"""
         return len(self._links)
 
-    def busiest(self, *, seconds: float, latest: int = 0) -> int:
-        """最挤的那一段里有几次来连；``latest`` 不是零就只看最后那么多次。"""
-        moments = self.accepted[-latest:]
-        return max(sum(start <= moment < start + seconds for moment in moments) for start in moments)
-
     def swallow(self, request: bytes) -> None:
         """含有 ``request`` 的请求照样送到，那条连接从此却收不到一个字节的回音，直到断开。"""
         self._swallowing = request

@@ -18,6 +18,7 @@ from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import wait_until_ready
 from kaguan.dev.valkey import ValkeyServer
 from tests.power.mounted import powered
+from tests.support.eventually import PATIENCE
 from tests.support.places import PASSABLE, own_port, temporary_place
 from tests.support.servers import UNSYNCED, in_memory_only, told
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from tests.support.standby import Pair
 
 TEMPLATE = "chaos_template"
-STOP_TIMEOUT = 20.0  # 秒
 SMALL_LOG = ("min_wal_size=32MB", "max_wal_size=64MB")  # 那块盘在内存里；检查点也来得勤
 
 
@@ -57,7 +57,7 @@ class Server:
             return
         self.process.send_signal(number or self.program.stop_signal)
         try:
-            await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT)
+            await asyncio.wait_for(self.process.wait(), PATIENCE / 6)
         except TimeoutError:
             os.killpg(self.process.pid, signal.SIGKILL)
             await self.process.wait()

@@ -12,6 +12,7 @@ from tests.attacks.measure import Target
 from tests.fuzz.messages import ambiguous
 from tests.fuzz.striking import Report, climbs_by_halves, dawdle, descriptors, logged_errors, settle, strike, strike_all
 from tests.support.api_process import api_process
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,6 @@ CONFIGURED = {
     "KAGUAN_API__KEEPALIVE_TIMEOUT": "2",
 }
 SLOW_CLIENTS = 12  # 每一种没说完的各两个
-SLOW_PATIENCE = 40.0  # 秒；只是护栏
 
 
 async def test_malformed_http_is_no_server_error_smuggles_nothing_and_leaves_nothing_behind(
@@ -42,7 +42,7 @@ async def test_malformed_http_is_no_server_error_smuggles_nothing_and_leaves_not
         report = await strike(target, rounds=6, each=100, seed=7, short=True)
         report.faults += await settle(target, before)
         report.faults += logged_errors(logs / "access.log")  # 下面的有 504，本该如此
-        report.faults += await dawdle(target, SLOW_CLIENTS, SLOW_PATIENCE)
+        report.faults += await dawdle(target, SLOW_CLIENTS, PATIENCE)
         report.faults += await settle(target, before)
         async with session.get("/health/ready") as answer:
             assert answer.status == 200

@@ -16,7 +16,7 @@ from kaguan.idempotency import store
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
 from tests.contracts.documented import header_faults, response_of
-from tests.support.eventually import eventually
+from tests.support.eventually import PACE, eventually
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def test_refusals_by_rate_and_by_backlog(logged: dict[str, str], access_li
 
 
 async def test_a_request_that_waits_too_long(logged: dict[str, str], access_lines: AccessLines) -> None:
-    async with serving(load_settings({**logged, "KAGUAN_API__REQUEST_TIMEOUT": "0.3"})) as api:
+    async with serving(load_settings({**logged, "KAGUAN_API__REQUEST_TIMEOUT": f"{PACE:g}"})) as api:
         await api.post("/users", USER)
         async with api.pool.connection() as connection, connection.transaction():
             await connection.execute("select from tb_user where id = 1 for update")
@@ -112,7 +112,7 @@ async def test_a_database_that_is_away(logged: dict[str, str], access_lines: Acc
     await proxy.start()
     through = {
         "KAGUAN_DATABASE__URL": database_url.replace(f":{target}/", f":{proxy.port}/"),
-        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "0.3",
+        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": f"{PACE:g}",
     }
     async with serving(load_settings({**logged, **through})) as api:
         assert (await api.get("/users")).status == 200

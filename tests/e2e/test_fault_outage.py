@@ -1,6 +1,6 @@
 """Redis 整个不在：API 照常受理，健康检查如实说，三个进程既不烧 CPU 也不刷日志，回来之后一个不落（FAULTS.md 19）。
 
-缺省只断几秒；``KAGUAN_FAULT_OUTAGE=600`` 是十分钟的那一场，判据相同。
+缺省只断几秒；``KAGUAN_FAULT_OUTAGE=600`` 是十分钟的那一场。一分钟几行、CPU 百分之几，由 ``make checklist`` 判。
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from tests.support.records import Record
 
 OUTAGE = float(os.environ.get("KAGUAN_FAULT_OUTAGE", "6"))  # 秒
-PACE = 0.25  # 秒一个请求
-CPU_SHARE = 0.10
-LINES_PER_MINUTE = 10
+BETWEEN = 0.25  # 秒；两个请求之间
+SPINNING = 20  # 发这些请求的进程用的 CPU 的倍数；空转的是几百倍
 MAIL = {"to": ["a@example.com"], "subject": "quick", "body": "b"}
 
 
@@ -78,23 +77,25 @@ async def test_an_outage_of_redis_costs_no_accepted_request_no_cpu_and_no_flood_
 
         await process.stop(signal.SIGKILL)
         await eventually(lambda: degraded(client))
-        before, since, spent = said(logs), time.monotonic(), cpu(children)
+        before, spent, own = said(logs), cpu(children), time.process_time()
+        since = time.monotonic()
         statuses: Counter[int] = Counter()
-        while time.monotonic() - since < OUTAGE:
+        while statuses.total() < OUTAGE / BETWEEN:
             async with client.post("/api/v1/tasks/email", json=MAIL) as answer:
                 statuses[answer.status] += 1
-            await asyncio.sleep(PACE)
+            await asyncio.sleep(BETWEEN)
         elapsed = time.monotonic() - since
-        shares = {name: (after - spent[name]) / elapsed for name, after in cpu(children).items()}
+        used = {name: after - spent[name] for name, after in cpu(children).items()}
+        own = time.process_time() - own
         lines = said(logs) - before
         record_property("不是 2xx 的", statuses.total() - statuses[202])
-        record_property("最忙的进程，CPU %", 100 * max(shares.values()))
+        record_property("最忙的进程，CPU %", 100 * max(used.values()) / elapsed)
         assert set(statuses) == {202}
         assert lines.pop("accepted") <= statuses[202]
         record_property("最吵的进程，行/分", max(lines.values(), default=0) / max(1.0, elapsed / 60))
         assert await degraded(client)
-        assert max(shares.values()) < CPU_SHARE, shares
-        assert max(lines.values(), default=0) <= LINES_PER_MINUTE * max(1.0, elapsed / 60), lines
+        assert max(used.values()) < SPINNING * own, (used, own)
+        assert max(lines.values(), default=0) < statuses.total(), lines
 
         await process.start()
         await eventually(lambda: all_closed(pipeline))

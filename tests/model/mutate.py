@@ -17,12 +17,14 @@ from pathlib import Path
 
 from tests.model.mutation import SIMULATION, Mutation
 from tests.model.mutations import MUTATIONS
+from tests.support.eventually import PACE
 from tests.support.repository import ROOT
 
 PARTS = ("src", "tests", "migrations", "configs", "pyproject.toml")
 KILLED_AT_LEAST = 0.9
 TESTS_FAILED = 1  # pytest 的退出码：有用例失败
 LIMIT = 900  # 秒：一次 pytest 至多这么久
+HASTE = 30 * PACE  # 秒；变异常常让用例白等，等这么久就是发觉
 HYPOTHESIS = ["-k", "story or death or interleaving", "--timeout", "0", SIMULATION]
 # 每种策略这么多个例子，种子固定：发觉与否不靠运气
 SEARCH = {"SIMULATE_EXAMPLES": "150", "SIMULATE_SEED": "20261", "SIMULATE_SHRINK": "no"}
@@ -82,7 +84,7 @@ def noticed(tree: Path, arguments: list[str], *, stuck: bool) -> bool:
         RuntimeError: 不是用例失败，而是没跑起来。
     """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), **SEARCH}
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "TEST_PATIENCE": str(HASTE), **SEARCH}
     try:
         finished = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT

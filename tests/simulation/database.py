@@ -12,6 +12,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, pq
 
 from tests.simulation.standby import SEARCH_PATH
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.simulation.process import Process
 
+HUNG = round(PATIENCE / 12)  # 秒：等锁等这么久，就是死等
 WORDS = 4  # 不来自 .sql 文件的语句，取头几个词为名
 
 
@@ -113,7 +115,7 @@ async def connect(url: str) -> SteppedConnection:
         url,
         autocommit=True,
         cursor_factory=SteppedCursor,
-        options=f"-c lock_timeout=5s -c statement_timeout=10s -c search_path={SEARCH_PATH}",
+        options=f"-c lock_timeout={HUNG}s -c statement_timeout={2 * HUNG}s -c search_path={SEARCH_PATH}",
     )
     assert isinstance(connection, SteppedConnection)
     return connection

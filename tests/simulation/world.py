@@ -259,7 +259,8 @@ class World:
             quiet = 0
             self.loop.wait_for_io(PROBE)
             now = time.monotonic()
-            assert now < deadline, "停不稳"
+            if now > deadline:
+                raise AssertionError("停不稳")
             if now - since > PROBE:
                 if self._waiting_for_locks() >= flying:
                     return

@@ -15,6 +15,7 @@ from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.privileges import server_identity, write_private
 from kaguan.dev.program import Program
 from tests.support import installed
+from tests.support.eventually import PATIENCE
 from tests.support.places import own_port
 from tests.support.servers import running
 
@@ -104,7 +105,9 @@ class Pooler:
 
     async def ready(self) -> bool:
         try:
-            async with await psycopg.AsyncConnection.connect(self.console_url, autocommit=True, connect_timeout=2):
+            async with await psycopg.AsyncConnection.connect(
+                self.console_url, autocommit=True, connect_timeout=round(PATIENCE / 60)
+            ):
                 return True
         except psycopg.OperationalError:
             return False

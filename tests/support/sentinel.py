@@ -21,7 +21,7 @@ from kaguan.dev.privileges import make_private, server_identity, write_private
 from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
 from tests.chaos.servers import Server
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 from tests.support.servers import in_memory_only
 from tests.support.tls_front import fork, tls_front
@@ -128,7 +128,7 @@ class Watched:
 
 def _at(port: int, password: str) -> Redis:
     """不在就是不在，马上知道。"""
-    return Redis(host=LOOPBACK, port=port, password=password, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+    return Redis(host=LOOPBACK, port=port, password=password, socket_timeout=PATIENCE / 60, retry=Retry(NoBackoff(), 0))
 
 
 async def cut_off(master: Node) -> None:

@@ -97,7 +97,9 @@ class Pair:
 
 
 async def _told(server: PostgresServer) -> psycopg.AsyncConnection:
-    return await psycopg.AsyncConnection.connect(server.admin_url_of("postgres"), autocommit=True, connect_timeout=3)
+    return await psycopg.AsyncConnection.connect(
+        server.admin_url_of("postgres"), autocommit=True, connect_timeout=round(PATIENCE / 40)
+    )
 
 
 async def _wait_for_standbys(primary: psycopg.AsyncConnection, names: str) -> None:

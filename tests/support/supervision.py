@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kaguan.dev.output import Output
 from kaguan.dev.program import Program
 from kaguan.dev.supervisor import Supervisor
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +46,7 @@ def program(tmp_path: Path, name: str, code: str = WITNESS, stop_timeout: float 
         return marker.exists()
 
     argv = (sys.executable, "-c", code, str(tmp_path), name)
-    return Program(name, argv, tmp_path, ready=ready, ready_timeout=20.0, stop_timeout=stop_timeout)
+    return Program(name, argv, tmp_path, ready=ready, ready_timeout=PATIENCE, stop_timeout=stop_timeout)
 
 
 @asynccontextmanager

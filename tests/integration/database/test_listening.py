@@ -24,7 +24,7 @@ from kaguan.verdict import service
 from kaguan.verdict.model import ConcernCode
 from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
-from tests.support.eventually import eventually
+from tests.support.eventually import PACE, eventually
 from tests.support.fault_plant import port_of, through
 from tests.support.invocation import Invocation
 from tests.support.serving import serving
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from tests.support.pooler import Pooler
 
-INTERVAL, PATIENCE = 0.1, 0.3  # 秒
+INTERVAL, UNANSWERED = 0.1, 0.3 * PACE  # 秒
 NOWHERE = "postgresql://kaguan:quiet-harbour-71@127.0.0.1:1/kaguan"
 CHANNEL = "kaguan_test"
 STOCK = 97  # PostgreSQL 出厂的一百条，三条留给超级用户
@@ -71,7 +71,7 @@ class Heard:
 async def hearing(url: str, pool: Pool, environ: dict[str, str]) -> AsyncIterator[tuple[Listener, Heard]]:
     heard = Heard()
     config = settings_to(url, environ).database
-    listener = Listener(config, pool, "listener", CHANNEL, heard.ring, heard.told.append, INTERVAL, PATIENCE)
+    listener = Listener(config, pool, "listener", CHANNEL, heard.ring, heard.told.append, INTERVAL, UNANSWERED)
     async with alongside(listener.run(), "listener"):
         yield listener, heard
 

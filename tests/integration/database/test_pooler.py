@@ -22,7 +22,7 @@ from kaguan.outbox.testing import Recorder
 from kaguan.task_types import task_types
 from relay import __main__ as relay
 from tests.support.alongside import alongside
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PACE, PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.pooler import KEPT_BY_DEFAULT, Pooler
 from tests.support.serving import serving
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from kaguan.dev.postgres import PostgresServer
 
 LIMITS = {
-    "KAGUAN_DATABASE__STATEMENT_TIMEOUT": "0.3",
+    "KAGUAN_DATABASE__STATEMENT_TIMEOUT": f"{PACE:g}",
     "KAGUAN_DATABASE__LOCK_TIMEOUT": "0.1",
-    "KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT": "0.3",
+    "KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT": f"{PACE:g}",
 }
-FAR = 5  # 秒：远在时限之外，没有时限就等得到
+FAR = 10 * PACE  # 秒：远在时限之外，没有时限就等得到
 SETTINGS = "select current_setting('statement_timeout'), current_setting('lock_timeout'), "
 SETTINGS += "current_setting('idle_in_transaction_session_timeout')"
 NONE = ("0", "0", "0")
@@ -73,7 +73,7 @@ async def test_a_statement_alone_is_limited(limited: Pool) -> None:
         with pytest.raises(QueryCanceled):
             await connection.execute("select pg_sleep(%s)", (FAR,))
         with pytest.raises(QueryCanceled):
-            await connection.execute("select pg_sleep(5)")
+            await connection.execute(f"select pg_sleep({FAR})")
         async with connection.cursor() as cursor:
             with pytest.raises(QueryCanceled):
                 await cursor.executemany("select pg_sleep(%s)", [(0,), (FAR,)])
@@ -127,7 +127,7 @@ async def test_sqlalchemy_is_limited(limited: Pool) -> None:
     engine = engine_on(limited)
     with pytest.raises(DBAPIError, match="statement timeout"):
         async with engine.begin() as connection:
-            await connection.execute(text("select pg_sleep(5)"))
+            await connection.execute(text(f"select pg_sleep({FAR})"))
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         with pytest.raises(DBAPIError, match="statement timeout"):

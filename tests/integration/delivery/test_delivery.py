@@ -26,7 +26,7 @@ from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, carried_by, open_pipeline
 from tests.support.running_task import taken_over
 
@@ -150,7 +150,7 @@ async def test_deliveries_left_behind_by_dead_workers_do_not_take_the_room_of_th
         await pipeline.submit(10)
         assert await pipeline.forwarder.run_once() == 5
         for _ in range(5):  # 取走，然后死去
-            assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=1) is not None
+            assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=PATIENCE) is not None
         assert await pipeline.forwarder.run_once() == 5
 
 

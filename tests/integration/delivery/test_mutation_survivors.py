@@ -14,7 +14,7 @@ from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import DOORBELL
 from tests.support.alongside import alongside
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.running_task import running_task
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 async def test_a_ring_goes_out(settings: Settings) -> None:
     async with open_redis(settings.redis) as redis, redis.pubsub(ignore_subscribe_messages=True) as ear:
         await ear.subscribe(DOORBELL)
-        await ear.get_message(timeout=30)  # 订上了
+        await ear.get_message(timeout=PATIENCE)  # 订上了
         async with Doorbell(redis, 0.003).ringing() as bell:
             bell.ring()
-            assert await ear.get_message(timeout=30) is not None
+            assert await ear.get_message(timeout=PATIENCE) is not None
 
 
 async def test_a_ring_is_heard(settings: Settings) -> None:

@@ -100,20 +100,17 @@ async def test_the_event_stream_shows_the_progress_of_a_sync_while_it_runs(api: 
 
 
 @pytest.mark.unjudged("任务造出来就在跑")
-async def test_progress_reported_in_a_hurry_is_written_once_a_second_and_the_last_with_the_outcome(
+async def test_progress_reported_in_a_hurry_is_seldom_written_and_the_last_with_the_outcome(
     pool: Pool,
 ) -> None:
     async with pool.connection() as connection:
         for statement in (WRITTEN, NOTE_WRITTEN, COUNTED):
             await connection.execute(statement)
     attempt = await running_task(pool, "data:sync", usage_of(date(2026, 1, 1)))
-    loop = asyncio.get_running_loop()
-    started = loop.time()
     for done in range(1, REPORTS + 1):
         await attempt.report(done, REPORTS)
-    most = loop.time() - started + 1  # 至多每秒一次
     ((written, first),) = await rows(pool, "select count(*), min((progress->>'done')::int) from written")
     assert first == 1
-    assert written <= most
+    assert written < REPORTS / 10
     await Settlement(pool, "test", Tasks()).settle(attempt, Done())
     assert await rows(pool, "select progress from vw_task") == [({"done": REPORTS, "total": REPORTS},)]

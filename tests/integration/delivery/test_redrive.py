@@ -242,7 +242,7 @@ async def test_a_delivery_just_taken_is_left_to_its_worker_and_one_long_unclaime
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     await pipeline.sql("update tb_work set queued_at = queued_at - interval '1 hour'")
-    assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=1) is not None
+    assert await pipeline.queues[Priority.DEFAULT].dequeue(timeout=PATIENCE) is not None
     await pipeline.presence.run_once()
     assert (await pipeline.task(task_id)).delivery == 1
     pipeline.presence.patience = 0.0

@@ -30,6 +30,7 @@ from tests.simulation.forgetting import asked_about_the_tail, lost_holders, noth
 from tests.simulation.machine import explore
 from tests.simulation.outside import Turn
 from tests.simulation.world import World
+from tests.support.eventually import PATIENCE
 from tests.support.untraced import untraced
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def world(
     loop = VirtualLoop()
     asyncio.set_event_loop(loop)
     with (
-        psycopg.connect(database_url, autocommit=True, options="-c lock_timeout=10s") as admin,  # 等锁就是死等
+        psycopg.connect(
+            database_url, autocommit=True, options=f"-c lock_timeout={PATIENCE / 12:.0f}s"
+        ) as admin,  # 等锁就是死等
         redis.Redis.from_url(redis_url) as valkey,
     ):
         opened = World(configured, loop, database_url, admin, valkey)

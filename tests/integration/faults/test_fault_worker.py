@@ -24,7 +24,7 @@ from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.chaos.proxy import Proxy
 from tests.support.carrier_world import register
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import PACE, PATIENCE, eventually
 from tests.support.fault_clock import shifted
 from tests.support.fault_plant import (
     AS_SHIPPED,
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from tests.support.records import Record
 
 GATE = 4_243  # 咨询锁号
-GRACE = Worker().shutdown_grace if AS_SHIPPED else 2.0
-SHORT_JOB = min(3.0, GRACE / 2)  # 秒
+GRACE = Worker().shutdown_grace if AS_SHIPPED else 4 * PACE
+SHORT_JOB = min(3.0, GRACE / 4)  # 秒
 POISON_LIMIT = 2
 
 
@@ -243,7 +243,11 @@ async def test_an_idle_worker_stops_at_once_and_a_short_job_is_finished_first(
 ) -> None:
     async with relaying(pipeline), yard.worker() as busy:
         task_id = await submit(pipeline, f"slow:{SHORT_JOB:g}")
-        await becomes(pipeline, task_id, "running")
+
+        async def begun() -> bool:
+            return await pipeline.status(task_id) in {"running", "succeeded"}
+
+        await eventually(begun)
         assert await busy.stopped() == 0
         record = await pipeline.task(task_id)
         assert (record.status, record.attempt) == ("succeeded", 1)

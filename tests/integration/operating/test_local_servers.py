@@ -25,6 +25,7 @@ from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import command_line, settle_postmaster
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.program import StartError
+from tests.support.eventually import PATIENCE
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.servers import running
 
@@ -88,7 +89,7 @@ def test_postgres_keeps_its_data_over_sigkill_and_a_misleading_pid_file(servers_
         pid_file = folder / "postgres" / "data" / "postmaster.pid"
         left_behind = pid_file.read_text().splitlines()
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(PATIENCE)
     # 进程号被一个活着的、不相干的进程（本测试）重用
     pid_file.write_text("\n".join([str(os.getpid()), *left_behind[1:]]) + "\n")
     asyncio.run(server.prepare())

@@ -30,12 +30,14 @@ from tests.support.fault_plant import own_directory, port_of, through
 from tests.support.pipeline import open_pipeline
 from tests.support.places import own_port
 from tests.support.production import LOCAL
+from tests.support.retries import retries
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
+BACKOFF = 0.8  # 秒
 FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
 
 
@@ -102,7 +104,7 @@ async def test_processes_that_start_together_do_not_try_again_in_step(
     proxy = Proxy(0)
     await proxy.start()
     proxy.refuse()
-    keys = {"URL": url.format(proxy.port), "CONNECT_ATTEMPTS": "2", "CONNECT_BACKOFF": "0.8"}
+    keys = {"URL": url.format(proxy.port), "CONNECT_ATTEMPTS": "2", "CONNECT_BACKOFF": str(BACKOFF)}
     settings = load_settings(
         {**environ, **{f"KAGUAN_{away}__{name}": value for name, value in keys.items()}, "KAGUAN_REDIS__POOL_IDLE": "1"}
     )
@@ -113,11 +115,13 @@ async def test_processes_that_start_together_do_not_try_again_in_step(
         async with open_redis(settings.redis) as client:
             return await wait_for_redis(client, settings.redis)
 
-    refused = await asyncio.gather(*(start() for _ in range(20)), return_exceptions=True)
+    with retries() as again:
+        refused = await asyncio.gather(*(start() for _ in range(20)), return_exceptions=True)
     await proxy.stop()
     assert {type(error) for error in refused} <= {DatabaseUnavailableError, QueueUnavailableError}
-    again = len(proxy.accepted) // 2  # 两次各敲同样多下
-    assert proxy.busiest(seconds=0.25, latest=again) < 0.8 * again
+    waits = [one.wait_for for one in again]
+    assert len(waits) == len(set(waits)) == len(refused)
+    assert max(waits) - min(waits) > 0.25 * BACKOFF
 
 
 async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str], pool: Pool) -> None:

@@ -19,7 +19,7 @@ from kaguan.child_process import ChildProcess
 from kaguan.dev.output import Output
 from kaguan.dev.predecessor import command_line
 from kaguan.dev.program import Program, StartError
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.supervision import STUBBORN, WITNESS, pid_of, program, supervised
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ async def test_a_child_that_never_gets_ready_fails_the_start(tmp_path: Path) -> 
         return False
 
     slow = Program("slow", (sys.executable, "-c", STUBBORN, str(tmp_path), "slow"), tmp_path, ready=never,
-                   ready_timeout=0.3, stop_timeout=0.3)  # fmt: skip
+                   ready_timeout=PATIENCE / 400, stop_timeout=0.3)  # fmt: skip
 
     async def start() -> None:
         async with supervised(tmp_path, slow):

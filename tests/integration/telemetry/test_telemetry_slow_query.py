@@ -30,8 +30,9 @@ def logs(tmp_path: Path) -> Iterator[Path]:
 
 
 def slow(logs: Path) -> list[dict[str, Any]]:
+    """睡了一觉的语句；忙的机器上，别的也许也慢。"""
     lines = [json.loads(line) for line in logs.read_text("utf-8").splitlines()]
-    return [line for line in lines if line["event"] == "慢查询"]
+    return [line for line in lines if line["event"] == "慢查询" and "pg_sleep" in line["statement"]]
 
 
 async def test_a_slow_statement_is_logged_once_without_its_values(pool: Pool, logs: Path) -> None:
@@ -46,7 +47,7 @@ async def test_a_slow_statement_is_logged_once_without_its_values(pool: Pool, lo
 async def test_a_slow_statement_of_sqlalchemy_is_logged_too(pool: Pool, logs: Path) -> None:
     async with engine_on(pool).connect() as connection:
         await connection.execute(text("select pg_sleep(:seconds)"), {"seconds": SLOWER_THAN_THRESHOLD})
-    assert "pg_sleep" in slow(logs)[0]["statement"]
+    assert len(slow(logs)) == 1
 
 
 async def test_a_slow_failure_is_logged_and_still_raised(pool: Pool, logs: Path) -> None:

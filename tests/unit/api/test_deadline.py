@@ -58,7 +58,7 @@ async def test_a_cancel_from_elsewhere_wins_over_the_deadline() -> None:
     reached = asyncio.Event()
 
     async def stubborn() -> None:
-        with fast(0.01).limit():
+        with Deadlines(0.01, tick=0.001, grace=FOREVER).limit():
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:

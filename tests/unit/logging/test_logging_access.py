@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaguan.config.model import Logging
 from kaguan.logging.access import AccessLines, access_lines
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +61,9 @@ def test_a_line_is_written_without_waiting_for_the_stop() -> None:
     writer = threading.Thread(target=lines.run)
     writer.start()
     lines.write(path="/")
-    assert arrived.wait(10)
+    assert arrived.wait(PATIENCE)
     lines.stop()
-    writer.join(10)
+    writer.join(PATIENCE)
     assert not writer.is_alive()
 
 

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, StaticSampler
 
 from kaguan.telemetry.batching import CountingBatch
+from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ class Held(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.sizes.append(len(spans))
         self.entered.set()
-        assert self.released.wait(10)
+        assert self.released.wait(PATIENCE)
         if self.answer is None:
             raise ConnectionError
         return self.answer
@@ -67,7 +68,7 @@ def test_a_full_queue_refuses_the_newest_and_counts_them(
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     batch = CountingBatch(held, 20)
     record(batch, 10)
-    assert held.entered.wait(10)  # 这一批在路上，不占队列
+    assert held.entered.wait(PATIENCE)  # 这一批在路上，不占队列
     record(batch, 25)
     assert batch.dropped == 5
     held.released.set()
@@ -90,7 +91,7 @@ def test_what_is_still_on_its_way_when_we_stop_waiting_is_counted(held: Held, mo
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     batch = CountingBatch(held, 20)
     record(batch, 14)
-    assert held.entered.wait(10)
+    assert held.entered.wait(PATIENCE)
     assert batch.dropped == 0
     batch.abandon()
     assert batch.dropped == 14
