@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.simulation.process import Process
 
-HUNG = round(PATIENCE / 12)  # 秒：等锁等这么久，就是死等
 WORDS = 4  # 不来自 .sql 文件的语句，取头几个词为名
 
 
@@ -115,7 +114,8 @@ async def connect(url: str) -> SteppedConnection:
         url,
         autocommit=True,
         cursor_factory=SteppedCursor,
-        options=f"-c lock_timeout={HUNG}s -c statement_timeout={2 * HUNG}s -c search_path={SEARCH_PATH}",
+        prepare_threshold=None,
+        options=f"-c statement_timeout={PATIENCE:.0f}s -c search_path={SEARCH_PATH}",
     )
     assert isinstance(connection, SteppedConnection)
     return connection
@@ -124,4 +124,5 @@ async def connect(url: str) -> SteppedConnection:
 def terminate(admin: psycopg.Connection[Any], connections: list[SteppedConnection]) -> None:
     """像进程死去那样断开：没提交的回滚，等它真的断了。"""
     pids = [connection.pgconn.backend_pid for connection in connections if not connection.closed]
-    admin.execute("select pg_terminate_backend(pid, 2000) from unnest(%s::int[]) as pid", (pids,))
+    statement = "select pg_terminate_backend(pid, %s) from unnest(%s::int[]) as pid"
+    admin.execute(statement, (int(PATIENCE * 1000), pids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.simulation.byways import BYWAYS
 from tests.simulation.forgetting import FORGETTING
@@ -10,26 +10,32 @@ from tests.simulation.stories import MAIN
 from tests.simulation.walking import WATCH, StruckError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.simulation.world import World
 
 STORIES: dict[str, Callable[[World], None]] = {story.__name__: story for story in (*MAIN, *BYWAYS, *FORGETTING)}
 
 
-def points_of(world: World, story: str) -> list[str]:
-    """一段经历走到的点；平静之后才走到的不算。"""
+class Walk(NamedTuple):
+    """一段经历：停过的点，与每个进程的每一步；平静之后的不算。"""
+
+    points: list[str]
+    steps: list[str]
+
+
+def walk(world: World, story: str) -> Walk:
     world.reset()
     world.points.clear()
     STORIES[story](world)
-    return list(world.points)
+    return Walk(list(world.points), world.turnstile.trace)
 
 
-def points_by_story(world: World) -> dict[str, str]:
+def points_by_story(walks: Mapping[str, Walk]) -> dict[str, str]:
     """每个点，与头一个走到它的经历。"""
     found: dict[str, str] = {}
-    for name in STORIES:
-        for point in points_of(world, name):
+    for name, walked in walks.items():
+        for point in walked.points:
             found.setdefault(point, name)
     return found
 

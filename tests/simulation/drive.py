@@ -196,7 +196,7 @@ def grow_old(world: World) -> None:
 def make_due(world: World) -> None:
     """虚拟时钟：四年一次的计划错过了两次。"""
     world.admin.execute(
-        "update tb_schedule set next_due_at = now() - interval '7 years'"
+        "update tb_schedule set next_due_at = now() - interval '9 years'"
         " where name in (select name from tb_schedule for update skip locked)"
     )
 

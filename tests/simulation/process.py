@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+
+from tests.simulation.clock import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from tests.simulation.database import SteppedConnection
+    from tests.simulation.turnstile import Turnstile
     from tests.simulation.witness import Witness
 
 T = TypeVar("T")
@@ -21,6 +25,7 @@ class Parked:
 
     name: str
     go: asyncio.Future[None]
+    place: tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -29,15 +34,18 @@ class Process:
 
     Attributes:
         free: 不停，见点就过。
-        flying: 已发出、还没回来的效果数；全为零且没有可跑的，才算停稳。
+        flying: 已发出、还没回来的效果数。
         points: 停过的点，全体进程共用一个。
         witness: 旁观每条语句，全体进程共用一个。
+        turnstile: 分先后的，全体进程共用一个。
+        parked: 停着的，先到的在前。
     """
 
     name: str
     role: str
     points: dict[str, int]
     witness: Witness
+    turnstile: Turnstile
     free: bool = False
     alive: bool = True
     flying: int = 0
@@ -63,12 +71,14 @@ class Process:
         """
         if not self.alive:
             raise asyncio.CancelledError
+        self.turnstile.trace.append(f"{self.name} {operation} {side}")
         if self.free:
             return
         name = f"{self.role} {operation} {side}"
         self.points[name] = self.points.get(name, 0) + 1
-        here = Parked(name, asyncio.get_running_loop().create_future())
-        self.parked.append(here)
+        place = (self.turnstile.step, *place_of(asyncio.current_task()))
+        here = Parked(name, asyncio.get_running_loop().create_future(), place)
+        insort(self.parked, here, key=lambda one: one.place)
         try:
             await here.go
         finally:
@@ -87,7 +97,7 @@ class Process:
         """没有点的往返（借连接、BEGIN），但调度者得等它回来。"""
         self.flying += 1
         try:
-            return await action()
+            return await self.turnstile.fly(action)
         finally:
             self.flying -= 1
 

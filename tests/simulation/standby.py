@@ -1,6 +1,7 @@
 """备库：停在某一刻；被提升之后，只剩那一刻提交过的。死不掉的世界（邮局、Redis）不回头。
 
 产品认服务器只问两个函数（哪一次启动、哪条时间线）；这里的排在系统的前面，所以提升之后答的是另一台。
+钟也在这里：库里的时间一问一走，每次一样多，不随机器的快慢；清扫与统计也不来插手。
 """
 
 from __future__ import annotations
@@ -30,13 +31,32 @@ create function sim_server.pg_postmaster_start_time() returns timestamptz stable
 create function sim_server.pg_walfile_name(pg_lsn) returns text stable
     return (select lpad(timeline::text, 8, '0') from sim_server.this);
 create schema sim_standby;
+create sequence sim_server.ticks;
+create table sim_server.epoch as select started from sim_server.this;
+create function sim_server.clock_timestamp() returns timestamptz volatile
+    return (select started from sim_server.epoch) + nextval('sim_server.ticks') * interval '10 microseconds';
+create function sim_server.statement_timestamp() returns timestamptz volatile return sim_server.clock_timestamp();
+create function sim_server.now() returns timestamptz volatile return sim_server.clock_timestamp();
+do $$
+declare
+    kept record;
+begin
+    for kept in
+        select attrelid::regclass as home, attname
+        from pg_attrdef join pg_attribute on attrelid = adrelid and attnum = adnum
+        where pg_get_expr(adbin, adrelid) in ('now()', 'clock_timestamp()', 'statement_timestamp()')
+    loop
+        execute format('alter table %s alter column %I set default sim_server.now()', kept.home, kept.attname);
+    end loop;
+end $$;
 """
+UNDISTURBED: LiteralString = "alter table {} set (autovacuum_enabled = off)"
 CREATE: LiteralString = "create table sim_standby.{} (like {})"
 KEEP: LiteralString = "delete from sim_standby.{}; insert into sim_standby.{} table {}"
 SET_BACK: LiteralString = "delete from {}; insert into {} overriding system value table sim_standby.{}"
 IDENTITY: LiteralString = """
 select setval('tb_task_event_id_seq', coalesce(max(id), 0) + 1, false) from tb_task_event;
-update sim_server.this set started = clock_timestamp()
+update sim_server.this set started = sim_server.clock_timestamp()
 """
 NEW_TIMELINE = "update sim_server.this set timeline = timeline + 1"
 LONG_AGO = """
@@ -70,6 +90,7 @@ class Standby:
     def install(self) -> None:
         self.admin.execute(INSTALL)
         self.admin.execute(each(CREATE))
+        self.admin.execute(each(UNDISTURBED))
 
     def reset(self) -> None:
         self.gone, self.marks, self.cuts, self._lagging = set(), Counter(), 0, False

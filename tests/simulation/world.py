@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tests.simulation.database import SteppedPool, terminate
 from tests.simulation.outside import Outside
 from tests.simulation.process import Process
 from tests.simulation.standby import TABLES, Standby
+from tests.simulation.turnstile import Turnstile
 from tests.simulation.witness import Witness
 from tests.support.eventually import PATIENCE
 
@@ -33,14 +35,29 @@ if TYPE_CHECKING:
     from tests.simulation.clock import VirtualLoop
     from tests.simulation.database import SteppedConnection
 
-STEADY = 25  # 连着这么多圈没有动静，就是停稳了
 PROBE = 0.01  # 秒：在途这么久，看看是不是在等别人的锁
+JUMPS = 10_000  # 手里的至多要等这么多个计时器
+SEED = 1
+WAITING = """
+select count(*) from pg_stat_activity a
+where datname = current_database() and pid <> pg_backend_pid() and exists (
+    select from unnest(pg_blocking_pids(pid)) as holder join pg_stat_activity h on h.pid = holder
+    where h.backend_type = 'client backend'
+)
+"""
 VERIFY_URL = "https://relay.example/{message_id}"
+
+
+def _undisturbed() -> None:
+    """没有耽搁。"""
 
 
 @dataclass(slots=True, eq=False)
 class World:
-    """``loop`` 不在运行时才可调用这里的同步方法；它们各跑到世界停稳为止。``verifying``：此后起的进程配置了查证。"""
+    """``loop`` 不在运行时才可调用这里的同步方法；它们各跑到世界停稳为止。``verifying``：此后起的进程配置了查证。
+
+    ``jolt``：每放行一步之前与等回音之后，用例在这里耽搁它：慢了、收了垃圾，走的该是同样的路。
+    """
 
     settings: Settings
     loop: VirtualLoop
@@ -53,8 +70,10 @@ class World:
     surprises: list[BaseException] = field(default_factory=list)
     accepted: list[Any] = field(default_factory=list)  # 客户端得到过答复的任务号
     witness: Witness = field(default_factory=Witness)
+    turnstile: Turnstile = field(default_factory=Turnstile)
     unnamed: set[Any] = field(default_factory=set)  # 不见了、投递还排着的任务：总有人取到，点得出名
     verifying: bool = False
+    jolt: Callable[[], None] = _undisturbed
     standby: Standby = field(init=False)
     _spare: list[SteppedConnection] = field(default_factory=list)
     _parts: dict[str, RelayParts | WorkerParts | SteppedPool] = field(default_factory=dict)
@@ -92,10 +111,12 @@ class World:
         self.bury_all()
         self.admin.execute(f"truncate {', '.join(TABLES)}".encode())
         self.valkey.flushdb()
+        self.valkey.script_flush()  # 别的用例装过的脚本不算：头一次用总要装
+        random.seed(SEED)
         self.outside = Outside()
         self.standby.reset()
         self.accepted, self.surprises, self._born, self.verifying = [], [], 0, False
-        self.witness = Witness()
+        self.witness, self.turnstile = Witness(), Turnstile()
         self.unnamed.clear()
         relay = self.spawn("relay")
         relay.free = True
@@ -107,7 +128,7 @@ class World:
     def spawn(self, role: str) -> Process:
         """起一个进程；重启的也是新的一个，名字各不相同。"""
         self._born += 1
-        process = Process(f"{role}-{self._born}", role, self.points, self.witness)
+        process = Process(f"{role}-{self._born}", role, self.points, self.witness, self.turnstile)
         pool = SteppedPool(process, self._spare, self.database_url)
         self.processes[process.name] = process
         settings, sockets = self._configured(), self._redis.connection_pool
@@ -177,14 +198,15 @@ class World:
     def finish(self, process: Process) -> None:
         """不再停，把手里的做完（等别人的锁的除外）。"""
         process.run_freely()
-        deadline = time.monotonic() + PATIENCE
-        while process.working and time.monotonic() < deadline:
+        for _ in range(JUMPS):
             self.loop.run_until_complete(self._settle())
-            if process.working:
-                if process.flying:
-                    return  # 别人拿着锁，而别人停着
-                self.loop.jump()
-        process.free = False
+            if not process.working:
+                process.free = False
+                return
+            if process.flying:
+                return  # 别人拿着锁，而别人停着
+            self.loop.jump()
+        raise AssertionError(f"{process.name} 做不完：{process.working}")
 
     def count_unnamed(self) -> None:
         """已被取走的不再指望：取件者死了、断了，就点不了名。"""
@@ -247,30 +269,27 @@ class World:
     # ---- 停稳
 
     async def _settle(self) -> None:
-        """等到没有在途的效果、也没有可跑的；在途而在等别人的锁，也算停稳。"""
+        """没有可跑的了才放一个，放到没有可放的；在途而在等别人的锁，也算停稳。"""
         deadline = time.monotonic() + PATIENCE
-        quiet, since = 0, time.monotonic()
-        while quiet < STEADY:
+        while True:
+            self.jolt()
             await asyncio.sleep(0)
-            flying = sum(process.flying for process in self.processes.values())
-            if not flying:
-                quiet += 1
+            if not self.loop.is_quiet():
                 continue
-            quiet = 0
-            self.loop.wait_for_io(PROBE)
-            now = time.monotonic()
-            if now > deadline:
-                raise AssertionError("停不稳")
-            if now - since > PROBE:
-                if self._waiting_for_locks() >= flying:
-                    return
-                since = now
+            if self.turnstile.flying:
+                self.loop.wait_for_io(PROBE)
+                self.jolt()
+                await asyncio.sleep(0)
+                if not self.loop.is_quiet() or self._waiting_for_locks() < self.turnstile.flying:
+                    if time.monotonic() > deadline:
+                        raise AssertionError("停不稳")
+                    continue
+            if not self.turnstile.next():
+                return
 
     def _waiting_for_locks(self) -> int:
-        row = self.admin.execute(
-            "select count(*) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid() and cardinality(pg_blocking_pids(pid)) > 0"
-        ).fetchone()
+        """在等自己人的锁的；等清扫之类的，过一会儿自己会好。"""
+        row = self.admin.execute(WAITING).fetchone()
         return 0 if row is None else int(row[0])
 
     def queues(self) -> dict[Any, Any]:

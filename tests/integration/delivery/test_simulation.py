@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
+import random
 import re
 import time
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, TypeAlias
 
 import psycopg
 import pytest
@@ -25,20 +28,21 @@ from tests.simulation import drive
 from tests.simulation.byways import ASKING, asked_in_vain
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.database import NAMES
-from tests.simulation.deaths import STORIES, die_at, points_by_story, points_of
+from tests.simulation.deaths import STORIES, Walk, die_at, points_by_story, walk
 from tests.simulation.forgetting import asked_about_the_tail, lost_holders, nothing_left, old_directory
 from tests.simulation.machine import explore
 from tests.simulation.outside import Turn
-from tests.simulation.world import World
+from tests.simulation.world import PROBE, World
 from tests.support.eventually import PATIENCE
 from tests.support.untraced import untraced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kaguan.config import Settings
     from tests.simulation.process import Process
 
+Walks: TypeAlias = dict[str, Walk]
 GOLDEN = Path(__file__).parents[2] / "simulation" / "points.txt"
 WRITES = re.compile(r"\binsert into\b|\bdelete from\b|(?<!for )(?<!key )\bupdate\b")
 BATCH = "一批一个带令牌的事务：逐处打断在 test_data_sync_resume、test_sim_sync_resume"
@@ -74,6 +78,7 @@ pytestmark = [
     pytest.mark.unjudged("记历史的触发器由它自己装，逐个经历自己判"),
 ]
 OPTIONS = {
+    "KAGUAN_WORKER__LEASE": "3600",  # 任务锁的时限由 Redis 的钟管，那不是虚拟的
     "KAGUAN_RELAY__PRESENCE_AGE": "0.000001",
     "KAGUAN_RELAY__IDS_PER_DELIVERY": "2",
     "KAGUAN_TASKS__BACKOFF_BASE": "0.000001",
@@ -128,6 +133,25 @@ def world(
     loop.close()
 
 
+@pytest.fixture(scope="module")
+def walked() -> Walks:
+    """走过一遍的经历；走法是定死的，不必再走。"""
+    return {}
+
+
+@pytest.fixture
+def walks(world: World, walked: Walks) -> Callable[[], Walks]:
+    """每段经历走一遍。"""
+
+    def found() -> Walks:
+        for name in STORIES:
+            if name not in walked:
+                walked[name] = walk(world, name)
+        return walked
+
+    return found
+
+
 @pytest.mark.parametrize(
     ("policy", "story"),
     [(policy, name) for name in STORIES for policy in ("hold", "resend") if policy == "hold" or name not in HOLD_ONLY],
@@ -145,12 +169,49 @@ def test_story_ends_well(world: World, story: str, policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
-def test_every_point_between_two_effects_is_named(world: World) -> None:
+def test_every_point_between_two_effects_is_named(walks: Callable[[], Walks]) -> None:
     """经历走到的新 await 在这里露面：``SIMULATE_POINTS=write`` 重写清单，逐点杀死的用例随即也试它。"""
-    points = sorted(points_by_story(world))
+    points = sorted(points_by_story(walks()))
     if os.environ.get("SIMULATE_POINTS") == "write":
         GOLDEN.write_text("\n".join(points) + "\n", "utf-8")
     assert points == GOLDEN.read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize("policy", ["hold"], indirect=True)
+def test_neither_speed_nor_garbage_collection_changes_a_step(world: World, walks: Callable[[], Walks]) -> None:
+    """同一段经历再走一遍，走走停停、随处收垃圾：每个进程的每一步都与头一遍相同。"""
+    before = walks()
+    dice = random.Random(1)  # noqa: S311 只为耽搁在随处
+
+    def jolt() -> None:
+        if dice.random() < 0.02:
+            gc.collect()
+            time.sleep(dice.random() * PROBE)
+
+    gc.disable()
+    world.jolt = jolt
+    try:
+        for story, (_, steps) in before.items():
+            assert walk(world, story).steps == steps, story
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("policy", ["hold"], indirect=True)
+def test_time_in_the_database_moves_only_when_it_is_asked_for(world: World) -> None:
+    """租约与退避因此不会因为机器慢而到期。"""
+    clocks = "select extract(epoch from unnest(array[now(), clock_timestamp(), statement_timestamp()]))"
+    readings: list[Decimal] = []
+
+    async def work(pool: Any) -> None:
+        async with pool.connection() as connection:
+            for _ in range(2):
+                await connection.execute("select pg_sleep(0.05)")
+                readings.extend(row[0] for row in await (await connection.execute(clocks)).fetchall())
+
+    world.api(world.one("api"), "clock", work)
+    world.finish(world.one("api"))
+    assert readings == [readings[0] + n * Decimal("0.00001") for n in range(6)]
 
 
 def test_every_statement_that_writes_has_its_points_or_a_reason() -> None:
@@ -161,9 +222,9 @@ def test_every_statement_that_writes_has_its_points_or_a_reason() -> None:
 
 
 @pytest.mark.parametrize("policy", ["hold"], indirect=True)
-def test_death_at_every_point_breaks_no_promise(world: World) -> None:
+def test_death_at_every_point_breaks_no_promise(world: World, walks: Callable[[], Walks]) -> None:
     spared = []
-    for point, story in points_by_story(world).items():
+    for point, story in points_by_story(walks()).items():
         if not die_at(world, point, story):
             spared.append(point)
         assert drive.calm(world) == [], f"死在 {point}（{story}）"
@@ -187,7 +248,7 @@ def test_death_anywhere_in_a_reconciliation_breaks_no_promise(world: World) -> N
 
 
 def die_everywhere(world: World, story: str, role: str) -> None:
-    points = [name for name in points_of(world, story) if name.startswith(role)]
+    points = [name for name in walk(world, story).points if name.startswith(role)]
     assert points
     for point in points:
         assert die_at(world, point, story), f"没有死在 {point}"
