@@ -34,6 +34,7 @@ from tests.simulation.machine import explore
 from tests.simulation.outside import Turn
 from tests.simulation.world import World
 from tests.support.eventually import PATIENCE
+from tests.support.readable import REPEAT
 from tests.support.untraced import untraced
 
 if TYPE_CHECKING:
@@ -257,14 +258,14 @@ def die_everywhere(world: World, story: str, role: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["hold", "resend"], indirect=True)
-def test_any_interleaving_keeps_every_promise(world: World) -> None:
-    """长的那种（``make simulate``）：``SIMULATE_EXAMPLES`` 个例子，种子取自 ``SIMULATE_SEED`` 或时钟，打印出来。"""
+def test_any_interleaving_keeps_every_promise(world: World, record_property: Callable[[str, object], None]) -> None:
+    """长的那种（``make simulate``）：``SIMULATE_EXAMPLES`` 个例子，种子取自 ``SIMULATE_SEED`` 或时钟，失败时说出来。"""
     examples = int(os.environ.get("SIMULATE_EXAMPLES", "0"))
     if not examples:
         explore(world, examples=EXAMPLES, seed=None, shrink=SHRINK)
         return
     seed = int(os.environ.get("SIMULATE_SEED", time.time_ns()))
-    print(f"SIMULATE_SEED={seed}，{examples} 个例子")  # noqa: T201 失败时要靠它重来
+    record_property(REPEAT, f"SIMULATE_EXAMPLES={examples} SIMULATE_SEED={seed}")
     explore(world, examples=examples, seed=seed, shrink=SHRINK)
 
 

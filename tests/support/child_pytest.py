@@ -1,0 +1,33 @@
+"""另起一个 pytest 跑写好的用例，带着本仓库的设置与插件：看它怎么判、怎么说。"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.support.eventually import PATIENCE
+from tests.support.repository import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def report_of(directory: Path, files: Mapping[str, str], *plugins: str) -> str:
+    """``files`` 是文件名与内容；返回 pytest 说的。"""
+    for name, source in files.items():
+        (directory / name).write_text(source, "utf-8")
+    loaded = [part for plugin in plugins for part in ("-p", f"tests.support.{plugin}")]
+    options = ["-c", "pyproject.toml", f"--rootdir={directory}", "--continue-on-collection-errors", *loaded]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(directory)],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_"))},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.stdout + done.stderr
