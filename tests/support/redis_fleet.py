@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,22 +17,27 @@ from kaguan.presence.beat import Presence
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.keys import DOORBELL, PRESENCE_BEATS
 from kaguan.task_types import TASK_TYPES
+from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
-from tests.support.fault_plant import Effects
+from tests.support.crowding import crowd, ticking
+from tests.support.eventually import eventually
+from tests.support.fault_plant import Effects, own_directory, own_valkey, through
 from tests.support.sentinel import tell
 
 if TYPE_CHECKING:
-    from contextlib import AsyncExitStack
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
+    from tests.chaos.servers import Server
 
 APIS, RELAYS, WORKERS = 6, 4, 10
 FLEET = APIS + RELAYS + WORKERS
 RINGING = 0.1  # 秒；一个 API 隔多久按一次铃
 STEP = 0.2  # 秒；一个步子
+AWAY = 4.0  # 秒
 # 一个进程：一秒里（刚断的那一秒最挤）、起来之后一共、一步里，至多来连几次
 SECOND_EACH, BACK_EACH, STEP_EACH = 20, 10, 2
 
@@ -46,6 +53,36 @@ class Return:
     @property
     def stormed(self) -> bool:
         return self.second > SECOND_EACH * FLEET or self.back > BACK_EACH * FLEET or self.step > STEP_EACH * FLEET
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """代理后面的 Redis，没有持久化：回来是空的。"""
+
+    process: Server
+    proxy: Proxy
+    url: str
+    direct: str
+
+    async def restarted(self, whole: Callable[[], Awaitable[bool]]) -> Return:
+        """杀了，过一阵再起，等到 ``whole``。"""
+        accepted, started = self.proxy.accepted, asyncio.get_running_loop().time() + AWAY
+        accepted.clear()
+        async with ticking() as ticks:
+            await self.process.restart(signal.SIGKILL, AWAY)
+            await eventually(whole)
+        back = [moment for moment in accepted if moment >= started]
+        return Return(crowd(accepted, ticks, 1.0), len(back), crowd(back, ticks, STEP))
+
+
+@asynccontextmanager
+async def open_stage() -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        server, process = await stack.enter_async_context(own_valkey(stack.enter_context(own_directory())))
+        proxy = Proxy(server.port)
+        await proxy.start()
+        stack.push_async_callback(proxy.stop)
+        yield Stage(process, proxy, through(server.url, server.port, proxy.port), server.url)
 
 
 async def open_fleet(stack: AsyncExitStack, settings: Settings, pool: Pool) -> None:
