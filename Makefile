@@ -27,7 +27,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill checklist image-check sbom failover restore-drill upgrade-check pooler fuzz client audit injection
+.PHONY: help run prove model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill checklist image-check sbom failover restore-drill upgrade-check pooler fuzz client audit injection
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ $(AUDIT_STAMP): $(UV_STAMP) tests/audit/tools.txt
 
 run: $(RUN_STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, relay, worker, mail sink, carrier simulator
 	@exec $(BIN)/kaguan up
+
+prove: system $(STAMP) ## Evidence: P=fresh (empty Debian 12 and 13, one core, busy, quiet; hours; as root) goes on where it stopped, PART=debian12-user plays one part; writes docs/evidence/
+	$(BIN)/python -m tests.prove $(P) $(if $(PART),--part $(PART))
 
 demo: $(RUN_STAMP) ## Walk the whole flow against the stack that `make run` started, and print each timeline
 	@$(BIN)/python -m kaguan.dev.demo

@@ -22,7 +22,7 @@ TOP = {
 TESTS = {
     "__init__.py", "architecture", "attacks", "audit", "bench", "chaos", "checklist", "conftest.py", "contracts",
     "deploy", "drill", "e2e", "failover", "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model",
-    "mta", "power", "simulation", "support", "unit",
+    "mta", "power", "prove", "simulation", "support", "unit",
 }  # fmt: skip
 LINES = 400
 LONE = {
@@ -35,7 +35,7 @@ BY_SUBJECT = ("tests/integration/", "tests/unit/")  # 其下的用例都在一�
 # 用例的等待要有条件；这里的时间就是题目
 PACED = {
     "tests/attacks", "tests/bench", "tests/chaos", "tests/checklist", "tests/deploy", "tests/drill", "tests/fuzz",
-    "tests/model", "tests/mta", "tests/simulation",
+    "tests/model", "tests/mta", "tests/prove", "tests/simulation",
 }  # fmt: skip
 
 

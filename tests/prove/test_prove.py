@@ -1,0 +1,88 @@
+"""证据的程序：断了接着跑，没过的不重跑，换了代码全部重跑；make test 说的读得对；页上什么都不瞒。"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.prove.commands import read
+from tests.prove.fresh import MEANING, PLAN, surroundings
+from tests.prove.page import document
+from tests.prove.rounds import Result, Round, current, git, keep, load, remaining
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAYED = Result(
+    "quiet", 1, "", "2 核", "2026-11-28 20:00 UTC", 1500, 2400, [], {"passed": 6100, "skipped": 2}, ["要 spin（2）"]
+)
+FAILED = replace(PLAYED, number=2, problems=["tests/a.py::test_b"])
+LOG = """....F..s
+FAILED tests/a.py::test_b[x] - assert 1 == 2
+ERROR tests/c.py::test_d
+SKIPPED [2] tests/model/test_spin.py:19: 要 spin 6.5 以上，这里没有装
+1 failed, 6100 passed, 2 skipped, 1 error in 1500.25s (0:25:00)
+make: *** [Makefile:81: test] Error 1
+"""
+
+
+def test_a_rerun_goes_on_where_it_stopped_and_does_not_repeat_what_failed(tmp_path: Path) -> None:
+    file, commit = tmp_path / "evidence" / "fresh.jsonl", git("rev-parse", "HEAD")
+    for one in (PLAYED, FAILED):
+        keep(file, replace(one, commit=commit))
+    assert [one.problems for one in load(file)] == [[], ["tests/a.py::test_b"]]
+    plan = [Round("quiet", number) for number in (1, 2, 3)]
+    assert remaining(plan, current(load(file))) == [Round("quiet", 3)]
+    assert remaining(plan, load(tmp_path / "absent")) == plan
+
+
+def test_what_other_code_has_shown_is_shown_again(tmp_path: Path) -> None:
+    file = tmp_path / "fresh.jsonl"
+    keep(file, replace(PLAYED, commit="0" * 40))
+    assert current(load(file)) == []
+
+
+def test_the_plan_is_the_one_that_was_promised() -> None:
+    counted = [f"{one.part} {one.number}" for one in PLAN]
+    assert len(counted) == len(set(counted)) == 4 + 3 + 3 + 10
+    assert {one.part for one in PLAN} == set(MEANING)
+
+
+def test_what_make_test_says_is_read_with_every_failure_and_every_skip() -> None:
+    outcome = read(LOG, 2)
+    assert outcome.problems == ["tests/a.py::test_b[x]", "tests/c.py::test_d"]
+    assert outcome.counts == {"failed": 1, "passed": 6100, "skipped": 2, "error": 1}
+    assert outcome.skipped == ["要 spin 6.5 以上，这里没有装（2）"]
+    assert read("6100 passed in 9.00s\n", 0).problems == []
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "problem"),
+    [
+        ("6100 passed in 9.00s\nCoverage failure: total of 95 is less than 96\n", 2, "Coverage failure"),
+        ("6100 passed, 1 rerun in 9.00s\n", 0, "1 个 rerun"),
+        ("6100 passed, 2 xfailed in 9.00s\n", 0, "2 个 xfailed"),
+        ("", 0, "没有输出"),
+    ],
+)
+def test_a_run_that_only_looks_well_is_not_taken_for_one(said: str, code: int, problem: str) -> None:
+    (told,) = read(said, code).problems
+    assert problem in told
+
+
+def test_the_page_hides_nothing() -> None:
+    text = document("标题", "fresh", MEANING, [PLAYED, FAILED], [Round("busy", 1)])
+    assert "跑过 2 轮，没过的 1 轮；这份代码还没有跑的：busy 1。" in text
+    assert "| quiet | 1 | 过了 | 过 6100，跳过 2 | 25 | 2400 |" in text
+    assert "- tests/a.py::test_b" in text
+    assert "- 跳过：要 spin（2）" in text
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {10}
+
+
+def test_nobody_elses_settings_go_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KAGUAN_ENV", "MAKEFLAGS", "TEST_POOLER", "CI"):
+        monkeypatch.setenv(name, "x")
+    assert {"KAGUAN_ENV", "MAKEFLAGS", "TEST_POOLER", "CI"} & set(surroundings()) == set()
+    assert "PATH" in surroundings()
