@@ -1,0 +1,101 @@
+"""漏下的算在漏的那个用例头上。"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.child_pytest import report_of
+from tests.support.leaks import DESCRIPTORS, TASKS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(
+    not (DESCRIPTORS.is_dir() and TASKS.is_dir()), reason="没有 /dev/fd 与 /proc：描述符与子进程数不出来"
+)
+PLANTED = """
+import asyncio, os, socket, subprocess, sys, tempfile
+import pytest
+
+KEPT = []
+
+
+@pytest.fixture(scope="session")
+def shared():
+    with tempfile.TemporaryFile() as opened:
+        yield opened
+
+
+def test_with_a_shared_fixture(shared):
+    pass
+
+
+def test_file():
+    KEPT.append(open(os.devnull))
+
+
+def test_socket():
+    socket.socket().bind(("127.0.0.1", 0))
+
+
+def test_descriptor():
+    os.pipe()
+
+
+def test_process():
+    KEPT.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+
+
+async def test_transport():
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    KEPT.append(await asyncio.open_connection(*server.sockets[0].getsockname()))
+    server.close()
+
+
+async def test_task():
+    KEPT.append(asyncio.create_task(asyncio.sleep(3600), name="forgotten"))
+
+
+async def test_in_a_cycle():
+    reader, writer = await asyncio.open_connection(sock=socket.create_connection(SERVER.getsockname()))
+    writer.itself = writer
+
+
+def test_tidy():
+    with tempfile.TemporaryFile():
+        subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+async def test_tidy_loop():
+    await asyncio.create_task(asyncio.sleep(0))
+
+
+def test_that_failed():
+    opened = open(os.devnull)
+    raise AssertionError("its own reason")
+
+
+def test_after_the_one_that_failed():
+    pass
+
+
+def teardown_module():
+    for one in KEPT:
+        if isinstance(one, subprocess.Popen):
+            one.communicate()
+
+
+SERVER = socket.create_server(("127.0.0.1", 0))
+"""
+CULPRITS = sorted(["file", "socket", "descriptor", "process", "transport", "task", "in_a_cycle", "that_failed"])
+
+
+def test_each_leak_is_the_failure_of_the_test_that_made_it(tmp_path: Path) -> None:
+    """七种漏法各失败在自己头上；收拾干净的、用共用夹具的、排在失败的后面的，都不受牵连。"""
+    told = report_of(tmp_path, {"test_planted.py": PLANTED}, "leaks")
+    assert sorted(re.findall(r"^(?:ERROR|FAILED) .*::test_(\w+)", told, re.MULTILINE)) == CULPRITS, told
+    for named in ("/dev/null", "forgotten", "input()"):
+        assert named in told
