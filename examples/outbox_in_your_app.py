@@ -6,7 +6,7 @@ import os
 from pydantic import SecretStr
 
 from kaguan import outbox
-from kaguan.outbox import Attempt, Connection, Done, Effect, Payload, Relay, Submission, TaskType, Worker, accept
+from kaguan.outbox import Attempt, Connection, Done, Doorbell, Effect, Payload, Relay, Submission, TaskType, Worker
 
 
 class Receipt(Payload):
@@ -31,14 +31,17 @@ async def main() -> None:
     async with (
         outbox.open_pool(outbox.Database(url=database), "shop") as pool,
         outbox.open_redis(outbox.Redis(url=broker), 40) as redis,
+        Doorbell(redis).ringing() as bell,  # wakes the relay, which would look once a second
     ):
         async with pool.connection() as connection:
             await outbox.install(connection)
             await connection.execute("create table if not exists shop_order (id int primary key)")
             await connection.execute("create table if not exists receipt (order_id int)")
-            async with connection.transaction():  # both rows, or neither
-                await connection.execute("insert into shop_order values (1)")
-                accepted = await accept(connection, Submission(RECEIPT, Receipt(order_id=1)), max_attempts=5)
+            async with outbox.transaction(connection) as after_commit:  # both rows, or neither; then the bell
+                await connection.execute("insert into shop_order values (1) on conflict do nothing")
+                order = Submission(RECEIPT, Receipt(order_id=1), request_id="order 1")  # asked again: the first answer
+                accepted = await outbox.accept(connection, order, max_attempts=5, after_commit=after_commit)
+                after_commit(bell.ring)
         async with asyncio.TaskGroup() as group, pool.connection() as connection:
             group.create_task(Relay(pool, redis, [RECEIPT]).run(stop))
             group.create_task(Worker(pool, redis, {RECEIPT: write_receipt}).run(stop))

@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 
 from kaguan.config import Settings
 from kaguan.database.pool import open_pool
-from kaguan.outbox.doorbell import Doorbell
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.vocabulary import split_slots
 from kaguan.outbox.worker.attempt import Handler
@@ -50,10 +49,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
         metrics = Metrics(types)
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics, types))
-        doorbell = await stack.enter_async_context(Doorbell(redis, settings.relay.doorbell_interval).ringing())
-        worker = Worker(
-            pool, redis, handlers, config, settings.tasks, metrics=metrics, ring=doorbell.ring, name=presence.name
-        )
+        worker = Worker(pool, redis, handlers, config, settings.tasks, metrics=metrics, name=presence.name)
         monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
         spare_the_collector()
         async with asyncio.TaskGroup() as group:

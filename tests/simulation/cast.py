@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.leases import Leases
     from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.worker.token import Token
+    from kaguan.outbox.worker.verification import VerifiedOutcome
     from tests.simulation.database import SteppedPool
     from tests.simulation.process import Process
     from workers.email.transport import Mailer
@@ -94,17 +96,27 @@ def worker_parts(
 def _mail(settings: Settings, process: Process, outside: Outside) -> Handler:
     """真的邮件处理器，对面是一间记得住的邮局；配置了查证的，不明时去问它的投递日志。"""
     scripts: dict[str, str | None] = {}
-    handler: Handler = EmailHandler(cast("Mailer", PostOffice(outside, process, scripts)), settings.smtp.sender)
-    if settings.smtp.verify_url:
-        resend = settings.smtp.uncertain is UncertainPolicy.RESEND
-        handler = Verified(handler, EmailVerify(Index(outside, process), settings.smtp.sender), resend)
+    begun: set[Token] = set()
+    email = EmailHandler(cast("Mailer", PostOffice(outside, process, scripts)), settings.smtp.sender)
+    index = EmailVerify(Index(outside, process), settings.smtp.sender)
 
-    async def call(attempt: Attempt) -> Outcome:
-        outside.starts.append(attempt.task_id)
+    def begin(attempt: Attempt) -> None:
+        if attempt.token not in begun:
+            begun.add(attempt.token)
+            outside.starts.append(attempt.task_id)
         scripts[str(attempt.task_id)] = attempt.request_id
-        return await handler(attempt)
 
-    return call
+    async def send(attempt: Attempt) -> Outcome:
+        begin(attempt)
+        return await email(attempt)
+
+    async def verify(attempt: Attempt) -> VerifiedOutcome | None:
+        begin(attempt)
+        return await index(attempt)
+
+    if settings.smtp.verify_url:
+        return Verified(send, verify, settings.smtp.uncertain is UncertainPolicy.RESEND)
+    return send
 
 
 PRIORITIES = tuple(Priority)

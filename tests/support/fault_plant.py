@@ -75,6 +75,7 @@ class Effects:
     started: list[tuple[str, int]] = field(default_factory=list)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
+        attempt.call_nobody()
         self.started.append((str(attempt.task_id), attempt.delivery))
         await asyncio.sleep(self.seconds)
 

@@ -13,8 +13,10 @@ from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.deliveries import KaguanQueue, build_queues
 from kaguan.outbox.record import TaskRecord, find
 from kaguan.outbox.relay.relay import Relay, Timing
+from kaguan.outbox.task_type import Unknown
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, Outcome
+from kaguan.outbox.worker.verification import Verified
 from kaguan.outbox.worker.worker import Worker
 from kaguan.queues.client import open_redis
 from kaguan.task_types import TASK_TYPES
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.task_type import TaskType
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.execution import Execution
+    from kaguan.outbox.worker.verification import VerifiedOutcome
 
 MAX_ATTEMPTS = 6
 
@@ -94,8 +97,9 @@ class Pipeline:
         **parts: Any,
     ) -> Worker:
         """与 worker 进程同一个装配，一个处理器管全部类型；``parts`` 见 :class:`Worker`。"""
+        handlers = {one: played(one, handler) for one in types}
         return Worker(
-            self.pool, self.redis, dict.fromkeys(types, handler), self.settings.worker, self.settings.tasks,
+            self.pool, self.redis, handlers, self.settings.worker, self.settings.tasks,
             metrics=self.metrics, name=name, **parts,
         )  # fmt: skip
 
@@ -175,6 +179,29 @@ def duplicates(pipeline: Pipeline, task_type: TaskType[Any] = EMAIL_SEND) -> flo
     return (
         pipeline.metrics.registry.get_sample_value("kaguan_duplicates_suppressed_total", {"type": task_type.name}) or 0
     )
+
+
+def played(task_type: TaskType[Any], handler: Handler) -> Handler:
+    """``handler`` 演这一种：要先查证的带着它的查证，别的不带。"""
+    if task_type.unknown is Unknown.VERIFY:
+        return handler if isinstance(handler, Verified) else Verified(handler, unasked, resend=False)
+    return Playing(handler.handler if isinstance(handler, Verified) else handler)
+
+
+async def unasked(attempt: Attempt) -> VerifiedOutcome | None:
+    """没有不明的，不会来问。"""
+    raise AssertionError(attempt.task_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """演什么类型都可以的处理器：自己没有记意向的，就是没有叫外面。"""
+
+    handler: Handler
+
+    async def __call__(self, attempt: Attempt) -> Outcome:
+        attempt.calls_nobody = True
+        return await self.handler(attempt)
 
 
 class Held:

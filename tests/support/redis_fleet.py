@@ -113,7 +113,7 @@ async def open_root(stack: AsyncExitStack, role: str, settings: Settings, pool: 
     await wait_for_redis(redis, settings.redis)
     await stack.enter_async_context(Presence(redis, role).beating())
     if role == "api":
-        bell = await stack.enter_async_context(Doorbell(redis, settings.relay.doorbell_interval).ringing())
+        bell = await stack.enter_async_context(Doorbell(redis).ringing())
         await stack.enter_async_context(alongside(busy_ringing(bell), role))
     elif role == "relay":
         relay = Relay(pool, redis, TASK_TYPES, settings.relay, settings.tasks, settings.worker)

@@ -46,17 +46,17 @@ class Api(Group):
 
     host: str = "127.0.0.1"
     port: Port = 8080
-    processes: int = Field(1, ge=1, le=64)
+    processes: int = Field(default=1, ge=1, le=64)
     body_limit: Bytes = 16 * MIB
     header_limit: Bytes = 16 * 1024
     request_timeout: Seconds = 3.0  # 处理一个请求的时限（读请求体不算在内）
     read_timeout: Seconds = 10.0  # 读完请求体的时限（慢速攻击）
     keepalive_timeout: Seconds = 14.0  # 也管说不完的头：说好的是十五秒之内断开
     idempotency_ttl: Seconds = 86_400.0
-    backlog_limit: int = Field(1_000_000, ge=1)  # 待投递行数超过它就回 503/2003
-    rate_per_token: int = Field(2_000, ge=1)  # 每秒请求数
-    rate_per_address: int = Field(2_000, ge=1)  # 每秒请求数
-    streams_per_token: int = Field(20, ge=1)  # 一个令牌在一个进程里至多同时开着几条事件流；一个进程共 200 条
+    backlog_limit: int = Field(default=1_000_000, ge=1)  # 待投递行数超过它就回 503/2003
+    rate_per_token: int = Field(default=2_000, ge=1)  # 每秒请求数
+    rate_per_address: int = Field(default=2_000, ge=1)  # 每秒请求数
+    streams_per_token: int = Field(default=20, ge=1)  # 一个令牌在一个进程里至多同时开着几条事件流；一个进程共 200 条
     trusted_proxies: Networks = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
     metrics_host: str = "127.0.0.1"
@@ -64,10 +64,10 @@ class Api(Group):
     metrics_public: bool = False  # 默认 /metrics 只对 ops 令牌开放，prod 之外本机也行
     session_idle: Seconds = 1_800.0  # 控制台闲置这么久就要重新登录
     session_lifetime: Seconds = 43_200.0  # 控制台的一次登录至多这么久
-    login_per_minute: int = Field(10, ge=1, le=1_000)  # 每个地址每分钟至多试登录几次
-    bcrypt_rounds: int = Field(12, ge=4, le=16)
-    bcrypt_concurrency: int = Field(2, ge=1, le=32)
-    bcrypt_queue: int = Field(16, ge=1)  # 排队更长就回 503
+    login_per_minute: int = Field(default=10, ge=1, le=1_000)  # 每个地址每分钟至多试登录几次
+    bcrypt_rounds: int = Field(default=12, ge=4, le=16)
+    bcrypt_concurrency: int = Field(default=2, ge=1, le=32)
+    bcrypt_queue: int = Field(default=16, ge=1)  # 排队更长就回 503
 
 
 class Database(Group):
@@ -75,20 +75,20 @@ class Database(Group):
 
     url: PostgresUrl = SecretStr("")
     listen_url: ListenUrl = SecretStr("")  # 监听通知用的直连地址；空 = 同 url，off = 不听，吊销晚半秒生效
-    pool_min: int = Field(10, ge=1, le=500)
-    pool_max: int = Field(25, ge=1, le=500)
+    pool_min: int = Field(default=10, ge=1, le=500)
+    pool_max: int = Field(default=25, ge=1, le=500)
     acquire_timeout: Seconds = 3.0
     statement_timeout: Seconds = 3.0
     lock_timeout: Seconds = 1.0
     idle_in_transaction_timeout: Seconds = 10.0
     slow_query: Seconds = 0.1
     connect_timeout: Seconds = 3.0
-    connect_attempts: int = Field(5, ge=1, le=100)
+    connect_attempts: int = Field(default=5, ge=1, le=100)
     connect_backoff: Seconds = 0.5  # 首次等待，之后翻倍
     connection_max_age: Seconds = 1_800.0  # 池里的连接至多这么久就换新，各提前至多 5 %
     check_idle: Seconds = 5.0  # 歇了这么久的连接，借出之前问一句
-    keepalive_idle: int = Field(10, ge=1, le=7_200)  # 秒；TCP 安静这么久就探一次：NAT 与防火墙不当它死了
-    keepalive_interval: int = Field(5, ge=1, le=7_200)  # 秒；没有回音就隔这么久再探，三次没有就算断
+    keepalive_idle: int = Field(default=10, ge=1, le=7_200)  # 秒；TCP 安静这么久就探一次：NAT 与防火墙不当它死了
+    keepalive_interval: int = Field(default=5, ge=1, le=7_200)  # 秒；没有回音就隔这么久再探，三次没有就算断
     unacknowledged_timeout: Seconds = 10.0  # 发出去而没有 TCP 确认，这么久就算断（Linux 的 TCP_USER_TIMEOUT）
 
     @property
@@ -102,30 +102,29 @@ class Redis(Group):
     """Redis / Valkey：可丢弃的快车道。"""
 
     url: RedisUrl = SecretStr("")
-    pool_max: int = Field(10, ge=1, le=1_000)
-    pool_idle: int = Field(5, ge=0, le=1_000)  # 启动时就备好这么多，之后不收
+    pool_max: int = Field(default=10, ge=1, le=1_000)
+    pool_idle: int = Field(default=5, ge=0, le=1_000)  # 启动时就备好这么多，之后不收
     socket_timeout: Seconds = 5.0
     connect_timeout: Seconds = 3.0
-    connect_attempts: int = Field(5, ge=1, le=100)
+    connect_attempts: int = Field(default=5, ge=1, le=100)
     connect_backoff: Seconds = 0.5
 
 
 class Relay(Group):
     """发件箱 → 队列，以及重投。"""
 
-    batch_size: int = Field(300, ge=1, le=5_000)
-    ids_per_delivery: int = Field(100, ge=1, le=100)  # 一次投递至多带几个任务，手快的才多带；1 = 从不同乘
+    batch_size: int = Field(default=300, ge=1, le=5_000)
+    ids_per_delivery: int = Field(default=100, ge=1, le=100)  # 一次投递至多带几个任务，手快的才多带；1 = 从不同乘
     poll_interval: Seconds = 1.0
-    doorbell_interval: Seconds = 0.003  # 每个 API、worker 进程至多这么久按一次门铃
-    window: int = Field(100, ge=1)  # Redis 里平时至多放这么多在等的任务，做得快就自己放大；再小，小批要一趟趟交
+    window: int = Field(default=100, ge=1)  # Redis 里平时至多放这么多在等的任务，做得快就自己放大；再小，小批要一趟趟交
     # 每个队列在 Redis 里至多这么多在等的投递，平时只放眼下做得过来的；几个 relay 同时交，各可多交一批
-    high_water: int = Field(2_000, ge=1)
+    high_water: int = Field(default=2_000, ge=1)
     backoff_max: Seconds = 5.0  # Redis 不在时的退避上限
     presence_interval: Seconds = 2.0
     presence_age: Seconds = 3.0  # 交出多久之后才核对
     backstop_age: Seconds = 120.0
     lease_scan_interval: Seconds = 1.0
-    max_deliveries_without_result: int = Field(5, ge=1)  # 连续这么多次丢租约即判为毒丸
+    max_deliveries_without_result: int = Field(default=5, ge=1)  # 连续这么多次丢租约即判为毒丸
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None
 
@@ -133,7 +132,7 @@ class Relay(Group):
 class Worker(Group):
     """执行任务的进程。"""
 
-    concurrency: int = Field(20, ge=3, le=1_000)
+    concurrency: int = Field(default=20, ge=3, le=1_000)
     weights: tuple[Weight, Weight, Weight] = (6, 3, 1)  # critical、default、low 都有活时怎么分
     lease: Seconds = 15.0
     shutdown_grace: Seconds = 20.0
@@ -145,13 +144,13 @@ class Worker(Group):
 class Tasks(Group):
     """重试与失败策略。"""
 
-    max_retries: int = Field(5, ge=0, le=100)
+    max_retries: int = Field(default=5, ge=0, le=100)
     backoff_base: Seconds = 2.0
     backoff_cap: Seconds = 1_800.0
-    retention_days: int = Field(30, ge=1)
+    retention_days: int = Field(default=30, ge=1)
     calls_kept_for: Seconds = 900.0  # Redis 里记着这么久之内就要去做、收不回的外部调用
-    calls_kept: int = Field(100_000, ge=1_000)  # 至多记着这么多个
-    audit_retention_days: int = Field(365, ge=1)  # 没认出是谁的拒绝另有短得多的期限
+    calls_kept: int = Field(default=100_000, ge=1_000)  # 至多记着这么多个
+    audit_retention_days: int = Field(default=365, ge=1)  # 没认出是谁的拒绝另有短得多的期限
 
 
 class UncertainPolicy(StrEnum):
@@ -168,9 +167,9 @@ class Smtp(Group):
     ca_file: CaFile | None = None  # PEM；给了就只信其中的 CA，不给则信系统的
     timeout: Seconds = 10.0
     data_timeout: Seconds = 60.0  # 等对方确认正文的时限（RFC 5321 §4.5.3.2.6 建议更长，受任务时限约束）
-    connections: int = Field(4, ge=1, le=100)
-    per_second: int = Field(50, ge=1)
-    breaker_failures: int = Field(3, ge=1, le=1_000)  # 中继主机连续这么多次失败就熔断，不再去连
+    connections: int = Field(default=4, ge=1, le=100)
+    per_second: int = Field(default=50, ge=1)
+    breaker_failures: int = Field(default=3, ge=1, le=1_000)  # 中继主机连续这么多次失败就熔断，不再去连
     breaker_cooldown: Seconds = 15.0  # 熔断这么久（另加至多两成）之后，每个进程放行一个试探
     uncertain: UncertainPolicy = UncertainPolicy.HOLD
     verify_url: VerifyUrl = ""  # 结局不明时按它查证，含 {message_id}；约定见 workers/email/verifying.py，空 = 不查
@@ -182,8 +181,8 @@ class OneLink(Group):
     base_url: str = ""
     app_id: str = "kaguan-dev"
     password: SecretStr = SecretStr("")
-    per_second: int = Field(50, ge=1)
-    concurrency: int = Field(4, ge=1)
+    per_second: int = Field(default=50, ge=1)
+    concurrency: int = Field(default=4, ge=1)
     timeout: Seconds = 10.0
 
 
@@ -193,8 +192,8 @@ class ControlCenter(Group):
     base_url: str = ""
     username: str = "kaguan-dev"
     api_key: SecretStr = SecretStr("")
-    per_second: int = Field(5, ge=1)
-    concurrency: int = Field(1, ge=1)
+    per_second: int = Field(default=5, ge=1)
+    concurrency: int = Field(default=1, ge=1)
     timeout: Seconds = 10.0
     sessions: bool = True  # 问状态时每张卡多一次调用，问在线与否；卡多就关掉
 
@@ -204,12 +203,12 @@ class Carriers(Group):
     control_center: ControlCenter = ControlCenter()
     freshness: Seconds = 300.0  # 这么久之内看过的卡，不强制就不再问
     time_budget: Seconds = 30.0
-    breaker_failures: int = Field(5, ge=1, le=1_000)  # 连续这么多次失败就熔断
+    breaker_failures: int = Field(default=5, ge=1, le=1_000)  # 连续这么多次失败就熔断
     breaker_cooldown: Seconds = 10.0  # 熔断这么久之后放行试探
 
 
 class Telemetry(Group):
-    sample_ratio: float = Field(0.1, ge=0, le=1)  # 新跟踪采样的比例；出了岔子的不论比例，一律留
+    sample_ratio: float = Field(default=0.1, ge=0, le=1)  # 新跟踪采样的比例；出了岔子的不论比例，一律留
     service_namespace: str = "kaguan"
     traces_url: str = ""  # Jaeger 查询接口的根地址；控制台据此嵌瀑布图，空 = 不嵌
     traces_public_url: str = ""  # 浏览器打开跟踪页用的根地址；空 = 同 traces_url
@@ -220,7 +219,7 @@ class Logging(Group):
     format: Literal["auto", "json", "console"] = "auto"
     directory: Path | None = None
     max_bytes: Bytes = 50 * MIB
-    backups: int = Field(5, ge=0, le=100)
+    backups: int = Field(default=5, ge=0, le=100)
     bodies: Literal["full", "none"] = "full"  # 访问日志里的请求体与应答体；none 只记大小
     pool_interval: Seconds = 60.0  # 多久记一次连接池
 
@@ -229,8 +228,8 @@ class Traceview(Group):
     """`kaguan up` 带起的跟踪查看器；只在内存里，满了丢最先到的。"""
 
     port: Port | None = None
-    traces: int = Field(5_000, ge=1)
-    spans: int = Field(100_000, ge=1)
+    traces: int = Field(default=5_000, ge=1)
+    spans: int = Field(default=100_000, ge=1)
     bytes: Bytes = 96 * MIB
 
 
@@ -238,5 +237,5 @@ class Simulator(Group):
     """`kaguan up` 带起的运营商模拟器。"""
 
     port: Port | None = None
-    cards: int = Field(100_000, ge=1)
+    cards: int = Field(default=100_000, ge=1)
     seed: int = 20_261

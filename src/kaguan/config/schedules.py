@@ -56,7 +56,7 @@ class Schedule(BaseModel):
     payload: dict[str, Any]
     queue: Literal["critical", "default", "low"] = "low"
     misfire: Misfire = Misfire.ONCE
-    catch_up: int = Field(31, ge=1, le=366)  # misfire 为 all 时至多补最近几次
+    catch_up: int = Field(default=31, ge=1, le=366)  # misfire 为 all 时至多补最近几次
 
     @property
     def zone(self) -> ZoneInfo:

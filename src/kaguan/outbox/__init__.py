@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kaguan.config.model import Database, Redis
-    from kaguan.database.pool import Connection, Pool, open_pool
+    from kaguan.database.pool import AfterCommit, Connection, Pool, open_pool, transaction
     from kaguan.outbox.acceptance import Accepted, GroupAccept, Submission, accept, accept_many
     from kaguan.outbox.decisions import cancel, retry
+    from kaguan.outbox.doorbell import Doorbell
     from kaguan.outbox.relay.relay import Relay
     from kaguan.outbox.schema import install
     from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes, Unknown
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
     from kaguan.outbox.watching import watch
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+    from kaguan.outbox.worker.verification import Happened, NotHappened, Verified, VerifiedOutcome, Verify
     from kaguan.outbox.worker.worker import Worker
     from kaguan.queues.client import open_redis
 
 _PLACES = {
     "kaguan.config.model": ("Database", "Redis"),
-    "kaguan.database.pool": ("Connection", "Pool", "open_pool"),
+    "kaguan.database.pool": ("AfterCommit", "Connection", "Pool", "open_pool", "transaction"),
     "kaguan.outbox.acceptance": ("Accepted", "GroupAccept", "Submission", "accept", "accept_many"),
     "kaguan.outbox.decisions": ("cancel", "retry"),
+    "kaguan.outbox.doorbell": ("Doorbell",),
     "kaguan.outbox.schema": ("install",),
     "kaguan.outbox.relay.relay": ("Relay",),
     "kaguan.outbox.task_type": ("Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
@@ -37,16 +40,18 @@ _PLACES = {
     "kaguan.outbox.watching": ("watch",),
     "kaguan.outbox.worker.attempt": ("Attempt", "Handler"),
     "kaguan.outbox.worker.outcome": ("Cancelled", "Continue", "Done", "GiveUp", "Outcome", "Retry", "Uncertain"),
+    "kaguan.outbox.worker.verification": ("Happened", "NotHappened", "Verified", "VerifiedOutcome", "Verify"),
     "kaguan.outbox.worker.worker": ("Worker",),
     "kaguan.queues.client": ("open_redis",),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
-    "Accepted", "Attempt", "Cancelled", "Connection", "Continue", "Database", "Done", "Effect", "GiveUp",
-    "GroupAccept", "Handler", "Outcome", "Payload", "Pool", "Priority", "Redis", "Relay", "Retry", "Submission",
-    "TaskStatus", "TaskType", "TaskTypes", "Uncertain", "Unknown", "Worker", "accept", "accept_many", "cancel",
-    "install", "open_pool", "open_redis", "retry", "watch",
+    "Accepted", "AfterCommit", "Attempt", "Cancelled", "Connection", "Continue", "Database", "Done", "Doorbell",
+    "Effect", "GiveUp", "GroupAccept", "Handler", "Happened", "NotHappened", "Outcome", "Payload", "Pool", "Priority",
+    "Redis", "Relay", "Retry", "Submission", "TaskStatus", "TaskType", "TaskTypes", "Uncertain", "Unknown", "Verified",
+    "VerifiedOutcome", "Verify", "Worker", "accept", "accept_many", "cancel", "install", "open_pool", "open_redis",
+    "retry", "transaction", "watch",
 ]  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import orjson
 import structlog
 import uuid_utils.compat as uuid7_source
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Json
 from pydantic_core import to_json
 
@@ -82,15 +84,16 @@ async def accept(
     connection: Connection,
     submission: Submission,
     max_attempts: int,
-    after_commit: AfterCommit = at_once,
+    after_commit: AfterCommit | None = None,
     count: Count = uncounted,
 ) -> Accepted:
     """受理一个任务。
 
-    连接处于事务中就随事务提交，处于自动提交则自成一次提交。在事务中的给出 ``after_commit``，
-    回滚了的受理才不在日志与指标里留下不存在的号。
+    自动提交、不在事务里的连接自成一次提交；别的都随调用者的事务，哪怕这是它的头一句。
+    在事务里的给出 ``after_commit`` 才有日志与计数：回滚了的受理不许留下不存在的号。
 
     Raises:
+        TypeError: 不是 psycopg 的异步连接。
         DomainError: ``request_id`` 已用于内容不同的任务（1011）。
     """
     outcome = (await accept_many(connection, [submission], max_attempts, after_commit, count))[0]
@@ -103,10 +106,20 @@ async def accept_many(
     connection: Connection,
     submissions: Sequence[Submission],
     max_attempts: int,
-    after_commit: AfterCommit = at_once,
+    after_commit: AfterCommit | None = None,
     count: Count = uncounted,
 ) -> list[Accepted | DomainError]:
-    """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。"""
+    """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。
+
+    Raises:
+        TypeError: 不是 psycopg 的异步连接。
+    """
+    if not isinstance(connection, AsyncConnection):
+        raise TypeError(
+            f"受理要 psycopg 的异步连接（AsyncConnection），给的是 {type(connection).__name__}"
+            " / a task is accepted through psycopg's AsyncConnection; of an SQLAlchemy session that is"
+            " (await (await session.connection()).get_raw_connection()).driver_connection"
+        )
     return await insert(connection, await stage(submissions), max_attempts, after_commit, count)
 
 
@@ -114,7 +127,7 @@ async def insert(
     connection: Connection,
     staged: Sequence[Staged],
     max_attempts: int,
-    after_commit: AfterCommit = at_once,
+    after_commit: AfterCommit | None = None,
     count: Count = uncounted,
 ) -> list[Accepted | DomainError]:
     """写入备好的一批任务与发件箱行；没插入的是重复的 ``request_id``，答案是首个任务。
@@ -124,7 +137,9 @@ async def insert(
     ordered = [item.row() for item in staged if item.submission.ordering_key is not None]
     plain = [item.row() for item in staged if item.submission.ordering_key is None]
     inserted: set[UUID] = set()
-    async with connection.transaction() if ordered else nullcontext():
+    commits_itself = connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
+    # 不是自动提交的，第一句就开了调用者的事务：这里再开一个，就替他提交了
+    async with connection.transaction() if ordered and commits_itself else nullcontext():
         if ordered:
             inserted |= await ordering.accept(connection, ordered, _parameters(connection, ordered, max_attempts))
         if plain:
@@ -136,7 +151,10 @@ async def insert(
         if item.task_id not in inserted and item.submission.request_id is not None
     ]
     firsts = await record.first_answers(connection, repeated) if repeated else {}
-    after_commit(partial(_tell, [item for item in staged if item.task_id in inserted], count))
+    if after_commit is None and commits_itself:
+        after_commit = at_once
+    if after_commit is not None:
+        after_commit(partial(_tell, [item for item in staged if item.task_id in inserted], count))
     return [_outcome(item, inserted, firsts) for item in staged]
 
 

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+INTERVAL = 0.003  # 秒；一个进程至多这么久按一次
 SILENCE = 15.0  # 秒；这么久没有铃就问一声，再这么久没有回音就换一条连接
 
 
 class Doorbell:
-    """``ring()`` 只是置位，不等待；后台至多每 ``interval`` 秒真正按一次。"""
+    """``ring()`` 只是置位，不等待；:meth:`ringing` 的后台至多每 ``interval`` 秒真正按一次。"""
 
-    def __init__(self, redis: Redis, interval: float) -> None:
+    def __init__(self, redis: Redis, interval: float = INTERVAL) -> None:
         self._redis = redis
         self._interval = interval
         self._rung = asyncio.Event()

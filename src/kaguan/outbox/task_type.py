@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from kaguan.outbox.vocabulary import TaskEventKind
 
@@ -22,12 +22,20 @@ class Payload(BaseModel):
     """队列载荷，冻结的。与 HTTP 模型、数据行是三种形状，有意不合并。
 
     ``v`` 是载荷版本，默认值是本版本写的：新旧进程并存时，更新的版本留给升级过的进程，不猜。
-    改了字段就加一版：``v: Literal[1, 2] = 2``，旧的仍要读得懂。
+    改了字段就加一版：``v: int = 2``，旧的仍要读得懂。
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    v: Literal[1] = 1
+    v: int = 1
+
+    @field_validator("v")
+    @classmethod
+    def _known(cls, version: int) -> int:
+        known = cls.model_fields["v"].default
+        if not 1 <= version <= known:
+            raise ValueError(f"载荷是第 {version} 版，这里懂第 1 到 {known} 版 / versions 1 to {known} are understood")
+        return version
 
 
 class Effect(StrEnum):

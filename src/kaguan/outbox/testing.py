@@ -72,12 +72,13 @@ async def assert_accepted(
 
 @dataclass(slots=True)
 class Recorder:
-    """记下每次尝试的处理器：依次给出 ``outcomes``，用完了一律成功。"""
+    """记下每次尝试的处理器：依次给出 ``outcomes``，用完了一律成功；谁也不叫。"""
 
     outcomes: list[Outcome] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
 
     async def __call__(self, attempt: Attempt) -> Outcome:
+        attempt.call_nobody()
         self.attempts.append(attempt)
         return self.outcomes.pop(0) if self.outcomes else Done()
 

@@ -96,6 +96,7 @@ class EmailHandler:
         letter = store.Letter(attempt.task_id, envelope.message_id, attempt.attempt, date)
         due = _due(envelope, known)
         if not due:
+            attempt.call_nobody()
             return Done(_result(envelope, known, {})), None
 
         async def declare() -> list[str]:

@@ -18,7 +18,7 @@ from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions, ordering
 from kaguan.outbox.acceptance import GroupAccept
-from kaguan.outbox.doorbell import Doorbell, listen
+from kaguan.outbox.doorbell import listen
 from kaguan.outbox.relay import loop
 from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.testing import Recorder
@@ -260,14 +260,14 @@ async def test_concurrent_submissions_and_parallel_workers_keep_every_key_in_ord
 
 async def test_a_chain_of_a_key_does_not_wait_for_polls(pipeline: Pipeline) -> None:
     """放行之后按铃：轮询 30 秒一次，二十个一个接一个也很快做完。"""
-    settings, heard, stop = pipeline.settings, asyncio.Event(), asyncio.Event()
+    heard, stop = asyncio.Event(), asyncio.Event()
     await pipeline.submit(20, ordering_key="k")
 
     async def all_done() -> bool:
         return await pipeline.sql("select count(*) from vw_task where status = 'succeeded'") == [(20,)]
 
-    async with Doorbell(pipeline.redis, settings.relay.doorbell_interval).ringing() as bell:
-        worker = pipeline.worker(Recorder(), ring=bell.ring)
+    worker = pipeline.worker(Recorder())
+    async with worker.at_work():
         tasks = [
             asyncio.create_task(listen(pipeline.redis, heard.set)),
             asyncio.create_task(

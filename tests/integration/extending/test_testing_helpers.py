@@ -43,6 +43,7 @@ async def test_draining_runs_what_handlers_submit_on_the_way(pool: Pool, setting
     followed = Recorder()
 
     async def follow_up(attempt: Attempt) -> Outcome:
+        attempt.call_nobody()
         payload = SimStatusPayload(iccids=("89860012345678901238",))
         async with attempt.pool.connection() as connection:
             await accept(connection, Submission(SIM_STATUS_SYNC, payload), max_attempts=3)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
@@ -85,7 +85,7 @@ async def reading(attempt: Attempt) -> Outcome:
 
 
 class TomorrowPayload(EmailPayload):
-    v: Literal[1, 2] = 2  # type: ignore[assignment] # 下一版也读得懂这一版
+    v: int = 2  # 下一版也读得懂这一版
 
 
 async def reading_tomorrow(attempt: Attempt) -> Outcome:

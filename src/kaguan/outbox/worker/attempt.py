@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.calls import Calls
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.worker.outcome import Outcome, Write
     from kaguan.outbox.worker.token import Token
 
 PACKAGE = "kaguan.outbox.worker"
@@ -65,6 +65,7 @@ class Attempt:
         payload: 任务载荷，库里的原样；处理器经 :meth:`read` 取用。
         intended: 先前某次尝试的外部调用下落不明，至今没有答案：这个任务不许再判失败或取消。
         declared: 本次尝试已记下意向；此后的意外即结局不明。
+        calls_nobody: 处理器说过这一次用不着外面，见 :meth:`call_nobody`。
         deadline: 长任务应在此刻（事件循环的钟）之前让位，见 :meth:`time_left`。
         lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。
     """
@@ -78,6 +79,7 @@ class Attempt:
     request_id: str | None = None
     intended: bool = False
     declared: bool = False
+    calls_nobody: bool = False
     deadline: float = math.inf
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
@@ -192,6 +194,30 @@ class Attempt:
             raise FencedError
         self.declared = True
 
+    @asynccontextmanager
+    async def once(self, write: Write | None = None) -> AsyncIterator[None]:
+        """重复了收不回的外部调用写在里面：进来之前意向已提交，此后到结算之间的死与意外都是结局不明。
+
+        Args:
+            write: 与意向同一事务的写入（收件人、单号……）。
+
+        Raises:
+            FencedError: 令牌已失效；里面的没有执行。
+            CancelledByUserError: 用户要求取消；同上。
+            UnnotedError: Redis 不在，意向没有记成；同上。
+            UnsettledError: 历史没有核对完；同上。
+        """
+        self.checkpoint()
+        async with self.transaction() as connection:
+            await self.declare_intent(connection)
+            if write is not None:
+                await write(connection)
+        yield
+
+    def call_nobody(self) -> None:
+        """这一次用不着外面（都已有定论）：没有记意向是有意的，不是忘了。"""
+        self.calls_nobody = True
+
     async def report(self, done: int, total: int | None = None, **counters: int) -> None:
         """写进度（至多每秒一次；最后一次由结算带上）。"""
         self.progress = {"done": done, "total": total, **counters}
@@ -212,4 +238,4 @@ class Attempt:
 class Handler(Protocol):
     """处理器：一次尝试进，一个结果出。"""
 
-    async def __call__(self, attempt: Attempt) -> Outcome: ...
+    async def __call__(self, attempt: Attempt, /) -> Outcome: ...

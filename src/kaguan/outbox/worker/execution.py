@@ -6,7 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import psycopg
 import structlog
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
 from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BREATHER = (1.0, 5.0)  # 秒：记不下外部调用的、历史没有核对完的，歇这么久再来
+# 我们自己的库与 Redis 出的错，不会是叫过外面；处理器多半还没走到那里
+INSIDE = (psycopg.Error, PoolTimeout, RedisError)
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
 
 
@@ -72,6 +77,7 @@ class Execution:
         *,
         task_timeout: float,
         unguarded: Container[str],
+        once: Container[str],
         ring: Callable[[], None],
         newer: NewerPayloads,
         vanishing: Vanishing,
@@ -86,6 +92,7 @@ class Execution:
         self._metrics = metrics
         self._task_timeout = task_timeout
         self._unguarded = unguarded
+        self._once = once
         self._ring = ring
         self._newer = newer
         self._vanishing = vanishing
@@ -177,7 +184,7 @@ class Execution:
         try:
             attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
             async with limit:
-                return await self._handlers[attempt.type](attempt)
+                outcome = await self._handlers[attempt.type](attempt)
         except FencedError:
             return None
         except CancelledByUserError:
@@ -199,7 +206,27 @@ class Execution:
             else:
                 log.exception("处理器意外失败")
                 reason = Reason("outbox.unexpected", {"error": type(error).__name__})
+            if self._is_unaccounted(attempt) and not isinstance(error, INSIDE):
+                return Uncertain(Reason("outbox.undeclared", {"ended": reason}))
             return unexpected(attempt, reason)
+        return self._checked(attempt, outcome)
+
+    def _checked(self, attempt: Attempt, outcome: object) -> Outcome:
+        """处理器给的是不是结局；重复不得的说做成了，记过意向没有：没有记的死在半途，没有人知道外面叫过没有。"""
+        unaccounted = self._is_unaccounted(attempt)
+        if not isinstance(outcome, Outcome):
+            log.error("处理器没有给出结局", returned=type(outcome).__name__)
+            reason = Reason("outbox.no_outcome", {"returned": type(outcome).__name__})
+            return Uncertain(reason) if attempt.declared or unaccounted else GiveUp(reason)
+        if isinstance(outcome, Done) and unaccounted:
+            log.error("处理器没有进 attempt.once() 就说做成了")
+            return Uncertain(Reason("outbox.undeclared", {"ended": "Done"}), outcome.write)
+        return outcome
+
+    def _is_unaccounted(self, attempt: Attempt) -> bool:
+        """重复不得的类型，没有记意向，也没有说用不着外面：外面叫没叫过，谁也不知道。"""
+        answered = attempt.declared or attempt.intended or attempt.calls_nobody
+        return attempt.type in self._once and not answered
 
     async def _release_next(self, task_id: UUID) -> None:
         """同键的下一个立刻放行，并按铃让 relay 立刻转交；没放成的由 relay 兜底。"""

@@ -4,8 +4,8 @@
 发生过 → 就此结算；没发生 → 照常执行；说不清 → 按策略（``resend`` 再做一次，``hold`` 过一会儿再问，次数用尽后等人）。
 人工重来是人的决定：说不清时照做。
 
-用法：登记处把处理器包一层，``Verified(handler, verify, resend=…)``，并让
-任务类型的 ``unknown`` 为 ``verify``，时间线记作 ``to_verify``（不明的才会重新投递，而不是直接搁置）。
+用法：登记处把处理器包一层，``Verified(handler, verify, resend=…)``；任务类型的 ``unknown`` 是 ``verify`` 的必须包，
+别的不许包，:class:`kaguan.outbox.worker.worker.Worker` 一造就查。时间线记作 ``to_verify``。
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Verify(Protocol):
     预料之中的失败（对方不在、答非所问）是 ``None``，不是异常。
     """
 
-    async def __call__(self, attempt: Attempt) -> VerifiedOutcome | None: ...
+    async def __call__(self, attempt: Attempt, /) -> VerifiedOutcome | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Verified:
         await _note(attempt, verdict)
         match verdict:
             case Happened(outcome):
+                attempt.call_nobody()
                 return outcome
             case NotHappened():
                 attempt.intended = False  # 先前的不明已有答案

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -9,8 +10,9 @@ import structlog
 from kaguan.config.model import Tasks
 from kaguan.config.model import Worker as WorkerConfig
 from kaguan.outbox.calls import Calls
+from kaguan.outbox.doorbell import Doorbell
 from kaguan.outbox.pace import Pace
-from kaguan.outbox.task_type import TaskTypes
+from kaguan.outbox.task_type import TaskTypes, Unknown
 from kaguan.outbox.vanished import Vanishing
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.consumer import Consumer
@@ -19,12 +21,13 @@ from kaguan.outbox.worker.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.settlement import Settlement
+from kaguan.outbox.worker.verification import Verified
 from kaguan.presence.beat import process_name
 from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from redis.asyncio import Redis
 
@@ -38,7 +41,19 @@ SPARE_CONNECTIONS = 10  # 一次投递至多占一条 Redis 连接，另留这�
 
 
 def _unheard() -> None:
-    """没有门铃：relay 的轮询也看得见。"""
+    """没有 Redis 就没有门铃：relay 的轮询也看得见。"""
+
+
+def _check(handlers: Mapping[TaskType[Any], Handler]) -> None:
+    """处理器与类型说的一致：答应先查证的带着查证的办法，没答应的不带。"""
+    for one, handler in handlers.items():
+        if not callable(handler):
+            raise TypeError(f"{one}：处理器不能调用：{handler!r} / the handler is not callable")
+        if (one.unknown is Unknown.VERIFY) != isinstance(handler, Verified):
+            raise ValueError(
+                f"{one}：unknown=VERIFY 的（且只有它）要给 Verified(handler, verify, resend=…)"
+                " / a type whose unknown is VERIFY, and no other, wants Verified(handler, verify, resend=…)"
+            )
 
 
 class Worker:
@@ -51,7 +66,6 @@ class Worker:
         config: 槽位、租约、时限。
         tasks: 退避与次数。
         metrics: 指标；不给就自成一份。
-        ring: 放行了同键的下一个之后按门铃。
         name: 在租约上的名字；不给就每次启动各取一个。
         leases: 租约的登记；不给就以 ``name`` 自建。
         claims: 怎么认领；不给就以 ``leases`` 的名义自建。
@@ -59,7 +73,8 @@ class Worker:
         empty_after: 秒；取件这么久没有答复，就当队列是空的，槽位借给别的。
 
     Raises:
-        ValueError: 有重名的任务类型。
+        ValueError: 有重名的任务类型；``VERIFY`` 的没有查证的办法，或别的有。
+        TypeError: 处理器不能调用。
     """
 
     def __init__(  # noqa: PLR0913 装配的地方，各是一个零件
@@ -71,7 +86,6 @@ class Worker:
         tasks: Tasks | None = None,
         *,
         metrics: Metrics | None = None,
-        ring: Callable[[], None] = _unheard,
         name: str | None = None,
         leases: Leases | None = None,
         claims: Claims | None = None,
@@ -80,9 +94,11 @@ class Worker:
     ) -> None:
         config, tasks = config or WorkerConfig(), tasks or Tasks()
         types = TaskTypes(handlers)
+        _check(handlers)
         self._config = config
         self._types = types
         self._redis = redis
+        self._bell = None if redis is None else Doorbell(redis)
         self.leases = leases or Leases(pool, name or process_name(), config.lease)
         slots = Slots(config.concurrency, config.weights, empty_after)
         self._pace = Pace(redis, slots.seconds, slots.measured)
@@ -96,7 +112,8 @@ class Worker:
             metrics or Metrics(types),
             task_timeout=config.task_timeout,
             unguarded=types.unguarded,
-            ring=ring,
+            once=types.once,
+            ring=_unheard if self._bell is None else self._bell.ring,
             newer=newer or NewerPayloads(),
             vanishing=Vanishing(pool, tasks.retention_days),
             calls=None if redis is None else Calls(redis, tasks),
@@ -116,8 +133,18 @@ class Worker:
         """取件、执行、续租，直到 ``stop`` 或被取消；做不完的交还，不计尝试。"""
         consumer = self.consumer()
         try:
-            async with beating(self.leases), self._pace.publishing():
+            async with self.at_work():
                 await consumer.run(stop)
         finally:  # 心跳先停：还在跳，就把已交还的又续上
             returned = await self.leases.release_all()
             log.info("已停止取件", returned=returned)
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """取件旁边一直做的：续租、报速度、放行了同键的下一个就按门铃。"""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(beating(self.leases))
+            await stack.enter_async_context(self._pace.publishing())
+            if self._bell is not None:
+                await stack.enter_async_context(self._bell.ringing())
+            yield
