@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from workers.email.transport import Mailer
 
 CERTIFICATES = Path(__file__).parent / "certificates"
-STALLED = 1.0 * PACE  # 秒；用例里等装死的对方这么久；答得出的步子远在其内
+STALLED = min(3.0, PACE)  # 秒；用例里等装死的对方这么久；答得出的步子远在其内
 SENDER = "卡管 <no-reply@kaguan.example>"
 
 

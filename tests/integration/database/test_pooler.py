@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from kaguan.dev.postgres import PostgresServer
 
 LIMITS = {
-    "KAGUAN_DATABASE__STATEMENT_TIMEOUT": f"{PACE:g}",
+    "KAGUAN_DATABASE__STATEMENT_TIMEOUT": f"{min(3.0, PACE):g}",
     "KAGUAN_DATABASE__LOCK_TIMEOUT": "0.1",
-    "KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT": f"{PACE:g}",
+    "KAGUAN_DATABASE__IDLE_IN_TRANSACTION_TIMEOUT": f"{min(3.0, PACE):g}",
 }
 FAR = 10 * PACE  # 秒：远在时限之外，没有时限就等得到
 SETTINGS = "select current_setting('statement_timeout'), current_setting('lock_timeout'), "
