@@ -24,7 +24,7 @@ ROAD: Final = (
     "SSL_CERT_FILE", "PIP_CERT", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
 AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
-# 挂载与进程都关在自己的命名空间里：出来时一个也不剩
+# 挂载与进程都关在自己的命名空间里：出来时一个也不剩。1 号是 sh：make 自己当 1 号，收到 Ctrl-C 死不了
 ENTER: Final = """
 root=$1; uid=$2; shift 2
 mount -t proc proc "$root/proc"
@@ -32,7 +32,8 @@ mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-exec chroot "$root" setpriv --reuid="$uid" --regid="$uid" --clear-groups "$@"
+code=0; chroot "$root" setpriv --reuid="$uid" --regid="$uid" --clear-groups "$@" || code=$?
+exit "$code"
 """
 
 
