@@ -67,8 +67,8 @@ $(AUDIT_STAMP): $(UV_STAMP) tests/audit/tools.txt
 run: $(RUN_STAMP) ## Start everything on this machine: PostgreSQL, Valkey, API, relay, worker, mail sink, carrier simulator
 	@exec $(BIN)/kaguan up
 
-prove: system $(STAMP) ## Evidence: P=fresh (empty Debian 12 and 13, one core, busy, quiet; hours; as root) goes on where it stopped, PART=debian12-user plays one part; writes docs/evidence/
-	$(BIN)/python -m tests.prove $(P) $(if $(PART),--part $(PART))
+prove: system $(STAMP) ## Evidence: P=rigs (our own test rigs: broken builds they must condemn, calibrations; 5 minutes); P=fresh (empty Debian 12 and 13, one core, busy, quiet; hours; as root) goes on where it stopped, PART=debian12-user plays one part; writes docs/evidence/
+	$(if $(filter rigs,$(P)),$(BIN)/python -m pytest -m rigs --numprocesses 2 --dist loadfile,$(BIN)/python -m tests.prove $(P) $(if $(PART),--part $(PART)))
 
 demo: $(RUN_STAMP) ## Walk the whole flow against the stack that `make run` started, and print each timeline
 	@$(BIN)/python -m kaguan.dev.demo
@@ -89,7 +89,7 @@ client: $(STAMP) $(CLIENT_STAMP) ## A typed client from docs/openapi.yaml, check
 test: ## Every check and test, coverage thresholds included
 	@$(MAKE) --no-print-directory --jobs=3 system lint $(CLIENT_STAMP)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 	$(BIN)/coverage report --include='src/kaguan/*/service.py' --fail-under=90

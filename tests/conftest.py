@@ -21,11 +21,10 @@ from kaguan.dev.postgres import ROLE, PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.telemetry.sampling import FaultSampler
-from tests.support import judging
+from tests.support import judging, order, warm
 from tests.support.access_log import AccessLines
 from tests.support.eventually import PACE, WHOLE_TEST
 from tests.support.measured import mark_measured, measuring
-from tests.support.order import in_running_order
 from tests.support.places import own_port, temporary_place
 from tests.support.pooler import NO_PREPARED, Pooler
 from tests.support.servers import DISPOSABLE, RECORDING, TEMPLATE, in_memory_only, running, told
@@ -54,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    in_running_order(items)
+    order.in_running_order(items)
     for item in items:
         item.add_marker(pytest.mark.timeout(WHOLE_TEST))
     mark_measured(items)
@@ -70,9 +69,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from tests.support.spreading import Spreading  # noqa: PLC0415 没有 xdist 也跑得
+
+    return Spreading(config, log)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [one for group in terminalreporter.stats.values() for one in group if isinstance(one, pytest.TestReport)]
     terminalreporter.write_line(judging.summary(reports))
+    if order.WRITE:
+        order.write(reports)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -87,6 +97,12 @@ def _plain_tracebacks() -> None:
     *others, _ = structlog.get_config()["processors"]
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*others, renderer])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm() -> None:
+    """起在用例之前：它不是头一个用到它的用例漏下的。"""
+    warm.interpreter()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
+
+pytestmark = pytest.mark.rigs
 
 
 def test_a_short_run_of_one_row_prints_a_table() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.dev.program import Program
 from tests.chaos.exits import innocent
+from tests.support import warm
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Unit:
     environment: Mapping[str, str]
     log: Path
     release: Release = OURS
-    process: asyncio.subprocess.Process | None = None
+    process: warm.Process | None = None
     crashes: list[int] = field(default_factory=list)
     restarts: int = 0
     _sent: set[signal.Signals] = field(default_factory=set)  # 发给眼下这个进程的
@@ -67,10 +68,14 @@ class Unit:
         self._keeper = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
 
     async def _spawn(self) -> None:
-        own = {**self.environment, **self.release.environment}
-        program = Program(self.name, self.argv, self.release.folder, environment=own)
         self._sent, self._born = set(), time.monotonic()
         with self.log.open("ab") as log:
+            if self.release is OURS and self.argv[:2] == (OURS.python, "-m"):
+                _, _, module, *arguments = self.argv
+                self.process = await warm.start(module, *arguments, environment=self.environment, output=log)
+                return
+            own = {**self.environment, **self.release.environment}
+            program = Program(self.name, self.argv, self.release.folder, environment=own)
             self.process = await asyncio.create_subprocess_exec(
                 *program.argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, **program.spawn_options()
             )

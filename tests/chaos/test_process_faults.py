@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.chaos.stage import Stage
 
+pytestmark = pytest.mark.rigs
+
 # 每 10 毫秒往标准输出写一行：钟减去不受影响的钟
 TALKER = """
 import os, sys, time

@@ -18,6 +18,8 @@ from tests.support.eventually import PATIENCE, eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.rigs
+
 
 @asynccontextmanager
 async def echo_behind() -> AsyncIterator[Proxy]:

@@ -13,6 +13,8 @@ from tests.chaos.verdict import MAIL
 from tests.model.history import BACK, Rules
 from tests.support.installed import program
 
+pytestmark = pytest.mark.rigs
+
 SYNC = "sim:status_sync"
 ACCEPTED = ("task pending 1 0 0 0 0 0", "outbox 1")
 QUEUED = ("outbox 0", "task queued 1 0 0 0 0 0")

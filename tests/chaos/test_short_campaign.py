@@ -42,6 +42,7 @@ async def test_nothing_is_lost_or_done_twice_under_faults() -> None:
         assert broken(report.verdict, BROKEN) > SHAPES
 
 
+@pytest.mark.rigs
 @pytest.mark.parametrize(("figure", "cast"), POLICIES.items(), ids=["resend", "verify"])
 async def test_mails_of_unknown_fate_are_resent_with_a_mark_or_settled_by_asking(figure: str, cast: Cast) -> None:
     plan = Plan("mailing", tasks=100, faults=3, seed=SEED, rate=25.0, kinds=MAILING, cast=cast)
@@ -51,6 +52,7 @@ async def test_mails_of_unknown_fate_are_resent_with_a_mark_or_settled_by_asking
     assert report.verdict.figures[figure] > 0, table(report)
 
 
+@pytest.mark.rigs
 @pytest.mark.parametrize(
     "control", [control for control in CONTROLS if control.mutation in QUICK], ids=lambda control: control.mutation
 )

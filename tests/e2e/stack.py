@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dotenv import dotenv_values
 
 from kaguan.dev.predecessor import command_line
+from tests.support import warm
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port
 from tests.support.repository import ROOT
@@ -34,17 +35,14 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def kaguan(
-    *arguments: str, data: Path, program: tuple[str, ...] = KAGUAN, user: int | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
+def kaguan(*arguments: str, data: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """跑一条命令到结束；除数据目录外不给任何地址。"""
+    command, descriptor, asking = warm.kaguan()
     return subprocess.run(
-        [*program, *arguments],
-        env=clean_environment(KAGUAN_DATA_DIR=str(data), **more),
+        [*command, *arguments],
+        env=clean_environment(KAGUAN_DATA_DIR=str(data), **asking, **more),
         cwd=ROOT,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
+        pass_fds=[descriptor],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.rigs, pytest.mark.asyncio(loop_scope="module")]
 
 STRICT = {"Content-Security-Policy": "default-src 'self'; img-src * data:"}
 GOOD = "<html lang=en><title>ok</title><link rel=icon href='data:,'><main><h1>Fine</h1></main>"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from kaguan.errors import MEANINGS
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.task_types import NAMES
 from tests.e2e.stack import clean_environment, started
+from tests.support import warm
 from tests.support.declared_metrics import everywhere
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.repository import ROOT
@@ -117,14 +119,17 @@ def envelopes(output: str) -> Iterator[dict[str, Any]]:
 
 
 def run(block: Block, stack: RunningStack) -> str:
-    """在数据目录之上一级、用新的 shell 运行；只把端口换成这一套的。"""
-    scripts = str(Path(sys.executable).parent)
+    """在数据目录之上一级、用新的 shell 运行；只把端口换成这一套的，``kaguan`` 由热着的解释器跑。"""
+    command, descriptor, asking = warm.kaguan()
+    quick = f'kaguan() {{ {shlex.join(command)} "$@"; }}\n'
+    script = quick + block.text.replace(PRINTED_PORT, f":{stack.env['KAGUAN_API__PORT']}/")
     assert PRINTED_PORT in block.text or "curl " not in block.text, (
         f"{block.document}：地址应为 127.0.0.1{PRINTED_PORT}"
     )
     result = subprocess.run(
-        ["bash", "-eu", "-o", "pipefail", "-c", block.text.replace(PRINTED_PORT, f":{stack.env['KAGUAN_API__PORT']}/")],
-        env=clean_environment(PATH=os.pathsep.join((scripts, os.environ["PATH"]))),
+        ["bash", "-eu", "-o", "pipefail", "-c", script],
+        env=clean_environment(PATH=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])), **asking),
+        pass_fds=[descriptor],
         cwd=stack.data.parent,
         capture_output=True,
         text=True,

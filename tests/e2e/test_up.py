@@ -111,7 +111,6 @@ def thief() -> Iterator[socket.socket]:
         yield taking
 
 
-@pytest.mark.measured
 async def test_a_port_stolen_before_the_start_and_killed_children_do_no_harm_and_a_second_signal_forces_the_stop(
     place: Path,
 ) -> None:
@@ -157,7 +156,6 @@ async def a_second_signal_forces_the_stop(stack: RunningStack) -> None:
     await stack.nothing_left(children)
 
 
-@pytest.mark.measured
 async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead_is_chosen_again(
     place: Path, database_url: str, redis_url: str
 ) -> None:
@@ -203,7 +201,7 @@ def bound(taking: socket.socket, address: tuple[str, int]) -> bool:
 def test_a_named_port_is_never_changed(place: Path, key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = str(holder.getsockname()[1])
-        result = kaguan("up", data=place / "data", program=KAGUAN, user=None, **{key: port})
+        result = kaguan("up", data=place / "data", **{key: port})
     refused(result.returncode, result.stderr, port, "已被占用", key)
     assert result.returncode == 1
 

@@ -27,6 +27,7 @@ def test_protocol_holds(check: Check, tmp_path: Path) -> None:
     assert report.complete
 
 
+@pytest.mark.rigs
 @pytest.mark.parametrize("check", BROKEN, ids=lambda check: check.name)
 def test_broken_protocol_has_a_counterexample(check: Check, tmp_path: Path) -> None:
     report = run(check, tmp_path)

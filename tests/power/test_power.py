@@ -97,6 +97,7 @@ def machine() -> Iterator[Machine]:
         yield Machine(directory, postgres, valkey)
 
 
+@pytest.mark.rigs
 @pytest.mark.parametrize("names", ["posix", "journal"])
 async def test_what_was_not_synced_is_gone_after_a_cut(names: Names) -> None:
     """对照：这块盘真的丢。"""
@@ -120,6 +121,7 @@ async def test_what_was_not_synced_is_gone_after_a_cut(names: Names) -> None:
     assert left == {"old": b"kept", **named}
 
 
+@pytest.mark.rigs
 async def test_a_synchronous_commit_outlives_the_cut_and_an_asynchronous_one_does_not(machine: Machine) -> None:
     server = machine.server("wal_writer_delay=10s")
     async with machine.powered("posix", server) as disk:
@@ -130,6 +132,7 @@ async def test_a_synchronous_commit_outlives_the_cut_and_an_asynchronous_one_doe
         assert await machine.promises() == {"on"}
 
 
+@pytest.mark.rigs
 async def test_without_fsync_committed_work_is_lost(machine: Machine) -> None:
     """对照：该判不合格的判得出来。"""
     server = machine.server("fsync=off")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tests.support import warm
 from tests.support.eventually import eventually
 from tests.support.places import own_port
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -22,12 +20,13 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def api_process(
     environ: dict[str, str], tmp_path: Path, **extra: str
-) -> AsyncIterator[tuple[Process, aiohttp.ClientSession]]:
+) -> AsyncIterator[tuple[warm.Process, aiohttp.ClientSession]]:
     """起 ``python -m api`` 直到就绪。"""
     port = own_port()
-    given = {**os.environ, **environ, "KAGUAN_API__PORT": str(port), **extra}
+    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    given = {**measuring, **environ, "KAGUAN_API__PORT": str(port), **extra}
     with (tmp_path / "api.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "api", env=given, stdout=log, stderr=log)
+        process = await warm.start("api", environment=given, output=log)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
             await eventually(lambda: is_ready(session))

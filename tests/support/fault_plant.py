@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,18 +19,16 @@ from kaguan.database.migrate import upgrade
 from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
-from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.servers import Server
+from tests.support import warm
 from tests.support.eventually import PACE, PATIENCE
 from tests.support.places import own_port, temporary_place
-from tests.support.repository import ROOT
 from tests.support.servers import UNSYNCED, in_memory_only, told
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
@@ -158,7 +155,7 @@ def through(url: str, real: int, proxied: int) -> str:
 class Child:
     """一个真实的进程。"""
 
-    process: Process
+    process: warm.Process
     log: Path
     stopping: float = 0.0  # 秒：叫停到退出
 
@@ -190,14 +187,8 @@ class Child:
 @asynccontextmanager
 async def child(module: str, environ: Mapping[str, str], log: Path, *arguments: str) -> AsyncIterator[Child]:
     """``python -m module``，离开时强杀（已停的不管）。"""
-    program = Program(
-        module, (sys.executable, "-m", module, *arguments), ROOT,
-        environment={"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", **environ},
-    )  # fmt: skip
     with log.open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            *program.argv, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, **program.spawn_options()
-        )
+        process = await warm.start(module, *arguments, environment=environ, output=output)
     started = Child(process, log)
     try:
         yield started

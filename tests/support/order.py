@@ -1,33 +1,58 @@
-"""用例的次序：处理器一直有活，收尾时不剩长的。"""
+"""用例的次序与分派：最长的最先，收尾时不剩长的；多长是量出来的。
+
+``DURATIONS=write`` 的一次运行把各文件这一次用的秒数写进 ``durations.txt``；新来的文件当作一般长。
+"""
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
+from tests.support.repository import ROOT
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     import pytest
 
-WAITING = {"e2e", "chaos", "bench"}  # 这些目录的用例多半在等
+DURATIONS = Path(__file__).with_name("durations.txt")
+WRITE = os.environ.get("DURATIONS") == "write"
+SPLIT = 20.0  # 秒；更长的文件逐个用例地分，除非用例共用一个模块的夹具
+SHARING = ('scope="module"', "scope='module'")
+
+
+def load() -> dict[str, float]:
+    """文件 → 秒。"""
+    lines = (line.split(" ") for line in DURATIONS.read_text("utf-8").splitlines())
+    return {path: float(seconds) for seconds, path in lines}
 
 
 def in_running_order(items: list[pytest.Item]) -> None:
-    """多半在等（别的进程、时限）的与多半在算的交错着来；自己写明了时限的文件最长，最先开始。"""
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    limits = {path: limit for path, found in files.items() if (limit := stated_limit(found))}
-    long = sorted(limits, key=limits.__getitem__, reverse=True)
-    waiting = [path for path in files if WAITING & set(path.parts) and path not in limits]
-    computing = [path for path in files if not WAITING & set(path.parts) and path not in limits]
-    # 长的匀在前三成里，等的匀在前六成里
-    places = {path: place * 0.3 / len(long) for place, path in enumerate(long)}
-    places |= {path: place * 0.6 / len(waiting) for place, path in enumerate(waiting)}
-    places |= {path: place / len(computing) for place, path in enumerate(computing)}
-    items[:] = [item for path in sorted(files, key=places.__getitem__) for item in files[path]]
+    durations = load()
+    usual = median(durations.values())
+
+    def longest_first(item: pytest.Item) -> float:
+        return -durations.get(file_of(item.nodeid), usual)
+
+    items.sort(key=longest_first)
 
 
-def stated_limit(items: list[pytest.Item]) -> float:
-    """用例自己写明的最长的时限；都没有写是 0。"""
-    return max((marker.args[0] for item in items for marker in item.iter_markers("timeout")), default=0.0)
+def unit_of(nodeid: str, durations: dict[str, float]) -> str:
+    """一起分给一个进程的：一个文件；太长的，一个用例。"""
+    path = file_of(nodeid)
+    together = durations.get(path, 0.0) < SPLIT or any(one in (ROOT / path).read_text("utf-8") for one in SHARING)
+    return path if together else nodeid
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def write(reports: Iterable[pytest.TestReport]) -> None:
+    spent: dict[str, float] = defaultdict(float)
+    for report in reports:
+        spent[file_of(report.nodeid)] += report.duration
+    DURATIONS.write_text("".join(f"{seconds:.1f} {path}\n" for path, seconds in sorted(spent.items())), "utf-8")

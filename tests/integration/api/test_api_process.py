@@ -20,9 +20,8 @@ from tests.support.eventually import PATIENCE, eventually
 from tests.support.raw_http import exchange
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-
     from kaguan.database.pool import Pool
+    from tests.support.warm import Process
 
 
 ANSWERED = 'kaguan_http_request_seconds_count{method="GET",route="/api/v1/users",status="401"}'
@@ -46,8 +45,7 @@ async def children(process: Process) -> list[int]:
 
 
 @pytest.mark.measured
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("processes", ["2", "1"])
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, "2"), (signal.SIGINT, "1")])
 async def test_a_signal_lets_running_requests_finish_and_ends_streams(
     environ: dict[str, str], tmp_path: Path, pool: Pool, number: signal.Signals, processes: str
 ) -> None:
