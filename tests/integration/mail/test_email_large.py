@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,21 +25,18 @@ if TYPE_CHECKING:
 
     Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-RUNS: dict[str, Run] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
+# Worker 跑在 uvloop 上，没有它时是 asyncio
+LOOPS: dict[str, Run] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 MODES = ("clear", "starttls", "implicit")
+EVERY = list(itertools.product(LOOPS, MODES))
+PAIRS = [("uvloop", "clear"), ("asyncio", "starttls"), ("uvloop", "implicit")]  # 收发之外，每种循环、每种连法各一回
 LARGE = 2 * MIB  # 远大于两头的内核与进程里装得下的
 CUTS = (0, 1, 32 * KIB, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 100_000, 128 * KIB, 500_000, 1 * MIB)
 
 
-@pytest.fixture(params=RUNS)
-def run(request: pytest.FixtureRequest) -> Run:
-    """Worker 跑在 uvloop 上，没有它时是 asyncio。"""
-    return RUNS[request.param]
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def run(loop: str) -> Run:
+    return LOOPS[loop]
 
 
 @asynccontextmanager
@@ -58,6 +56,7 @@ async def stage(
         yield server, mailer
 
 
+@pytest.mark.parametrize(("loop", "mode"), EVERY)
 def test_mail_of_every_size_is_delivered_once_byte_for_byte(run: Run, mode: str) -> None:
     letters = [*map(letter, SIZES), largest()]
     assert [len(one.content) for one in letters[:-1]] == list(SIZES)
@@ -74,6 +73,7 @@ def test_mail_of_every_size_is_delivered_once_byte_for_byte(run: Run, mode: str)
     run(scenario())
 
 
+@pytest.mark.parametrize(("loop", "mode"), PAIRS)
 def test_a_reader_far_slower_than_a_chunk_but_never_stopping_gets_it_all(run: Run, mode: str) -> None:
     limits = SessionLimits(unsent=LARGE)  # 一块要收好几个时限那么久
     script = Script(pace=(16 * KIB, STALLED / 33), narrow=True)
@@ -86,6 +86,7 @@ def test_a_reader_far_slower_than_a_chunk_but_never_stopping_gets_it_all(run: Ru
     run(scenario())
 
 
+@pytest.mark.parametrize(("loop", "mode"), PAIRS)
 def test_a_cut_while_body_bytes_are_unsent_is_deferred(run: Run, mode: str) -> None:
     async def scenario(at: int, how: str) -> tuple[RecipientOutcome, int]:
         # 只关一头的不说完：它收得到的，正是我们断开之前交给内核的
@@ -99,6 +100,7 @@ def test_a_cut_while_body_bytes_are_unsent_is_deferred(run: Run, mode: str) -> N
     assert run(every()) == {(RecipientOutcome.DEFERRED, 0): 3 * len(CUTS)}
 
 
+@pytest.mark.parametrize(("loop", "mode"), PAIRS)
 def test_a_reader_that_stops_is_deferred_and_never_gets_the_dot(run: Run, mode: str) -> None:
     async def scenario() -> None:
         async with stage(mode, Script(cut=(100_000, PAUSE), narrow=True), timeout=STALLED) as (server, mailer):
@@ -110,6 +112,7 @@ def test_a_reader_that_stops_is_deferred_and_never_gets_the_dot(run: Run, mode: 
     run(scenario())
 
 
+@pytest.mark.parametrize(("loop", "mode"), PAIRS)
 def test_whoever_may_have_got_the_dot_is_never_called_deferred(run: Run, mode: str) -> None:
     """不收的对方在我们放弃之后把内核里的都收走：收到点的，必须说的是不明；两种结局都要出现，才算试到了分界。"""
 
@@ -133,6 +136,7 @@ def test_whoever_may_have_got_the_dot_is_never_called_deferred(run: Run, mode: s
     assert (RecipientOutcome.UNKNOWN, True) in seen
 
 
+@pytest.mark.parametrize(("loop", "mode"), PAIRS)
 @pytest.mark.parametrize("how", [RESET, CLOSE, HALF_CLOSE])
 def test_a_cut_near_the_end_is_never_a_success_nor_a_false_deferral(run: Run, mode: str, how: str) -> None:
     size = 130 * KIB
@@ -154,6 +158,7 @@ def test_a_cut_near_the_end_is_never_a_success_nor_a_false_deferral(run: Run, mo
     }
 
 
+@pytest.mark.parametrize(("loop", "mode"), PAIRS)
 @pytest.mark.parametrize("answer", [DROP, STALL])
 @pytest.mark.parametrize("size", [1 * KIB, LARGE])
 def test_a_cut_after_the_dot_is_unknown(run: Run, mode: str, size: int, answer: str) -> None:

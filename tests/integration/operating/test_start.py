@@ -35,7 +35,6 @@ from tests.support.retries import retries
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
 BACKOFF = 0.8  # 秒
 FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
@@ -148,10 +147,11 @@ async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str]
         await eventually(succeeded)
 
 
-@pytest.mark.parametrize("module", ["relay", "workers"])
-def test_process_exits_with_three_and_one_clear_line(module: str, environ: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.measured
+def test_process_exits_with_three_and_one_clear_line(environ: dict[str, str], tmp_path: Path) -> None:
+    """每个进程都这样退出：见 ``test_fault_start``；这里看那一行。"""
     given = {**os.environ, **environ, **FAST, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x"}
-    finished = run_module(module, given, tmp_path)
+    finished = run_module("workers", given, tmp_path)
     assert finished.returncode == 3, finished.stderr
     assert "连不上 PostgreSQL" in finished.stderr
     assert "Traceback" not in finished.stderr
@@ -159,21 +159,14 @@ def test_process_exits_with_three_and_one_clear_line(module: str, environ: dict[
 
 def test_wrong_configuration_exits_with_two_before_anything_starts(environ: dict[str, str], tmp_path: Path) -> None:
     given = {**os.environ, **environ, "KAGUAN_API__PORT": "many"}
-    finished = subprocess.run(
-        [sys.executable, "-m", "workers"],
-        env=given,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    finished = run_module("workers", given, tmp_path)
     assert finished.returncode == 2
     assert finished.stderr.startswith("配置有误：KAGUAN_API__PORT")
 
 
-@pytest.mark.parametrize("module", ["api", "relay", "workers"])
-@pytest.mark.parametrize("name", ["KAGUAN_ENV", "kaguan_env"])
+@pytest.mark.parametrize(
+    ("module", "name"), [("api", "KAGUAN_ENV"), ("relay", "kaguan_env"), ("workers", "KAGUAN_ENV")]
+)
 def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str, name: str, tmp_path: Path) -> None:
     weak = {
         "KAGUAN_DATABASE__URL": "postgresql://kaguan:planted@localhost/kaguan",
@@ -198,21 +191,20 @@ def test_config_show_refuses_a_weak_production_in_the_same_words(tmp_path: Path)
     assert finished.stderr == "配置有误：KAGUAN_REDIS__URL：没有给出；生产与预发布里必须用环境变量给出\n"
 
 
-@pytest.mark.parametrize("environment", ["prod", "staging"])
-def test_production_without_its_file_refuses_to_start(
-    environ: dict[str, str], tmp_path: Path, environment: str
-) -> None:
+def test_production_without_its_file_refuses_to_start(environ: dict[str, str], tmp_path: Path) -> None:
+    """哪些环境算生产：见 ``test_config_production``。"""
     shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     # 跑的是抄来的源码：它的覆盖率不作数，报告也找不到它
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
-    given = {**inherited, **environ, **LOCAL, "KAGUAN_ENV": environment, "PYTHONPATH": str(tmp_path / "src")}
+    given = {**inherited, **environ, **LOCAL, "KAGUAN_ENV": "prod", "PYTHONPATH": str(tmp_path / "src")}
     finished = run_module("relay", given, tmp_path)
     assert finished.returncode == 2
     (line,) = finished.stderr.splitlines()
-    assert line.startswith(f"配置有误：KAGUAN_ENV={environment}：找不到 ")
+    assert line.startswith("配置有误：KAGUAN_ENV=prod：找不到 ")
     assert "KAGUAN_CONFIG_FILE" in line
 
 
+@pytest.mark.measured
 async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
     environ: dict[str, str], tmp_path: Path
 ) -> None:

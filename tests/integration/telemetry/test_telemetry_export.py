@@ -140,8 +140,10 @@ async def test_a_full_queue_drops_and_counts_without_a_line_for_each() -> None:
     assert max(repeated.values()) <= 6  # 折叠之后（kaguan.logging.repeats）
 
 
-@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"])
-@pytest.mark.parametrize("compression", ["gzip", "none"])
+@pytest.mark.parametrize(
+    ("variable", "compression"),
+    [("OTEL_EXPORTER_OTLP_HEADERS", "gzip"), ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "none")],
+)
 async def test_headers_compression_and_the_endpoint_of_traces_are_the_standard_ones(
     variable: str, compression: str
 ) -> None:
