@@ -16,7 +16,7 @@ from api.http.keys import SERVICES, SETTINGS, Services
 from api.http.middleware.deadline import DEADLINES, Deadlines
 from api.http.middleware.errors import ERROR_PAGE
 from api.http.middleware.pipeline import pipeline
-from api.http.probing import PROBES, Probes
+from api.http.probing import PROBES, WRITES, Probes, Writes
 from api.http.proxies import CLIENT_ADDRESS, ClientAddress
 from api.openapi import docs
 from api.resources import task_events, tasks, users
@@ -42,6 +42,7 @@ def create_app(services: Services, routes: Sequence[Endpoint] = ROUTES) -> web.A
     app[DEADLINES] = Deadlines(settings.api.request_timeout)
     app[CLIENT_ADDRESS] = ClientAddress(settings.api.trusted_proxies)
     app[PROBES] = Probes(services)
+    app[WRITES] = Writes()
     app[ERROR_PAGE] = error_page
     app[docs.ROUTE_TABLE] = routes
     app[task_events.STREAMS] = task_events.Streams(settings.api.streams_per_token)

@@ -12,11 +12,12 @@ from kaguan.sessions.model import Session
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
 from kaguan.users.model import User
+from kaguan.verdict.table import RememberedConcern
 
 metadata = Base.metadata
 
 __all__ = [
-    "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Ordering", "Outbox", "ScheduleState",
-    "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task", "TaskEvent", "User", "Vanished", "Work",
-    "metadata",
+    "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Ordering", "Outbox",
+    "RememberedConcern", "ScheduleState", "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task",
+    "TaskEvent", "User", "Vanished", "Work", "metadata",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from kaguan.outbox.store import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
 from kaguan.overview.queries import ConnectedProcess, Held, Totals
 from kaguan.presence.census import Census, Process, succeed
-from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Observation, Queued, Vanishings
+from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Lock, Observation, Queued, Vanishings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,8 +41,12 @@ def lane(
     return Lane(counts, Census(NOW, succeed(list(alive))), list(breakers))
 
 
+def lock(*, blocked: int = 5, seconds: float | None = 34.0) -> Lock:
+    return Lock(123, "postgres", "psql", seconds, blocked)
+
+
 def flow(outcome: str = "succeeded", *, last: float = 1.0, **more: Any) -> Flow:
-    """``last`` 秒前的最后一个；个数默认五分钟、一分钟、十五秒各一个。"""
+    """``last`` 秒前的最后一个；个数默认五分钟、一分钟、十秒各一个。"""
     given = {
         "type": "email:send", "queue": "default", "detail": {}, "total": 1, "minute": 1, "moment": 1, "span": 300.0,
         "first_at": ago(last), **more,
@@ -64,7 +68,7 @@ def ledger(**more: Any) -> Ledger:
     waiting: dict[str, int] = more.pop("waiting", {})
     queued = {queue: Queued(queue, *found) for queue, found in more.pop("queued", {}).items()}
     forwarded = more.pop("forwarded", 1.0)
-    counts = {"running": 0, "failed": 0, "uncertain": 0, **more.pop("totals", {})}
+    counts = {"running": 0, "failed": 0, "uncertain": 0, "uncertain_since": None, **more.pop("totals", {})}
     totals = Totals(
         queued=sum(line.queued for line in queued.values()), last_forward_at=ago(forwarded), now=NOW, **counts
     )
@@ -77,5 +81,5 @@ def ledger(**more: Any) -> Ledger:
     return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, vanished=lost, **given)
 
 
-def seen(record: Ledger | None, line: Lane | None) -> Observation:
-    return Observation(NOW, record, line)
+def seen(record: Ledger | None, line: Lane | None, *locks: Lock) -> Observation:
+    return Observation(NOW, record, line, locks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -20,6 +20,7 @@ LINKS = {
     ConcernCode.DATABASE: "/health",
     ConcernCode.REDIS: "/health",
     ConcernCode.REDIS_REFUSES: "/health",
+    ConcernCode.LOCKED: "/health",
     ConcernCode.HISTORY: "/health",
     ConcernCode.VANISHED: "/console/vanished",
     ConcernCode.NO_RELAY: "#processes",
@@ -46,17 +47,23 @@ class ConcernLine:
     text: str
     advice: str
     since: datetime | None
+    consequences: list[ConcernLine] = field(default_factory=list)
 
 
 def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernLine]:
+    """根由各一行，后果收在它下面。"""
     wording = Wording(language, words.word)
-    return [
-        ConcernLine(
+    lines = {
+        concern.identity: ConcernLine(
             concern.code, concern.level, concern.subject, link_of(concern), wording.text(concern),
             wording.advice(concern), concern.since,
         )
         for concern in verdict.concerns
-    ]  # fmt: skip
+    }  # fmt: skip
+    for concern in verdict.concerns:
+        if concern.because in lines:
+            lines[concern.because].consequences.append(lines[concern.identity])
+    return [lines[concern.identity] for concern in verdict.concerns if concern.because not in lines]
 
 
 def link_of(concern: Concern) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from api.console.serve import ActionResult, number_of
 from api.console.snapshots import SNAPSHOTS
 from kaguan.audit.store import AuditEntry
+from kaguan.errors import Code, DomainError
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.overview import queries
@@ -27,7 +28,9 @@ CAUSE = "operator"
 
 
 async def outbox(console: ConsoleRequest) -> web.Response:
-    snapshot = await console.request.app[SNAPSHOTS].look()
+    snapshot, _ = await console.request.app[SNAPSHOTS].look()
+    if snapshot is None:
+        raise DomainError(Code.DATABASE_UNAVAILABLE)
     async with console.services.pool.connection() as connection:
         parked = await queries.parked_rows(connection, PARKED_SHOWN)
     return console.render(

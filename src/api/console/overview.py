@@ -27,13 +27,15 @@ async def live_overview(console: ConsoleRequest) -> web.Response:
 
 
 async def _context(console: ConsoleRequest) -> dict[str, Any]:
-    snapshot = await console.request.app[SNAPSHOTS].look()
+    snapshot, verdict = await console.request.app[SNAPSHOTS].look()
+    concerns = lines_of(verdict, console.language, console.formatter)
+    told: dict[str, Any] = {"s": snapshot, "verdict": verdict, "concerns": concerns}
+    if snapshot is None:
+        return told
     ledger = snapshot.ledger
-    return {
-        "s": snapshot,
+    return told | {
         "queues": list(Priority),
         "cap": queries.COUNT_CAP,
-        "concerns": lines_of(snapshot.verdict, console.language, console.formatter),
         "workers": worker_lines(ledger, snapshot.lane, console.services.settings.worker.lease),
         "processes": process_lines(snapshot.lane),
         "waiting": sum(line.waiting for line in ledger.backlog.values()),

@@ -52,19 +52,21 @@ class SnapshotCache:
         self._seen: Snapshot | None = None
         self._trend: list[TrendBucket] = []
 
-    async def look(self) -> Snapshot:
-        """最多一秒前的全貌。
+    async def look(self) -> tuple[Snapshot | None, Verdict]:
+        """最多一秒前的全貌与判断；别人的锁挡着、看不全的，只有判断。
 
         Raises:
             DomainError: 2002，数据库不在；psycopg 的连接错误也会原样出来。
         """
         async with self._busy:
             seen, verdict = await self._verdicts.look()
+            if seen.ledger is None and verdict.is_locked:
+                return None, verdict
             if seen.ledger is None:
                 raise DomainError(Code.DATABASE_UNAVAILABLE)
             if self._seen is None or self._seen.verdict is not verdict:
                 self._seen = await self._take(verdict, seen.ledger, seen.lane)
-            return self._seen
+            return self._seen, verdict
 
     async def _take(self, verdict: Verdict, ledger: Ledger, lane: Lane | None) -> Snapshot:
         async with self._pool.connection() as connection:

@@ -31,12 +31,16 @@ KNOW_TIMEOUT = 1.0  # 秒：认令牌要查库，库不在就当没带
 
 
 class ConcernView(View):
-    """一件要留意的事；没有 ``ops:read`` 令牌的只给代号与轻重，不给是谁、为什么。"""
+    """一件要留意的事；没有 ``ops:read`` 令牌的只给代号与轻重，不给是谁、为什么。
+
+    ``because`` 是它的根由：``代号:是谁``；没有即它自己就是根由。
+    """
 
     code: str
     level: Literal["warn", "bad"]
     since: datetime | None = None
     subject: str | None = None
+    because: str | None = None
     parameters: dict[str, str | int | float | None] | None = None
     text: str | None = None
     advice: str | None = None
@@ -76,7 +80,8 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
         line: dict[str, Any] = {"code": concern.code, "level": concern.level}
         if detailed:
             line |= {
-                "since": concern.since, "subject": concern.subject, "parameters": wording.parameters(concern),
+                "since": concern.since, "subject": concern.subject, "because": concern.because or None,
+                "parameters": wording.parameters(concern),
                 "text": wording.text(concern), "advice": wording.advice(concern),
             }  # fmt: skip
         if line not in concerns:

@@ -24,6 +24,8 @@ PING_TIMEOUT = 1.0  # 秒，每个部件
 PROBING = frozenset(f"{prefix}/health{part}" for prefix in ("", "/api/v1") for part in ("", "/ready"))
 PATHS = PROBING | {"/health/live", "/api/v1/health/live"}
 FRESH = 1.0  # 秒：从开始探算起，结果用这么久
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+SEVERAL, LATELY = 3, 30.0  # 个、秒
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +94,25 @@ class Probes:
         self.redis = SharedProbe(ping_redis)
 
 
+class Writes:
+    """会写的请求做成没有：一连几个都因数据库而没做成、没有一个做成，就是写不进（满了、只读、锁着）。"""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._failed_at = 0.0
+
+    def made(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        self._failures += 1
+        self._failed_at = self._clock()
+
+    @property
+    def are_failing(self) -> bool:
+        return self._failures >= SEVERAL and self._clock() - self._failed_at < LATELY
+
+
 PROBES = web.AppKey("PROBES", Probes)
+WRITES = web.AppKey("WRITES", Writes)

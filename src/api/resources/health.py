@@ -10,7 +10,7 @@ from api.endpoints.call import Answer, Call
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.shapes import View
 from api.endpoints.unit_of_work import Mode
-from api.http.probing import PROBES
+from api.http.probing import PROBES, WRITES
 from api.openapi import examples
 from kaguan.errors import Code, DomainError
 
@@ -26,7 +26,10 @@ class PartView(View):
 
 
 class HealthView(View):
-    """``ok`` 全好；``degraded`` Redis 不在（照常受理，任务在 PostgreSQL 里等）；``unavailable`` 数据库不在。"""
+    """``ok`` 全好；``unavailable`` 数据库不在。
+
+    ``degraded`` 是 Redis 不在（照常受理，任务在 PostgreSQL 里等），或写入都做不成（满了、只读、别人锁着）。
+    """
 
     status: Literal["ok", "degraded", "unavailable"]
     parts: dict[str, PartView]
@@ -51,6 +54,11 @@ async def health(call: Call[Any, Any]) -> Answer:
     if not redis.up:
         raise DomainError(
             Code.OVERLOADED, "降级：Redis 不可用，照常受理，任务稍后执行", "degraded: Redis is away, work is accepted",
+            retry_after=RETRY_AFTER, data={"status": "degraded", **found},
+        )  # fmt: skip
+    if verdict.is_locked or call.request.app[WRITES].are_failing:
+        raise DomainError(
+            Code.DATABASE_UNAVAILABLE, "降级：写入都做不成", "degraded: every write fails",
             retry_after=RETRY_AFTER, data={"status": "degraded", **found},
         )  # fmt: skip
     return Answer({"status": "ok", **found})

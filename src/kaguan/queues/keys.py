@@ -19,7 +19,6 @@ DOORBELL = "kaguan:doorbell"  # 频道：有新的待交付
 PRESENCE_BEATS = "kaguan:presence:beats"
 PRESENCE_CARDS = "kaguan:presence:cards"
 # 判断的记忆：最近说过的每件事，最后一次看见它的时刻
-VERDICT_MEMORY = "kaguan:verdict:memory"
 BREAKERS = "kaguan:breakers"  # 集合：各进程没有闭合的断路器的键
 
 

@@ -15,8 +15,10 @@ from kaguan.breakers.breaker import OPENED
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
 from kaguan.reasons import Reason
+from kaguan.verdict.causes import explained
 from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
+from kaguan.verdict.observation import MOMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +35,8 @@ LOOP_DEATHS = 3  # 五分钟里死这么多次就是反复崩溃
 STILL = {Priority.CRITICAL: 10.0, Priority.DEFAULT: 10.0, Priority.LOW: 30.0}  # 秒：有活在等而这么久没有动静
 GRACE = 5.0  # 秒：到期的行等这么久，就不是还没轮到
 CROWD = 10_000  # 个：等着的有这么多，还没等久也值得知道
+CROWDED = 3  # 个：同一把锁挡着这么多条语句，就不是碰巧
+PASSING_LOCK = 5.0  # 秒：挡着一两条语句的锁，短于它就当是过路的
 UNTRIED = 300.0  # 秒：半开了这么久没人来试，上次的失败已说明不了什么
 SHOWN = 3  # 同一件事至多逐个说这么多
 
@@ -52,8 +56,8 @@ WAIT_LIMITS = {
 }
 
 
-def judge(seen: Observation, *, high_water: int) -> list[Concern]:
-    """从重到轻。``high_water``：队列里等着的投递到了这么多，relay 就不再交。"""
+def judge(seen: Observation, *, window: int) -> list[Concern]:
+    """从重到轻，后果跟在根由之后说得出。``window``：队列里等着的到了这么多，relay 就可以不再交。"""
     found = [*_dependencies(seen)]
     census = None if seen.lane is None else seen.lane.census
     if seen.lane is not None:
@@ -62,18 +66,34 @@ def judge(seen: Observation, *, high_water: int) -> list[Concern]:
         found += [*_restarts(seen.lane.census), *_unknown_types(seen.lane.census), *_deaf(seen.lane.census)]
         found += [*_breakers(seen.lane.breakers)]
     if seen.ledger is not None:
-        found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, high_water)]
+        found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, window)]
         found += [*setbacks(seen.ledger), *failures(seen.ledger), *_left_over(seen.ledger)]
-    return sorted(found, key=by_weight)
+    return explained(sorted(found, key=by_weight))
 
 
 def _dependencies(seen: Observation) -> Iterator[Concern]:
+    yield from _locks(seen)
     if seen.ledger is None:
-        yield Concern(ConcernCode.DATABASE, Level.BAD)
+        if not seen.locks:
+            yield Concern(ConcernCode.DATABASE, Level.BAD)
     elif not seen.ledger.is_settled:
         yield Concern(ConcernCode.HISTORY, Level.BAD)
     if seen.lane is None:
         yield Concern(ConcernCode.REDIS, Level.BAD)
+
+
+def _locks(seen: Observation) -> Iterator[Concern]:
+    """别人的锁挡着我们的语句：看都看不成、或挡着好几个的是坏事；挡着一两个的也许只是一行，久了才说。"""
+    for lock in seen.locks[:SHOWN]:
+        total = seen.ledger is None or lock.blocked >= CROWDED
+        if not total and (lock.seconds or 0.0) < PASSING_LOCK:
+            continue
+        parameters: Parameters = {
+            "pid": lock.pid, "application": lock.application or lock.role, "role": lock.role, "count": lock.blocked,
+            "seconds": None if lock.seconds is None else round(lock.seconds),
+        }  # fmt: skip
+        since = None if lock.seconds is None else seen.at - timedelta(seconds=lock.seconds)
+        yield Concern(ConcernCode.LOCKED, Level.BAD if total else Level.WARN, str(lock.pid), parameters, since)
 
 
 def _refused(census: Census, ledger: Ledger | None) -> list[Concern]:
@@ -158,7 +178,7 @@ def _absent(ledger: Ledger, census: Census | None) -> Iterator[Concern]:
             yield Concern(code, Level.BAD if stuck[role] else Level.WARN)
 
 
-def _movement(seen: Observation, ledger: Ledger, high_water: int) -> Iterator[Concern]:
+def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concern]:
     now = ledger.totals.now
     forwarded = ledger.totals.last_forward_at
     for queue in Priority:
@@ -167,7 +187,7 @@ def _movement(seen: Observation, ledger: Ledger, high_water: int) -> Iterator[Co
         handed = waiting.oldest if waiting is not None else 0.0
         if seen.lane is not None:
             idle = forwarded is None or (now - forwarded).total_seconds() > STILL[queue]
-            if due > STILL[queue] and idle and seen.lane.depths[queue].queued < high_water:
+            if due > STILL[queue] and idle and seen.lane.depths[queue].queued < window:
                 since = now - timedelta(seconds=due) if forwarded is None else forwarded
                 parameters: Parameters = {"queue": str(queue), "seconds": round(due), "count": line.waiting}
                 yield Concern(ConcernCode.NOT_FORWARDING, Level.BAD, queue, parameters, since)
@@ -207,12 +227,12 @@ def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census)
 
 
 def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iterator[Concern]:
-    """等得太久，或等着的太多；照眼下的速度多久做完。"""
+    """等得太久，或等着的太多；照刚才这十秒的速度多久做完。"""
     limits = WAIT_LIMITS[queue]
     if oldest <= limits.warn and count < CROWD:
         return
     done = [flow for flow in ledger.flow if flow.queue == queue and flow.outcome != "attempt_failed"]
-    rate = sum(flow.total for flow in done) / max(1.0, done[0].span) if done else 0.0
+    rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
     parameters: Parameters = {
         "queue": str(queue), "seconds": round(oldest), "count": count, "rate": round(rate, 1),
         "eta": round(count / rate) if rate else None,
@@ -234,11 +254,13 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
             "reason": Reason.of(oldest.error).packed(), "seconds": round(oldest.waited),
         }  # fmt: skip
         yield Concern(ConcernCode.ORDERING, Level.WARN, "", parameters, oldest.since)
+    expired = [item for item in ledger.held if item.expired]
+    ended = min((item.lease_until for item in expired), default=None)
     counts = {
-        ConcernCode.EXPIRED: sum(item.expired for item in ledger.held),
-        ConcernCode.UNCERTAIN: ledger.totals.uncertain,
-        ConcernCode.PARKED: ledger.parked,
+        ConcernCode.EXPIRED: (sum(item.expired for item in expired), ended),
+        ConcernCode.UNCERTAIN: (ledger.totals.uncertain, ledger.totals.uncertain_since),
+        ConcernCode.PARKED: (ledger.parked, None),
     }
-    for code, count in counts.items():
+    for code, (count, since) in counts.items():
         if count:
-            yield Concern(code, Level.WARN, "", {"count": count})
+            yield Concern(code, Level.WARN, "", {"count": count}, since)

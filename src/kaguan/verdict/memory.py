@@ -1,7 +1,7 @@
-"""记：刚说过的事，再过一会儿没了才算没了。记在 Redis 里，谁来看都是同一份记忆。
+"""记：刚说过的事，再过一会儿没了才算没了。记在 PostgreSQL 里，谁来看都是同一份记忆，清空 Redis 忘不掉它。
 
 擦着界限来回的数（等了 29、31 秒）不该让横幅一闪一闪：一件事不再看见之后仍说 :data:`HOLD` 秒，轻重也一样。
-丢了无妨：只是少了这点迟滞。
+记不成无妨：只是少了这点迟滞，与看不出从何时起的那几件的起点。
 """
 
 from __future__ import annotations
@@ -10,46 +10,59 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
+import psycopg
 import structlog
-from redis.exceptions import RedisError
+from psycopg.types.json import Jsonb
+from psycopg_pool import PoolTimeout
 
-from kaguan.queues.keys import VERDICT_MEMORY
+from kaguan.database.sql import load
+from kaguan.verdict.causes import explained
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
-    from redis.asyncio import Redis
+    from kaguan.database.pool import Connection
 
 log = structlog.get_logger(__name__)
 
+PACKAGE = "kaguan.verdict"
 HOLD = 10.0  # 秒
-KEEP = 60  # 秒：没人看就忘掉
+AGAIN = 3.0  # 秒：一直看得见的，隔这么久才再记一笔
 TIMEOUT = 0.5  # 秒
 KNOWN = frozenset(ConcernCode)  # 滚动升级时，更新的版本会记下本版本说不出的
 
 
-async def remember(redis: Redis, now: datetime, concerns: Iterable[Concern]) -> list[Concern]:
-    """记下这次看见的，连同刚才还在的一起返回；Redis 不在就原样返回。"""
+async def remember(
+    connect: Callable[[], AbstractAsyncContextManager[Connection]], now: datetime, concerns: Iterable[Concern]
+) -> list[Concern]:
+    """记下这次看见的，连同刚才还在的一起返回；记不成就原样返回。"""
     current = list(concerns)
     try:
-        async with asyncio.timeout(TIMEOUT):
-            raw: Mapping[bytes, bytes] = await redis.hgetall(VERDICT_MEMORY)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-            stored = {name.decode(): orjson.loads(value) for name, value in raw.items()}
-            entries = {name: entry for name, entry in stored.items() if entry["code"] in KNOWN}
-            before = set(entries)
-            kept = recall(entries, now, current)
-            async with redis.pipeline(transaction=True) as pipe:  # 只动自己看见的与太旧的：别人刚记下的不抹掉
-                for name in {concern.identity for concern in current}:
-                    pipe.hset(VERDICT_MEMORY, name, orjson.dumps(entries[name]).decode())
-                    pipe.expire(VERDICT_MEMORY, KEEP)
-                for name in before - entries.keys():
-                    pipe.hdel(VERDICT_MEMORY, name)
-                await pipe.execute()
-    except (RedisError, OSError, TimeoutError) as error:
+        async with asyncio.timeout(TIMEOUT), connect() as connection:
+            return await _remember(connection, now, current)
+    except (psycopg.Error, PoolTimeout, TimeoutError) as error:
         log.debug("判断的记忆不在", error=type(error).__name__)
         return current
+
+
+async def _remember(connection: Connection, now: datetime, current: list[Concern]) -> list[Concern]:
+    """只动自己看见的与太旧的：别人刚记下的不抹掉。风平浪静时一笔也不写。"""
+    cursor = await connection.execute(load(PACKAGE, "remembered"))
+    stored: dict[str, dict[str, Any]] = dict(await cursor.fetchall())
+    entries = {name: dict(entry) for name, entry in stored.items() if entry["code"] in KNOWN}
+    kept = recall(entries, now, current)
+    moment = now.timestamp()
+    fresh = {
+        one.identity: entries[one.identity]
+        for one in current
+        if moment - stored.get(one.identity, {}).get(one.level, float("-inf")) >= AGAIN
+    }
+    gone = [name for name, entry in stored.items() if entry["code"] in KNOWN and name not in entries]
+    if fresh or gone:
+        told = {"names": list(fresh), "entries": [Jsonb(entry) for entry in fresh.values()], "gone": gone}
+        await connection.execute(load(PACKAGE, "remember"), told)
     return kept
 
 
@@ -69,11 +82,11 @@ def recall(entries: dict[str, dict[str, Any]], now: datetime, current: Iterable[
         }  # fmt: skip
     for name in [name for name, entry in entries.items() if _level(entry, moment) is None]:
         del entries[name]
-    return sorted((_concern(entry, moment) for entry in entries.values()), key=by_weight)
+    return explained(sorted((_concern(entry, moment) for entry in entries.values()), key=by_weight))
 
 
 def _level(entry: Mapping[str, Any], moment: float) -> Level | None:
-    """最近 :data:`HOLD` 秒里看见过的最重的；换了主的 Redis 钟慢，记着的在将来，也算太旧。"""
+    """最近 :data:`HOLD` 秒里看见过的最重的；换了主的钟慢，记着的在将来，也算太旧。"""
     fresh = [level for level in (Level.BAD, Level.WARN) if abs(moment - entry.get(level, float("-inf"))) <= HOLD]
     return fresh[0] if fresh else None
 

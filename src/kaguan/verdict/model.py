@@ -28,6 +28,7 @@ class ConcernCode(StrEnum):
     DATABASE = "database"  # PostgreSQL 不答
     REDIS = "redis"  # Redis 不答
     REDIS_REFUSES = "redis_refuses"  # Redis 答得出，却不收写入
+    LOCKED = "locked"  # PostgreSQL 在，我们的语句却等着别人的锁
     HISTORY = "history"  # PostgreSQL 换了一次启动，历史没有核对完：不认领、不交出
     VANISHED = "vanished"  # 受理过的任务没有了：投递还在 Redis 里，PostgreSQL 不认得它
     NO_RELAY = "no_relay"
@@ -56,7 +57,8 @@ class Concern:
     Attributes:
         subject: 同一代号下分得开的是谁（队列、进程、运营商）；没有就空着。
         parameters: 说它要用的：可 JSON 序列化；``seconds`` 一类的是秒，
-            ``reason`` 是装进文本的原因（旧版本把它当文本读）。
+            ``reason`` 是装进文本的原因。
+        because: 它多半是哪一件（:attr:`identity`）的后果；空着即根由，或看不出。
     """
 
     code: ConcernCode
@@ -64,6 +66,7 @@ class Concern:
     subject: str = ""
     parameters: Parameters = field(default_factory=dict)
     since: datetime | None = None
+    because: str = ""
 
     @property
     def identity(self) -> str:
@@ -84,6 +87,11 @@ class Verdict:
             return Level.UNKNOWN
         levels = {concern.level for concern in self.concerns}
         return next((level for level in (Level.BAD, Level.WARN) if level in levels), Level.OK)
+
+    @property
+    def is_locked(self) -> bool:
+        """数据库在，别人的锁让写入都做不成。"""
+        return any(concern.code is ConcernCode.LOCKED and concern.level is Level.BAD for concern in self.concerns)
 
 
 ORDER = {code: place for place, code in enumerate(ConcernCode)}

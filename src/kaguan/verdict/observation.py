@@ -48,11 +48,13 @@ DATABASE_TIMEOUT = 1.5  # 秒；更慢就当它不答
 REDIS_TIMEOUT = 0.5  # 秒
 QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
 FINISHED_CAP, EVENT_CAP = 1_000, 300
-WINDOW, MINUTE, MOMENT = 300.0, 60.0, 15.0  # 秒：看多久之内的结局
+WINDOW, MINUTE, MOMENT = 300.0, 60.0, 10.0  # 秒：看多久之内的结局
 DAY = 86_400.0  # 秒：不见了的说这么久
 HEADS = 200
 BLOCKED = 20
 BLOCKED_PATIENCE = 10.0  # 秒
+LINGER = 0.5  # 秒：看账看了这么久还没看完，就去看是谁挡着
+LOCK_PATIENCE = 0.2  # 秒：等锁不到这么久的不算；我们自己的等锁时限是一秒
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -72,7 +74,7 @@ class Flow:
     """一种结局（任务的状态，或失败的尝试 ``attempt_failed`` 与它的 ``detail``）最近的个数。
 
     Attributes:
-        total: 五分钟之内；``minute``、``moment`` 是一分钟、十五秒之内。
+        total: 五分钟之内；``minute``、``moment`` 是一分钟、十秒之内。
         span: 其实看了多久（秒）：太快了就看不满五分钟。
     """
 
@@ -105,6 +107,23 @@ class Vanishings:
 
     count: int
     since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """一个挡着我们的会话。
+
+    Attributes:
+        role: 它登录的角色；``application`` 是它自报的名字。
+        seconds: 它的事务开了多久；别的角色的看不到，None。
+        blocked: 挡着我们的几条语句。
+    """
+
+    pid: int
+    role: str
+    application: str
+    seconds: float | None
+    blocked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +169,22 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """一眼；哪一边不答，哪一边就是 None。"""
+    """一眼；哪一边不答，哪一边就是 None。``locks``：谁挡着我们的语句。"""
 
     at: datetime
     ledger: Ledger | None
     lane: Lane | None
+    locks: tuple[Lock, ...] = ()
 
 
 async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis) -> Observation:
     """看一眼；``connect`` 给一条自动提交的连接。"""
-    ledger, lane = await asyncio.gather(
-        _in_time(_read_ledger(connect), DATABASE_TIMEOUT), _in_time(_read_lane(redis), REDIS_TIMEOUT)
-    )
-    return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, lane)
+    record = asyncio.create_task(_in_time(_read_ledger(connect), DATABASE_TIMEOUT), name="ledger")
+    lane, _ = await asyncio.gather(_in_time(_read_lane(redis), REDIS_TIMEOUT), asyncio.wait({record}, timeout=LINGER))
+    # 它自己若正等着锁，此刻就看得见挡着它的是谁
+    locks = await _in_time(_read_locks(connect), DATABASE_TIMEOUT)
+    ledger = await record
+    return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, lane, locks or ())
 
 
 async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
@@ -201,6 +223,12 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             wiped_at=await _wiped_at(connection),
             is_settled=await is_settled(connection),
         )
+
+
+async def _read_locks(connect: Callable[[], AbstractAsyncContextManager[Connection]]) -> tuple[Lock, ...]:
+    """不碰我们的表：它们锁住了，也说得出是谁。"""
+    async with connect() as connection:
+        return tuple(await _rows(connection, Lock, "locks", {"patience": LOCK_PATIENCE, "cap": QUEUED_CAP}))
 
 
 def sized(lines: Sequence[QueueBacklog], parked: int, rows: int) -> list[QueueBacklog]:

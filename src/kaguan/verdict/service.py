@@ -25,7 +25,6 @@ async def take(
 ) -> tuple[Observation, Verdict]:
     """此刻的所见与判断；依赖不在不抛异常，而是判断里的一件事。"""
     seen = await observe(connect, redis)
-    concerns = judge(seen, high_water=settings.relay.high_water)
-    if seen.lane is not None:
-        concerns = await remember(redis, seen.lane.census.now, concerns)
-    return seen, Verdict(seen.at, concerns, blind=seen.ledger is None)
+    concerns = judge(seen, window=min(settings.relay.window, settings.relay.high_water))
+    concerns = await remember(connect, seen.at, concerns)
+    return seen, Verdict(seen.at, concerns, blind=seen.ledger is None and not seen.locks)

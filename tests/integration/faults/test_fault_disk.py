@@ -134,6 +134,13 @@ async def test_a_full_disk_under_postgresql_is_a_503_and_nothing_is_lost_or_brok
             return await post() == 2002
 
         await eventually(refused)
+
+        async def told() -> bool:
+            await post()
+            async with api.session.get("/health") as answer:
+                return answer.status == 503
+
+        await eventually(told)
         assert (await api.get("/users")).status in {200, 503}  # 读得到，或明说不可用；从不 500
         disk.free()
 

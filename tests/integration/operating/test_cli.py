@@ -206,16 +206,17 @@ def test_doctor_names_a_key_of_ours_that_a_stranger_wrote(run: Invocation, envir
     assert "kaguan:epoch 不是我们的类型" in finding["detail"]
 
 
-def test_doctor_is_not_content_when_a_dependency_answers_the_check_but_not_the_verdict(
-    run: Invocation, database_url: str
-) -> None:
+def test_doctor_names_the_session_that_locks_what_it_cannot_read(run: Invocation, database_url: str) -> None:
     with psycopg.connect(database_url) as holder:
         holder.execute("lock table tb_outbox in access exclusive mode")  # 查得了版本，看不了发件箱
         code, out, _ = run("doctor", "--json")
+        pid = str(holder.info.backend_pid)
     lines = json.loads(out)
     assert code == 3
     assert next(line for line in lines if line["part"] == "PostgreSQL")["ok"]
-    assert [line["code"] for line in lines if line.get("code") == "database"] == ["database"]
+    found = {line["code"]: line for line in lines if "code" in line}
+    assert "database" not in found
+    assert pid in json.dumps(found["locked"], ensure_ascii=False)
 
 
 def test_an_unreachable_database_is_exit_code_3_in_one_line(run: Invocation, monkeypatch: pytest.MonkeyPatch) -> None:

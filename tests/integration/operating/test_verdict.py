@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 from psycopg.types.json import Jsonb
-from redis.asyncio import Redis
 
 from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
@@ -18,7 +20,7 @@ from kaguan.dev.ports import free_port
 from kaguan.outbox.upgrade import RECENT
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import Presence
-from kaguan.queues.keys import VERDICT_MEMORY, delivery_key
+from kaguan.queues.keys import delivery_key
 from kaguan.reasons import Reason
 from kaguan.verdict import service
 from kaguan.verdict.memory import remember
@@ -27,16 +29,16 @@ from kaguan.verdict.observation import observe
 from kaguan.verdict.wording import Wording
 from tests.e2e.stack import KAGUAN, clean_environment
 from tests.support.console import signed_in
-from tests.support.eventually import eventually
+from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from kaguan.config import Settings
-    from kaguan.database.pool import Pool
+    from kaguan.database.pool import Connection, Pool
     from kaguan.verdict.model import Verdict
     from kaguan.verdict.observation import Ledger, Observation
     from tests.support.pipeline import Pipeline
@@ -102,8 +104,7 @@ async def test_due_work_that_is_not_handed_over_is_told_unless_the_queue_is_full
         await pipeline.submit(5, queue=Priority.CRITICAL)
         await pipeline.sql("update tb_outbox set available_at = now() - interval '60 seconds'")
         assert "not_forwarding" in (await look(pipeline))[1]
-        await pipeline.redis.flushdb()
-        await alive(pipeline, "relay", "worker")
+        await pipeline.sql("delete from tb_concern")
         await pipeline.forwarder.run_once()
         assert "not_forwarding" not in (await look(pipeline))[1]
 
@@ -226,36 +227,112 @@ async def test_what_one_reader_has_just_seen_another_still_says(settings: Settin
         assert "uncertain" in (await look(pipeline))[1]
         await pipeline.sql("update tb_task set status = 'failed', finished_at = now()")
         assert "uncertain" in (await look(pipeline))[1]
-        await pipeline.redis.flushdb()
+        await pipeline.sql("delete from tb_concern")
         assert "uncertain" not in (await look(pipeline))[1]
 
 
-class Interrupted(Redis):
-    """读完记忆、还没写回时，别的读者恰好记下一件。"""
-
-    between: ClassVar[Callable[[], Awaitable[object]]]
-
-    async def hgetall(self, name: str) -> Any:
-        found = await super().hgetall(name)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-        await type(self).between()
-        return found
-
-
-async def test_a_reader_does_not_wipe_what_another_noted_meanwhile(redis_url: str) -> None:
+async def test_a_reader_does_not_wipe_what_another_noted_meanwhile(pool: Pool) -> None:
     now = datetime.now(UTC)
     theirs = Concern(ConcernCode.BACKLOG, Level.WARN, "default")
-    async with Redis.from_url(redis_url) as redis, Interrupted.from_url(redis_url) as slow:
-        Interrupted.between = partial(remember, redis, now, [theirs])
-        await remember(slow, now, [Concern(ConcernCode.UNCERTAIN, Level.WARN)])
-        kept = await remember(redis, now + timedelta(seconds=1), [])
+    read = asyncio.Event()
+    written = asyncio.Event()
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[Connection]:
+        async with pool.connection() as connection:
+            yield cast("Connection", Slow(connection, read, written))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(remember(slow, now, [Concern(ConcernCode.UNCERTAIN, Level.WARN)]))
+        await asyncio.wait_for(read.wait(), PATIENCE)
+        await remember(pool.connection, now, [theirs])
+        written.set()
+    kept = await remember(pool.connection, now + timedelta(seconds=1), [])
     assert {concern.code for concern in kept} == {"uncertain", "backlog"}
 
 
-async def test_what_a_newer_version_noted_is_left_to_it(redis_url: str) -> None:
-    async with Redis.from_url(redis_url) as redis:
-        await redis.hset(VERDICT_MEMORY, "tide:", '{"code": "tide", "warn": 0}')  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-        assert await remember(redis, datetime.now(UTC), []) == []
-        assert await redis.hkeys(VERDICT_MEMORY) == [b"tide:"]  # type: ignore[misc] # 同上
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """读过之后，等别人写完再写。"""
+
+    connection: Connection
+    read: asyncio.Event
+    written: asyncio.Event
+
+    async def execute(self, *arguments: Any) -> Any:
+        if self.read.is_set():
+            await self.written.wait()
+        found = await self.connection.execute(*arguments)
+        self.read.set()
+        return found
+
+
+async def test_a_memory_survives_redis_and_calm_writes_nothing(settings: Settings, pool: Pool) -> None:
+    """清空 Redis 忘不掉从何时起；风平浪静时一行也没有。"""
+    async with open_pipeline(settings, pool) as pipeline:
+        await alive(pipeline, "relay", "worker")
+        assert (await look(pipeline))[1] == {}
+        assert await pipeline.sql("select * from tb_concern") == []
+        await pipeline.redis.flushdb()
+        first = (await look(pipeline))[1]["no_relay"].since
+        await pipeline.redis.flushdb()
+        assert first is not None
+        assert (await look(pipeline))[1]["no_relay"].since == first
+
+
+async def test_an_uncertain_task_is_told_since_it_became_so_whoever_looks_first(api: Api) -> None:
+    ((since,),) = await api.rows(
+        "with task as (insert into tb_task (id, type, queue, principal, payload, max_attempts, status) values "
+        "(gen_random_uuid(), 'email:send', 'default', 'p', '{}', 3, 'uncertain') returning id) "
+        "insert into tb_task_event (task_id, kind, attempt, delivery, at) "
+        "select id, 'uncertain', 1, 1, now() - interval '1 hour' from task returning at"
+    )
+    told = await health(api, {"Authorization": f"Bearer {api.token}"})
+    [line] = [one for one in told["concerns"] if one["code"] == "uncertain"]
+    assert datetime.fromisoformat(line["since"]) == since
+
+
+async def test_what_a_newer_version_noted_is_left_to_it(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("""insert into tb_concern values ('tide:', '{"code": "tide", "warn": 0}')""")
+        assert await remember(pool.connection, datetime.now(UTC), []) == []
+        cursor = await connection.execute("select name from tb_concern")
+        assert await cursor.fetchall() == [("tide:",)]
+
+
+async def test_a_lock_on_the_record_is_named_with_its_session_and_the_console_still_opens(
+    environ: dict[str, str], direct_url: str
+) -> None:
+    """别的会话锁住了任务表：说的是谁，不是「PostgreSQL 没有应答」；/health 是 degraded；放开之后一切照旧。"""
+    async with (
+        serving(load_settings(environ)) as api,
+        signed_in(api) as visitor,
+        await psycopg.AsyncConnection.connect(direct_url, application_name="someone's psql") as holder,
+    ):
+        await holder.execute("lock table tb_task in access exclusive mode")
+        pid = str(holder.info.backend_pid)
+
+        async def told() -> dict[str, Any] | None:
+            async with api.session.get("/health", headers={"Authorization": f"Bearer {api.token}"}) as answer:
+                data = (await answer.json())["data"]
+                lines = {one["code"]: one for one in data["verdict"]["concerns"]}
+                is_told = data["status"] == "degraded" and "locked" in lines and answer.status == 503
+                return lines if is_told else None
+
+        lines = await eventually(told)
+        assert lines is not None
+        assert (lines["locked"]["subject"], "database" in lines) == (pid, False)
+        assert "someone's psql" in lines["locked"]["text"]
+        page = await visitor.get("/")
+        assert page.status == 200
+        assert page.tested("locked")
+        await holder.rollback()
+
+        async def calm() -> bool:
+            async with api.session.get("/health") as answer:
+                return answer.status == 200
+
+        await eventually(calm)
 
 
 async def health(api: Api, headers: dict[str, str]) -> dict[str, Any]:

@@ -18,23 +18,23 @@ from kaguan.verdict.memory import HOLD, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
 from kaguan.verdict.observation import sized
 from kaguan.verdict.wording import Wording
-from tests.support.observations import NOW, ago, blocked, flow, held, lane, ledger, process, seen
+from tests.support.observations import NOW, ago, blocked, flow, held, lane, ledger, lock, process, seen
 
 if TYPE_CHECKING:
-    from kaguan.verdict.observation import Lane, Ledger
+    from kaguan.verdict.observation import Lane, Ledger, Lock
 
-HIGH_WATER = 100
+WINDOW = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
 REASON = Reason("mail.deferred", {"replies": [Reason("mail.unreachable")]})
 
 
 def found(record: Ledger | None = None, line: Lane | None = None) -> dict[str, Level]:
-    concerns = judge(seen(record or ledger(), line or lane()), high_water=HIGH_WATER)
+    concerns = judge(seen(record or ledger(), line or lane()), window=WINDOW)
     return {concern.code: concern.level for concern in concerns}
 
 
 def one(record: Ledger | None = None, line: Lane | None = None) -> Concern:
-    [concern] = judge(seen(record or ledger(), line or lane()), high_water=HIGH_WATER)
+    [concern] = judge(seen(record or ledger(), line or lane()), window=WINDOW)
     return concern
 
 
@@ -67,7 +67,7 @@ def test_a_calm_system_is_ok() -> None:
         pytest.param(ledger(queued={"default": (9, 12.0)}, flow=[flow(last=3)]), lane(), None, None, id="work moves"),
         pytest.param(ledger(due={"default": 11.0}, forwarded=12.0), lane(), "not_forwarding", "bad", id="relay stuck"),
         pytest.param(
-            ledger(due={"default": 11.0}, forwarded=12.0), lane(depths={"default": HIGH_WATER}), None, None,
+            ledger(due={"default": 11.0}, forwarded=12.0), lane(depths={"default": WINDOW}), None, None,
             id="the queue is full, the relay rightly waits",
         ),
         pytest.param(ledger(due={"critical": 11.0}), lane(), "backlog", "warn", id="critical is tight"),
@@ -164,12 +164,82 @@ def test_a_surge_names_its_main_reason_and_since_when() -> None:
 
 
 def test_a_backlog_says_which_queue_how_many_how_fast_and_how_long() -> None:
-    record = ledger(waiting={"low": 42_146}, due={"low": 33.0}, flow=[flow(queue="low", total=1_500, span=30.0)])
+    record = ledger(
+        waiting={"low": 42_146}, due={"low": 33.0}, flow=[flow(queue="low", total=1_500, moment=500, span=30.0)]
+    )
     concern = one(record)
     assert dict(concern.parameters) == {"queue": "low", "seconds": 33, "count": 42_146, "rate": 50.0, "eta": 843}
     assert Wording("en").text(concern) == (
         "Queue low has a backlog of ≈ 42,146, the oldest waiting 33 s; 50 done per second, about 14 min 3 s to go"
     )
+
+
+def test_an_estimate_follows_the_last_seconds_not_the_minutes_before() -> None:
+    """五分钟里做了很多、这会儿一个也没做完的，不许说「四秒就好」。"""
+    busy_before = [flow(queue="critical", total=600, minute=0, moment=0, last=30.0)]
+    stuck = ledger(waiting={"critical": 8}, due={"critical": 12.0}, flow=busy_before, held=[held(count=20, started=60)])
+    concern = one(stuck)
+    assert (concern.code, concern.parameters["eta"], concern.parameters["rate"]) == ("backlog", None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("locks", "record", "said"),
+    [
+        ([lock()], None, {"locked": "bad"}),
+        ([lock(blocked=1, seconds=None)], None, {"locked": "bad"}),
+        ([lock(blocked=3)], ledger(), {"locked": "bad"}),
+        ([lock(blocked=1)], ledger(), {"locked": "warn"}),
+        ([lock(blocked=1, seconds=4.0)], ledger(), {}),
+        ([lock(blocked=2, seconds=None)], ledger(), {}),
+        ([], None, {"database": "bad"}),
+    ],
+)
+def test_a_lock_is_told_by_how_much_it_blocks_and_a_passing_one_is_not(
+    locks: list[Lock], record: Ledger | None, said: dict[str, str]
+) -> None:
+    assert {one.code: one.level for one in judge(seen(record, lane(), *locks), window=WINDOW)} == said
+
+
+@pytest.mark.parametrize(
+    ("record", "line", "locks", "causes"),
+    [
+        pytest.param(
+            ledger(due={"default": 200.0}, forwarded=200.0, queued={"default": (9, 60.0)}), lane(), [lock()],
+            {"locked:123": "", "not_forwarding:default": "locked:123", "stalled:default": "locked:123",
+             "backlog:default": "locked:123"},
+            id="a lock",
+        ),
+        pytest.param(
+            ledger(due={"low": 400.0}, forwarded=400.0), lane([process("worker")]), [],
+            {"no_relay:": "", "not_forwarding:low": "no_relay:", "backlog:low": "no_relay:"}, id="no relay",
+        ),
+        pytest.param(
+            ledger(queued={"default": (9, 60.0)}, connected=["worker"]),
+            lane([process("relay"), process("worker", name="w", seen=30)]), [],
+            {"quiet:w": "", "stalled:default": "quiet:w", "backlog:default": "quiet:w"}, id="a frozen worker",
+        ),
+        pytest.param(
+            ledger(
+                flow=[
+                    flow("attempt_failed", type="data:sync", detail=REASON.stored(), minute=9, moment=9),
+                    flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9),
+                ]
+            ),
+            lane(breakers=[BREAKER]), [],
+            {"breaker:carrier:onelink": "", "setbacks:data:sync": "breaker:carrier:onelink", "setbacks:email:send": ""},
+            id="a carrier is away, mails fail for their own reasons",
+        ),
+        pytest.param(
+            ledger(totals={"uncertain": 1}, parked=1), lane(), [], {"uncertain:": "", "parked:": ""},
+            id="two of their own",
+        ),
+    ],
+)  # fmt: skip
+def test_consequences_name_their_root_cause_and_others_stand_alone(
+    record: Ledger, line: Lane, locks: list[Lock], causes: dict[str, str]
+) -> None:
+    concerns = judge(seen(record, line, *locks), window=WINDOW)
+    assert {one.identity: one.because for one in concerns} == causes
 
 
 def test_the_one_queue_too_long_to_count_is_sized_by_the_rest() -> None:
@@ -190,20 +260,20 @@ def test_an_unknown_type_is_counted_by_whichever_relay_saw_most() -> None:
 def test_processes_that_hear_no_notifications_are_counted_while_they_live() -> None:
     deaf = [replace(process("relay", name="a"), deaf=True), replace(process("api", name="b"), deaf=True)]
     dead = replace(process("relay", name="c", seen=11), deaf=True)
-    concerns = judge(seen(ledger(), lane([*deaf, dead, process("worker")])), high_water=HIGH_WATER)
+    concerns = judge(seen(ledger(), lane([*deaf, dead, process("worker")])), window=WINDOW)
     assert [(one.code, one.level, one.parameters) for one in concerns if one.code == "deaf"] == [
         ("deaf", "warn", {"count": 2})
     ]
 
 
 def test_without_postgresql_nothing_else_is_claimed_and_the_dependency_is_named() -> None:
-    concerns = judge(seen(None, lane()), high_water=HIGH_WATER)
+    concerns = judge(seen(None, lane()), window=WINDOW)
     assert [concern.code for concern in concerns] == [ConcernCode.DATABASE]
     assert Verdict(NOW, concerns, blind=True).level is Level.UNKNOWN
 
 
 def test_without_redis_the_heartbeats_are_not_missed() -> None:
-    concerns = judge(seen(ledger(connected=["relay", "worker"], due={"low": 20.0}, forwarded=60.0), None), high_water=1)
+    concerns = judge(seen(ledger(connected=["relay", "worker"], due={"low": 20.0}, forwarded=60.0), None), window=1)
     assert [concern.code for concern in concerns] == [ConcernCode.REDIS]
 
 
@@ -251,5 +321,5 @@ def test_what_was_said_a_moment_ago_is_said_until_it_has_been_gone_a_while() -> 
 
 def test_the_heavier_comes_first() -> None:
     record = ledger(totals={"uncertain": 1}, queued={"default": (9, 50.0)})
-    codes = [concern.code for concern in judge(seen(record, lane()), high_water=HIGH_WATER)]
+    codes = [concern.code for concern in judge(seen(record, lane()), window=WINDOW)]
     assert codes == ["stalled", "backlog", "uncertain"]

@@ -11,7 +11,7 @@ from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.wording import Wording, catalogue
-from tests.support.observations import ago, blocked, flow, held, lane, ledger, process, seen
+from tests.support.observations import ago, blocked, flow, held, lane, ledger, lock, process, seen
 
 HIGH_WATER = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
@@ -31,7 +31,7 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
 
 
 TROUBLES = [
-    *judge(seen(None, None), high_water=HIGH_WATER),
+    *judge(seen(None, None), window=HIGH_WATER),
     *judge(
         seen(
             ledger(
@@ -48,12 +48,13 @@ TROUBLES = [
                 breakers=[BREAKER, replace(BREAKER, name="control_center", state="half-opened")],
             ),
         ),
-        high_water=HIGH_WATER,
+        window=HIGH_WATER,
     ),
-    *judge(seen(ledger(), lane([])), high_water=HIGH_WATER),
+    *judge(seen(ledger(), lane(), lock()), window=HIGH_WATER),
+    *judge(seen(ledger(), lane([])), window=HIGH_WATER),
     *judge(
         seen(ledger(connected=["relay", "worker"]), lane([process("relay", seen=20), process("worker", seen=20)])),
-        high_water=HIGH_WATER,
+        window=HIGH_WATER,
     ),
 ]  # fmt: skip
 

@@ -10,6 +10,7 @@ from opentelemetry import trace
 
 from api.http.envelope import failure
 from api.http.keys import SERVICES
+from api.http.probing import READING, WRITES
 from api.http.translation import Translated, translate
 from kaguan.database.pool import waits_for_standby
 from kaguan.errors import Code, DomainError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
+
+NOT_WRITTEN = frozenset({Code.DATABASE_UNAVAILABLE, Code.TIMED_OUT, Code.INTERNAL})
 
 ErrorPage: TypeAlias = "Callable[[web.Request, Translated], web.Response | None]"
 # 给人看的那些地址，出错时的页面；别的地址给 None，应答是信封
@@ -31,6 +34,8 @@ def answer_to(request: web.Request, error: Exception) -> web.Response:
     if translated.error.code is Code.TIMED_OUT and waits_for_standby(request.app[SERVICES].pool):
         # 不是慢：同步备库不在，库里写得下，答不得「成了」
         translated = Translated(DomainError(Code.DATABASE_UNAVAILABLE), cause="standby_away")
+    if request.method not in READING and translated.error.code in NOT_WRITTEN:
+        request.app[WRITES].failed()
     if translated.unexpected:
         log.error("请求处理出错", method=request.method, path=request.path, exc_info=error)
         # 只记类名：消息里可能有 PostgreSQL 的 DETAIL，也就是用户的数据

@@ -39,6 +39,8 @@ async def pipeline(request: web.Request, handler: Handler) -> web.StreamResponse
     span = tracing.begin(request, context)
     try:
         response = await _across_origins(request, context, handler)
+        if request.method not in probing.READING and response.status < web.HTTPBadRequest.status_code:
+            app[probing.WRITES].made()
         if span is not None:
             tracing.describe(span, request, context, response)
     finally:

@@ -4,5 +4,11 @@ select
     (select count(*)::int from (select from tb_work where lease_until is not null limit %(cap)s) as r) as running,
     (select count(*)::int from (select from tb_task where status = 'failed' limit %(cap)s) as f) as failed,
     (select count(*)::int from (select from tb_task where status = 'uncertain' limit %(cap)s) as u) as uncertain,
+    (
+        -- 最老的一些最后的例外，就是它们成为不明的时刻
+        select min(e.at)
+        from (select id from tb_task where status = 'uncertain' order by id limit 100) as u
+        cross join lateral (select at from tb_task_event where task_id = u.id order by id desc limit 1) as e
+    ) as uncertain_since,
     (select forwarded_at from tb_broker where id = 1) as last_forward_at,
     clock_timestamp() as now

@@ -1,0 +1,62 @@
+"""根由：一件事出了，跟着出的几件只是它的样子。说在它下面，看的人先去办根由。
+
+只认说得清的：后果的队列、种类与根由对得上才算；对不上的照样单独说。
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kaguan.breakers.board import BreakerKind
+from kaguan.mail.task import EMAIL_SEND
+from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
+from kaguan.verdict.model import ConcernCode, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kaguan.verdict.model import Concern
+
+STANDSTILL = frozenset({ConcernCode.NOT_FORWARDING, ConcernCode.STALLED, ConcernCode.BACKLOG})
+TROUBLE = STANDSTILL | {ConcernCode.SETBACKS, ConcernCode.FAILURES, ConcernCode.EXPIRED}
+# 一个环节不在了、冻住了、反复崩溃，跟着停下的
+WITHOUT = {
+    "relay": frozenset({ConcernCode.NOT_FORWARDING, ConcernCode.BACKLOG}),
+    "worker": frozenset({ConcernCode.STALLED, ConcernCode.BACKLOG, ConcernCode.EXPIRED, ConcernCode.NOT_FORWARDING}),
+}
+CALLING = {
+    BreakerKind.SMTP: frozenset({EMAIL_SEND.name}),
+    BreakerKind.CARRIER: frozenset({DATA_SYNC.name, SIM_STATUS_SYNC.name}),
+}
+
+
+def explained(concerns: Sequence[Concern]) -> list[Concern]:
+    """同样的几件、同样的次序；是后果的说出因为哪一件。"""
+    return [replace(one, because=_cause(one, concerns)) for one in concerns]
+
+
+def _cause(one: Concern, concerns: Sequence[Concern]) -> str:
+    """排在最前（最重）的那个根由；根由自己不再有根由，因此不会绕成圈。"""
+    found = (other for other in concerns if other is not one and _brings_about(other, one))
+    return next((other.identity for other in found), "")
+
+
+def _brings_about(cause: Concern, effect: Concern) -> bool:
+    match cause.code:
+        case ConcernCode.LOCKED if cause.level is not Level.BAD:
+            return False
+        case (
+            ConcernCode.LOCKED | ConcernCode.DATABASE | ConcernCode.REDIS | ConcernCode.REDIS_REFUSES
+            | ConcernCode.HISTORY
+        ):  # fmt: skip
+            return effect.code in TROUBLE
+        case ConcernCode.NO_RELAY | ConcernCode.NO_WORKER:
+            return effect.code in WITHOUT[cause.code.removeprefix("no_")]
+        case ConcernCode.QUIET | ConcernCode.RESTARTS if cause.level is Level.BAD:
+            return effect.code in WITHOUT.get(str(cause.parameters["role"]), ())
+        case ConcernCode.BREAKER:
+            types = CALLING.get(BreakerKind(str(cause.parameters["kind"])), frozenset())
+            return effect.code in {ConcernCode.SETBACKS, ConcernCode.FAILURES} and effect.subject in types
+        case _:
+            return False
