@@ -10,18 +10,21 @@ LOST = "task[0].status>=5"  # Watch：再也没有一步可走，而任务没有
 EFFECTS = "effects"  # 生效两次，或生效了却没有成功
 SILENT = "sends<=(1+"
 FINAL = ".status<=7)))"
+CONVICTED = "(1==0)"
 ROBBED = ".lease!=1"
 EXCUSED = "!(task[0].sends)||"
 UNMARKED = "(task[0].sends<=task[0].marks)"  # 寄出过，既没有成功、也没有记过不明
 
 ONE = ("TASKS=1", "FAULTS=1")
 TWO = ("TASKS=1", "FAULTS=2")
+KILLER = ("TASKS=2", "ATTEMPTS=1", "FAULTS=0", "LOST=3", "KILLER")
 
 # 套件里跑的：单个任务、两个 relay、两个 worker，任意两次故障；两个任务同在一次投递里，任意一次故障
 GOOD = (
     Check(("TASKS=1", "RELAYS=2", "FAULTS=2"), "一个任务，两次故障，策略 hold"),
     Check(("TASKS=1", "RELAYS=1", "FAULTS=1", "RESEND"), "一个任务，策略 resend"),
     Check(("TASKS=2", "ATTEMPTS=1", "FAULTS=1"), "一次投递带两个任务，一次故障"),
+    Check(KILLER, "一个弄死 worker 的与一个无辜的：前者总有判的时候，后者从不陪罪"),
     Check((*ONE, "FORGETS"), "PostgreSQL 忘了尾巴，一个任务"),
     Check(ONE, "状态图无环：任何运行都走得到尽头", NO_CYCLE, ("-l",)),
     Check(("TASKS=1", "FAULTS=1", "LIVENESS"), "弱公平下最终有着落（LTL）", WEAKLY_FAIR, ("-a", "-f")),
@@ -70,6 +73,7 @@ SMALLEST = ("TASKS=1", "FAULTS=2", "ATTEMPTS=1", "LOST=1")
 BROKEN = (
     _forgetful((*SMALLEST, "TOKEN_WITHOUT_CLAIM"), "令牌只是任务与投递号", SILENT),
     _forgetful((*ONE, "NO_PG_EPOCH"), "历史断了没有人看：不补办，也不关门", SILENT),
+    _broken((*KILLER, "COMPANY"), "几个嫌疑同在一个进程", CONVICTED),
     _broken((*TWO, "NO_FENCE"), "认领、意向、结算都不看投递号", SILENT),
     _broken((*TWO, "SETTLE_UNGUARDED"), "结算不看状态与令牌", FINAL),
     _broken((*TWO, "EFFECT_OUTSIDE_TX"), "处理器的写入不与结算同一事务", EFFECTS),

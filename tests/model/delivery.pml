@@ -11,7 +11,8 @@
  *   活性  走到再也没有一步可走时（Watch），每个任务都有结局或看得见的 uncertain，且与世界相符；
  *         另证状态图无环（-DNP），所以任何运行都走得到那里，连公平性都不必假设。小规模另有带弱公平的 LTL。
  *
- * 规模：TASKS WORKERS RELAYS FAULTS ATTEMPTS LOST；策略：RESEND。其余每个开关拆掉协议的一块。
+ * 规模：TASKS WORKERS RELAYS FAULTS ATTEMPTS LOST；策略：RESEND。KILLER：任务 0 一开始做就弄死它的进程，从不做完。
+ * 其余每个开关拆掉协议的一块。
  */
 #ifndef TASKS
 #define TASKS 2
@@ -108,7 +109,9 @@ byte note[TASKS];
 #define settled_history true
 #endif
 
-#if TASKS == 2
+#ifdef KILLER
+#define mails(t) false
+#elif TASKS == 2
 #define mails(t) (t == 1) /* 任务 1 还要寄信，任务 0 只写库 */
 #else
 bit mail_kind;
@@ -396,7 +399,15 @@ inline settle_unclear(t, w) { /* 外部调用的结局不明：按策略重发�
 #else
 #define writable settled_history /* 认过的历史才写得进；否则等 */
 #endif
-#define at(t, w, s) (worker[w].step == 3 && worker[w].stage[t] == s)
+/* 连丢两次租约的是嫌疑：一个进程里只做一个，别的先交还（静一会儿才开始做，所以总交还得成） */
+#define SUSPECT 2
+#define both_suspects(w) (worker[w].stage[0] && worker[w].stage[1] && task[0].lost >= SUSPECT && task[1].lost >= SUSPECT)
+#if defined(KILLER) && !defined(COMPANY)
+#define quiet(t, w) (!both_suspects(w))
+#else
+#define quiet(t, w) true
+#endif
+#define at(t, w, s) (worker[w].step == 3 && worker[w].stage[t] == s && quiet(t, w))
 #define may_retry(t, w) (worker[w].attempt[t] < ATTEMPTS && !task[t].locked)
 
 inline intend(t, w, next) {
@@ -470,10 +481,27 @@ inline call(t, w, next) {
   :: atomic { at(t, w, 1) && !mails(t) && writable -> settle_done(t, w) }
 #endif
 
+/* SIGKILL：手里的一切没了，SAQ 任务留在「已取走」里；未提交的认领回滚 */
+inline kill_worker(w) {
+  for (x : 0 .. TASKS - 1) {
+    if :: worker[w].step == 2 && worker[w].stage[x] -> task[x].claiming = 0 :: else fi;
+    if :: task[x].status == RUNNING && task[x].owner == w -> task[x].owner = NOBODY; task[x].lease = EXPIRED :: else fi
+  }
+  x = 0; leave(w)
+}
+
+inline give_back(t, w) { /* 没有开始做：租约作废，不算丢 */
+  if :: fence(t, w) && task[t].owner == w -> task[t].lease = RELEASED; task[t].owner = NOBODY :: else fi;
+  forget(t, w)
+}
+
 #define turn(w) (w == 0 || worker[0].step) /* 闲着的 worker 彼此一样：总让 0 号先取 */
 
 proctype Worker(byte w) {
   byte z, a, b;
+#ifdef KILLER
+  byte x;
+#endif
   do
   :: atomic { worker[w].step == 0 && any(waiting) && turn(w) -> pop(w) }
 #if TASKS == 2
@@ -482,7 +510,15 @@ proctype Worker(byte w) {
   :: atomic { worker[w].step == 1 && !row_busy(w, 0) -> lock_rows(w) }
 #endif
   :: atomic { worker[w].step == 2 -> claim(w) }
+#ifdef KILLER
+  :: atomic { at(0, w, 1) -> kill_worker(w) }
+#ifndef COMPANY
+  :: atomic { worker[w].step == 3 && both_suspects(w) -> give_back(0, w) }
+  :: atomic { worker[w].step == 3 && both_suspects(w) -> give_back(1, w) }
+#endif
+#else
   HANDLER(0, w)
+#endif
 #if TASKS == 2
   HANDLER(1, w)
 #endif
@@ -513,13 +549,19 @@ proctype Worker(byte w) {
 #define resent(t) false
 #endif
 
+#ifdef KILLER
+#define convict(t) assert(t == 0) /* 陪着死的从不定罪 */
+#else
+#define convict(t) skip
+#endif
+
 /* redrive_expired.sql。信的下落不明时，只有「再寄一次」与「不明」两条路 */
 inline reclaim(t) {
   bump(t);
   if
   :: unclear(t) && resent(t) -> task[t].attempt--; mark_it(t); become(t, PENDING)
   :: unclear(t) && !resent(t) -> mark_it(t); become(t, UNCERTAIN)
-  :: !unclear(t) && poisoned(t) -> become(t, FAILED); task[t].intent = 0
+  :: !unclear(t) && poisoned(t) -> convict(t); become(t, FAILED); task[t].intent = 0
   :: !unclear(t) && !poisoned(t) && task[t].cancel -> become(t, CANCELLED); task[t].intent = 0
   :: !unclear(t) && !poisoned(t) && !task[t].cancel -> task[t].attempt--; become(t, PENDING)
   fi;
@@ -659,15 +701,6 @@ proctype Redrive() {
 }
 
 /* ---- 世界：故障与人，共 FAULTS 次 */
-
-/* SIGKILL：手里的一切没了，SAQ 任务留在「已取走」里；未提交的认领回滚 */
-inline kill_worker(w) {
-  for (x : 0 .. TASKS - 1) {
-    if :: worker[w].step == 2 && worker[w].stage[x] -> task[x].claiming = 0 :: else fi;
-    if :: task[x].status == RUNNING && task[x].owner == w -> task[x].owner = NOBODY; task[x].lease = EXPIRED :: else fi
-  }
-  x = 0; leave(w)
-}
 
 /* SIGSTOP 过了租约：库里看它已死，它自己不知道 */
 inline pause_worker(w) {

@@ -18,6 +18,7 @@ from tests.model.mutation import (
     Mutation,
 )
 
+VERIFIED = "tests/integration/mail/test_email_verify.py"
 REDIS_FAILOVER = (
     "tests/integration/faults/test_fault_redis.py"
     "::test_a_failover_that_loses_its_tail_loses_no_task_and_repeats_no_effect"
@@ -168,6 +169,20 @@ OUTBOX_MUTATIONS = (
         "lost_leases + 1 >= %(max_lost)s",
         "lost_leases + 1 >= %(max_lost)s + 1000",
         (REDRIVE + "::test_task_that_keeps_killing_its_worker_is_parked_and_others_flow",),
+    ),
+    Mutation(
+        "几个嫌疑同在一个进程",
+        "src/kaguan/outbox/worker/execution.py",
+        "        if self._suspect:\n",
+        "        if False:\n",
+        (REDRIVE + "::test_of_two_suspects_a_worker_runs_one_and_gives_the_other_back",),
+    ),
+    Mutation(
+        "收下过就当都收下了",
+        "src/workers/email/verifying.py",
+        "return letter if len(letter) == 1 else None",
+        "return letter",
+        (VERIFIED + "::test_an_answer_that_does_not_say_for_whom_settles_no_letter_to_several",),
     ),
     Mutation(
         "收回也计尝试",

@@ -124,7 +124,9 @@ class Relay(Group):
     presence_age: Seconds = 3.0  # 交出多久之后才核对
     backstop_age: Seconds = 120.0
     lease_scan_interval: Seconds = 1.0
-    max_deliveries_without_result: int = Field(default=5, ge=1)  # 连续这么多次丢租约即判为毒丸
+    max_deliveries_without_result: int = Field(
+        default=5, ge=3
+    )  # 连续这么多次丢租约即判为毒丸；头两次还分不出是谁弄死了 worker
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None
 

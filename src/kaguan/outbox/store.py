@@ -12,6 +12,7 @@ from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
+from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.queues.keys import delivery_key
 from kaguan.reasons import Reason
 
@@ -149,6 +150,7 @@ async def redrive_expired(
     """收回租约失去不超过 ``reach`` 秒的，与主动交还的；PostgreSQL 启动之后的 ``grace`` 秒内只收回后者。"""
     parameters = {
         "redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "reach": reach, "limit": limit,
+        "suspect": SUSPECT,
         "killer": Jsonb(Reason("outbox.worker_killer").stored()), "lost": Jsonb(Reason("outbox.worker_lost").stored()),
     }  # fmt: skip
     async with connection.cursor(row_factory=class_row(Expired)) as cursor:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 GATE = 4_243  # 咨询锁号
 GRACE = Worker().shutdown_grace if AS_SHIPPED else 4 * PACE
 SHORT_JOB = min(3.0, GRACE / 4)  # 秒
-POISON_LIMIT = 2
+POISON_LIMIT = 3
 
 
 @pytest.fixture
@@ -201,6 +201,34 @@ async def test_a_mail_that_kills_its_worker_is_parked_and_the_others_flow(pipeli
         ("parked",)
     ]
     assert await effects(pipeline) == (len(others), len(others))
+
+
+@pytest.mark.protocol(lost=POISON_LIMIT)
+async def test_a_killer_ends_as_failed_and_those_who_die_beside_it_never(pipeline: Pipeline, yard: Yard) -> None:
+    """骰子总是最坏：手里空着就一齐回来，比毒信做得久的因此次次在场。"""
+    innocents = [await submit(pipeline, "slow:2") for _ in range(3)]
+    killer = await submit(pipeline, "crash")
+
+    async def ended() -> bool:
+        await pipeline.sql(
+            "update tb_outbox set available_at = now()"
+            " where not exists (select from tb_work where lease_until is not null)"
+        )
+        return await all_closed(pipeline)
+
+    async with relaying(pipeline):
+        deaths = 0
+        while not await ended():
+            async with yard.worker() as victim:
+                dying = asyncio.create_task(victim.process.wait())
+                over = asyncio.create_task(eventually(ended))
+                await asyncio.wait({dying, over}, return_when=asyncio.FIRST_COMPLETED)
+                deaths += dying.done()
+                for waiting in (dying, over):
+                    waiting.cancel()
+    assert deaths <= 2 + POISON_LIMIT
+    assert (await pipeline.task(killer)).status == "failed"
+    assert [(await pipeline.task(one)).status for one in innocents] == ["succeeded"] * len(innocents)
 
 
 # ---- 时钟

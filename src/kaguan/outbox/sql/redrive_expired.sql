@@ -59,8 +59,10 @@ moved as (
         worker = null,
         queued_at = null,
         started_at = e.started_at,
-        -- 头一次丢立刻再来；再丢就有击垮 worker 的嫌疑：错开，别让无辜的一次次陪它死
+        -- 头一次丢立刻再来；再丢就有击垮 worker 的嫌疑，一个进程里只做一个（worker/execution.py）：错开。
+        -- 定罪的那一次因此没有别的嫌疑陪着死；因为已有一个而交还的，等那一个做完
         available_at = clock_timestamp() + case
+            when e.released and t.lost_leases >= %(suspect)s then random() * interval '20 s'
             when e.released or t.lost_leases = 0 then interval '0'
             else random() * make_interval(secs => least(60, 2 ^ (t.lost_leases + 1)))
         end,
@@ -78,7 +80,7 @@ moved as (
           or not exists (select from tb_outbox o where o.task_id = e.id)
       )
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at,
-        e.verdict, e.released, e.intended, e.worker
+        e.verdict, e.released, e.intended, e.worker, t.lost_leases
 ),
 taken as (
     delete from tb_work
@@ -88,7 +90,7 @@ staged as (
     insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent, alone)
     select
         id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-        principal, available_at, traceparent, not released
+        principal, available_at, traceparent, not released or lost_leases >= %(suspect)s
     from moved
     where verdict = 'pending'
     on conflict (task_id) do update

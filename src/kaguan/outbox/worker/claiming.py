@@ -21,6 +21,7 @@ from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.logging.naming import attempted
 from kaguan.outbox.history import UnsettledError, is_settled
+from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.outbox.worker.token import COLUMNS, Token
 from kaguan.queues import keys
 
@@ -44,7 +45,7 @@ Wanted: TypeAlias = "tuple[Token, float | None]"  # 令牌，何时交出
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """认领到的任务。``queued_for`` 自交出，单位秒。"""
+    """认领到的任务。``queued_for`` 自交出，单位秒；``lost_leases`` 是连着丢过几次租约。"""
 
     id: UUID
     delivery: int
@@ -59,10 +60,16 @@ class Claim:
     traceparent: str | None
     ordered: bool
     queued_for: float
+    lost_leases: int = 0
 
     @property
     def token(self) -> Token:
         return Token(self.id, self.delivery, self.claim_id)
+
+    @property
+    def is_suspect(self) -> bool:
+        """也许就是它弄死了 worker。"""
+        return self.lost_leases >= SUSPECT
 
 
 class Claims:
