@@ -178,6 +178,13 @@ OUTBOX_MUTATIONS = (
         (REDRIVE + "::test_of_two_suspects_a_worker_runs_one_and_gives_the_other_back",),
     ),
     Mutation(
+        "停顿就当持有者死了",
+        "src/kaguan/outbox/relay/redrive.py",
+        "0 < self.grace < stood",
+        "False",
+        (REDRIVE + "::test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_taken_back",),
+    ),
+    Mutation(
         "收下过就当都收下了",
         "src/workers/email/verifying.py",
         "return letter if len(letter) == 1 else None",

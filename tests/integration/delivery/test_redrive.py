@@ -16,6 +16,7 @@ from kaguan.outbox.testing import Recorder
 from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker import claiming
+from kaguan.outbox.worker.leases import heartbeat
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.token import Token
 from kaguan.queues.keys import delivery_key
@@ -205,6 +206,32 @@ async def test_of_two_suspects_a_worker_runs_one_and_gives_the_other_back(pipeli
     assert await pipeline.sql("select status, count(*) from vw_task group by 1 order by 1") == [
         ("pending", 1), ("succeeded", 1)
     ]  # fmt: skip
+
+
+async def test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_taken_back(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    """库、本机或 relay 停得比租约还久：谁也续不了租，不等于持有者死了。"""
+    grace = 0.5
+    async with open_pipeline(load_settings(environ), pool, grace=grace) as pipeline:
+        redrive = pipeline.leases_redrive
+        assert await redrive.run_once() == 0
+        living, dead = (Token(one, 1, uuid4()) for one in await pipeline.submit(2))
+        await pipeline.forwarder.run_once()
+        async with pipeline.pool.connection() as connection:
+            wanted = [(living, None), (dead, None)]
+            assert all(await claiming.claim(connection, wanted, worker="stalled", lease=0.000001))
+        await asyncio.sleep(2 * grace)  # 停顿：没有人看，也没有人续租
+        assert await redrive.run_once() == 0
+        async with pipeline.pool.connection() as connection:
+            assert living in await heartbeat(connection, [living], 600)
+
+        async def taken_back() -> bool:
+            await redrive.run_once()
+            return await pipeline.status(dead.task_id) == "pending"
+
+        await eventually(taken_back)
+        assert await pipeline.status(living.task_id) == "running"
 
 
 async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(pipeline: Pipeline) -> None:

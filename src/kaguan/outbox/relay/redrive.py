@@ -36,6 +36,7 @@ PAGE = 1_000
 TAKEN_PATIENCE = 10.0  # 秒
 TAKEN_MEMORY = 120.0  # 秒：这么久不再见到的不必记着
 OVERLAP = 5.0  # 秒：比上一遍看到的再早这么久
+HANDED_BACK = -1.0  # 秒：一刻也不往回看，只收主动交还的
 ORPHAN_PAGE = 20_000  # 只看号码，百万行的积压几分钟看一圈
 
 
@@ -45,7 +46,8 @@ class LeaseRedrive:
 
     Attributes:
         redelivered: 结局不明也重新投递的任务类型 → 时间线上记作什么。
-        grace: PostgreSQL 启动之后给持有者续租的秒数：停机比租约还久时，活着的执行者不算失联。
+        grace: 给持有者续租的秒数：PostgreSQL 启动之后；库、本机或 relay 停顿之后（上一眼比这还早）。
+            停得比租约还久，活着的执行者不算失联。
     """
 
     pool: Pool
@@ -55,21 +57,31 @@ class LeaseRedrive:
     grace: float = 0.0
     throttle: ScanThrottle = field(default_factory=ScanThrottle)
     _seen: float = -math.inf  # 本机的单调钟：在这之前到期的都看过了
+    _looked: tuple[float, float] = (math.inf, math.inf)  # 上一眼看完，单调钟与墙上的钟：暂停的虚拟机里前者不走
+    _sparing: float | None = None  # 停顿之后只收交还的，到这时（单调钟）为止；看过一眼真的才会再有
 
     async def run_once(self) -> int:
         """收回一页。只看上一遍之后到期的与主动交还的；上一遍被锁着而跳过的，等从头看的那一遍。"""
         began = time.monotonic()
+        stood = max(began - self._looked[0], time.time() - self._looked[1])
+        if self._sparing is None and 0 < self.grace < stood:
+            self._sparing = began + self.grace
+            log.warning("停顿过，先等持有者续租", seconds=round(stood, 1), grace=self.grace)
+        sparing = self._sparing is not None and began < self._sparing
         async with self.pool.connection() as connection, ThrottledScan(self.throttle, connection) as thorough:
             expired = await store.redrive_expired(
                 connection,
                 redelivered=self.redelivered,
                 max_lost=self.config.max_deliveries_without_result,
                 grace=self.grace,
-                reach=EVER if thorough else min(EVER, began - self._seen + OVERLAP),
+                reach=HANDED_BACK if sparing else EVER if thorough else min(EVER, began - self._seen + OVERLAP),
                 limit=PAGE,
             )
-        if len(expired) < PAGE:
-            self._seen = began
+        self._looked = (time.monotonic(), time.time())
+        if not sparing:
+            self._sparing = None
+            if len(expired) < PAGE:
+                self._seen = began
         for cause in ("worker_stopped", "lease_expired"):
             self._record(cause, [task for task in expired if task.released == (cause == "worker_stopped")])
         ended = [task.id for task in expired if task.verdict != TaskStatus.PENDING]
