@@ -124,7 +124,7 @@ def person(world: World, what: str, task_id: UUID) -> None:
 
     async def work(pool: Any) -> None:
         try:
-            async with pool.connection() as connection:
+            async with pool.connection() as connection, connection.transaction():
                 await operation(connection, task_id, "tester")
         except DomainError:
             pass

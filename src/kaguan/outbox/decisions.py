@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
+from psycopg.pq import TransactionStatus
 
 from kaguan.database.pool import at_once
 from kaguan.errors import Code, refused
@@ -22,16 +23,31 @@ log = structlog.get_logger(__name__)
 CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
 
 
+def refuse_outside_transaction(connection: Connection) -> None:
+    """自动提交的连接上没有开事务：锁随语句就没了，看与写之间会被人认领。
+
+    Raises:
+        RuntimeError: 就是这样。
+    """
+    if connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE:
+        raise RuntimeError(
+            "取消、重来要在事务里：async with connection.transaction()；"
+            "cancel and retry need a transaction: async with connection.transaction()"
+        )
+
+
 async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
     """取消任务，放行同键的下一个；提交之后应按门铃。``after_commit`` 见 :func:`kaguan.outbox.acceptance.accept`。
 
-    连接须在事务中：先锁住，取消的语句才看得见等锁的工夫里写下的（再试一次的发件箱行）。
+    先锁住，取消的语句才看得见等锁的工夫里写下的（再试一次的发件箱行）。
     返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
 
     Raises:
         DomainError: 没有此任务（1004），或已结束（1005）。
         UnsettledError: 历史还没有核对完。
+        RuntimeError: 连接不在事务中。
     """
+    refuse_outside_transaction(connection)
     await history.ensure_settled(connection)
     await record.lock_decided(connection, task_id)
     found = await record.cancel(connection, task_id, actor)
@@ -47,12 +63,14 @@ async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit
 
 
 async def retry(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
-    """人工重来一个失败或结局不明的任务：只有一个的重放。连接须在事务中，锁才留到重放。
+    """人工重来一个失败或结局不明的任务：只有一个的重放。锁要留到重放。
 
     Raises:
         DomainError: 没有此任务（1004），或状态不许（1005）。
         UnsettledError: 历史还没有核对完。
+        RuntimeError: 连接不在事务中。
     """
+    refuse_outside_transaction(connection)
     await history.ensure_settled(connection)
     found = await record.lock_decided(connection, task_id)
     if found is None:

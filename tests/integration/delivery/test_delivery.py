@@ -21,7 +21,7 @@ from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions
 from kaguan.outbox.task_type import Unknown
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
@@ -31,7 +31,7 @@ from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, carried_by, open_pipe
 from tests.support.running_task import taken_over
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
     from kaguan.config import Settings
@@ -227,7 +227,7 @@ async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: P
     await pipeline.forwarder.run_once()
     await pipeline.execution(Recorder([outcome]))({}, task_id=str(task_id), delivery=1)
     before = await pipeline.sql("select * from vw_task")
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         with pytest.raises(DomainError) as refusal:
             await decisions.retry(connection, task_id, "operator")
     assert refusal.value.code is Code.CONFLICT
@@ -462,7 +462,7 @@ async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pip
 
 async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
     waiting, running = await pipeline.submit(2)
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, waiting, "tester") == "cancelled"
     await pipeline.forwarder.run_once()
     started = asyncio.Event()
@@ -477,7 +477,7 @@ async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
     execution = pipeline.execution(Patient())
     job = asyncio.create_task(execution({}, task_id=str(running), delivery=1))
     await started.wait()
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, running, "tester") == "running"
     await execution.leases.run_once()
     await job
@@ -485,10 +485,23 @@ async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
     assert await pipeline.status(running) == "cancelled"
 
 
+@pytest.mark.parametrize("decide", [decisions.cancel, decisions.retry])
+async def test_cancel_and_retry_outside_a_transaction_are_refused_in_words(
+    pipeline: Pipeline, decide: Callable[[Connection, UUID, str], Awaitable[TaskStatus]]
+) -> None:
+    """自动提交的连接上，锁随语句就没了：看与写之间会被人认领。"""
+    (task_id,) = await pipeline.submit()
+    before = await pipeline.sql("select * from vw_task")
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(RuntimeError, match="need a transaction"):
+            await decide(connection, task_id, "tester")
+    assert await pipeline.sql("select * from vw_task") == before
+
+
 async def test_failed_task_is_retried_by_a_person_with_all_its_attempts(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await deliver(pipeline, Recorder([GiveUp("bad")]), task_id)
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.retry(connection, task_id, "tester") == "pending"
         with pytest.raises(DomainError):
             await decisions.retry(connection, task_id, "tester")

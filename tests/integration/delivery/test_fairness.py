@@ -186,7 +186,7 @@ async def test_retries_of_one_caller_do_not_hold_up_the_single_task_of_another(p
     await submit(pipeline, "bulk", 1, ordering_key="k")
     (dead,) = await submit(pipeline, "bulk", 1)
     await pipeline.sql("update tb_task set status = 'failed', finished_at = now() where id = %s", dead)
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, dead, "operator")
     rows = await pipeline.sql("select principal, count(*)::int from tb_outbox group by principal")
     assert dict(rows) == {"bulk": BATCH + 2}

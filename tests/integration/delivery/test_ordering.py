@@ -113,7 +113,7 @@ async def test_cancelling_the_first_releases_the_second_at_once(pipeline: Pipeli
     async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.cancel(connection, first, "ops")
     assert await staged(pipeline) == [second]
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.cancel(connection, third, "ops")
     assert await staged(pipeline) == [second]
 
@@ -124,7 +124,7 @@ async def test_cancelling_a_running_task_releases_nobody_yet(pipeline: Pipeline)
     await pipeline.sql(
         "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() where id = %s", first
     )
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, first, "ops") == "running"
     assert await staged(pipeline) == []
 
@@ -173,7 +173,7 @@ async def test_one_that_a_person_revived_runs_though_it_is_not_the_head(pipeline
 
 async def test_a_cancelled_waiter_is_passed_over(pipeline: Pipeline) -> None:
     first, second, third = await pipeline.submit(3, ordering_key="k")
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.cancel(connection, second, "ops")
     assert await deliver(pipeline) == [first]
     assert await deliver(pipeline) == [third]

@@ -271,7 +271,7 @@ async def test_cancel_asked_for_while_an_attempt_fails_is_not_forgotten(pipeline
     handler = Held(Retry("对方忙"))
     job = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=1))
     await handler.started.wait()
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, task_id, "tester") == "running"
     handler.released.set()
     await job

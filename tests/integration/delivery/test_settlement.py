@@ -54,7 +54,7 @@ async def test_a_cancel_heard_after_the_intent_does_not_say_nothing_was_done(pip
     async def halfway(attempt: Attempt) -> Outcome:
         async with attempt.transaction() as connection:
             await attempt.declare_intent(connection)
-        async with pipeline.pool.connection() as connection:
+        async with pipeline.pool.connection() as connection, connection.transaction():
             await decisions.cancel(connection, task_id, "tester")
         await execution.leases.run_once()
         attempt.checkpoint()
@@ -82,7 +82,7 @@ async def test_a_refused_cancel_leaves_the_parked_row_where_it_is(pipeline: Pipe
     (task_id,) = await pipeline.submit()
     await pipeline.sql("update tb_outbox set parked_at = now(), parked_reason = '毒丸'")
     await pipeline.sql("update tb_task set status = 'failed', finished_at = now()")
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         with pytest.raises(DomainError) as refusal:
             await decisions.cancel(connection, task_id, "tester")
     assert refusal.value.code is Code.CONFLICT

@@ -305,7 +305,7 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
     await is_now(EMAIL_SEND.name)  # 新的 relay 认得它
     assert await pipeline.forwarder.run_once() == 1
     await pipeline.execution(Recorder([GiveUp("坏了")]))({}, task_id=str(strange), delivery=1)
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, strange, "operator")
     await is_now("future:task")
     assert await pipeline.forwarder.run_once() == 0

@@ -517,7 +517,7 @@ async def test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_i
     await pipeline.sql("update tb_task set status = 'failed', finished_at = now() where id = %s", failed)
     before = await states(pipeline, waiting, failed)
     await pipeline.sql(RESTART)
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         for asked in (
             decisions.cancel(connection, waiting, "ops"),
             decisions.retry(connection, failed, "ops"),

@@ -120,7 +120,7 @@ async def still_unknown(stage: Stage, task_id: UUID) -> bool:
 async def test_a_cancel_asked_for_while_the_reply_is_lost_leaves_the_task_uncertain(stage: Stage) -> None:
     async def cancelled_meanwhile(attempt: Attempt) -> Outcome:
         outcome = await stage.handler(attempt)
-        async with attempt.pool.connection() as connection:
+        async with attempt.pool.connection() as connection, connection.transaction():
             await decisions.cancel(connection, attempt.task_id, "tester")
         return outcome
 
@@ -137,11 +137,11 @@ async def test_a_cancel_between_two_attempts_of_an_unknown_mail_leaves_it_uncert
     stage: Stage,
 ) -> None:
     task_id = await unanswered(stage)
-    async with stage.pipeline.pool.connection() as connection:
+    async with stage.pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, task_id, "tester") == "uncertain"
     assert await still_unknown(stage, task_id)
     assert await stage.pipeline.sql("select count(*) from tb_outbox") == [(0,)]
-    async with stage.pipeline.pool.connection() as connection:
+    async with stage.pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, task_id, "tester") == "cancelled"
     assert await stage.pipeline.status(task_id) == "cancelled"
 
@@ -194,7 +194,7 @@ async def test_an_unknown_mail_ends_neither_failed_nor_cancelled(stage: Stage, o
 @pytest.mark.protocol(resend=True)
 async def test_a_cancel_asked_for_while_an_unknown_mail_waits_to_be_retried_leaves_it_uncertain(stage: Stage) -> None:
     async def busy(attempt: Attempt) -> Outcome:
-        async with attempt.pool.connection() as connection:
+        async with attempt.pool.connection() as connection, connection.transaction():
             await decisions.cancel(connection, attempt.task_id, "tester")
         return Retry("对方忙")
 
@@ -237,7 +237,7 @@ async def test_a_recipient_refused_after_a_lost_reply_stays_unknown_though_anoth
         "code": "mail.refused_after_unknown",
         "parameters": {"replies": [{"code": "mail.reply_quoted", "parameters": said}]},
     }
-    async with stage.pipeline.pool.connection() as connection:
+    async with stage.pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, task_id, "tester")
     assert await again(stage, task_id, stage.handler) == "succeeded"
     assert stage.server.mails[-1].recipients == ["a@x.example"]

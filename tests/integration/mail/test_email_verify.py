@@ -136,7 +136,7 @@ async def decided(stage: Asking) -> UUID:
     stage.index.broken = 503
     for _ in range(MAX_ATTEMPTS):
         await stage.again(task_id)
-    async with stage.pipeline.pool.connection() as connection:
+    async with stage.pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, task_id, "operator")
     return task_id
 

@@ -79,7 +79,7 @@ async def test_a_human_retry_starts_a_linked_trace(pipeline: Pipeline, exported:
     (task_id,) = await pipeline.submit()
     handler = Recorder([GiveUp("对方不收"), Done({})])
     await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
-    async with pipeline.pool.connection() as connection:
+    async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, task_id, "tester")
     await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
     assert_linked_root(exported)
