@@ -23,9 +23,10 @@ class Payload(BaseModel):
 
     ``v`` 是载荷版本，默认值是本版本写的：新旧进程并存时，更新的版本留给升级过的进程，不猜。
     改了字段就加一版：``v: int = 2``，旧的仍要读得懂。
+    JSON 里没有 NaN 与无穷：构造时就不收；藏在任意值里的原样写出，受理时由 PostgreSQL 拒收，不悄悄存成 null。
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
     v: int = 1
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from psycopg.errors import RaiseException
+from psycopg.errors import DataError, RaiseException
 from psycopg_pool import AsyncConnectionPool
+from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from saq.job import ABORT_ID_PREFIX
 
@@ -19,7 +21,7 @@ from kaguan.errors import Code, DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions
-from kaguan.outbox.task_type import Unknown
+from kaguan.outbox.task_type import Effect, Payload, TaskType, Unknown
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker.claiming import Claims
@@ -522,3 +524,21 @@ async def test_saq_workers_take_everything_from_all_three_queues(pipeline: Pipel
 
         await eventually(all_done)
     assert len(handler.attempts) == 60
+
+
+class Reading(Payload):
+    value: float
+    more: tuple[Any, ...] = ()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+async def test_what_json_cannot_say_is_refused_and_not_stored_as_null(pipeline: Pipeline, value: float) -> None:
+    """字段里的构造时就不收；藏在任意值里的，受理时整笔不收。"""
+    with pytest.raises(ValidationError):
+        Reading(value=value)
+    kind = TaskType("lab:reading", Reading, Effect.REPEATABLE)
+    submission = service.Submission(kind, Reading(value=1.0, more=({"deep": value},)))
+    async with pipeline.pool.connection() as connection:
+        with pytest.raises(DataError):
+            await service.accept(connection, submission, MAX_ATTEMPTS)
+    assert await pipeline.sql("select count(*) from tb_task") == [(0,)]
