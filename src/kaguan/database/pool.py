@@ -38,11 +38,12 @@ Pool = AsyncConnectionPool[Connection]
 AfterCommit: TypeAlias = Callable[[Callable[[], None]], None]
 
 # 故障时的正常后果，不是程序错误。
-# 事务里等久了被收走会话、切换之后连到只读的备库，psycopg 却归为 InternalError
+# 事务里等久了、事务太长被收走会话，切换之后连到只读的备库，psycopg 却归为 InternalError
 CONNECTION_ERRORS = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
 # 会过去的：过一会儿再来就是了

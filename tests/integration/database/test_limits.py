@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 import structlog
+from psycopg import InternalError
 from sqlalchemy import text
 
 from kaguan.config import load_settings
 from kaguan.database.engine import engine_on
-from kaguan.database.pool import open_connection, open_pool
+from kaguan.database.pool import PASSING_ERRORS, open_connection, open_pool
 from tests.support.serving import serving
 
 LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
 DEFAULTS = ("3s", "1s")
+TRANSACTION_TIMEOUT_SINCE = 170_000  # server_version_num
 ENDLESS = (
     "create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(600); return new; end $$",
     "create trigger dawdle before insert on tb_user for each row execute function dawdle()",
@@ -51,3 +53,16 @@ async def test_a_statement_without_end_is_stopped_by_the_default_limit_and_the_c
         assert (reply.status, reply.code, reply.body["msg"]) == (504, 2004, "处理超时")
         assert [entry["cause"] for entry in logged if entry["event"] == "请求未完成"] == ["QueryCanceled"]
         assert await api.rows("select count(*) from tb_user") == [(0,)]
+
+
+async def test_a_transaction_ended_by_the_servers_own_limit_is_a_passing_error(database_url: str) -> None:
+    """PostgreSQL 17 起可以给角色设 ``transaction_timeout``：会话没了，过一会儿再来，不是处理器的意外。"""
+    config = load_settings({"KAGUAN_ENV": "dev", "KAGUAN_DATABASE__URL": database_url}).database
+    connection = await open_connection(config, "test")
+    if connection.info.server_version < TRANSACTION_TIMEOUT_SINCE:
+        pytest.skip("这个版本没有 transaction_timeout")
+    await connection.execute("set transaction_timeout = '20ms'")
+    with pytest.raises(InternalError) as ended:
+        async with connection.transaction():
+            await connection.execute("select pg_sleep(60)")
+    assert isinstance(ended.value, PASSING_ERRORS)
