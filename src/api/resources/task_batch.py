@@ -32,7 +32,7 @@ from kaguan.task_types import NAMES, TASK_TYPES
 from kaguan.time_slice import TimeSlice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 ITEM_ERRORS = 10  # 一项至多说这么多处错：一千项，应答仍不过一两 MB
 Item = EmailItem | SyncItem | SimItem
@@ -61,23 +61,32 @@ async def submit_batch(call: Call[TaskBatch, None]) -> Answer:
     time_slice = TimeSlice()
     outcomes: list[Item | DomainError] = []
     submissions: list[Submission] = []
+    notices: dict[int, Submission] = {}  # 第几个任务的
     for given in call.body.tasks:
         item = _heard(call, _parse(given))
         outcomes.append(item)
         if not isinstance(item, DomainError):
-            submissions += _submissions(item, call.principal.name)
+            submission = submission_of(item, BY_NAME[item.type], call.principal.name)
+            if item.notify:
+                submission, notices[len(submissions)] = with_notice(submission)
+            submissions.append(submission)
         await time_slice.pause_when_used()
     if not submissions:
         raise _all_refused(outcomes)
     services = call.services
-    staged = await stage(submissions)  # 还没占着连接
+    staged, told = await stage(submissions), await stage(list(notices.values()))  # 还没占着连接
     attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
-    results = iter(await insert(await call.unit.raw(), staged, attempts, call.unit.after_commit, count))
+    accepted = await insert(await call.unit.raw(), staged, attempts, call.unit.after_commit, count)
+    # 任务没收下的，没有什么可通知的
+    due = [notice for place, notice in zip(notices, told, strict=True) if not isinstance(accepted[place], DomainError)]
+    if due:
+        await insert(await call.unit.raw(), due, attempts, call.unit.after_commit, count)
     call.unit.after_commit(services.ring)
-    answers = [item if isinstance(item, DomainError) else _task(item, results) for item in outcomes]
+    results = iter(accepted)
+    answers = [item if isinstance(item, DomainError) else _task(item, next(results)) for item in outcomes]
     items = [_answer(index, answer, call.language) for index, answer in enumerate(answers)]
-    accepted = sum(item["code"] == Code.OK for item in items)
-    return Answer({"accepted": accepted, "rejected": len(items) - accepted, "items": items})
+    taken = sum(item["code"] == Code.OK for item in items)
+    return Answer({"accepted": taken, "rejected": len(items) - taken, "items": items})
 
 
 def _parse(item: dict[str, Any]) -> Item | DomainError:
@@ -103,15 +112,7 @@ def _heard(call: Call[TaskBatch, None], item: Item | DomainError) -> Item | Doma
     return item
 
 
-def _submissions(item: Item, principal: str) -> Sequence[Submission]:
-    submission = submission_of(item, BY_NAME[item.type], principal)
-    return with_notice(submission) if item.notify else (submission,)
-
-
-def _task(item: Item, results: Iterator[Accepted | DomainError]) -> dict[str, Any] | DomainError:
-    result = next(results)
-    if item.notify:
-        next(results)  # 通知自己的
+def _task(item: Item, result: Accepted | DomainError) -> dict[str, Any] | DomainError:
     return result if isinstance(result, DomainError) else accepted_view(result, item.type, item.priority)
 
 

@@ -184,6 +184,15 @@ async def test_every_item_of_a_batch_may_ask(api: Api, settings: Settings, recei
     assert {one["data"]["task_id"] for one in receiver.received} == asked
 
 
+async def test_an_item_that_is_refused_leaves_no_notice(api: Api) -> None:
+    first = await api.post("/tasks/email", {**MAIL, "request_id": "r"})
+    assert first.status == 202
+    mail = {"type": "email:send", **MAIL}
+    reply = await api.post("/tasks/batch", {"tasks": [{**mail, "request_id": "r", "notify": True}, mail]})
+    assert [item["code"] for item in reply.data["items"]] == [1011, 0]
+    assert await api.rows(NOTICES) == [(0,)]
+
+
 async def test_a_caller_with_its_own_address_hears_there_only(environ: dict[str, str], receiver: Receiver) -> None:
     callers = [{"name": "erp", "url": receiver.url, "secret": SECRET.get_secret_value()}]
     settings = load_settings({**environ, "KAGUAN_WEBHOOKS__CALLERS": json.dumps(callers)})
