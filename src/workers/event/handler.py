@@ -31,7 +31,7 @@ class EventPublish:
         payload = attempt.read(EventPayload)
         if self.webhook is None:
             return GiveUp(Reason("sims.webhook_missing"))
-        return await self.webhook.post(str(attempt.task_id), body_of(payload))
+        return await self.webhook.post(attempt, body_of(payload))
 
 
 @asynccontextmanager

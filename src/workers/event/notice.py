@@ -45,7 +45,7 @@ class TaskNotify:
         target = self.config.target(subject.principal)
         if target is None:
             return GiveUp(Reason("notices.nobody", {"principal": subject.principal}))
-        return await Webhook(self.session, target.url, target.key).post(str(attempt.task_id), body_of(subject))
+        return await Webhook(self.session, target.url, target.key).post(attempt, body_of(subject))
 
 
 @asynccontextmanager

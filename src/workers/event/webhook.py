@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.config.webhooks import Webhooks
+    from kaguan.outbox.worker.attempt import Attempt
 
+NOW = "select extract(epoch from clock_timestamp())::bigint"
 # 4xx 里说的是「现在不行」而不是「不要再来」的
 PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -35,10 +36,16 @@ class Webhook:
     url: str
     key: bytes
 
-    async def post(self, message_id: str, body: bytes) -> Outcome:
-        """推一次。``message_id`` 各次尝试相同，对方据此去重。"""
+    async def post(self, attempt: Attempt, body: bytes) -> Outcome:
+        """推一次。``webhook-id`` 是任务号，各次尝试相同，对方据此去重。
+
+        时刻是 PostgreSQL 的：对方不收差了几分钟的，答的 400、401 是定论，本机的钟偏了就会白白丢掉。
+        """
+        async with attempt.pool.connection() as connection:
+            cursor = await connection.execute(NOW)
+            (now,) = await cursor.fetchone() or (0,)
         with client_span("webhook post", {"http.request.method": "POST", **server_of(self.url)}) as span:
-            headers = sign(self.key, message_id, int(time.time()), body)
+            headers = sign(self.key, str(attempt.task_id), now, body)
             propagate.inject(headers)
             try:
                 with suppress_http_instrumentation():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -90,6 +91,16 @@ async def test_a_push_that_fails_is_a_failed_span_that_names_the_server(
     assert attributes["error.type"] == error
     assert span.status.status_code is StatusCode.ERROR
     assert "planted" not in span.to_json()
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_worker_whose_clock_is_an_hour_off_signs_with_the_time_of_postgresql(
+    pool: Pool, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """收件端只收前后五分钟之内的，答 400；4xx 是定论，本机的钟偏了就再也推不出去。"""
+    true = time.time
+    monkeypatch.setattr(time, "time", lambda: true() + 3_600 * hours)
+    assert isinstance(await publish(pool, receiver.url), Done)
 
 
 async def sync(pool: Pool, count: int, attempt: Attempt | None = None, events: ChangeEvents | None = EVENTS) -> Attempt:
