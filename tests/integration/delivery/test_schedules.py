@@ -359,3 +359,24 @@ def test_schedules_are_shown_and_switched_on_the_command_line(run: Invocation) -
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
     assert run("migrate", "status")[0] == 0
+
+
+async def test_of_two_relays_with_different_expressions_the_later_is_followed_and_the_other_says_so(
+    world: World,
+) -> None:
+    """滚动升级、忘了的一台：不争来争去，谁的时刻也不到；后来的没有人办了，先前的收回来。"""
+    before, after = [schedule(await world.past(minutes=minutes)) for minutes in (20, 40)]
+    old, new = world.relay(before), world.relay(after)
+    await old.run_once()
+    await new.run_once()
+    with structlog.testing.capture_logs() as said:
+        for relay in (old, new, old, new):
+            await relay.run_once()
+    assert [one["theirs"] for one in said if "听它的" in one["event"]] == [after.definition]
+    latest = latest_until(after.cron, after.zone, await world.now())
+    await world.sql("update tb_schedule set next_due_at = %s", latest)
+    assert [await relay.run_once() for relay in (new, old)] == [1, 0]
+    assert await world.tasks() == [request_id(latest)]
+    await world.sql("update tb_schedule set next_due_at = %s", latest)  # 到了很久，没有人办
+    await old.run_once()
+    assert await world.sql("select definition from tb_schedule") == [(before.definition,)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,7 @@ import pytest
 
 from kaguan.config import ConfigurationError, load_settings
 from kaguan.config.schedules import Schedule
-from kaguan.outbox.schedules.due import latest_until, next_after, render
+from kaguan.outbox.schedules.due import between, latest_until, next_after, render
 from kaguan.outbox.task_type import Payload, TaskTypes
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.task_types import TASK_TYPES, check_settings
@@ -47,6 +47,32 @@ def test_due_times_go_forward_through_both_clock_changes() -> None:
         due = next_after("30 2 * * *", NEW_YORK, moment)
         assert timedelta(0) < due.astimezone(UTC) - moment <= timedelta(hours=25)
         moment = due.astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "times"),
+    [
+        ("30 2 * * *", "Europe/Berlin", 1),
+        ("30 1 * * *", "America/New_York", 1),
+        ("0 0 * * *", "America/Havana", 1),
+        ("15 0,1,2,3 * * *", "Europe/Berlin", 4),
+        ("5 * * * *", "Europe/Berlin", 25),
+        ("0 */2 * * *", "Europe/Berlin", 13),
+    ],
+)
+def test_when_the_clock_is_set_back_a_fixed_time_is_due_once_and_every_hour_twice(
+    cron: str, zone: str, times: int
+) -> None:
+    """那一天有 25 个小时；往前数、往后数、补错过的，是同样的时刻。"""
+    place = ZoneInfo(zone)
+    day = date(2026, 10, 25) if place.key == "Europe/Berlin" else date(2026, 11, 1)
+    moment = first = datetime.combine(day, time(), place) - timedelta(seconds=1)
+    found: list[datetime] = []
+    while (due := next_after(cron, place, moment)).astimezone(place).date() == day:
+        assert latest_until(cron, place, due + timedelta(seconds=1)) == due
+        found.append(moment := due)
+    assert len(found) == times
+    assert between(cron, place, first, found[-1], 30) == found
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -31,6 +31,7 @@ class Schedules:
     types: TaskTypes
     max_attempts: int
     metrics: Metrics
+    _seen: dict[str, str] = field(default_factory=dict)
 
     async def run_once(self) -> int:
         """返回办了几个（按策略没有补的也算）。
@@ -41,7 +42,7 @@ class Schedules:
         if not self.schedules:
             return 0
         async with self.pool.connection() as connection:
-            due = await service.due(connection, self.schedules)
+            due = await service.due(connection, self.schedules, self._seen)
         fired = [await self._fire(schedule) for schedule in due]
         if failures := [one for one in fired if isinstance(one, Exception)]:
             raise failures[0]  # 别的都办了：由循环去说、退避再来

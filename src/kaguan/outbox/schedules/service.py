@@ -97,16 +97,39 @@ async def states(connection: Connection, schedules: Sequence[Schedule]) -> list[
         return await cursor.fetchall()
 
 
-async def due(connection: Connection, schedules: Sequence[Schedule]) -> list[Schedule]:
-    """看起来到期的计划；新加的、改过的顺便登记（从现在起算，不补从前）。"""
+async def due(connection: Connection, schedules: Sequence[Schedule], seen: dict[str, str]) -> list[Schedule]:
+    """看起来到期的计划；新加的、改过的顺便登记（从现在起算，不补从前）。
+
+    后起来的说了算：本进程登记过一次，又被别的 relay 改成别样的就听它的，不争来争去、谁的时刻也到不了；
+    它到了期而没有人办，才收回来。
+
+    Args:
+        connection: 自动提交的。
+        schedules: 本进程的配置。
+        seen: 本进程的记性：计划 → 最近一次看见的定义；头一次是空的。
+    """
     found = []
     for schedule, state in zip(schedules, await states(connection, schedules), strict=True):
-        if state.definition != schedule.definition or state.next_due_at is None:
+        if state.definition == schedule.definition and state.next_due_at is not None:
+            seen[schedule.name] = schedule.definition
+            if state.enabled and state.next_due_at <= state.now:
+                found.append(schedule)
+        elif schedule.name in seen and _is_kept(state):
+            if state.definition is not None and seen[schedule.name] != state.definition:
+                log.warning(
+                    "别的 relay 的定时计划与本进程的不同，听它的", schedule=schedule.name, theirs=state.definition
+                )
+                seen[schedule.name] = state.definition
+        else:
             await connection.execute(load(PACKAGE, "register"), _upcoming(schedule, state.now))
+            seen[schedule.name] = schedule.definition
             log.info("登记定时计划", schedule=schedule.name, cron=schedule.cron, timezone=schedule.timezone)
-        elif state.enabled and state.next_due_at <= state.now:
-            found.append(schedule)
     return found
+
+
+def _is_kept(state: State) -> bool:
+    """登记着的有人管：停用了，或还没有过期很久。"""
+    return state.next_due_at is not None and not (state.enabled and state.next_due_at + GRACE < state.now)
 
 
 async def fire(
