@@ -26,6 +26,8 @@ from kaguan.mail.message import UnsendableError, helo_name
 from kaguan.probes import is_listening
 from kaguan.queues.client import build_client
 from kaguan.queues.foreign import foreign
+from kaguan.tokens import store as tokens
+from kaguan.tokens.service import RESERVED
 from kaguan.verdict.model import ConcernCode
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.config.model import Smtp
 
+UNSAFE = "select name from pg_settings where name in ('fsync', 'synchronous_commit') and setting = 'off' order by name"
 MINIMUM_POSTGRES = 150_000  # server_version_num：15
 POSTGRES, REDIS = "PostgreSQL", "Redis"
 DEPENDENCIES = {POSTGRES: ConcernCode.DATABASE, REDIS: ConcernCode.REDIS}  # 检查的与判断里的是同一个
@@ -76,6 +79,8 @@ async def _examine(settings: Settings) -> list[Finding]:
         examine_listening(settings),
         examine_budget(settings),
         examine_standbys(settings),
+        _durability(settings),
+        _tokens(settings),
         _redis(settings),
         _smtp(settings.smtp),
         _carrier("运营商 onelink", settings.carriers.onelink.base_url, "KAGUAN_CARRIERS__ONELINK__BASE_URL"),
@@ -113,6 +118,38 @@ async def _postgres(settings: Settings) -> Finding:
             part, ok=False, detail=f"{detail}，与本机的时钟差 {abs(skew):.0f} 秒", advice="请在两边都开时钟同步"
         )
     return Finding(part, ok=True, detail=detail)
+
+
+async def _durability(settings: Settings) -> Finding | None:
+    """没有可说的就不说；库不在，PostgreSQL 那一项已经说了。"""
+    if not settings.database.url.get_secret_value():
+        return None
+    try:
+        async with open_connection(settings) as connection:
+            cursor = await connection.execute(UNSAFE)
+            unsafe = [row[0] for row in await cursor.fetchall()]
+    except psycopg.Error:
+        return None
+    if not unsafe:
+        return None
+    advice = "请改为 on：停电、崩溃会丢已答复的提交，丢了也看不出（只有开发用的库可以不管）"
+    return Finding("落盘", ok=True, detail=f"{'、'.join(unsafe)} 是 off", advice=advice, attention=True)
+
+
+async def _tokens(settings: Settings) -> Finding | None:
+    """没有可说的就不说；库不在、还没有表，PostgreSQL 那一项已经说了。"""
+    if not settings.database.url.get_secret_value():
+        return None
+    try:
+        async with open_connection(settings) as connection:
+            rows = await tokens.select_all(connection)
+    except psycopg.Error:
+        return None
+    taken = sorted({row.name for row in rows if row.revoked_at is None and row.name in RESERVED})
+    if not taken:
+        return None
+    advice = "这是系统自己的名义，持有者占得住定时计划的请求号与有序键：请吊销，换个名字再发"
+    return Finding("令牌", ok=False, detail=f"有效的令牌叫 {'、'.join(taken)}", advice=advice)
 
 
 async def _redis(settings: Settings) -> Finding:

@@ -193,8 +193,22 @@ def test_doctor_finds_the_servers_in_order_and_names_what_is_missing(run: Invoca
     findings = {finding["part"]: finding for finding in json.loads(out)}
     assert code == 3  # 没有邮件服务器
     assert findings["PostgreSQL"]["ok"]
+    off = findings["落盘"]  # 测试的库不等磁盘：要留意，不算异常
+    assert (off["ok"], off["attention"], off["detail"]) == (True, True, "fsync、synchronous_commit 是 off")
     assert findings["Redis"]["ok"]
     assert "KAGUAN_SMTP__URL" in findings["SMTP"]["advice"]
+
+
+def test_doctor_names_a_token_that_bears_a_name_of_the_system(run: Invocation, direct_url: str) -> None:
+    """早先发过的；新的发不出来。"""
+    with psycopg.connect(direct_url, autocommit=True) as connection:
+        connection.execute(
+            "insert into tb_api_token (name, token_hash, hint, scopes)"
+            " values ('schedule', sha256('x'), 'kg_x', '{ops}')"
+        )
+    _, out, _ = run("doctor", "--json")
+    (finding,) = [one for one in json.loads(out) if one.get("part") == "令牌"]
+    assert (finding["ok"], "schedule" in finding["detail"]) == (False, True)
 
 
 def test_doctor_names_a_key_of_ours_that_a_stranger_wrote(run: Invocation, environ: dict[str, str]) -> None:
