@@ -50,6 +50,7 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
         await stack.enter_async_context(serve_metrics(metrics.registry, config.metrics_host, config.metrics_port))
         handlers = await stack.enter_async_context(open_handlers(settings, redis, metrics, types))
         worker = Worker(pool, redis, handlers, config, settings.tasks, metrics=metrics, name=presence.name)
+        presence.facts = lambda: {**slots, **worker.facts()}
         monitor = Monitor(metrics.registry, pool, redis, settings.logging.pool_interval)
         spare_the_collector()
         async with asyncio.TaskGroup() as group:

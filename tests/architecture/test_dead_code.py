@@ -49,6 +49,7 @@ HOOKS = {
     "settings_customise_sources": "pydantic-settings 的来源",
     "should_sample": "OpenTelemetry 的 Sampler",
     "SIGNALS": "SAQ 的 Worker",
+    "functions": "SAQ 的 Worker",
     "traceback": "上下文管理器的第三个参数",
 }
 # 给别的应用用的

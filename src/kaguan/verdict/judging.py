@@ -152,11 +152,11 @@ def _breakers(breakers: Iterable[OpenBreaker]) -> Iterator[Concern]:
 
 
 def _unknown_types(census: Census) -> Iterator[Concern]:
-    """几个 relay 轮着看见同一批，取最多的那个的数。"""
+    """Relay 不认得的，worker 没有处理器的。几个进程轮着看见同一批，取最多的那个的数。"""
     most: Counter[str] = Counter()
-    for relay in census.of("relay"):
-        if relay.quiet <= QUIET:
-            most |= Counter(relay.unknown)
+    for process in census.processes:
+        if process.quiet <= QUIET:
+            most |= Counter(process.unknown)
     for name, count in most.most_common(SHOWN):
         yield Concern(ConcernCode.UNKNOWN_TYPE, Level.WARN, name, {"type": name, "count": count})
 

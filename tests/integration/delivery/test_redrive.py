@@ -221,7 +221,12 @@ async def test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_
         async with pipeline.pool.connection() as connection:
             wanted = [(living, None), (dead, None)]
             assert all(await claiming.claim(connection, wanted, worker="stalled", lease=0.000001))
-        await asyncio.sleep(2 * grace)  # 停顿：没有人看，也没有人续租
+        ((stalled,),) = await pipeline.sql("select clock_timestamp() + make_interval(secs => %s)", 2 * grace)
+
+        async def has_stalled() -> bool:  # 没有人看，也没有人续租
+            return await pipeline.sql("select clock_timestamp() > %s", stalled) == [(True,)]
+
+        await eventually(has_stalled)
         assert await redrive.run_once() == 0
         async with pipeline.pool.connection() as connection:
             assert living in await heartbeat(connection, [living], 600)

@@ -137,6 +137,42 @@ async def test_a_payload_of_a_newer_version_waits_for_an_upgraded_worker_and_the
     assert (record.status, record.attempt) == ("succeeded", 1)
 
 
+async def test_a_type_without_a_handler_waits_for_a_worker_that_has_one(pipeline: Pipeline) -> None:
+    """relay 认得，worker 没有处理器：认领了交还，退避，一笔事件；不是队列忘了、几秒一次没完没了。"""
+    (strange,) = await pipeline.submit()
+    async with pipeline.working(reading, types=[DATA_SYNC]), relaying(pipeline):
+
+        async def handed_back() -> bool:
+            return await pipeline.status(strange) == "retrying"
+
+        await eventually(handed_back)
+    assert await pipeline.sql("select kind from tb_task_event") == [("interrupted",)]
+    assert (await pipeline.task(strange)).attempt == 0
+    waits = "select available_at - clock_timestamp() > interval '20 seconds' from tb_outbox where task_id = %s"
+    assert await pipeline.sql(waits, strange) == [(True,)]
+    await pipeline.sql("update tb_outbox set available_at = now()")
+    async with pipeline.working(reading), relaying(pipeline):
+        await eventually(lambda: all_closed(pipeline))
+    assert await pipeline.status(strange) == "succeeded"
+
+
+async def test_a_type_that_no_worker_handled_within_the_hour_fails_and_is_named_meanwhile(pipeline: Pipeline) -> None:
+    (strange,) = await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    worker = pipeline.worker(reading, types=[DATA_SYNC])
+    await worker.execution({}, task_id=str(strange), delivery=1)
+    assert worker.facts() == {"unknown": {EMAIL_SEND.name: 1}}
+    await pipeline.redis.flushdb()
+    await pipeline.sql("update tb_outbox set available_at = now()")
+    await pipeline.forwarder.run_once()
+    seen = NewerPayloads(strangers=UnknownSince(seen={(EMAIL_SEND.name, strange, 1): an_hour_ago()}))
+    await pipeline.execution(reading, types=[DATA_SYNC], newer=seen)({}, task_id=str(strange), delivery=2)
+    record = await pipeline.task(strange)
+    assert record.status == "failed"
+    assert record.last_error is not None
+    assert EMAIL_SEND.name in record.last_error["reason"]
+
+
 def an_hour_ago() -> tuple[float, float]:
     """头一次看见在一小时前，刚刚还见过。"""
     now = time.monotonic()

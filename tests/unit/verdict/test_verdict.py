@@ -249,11 +249,11 @@ def test_the_one_queue_too_long_to_count_is_sized_by_the_rest() -> None:
     assert sized([lines[2], lines[2]], 0, 90_000) == [lines[2], lines[2]]
 
 
-def test_an_unknown_type_is_counted_by_whichever_relay_saw_most() -> None:
-    relays = [
-        replace(process("relay", name=name), unknown={"sim:magic": count}) for name, count in (("a", 2), ("b", 3))
-    ]
-    concern = one(line=lane([*relays, process("worker")]))
+@pytest.mark.parametrize("role", ["relay", "worker"])
+def test_an_unknown_type_is_counted_by_whichever_process_saw_most(role: str) -> None:
+    """relay 不认得它，或 worker 没有处理器。"""
+    seen = [replace(process(role, name=name), unknown={"sim:magic": count}) for name, count in (("a", 2), ("b", 3))]
+    concern = one(line=lane([*seen, process("relay"), process("worker")]))
     assert (concern.code, concern.subject, concern.parameters["count"]) == ("unknown_type", "sim:magic", 3)
 
 

@@ -16,8 +16,6 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.intake import Intake
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from redis.asyncio import Redis
 
     from kaguan.config.model import Worker as WorkerConfig
@@ -69,12 +67,22 @@ class QuietWorker(Worker[Any]):
         await super().stop()
 
 
+class _Functions(dict[str, Any]):
+    """不论什么名字都是同一个函数：没有处理器的类型也要认领了才交还得成，SAQ 自己只会当它做完。"""
+
+    def __init__(self, function: Any) -> None:  # noqa: ANN401 SAQ 没有给它类型
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, name: str) -> Any:  # noqa: ANN401 同上
+        return self._function
+
+
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """``types`` 是任务类型的名字，也就是 SAQ 的函数名。"""
+    """从三个队列取件，不论什么类型都交给 ``execution``。"""
 
     redis: Redis
-    types: Sequence[str]
     execution: Execution
     config: WorkerConfig
 
@@ -100,12 +108,14 @@ class Consumer:
 
     def taker(self, priority: Priority, dequeue_timeout: float = DEQUEUE_TIMEOUT) -> QuietWorker:
         """从一个队列取件的 SAQ Worker，还没启动。``dequeue_timeout`` 单位秒。"""
-        return QuietWorker(
+        worker = QuietWorker(
             Intake(self.redis, priority, self.execution.slots),
-            [(name, self.execution.__call__) for name in self.types],
+            [],
             concurrency=2 * self.config.concurrency,  # 同时在手里的投递，连同在结算的；真正的限制在槽位
             timers=TIMERS,  # type: ignore[arg-type] # SAQ 的类型是带可选键的 TypedDict
             dequeue_timeout=dequeue_timeout,
             shutdown_grace_period_s=int(self.config.shutdown_grace),
             cancellation_hard_deadline_s=HARD_DEADLINE,
         )
+        worker.functions = _Functions(self.execution.__call__)
+        return worker

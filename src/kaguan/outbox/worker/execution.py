@@ -113,6 +113,7 @@ class Execution:
         tokens = [(UUID(one), number) for one, number in listed]
         job = context.get("job")
         function, meta = (job.function, job.meta) if isinstance(job, Job) else ("", {})
+        function = function if function in self._handlers else ""  # 队列里写的什么都可能，不许成了指标的标签
         guarded = function not in self._unguarded
         claims = await self._claims.claim(tokens, meta.get(HANDED_AT), guarded=guarded)
         if len(claims) < len(tokens):
@@ -181,7 +182,10 @@ class Execution:
                 async with self.slots.running(Priority(claim.queue), claim.type):  # 结算不占槽位，下一个不等它提交
                     started = asyncio.get_running_loop().time()
                     attempt.deadline = started + self._task_timeout * YIELD_AFTER
-                    outcome = await self._handle(attempt)
+                    handler = self._handlers.get(claim.type)
+                    outcome = (
+                        self._newer.unhandled(attempt) if handler is None else await self._handle(attempt, handler)
+                    )
                     elapsed = asyncio.get_running_loop().time() - started
                 observe(self._metrics.run.labels(claim.type), elapsed)
                 settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
@@ -197,13 +201,13 @@ class Execution:
             if claim.ordered:
                 await self._release_next(claim.id)
 
-    async def _handle(self, attempt: Attempt) -> Outcome | None:  # noqa: PLR0911 每种意外各有结局
+    async def _handle(self, attempt: Attempt, handler: Handler) -> Outcome | None:  # noqa: PLR0911 每种意外各有结局
         """执行处理器，把一切意外折成结果；None 是途中就发现令牌失效。停机的取消原样放行：任务由停机流程交还。"""
         limit = asyncio.timeout(self._task_timeout)
         try:
             attempt.checkpoint()  # 排队轮到它之前，租约也许丢了、用户也许取消了
             async with limit:
-                outcome = await self._handlers[attempt.type](attempt)
+                outcome = await handler(attempt)
         except FencedError:
             return None
         except CancelledByUserError:

@@ -96,9 +96,9 @@ class Worker:
         types = TaskTypes(handlers)
         _check(handlers)
         self._config = config
-        self._types = types
         self._redis = redis
         self._bell = None if redis is None else Doorbell(redis)
+        self._newer = newer or NewerPayloads()
         self.leases = leases or Leases(pool, name or process_name(), config.lease)
         slots = Slots(config.concurrency, config.weights, empty_after)
         self._pace = Pace(redis, slots.seconds, slots.measured)
@@ -114,10 +114,14 @@ class Worker:
             unguarded=types.unguarded,
             once=types.once,
             ring=_unheard if self._bell is None else self._bell.ring,
-            newer=newer or NewerPayloads(),
+            newer=self._newer,
             vanishing=Vanishing(pool, tasks.retention_days),
             calls=None if redis is None else Calls(redis, tasks),
         )
+
+    def facts(self) -> dict[str, dict[str, int]]:
+        """进程名片上的。"""
+        return self._newer.facts()
 
     def consumer(self) -> Consumer:
         """取件的一头。
@@ -127,7 +131,7 @@ class Worker:
         """
         if self._redis is None:
             raise RuntimeError("没有给 Redis，取不了件")
-        return Consumer(self._redis, list(self._types), self.execution, self._config)
+        return Consumer(self._redis, self.execution, self._config)
 
     async def run(self, stop: asyncio.Event) -> None:
         """取件、执行、续租，直到 ``stop`` 或被取消；做不完的交还，不计尝试。"""
