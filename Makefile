@@ -27,7 +27,7 @@ AUDIT_VENV := $(VENV)/audit
 AUDIT_STAMP := $(AUDIT_VENV)/.installed
 UNLOCKED := --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
-.PHONY: help run prove model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill checklist image-check sbom failover restore-drill upgrade-check pooler fuzz client audit injection
+.PHONY: help run prove model simulate mutate demo mail-relay test system lint format bench chaos chaos-targets power contract queries docs-check wheel-check screenshots lock clean drill checklist image-check sbom failover restore-drill upgrade-check pooler fuzz fuzz-redis client audit injection
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -137,6 +137,9 @@ contract: $(STAMP) ## Every operation against its document, every carrier dialec
 
 fuzz: $(STAMP) ## Malformed HTTP over raw sockets and clients that never finish: no 5xx, nothing smuggled, memory flat (3 minutes; SEED=n replays)
 	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
+
+fuzz-redis: $(STAMP) ## Every kind of lie in every Redis key that is used, beside work, on a real stack: nothing lost or undone, ready again within 15 s (20 minutes; SEED=n replays)
+	$(BIN)/python -m tests.fuzz.lies $(SEED)
 
 audit: $(AUDIT_STAMP) ## bandit, semgrep with our rules, a search of the tree for secrets, known vulnerabilities of what is locked (fails where the service of pip-audit is out of reach); what they say stays in dist/audit
 	mkdir -p dist/audit

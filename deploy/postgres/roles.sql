@@ -19,13 +19,13 @@ alter default privileges for role kaguan_owner in schema public
     grant select, insert, update, delete on tables to kaguan_app;
 alter default privileges for role kaguan_owner in schema public grant usage on sequences to kaguan_app;
 
--- 给人查的看不见口令散列、令牌与会话的摘要、存着的应答；迁移加了表之后再跑一遍，它才看得见新的
+-- 给人查的看不见口令散列、令牌与会话的摘要、存着的应答、盖印的钥匙；迁移加了表之后再跑一遍，它才看得见新的
 alter role kaguan_read set default_transaction_read_only = on;
 alter role kaguan_read set statement_timeout = '30s';
 select format('grant select on %I to kaguan_read', table_name)
 from information_schema.tables
 where table_schema = 'public' and table_type in ('BASE TABLE', 'VIEW')
-  and table_name not in ('tb_user', 'tb_api_token', 'tb_session', 'tb_idempotency_key')
+  and table_name not in ('tb_user', 'tb_api_token', 'tb_session', 'tb_idempotency_key', 'tb_seal')
 union all
 select format('grant select (%s) on tb_user to kaguan_read', string_agg(quote_ident(column_name), ', '))
 from information_schema.columns

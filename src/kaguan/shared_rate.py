@@ -13,6 +13,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
 
 from kaguan.backoff import about, jitter
+from kaguan.queues.keys import LIMITS
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -31,7 +32,7 @@ class SharedRate:
         self._item = RateLimitItemPerSecond(per_second, window)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._redis = redis
-        self._shared = None if redis is None else MovingWindowRateLimiter(shared_storage(redis, "kaguan:limits"))
+        self._shared = None if redis is None else MovingWindowRateLimiter(shared_storage(redis, LIMITS))
         self._away_until = -math.inf
         self.full_at = -math.inf  # 最近一次没有名额的时刻，事件循环的钟
 

@@ -45,6 +45,8 @@ HOOKS = {
     "inherit_cache": "SQLAlchemy 的可编译元素",
     "QueryNoTemplate": "只在 cast 的引号里",
     "notify": "SAQ 的队列",
+    "sweep": "SAQ 的队列",
+    "retries": "SAQ 的 Job",
     "pos": "正则的协议里按位置给的参数",
     "settings_customise_sources": "pydantic-settings 的来源",
     "should_sample": "OpenTelemetry 的 Sampler",

@@ -1,4 +1,4 @@
-"""docs/FAULTS.md：79 行一行不缺，写着的用例都在，没有用例的写明原因。"""
+"""docs/FAULTS.md：每一行都在，写着的用例都在，没有用例的写明原因。"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from tests.support.repository import ROOT, functions_of
 
 GUIDE = ROOT / "docs" / "FAULTS.md"
-ROWS = 79
+ROWS = (*range(1, 80), 81, 82, 83, 103)  # 清单的号
 ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 EXCUSE = re.compile(r"没有用例：\S")
 NAME = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
@@ -25,7 +25,7 @@ def named() -> list[tuple[str, str]]:
 
 
 def test_every_row_is_there() -> None:
-    assert sorted(table()) == list(range(1, ROWS + 1))
+    assert sorted(table()) == list(ROWS)
 
 
 def test_a_row_names_its_tests_or_says_why_it_has_none() -> None:

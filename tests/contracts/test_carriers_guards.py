@@ -25,10 +25,10 @@ from kaguan.carriers.gateway import (
     RejectedError,
     TransientError,
 )
-from kaguan.carriers.limiter import lease_key
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults
+from kaguan.queues.keys import lease_key
 from kaguan.sims.cards import CardStatus
 from kaguan.sims.vocabulary import Carrier
 from kaguan.telemetry import spans

@@ -69,14 +69,14 @@ class Scene:
             return False
         return True
 
-    async def taken(self) -> set[str]:
+    async def taken(self) -> set[bytes]:
         """worker 拿在手里的投递。"""
         return (await in_redis.taken(self.pipeline.queues, [Priority.DEFAULT]))[Priority.DEFAULT]
 
     async def mirrored(self) -> bool:
         """最近一次交出已抄到 Redis。"""
         ((watermark,),) = await self.pipeline.sql("select greatest(since, forwarded_at) from tb_broker")
-        mark = Mark.read(await self.pipeline.redis.get(keys.WATERMARK))
+        mark = Mark.read(await self.pipeline.redis.get(keys.WATERMARK), await self.pipeline.seal())
         return mark is not None and mark.watermark == watermark
 
     async def work_until_idle(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from saq.queue.redis import RedisQueue
+
 from kaguan.config import load_settings
 from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.vocabulary import Priority
@@ -14,7 +16,7 @@ WINDOW = 60.0  # 秒；SAQ 自己用 5 秒
 
 async def main() -> None:
     async with open_redis(load_settings().redis) as redis:
-        await build_queues(redis)[Priority.DEFAULT].sweep(lock=1, abort=WINDOW)
+        await RedisQueue.sweep(build_queues(redis)[Priority.DEFAULT], lock=1, abort=WINDOW)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from kaguan.database.seal import Sealing
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept_many
+from kaguan.outbox.calls import Calls
 from kaguan.outbox.deliveries import KaguanQueue, build_queues
 from kaguan.outbox.record import TaskRecord, find
 from kaguan.outbox.relay.relay import Relay, Timing
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from saq.job import Job
 
     from kaguan.config import Settings
+    from kaguan.config.model import Tasks
     from kaguan.database.pool import Connection, Pool
+    from kaguan.database.seal import Seal
     from kaguan.outbox.relay.epoch import EpochRedrive
     from kaguan.outbox.relay.forward import Forwarder
     from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
@@ -81,6 +85,19 @@ class Pipeline:
         async with self.pool.connection() as connection:
             cursor = await connection.execute(statement.encode(), parameters)
             return await cursor.fetchall() if cursor.description else []
+
+    async def seal(self) -> Seal:
+        """库里的钥匙。"""
+        async with self.pool.connection() as connection:
+            return await Sealing().held(connection)
+
+    async def note(self, *tokens: tuple[UUID, int], tasks: Tasks | None = None) -> Calls:
+        """就像 worker 那样记下外部调用。"""
+        calls = Calls(self.redis, tasks or self.settings.tasks)
+        async with self.pool.connection() as connection:
+            for task_id, delivery in tokens:
+                await calls.note(connection, task_id, delivery)
+        return calls
 
     async def jobs(self, priority: Priority = Priority.DEFAULT) -> list[Job]:
         """队列里未完成的投递。"""

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from kaguan.backoff import about
 from kaguan.errors import Code, DomainError
+from kaguan.queues.keys import RATE
 from kaguan.shared_rate import shared_storage
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Counter:
     """共享的计数器：先 Redis，后本地。"""
 
     def __init__(self, redis: Redis) -> None:
-        self._shared = shared_storage(redis, "kaguan:rate")
+        self._shared = shared_storage(redis, RATE)
         self._local = LocalCounter()
         self._away_until = 0.0
 

@@ -7,23 +7,26 @@ import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias, cast
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 from uuid import uuid4
 
 import orjson
 import structlog
+from pydantic import AwareDatetime, Field, TypeAdapter
 from redis.exceptions import RedisError
 
 from kaguan.background import in_background
 from kaguan.backoff import about
 from kaguan.breakers.breaker import CLOSED, OPENED, BreakerStatus
-from kaguan.queues.keys import BREAKERS, breaker_key
+from kaguan.queues.believing import Count, Word, believed
+from kaguan.queues.keys import BREAKER, BREAKERS, breaker_key
 from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
+    from datetime import datetime
 
     from redis.asyncio import Redis
 
@@ -33,6 +36,8 @@ TTL = 20  # 秒：进程死了，它的断路器过这么久就不再算数
 REFRESH = 5.0  # 秒
 PATIENCE = 2.0  # 秒；离开时至多等 Redis 这么久
 
+MOST = 1_000  # 至多看这么多个
+Text = Annotated[str, Field(max_length=2_000)]
 Key: TypeAlias = tuple["BreakerKind", str]
 Changed: TypeAlias = Callable[["BreakerKind", str, BreakerStatus], None]
 
@@ -42,6 +47,10 @@ class BreakerKind(StrEnum):
 
     CARRIER = "carrier"  # 名字是运营商，如 onelink
     SMTP = "smtp"  # 名字是中继的 主机:端口
+
+
+# 一个的样子：种类、名字、状态、从何时起、缘由、换到现在几秒
+WRITTEN = TypeAdapter(tuple[BreakerKind, Word, Literal["half-opened", "opened"], AwareDatetime, Text, Count])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +155,20 @@ async def open_breakers(redis: Redis) -> list[OpenBreaker]:
     Raises:
         RedisError: 连不上。
     """
-    keys = sorted(await cast("Awaitable[set[bytes]]", redis.smembers(BREAKERS)))  # 存根不分同步异步
+    keys = sorted(await cast("Awaitable[set[bytes]]", redis.smembers(BREAKERS)))[:MOST]  # 存根不分同步异步
     values = await redis.mget(keys) if keys else []
     expired = [key for key, value in zip(keys, values, strict=True) if value is None]
     if expired:
         await cast("Awaitable[int]", redis.srem(BREAKERS, *expired))
-    seen: dict[tuple[str, str], list[tuple[datetime, str, str, int]]] = {}
+    seen: dict[Key, list[tuple[datetime, str, str, int]]] = {}
     for value in values:
-        if value is not None:
-            kind, name, state, since, cause, seconds = orjson.loads(value)
-            seen.setdefault((kind, name), []).append((datetime.fromisoformat(since), state, cause, seconds))
+        told = value and believed(redis, BREAKER, partial(WRITTEN.validate_json, value))
+        if told:
+            kind, name, *rest = told
+            seen.setdefault((kind, name), []).append((rest[1], rest[0], rest[2], rest[3]))
     return [
         OpenBreaker(
-            kind=BreakerKind(kind),
+            kind=kind,
             name=name,
             state=OPENED if any(state == OPENED for _, state, _, _ in items) else items[0][1],
             since=min(items)[0],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from kaguan.carriers.gateway import QueuedError
+from kaguan.queues.keys import lease_key
 from kaguan.reasons import Reason
 from kaguan.shared_rate import SharedRate, pause
 
@@ -21,21 +22,17 @@ if TYPE_CHECKING:
     from kaguan.carriers.gateway import Capabilities
     from kaguan.sims.vocabulary import Carrier
 
-# 有序集合：成员是租约号，分数是到期毫秒（Redis 的钟）。持有者死了，租约到期自动腾出
+# 有序集合：成员是租约号，分数是到期毫秒（Redis 的钟）。持有者死了，租约到期自动腾出；比一份租约还晚的不是我们占的
 ACQUIRE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. now + tonumber(ARGV[3]), '+inf')
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
 redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-
-
-def lease_key(carrier: Carrier) -> str:
-    """并发租约的 Redis 键。"""
-    return f"kaguan:carrier:{carrier}:leases"
 
 
 class SharedLimits:

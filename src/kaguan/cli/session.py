@@ -6,11 +6,13 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+import psycopg
 from redis.exceptions import RedisError
 
 from kaguan.cli.failure import CommandError
 from kaguan.config import Settings, load_settings
 from kaguan.database import connecting
+from kaguan.database.seal import Sealing
 from kaguan.exit_codes import ExitCode
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import TIMELINE
@@ -49,16 +51,18 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
     """
     url = database_url(settings)
     async with await connecting.open_connection(settings.database, "cli") as connection:
-        if connecting.has_several_hosts(url) and connecting.is_former(connection.history, await _newest(settings)):
+        newest = await _newest(settings, connection) if connecting.has_several_hosts(url) else None
+        if connecting.is_former(connection.history, newest):
             raise CommandError("连上的是切换之前的主库，各进程跟的是更新的；先隔离它", ExitCode.DEPENDENCY)
         yield connection
 
 
-async def _newest(settings: Settings) -> connecting.History | None:
-    """各进程见过的最新的主库；Redis 不在就不知道。"""
-    with suppress(RedisError, OSError, TimeoutError):
+async def _newest(settings: Settings, connection: Connection) -> connecting.History | None:
+    """各进程见过的最新的主库；Redis 不在就不知道，盖的印不对的不算。"""
+    with suppress(RedisError, OSError, TimeoutError, LookupError, psycopg.Error):
         async with asyncio.timeout(REDIS_TIMEOUT), open_redis(settings.redis) as redis:
-            return connecting.History.read(await redis.get(TIMELINE) or b"")
+            seal = await Sealing().held(connection)
+            return connecting.History.read(seal.read(TIMELINE, await redis.get(TIMELINE)))
     return None
 
 

@@ -122,7 +122,7 @@ class Relay(Group):
     backoff_max: Seconds = 5.0  # Redis 不在时的退避上限
     presence_interval: Seconds = 2.0
     presence_age: Seconds = 3.0  # 交出多久之后才核对
-    backstop_age: Seconds = 120.0
+    backstop_age: Seconds = 5.0
     lease_scan_interval: Seconds = 1.0
     max_deliveries_without_result: int = Field(
         default=5, ge=3

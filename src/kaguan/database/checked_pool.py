@@ -31,6 +31,8 @@ SPACING = 0.25  # 秒：一个池里两次重连平均隔这么久
 SPACING_AWAY = 1.0  # 秒：上一次没连上
 SYNC_WAIT = "SyncRepWaitForLSN"  # PostgreSQL 里的函数；它的话随服务器的语言，名字不变
 UNCONFIRMED = "commits_unconfirmed"
+HEARSAY = 30.0  # 秒：只是听说、自己没有连上过的主库，至多跟这么久
+HEARD_FOR = 5.0  # 秒：不再听说，再跟这么久
 STANDBY_AWAY = 10.0  # 秒：最近一次没等到备库之后这么久之内，超时都当作还是为了它
 
 
@@ -107,7 +109,10 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         self._check_idle = check_idle
         self._lost_at = 0.0  # 最近一次发觉断了
         self._unconfirmed_at = -math.inf
-        self.history: History | None = None  # 跟着的
+        self.hearsay, self.heard_for = HEARSAY, HEARD_FOR
+        self.met: History | None = None  # 自己连上过的
+        self._heard: History | None = None  # 听说有更新的
+        self._heard_since = self._heard_at = -math.inf  # 从何时起、最近何时听说
         self._errors = 0
         self._recovering_until = 0.0
         self._turn = 0.0
@@ -189,15 +194,38 @@ class CheckedPool(AsyncConnectionPool[Connection]):
                 "切换之前的主库又在当主的，不跟它", pool=self.name, timeline=met.timeline, followed=followed.timeline
             )
             raise psycopg.OperationalError(f"时间线 {met.timeline} 已被 {followed.timeline} 取代")
-        self.history = met or followed
+        self.met = met or self.met
 
-    def follow(self, met: History | None) -> None:
-        """别的进程见过的主库：比自己跟着的新，就改跟它，连着旧的都不要了。"""
-        if met and is_former(self.history, met):
-            log.warning("别的进程见过更新的主库，不再跟旧的", pool=self.name, timeline=met.timeline)
-            self.history = met
+    @property
+    def history(self) -> History | None:
+        """跟着的：自己连上过的；听说有更新的，一阵子跟那一个。"""
+        now = time.monotonic()
+        is_heard = now - self._heard_at <= self.heard_for and now - self._heard_since <= self.hearsay
+        return self._heard if is_heard and (self.met is None or is_former(self.met, self._heard)) else self.met
+
+    def follow(self, heard: History | None, source: str) -> None:
+        """``source`` 里写着别的进程连上过的主库，每一拍来说一次；没有写着更新的就是 None。
+
+        比自己连上过的新，就跟它，连着旧的都不要了；一直连不上它，:data:`HEARSAY` 秒之后回到自己连上过的：
+        也许是谁把副本库指到了同一个 Redis。写着的没有了，也回去。
+        """
+        now, followed = time.monotonic(), self.history
+        if heard is None or not (self.met is None or is_former(self.met, heard)):
+            return
+        if heard != self._heard:
+            self._heard, self._heard_since = heard, now
+        self._heard_at = now
+        if is_former(followed, self.history):
+            log.warning(
+                "别的进程见过更新的主库，不再跟旧的", pool=self.name, key=source, timeline=heard.timeline,
+                seconds=self.hearsay,
+            )  # fmt: skip
             self._suspect_all()
-        self.history = self.history or met
+        elif now - self._heard_since > self.hearsay:
+            log.error(
+                "听说的主库一直连不上，不再跟它；没有切换过的，是谁把副本库指到了同一个 Redis：改好之后删去这个键",
+                pool=self.name, key=source, timeline=heard.timeline,
+            )  # fmt: skip
 
     def heed(self, notice: Diagnostic) -> None:
         """等同步备库等到被取消：本机已经提交，备库有没有，不知道。"""

@@ -35,6 +35,9 @@ PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"
 OWN_NAMES = "select name from pg_prepared_statements where not from_sql and name like '\\_pg3\\_%'"
 
 
+TIMELINE_DIGITS, HEXADECIMAL = 8, frozenset("0123456789ABCDEF")
+
+
 class History(NamedTuple):
     """一个主库的集群（系统标识）与时间线（八位十六进制）。"""
 
@@ -42,10 +45,11 @@ class History(NamedTuple):
     timeline: str
 
     @classmethod
-    def read(cls, value: bytes) -> History | None:
+    def read(cls, text: str | None) -> History | None:
         """抄在 Redis 里的；没有、看不懂的是 None。"""
-        parts = value.decode("utf-8", "replace").split(":")
-        return cls(*parts) if len(parts) == len(cls._fields) and all(parts) else None
+        cluster, _, timeline = (text or "").partition(":")
+        is_sound = cluster.isdecimal() and len(timeline) == TIMELINE_DIGITS and set(timeline) <= HEXADECIMAL
+        return cls(cluster, timeline) if is_sound else None
 
     def __str__(self) -> str:
         return ":".join(self)

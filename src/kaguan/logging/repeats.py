@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WINDOW = 60.0  # 秒
 REPEATS = 5  # 每个窗口里，同一事件至多写这么多行
 MAX_KEYS = 1_000  # 记住的事件种类上限；再多就不折叠，内存不涨
-KINDS = ("statement", "status", "task_type", "cause", "loop", "error")  # 这些字段不同的，就不是同一件事
+KINDS = ("statement", "status", "task_type", "cause", "loop", "error", "key")  # 这些字段不同的，就不是同一件事
 SETTLED = frozenset({"succeeded", "failed", "cancelled", "uncertain"})  # 任务到了头的那一行，一行也不少
 
 

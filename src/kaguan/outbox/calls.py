@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from kaguan.database.seal import Seal, Sealing
+from kaguan.outbox.vocabulary import HIGHEST
 from kaguan.queues import keys
+from kaguan.queues.believing import refused
 from kaguan.queues.foreign import evaluated
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config.model import Tasks
+    from kaguan.database.connecting import Connection
 
 PAGE = 1_000
 # 钟是 Redis 的。删去了什么也记下：核对时才知道记着的全不全。一次往返，一条命令
@@ -40,15 +44,17 @@ class Calls:
 
     redis: Redis
     config: Tasks
+    sealing: Sealing = field(default_factory=Sealing)
 
-    async def note(self, task_id: UUID, delivery: int) -> None:
-        """就要去做了。
+    async def note(self, connection: Connection, task_id: UUID, delivery: int) -> None:
+        """就要去做了；盖印的钥匙手里没有、旧了，就经 ``connection`` 去读。
 
         Raises:
             RedisError: 没有记成（或不知道）：别去做。
         """
         age = int(self.config.calls_kept_for * 1000)
-        member = keys.delivery_key(task_id, delivery)
+        seal = await self.sealing.held(connection)
+        member = seal.put(keys.CALLS, keys.delivery_key(task_id, delivery))
         asked = (keys.CALLS, keys.CALLS_TRIMMED)
         await evaluated(self.redis, NOTE, asked, member, str(age), str(self.config.calls_kept))
 
@@ -64,19 +70,22 @@ class Calls:
         except ValueError:  # 别人写过：删去了什么说不清，就当作都删了
             return math.inf
 
-    async def pages(self) -> AsyncIterator[list[tuple[UUID, int]]]:
-        """记着的，一页页（任务号，投递号）；看不懂的不要。
+    async def pages(self, seal: Seal) -> AsyncIterator[list[tuple[UUID, int]]]:
+        """记着的，一页页（任务号，投递号）；不是我们记的不要。
 
         Raises:
             RedisError: 连不上。
         """
         page: list[tuple[UUID, int]] = []
         async for member, _ in self.redis.zscan_iter(keys.CALLS, count=PAGE):
-            task_id, _, delivery = member.decode().rpartition(":")
+            task_id, _, delivery = (seal.read(keys.CALLS, member) or "").rpartition(":")
             try:
-                page.append((UUID(task_id), int(delivery)))
+                token = (UUID(task_id), int(delivery))
             except ValueError:
+                refused(self.redis, keys.CALLS)
                 continue
+            if 1 <= token[1] <= HIGHEST:
+                page.append(token)
             if len(page) == PAGE:
                 yield page
                 page = []

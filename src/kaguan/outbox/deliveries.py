@@ -8,15 +8,16 @@ import math
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID, uuid4
 
 import orjson
-import structlog
 from psycopg.rows import args_row
-from redis.exceptions import NoScriptError, RedisError
+from pydantic import BaseModel, Field
+from redis.exceptions import NoScriptError
 from saq.queue.redis import RedisQueue
 
 from kaguan.database.sql import load
@@ -25,26 +26,57 @@ from kaguan.logging.saq_lines import QuietJob
 from kaguan.outbox import store
 from kaguan.outbox.scan_throttle import NEGLIGIBLE, THRIFT, UNHURRIED
 from kaguan.outbox.store import START, Caller, Delivery, Due
-from kaguan.outbox.vocabulary import Priority, PriorityRank
+from kaguan.outbox.vocabulary import HIGHEST, Priority, PriorityRank
+from kaguan.queues.believing import UNREADABLE, Count, Moment, Word, believed, refused
+from kaguan.queues.keys import SAQ_JOB, SAQ_WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from redis.asyncio import Redis
     from saq.job import Job, Status
+    from saq.types import QueueInfo
 
     from kaguan.database.pool import Connection
 
-log = structlog.get_logger(__name__)
+Number = Annotated[int, Field(ge=1, le=HIGHEST)]
 
 JOB_TTL = 60  # 秒：做完的投递在 Redis 里只留这么久，历史在 PostgreSQL
 TIMEOUT_MARGIN = 60  # 秒：SAQ 的时限只作兜底，须长于我们自己的
+MOST_CARRIED = 100  # 一次投递至多带几个任务，见配置的 ids_per_delivery
+LONGEST_TTL = 86_400  # 秒
 SECONDS = 0.5  # 一次投递里的活合计不超过这么久：取走它的 worker 忙着，别的就替不了
 LATE_COMMIT = 0.25  # 秒：写下之后这么久之内提交的，当场看得见；更晚的，从头看的那一眼才看见
 BRIEF = 0.001  # 秒：问一遍谁在等，再快也当它花了这么久
 HANDED_AT, REQUEST_IDS = "handed_at", "request_ids"  # 投递的 meta；有请求号，PostgreSQL 丢了任务也说得出是哪一个
+
+
+class Carried(BaseModel):
+    """带着哪些任务：（任务号，投递号）；后两项是 0.1 版的写法。"""
+
+    deliveries: Annotated[list[tuple[UUID, Number]], Field(max_length=MOST_CARRIED)] = []
+    task_id: UUID | None = None
+    delivery: Number = 1
+
+
+class Meta(BaseModel):
+    """何时交出，各是谁的请求。"""
+
+    handed_at: Moment | None = None
+    request_ids: Annotated[list[str | None], Field(max_length=MOST_CARRIED)] = []
+
+
+class Written(BaseModel, from_attributes=True):
+    """一次投递里我们要看的：都是从 Redis 读来的，别人也写得了。"""
+
+    function: Word
+    key: Word
+    carried: Annotated[Carried | None, Field(validation_alias="kwargs")]
+    meta: Meta
+    timeout: Count | None
+    attempts: Count
+    ttl: Annotated[int, Field(ge=-1, le=LONGEST_TTL)]
 
 
 class KaguanQueue(RedisQueue):
@@ -56,23 +88,31 @@ class KaguanQueue(RedisQueue):
     def deserialize(
         self, payload: dict[str, Any] | str | bytes | None, status: Status | str | None = None
     ) -> Job | None:
-        """看不懂的内容当作没有：否则清扫会停在它那里，它后面的都清不掉（docs/GUARANTEES.md）。"""
-        try:
-            return super().deserialize(payload, status)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            log.warning("队列里有看不懂的投递，当作没有", queue=self.name)
-            return None
+        """看不懂的、不像我们交的当作没有；``retries`` 不看它的：重来的事归 PostgreSQL。"""
+        return believed(self.redis, SAQ_JOB, partial(self._read, payload, status))
+
+    def _read(self, payload: dict[str, Any] | str | bytes | None, status: Status | str | None) -> Job | None:
+        job = super().deserialize(payload, status)
+        if job is not None:
+            Written.model_validate(job)
+            job.retries = 0
+        return job
 
     async def notify(self, job: Job) -> None:
         """每变一次状态就发布一次，没有人听：看板自己来看，别处都以 PostgreSQL 为准。"""
 
-    async def sweep(self, lock: int = 60, abort: float = 5.0) -> list[str]:
-        """SAQ 自己的打扫，我们不靠它；Redis 不在就算了。"""
+    async def info(self, jobs: bool = False, offset: int = 0, limit: int = 10) -> QueueInfo:  # noqa: FBT001, FBT002 签名随 SAQ
+        """监控页看的；worker 写着的看不懂，就只给个数。"""
         try:
-            return await super().sweep(lock, abort)
-        except RedisError as error:
-            log.debug("打扫时 Redis 不可用", queue=self.name, error=type(error).__name__)
-            return []
+            return await super().info(jobs, offset, limit)
+        except UNREADABLE as error:
+            refused(self.redis, SAQ_WORKER, type(error).__name__)
+        queued, active = await self.count("queued"), await self.count("active")
+        return {"workers": {}, "name": self.name, "queued": queued, "active": active, "scheduled": 0, "jobs": []}
+
+    async def sweep(self, lock: int = 60, abort: float = 5.0) -> list[str]:  # noqa: ARG002 签名随 SAQ
+        """SAQ 的清扫不做：刚取走、还没标记的也被它当成卡死（docs/GUARANTEES.md）。残骸由 relay 清（leftovers）。"""
+        return []
 
 
 def build_queues(client: Redis) -> dict[Priority, KaguanQueue]:

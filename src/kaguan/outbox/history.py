@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,9 +11,11 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from kaguan.database.seal import Seal
 from kaguan.database.sql import load
 from kaguan.outbox.scan_throttle import UNHURRIED
 from kaguan.outbox.store import Judged
+from kaguan.queues import keys
 from kaguan.reasons import Reason
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 PACKAGE = "kaguan.outbox"
+SKEW = timedelta(seconds=10)  # 各台机器的钟至多差这么多
 
 
 class UnsettledError(psycopg.OperationalError):
@@ -39,6 +42,8 @@ class Recorded:
         fresh: 还没有认过任何一次启动。
         settled: 认过这一次启动：可以认领、交出。
         watermark: 交到了哪里，只升不降。
+        now: 库的钟。
+        key: 盖印的钥匙。
     """
 
     epoch: UUID
@@ -47,6 +52,12 @@ class Recorded:
     fresh: bool
     settled: bool
     watermark: datetime
+    now: datetime
+    key: bytes = field(repr=False)
+
+    @property
+    def seal(self) -> Seal:
+        return Seal(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +68,17 @@ class Mark:
     watermark: datetime
 
     @classmethod
-    def read(cls, value: bytes | None) -> Mark | None:
-        """没有、看不懂的都是 None。"""
+    def read(cls, value: bytes | None, seal: Seal) -> Mark | None:
+        """没有的、不是我们写的都是 None。"""
         try:
-            lineage, watermark = (value or b"").decode().split(" ")
+            lineage, watermark = (seal.read(keys.WATERMARK, value) or "").split(" ")
             mark = cls(UUID(lineage), datetime.fromisoformat(watermark))
         except ValueError:
             return None
         return mark if mark.watermark.tzinfo else None
 
-    def __str__(self) -> str:
-        return f"{self.lineage} {self.watermark.isoformat()}"
+    def sealed(self, seal: Seal) -> str:
+        return seal.put(keys.WATERMARK, f"{self.lineage} {self.watermark.isoformat()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +136,8 @@ async def unsettle(connection: Connection) -> None:
 
 async def settle(connection: Connection, here: Server, ahead: datetime | None) -> bool:
     """认下这一次启动；``ahead`` 是抄在 Redis 里、领先的水位。False：别的 relay 已认下，或又换了服务器。"""
-    return (await connection.execute(load(PACKAGE, "settle"), {**here.parameters, "ahead": ahead})).rowcount > 0
+    parameters = {**here.parameters, "ahead": ahead, "skew": SKEW.total_seconds()}
+    return (await connection.execute(load(PACKAGE, "settle"), parameters)).rowcount > 0
 
 
 async def still_settling(connection: Connection, here: Server) -> bool:

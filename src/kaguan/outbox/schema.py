@@ -8,13 +8,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from kaguan.outbox.schedules.model import ScheduleState
-from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent, Vanished
+from kaguan.outbox.tables import Broker, Ordering, Outbox, SealKey, Task, TaskEvent, Vanished
 from kaguan.outbox.work import VIEW, Work
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
-TABLES = (Task, TaskEvent, Outbox, Work, Ordering, Broker, Vanished, ScheduleState)
+TABLES = (Task, TaskEvent, Outbox, Work, Ordering, Broker, SealKey, Vanished, ScheduleState)
 
 
 async def install(connection: Connection) -> None:
@@ -28,4 +28,5 @@ async def install(connection: Connection) -> None:
             statements += [CreateIndex(index, if_not_exists=True) for index in table.indexes]  # type: ignore[attr-defined, misc] # 同上
             for statement in statements:
                 await connection.execute(str(statement.compile(dialect=dialect)).encode())
+        await connection.execute("insert into tb_seal (id) values (1) on conflict do nothing")
         await connection.execute(VIEW)

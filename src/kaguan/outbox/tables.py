@@ -212,6 +212,18 @@ class Vanished(Base):
     first_seen: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
 
 
+class SealKey(Base):
+    """单行：给抄在 Redis 里的盖印的钥匙（docs/adr/0036）；给人查的角色看不见。"""
+
+    __tablename__ = "tb_seal"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    key: Mapped[bytes] = mapped_column(
+        LargeBinary, server_default=text("uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())")
+    )
+
+
 class Broker(Base):
     """单行：队列服务器的纪元，与 PostgreSQL 自己认过的历史。
 

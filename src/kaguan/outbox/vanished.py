@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from kaguan.database.sql import load
 from kaguan.outbox.replay import id_floor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from uuid import UUID
 
     from kaguan.database.pool import Connection, Pool
@@ -28,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 PACKAGE = "kaguan.outbox"
 AHEAD = timedelta(days=1)  # 任务号里的钟至多快这么多；再快就不是我们发的号
+MINUTE = 60.0  # 秒
+MOST_AT_ONCE = 100  # 一次投递至多带这么多个；再多的不是我们交的
+MOST_A_MINUTE = 1_000  # 凭 Redis 的话至多记这么多；真丢的尾巴里，在 Redis 里的没有这么多
 LONGEST_REQUEST_ID = 128  # 字符，与 tb_task 相同
 
 
@@ -50,12 +55,28 @@ class VanishedPage:
     older: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Vanishing:
     """认领不到的里面，哪些是不见了的。``days`` 是保留期：比它老的号，任务也许是到期删去的。"""
 
     pool: Pool
     days: int
+    _minute: float = -math.inf  # 这一分钟从何时起；time.monotonic
+    _noted: int = 0  # 其间记了几个
+
+    async def note_delivered(
+        self, task_type: str, missed: Collection[tuple[UUID, int]], request_ids: Mapping[tuple[UUID, int], object]
+    ) -> int:
+        """凭一次投递的话：投递谁都写得出，所以一次、一分钟都有上限；返回记了几个。"""
+        now = time.monotonic()
+        if now - self._minute > MINUTE:
+            self._minute, self._noted = now, 0
+        asked = list(missed)[: max(0, min(MOST_AT_ONCE, MOST_A_MINUTE - self._noted))]
+        if len(asked) < len(missed):
+            log.error("认领不到的太多，多半不是我们交的投递，余下的不查", count=len(missed) - len(asked))
+        noted = await self.note(task_type, asked, request_ids)
+        self._noted += noted
+        return noted
 
     async def note(
         self, task_type: str, missed: Iterable[tuple[UUID, int]], request_ids: Mapping[tuple[UUID, int], object]

@@ -54,6 +54,7 @@ class TaskStatus(StrEnum):
 
 
 SUSPECT = 2  # 连着丢过这么多次租约：也许就是它弄死了 worker；只丢过一次的多半是陪着死的
+HIGHEST = 2**31 - 2  # 投递号至多这么大：还加得了一
 FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 RETRYABLE = frozenset({TaskStatus.FAILED, TaskStatus.UNCERTAIN})  # 人可以让它重来
 

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
+import psycopg
 import structlog
+from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from kaguan.background import in_background
 from kaguan.backoff import about
 from kaguan.database.connecting import History
+from kaguan.database.seal import Sealing
+from kaguan.queues.believing import refused
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.database.checked_pool import CheckedPool
+    from kaguan.database.seal import Seal
 
 log = structlog.get_logger(__name__)
 
@@ -38,25 +43,37 @@ TIMEOUT = 1.5  # 秒：这一拍写不成就等下一拍
 KEEP = 3_600.0  # 秒：不再跳的名片留这么久，好数重启
 MOST = 1_000  # 名片至多这么多：反复崩溃也撑不大
 
-# 写下一拍，顺手清掉太旧的与太多的；返回 Redis 的钟（毫秒），与各进程见过的最新的主库：自己的更新，就写下自己的。
-# 集群换了的（另建的库）以此刻的为准
+AHEAD = 10_000  # 毫秒：分数都是 Redis 的钟，比它还晚这么多的是别人写的，或换了一台钟慢的
+KEY_PATIENCE = 1.0  # 秒：等一条连接去读盖印的钥匙
+WITNESSED = 10_000  # 毫秒：连得上那个主库的进程都没了，写着它的键再活这么久
+LONGEST = 200  # 字节：写着主库的不会更长
+
+# 写下一拍，顺手清掉太旧的、太多的与将来的；返回 Redis 的钟（毫秒），与写着的最新的主库：只写自己连上过的，更新的才写、
+# 一样的续期，听来的从不替别人写。上一拍看出不是我们写的（ARGV[6]）就换掉。集群换了的（另建的库）以此刻的为准
 BEAT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for number, kind in ipairs({'zset', 'hash'}) do
+    local found = redis.call('TYPE', KEYS[number]).ok
+    if found ~= 'none' and found ~= kind then redis.call('DEL', KEYS[number]) end
+end
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
 for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1 - ARGV[4])) do gone[#gone + 1] = name end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + ARGV[9], '+inf')) do gone[#gone + 1] = name end
 for _, name in ipairs(gone) do
     redis.call('ZREM', KEYS[1], name)
     redis.call('HDEL', KEYS[2], name)
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-local known, ours = redis.pcall('GET', KEYS[3]), ARGV[5]
+local known, ours, lie = redis.pcall('GET', KEYS[3]), ARGV[5], ARGV[6]
 if type(known) ~= 'string' then known = '' end
-if ours ~= '' and (known < ours or string.match(known, '^[^:]*') ~= string.match(ours, '^[^:]*')) then
-    redis.call('SET', KEYS[3], ours)
+known = string.sub(known, 1, ARGV[8])
+local other = string.match(known, '^[^:]*') ~= string.match(ours, '^[^:]*')
+if ours ~= '' and (known <= ours or known == lie or other) then
+    redis.call('SET', KEYS[3], ours, 'PX', ARGV[7])
     known = ours
 end
 return {now, known}
@@ -87,6 +104,8 @@ class Presence:
     facts: Callable[[], Mapping[str, Any]] = _nothing
     interval: float = INTERVAL
     _pool: CheckedPool | None = None
+    _sealing: Sealing = field(default_factory=Sealing)
+    _lie: bytes = b""  # 上一拍看见的，不是我们写的
     _started: int = 0  # Redis 的钟，毫秒；0 即还没有跳过
 
     async def run_once(self) -> None:
@@ -100,13 +119,31 @@ class Presence:
             "started": self._started, **self.facts(),
         }  # fmt: skip
         keep = int(KEEP * 1000)
-        ours = "" if self._pool is None else str(self._pool.history or "")
+        seal = await self._seal()
+        met = self._pool and self._pool.met
+        ours = seal.put(TIMELINE, str(met)) if seal and met else ""
         now, newest = await self.redis.eval(  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-            BEAT, 3, PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE, self.name, orjson.dumps(card), keep, MOST, ours
-        )
-        self._started = self._started or int(now)
-        if self._pool is not None:
-            self._pool.follow(History.read(newest))
+            BEAT, 3, PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE,
+            self.name, orjson.dumps(card), keep, MOST, ours, self._lie, WITNESSED, LONGEST, AHEAD,
+        )  # fmt: skip
+        self._started, self._lie = self._started or int(now), b""
+        if self._pool is None or seal is None:
+            return
+        heard = History.read(seal.read(TIMELINE, newest))
+        if heard is None and newest:
+            refused(self.redis, TIMELINE)
+            self._lie = newest
+        self._pool.follow(heard, TIMELINE)
+
+    async def _seal(self) -> Seal | None:
+        """盖印的钥匙；库不在就用手里的。"""
+        if self._pool is not None and self._sealing.is_stale:
+            try:
+                async with asyncio.timeout(KEY_PATIENCE), self._pool.connection() as connection:
+                    await self._sealing.held(connection)
+            except (psycopg.Error, PoolTimeout, TimeoutError, LookupError) as error:
+                log.debug("没有读到盖印的钥匙", error=type(error).__name__)
+        return self._sealing.seal
 
     async def watch(self, pool: CheckedPool) -> None:
         """从此刻起，``pool`` 跟着各进程见过的最新的主库：这一个也许连上了切换之前的那个。"""

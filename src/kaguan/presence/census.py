@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
+from pydantic import BaseModel, Field, TypeAdapter
 
 from kaguan.presence.beat import INTERVAL
+from kaguan.queues.believing import LATEST, Count, Moment, Word, believed
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
+MOST_NAMED = 100  # 一张名片上的队列、类型各至多这么多
 GONE = INTERVAL * 2.5  # 秒：少了两拍、同一台上又有新的，就是它的后继
+
+
+NAME: TypeAdapter[str] = TypeAdapter(Word)
+SECONDS: TypeAdapter[float] = TypeAdapter(Moment)
+
+
+class Card(BaseModel, strict=True):
+    """一张名片，别人也写得了。"""
+
+    role: Word
+    host: Word
+    pid: Count
+    version: Word
+    started: Annotated[int, Field(ge=0, le=LATEST * 1000)]
+    slots: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
+    unknown: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
+    deaf: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +88,28 @@ async def take_census(redis: Redis) -> Census:
         pipe.hgetall(PRESENCE_CARDS)
         (seconds, microseconds), beats, cards = await pipe.execute()
     now = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-    return Census(now, succeed(_processes(now, beats, cards)))
+    read = [
+        believed(redis, PRESENCE_CARDS, partial(_process, now, name, milliseconds, cards[name]))
+        for name, milliseconds in beats
+        if name in cards
+    ]
+    return Census(now, succeed([process for process in read if process is not None]))
 
 
-def _processes(now: datetime, beats: Iterable[tuple[bytes, float]], cards: Mapping[bytes, bytes]) -> list[Process]:
-    found = []
-    for name, milliseconds in beats:
-        if name not in cards:
-            continue
-        card = orjson.loads(cards[name])
-        seen = datetime.fromtimestamp(milliseconds / 1000, UTC)
-        started = datetime.fromtimestamp(card["started"] / 1000, UTC) if card["started"] else seen
-        quiet = max(0.0, (now - seen).total_seconds())
-        found.append(
-            Process(
-                name.decode(), card["role"], card["host"], card["pid"], card["version"], started, seen, quiet,
-                card.get("slots", {}), card.get("unknown", {}), card.get("deaf", False),
-            )
-        )  # fmt: skip
-    return found
+def _process(now: datetime, name: bytes, milliseconds: float, value: bytes) -> Process:
+    """一个进程。
+
+    Raises:
+        ValueError: 不是我们写的。
+    """
+    card = Card.model_validate_json(value)
+    seen = datetime.fromtimestamp(SECONDS.validate_python(milliseconds / 1000), UTC)
+    started = datetime.fromtimestamp(card.started / 1000, UTC) if card.started else seen
+    quiet = max(0.0, (now - seen).total_seconds())
+    return Process(
+        NAME.validate_python(name.decode()), card.role, card.host, card.pid, card.version, started, seen, quiet,
+        card.slots, card.unknown, card.deaf,
+    )  # fmt: skip
 
 
 def succeed(processes: Sequence[Process]) -> list[Process]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 
 from kaguan.backoff import while_starting
 from kaguan.config.sentinel import sentinel_address
+from kaguan.queues.keys import KINDS
 from kaguan.queues.sentinel import master_pool
 
 if TYPE_CHECKING:
@@ -33,6 +35,18 @@ class QueueUnavailableError(Exception):
     """启动时按配置的次数重试之后，仍连不上 Redis。"""
 
 
+class Client(Redis):
+    """数着读到过几个看不懂的值。
+
+    Attributes:
+        refused: 键的样子 → 几个；都从 0 数起，告警才看得见第一次。
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 转给父类
+        super().__init__(*arguments, **options)
+        self.refused = Counter(dict.fromkeys(KINDS, 0))
+
+
 def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
     """按配置建客户端；不连接。``connections`` 覆盖池的上限（worker 的每个取件槽占一个连接）。"""
     url = config.url.get_secret_value()
@@ -48,8 +62,8 @@ def build_client(config: RedisConfig, connections: int | None = None) -> Redis:
         "decode_responses": False,
     }
     if (watched := sentinel_address(url)) is not None:
-        return Redis.from_pool(master_pool(watched, options, config.connect_timeout))
-    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
+        return Client.from_pool(master_pool(watched, options, config.connect_timeout))
+    return Client.from_pool(BlockingConnectionPool.from_url(url, **options))
 
 
 async def wait_for_redis(client: Redis, config: RedisConfig) -> None:

@@ -1,4 +1,4 @@
-"""Redis 键的构造：协议与进程的都在此；限速的计数在各自的限速器里。"""
+"""Redis 键的构造与全部键的样子：用到的键都从这里来，别处不写（tests/architecture/test_redis_keys.py 核对）。"""
 
 from __future__ import annotations
 
@@ -10,21 +10,42 @@ if TYPE_CHECKING:
 EPOCH = "kaguan:epoch"
 HISTORY = "kaguan:epoch:history"  # 记下纪元时 Redis 的复制历史号
 WATERMARK = "kaguan:watermark"  # PostgreSQL 交到了哪里：它被退回去了，就比这里的旧
-# 就要去做收不回的外部调用的：成员是投递的键，分数是何时（Redis 的钟，毫秒）；删去过的里面最晚的是何时
+# 就要去做收不回的外部调用的：成员是盖了印的投递的键，分数是何时（Redis 的钟，毫秒）；删去过的里面最晚的是何时
 CALLS = "kaguan:calls"
 CALLS_TRIMMED = "kaguan:calls:trimmed"
-TIMELINE = "kaguan:timeline"  # 各进程见过的最新的主库：集群与时间线
+TIMELINE = "kaguan:timeline"  # 各进程连上过的最新的主库：集群与时间线
 DOORBELL = "kaguan:doorbell"  # 频道：有新的待交付
 # 进程的心跳：成员是进程名，分数是最近一拍（Redis 的钟，毫秒）；名片按同样的名字存
 PRESENCE_BEATS = "kaguan:presence:beats"
 PRESENCE_CARDS = "kaguan:presence:cards"
 # 判断的记忆：最近说过的每件事，最后一次看见它的时刻
 BREAKERS = "kaguan:breakers"  # 集合：各进程没有闭合的断路器的键
+# 一个进程的一个没有闭合的断路器：种类、名字、进程；进程死了，它自己过期
+BREAKER = "kaguan:breaker:{}:{}:{}"
+TASK_LOCK = "kaguan:task:{}:lock"
+PACE = "kaguan:pace:{}"
+CARRIER_LEASES = "kaguan:carrier:{}:leases"  # 一家运营商的并发租约
+# 限速的计数，键由 limits 库在前缀之后接着写：对外的（运营商、中继），API 的
+LIMITS, RATE = "kaguan:limits", "kaguan:rate"
+# SAQ 的，布局是它的；一个队列的，与一次投递的
+SAQ_QUEUED, SAQ_ACTIVE, SAQ_INCOMPLETE = "saq:{}:queued", "saq:{}:active", "saq:{}:incomplete"
+SAQ_SCHEDULE, SAQ_STATS, SAQ_WORKER = "saq:{}:schedule", "saq:{}:stats", "saq:{}:worker_info:{}"
+SAQ_JOB, SAQ_ABORT = "saq:job:{}:{}", "saq:abort:{}"
+
+# 键的样子（``{}`` 是任意一段）→ 它的类型；频道不是键
+KINDS = {
+    EPOCH: "string", HISTORY: "string", WATERMARK: "string", CALLS: "zset", CALLS_TRIMMED: "string",
+    TIMELINE: "string", PRESENCE_BEATS: "zset", PRESENCE_CARDS: "hash", BREAKERS: "set",
+    BREAKER: "string", TASK_LOCK: "string", PACE: "string", CARRIER_LEASES: "zset",
+    LIMITS + ":{}": "list", RATE + ":{}": "string",
+    SAQ_QUEUED: "list", SAQ_ACTIVE: "list", SAQ_INCOMPLETE: "zset", SAQ_SCHEDULE: "string", SAQ_STATS: "zset",
+    SAQ_WORKER: "string", SAQ_JOB: "string", SAQ_ABORT: "string",
+}  # fmt: skip
 
 
 def task_lock(task_id: UUID) -> str:
     """任务锁，值是投递号：替 PostgreSQL 挡掉明显的重复，不决定任何事。"""
-    return f"kaguan:task:{task_id}:lock"
+    return TASK_LOCK.format(task_id)
 
 
 def delivery_key(task_id: UUID, delivery: int) -> str:
@@ -34,9 +55,14 @@ def delivery_key(task_id: UUID, delivery: int) -> str:
 
 def pace_key(task_type: str) -> str:
     """这种任务一次尝试的平均秒数。"""
-    return f"kaguan:pace:{task_type}"
+    return PACE.format(task_type)
 
 
 def breaker_key(kind: str, name: str, process: str) -> str:
-    """一个进程的一个没有闭合的断路器；进程死了，它自己过期。"""
-    return f"kaguan:breaker:{kind}:{name}:{process}"
+    """一个进程的一个没有闭合的断路器。"""
+    return BREAKER.format(kind, name, process)
+
+
+def lease_key(carrier: str) -> str:
+    """一家运营商的并发租约。"""
+    return CARRIER_LEASES.format(carrier)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.telemetry.metrics import Declaring
-from kaguan.telemetry.pools import database_figures, redis_figures, unconfirmed_commits
+from kaguan.telemetry.pools import database_figures, redis_figures, refused_values, unconfirmed_commits
 from kaguan.telemetry.setup import spans_dropped
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class ProcessMetrics(Declaring):
         self.commits_unconfirmed = self._counter(
             "kaguan_commits_unconfirmed", "没等到同步备库就放手的提交：本机有，备库未必有"
         )
+        self.redis_refused = self._counter("kaguan_redis_values_refused", "Redis 里不是我们写的值，当作没有", "key")
         self.spans_dropped = self._counter("kaguan_spans_dropped", "因队列满或导出失败丢掉的跨度")
 
 
@@ -61,6 +62,7 @@ class Monitor:
     _pools_logged_at: float = float("-inf")
     _spans_dropped: int = 0  # 已计入指标的
     _unconfirmed: int = 0  # 同上
+    _refused: dict[str, int] = field(default_factory=dict)  # 同上，按键
     _metrics: ProcessMetrics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +93,9 @@ class Monitor:
         self._unconfirmed = unconfirmed
         if self.redis is not None:
             redis_figures(self.redis).publish(self._metrics.redis_pool)
+            for key, count in refused_values(self.redis).items():
+                self._metrics.redis_refused.labels(key).inc(count - self._refused.get(key, 0))
+                self._refused[key] = count
 
     def _count_dropped_spans(self) -> None:
         dropped = self.dropped()

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prometheus_client import Gauge
     from redis.asyncio import Redis
 
@@ -41,6 +43,11 @@ def database_figures(pool: Counted) -> PoolFigures:
 def unconfirmed_commits(pool: Counted) -> int:
     """至今几个提交没等到同步备库（:class:`kaguan.database.checked_pool.CheckedPool` 数着）。"""
     return pool.get_stats().get("commits_unconfirmed", 0)
+
+
+def refused_values(client: Redis) -> Mapping[str, int]:
+    """键的样子 → 至今读到几个不是我们写的值（:class:`kaguan.queues.client.Client` 数着）。"""
+    return dict(getattr(client, "refused", {}))
 
 
 def redis_figures(client: Redis) -> PoolFigures:

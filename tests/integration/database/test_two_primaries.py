@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.connecting import rotated
+from kaguan.database.migrate import upgrade
 from kaguan.database.pool import PASSING_ERRORS, open_pool
 from kaguan.exit_codes import ExitCode
 from kaguan.presence.beat import Presence
@@ -23,6 +24,11 @@ from tests.support.fault_plant import own_directory
 from tests.support.standby import replicated
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from kaguan.database.checked_pool import CheckedPool
     from kaguan.database.pool import Pool
 
 END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'kaguan-test'"
@@ -41,6 +47,8 @@ async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: 
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(own_directory())
         pair = await stack.enter_async_context(replicated(directory, synchronous=False))
+        await asyncio.to_thread(upgrade, pair.primary.url)
+        await eventually(partial(has_the_key, pair.standby.url))
         await pair.primary_process.stop(signal.SIGKILL)
         await pair.promote()
         url = pair.url  # 备的在前：就是旧的主
@@ -53,9 +61,12 @@ async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: 
             await one.execute("create table written_by_mistake (n int)")
         await renewed(pool, pair.primary.admin_url_of("postgres"))
         assert await servers(pool) == {pair.primary.port}
-        async with open_pool(settings.database, "late") as late, open_redis(settings.redis) as redis:
+        async with (
+            open_pool(settings.database, "late") as late,
+            open_redis(settings.redis) as redis,
+            witnessing(redis, pool),
+        ):
             assert await servers(late) == {pair.standby.port}  # 切换之后才启动的，没有见过新的
-            await Presence(redis, "api").watch(pool)
             with capture_logs() as logs:
                 await Presence(redis, "api").watch(late)
             assert "别的进程见过更新的主库，不再跟旧的" in {one["event"] for one in logs}
@@ -72,6 +83,24 @@ async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: 
         await pair.promote()
         await eventually(partial(written, pool))
         assert await servers(pool) == {pair.primary.port}
+
+
+@asynccontextmanager
+async def witnessing(redis: Redis, pool: CheckedPool) -> AsyncIterator[None]:
+    """连得上新主的一个进程，一直在跳。"""
+    presence = Presence(redis, "api")
+    await presence.watch(pool)
+    async with presence.beating():
+        yield
+
+
+async def has_the_key(url: str) -> bool:
+    """备库收到了迁移：盖印的钥匙两边都有。"""
+    try:
+        async with await psycopg.AsyncConnection.connect(url) as one:
+            return await (await one.execute("select from tb_seal")).fetchone() is not None
+    except psycopg.errors.UndefinedTable:
+        return False
 
 
 async def renewed(pool: Pool, admin: str) -> None:

@@ -113,15 +113,6 @@ async def test_job_popped_by_a_worker_that_died_before_starting_it_comes_back(pi
     assert await pipeline.status(waiting) == "queued"
 
 
-async def test_sweep_clears_garbage_instead_of_stopping_at_it(pipeline: Pipeline) -> None:
-    queue = pipeline.queues[Priority.DEFAULT]
-    garbage = queue.job_id("garbage")
-    await pipeline.redis.set(garbage, b"{not json")
-    await pipeline.redis.lpush(queue.namespace("active"), garbage)  # type: ignore[misc] # 同步与异步混在一起
-    assert await queue.sweep() == [garbage]
-    assert await queue.count("active") == 0
-
-
 async def test_unreadable_epoch_counts_as_lost_data(pipeline: Pipeline) -> None:
     await pipeline.epoch.run_once()
     await pipeline.submit(3)

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from saq.job import Status
+from saq.queue.redis import RedisQueue
 from saq.utils import now
 
 from kaguan.config import load_settings
@@ -286,7 +287,7 @@ async def test_healthy_jobs_swept_and_queued_again_take_effect_once(environ: dic
         async def sweeping() -> None:
             while True:
                 await direct.redis.delete(queue.namespace("sweep"))
-                swept.extend(await queue.sweep(lock=1, abort=0.01))
+                swept.extend(await RedisQueue.sweep(queue, lock=1, abort=0.01))
                 await asyncio.sleep(0.01)
 
         line.delay = 0.05

@@ -84,8 +84,7 @@ async def reconcile(pipeline: Pipeline, types: TaskTypes | None = None) -> None:
 
 
 async def noted(pipeline: Pipeline, *tokens: tuple[UUID, int]) -> None:
-    for task_id, delivery in tokens:
-        await Calls(pipeline.redis, pipeline.settings.tasks).note(task_id, delivery)
+    await pipeline.note(*tokens)
 
 
 async def states(pipeline: Pipeline, *task_ids: UUID) -> list[tuple[str, int, bool]]:
@@ -251,9 +250,11 @@ async def test_notes_that_may_be_incomplete_put_every_due_mail_in_doubt(pipeline
     elif spoil == "stranger":
         await pipeline.redis.set(keys.WATERMARK, b"\xff not ours")
     else:  # Redis 退回到了旧的一份
-        mark = Mark.read(await pipeline.redis.get(keys.WATERMARK))
+        seal = await pipeline.seal()
+        mark = Mark.read(await pipeline.redis.get(keys.WATERMARK), seal)
         assert mark is not None
-        await pipeline.redis.set(keys.WATERMARK, str(Mark(mark.lineage, mark.watermark - timedelta(minutes=1))))
+        old = Mark(mark.lineage, mark.watermark - timedelta(minutes=1))
+        await pipeline.redis.set(keys.WATERMARK, old.sealed(seal))
     await pipeline.sql(PROMOTE)
     await reconcile(pipeline)
     assert await states(pipeline, queued, waiting, scheduled, sync) == [
@@ -288,10 +289,8 @@ async def test_a_watermark_that_nobody_of_ours_wrote_is_replaced_and_said(pipeli
         await pipeline.redis.set(keys.WATERMARK, stranger)
         with capture_logs() as logs:
             await pipeline.epoch.run_once()
-        assert [one["event"] for one in logs if one["log_level"] == "warning"] == [
-            "Redis 里的水位不是这个库抄的，换成自己的"
-        ]
-        assert Mark.read(await pipeline.redis.get(keys.WATERMARK)) is not None
+        assert [one["key"] for one in logs if one["log_level"] == "warning"] == [keys.WATERMARK]
+        assert Mark.read(await pipeline.redis.get(keys.WATERMARK), await pipeline.seal()) is not None
     assert await states(pipeline, task_id) == [("queued", 1, False)]
 
 
@@ -338,21 +337,21 @@ async def test_without_redis_no_call_is_made_and_the_attempt_is_given_back_uncou
 
 
 async def test_calls_are_kept_for_a_while_and_up_to_a_number_and_what_was_let_go_is_known(pipeline: Pipeline) -> None:
-    calls = Calls(pipeline.redis, Tasks(calls_kept=1_000))
+    seal, few = await pipeline.seal(), Tasks(calls_kept=1_000)
     task_ids = [uuid4() for _ in range(1_005)]
     for number, task_id in enumerate(task_ids[:1_000]):
-        await pipeline.redis.zadd(keys.CALLS, {keys.delivery_key(task_id, 1): number + 1_900_000_000_000})
-    assert await calls.trimmed() is None
+        member = seal.put(keys.CALLS, keys.delivery_key(task_id, 1))
+        await pipeline.redis.zadd(keys.CALLS, {member: number + 1_900_000_000_000})
+    assert await Calls(pipeline.redis, few).trimmed() is None
     await pipeline.redis.zadd(keys.CALLS, {"nonsense": 1_899_999_999_999})
-    await calls.note(task_ids[-1], 1)
-    kept = [token async for page in calls.pages() for token in page]
+    calls = await pipeline.note((task_ids[-1], 1), tasks=few)
+    kept = [token async for page in calls.pages(seal) for token in page]
     assert len(kept) <= 1_000
     assert (await calls.trimmed() or 0) > 0
-    old = Calls(pipeline.redis, Tasks(calls_kept_for=1.0))
     await pipeline.redis.delete(keys.CALLS, keys.CALLS_TRIMMED)
-    await pipeline.redis.zadd(keys.CALLS, {keys.delivery_key(task_ids[0], 1): 1})
-    await old.note(task_ids[1], 4)
-    assert [page async for page in old.pages()] == [[(task_ids[1], 4)]]
+    await pipeline.redis.zadd(keys.CALLS, {seal.put(keys.CALLS, keys.delivery_key(task_ids[0], 1)): 1})
+    old = await pipeline.note((task_ids[1], 4), tasks=Tasks(calls_kept_for=1.0))
+    assert [page async for page in old.pages(seal)] == [[(task_ids[1], 4)]]
 
 
 async def test_a_failed_attempt_that_is_known_leaves_no_doubt_behind(pipeline: Pipeline) -> None:

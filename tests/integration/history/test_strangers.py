@@ -30,17 +30,17 @@ HASH, GARBAGE, ANOTHER = "a hash", "garbage", str(uuid4())
 EACH = 2
 REPLACED = "别的程序写过我们在 Redis 里的键，换成自己的，当作丢过数据；请各用各的库号，或用 ACL 隔开"
 LOST = "Redis 丢过数据，或切换了主（纪元已变），重投它不认得的已交出的任务"
-MARK = "Redis 里的水位不是这个库抄的，换成自己的"
+NOT_OURS = "Redis 里有不是我们写的值，当作没有"
 # 写的是什么 → 说的是什么；没有说的是看不出来、也不要紧的。删去记号（CALLS_TRIMMED）只写不读，历史核对时才碰上
 STROKES: dict[tuple[str, str | None], str | None] = {
     **{(key, HASH): REPLACED for key in KINDS if key != keys.CALLS_TRIMMED},
     **{(keys.CALLS, value): REPLACED for value in (GARBAGE, ANOTHER)},
-    (keys.EPOCH, GARBAGE): "Redis 里的纪元不是我们写的，换成新的",
+    (keys.EPOCH, GARBAGE): NOT_OURS,
     (keys.EPOCH, ANOTHER): LOST,
     (keys.EPOCH, None): LOST,
     (keys.HISTORY, GARBAGE): LOST,
-    (keys.WATERMARK, GARBAGE): MARK,
-    (keys.WATERMARK, ANOTHER): MARK,
+    (keys.WATERMARK, GARBAGE): NOT_OURS,
+    (keys.WATERMARK, ANOTHER): NOT_OURS,
     **{(key, None): None for key in (keys.HISTORY, keys.WATERMARK, keys.CALLS)},
 }
 
@@ -97,6 +97,8 @@ async def test_calls_noted_at_once_in_a_foreign_key_are_all_noted(environ: dict[
         await asyncio.gather(*(pipeline.redis.exists(keys.CALLS) for _ in range(20)))  # 连接都已建好：真的同时
         await scribble(pipeline.redis, keys.CALLS, HASH)
         calls, tasks = Calls(pipeline.redis, pipeline.settings.tasks), [uuid4() for _ in range(20)]
-        await asyncio.gather(*(calls.note(task_id, 1) for task_id in tasks))
-        (noted,) = [page async for page in calls.pages()]
+        async with pool.connection() as connection:
+            seal = await calls.sealing.held(connection)  # 手里有了，往后都不碰库
+            await asyncio.gather(*(calls.note(connection, task_id, 1) for task_id in tasks))
+        (noted,) = [page async for page in calls.pages(seal)]
         assert sorted(task_id for task_id, _ in noted) == sorted(tasks)

@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import vanished
-from kaguan.outbox.calls import Calls
 from kaguan.outbox.deliveries import enqueue_many
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.store import Delivery
@@ -134,12 +133,10 @@ async def test_the_list_is_paged_and_kept_as_long_as_the_tasks(pipeline: Pipelin
 async def test_a_call_whose_task_was_forgotten_with_its_end_is_named_once(pipeline: Pipeline) -> None:
     """寄出、结算、连投递都收走了，才丢的尾巴：没有 worker 会再碰上它，只有记着的外部调用说得出。"""
     gone, kept = await pipeline.submit(2)
-    calls = Calls(pipeline.redis, pipeline.settings.tasks)
     await pipeline.epoch.run_once()
     await pipeline.forwarder.run_once()
     await pipeline.epoch.run_once()  # 水位抄进了 Redis：记着的才信得过
-    for task_id in (gone, kept):
-        await calls.note(task_id, 1)
+    await pipeline.note((gone, 1), (kept, 1))
     await pipeline.sql("delete from tb_work where task_id = %s", gone)
     await pipeline.sql("delete from tb_task where id = %s", gone)
     for _ in range(2):

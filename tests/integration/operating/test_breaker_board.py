@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 from kaguan.breakers.board import TTL, BreakerBoard, BreakerKind, OpenBreaker, open_breakers
 from kaguan.breakers.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
 from kaguan.dev.ports import free_port
-from kaguan.queues.keys import BREAKERS
+from kaguan.queues.client import Client
+from kaguan.queues.keys import BREAKER, BREAKERS
 from kaguan.reasons import Reason
 from tests.support.eventually import eventually
 
@@ -28,7 +29,7 @@ HOST = "mail.example:587"
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as client:
+    async with Client.from_url(redis_url) as client:
         yield client
 
 
@@ -113,3 +114,23 @@ async def test_without_redis_nothing_breaks_and_what_was_missed_is_made_good(red
         board.redis = redis
         assert await board.run_once() == 1
         assert await open_breakers(redis) == []
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"garbage", b"[]", b"\xff", b'["carrier","onelink","opened","2026-01-01T00:00:00","x",1]',
+     b'["nosuch","o","opened","2026-01-01T00:00:00Z","x",1]',
+     b'["carrier","\\u001b[2J","opened","2026-01-01T00:00:00Z","x",1]',
+     b'["carrier","onelink","opened","2026-01-01T00:00:00Z","x",-1]', b"[" * 100_000],
+    ids=["text", "empty", "not text", "no zone", "unknown kind", "control characters", "negative", "deep"],
+)  # fmt: skip
+async def test_a_breaker_that_none_of_ours_wrote_hides_no_other_and_is_counted(redis: Redis, garbage: bytes) -> None:
+    async with boards(redis) as (board, _):
+        board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, LATER, Reason.of("535")))
+        await shown(redis, 1)
+        await redis.sadd(BREAKERS, "evil", "of another type")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        await redis.set("evil", garbage)
+        await redis.lpush("of another type", "x")  # type: ignore[misc] # 同上
+        assert [item.name for item in await open_breakers(redis)] == [HOST]
+    assert isinstance(redis, Client)
+    assert redis.refused[BREAKER] > 0

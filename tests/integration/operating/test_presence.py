@@ -8,11 +8,11 @@ import orjson
 import pytest
 import structlog
 
-from kaguan.database.checked_pool import CheckedPool
-from kaguan.database.connecting import History
-from kaguan.presence.beat import MOST, Presence
+from kaguan.database.pool import open_pool
+from kaguan.database.seal import Sealing
+from kaguan.presence.beat import MOST, WITNESSED, Presence
 from kaguan.presence.census import take_census
-from kaguan.queues.client import open_redis
+from kaguan.queues.client import Client, open_redis
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 from tests.support.eventually import eventually
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
+    from kaguan.database.checked_pool import CheckedPool
+    from kaguan.database.seal import Seal
+
+
+OURS = "00000001"  # 用例的库在这条时间线上
 
 
 @pytest.fixture
@@ -109,32 +114,140 @@ async def test_a_fault_in_the_facts_is_told_and_the_beat_goes_on(redis: Redis) -
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["心跳意外出错，下一拍再试"]
 
 
+def written(seal: Seal, known: str) -> bytes:
+    """别的进程写的。"""
+    return seal.put(TIMELINE, known).encode()
+
+
+@pytest.fixture
+async def watching(settings: Settings, redis: Redis) -> AsyncIterator[tuple[CheckedPool, Presence, Seal]]:
+    """一个进程，它的池连着时间线 1 上的主库。"""
+    async with open_pool(settings.database, "test") as pool:
+        async with pool.connection() as connection:
+            seal = await Sealing().held(connection)
+        yield pool, Presence(redis, "api"), seal
+
+
+def on(pool: CheckedPool, timeline: str) -> str:
+    """同一个集群，另一条时间线。"""
+    assert pool.met is not None
+    return str(pool.met._replace(timeline=timeline))
+
+
 @pytest.mark.parametrize(
-    ("known", "ours", "left"),
+    ("known", "left"),
+    [(None, OURS), ("00000000", OURS), ("00000003", "00000003"), ("another cluster", OURS)],
+)
+async def test_the_newest_primary_that_any_process_met_is_known_to_all_for_a_while(
+    redis: Redis, watching: tuple[CheckedPool, Presence, Seal], known: str | None, left: str
+) -> None:
+    pool, presence, seal = watching
+    if known is not None:
+        there = "9:00000003" if known == "another cluster" else on(pool, known)
+        await redis.set(TIMELINE, written(seal, there), px=WITNESSED)
+    await presence.watch(pool)
+    assert (await redis.get(TIMELINE), str(pool.history)) == (written(seal, on(pool, left)), on(pool, left))
+    assert 0 < await redis.pttl(TIMELINE) <= WITNESSED
+
+
+async def test_a_primary_that_is_only_heard_of_is_never_passed_on_and_not_followed_for_ever(
+    redis: Redis, watching: tuple[CheckedPool, Presence, Seal]
+) -> None:
+    """副本库被误指到同一个 Redis：有人一直写着它，而谁也连不上。"""
+    pool, presence, seal = watching
+    rumour = written(seal, on(pool, "00000009"))
+    await redis.set(TIMELINE, rumour)
+    await presence.watch(pool)
+    assert str(pool.history) == on(pool, "00000009")
+    assert await redis.pttl(TIMELINE) == -1  # 没有替它续期
+    pool.hearsay = 0.0
+    with structlog.testing.capture_logs() as logs:
+        await presence.watch(pool)
+    assert str(pool.history) == on(pool, OURS)
+    assert [line["key"] for line in logs if line["log_level"] == "error"] == [TIMELINE]
+    await redis.delete(TIMELINE)
+    await presence.watch(pool)
+    assert await redis.get(TIMELINE) == written(seal, on(pool, OURS))
+
+
+async def test_once_the_rumour_is_gone_a_process_goes_back_to_what_it_met(
+    redis: Redis, watching: tuple[CheckedPool, Presence, Seal]
+) -> None:
+    pool, presence, seal = watching
+    await redis.set(TIMELINE, written(seal, on(pool, "00000009")))
+    await presence.watch(pool)
+    await redis.delete(TIMELINE)
+    pool.heard_for = 0.0
+    await presence.watch(pool)
+    assert str(pool.history) == on(pool, OURS)
+    async with pool.connection() as connection:
+        await connection.execute("select 1")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [b"%s:FFFFFFFF", b"%s:FFFFFFFF " + b"0" * 32, b"garbage", b"\xff" * 10, b"%s:99999999" + b"9" * 1_000_000, None],
+    ids=["plain", "sealed by nobody", "garbage", "not text", "huge", "another type"],
+)
+async def test_a_primary_that_none_of_ours_wrote_is_not_followed_and_soon_replaced(
+    redis: Redis, watching: tuple[CheckedPool, Presence, Seal], lie: bytes | None
+) -> None:
+    pool, presence, seal = watching
+    if lie is None:
+        await redis.hset(TIMELINE, "a", "1")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    else:
+        await redis.set(TIMELINE, lie.replace(b"%s", str(pool.met).partition(":")[0].encode()))
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            await presence.watch(pool)
+            assert str(pool.history) == on(pool, OURS)
+    assert await redis.get(TIMELINE) == written(seal, on(pool, OURS))
+    assert {line["key"] for line in logs if line["log_level"] == "warning"} <= {TIMELINE}
+
+
+async def test_beats_from_the_future_and_keys_of_another_type_are_cleared_by_the_next_beat(redis: Redis) -> None:
+    seconds, _ = await redis.time()
+    await redis.zadd(PRESENCE_BEATS, {"future": (seconds + 3_600) * 1000, "never": float("inf")})
+    await redis.hset(PRESENCE_CARDS, mapping={"future": "{}", "never": "{}"})  # type: ignore[misc] # 同上
+    await Presence(redis, "relay", "alive").run_once()
+    assert await redis.zrange(PRESENCE_BEATS, 0, -1) == [b"alive"]
+    assert await redis.hkeys(PRESENCE_CARDS) == [b"alive"]  # type: ignore[misc] # 同上
+    for key in (PRESENCE_BEATS, PRESENCE_CARDS):
+        await redis.set(key, "another type")
+    await Presence(redis, "relay", "alive").run_once()
+    assert [process.name for process in (await take_census(redis)).processes] == ["alive"]
+
+
+CARD = {"role": "worker", "host": "h", "pid": 1, "version": "0.3.0", "started": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "card"),
     [
-        (None, "7:00000002", "7:00000002"),
-        ("7:00000001", "7:00000002", "7:00000002"),
-        ("7:00000003", "7:00000002", "7:00000003"),
-        ("9:00000003", "7:00000002", "7:00000002"),  # 另建的库
-        ("garbage", "7:00000002", "7:00000002"),
-        ("7:00000003", "", "7:00000003"),
+        (b"evil", b"{"),
+        (b"evil", b"[]"),
+        (b"evil", b"[" * 100_000),
+        (b"evil", orjson.dumps({key: value for key, value in CARD.items() if key != "pid"})),
+        (b"evil", orjson.dumps(CARD | {"pid": [1]})),
+        (b"evil", orjson.dumps(CARD | {"host": {}})),
+        (b"evil", orjson.dumps(CARD | {"role": 5})),
+        (b"evil", orjson.dumps(CARD | {"started": "x"})),
+        (b"evil", orjson.dumps(CARD | {"started": 1e300})),
+        (b"evil", orjson.dumps(CARD | {"slots": [1]})),
+        (b"evil", orjson.dumps(CARD | {"unknown": "x"})),
+        (b"evil", orjson.dumps(CARD | {"host": "\x1b]0;pwned\x07"})),
+        (b"\xff\xfe", orjson.dumps(CARD)),
+        (b"evil\x1b[2J", orjson.dumps(CARD)),
+        (b"e" * 10_000, orjson.dumps(CARD)),
     ],
 )
-async def test_the_newest_primary_that_any_process_met_is_known_to_all(
-    redis: Redis, known: str | None, ours: str, left: str
+async def test_a_card_that_none_of_ours_wrote_hides_nobody_and_is_counted(
+    redis: Redis, name: bytes, card: bytes
 ) -> None:
-    pool = CheckedPool("", check_idle=1.0, open=False)
-    pool.history = History.read(ours.encode())
-    if known is not None:
-        await redis.set(TIMELINE, known)
-    await Presence(redis, "api").watch(pool)
-    assert (await redis.get(TIMELINE), str(pool.history)) == (left.encode(), left)
-    await pool.close()
-
-
-async def test_a_primary_noted_by_a_stranger_is_noted_anew(redis: Redis) -> None:
-    pool = CheckedPool("", check_idle=1.0, open=False)
-    pool.history = History("7", "00000002")
-    await redis.hset(TIMELINE, "a", "1")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-    await Presence(redis, "api").watch(pool)
-    assert await redis.get(TIMELINE) == b"7:00000002"
+    await Presence(redis, "relay", "alive").run_once()
+    seconds, _ = await redis.time()
+    await redis.zadd(PRESENCE_BEATS, {name: seconds * 1000})
+    await redis.hset(PRESENCE_CARDS, name, card)  # type: ignore[misc, arg-type] # 同上
+    assert [process.name for process in (await take_census(redis)).processes] == ["alive"]
+    assert isinstance(redis, Client)
+    assert redis.refused[PRESENCE_CARDS] == 1

@@ -14,7 +14,6 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from kaguan.carriers.limiter import lease_key
 from kaguan.config.model import Tasks
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
@@ -23,6 +22,7 @@ from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.outbox.worker.settlement import Settlement
 from kaguan.outbox.worker.token import Token
+from kaguan.queues.keys import lease_key
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardInfo, DayUsage
 from kaguan.sims.sync_store import AppliedRows

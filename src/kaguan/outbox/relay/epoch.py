@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import structlog
+from redis.exceptions import RedisError
 
 from kaguan.outbox import history, store
 from kaguan.outbox.relay import in_redis
 from kaguan.outbox.relay.redrive import names_of
 from kaguan.outbox.store import START, Seen
 from kaguan.queues import keys
+from kaguan.queues.believing import refused
 from kaguan.queues.foreign import evaluated
 
 if TYPE_CHECKING:
@@ -68,7 +70,14 @@ class EpochRedrive:
         Raises:
             RedisError: Redis 不在；等它回来再比。
         """
-        here, watermark, kept = await self._redis_epoch()
+        try:
+            here, watermark, kept = await self._redis_epoch()
+        except RedisError:
+            async with self.pool.connection() as connection:
+                recorded = await history.recorded(connection)
+            if recorded is not None:
+                await self.histories.run_alone(recorded)
+            raise
         async with self.pool.connection() as connection:
             recorded = await history.recorded(connection)
             if recorded is None:
@@ -100,7 +109,7 @@ class EpochRedrive:
         try:
             return UUID(value.decode()), watermark, kept
         except ValueError:
-            log.warning("Redis 里的纪元不是我们写的，换成新的")
+            refused(self.redis, keys.EPOCH)
             fresh = uuid4()
             await self.redis.set(keys.EPOCH, str(fresh))
             return fresh, watermark, b""

@@ -10,9 +10,11 @@ import math
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import TypeAdapter
 
 from kaguan.database.group_commit import Gathering
 from kaguan.database.sql import load
@@ -22,12 +24,15 @@ from kaguan.outbox.relay import in_redis
 from kaguan.outbox.relay.aside import defer, set_aside
 from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority, PriorityRank
-from kaguan.queues.keys import pace_key
+from kaguan.queues.believing import Moment, believed
+from kaguan.queues.keys import PACE, pace_key
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import send_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from redis.asyncio import Redis
 
     from kaguan.config.model import Relay
     from kaguan.database.pool import Connection, Pool
@@ -45,6 +50,7 @@ PACES_FOR = 1.0  # 秒：步速看一次管这么久
 UNKNOWN_FOR = 0.05  # 秒：还不知道步速的都单独走，隔这么久就再看一次
 GROW, SHRINK = 1.5, 0.95
 PACKAGE = "kaguan.outbox"
+SECONDS = TypeAdapter(Moment)
 
 
 @dataclass(slots=True)
@@ -201,8 +207,9 @@ class Forwarder:
         names = self.types.shareable
         unknown = any(row.type in names and row.type not in self._paces for row in due)
         if now - self._paces_at > (UNKNOWN_FOR if unknown else PACES_FOR):
-            seconds = await next(iter(self.queues.values())).redis.mget(map(pace_key, names)) if names else []
-            self._paces = {name: float(value) for name, value in zip(names, seconds, strict=True) if value}
+            redis = next(iter(self.queues.values())).redis
+            values = await redis.mget(map(pace_key, names)) if names else []
+            self._paces = _read_paces(redis, dict(zip(names, values, strict=True)))
             self._paces_at = now
         counts = {str(PriorityRank(rank).queue): n for rank, n in Counter(row.priority for row in due).items()}
         with send_span([row.traceparent for row in due], counts):
@@ -240,6 +247,16 @@ class Forwarder:
     def facts(self) -> dict[str, dict[str, int]]:
         """进程名片上的：眼下搁着的、不认得的类型。"""
         return {"unknown": self.unknown.counts()}
+
+
+def _read_paces(redis: Redis, values: Mapping[str, bytes | None]) -> dict[str, float]:
+    """各类型写着的步速（秒）；没有写的、读不懂的不在里面。"""
+    told = {
+        name: believed(redis, PACE, partial(SECONDS.validate_json, value))
+        for name, value in values.items()
+        if value is not None
+    }
+    return {name: seconds for name, seconds in told.items() if seconds is not None}
 
 
 async def mark_queued(connection: Connection, handed: Iterable[Delivery]) -> None:

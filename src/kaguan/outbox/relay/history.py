@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.outbox import history, ordering, store
-from kaguan.outbox.history import Mark
+from kaguan.outbox.history import SKEW, Mark
 from kaguan.outbox.relay.redrive import names_of
 from kaguan.outbox.replay import FIRST_ID
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.queues import keys
+from kaguan.queues.believing import refused
 from kaguan.queues.foreign import replace_foreign
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ CAUSE = "history_cut"
 PAGE = 1_000
 # Redis 里抄的水位平常至多旧一两秒；旧得比这还多，Redis 也被退回去过，它记着的外部调用就不全
 STALE = timedelta(seconds=10)
-SKEW = 10.0  # 秒：Redis 与 PostgreSQL 的钟至多差这么多
 
 
 @dataclass(slots=True)
@@ -54,20 +54,40 @@ class Histories:
     vanishing: Vanishing
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     lag: float = 1.0
+    _seen: Recorded | None = None  # 上一次看到的，认过的
+
+    async def run_alone(self, recorded: Recorded) -> int:
+        """Redis 不在，只看 PostgreSQL 自己：平常的重启照样开门，做完的写得进，人的要求有人答。
+
+        没有抄在外面的水位，就要自己先前看到过：同一段历史，交到的也不比那时早。别的等 Redis 回来。
+        """
+        seen = self._seen
+        if recorded.settled or seen is None or (recorded.lineage, recorded.history) != (seen.lineage, seen.history):
+            return 0
+        async with self.pool.connection() as connection:
+            here = await history.server(connection)
+            if here.history != recorded.history or recorded.watermark < seen.watermark:
+                return 0
+            if await history.settle(connection, here, None):
+                log.info("PostgreSQL 重启过，历史没有断；Redis 不在，照样恢复认领")
+        self.metrics.claims_stopped.set(0)
+        return 0
 
     async def run_once(self, recorded: Recorded, value: bytes | None, *, same_redis: bool) -> int:
         """比对一次；``value`` 是先于 ``recorded`` 读到的水位，``same_redis``：Redis 没有丢过数据。返回重投的个数。"""
-        mark = Mark.read(value)
-        if mark is None or mark.lineage != recorded.lineage:
+        mark = Mark.read(value, recorded.seal)
+        if mark is None or mark.lineage != recorded.lineage or mark.watermark > recorded.now + SKEW:
             if value is not None and recorded.lineage is not None:
-                log.warning("Redis 里的水位不是这个库抄的，换成自己的")
+                refused(self.redis, keys.WATERMARK)
             mark = None
         is_behind = mark is not None and mark.watermark > recorded.watermark
         self.metrics.claims_stopped.set(float(is_behind or not (recorded.fresh or recorded.settled)))
         if is_behind or not recorded.settled:
             return await self._look(recorded, mark, is_behind=is_behind, same_redis=same_redis)
+        self._seen = recorded
         if recorded.lineage is not None and (mark is None or mark.watermark < recorded.watermark):
-            await self.redis.set(keys.WATERMARK, str(Mark(recorded.lineage, recorded.watermark)))
+            mark = Mark(recorded.lineage, recorded.watermark)
+            await self.redis.set(keys.WATERMARK, mark.sealed(recorded.seal))
         return 0
 
     async def _look(self, recorded: Recorded, mark: Mark | None, *, is_behind: bool, same_redis: bool) -> int:
@@ -94,7 +114,7 @@ class Histories:
             was=recorded.history, now=here.history, watermark=recorded.watermark.isoformat(),
             mirrored=mark and mark.watermark.isoformat(), calls_trusted=is_trusted,
         )  # fmt: skip
-        async for page in self.calls.pages() if is_trusted else self._due(here):
+        async for page in self.calls.pages(recorded.seal) if is_trusted else self._due(here):
             await self._doubt(here, page)
             if is_trusted:
                 await self._name_vanished(page)
@@ -103,7 +123,7 @@ class Histories:
             async with self.pool.connection() as connection, connection.transaction():
                 if not await history.still_settling(connection, here):
                     return total
-                lost = await store.lost_epoch(connection, here.now, PAGE)
+                lost = await store.lost_epoch(connection, here.now + SKEW, PAGE)
                 moved = await store.redrive(connection, lost, CAUSE, settling=True)
             total += moved
             self.metrics.redriven.labels(cause=CAUSE).inc(moved)
@@ -118,14 +138,14 @@ class Histories:
             return False
         trimmed = await self.calls.trimmed()
         is_current = mark.watermark >= recorded.watermark - STALE - timedelta(seconds=self.lag)
-        return is_current and (trimmed is None or trimmed + SKEW < recorded.watermark.timestamp())
+        return is_current and (trimmed is None or trimmed + SKEW.total_seconds() < recorded.watermark.timestamp())
 
     async def _due(self, here: Server) -> AsyncIterator[list[tuple[UUID, int]]]:
         """记着的不全：到期的、不能重做的都疑。"""
         after = FIRST_ID
         while True:
             async with self.pool.connection() as connection:
-                page = await history.doubtful_due(connection, self.types.once, here.now, after, PAGE)
+                page = await history.doubtful_due(connection, self.types.once, here.now + SKEW, after, PAGE)
             yield page
             if len(page) < PAGE:
                 return

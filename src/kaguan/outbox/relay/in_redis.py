@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from kaguan.outbox.store import Handed
 
 
+MOST = 20_000  # 一个列表至多看这么多：我们自己放的到不了
+
+
 def key_of(task: Handed) -> str:
     """它那次投递在 SAQ 里的键。"""
     return task.job or delivery_key(task.id, task.delivery)
@@ -32,7 +35,7 @@ async def split_known(
     return missing, [task for task, here in zip(tasks, present, strict=True) if here]
 
 
-async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[bytes]]:
     """这些队列里还没有被取走的投递（SAQ 的任务号）。
 
     Raises:
@@ -41,7 +44,7 @@ async def waiting(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Prior
     return await _listed(queues, wanted, "queued")
 
 
-async def taken(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[str]]:
+async def taken(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority]) -> dict[Priority, set[bytes]]:
     """这些队列里已被取走、还没有做完的投递（SAQ 的任务号）；至多与全部槽位一样多。
 
     Raises:
@@ -52,14 +55,14 @@ async def taken(queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priorit
 
 async def _listed(
     queues: Mapping[Priority, KaguanQueue], wanted: Iterable[Priority], name: str
-) -> dict[Priority, set[str]]:
+) -> dict[Priority, set[bytes]]:
     priorities = list(wanted)
     pipeline = next(iter(queues.values())).redis.pipeline(transaction=False)
     async with pipeline as pipe:
         for priority in priorities:
-            pipe.lrange(queues[priority].namespace(name), 0, -1)
+            pipe.lrange(queues[priority].namespace(name), 0, MOST - 1)
         pages = await pipe.execute()
-    return {priority: {item.decode() for item in page} for priority, page in zip(priorities, pages, strict=True)}
+    return {priority: set(page) for priority, page in zip(priorities, pages, strict=True)}
 
 
 async def known(queues: Mapping[Priority, KaguanQueue], deliveries: Iterable[tuple[Priority, str]]) -> list[bool]:

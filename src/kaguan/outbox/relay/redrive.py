@@ -173,8 +173,8 @@ class PresenceRedrive:
         first_seen = self._taken.setdefault
         return [task for task in taken if now - first_seen((task.id, task.delivery), now) >= self.patience]
 
-    def _job_id(self, task: Handed) -> str:
-        return self.queues[Priority(task.queue)].job_id(in_redis.key_of(task))
+    def _job_id(self, task: Handed) -> bytes:
+        return self.queues[Priority(task.queue)].job_id(in_redis.key_of(task)).encode()
 
 
 @dataclass(slots=True)

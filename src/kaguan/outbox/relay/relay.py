@@ -18,6 +18,7 @@ from kaguan.outbox.relay.backlog import BacklogGauges
 from kaguan.outbox.relay.epoch import EpochRedrive
 from kaguan.outbox.relay.forward import Forwarder
 from kaguan.outbox.relay.history import Histories
+from kaguan.outbox.relay.leftovers import Leftovers
 from kaguan.outbox.relay.loop import run
 from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.relay.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRedrive, PresenceRedrive
@@ -45,6 +46,7 @@ class Timing:
 
     retention: float = 60.0
     orphan: float = 5.0
+    leftovers: float = 10.0
     ordering: float = 2.0
     schedules: float = 5.0
     backlog: float = 5.0
@@ -83,6 +85,7 @@ class Relay:
         presence: 核对已交出的。
         epoch: 比对纪元。
         orphan: 补上漏了的发件箱行。
+        leftovers: 清掉 worker 死后留在 Redis 里的。
         heard: 门铃响过，或别的循环补进了发件箱。
         loops: 全部循环，按名字；``run`` 之前可以增减。
         facts: 给进程名片的：眼下搁着的、不认得的类型。
@@ -131,6 +134,7 @@ class Relay:
         histories = Histories(pool, redis, calls, known, metrics, vanishing, self.heard, config.poll_interval)
         self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
         self.orphan = OrphanRedrive(pool, config, metrics, ScanThrottle(timing.thrift))
+        self.leftovers = Leftovers(pool, redis, queues)
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {}, period=timing.retention)
         self.loops: dict[str, Loop] = {
@@ -139,6 +143,7 @@ class Relay:
             "presence": Loop(self.presence.run_once, config.presence_interval),
             "epoch": Loop(self.epoch.run_once, config.poll_interval),
             "ordering": Loop(OrderingRelease(pool).run_once, timing.ordering),
+            "leftovers": Loop(self.leftovers.run_once, timing.leftovers),
             "orphan": Loop(self.orphan.run_once, timing.orphan),
             "schedules": Loop(scheduling.run_once, timing.schedules),
             "retention": Loop(retention.run_once, retention.interval, sys.maxsize),

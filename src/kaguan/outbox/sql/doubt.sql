@@ -2,7 +2,7 @@
 -- 投递号比记下的大，就是那一次怎么结束的它还记得，不用疑。否则：
 --   在等的，不论有没有意向：已有的说的是更早的那次，人或策略已决定过再来
 --   正在跑的：记下的就是这一次，是持有者自己的，补上意向，由它结算，失联了就不明；更大的是忘了的那段里的继任者
---   失败、不明、取消了的：记下的更大，就是忘了的那段里有人让它重来过
+--   失败、不明的：记下的更大，就是忘了的那段里有人让它重来过。取消了的没有人能让它重来，不动
 -- 能查证、策略是重发的，带着意向与记号再来；其余的 uncertain，等人。
 -- 新的投递号越过记下的：一笔只疑一次，死在半途的从头再来也是
 -- 须已锁住这些任务（lock）：认领只写手里的活，这里才看得见
@@ -16,16 +16,16 @@ doubtful as materialized (
         v.id, v.status as was, n.delivery as noted, v.attempt, v.claim_id,
         case
             when v.status = 'running' and n.delivery = v.delivery then 'running'
-            when v.status in ('failed', 'uncertain', 'cancelled') or v.cancel_requested_at is not null then 'uncertain'
+            when v.status in ('failed', 'uncertain') or v.cancel_requested_at is not null then 'uncertain'
             when not %(redelivered)s::jsonb ? v.type then 'uncertain'
             when v.status in ('queued', 'running') then 'pending'
             else v.status
         end as verdict
     from vw_task v
     join noted n on n.task_id = v.id
-    where v.status <> 'succeeded'
+    where v.status not in ('succeeded', 'cancelled')
       and case
-          when v.status in ('failed', 'uncertain', 'cancelled') then n.delivery > v.delivery
+          when v.status in ('failed', 'uncertain') then n.delivery > v.delivery
           when v.status = 'running' and v.intent_at is not null then n.delivery > v.delivery
           else n.delivery >= v.delivery
       end

@@ -1,4 +1,5 @@
 -- 记下的不可信时：在历史断开之前到期的、不能重做的，都有可能已做了；一页页看。
+-- 在等外面恢复的也是：忘了的那段里也许被叫回来、寄出了，记着的到期却还在后头（recall）。
 -- 正在跑的，忘了的那段里也许有过继任者：当作记下的更大
 select id, delivery + case when running then 1 else 0 end
 from (
@@ -15,6 +16,10 @@ from (
     join tb_task t on t.id = w.task_id and t.delivery = w.delivery
     where t.status in ('queued', 'running') and w.task_id > %(after)s
 ) as open
-where type = any(%(types)s::text[]) and available_at <= %(before)s
+where type = any(%(types)s::text[])
+  and (
+      available_at <= %(before)s
+      or exists (select from tb_outbox o where o.task_id = open.id and o.waiting_for is not null)
+  )
 order by id
 limit %(limit)s

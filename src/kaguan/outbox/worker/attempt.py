@@ -185,7 +185,7 @@ class Attempt:
         """
         if self.calls is not None:
             try:
-                await self.calls.note(self.task_id, self.delivery)
+                await self.calls.note(connection, self.task_id, self.delivery)
             except RedisError as away:
                 raise UnnotedError from away
         cursor = await connection.execute(load(PACKAGE, "declare_intent"), self.token._asdict())

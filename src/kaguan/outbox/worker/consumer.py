@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# SAQ 的上游任务，单位秒；sweep 只是它自己的打扫，我们不靠它；abort 什么也不做，别来
-TIMERS = {"schedule": 60, "worker_info": 2, "sweep": 30, "abort": 86_400}
+# SAQ 的上游任务，单位秒；sweep 与 abort 什么也不做，别来
+TIMERS = {"schedule": 60, "worker_info": 2, "sweep": 86_400, "abort": 86_400}
 DEQUEUE_TIMEOUT = 1.0  # 秒：停机时正在取的最多再等这么久
 HARD_DEADLINE = 5.0  # 秒：被取消的处理器最多再拖这么久
 

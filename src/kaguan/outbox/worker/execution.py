@@ -119,7 +119,7 @@ class Execution:
         if len(claims) < len(tokens):
             missed = set(tokens) - {(claim.id, claim.delivery) for claim in claims}
             request_ids = dict(zip(tokens, meta.get(REQUEST_IDS, ()), strict=False))
-            gone = await self._vanishing.note(function, missed, request_ids)
+            gone = await self._vanishing.note_delivered(function, missed, request_ids)
             self._metrics.vanished.labels(function).inc(gone)
             self._metrics.duplicates_suppressed.labels(function).inc(len(tokens) - len(claims) - gone)
         if not claims:

@@ -4,7 +4,7 @@
 with wanted as materialized (
     select
         t.id, t.delivery, asked.claim_id, asked.handed_at, t.type, t.queue, t.attempt, t.max_attempts, t.payload,
-        t.request_id, t.intent_at, t.traceparent, t.ordering_key, t.lost_leases
+        t.request_id, t.intent_at, t.traceparent, t.ordering_key, t.lost_leases, t.created_at
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(claim_ids)s::uuid[], %(handed_ats)s::float8[])
         as asked (task_id, delivery, claim_id, handed_at)
@@ -30,7 +30,9 @@ taken as (
     )
     select
         id, delivery, case queue when 'critical' then 0 when 'default' then 1 else 2 end, claim_id, attempt + 1,
-        %(worker)s, coalesce(to_timestamp(handed_at), clock_timestamp()),
+        %(worker)s,
+        -- 投递里写着的：Redis 的话，不早于受理，不晚于此刻
+        least(greatest(coalesce(to_timestamp(handed_at), clock_timestamp()), created_at), clock_timestamp()),
         clock_timestamp(), clock_timestamp() + make_interval(secs => %(lease)s)
     from wanted
     on conflict (task_id) do update

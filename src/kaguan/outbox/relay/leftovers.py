@@ -1,0 +1,83 @@
+"""死去的 worker 留在 Redis 里的：取走而再也没有人做的投递。
+
+以 PostgreSQL 为准清掉；它还算在手里的、刚取走的一个也不碰。SAQ 自己的清扫不跑：它凭 Redis 里的状态，健康的也打。
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from kaguan.database.sql import load
+from kaguan.outbox import store
+from kaguan.outbox.relay import in_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redis.asyncio import Redis
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.vocabulary import Priority
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 30.0  # 秒：取走这么久，PostgreSQL 又不算它在手里，就没有人会做它了
+PAGE = 200  # 一次至多清这么多
+
+
+@dataclass(slots=True)
+class Leftovers:
+    """``patience`` 单位秒。"""
+
+    pool: Pool
+    redis: Redis
+    queues: Mapping[Priority, KaguanQueue]
+    patience: float = PATIENCE
+    _seen: dict[tuple[Priority, bytes], float] = field(default_factory=dict)  # 取走的 → 何时第一次看见，单调钟
+
+    async def run_once(self) -> int:
+        """看一遍；返回清掉几个。
+
+        Raises:
+            RedisError: Redis 不在。
+        """
+        now = time.monotonic()
+        taken = await in_redis.taken(self.queues, self.queues)
+        self._seen = {(queue, job): self._seen.get((queue, job), now) for queue, jobs in taken.items() for job in jobs}
+        old = [held for held, at in self._seen.items() if now - at >= self.patience][:PAGE]
+        if not old:
+            return 0
+        blobs = await self.redis.mget([job for _, job in old])  # 类型不对的也是没有
+        carried = [self._carried(queue, blob) for (queue, _), blob in zip(old, blobs, strict=True)]
+        alive = await self._open([token for tokens in carried for token in tokens])
+        dead = [held for held, tokens in zip(old, carried, strict=True) if alive.isdisjoint(tokens)]
+        if dead:
+            await self._clear(dead)
+            log.info("清掉取走而没有人做的投递", count=len(dead))
+        return len(dead)
+
+    def _carried(self, queue: Priority, blob: bytes | None) -> list[tuple[UUID, int]]:
+        """带着哪些任务；看不懂的一个也没有。"""
+        job = self.queues[queue].deserialize(blob)
+        return [] if job is None else [(UUID(one), number) for one, number in (job.kwargs or {}).get("deliveries", ())]
+
+    async def _open(self, tokens: list[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+        parameters = {"task_ids": [one for one, _ in tokens], "deliveries": [number for _, number in tokens]}
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(load(store.PACKAGE, "open_deliveries"), parameters)
+            return {(task_id, delivery) for task_id, delivery in await cursor.fetchall()}
+
+    async def _clear(self, dead: list[tuple[Priority, bytes]]) -> None:
+        async with self.redis.pipeline(transaction=True) as pipe:
+            for priority, job in dead:
+                queue = self.queues[priority]
+                pipe.lrem(queue.namespace("active"), 0, job)  # type: ignore[arg-type] # redis-py 的标注只认文本
+                pipe.zrem(queue.namespace("incomplete"), job)
+                pipe.unlink(job)
+            await pipe.execute()
