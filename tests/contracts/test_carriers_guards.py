@@ -20,11 +20,14 @@ from kaguan.carriers.build import open_gateways
 from kaguan.carriers.gateway import (
     CarrierError,
     CircuitOpenError,
+    ProtocolError,
     QueuedError,
     RateLimitedError,
     RejectedError,
     TransientError,
 )
+from kaguan.carriers.guarded import BODY_LIMIT
+from kaguan.config.model import Carriers
 from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults
@@ -43,7 +46,6 @@ if TYPE_CHECKING:
 
     from kaguan.breakers.breaker import BreakerStatus
     from kaguan.carriers.gateway import CarrierGateway
-    from kaguan.config.model import Carriers
     from tests.support.tracing import Tracing
 
 CENTER = Carrier.CONTROL_CENTER
@@ -360,3 +362,70 @@ async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
     assert "secret" not in text
     assert iccid_at(Carrier.ONELINK, 0) not in text
     assert iccid_at(CENTER, 0) not in text
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+
+
+def answering(body: bytes) -> bytes:
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@asynccontextmanager
+async def in_bad_faith(answer: bytes, *, endless: bool = False) -> AsyncIterator[tuple[Carriers, list[int]]]:
+    """一家总这样答的运营商；``endless`` 即说个没完。另一个是它写出去的字节数。"""
+    written = [0]
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                while True:
+                    writer.write(answer)
+                    written[0] += len(answer)
+                    await writer.drain()
+                    if not endless:
+                        break
+        writer.close()
+
+    server = await asyncio.start_server(answering, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()[:2]
+    part = {"base_url": f"http://{host}:{port}", "app_id": "a", "password": "p"}
+    async with server:
+        yield Carriers.model_validate({"onelink": part}), written
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answering(b'{"status":"0","result":[' + b"[]," * 100_000 + b"[]]}"),
+        answering(b'{"status":"0","message":"' + b" " * BODY_LIMIT + b'"}'),
+    ],
+    ids=["structure", "size"],
+)
+async def test_an_answer_larger_than_any_real_one_is_not_parsed(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(_raw: bytes) -> object:
+        raise AssertionError("不该解析")
+
+    monkeypatch.setattr("kaguan.carriers.guarded.orjson.loads", unexpected)
+    async with in_bad_faith(answer) as (config, _), open_gateways(config, None) as gateways:
+        with pytest.raises(ProtocolError):
+            await gateways[Carrier.ONELINK].statuses(cards(Carrier.ONELINK, 1))
+
+
+@pytest.mark.parametrize("count", [1, 8])
+async def test_a_few_interim_responses_are_passed_over(count: int) -> None:
+    refused = answering(b'{"status":"1","message":"no","result":[]}')
+    async with in_bad_faith(EARLY * count + refused) as (config, _), open_gateways(config, None) as gateways:
+        with pytest.raises(CarrierError) as caught:
+            await gateways[Carrier.ONELINK].statuses(cards(Carrier.ONELINK, 1))
+        assert not isinstance(caught.value, TransientError)
+
+
+async def test_interim_responses_without_end_are_cut_off_at_once() -> None:
+    """读了不多就断开，不是读到时限为止。"""
+    async with in_bad_faith(EARLY * 100, endless=True) as (config, written), open_gateways(config, None) as gateways:
+        with pytest.raises(TransientError):
+            await gateways[Carrier.ONELINK].statuses(cards(Carrier.ONELINK, 1))
+        assert written[0] < 64 * 1024 * 1024

@@ -44,7 +44,7 @@ def serve(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
         async with UnitOfWork(request.app[SERVICES], Mode.TRANSACTION) as unit:
             call = Call(request, principal, body, query, path, unit)
             lifetime = request.app[SETTINGS].api.idempotency_ttl
-            idempotency = Idempotency(principal.name, key, fingerprint(request, raw), lifetime)
+            idempotency = Idempotency(principal.name, key, fingerprint(request, raw, body), lifetime)
             return await _answer_once(endpoint, call, idempotency)
 
     handle.__name__ = endpoint.name

@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel, SecretStr
 
 from api.http.context import context_of
 from api.http.envelope import JSON_HEADERS
+from api.http.guard import bearer
 from kaguan.errors import Code, DomainError, invalid
 from kaguan.idempotency import store
 
@@ -43,11 +46,24 @@ def key_of(request: web.Request, endpoint: Endpoint) -> str | None:
     return given[0]
 
 
-def fingerprint(request: web.Request, raw: bytes) -> bytes:
-    """同一请求的指纹：方法、路径、请求体（不计键序与空白）。"""
+def fingerprint(request: web.Request, raw: bytes, bound: object) -> bytes:
+    """同一请求的指纹：方法、路径、请求体（不计键序与空白）。
+
+    请求体里有口令的，以调用者的令牌为钥（HMAC）：令牌有 256 位，库里只有它的摘要；
+    不然看得见这张表的人一次 SHA-256 就试一个口令，bcrypt 白做了。换了令牌，这样的请求就重放不了，只会是 1011。
+    """
     body = context_of(request).body
     canonical = raw if body is None else orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(b"\n".join((request.method.encode(), request.path_qs.encode(), canonical))).digest()
+    said = b"\n".join((request.method.encode(), request.path_qs.encode(), canonical))
+    if not _holds_secret(bound):
+        return hashlib.sha256(said).digest()
+    return hmac.digest((bearer(request) or "").encode(), said, hashlib.sha256)
+
+
+def _holds_secret(bound: object) -> bool:
+    if isinstance(bound, BaseModel):
+        return any(_holds_secret(value) for _, value in bound)
+    return isinstance(bound, SecretStr)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 MAX_HOPS = 16
 
@@ -21,7 +21,7 @@ class ClientAddress:
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(item, strict=False) for item in trusted]
 
     def __call__(self, request: web.Request) -> str:
-        peer = request.remote or ""
+        peer = _plain(request.remote or "")
         if not self._networks or not self._trusts(peer):
             return peer
         hops = [hop.strip() for value in request.headers.getall("X-Forwarded-For", []) for hop in value.split(",")]
@@ -48,10 +48,20 @@ class ClientAddress:
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """一个地址；区域标识（``fe80::1%任何文字``）由着说的人写，不认。IPv6 里的 IPv4 就是那个 IPv4。"""
     try:
-        return ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
+    if not isinstance(address, IPv6Address):
+        return address
+    return None if address.scope_id is not None else address.ipv4_mapped or address
+
+
+def _plain(peer: str) -> str:
+    """对端的地址，别的写法（区域标识是内核给的）原样。"""
+    address = _parse(peer)
+    return peer if address is None else str(address)
 
 
 CLIENT_ADDRESS = web.AppKey("CLIENT_ADDRESS", ClientAddress)

@@ -1,4 +1,4 @@
-"""``GET /metrics``：OpenMetrics（带 exemplar）。默认只对有 ``ops`` 权限的令牌开放，生产之外本机也行。"""
+"""``GET /metrics``：OpenMetrics（带 exemplar）。默认只对有 ``ops`` 权限的令牌开放，开发时本机也行。"""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from api.endpoints.unit_of_work import Mode
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
 from api.openapi import examples
-from kaguan.config.model import Environment
 from kaguan.errors import Code
 from kaguan.telemetry.exposition import METRICS_PATH, render
 from kaguan.tokens.service import OPERATE
@@ -37,8 +36,8 @@ PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "Via")
 async def metrics(call: Call[Any, Any]) -> web.StreamResponse:
     request = call.request
     settings = call.services.settings
-    # 同机的反向代理可以一个头也不加，看不出请求来自外面：生产环境不认「本机」
-    trusts_local = settings.env is not Environment.PROD
+    # 同机的反向代理可以一个头也不加，看不出请求来自外面：生产与预发布不认「本机」
+    trusts_local = not settings.env.is_hardened
     if not (settings.api.metrics_public or (trusts_local and _is_local(request))):
         (await request.app[GUARD].identify(bearer(request))).require(OPERATE)
     content_type, body = render(call.services.metrics.registry, request.headers.get("Accept", ""))

@@ -16,6 +16,7 @@ from aiohttp_sse import EventSourceResponse, sse_response
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.http.context import context_of
+from api.http.guard import GUARD, bearer
 from api.http.middleware.deadline import DEADLINE
 from api.http.redaction import LIMIT
 from api.http.server import told_when_lost
@@ -137,6 +138,10 @@ async def _stream(
             await _send_changes(call, response, snapshot, end)
         except (ConnectionResetError, TimeoutError):
             log.debug("客户端离开了事件流", task_id=str(task_id))
+        except DomainError as error:
+            if error.code is not Code.NOT_AUTHENTICATED:
+                raise
+            log.debug("令牌没有了，事件流结束", task_id=str(task_id))
         except psycopg.Error as error:
             log.warning("事件流中断：数据库不可用", task_id=str(task_id), error=type(error).__name__)
     return response
@@ -145,6 +150,11 @@ async def _stream(
 async def _send_changes(
     call: Call[None, None], response: EventSourceResponse, snapshot: dict[str, Any], end: asyncio.Event
 ) -> None:
+    """令牌每次都再认一遍：吊销了、过期了，之后的变化一个也不发。
+
+    Raises:
+        DomainError: 1002，令牌没有了。
+    """
     task_id: UUID = snapshot["task_id"]
     streams, loop = call.request.app[STREAMS], asyncio.get_running_loop()
     deadline = loop.time() + streams.lifetime
@@ -160,6 +170,7 @@ async def _send_changes(
         if current["status"] in FINAL or loop.time() > deadline or await _ended(end, streams.interval):
             return
         current = await _snapshot(call.unit, task_id, call.language)
+        await call.request.app[GUARD].identify(bearer(call.request))
 
 
 async def _snapshot(unit: UnitOfWork, task_id: UUID, language: str) -> dict[str, Any] | None:

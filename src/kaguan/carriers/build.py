@@ -10,6 +10,7 @@ import aiohttp
 from kaguan.carriers import control_center, onelink
 from kaguan.carriers.control_center import ControlCenterGateway
 from kaguan.carriers.guarded import GuardedTransport
+from kaguan.carriers.interim import bounded_connector
 from kaguan.carriers.limiter import SharedLimits
 from kaguan.carriers.onelink import OneLinkGateway
 from kaguan.sims.vocabulary import Carrier
@@ -38,7 +39,7 @@ async def open_gateways(
         observe: 指标钩子，每次 HTTP 调用一次。
         breaker_changed: 指标钩子，断路器每换一次状态一次。
     """
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True) as session:
+    async with aiohttp.ClientSession(connector=bounded_connector(), cookie_jar=aiohttp.DummyCookieJar()) as session:
 
         def transport(carrier: Carrier, part: OneLink | ControlCenter, limits: Capabilities) -> GuardedTransport:
             shared = SharedLimits(carrier, limits, part.timeout + LEASE_MARGIN, redis)

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 BACKOFF = 0.4  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ⁻¹
-BODY_LIMIT = 8 * 1024 * 1024
+BODY_LIMIT = 1024 * 1024  # 字节；一百张卡的应答几十 KB
+MARKS_LIMIT = 100_000  # 骨架的字符（括号、冒号、逗号）至多这么多：一个 ``[]`` 两字节，解析出来要几十字节
 CHUNK = 64 * 1024
 
 # 指标钩子：(运营商, 操作, 结局, 秒)；结局是 "ok" 或 CarrierError.code
@@ -195,6 +196,8 @@ def _parse(response: aiohttp.ClientResponse, body: bytes) -> Any:  # noqa: ANN40
         raise TransientError(Reason("carriers.failed", {"status": status}), wait)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise ProtocolError(Reason("carriers.redirected", {"status": status}))
+    if sum(body.count(mark) for mark in (b"[", b"{", b":", b",")) > MARKS_LIMIT:
+        raise ProtocolError(Reason("carriers.too_large"))
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -16,7 +16,7 @@ from kaguan.config.sentinel import sentinel_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# libpq 的 sslmode（PostgreSQL 手册 34.19）：prefer、allow 会悄悄退回明文，require 不认证书
+# libpq 的 sslmode（PostgreSQL 手册 34.19）：prefer、allow 会悄悄退回明文，require 不认证书，verify-ca 不认主机
 SSLMODE_DEFAULT = "prefer"
 
 
@@ -26,7 +26,7 @@ class Tls(IntEnum):
     VERIFIED = 2
 
 
-SSLMODES = {"require": Tls.UNVERIFIED, "verify-ca": Tls.VERIFIED, "verify-full": Tls.VERIFIED}
+SSLMODES = {"require": Tls.UNVERIFIED, "verify-ca": Tls.UNVERIFIED, "verify-full": Tls.VERIFIED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Api(Group):
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None  # 多进程时第 n 个子进程在 metrics_port + n 上另开 /metrics
-    metrics_public: bool = False  # 默认 /metrics 只对 ops 令牌开放，prod 之外本机也行
+    metrics_public: bool = False  # 默认 /metrics 只对 ops 令牌开放，dev 里本机也行
     session_idle: Seconds = 1_800.0  # 控制台闲置这么久就要重新登录
     session_lifetime: Seconds = 43_200.0  # 控制台的一次登录至多这么久
     login_per_minute: int = Field(default=10, ge=1, le=1_000)  # 每个地址每分钟至多试登录几次

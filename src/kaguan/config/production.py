@@ -84,10 +84,23 @@ def _weaknesses(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weak
     if (rounds := settings.api.bcrypt_rounds) < MIN_BCRYPT_ROUNDS:
         problem, remedy = f"给的是 {rounds}，口令的散列泄露了就猜得出", f"应 ≥ {MIN_BCRYPT_ROUNDS}"
         yield Weakness("KAGUAN_API__BCRYPT_ROUNDS", problem, remedy, Exemption.BCRYPT_ROUNDS)
+    if settings.api.metrics_public:
+        problem, remedy = "给的是 true，谁都读得 /metrics", "请删掉这一键，用 ops 令牌来抓"
+        yield Weakness("KAGUAN_API__METRICS_PUBLIC", problem, remedy, Exemption.METRICS_PUBLIC)
+    yield from _otlp(environ)
     if Exemption.CONSOLE_HTTP in settings.allow_insecure:
         yield Weakness(
             ALLOW_INSECURE, "控制台的 cookie 可经明文 http 传", "请让控制台只经 https", Exemption.CONSOLE_HTTP
         )
+
+
+def _otlp(environ: Mapping[str, str]) -> Iterator[Weakness]:
+    """跨度的去处：带着凭据走明文的不行；不带的只是跨度，秘密本就不进去。"""
+    headers = any(environ.get(f"OTEL_EXPORTER_OTLP_{part}HEADERS") for part in ("", "TRACES_"))
+    for key in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        url = environ.get(key, "")
+        if url and (headers or "@" in url):
+            yield from _cleartext(key, url, Exemption.OTLP_CLEARTEXT)
 
 
 def _database(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weakness]:
@@ -116,7 +129,7 @@ def _postgres(key: str, url: str, environ: Mapping[str, str]) -> Iterator[Weakne
         problem = f"到 {server.place} 可能不加密（sslmode 弱于 require）"
         yield Weakness(key, problem, remedy, Exemption.DATABASE_CLEARTEXT)
     elif server.tls is Tls.UNVERIFIED:
-        problem = f"到 {server.place} 加密却不验证证书（sslmode=require）"
+        problem = f"到 {server.place} 加密却不认主机（sslmode 弱于 verify-full）"
         yield Weakness(key, problem, remedy, Exemption.DATABASE_UNVERIFIED)
 
 

@@ -46,6 +46,8 @@ class Exemption(StrEnum):
     CARRIER_CLEARTEXT = "carrier_cleartext"
     WEBHOOK_CLEARTEXT = "webhook_cleartext"
     VERIFY_CLEARTEXT = "verify_cleartext"
+    OTLP_CLEARTEXT = "otlp_cleartext"
+    METRICS_PUBLIC = "metrics_public"
     TRUSTED_PROXIES = "trusted_proxies"
     CONSOLE_HTTP = "console_http"
     BCRYPT_ROUNDS = "bcrypt_rounds"

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from api.http.guard import GUARD, Guard
 from api.http.keys import SERVICES
 from api.routes import ROUTES
@@ -327,8 +329,11 @@ async def test_metrics_are_for_this_machine_or_an_operator(api: Api) -> None:
             assert response.status == status
 
 
-async def test_in_production_even_this_machine_needs_an_operator_s_token_for_metrics(settings: Settings) -> None:
-    async with serving(settings.model_copy(update={"env": Environment.PROD})) as api:
+@pytest.mark.parametrize("environment", [Environment.PROD, Environment.STAGING])
+async def test_in_production_even_this_machine_needs_an_operator_s_token_for_metrics(
+    settings: Settings, environment: Environment
+) -> None:
+    async with serving(settings.model_copy(update={"env": environment})) as api:
         async with api.session.get("/metrics") as response:
             assert response.status == 401
         async with api.session.get("/metrics", headers={"Authorization": f"Bearer {api.token}"}) as response:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from kaguan.config import load_settings
 from kaguan.tokens import service as tokens
+from kaguan.tokens import store
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -36,6 +40,31 @@ async def test_the_same_key_with_another_body_or_route_is_refused(api: Api) -> N
     other = await api.call("POST", "/users", {**ALICE, "username": "bob"}, KEY)
     elsewhere = await api.call("POST", "/tasks/sim", {"iccids": ["8986001234567890123"]}, KEY)
     assert (other.status, other.code) == (elsewhere.status, elsewhere.code) == (422, 1011)
+
+
+async def test_whoever_sees_the_table_cannot_try_passwords_on_the_fingerprint(api: Api) -> None:
+    """以令牌为钥：知道正文的其余部分，算得出的也不是存着的那个。"""
+    await api.call("POST", "/users", ALICE, KEY)
+    [(stored,)] = await api.rows("select fingerprint from tb_idempotency_key")
+    said = b"POST\n/api/v1/users\n" + orjson.dumps(ALICE, option=orjson.OPT_SORT_KEYS)
+    assert stored != hashlib.sha256(said).digest()
+    assert stored == hmac.digest(api.token.encode(), said, hashlib.sha256)
+    wrong = await api.call("POST", "/users", {**ALICE, "password": "another one"}, KEY)
+    assert (wrong.status, wrong.code) == (422, 1011)
+
+
+async def test_a_renewed_token_goes_on_with_the_keys_of_its_name_but_not_where_a_password_is(api: Api) -> None:
+    sims = {"iccids": ["8986001234567890123"]}
+    sent = [("/users", ALICE, {"Idempotency-Key": "u"}), ("/tasks/sim", sims, {"Idempotency-Key": "s"})]
+    for path, body, key in sent:
+        await api.call("POST", path, body, key)
+    async with api.pool.connection() as connection:
+        await store.revoke(connection, "test")
+        renewed = replace(api, token=(await tokens.create(connection, "test", tokens.SCOPES)).token)
+    again = [await renewed.call("POST", path, body, key) for path, body, key in sent]
+    assert [reply.status for reply in again] == [422, 202]
+    assert again[1].headers["Idempotency-Replayed"] == "true"
+    assert await api.rows("select count(*) from tb_user") == [(1,)]
 
 
 async def test_a_failed_request_leaves_the_key_free(api: Api) -> None:

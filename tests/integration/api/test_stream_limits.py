@@ -11,6 +11,7 @@ from api.resources.task_events import INTERVAL, STREAMS, Streams
 from kaguan.config import load_settings
 from kaguan.errors import Code
 from kaguan.tokens import service as tokens
+from kaguan.tokens import store
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.serving import serving
 
@@ -68,6 +69,29 @@ async def test_all_tokens_together_cannot_hold_more_than_the_process_has(
         refused = await api.get(path.removeprefix("/api/v1"))
         assert (refused.status, refused.code) == (503, Code.OVERLOADED)
         assert int(refused.headers["Retry-After"]) >= 1
+
+
+async def test_a_stream_ends_with_its_token_and_tells_nothing_more(environ: dict[str, str]) -> None:
+    async with serving(load_settings(environ)) as api, AsyncExitStack() as stack:
+        task = (await api.post("/tasks/sim", SIM)).data["task_id"]
+        async with api.pool.connection() as connection:
+            issued = [await tokens.create(connection, name, ["tasks:read"]) for name in ("revoked", "expired")]
+        readers = [replace(api, token=one.token) for one in issued]
+        streams = [await opened(reader, stack, f"/api/v1/tasks/{task}/events") for reader in readers]
+        for stream in streams:
+            assert b"event: task" in await stream.content.readuntil(b"\r\n\r\n")
+        async with api.pool.connection() as connection:
+            await store.revoke(connection, "revoked")
+        await api.rows("update tb_api_token set expires_at = now() - interval '1 second' where name = 'expired'")
+
+        async def forgotten() -> bool:
+            return [(await reader.get("/tasks")).status for reader in readers] == [401, 401]
+
+        await eventually(forgotten)
+        await api.post(f"/tasks/{task}/cancel", {})
+        for stream in streams:
+            async with asyncio.timeout(PATIENCE):
+                assert await stream.content.read() == b""
 
 
 async def test_a_stream_that_comes_while_stopping_tells_the_present_state_and_ends() -> None:

@@ -71,13 +71,18 @@ WEAK = [
     (Exemption.TRUSTED_PROXIES, PROXIES, '["10.0.0.0/8", "0.0.0.0/0"]'),
     (Exemption.TRUSTED_PROXIES, PROXIES, '["::/0"]'),
     (Exemption.BCRYPT_ROUNDS, "KAGUAN_API__BCRYPT_ROUNDS", "9"),
+    (Exemption.METRICS_PUBLIC, "KAGUAN_API__METRICS_PUBLIC", "true"),
+    (Exemption.OTLP_CLEARTEXT, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://key:value@collector.example"),
+    (Exemption.DATABASE_UNVERIFIED, DATABASE, f"postgresql://kaguan:{STRONG}@db/kaguan?sslmode=verify-ca"),
 ]
 SOUND = [
     (DATABASE, "postgresql:///kaguan"),
     (DATABASE, "postgresql:///kaguan?host=/run/postgresql"),
     (DATABASE, f"postgresql://kaguan:{STRONG}@localhost/kaguan"),
     (DATABASE, f"postgresql://kaguan:{STRONG}@[::1]:5433/kaguan"),
-    (DATABASE, f"postgresql://kaguan:{STRONG}@db/kaguan?sslmode=verify-ca&sslrootcert=/etc/ca.pem"),
+    (DATABASE, f"postgresql://kaguan:{STRONG}@db/kaguan?sslmode=verify-full&sslrootcert=/etc/ca.pem"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4318"),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=x"),
     (DATABASE, "postgresql://kaguan@db/kaguan?sslmode=verify-full&sslcert=/etc/kaguan.pem"),
     (DATABASE, "postgresql://kaguan@db/kaguan?sslmode=verify-full&passfile=/etc/pgpass"),
     (LISTEN, "off"),
@@ -131,6 +136,16 @@ def test_a_weakness_is_one_line_and_goes_only_by_its_own_name(
 def test_what_is_sound_starts_without_a_warning(environment: str, key: str, value: str) -> None:
     environ = given(environment, **{key: value})
     assert tolerated(load_settings(environ), environ) == []
+
+
+@HARDENED
+@pytest.mark.parametrize("signal", ["", "TRACES_"])
+def test_traces_with_credentials_never_leave_in_clear(environment: str, signal: str) -> None:
+    headers = {f"OTEL_EXPORTER_OTLP_{signal}HEADERS": "authorization=x"}
+    endpoint = f"OTEL_EXPORTER_OTLP_{signal}ENDPOINT"
+    load_settings(given(environment, **headers, **{endpoint: "https://collector.example"}))
+    with pytest.raises(ConfigurationError, match=f"{endpoint}：到 collector.example 不加密"):
+        load_settings(given(environment, **headers, **{endpoint: "http://collector.example"}))
 
 
 @HARDENED

@@ -1,0 +1,42 @@
+"""一次应答之前的 1xx 有上限：aiohttp 一口气跳过它们，没完没了的 103 会占住事件循环。"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp import StreamReader
+    from aiohttp.http import RawResponseMessage
+
+INTERIM_LIMIT = 8  # RFC 9110 §15.2；真的至多一两个
+
+
+class _Bounded(ResponseHandler):
+    """多于 :data:`INTERIM_LIMIT` 个就断开，此后到的一概不看。"""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if self._interim > INTERIM_LIMIT:
+            return
+        self._interim = self._interim + 1 if data[0].code < 200 else 0  # noqa: PLR2004 RFC 9110 的 1xx
+        if self._interim <= INTERIM_LIMIT:
+            super().feed_data(data, size)
+            return
+        self.close()  # 在前：它会清掉下面这个
+        self.set_exception(aiohttp.ServerDisconnectedError("应答之前的 1xx 没完没了"))
+
+
+def bounded_connector() -> aiohttp.TCPConnector:
+    connector = aiohttp.TCPConnector()
+    bounded: type[ResponseHandler] = _Bounded
+    connector._factory = partial(bounded, loop=connector._loop)  # noqa: SLF001 aiohttp 没有公开的换法
+    return connector
