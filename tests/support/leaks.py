@@ -1,7 +1,7 @@
 """漏下的算在漏的那个用例头上：文件、套接字、子进程、事件循环里的任务，用例末了还开着就判它失败。
 
 作 pytest 的插件用：``-p tests.support.leaks``。
-会话、模块的夹具打开的不算。平时只数描述符（几十微秒）；多了才收垃圾，看是不是真的漏了。
+会话、模块的夹具打开的，与占着端口的，不算。平时只数描述符（几十微秒）；多了才收垃圾，看是不是真的漏了。
 没有 ``/dev/fd`` 的系统上不数描述符，没有 ``/proc`` 的不数子进程。
 """
 
@@ -20,23 +20,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
+
+from tests.support.eventually import PATIENCE
+from tests.support.places import claims
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 Open = tuple[str, int, int, int]  # 哪一种，号码，设备，节点：号码会再用，连同指着什么才认得出
 DESCRIPTORS, TASKS = Path("/dev/fd"), Path("/proc/self/task")
+CLOSING = PATIENCE / 10  # 秒；收尾的不用这么久，还没有完的是在等着什么
 RUNNER = "_function_scoped_runner"  # pytest-asyncio 每个用例的事件循环
 
 
 def opened() -> set[Open]:
     """此刻本进程开着的描述符与没有收尸的子进程。"""
     found: set[Open] = set()
+    process_wide = claims()
     with suppress(FileNotFoundError):
         for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 每个用例一次，路径对象要贵几倍
             with suppress(OSError):  # 列它们自己用的那个，已经关了
-                status = os.fstat(int(name))
-                found.add(("描述符", int(name), status.st_dev, status.st_ino))
+                status = os.fstat(number := int(name))
+                if number not in process_wide:
+                    found.add(("描述符", number, status.st_dev, status.st_ino))
     with suppress(FileNotFoundError):
         for thread in os.listdir(TASKS):  # noqa: PTH208 同上
             with suppress(FileNotFoundError):
@@ -91,6 +98,7 @@ class LeakJudge:
 
     @pytest.hookimpl
     def pytest_collection_finish(self) -> None:
+        uvloop.new_event_loop().close()  # libuv 头一回用就开一对管子，留到进程末了
         self.known = opened()
 
     @pytest.hookimpl(wrapper=True)
@@ -108,8 +116,10 @@ class LeakJudge:
         return result
 
     def _look_at(self, loop: asyncio.AbstractEventLoop) -> None:
-        """循环关之前；关的时候它们就被取消了。"""
-        self.tasks = [f"任务 {task.get_name()}：{task.get_coro()!r}" for task in asyncio.all_tasks(loop)]
+        """循环关之前；关的时候它们就被取消了。正在收尾的（对面刚挂断、库自己的清扫）先让它走完。"""
+        if left := asyncio.all_tasks(loop):
+            _, left = loop.run_until_complete(asyncio.wait(left, timeout=CLOSING))
+        self.tasks = [f"任务 {task.get_name()}：{task.get_coro()!r}" for task in left]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:

@@ -51,3 +51,8 @@ def temporary_place(name: str, mode: int = PASSABLE, *, on_disk: bool = False) -
 def own_port() -> int:
     """一个空闲的端口，归本进程到结束：从挑中到服务器真的监听，别的测试进程与内核都抢不走。"""
     return next(port for port in _UNTRIED if _CLAIMS.take(port))
+
+
+def claims() -> set[int]:
+    """占着 :func:`own_port` 给出的端口的描述符：归本进程，不归要它的用例。"""
+    return {claim.fileno() for claim in _CLAIMS.held.values()}

@@ -36,13 +36,13 @@ class PortClaims:
     不碍子进程监听 TCP，却只有一套占得到；不占 TCP，是因为占了子进程就监听不了。
     """
 
-    _held: dict[int, socket.socket] = field(default_factory=dict)
+    held: dict[int, socket.socket] = field(default_factory=dict)
 
     def take(self, port: int, host: str = LOOPBACK) -> bool:
         """``host:port`` 空闲，且没有别的一套占着。"""
         if not is_free(port, host):
             return False
-        if port in self._held:
+        if port in self.held:
             return True
         claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -50,10 +50,10 @@ class PortClaims:
         except OSError:
             claim.close()
             return False
-        self._held[port] = claim
+        self.held[port] = claim
         return True
 
     def release(self) -> None:
-        for claim in self._held.values():
+        for claim in self.held.values():
             claim.close()
-        self._held.clear()
+        self.held.clear()

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.skipif(
 PLANTED = """
 import asyncio, os, socket, subprocess, sys, tempfile
 import pytest
+import uvloop
+
+from tests.support.places import own_port
 
 KEPT = []
 
@@ -64,9 +67,21 @@ async def test_in_a_cycle():
     writer.itself = writer
 
 
+def test_with_a_port_of_the_process():
+    own_port()
+
+
+def test_with_the_pipe_of_libuv():
+    uvloop.run(asyncio.sleep(0))
+
+
 def test_tidy():
     with tempfile.TemporaryFile():
         subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+async def test_task_about_to_end():
+    KEPT.append(asyncio.create_task(asyncio.to_thread(os.getpid)))
 
 
 async def test_tidy_loop():
@@ -93,8 +108,9 @@ SERVER = socket.create_server(("127.0.0.1", 0))
 CULPRITS = sorted(["file", "socket", "descriptor", "process", "transport", "task", "in_a_cycle", "that_failed"])
 
 
-def test_each_leak_is_the_failure_of_the_test_that_made_it(tmp_path: Path) -> None:
-    """七种漏法各失败在自己头上；收拾干净的、用共用夹具的、排在失败的后面的，都不受牵连。"""
+def test_each_leak_is_the_failure_of_the_test_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """七种漏法各失败在自己头上；收拾干净的、正在收尾的、用共用夹具的、归整个进程的、排在失败的后面的，都不受牵连。"""
+    monkeypatch.setenv("TEST_PATIENCE", "10")  # 漏下的任务要等它走完：不必等满
     told = report_of(tmp_path, {"test_planted.py": PLANTED}, "leaks")
     assert sorted(re.findall(r"^(?:ERROR|FAILED) .*::test_(\w+)", told, re.MULTILINE)) == CULPRITS, told
     for named in ("/dev/null", "forgotten", "input()"):
