@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 REDIS_AWAY = 5.0  # 秒；Redis 出错之后这么久不再碰它
+DOUBTED = 15.0  # 秒；这么久一直要不到，就当里面记的是假的（钟快一小时的也算），清掉重来
 POLL = (0.01, 0.05)  # 秒；等名额时的随机间隔
 
 
 class SharedRate:
-    """``kind`` 与 ``name`` 说限的是谁；``redis`` 为 None 即只在本进程内限；``window`` 是一次限额管多少秒。"""
+    """``kind`` 与 ``name`` 说限的是谁；``redis`` 为 None 即只在本进程内限。
 
-    def __init__(self, kind: str, name: str, per_second: int, redis: Redis | None, window: int = 1) -> None:
+    秒：``window`` 是一次限额管多久；``doubted``，这么久一直要不到就不信 Redis 里记的。
+    """
+
+    def __init__(
+        self, kind: str, name: str, per_second: int, redis: Redis | None, window: int = 1, doubted: float = DOUBTED
+    ) -> None:
+        self._doubted = doubted
         self._who = (kind, name)
         self._item = RateLimitItemPerSecond(per_second, window)
         self._local = MovingWindowRateLimiter(MemoryStorage())
@@ -35,6 +42,7 @@ class SharedRate:
         self._shared = None if redis is None else MovingWindowRateLimiter(shared_storage(redis, LIMITS))
         self._away_until = -math.inf
         self.full_at = -math.inf  # 最近一次没有名额的时刻，事件循环的钟
+        self._refused_since = math.inf  # 从何时起一直要不到
 
     async def wait(self, deadline: float) -> bool:
         """等一个名额，等到为止；``deadline``（事件循环的钟）之前等不到就是 False。"""
@@ -47,10 +55,26 @@ class SharedRate:
     async def _hit(self) -> bool:
         if self._shared is not None and self.reachable_redis() is not None:
             try:
-                return await self._shared.hit(self._item, *self._who)
+                if not await self._shared_hit(self._shared):
+                    return False
             except RedisError as error:
                 self.note_away(error)
+        # 本进程的上限总是生效：Redis 里写着什么都放不开它
         return await self._local.hit(self._item, *self._who)
+
+    async def _shared_hit(self, shared: MovingWindowRateLimiter) -> bool:
+        if await shared.hit(self._item, *self._who):
+            self._refused_since = math.inf
+            return True
+        now = asyncio.get_running_loop().time()
+        if now - self.full_at > self._item.get_expiry():  # 上一次要不到是很久以前：从此刻重新数
+            self._refused_since = math.inf
+        self._refused_since = min(self._refused_since, now)
+        if now - self._refused_since >= max(self._doubted, 3 * self._item.get_expiry()):
+            log.warning("限额一直要不到，清掉重来", limit=":".join(self._who))
+            self._refused_since = math.inf
+            await shared.clear(self._item, *self._who)
+        return False
 
     def reachable_redis(self) -> Redis | None:
         """没有 Redis，或刚出过错，就是 None。"""

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from typing_extensions import TypeAliasType
 
+from kaguan.config import ConfigurationError
+from kaguan.config.model import Carriers
 from kaguan.mail.task import EMAIL_SEND, email_send
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.schedules.service import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
-from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
+from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, asking
 
 if TYPE_CHECKING:
     from kaguan.config import Settings
@@ -34,10 +36,11 @@ else:
     TaskTypeName = TypeAliasType("TaskTypeName", TypeName)  # 请求与应答里的：有名字，接口文档里就只写一处
 
 
-def task_types(smtp: Smtp) -> TaskTypes:
-    """全部类型，邮件的结局不明怎么办已按配置定下。"""
-    decided = email_send(smtp)
-    return TaskTypes(decided if one.name == decided.name else one for one in TASK_TYPES)
+def task_types(smtp: Smtp, carriers: Carriers | None = None) -> TaskTypes:
+    """全部类型，邮件的结局不明怎么办、各家的名额已按配置定下；只有 worker 用得着名额有几个。"""
+    mail = email_send(smtp)
+    decided = {mail.name: mail, **{one.name: one for one in asking(carriers or Carriers())}}
+    return TaskTypes(decided.get(one.name, one) for one in TASK_TYPES)
 
 
 def check_settings(settings: Settings) -> None:
@@ -46,4 +49,9 @@ def check_settings(settings: Settings) -> None:
     Raises:
         ConfigurationError: 有不合的，逐个说明。
     """
+    unknown = sorted(settings.worker.limits.keys() - set(NAMES))
+    if unknown:
+        raise ConfigurationError(
+            f"worker.limits 里有不认得的任务类型：{'、'.join(unknown)}；认得的：{'、'.join(NAMES)}"
+        )
     check(settings.schedules, TaskTypes(TASK_TYPES))

@@ -31,7 +31,7 @@ OpenHandlers: TypeAlias = Callable[[Settings, Redis, Metrics, TaskTypes], Opened
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
     """取件、执行、续租，直到 ``stop``。"""
-    await serve(settings, stop, task_types(settings.smtp), open_handlers)
+    await serve(settings, stop, task_types(settings.smtp, settings.carriers), open_handlers)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_handlers: OpenHandlers) -> None:

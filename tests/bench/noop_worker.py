@@ -6,9 +6,10 @@ import asyncio
 import os
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kaguan.outbox.task_type import TaskType
+from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.worker.outcome import Done
 from kaguan.process import run_process
 from kaguan.task_types import task_types
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
-    from kaguan.outbox.task_type import TaskType, TaskTypes
     from kaguan.outbox.worker.attempt import Attempt, Handler
     from kaguan.outbox.worker.outcome import Outcome
     from kaguan.telemetry.metrics import Metrics
@@ -45,7 +45,9 @@ async def opened(
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
-    await serve(settings, stop, task_types(settings.smtp), opened)
+    # 空处理器谁也不等：名额是给真的处理器的
+    types = TaskTypes(replace(one, limit=None, resources={}) for one in task_types(settings.smtp).values())
+    await serve(settings, stop, types, opened)
 
 
 if __name__ == "__main__":

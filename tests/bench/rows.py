@@ -17,6 +17,7 @@ from tests.bench.arriving import Arriving
 from tests.bench.comparison import MeasureError, Missing, Result
 from tests.bench.expiring import Expiring
 from tests.bench.horizon import Horizon
+from tests.bench.isolating import Isolating
 from tests.bench.laboratory import open_laboratory
 from tests.bench.load import Load
 from tests.bench.processing import Processing
@@ -58,9 +59,10 @@ TITLES = {
     20: "做得多了，各进程的内存",
     21: "持续转交，取件慢不慢下来",
     22: "稳态旁边清理过期的",
+    23: "慢的同步旁边的信",
 }
 # 到了时间就轮不到后面的：先跑这一版要看的
-ORDER = (10, 11, 12, 13, 14, 16, 7, 15, 17, 18, 19, 20, 1, FASTAPI_ROW, 3, 4, 8, 5, 6, 21, 22, USAGE_ROW)
+ORDER = (10, 11, 12, 13, 14, 16, 7, 15, 17, 18, 19, 20, 1, FASTAPI_ROW, 3, 4, 8, 5, 6, 21, 22, 23, USAGE_ROW)
 
 
 async def bench(scale: Scale, only: Collection[int]) -> tuple[list[Result | Missing], list[Plot], str]:
@@ -79,6 +81,7 @@ async def bench(scale: Scale, only: Collection[int]) -> tuple[list[Result | Miss
             11: arriving.high, 12: arriving.others, 13: arriving.highest, 14: arriving.idle, 15: processing.pace,
             16: processing.wait, 17: horizon.pinned, 18: sharing.fair, 19: sharing.flushed, 20: sharing.memory,
             21: relaying.drift, 22: Expiring(laboratory, load).beside,
+            23: Isolating(laboratory).apart,
         }  # fmt: skip
         for row in (row for row in ORDER if row in only):
             results += await measured(row, measures[row], scale.limit - (time.monotonic() - started))

@@ -30,6 +30,7 @@ class Scale:
         memory_slice: 看内存的每一段压满多少秒。
         drift_seconds: 持续转交多少秒。
         bulk: 公平：别人先有多少个在等。
+        slow_tasks: 互不牵连：慢的同步几个；``slow_rate`` 是运营商每秒至多答几次。
     """
 
     limit: float
@@ -52,6 +53,8 @@ class Scale:
     flush_rounds: int
     memory_slice: float
     drift_seconds: float
+    slow_tasks: int
+    slow_rate: int
 
     def pinned_for(self, seconds: float | None) -> Scale:
         """长事务旁边的稳态换成这么多秒；每个长事务占几分之几不变，至多两分钟。总时限跟着放宽。"""
@@ -83,6 +86,8 @@ SHORT = Scale(
     flush_rounds=1,
     memory_slice=0.5,
     drift_seconds=2,
+    slow_tasks=10,
+    slow_rate=50,
 )
 DEFAULT = Scale(
     limit=870,
@@ -105,6 +110,8 @@ DEFAULT = Scale(
     flush_rounds=1,
     memory_slice=2,
     drift_seconds=15,
+    slow_tasks=40,
+    slow_rate=50,
 )
 LONG = Scale(
     limit=14_400,
@@ -127,4 +134,6 @@ LONG = Scale(
     flush_rounds=3,
     memory_slice=60,
     drift_seconds=300,
+    slow_tasks=100,
+    slow_rate=5,
 )

@@ -6,13 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from kaguan.config.values import (
     Bytes,
     CaFile,
     ListenUrl,
     Networks,
+    Places,
     Port,
     PostgresUrl,
     RedisUrl,
@@ -22,6 +23,7 @@ from kaguan.config.values import (
 )
 
 MIB = 1024 * 1024
+RESERVE = 2  # 没写的，给每个更急的队列留几个槽位
 
 
 class Environment(StrEnum):
@@ -136,11 +138,32 @@ class Worker(Group):
 
     concurrency: int = Field(default=20, ge=3, le=1_000)
     weights: tuple[Weight, Weight, Weight] = (6, 3, 1)  # critical、default、low 都有活时怎么分
+    reserve: int | None = Field(None, ge=0, le=1_000)  # 每个更急的队列总留着几个空槽位；空 = 2，槽位少的少些
+    limits: dict[str, Places] = Field(default_factory=dict)  # 类型 → 一个进程里同时至多几个在手里；没写的照它自己的
     lease: Seconds = 15.0
     shutdown_grace: Seconds = 20.0
     task_timeout: Seconds = 600.0
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None
+
+    @field_validator("reserve")
+    @classmethod
+    def _leaves_some(cls, reserve: int | None, info: ValidationInfo) -> int | None:
+        """留给两个更急的队列之后，最不急的还有。
+
+        Raises:
+            ValueError: 一个也没有了。
+        """
+        slots = info.data.get("concurrency")
+        if reserve is not None and slots is not None and 2 * reserve >= slots:
+            most = (slots - 1) // 2
+            raise ValueError(f"给 critical、default 各留 {reserve} 个，{slots} 个槽位里就没有 low 的了：至多 {most}")
+        return reserve
+
+    @property
+    def kept_free(self) -> int:
+        """给每个更急的队列总留着几个槽位。"""
+        return min(RESERVE, (self.concurrency - 1) // 2) if self.reserve is None else self.reserve
 
 
 class Tasks(Group):
@@ -185,6 +208,7 @@ class OneLink(Group):
     password: SecretStr = SecretStr("")
     per_second: int = Field(default=50, ge=1)
     concurrency: int = Field(default=4, ge=1)
+    tasks: Places = 8  # 一个 worker 里，一种任务至多几个同时在问它；够把名额用满就行，再多只是在手里等
     timeout: Seconds = 10.0
 
 
@@ -196,6 +220,7 @@ class ControlCenter(Group):
     api_key: SecretStr = SecretStr("")
     per_second: int = Field(default=5, ge=1)
     concurrency: int = Field(default=1, ge=1)
+    tasks: Places = 2  # 同上
     timeout: Seconds = 10.0
     sessions: bool = True  # 问状态时每张卡多一次调用，问在线与否；卡多就关掉
 

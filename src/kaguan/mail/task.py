@@ -33,13 +33,16 @@ class EmailPayload(Payload):
     attachments: tuple[AttachmentPayload, ...] = ()
 
 
+IN_HAND = 5  # 一条连接几封在手里：连接总有活干，读信、记意向与结算又叠得起来
 EMAIL_SEND = TaskType(
     "email:send", EmailPayload, Effect.ONCE, Unknown.HOLD, shareable=True, rows=("tb_email_delivery",)
 )
 
 
 def email_send(smtp: Smtp) -> TaskType[EmailPayload]:
-    """按配置定下结局不明怎么办：有查证接口的先问，否则照 ``smtp.uncertain``。"""
+    """按配置定下名额与结局不明怎么办：有查证接口的先问，否则照 ``smtp.uncertain``。"""
+    limit = IN_HAND * smtp.connections
     if smtp.verify_url:
-        return replace(EMAIL_SEND, unknown=Unknown.VERIFY)
-    return replace(EMAIL_SEND, unknown=Unknown.RESEND if smtp.uncertain is UncertainPolicy.RESEND else Unknown.HOLD)
+        return replace(EMAIL_SEND, limit=limit, unknown=Unknown.VERIFY)
+    unknown = Unknown.RESEND if smtp.uncertain is UncertainPolicy.RESEND else Unknown.HOLD
+    return replace(EMAIL_SEND, limit=limit, unknown=unknown)

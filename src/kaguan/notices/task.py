@@ -9,5 +9,6 @@ class NoticePayload(Payload):
     """task:notify。"""
 
 
+PUSHES = 8  # 一个 worker 里同时至多推几个：对方慢的时候，别的照做
 # 对方凭 webhook-id 认得重复（Standard Webhooks）
-TASK_NOTIFY = TaskType("task:notify", NoticePayload, Effect.REPEATABLE, shareable=True)
+TASK_NOTIFY = TaskType("task:notify", NoticePayload, Effect.REPEATABLE, shareable=True, limit=PUSHES)

@@ -229,6 +229,20 @@ async def recall(connection: Connection, waiting_for: str, *, room: int, near: f
     return (await connection.execute(load(PACKAGE, "recall"), parameters)).rowcount
 
 
+async def places(connection: Connection, named: Sequence[str], cap: int) -> dict[str, Waiting]:
+    """各名额有几个在等。"""
+    cursor = await connection.execute(load(PACKAGE, "places"), {"places": list(named), "cap": cap})
+    return {place: Waiting(waiting, oldest) for place, waiting, oldest in await cursor.fetchall()}
+
+
+async def call_in(
+    connection: Connection, rooms: Mapping[str, int], weights: Sequence[int], near: float
+) -> list[tuple[str, int]]:
+    """有了名额（``rooms``，名额 → 几个），把在等的叫回来；返回叫到的各（名额，队列）。``weights`` 是几个队列怎么分。"""
+    parameters = {"places": list(rooms), "rooms": list(rooms.values()), "weights": list(weights), "near": near}
+    return await (await connection.execute(load(PACKAGE, "call_in"), parameters)).fetchall()
+
+
 async def expire_tasks(
     connection: Connection, days: int, limit: int, rows: Sequence[str], since: datetime
 ) -> tuple[int, datetime]:

@@ -137,6 +137,9 @@ class Outbox(Base):
         # 在等外面恢复的：先等的先叫回来
         Index("ix_tb_outbox_waiting", "waiting_for", "waiting_since", "task_id",
               postgresql_where=text("waiting_for is not null and parked_at is null")),
+        # 在等名额的：各队列、各提交者各有自己的次序
+        Index("ix_tb_outbox_place", "waiting_for", "priority", "principal", "waiting_since", "task_id",
+              postgresql_where=text("waiting_for is not null and parked_at is null")),
         Index("ix_tb_outbox_parked_at", "parked_at", postgresql_where=text("parked_at is not null")),
         {
             "postgresql_with": {

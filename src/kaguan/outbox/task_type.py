@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from kaguan.outbox.vocabulary import TaskEventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+")  # 与 tb_task 的约束相同
 NAME_LENGTH = 64
@@ -68,9 +68,11 @@ class TaskType(Generic[P_co]):
         unknown: 结局不明的怎么办；``effect`` 为 ``ONCE`` 的必须说，别的不许说。
         shareable: 可与同类同乘一次投递：短而多的才是。
         rows: 随任务一同过期的附属表，各有一列 ``task_id``。
+        limit: 一个 worker 里同时至多几个在手里；没有就只受槽位管着。等外面时让出槽位（:meth:`Attempt.outside`）的要有。
+        resources: 要在外面排谁的队，一个 worker 里各至多几个在手里（:meth:`Attempt.place`）；哪一个的队，执行时才知道。
 
     Raises:
-        ValueError: 名字不合写法，或 ``unknown`` 与 ``effect`` 不配。
+        ValueError: 名字不合写法，``unknown`` 与 ``effect`` 不配，或名额不是正数。
     """
 
     name: str
@@ -79,15 +81,28 @@ class TaskType(Generic[P_co]):
     unknown: Unknown | None = None
     shareable: bool = False
     rows: tuple[str, ...] = ()
+    limit: int | None = None
+    resources: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None or len(self.name) > NAME_LENGTH:
             raise ValueError(f"任务类型的名字应形如 领域:动作，至多 {NAME_LENGTH} 个字符：{self.name!r}")
         if (self.effect is Effect.ONCE) != (self.unknown is not None):
             raise ValueError(f"{self.name}：不能重做的任务（且只有它）要说清结局不明的怎么办")
+        if any(places < 1 for places in (1 if self.limit is None else self.limit, *self.resources.values())):
+            raise ValueError(f"{self.name}：名额（limit、resources）至少一个")
 
     def __str__(self) -> str:
         return self.name
+
+    def place(self, whom: str) -> str:
+        """排 ``whom`` 的队，名额叫什么：也是在等它的任务的 ``waiting_for``。"""
+        return f"{whom}/{self.name}"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """可能要等的名额。"""
+        return (self.name, *map(self.place, self.resources))
 
 
 class TaskTypes(dict[str, TaskType[Payload]]):

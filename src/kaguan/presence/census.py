@@ -36,6 +36,8 @@ class Card(BaseModel, strict=True):
     version: Word
     started: Annotated[int, Field(ge=0, le=LATEST * 1000)]
     slots: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
+    held: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
+    away: Annotated[dict[Word, dict[Word, Count]], Field(max_length=MOST_NAMED)] = {}
     unknown: Annotated[dict[Word, Count], Field(max_length=MOST_NAMED)] = {}
     deaf: bool = False
 
@@ -46,6 +48,8 @@ class Process:
 
     Attributes:
         slots: worker 每个队列的槽位。
+        held: worker 占着槽位的，类型 → 几个。
+        away: worker 让出了槽位、在等外面的，类型 → 等谁 → 几个。
         unknown: relay 搁下的、不认得的任务类型 → 个数。
         deaf: 监听的连接听不见通知。
         deaths: 同一台机器上、它之前没有告别就没了的同类，各自最后一拍的时刻。
@@ -60,6 +64,8 @@ class Process:
     seen_at: datetime
     quiet: float
     slots: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)
+    away: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
     deaf: bool = False
     deaths: tuple[datetime, ...] = ()
@@ -108,7 +114,7 @@ def _process(now: datetime, name: bytes, milliseconds: float, value: bytes) -> P
     quiet = max(0.0, (now - seen).total_seconds())
     return Process(
         NAME.validate_python(name.decode()), card.role, card.host, card.pid, card.version, started, seen, quiet,
-        card.slots, card.unknown, card.deaf,
+        card.slots, card.held, card.away, card.unknown, card.deaf,
     )  # fmt: skip
 
 

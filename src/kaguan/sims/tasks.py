@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kaguan.config.model import Carriers
 from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SyncType
 
@@ -48,7 +50,23 @@ class EventPayload(Payload):
     changes: Annotated[tuple[SimChange, ...], Field(min_length=1, max_length=SIM_CHANGES_LIMIT)]
 
 
-DATA_SYNC = TaskType("data:sync", DataSyncPayload, Effect.REPEATABLE, rows=("tb_sync_checkpoint",))
-SIM_STATUS_SYNC = TaskType("sim:status_sync", SimStatusPayload, Effect.REPEATABLE, shareable=True)
+PUSHES = 8  # 一个 worker 里同时至多推几个：业务方慢的时候，别的照做
+
+
+def _places(carriers: Carriers) -> dict[str, int]:
+    return {Carrier.ONELINK: carriers.onelink.tasks, Carrier.CONTROL_CENTER: carriers.control_center.tasks}
+
+
+DATA_SYNC = TaskType(
+    "data:sync", DataSyncPayload, Effect.REPEATABLE, rows=("tb_sync_checkpoint",), resources=_places(Carriers())
+)
+SIM_STATUS_SYNC = TaskType(
+    "sim:status_sync", SimStatusPayload, Effect.REPEATABLE, shareable=True, resources=_places(Carriers())
+)
 # 对方凭 webhook-id 认得重复（Standard Webhooks）
-EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE, shareable=True)
+EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE, shareable=True, limit=PUSHES)
+
+
+def asking(carriers: Carriers) -> tuple[TaskType[Any], ...]:
+    """要问运营商的类型，各家的名额照配置。"""
+    return tuple(replace(one, resources=_places(carriers)) for one in (DATA_SYNC, SIM_STATUS_SYNC))

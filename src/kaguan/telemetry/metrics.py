@@ -97,6 +97,8 @@ class Metrics(Declaring):
         self.backlog = self._gauge("kaguan_outbox_backlog", "待交付的行，数到上限为止", "queue")
         self.claims_stopped = self._gauge("kaguan_claims_stopped", "PostgreSQL 的历史没有核对完，不认领也不交出（1）")
         self.outbox_parked_rows = self._gauge("kaguan_outbox_parked_rows", "仍搁置着的行，数到上限为止")
+        self.places_waiting = self._gauge("kaguan_places_waiting_tasks", "在等名额的任务，封顶", "place")
+        self.places_oldest = self._gauge("kaguan_places_oldest_wait_seconds", "等名额等得最久的等了多久", "place")
         self.unsettled = self._gauge(
             "kaguan_tasks_unsettled", "交出未结算的任务，与排在同键之后的（ordered），封顶", "status"
         )

@@ -72,7 +72,7 @@ class EmailHandler:
             self._mailer.refuse_if_open()
             outcome, outage = await self._send(attempt, payload)
         except RelayHostOpenError as refusal:
-            pause = outage_pause(attempt.delivery - attempt.attempt)  # 两数之差就是不计尝试的趟数
+            pause = outage_pause(attempt.passes)  # 两数之差就是不计尝试的趟数
             waiting = Reason("mail.waiting", {"replies": [refusal.reason]})
             outcome, outage = _waiting(waiting, pause), Outage.OPEN
         if outage is not None and self._deferred is not None:
@@ -107,7 +107,8 @@ class EmailHandler:
 
         started = time.monotonic()
         try:
-            receipts = await self._mailer.send(envelope, due, declare)
+            async with attempt.outside("smtp"):
+                receipts = await self._mailer.send(envelope, due, declare)
         except QueuedError:
             return Continue(Reason("mail.queued"), delay=queued_pause(attempt.delivery)), None
         counts = _counts(receipts)

@@ -31,7 +31,8 @@ class EventPublish:
         payload = attempt.read(EventPayload)
         if self.webhook is None:
             return GiveUp(Reason("sims.webhook_missing"))
-        return await self.webhook.post(attempt, body_of(payload))
+        async with attempt.outside("webhook"):
+            return await self.webhook.post(attempt, body_of(payload))
 
 
 @asynccontextmanager

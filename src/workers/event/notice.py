@@ -45,7 +45,8 @@ class TaskNotify:
         target = self.config.target(subject.principal)
         if target is None:
             return GiveUp(Reason("notices.nobody", {"principal": subject.principal}))
-        return await Webhook(self.session, target.url, target.key).post(attempt, body_of(subject))
+        async with attempt.outside("webhook"):
+            return await Webhook(self.session, target.url, target.key).post(attempt, body_of(subject))
 
 
 @asynccontextmanager

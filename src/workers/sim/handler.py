@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.carriers.gateway import CarrierError, RejectedError
+from kaguan.outbox.worker.places import NoPlaceError
 from kaguan.reasons import Reason
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardStatus
@@ -53,15 +54,20 @@ class SimStatusSync:
         for card in due:
             groups[card.carrier].append(card.iccid)
         for carrier, iccids in groups.items():
-            await self._sync_carrier(attempt, carrier, iccids, report)
+            gateway = self.gateways.get(carrier)
+            if gateway is None:
+                missing = RejectedError(Reason("sims.carrier_missing", {"carrier": carrier.value}))
+                report.interrupted(iccids, missing)
+                continue
+            try:
+                async with attempt.place(carrier):
+                    await self._sync_carrier(attempt, gateway, iccids, report)
+            except NoPlaceError as full:
+                report.turned_away(iccids, full)
         log.info("状态同步一轮完成", asked=len(due), answered=report.answered, pending=report.pending)
-        return report.outcome(attempt.delivery)
+        return report.outcome(attempt)
 
-    async def _sync_carrier(self, attempt: Attempt, carrier: Carrier, iccids: list[str], report: Report) -> None:
-        gateway = self.gateways.get(carrier)
-        if gateway is None:
-            report.interrupted(iccids, RejectedError(Reason("sims.carrier_missing", {"carrier": carrier.value})))
-            return
+    async def _sync_carrier(self, attempt: Attempt, gateway: CarrierGateway, iccids: list[str], report: Report) -> None:
         size = gateway.capabilities.max_batch
         for start in range(0, len(iccids), size):
             attempt.checkpoint()
@@ -78,7 +84,8 @@ class SimStatusSync:
         """问一批、写一批：状态、事件、检查点在一个带隔离令牌的事务里。"""
         async with attempt.pool.connection() as connection:
             asked_at = await sync_store.database_now(connection)
-        results = await ask(gateway.statuses, batch)
+        async with attempt.outside(gateway.carrier):
+            results = await ask(gateway.statuses, batch)
         found = [result for result in results if isinstance(result, CardStatus)]
         checkpoint = report.checkpoint(gateway.carrier, asked_at)
         async with attempt.transaction() as connection:

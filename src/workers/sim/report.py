@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
 from kaguan.carriers.records import EXPLAINED
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
 from kaguan.reasons import NOTHING, Reason
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kaguan.carriers.gateway import CarrierError, StatusResult
+    from kaguan.outbox.worker.attempt import Attempt
     from kaguan.sims.sync_store import CardToCheck
     from kaguan.sims.vocabulary import Carrier
 
@@ -36,6 +38,7 @@ class Report:
     pending: int = 0  # 暂时没问成，值得重试
     queued: int = 0  # 其中只是排不上我们自己的限额的
     delay: float | None = None  # 秒；对方要求的等待下限里最长的
+    full: NoPlaceError | None = None  # 没有名额而还没去问的，在等谁
     reason: Reason = NOTHING
     problems: Tally = field(default_factory=Tally)
 
@@ -67,11 +70,13 @@ class Report:
         self.reason = error.reason  # 给人看的是整次调用的，逐卡的短码只进明细
         self.delay = max(self.delay or 0.0, error.retry_after or 0.0) or None
 
-    def outcome(self, delivery: int) -> Outcome:
-        """有值得重试的就重试（有进展的、只是排不上限额的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。
+    def turned_away(self, iccids: Sequence[str], full: NoPlaceError) -> None:
+        """没有名额，没有去问。"""
+        self.interrupted(iccids, QueuedError(full.reason))
+        self.full = full
 
-        ``delivery`` 是第几次投递。
-        """
+    def outcome(self, attempt: Attempt) -> Outcome:
+        """有值得重试的就重试（有进展的、只是排不上限额的不耗尝试）；全被拒绝就放弃；其余都算完成，逐卡的失败写在结果里。"""
         unfinished = Reason("sims.cards_pending", {"count": self.pending, "reason": self.reason})
         if self.unasked and self.progressed:
             count: dict[str, Any] = {"count": self.unasked}
@@ -79,15 +84,20 @@ class Report:
             why = both if self.pending else Reason("sims.time_nearly_up", count)
             return Continue(why, delay=self.delay or 0.0)
         if self.pending:
-            if self.progressed:
-                return Continue(unfinished, delay=max(self.delay or 0.0, PAUSE))
-            if self.pending == self.queued:
-                return Continue(unfinished, delay=max(self.delay or 0.0, queued_pause(delivery)))
-            return Retry(unfinished, self.delay, outage=True, result=self.result())
+            if self.full is not None and (self.progressed or self.pending == self.queued):
+                return waiting_for_place(self.full, attempt.passes)
+            return self._again(unfinished, attempt.delivery)
         if self.due and not self.answered:
             why = self.reason if self.reason != NOTHING else self._first_failure()
             return GiveUp(Reason("sims.cards_failed", {"count": len(self.due), "reason": why}), result=self.result())
         return Done(self.result())
+
+    def _again(self, unfinished: Reason, delivery: int) -> Outcome:
+        if self.progressed:
+            return Continue(unfinished, delay=max(self.delay or 0.0, PAUSE))
+        if self.pending == self.queued:
+            return Continue(unfinished, delay=max(self.delay or 0.0, queued_pause(delivery)))
+        return Retry(unfinished, self.delay, outage=True, result=self.result())
 
     @property
     def unasked(self) -> int:

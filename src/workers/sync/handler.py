@@ -12,6 +12,7 @@ import structlog
 
 from kaguan.carriers.gateway import CarrierError, QueuedError
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
 from kaguan.reasons import Reason
 from kaguan.sims import sync_store
 from kaguan.sims.sync_store import Checkpoint
@@ -55,7 +56,10 @@ class DataSync:
             for day in business_days(payload)
         ]
         before = _batches(plan)
-        stops = await self._run(attempt, plan, payload)
+        try:
+            stops = await self._run(attempt, plan, payload)
+        except NoPlaceError as full:
+            return waiting_for_place(full, attempt.passes)
         if stops is None:
             done = sum(checkpoint.done for checkpoint in plan)
             return Continue(Reason("sims.parts_done", {"done": done, "parts": len(plan)}))
@@ -68,21 +72,46 @@ class DataSync:
     async def _run(
         self, attempt: Attempt, plan: list[Checkpoint], payload: DataSyncPayload
     ) -> dict[Carrier, CarrierError] | None:
-        """走完全部计划；一家走不下去就放下它，别家照走。时间到了而计划未完即为 None，此时至少推进过一批。"""
+        """走完全部计划；一家走不下去就放下它，别家照走。时间到了而计划未完即为 None，此时至少推进过一批。
+
+        Raises:
+            NoPlaceError: 没走完的，都只是没有名额。
+        """
         stops: dict[Carrier, CarrierError] = {}
+        full: dict[Carrier, NoPlaceError] = {}
         for checkpoint in plan:
-            while not checkpoint.done and checkpoint.carrier not in stops:
-                attempt.checkpoint()
-                try:
-                    await step(attempt, self.gateways[checkpoint.carrier], checkpoint, payload, self.statuses)
-                except CarrierError as error:
-                    stops[checkpoint.carrier] = error
-                await _report(attempt, plan)
-                if checkpoint.carrier in stops or attempt.time_left() > 0:
-                    continue
-                if any(not part.done and part.carrier not in stops for part in plan):
-                    return None
+            if checkpoint.done or checkpoint.carrier in stops:
+                continue
+            try:
+                async with attempt.place(checkpoint.carrier):
+                    await self._walk(attempt, plan, checkpoint, payload)
+            except NoPlaceError as error:
+                full[checkpoint.carrier] = error
+                stops[checkpoint.carrier] = QueuedError(error.reason)
+            except CarrierError as error:
+                stops[checkpoint.carrier] = error
+            if attempt.time_left() <= 0 and any(not part.done and part.carrier not in stops for part in plan):
+                return None
+        if full and full.keys() == stops.keys():
+            raise next(iter(full.values()))
         return stops
+
+    async def _walk(
+        self, attempt: Attempt, plan: list[Checkpoint], checkpoint: Checkpoint, payload: DataSyncPayload
+    ) -> None:
+        """走到这一段的头，或时间到。
+
+        Raises:
+            CarrierError: 走不下去了。
+        """
+        while not checkpoint.done:
+            attempt.checkpoint()
+            try:
+                await step(attempt, self.gateways[checkpoint.carrier], checkpoint, payload, self.statuses)
+            finally:
+                await _report(attempt, plan)
+            if attempt.time_left() <= 0:
+                return
 
 
 @asynccontextmanager

@@ -72,7 +72,8 @@ async def _inventory_step(
     async with attempt.pool.connection() as connection:
         asked_at = await sync_store.database_now(connection)
         page = await sync_store.inventory_page(connection, checkpoint.carrier, after, limit)
-    results = await _ask(gateway, checkpoint, [iccid for _, iccid in page]) if page else []
+    async with attempt.outside(gateway.carrier):
+        results = await _ask(gateway, checkpoint, [iccid for _, iccid in page]) if page else []
     cards = found(results)
     async with attempt.transaction() as connection:
         await statuses.record(connection, checkpoint, cards, asked_at, attempt)
@@ -91,7 +92,8 @@ async def _listing_step(
     async with attempt.pool.connection() as connection:
         asked_at = await sync_store.database_now(connection)
     position = Position.of(checkpoint.cursor, checkpoint.day, last, asked_at)
-    number, page = await next_page(gateway, position)
+    async with attempt.outside(gateway.carrier):
+        number, page = await next_page(gateway, position)
     following, cards = position.after(number, asked_at), found(page.results)
     async with attempt.transaction() as connection:
         await statuses.record(connection, checkpoint, cards, asked_at, attempt)

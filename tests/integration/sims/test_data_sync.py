@@ -271,6 +271,8 @@ async def test_waiting_for_our_own_limits_uses_up_no_attempt_and_grows_longer(
     await register(pool, CENTER, cards(CENTER, 2))
     day = days_before(simulated, 3)
     config = simulated.changed(time_budget=0.1)
+    center = config.control_center.model_copy(update={"timeout": 600.0})  # 名额至多占这么久：占着的到期更晚就是假的
+    config = config.model_copy(update={"control_center": center})
     async with Redis.from_url(redis_url) as redis:
         await redis.zadd(lease_key(CENTER), {"busy": int(time.time() * 1000) + 60_000})
         async with gateways_of(config, redis) as gateways:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kaguan.config import ConfigurationError, load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.task_type import Effect, TaskType, TaskTypes, Unknown
 from kaguan.queues.client import open_redis
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
-from kaguan.task_types import TASK_TYPES
+from kaguan.task_types import TASK_TYPES, check_settings
 from kaguan.telemetry.metrics import Metrics
 from workers.registry import OPENERS, open_handlers
 
@@ -55,3 +56,21 @@ async def test_a_type_without_a_handler_fails_at_start(settings: Settings) -> No
         with pytest.raises(LookupError, match="nobody:home"):
             async with open_handlers(settings, redis, Metrics(), TaskTypes([*TASK_TYPES, STRANGER])):
                 pass
+
+
+def test_a_limit_for_a_type_that_nobody_knows_is_refused_at_start() -> None:
+    settings = load_settings({"KAGUAN_WORKER__LIMITS": '{"sim:magic": 3}'})
+    with pytest.raises(ConfigurationError, match=r"sim:magic.*sim:status_sync"):
+        check_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("RESERVE", "10", "至多 9"),
+        ("LIMITS", '{"sim:status_sync": 0}', "≥ 1"),
+    ],
+)
+def test_places_and_reserves_that_leave_nothing_are_refused_in_words(key: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings({f"KAGUAN_WORKER__{key}": value})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -203,3 +203,18 @@ async def test_tasks_that_others_had_done_do_not_hold_slots() -> None:
 
     for _ in range(3):
         await asyncio.wait_for(asyncio.create_task(duplicate()), PATIENCE)
+
+
+async def test_slots_are_kept_free_for_each_more_urgent_queue() -> None:
+    """low 闲着的都借得去，除了给 critical、default 各留的；它们来了活，当场开始。"""
+    slots = Slots(10, WEIGHTS, reserve=2)
+    async with AsyncExitStack() as stack:
+        for queue, count in ((LOW, 6), (DEFAULT, 2), (CRITICAL, 2)):
+            for _ in range(count):
+                await asyncio.wait_for(stack.enter_async_context(slots.running(queue, "noop")), PATIENCE)
+            blocked = asyncio.create_task(stack.enter_async_context(slots.running(queue, "noop")))
+            await asyncio.sleep(0)
+            assert not blocked.done()
+            blocked.cancel()
+            with suppress(asyncio.CancelledError):
+                await blocked

@@ -11,6 +11,7 @@ from kaguan.outbox.vocabulary import PriorityRank, TaskStatus
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
+    from kaguan.outbox.task_type import TaskTypes
     from kaguan.telemetry.metrics import Metrics
 
 CAP = 100_000  # 积压数到这里为止：再多也只是「很多」，年龄才是告警的依据
@@ -18,10 +19,11 @@ CAP = 100_000  # 积压数到这里为止：再多也只是「很多」，年龄
 
 @dataclass(frozen=True, slots=True)
 class BacklogGauges:
-    """积压、最老的到期行、搁置的行、未结算的任务，写进量表。每个计数都封顶于 :data:`CAP`。"""
+    """积压、最老的到期行、搁置的行、未结算的任务、在等名额的，写进量表。每个计数都封顶于 :data:`CAP`。"""
 
     pool: Pool
     metrics: Metrics
+    types: TaskTypes
 
     async def run_once(self) -> int:
         """采一次；返回 0：看了一眼，没有什么要转交去做。"""
@@ -37,4 +39,8 @@ class BacklogGauges:
                 metrics.unsettled.labels(TaskStatus.QUEUED).set(row[0])
                 metrics.unsettled.labels(TaskStatus.RUNNING).set(row[1])
             metrics.unsettled.labels("ordered").set(await ordering.waiting(connection, CAP))
+            named = [place for one in self.types.values() for place in one.places]
+            for place, waits in (await store.places(connection, named, CAP)).items():
+                metrics.places_waiting.labels(place).set(waits.waiting)
+                metrics.places_oldest.labels(place).set(waits.oldest or 0.0)
         return 0

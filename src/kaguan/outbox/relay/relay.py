@@ -147,7 +147,7 @@ class Relay:
             "orphan": Loop(self.orphan.run_once, timing.orphan),
             "schedules": Loop(scheduling.run_once, timing.schedules),
             "retention": Loop(retention.run_once, retention.interval, sys.maxsize),
-            "backlog": Loop(BacklogGauges(pool, metrics).run_once, timing.backlog),
+            "backlog": Loop(BacklogGauges(pool, metrics, known).run_once, timing.backlog),
             **(others or {}),
         }
         self.facts = self.forwarder.facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.calls import Calls
     from kaguan.outbox.worker.outcome import Outcome, Write
+    from kaguan.outbox.worker.seat import Seat
     from kaguan.outbox.worker.token import Token
 
 PACKAGE = "kaguan.outbox.worker"
@@ -84,6 +85,7 @@ class Attempt:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     calls: Calls | None = None
+    seat: Seat | None = None  # 没有坐席的（就地执行、单试处理器）不排队
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
     _after_commit: list[Callable[[], None]] = field(default_factory=list)
@@ -124,6 +126,31 @@ class Attempt:
             raise FencedError
         if self.cancel_requested.is_set():
             raise CancelledByUserError
+
+    @property
+    def passes(self) -> int:
+        """不计尝试的空跑了几趟。"""
+        return self.delivery - self.attempt
+
+    @asynccontextmanager
+    async def outside(self, whom: str) -> AsyncIterator[None]:
+        """里面等的是外面的 ``whom``（轮到、限额、应答）：让出槽位，别的先做；出来时再占。
+
+        里面不要占着数据库连接。类型没有名额（``TaskType.limit``、``resources``）管着个数的，槽位仍占着。
+        """
+        async with nullcontext() if self.seat is None else self.seat.outside(whom):
+            yield
+
+    @asynccontextmanager
+    async def place(self, whom: str) -> AsyncIterator[None]:
+        """里面占着 ``whom`` 的一个名额（``TaskType.resources``）；要等的，等的时候不占槽位。
+
+        Raises:
+            NoPlaceError: 没有名额，而且不会马上轮到：原样传出即让位，有了名额再叫回来，不计尝试。
+            LookupError: 类型没有声明要排它的队。
+        """
+        async with nullcontext() if self.seat is None else self.seat.place(whom):
+            yield
 
     def time_left(self) -> float:
         """离让位还有几秒，不大于 0 即该让：再做下去会撞上任务时限，白白耗掉一次尝试。"""

@@ -45,7 +45,7 @@ Wanted: TypeAlias = "tuple[Token, float | None]"  # 令牌，何时交出
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """认领到的任务。``queued_for`` 自交出，单位秒；``lost_leases`` 是连着丢过几次租约。"""
+    """认领到的任务。``queued_for`` 自交出，单位秒；``lost_leases`` 是连着丢过几次租约，``waited_for`` 让位时在等谁。"""
 
     id: UUID
     delivery: int
@@ -61,6 +61,7 @@ class Claim:
     ordered: bool
     queued_for: float
     lost_leases: int = 0
+    waited_for: str | None = None
 
     @property
     def token(self) -> Token:

@@ -80,11 +80,12 @@ class _Functions(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """从三个队列取件，不论什么类型都交给 ``execution``。"""
+    """从三个队列取件，不论什么类型都交给 ``execution``；``outside`` 是让出了槽位、还在手里的，至多几个。"""
 
     redis: Redis
     execution: Execution
     config: WorkerConfig
+    outside: int = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """取件直到 ``stop``；然后不再取新的，让正在做的做完（至多 ``shutdown_grace`` 秒）。
@@ -111,7 +112,8 @@ class Consumer:
         worker = QuietWorker(
             Intake(self.redis, priority, self.execution.slots),
             [],
-            concurrency=2 * self.config.concurrency,  # 同时在手里的投递，连同在结算的；真正的限制在槽位
+            # 同时在手里的投递，连同在结算的、在等外面的；真正的限制在槽位与名额
+            concurrency=2 * self.config.concurrency + self.outside,
             timers=TIMERS,  # type: ignore[arg-type] # SAQ 的类型是带可选键的 TypedDict
             dequeue_timeout=dequeue_timeout,
             shutdown_grace_period_s=int(self.config.shutdown_grace),

@@ -30,6 +30,7 @@ from kaguan.outbox.worker.attempt import (
     UnnotedError,
 )
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
+from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
 from kaguan.outbox.worker.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
 from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from kaguan.outbox.vanished import Vanishing
     from kaguan.outbox.worker.attempt import Handler
     from kaguan.outbox.worker.claiming import Claim, Claims
-    from kaguan.outbox.worker.intake import Slots
     from kaguan.outbox.worker.leases import Leases
     from kaguan.outbox.worker.newer import NewerPayloads
+    from kaguan.outbox.worker.seat import Seat, Seats
     from kaguan.outbox.worker.settlement import Settlement
     from kaguan.telemetry.metrics import Metrics
 
@@ -58,6 +59,21 @@ BREATHER = (1.0, 5.0)  # 秒：记不下外部调用的、历史没有核对完�
 INSIDE = (psycopg.Error, PoolTimeout, RedisError)
 QUIET = 1.0  # 秒；嫌疑开始之前静这么久
 YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的留给手上这一批与结算
+
+
+# 现在做不成、过一会儿再来的
+NOT_NOW = (NoPlaceError, UnnotedError, UnsettledError)
+
+
+def put_off(attempt: Attempt, error: NoPlaceError | UnnotedError | UnsettledError) -> Outcome:
+    """让位，不计尝试；记过意向的，外部调用也许已做了几分。"""
+    if isinstance(error, NoPlaceError):
+        again = waiting_for_place(error, attempt.passes)
+    else:
+        reason = Reason("outbox.unnoted" if isinstance(error, UnnotedError) else "outbox.unsettled")
+        again = Continue(reason, delay=jitter(*BREATHER))
+    unknown = attempt.declared and not isinstance(error, UnnotedError)  # 没有记成的，没有去做
+    return Uncertain(again.reason) if unknown else again
 
 
 class Execution:
@@ -71,7 +87,7 @@ class Execution:
         pool: Pool,
         handlers: Mapping[str, Handler],
         claims: Claims,
-        slots: Slots,
+        seats: Seats,
         leases: Leases,
         settlement: Settlement,
         metrics: Metrics,
@@ -87,7 +103,8 @@ class Execution:
         self._pool = pool
         self._handlers = handlers
         self._claims = claims
-        self.slots = slots
+        self._seats = seats
+        self.slots = seats.slots
         self.leases = leases
         self.settlement = settlement
         self._metrics = metrics
@@ -153,7 +170,9 @@ class Execution:
             self._suspect = False
 
     async def _run(self, claim: Claim, done: list[tuple[Claim, float]] | None) -> None:
+        seat = self._seats.of(Priority(claim.queue), claim.type, called=claim.waited_for is not None)
         attempt = Attempt(
+            seat=seat,
             pool=self._pool,
             token=claim.token,
             type=claim.type,
@@ -179,15 +198,7 @@ class Execution:
             with self.leases.holding(attempt):
                 if claim.is_suspect:
                     await asyncio.sleep(QUIET)
-                async with self.slots.running(Priority(claim.queue), claim.type):  # 结算不占槽位，下一个不等它提交
-                    started = asyncio.get_running_loop().time()
-                    attempt.deadline = started + self._task_timeout * YIELD_AFTER
-                    handler = self._handlers.get(claim.type)
-                    outcome = (
-                        self._newer.unhandled(attempt) if handler is None else await self._handle(attempt, handler)
-                    )
-                    elapsed = asyncio.get_running_loop().time() - started
-                observe(self._metrics.run.labels(claim.type), elapsed)
+                outcome, elapsed = await self._seated(attempt, seat)
                 settled = Fenced() if outcome is None else await self.settlement.settle(attempt, outcome)
             match settled:
                 case Settled():
@@ -200,6 +211,21 @@ class Execution:
                     record_outcome(span, "unsettled", error)
             if claim.ordered:
                 await self._release_next(claim.id)
+
+    async def _seated(self, attempt: Attempt, seat: Seat) -> tuple[Outcome | None, float]:
+        """有了名额、占到槽位才执行，返回结果与秒数；结算不占槽位，下一个不等它提交。"""
+        clock = asyncio.get_running_loop().time
+        try:
+            async with seat.taken():
+                started = clock()
+                attempt.deadline = started + self._task_timeout * YIELD_AFTER
+                handler = self._handlers.get(attempt.type)
+                outcome = self._newer.unhandled(attempt) if handler is None else await self._handle(attempt, handler)
+                elapsed = clock() - started
+        except NoPlaceError as full:
+            return waiting_for_place(full, attempt.passes), 0.0
+        observe(self._metrics.run.labels(attempt.type), elapsed)
+        return outcome, elapsed
 
     async def _handle(self, attempt: Attempt, handler: Handler) -> Outcome | None:  # noqa: PLR0911 每种意外各有结局
         """执行处理器，把一切意外折成结果；None 是途中就发现令牌失效。停机的取消原样放行：任务由停机流程交还。"""
@@ -214,11 +240,8 @@ class Execution:
             # 记过意向的，外部调用也许已做了几分
             unknown = Uncertain(Reason("outbox.cancelled_unknown"))
             return unknown if attempt.declared else Cancelled(Reason("outbox.cancelled"))
-        except UnnotedError:
-            return Continue(Reason("outbox.unnoted"), delay=jitter(*BREATHER))
-        except UnsettledError:
-            reason = Reason("outbox.unsettled")
-            return Uncertain(reason) if attempt.declared else Continue(reason, delay=jitter(*BREATHER))
+        except NOT_NOW as error:
+            return put_off(attempt, error)
         except NewerPayloadError as error:
             return self._newer.outcome(attempt, error.reason)
         except UnfitPayloadError as error:

@@ -1,5 +1,7 @@
 """取件与槽位：槽位属于进程，谁有活谁用；几个队列都有活时各保得住自己的一份（缺省 6 : 3 : 1）。
 
+闲着的借得出去，但给每个更急的队列总留着几个：它来了活，当场就有。等外面的时候不占槽位（:meth:`Slots.outside`）。
+
 一个队列同时只有一处在取，占到槽位才取，手里的都能开始了才再取：取来的总做得过来；活一个接一个地做完、手里的转眼
 就轮到时，不等它们都开始，认领的来回之间槽位不空着。去取而队列空着，很快就不再占着，也不再为它留一份；之后它来了活
 立刻开始，同时执行的因此至多比槽位数多出另外两个队列各一个。
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -41,7 +43,9 @@ AT_HAND = 200  # 手里没有开始的不多于这么多，才先去取：一次
 class _Lane:
     """一个队列。``share`` 是它保得住的槽位；``fetching`` 是去取的、取来还没开始头一个的。"""
 
+    rank: int
     share: int
+    reserve: int  # 闲着也为它留着的，不借给不如它急的
     running: int = 0
     fetching: int = 0
     ahead: int = 0  # 取来而没有开始的任务
@@ -55,6 +59,14 @@ class _Lane:
     def used(self) -> int:
         return self.running + self.fetching
 
+    def kept(self, other: _Lane) -> int:
+        """``other`` 借不得的：有活的，它那一份里没用的都是；闲着的只有留着的。"""
+        return max(0, self.share - self.used) if self.idle is False else self.reserved(other)
+
+    def reserved(self, other: _Lane) -> int:
+        """不如它急的 ``other`` 在自己那一份里也用不得的。"""
+        return max(0, self.reserve - self.used) if other.rank > self.rank else 0
+
 
 _DELIVERY: ContextVar[Fetching | None] = ContextVar("delivery", default=None)  # 随投递进到执行它的协程
 
@@ -64,18 +76,25 @@ class Slots:
 
     Args:
         weights: 三个队列都有活时怎么分。
+        reserve: 给每个更急的队列总留着几个，至多是它的那一份。
         empty_after: 秒；去取了这么久还没有，就当队列是空的，别的队列可以占去它那一份。
 
     Attributes:
-        seconds: 各类型的任务占一个槽位多久（秒，指数滑动平均）。
+        seconds: 各类型的任务做一个要多久（秒，指数滑动平均）。
         measured: 又知道了一种；看的人自己清。
+        held: 此刻占着槽位的，按类型。
+        away: 让出了槽位、在等外面的，按（类型，等谁）。
     """
 
-    def __init__(self, total: int, weights: Sequence[int], empty_after: float = EMPTY_AFTER) -> None:
+    def __init__(self, total: int, weights: Sequence[int], empty_after: float = EMPTY_AFTER, reserve: int = 0) -> None:
         self.total, self.empty_after = total, empty_after
+        self.held: Counter[str] = Counter()
+        self.away: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[str, float] = {}
         self.measured = asyncio.Event()
-        self._lanes = {queue: _Lane(share) for queue, share in split_slots(total, weights).items()}
+        self._lanes = {
+            queue: _Lane(queue.rank, share, min(reserve, share)) for queue, share in split_slots(total, weights).items()
+        }
 
     def fetch(self, queue: Priority) -> Fetching:
         """要去这个队列取：等到 :attr:`Fetching.granted` 才去，取到的说 :meth:`Fetching.got`，最后关上。"""
@@ -97,15 +116,15 @@ class Slots:
             lane.running += 1
         else:
             await self._turn(lane)
-        if fetched is not None and fetched.left > 0:
-            fetched.left -= 1
-            lane.ahead -= 1
-            self._offer()
+        if fetched is not None:
+            fetched.start()
         clock = asyncio.get_running_loop().time
         started = clock()
+        self.held[task_type] += 1
         try:
             yield
         finally:
+            self.held[task_type] -= 1
             lane.freed_at = clock()
             elapsed = lane.freed_at - started
             if task_type not in self.seconds:
@@ -114,6 +133,60 @@ class Slots:
             lane.seconds = self.seconds[task_type] = before + SMOOTHING * (elapsed - before)
             lane.running -= 1
             self._offer()
+
+    @asynccontextmanager
+    async def outside(self, queue: Priority, task_type: str, whom: str) -> AsyncIterator[None]:
+        """在 :meth:`running` 里面：其间等的是外面的 ``whom``，让出槽位，回来再占；它的个数另有名额管着。"""
+        lane = self._lanes[queue]
+        self._step_out(lane, task_type, whom)
+        try:
+            yield
+        except asyncio.CancelledError:  # 在收场：不再等
+            self._step_in(task_type, whom)
+            lane.running += 1
+            raise
+        except BaseException:
+            await self._back(lane, task_type, whom)
+            raise
+        await self._back(lane, task_type, whom)
+
+    def _step_out(self, lane: _Lane, task_type: str, whom: str) -> None:
+        lane.running -= 1
+        self.held[task_type] -= 1
+        self.away[task_type, whom] += 1
+        self._offer()
+
+    def _step_in(self, task_type: str, whom: str) -> None:
+        self.held[task_type] += 1
+        self.away[task_type, whom] -= 1
+
+    async def _back(self, lane: _Lane, task_type: str, whom: str) -> None:
+        """做了一半的先于没开始的。"""
+        self._step_in(task_type, whom)
+        if self._room(lane) > 0:
+            lane.running += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        lane.tasks.appendleft(turn)
+        try:
+            await turn
+        except BaseException:
+            if not turn.done() or turn.cancelled():
+                lane.running += 1  # 收场的照样算占着，离开时才还得平
+            raise
+
+    def unhold(self) -> None:
+        """本投递的头一个要等别的，不占着为它留的槽位。"""
+        fetched = _DELIVERY.get()
+        if fetched is not None:
+            fetched.unhold()
+
+    def turned_away(self) -> None:
+        """本投递里的一个不在这里做了：不算取来而没有开始的。"""
+        fetched = _DELIVERY.get()
+        if fetched is not None:
+            fetched.unhold()
+            fetched.start()
 
     async def _turn(self, lane: _Lane) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -128,10 +201,10 @@ class Slots:
 
     def _room(self, lane: _Lane) -> int:
         """还有几个槽位给它：自己那份里没用的，或者给别的有活的留够了之后余下的。"""
-        lanes = self._lanes.values()
-        free = self.total - sum(each.used for each in lanes)
-        kept = sum(max(0, other.share - other.used) for other in lanes if other.idle is False and other is not lane)
-        return min(free, max(lane.share - lane.used, free - kept))
+        others = [other for other in self._lanes.values() if other is not lane]
+        free = self.total - lane.used - sum(other.used for other in others)
+        open_to_it = free - sum(other.reserved(lane) for other in others)
+        return min(open_to_it, max(lane.share - lane.used, free - sum(other.kept(lane) for other in others)))
 
     def _offer(self) -> None:
         """槽位空出来了：轮到占得最少的队列，先开始取来的；取来的都能开始了，再去取。"""
@@ -186,6 +259,20 @@ class Fetching:
         _DELIVERY.set(self)
         if (task := asyncio.current_task()) is not None:
             task.add_done_callback(lambda _: self._ended())
+
+    def start(self) -> None:
+        """取来的开始了一个。"""
+        if self.left > 0:
+            self.left -= 1
+            self._lane.ahead -= 1
+            self._changed()
+
+    def unhold(self) -> None:
+        """头一个不用为它留的槽位。"""
+        if self.first:
+            self.first = False
+            self._lane.fetching -= self.holds
+            self._changed()
 
     def _ended(self) -> None:
         if self.first:

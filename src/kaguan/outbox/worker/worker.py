@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from kaguan.background import in_background
 from kaguan.config.model import Tasks
 from kaguan.config.model import Worker as WorkerConfig
 from kaguan.outbox.calls import Calls
@@ -20,6 +21,8 @@ from kaguan.outbox.worker.execution import Execution
 from kaguan.outbox.worker.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.worker.leases import Leases, beating
 from kaguan.outbox.worker.newer import NewerPayloads
+from kaguan.outbox.worker.places import CallingIn, Gates
+from kaguan.outbox.worker.seat import Seats
 from kaguan.outbox.worker.settlement import Settlement
 from kaguan.outbox.worker.verification import Verified
 from kaguan.presence.beat import process_name
@@ -100,28 +103,36 @@ class Worker:
         self._bell = None if redis is None else Doorbell(redis)
         self._newer = newer or NewerPayloads()
         self.leases = leases or Leases(pool, name or process_name(), config.lease)
-        slots = Slots(config.concurrency, config.weights, empty_after)
+        slots = Slots(config.concurrency, config.weights, empty_after, config.kept_free)
+        self._gates = Gates(types.values(), config.limits)
+        ring = _unheard if self._bell is None else self._bell.ring
+        self.calling_in = CallingIn(pool, self._gates, config.weights, ring)
         self._pace = Pace(redis, slots.seconds, slots.measured)
         self.execution = Execution(
             pool,
             {one.name: handler for one, handler in handlers.items()},
             claims or Claims(pool, self.leases, redis),
-            slots,
+            Seats(slots, self._gates),
             self.leases,
             Settlement(pool, self.leases.worker, tasks, types.redelivered),
             metrics or Metrics(types),
             task_timeout=config.task_timeout,
             unguarded=types.unguarded,
             once=types.once,
-            ring=_unheard if self._bell is None else self._bell.ring,
+            ring=ring,
             newer=self._newer,
             vanishing=Vanishing(pool, tasks.retention_days),
             calls=None if redis is None else Calls(redis, tasks),
         )
 
-    def facts(self) -> dict[str, dict[str, int]]:
-        """进程名片上的。"""
-        return self._newer.facts()
+    def facts(self) -> dict[str, Any]:
+        """进程名片上的：没有处理器的类型，槽位在哪种任务手里，让出了槽位的在等谁。"""
+        slots, away = self.execution.slots, dict[str, dict[str, int]]()
+        for (name, whom), count in slots.away.items():
+            if count:
+                away.setdefault(name, {})[whom] = count
+        held = {name: count for name, count in slots.held.items() if count}
+        return {**self._newer.facts(), "held": held, "away": away}
 
     def consumer(self) -> Consumer:
         """取件的一头。
@@ -131,13 +142,13 @@ class Worker:
         """
         if self._redis is None:
             raise RuntimeError("没有给 Redis，取不了件")
-        return Consumer(self._redis, self.execution, self._config)
+        return Consumer(self._redis, self.execution, self._config, self._gates.capacity)
 
     async def run(self, stop: asyncio.Event) -> None:
         """取件、执行、续租，直到 ``stop`` 或被取消；做不完的交还，不计尝试。"""
         consumer = self.consumer()
         try:
-            async with self.at_work():
+            async with self.at_work(), in_background(self.calling_in.run(stop), "calling-in"):
                 await consumer.run(stop)
         finally:  # 心跳先停：还在跳，就把已交还的又续上
             returned = await self.leases.release_all()

@@ -4,7 +4,8 @@
 with wanted as materialized (
     select
         t.id, t.delivery, asked.claim_id, asked.handed_at, t.type, t.queue, t.attempt, t.max_attempts, t.payload,
-        t.request_id, t.intent_at, t.traceparent, t.ordering_key, t.lost_leases, t.created_at
+        t.request_id, t.intent_at, t.traceparent, t.ordering_key, t.lost_leases, t.created_at,
+        t.last_error ->> 'waiting_for' as waited_for
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(claim_ids)s::uuid[], %(handed_ats)s::float8[])
         as asked (task_id, delivery, claim_id, handed_at)
@@ -45,6 +46,6 @@ select
     wanted.id, wanted.delivery, wanted.claim_id, wanted.type, wanted.queue, taken.attempt::int as attempt,
     wanted.max_attempts, wanted.payload, wanted.request_id, wanted.intent_at is not null as intended,
     wanted.traceparent, wanted.ordering_key is not null as ordered, wanted.lost_leases::int as lost_leases,
-    extract(epoch from clock_timestamp() - taken.queued_at)::float8 as queued_for
+    extract(epoch from clock_timestamp() - taken.queued_at)::float8 as queued_for, wanted.waited_for
 from taken
 join wanted on wanted.id = taken.task_id
