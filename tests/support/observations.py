@@ -77,7 +77,15 @@ def ledger(**more: Any) -> Ledger:
         queue: QueueBacklog(queue.rank, waiting.get(queue, int(queue in due)), due.get(queue)) for queue in Priority
     }
     lost = Vanishings(*more.pop("vanished", (0, None)))
-    given: dict[str, Any] = {"held": [], "parked": 0, "flow": [], "blocked": [], "wiped_at": None, **more}
+    given: dict[str, Any] = {
+        "held": [],
+        "parked": 0,
+        "flow": [],
+        "blocked": [],
+        "outside": [],
+        "wiped_at": None,
+        **more,
+    }
     return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, vanished=lost, **given)
 
 

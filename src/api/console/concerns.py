@@ -29,6 +29,7 @@ LINKS = {
     ConcernCode.QUIET: "#processes",
     ConcernCode.RESTARTS: "#processes",
     ConcernCode.BREAKER: "#faults",
+    ConcernCode.LIMITED: "/console/outbox",
     ConcernCode.REDIS_LOST: "#faults",
     ConcernCode.DEAF: "#processes",
     ConcernCode.UNKNOWN_TYPE: "/console/outbox",
@@ -72,6 +73,8 @@ def link_of(concern: Concern) -> str:
     match concern.code:
         case ConcernCode.STALLED | ConcernCode.BACKLOG:
             return _tasks(queue=str(parameters["queue"]))
+        case ConcernCode.HELD:
+            return _tasks(status=TaskStatus.RUNNING, type=str(parameters["type"]))
         case ConcernCode.SETBACKS:
             return _tasks(status=TaskStatus.RETRYING, type=str(parameters["type"]))
         case ConcernCode.FAILURES:

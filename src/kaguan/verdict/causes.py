@@ -25,6 +25,18 @@ WITHOUT = {
     "relay": frozenset({ConcernCode.NOT_FORWARDING, ConcernCode.BACKLOG}),
     "worker": frozenset({ConcernCode.STALLED, ConcernCode.BACKLOG, ConcernCode.EXPIRED, ConcernCode.NOT_FORWARDING}),
 }
+FOLLOWING = {
+    **dict.fromkeys(
+        (
+            ConcernCode.LOCKED, ConcernCode.DATABASE, ConcernCode.REDIS, ConcernCode.REDIS_REFUSES,
+            ConcernCode.HISTORY,
+        ),
+        TROUBLE,
+    ),
+    ConcernCode.NO_RELAY: WITHOUT["relay"],
+    ConcernCode.NO_WORKER: WITHOUT["worker"],
+    ConcernCode.HELD: STANDSTILL,
+}  # fmt: skip
 CALLING = {
     BreakerKind.SMTP: frozenset({EMAIL_SEND.name}),
     BreakerKind.CARRIER: frozenset({DATA_SYNC.name, SIM_STATUS_SYNC.name}),
@@ -46,17 +58,10 @@ def _brings_about(cause: Concern, effect: Concern) -> bool:
     match cause.code:
         case ConcernCode.LOCKED if cause.level is not Level.BAD:
             return False
-        case (
-            ConcernCode.LOCKED | ConcernCode.DATABASE | ConcernCode.REDIS | ConcernCode.REDIS_REFUSES
-            | ConcernCode.HISTORY
-        ):  # fmt: skip
-            return effect.code in TROUBLE
-        case ConcernCode.NO_RELAY | ConcernCode.NO_WORKER:
-            return effect.code in WITHOUT[cause.code.removeprefix("no_")]
         case ConcernCode.QUIET | ConcernCode.RESTARTS if cause.level is Level.BAD:
             return effect.code in WITHOUT.get(str(cause.parameters["role"]), ())
         case ConcernCode.BREAKER:
             types = CALLING.get(BreakerKind(str(cause.parameters["kind"])), frozenset())
             return effect.code in {ConcernCode.SETBACKS, ConcernCode.FAILURES} and effect.subject in types
-        case _:
-            return False
+        case code:
+            return effect.code in FOLLOWING.get(code, ())

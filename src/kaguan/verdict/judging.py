@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from kaguan.breakers.board import BreakerKind
 from kaguan.breakers.breaker import OPENED
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
+from kaguan.presence.holders import slot_use
 from kaguan.reasons import Reason
-from kaguan.verdict.causes import explained
+from kaguan.verdict.causes import CALLING, explained
 from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
 from kaguan.verdict.observation import MOMENT
@@ -37,6 +39,7 @@ GRACE = 5.0  # 秒：到期的行等这么久，就不是还没轮到
 CROWD = 10_000  # 个：等着的有这么多，还没等久也值得知道
 CROWDED = 3  # 个：同一把锁挡着这么多条语句，就不是碰巧
 PASSING_LOCK = 5.0  # 秒：挡着一两条语句的锁，短于它就当是过路的
+MANY_LIMITED, LIMITED_AFTER = 100, 60.0  # 个、秒：在等限额的有这么多或等了这么久，就说出来
 UNTRIED = 300.0  # 秒：半开了这么久没人来试，上次的失败已说明不了什么
 SHOWN = 3  # 同一件事至多逐个说这么多
 
@@ -65,7 +68,9 @@ def judge(seen: Observation, *, window: int) -> list[Concern]:
         found += refused or [*_quiet(seen.lane.census)]
         found += [*_restarts(seen.lane.census), *_unknown_types(seen.lane.census), *_deaf(seen.lane.census)]
         found += [*_breakers(seen.lane.breakers)]
+        found += [*_limited(seen.ledger, seen.lane.breakers)] if seen.ledger is not None else []
     if seen.ledger is not None:
+        found += [] if census is None else [*_held(seen.ledger, census)]
         found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, window)]
         found += [*setbacks(seen.ledger), *failures(seen.ledger), *_left_over(seen.ledger)]
     return explained(sorted(found, key=by_weight))
@@ -182,9 +187,8 @@ def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concer
     now = ledger.totals.now
     forwarded = ledger.totals.last_forward_at
     for queue in Priority:
-        line, waiting = ledger.backlog[queue], ledger.queued.get(queue)
+        line = ledger.backlog[queue]
         due = line.oldest_due_seconds or 0.0
-        handed = waiting.oldest if waiting is not None else 0.0
         if seen.lane is not None:
             idle = forwarded is None or (now - forwarded).total_seconds() > STILL[queue]
             if due > STILL[queue] and idle and seen.lane.depths[queue].queued < window:
@@ -192,7 +196,45 @@ def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concer
                 parameters: Parameters = {"queue": str(queue), "seconds": round(due), "count": line.waiting}
                 yield Concern(ConcernCode.NOT_FORWARDING, Level.BAD, queue, parameters, since)
             yield from _stalled(queue, seen, ledger, seen.lane.census)
-        yield from _backlog(queue, ledger, line.waiting + _handed(queue, seen, ledger), max(due, handed))
+        yield from _backlog(queue, ledger, line.waiting + _handed(queue, seen, ledger), _oldest(queue, ledger))
+
+
+def _held(ledger: Ledger, census: Census) -> Iterator[Concern]:
+    """槽位都占着，而有活等得太久：在谁手里，其中几个其实在等外面。"""
+    use = slot_use(worker for worker in census.of("worker") if worker.quiet <= QUIET)
+    waits = {queue: _oldest(queue, ledger) for queue in Priority}
+    late = [queue for queue, seconds in waits.items() if seconds > STILL[queue]]
+    if not use.is_full or not late:
+        return
+    most = use.holders[0]
+    parameters: Parameters = {
+        "held": use.held, "total": use.total, "type": most.type, "count": most.held,
+        "whom": next(iter(most.waiting), None), "queue": str(late[0]),
+    }  # fmt: skip
+    bad = any(waits[queue] > WAIT_LIMITS[queue].bad for queue in late)
+    yield Concern(ConcernCode.HELD, Level.BAD if bad else Level.WARN, "", parameters)
+
+
+def _oldest(queue: Priority, ledger: Ledger) -> float:
+    waiting = ledger.queued.get(queue)
+    return max(ledger.backlog[queue].oldest_due_seconds or 0.0, waiting.oldest if waiting is not None else 0.0)
+
+
+def _limited(ledger: Ledger, breakers: Iterable[OpenBreaker]) -> Iterator[Concern]:
+    """在等我们自己的限额，不是谁坏了：几个、照刚才的速度多久轮完。对方断开着的由断路器说。"""
+    away = {breaker.name for breaker in breakers}
+    for line in ledger.outside:
+        if line.whom in away or (line.count < MANY_LIMITED and line.oldest <= LIMITED_AFTER):
+            continue
+        types = CALLING[BreakerKind.CARRIER] if ":" not in line.whom else {line.whom}
+        done = [flow for flow in ledger.flow if flow.type in types and flow.outcome != "attempt_failed"]
+        rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
+        parameters: Parameters = {
+            "whom": line.whom, "count": line.count, "seconds": round(line.oldest), "rate": round(rate, 1),
+            "eta": round(line.count / rate) if rate else None,
+        }  # fmt: skip
+        since = ledger.totals.now - timedelta(seconds=line.oldest)
+        yield Concern(ConcernCode.LIMITED, Level.WARN, line.whom, parameters, since)
 
 
 def _handed(queue: Priority, seen: Observation, ledger: Ledger) -> int:

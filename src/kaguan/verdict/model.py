@@ -37,10 +37,12 @@ class ConcernCode(StrEnum):
     RESTARTS = "restarts"  # 意外退出；几次就是反复崩溃
     BREAKER = "breaker"  # 断路器断开着
     NOT_FORWARDING = "not_forwarding"  # 有到期的，没有一个交出去
+    HELD = "held"  # 槽位都占着，有活在等：在谁手里
     STALLED = "stalled"  # 只进不出：队列里有活，没有一个开始或结束
     SETBACKS = "setbacks"  # 尝试成批失败
     FAILURES = "failures"  # 最终失败的占比
     BACKLOG = "backlog"  # 等得太久或太多
+    LIMITED = "limited"  # 等着我们自己的限额：名额、限速
     REDIS_LOST = "redis_lost"  # Redis 不久前丢过数据：交出的已重投
     DEAF = "deaf"  # 监听的连接听不见通知
     UNKNOWN_TYPE = "unknown_type"

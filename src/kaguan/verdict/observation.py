@@ -110,6 +110,15 @@ class Vanishings:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """让出了名额、在等 ``whom`` 的几个（数到封顶为止），最久的等了几秒。"""
+
+    whom: str
+    count: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """一个挡着我们的会话。
 
@@ -147,6 +156,7 @@ class Ledger:
     parked: int
     flow: list[Flow]
     blocked: list[Blocked]
+    outside: list[Outside]
     vanished: Vanishings
     wiped_at: datetime | None
     is_settled: bool = True
@@ -219,6 +229,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             parked=parked,
             flow=await _rows(connection, Flow, "flow", flow),
             blocked=await _rows(connection, Blocked, "blocked", blocked),
+            outside=await _rows(connection, Outside, "outside", {"cap": queries.COUNT_CAP}),
             vanished=vanished,
             wiped_at=await _wiped_at(connection),
             is_settled=await is_settled(connection),

@@ -56,7 +56,7 @@ class Wording:
         if name == REASON:
             return Reason.unpacked(str(value)).text(self.language)
         if isinstance(value, str):
-            return self.word(name, value) if name in {"queue", "type"} else value
+            return self.word(name, value) if name in {"queue", "type", "whom"} else value
         if value is None:
             return "–"
         if name in DURATIONS:
@@ -78,6 +78,6 @@ def _variant(concern: Concern) -> str:
     by_level = f"{concern.code}_{concern.level}"
     if by_level in catalogue("zh")["concern"]:
         return by_level
-    if concern.code is ConcernCode.BACKLOG and not concern.parameters.get("rate"):
+    if concern.code in {ConcernCode.BACKLOG, ConcernCode.LIMITED} and not concern.parameters.get("rate"):
         return f"{concern.code}_still"
     return str(concern.code)

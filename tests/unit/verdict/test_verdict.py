@@ -16,7 +16,7 @@ from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import HOLD, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
-from kaguan.verdict.observation import sized
+from kaguan.verdict.observation import Outside, sized
 from kaguan.verdict.wording import Wording
 from tests.support.observations import NOW, ago, blocked, flow, held, lane, ledger, lock, process, seen
 
@@ -198,6 +198,43 @@ def test_a_lock_is_told_by_how_much_it_blocks_and_a_passing_one_is_not(
     locks: list[Lock], record: Ledger | None, said: dict[str, str]
 ) -> None:
     assert {one.code: one.level for one in judge(seen(record, lane(), *locks), window=WINDOW)} == said
+
+
+def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_on_others() -> None:
+    """「20 个槽位占着 20 个，18 个在 sim:status_sync 手里」；还有空槽位的、没有活在等的不说。"""
+    busy = replace(process("worker"), held={"sim:status_sync": 18, "email:send": 2})
+    late = ledger(due={"critical": 40.0}, forwarded=1.0, held=[held(count=20, started=300)])
+    concerns = judge(seen(late, lane([process("relay"), busy])), window=WINDOW)
+    assert {one.identity: (one.level, one.because) for one in concerns} == {
+        "held:": (Level.BAD, ""), "backlog:critical": (Level.BAD, "held:"),
+    }  # fmt: skip
+    text = Wording("en").text(next(one for one in concerns if one.code == "held"))
+    assert text == "20 of 20 slots are held while work of queue critical waits: sim:status_sync holds 18"
+    free = replace(busy, held={"sim:status_sync": 17, "email:send": 2})
+    for worker, record in ((free, late), (busy, ledger())):
+        assert "held" not in found(record, lane([process("relay"), worker]))
+
+
+@pytest.mark.parametrize(
+    ("line", "breakers", "said"),
+    [
+        (Outside("email:send", 8_000, 3.0), [], {"eta": 160, "rate": 50.0}),
+        (Outside("control_center", 99, 61.0), [], {"eta": None, "rate": 0.0}),
+        (Outside("email:send", 99, 59.0), [], None),
+        (Outside("onelink", 8_000, 90.0), [BREAKER], None),  # 断路器说了
+    ],
+)
+def test_a_backlog_that_our_own_limit_holds_says_so_with_its_forecast(
+    line: Outside, breakers: list[OpenBreaker], said: dict[str, Any] | None
+) -> None:
+    record = ledger(outside=[line], flow=[flow(total=3_000, minute=3_000, moment=500)])
+    told = [one for one in judge(seen(record, lane(breakers=breakers)), window=WINDOW) if one.code == "limited"]
+    if said is None:
+        assert told == []
+        return
+    [concern] = told
+    assert (concern.level, concern.subject) == (Level.WARN, line.whom)
+    assert {name: concern.parameters[name] for name in said} == said
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from kaguan.breakers.board import BreakerKind, OpenBreaker
 from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode
+from kaguan.verdict.observation import Outside
 from kaguan.verdict.wording import Wording, catalogue
 from tests.support.observations import ago, blocked, flow, held, lane, ledger, lock, process, seen
 
@@ -51,6 +52,13 @@ TROUBLES = [
         window=HIGH_WATER,
     ),
     *judge(seen(ledger(), lane(), lock()), window=HIGH_WATER),
+    *judge(
+        seen(
+            ledger(due={"critical": 40.0}, outside=[Outside("email:send", 300, 90.0)]),
+            lane([process("relay"), replace(process("worker"), held={"email:send": 20})]),
+        ),
+        window=HIGH_WATER,
+    ),
     *judge(seen(ledger(), lane([])), window=HIGH_WATER),
     *judge(
         seen(ledger(connected=["relay", "worker"]), lane([process("relay", seen=20), process("worker", seen=20)])),
