@@ -128,7 +128,7 @@ async def test_a_held_lease_is_waited_for_no_longer_than_the_budget(
     simulated: Simulated, redis: Redis, carrier: Carrier
 ) -> None:
     await redis.zadd(lease_key(carrier), {"alive": int(time.time() * 1000) + 60_000})
-    config = tuned(simulated, carrier, part={"concurrency": 1}, time_budget=0.2)
+    config = tuned(simulated, carrier, part={"concurrency": 1, "timeout": 600.0}, time_budget=0.2)
     async with gateways_of(config, redis) as gateways:
         with pytest.raises(Exception, match="并发名额已满"):
             await gateways[carrier].statuses(cards(carrier, 1))
@@ -299,7 +299,7 @@ async def test_waiting_for_our_own_limits_is_told_apart_and_is_no_failure(
     simulated: Simulated, redis: Redis, carrier: Carrier
 ) -> None:
     await redis.zadd(lease_key(carrier), {"alive": int(time.time() * 1000) + 60_000})
-    config = tuned(simulated, carrier, part={"concurrency": 1}, time_budget=0.1, breaker_failures=1)
+    config = tuned(simulated, carrier, part={"concurrency": 1, "timeout": 600.0}, time_budget=0.1, breaker_failures=1)
     async with gateways_of(config, redis) as gateways:
         for _ in range(2):
             with pytest.raises(QueuedError):
