@@ -1,4 +1,4 @@
-"""印记：写进 Redis、之后要照着办的，带着只有 PostgreSQL 里的钥匙盖得出的印，别人冒充不了（docs/adr/0036）。"""
+"""印记：写进 Redis、之后要照着办的，带着只有 PostgreSQL 里的钥匙盖得出的印，别人冒充不了（docs/adr/0037）。"""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class Vanished(Base):
 
 
 class SealKey(Base):
-    """单行：给抄在 Redis 里的盖印的钥匙（docs/adr/0036）；给人查的角色看不见。"""
+    """单行：给抄在 Redis 里的盖印的钥匙（docs/adr/0037）；给人查的角色看不见。"""
 
     __tablename__ = "tb_seal"
     __table_args__ = (CheckConstraint("id = 1", name="single"),)
