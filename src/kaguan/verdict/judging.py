@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from kaguan.breakers.board import BreakerKind
 from kaguan.breakers.breaker import OPENED
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
 from kaguan.presence.holders import slot_use
 from kaguan.reasons import Reason
-from kaguan.verdict.causes import CALLING, explained
+from kaguan.verdict.causes import explained
 from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
 from kaguan.verdict.observation import MOMENT
@@ -224,10 +223,10 @@ def _limited(ledger: Ledger, breakers: Iterable[OpenBreaker]) -> Iterator[Concer
     """在等我们自己的限额，不是谁坏了：几个、照刚才的速度多久轮完。对方断开着的由断路器说。"""
     away = {breaker.name for breaker in breakers}
     for line in ledger.outside:
-        if line.whom in away or (line.count < MANY_LIMITED and line.oldest <= LIMITED_AFTER):
+        carrier, _, task_type = line.whom.rpartition("/")  # 名额叫「家/类型」或「类型」；别的是在等谁恢复
+        if ":" not in task_type or carrier in away or (line.count < MANY_LIMITED and line.oldest <= LIMITED_AFTER):
             continue
-        types = CALLING[BreakerKind.CARRIER] if ":" not in line.whom else {line.whom}
-        done = [flow for flow in ledger.flow if flow.type in types and flow.outcome != "attempt_failed"]
+        done = [flow for flow in ledger.flow if flow.type == task_type and flow.outcome != "attempt_failed"]
         rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
         parameters: Parameters = {
             "whom": line.whom, "count": line.count, "seconds": round(line.oldest), "rate": round(rate, 1),

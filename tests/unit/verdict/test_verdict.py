@@ -219,9 +219,10 @@ def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_o
     ("line", "breakers", "said"),
     [
         (Outside("email:send", 8_000, 3.0), [], {"eta": 160, "rate": 50.0}),
-        (Outside("control_center", 99, 61.0), [], {"eta": None, "rate": 0.0}),
+        (Outside("control_center/sim:status_sync", 99, 61.0), [], {"eta": None, "rate": 0.0}),
         (Outside("email:send", 99, 59.0), [], None),
-        (Outside("onelink", 8_000, 90.0), [BREAKER], None),  # 断路器说了
+        (Outside("onelink/data:sync", 8_000, 90.0), [BREAKER], None),  # 断路器说了
+        (Outside("smtp", 8_000, 90.0), [], None),  # 在等它恢复，不是限额
     ],
 )
 def test_a_backlog_that_our_own_limit_holds_says_so_with_its_forecast(
