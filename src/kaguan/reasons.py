@@ -68,14 +68,14 @@ class Reason:
     def __str__(self) -> str:
         return self.text("zh")
 
-    def text(self, language: str) -> str:
-        """读者的语言里的说法。"""
-        return _said(self, language, {})
+    def text(self, language: str, *, quoted: bool = True) -> str:
+        """读者的语言里的说法；``quoted`` 为假就略去别人的原话。"""
+        return _said(self, language, {} if quoted else {WORDS: LEFT_OUT})
 
     @property
     def logged(self) -> str:
         """写进日志的说法：没有别人的原话。"""
-        return _said(self, "zh", {WORDS: LEFT_OUT})
+        return self.text("zh", quoted=False)
 
     def gist(self) -> Reason:
         """略去个数与原话：只差这些的算同一个原因。"""

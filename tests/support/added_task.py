@@ -88,7 +88,7 @@ def main(name: str) -> None:
     payload = task_type.payload.model_validate_json((GOLDEN / f"{name.replace(':', '_')}.v1.json").read_bytes())
     real = asyncio.run(run_through(settings, Submission(task_type, payload)))
     simulated, broken = simulate(settings, task_type, payload)
-    shown = Formatter(Translator("en"), BUSINESS_ZONE).word("type", name)
+    shown = Formatter(Translator("en"), BUSINESS_ZONE, personal=True).word("type", name)
     sys.stdout.buffer.write(orjson.dumps({"real": real, "simulated": simulated, "broken": broken, "shown": shown}))
 
 

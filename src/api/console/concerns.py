@@ -56,7 +56,7 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
     wording = Wording(language, words.word)
     lines = {
         concern.identity: ConcernLine(
-            concern.code, concern.level, concern.subject, link_of(concern), wording.text(concern),
+            concern.code, concern.level, concern.subject, link_of(concern), words.shown(wording.text(concern)),
             wording.advice(concern), concern.since,
         )
         for concern in verdict.concerns

@@ -51,7 +51,7 @@ class ConsoleRequest:
 
     @property
     def formatter(self) -> Formatter:
-        return Formatter(Translator(self.language), self.services.settings.zone)
+        return Formatter(Translator(self.language), self.services.settings.zone, personal=self.may_act)
 
     @property
     def may_act(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -50,7 +51,8 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
         groups=groups, preview=preview, wanted=wanted, given=given, parked=parked, cap=queries.DEAD_CAP,
         count_cap=queries.COUNT_CAP, every=every, token=token, one_reason=_said(groups.values(), given["reason"]),
         statuses=STATUSES, types=NAMES, limits=(REPLAY_LIMIT, REPLAY_RATE_LIMIT),
-        defaults=(DEFAULT_LIMIT, DEFAULT_RATE), preview_link=preview_link,
+        defaults=(DEFAULT_LIMIT, DEFAULT_RATE),
+        preview_link=partial(_preview_link, personal=console.may_act),
     )  # fmt: skip
 
 
@@ -67,10 +69,11 @@ async def run_replay(submission: FormSubmission) -> ActionResult:
     return ActionResult(entry, notice, PATH, len(done.task_ids), ring=True, skipped=done.skipped)
 
 
-def preview_link(status: str, group: DeadGroup) -> str:
-    """一组的试运行：类型与原因都带着，只重放这一个起因的。"""
-    asked = {"preview": "1", "status": status, "type": group.type, "one_reason": "1", "reason": group.reason}
-    return f"{PATH}?{urlencode(asked)}#replay"
+def _preview_link(status: str, group: DeadGroup, *, personal: bool) -> str:
+    """一组的试运行：类型与原因都带着，只重放这一个起因的。只看的人没有原因：里面也许有别人的原话。"""
+    asked = {"preview": "1", "status": status, "type": group.type}
+    reason = {"one_reason": "1", "reason": group.reason} if personal else {}
+    return f"{PATH}?{urlencode(asked | reason)}#replay"
 
 
 def _said(groups: Iterable[list[DeadGroup]], reason: str) -> Mapping[str, Any] | str:

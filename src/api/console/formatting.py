@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from markupsafe import Markup
 
+from api.console.personal import without_mailboxes, without_texts
 from kaguan.durations import duration
 from kaguan.reasons import Reason
 from kaguan.zones import offset, written
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
 
 class Formatter:
-    def __init__(self, translate: Translator, zone: ZoneInfo) -> None:
+    """``personal`` 为假：读者看不得个人信息，它们在这里略去。"""
+
+    def __init__(self, translate: Translator, zone: ZoneInfo, *, personal: bool) -> None:
         self._t = translate
         self.zone = zone
+        self._personal = personal
 
     def number(self, value: int | None) -> str:
         return "–" if value is None else f"{value:,}"
@@ -74,7 +78,8 @@ class Formatter:
         return f"{moment.astimezone(self.zone):%H:%M:%S}"
 
     def json(self, value: Any) -> str:  # noqa: ANN401 任意 JSON 值
-        return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+        shown = value if self._personal else without_texts(value)
+        return orjson.dumps(shown, option=orjson.OPT_INDENT_2, default=str).decode()
 
     def word(self, group: str, value: object) -> str:
         """词汇（状态、类型、事件）的译名；不认识的原样。"""
@@ -86,4 +91,10 @@ class Formatter:
             said = said.get("cause")
         if not said:
             return "–"
-        return self.word("cause", said) if isinstance(said, str) else Reason.of(said).text(self._t.language) or "–"
+        if isinstance(said, str):
+            return self.shown(self.word("cause", said))
+        return self.shown(Reason.of(said).text(self._t.language, quoted=self._personal)) or "–"
+
+    def shown(self, text: str) -> str:
+        """一句写好的话。"""
+        return text if self._personal else without_mailboxes(text)

@@ -62,12 +62,15 @@ def test_the_automatic_dark_palette_is_the_chosen_one() -> None:
     ],
 )  # fmt: skip
 def test_durations_are_short_and_exact(seconds: float | None, text: str) -> None:
-    assert Formatter(Translator("en"), BUSINESS_ZONE).duration(seconds) == text
+    assert Formatter(Translator("en"), BUSINESS_ZONE, personal=True).duration(seconds) == text
 
 
 def test_moments_lie_behind_or_ahead() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    english, chinese = Formatter(Translator("en"), BUSINESS_ZONE), Formatter(Translator("zh"), BUSINESS_ZONE)
+    english, chinese = (
+        Formatter(Translator("en"), BUSINESS_ZONE, personal=True),
+        Formatter(Translator("zh"), BUSINESS_ZONE, personal=True),
+    )
     assert english.ago(now - timedelta(seconds=90), now) == "1 min 30 s ago"
     assert english.ago(now + timedelta(hours=1), now) == "in 1 h"
     assert chinese.ago(now - timedelta(seconds=90), now) == "1 min 30 s 前"
@@ -75,7 +78,7 @@ def test_moments_lie_behind_or_ahead() -> None:
 
 
 def test_a_capped_count_says_so_and_an_unknown_word_is_shown_as_it_is() -> None:
-    formatter = Formatter(Translator("en"), BUSINESS_ZONE)
+    formatter = Formatter(Translator("en"), BUSINESS_ZONE, personal=True)
     counts = [formatter.capped(value, 10_000) for value in (9_999, 10_000, 42_146)]
     assert counts == ["9,999", "≥ 10,000", "≈ 42,146"]
     assert (formatter.rate(12.34), formatter.rate(4_000, capped=True)) == ("12.3", "≥ 4,000")
