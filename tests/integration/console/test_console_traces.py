@@ -52,7 +52,7 @@ async def jaeger(handler: Handler) -> AsyncIterator[str]:
     """一个查询接口；给出它的根地址。"""
     app = web.Application()
     app.router.add_get("/api/traces/{id}", handler)
-    run = web.AppRunner(app, shutdown_timeout=0.1)
+    run = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)  # 问的人走了，装死的也走
     await run.setup()
     await web.TCPSite(run, "127.0.0.1", 0).start()
     host, port = run.addresses[0][:2]

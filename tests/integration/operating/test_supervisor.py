@@ -155,7 +155,9 @@ async def test_output_survives_a_closed_terminal() -> None:
         output.line("any", "text")
         output.line("any", "more")
         # 关闭时缓冲区里的残余写不出去，与本用例无关
-        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, writing)
+        os.close(nowhere)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG 只有 Linux 有")

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +55,8 @@ async def test_metrics_and_liveness_are_served() -> None:
 def listening() -> set[int]:
     """本进程在听的 TCP 端口。"""
     found = set()
-    for entry in Path("/dev/fd").iterdir():
-        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as opened:
+    for entry in filter(Path.is_socket, Path("/dev/fd").iterdir()):
+        with socket.socket(fileno=os.dup(int(entry.name))) as opened:
             if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and opened.family == socket.AF_INET:
                 found.add(opened.getsockname()[1])
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from kaguan.logging.rotation import RotatingFile
@@ -40,17 +41,17 @@ def test_the_file_is_renamed_when_full_and_old_copies_are_dropped(tmp_path: Path
 
 def test_without_backups_the_file_starts_over(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
-    output = RotatingFile(path, max_bytes=10, backups=0)
-    output.write(b"first----\n")
-    output.write(b"second---\n")
+    with closing(RotatingFile(path, max_bytes=10, backups=0)) as output:
+        output.write(b"first----\n")
+        output.write(b"second---\n")
     assert path.read_bytes() == b"second---\n"
     assert not (tmp_path / "app.log.1").exists()
 
 
 def test_a_line_longer_than_the_limit_is_still_written_whole(tmp_path: Path) -> None:
     path = tmp_path / "app.log"
-    output = RotatingFile(path, max_bytes=10, backups=1)
-    output.write(b"x" * 100 + b"\n")
+    with closing(RotatingFile(path, max_bytes=10, backups=1)) as output:
+        output.write(b"x" * 100 + b"\n")
     assert len(path.read_bytes()) == 101
 
 
