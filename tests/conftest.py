@@ -46,6 +46,7 @@ BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make pooler：每个用�
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.support.readable")
+    config.pluginmanager.import_plugin("tests.support.leaks")
     config.addinivalue_line("markers", "measured: 它起的进程也量覆盖率；别处没有走到的路才值得")
     config.addinivalue_line("markers", "direct(reason): 只能直连；make pooler 时跳过")
     config.addinivalue_line("markers", "unjudged(reason): 它的历史不判，缘由多半是用例自己动手改了任务")
