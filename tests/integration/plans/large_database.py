@@ -83,7 +83,7 @@ FILL = (
     """,
     """
     insert into tb_email_delivery (task_id, recipient, message_id, attempt)
-    select id, 'a@example.com', 'm', 1 from tb_task limit {rows}
+    select {task}, 'a@example.com', 'm', 1 from generate_series(1, {rows}) as n
     """,
     """
     insert into tb_idempotency_key (principal, key, fingerprint, expires_at)
@@ -96,9 +96,16 @@ FILL = (
 def fill(url: str) -> None:
     """把每张大表填到至少 ``ROWS`` 行，并让统计信息与可见性映射是新的。"""
     with psycopg.connect(url, autocommit=True, options="-c synchronous_commit=off") as connection:
-        for statement in FILL:
-            connection.execute(statement.format(rows=ROWS, task=TASK, created=CREATED).encode())
+        insert(connection, ROWS)
         connection.execute("vacuum analyze")
+
+
+def insert(connection: psycopg.Connection, rows: int, tables: frozenset[str] = BIG_TABLES | {"tb_work"}) -> None:
+    """``tables`` 里每张大表添至少 ``rows`` 行；统计信息不动。"""
+    for statement in FILL:
+        if statement.split()[2] not in tables:
+            continue
+        connection.execute(statement.format(rows=rows, task=TASK, created=CREATED).encode())
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
@@ -112,6 +119,14 @@ def scans(plan: dict[str, Any]) -> Iterator[str]:
 def blocks(plan: dict[str, Any]) -> int:
     """执行时碰过的 8 KiB 块：在不在缓存里都算，与机器快慢无关。"""
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def rows_seen(plan: dict[str, Any]) -> int:
+    """各个节点给出的与看过又丢掉的行，合计；与机器快慢、缓存都无关。"""
+    removed = ("Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck")
+    each: float = plan["Actual Rows"] + sum(plan.get(name, 0) for name in removed)
+    loops: int = plan["Actual Loops"]
+    return round(each * loops) + sum(rows_seen(child) for child in plan.get("Plans", []))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from kaguan.database.sql import load
-from tests.integration.plans.large_database import blocks, scans
+from tests.integration.plans.large_database import blocks, rows_seen, scans
 
 if TYPE_CHECKING:
     import psycopg
@@ -54,6 +54,10 @@ class Plans:
         for entry in self._take():
             touched[entry["Query Text"].partition("\n")[0]] += blocks(entry["Plan"])
         return touched
+
+    def take_work(self) -> list[tuple[int, int]]:
+        """上次取过之后，每条语句的各个节点看过的行合计，与碰过的块数。"""
+        return [(rows_seen(entry["Plan"]), blocks(entry["Plan"])) for entry in self._take()]
 
     def _take(self) -> list[dict[str, Any]]:
         seen, self.seen = self.seen, []

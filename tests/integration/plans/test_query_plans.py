@@ -8,7 +8,6 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -22,6 +21,7 @@ from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from tests.integration.plans.large_database import copy_of_template, fill, scans
 from tests.integration.plans.plans import Plans, numbered
 from tests.integration.plans.query_report import publish
+from tests.integration.plans.samples import FIRST, ICCID, TASK, sample
 from tests.support.console import signed_in
 from tests.support.servers import TEMPLATE
 from tests.support.serving import serving
@@ -32,10 +32,7 @@ if TYPE_CHECKING:
     from kaguan.dev.postgres import PostgresServer
     from tests.support.serving import Api
 
-ICCID = "89860000000000001999"
 SPARE = "89860000000000000078"
-TASK = UUID("018bcfe5-68c9-7000-8000-000000000009")
-FIRST = UUID("018bcfe5-6801-7000-8000-000000000000")
 CURSOR = encode_cursor(Position(100_000))
 OLDER = encode_cursor(Position(100_000), Sort.OLDEST)
 TIMED = encode_cursor(Position(100_000, datetime(2026, 1, 15, tzinfo=UTC)), Sort.UPDATED)
@@ -102,23 +99,8 @@ CONSOLE = [
     "/console/outbox", "/console/audit", "/console/audit?actor=x&action=task.cancel", f"/console/tasks/{FIRST}",
 ]  # fmt: skip
 
-# 语句参数的样值，按 PostgreSQL 推断出的类型；类型说明不了的按名字
-BY_TYPE: dict[str, Any] = {
-    "bigint": 1, "bytea": bytes(32), "date": "2026-01-15", "double precision": 60.0, "integer": 100,
-    "interval": "1 day", "jsonb": "{}", "name": "x", "smallint": 1, "text": "x", "uuid": TASK,
-    "timestamp with time zone": "2026-01-15", "boolean": True, "real": 1.0, "numeric": 1,
-}  # fmt: skip
-BY_NAME: dict[tuple[str, str], Any] = {
-    ("status", "text"): "failed", ("iccid", "text"): ICCID, ("iccids", "text[]"): [ICCID], ("principal", "text"): "p",
-    ("key", "text"): "k1", ("type", "text"): None, ("queue", "text"): None, ("request_id", "text"): None,
-    ("worker", "text"): "w1", ("since", "uuid"): UUID(int=0), ("until", "uuid"): LAST_ID, ("before", "uuid"): LAST_ID,
-    ("priorities", "smallint[]"): [0, 1, 2], ("rooms", "integer[]"): [100, 100, 100],
-    ("rows", "json"): json.dumps([{"id": str(TASK), "principal": "p", "request_id": "r1", "ordering_key": "k1"}]),
-    ("cap", "bigint"): 10_000, ("cap", "integer"): 10_000,
-}  # fmt: skip
 BLOCKS_MAX = 5_000  # 没有索引的条件至多看两万行，死信至多看几千个，首页一次刷新两份快照；表再大也是这么多
 BEYOND_GENERIC = 12  # psycopg 执行五次才预备，PostgreSQL 再五次才会改用通用计划
-# tb_outbox 上还缺 parked_at is not null 的部分索引
 SQL_FILES = {f"{path.parents[1].name}/{path.stem}": path for path in Path(kaguan.__file__).parent.rglob("sql/*.sql")}
 
 
@@ -259,11 +241,3 @@ def test_no_statement_of_the_message_path_scans_a_large_table(large_database: st
         explain = sql.SQL("explain (format json) execute statement") + arguments
         [(plan,)] = connection.execute(explain).fetchall()
     assert list(scans(plan[0]["Plan"])) == [], json.dumps(plan, indent=1)
-
-
-def sample(name: str, kind: str) -> object:
-    """一个合乎类型的参数值。"""
-    if (name, kind) in BY_NAME:
-        return BY_NAME[name, kind]
-    element = kind.removesuffix("[]")
-    return BY_TYPE[element] if element == kind else [BY_TYPE[element]]

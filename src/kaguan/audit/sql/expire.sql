@@ -2,13 +2,13 @@
 with oldest as materialized (
     select id
     from (select id, at from tb_audit order by id limit %(limit)s) as first
-    where at < clock_timestamp() - make_interval(days => %(days)s)
+    where at < now() - make_interval(days => %(days)s)
 ),
 anonymous as materialized (
     select id
     from tb_audit
     where token_id is null and outcome = 'refused'
-      and at < clock_timestamp() - make_interval(days => %(anonymous_days)s)
+      and at < now() - make_interval(days => %(anonymous_days)s)
     order by at
     limit %(limit)s
 ),

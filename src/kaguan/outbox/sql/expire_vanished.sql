@@ -2,7 +2,7 @@
 with old as materialized (
     select task_id
     from tb_vanished
-    where first_seen < clock_timestamp() - make_interval(days => %(days)s)
+    where first_seen < now() - make_interval(days => %(days)s)
     order by first_seen
     limit %(limit)s
     for update skip locked

@@ -6,7 +6,7 @@ from (
     select *
     from tb_work
     where lease_until is null
-      and queued_at < clock_timestamp() - make_interval(secs => %(age)s)
+      and queued_at < statement_timestamp() - make_interval(secs => %(age)s)
       and queued_at > statement_timestamp() - make_interval(secs => %(reach)s)
       and (queued_at, task_id) > (%(after_at)s, %(after_id)s)
     order by queued_at, task_id

@@ -2,7 +2,7 @@
 with old as materialized (
     select principal, key
     from tb_ordering
-    where head is null and updated_at < clock_timestamp() - make_interval(days => %(days)s)
+    where head is null and updated_at < now() - make_interval(days => %(days)s)
     limit %(limit)s
     for update skip locked
 )
