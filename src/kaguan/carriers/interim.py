@@ -32,7 +32,7 @@ class _Bounded(ResponseHandler):
             super().feed_data(data, size)
             return
         self.close()  # 在前：它会清掉下面这个
-        self.set_exception(aiohttp.ServerDisconnectedError("应答之前的 1xx 没完没了"))
+        self.set_exception(aiohttp.ServerDisconnectedError("interim responses without end"))
 
 
 def bounded_connector() -> aiohttp.TCPConnector:

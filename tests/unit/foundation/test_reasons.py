@@ -29,7 +29,7 @@ ELSEWHERE = (  # 给用例的；配置有误；指标的说明
 # 参数不会成为原因：程序错误、给请求者的错误（自带英文）
 OTHERS = {
     "ValueError", "RuntimeError", "LookupError", "AssertionError", "DomainError", "FieldError", "not_found",
-    "conflict", "invalid", "complete", "Field", "ConnectionResetError",
+    "conflict", "invalid", "complete", "Field", "ConnectionResetError", "TypeError",
 }  # fmt: skip
 SQL_TEXT = re.compile(r"'[^'\n]*[\u4e00-\u9fff][^'\n]*'")
 

@@ -70,7 +70,7 @@ def put_off(attempt: Attempt, error: NoPlaceError | UnnotedError | UnsettledErro
     if isinstance(error, NoPlaceError):
         again = waiting_for_place(error, attempt.passes)
     else:
-        reason = Reason("outbox.unnoted" if isinstance(error, UnnotedError) else "outbox.unsettled")
+        reason = Reason("outbox.unnoted") if isinstance(error, UnnotedError) else Reason("outbox.unsettled")
         again = Continue(reason, delay=jitter(*BREATHER))
     unknown = attempt.declared and not isinstance(error, UnnotedError)  # 没有记成的，没有去做
     return Uncertain(again.reason) if unknown else again
