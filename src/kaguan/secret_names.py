@@ -15,10 +15,10 @@ def _any_case(word: str) -> str:
 # 名字里含有它就是秘密（apiKey、X-Api-Key、client_secret、passphrase……）
 PARTS = (
     r"pass|pwd|secret|token|authorization|api[_-]?key|credential|cookie|private[_-]?key|"
-    f"密码|密碼|口令|{_any_case('пароль')}"
+    f"密码|密碼|口令|验证码|驗證碼|校验码|动态码|安全码|身份证|{_any_case('пароль')}"
 )
-# 太短，只有单独成词才算：pin、user_pin、otp-code 算，shipping、mapping 不算。SIM 卡的 PIN1、PUK2 也在内
-WORDS = r"(?:\b|_)(?:otp|pin[12]?|puk[12]?)"
+# 太短，只有单独成词才算：pin、user_pin、otp-code 算，shipping、mapping 不算。SIM 卡的 PIN1、PUK2，银行卡的 CVV 也在内
+WORDS = r"(?:\b|_)(?:otp|totp|mfa[_-]?code|pin[12]?|puk[12]?|cvv2?|cvc2?|ssn)"
 
 NAME = rf"{PARTS}|{WORDS}(?:\b|_)"
 _SECRET = linear(NAME.encode())

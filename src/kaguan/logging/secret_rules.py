@@ -31,6 +31,9 @@ _KEY = rf"(?:(?:{PARTS}){_NAME}*?|{WORDS}(?:[_.-]{_NAME}*?)?)"
 _SIGN = r"(?:[:=]|：|＝)[:=>]{0,2}"
 # 键、收尾的引号（JSON 里的 JSON 带反斜线）、冒号或等号；认证方式留着，盖它后面的
 _PAIR = linear(rf"({_KEY}[\\\"'\]]*\s*{_SIGN}\s*(?:(?:bearer|basic)\s+)?)".encode())
+# 一句话里的：my password is X、the OTP was: X、密码是X；值是 ASCII 的才算，「密码是常见的默认值」不算
+_SAID = r"pass(?:word|wd|phrase|code)s?|pwd|密码|密碼|口令|验证码|驗證碼"
+_PROSE = linear(rf"((?:{_SAID}|{WORDS})[\\\"']*(?:\s+(?:is|was|are)\b|\s*(?:是|为))\s*(?:{_SIGN}\s*)?)[!-~]".encode())
 _WHOLE_LINE = linear(rb"authorization|cookie")  # HTTP 头的值可以有分号、逗号、空格：盖到行尾
 _OPENING_QUOTE = linear(rb"(\\*)[\"']")
 _BARE = linear(rb"(?:[^\s,;&}\]<>\"'\\]|[\"'\\]+[^\s,;&}\]<>\"'\\])+")
@@ -118,6 +121,7 @@ RULES: tuple[Rule, ...] = (
     # XML：标签名是秘密，到最近的结束标签为止
     Rule(linear(rf"(<[\w:.\x80-\xff-]*{_KEY}(?:\s[^<>]*)?>)((?:<[^/<>][^<>]*>|[^<])*)</".encode()), _second_group),
     Rule(_PAIR, _pair_end),
+    Rule(_PROSE, _pair_end),
     # PostgreSQL 的 DETAIL 带着整行或键的值：个人信息（见 PostgreSQL 文档「Error Fields」）
     Rule(linear(rb"\b(Key \([^)\n]*\)=\()"), _row_end),
     Rule(linear(rb"(Failing row contains \()"), _row_end),

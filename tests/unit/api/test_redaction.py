@@ -57,6 +57,16 @@ JSON = "application/json"
         (f"Cookie: a=1; session={CANARY}\nX: 1", "text/plain"),
         (f"password={CANARY}&" + "x" * 60_000, FORM),
         (f"user[password]={CANARY}", "text/plain"),
+        (f'{{"验证码": "{CANARY}"', JSON),
+        (f'{{"cvv": "{CANARY}"', JSON),
+        (f'{{"card_cvc2": "{CANARY}"', JSON),
+        (f'{{"ssn": "{CANARY}"', JSON),
+        (f'{{"user": {{"SSN": "{CANARY}"}}}}', JSON),
+        (f"身份证号：{CANARY}", "text/plain"),
+        (f"my password is {CANARY}", "text/plain"),
+        (f'{{"note": "the OTP was: {CANARY}"', JSON),
+        (f'{{"note": "我的密码是{CANARY}"', JSON),
+        (f"the passwords are '{CANARY}'", "text/plain"),
     ],
 )
 def test_no_secret_survives(raw: str, content_type: str) -> None:
