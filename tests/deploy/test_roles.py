@@ -74,3 +74,27 @@ def test_each_role_can_do_its_work_and_no_more(administered: str, tmp_path: Path
         ):  # fmt: skip
             refused(reader, statement)
         assert reader.execute("show statement_timeout").fetchone() == ("30s",)
+
+
+def test_a_reader_who_lifts_the_defaults_still_leaves_nothing_and_a_stranger_stays_outside(
+    administered: str, admin: psycopg.Connection
+) -> None:
+    for _ in range(2):  # 再跑一遍也一样
+        apply_roles(administered)
+    admin.execute(f"alter role {READER} password '{PASSWORD}'".encode())
+    with psycopg.connect(as_role(administered, READER), autocommit=True) as reader:
+        reader.execute("set default_transaction_read_only = off; set statement_timeout = 0")
+        for statement in (
+            "create temp table x (id int)", "select lo_from_bytea(0, 'x')", "select lo_create(0)",
+            "set temp_file_limit = -1",
+        ):  # fmt: skip
+            refused(reader, statement)
+        limit = admin.execute("select rolconnlimit from pg_roles where rolname = %s", (READER,))
+        assert limit.fetchone() == (5,)
+        assert reader.execute("show temp_file_limit").fetchone() == ("1GB",)
+    admin.execute(f"create role stranger login password '{PASSWORD}'".encode())
+    try:
+        with pytest.raises(psycopg.OperationalError, match="CONNECT"):
+            psycopg.connect(as_role(administered, "stranger"))
+    finally:
+        admin.execute("drop role stranger")
