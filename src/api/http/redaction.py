@@ -9,13 +9,13 @@ import orjson
 from kaguan.logging.masking import MASK, OVERLAP, Budget, mask, mask_value, without_torn_end
 from kaguan.logging.secret_rules import TRIGGERS, Rule, cover
 from kaguan.patterns import linear
+from kaguan.printable import LINES, printable
 from kaguan.secret_names import NAME, is_secret
 
 LIMIT = 50 * 1024  # 字节，UTF-8；受理了的请求
 REFUSED_LIMIT = 2 * 1024  # 字节；没有认证的、没受理就拒绝的请求
 PARSE_LIMIT = 1024 * 1024  # 字节；我们自己的应答大于它就不解析，按文本脱敏
 FORM = "application/x-www-form-urlencoded"
-_SEPARATORS = ("\u0085", "\u2028", "\u2029")
 _SAMPLE = 1024  # 字节；看这么多来判断是不是文本
 
 # 一个可疑的片段也没有的正文，原样记
@@ -70,13 +70,8 @@ def redact(raw: bytes, content_type: str, parsed: object = None, limit: int = LI
 
 
 def one_line(text: str) -> str:
-    """JSON 不转义、而不少读日志的程序当作换行的三个字符，写成转义。"""
-    if text.isascii():
-        return text
-    for separator in _SEPARATORS:
-        if separator in text:
-            text = text.replace(separator, f"\\u{ord(separator):04x}")
-    return text
+    """动得了终端、换得了行的写成转义；C0 归 JSON 自己转义。"""
+    return text if text.isascii() else printable(text, LINES)
 
 
 def truncate(text: str, limit: int = LIMIT) -> str:

@@ -9,9 +9,11 @@ import typer
 from kaguan.cli import configuration, migrations, outbox, processes, schedules, tasks, tokens
 from kaguan.cli.doctor import doctor
 from kaguan.cli.failure import explain
+from kaguan.cli.printing import echo
 from kaguan.config.model import Logging
 from kaguan.exit_codes import ExitCode
 from kaguan.logging.setup import configure_logging
+from kaguan.printable import LINES
 
 EPILOG = f"退出码：{'；'.join(f'{code} {code.meaning}' for code in ExitCode)}。"
 
@@ -49,13 +51,13 @@ def _run() -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)  # 哪条命令用错了，就指给它的帮助
         command = "kaguan" if context is None else context.command_path
-        sys.stderr.write(f"用法有误：{error.format_message()}；请看 `{command} --help`\n")
+        echo(f"用法有误：{error.format_message()}；请看 `{command} --help`", LINES, err=True)
         return ExitCode.USAGE
     except Exception as error:  # 命令行的边缘：认得的译成一行，不认得的原样抛出
         failure = explain(error)
         if failure is None:
             raise
         message, code = failure
-        sys.stderr.write(f"{message}\n")
+        echo(message, LINES, err=True)
         return code
     return int(result or 0)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from kaguan.cli.connections import examine_budget, examine_listening
 from kaguan.cli.finding import Finding
-from kaguan.cli.printing import AsJson, print_json
+from kaguan.cli.printing import AsJson, echo, print_json
 from kaguan.cli.session import open_connection
 from kaguan.cli.standbys import examine_standbys
 from kaguan.cli.symptoms import LEVELS, examine_pipeline
@@ -60,9 +60,9 @@ def doctor(*, as_json: AsJson = False) -> None:
         print_json([asdict(finding) for finding in findings] + [asdict(symptom) for symptom in symptoms])
     else:
         for finding in findings:
-            typer.echo(f"{LEVELS[finding.level]}  {finding.said}")
+            echo(f"{LEVELS[finding.level]}  {finding.said}")
         for symptom in symptoms:
-            typer.echo(f"{LEVELS[symptom.level]}  {symptom.said}")
+            echo(f"{LEVELS[symptom.level]}  {symptom.said}")
     if not (all(finding.ok for finding in findings) and all(symptom.ok for symptom in symptoms)):
         raise typer.Exit(ExitCode.DEPENDENCY)
 

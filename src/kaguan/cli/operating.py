@@ -13,7 +13,7 @@ import typer
 from kaguan import zones
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.failure import CommandError
-from kaguan.cli.printing import AsJson, print_json, print_table, reader_language
+from kaguan.cli.printing import AsJson, echo, print_json, print_table, reader_language
 from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
@@ -68,7 +68,7 @@ def report(found: Sequence[Watched], *, as_json: bool) -> None:
         print_json([{"task_id": task.id, "type": task.type, "status": task.status} for task in found])
     else:
         for task in found:
-            typer.echo(f"任务 {task.id} 现在是 {task.status}")
+            echo(f"任务 {task.id} 现在是 {task.status}")
     if any(task.status != TaskStatus.SUCCEEDED for task in found):
         raise typer.Exit(ExitCode.FAILURE)
 
@@ -146,7 +146,7 @@ def _done(done: replaying.Replayed, seconds: float, *, wait: bool, as_json: bool
         )
     else:
         skipped = f"；另有 {done.skipped} 个没有重放：已不是看到时的样子，或正被别人处理" if done.skipped else ""
-        typer.echo(f"已重放 {len(done.task_ids)} 个任务{skipped}")
+        echo(f"已重放 {len(done.task_ids)} 个任务{skipped}")
 
 
 def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
@@ -163,7 +163,7 @@ def _preview(wanted: replaying.Replay, *, as_json: bool) -> Selection:
         more = (
             f"（符合条件的不止这些：有 {matching} 个，被 --limit 截在最老的 {found.total} 个）" if found.limited else ""
         )
-        typer.echo(f"会重放 {found.total} 个{more}{listed}；加 --run 真做")
+        echo(f"会重放 {found.total} 个{more}{listed}；加 --run 真做")
     return found.selection
 
 

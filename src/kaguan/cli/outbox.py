@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kaguan.audit.command_line import audited
-from kaguan.cli.printing import AsJson, print_json, print_table
+from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import PriorityRank
@@ -44,7 +44,7 @@ def status(*, as_json: AsJson = False) -> None:
         print_json(found)
     else:
         print_table(COLUMNS, found["queues"], "没有队列")
-        typer.echo(f"搁置 {found['parked']} 行")
+        echo(f"搁置 {found['parked']} 行")
 
 
 @app.command()
@@ -74,4 +74,4 @@ def redrive(
     if as_json:
         print_json({"redriven": count})
     else:
-        typer.echo(f"已重投 {count} 个任务")
+        echo(f"已重投 {count} 个任务")

@@ -10,6 +10,7 @@ import orjson
 import typer
 
 from kaguan.config import load_settings
+from kaguan.printable import LINES, printable
 from kaguan.zones import written
 
 if TYPE_CHECKING:
@@ -24,25 +25,30 @@ def reader_language() -> str:
     return load_settings().language
 
 
+def echo(text: str, kept: str = "", *, err: bool = False) -> None:
+    """一行。值来自 Redis、PostgreSQL、别人的应答：动得了终端的写成转义。``kept`` 里的留着。"""
+    typer.echo(printable(text, kept), err=err)
+
+
 def print_json(value: object) -> None:
     """任意由 dict、list、dataclass、UUID、时间组成的值。"""
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    typer.echo(orjson.dumps(value, default=str, option=options).decode())
+    echo(orjson.dumps(value, default=str, option=options).decode(), LINES)
 
 
 def print_table(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], empty: str) -> None:
     """``columns`` 是键到表头；没有行就只说 ``empty``。"""
     if not rows:
-        typer.echo(empty)
+        echo(empty)
         return
     zone = load_settings().zone
     lines = [list(columns.values()), *([_cell(row.get(key), zone) for key in columns] for row in rows)]
     widths = [max(_width(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         cells = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())
     if any(isinstance(row.get(key), datetime) for row in rows for key in columns):
-        typer.echo(f"时间为 {zone.key}")
+        echo(f"时间为 {zone.key}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -50,7 +56,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     zone = load_settings().zone
     width = max((_width(name) for name in facts), default=0)
     for name, value in facts.items():
-        typer.echo(f"{name}{' ' * (width - _width(name))}  {_cell(value, zone)}")
+        echo(f"{name}{' ' * (width - _width(name))}  {_cell(value, zone)}")
 
 
 def _cell(value: object, zone: ZoneInfo) -> str:

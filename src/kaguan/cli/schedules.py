@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaguan.audit.command_line import audited
-from kaguan.cli.printing import AsJson, print_json, print_table
+from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.outbox.schedules import service
@@ -66,4 +66,4 @@ def _switch(name: str, *, enabled: bool, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "enabled": enabled})
     else:
-        typer.echo(f"定时计划 {name} 已{'启用' if enabled else '停用'}")
+        echo(f"定时计划 {name} 已{'启用' if enabled else '停用'}")

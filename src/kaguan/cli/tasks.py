@@ -10,7 +10,7 @@ import typer
 
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
-from kaguan.cli.printing import AsJson, print_facts, print_json, print_table, reader_language
+from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table, reader_language
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.database.pool import transaction
@@ -96,7 +96,7 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
     stages = found.pop("timeline")
     print_facts({name: value for name, value in found.items() if value is not None})
     zone = load_settings().zone
-    typer.echo(f"时间线（{zone.key}）")
+    echo(f"时间线（{zone.key}）")
     for stage in stages:
         detail = {name: value for name, value in stage.items() if name not in {"stage", "at"} and value is not None}
         print_facts({f"  {written(stage['at'], zone, milliseconds=True)}": f"{stage['stage']} {detail or ''}"})
@@ -154,7 +154,7 @@ def _act(
     elif as_json:
         print_json({"task_id": task_id, "status": status})
     else:
-        typer.echo(f"任务 {task_id} 现在是 {status}")
+        echo(f"任务 {task_id} 现在是 {status}")
 
 
 def _place(place: ordering.Place | None, language: str) -> dict[str, Any]:

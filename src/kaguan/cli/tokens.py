@@ -10,7 +10,7 @@ import typer
 from kaguan.audit.actions import TOKEN_CREATE, TOKEN_REVOKE
 from kaguan.audit.command_line import audited
 from kaguan.cli.failure import CommandError
-from kaguan.cli.printing import AsJson, print_json, print_table
+from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.tokens import service, store
 
@@ -50,7 +50,7 @@ def create(name: Name, scopes: Scopes, days: Days = None, *, as_json: AsJson = F
     if as_json:
         print_json({"token": issued.token, **_public(issued.row)})
     else:
-        typer.echo(issued.token)
+        echo(issued.token)
 
 
 @app.command(name="list")
@@ -78,7 +78,7 @@ def revoke(name: Annotated[str, typer.Argument(help="名字")], *, as_json: AsJs
     if as_json:
         print_json({"name": name, "revoked": True})
     else:
-        typer.echo(f"已吊销 {name}")
+        echo(f"已吊销 {name}")
 
 
 def _public(row: store.TokenRow) -> dict[str, Any]:

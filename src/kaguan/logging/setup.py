@@ -15,6 +15,7 @@ from opentelemetry import trace
 from kaguan.logging.masking import mask_event
 from kaguan.logging.repeats import FoldingHandler
 from kaguan.logging.rotation import RotatingFile
+from kaguan.printable import LINES, printable
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
@@ -146,6 +147,7 @@ def _sinks(config: Logging, process: str) -> list[logging.Handler]:
 
 def _formatter(process: str, *, console: bool) -> logging.Formatter:
     render: Processor
+    shown: list[Processor] = [_without_controls] if console else []
     if console:
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24, sort_keys=False)
     else:
@@ -157,6 +159,7 @@ def _formatter(process: str, *, console: bool) -> logging.Formatter:
             _Process(process),
             structlog.processors.format_exc_info,
             mask_event,
+            *shown,
             render,
         ],
     )
@@ -184,4 +187,9 @@ def _hide_saq_arguments(record: logging.LogRecord) -> bool:
 
 
 def _json_text(event: EventDict, **_options: object) -> str:
-    return orjson.dumps(event, default=str).decode()
+    return printable(orjson.dumps(event, default=str).decode())
+
+
+def _without_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """终端上的一行：文字里没有动得了终端的。不是文字的，渲染时照 ``repr`` 写，本就转义了。"""
+    return {key: printable(value, LINES) if isinstance(value, str) else value for key, value in event.items()}

@@ -110,9 +110,12 @@ async def test_attachments_are_summarised_and_binary_is_a_note(api: Api, access_
 
 
 async def test_control_characters_stay_on_one_line(api: Api, access_lines: AccessLines) -> None:
-    async with api.session.get("/a%0d%0a%1b%e2%80%a8b", headers={"X-Request-ID": "lines"}) as response:
+    headers = {"X-Request-ID": "lines", "User-Agent": "\x9b31m\u202e\u200b卡管"}
+    async with api.session.get("/a%0d%0a%1b%e2%80%a8%c2%9bb", headers=headers) as response:
         assert response.status == 404
-    assert (await access_lines.of("lines"))["path"] == "/a\r\n\x1b\\u2028b"
+    line = await access_lines.of("lines")
+    assert line["path"] == "/a\r\n\\u001b\\u2028\\u009bb"
+    assert line["user_agent"] == "\\u009b31m\\u202e\\u200b卡管"
 
 
 @pytest.mark.parametrize("content_type", ["a" + "(" * 7_000, "Mon, " + '"' * 7_000, "a/b; c=" + "d" * 7_000])

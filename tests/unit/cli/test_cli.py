@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kaguan.cli.printing import echo, print_facts, print_json, print_table
 from kaguan.config import known_keys
 from tests.support.invocation import Invocation
 
@@ -135,3 +136,17 @@ def test_api_passes_the_number_of_processes_on(run: Invocation, monkeypatch: pyt
     assert run("api", "--processes", "3")[0] == 0
     assert seen == ["3"]
     assert run("api", "--processes", "0")[0] == 2
+
+
+def test_nothing_printed_moves_the_terminal_and_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "\x1b]0;title\x07\n\x9b31m\u202e卡管"
+    echo(f"Redis：{said}")
+    print_table({"name": "名"}, [{"name": said}], "没有")
+    print_facts({"名": said})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+    print_json({"name": said})
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert json.loads(out) == {"name": said}

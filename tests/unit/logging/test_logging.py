@@ -199,3 +199,15 @@ def test_a_line_that_cannot_be_formatted_does_not_break_the_caller_and_shows_no_
     (line,) = lines(config)
     assert (line["logger"], line["error"], line["level"]) == ("third.party", "TypeError", "error")
     assert "s3cr3t-pass" not in str(line)
+
+
+def test_no_line_moves_the_terminal_and_json_still_says_what_was_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "\x1b]0;title\x07 \x9b31m \u202e \U000e0001 卡管"
+    with configure_logging(Logging(directory=tmp_path, format="console"), "test"):
+        structlog.get_logger("t").info(said, value=said, nested={"value": said})
+        assert all(character.isprintable() or character == "\n" for character in capsys.readouterr().err)
+    raw = (tmp_path / APP_LOG).read_text("utf-8")
+    assert raw.rstrip("\n").isprintable()
+    assert [json.loads(raw)[key] for key in ("event", "value", "nested")] == [said, said, {"value": said}]
