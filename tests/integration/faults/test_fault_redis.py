@@ -266,7 +266,7 @@ async def test_a_sweeper_killed_between_its_abort_and_its_retry_costs_nothing(
 
 
 async def test_healthy_jobs_swept_and_queued_again_take_effect_once(environ: dict[str, str], pool: Pool) -> None:
-    """worker 的线路慢 50 毫秒：取走与标记之间被清扫看见，SAQ 就把正在做的又排进去。"""
+    """worker 的线路慢 50 毫秒：取走与标记之间被别人的清扫看见，当作没人做的打掉；重投的照样只生效一次。"""
     async with AsyncExitStack() as stack:
         direct = await open_on(stack, environ, pool, environ["KAGUAN_REDIS__URL"])
         port = port_of(environ["KAGUAN_REDIS__URL"])
@@ -285,7 +285,7 @@ async def test_healthy_jobs_swept_and_queued_again_take_effect_once(environ: dic
         swept: list[str] = []
 
         async def sweeping() -> None:
-            while True:
+            while len(swept) < SWEPT:  # 一直扫，就一直打掉：扫过的够多了就放过
                 await direct.redis.delete(queue.namespace("sweep"))
                 swept.extend(await RedisQueue.sweep(queue, lock=1, abort=0.01))
                 await asyncio.sleep(0.01)
