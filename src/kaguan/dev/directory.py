@@ -62,12 +62,14 @@ class DataDirectory:
         """占住数据目录。锁随进程消失，被 SIGKILL 也不留下。
 
         Raises:
-            StartError: 目录不可写，或另一套正在用它。
+            StartError: 目录不可写、归别人，或另一套正在用它。
         """
         try:
             # 0711：root 启动时 nobody 要能穿过它；里面的文件与子目录各自是私有的
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("a+", encoding="utf-8")
+            self._refuse_another_s()
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW  # 不跟着链接去截断别的文件
+            lock = os.fdopen(os.open(self.path / "lock", flags, 0o644), "a+", encoding="utf-8")
         except OSError as error:
             raise StartError(
                 f"数据目录 {self.path} 不可写（{error.strerror}）；请用 KAGUAN_DATA_DIR 换一个目录"
@@ -87,9 +89,19 @@ class DataDirectory:
             self._lay_out()
             yield
 
+    def _refuse_another_s(self) -> None:
+        """归别人的目录里，别人换得了里面的每一个名字：跟着它写，写的就是他指的。"""
+        owner = self.path.stat().st_uid
+        if owner not in {0, os.geteuid()}:
+            raise StartError(
+                f"数据目录 {self.path} 归别的用户（uid {owner}）；请换成它的主人来启动，或用 KAGUAN_DATA_DIR 换一个目录"
+            )
+
     def _lay_out(self) -> None:
         for name in PRIVATE:
             folder = self.path / name
+            if folder.is_symlink():
+                raise StartError(f"{folder} 是一个链接；请去掉它，或用 KAGUAN_DATA_DIR 换一个目录")
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
         for stale in self.pids.glob("*.pid"):  # 上一套被 SIGKILL 时留下的；子进程已随它而去

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 INSTANCE = "instance-id"
+INSTANCE_DIGITS = 32  # 十六进制
 ORIGIN = "data-directory"  # 公共位置里记着它属于哪个数据目录
 
 
@@ -48,7 +49,7 @@ def place_servers(data: DataDirectory, identity: Identity | None) -> Path:
 
 def _home(data: DataDirectory, common: Path) -> Path:
     marker = data.path / INSTANCE
-    instance = marker.read_text("utf-8").strip() if marker.exists() else ""
+    instance = _instance_of(data.path) or ""
     origin = common / instance / ORIGIN
     if not instance or _belongs_to_another(origin, data.path, instance):
         instance = uuid.uuid4().hex
@@ -70,8 +71,12 @@ def _belongs_to_another(origin: Path, path: Path, instance: str) -> bool:
 
 
 def _instance_of(path: Path) -> str | None:
+    """它的编号；不是我们写的那样（会指到公共位置之外），就当没有。"""
     marker = path / INSTANCE
-    return marker.read_text("utf-8").strip() if marker.exists() else None
+    if marker.is_symlink() or not marker.exists():
+        return None
+    instance = marker.read_text("utf-8", "replace").strip()
+    return instance if len(instance) == INSTANCE_DIGITS and set(instance) <= set("0123456789abcdef") else None
 
 
 def _link(data: DataDirectory, home: Path) -> None:

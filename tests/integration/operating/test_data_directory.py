@@ -96,6 +96,32 @@ def test_a_data_directory_that_cannot_be_made_is_refused_in_one_line(tmp_path: P
         pytest.fail("不该锁得住")
 
 
+@as_root
+def test_a_directory_that_another_user_owns_is_refused_and_left_as_it_is(data: DataDirectory) -> None:
+    data.path.mkdir()
+    os.chown(data.path, 65_534, 65_534)
+    with pytest.raises(StartError, match="归别的用户"), data.locked():
+        pass
+    assert list(data.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["lock", "logs"])
+def test_a_link_in_the_data_directory_is_not_followed(data: DataDirectory, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "victim"
+    if name == "lock":
+        victim.write_text("precious")
+    else:
+        victim.mkdir(mode=0o755)
+    data.path.mkdir()
+    (data.path / name).symlink_to(victim)
+    with pytest.raises(StartError), data.locked():
+        pass
+    if name == "lock":
+        assert victim.read_text() == "precious"
+    else:
+        assert stat.S_IMODE(victim.stat().st_mode) == 0o755
+
+
 def test_ports_are_kept_unless_someone_else_took_them(data: DataDirectory) -> None:
     with data.locked():
         first = data.port("postgres")
@@ -176,6 +202,16 @@ def test_server_data_moves_out_of_a_folder_only_root_may_enter(tmp_path: Path, n
         assert data.servers.resolve() == home
         assert (home / "postgres").is_dir()
         assert place_servers(data, nobody) == home
+
+
+@as_root
+def test_an_instance_id_leads_nowhere_else(tmp_path: Path, nobody: Identity) -> None:
+    data = private(tmp_path / "closed")
+    with data.locked():
+        (data.path / "instance-id").write_text("../elsewhere\n")
+        home = place_servers(data, nobody)
+    assert home.resolve().parent == nobody.home.resolve()
+    assert not (nobody.home.parent / "elsewhere").exists()
 
 
 @as_root
