@@ -31,6 +31,8 @@ _COMPOSITE_TYPES = ("multipart/", "message/")
 # 控制、代理、行分隔、段分隔
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# 换了读的次序的（双向控制符）、看不见的（零宽）：exe 扮得成 pdf。连写要用的 U+200C、U+200D（波斯文、表情）不在内
+_HIDING = frozenset("\u200b\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
 _ROLE_MAILBOXES = re.compile(
     r"(?:info|marketing|sales|support|abuse|noc|security|postmaster|hostmaster|usenet|news|webmaster|www|uucp|ftp)@",
     re.IGNORECASE,
@@ -83,11 +85,13 @@ def wire_address(address: str) -> str:
 
 
 def check_header(text: str) -> Reason | None:
-    """标题等头部文本：不许有控制字符（含 CR、LF、NUL）、行分隔符与孤立代理。"""
+    """标题等头部文本：不许有控制字符（含 CR、LF、NUL）、行分隔符、双向与零宽控制符、孤立代理。"""
     if len(text) > SUBJECT_LENGTH:
         return Reason("mail.too_long", {"limit": SUBJECT_LENGTH})
     # isprintable 一遍 C 循环，几乎总是真；它嫌弃的（如全角空格）再逐个看
-    if not text.isprintable() and any(unicodedata.category(character) in _UNSAFE_CATEGORIES for character in text):
+    if not text.isprintable() and any(
+        unicodedata.category(character) in _UNSAFE_CATEGORIES or character in _HIDING for character in text
+    ):
         return Reason("mail.control_characters")
     return None
 

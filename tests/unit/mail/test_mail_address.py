@@ -73,7 +73,8 @@ def test_ordinary_subjects_pass(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a\r\nBcc: x", "a\nb", "a\rb", "a\0b", "a\x1bb", "a\u2028b", "a\u2029b", "a\u0085b", "\udfff", "x" * 999],
+    "text", ["a\r\nBcc: x", "a\nb", "a\rb", "a\0b", "a\x1bb", "a\u2028b", "a\u2029b", "a\u0085b", "\udfff", "x" * 999,
+     "invoice\u202efdp.exe", "a\u2066b", "a\u200bb", "a\ufeffb"],
     ids=ascii,
 )  # fmt: skip
 def test_subjects_that_could_start_another_header_are_refused_in_both_languages(text: str) -> None:
@@ -113,6 +114,8 @@ def test_ordinary_attachments_pass(filename: str, content_type: str, size: int) 
         ("a\r\nX: y", "text/plain", 1),
         ("a\0", "text/plain", 1),
         ("a\u2028", "text/plain", 1),
+        ("invoice\u202efdp.exe", "text/plain", 1),
+        ("a\u200b.pdf", "text/plain", 1),
         ("a", "text", 1),
         ("a", "text/plain; charset=x", 1),
         ("a", "text/plain\r\nX: y", 1),
