@@ -1,4 +1,4 @@
-"""登录尝试的限速：每个地址每分钟若干次，多个进程共用一个计数。"""
+"""登录尝试与权限不够的留痕都限速，多个进程共用一个计数。"""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kaguan.errors import Code, DomainError
+from kaguan.tokens.service import OPERATE
 
 if TYPE_CHECKING:
     from api.http.limits import Counter
+    from kaguan.tokens.service import Principal
 
 MINUTE = 60  # 秒
+REFUSALS_NOTED = 5  # 每人每种操作每分钟
 
 
 class LoginAttempts:
@@ -32,4 +35,23 @@ class LoginAttempts:
             raise DomainError(Code.TOO_MANY_REQUESTS, retry_after=MINUTE - now % MINUTE)
 
 
+class RefusalNotes:
+    """权限不够而被拒的，每人每种操作一分钟至多留痕 :data:`REFUSALS_NOTED` 行：只许看的人写不满审计。
+
+    访问日志里一次不少。
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    async def admit(self, principal: Principal | None, action: str) -> bool:
+        """这一次要不要留痕；有 ``ops`` 的总要。"""
+        if principal is None or principal.may(OPERATE):
+            return True
+        minute = int(time.time()) // MINUTE
+        used = await self._counter.add(f"refused/{principal.name}/{action}/{minute}", 1, MINUTE)
+        return used <= REFUSALS_NOTED
+
+
 ATTEMPTS = web.AppKey("ATTEMPTS", LoginAttempts)
+REFUSALS = web.AppKey("REFUSALS", RefusalNotes)

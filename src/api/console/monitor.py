@@ -19,6 +19,7 @@ from saq.web import aiohttp as saq_web
 from saq.web.common import STATIC_PATH, render
 
 from api.console.assets import asset_url
+from api.console.attempts import REFUSALS
 from api.console.origin import require_same_origin
 from api.console.serve import session_of, to_login
 from api.http.context import context_of
@@ -121,8 +122,9 @@ async def permission(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except DomainError as error:
         path = request.match_info
-        entry = audit.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
-        await _record(request, entry)
+        if await request.config_dict[REFUSALS].admit(request[PRINCIPAL], _action(request)):
+            entry = audit.refusal(_action(request), path.get("job"), error, queue=path.get("queue", ""))
+            await _record(request, entry)
         raise
 
 

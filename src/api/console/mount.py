@@ -11,7 +11,7 @@ from aiohttp import web
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks, vanished
-from api.console.attempts import ATTEMPTS, LoginAttempts
+from api.console.attempts import ATTEMPTS, REFUSALS, LoginAttempts, RefusalNotes
 from api.console.paths import HOME, LOGIN, LOGOUT
 from api.console.serve import action, fragment, page
 from api.console.snapshots import SNAPSHOTS, SnapshotCache
@@ -29,6 +29,7 @@ CONSOLE = "/console"
 def mount(app: web.Application) -> None:
     services = app[SERVICES]
     app[SNAPSHOTS] = SnapshotCache(services, app[VERDICTS])
+    app[REFUSALS] = RefusalNotes(Counter(services.redis))
     app[ATTEMPTS] = LoginAttempts(Counter(services.redis), services.settings.api.login_per_minute)
     app.cleanup_ctx.append(_tracing)
     app[aiohttp_jinja2.APP_KEY] = templates()

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from api.console import cookies
+from api.console.attempts import REFUSALS
 from api.console.console_request import BACK, NOTICE_SEPARATOR, ConsoleRequest
 from api.console.forms import read_form, require_csrf
 from api.console.origin import require_same_origin
@@ -154,10 +155,12 @@ async def _carry_out(console: ConsoleRequest, form: Mapping[str, str], handler: 
 
 async def _note_refusal(console: ConsoleRequest, name: str, error: DomainError) -> None:
     """操作的事务已回滚，拒绝另记一笔。"""
+    principal = None if console.session is None else console.session.principal
+    if not await console.request.config_dict[REFUSALS].admit(principal, name):
+        return
     target = next(iter(console.request.match_info.values()), None)
     entry = audit.refusal(name, target, error)
     async with console.services.pool.connection() as connection:
-        principal = None if console.session is None else console.session.principal
         await audit.record(connection, entry, principal, console.request_id, at_once)
 
 

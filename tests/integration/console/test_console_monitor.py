@@ -74,6 +74,17 @@ async def test_who_may_only_look_cannot_retry_or_abort(api: Api, settings: Setti
         ]
 
 
+async def test_whoever_may_only_look_cannot_fill_the_audit(api: Api) -> None:
+    async with signed_in(api, ["ops:read"], "watcher") as watcher:
+        csrf = await watcher.csrf()
+        for _ in range(20):
+            assert (await watcher.post("/monitor/api/queues/default/jobs/x/abort")).status == 403
+            assert (await watcher.post("/console/outbox/redrive", {"csrf_token": csrf})).status == 403
+        noted = await watcher.audit()
+        assert {entry[1] for entry in noted} == {"monitor.abort", "outbox.redrive"}
+        assert len(noted) <= 20  # 两种操作，至多跨两分钟，每分钟五行；没有上限就是四十行
+
+
 async def test_a_refusal_with_an_odd_name_is_recorded_and_an_address_that_is_none_is_not(api: Api) -> None:
     async with signed_in(api, ["ops:read"], "watcher") as watcher:
         assert (await watcher.post("/monitor/api/queues/a%00b/jobs/c%00d/abort")).status == 403
