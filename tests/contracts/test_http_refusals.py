@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.eventually import PATIENCE
 from tests.support.raw_http import exchange
 
 if TYPE_CHECKING:
@@ -141,3 +143,14 @@ async def test_a_trace_parent_is_honoured_in_the_log_and_the_task(api: Api, acce
     assert line["trace_id"] == trace_id
     task = await api.get(f"/tasks/{reply.data['task_id']}")
     assert task.data["trace_id"] == trace_id
+
+
+async def test_chunks_from_a_client_of_http_1_0_end_the_connection(api: Api) -> None:
+    reader, writer = await asyncio.open_connection(*api.address)
+    chunked = b"Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    writer.write(b"GET /health/live HTTP/1.0\r\nHost: x\r\n" + chunked)
+    async with asyncio.timeout(PATIENCE):
+        answer = await reader.read()  # 到对方关了为止
+    assert b" 200 " in answer.splitlines()[0]
+    assert b"keep-alive" not in answer.lower()
+    writer.close()

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from api.http.access import AccessLog, AccessSink
@@ -151,6 +151,10 @@ class DecoratedRequest(web.Request):
         await super()._prepare_hook(response)
         decorate(self, response)
         response.headers.pop("Server", None)
+        if self.version < HttpVersion11 and "Transfer-Encoding" in self.headers:
+            # RFC 9112 §6.1：1.0 的发送者不懂分块，下一个请求从哪里起已不可信
+            response.force_close()
+            response.headers.pop("Connection", None)
 
 
 class EnvelopeServer(web.Server):
