@@ -81,6 +81,12 @@ def _weaknesses(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weak
             "请只写反向代理的地址或网段",
             Exemption.TRUSTED_PROXIES,
         )
+    if anybody := [origin for origin in settings.api.cors_origins if origin in {"*", "null"}]:
+        yield Weakness(
+            "KAGUAN_API__CORS_ORIGINS",
+            f"{'、'.join(anybody)} 不是一个来源：null 是任何沙箱里的页面，* 这里不当作通配",
+            "请写全来源，如 https://console.example",
+        )
     if (rounds := settings.api.bcrypt_rounds) < MIN_BCRYPT_ROUNDS:
         problem, remedy = f"给的是 {rounds}，口令的散列泄露了就猜得出", f"应 ≥ {MIN_BCRYPT_ROUNDS}"
         yield Weakness("KAGUAN_API__BCRYPT_ROUNDS", problem, remedy, Exemption.BCRYPT_ROUNDS)

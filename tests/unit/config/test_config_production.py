@@ -238,3 +238,12 @@ def test_starttls_is_required_unless_something_else_is_said(tmp_path: Path) -> N
     path = tmp_path / "config.yaml"
     path.write_text("api:\n  port: 9001\n", "utf-8")
     assert load_settings({"KAGUAN_CONFIG_FILE": str(path)}).smtp.starttls == "required"
+
+
+@HARDENED
+@pytest.mark.parametrize("origin", ["*", "null"])
+def test_an_origin_that_is_anybody_has_no_way_out(environment: str, origin: str) -> None:
+    sound = '"https://console.example"'
+    load_settings(given(environment, KAGUAN_API__CORS_ORIGINS=f"[{sound}]"))
+    with pytest.raises(ConfigurationError, match="KAGUAN_API__CORS_ORIGINS"):
+        load_settings(given(environment, KAGUAN_API__CORS_ORIGINS=f'[{sound}, "{origin}"]'))
