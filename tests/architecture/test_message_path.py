@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.worker.attempt import Attempt
 
-MOST_STOPS = 28
-MOST_FILES = 11
+MOST_STOPS = 32
+MOST_FILES = 13
 MOST_CALLS = 3  # 同一个协程里，从入口到发语句的函数
 
 LANE = "kaguan/database/group_commit.py:GroupCommit._lane"
@@ -52,7 +52,11 @@ STOPS = (
     "kaguan/outbox/worker/claiming.py:Claims.claim",
     "kaguan/outbox/worker/claiming.py:claim",
     "kaguan/outbox/worker/execution.py:Execution._run",
+    "kaguan/outbox/worker/seat.py:Seats.of",
     "kaguan/outbox/worker/leases.py:Leases.holding",
+    "kaguan/outbox/worker/execution.py:Execution._seated",
+    "kaguan/outbox/worker/seat.py:Seat.taken",
+    "kaguan/outbox/worker/places.py:Gates.of_type",
     "kaguan/outbox/worker/intake.py:Slots.running",
     "kaguan/outbox/worker/execution.py:Execution._handle",
     "kaguan/outbox/worker/attempt.py:Attempt.checkpoint",
