@@ -100,6 +100,8 @@ async def _supervised(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number.name)
     log.info("进程启动", process=name, env=settings.env)
+    if settings.env.is_hardened and os.geteuid() == 0:
+        log.warning("以 root 运行：攻进来的人就有了整台机器；请换成专用的用户（见 deploy/）", process=name)
     for weakness in tolerated(settings, os.environ):
         log.warning("配置放宽了安全规则", key=weakness.key, exemption=weakness.exemption, reason=weakness.problem)
     await refuse_unfit(settings, name)

@@ -232,4 +232,5 @@ async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
     assert [(line["level"], line["exemption"]) for line in warned] == [
         ("warning", "trusted_proxies"), ("warning", "console_http"),
     ]  # fmt: skip
+    assert sum("以 root 运行" in line["event"] for line in lines) == (os.geteuid() == 0)
     assert process.returncode == 0
