@@ -53,7 +53,7 @@ class Debian:
         }
         given |= road() | dict(environ or {})
         settings = [f"{name}={value}" for name, value in given.items()]
-        chdir = ("--chdir=/work/kaguan",) if (self.root / "work" / "kaguan").exists() else ()
+        chdir = ("--chdir=/srv/kaguan",) if (self.root / "srv" / "kaguan").exists() else ()
         return [
             "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", ENTER, "enter", str(self.root),
             str(user), "env", "--ignore-environment", *chdir, *settings, *argv,
@@ -64,8 +64,8 @@ class Debian:
 
     def give(self, source: Path, commit: str, user: int) -> None:
         """干净的检出，归跑它的人。"""
-        work = self.root / "work"
-        work.mkdir()
+        work = self.root / "srv"
+        work.mkdir(exist_ok=True)
         check_out(source, commit, work / "kaguan")
         run("chown", "--recursive", f"{user}:{user}", str(work))
 
