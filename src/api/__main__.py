@@ -59,7 +59,7 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         await presence.watch(pool)  # 先于服务：切换之后才启动的，别在旧的主库上受理
         engine = engine_on(pool)
         stack.push_async_callback(engine.dispose)
-        doorbell = Doorbell(redis)
+        doorbell = Doorbell(redis, settings.relay.doorbell_interval)
         await stack.enter_async_context(doorbell.ringing())
         metrics = Metrics(NAMES)
         http_metrics = HttpMetrics(metrics.registry)
