@@ -11,11 +11,11 @@ import pytest
 from tests.bench.comparison import MeasureError
 from tests.bench.cpu import cpu_seconds, resident_mib
 
+pytestmark = pytest.mark.rigs
+
 BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 TREE = f"""
 import subprocess, sys
-
-pytestmark = pytest.mark.rigs
 subprocess.run([sys.executable, "-c", {BURN!r}])
 alive = subprocess.Popen([sys.executable, "-c", {BURN + "print(flush=True); input()"!r}], stdin=0)
 alive.wait()
