@@ -89,7 +89,7 @@ client: $(STAMP) $(CLIENT_STAMP) ## A typed client from docs/openapi.yaml, check
 test: ## Every check and test, coverage thresholds included
 	@$(MAKE) --no-print-directory --jobs=3 system lint $(CLIENT_STAMP)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 	$(BIN)/coverage report --include='src/kaguan/*/service.py' --fail-under=90
