@@ -14,16 +14,20 @@ import structlog
 
 from kaguan.database.sql import load
 from kaguan.outbox import store
+from kaguan.outbox.deliveries import REQUEST_IDS
 from kaguan.outbox.relay import in_redis
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from redis.asyncio import Redis
+    from saq.job import Job
 
     from kaguan.database.pool import Pool
     from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.vanished import Vanishing
     from kaguan.outbox.vocabulary import Priority
+    from kaguan.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +42,9 @@ class Leftovers:
     pool: Pool
     redis: Redis
     queues: Mapping[Priority, KaguanQueue]
+    types: Container[str]
+    vanishing: Vanishing
+    metrics: Metrics
     patience: float = PATIENCE
     _seen: dict[tuple[Priority, bytes], float] = field(default_factory=dict)  # 取走的 → 何时第一次看见，单调钟
 
@@ -54,18 +61,25 @@ class Leftovers:
         if not old:
             return 0
         blobs = await self.redis.mget([job for _, job in old])  # 类型不对的也是没有
-        carried = [self._carried(queue, blob) for (queue, _), blob in zip(old, blobs, strict=True)]
+        jobs = [self.queues[queue].deserialize(blob) for (queue, _), blob in zip(old, blobs, strict=True)]
+        carried = [_carried(job) for job in jobs]
         alive = await self._open([token for tokens in carried for token in tokens])
-        dead = [held for held, tokens in zip(old, carried, strict=True) if alive.isdisjoint(tokens)]
+        left = [one for one in zip(old, jobs, carried, strict=True) if alive.isdisjoint(one[2])]
+        for _, job, tokens in left:
+            await self._name(job, tokens)
+        dead = [held for held, _, _ in left]
         if dead:
             await self._clear(dead)
             log.info("清掉取走而没有人做的投递", count=len(dead))
         return len(dead)
 
-    def _carried(self, queue: Priority, blob: bytes | None) -> list[tuple[UUID, int]]:
-        """带着哪些任务；看不懂的一个也没有。"""
-        job = self.queues[queue].deserialize(blob)
-        return [] if job is None else [(UUID(one), number) for one, number in (job.kwargs or {}).get("deliveries", ())]
+    async def _name(self, job: Job | None, tokens: list[tuple[UUID, int]]) -> None:
+        """带着的任务 PostgreSQL 都不认得了的，在清掉之前点名：清掉之后就没有人说得出是哪一件。"""
+        if job is None or job.function not in self.types:
+            return
+        request_ids = dict(zip(tokens, job.meta.get(REQUEST_IDS, ()), strict=False))
+        gone = await self.vanishing.note_delivered(job.function, tokens, request_ids)
+        self.metrics.vanished.labels(job.function).inc(gone)
 
     async def _open(self, tokens: list[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
         parameters = {"task_ids": [one for one, _ in tokens], "deliveries": [number for _, number in tokens]}
@@ -81,3 +95,8 @@ class Leftovers:
                 pipe.zrem(queue.namespace("incomplete"), job)
                 pipe.unlink(job)
             await pipe.execute()
+
+
+def _carried(job: Job | None) -> list[tuple[UUID, int]]:
+    """带着哪些任务；看不懂的一个也没有。"""
+    return [] if job is None else [(UUID(one), number) for one, number in (job.kwargs or {}).get("deliveries", ())]

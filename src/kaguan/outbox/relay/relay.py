@@ -134,7 +134,7 @@ class Relay:
         histories = Histories(pool, redis, calls, known, metrics, vanishing, self.heard, config.poll_interval)
         self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
         self.orphan = OrphanRedrive(pool, config, metrics, ScanThrottle(timing.thrift))
-        self.leftovers = Leftovers(pool, redis, queues)
+        self.leftovers = Leftovers(pool, redis, queues, known, vanishing, metrics)
         scheduling = Schedules(pool, schedules, known, tasks.max_retries + 1, metrics)
         retention = Retention(pool, tasks, known.rows, expiries or {}, period=timing.retention)
         self.loops: dict[str, Loop] = {
