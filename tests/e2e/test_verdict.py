@@ -94,10 +94,10 @@ async def test_a_frozen_worker_is_told_by_all_three_and_taken_back_when_it_moves
         scene.stack.send("worker", signal.SIGSTOP)
         try:
             mail(scene.stack)
-            for concern in ("quiet", "stalled"):
-                told = page.locator(f"[data-concern={concern}]")
-                await expect(told).to_be_visible()
-            await expect(page.locator("[data-concern=quiet]")).to_contain_text(str(worker))
+            cause = page.locator("[data-concern=quiet]")
+            await expect(cause).to_be_visible()
+            await expect(cause).to_contain_text(str(worker))
+            await expect(cause.locator("[data-concern=stalled]")).to_be_attached()  # 后果收在根由下面
             await expect(page.locator("[data-verdict=bad]")).to_be_visible()
             assert await barriers(page) == []
             await shoot(page, "verdict-worker-frozen")
