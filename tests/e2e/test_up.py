@@ -111,6 +111,7 @@ def thief() -> Iterator[socket.socket]:
         yield taking
 
 
+@pytest.mark.measured
 async def test_a_port_stolen_before_the_start_and_killed_children_do_no_harm_and_a_second_signal_forces_the_stop(
     place: Path,
 ) -> None:
@@ -156,6 +157,7 @@ async def a_second_signal_forces_the_stop(stack: RunningStack) -> None:
     await stack.nothing_left(children)
 
 
+@pytest.mark.measured
 async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead_is_chosen_again(
     place: Path, database_url: str, redis_url: str
 ) -> None:

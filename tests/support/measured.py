@@ -17,26 +17,9 @@ if TYPE_CHECKING:
 TESTS = ROOT / "tests"
 MEASURED, PROCESSES = pytest.StashKey[bool](), pytest.StashKey[bool]()
 EVERY_CASE = {"unit"}  # 这些目录的用例快，每一个走的路又常不同
-# 读源码的、考自己的场地的、只在别的进程里走源码的
-NO_CASE = {"architecture", "bench", "chaos", "checklist", "deploy", "drill", "e2e", "model", "power"}
-# 算得久，走的路别的用例都走到：逐个用例地量过。去掉一行再量，覆盖率不变
-WALKED_ELSEWHERE = {
-    "contracts/test_openapi.py",
-    "integration/delivery/test_delivery.py",
-    "integration/delivery/test_fairness.py",
-    "integration/delivery/test_ordering.py",
-    "integration/delivery/test_redrive.py",
-    "integration/mail/test_email_handler.py",
-    "integration/mail/test_email_large.py",
-    "integration/mail/test_email_outage.py",
-    "integration/mail/test_email_recovery.py",
-    "integration/mail/test_email_uncertain.py",
-    "integration/operating/test_tls.py",
-    "unit/api/test_structure.py",
-    "unit/foundation/test_linear_growth.py",
-    "unit/outbox/test_line.py",
-    "unit/outbox/test_slots.py",
-}
+NO_CASE = {"architecture"}  # 读源码，不走它
+# 算得久，走的路别的用例都走到
+WALKED_ELSEWHERE = {"integration/mail/test_email_large.py", "unit/foundation/test_linear_growth.py"}
 
 
 def mark_measured(items: Sequence[pytest.Item]) -> None:

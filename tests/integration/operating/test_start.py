@@ -35,6 +35,7 @@ from tests.support.retries import retries
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+pytestmark = pytest.mark.measured
 SOURCE = Path(api.__file__).parents[1]
 BACKOFF = 0.8  # 秒
 FAST = {"KAGUAN_DATABASE__CONNECT_BACKOFF": "0.01", "KAGUAN_REDIS__CONNECT_BACKOFF": "0.01"}
@@ -147,7 +148,6 @@ async def test_redis_behind_a_unix_socket_carries_a_task(environ: dict[str, str]
         await eventually(succeeded)
 
 
-@pytest.mark.measured
 def test_process_exits_with_three_and_one_clear_line(environ: dict[str, str], tmp_path: Path) -> None:
     """每个进程都这样退出：见 ``test_fault_start``；这里看那一行。"""
     given = {**os.environ, **environ, **FAST, "KAGUAN_DATABASE__URL": f"postgresql://u:p@127.0.0.1:{free_port()}/x"}
@@ -204,7 +204,6 @@ def test_production_without_its_file_refuses_to_start(environ: dict[str, str], t
     assert "KAGUAN_CONFIG_FILE" in line
 
 
-@pytest.mark.measured
 async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
