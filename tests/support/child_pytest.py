@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+NOT_TOLD = ("PYTEST_", "COVERAGE_", "CI")  # hypothesis 在 CI 里不用种子，失败时也就不说
+
 
 def report_of(directory: Path, files: Mapping[str, str], *plugins: str) -> str:
     """``files`` 是文件名与内容；返回 pytest 说的。"""
@@ -24,7 +26,7 @@ def report_of(directory: Path, files: Mapping[str, str], *plugins: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(directory)],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_"))},
+        env={name: value for name, value in os.environ.items() if not name.startswith(NOT_TOLD)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from tests.support.records import Record
 
 GATE = 4_243  # 咨询锁号
-GRACE = Worker().shutdown_grace if AS_SHIPPED else 4 * PACE
+GRACE = Worker().shutdown_grace if AS_SHIPPED else min(Worker().shutdown_grace, 4 * PACE)
 SHORT_JOB = min(3.0, GRACE / 4)  # 秒
 POISON_LIMIT = 3
 
