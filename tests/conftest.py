@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 REDIS_DATABASES = itertools.cycle(range(1, 64))
 SEQUENCE = itertools.count(1)
-BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make pooler：每个用例的库都经 PgBouncer
+BEHIND_POOLER = os.environ.get("TEST_POOLER") == "1"  # make prove P=pooler：每个用例的库都经 PgBouncer
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("tests.support.readable")
     config.pluginmanager.import_plugin("tests.support.leaks")
     config.addinivalue_line("markers", "measured: 它起的进程也量覆盖率；别处没有走到的路才值得")
-    config.addinivalue_line("markers", "direct(reason): 只能直连；make pooler 时跳过")
+    config.addinivalue_line("markers", "direct(reason): 只能直连；make prove P=pooler 时跳过")
     config.addinivalue_line("markers", "unjudged(reason): 它的历史不判，缘由多半是用例自己动手改了任务")
     config.addinivalue_line("markers", "protocol(rules): 判历史的规则，见 tests.model.history.Rules")
 
@@ -219,7 +219,7 @@ def direct_url(
 
 @pytest.fixture
 def database_url(direct_url: str, request: pytest.FixtureRequest) -> str:
-    """同上；`make pooler` 时经 PgBouncer。"""
+    """同上；`make prove P=pooler` 时经 PgBouncer。"""
     return request.getfixturevalue("pooler").url_of(direct_url) if BEHIND_POOLER else direct_url
 
 

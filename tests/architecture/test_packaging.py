@@ -161,8 +161,6 @@ def test_what_the_pages_for_outsiders_point_to_exists(page: str) -> None:
     named = [name for name in re.findall(r"`([\w./]+/[\w./]+)`", text) if not name.startswith(".venv")]
     for target in (*targets, *named):
         assert (ROOT / target).exists(), target
-    for target in re.findall(r"`make ([a-z-]+)`", text):
-        assert f"\n{target}:" in (ROOT / "Makefile").read_text("utf-8"), target
 
 
 @pytest.mark.parametrize("package", sorted(OWN))

@@ -281,7 +281,7 @@ def other():
 
 
 def test_no_assertion_compares_what_a_clock_has_measured() -> None:
-    """断言的是次序、次数、状态，或与同时跑的对照之比；真以秒计的承诺由 ``make bench``、``make checklist`` 量。"""
+    """断言的是次序、次数、状态，或与同时跑的对照之比；以秒计的承诺由 ``make bench``、``make prove P=checklist`` 量。"""
     assert [line for _, line in Flow({"x": ast.parse(JUDGED_SECONDS)}).judged()] == [6, 8, 9, 11, 14, 15]
     assert Flow({"x": ast.parse(NO_SECONDS)}).judged() == []
     assert Flow(judged_trees()).judged() == []

@@ -1,4 +1,4 @@
-"""短战役：固定的种子必须合格；弄坏的对照必须不合格。长的那场是 ``make chaos``。"""
+"""短战役：固定的种子必须合格；弄坏的对照必须不合格。长的那场是 ``make prove P=chaos``。"""
 
 from __future__ import annotations
 

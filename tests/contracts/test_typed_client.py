@@ -42,7 +42,7 @@ async def run(*command: str | Path, **environ: str) -> str:
 async def test_a_typed_client_made_from_the_document_talks_to_a_real_server(api: Api, tmp_path: Path) -> None:
     generator = BIN / "openapi-python-client"
     if not generator.exists():
-        reason = "没有装生成器：make client 会装"
+        reason = "没有装生成器：make prove P=client 会装"
         pytest.fail(f"{reason}；CI 里不许跳过") if os.environ.get("CI") else pytest.skip(reason)
     made = tmp_path / "client"
     told = await run(generator, "generate", "--path", DOCUMENT, "--output-path", made, "--fail-on-warning")

@@ -1,4 +1,4 @@
-"""``make image-check``：照 Dockerfile 造镜像，以镜像的用户、在只读的根里跑三种进程，外面的服务器都是真的。
+"""``make prove P=image``：照 Dockerfile 造镜像，以镜像的用户、在只读的根里跑三种进程，外面的服务器都是真的。
 
 基础镜像是 debootstrap 的 trixie（发布时是 debian:trixie-slim；这里没有镜像仓库可用）。每一步印一行，不成就停。
 """
@@ -73,7 +73,7 @@ def request(url: str, token: str, body: dict[str, Any] | None = None) -> Any:
 
 
 def record_packages(engine: Engine) -> None:
-    """`make sbom` 只列 PyPI 的；Debian 的写在它旁边。"""
+    """`make prove P=sbom` 只列 PyPI 的；Debian 的写在它旁边。"""
     listed = engine.packages()
     if "python3 " not in listed:
         raise SystemExit(f"列不出镜像里 Debian 的包：{listed[:200]!r}")

@@ -1,4 +1,4 @@
-"""镜像的文件：hadolint 认，拷的都在，外壳把秘密文件变成配置，健康检查问得到进程。造与跑在 ``make image-check``。"""
+"""镜像的文件：hadolint 认，拷的都在，外壳把秘密文件变成配置，健康检查问得到进程。造与跑在 ``make prove P=image``。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""恢复到某一刻的演练：基础备份、归档的 WAL、灾难、旧的 Redis。同 ``make restore-drill``。"""
+"""恢复到某一刻的演练：基础备份、归档的 WAL、灾难、旧的 Redis。同 ``make prove P=restore``。"""
 
 from __future__ import annotations
 

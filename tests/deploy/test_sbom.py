@@ -1,4 +1,4 @@
-"""``make sbom`` 写的清单：合 CycloneDX 的模式，恰好是锁定的那些包，个个带摘要。"""
+"""``make prove P=sbom`` 写的清单：合 CycloneDX 的模式，恰好是锁定的那些包，个个带摘要。"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.prove.campaigns import CAMPAIGNS
 from tests.support.eventually import PATIENCE
 from tests.support.repository import ROOT
 
@@ -23,10 +24,10 @@ Package = tuple[str, str, frozenset[str]]
 
 @pytest.fixture(scope="module")
 def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """照 Makefile 里的那一行做；合不合模式，这里自己看（它也会看，看两遍太慢）。"""
-    (line,) = re.findall(r"^\t\$\(BIN\)/(cyclonedx-py .+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    """照那一场的命令做；合不合模式，这里自己看（它也会看，看两遍太慢）。"""
+    words = CAMPAIGNS["sbom"].script.partition("cyclonedx-py")[2].replace("\\\n", "").split()
     target = tmp_path_factory.mktemp("sbom") / "bill.json"
-    command = [str(target) if word == TARGET else word for word in line.split()]
+    command = ["cyclonedx-py", *(str(target) if word == TARGET else word for word in words)]
     assert str(target) in command
     command[:2] = str(Path(sys.executable).with_name(command[0])), command[1], "--no-validate"
     subprocess.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE, check=True)

@@ -1,4 +1,4 @@
-"""``make upgrade-check``：上一版与这一版并存——边升级边退回，负载不停，独立的裁判判。
+"""``make prove P=upgrade``：上一版与这一版并存——边升级边退回，负载不停，独立的裁判判。
 
 两边都是 wheel，装在检出之外各自的环境里。先全旧在旧库上，再当着它迁移；worker、relay、API 依次换成新的，
 再照手册的次序退回来（API、worker、relay），新旧 worker 并排时 PostgreSQL 重启一次，把库也退回去；

@@ -232,7 +232,7 @@ async def test_the_trace_view_is_accessible_and_translated(site: Site, scheme: s
         assert await barriers(page) == []
 
 
-@pytest.mark.skipif("KAGUAN_SCREENSHOTS" not in os.environ, reason="只有图，没有断言之外的事：make screenshots")
+@pytest.mark.skipif("KAGUAN_SCREENSHOTS" not in os.environ, reason="只有图，没有断言之外的事：make prove P=screenshots")
 async def test_pictures_for_the_readme(site: Site) -> None:
     retried = next(
         task_id

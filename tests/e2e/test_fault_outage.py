@@ -1,6 +1,6 @@
 """Redis 整个不在：API 照常受理，健康检查如实说，三个进程既不烧 CPU 也不刷日志，回来之后一个不落（FAULTS.md 19）。
 
-缺省只断几秒；``KAGUAN_FAULT_OUTAGE=600`` 是十分钟的那一场。一分钟几行、CPU 百分之几，由 ``make checklist`` 判。
+缺省只断几秒；``KAGUAN_FAULT_OUTAGE=600`` 是十分钟的那一场。一分钟几行、CPU 百分之几，由 ``make prove P=checklist`` 判。
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""一套真的栈，Redis 里每个用到的键都说一遍谎；全部的谎言是 `make fuzz-redis`。"""
+"""一套真的栈，Redis 里每个用到的键都说一遍谎；全部的谎言是 `make prove P=fuzz-redis`。"""
 
 from __future__ import annotations
 

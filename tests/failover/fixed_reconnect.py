@@ -1,4 +1,4 @@
-"""对照：不掷骰子的一队，间隔是我们的平均或是零；须判为齐步、一拥而上（`make failover`）。"""
+"""对照：不掷骰子的一队，间隔是我们的平均或是零；须判为齐步、一拥而上（`make prove P=failover`）。"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """PostgreSQL 真的丢了尾巴：寄过的不再寄，做过的再做一遍而效果只有一次，不见了的点得出名。
 
-不在缺省的用例里：``make failover``，或 ``python -m pytest tests/failover/history_cuts.py``。
+不在缺省的用例里：``make prove P=failover``，或 ``python -m pytest tests/failover/history_cuts.py``。
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""负载之下 PgBouncer 重启：受理了的一件不少，失败的只有当时在途的，很快都转起来（`make pooler`）。"""
+"""负载之下 PgBouncer 重启：受理了的一件不少，失败的只有当时在途的，很快都转起来（`make prove P=pooler`）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""哨兵切换时的一整队进程：新的主数得出谁来连，错开着来，没有一个落下（`make failover`）。"""
+"""哨兵切换时的一整队进程：新的主数得出谁来连，错开着来，没有一个落下（`make prove P=failover`）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""同步备库不在，与当作主库来问的备库：真的进程，出厂的时限（`make failover`）。"""
+"""同步备库不在，与当作主库来问的备库：真的进程，出厂的时限（`make prove P=failover`）。"""
 
 from __future__ import annotations
 

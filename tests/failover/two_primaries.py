@@ -1,4 +1,4 @@
-"""两个主库同时收得了写入：relay 与 worker 只跟新的那个，旧的排在头一个也不去（`make failover`）。"""
+"""两个主库同时收得了写入：relay 与 worker 只跟新的那个，旧的排在头一个也不去（`make prove P=failover`）。"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make model`：全部检查，含大规模的，打印一张表。有一项不如预期即退出 1。"""
+"""`make prove P=model`：全部检查，含大规模的，打印一张表。有一项不如预期即退出 1。"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ GOOD = (
     Check(("TASKS=1", "FAULTS=1", "LIVENESS"), "弱公平下最终有着落（LTL）", WEAKLY_FAIR, ("-a", "-f")),
 )
 
-# `make model` 另跑的
+# `make prove P=model` 另跑的
 _LARGE = (
     Check(("TASKS=1", "RELAYS=1", "FAULTS=3"), "一个任务，三次故障"),
     Check(("TASKS=1", "RELAYS=2", "FAULTS=2", "RESEND"), "一个任务，两个 relay，两次故障，策略 resend"),
@@ -61,7 +61,7 @@ def _forgetful(flags: tuple[str, ...], broken: str, violates: str) -> Check:
     return replace(_broken((*flags, "FORGETS"), broken, violates), build=SAFETY)
 
 
-# 补办少了哪一样，`make model` 另跑
+# 补办少了哪一样，`make prove P=model` 另跑
 FORGETFUL = (
     _forgetful((*TWO, "HOLDERS_UNGATED"), "核对完之前持有者照样写", UNMARKED),
     _forgetful((*TWO, "PERSON_UNGATED"), "核对完之前人照样取消、重来", UNMARKED),

@@ -1,4 +1,4 @@
-"""``make mail-relay``：真的 Postfix，每种大小 × 三种连法 × 两种循环各寄到一次、一个字节不差；线路在各处切断也如实。"""
+"""``make prove P=mta``：真的 Postfix，每种大小 × 三种连法 × 两种循环各寄到一次、一个字节不差；线路在各处切断也如实。"""
 
 from __future__ import annotations
 

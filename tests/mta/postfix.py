@@ -67,7 +67,7 @@ class Postfix:
 def install() -> None:
     """没有就从 Debian 装，不让包自己把服务带起来；装不了就失败。"""
     if os.geteuid() != 0:
-        sys.exit("Postfix 要 root 才跑得起来：sudo make mail-relay")
+        sys.exit("Postfix 要 root 才跑得起来：sudo make prove P=mta")
     if Path(POSTFIX).exists():
         return
     ours = not POLICY.exists()

@@ -1,4 +1,4 @@
-"""断电（FAULTS.md 71）：PostgreSQL 与 Valkey 在一块会断电的盘上。几十次断电的那一场是 ``make power``。"""
+"""断电（FAULTS.md 71）：PostgreSQL 与 Valkey 在一块会断电的盘上。几十次断电的那一场是 ``make prove P=power``。"""
 
 from __future__ import annotations
 

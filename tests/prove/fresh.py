@@ -1,11 +1,17 @@
-"""新的机器上，两个命令：空的 Debian 12、13，以 root、以普通用户；一个核上、忙的时候、没人打扰时各跑几遍。"""
+"""新的机器上，两个命令：空的 Debian 12、13，以 root、以普通用户；一个核上、忙的时候、没人打扰时各跑几遍。
+
+``python -m tests.prove.fresh [--part debian12-user]``：接着跑还没跑的轮次，每轮重写那一页。
+退出码 1 即这份代码有一轮没过。
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -13,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from tests.prove.commands import SHOWN, Outcome, make_run, make_test
 from tests.prove.debian import CACHE, USER, check_out, empty
-from tests.prove.rounds import Result, Round, git
+from tests.prove.page import document
+from tests.prove.rounds import EVIDENCE, Result, Round, current, git, keep, load, remaining
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -112,3 +119,31 @@ def busy() -> Iterator[None]:
         for one in spinning:
             one.kill()
             one.wait()
+
+
+def arguments(given: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.prove.fresh", description="断了再跑接着来。")
+    parser.add_argument("--part", choices=tuple(MEANING), help="只跑这一部分")
+    return parser.parse_args(given)
+
+
+def main(given: list[str]) -> int:
+    part: str | None = arguments(given).part
+    kept, page = (ROOT / EVIDENCE / f"{NAME}.{ending}" for ending in ("jsonl", "md"))
+    while True:
+        results = load(kept)
+        left = remaining(PLAN, current(results))
+        if results:
+            page.write_text(document(TITLE, NAME, MEANING, results, left), "utf-8")
+        todo = [one for one in left if part in {None, one.part}]
+        if not todo:
+            return int(any(one.problems for one in current(results)))
+        sys.stdout.write(f"{todo[0].part} {todo[0].number}……\n")
+        sys.stdout.flush()
+        result = play(todo[0])
+        keep(kept, result)
+        sys.stdout.write(f"{'没过：' + '；'.join(result.problems) if result.problems else '过了'}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

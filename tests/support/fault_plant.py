@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.outcome import Outcome
     from tests.support.pipeline import Pipeline
 
-# 快一点的节拍：重投不用等。`make checklist` 按产品的节拍
+# 快一点的节拍：重投不用等。`make prove P=checklist` 按产品的节拍
 HURRIED = {
     "KAGUAN_WORKER__LEASE": f"{2 * PACE:g}",  # 停顿一秒的机器上也续得上
     "KAGUAN_RELAY__POLL_INTERVAL": "0.1",

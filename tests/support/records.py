@@ -1,4 +1,4 @@
-"""用例量到的数：``record_property`` 写进 JUnit 的报告，由 ``make checklist`` 读出来与界线比；用例自己不掐表。"""
+"""用例量到的数：``record_property`` 写进 JUnit 的报告，由 ``make prove P=checklist`` 读来与界线比；用例自己不掐表。"""
 
 from __future__ import annotations
 

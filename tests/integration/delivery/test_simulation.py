@@ -261,7 +261,7 @@ def die_everywhere(world: World, story: str, role: str) -> None:
 
 @pytest.mark.parametrize("policy", ["hold", "resend"], indirect=True)
 def test_any_interleaving_keeps_every_promise(world: World, record_property: Callable[[str, object], None]) -> None:
-    """长的那种（``make simulate``）：``SIMULATE_EXAMPLES`` 个例子，种子取自 ``SIMULATE_SEED`` 或时钟，失败时说出来。"""
+    """``make prove P=simulate``：``SIMULATE_EXAMPLES`` 个例子，种子取自 ``SIMULATE_SEED`` 或时钟，失败时说出来。"""
     examples = int(os.environ.get("SIMULATE_EXAMPLES", "0"))
     if not examples:
         explore(world, examples=EXAMPLES, seed=None, shrink=SHRINK)
