@@ -90,7 +90,7 @@ docs: $(STAMP) ## Renew docs/openapi.yaml, run every command that README and the
 	$(BIN)/kaguan openapi > docs/openapi.yaml
 	$(BIN)/python -m pytest tests/e2e -k documentation
 
-bench: $(BENCH_STAMP) ## Measure speed beside honest rivals (15 minutes); writes docs/BENCHMARKS.md and docs/bench/
+bench: $(BENCH_STAMP) ## Measure speed beside honest rivals (15 minutes); writes docs/evidence/BENCHMARKS.md
 	$(BENCH_VENV)/bin/python -m tests.bench
 
 prove: $(STAMP) ## Evidence beyond the suite: `make prove` lists it, `make prove P=chaos` makes it, WITH= passes options on

@@ -1,4 +1,4 @@
-"""docs/FAULTS.md：每一行都在，写着的用例都在，没有用例的写明原因。"""
+"""docs/ledgers/FAULTS.md：每一行都在，写着的用例都在，没有用例的写明原因。"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from tests.support.repository import ROOT, functions_of
 
-GUIDE = ROOT / "docs" / "FAULTS.md"
+GUIDE = ROOT / "docs" / "ledgers" / "FAULTS.md"
 ROWS = (*range(1, 84), 103)  # 清单的号
 ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 EXCUSE = re.compile(r"没有用例：\S")

@@ -1,4 +1,4 @@
-"""docs/REQUIREMENTS.md：121 行一行不缺，写着的文件、用例都在，没有全做到的写明差在哪里。"""
+"""docs/ledgers/REQUIREMENTS.md：121 行一行不缺，写着的文件、用例都在，没有全做到的写明差在哪里。"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.repository import ROOT, functions_of
 
 ROWS = 121
 STATES = ("做到", "另一种做法", "部分")
-TABLE = ROOT / "docs" / "REQUIREMENTS.md"
+TABLE = ROOT / "docs" / "ledgers" / "REQUIREMENTS.md"
 ROW = re.compile(r"^\| T(\d{3}) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.*?) \|$", re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 QUOTED = re.compile(r"`([^`]+)`")

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`：跑选中的几行，印出表；完整的一次才写 docs/BENCHMARKS.md 与 docs/bench/ 里的图。"""
+"""`python -m tests.bench`：跑选中的几行，印出表；完整的一次才写 docs/evidence/BENCHMARKS.md 与它的图。"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.repository import ROOT
 if TYPE_CHECKING:
     from tests.bench.steady import Figures
 
-DOCUMENT = ROOT / "docs" / "BENCHMARKS.md"
+DOCUMENT = ROOT / "docs" / "evidence" / "BENCHMARKS.md"
 PICTURES = "bench"  # 图在文档旁边的这个文件夹里
 TRIED_OUT = ("KAGUAN_API__", "KAGUAN_RELAY__", "KAGUAN_WORKER__", "KAGUAN_TELEMETRY__")
 

@@ -43,7 +43,7 @@ class Result:
     """表里的一行。
 
     Attributes:
-        row: docs/BENCHMARKS.md 里的序号，``--only`` 用它。
+        row: docs/evidence/BENCHMARKS.md 里的序号，``--only`` 用它。
         value: 中位数之比；``unit`` 非空时是带单位的量。
         spread: 逐轮的最小与最大。
         measured: 两边各是多少，给人看的。

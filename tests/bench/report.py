@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tests.bench.comparison import Missing, Result
 from tests.bench.environments import LOCKED, locked_version, newest_python
 from tests.bench.scale import CONNECTIONS
+from tests.prove.rounds import git
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +89,7 @@ def _bound(target: Target, bound: float | None) -> str:
 
 
 def document(results: Sequence[Result | Missing], plots: Sequence[Plot], scale: Scale, tool: str, where: str) -> str:
-    """整份 docs/BENCHMARKS.md。"""
+    """整份 docs/evidence/BENCHMARKS.md。"""
     preface = PREFACE.format(
         cores=os.cpu_count(), limit=scale.limit / 60, warm=scale.warm, windows=scale.windows,
         steady_seconds=scale.steady_seconds, lock="锁定的清单在 `tests/bench/rivals/*.txt`", tool=tool,
@@ -109,6 +110,7 @@ def surroundings(command: str, load: float) -> str:
     """机器、版本、命令；``load`` 是开跑前一分钟的平均负载，不接近 0 就说明机器不清静。"""
     lines = [
         ("时间", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ("提交", git("rev-parse", "--short", "HEAD")),
         ("命令", f"`{command}`"),
         ("机器", f"{_processor()}，{os.cpu_count()} 核，{_memory_gib():.0f} GiB"),
         ("开跑前的负载", f"{load:.2f}"),

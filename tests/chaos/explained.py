@@ -1,4 +1,4 @@
-"""弄坏了而协议仍走得出来的历史，哪些说得清（docs/RELIABILITY.md「历史」）；名单之外的，就是裁判认不出来。"""
+"""弄坏了而协议仍走得出来的历史，哪些说得清（docs/evidence/RELIABILITY.md「历史」）；名单之外的，就是裁判认不出来。"""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def table(report: Report) -> str:
 
 
 def document(report: Report) -> str:
-    """docs/RELIABILITY.md 里由真实的战役填写的部分。"""
+    """docs/evidence/RELIABILITY.md 里由真实的战役填写的部分。"""
     lines = ["| 名目 | 数 |", "| --- | --- |", f"| 机器 | {machine()} |", f"| 裁判的话 | {said(report)} |"]
     lines += [f"| {name} | {value} |" for name, value in summary(report).items()]
     lines += [

@@ -203,5 +203,5 @@ def test_what_the_model_lets_pass_of_the_known_is_explained() -> None:
 
 
 def test_the_document_gives_every_reason() -> None:
-    text = (ROOT / "docs/RELIABILITY.md").read_text("utf-8")
+    text = (ROOT / "docs/evidence/RELIABILITY.md").read_text("utf-8")
     assert [reason.why for reason in REASONS if f"| {reason.why} |" not in text] == []

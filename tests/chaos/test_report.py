@@ -26,7 +26,7 @@ def test_only_the_named_block_changes(tmp_path: Path) -> None:
 
 
 def test_the_page_has_a_place_for_every_result() -> None:
-    page = (ROOT / "docs" / "RELIABILITY.md").read_text("utf-8")
+    page = (ROOT / "docs" / "evidence" / "RELIABILITY.md").read_text("utf-8")
     for name in ("campaign", "controls", *SCENARIOS):
         assert f"<!-- {name} -->" in page
         assert f"<!-- /{name} -->" in page

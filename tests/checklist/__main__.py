@@ -50,7 +50,7 @@ LIMIT = 20.0  # 分钟，另加多泡的
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.checklist", description="docs/FAULTS.md 里带界线的行。")
+    parser = argparse.ArgumentParser(prog="python -m tests.checklist", description="FAULTS.md 里带界线的行。")
     parser.add_argument("rows", nargs="*", type=int, metavar="行", help=f"{ROWS}；不给就全部")
     parser.add_argument("--soak", type=float, default=SOAK, help=f"第 39 行的快照开几分钟（默认 {SOAK:g}，原话 30）")
     parser.add_argument("--write", type=Path, help="全部量完，把表写进这份文档的记号之间")

@@ -54,6 +54,6 @@ def test_the_cases_that_are_played_exist() -> None:
 
 
 def test_the_document_names_the_rows_that_are_measured() -> None:
-    named = re.search(r"足尺寸地量的是这些行：([\d、]+)", (ROOT / "docs" / "FAULTS.md").read_text("utf-8"))
+    named = re.search(r"足尺寸地量的是这些行：([\d、]+)", (ROOT / "docs" / "ledgers" / "FAULTS.md").read_text("utf-8"))
     assert named is not None
     assert [int(row) for row in named[1].split("、")] == ROWS

@@ -1,4 +1,4 @@
-"""运营商合同的一场：合同 × 方言 × 结果；``KAGUAN_WRITE_CONTRACT=1`` 时由真的一场写成 docs/CONTRACT-CARRIERS.md。"""
+"""运营商合同的一场：合同 × 方言 × 结果；``KAGUAN_WRITE_CONTRACT=1`` 时写成 docs/evidence/CONTRACT-CARRIERS.md。"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.repository import ROOT
 if TYPE_CHECKING:
     import pytest
 
-PAGE = ROOT / "docs" / "CONTRACT-CARRIERS.md"
+PAGE = ROOT / "docs" / "evidence" / "CONTRACT-CARRIERS.md"
 PATTERN = "test_carriers*.py"
 SHARED = "不分"
 COLUMNS = (*Carrier, SHARED)

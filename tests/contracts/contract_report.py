@@ -1,4 +1,4 @@
-"""schemathesis 的事件流（NDJSON）→ 操作 × 例数 × 检查 × 失败；``KAGUAN_WRITE_CONTRACT=1`` 时写成 docs/CONTRACT.md。"""
+"""schemathesis 的事件流（NDJSON）→ 操作 × 例数 × 检查 × 失败；``KAGUAN_WRITE_CONTRACT=1`` 时写成 CONTRACT.md。"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PAGE = ROOT / "docs" / "CONTRACT.md"
+PAGE = ROOT / "docs" / "evidence" / "CONTRACT.md"
 WANTED = "KAGUAN_WRITE_CONTRACT"
 UNDECLARED = "（没有声明的方法）"
 

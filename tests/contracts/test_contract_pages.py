@@ -1,4 +1,4 @@
-"""docs/CONTRACT-CARRIERS.md 里的合同就是现有的合同，那一场全部通过。"""
+"""docs/evidence/CONTRACT-CARRIERS.md 里的合同就是现有的合同，那一场全部通过。"""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_nothing_listens_beyond_loopback_and_the_servers_have_no_way_out(project
 
 
 def test_the_redis_user_is_the_one_that_was_tested(secrets: Path) -> None:
-    rules = ACL.search((DEPLOY.parent / "docs" / "FAULTS.md").read_text("utf-8"))
+    rules = ACL.search((DEPLOY.parent / "docs" / "ledgers" / "FAULTS.md").read_text("utf-8"))
     assert rules is not None
     default, user = (secrets / "users.acl").read_text().splitlines()
     assert default == "user default off"

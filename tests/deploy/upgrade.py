@@ -50,7 +50,7 @@ LATER_EVERY = 40
 ACCEPTED = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}
 AWAY = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}  # 只在 PostgreSQL 重启的那一段
 HEAD = "select version_num from alembic_version"
-# 0.2.0 的取消等着的那一刻任务正好结算成再试一次：约束拦下它，什么也没改（docs/UPGRADES.md）；这一版先锁住再看
+# 0.2.0 的取消等着的那一刻任务正好结算成再试一次：约束拦下它，什么也没改（docs/evidence/UPGRADES.md）；这一版先锁住再看
 KNOWN = 'violates check constraint "ck_tb_task_lease"'
 
 

@@ -1,6 +1,6 @@
 """真的一套 `kaguan up`，模拟器的故障开着：每个任务都以该有的状态与错误收场；再用命令行等、重放、看计划。
 
-``SESSION_DOCUMENT=docs/SESSION-CARRIERS.md`` 时把这一场的真实输出写成文档。
+``SESSION_DOCUMENT=docs/evidence/SESSION-CARRIERS.md`` 时把这一场的真实输出写成文档。
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def document(played: list[Played], behind_breaker: list[Played]) -> str:
     lines = [
         "# 对着会出错的运营商",
         "",
-        "由 `SESSION_DOCUMENT=docs/SESSION-CARRIERS.md pytest tests/e2e/test_carrier_session.py` 写成，不手改。",
+        "由 `make prove P=contract` 写成，不手改。",
         f"真的一套 `kaguan up`，每家 {CARDS} 张卡，至多 {ATTEMPTS} 次尝试；",
         "旋钮见 `kaguan.dev.simulator.faults.Faults`，每一幕的期望见 `tests/e2e/carrier_scenes.py`。",
         "",

@@ -300,17 +300,3 @@ def test_the_readme_starts_with_the_summary_in_chinese() -> None:
     assert title.startswith("# ")
     assert re.search(r"[\u4e00-\u9fff]", summary)
     assert 2 <= summary.count("。") <= 4
-
-
-def test_the_readme_lists_every_document() -> None:
-    text = README.read_text("utf-8")
-    documents = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
-    documents |= {path.relative_to(ROOT).as_posix() for path in GUIDES.glob("*.md")}
-    assert documents
-    assert {name for name in documents if f"]({name})" not in text.partition("## Documents")[2]} == set()
-
-
-def test_links_in_the_guides_lead_somewhere() -> None:
-    for guide in (README, SUMMARY, MANUAL, ARCHITECTURE, HANDBOOK):
-        for target in re.findall(r"\]\((?!https:)([^)#]+)\)", guide.read_text("utf-8")):
-            assert (guide.parent / target).exists(), f"{guide.name} → {target}"

@@ -184,7 +184,7 @@ def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outs
 def test_the_example_runs_from_the_wheel_alone(
     installed: Installed, outside: Path, admin: psycopg.Connection, postgres_server: PostgresServer, settings: Settings
 ) -> None:
-    """README 的头一段代码，在别人的目录里、没有检出。"""
+    """README 头一段代码的全文，在别人的目录里、没有检出。"""
     application = outside / "shop"
     application.mkdir()
     shutil.copy(ROOT / "examples" / EXAMPLE, application)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.model.mutation import Mutation
 
 
-DOCUMENT = ROOT / "docs" / "MODEL.md"
+DOCUMENT = ROOT / "docs" / "evidence" / "MODEL.md"
 TABLE = re.compile(r"(?<=<!-- mutations -->\n).*(?=<!-- /mutations -->)", re.DOTALL)
 
 

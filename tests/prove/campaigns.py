@@ -35,7 +35,7 @@ class Campaign:
     needs: tuple[str, ...] = ()
 
 
-RELIABILITY = "docs/RELIABILITY.md"
+RELIABILITY = "docs/evidence/RELIABILITY.md"
 FOUGHT = f"python -m tests.chaos --write {RELIABILITY}"
 PROMOTED = f"{FOUGHT} --tasks 2500 --faults 24 --rate 15 --standby"
 
@@ -78,7 +78,7 @@ CAMPAIGNS: Final = {
     ),
     "checklist": Campaign(
         "the rows of the ledger of faults that name a threshold, as written, at full size; a quiet machine", "20 min",
-        "docs/FAULTS.md", "python -m tests.checklist --write docs/FAULTS.md",
+        "docs/ledgers/FAULTS.md", "python -m tests.checklist --write docs/ledgers/FAULTS.md",
     ),
     "drill": Campaign(
         "ten faults against a running stack: when do console, /health and doctor notice, do they name the cause",
@@ -106,11 +106,11 @@ CAMPAIGNS: Final = {
     ),
     "contract": Campaign(
         "every operation against its document, every carrier dialect against its contract and through a session", "",
-        "docs/CONTRACT.md, docs/CONTRACT-CARRIERS.md, docs/SESSION-CARRIERS.md",
+        "docs/evidence/CONTRACT.md, docs/evidence/CONTRACT-CARRIERS.md, docs/evidence/SESSION-CARRIERS.md",
         """
         KAGUAN_WRITE_CONTRACT=1 python -m pytest tests/contracts/test_schemathesis.py \\
             tests/contracts/test_carriers*.py
-        SESSION_DOCUMENT=docs/SESSION-CARRIERS.md python -m pytest tests/e2e/test_carrier_session.py
+        SESSION_DOCUMENT=docs/evidence/SESSION-CARRIERS.md python -m pytest tests/e2e/test_carrier_session.py
         """,
     ),
     "client": Campaign(
@@ -153,7 +153,7 @@ CAMPAIGNS: Final = {
         "python -m tests.mta",
     ),
     "queries": Campaign(
-        "every list on a million tasks, counted in blocks", "", "docs/QUERIES.md",
+        "every list on a million tasks, counted in blocks", "", "docs/evidence/QUERIES.md",
         """
         KAGUAN_LARGE_ROWS=500000 KAGUAN_WRITE_QUERIES=1 python -m pytest --timeout 0 \\
             tests/integration/plans/test_query_plans.py -k few_blocks
@@ -169,7 +169,7 @@ CAMPAIGNS: Final = {
     ),
     "upgrade": Campaign(
         "the wheels of the release before and of this tree side by side under load, up and back; broken releases too",
-        "8 min", "docs/UPGRADES.md", "python -m tests.deploy.upgrade --write docs/UPGRADES.md",
+        "8 min", "docs/evidence/UPGRADES.md", "python -m tests.deploy.upgrade --write docs/evidence/UPGRADES.md",
     ),
     "image": Campaign(
         "the image built from an empty Debian, its processes run read-only against real servers; root", "6 min",
@@ -185,11 +185,11 @@ CAMPAIGNS: Final = {
     ),
     "screenshots": Campaign(
         "the pictures in the documents, from the browser and Prometheus tests", "",
-        "docs/images, docs/alerts-fired.json",
+        "docs/images, docs/evidence/alerts-fired.json",
         """
         KAGUAN_SCREENSHOTS=1 python -m pytest tests/e2e/test_browser.py tests/e2e/test_prometheus.py
         cp .artifacts/readme-*.png .artifacts/trace.png .artifacts/grafana-series.png docs/images/
-        cp .artifacts/alerts.json docs/alerts-fired.json
+        cp .artifacts/alerts.json docs/evidence/alerts-fired.json
         """,
         (SYSTEM,),
     ),

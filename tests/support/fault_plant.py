@@ -1,6 +1,6 @@
 """故障用例的场地：自己的 PostgreSQL 与 Valkey（可杀、可停、可换）、本进程里的 relay 循环、真实的 worker 与 relay 进程。
 
-每一个故障对应哪个用例，见 docs/FAULTS.md。
+每一个故障对应哪个用例，见 docs/ledgers/FAULTS.md。
 """
 
 from __future__ import annotations

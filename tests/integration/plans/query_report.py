@@ -1,4 +1,4 @@
-"""每个列表碰过的块数；``KAGUAN_WRITE_QUERIES=1`` 时写成 docs/QUERIES.md。"""
+"""每个列表碰过的块数；``KAGUAN_WRITE_QUERIES=1`` 时写成 docs/evidence/QUERIES.md。"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.repository import ROOT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PAGE = ROOT / "docs" / "QUERIES.md"
+PAGE = ROOT / "docs" / "evidence" / "QUERIES.md"
 WANTED = "KAGUAN_WRITE_QUERIES"
 
 
