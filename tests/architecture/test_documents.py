@@ -101,8 +101,8 @@ def test_there_are_few_documents_and_the_index_lists_each_on_one_line() -> None:
 
 
 def test_a_dead_link_and_a_lost_heading_are_noticed() -> None:
-    text = "[a](docs/nowhere.md) [b](README.md#nowhere) [c](#here) [d](https://x) [e](docs)\n# Here\n"
-    assert list(dead_links("README.md", text)) == ["docs/nowhere.md", "README.md#nowhere", "#here"]
+    text = "[a](docs/nowhere) [b](README.md#nowhere) [c](#here) [d](https://x) [e](docs)\n# Here\n"
+    assert list(dead_links("README.md", text)) == ["docs/nowhere", "README.md#nowhere", "#here"]
     assert slug("一主一备，一次次切换") == "一主一备一次次切换"
 
 
