@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tests.bench.comparison import Missing, Result
 from tests.bench.environments import LOCKED, locked_version, newest_python
 from tests.bench.scale import CONNECTIONS
-from tests.prove.rounds import git
+from tests.support.occasion import commit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +110,7 @@ def surroundings(command: str, load: float) -> str:
     """机器、版本、命令；``load`` 是开跑前一分钟的平均负载，不接近 0 就说明机器不清静。"""
     lines = [
         ("时间", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-        ("提交", git("rev-parse", "--short", "HEAD")),
+        ("提交", commit()),
         ("命令", f"`{command}`"),
         ("机器", f"{_processor()}，{os.cpu_count()} 核，{_memory_gib():.0f} GiB"),
         ("开跑前的负载", f"{load:.2f}"),

@@ -12,11 +12,12 @@ from tests.chaos.campaign import Plan, Report, fight
 from tests.chaos.catalogue import CATALOGUE, POWER_CUT, SENTINEL, SENTINEL_KINDS, STANDBY, STANDBY_KINDS
 from tests.chaos.controls import CONTROLS, SPECIAL_CONTROLS, Control
 from tests.chaos.pairing import running_pair
-from tests.chaos.report import controls_document, document, fill, machine, missed, said, table
+from tests.chaos.report import controls_document, document, fill, missed, said, table
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.sentinel_faults import watched_by_sentinels
 from tests.chaos.servers import running_servers
 from tests.chaos.stage import Cast
+from tests.support.occasion import occasion
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -136,7 +137,7 @@ async def scenario(servers: Servers, options: argparse.Namespace) -> bool:
         outcome = await SCENARIOS[name](servers, options)
         outcomes.append(outcome)
         say(outcome.table())
-        record(options.write, name, f"```text\n{machine()}\n{outcome.table()}\n```")
+        record(options.write, name, f"```text\n{occasion()}\n{outcome.table()}\n```")
     return all(outcome.passed for outcome in outcomes)
 
 

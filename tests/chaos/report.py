@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.chaos.recovery import rows
+from tests.support.occasion import occasion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
 
     from tests.chaos.campaign import Report
     from tests.chaos.controls import Control
-
-
-def machine() -> str:
-    return f"{os.cpu_count()} 核，{platform.system()} {platform.machine()}，Python {platform.python_version()}"
 
 
 def summary(report: Report) -> dict[str, str]:
@@ -70,7 +65,7 @@ def table(report: Report) -> str:
 
 def document(report: Report) -> str:
     """docs/evidence/RELIABILITY.md 里由真实的战役填写的部分。"""
-    lines = ["| 名目 | 数 |", "| --- | --- |", f"| 机器 | {machine()} |", f"| 裁判的话 | {said(report)} |"]
+    lines = ["| 名目 | 数 |", "| --- | --- |", f"| 何时何处 | {occasion()} |", f"| 裁判的话 | {said(report)} |"]
     lines += [f"| {name} | {value} |" for name, value in summary(report).items()]
     lines += [
         "",

@@ -6,11 +6,9 @@ import argparse
 import asyncio
 import logging
 import math
-import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +18,11 @@ import structlog
 from tests.attacks.target import issue_token
 from tests.bench.laboratory import open_laboratory
 from tests.bench.scale import SHORT
-from tests.chaos.report import fill, machine
+from tests.chaos.report import fill
 from tests.checklist import api, delivery, idle
 from tests.checklist.figures import HEADER, Bound, Figure, document
 from tests.checklist.played import PLAYED, play
-from tests.support.repository import ROOT
+from tests.support.occasion import occasion
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -99,15 +97,8 @@ async def main(options: argparse.Namespace) -> int:
     spent = f"{(time.monotonic() - began) / 60:.0f} 分钟"
     say(f"{spent}，守不住的行：{broken or '没有'}")
     if options.write and set(chosen) == set(ROWS):
-        fill(options.write, "checklist", document(found, f"{where()}，{spent}。"))
+        fill(options.write, "checklist", document(found, f"{occasion()}，{spent}。"))
     return int(bool(broken))
-
-
-def where() -> str:
-    """哪一天、哪一次提交、哪台机器。"""
-    described = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    commit = subprocess.run(described, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-    return f"{datetime.now(UTC):%Y-%m-%d}，提交 {commit}，{machine()}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from kaguan.sims.vocabulary import Carrier
+from tests.support.occasion import occasion
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def page(results: Results) -> str:
     total: Counter[str] = sum((count for row in results.values() for count in row.values()), Counter())
     lines = [
         "# 运营商合同的一场", "",
-        "由 `make prove P=contract` 写成，不要手改。",
+        f"由 `make prove P=contract` 写成，不要手改。{occasion()}。",
         f"`tests/contracts/{PATTERN}` 经真的 HTTP 与模拟器对话。",
         "每格是这份合同在这家方言上通过的例数，「不分」的不论方言，或两家一起。", "",
         f"**{len(results)} 份合同，{total.total()} 例，{total.total() - total['passed']} 例没有通过。**", "",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.contracts.documented import DOCUMENT
+from tests.support.occasion import occasion
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Summary:
         checked = sum(row.checks for row in self.rows.values())
         lines = [
             "# 接口契约的一场", "",
-            "由 `make prove P=contract` 写成，不要手改。",
+            f"由 `make prove P=contract` 写成，不要手改。{occasion()}。",
             "schemathesis 照 `/openapi.json` 向运行中的 API 发请求：文档里的例子、逐项越界、随机生成（合与不合文档）、",
             "拿一个应答里的号码去调下一个操作；每个应答过全部检查。", "",
             f"**{len(self.operations)} 个操作，{sent} 个请求，{checked} 次检查，{self.failures} 次失败。**", "",

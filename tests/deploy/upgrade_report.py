@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
-from tests.chaos.report import machine
 from tests.deploy import previous
-from tests.support.repository import ROOT
+from tests.support.occasion import occasion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,13 +62,9 @@ def _row(phase: Phase, roll: Roll, tasks: Sequence[TaskFact], plain: Sequence[Ta
 
 
 def document(report: Report) -> str:
-    ran = datetime.now(UTC).date()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
     same = "两版锁定的依赖一样" if not report.differing else f"锁定的依赖不同：{'、'.join(report.differing)}"
     lines = [
-        f"{ran}，{previous.VERSION}（{previous.COMMIT[:7]}）与 {commit} 的 wheel，各一个环境；{machine()}；{same}。",
+        f"{occasion()}；{previous.VERSION}（{previous.COMMIT[:7]}）与这一次提交的 wheel，各一个环境；{same}。",
         "",
         "| 段 | 秒 | 提交 | 受理 | 了结 | 压下的重复 | 受理到开始 P95，毫秒 | 有活的旧、新 worker |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -26,6 +26,7 @@ from kaguan.sims.vocabulary import Carrier
 from tests.e2e.carrier_scenes import ATTEMPTS, BREAKER_SCENES, CARDS, COOLDOWN, NO_SUCH_CARD, SCENES, USED_UP, Scene
 from tests.e2e.stack import kaguan, started
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.occasion import occasion
 from tests.support.places import own_port
 from tests.support.repository import ROOT
 
@@ -171,7 +172,7 @@ def document(played: list[Played], behind_breaker: list[Played]) -> str:
     lines = [
         "# 对着会出错的运营商",
         "",
-        "由 `make prove P=contract` 写成，不手改。",
+        f"由 `make prove P=contract` 写成，不要手改。{occasion()}。",
         f"真的一套 `kaguan up`，每家 {CARDS} 张卡，至多 {ATTEMPTS} 次尝试；",
         "旋钮见 `kaguan.dev.simulator.faults.Faults`，每一幕的期望见 `tests/e2e/carrier_scenes.py`。",
         "",

@@ -105,8 +105,8 @@ CAMPAIGNS: Final = {
         f"python -m tests.model.mutate {TAKES}",
     ),
     "contract": Campaign(
-        "every operation against its document, every carrier dialect against its contract and through a session", "",
-        "docs/evidence/CONTRACT.md, docs/evidence/CONTRACT-CARRIERS.md, docs/evidence/SESSION-CARRIERS.md",
+        "every operation against its document, every carrier dialect against its contract and through a session",
+        "4 min", "docs/evidence/CONTRACT.md, docs/evidence/CONTRACT-CARRIERS.md, docs/evidence/SESSION-CARRIERS.md",
         """
         KAGUAN_WRITE_CONTRACT=1 python -m pytest tests/contracts/test_schemathesis.py \\
             tests/contracts/test_carriers*.py

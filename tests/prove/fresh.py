@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 from tests.prove.commands import SHOWN, Outcome, make_run, make_test
 from tests.prove.debian import CACHE, USER, check_out, empty
 from tests.prove.page import document
-from tests.prove.rounds import EVIDENCE, Result, Round, current, git, keep, load, remaining
+from tests.prove.rounds import EVIDENCE, Result, Round, current, keep, load, remaining
+from tests.support.occasion import git
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:

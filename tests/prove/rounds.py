@@ -52,10 +52,6 @@ class Result:
         return Round(self.part, self.number)
 
 
-def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def is_same_code(commit: str) -> bool:
     """那个提交与现在的只差在证据上。"""
     asked = ["git", "diff", "--quiet", commit, "HEAD", "--", ".", f":!{EVIDENCE}"]

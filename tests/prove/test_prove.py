@@ -10,7 +10,8 @@ import pytest
 from tests.prove.commands import read
 from tests.prove.fresh import MEANING, PLAN, surroundings
 from tests.prove.page import document
-from tests.prove.rounds import Result, Round, current, git, keep, load, remaining
+from tests.prove.rounds import Result, Round, current, keep, load, remaining
+from tests.support.occasion import git
 
 if TYPE_CHECKING:
     from pathlib import Path
