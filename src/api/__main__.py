@@ -18,6 +18,7 @@ from api.http.metrics import HttpMetrics
 from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
 from kaguan.background import in_background
+from kaguan.config import Process
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import open_pool
 from kaguan.logging.access import access_lines
@@ -96,4 +97,4 @@ def _return_big_buffers() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("api", main, check_settings))
+    sys.exit(run_process(Process.API, main, check_settings))

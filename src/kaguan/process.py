@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from kaguan.config import ConfigurationError, Settings, load_settings, tolerated
+from kaguan.config import ConfigurationError, Process, Settings, load_settings, tolerated
 from kaguan.database.pool import DatabaseUnavailableError
 from kaguan.exit_codes import ExitCode
 from kaguan.fitness import UnfitError, refuse_unfit
@@ -40,7 +40,7 @@ class ExitError(Exception):
 
 
 def run_process(
-    name: str,
+    process: Process,
     main: Callable[[Settings, asyncio.Event], Awaitable[None]],
     check: Callable[[Settings], None] | None = None,
     deadline: float = STOP_DEADLINE,
@@ -50,21 +50,21 @@ def run_process(
     ``check`` 查配置里要懂领域才查得出的错，以 :class:`ConfigurationError` 说明。停机 ``deadline`` 秒还没完就强行退出。
     """
     try:
-        settings = load_settings()
+        settings = load_settings(process=process)
         if check is not None:
             check(settings)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.USAGE
     with ExitStack() as stack:
-        stack.enter_context(configure_logging(settings.logging, name))
+        stack.enter_context(configure_logging(settings.logging, process))
         try:
-            stack.callback(configure_telemetry(settings.telemetry, name))
+            stack.callback(configure_telemetry(settings.telemetry, process))
         except ConfigurationError as error:
             sys.stderr.write(f"{error}\n")
             return ExitCode.USAGE
         try:
-            uvloop.run(_supervised(name, settings, main, deadline))
+            uvloop.run(_supervised(process, settings, main, deadline))
         except (DatabaseUnavailableError, QueueUnavailableError, UnfitError) as error:
             for line in str(error).splitlines():
                 log.error(line)  # noqa: TRY400 一行说清，不要堆栈
@@ -85,7 +85,7 @@ def spare_the_collector() -> None:
 
 
 async def _supervised(
-    name: str, settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]], deadline: float
+    process: Process, settings: Settings, main: Callable[[Settings, asyncio.Event], Awaitable[None]], deadline: float
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -93,20 +93,20 @@ async def _supervised(
     def ask(signal_name: str) -> None:
         if stop.is_set():
             return
-        log.info("收到停止信号", process=name, signal=signal_name)
+        log.info("收到停止信号", process=process, signal=signal_name)
         stop.set()
         loop.call_later(deadline, _give_up, deadline)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask, number.name)
-    log.info("进程启动", process=name, env=settings.env)
+    log.info("进程启动", process=process, env=settings.env)
     if settings.env.is_hardened and os.geteuid() == 0:
-        log.warning("以 root 运行：攻进来的人就有了整台机器；请换成专用的用户（见 deploy/）", process=name)
-    for weakness in tolerated(settings, os.environ):
+        log.warning("以 root 运行：攻进来的人就有了整台机器；请换成专用的用户（见 deploy/）", process=process)
+    for weakness in tolerated(settings, os.environ, process):
         log.warning("配置放宽了安全规则", key=weakness.key, exemption=weakness.exemption, reason=weakness.problem)
-    await refuse_unfit(settings, name)
+    await refuse_unfit(settings, process)
     await main(settings, stop)
-    log.info("进程停止", process=name)
+    log.info("进程停止", process=process)
 
 
 def _give_up(deadline: float) -> None:

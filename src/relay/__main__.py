@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.audit import store as audit
 from kaguan.breakers.board import BreakerKind
+from kaguan.config import Process
 from kaguan.database.pool import open_pool
 from kaguan.database.standbys import StandbyMetrics
 from kaguan.idempotency import store as idempotency
@@ -74,4 +75,4 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes) -> No
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("relay", main, check_settings))
+    sys.exit(run_process(Process.RELAY, main, check_settings))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
 
-from kaguan.config import Settings
+from kaguan.config import Process, Settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.vocabulary import split_slots
@@ -59,4 +59,4 @@ async def serve(settings: Settings, stop: asyncio.Event, types: TaskTypes, open_
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("worker", main, check_settings))
+    sys.exit(run_process(Process.WORKER, main, check_settings))

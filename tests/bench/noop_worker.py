@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kaguan.config import Process
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.worker.outcome import Done
 from kaguan.process import run_process
@@ -51,4 +52,4 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("worker", main))
+    sys.exit(run_process(Process.WORKER, main))

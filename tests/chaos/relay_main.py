@@ -11,7 +11,8 @@ from tests.chaos import clock
 
 clock.install()
 
-from kaguan.database.sql import load  # noqa: E402 钟要先换好
+from kaguan.config import Process  # noqa: E402 钟要先换好
+from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.outbox import store  # noqa: E402 同上
 from kaguan.outbox.deliveries import fetch  # noqa: E402 同上
 from kaguan.outbox.relay import forward, relay  # noqa: E402 同上
@@ -118,4 +119,4 @@ if __name__ == "__main__":
     wanted = sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else []
     for mutation in wanted:
         mutate(mutation)
-    sys.exit(run_process("relay", partial(main, mutations=wanted)))
+    sys.exit(run_process(Process.RELAY, partial(main, mutations=wanted)))

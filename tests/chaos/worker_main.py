@@ -16,6 +16,7 @@ from tests.chaos import clock
 clock.install()
 
 import kaguan.outbox.worker.attempt as attempt_module  # noqa: E402 钟要先换好
+from kaguan.config import Process  # noqa: E402 同上
 from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.outbox.worker import settlement  # noqa: E402 同上
 from kaguan.process import run_process  # noqa: E402 同上
@@ -109,4 +110,4 @@ if __name__ == "__main__":
     wanted = sys.argv[2].split("+") if sys.argv[1:2] == ["--mutation"] else []
     for mutation in wanted:
         mutate(mutation)
-    sys.exit(run_process("worker", partial(main, mutations=wanted)))
+    sys.exit(run_process(Process.WORKER, partial(main, mutations=wanted)))

@@ -21,6 +21,7 @@ from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.exit_codes import ExitCode
 from tests.deploy.containers import Engine, install
+from tests.deploy.shipping import GIVEN
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import CERTIFICATES
 from tests.support.places import own_port, temporary_place
@@ -107,16 +108,17 @@ async def walk(engine: Engine, place: Path, database: PostgresServer, broker: Va
     context.load_cert_chain(CERTIFICATES / "localhost.crt", CERTIFICATES / "localhost.key")
     async with smtp_server(Script(starttls=context, credentials=LOGIN)) as mail:
         ports = {name: own_port() for name in PROCESSES}
-        secrets = write_secrets(
-            place / "secrets",
-            {
-                "KAGUAN_DATABASE__URL": database.url,
-                "KAGUAN_REDIS__URL": broker.url,
-                "KAGUAN_SMTP__URL": mail.url_as(*LOGIN),
-                "KAGUAN_CARRIERS__ONELINK__PASSWORD": "quiet-harbour-74",
-                "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "quiet-harbour-75",
-            },
-        )
+        values = {
+            "KAGUAN_DATABASE__URL": database.url,
+            "KAGUAN_REDIS__URL": broker.url,
+            "KAGUAN_SMTP__URL": mail.url_as(*LOGIN),
+            "KAGUAN_CARRIERS__ONELINK__PASSWORD": "",  # 不用的那一家，文件是空的
+            "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": "",
+        }
+        secrets = {
+            name: write_secrets(place / f"secrets-{name}", {key: values[key] for key in keys})
+            for name, keys in GIVEN.items()
+        }
         environ = {
             "KAGUAN_API__PORT": str(ports["api"]),
             "KAGUAN_API__METRICS_PORT": str(own_port()),
@@ -124,7 +126,7 @@ async def walk(engine: Engine, place: Path, database: PostgresServer, broker: Va
             "KAGUAN_WORKER__METRICS_PORT": str(ports["worker"]),
             "KAGUAN_SMTP__CA_FILE": f"/run/secrets/{CA_FILE}",
         }
-        migrated = await asyncio.to_thread(engine.start, "migrate", "up", secrets=secrets, environ=environ)
+        migrated = await asyncio.to_thread(engine.start, "migrate", "up", secrets=secrets["migrate"], environ=environ)
         say(f"迁移：{' '.join(migrated.stdout.split())}")
         try:
             await _live(engine, secrets, environ, mail)
@@ -134,9 +136,9 @@ async def walk(engine: Engine, place: Path, database: PostgresServer, broker: Va
             raise
 
 
-async def _live(engine: Engine, secrets: Path, environ: dict[str, str], mail: SmtpServer) -> None:
+async def _live(engine: Engine, secrets: dict[str, Path], environ: dict[str, str], mail: SmtpServer) -> None:
     for name in PROCESSES:
-        await asyncio.to_thread(engine.start, name, secrets=secrets, name=name, environ=environ)
+        await asyncio.to_thread(engine.start, name, secrets=secrets[name], name=name, environ=environ)
     for name in PROCESSES:
         await eventually(lambda name=name: asyncio.to_thread(engine.is_healthy, name))  # type: ignore[misc]
         say(f"{name}：健康，常驻 {engine.resident(name)} MiB")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from kaguan.config import Process
 from kaguan.config.loading import known_keys
 from tests.architecture.shipped import load_yaml
-from tests.support.production import SECRETS
+from tests.support.production import CONTROL_CENTER, NEEDED, ONELINK
 from tests.support.repository import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -18,7 +19,20 @@ METRICS = {
     "worker": PRODUCTION["worker"]["metrics_port"],
 }
 LIVE, READY = "/health/live", "/health/ready"
-NEEDED = set(SECRETS)
+# 一种进程给哪些秘密，一个不多：非有不可的；worker 另有两家运营商的，不用的那一家是空的
+GIVEN = {
+    "migrate": NEEDED[Process.COMMAND],
+    "api": NEEDED[Process.API],
+    "relay": NEEDED[Process.RELAY],
+    "worker": NEEDED[Process.WORKER] | {ONELINK, CONTROL_CENTER},
+}
+# 放在哪个文件里；没有列出的，文件就叫那个名字
+KEPT = {
+    ("migrate", "KAGUAN_DATABASE__URL"): "OWNER_DATABASE__URL",
+    ("api", "KAGUAN_REDIS__URL"): "API_REDIS__URL",
+    ("relay", "KAGUAN_REDIS__URL"): "RELAY_REDIS__URL",
+    ("worker", "KAGUAN_REDIS__URL"): "WORKER_REDIS__URL",
+}
 
 
 def unknown(names: set[str]) -> set[str]:

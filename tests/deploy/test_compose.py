@@ -14,32 +14,26 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from kaguan.config import ConfigurationError, Exemption, load_settings
+from kaguan.config import ConfigurationError, Exemption, Process, load_settings
 from kaguan.dev.binaries import valkey_server
 from kaguan.probes import is_listening
 from kaguan.process import STOP_DEADLINE
 from tests.architecture.shipped import OBSERVABILITY, load_yaml
-from tests.deploy.shipping import DEPLOY, METRICS, NEEDED, unknown
+from tests.deploy.shipping import DEPLOY, GIVEN, HANDBOOK, METRICS, unknown
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.installed import command, program
 from tests.support.places import own_port
-from tests.support.production import SECRETS
+from tests.support.production import CONTROL_CENTER, NEEDED, ONELINK, SECRETS, SMTP
+from tests.support.redis_users import AS_SHIPPED, make_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OURS = ("migrate", "api", "relay", "worker")
-ACL = re.compile(r"ACL SETUSER kaguan reset on ><密码> (.+)")
-TO_BE_WRITTEN = (
-    "KAGUAN_SMTP__URL",
-    "KAGUAN_CARRIERS__ONELINK__PASSWORD",
-    "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY",
-)
-
-
-def made(directory: Path) -> subprocess.CompletedProcess[str]:
-    asked = ["sh", str(DEPLOY / "make-secrets.sh"), str(directory)]
-    return subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE, check=False)
+ACL = re.compile(r"ACL SETUSER (kaguan-\w+) reset on ><密码> (.+)")
+HANDED = re.compile(r"user (kaguan-\w+) on #<密码的 SHA-256> (.+)")
+WRITTEN = re.compile(r"user (kaguan-\w+) on #[0-9a-f]{64} (.+)")
+TO_BE_WRITTEN = (SMTP, ONELINK, CONTROL_CENTER)
 
 
 def composed(file: Path, secrets: Path) -> subprocess.CompletedProcess[str]:
@@ -52,13 +46,16 @@ def composed(file: Path, secrets: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("compose") / "secrets"
-    told = made(directory)
+    told = make_secrets(directory)
     assert told.returncode == 1
-    assert [name for name in TO_BE_WRITTEN if name in told.stderr] == list(TO_BE_WRITTEN)
+    assert all(name in told.stderr for name in TO_BE_WRITTEN)
+    # 不用的运营商，文件是空的：挂得上，等于没有给
+    assert [name for name in TO_BE_WRITTEN if (directory / name).exists()] == [ONELINK, CONTROL_CENTER]
     for name in TO_BE_WRITTEN:
         (directory / name).write_text(SECRETS[name])
     before = {path.name: path.read_text() for path in directory.iterdir()}
-    assert made(directory).returncode == 0
+    silent = make_secrets(directory)
+    assert (silent.returncode, silent.stderr) == (0, "")
     assert {path.name: path.read_text() for path in directory.iterdir()} == before
     assert directory.stat().st_mode & 0o777 == 0o700
     return directory
@@ -92,14 +89,21 @@ def given(project: dict[str, Any], service: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("service", OURS)
 def test_a_process_starts_with_what_it_is_given_and_with_nothing_less(project: dict[str, Any], service: str) -> None:
+    process = Process.COMMAND if service == "migrate" else Process(service)
     environ = given(project, service)
     assert unknown(set(environ)) == set()
-    settings = load_settings(environ)
+    assert environ.keys() & SECRETS.keys() == GIVEN[service]
+    settings = load_settings(environ, process)
     # 包不出这台机器；别的放宽一样也没有
     assert set(settings.allow_insecure) == {Exemption.DATABASE_CLEARTEXT, Exemption.REDIS_CLEARTEXT}
-    for name in NEEDED:
+    for name in NEEDED[process]:
         with pytest.raises(ConfigurationError, match=name):
-            load_settings({key: value for key, value in environ.items() if key != name})
+            load_settings({key: value for key, value in environ.items() if key != name}, process)
+
+
+def test_each_process_is_a_redis_user_of_its_own(project: dict[str, Any]) -> None:
+    users = {service: given(project, service)["KAGUAN_REDIS__URL"].split("//")[1].split(":")[0] for service in OURS[1:]}
+    assert users == {service: f"kaguan-{service}" for service in OURS[1:]}
 
 
 def test_only_the_migration_is_the_owner(project: dict[str, Any]) -> None:
@@ -133,12 +137,13 @@ def test_nothing_listens_beyond_loopback_and_the_servers_have_no_way_out(project
     assert project["networks"]["inside"]["internal"]
 
 
-def test_the_redis_user_is_the_one_that_was_tested(secrets: Path) -> None:
-    rules = ACL.search((DEPLOY.parent / "docs" / "ledgers" / "FAULTS.md").read_text("utf-8"))
-    assert rules is not None
-    default, user = (secrets / "users.acl").read_text().splitlines()
+def test_the_documents_show_the_redis_users_that_are_shipped(secrets: Path) -> None:
+    default, *users = (secrets / "users.acl").read_text().splitlines()
     assert default == "user default off"
-    assert re.fullmatch(rf"user kaguan on #[0-9a-f]{{64}} {re.escape(rules[1])}", user)
+    shipped = [WRITTEN.findall(line) for line in users]
+    assert [user for [(user, _)] in shipped] == [f"kaguan-{service}" for service in OURS[1:]]
+    for document, shown in ((DEPLOY.parent / "docs" / "ledgers" / "FAULTS.md", ACL), (HANDBOOK, HANDED)):
+        assert [[one] for one in shown.findall(document.read_text("utf-8"))] == shipped
 
 
 async def test_valkey_takes_the_users_file_and_turns_away_whoever_is_not_in_it(
@@ -153,11 +158,12 @@ async def test_valkey_takes_the_users_file_and_turns_away_whoever_is_not_in_it(
     process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.DEVNULL)
     try:
         await eventually(lambda: is_listening(port))
-        url = (secrets / "KAGUAN_REDIS__URL").read_text().strip().replace("valkey:6379", f"127.0.0.1:{port}")
-        async with Redis.from_url(url) as client:
-            assert (await client.info("memory"))["maxmemory_policy"] == "noeviction"
-            with pytest.raises(NoPermissionError):
-                await client.flushall()
+        for name in ("API", "RELAY", "WORKER"):
+            url = (secrets / f"{name}_REDIS__URL").read_text().strip().replace(AS_SHIPPED, f"127.0.0.1:{port}")
+            async with Redis.from_url(url) as client:
+                assert (await client.info("memory"))["maxmemory_policy"] == "noeviction"
+                with pytest.raises(NoPermissionError):
+                    await client.flushall()
         async with Redis.from_url(f"redis://127.0.0.1:{port}") as stranger:
             with pytest.raises(AuthenticationError, match="Authentication required"):  # 健康检查等的就是它（NOAUTH）
                 await stranger.get("x")

@@ -17,7 +17,7 @@ from kaguan.process import STOP_DEADLINE
 from kaguan.telemetry.exposition import LIVE_PATH
 from kaguan.telemetry.metrics import Metrics
 from tests.deploy import keda
-from tests.deploy.shipping import DEPLOY, HANDBOOK, LIVE, METRICS, READY, USER, unknown
+from tests.deploy.shipping import DEPLOY, GIVEN, HANDBOOK, KEPT, LIVE, METRICS, READY, USER, unknown
 from tests.support.eventually import PATIENCE
 from tests.support.installed import program
 
@@ -195,6 +195,23 @@ def test_the_migration_runs_once_as_the_owner_of_the_database() -> None:
     (volume,) = job["template"]["spec"]["volumes"]
     assert volume["secret"]["secretName"] == "kaguan-migrate"
     assert job["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_each_deployment_mounts_a_secret_of_its_own_that_the_handbook_fills_with_what_it_needs() -> None:
+    """命名空间里的 Secret 各是各的：不挂给它的，它读不到。"""
+    for process in PROCESSES:
+        (volume,) = deployment(process)["spec"]["template"]["spec"]["volumes"]
+        assert volume["secret"]["secretName"] == f"kaguan-{process}"
+    filled = dict(
+        re.findall(
+            r"^kubectl create secret generic kaguan-(\w+) ((?:\\\n|.)+)", HANDBOOK.read_text("utf-8"), re.MULTILINE
+        )
+    )
+    for process, words in filled.items():
+        files = [one.rpartition("=") for one in re.findall(r"--from-file=(\S+)", words)]
+        kept = {key or source.removeprefix("secrets/"): source.removeprefix("secrets/") for key, _, source in files}
+        assert kept == {key: KEPT.get((process, key), key) for key in GIVEN[process]}
+    assert filled.keys() == GIVEN.keys()
 
 
 def test_workers_follow_the_age_of_the_backlog_by_a_metric_that_exists() -> None:

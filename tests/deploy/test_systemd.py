@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kaguan.config import load_settings
+from kaguan.config import Process, load_settings
 from kaguan.exit_codes import ExitCode
 from kaguan.process import STOP_DEADLINE
-from tests.deploy.shipping import DEPLOY, HANDBOOK, METRICS, NEEDED, unknown
+from tests.deploy.shipping import DEPLOY, GIVEN, HANDBOOK, KEPT, METRICS, unknown
 from tests.support.eventually import PATIENCE
 from tests.support.installed import program, version_of
 from tests.support.production import SECRETS
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+LONG_LIVED = (Process.API, Process.RELAY, Process.WORKER)
 LONG = [unit for unit in UNITS if unit.stem != "kaguan-migrate"]
 EXPOSURE = "15"  # 十分之几的百分：1.5 以下
 ENVIRONMENT = DEPLOY / "systemd" / "kaguan.env"
@@ -55,6 +56,10 @@ def values(unit: Path, key: str) -> list[str]:
     return [line.partition("=")[2] for line in unit.read_text("utf-8").splitlines() if line.startswith(f"{key}=")]
 
 
+def process_of(unit: Path) -> str:
+    return unit.stem.removeprefix("kaguan-").rstrip("@")
+
+
 def is_of_a_later_version(line: str) -> bool:
     """254 之前不认得越隔越久，只说一声；别的话一句也不许有。"""
     older = version_of((program("systemd-analyze"), "--version")) < GROWING_SINCE
@@ -80,24 +85,26 @@ def test_a_misspelt_setting_and_a_wide_open_unit_are_noticed(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_every_secret_that_production_wants_comes_as_a_credential(unit: Path) -> None:
+def test_a_process_gets_its_own_secrets_as_credentials_and_no_other(unit: Path) -> None:
     loaded = dict(line.split(":", 1) for line in values(unit, "LoadCredential"))
-    assert set(loaded) == NEEDED
+    process = process_of(unit)
+    assert set(loaded) == GIVEN[process]
     for name, source in loaded.items():
-        owner = unit.stem == "kaguan-migrate" and name == "KAGUAN_DATABASE__URL"
-        assert source == f"/etc/kaguan/secrets/{'OWNER_DATABASE__URL' if owner else name}"
+        assert source == f"/etc/kaguan/secrets/{KEPT.get((process, name), name)}"
 
 
-def test_the_line_of_the_handbook_gives_doctor_what_the_units_give_the_processes() -> None:
-    """文件由 shell 读，与 systemd 读到的一样：一层单引号两边都剥。"""
+def test_the_line_of_the_handbook_gives_doctor_what_the_units_give_the_worker(tmp_path: Path) -> None:
+    """文件由 shell 读，与 systemd 读到的一样：一层单引号两边都剥；秘密要的最多的是 worker。"""
     (line,) = re.findall(r"^\(set -a .+\)$", HANDBOOK.read_text("utf-8"), re.MULTILINE)
     assert line.count("kaguan doctor") == 1
+    (tmp_path / "WORKER_REDIS__URL").write_text("redis://worker\n")
     text = line.replace("/etc/kaguan/kaguan.env", str(ENVIRONMENT)).replace("kaguan doctor", "env -0")
+    text = text.replace("$(cat /etc/kaguan/secrets/", f"$(cat {tmp_path}/")
     done = subprocess.run(
         ["sh", "-c", text], env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=PATIENCE, check=True
     )
     seen = dict(pair.split("=", 1) for pair in done.stdout.decode().split("\0") if pair)
-    assert seen["SECRETS_DIR"] == "/etc/kaguan/secrets"
+    assert (seen["SECRETS_DIR"], seen["KAGUAN_REDIS__URL"]) == ("/etc/kaguan/secrets", "redis://worker")
     assert seen.items() >= environment().items()
 
 
@@ -110,8 +117,9 @@ def environment() -> dict[str, str]:
 def test_the_environment_file_is_accepted_in_production() -> None:
     environ = environment()
     assert unknown(set(environ)) == set()
-    settings = load_settings({**SECRETS, **environ})
-    assert not settings.allow_insecure
+    for process in LONG_LIVED:
+        settings = load_settings({**{name: SECRETS[name] for name in GIVEN[process]}, **environ}, process)
+        assert not settings.allow_insecure
 
 
 @pytest.mark.parametrize("unit", LONG, ids=lambda unit: unit.stem)
@@ -121,7 +129,7 @@ def test_a_process_is_restarted_but_not_a_wrong_configuration_and_has_time_to_st
     assert values(unit, "StartLimitIntervalSec") == ["0"]
     assert values(unit, "RestartPreventExitStatus") == [str(int(ExitCode.USAGE))]
     assert int(values(unit, "TimeoutStopSec")[0]) > STOP_DEADLINE + 5
-    assert values(unit, "ExecStart") == [f"{WRAPPER} {unit.stem.removeprefix('kaguan-').rstrip('@')}"]
+    assert values(unit, "ExecStart") == [f"{WRAPPER} {process_of(unit)}"]
 
 
 def test_a_worker_is_named_after_its_port() -> None:

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg import connect
 
+from kaguan.config import Process
 from kaguan.dev.postgres import ROLE
 from tests.e2e.stack import started
 from tests.e2e.wheels import build, install, run
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import READABLE, temporary_place
-from tests.support.production import SECRETS
+from tests.support.production import NEEDED, SECRETS
 from tests.support.repository import ROOT
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def test_the_database_is_migrated_up_and_down_from_an_empty_folder(
 def test_production_reads_its_own_file_and_refuses_without_secrets(installed: Installed) -> None:
     refused = installed.run("relay", environ=PRODUCTION)
     assert refused.returncode == 2
-    assert [line.split("：")[1] for line in refused.stderr.splitlines()] == list(SECRETS)
+    assert {line.split("：")[1] for line in refused.stderr.splitlines()} == NEEDED[Process.RELAY]
     shown = installed.run("config", "show", "--json", environ={**PRODUCTION, **SECRETS})
     assert shown.returncode == 0, shown.stderr
     facts = json.loads(shown.stdout)
@@ -165,9 +166,10 @@ def test_an_application_keeps_its_own_names(installed: Installed, outside: Path)
     assert seen.stdout == "[None, None, None]\n", seen.stderr
     document = installed.run("openapi", folder=application)
     assert document.stdout == (ROOT / "docs" / "openapi.yaml").read_text("utf-8"), document.stderr
-    for command in ("api", "relay", "worker"):
+    for command in (Process.API, Process.RELAY, Process.WORKER):
         refused = installed.run(command, folder=application, environ=PRODUCTION)
-        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, len(SECRETS)), refused.stderr
+        told = (refused.returncode, len(refused.stderr.splitlines()))
+        assert told == (2, len(NEEDED[command])), refused.stderr
 
 
 def test_without_the_local_extra_up_says_what_to_install_and_the_rest_works(outside: Path, wheel: Path) -> None:

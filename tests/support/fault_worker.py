@@ -11,6 +11,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from kaguan.config import Process
 from kaguan.process import run_process
 from kaguan.task_types import task_types
 from tests.support.fault_plant import Effects
@@ -54,4 +55,4 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("worker", main))
+    sys.exit(run_process(Process.WORKER, main))

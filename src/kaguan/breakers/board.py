@@ -36,6 +36,7 @@ TTL = 20  # 秒：进程死了，它的断路器过这么久就不再算数
 REFRESH = 5.0  # 秒
 PATIENCE = 2.0  # 秒；离开时至多等 Redis 这么久
 
+PREFIX = BREAKER.partition("{")[0].encode()
 MOST = 1_000  # 至多看这么多个
 Text = Annotated[str, Field(max_length=2_000)]
 Key: TypeAlias = tuple["BreakerKind", str]
@@ -149,17 +150,23 @@ def _packed(kind: BreakerKind, name: str, status: BreakerStatus, seconds: float)
     return orjson.dumps([kind, name, status.state, status.since, status.cause.packed(), int(seconds)])
 
 
-async def open_breakers(redis: Redis) -> list[OpenBreaker]:
+async def open_breakers(redis: Redis, *, tidy: bool = False) -> list[OpenBreaker]:
     """全部进程此刻没有闭合的断路器，按种类与名字排好；一个也没有时只问 Redis 一次。
+
+    Args:
+        redis: Redis。
+        tidy: 顺手从集合里去掉过期的与不是断路器的；只看看的不写。
 
     Raises:
         RedisError: 连不上。
     """
-    keys = sorted(await cast("Awaitable[set[bytes]]", redis.smembers(BREAKERS)))[:MOST]  # 存根不分同步异步
+    found = await cast("Awaitable[set[bytes]]", redis.smembers(BREAKERS))  # 存根不分同步异步
+    ours = {key for key in found if key.startswith(PREFIX)}  # 别的键也许读不得：连着的一起都不给
+    keys = sorted(ours)[:MOST]
     values = await redis.mget(keys) if keys else []
-    expired = [key for key, value in zip(keys, values, strict=True) if value is None]
-    if expired:
-        await cast("Awaitable[int]", redis.srem(BREAKERS, *expired))
+    gone = [*(found - ours), *(key for key, value in zip(keys, values, strict=True) if value is None)]
+    if tidy and gone:
+        await cast("Awaitable[int]", redis.srem(BREAKERS, *gone))
     seen: dict[Key, list[tuple[datetime, str, str, int]]] = {}
     for value in values:
         told = value and believed(redis, BREAKER, partial(WRITTEN.validate_json, value))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 from pydantic import BaseModel, SecretStr
 
-from kaguan.cli.printing import AsJson, print_facts, print_json
+from kaguan.cli.printing import AsJson, echo, print_facts, print_json
 from kaguan.config import load_settings
+from kaguan.config.production import WORKER_SECRETS
 from kaguan.task_types import check_settings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def group() -> None:
 
 @app.command()
 def show(*, as_json: AsJson = False) -> None:
-    """全部键与当前值；密钥只说有没有。"""
+    """全部键与当前值；密钥只说有没有，没有的由用它的进程启动时要。"""
     settings = load_settings()
     check_settings(settings)
     values = dict(flatten(settings, "KAGUAN_"))
@@ -33,6 +34,9 @@ def show(*, as_json: AsJson = False) -> None:
         print_json(values)
     else:
         print_facts(values)
+        absent = [key for key in WORKER_SECRETS if not values[key]]
+        if settings.env.is_hardened and absent:
+            echo(f"这里没有给 {'、'.join(absent)}：只有 worker 要（运营商的，用哪一家才要哪一家的），别的进程不必有")
 
 
 def flatten(group: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:

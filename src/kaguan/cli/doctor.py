@@ -18,6 +18,7 @@ from kaguan.cli.standbys import examine_standbys
 from kaguan.cli.symptoms import LEVELS, examine_pipeline
 from kaguan.config import load_settings
 from kaguan.config.addresses import split_address
+from kaguan.config.production import CONTROL_CENTER_KEY, ONELINK_PASSWORD, SMTP_URL
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.exit_codes import ExitCode
 from kaguan.fitness import EVICTION_POLICY, MAX_SKEW, measure_skew
@@ -33,9 +34,10 @@ from kaguan.verdict.model import ConcernCode
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from pydantic import SecretStr
+
     from kaguan.cli.symptoms import Symptom
     from kaguan.config import Settings
-    from kaguan.config.model import Smtp
 
 UNSAFE = "select name from pg_settings where name in ('fsync', 'synchronous_commit') and setting = 'off' order by name"
 MINIMUM_POSTGRES = 150_000  # server_version_num：15
@@ -74,6 +76,7 @@ async def _examine_all(settings: Settings) -> tuple[list[Finding], list[Symptom]
 
 
 async def _examine(settings: Settings) -> list[Finding]:
+    carriers = settings.carriers
     checks: list[Awaitable[Finding | None]] = [
         _postgres(settings),
         examine_listening(settings),
@@ -82,12 +85,14 @@ async def _examine(settings: Settings) -> list[Finding]:
         _durability(settings),
         _tokens(settings),
         _redis(settings),
-        _smtp(settings.smtp),
-        _carrier("运营商 onelink", settings.carriers.onelink.base_url, "KAGUAN_CARRIERS__ONELINK__BASE_URL"),
+        _smtp(settings),
+        _carrier(settings, "onelink", ONELINK_PASSWORD, carriers.onelink.base_url, carriers.onelink.password),
         _carrier(
-            "运营商 control_center",
-            settings.carriers.control_center.base_url,
-            "KAGUAN_CARRIERS__CONTROL_CENTER__BASE_URL",
+            settings,
+            "control_center",
+            CONTROL_CENTER_KEY,
+            carriers.control_center.base_url,
+            carriers.control_center.api_key,
         ),
     ]
     configuration = Finding("配置", ok=True, detail=f"环境 {settings.env}，数据目录 {settings.data_dir}")
@@ -176,10 +181,18 @@ async def _redis(settings: Settings) -> Finding:
     return Finding(part, ok=True, detail=detail)
 
 
-async def _smtp(config: Smtp) -> Finding:
+def _elsewhere(part: str, key: str) -> Finding:
+    """生产里只有 worker 有的秘密；少了它，worker 自己不启动。"""
+    return Finding(part, ok=True, detail=f"这里没有给 {key}，只有 worker 要它；不查，到 worker 那里查")
+
+
+async def _smtp(settings: Settings) -> Finding:
+    config = settings.smtp
     part, url = "SMTP", config.url.get_secret_value()
     if not url:
-        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} KAGUAN_SMTP__URL")
+        if settings.env.is_hardened:
+            return _elsewhere(part, SMTP_URL)
+        return Finding(part, ok=False, detail="没有地址", advice=f"{START_HINT} {SMTP_URL}")
     try:
         relay, helo = parse_relay_host(url), helo_name(config.sender)
     except (ValueError, UnsendableError) as error:
@@ -195,8 +208,11 @@ async def _smtp(config: Smtp) -> Finding:
     return Finding(part, ok=True, detail=f"{relay.name}，{encryption}，{login}")
 
 
-async def _carrier(part: str, url: str, key: str) -> Finding:
+async def _carrier(settings: Settings, name: str, secret_key: str, url: str, secret: SecretStr) -> Finding:
     """没有地址就是没有用这一家，不算异常；worker 也是这样认的（``carriers.build``）。"""
+    part, key = f"运营商 {name}", f"KAGUAN_CARRIERS__{name.upper()}__BASE_URL"
+    if url and settings.env.is_hardened and not secret.get_secret_value():
+        return _elsewhere(part, secret_key)
     if not url:
         return Finding(part, ok=True, detail=f"没有配置（{key} 是空的），不查")
     try:

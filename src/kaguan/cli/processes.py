@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kaguan.config import load_settings
+from kaguan.config import Process, load_settings
 from kaguan.shipped import process_environment
 
 PROCESSES = "KAGUAN_API__PROCESSES"
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def up() -> None:
     """在本机带起整套：PostgreSQL、Valkey、API、relay、worker、邮件收件端、运营商模拟器、跟踪查看器。"""
-    load_settings()  # 配置有误，在这里就说
+    load_settings(process=Process.WORKER)  # 配置有误，在这里就说；worker 要的最多
     _become("up")
 
 

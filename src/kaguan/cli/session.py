@@ -58,7 +58,9 @@ async def open_connection(settings: Settings) -> AsyncIterator[Connection]:
 
 
 async def _newest(settings: Settings, connection: Connection) -> connecting.History | None:
-    """各进程见过的最新的主库；Redis 不在就不知道，盖的印不对的不算。"""
+    """各进程见过的最新的主库；没有给 Redis 的地址、它不在，就不知道；盖的印不对的不算。"""
+    if not settings.redis.url.get_secret_value():
+        return None
     with suppress(RedisError, OSError, TimeoutError, LookupError, psycopg.Error):
         async with asyncio.timeout(REDIS_TIMEOUT), open_redis(settings.redis) as redis:
             seal = await Sealing().held(connection)

@@ -2,6 +2,7 @@
 
 from kaguan.config.loading import ConfigurationError, canonical, known_keys, load_settings
 from kaguan.config.model import Environment, UncertainPolicy
+from kaguan.config.process import Process
 from kaguan.config.production import tolerated
 from kaguan.config.settings import Exemption, Settings
 
@@ -9,6 +10,7 @@ __all__ = [
     "ConfigurationError",
     "Environment",
     "Exemption",
+    "Process",
     "Settings",
     "UncertainPolicy",
     "canonical",

@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from kaguan.config import model
 from kaguan.config.explaining import explained
+from kaguan.config.process import Process
 from kaguan.config.production import refused
 from kaguan.config.settings import PREFIX, Settings
 from kaguan.shipped import shipped
@@ -31,11 +32,12 @@ class ConfigurationError(Exception):
     """配置有误。消息一行一处，每行已有键名、所给的值与允许的值。"""
 
 
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+def load_settings(environ: Mapping[str, str] | None = None, process: Process = Process.COMMAND) -> Settings:
     """读取配置。
 
     Args:
         environ: 环境变量；不给就用进程的环境。
+        process: 谁在读：它用得着的秘密一个也不能少，用不着的不必有。
 
     Raises:
         ConfigurationError: 有未知键、非法值、缺失的文件，或生产、预发布里有没放行的变弱；一次说全。
@@ -52,7 +54,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     if settings is not None:
         if environment in ENVIRONMENTS and settings.env != environment:
             problems.append(f"{WRONG}{PREFIX}ENV：只能用环境变量给出，不能写在文件里（那里写的是 {settings.env}）")
-        problems += [f"{WRONG}{weakness}" for weakness in refused(settings, merged)]
+        if process.goes_outside:
+            problems += [f"{WRONG}{PREFIX}WEBHOOKS：{line}" for line in settings.webhooks.unsigned()]
+        problems += [f"{WRONG}{weakness}" for weakness in refused(settings, merged, process)]
     if problems or settings is None:
         raise ConfigurationError("\n".join(problems))
     return settings

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from kaguan.config.addresses import Server, Tls, is_loopback, postgres_server, redis_server, split_address
+from kaguan.config.process import Process
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.config.sentinel import sentinel_address
 from kaguan.config.settings import Exemption
@@ -23,6 +24,9 @@ DATABASE_URL = "KAGUAN_DATABASE__URL"
 LISTEN_URL = "KAGUAN_DATABASE__LISTEN_URL"
 REDIS_URL = "KAGUAN_REDIS__URL"
 SMTP_URL = "KAGUAN_SMTP__URL"
+ONELINK_PASSWORD = "KAGUAN_CARRIERS__ONELINK__PASSWORD"  # noqa: S105 键名，不是口令
+CONTROL_CENTER_KEY = "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY"
+WORKER_SECRETS = (SMTP_URL, ONELINK_PASSWORD, CONTROL_CENTER_KEY)
 ALLOW_INSECURE = "KAGUAN_ALLOW_INSECURE"
 MIN_BCRYPT_ROUNDS = 10  # OWASP Password Storage Cheat Sheet
 MIN_PASSWORD_LENGTH = 12
@@ -49,26 +53,26 @@ class Weakness:
         return f"{self.key}：{self.problem}；{self.remedy}{way_out}"
 
 
-def refused(settings: Settings, environ: Mapping[str, str]) -> list[Weakness]:
-    """因此不能启动的，全部。"""
+def refused(settings: Settings, environ: Mapping[str, str], process: Process) -> list[Weakness]:
+    """``process`` 因此不能启动的，全部：给了的都看，没有给的只说它要用的。"""
     if not settings.env.is_hardened:
         return []
-    return [one for one in _weaknesses(settings, environ) if one.exemption not in settings.allow_insecure]
+    return [one for one in _weaknesses(settings, environ, process) if one.exemption not in settings.allow_insecure]
 
 
-def tolerated(settings: Settings, environ: Mapping[str, str]) -> list[Weakness]:
+def tolerated(settings: Settings, environ: Mapping[str, str], process: Process = Process.COMMAND) -> list[Weakness]:
     """启动时要警告的：生产里逐项放行了的；开发环境只有信任所有代理这一项，它让限流与访问日志失真。"""
-    found = [one for one in _weaknesses(settings, environ) if one.exemption is not None]
+    found = [one for one in _weaknesses(settings, environ, process) if one.exemption is not None]
     if not settings.env.is_hardened:
         return [one for one in found if one.exemption is Exemption.TRUSTED_PROXIES]
     return [one for one in found if one.exemption in settings.allow_insecure]
 
 
-def _weaknesses(settings: Settings, environ: Mapping[str, str]) -> Iterator[Weakness]:
+def _weaknesses(settings: Settings, environ: Mapping[str, str], process: Process) -> Iterator[Weakness]:
     yield from _database(settings, environ)
-    yield from _redis(settings)
-    yield from _smtp(settings)
-    yield from _carriers(settings)
+    yield from _redis(settings, process)
+    yield from _smtp(settings, process)
+    yield from _carriers(settings, process)
     yield from _cleartext("KAGUAN_WEBHOOKS__URL", settings.webhooks.url, Exemption.WEBHOOK_CLEARTEXT)
     for caller in settings.webhooks.callers:
         yield from _cleartext("KAGUAN_WEBHOOKS__CALLERS", caller.url, Exemption.WEBHOOK_CLEARTEXT)
@@ -139,10 +143,11 @@ def _postgres(key: str, url: str, environ: Mapping[str, str]) -> Iterator[Weakne
         yield Weakness(key, problem, remedy, Exemption.DATABASE_UNVERIFIED)
 
 
-def _redis(settings: Settings) -> Iterator[Weakness]:
+def _redis(settings: Settings, process: Process) -> Iterator[Weakness]:
     url = settings.redis.url.get_secret_value()
     if not url:
-        yield _missing(REDIS_URL)
+        if process.needs_redis:
+            yield _missing(REDIS_URL)
         return
     server = redis_server(url)
     remedy = "请写成 rediss://用户:密码@主机:端口/0，或改用 UNIX 套接字、客户端证书（ssl_certfile）"
@@ -174,18 +179,11 @@ def _password(key: str, server: Server, remedy: str, exemption: Exemption) -> It
         yield Weakness(key, f"{problem}（给的是 {server.place}）", remedy, exemption)
 
 
-def _smtp(settings: Settings) -> Iterator[Weakness]:
-    url = settings.smtp.url.get_secret_value()
-    if not url:
+def _smtp(settings: Settings, process: Process) -> Iterator[Weakness]:
+    if url := settings.smtp.url.get_secret_value():
+        yield from _relay_host(url)
+    elif process.goes_outside:
         yield _missing(SMTP_URL)
-        return
-    try:
-        relay = parse_relay_host(url)
-    except ValueError:
-        yield Weakness(SMTP_URL, "看不懂这个地址", "应形如 smtps://用户:密码@主机:端口")
-        return
-    if relay.username and (problem := _flaw(relay.password or "", relay.username)):
-        yield Weakness(SMTP_URL, f"{problem}（给的是 {relay.host}）", "请换一个强的", Exemption.SMTP_PASSWORD)
     # smtps:// 用不上这一键，但也不许留着：换成 smtp:// 的那天就悄悄变弱了
     if settings.smtp.starttls != "required":
         yield Weakness(
@@ -196,14 +194,26 @@ def _smtp(settings: Settings) -> Iterator[Weakness]:
         )
 
 
-def _carriers(settings: Settings) -> Iterator[Weakness]:
+def _relay_host(url: str) -> Iterator[Weakness]:
+    try:
+        relay = parse_relay_host(url)
+    except ValueError:
+        yield Weakness(SMTP_URL, "看不懂这个地址", "应形如 smtps://用户:密码@主机:端口")
+        return
+    if relay.username and (problem := _flaw(relay.password or "", relay.username)):
+        yield Weakness(SMTP_URL, f"{problem}（给的是 {relay.host}）", "请换一个强的", Exemption.SMTP_PASSWORD)
+
+
+def _carriers(settings: Settings, process: Process) -> Iterator[Weakness]:
     onelink, control_center = settings.carriers.onelink, settings.carriers.control_center
     secrets = {
-        "KAGUAN_CARRIERS__ONELINK__PASSWORD": (onelink.password, onelink.app_id),
-        "KAGUAN_CARRIERS__CONTROL_CENTER__API_KEY": (control_center.api_key, control_center.username),
+        ONELINK_PASSWORD: (onelink.password, onelink.app_id, onelink.base_url),
+        CONTROL_CENTER_KEY: (control_center.api_key, control_center.username, control_center.base_url),
     }
-    for key, (secret, username) in secrets.items():
-        if (problem := _flaw(secret.get_secret_value(), username)) is not None:
+    for key, (secret, username, url) in secrets.items():
+        given = secret.get_secret_value()
+        is_wanted = process.goes_outside and url  # 没有地址的那一家不用
+        if (given or is_wanted) and (problem := _flaw(given, username)) is not None:
             yield Weakness(key, problem, "请用环境变量给出运营商发的那个", Exemption.CARRIER_PASSWORD)
     for name, url in {"ONELINK": onelink.base_url, "CONTROL_CENTER": control_center.base_url}.items():
         yield from _cleartext(f"KAGUAN_CARRIERS__{name}__BASE_URL", url, Exemption.CARRIER_CLEARTEXT)

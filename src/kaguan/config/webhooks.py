@@ -9,9 +9,11 @@ from pydantic import Field, SecretStr, model_validator
 from kaguan.config.model import Group
 from kaguan.config.values import Seconds, webhook_key
 
+KEY = "应为 whsec_ 加 base64，解出 24–64 字节"
+
 
 class WebhookTarget(Group):
-    """推到哪里，用什么签名。"""
+    """推到哪里，用什么签名；签名的是 worker，别的进程只要知道推不推。"""
 
     url: str = ""
     secret: SecretStr = SecretStr("")  # whsec_ 加 base64，24–64 字节（Standard Webhooks）
@@ -22,8 +24,8 @@ class WebhookTarget(Group):
             return self
         if not self.url.startswith(("http://", "https://")):
             raise ValueError("url 应为 http(s) 地址")
-        if not self.key:
-            raise ValueError("secret 应为 whsec_ 加 base64，解出 24–64 字节")
+        if self.secret.get_secret_value() and not self.key:
+            raise ValueError(f"secret {KEY}")
         return self
 
     @property
@@ -48,3 +50,9 @@ class Webhooks(WebhookTarget):
         """任务的结局告诉 ``principal`` 推到哪里；没有配置就没有。"""
         target = next((one for one in self.callers if one.name == principal), self)
         return target if target.url else None
+
+    def unsigned(self) -> list[str]:
+        """推得到而没有密钥的，一个一行。"""
+        found = [] if not self.url or self.key else [f"没有给 secret，{KEY}"]
+        missing = (one.name for one in self.callers if one.url and not one.key)
+        return found + [f"callers 里的 {name} 没有给 secret，{KEY}" for name in missing]

@@ -19,6 +19,7 @@ import orjson
 import structlog
 from aiosmtpd.smtp import SMTP
 
+from kaguan.config import Process
 from kaguan.config.model import MIB
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.process import run_process
@@ -106,4 +107,4 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_process("smtp", main))
+    sys.exit(run_process(Process.SINK, main))

@@ -15,7 +15,7 @@ from typing import TextIO, cast
 import psycopg
 import structlog
 
-from kaguan.config import ConfigurationError, canonical, load_settings
+from kaguan.config import ConfigurationError, Process, canonical, load_settings
 from kaguan.config.model import Logging
 from kaguan.config.production import DATABASE_URL
 from kaguan.database.migrate import status, upgrade
@@ -42,7 +42,7 @@ def run_up() -> ExitCode:
     started = time.monotonic()
     try:
         _require_extra()
-        check_settings(load_settings())  # 先查配置，再动磁盘
+        check_settings(load_settings(process=Process.WORKER))  # 先查配置，再动磁盘；worker 要的最多
         given = canonical(os.environ)
         data = DataDirectory(Path(given.get("KAGUAN_DATA_DIR", ".kaguan")).absolute())
         output = Output()

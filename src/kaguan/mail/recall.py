@@ -49,7 +49,7 @@ class Recall:
         now = asyncio.get_running_loop().time()
         if now < self._next_at:
             return 0
-        states = {one.state for one in await open_breakers(self.redis) if one.kind is self.kind}
+        states = {one.state for one in await open_breakers(self.redis, tidy=True) if one.kind is self.kind}
         self._next_at = now + self.pace  # 问到了才算一次：Redis 不在时别一轮说不在、一轮说恢复
         if states:
             self._room = FIRST_ROOM

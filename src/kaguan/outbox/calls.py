@@ -14,7 +14,7 @@ from kaguan.database.seal import Seal, Sealing
 from kaguan.outbox.vocabulary import HIGHEST
 from kaguan.queues import keys
 from kaguan.queues.believing import refused
-from kaguan.queues.foreign import evaluated
+from kaguan.queues.foreign import NOTED, evaluated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,8 +55,8 @@ class Calls:
         age = int(self.config.calls_kept_for * 1000)
         seal = await self.sealing.held(connection)
         member = seal.put(keys.CALLS, keys.delivery_key(task_id, delivery))
-        asked = (keys.CALLS, keys.CALLS_TRIMMED)
-        await evaluated(self.redis, NOTE, asked, member, str(age), str(self.config.calls_kept))
+        asked = tuple(NOTED)
+        await evaluated(self.redis, NOTE, asked, member, str(age), str(self.config.calls_kept), ours=NOTED)
 
     async def trimmed(self) -> float | None:
         """删去过的里面最晚的是何时记的，纪元秒；没有删过则 None，说不清是无穷。

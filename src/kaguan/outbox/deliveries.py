@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import orjson
 from psycopg.rows import args_row
 from pydantic import BaseModel, Field
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError
 from saq.queue.redis import RedisQueue
 
 from kaguan.database.sql import load
@@ -102,10 +102,10 @@ class KaguanQueue(RedisQueue):
         """每变一次状态就发布一次，没有人听：看板自己来看，别处都以 PostgreSQL 为准。"""
 
     async def info(self, jobs: bool = False, offset: int = 0, limit: int = 10) -> QueueInfo:  # noqa: FBT001, FBT002 签名随 SAQ
-        """监控页看的；worker 写着的看不懂，就只给个数。"""
+        """监控页看的；worker 写着的看不懂，列着的号用户读不得，就只给个数。"""
         try:
             return await super().info(jobs, offset, limit)
-        except UNREADABLE as error:
+        except (*UNREADABLE, NoPermissionError) as error:
             refused(self.redis, SAQ_WORKER, type(error).__name__)
         queued, active = await self.count("queued"), await self.count("active")
         return {"workers": {}, "name": self.name, "queued": queued, "active": active, "scheduled": 0, "jobs": []}

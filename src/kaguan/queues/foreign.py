@@ -13,17 +13,15 @@ from redis.exceptions import ResponseError
 from kaguan.queues import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
 log = structlog.get_logger(__name__)
 
-KINDS = {
-    keys.EPOCH: "string", keys.HISTORY: "string", keys.WATERMARK: "string", keys.CALLS: "zset",
-    keys.CALLS_TRIMMED: "string",
-}  # fmt: skip
-# 一条命令里看了就删：中间没有别人记的一笔。纪元总一起换；记着的外部调用没有了，就记下此刻（毫秒）之前的都不全
+NOTED = {keys.CALLS: "zset", keys.CALLS_TRIMMED: "string"}  # worker 记的；别的它写不了（deploy/make-secrets.sh）
+KINDS = {**NOTED, keys.EPOCH: "string", keys.HISTORY: "string", keys.WATERMARK: "string"}
+# 一条命令里看了就删：中间没有别人记的一笔。记着的外部调用没有了，就记下此刻（毫秒）之前的都不全；看的有纪元，就一起换
 REPLACE = """
 local found = {}
 for number, key in ipairs(KEYS) do
@@ -35,8 +33,8 @@ for number, key in ipairs(KEYS) do
 end
 if #found > 0 then
     local clock = redis.call('TIME')
-    redis.call('DEL', KEYS[1])
-    redis.call('SET', KEYS[5], clock[1] * 1000 + math.floor(clock[2] / 1000))
+    redis.call('SET', KEYS[2], clock[1] * 1000 + math.floor(clock[2] / 1000))
+    if KEYS[3] then redis.call('DEL', KEYS[3]) end
 end
 return found
 """
@@ -55,8 +53,10 @@ async def foreign(redis: Redis) -> list[str]:
     return [key for (key, ours), kind in zip(KINDS.items(), kinds, strict=True) if kind not in {ours, "none"}]
 
 
-async def evaluated(redis: Redis, script: str, names: Sequence[str], *arguments: str) -> Any:  # noqa: ANN401 答什么，写脚本的才知道
-    """跑一段用我们的键的脚本；碰到别人写过的，换掉再来一次。也许另一处刚换掉了，所以没有换也再来。
+async def evaluated(
+    redis: Redis, script: str, names: Sequence[str], *arguments: str, ours: Mapping[str, str] = KINDS
+) -> Any:  # noqa: ANN401 答什么，写脚本的才知道
+    """跑一段用我们的键的脚本；``ours`` 里有别人写过的，换掉再来一次。也许另一处刚换掉了，所以没有换也再来。
 
     Raises:
         RedisError: 连不上，或另有缘由。
@@ -64,17 +64,17 @@ async def evaluated(redis: Redis, script: str, names: Sequence[str], *arguments:
     try:
         return await redis.eval(script, len(names), *names, *arguments)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
     except ResponseError:
-        await replace_foreign(redis)
+        await replace_foreign(redis, ours)
         return await redis.eval(script, len(names), *names, *arguments)  # type: ignore[misc] # 同上
 
 
-async def replace_foreign(redis: Redis) -> bool:
-    """换掉它们，说一声；False：没有。
+async def replace_foreign(redis: Redis, ours: Mapping[str, str] = KINDS) -> bool:
+    """换掉 ``ours``（键 → 类型，:data:`NOTED` 在前）里别人写过的，说一声；False：没有。
 
     Raises:
         RedisError: 连不上。
     """
-    found = await redis.eval(REPLACE, len(KINDS), *KINDS, *KINDS.values())  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+    found = await redis.eval(REPLACE, len(ours), *ours, *ours.values())  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
     if found:
         log.error(
             "别的程序写过我们在 Redis 里的键，换成自己的，当作丢过数据；请各用各的库号，或用 ACL 隔开",

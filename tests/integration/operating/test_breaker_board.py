@@ -79,7 +79,10 @@ async def test_a_process_that_died_is_forgotten_when_its_entry_expires(redis: Re
     [key] = [name async for name in redis.scan_iter() if name != BREAKERS.encode()]
     assert 0 < await redis.ttl(key) <= TTL
     await redis.delete(key)  # 到期
+    await redis.sadd(BREAKERS, "someone:elses")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
     assert await open_breakers(redis) == []
+    assert await redis.keys() == [BREAKERS.encode()]  # 只看看的不写
+    assert await open_breakers(redis, tidy=True) == []
     assert await redis.keys() == []
 
 
@@ -128,9 +131,10 @@ async def test_a_breaker_that_none_of_ours_wrote_hides_no_other_and_is_counted(r
     async with boards(redis) as (board, _):
         board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, LATER, Reason.of("535")))
         await shown(redis, 1)
-        await redis.sadd(BREAKERS, "evil", "of another type")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
-        await redis.set("evil", garbage)
-        await redis.lpush("of another type", "x")  # type: ignore[misc] # 同上
+        evil, other = (BREAKER.format("carrier", name, "x") for name in ("evil", "of another type"))
+        await redis.sadd(BREAKERS, evil, other)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        await redis.set(evil, garbage)
+        await redis.lpush(other, "x")  # type: ignore[misc] # 同上
         assert [item.name for item in await open_breakers(redis)] == [HOST]
     assert isinstance(redis, Client)
     assert redis.refused[BREAKER] > 0

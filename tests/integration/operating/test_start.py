@@ -182,13 +182,13 @@ def test_a_weak_production_refuses_to_start_a_line_for_each_weakness(module: str
 
 
 def test_config_show_refuses_a_weak_production_in_the_same_words(tmp_path: Path) -> None:
-    given = {"PATH": os.environ["PATH"], **LOCAL, "KAGUAN_DATABASE__URL": "postgresql:///kaguan"}
+    given = {"PATH": os.environ["PATH"], **LOCAL}
     argv = [sys.executable, "-c", "from kaguan.cli.app import main; main()", "config", "show"]
     finished = subprocess.run(
         argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr == "配置有误：KAGUAN_REDIS__URL：没有给出；生产与预发布里必须用环境变量给出\n"
+    assert finished.stderr == "配置有误：KAGUAN_DATABASE__URL：没有给出；生产与预发布里必须用环境变量给出\n"
 
 
 def test_production_without_its_file_refuses_to_start(environ: dict[str, str], tmp_path: Path) -> None:

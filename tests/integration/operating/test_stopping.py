@@ -31,12 +31,13 @@ OURS = """
 
 STUBBORN = """
 import asyncio, sys
+from kaguan.config import Process
 from kaguan.process import run_process
 async def main(settings, stop):
     print("ready", flush=True)
     await stop.wait()
     await asyncio.Event().wait()
-sys.exit(run_process("relay", main, deadline=0.1))
+sys.exit(run_process(Process.RELAY, main, deadline=0.1))
 """
 
 

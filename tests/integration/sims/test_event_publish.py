@@ -256,7 +256,7 @@ async def test_events_staged_before_the_webhook_was_taken_away_are_given_up(pool
     assert outcome == GiveUp(Reason("sims.webhook_missing"))
 
 
-def test_a_secret_that_is_too_short_or_missing_is_refused() -> None:
-    for secret in ("", "whsec_", "whsec_" + base64.b64encode(b"short").decode(), base64.b64encode(KEY).decode()):
+def test_a_secret_that_is_too_short_is_refused() -> None:
+    for secret in ("whsec_", "whsec_" + base64.b64encode(b"short").decode(), base64.b64encode(KEY).decode()):
         with pytest.raises(ValueError, match="whsec_"):
             Webhooks(url="https://hooks.example/x", secret=SecretStr(secret))

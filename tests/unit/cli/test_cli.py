@@ -11,6 +11,8 @@ import pytest
 
 from kaguan.cli.printing import echo, print_facts, print_json, print_table
 from kaguan.config import known_keys
+from kaguan.config.production import ONELINK_PASSWORD, SMTP_URL, WORKER_SECRETS
+from kaguan.dev.ports import free_port
 from tests.support.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -105,6 +107,25 @@ def test_doctor_says_that_a_carrier_is_not_configured_and_is_content(
     assert findings["运营商 control_center"]["ok"]
     assert "KAGUAN_CARRIERS__CONTROL_CENTER__BASE_URL" in findings["运营商 control_center"]["detail"]
     assert not findings["运营商 onelink"]["ok"]
+
+
+def test_config_show_and_doctor_say_that_only_the_worker_has_what_is_not_here(
+    run: Invocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """在 API 的机器上：数据库的地址就够，中继与运营商的秘密不在这里不算异常。"""
+    monkeypatch.setenv("KAGUAN_ENV", "prod")
+    monkeypatch.setenv("KAGUAN_DATABASE__URL", f"postgresql://u:quiet-harbour-71@127.0.0.1:{free_port()}/x")
+    monkeypatch.setenv("KAGUAN_CARRIERS__ONELINK__BASE_URL", "http://127.0.0.1:1")
+    code, out, _ = run("config", "show")
+    *_, last = out.splitlines()
+    assert code == 0
+    assert all(name in last for name in WORKER_SECRETS)
+    findings = {finding["part"]: finding for finding in json.loads(run("doctor", "--json")[1])}
+    for part, name in {"SMTP": SMTP_URL, "运营商 onelink": ONELINK_PASSWORD}.items():
+        assert findings[part]["ok"]
+        assert f"这里没有给 {name}，只有 worker 要它" in findings[part]["detail"]
+    assert findings["运营商 control_center"]["ok"]
+    assert not findings["Redis"]["ok"]
 
 
 @pytest.mark.parametrize(

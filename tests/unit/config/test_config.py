@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kaguan.config import ConfigurationError, Environment, known_keys, load_settings
+from kaguan.config import ConfigurationError, Environment, Process, known_keys, load_settings
 from kaguan.config.loading import CONFIG_DIRECTORY
 from kaguan.logging.masking import mask
 from tests.support.mail_tasks import CERTIFICATES
-from tests.support.production import SECRETS
+from tests.support.production import BOTH_CARRIERS, CONTROL_CENTER, NEEDED, ONELINK, SECRETS, SMTP
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,11 +165,28 @@ def test_two_spellings_of_one_key_with_different_values_are_refused() -> None:
         load_settings({"KAGUAN_ENV": "dev", "kaguan_env": "prod"})
 
 
-@pytest.mark.parametrize("missing", sorted(SECRETS))
-def test_production_refuses_to_start_without_each_secret(missing: str) -> None:
-    environ = {key: value for key, value in SECRETS.items() if key != missing}
-    with pytest.raises(ConfigurationError, match=missing):
-        load_settings({"KAGUAN_ENV": "prod", **environ})
+@pytest.mark.parametrize("process", list(NEEDED))
+def test_production_asks_each_process_for_its_own_secrets_alone(process: Process) -> None:
+    """自己的够了就启动；少一个就不；两家运营商都用的，worker 两家的都要，别的照旧。"""
+    own = {"KAGUAN_ENV": "prod", **{key: SECRETS[key] for key in NEEDED[process]}}
+    load_settings(own, process)
+    for missing in NEEDED[process]:
+        with pytest.raises(ConfigurationError, match=f"{missing}：没有给出"):
+            load_settings({key: value for key, value in own.items() if key != missing}, process)
+    for (address, url), secret in zip(BOTH_CARRIERS.items(), (ONELINK, CONTROL_CENTER), strict=True):
+        if process is Process.WORKER:
+            with pytest.raises(ConfigurationError, match=f"{secret}：没有密码"):
+                load_settings({**own, address: url}, process)
+            load_settings({**own, address: url, secret: SECRETS[secret]}, process)
+        else:
+            load_settings({**own, address: url}, process)
+
+
+@pytest.mark.parametrize("process", list(NEEDED))
+def test_a_weak_secret_is_refused_by_whoever_is_given_it(process: Process) -> None:
+    for key, weak in {SMTP: "smtps://user:secret@mail:465", ONELINK: "password", CONTROL_CENTER: "123456"}.items():
+        with pytest.raises(ConfigurationError, match=key):
+            load_settings({"KAGUAN_ENV": "prod", **SECRETS, key: weak}, process)
 
 
 def test_secrets_never_show_in_the_settings_or_in_an_error() -> None:
@@ -187,6 +204,22 @@ def test_a_webhook_without_a_sound_secret_is_refused_without_showing_it(planted:
     with pytest.raises(ConfigurationError, match=r"KAGUAN_WEBHOOKS：.*whsec_ 加 base64") as refusal:
         load_settings({**SECRETS, **webhook})
     assert planted not in str(refusal.value)
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_only_the_worker_must_be_given_the_secret_of_a_webhook(environment: str) -> None:
+    """签名的是它；API 只要知道推不推、推给谁。"""
+    caller = '{"name": "erp", "url": "https://hooks.example/y"}'
+    webhook = {"KAGUAN_WEBHOOKS__URL": "https://hooks.example/x", "KAGUAN_WEBHOOKS__CALLERS": f"[{caller}]"}
+    given = {"KAGUAN_ENV": environment, **SECRETS, **webhook}
+    target = load_settings(given, Process.API).webhooks.target("erp")
+    assert target is not None
+    assert target.url == "https://hooks.example/y"
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings(given, Process.WORKER)
+    here, theirs = str(refusal.value).splitlines()
+    assert here.startswith("配置有误：KAGUAN_WEBHOOKS：没有给 secret")
+    assert theirs.startswith("配置有误：KAGUAN_WEBHOOKS：callers 里的 erp 没有给 secret")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
+from saq.queue.redis import ID_PREFIX
 
 from kaguan.database.sql import load
 from kaguan.outbox import store
@@ -60,8 +61,9 @@ class Leftovers:
         old = [held for held, at in self._seen.items() if now - at >= self.patience][:PAGE]
         if not old:
             return 0
-        blobs = await self.redis.mget([job for _, job in old])  # 类型不对的也是没有
-        jobs = [self.queues[queue].deserialize(blob) for (queue, _), blob in zip(old, blobs, strict=True)]
+        names = [job for _, job in old if _is_ours(job)]
+        blobs = dict(zip(names, await self.redis.mget(names) if names else [], strict=True))  # 类型不对的也是没有
+        jobs = [self.queues[queue].deserialize(blobs.get(job)) for queue, job in old]
         carried = [_carried(job) for job in jobs]
         alive = await self._open([token for tokens in carried for token in tokens])
         left = [one for one in zip(old, jobs, carried, strict=True) if alive.isdisjoint(one[2])]
@@ -93,8 +95,14 @@ class Leftovers:
                 queue = self.queues[priority]
                 pipe.lrem(queue.namespace("active"), 0, job)  # type: ignore[arg-type] # redis-py 的标注只认文本
                 pipe.zrem(queue.namespace("incomplete"), job)
-                pipe.unlink(job)
+                if _is_ours(job):
+                    pipe.unlink(job)
             await pipe.execute()
+
+
+def _is_ours(job: bytes) -> bool:
+    """SAQ 的任务号；别人写进列表的别的键不碰：用户的权限也许不许，连着的一起都不成。"""
+    return job.startswith(ID_PREFIX.encode())
 
 
 def _carried(job: Job | None) -> list[tuple[UUID, int]]:

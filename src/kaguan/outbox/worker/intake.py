@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority, split_slots
+from kaguan.queues.believing import refused
+from kaguan.queues.keys import SAQ_QUEUED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -323,6 +325,9 @@ class Intake(KaguanQueue):
                 if job is not None:
                     fetching.got(len((job.kwargs or {}).get("deliveries", "1")))
             except RedisError as error:
+                if isinstance(error, NoPermissionError) and await self._is_ours():
+                    refused(self.redis, SAQ_QUEUED)  # 取到的号是别人的键，读不得：当作没有，relay 会清掉
+                    return None
                 self._failures += 1
                 if self._failures == 1:
                     log.warning("取件失败，退避重试", queue=self.name, error=type(error).__name__)
@@ -335,3 +340,11 @@ class Intake(KaguanQueue):
                 log.info("取件恢复", queue=self.name, failures=self._failures)
                 self._failures = 0
             return job
+
+    async def _is_ours(self) -> bool:
+        """队列写得了；什么也不剪。"""
+        try:
+            await self.redis.ltrim(self.namespace("active"), 0, -1)  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
+        except RedisError:
+            return False
+        return True
