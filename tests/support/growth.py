@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = (256, 1_024, 4_096, 16_384)  # 每级四倍
 FAR_APART = (1_024, 16_384)  # 线性时间的引擎一趟扫得快：隔得近看不出它扫了许多趟
+ONE_STEP = (512, 8_192)  # 不会回溯的：至多是平方，一步就看得出，也卡不住
 ALLOWED = 2.25  # 时间之比至多是长度之比的这么多倍；输入四倍时线性是 1，平方是 4
 FLOOR = 0.01  # 秒；CPU 时间
 TRIES = 5
@@ -43,7 +44,10 @@ def superlinear(run: Callable[[str], object], make: Callable[[int], str], sizes:
         small, large = make(smaller), make(larger)
         if (spent := _spent(run, large)) < FLOOR:
             continue
-        base = min(_spent(run, small) for _ in range(TRIES))
+        base = _spent(run, small)
+        if spent <= ALLOWED * base * larger / smaller:
+            continue
+        base = min(base, *(_spent(run, small) for _ in range(TRIES)))
         tries = itertools.chain((spent,), (_spent(run, large) for _ in range(TRIES)))
         if all(spent > ALLOWED * base * larger / smaller for spent in tries):
             return f"{smaller} → {larger} 字符，时间 {spent / base:.1f} 倍：{small[:60]!r}…"
