@@ -15,7 +15,7 @@ from alembic import context
 from sqlalchemy import event
 
 from kaguan.database.migrate import BusyError, engine_to
-from kaguan.tables import metadata
+from kaguan.product.tables import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,16 +17,16 @@ from api.http.keys import Services
 from api.http.metrics import HttpMetrics
 from api.http.processes import CHILD, number_of, supervise, watch_parent
 from api.http.server import runner
-from kaguan.background import in_background
 from kaguan.config import Process
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import open_pool
+from kaguan.flow.background import in_background
 from kaguan.logging.access import access_lines
 from kaguan.outbox.doorbell import Doorbell
 from kaguan.presence.beat import Presence
-from kaguan.process import run_process, spare_the_collector
+from kaguan.product.process import run_process, spare_the_collector
+from kaguan.product.task_types import NAMES, check_settings
 from kaguan.queues.client import open_redis
-from kaguan.task_types import NAMES, check_settings
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor

@@ -18,9 +18,9 @@ from kaguan.mail.recall import Recall
 from kaguan.mail.waiting import INTERVAL, WaitingMetrics
 from kaguan.outbox.relay.relay import Loop, Relay
 from kaguan.presence.beat import Presence
-from kaguan.process import run_process, spare_the_collector
+from kaguan.product.process import run_process, spare_the_collector
+from kaguan.product.task_types import check_settings, task_types
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor

@@ -17,9 +17,9 @@ from kaguan.outbox.vocabulary import split_slots
 from kaguan.outbox.worker.attempt import Handler
 from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
-from kaguan.process import run_process, spare_the_collector
+from kaguan.product.process import run_process, spare_the_collector
+from kaguan.product.task_types import check_settings, task_types
 from kaguan.queues.client import open_redis, wait_for_redis
-from kaguan.task_types import check_settings, task_types
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaguan.backoff import equal_jitter, jitter
+from kaguan.flow.backoff import equal_jitter, jitter
 
 PAUSE = 10.0  # 秒；有进展而中断的同步歇这么久，再接着问
 LONGEST_PAUSE = 600.0  # 秒

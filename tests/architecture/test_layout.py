@@ -27,8 +27,6 @@ TESTS = {
 LINES = 400
 LONE = {
     "src/relay": "一个进程的组合根：只有 `__main__.py`",
-    "src/kaguan/overview": "总览的查询与它的 SQL；SQL 是包数据，得住在包里",
-    "src/kaguan/waterfall": "瀑布图的画法与它的模板、样式；同上",
 }
 TOGETHER = 15  # 一个文件夹里的用例文件，再多就该分
 BY_SUBJECT = ("tests/integration/", "tests/unit/")  # 其下的用例都在一个题目的文件夹里

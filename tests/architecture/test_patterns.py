@@ -1,8 +1,8 @@
 """正则只在看过的地方用：标准库的引擎会回溯，一条不慎的模式就能让任何人用一小段文本停住整个进程。
 
-新用 ``re`` 的模块在这里就红：遇到外来文本、又有无界重复的，用 :func:`kaguan.patterns.linear`；否则写进
+新用 ``re`` 的模块在这里就红：遇到外来文本、又有无界重复的，用 :func:`kaguan.words.patterns.linear`；否则写进
 :data:`REVIEWED`，说明它为什么安全。每一条（两种引擎）另由
-``tests/unit/foundation/test_linear_growth.py`` 用它自己的零件去试。
+``tests/unit/words/test_linear_growth.py`` 用它自己的零件去试。
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REVIEWED = {
     "kaguan/database/observed.py": f"{OWN}：SQL 来自 .sql 文件与 SQLAlchemy，参数不在其中",
     "kaguan/dev/directory.py": f"{OWN}：写环境文件",
     "kaguan/dev/traceview/jaeger_api.py": "两段有界的数字与单位",
-    "kaguan/language.py": "整段匹配，相邻的重复互不相容；至多 16 段",
+    "kaguan/words/language.py": "整段匹配，相邻的重复互不相容；至多 16 段",
     "kaguan/mail/address.py": "至多 254 个字符；逐段由点号隔开",
     "kaguan/mail/header.py": "整段匹配；词与单个空格互不相容",
     "kaguan/config/schedules.py": f"{OWN}：配置里的时间表",
@@ -53,7 +53,7 @@ def test_regular_expressions_are_used_only_where_reviewed() -> None:
 
 
 def test_the_linear_engine_is_imported_in_one_place_only() -> None:
-    assert [file for file, tree in trees().items() if "re2" in imported(tree)] == ["kaguan/patterns.py"]
+    assert [file for file, tree in trees().items() if "re2" in imported(tree)] == ["kaguan/words/patterns.py"]
 
 
 @pytest.mark.parametrize("file", sorted(REVIEWED))

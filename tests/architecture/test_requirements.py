@@ -54,7 +54,7 @@ def test_every_row_says_what_is_true() -> None:
 
 
 def test_a_false_row_is_noticed() -> None:
-    planted = Row(1, "做到", "`src/nowhere.py`", "`tests/unit/foundation/test_errors.py::test_nothing`", "")
+    planted = Row(1, "做到", "`src/nowhere.py`", "`tests/unit/words/test_errors.py::test_nothing`", "")
     assert len(faults(planted)) == 2
     assert faults(Row(1, "部分", "`src`", "审阅", "")) == ["没有说差在哪里"]
     assert faults(Row(1, "做到", "`src`", "审阅", "")) == ["没有能跑的证明"]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import configure_mappers
 
 import kaguan
 from kaguan.database.metadata import Base
-from kaguan.tables import metadata
+from kaguan.product.tables import metadata
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool

@@ -10,7 +10,7 @@ import psycopg
 
 from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.program import Program
-from kaguan.probes import answers_ready
+from kaguan.flow.probes import answers_ready
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
 from tests.bench.processes import running

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import psycopg
 from redis.asyncio import Redis
 
-from kaguan.backoff import jitter
 from kaguan.dev.simulator.population import iccid_at
+from kaguan.flow.backoff import jitter
+from kaguan.flow.probes import LOOPBACK, answers_ready, greets_as_smtp, is_listening
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.vocabulary import Priority
-from kaguan.probes import LOOPBACK, answers_ready, greets_as_smtp, is_listening
 from kaguan.queues.keys import DOORBELL
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from kaguan.config import Process
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.worker.outcome import Done
-from kaguan.process import run_process
-from kaguan.task_types import task_types
+from kaguan.product.process import run_process
+from kaguan.product.task_types import task_types
 from kaguan.telemetry.metrics import Metrics
 from workers.__main__ import serve
 

@@ -24,8 +24,8 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliveries import JOB_TTL, build_queues
 from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
-from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.setup import configure_telemetry
 from tests.bench.backlog import fill
 

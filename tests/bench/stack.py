@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaguan.probes import LOOPBACK, answers_ready, is_listening
+from kaguan.flow.probes import LOOPBACK, answers_ready, is_listening
 from tests.bench.processes import running
 from tests.support.places import own_port
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kaguan.outbox.task_type import TaskTypes, Unknown
-from kaguan.task_types import task_types
+from kaguan.product.task_types import task_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from kaguan.outbox.relay import forward, relay  # noqa: E402 同上
 from kaguan.outbox.relay.history import Histories  # noqa: E402 同上
 from kaguan.outbox.store import Delivery  # noqa: E402 同上
 from kaguan.outbox.vocabulary import Priority  # noqa: E402 同上
-from kaguan.process import run_process  # noqa: E402 同上
+from kaguan.product.process import run_process  # noqa: E402 同上
 from relay import __main__ as root  # noqa: E402 同上
 from tests.chaos.mutated import types_of  # noqa: E402 同上
 

@@ -19,7 +19,7 @@ import kaguan.outbox.worker.attempt as attempt_module  # noqa: E402 钟要先换
 from kaguan.config import Process  # noqa: E402 同上
 from kaguan.database.sql import load  # noqa: E402 同上
 from kaguan.outbox.worker import settlement  # noqa: E402 同上
-from kaguan.process import run_process  # noqa: E402 同上
+from kaguan.product.process import run_process  # noqa: E402 同上
 from kaguan.sims.tasks import SIM_STATUS_SYNC  # noqa: E402 同上
 from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
 from tests.chaos.mutated import types_of  # noqa: E402 同上

@@ -16,7 +16,7 @@ from api.resources.task_batch import ITEM_ERRORS
 from api.routes import ROUTES
 from kaguan.config import load_settings
 from kaguan.config.model import MIB
-from kaguan.errors import Code
+from kaguan.words.errors import Code
 from tests.attacks import bodies
 from tests.support.raw_http import exchange
 from tests.support.serving import serving

@@ -13,8 +13,8 @@ import pytest
 
 from api.routes import ROUTES
 from kaguan.config.model import MIB
-from kaguan.errors import Code
 from kaguan.sims.iccid import with_check_digit
+from kaguan.words.errors import Code
 
 if TYPE_CHECKING:
     from tests.support.serving import Api

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, create_model
 from api.openapi.document import as_yaml, build
 from api.openapi.parts import Components
 from api.routes import ROUTES
-from kaguan.errors import MEANINGS, Code
 from kaguan.tokens.service import SCOPES
+from kaguan.words.errors import MEANINGS, Code
 from tests.contracts.documented import DOCUMENT, response_of, schema_of
 from tests.support.repository import ROOT
 

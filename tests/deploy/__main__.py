@@ -19,7 +19,7 @@ import typer
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 from tests.deploy.containers import Engine, install
 from tests.deploy.shipping import GIVEN
 from tests.support.eventually import eventually

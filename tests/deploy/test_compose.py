@@ -16,8 +16,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from kaguan.config import ConfigurationError, Exemption, Process, load_settings
 from kaguan.dev.binaries import valkey_server
-from kaguan.probes import is_listening
-from kaguan.process import STOP_DEADLINE
+from kaguan.flow.probes import is_listening
+from kaguan.product.process import STOP_DEADLINE
 from tests.architecture.shipped import OBSERVABILITY, load_yaml
 from tests.deploy.shipping import DEPLOY, GIVEN, HANDBOOK, METRICS, unknown
 from tests.support.eventually import PATIENCE, eventually

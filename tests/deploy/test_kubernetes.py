@@ -13,7 +13,7 @@ import yaml
 from api.routes import ROUTES
 from kaguan.cli.doctor import DEFAULT_PORTS
 from kaguan.config.relay_host import IMPLICIT_TLS_PORT
-from kaguan.process import STOP_DEADLINE
+from kaguan.product.process import STOP_DEADLINE
 from kaguan.telemetry.exposition import LIVE_PATH
 from kaguan.telemetry.metrics import Metrics
 from tests.deploy import keda

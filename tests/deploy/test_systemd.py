@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.config import Process, load_settings
-from kaguan.exit_codes import ExitCode
-from kaguan.process import STOP_DEADLINE
+from kaguan.product.exit_codes import ExitCode
+from kaguan.product.process import STOP_DEADLINE
 from tests.deploy.shipping import DEPLOY, GIVEN, HANDBOOK, KEPT, METRICS, unknown
 from tests.support.eventually import PATIENCE
 from tests.support.installed import program, version_of

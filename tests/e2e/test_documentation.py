@@ -29,9 +29,9 @@ from kaguan.config import Exemption
 from kaguan.config.loading import CONFIG_FILE_VARIABLE, known_keys
 from kaguan.config.settings import Settings
 from kaguan.database.metadata import Base
-from kaguan.errors import MEANINGS
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
-from kaguan.task_types import NAMES
+from kaguan.product.task_types import NAMES
+from kaguan.words.errors import MEANINGS
 from tests.e2e.stack import clean_environment, started
 from tests.support import warm
 from tests.support.declared_metrics import everywhere

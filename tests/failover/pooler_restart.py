@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from kaguan.task_types import task_types
+from kaguan.product.task_types import task_types
 from relay import __main__ as relay
 from tests.chaos.servers import Server
 from tests.support.alongside import alongside

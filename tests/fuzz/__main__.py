@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from kaguan.dev.ports import LOOPBACK
-from kaguan.probes import answers_ready
+from kaguan.flow.probes import answers_ready
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
 from tests.bench.laboratory import open_laboratory

@@ -105,10 +105,10 @@ WORKER_MUTATIONS = (
     # 重试、取消、受理
     Mutation(
         "重试不退避",
-        "src/kaguan/backoff.py",
+        "src/kaguan/flow/backoff.py",
         "jitter(0, exponential(attempt, base, cap))",
         "0.0",
-        ("tests/unit/foundation/test_backoff.py",),
+        ("tests/unit/flow/test_backoff.py",),
     ),
     Mutation(
         "重试没有尽头",

@@ -14,8 +14,8 @@ from kaguan.outbox.relay.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.verification import Verified
 from kaguan.outbox.worker.worker import Worker
+from kaguan.product.task_types import task_types
 from kaguan.sims.tasks import SIM_STATUS_SYNC
-from kaguan.task_types import task_types
 from tests.simulation.broker import SteppedRedis
 from tests.simulation.outside import Index, Ledger, Outside, PostOffice
 from workers.email.handler import EmailHandler

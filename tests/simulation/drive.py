@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from kaguan.errors import DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions
@@ -14,6 +13,7 @@ from kaguan.outbox.acceptance import Submission
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import SyncType
+from kaguan.words.errors import DomainError
 from tests.simulation.aftermath import judge_aftermath
 from tests.simulation.invariants import RULES, judge
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from workers.email.receipt import Receipt, RecipientOutcome
 from workers.email.verifying import Answer
 

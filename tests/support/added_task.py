@@ -21,10 +21,10 @@ from kaguan.database.pool import open_pool
 from kaguan.outbox.acceptance import Submission, accept
 from kaguan.outbox.relay.relay import Relay
 from kaguan.outbox.worker.worker import Worker
+from kaguan.product.task_types import task_types
 from kaguan.queues.client import open_redis
-from kaguan.task_types import task_types
 from kaguan.telemetry.metrics import Metrics
-from kaguan.zones import BUSINESS_ZONE
+from kaguan.words.zones import BUSINESS_ZONE
 from tests.simulation import drive
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.world import World

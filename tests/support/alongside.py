@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from kaguan.background import stopped
+from kaguan.flow.background import stopped
 from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:

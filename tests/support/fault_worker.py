@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from kaguan.config import Process
-from kaguan.process import run_process
-from kaguan.task_types import task_types
+from kaguan.product.process import run_process
+from kaguan.product.task_types import task_types
 from tests.support.fault_plant import Effects
 from workers.__main__ import serve
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox import acceptance as service
 from kaguan.outbox.task_type import TaskTypes, Unknown
-from kaguan.task_types import TASK_TYPES
+from kaguan.product.task_types import TASK_TYPES
 from tests.support.mail_tasks import mail_to
 from tests.support.pipeline import MAX_ATTEMPTS, stepped_relay
 

@@ -19,7 +19,7 @@ MEASURED, PROCESSES = pytest.StashKey[bool](), pytest.StashKey[bool]()
 EVERY_CASE = {"unit"}  # 这些目录的用例快，每一个走的路又常不同
 NO_CASE = {"architecture"}  # 读源码，不走它
 # 算得久，走的路别的用例都走到
-WALKED_ELSEWHERE = {"integration/mail/test_email_large.py", "unit/foundation/test_linear_growth.py"}
+WALKED_ELSEWHERE = {"integration/mail/test_email_large.py", "unit/words/test_linear_growth.py"}
 
 
 def mark_measured(items: Sequence[pytest.Item]) -> None:

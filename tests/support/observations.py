@@ -8,9 +8,9 @@ from uuid import UUID
 
 from kaguan.outbox.store import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
-from kaguan.overview.queries import ConnectedProcess, Held, Totals
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Lock, Observation, Queued, Vanishings
+from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

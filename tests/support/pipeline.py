@@ -20,8 +20,8 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, Outcome
 from kaguan.outbox.worker.verification import Verified
 from kaguan.outbox.worker.worker import Worker
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
-from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from api.routes import ROUTES
 from kaguan.config import Settings
-from kaguan.secret_names import is_secret
+from kaguan.words.secret_names import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,9 +14,9 @@ from kaguan.outbox.doorbell import Doorbell
 from kaguan.outbox.relay.relay import Relay
 from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis, wait_for_redis
 from kaguan.queues.keys import DOORBELL, PRESENCE_BEATS
-from kaguan.task_types import TASK_TYPES
 from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
 from tests.support.crowding import crowd, ticking

@@ -113,7 +113,7 @@ def record() -> list[tuple[str, int, str, str, str, int]]:
         return compiled
 
     re.compile = noting_compile  # 只在这个进程里
-    patterns = importlib.import_module("kaguan.patterns")
+    patterns = importlib.import_module("kaguan.words.patterns")
     plain_linear = patterns.linear
 
     def noting_linear(pattern: bytes) -> Any:

@@ -17,8 +17,8 @@ from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.token import Token
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
-from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 from tests.support.carrier_world import rows
 from workers.registry import open_handlers

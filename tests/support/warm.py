@@ -1,7 +1,7 @@
 """导入好了的解释器：``python -m 模块`` 由它分出来，省下每次一秒的导入。
 
 分出来的是真的进程：自己的进程号、会话、环境、标准输出、信号与退出码；只有「解释器现起、模块现导入」不在其内，
-那是 ``tests/e2e/test_up.py`` 与 ``tests/integration/operating/test_start.py`` 的事。
+那是 ``tests/e2e/test_up.py`` 与 ``tests/integration/product/test_start.py`` 的事。
 """
 
 from __future__ import annotations

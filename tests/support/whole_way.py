@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from kaguan.database.pool import open_pool
-from kaguan.fitness import examine
 from kaguan.outbox.relay.retention import Retention
+from kaguan.product.fitness import examine
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects, all_closed, effects, relaying
 from tests.support.pipeline import open_pipeline

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kaguan.errors import not_found
+from kaguan.words.errors import not_found
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, StreamResponse
@@ -46,4 +46,4 @@ def _version(name: str) -> str:
 @cache
 def _read(name: str) -> bytes:
     own = (files("api.console") / "static" / name).read_bytes()
-    return own + (files("kaguan.waterfall") / "waterfall.css").read_bytes() if name == "pages.css" else own
+    return own + (files("kaguan.telemetry") / "waterfall.css").read_bytes() if name == "pages.css" else own

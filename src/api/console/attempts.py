@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kaguan.errors import Code, DomainError
 from kaguan.tokens.service import OPERATE
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from api.http.limits import Counter

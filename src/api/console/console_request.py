@@ -13,8 +13,8 @@ from api.console.formatting import Formatter
 from api.console.texts import Translator
 from api.http.context import context_of
 from api.http.keys import SERVICES
-from kaguan.language import LANGUAGES
 from kaguan.tokens.service import OPERATE
+from kaguan.words.language import LANGUAGES
 
 if TYPE_CHECKING:
     from api.http.keys import Services

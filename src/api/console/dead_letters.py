@@ -10,14 +10,14 @@ from api.console.serve import ActionResult, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
 from kaguan.audit.store import AuditEntry
-from kaguan.errors import Code, refused
 from kaguan.outbox import replay, selection
 from kaguan.outbox import store as outbox
 from kaguan.outbox.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.overview import queries
-from kaguan.reasons import Reason
-from kaguan.task_types import NAMES
+from kaguan.product.task_types import NAMES
+from kaguan.verdict import queries
+from kaguan.words.errors import Code, refused
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from api.console.console_request import ConsoleRequest
     from api.console.serve import FormSubmission
-    from kaguan.overview.queries import DeadGroup
+    from kaguan.verdict.queries import DeadGroup
 
 PATH = "/console/dead-letters"
 STATUSES = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)

@@ -9,7 +9,7 @@ from api.console.mount import CONSOLE
 from api.console.paths import HOME
 from api.http.context import context_of
 from api.http.envelope import RETRY_AFTER
-from kaguan.errors import MEANINGS, Code
+from kaguan.words.errors import MEANINGS, Code
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -10,9 +10,9 @@ import orjson
 from markupsafe import Markup
 
 from api.console.personal import without_mailboxes, without_texts
-from kaguan.durations import duration
-from kaguan.reasons import Reason
-from kaguan.zones import offset, written
+from kaguan.words.durations import duration
+from kaguan.words.reasons import Reason
+from kaguan.words.zones import offset, written
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from api.endpoints import binding
-from kaguan.errors import Code, DomainError, invalid
+from kaguan.words.errors import Code, DomainError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,11 +21,11 @@ from kaguan.audit import service as audit
 from kaguan.audit.service import because
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once, transaction
-from kaguan.errors import Code, DomainError
-from kaguan.language import LANGUAGES
-from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK
+from kaguan.words.errors import Code, DomainError
+from kaguan.words.language import LANGUAGES
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.tokens.service import Principal

@@ -40,7 +40,7 @@ def mount(app: web.Application) -> None:
 def templates() -> Environment:
     """模板的环境：不随应用而变，各模板一个进程只编译一次。"""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("api.console"), PackageLoader("kaguan.waterfall")]),
+        loader=ChoiceLoader([PackageLoader("api.console"), PackageLoader("kaguan.telemetry")]),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from api.console.serve import ActionResult, number_of
 from api.console.snapshots import SNAPSHOTS
 from kaguan.audit.store import AuditEntry
-from kaguan.errors import Code, DomainError
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
-from kaguan.overview import queries
+from kaguan.verdict import queries
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from aiohttp import web

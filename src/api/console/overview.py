@@ -9,7 +9,7 @@ from api.console.concerns import lines_of
 from api.console.people import process_lines, worker_lines
 from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP
 from kaguan.outbox.vocabulary import Priority
-from kaguan.overview import queries
+from kaguan.verdict import queries
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from api.http.keys import SERVICES
 from api.http.probing import PROBES
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

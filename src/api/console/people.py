@@ -11,9 +11,9 @@ from kaguan.verdict.judging import QUIET
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kaguan.overview.queries import Held
     from kaguan.presence.census import Process
     from kaguan.verdict.observation import Lane, Ledger
+    from kaguan.verdict.queries import Held
 
 LATE_BEATS = 2  # 租约是续租间隔的三倍；晚了两拍就提醒
 

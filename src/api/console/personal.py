@@ -1,15 +1,15 @@
-"""只看的人（没有 ``ops``）看不见的：邮箱地址，结果里的文字。别人的原话另见 :meth:`kaguan.reasons.Reason.text`。"""
+"""只看的人（没有 ``ops``）看不见的：邮箱地址，结果里的文字。别人的原话见 :meth:`kaguan.words.reasons.Reason.text`。"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from kaguan.logging.secret_rules import Rule, cover
-from kaguan.patterns import linear
-from kaguan.reasons import LEFT_OUT
+from kaguan.words.patterns import linear
+from kaguan.words.reasons import LEFT_OUT
 
 if TYPE_CHECKING:
-    from kaguan.patterns import Match
+    from kaguan.words.patterns import Match
 
 _PART = rb"[^\s<>()\[\]{}\"',;:@]+"
 

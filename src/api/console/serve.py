@@ -22,10 +22,10 @@ from api.http.keys import SERVICES
 from kaguan.audit import service as audit
 from kaguan.database.engine import once_more
 from kaguan.database.pool import at_once, transaction
-from kaguan.errors import Code, DomainError, refused
-from kaguan.reasons import Reason
 from kaguan.sessions import service as sessions
 from kaguan.tokens.service import LOOK, OPERATE
+from kaguan.words.errors import Code, DomainError, refused
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.audit.store import AuditEntry

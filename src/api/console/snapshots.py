@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kaguan.errors import Code, DomainError
-from kaguan.overview import queries
 from kaguan.telemetry.pools import database_figures
+from kaguan.verdict import queries
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from api.console.verdicts import VerdictCache
     from api.http.keys import Services
     from kaguan.database.pool import Connection
-    from kaguan.overview.queries import Fault, TrendBucket
     from kaguan.telemetry.pools import PoolFigures
     from kaguan.verdict.model import Verdict
     from kaguan.verdict.observation import Lane, Ledger
+    from kaguan.verdict.queries import Fault, TrendBucket
 
 STEP = 5.0  # 秒：趋势的一段
 BUCKETS = 60

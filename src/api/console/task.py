@@ -11,14 +11,14 @@ from api.console.serve import ActionResult
 from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.store import AuditEntry
-from kaguan.errors import Code, refused
 from kaguan.outbox import decisions, ordering
 from kaguan.outbox import record as store
 from kaguan.outbox.decisions import CANCELLABLE
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL, RETRYABLE, TaskEventKind, TaskStatus
-from kaguan.reasons import Reason
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
+from kaguan.words.errors import Code, refused
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

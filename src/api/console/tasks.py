@@ -10,11 +10,11 @@ from aiohttp import web
 
 from api.console.serve import SEE_OTHER
 from api.endpoints.binding import UUID_TEXT
-from kaguan import zones
 from kaguan.outbox.listing import TaskFilter, task_page
 from kaguan.outbox.replay import FIRST_ID, LAST_ID, id_floor
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.task_types import NAMES
+from kaguan.product.task_types import NAMES
+from kaguan.words import zones
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

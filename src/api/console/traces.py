@@ -12,13 +12,13 @@ import structlog
 from aiohttp import web
 
 from kaguan.telemetry.spans import MESSAGE_ID
-from kaguan.waterfall.layout import lay_out
+from kaguan.telemetry.waterfall import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from kaguan.waterfall.layout import Waterfall
+    from kaguan.telemetry.waterfall import Waterfall
 
 log = structlog.get_logger(__name__)
 

@@ -12,11 +12,11 @@ from aiohttp import web
 from api.endpoints.shapes import View
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
-from kaguan.background import within
-from kaguan.errors import DomainError
+from kaguan.flow.background import within
 from kaguan.tokens.service import LOOK
 from kaguan.verdict import service
 from kaguan.verdict.wording import Wording
+from kaguan.words.errors import DomainError
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

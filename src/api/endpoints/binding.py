@@ -19,9 +19,9 @@ from api.endpoints.structure import capacity
 from api.http.context import context_of
 from api.http.keys import SETTINGS
 from kaguan.database.paging import BIGINT_MAX
-from kaguan.errors import Code, DomainError, FieldError
-from kaguan.inflating import COMPRESSED, CorruptError, inflate
-from kaguan.time_slice import TimeSlice
+from kaguan.flow.inflating import COMPRESSED, CorruptError, inflate
+from kaguan.flow.time_slice import TimeSlice
+from kaguan.words.errors import Code, DomainError, FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

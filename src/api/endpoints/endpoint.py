@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from api.endpoints.call import Answer, Call
-    from kaguan.errors import Code
+    from kaguan.words.errors import Code
 
 Handler: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Answer | web.StreamResponse]]"
 Preparation: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Any]]"

@@ -19,8 +19,8 @@ from pydantic import BaseModel, SecretStr
 from api.http.context import context_of
 from api.http.envelope import JSON_HEADERS
 from api.http.guard import bearer
-from kaguan.errors import Code, DomainError, invalid
 from kaguan.idempotency import store
+from kaguan.words.errors import Code, DomainError, invalid
 
 if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint

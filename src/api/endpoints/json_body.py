@@ -11,8 +11,8 @@ import orjson
 
 from api.endpoints.reasons import MAX_REPORTED
 from api.endpoints.structure import Structure, measure
-from kaguan.errors import Code, DomainError, FieldError
-from kaguan.time_slice import TimeSlice
+from kaguan.flow.time_slice import TimeSlice
+from kaguan.words.errors import Code, DomainError, FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,7 +10,7 @@ from api.endpoints.deprecation import DEPRECATED
 from api.endpoints.shapes import Moment, PageSize, QueryModel, View
 from api.endpoints.shapes import Page as PageNumber
 from kaguan.database.paging import PageRequest, Sort, checked, decode_cursor
-from kaguan.errors import invalid
+from kaguan.words.errors import invalid
 
 if TYPE_CHECKING:
     from kaguan.database.paging import Page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kaguan.errors import Code, DomainError, invalid
+from kaguan.words.errors import Code, DomainError, invalid
 
 if TYPE_CHECKING:
     from aiohttp import web

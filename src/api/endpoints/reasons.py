@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import PydanticCustomError
 
-from kaguan.errors import FieldError
+from kaguan.words.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-    from kaguan.reasons import Reason
+    from kaguan.words.reasons import Reason
 
 MAX_REPORTED = 100
 BEYOND_64_BITS = 2.0**63

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from kaguan.errors import Code, DomainError
-from kaguan.time_slice import TimeSlice
+from kaguan.flow.time_slice import TimeSlice
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 from psycopg import Error
 
-from kaguan.backoff import about
-from kaguan.errors import Code, DomainError
+from kaguan.flow.backoff import about
 from kaguan.outbox import ordering, store
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from uuid_utils import uuid7
 
-from kaguan.language import preferred_language
 from kaguan.logging.masking import mask
+from kaguan.words.language import preferred_language
 
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest

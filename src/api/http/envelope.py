@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from api.http.context import Context, context_of
-from kaguan.errors import MEANINGS, Code, DomainError
+from kaguan.words.errors import MEANINGS, Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

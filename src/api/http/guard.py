@@ -15,12 +15,12 @@ from psycopg import Error
 from api.http.backlog import Backlog
 from api.http.context import context_of
 from api.http.limits import Counter, Limiter, LocalCounter
-from kaguan.background import in_background
 from kaguan.database.engine import once_more
 from kaguan.database.listening import Listener
-from kaguan.errors import Code, DomainError
+from kaguan.flow.background import in_background
 from kaguan.tokens import service, store
 from kaguan.tokens.service import ANONYMOUS, Principal
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine

@@ -14,10 +14,10 @@ import structlog
 from limits.aio.storage import MemoryStorage
 from redis.exceptions import RedisError
 
-from kaguan.backoff import about
-from kaguan.errors import Code, DomainError
+from kaguan.flow.backoff import about
 from kaguan.queues.keys import RATE
-from kaguan.shared_rate import shared_storage
+from kaguan.queues.shared_rate import shared_storage
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -11,7 +11,7 @@ import psycopg
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from kaguan.background import within
+from kaguan.flow.background import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

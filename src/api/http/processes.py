@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.child_process import STOP_TIMEOUT, ChildProcess
-from kaguan.exit_codes import ExitCode
-from kaguan.process import ExitError
+from kaguan.flow.child_process import STOP_TIMEOUT, ChildProcess
+from kaguan.product.exit_codes import ExitCode
+from kaguan.product.process import ExitError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -8,9 +8,9 @@ import orjson
 
 from kaguan.logging.masking import MASK, OVERLAP, Budget, mask, mask_value, without_torn_end
 from kaguan.logging.secret_rules import TRIGGERS, Rule, cover
-from kaguan.patterns import linear
-from kaguan.printable import LINES, printable
-from kaguan.secret_names import NAME, is_secret
+from kaguan.words.patterns import linear
+from kaguan.words.printable import LINES, printable
+from kaguan.words.secret_names import NAME, is_secret
 
 LIMIT = 50 * 1024  # 字节，UTF-8；受理了的请求
 REFUSED_LIMIT = 2 * 1024  # 字节；没有认证的、没受理就拒绝的请求

@@ -15,7 +15,7 @@ from api.http.decoration import decorate
 from api.http.envelope import failure
 from api.http.keys import SETTINGS
 from api.http.translation import translate
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     import asyncio
@@ -190,7 +190,7 @@ def runner(app: web.Application, access: AccessSink, write_timeout: float = WRIT
         max_line_size=config.header_limit,
         max_field_size=config.header_limit,
         lingering_time=1.0,
-        auto_decompress=False,  # 受理的才解（kaguan.inflating）：不然被拒的也在事件循环上解
+        auto_decompress=False,  # 受理的才解（kaguan.flow.inflating）：不然被拒的也在事件循环上解
         shutdown_timeout=20.0,
         access_log_class=AccessLog,
         access_log=access,

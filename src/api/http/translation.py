@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from kaguan.database.pool import CONNECTION_ERRORS
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

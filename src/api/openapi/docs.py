@@ -12,7 +12,7 @@ from aiohttp import web
 from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.openapi.document import build
-from kaguan.errors import Code, not_found
+from kaguan.words.errors import Code, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from api.openapi.parts import Components, error_response, error_responses, parameters, request_body, success_response
-from kaguan.errors import MEANINGS, Code
+from kaguan.words.errors import MEANINGS, Code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from api.endpoints import deprecation
 from api.endpoints.idempotency import REPLAYED
 from api.http import probing
 from api.http.envelope import RETRY_AFTER
-from kaguan.errors import Code
+from kaguan.words.errors import Code
 
 if TYPE_CHECKING:
     from collections.abc import Collection

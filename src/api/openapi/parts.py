@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from api.endpoints.endpoint import KIB
 from api.openapi.headers import error_headers, success_headers
-from kaguan.errors import MEANINGS, Code
+from kaguan.words.errors import MEANINGS, Code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from api.endpoints.shapes import View
 from api.endpoints.unit_of_work import Mode
 from api.http.probing import PROBES, WRITES
 from api.openapi import examples
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 
 TAG = "health"
 RETRY_AFTER = 2  # 秒

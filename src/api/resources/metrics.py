@@ -12,9 +12,9 @@ from api.endpoints.unit_of_work import Mode
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
 from api.openapi import examples
-from kaguan.errors import Code
 from kaguan.telemetry.exposition import METRICS_PATH, render
 from kaguan.tokens.service import OPERATE
+from kaguan.words.errors import Code
 
 if TYPE_CHECKING:
     from api.endpoints.call import Call

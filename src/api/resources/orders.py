@@ -22,10 +22,10 @@ from api.resources.fields import Remark
 from api.resources.users import WRITE as WRITE_USERS
 from api.resources.users import CreatedUserView, UserIn, created_view, mail_outbox, new_user
 from kaguan.audit.actions import ORDER_DELETE, ORDER_UPDATE
-from kaguan.currency import CURRENCIES, DEFAULT_CURRENCY
-from kaguan.errors import Code
 from kaguan.orders import service, store
 from kaguan.orders.model import OrderStatus
+from kaguan.words.currency import CURRENCIES, DEFAULT_CURRENCY
+from kaguan.words.errors import Code
 
 if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint

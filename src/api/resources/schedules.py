@@ -12,10 +12,10 @@ from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
 from kaguan.config.schedules import Misfire
-from kaguan.errors import Code, invalid
 from kaguan.outbox.schedules import service
 from kaguan.outbox.vocabulary import Priority
-from kaguan.task_types import TaskTypeName
+from kaguan.product.task_types import TaskTypeName
+from kaguan.words.errors import Code, invalid
 
 TAG = "schedules"
 SCOPE = "ops"

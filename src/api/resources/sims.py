@@ -23,9 +23,9 @@ from api.resources.sim_models import (
     UsageView,
 )
 from kaguan.audit.actions import SIM_DELETE, SIM_REGISTER, SIM_UPDATE
-from kaguan.errors import Code
 from kaguan.sims import service, store
 from kaguan.sims.service import Registered, usage_range
+from kaguan.words.errors import Code
 
 if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint

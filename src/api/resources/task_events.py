@@ -23,11 +23,11 @@ from api.http.server import told_when_lost
 from api.openapi import examples
 from api.resources.task_models import PATH, READ, TAG
 from api.resources.task_views import task_view
-from kaguan.errors import Code, DomainError, not_found
 from kaguan.outbox import ordering
 from kaguan.outbox import record as store
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL
+from kaguan.words.errors import Code, DomainError, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

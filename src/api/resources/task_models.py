@@ -19,7 +19,7 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from kaguan.zones import BUSINESS_ZONE, business_today
+from kaguan.words.zones import BUSINESS_ZONE, business_today
 
 if TYPE_CHECKING:
     from kaguan.outbox.task_type import Payload, TaskType

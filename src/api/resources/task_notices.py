@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kaguan.errors import DomainError, invalid
 from kaguan.notices.service import with_notice
 from kaguan.outbox.acceptance import Accepted, accept_many
+from kaguan.words.errors import DomainError, invalid
 
 if TYPE_CHECKING:
     from api.endpoints.call import Call

@@ -14,14 +14,14 @@ from api.resources.audit import audited
 from api.resources.task_models import PATH, READ, TAG, WRITE
 from api.resources.task_queries import ReplayRequest, TaskQuery
 from api.resources.task_views import ReplayView, StatusView, TaskPage, TaskView, task_view
-from kaguan.errors import Code, not_found
 from kaguan.outbox import decisions, ordering, replay, selection
 from kaguan.outbox import record as store
 from kaguan.outbox.listing import task_page
 from kaguan.outbox.replay import one_line
 from kaguan.outbox.timeline import timeline
-from kaguan.overview.queries import dead_groups
-from kaguan.reasons import Reason
+from kaguan.verdict.queries import dead_groups
+from kaguan.words.errors import Code, not_found
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection

@@ -15,7 +15,7 @@ from kaguan.outbox.listing import TaskFilter
 from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay, id_floor
 from kaguan.outbox.selection import TEXT_LIMIT
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.task_types import TaskTypeName
+from kaguan.product.task_types import TaskTypeName
 
 
 class TaskPaging(QueryModel):

@@ -13,7 +13,7 @@ from api.openapi import examples
 from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import TaskPaging
 from kaguan.outbox import vanished
-from kaguan.task_types import TaskTypeName
+from kaguan.product.task_types import TaskTypeName
 from kaguan.tokens.service import OPERATE
 
 

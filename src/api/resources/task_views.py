@@ -14,8 +14,8 @@ from api.endpoints.shapes import View
 from kaguan.outbox.ordering import PLACE_CAP
 from kaguan.outbox.replay import REPLAY_LIMIT
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.reasons import told
-from kaguan.task_types import TaskTypeName
+from kaguan.product.task_types import TaskTypeName
+from kaguan.words.reasons import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

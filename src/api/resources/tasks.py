@@ -16,10 +16,10 @@ from api.resources import task_batch, task_operations
 from api.resources.task_models import PATH, TAG, WRITE, EmailTask, SimTask, SyncTask, submission_of
 from api.resources.task_notices import accept_with_notice
 from api.resources.task_views import AcceptedView, accepted_view
-from kaguan.errors import Code
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import GroupAccept, accept
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
+from kaguan.words.errors import Code
 
 if TYPE_CHECKING:
     from kaguan.outbox.task_type import Payload, TaskType

@@ -22,11 +22,11 @@ from api.openapi import examples
 from api.resources.audit import audited, audited_change
 from api.resources.fields import Address
 from kaguan.audit.actions import USER_DELETE, USER_UPDATE
-from kaguan.errors import Code, DomainError
 from kaguan.mail.staging import MailOutbox
 from kaguan.users import service, store
 from kaguan.users.model import UserStatus
 from kaguan.users.password import PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordHasher, check_password
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,15 +8,15 @@ import structlog
 
 from kaguan.audit import store
 from kaguan.audit.store import AuditEntry
-from kaguan.errors import MEANINGS, Code
-from kaguan.reasons import Reason
+from kaguan.words.errors import MEANINGS, Code
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.errors import DomainError
     from kaguan.tokens.service import Principal
+    from kaguan.words.errors import DomainError
 
 log = structlog.get_logger(__name__)
 

@@ -17,12 +17,12 @@ import structlog
 from pydantic import AwareDatetime, Field, TypeAdapter
 from redis.exceptions import RedisError
 
-from kaguan.background import in_background
-from kaguan.backoff import about
 from kaguan.breakers.breaker import CLOSED, OPENED, BreakerStatus
+from kaguan.flow.background import in_background
+from kaguan.flow.backoff import about
 from kaguan.queues.believing import Count, Word, believed
 from kaguan.queues.keys import BREAKER, BREAKERS, breaker_key
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kaguan.backoff import jitter
-from kaguan.reasons import NOTHING, Reason, ReasonError
+from kaguan.flow.backoff import jitter
+from kaguan.words.reasons import NOTHING, Reason, ReasonError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

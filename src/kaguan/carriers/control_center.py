@@ -33,10 +33,10 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import MALFORMED, Record, read_one
-from kaguan.reasons import Reason
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.iccid import normalise
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

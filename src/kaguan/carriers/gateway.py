@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from kaguan.reasons import Reason, ReasonError
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
+from kaguan.words.reasons import Reason, ReasonError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

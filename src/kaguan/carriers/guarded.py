@@ -14,7 +14,6 @@ import orjson
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
-from kaguan.backoff import full_jitter
 from kaguan.breakers.breaker import Breaker, BreakerStatus
 from kaguan.carriers.gateway import (
     CarrierError,
@@ -24,9 +23,10 @@ from kaguan.carriers.gateway import (
     RateLimitedError,
     TransientError,
 )
-from kaguan.reasons import Reason
-from kaguan.retry_after import retry_after
+from kaguan.flow.backoff import full_jitter
+from kaguan.flow.retry_after import retry_after
 from kaguan.telemetry.spans import client_span, server_of
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

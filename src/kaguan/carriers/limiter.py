@@ -11,8 +11,8 @@ from redis.exceptions import RedisError
 
 from kaguan.carriers.gateway import QueuedError
 from kaguan.queues.keys import lease_key
-from kaguan.reasons import Reason
-from kaguan.shared_rate import SharedRate, pause
+from kaguan.queues.shared_rate import SharedRate, pause
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -39,9 +39,9 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.carriers.guarded import Request
 from kaguan.carriers.records import Record, match
-from kaguan.reasons import Reason
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaguan.carriers.gateway import CardFailed, CardNotFound, RefusedError
-from kaguan.reasons import Reason
 from kaguan.sims.iccid import normalise
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

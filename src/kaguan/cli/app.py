@@ -1,4 +1,4 @@
-"""命令行入口 ``kaguan``。错误一行，说清怎么办；退出码见 :mod:`kaguan.exit_codes`。"""
+"""命令行入口 ``kaguan``。错误一行，说清怎么办；退出码见 :mod:`kaguan.product.exit_codes`。"""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from kaguan.cli.doctor import doctor
 from kaguan.cli.failure import explain
 from kaguan.cli.printing import echo
 from kaguan.config.model import Logging
-from kaguan.exit_codes import ExitCode
 from kaguan.logging.setup import configure_logging
-from kaguan.printable import LINES
+from kaguan.product.exit_codes import ExitCode
+from kaguan.words.printable import LINES
 
 EPILOG = f"退出码：{'；'.join(f'{code} {code.meaning}' for code in ExitCode)}。"
 

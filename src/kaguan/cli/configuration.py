@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json
 from kaguan.config import load_settings
 from kaguan.config.production import WORKER_SECRETS
-from kaguan.task_types import check_settings
+from kaguan.product.task_types import check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,11 +20,11 @@ from kaguan.config import load_settings
 from kaguan.config.addresses import split_address
 from kaguan.config.production import CONTROL_CENTER_KEY, ONELINK_PASSWORD, SMTP_URL
 from kaguan.config.relay_host import parse_relay_host
-from kaguan.exit_codes import ExitCode
-from kaguan.fitness import EVICTION_POLICY, MAX_SKEW, measure_skew
+from kaguan.flow.probes import is_listening
 from kaguan.mail.connection import Step, UnreachableError, open_link, trust
 from kaguan.mail.message import UnsendableError, helo_name
-from kaguan.probes import is_listening
+from kaguan.product.exit_codes import ExitCode
+from kaguan.product.fitness import EVICTION_POLICY, MAX_SKEW, measure_skew
 from kaguan.queues.client import build_client
 from kaguan.queues.foreign import foreign
 from kaguan.tokens import store as tokens

@@ -8,9 +8,9 @@ from redis.exceptions import RedisError
 from kaguan.cli.printing import reader_language
 from kaguan.config import ConfigurationError
 from kaguan.database.pool import DatabaseUnavailableError
-from kaguan.errors import DomainError
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import QueueUnavailableError
+from kaguan.words.errors import DomainError
 
 
 class CommandError(Exception):

@@ -13,7 +13,7 @@ from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, print_facts, print_json
 from kaguan.cli.session import database_url, with_database
 from kaguan.config import load_settings
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from kaguan.database.migrate import Status

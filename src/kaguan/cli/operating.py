@@ -10,7 +10,6 @@ from uuid import UUID  # noqa: TC003 同上
 
 import typer
 
-from kaguan import zones
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_json, print_table, reader_language
@@ -18,14 +17,15 @@ from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.database.pool import transaction
-from kaguan.exit_codes import ExitCode
 from kaguan.outbox import replay as replaying
 from kaguan.outbox.replay import REPLAY_RATE_LIMIT
 from kaguan.outbox.selection import answer
 from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 from kaguan.outbox.watching import Watched, watch
-from kaguan.reasons import Reason
-from kaguan.task_types import TypeName  # noqa: TC001 typer 运行时读注解
+from kaguan.product.exit_codes import ExitCode
+from kaguan.product.task_types import TypeName  # noqa: TC001 typer 运行时读注解
+from kaguan.words import zones
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import orjson
 import typer
 
 from kaguan.config import load_settings
-from kaguan.printable import LINES, printable
-from kaguan.zones import written
+from kaguan.words.printable import LINES, printable
+from kaguan.words.zones import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

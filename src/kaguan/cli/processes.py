@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kaguan.config import Process, load_settings
-from kaguan.shipped import process_environment
+from kaguan.config.shipped import process_environment
 
 PROCESSES = "KAGUAN_API__PROCESSES"
 # kaguan 不许导入前三个包，生产的命令又不许碰 kaguan.dev，所以换成它们的进程

@@ -13,7 +13,7 @@ from kaguan.cli.failure import CommandError
 from kaguan.config import Settings, load_settings
 from kaguan.database import connecting
 from kaguan.database.seal import Sealing
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import TIMELINE
 

@@ -14,16 +14,16 @@ from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_tab
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.database.pool import transaction
-from kaguan.errors import not_found
 from kaguan.outbox import decisions, ordering, vanished
 from kaguan.outbox import record as store
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import Priority, TaskStatus  # noqa: TC001 typer 运行时读注解
-from kaguan.reasons import told
-from kaguan.task_types import TypeName  # noqa: TC001 typer 运行时读注解
-from kaguan.zones import written
+from kaguan.product.task_types import TypeName  # noqa: TC001 typer 运行时读注解
+from kaguan.words.errors import not_found
+from kaguan.words.reasons import told
+from kaguan.words.zones import written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

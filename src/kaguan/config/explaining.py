@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from kaguan.secret_names import is_secret
+from kaguan.words.secret_names import is_secret
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

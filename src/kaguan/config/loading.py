@@ -16,7 +16,7 @@ from kaguan.config.explaining import explained
 from kaguan.config.process import Process
 from kaguan.config.production import refused
 from kaguan.config.settings import PREFIX, Settings
-from kaguan.shipped import shipped
+from kaguan.config.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

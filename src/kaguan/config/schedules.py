@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from kaguan.zones import BUSINESS_ZONE, ZoneName
+from kaguan.words.zones import BUSINESS_ZONE, ZoneName
 
 FIELDS = 5
 # croniter 的随机与哈希写法：每个进程算出的时刻不同，不能用

@@ -21,8 +21,8 @@ from pydantic_settings import (
 from kaguan.config import model
 from kaguan.config.schedules import Schedule, distinct
 from kaguan.config.webhooks import Webhooks
-from kaguan.language import Language
-from kaguan.zones import BUSINESS_ZONE, ZoneName
+from kaguan.words.language import Language
+from kaguan.words.zones import BUSINESS_ZONE, ZoneName
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -51,7 +51,7 @@ class Exemption(StrEnum):
     TRUSTED_PROXIES = "trusted_proxies"
     CONSOLE_HTTP = "console_http"
     BCRYPT_ROUNDS = "bcrypt_rounds"
-    # 连上才知道的（kaguan.fitness）
+    # 连上才知道的（kaguan.product.fitness）
     CLOCK_SKEW = "clock_skew"
     REDIS_EVICTION = "redis_eviction"
 

@@ -14,8 +14,8 @@ import structlog
 from psycopg import generators, waiting
 from psycopg_pool import AsyncConnectionPool
 
-from kaguan.backoff import jitter
 from kaguan.database.connecting import Connection, History, LimitedConnection, is_former, rotated
+from kaguan.flow.backoff import jitter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import func, update
 
 from kaguan.database.metadata import EntityColumns
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Update

@@ -11,10 +11,10 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from kaguan.background import in_background
-from kaguan.backoff import RECONNECT, jitter
 from kaguan.database.connecting import open_connection
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.flow.background import in_background
+from kaguan.flow.backoff import RECONNECT, jitter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

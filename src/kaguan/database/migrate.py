@@ -22,8 +22,8 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from kaguan.config.shipped import shipped
 from kaguan.database.connecting import writable
-from kaguan.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from sqlalchemy import Select, func, literal, select, tuple_
 
 from kaguan.database.explain import Explain
-from kaguan.errors import invalid
+from kaguan.words.errors import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstrumentedAttribute
 
     from kaguan.database.metadata import EntityColumns
-    from kaguan.errors import DomainError
+    from kaguan.words.errors import DomainError
 
 # 页码只翻这么多行：更深处每页都要跳过前面全部行，请用游标
 OFFSET_MAX = 10_000

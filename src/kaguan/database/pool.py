@@ -11,7 +11,6 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from kaguan.backoff import while_starting
 from kaguan.database.checked_pool import CheckedPool, PooledConnection
 from kaguan.database.connecting import (
     Connection,
@@ -21,6 +20,7 @@ from kaguan.database.connecting import (
     writable,
 )
 from kaguan.database.observed import ObservedCursor, observed_cursor
+from kaguan.flow.backoff import while_starting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from sqlalchemy.exc import IntegrityError
 
-from kaguan.errors import conflict
+from kaguan.words.errors import conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.child_process import ChildProcess
 from kaguan.dev.privileges import write_private
 from kaguan.dev.program import READY_POLL, PortTakenError, StartError, wait_until_ready
+from kaguan.flow.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from kaguan.config import ConfigurationError, load_settings
 from kaguan.dev.demo_client import DemoError, connect, expect, say
 from kaguan.dev.simulator.population import iccid_at
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 from kaguan.sims.vocabulary import Carrier
-from kaguan.zones import business_today
+from kaguan.words.zones import business_today
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 
-from kaguan.probes import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 
 __all__ = ["LOOPBACK", "PortClaims", "free_port", "is_free"]
 

@@ -22,7 +22,7 @@ from aiosmtpd.smtp import SMTP
 from kaguan.config import Process
 from kaguan.config.model import MIB
 from kaguan.config.relay_host import parse_relay_host
-from kaguan.process import run_process
+from kaguan.product.process import run_process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -26,9 +26,9 @@ from kaguan.dev.output import Output
 from kaguan.dev.program import PortTakenError, StartError
 from kaguan.dev.stack import Stack
 from kaguan.dev.supervisor import Supervisor
-from kaguan.exit_codes import ExitCode
 from kaguan.logging.setup import configure_logging
-from kaguan.task_types import check_settings
+from kaguan.product.exit_codes import ExitCode
+from kaguan.product.task_types import check_settings
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaguan.logging import secret_rules
 from kaguan.logging.secret_rules import GATE, SHORTEST, cover
-from kaguan.secret_names import MAX_NAME, is_secret
+from kaguan.words.secret_names import MAX_NAME, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

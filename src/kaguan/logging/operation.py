@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from kaguan.errors import DomainError
+from kaguan.words.errors import DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""文本里的秘密各长什么样、盖到哪里为止。在 UTF-8 字节上做（见 :mod:`kaguan.patterns`）。
+"""文本里的秘密各长什么样、盖到哪里为止。在 UTF-8 字节上做（见 :mod:`kaguan.words.patterns`）。
 
 每条规则是一个「开头」：模式的第一组到秘密开始为止；秘密到哪里结束，由一个只往前看的函数说。找下一处从上一处的末尾起，
 所以每个字节至多被一条规则看常数遍。各开头里能长的部分（键名的余部、空白、标签）互不相容：前面的走不通时，后面的也不会已经
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kaguan.patterns import linear
-from kaguan.secret_names import PARTS, WORDS
+from kaguan.words.patterns import linear
+from kaguan.words.secret_names import PARTS, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kaguan.patterns import Match, Pattern
+    from kaguan.words.patterns import Match, Pattern
 
     End = Callable[[bytes, Match], int]
 

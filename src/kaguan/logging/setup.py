@@ -15,7 +15,7 @@ from opentelemetry import trace
 from kaguan.logging.masking import mask_event
 from kaguan.logging.repeats import FoldingHandler
 from kaguan.logging.rotation import RotatingFile
-from kaguan.printable import LINES, printable
+from kaguan.words.printable import LINES, printable
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger

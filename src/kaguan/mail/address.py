@@ -8,7 +8,7 @@ import unicodedata
 import idna
 from email_validator import EmailNotValidError, validate_email
 
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 ADDRESS_OCTETS = 254  # RFC 5321 §4.5.3.1.3（含勘误 1690）
 SUBJECT_LENGTH = 998  # 字符；RFC 5322 §2.1.1 的行上限

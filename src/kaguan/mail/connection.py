@@ -13,7 +13,7 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from kaguan.mail.failure import NETWORK_ERRORS, describe, describe_connect, describe_tls, reply_code
 from kaguan.mail.reply import credentials, words
-from kaguan.reasons import Reason, ReasonError
+from kaguan.words.reasons import Reason, ReasonError
 
 if TYPE_CHECKING:
     from kaguan.config.model import Smtp

@@ -14,7 +14,7 @@ from aiosmtplib import (
     SMTPServerDisconnected,
 )
 
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 NETWORK_ERRORS = (SMTPException, OSError, TimeoutError)
 LOWEST_CODE = 200  # 库把看不懂的应答记成 -1

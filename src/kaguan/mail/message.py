@@ -21,7 +21,7 @@ from kaguan.mail.address import (
     parse_address,
     wire_address,
 )
-from kaguan.reasons import Reason, ReasonError
+from kaguan.words.reasons import Reason, ReasonError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

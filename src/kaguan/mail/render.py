@@ -11,7 +11,7 @@ from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 if TYPE_CHECKING:
-    from kaguan.language import Language
+    from kaguan.words.language import Language
 
 
 class Template(StrEnum):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from kaguan.currency import format_amount
 from kaguan.mail.render import Rendered, Template, render
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept, uncounted
+from kaguan.words.currency import format_amount
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.language import Language
     from kaguan.outbox.acceptance import Count
+    from kaguan.words.language import Language
 
 
 @dataclass(frozen=True, slots=True)

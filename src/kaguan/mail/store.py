@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Connection
-    from kaguan.reasons import Reason
+    from kaguan.words.reasons import Reason
 
 
 class Letter(NamedTuple):

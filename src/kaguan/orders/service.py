@@ -9,13 +9,13 @@ import structlog
 from uuid_utils import uuid7
 
 from kaguan.database.entities import require_version
-from kaguan.errors import conflict, not_found
 from kaguan.logging.operation import operation
 from kaguan.mail.staging import order_mail
 from kaguan.orders import store
 from kaguan.orders.model import TRANSITIONS, OrderStatus
 from kaguan.users import store as user_store
 from kaguan.users.service import create_user
+from kaguan.words.errors import conflict, not_found
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -20,13 +20,13 @@ from pydantic_core import to_json
 from kaguan.database.group_commit import Gathering, GroupCommit
 from kaguan.database.pool import AfterCommit, PooledConnection, at_once
 from kaguan.database.sql import load
-from kaguan.errors import Code, DomainError, FieldError
+from kaguan.flow.time_slice import TimeSlice
 from kaguan.logging.naming import named
 from kaguan.outbox import ordering, record
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.telemetry.propagation import traceparent_of
 from kaguan.telemetry.spans import accept_span, creation_context
-from kaguan.time_slice import TimeSlice
+from kaguan.words.errors import Code, DomainError, FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,10 +8,10 @@ import structlog
 from psycopg.pq import TransactionStatus
 
 from kaguan.database.pool import at_once
-from kaguan.errors import Code, refused
 from kaguan.outbox import history, ordering, record, replay
 from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
-from kaguan.reasons import Reason
+from kaguan.words.errors import Code, refused
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from kaguan.background import in_background
-from kaguan.backoff import RECONNECT, jitter
+from kaguan.flow.background import in_background
+from kaguan.flow.backoff import RECONNECT, jitter
 from kaguan.queues.keys import DOORBELL
 
 if TYPE_CHECKING:

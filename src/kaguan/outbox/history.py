@@ -16,7 +16,7 @@ from kaguan.database.sql import load
 from kaguan.outbox.scan_throttle import UNHURRIED
 from kaguan.outbox.store import Judged
 from kaguan.queues import keys
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

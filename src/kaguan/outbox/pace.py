@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-from kaguan.background import in_background
-from kaguan.backoff import about
+from kaguan.flow.background import in_background
+from kaguan.flow.backoff import about
 from kaguan.queues.keys import pace_key
 
 log = structlog.get_logger(__name__)

@@ -14,13 +14,13 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from kaguan.errors import Code, refused
 from kaguan.outbox.replay import REPLAY_LIMIT, Replay, Selection
-from kaguan.reasons import Reason, told
+from kaguan.words.errors import Code, refused
+from kaguan.words.reasons import Reason, told
 
 if TYPE_CHECKING:
-    from kaguan.errors import DomainError
     from kaguan.outbox.replay import Preview
+    from kaguan.words.errors import DomainError
 
 HEAD_LIMIT = 8 * 1024  # 字节；条件的 JSON
 ENTRY = 20  # 字节：任务号 16，投递号 4（大端）

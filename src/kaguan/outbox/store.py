@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.queues.keys import delivery_key
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
-from kaguan.reasons import told
 from kaguan.telemetry.propagation import trace_id_of
+from kaguan.words.reasons import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

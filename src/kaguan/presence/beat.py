@@ -21,10 +21,10 @@ import structlog
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from kaguan.background import in_background
-from kaguan.backoff import about
 from kaguan.database.connecting import History
 from kaguan.database.seal import Sealing
+from kaguan.flow.background import in_background
+from kaguan.flow.backoff import about
 from kaguan.queues.believing import refused
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
 

@@ -14,8 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
-from kaguan.backoff import while_starting
 from kaguan.config.sentinel import sentinel_address
+from kaguan.flow.backoff import while_starting
 from kaguan.queues.keys import KINDS
 from kaguan.queues.sentinel import master_pool
 

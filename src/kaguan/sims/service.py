@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from kaguan.database.entities import require_version
-from kaguan.errors import Code, DomainError, FieldError, invalid, not_found
 from kaguan.logging.operation import operation
 from kaguan.sims import store
 from kaguan.sims.iccid import Iccid, normalise
-from kaguan.zones import business_today
+from kaguan.words.errors import Code, DomainError, FieldError, invalid, not_found
+from kaguan.words.zones import business_today
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from kaguan.errors import Code, conflict, invalid, refused
-from kaguan.reasons import Reason
 from kaguan.tokens import store
+from kaguan.words.errors import Code, conflict, invalid, refused
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

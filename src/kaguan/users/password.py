@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import bcrypt
 
-from kaguan.errors import Code, DomainError, invalid
+from kaguan.words.errors import Code, DomainError, invalid
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kaguan.database.entities import require_version
-from kaguan.errors import not_found
 from kaguan.logging.operation import operation
 from kaguan.mail.staging import welcome_mail
 from kaguan.users import store
+from kaguan.words.errors import not_found
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -15,11 +15,11 @@ from kaguan.breakers.breaker import OPENED
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import INTERVAL
 from kaguan.presence.holders import slot_use
-from kaguan.reasons import Reason
 from kaguan.verdict.causes import explained
 from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
 from kaguan.verdict.observation import MOMENT
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

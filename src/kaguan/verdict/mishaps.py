@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.reasons import Reason
 from kaguan.verdict.model import Concern, ConcernCode, Level
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,16 +17,16 @@ from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from kaguan.background import within
 from kaguan.breakers.board import open_breakers
 from kaguan.database.sql import load
+from kaguan.flow.background import within
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox import store as outbox
 from kaguan.outbox.deliveries import build_queues
 from kaguan.outbox.history import is_settled
 from kaguan.outbox.vocabulary import PriorityRank
-from kaguan.overview import queries
 from kaguan.presence.census import Census, take_census
+from kaguan.verdict import queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.outbox.store import QueueBacklog
     from kaguan.outbox.vocabulary import Priority
-    from kaguan.overview.queries import ConnectedProcess, Held, Totals
+    from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
 log = structlog.get_logger(__name__)
 

@@ -8,10 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from kaguan.durations import duration
-from kaguan.overview import queries
-from kaguan.reasons import Reason
+from kaguan.verdict import queries
 from kaguan.verdict.model import ConcernCode
+from kaguan.words.durations import duration
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,8 +20,8 @@ from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.verification import Verified
-from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
+from kaguan.words.reasons import Reason
 from workers.email.metrics import MailMetrics
 from workers.email.receipt import Outage, Receipt, RecipientOutcome, reason_of
 from workers.email.transport import QueuedError, RelayHostOpenError, open_mailer

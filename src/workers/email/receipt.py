@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 from kaguan.logging.masking import mask
 from kaguan.mail.reply import clean, words
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 WORDS_LENGTH = 160  # 字符；原因里引的对方的话合计至多这么多，各应答码均分
 TOO_MANY_RECIPIENTS = 552  # RFC 5321 §4.5.3.1.10：RCPT 阶段的 552 按 452 对待

@@ -13,7 +13,7 @@ from aiosmtplib import SMTPRecipientRefused, SMTPSenderRefused
 
 from kaguan.mail.connection import open_link
 from kaguan.mail.failure import NETWORK_ERRORS, describe, reply_code
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from workers.email.receipt import Receipt, RecipientOutcome, judge, judge_data, judge_final, judge_recipient
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.background import in_background
-from kaguan.backoff import jitter
 from kaguan.breakers.breaker import Breaker
 from kaguan.config.relay_host import parse_relay_host
+from kaguan.flow.background import in_background
+from kaguan.flow.backoff import jitter
 from kaguan.mail.connection import UnreachableError, trust
-from kaguan.reasons import Reason, ReasonError
-from kaguan.shared_rate import SharedRate
+from kaguan.queues.shared_rate import SharedRate
 from kaguan.telemetry.spans import SERVER_ADDRESS, SERVER_PORT, client_span, record_error
+from kaguan.words.reasons import Reason, ReasonError
 from workers.email.outage import before_session, judged
 from workers.email.pool import LIMITS, SessionLimits, SessionPool
 from workers.email.receipt import Receipt, RecipientOutcome

@@ -28,8 +28,8 @@ from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.verification import Happened, NotHappened, VerifiedOutcome
-from kaguan.reasons import Reason
 from kaguan.telemetry.spans import client_span, record_error, server_of
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping

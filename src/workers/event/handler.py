@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from kaguan.outbox.worker.outcome import GiveUp, Outcome
-from kaguan.reasons import Reason
 from kaguan.sims.tasks import EventPayload
+from kaguan.words.reasons import Reason
 from workers.event.webhook import open_webhook
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from kaguan.notices import service
 from kaguan.notices.task import NoticePayload
 from kaguan.outbox.vocabulary import FINAL, TaskStatus
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from workers.event.webhook import Webhook, open_session
 
 if TYPE_CHECKING:

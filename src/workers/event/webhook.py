@@ -14,10 +14,10 @@ import aiohttp
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
+from kaguan.flow.retry_after import retry_after
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
-from kaguan.reasons import Reason
-from kaguan.retry_after import retry_after
 from kaguan.telemetry.spans import client_span, record_error, server_of
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,10 +11,10 @@ import structlog
 
 from kaguan.carriers.gateway import CarrierError, RejectedError
 from kaguan.outbox.worker.places import NoPlaceError
-from kaguan.reasons import Reason
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardStatus
 from kaguan.sims.tasks import SimStatusPayload
+from kaguan.words.reasons import Reason
 from workers.sim.report import Report
 from workers.statuses import StatusRecorder
 from workers.sync.asking import ask

@@ -9,10 +9,10 @@ from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
 from kaguan.carriers.records import EXPLAINED
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
-from kaguan.reasons import NOTHING, Reason
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.vocabulary import SyncType
+from kaguan.words.reasons import NOTHING, Reason
 from workers.pauses import PAUSE, queued_pause
 
 if TYPE_CHECKING:

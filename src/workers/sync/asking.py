@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kaguan.carriers.gateway import CardFailed, CardNotFound, CarrierError, TransientError
 from kaguan.carriers.records import EXPLAINED
-from kaguan.reasons import Reason
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

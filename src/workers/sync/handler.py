@@ -13,12 +13,12 @@ import structlog
 from kaguan.carriers.gateway import CarrierError, QueuedError
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
 from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
-from kaguan.reasons import Reason
 from kaguan.sims import sync_store
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
+from kaguan.words.reasons import Reason
 from workers.pauses import PAUSE, queued_pause
 from workers.statuses import StatusRecorder
 from workers.sync.passes import covers, step

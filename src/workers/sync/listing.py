@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from kaguan.zones import BUSINESS_ZONE
+from kaguan.words.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,7 +11,7 @@ from kaguan.carriers.gateway import Capabilities
 from kaguan.carriers.limiter import SharedLimits
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import lease_key
-from kaguan.shared_rate import SharedRate
+from kaguan.queues.shared_rate import SharedRate
 from kaguan.sims.vocabulary import Carrier
 from tests.support.eventually import PATIENCE
 

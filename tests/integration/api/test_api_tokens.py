@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kaguan.errors import Code, DomainError
 from kaguan.tokens import service, store
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool

@@ -12,7 +12,7 @@ import redis.asyncio
 
 from api.http import probing
 from kaguan.config import load_settings
-from kaguan.errors import Code
+from kaguan.words.errors import Code
 from tests.support.eventually import eventually
 from tests.support.serving import serving
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from api.resources.task_events import INTERVAL, STREAMS, Streams
 from kaguan.config import load_settings
-from kaguan.errors import Code
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store
+from kaguan.words.errors import Code
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.serving import serving
 

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.outbox.replay import id_floor
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
 
 if TYPE_CHECKING:

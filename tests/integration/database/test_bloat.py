@@ -11,7 +11,7 @@ from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.worker import claiming, leases
 from kaguan.outbox.worker.token import Token
-from kaguan.task_types import TASK_TYPES
+from kaguan.product.task_types import TASK_TYPES
 from tests.support.pipeline import open_pipeline
 
 if TYPE_CHECKING:

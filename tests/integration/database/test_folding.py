@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from kaguan.database.group_commit import GroupCommit
-from kaguan.errors import DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import record as store
 from kaguan.outbox.acceptance import Accepted, GroupAccept, Submission, accept
+from kaguan.words.errors import DomainError
 from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:

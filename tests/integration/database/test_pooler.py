@@ -19,7 +19,7 @@ from kaguan.database.engine import engine_on
 from kaguan.database.pool import Pool, open_pool
 from kaguan.dev.postgres import ROLE
 from kaguan.outbox.testing import Recorder
-from kaguan.task_types import task_types
+from kaguan.product.task_types import task_types
 from relay import __main__ as relay
 from tests.support.alongside import alongside
 from tests.support.eventually import PACE, PATIENCE, eventually

@@ -12,7 +12,7 @@ from psycopg.errors import QueryCanceled
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.testing import Recorder
-from kaguan.task_types import task_types
+from kaguan.product.task_types import task_types
 from relay import __main__ as relay
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually

@@ -15,8 +15,8 @@ from kaguan.config import load_settings
 from kaguan.database.connecting import rotated
 from kaguan.database.migrate import upgrade
 from kaguan.database.pool import PASSING_ERRORS, open_pool
-from kaguan.exit_codes import ExitCode
 from kaguan.presence.beat import Presence
+from kaguan.product.exit_codes import ExitCode
 from kaguan.queues.client import open_redis
 from tests.e2e.stack import kaguan
 from tests.support.eventually import PATIENCE, eventually

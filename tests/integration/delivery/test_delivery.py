@@ -17,7 +17,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from saq.job import ABORT_ID_PREFIX
 
 from kaguan.config import load_settings
-from kaguan.errors import Code, DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions
@@ -28,6 +27,7 @@ from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
+from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, carried_by, open_pipeline
 from tests.support.running_task import taken_over

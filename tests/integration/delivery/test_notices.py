@@ -14,7 +14,7 @@ from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.testing import Recorder, drain
 from kaguan.outbox.worker.outcome import GiveUp, Outcome, Uncertain
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from tests.support.serving import serving
 from tests.support.webhook_receiver import SECRET, Receiver, receiving
 from workers.event.notice import TaskNotify

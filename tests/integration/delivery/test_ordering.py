@@ -13,7 +13,6 @@ from psycopg.errors import LockNotAvailable
 from api.http.backlog import Backlog
 from kaguan.config import load_settings
 from kaguan.database.sql import load
-from kaguan.errors import Code, DomainError
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import acceptance as service
 from kaguan.outbox import decisions, ordering
@@ -24,6 +23,7 @@ from kaguan.outbox.relay.ordering import OrderingRelease
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 

@@ -26,7 +26,7 @@ from kaguan.outbox.worker.outcome import Done, Retry
 from kaguan.outbox.worker.settlement import Settled
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from tests.support.alongside import alongside
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline, write_event

@@ -15,13 +15,13 @@ import structlog
 from kaguan.config import load_settings
 from kaguan.config.schedules import Misfire, Schedule
 from kaguan.database.pool import at_once
-from kaguan.errors import Code, DomainError
 from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.schedules import service
 from kaguan.outbox.schedules.due import latest_until, next_after
 from kaguan.outbox.task_type import TaskTypes
-from kaguan.task_types import TASK_TYPES
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
+from kaguan.words.errors import Code, DomainError
 from relay.__main__ import main
 from tests.support.eventually import eventually
 from tests.support.invocation import Invocation

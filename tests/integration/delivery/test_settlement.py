@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from kaguan.errors import Code, DomainError
 from kaguan.outbox import decisions
 from kaguan.outbox.worker import claiming
 from kaguan.outbox.worker.settlement import Success, settle_done
 from kaguan.outbox.worker.token import Token
-from kaguan.reasons import Reason
+from kaguan.words.errors import Code, DomainError
+from kaguan.words.reasons import Reason
 from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from kaguan.database.engine import engine_on
 from kaguan.database.paging import PageRequest
-from kaguan.errors import Code, DomainError
 from kaguan.mail.staging import MailOutbox
 from kaguan.orders import service as orders
 from kaguan.orders import store as order_store
@@ -24,6 +23,7 @@ from kaguan.users import service as users
 from kaguan.users import store as user_store
 from kaguan.users.model import UserStatus
 from kaguan.users.service import NewUser, UserChange
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from kaguan.database.pool import Pool
-    from kaguan.language import Language
+    from kaguan.words.language import Language
 
 ZHANG = NewUser("zhang.san", "zhang@example.com", "hash")
 ICCIDS = [with_check_digit(f"898600{n:013d}") for n in range(2)]

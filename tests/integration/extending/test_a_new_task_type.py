@@ -11,7 +11,7 @@ from kaguan.config import load_settings
 from kaguan.outbox import Done, Effect, Payload, Submission, TaskType, TaskTypes, accept, watch
 from kaguan.outbox.record import events, find
 from kaguan.outbox.timeline import timeline
-from kaguan.task_types import TASK_TYPES
+from kaguan.product.task_types import TASK_TYPES
 from relay.__main__ import serve as serve_relay
 from tests.support.carrier_world import rows
 from tests.support.eventually import PATIENCE

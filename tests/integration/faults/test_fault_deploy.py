@@ -26,9 +26,9 @@ from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.newer import NewerPayloads
 from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.keys import delivery_key
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
-from kaguan.task_types import TASK_TYPES
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline

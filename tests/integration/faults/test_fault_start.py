@@ -12,7 +12,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
 from kaguan.dev.ports import free_port
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 from kaguan.tokens import service as tokens
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, all_closed, child, effects, local, only_kaguan

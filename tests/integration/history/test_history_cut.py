@@ -16,8 +16,6 @@ from api.http.translation import translate
 from kaguan.cli.failure import explain
 from kaguan.config import load_settings
 from kaguan.config.model import Tasks
-from kaguan.errors import Code
-from kaguan.exit_codes import ExitCode
 from kaguan.outbox import decisions, history, replay
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.calls import Calls
@@ -26,10 +24,12 @@ from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.settlement import Settled
+from kaguan.product.exit_codes import ExitCode
 from kaguan.queues import keys
 from kaguan.queues.client import build_client
 from kaguan.queues.foreign import KINDS
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
+from kaguan.words.errors import Code
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.history import PROMOTE
 from tests.support.mail_stage import RESEND

@@ -15,7 +15,7 @@ from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.schedules.due import latest_until
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
-from kaguan.task_types import TASK_TYPES
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.tokens import service as tokens
 from kaguan.tokens import store as token_store
 from tests.support.console import visiting

@@ -19,7 +19,7 @@ from kaguan.outbox.history import Mark
 from kaguan.outbox.worker.outcome import Continue, Done, Outcome
 from kaguan.queues import keys
 from kaguan.queues.client import Client, open_redis
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from tests.support.history import CUT, KEEP, PROMOTE
 from tests.support.pipeline import Pipeline, open_pipeline
 

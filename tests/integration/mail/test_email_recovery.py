@@ -22,8 +22,8 @@ from kaguan.outbox import record as store
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
 from kaguan.outbox.timeline import timeline
-from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import Metrics
+from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
 from tests.support.mail_tasks import SENDER, config_for
 from tests.support.pipeline import open_pipeline

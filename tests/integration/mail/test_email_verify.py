@@ -15,7 +15,7 @@ from kaguan.config.model import Smtp
 from kaguan.dev.ports import free_port
 from kaguan.outbox import decisions
 from kaguan.outbox.worker.verification import Verified
-from kaguan.task_types import task_types
+from kaguan.product.task_types import task_types
 from tests.support.mail_stage import Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline

@@ -16,7 +16,7 @@ from kaguan.breakers.breaker import CLOSED, HALF_OPENED, OPENED, BreakerStatus
 from kaguan.dev.ports import free_port
 from kaguan.queues.client import Client
 from kaguan.queues.keys import BREAKER, BREAKERS
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:

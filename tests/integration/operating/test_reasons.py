@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import Jsonb
 
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
 from tests.support.invocation import Invocation
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from kaguan.child_process import ChildProcess
 from kaguan.dev.output import Output
 from kaguan.dev.predecessor import command_line
 from kaguan.dev.program import Program, StartError
+from kaguan.flow.child_process import ChildProcess
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.supervision import STUBBORN, WITNESS, pid_of, program, supervised
 

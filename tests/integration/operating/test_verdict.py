@@ -21,12 +21,12 @@ from kaguan.outbox.upgrade import RECENT
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.beat import Presence
 from kaguan.queues.keys import delivery_key
-from kaguan.reasons import Reason
 from kaguan.verdict import service
 from kaguan.verdict.memory import remember
 from kaguan.verdict.model import Concern, ConcernCode, Level
 from kaguan.verdict.observation import observe
 from kaguan.verdict.wording import Wording
+from kaguan.words.reasons import Reason
 from tests.e2e.stack import KAGUAN, clean_environment
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE, eventually

@@ -47,8 +47,8 @@ STATISTICS = {
     "没有": "delete from pg_statistic; update pg_class set relpages = 0, reltuples = -1 where relname like '%tb\\_%'",
     "新的": "vacuum analyze",
 }
-# 消息路径、总览与判断另有用例：那里的语句按任务论，不按库存论；保留期的清理不在其列
-ELSEWHERE = frozenset({"outbox", "overview", "verdict"})
+# 消息路径与判断（总览在内）另有用例：那里的语句按任务论，不按库存论；保留期的清理不在其列
+ELSEWHERE = frozenset({"outbox", "verdict"})
 RETENTION = frozenset({"outbox/expire_tasks", "outbox/expire_vanished", "outbox/ordering_expire"})
 TABLES = BIG_TABLES - {"tb_outbox", "tb_task_event"}
 KEYS = 100  # 一批这么多张卡：运营商一次应答至多这么多

@@ -24,12 +24,12 @@ from kaguan.outbox.testing import drain
 from kaguan.outbox.worker.attempt import Attempt, FencedError
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.queues.client import open_redis
-from kaguan.reasons import Reason
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.telemetry import spans
 from kaguan.telemetry.metrics import Metrics
+from kaguan.words.reasons import Reason
 from tests.support.carrier_world import gateways_of, next_delivery, register, rows, simulating
 from tests.support.running_task import running_task
 from tests.support.webhook_receiver import KEY, SECRET, Receiver, receiving

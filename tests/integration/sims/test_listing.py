@@ -13,7 +13,7 @@ from kaguan.dev.simulator.population import Override
 from kaguan.outbox.worker.outcome import Done
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
-from kaguan.zones import BUSINESS_ZONE
+from kaguan.words.zones import BUSINESS_ZONE
 from tests.support.carrier_world import Simulated, gateways_of, register, rows, simulating
 from tests.support.running_task import running_task
 from workers.sync.handler import DataSync

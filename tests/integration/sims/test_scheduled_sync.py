@@ -15,9 +15,9 @@ from kaguan.outbox.relay.schedules import Schedules
 from kaguan.outbox.schedules.due import latest_until
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder, drain
+from kaguan.product.task_types import TASK_TYPES
 from kaguan.sims.tasks import DATA_SYNC
 from kaguan.sims.vocabulary import Carrier
-from kaguan.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics
 from tests.support.carrier_world import gateways_of, register, rows, simulating
 from workers.sync.handler import DataSync

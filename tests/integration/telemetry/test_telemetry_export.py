@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.dev.program import minimal_environment
-from kaguan.exit_codes import ExitCode
+from kaguan.product.exit_codes import ExitCode
 from tests.support.eventually import PATIENCE
 from tests.support.otlp_receiver import Kind, otlp_receiver
 

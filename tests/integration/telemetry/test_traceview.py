@@ -33,7 +33,7 @@ from kaguan.dev.traceview.decode import received
 from kaguan.dev.traceview.ingest import BODY_LIMIT, CONTENT_TYPE
 from kaguan.dev.traceview.pages import KINDS
 from kaguan.dev.traceview.store import Limits
-from kaguan.zones import BUSINESS_ZONE
+from kaguan.words.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from api.http.middleware.deadline import Deadlines
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import eventually
 
 FOREVER = 60.0

@@ -4,7 +4,7 @@ import pytest
 
 from api.endpoints import json_body
 from api.endpoints.structure import Structure
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 
 ROOMY = Structure(200_000, 200_000, 200_000)
 

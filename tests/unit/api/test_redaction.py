@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.redaction import FORM, LIMIT, REFUSED_LIMIT, redact
-from kaguan.secret_names import is_secret
+from kaguan.words.secret_names import is_secret
 
 CANARY = "cAnArY-7f3b9e"
 JSON = "application/json"

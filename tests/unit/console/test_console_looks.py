@@ -13,7 +13,7 @@ from api.console.charts import HEIGHT, WIDTH, sparkline
 from api.console.formatting import Formatter
 from api.console.texts import Translator
 from kaguan.telemetry.propagation import trace_id_of
-from kaguan.zones import BUSINESS_ZONE
+from kaguan.words.zones import BUSINESS_ZONE
 
 CSS = (Path(api.console.__file__).parent / "static" / "console.css").read_text("utf-8")
 PALETTES = dict(re.findall(r"^(:root(?:\[data-theme=\"dark\"\])?) \{(.*?)^\}", CSS, re.MULTILINE | re.DOTALL))

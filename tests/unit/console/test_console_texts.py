@@ -14,10 +14,10 @@ from api.console.audit import ACTIONS
 from api.console.console_request import THEMES
 from api.console.texts import catalogue
 from kaguan.config.schedules import Misfire
-from kaguan.language import LANGUAGES
 from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
-from kaguan.task_types import NAMES
+from kaguan.product.task_types import NAMES
 from kaguan.verdict.model import Level
+from kaguan.words.language import LANGUAGES
 
 HOME = Path(api.console.__file__).parent
 SOURCE = "\n".join(path.read_text("utf-8") for path in (*HOME.glob("*.py"), *HOME.glob("templates/*.html")))

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from kaguan.currency import CURRENCIES, DEFAULT_CURRENCY
-from kaguan.errors import Code, DomainError
 from kaguan.orders.model import TRANSITIONS, OrderStatus
 from kaguan.orders.service import check_transition
+from kaguan.words.currency import CURRENCIES, DEFAULT_CURRENCY
+from kaguan.words.errors import Code, DomainError
 
 ALLOWED = {
     ("pending", "paid"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import bcrypt
 import pytest
 
-from kaguan.errors import Code, DomainError
 from kaguan.users.password import PasswordHasher, check_password
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

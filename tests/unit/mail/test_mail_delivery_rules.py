@@ -4,7 +4,7 @@ import pytest
 
 from kaguan.config.relay_host import RelayHost, parse_relay_host
 from kaguan.mail.reply import clean, words
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 from workers.email.receipt import RecipientOutcome, judge, judge_data, judge_final, judge_recipient
 
 

@@ -5,12 +5,12 @@ from typing import get_args
 import pytest
 from jinja2 import UndefinedError
 
-from kaguan.currency import CURRENCIES, format_amount, minor_digits
-from kaguan.language import Language
 from kaguan.mail.address import check_header
 from kaguan.mail.render import Template, render
 from kaguan.mail.staging import order_mail, welcome_mail
 from kaguan.orders.model import OrderStatus
+from kaguan.words.currency import CURRENCIES, format_amount, minor_digits
+from kaguan.words.language import Language
 
 # ISO 4217 表 A.1：收的代码里小数位不是两位的
 WITHOUT_DECIMALS = frozenset(

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from kaguan.outbox.acceptance import Staged, Submission
-from kaguan.task_types import TASK_TYPES
+from kaguan.product.task_types import TASK_TYPES
 
 if TYPE_CHECKING:
     from kaguan.outbox.task_type import TaskType

@@ -13,8 +13,8 @@ from kaguan.config import ConfigurationError, load_settings
 from kaguan.config.schedules import Schedule
 from kaguan.outbox.schedules.due import between, latest_until, next_after, render
 from kaguan.outbox.task_type import Payload, TaskTypes
+from kaguan.product.task_types import TASK_TYPES, check_settings
 from kaguan.sims.tasks import DataSyncPayload
-from kaguan.task_types import TASK_TYPES, check_settings
 from tests.support.production import SECRETS
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

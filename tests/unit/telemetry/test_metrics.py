@@ -11,8 +11,8 @@ from prometheus_client import Histogram, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
+from kaguan.product.task_types import NAMES
 from kaguan.sims.vocabulary import Carrier
-from kaguan.task_types import NAMES
 from kaguan.telemetry.exposition import render
 from kaguan.telemetry.metrics import REDRIVE_CAUSES, Metrics, observe
 from tests.support.declared_metrics import collectors, everywhere

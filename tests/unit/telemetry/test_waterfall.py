@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-from kaguan.waterfall.layout import MAX_DEPTH, PALETTE, WIDTH, lay_out
+from kaguan.telemetry.waterfall import MAX_DEPTH, PALETTE, WIDTH, lay_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,6 @@ def test_what_does_not_fit_is_counted_and_every_bar_lies_inside() -> None:
 
 
 def test_the_style_sheet_has_every_indent_and_every_colour() -> None:
-    style = (files("kaguan.waterfall") / "waterfall.css").read_text("utf-8")
+    style = (files("kaguan.telemetry") / "waterfall.css").read_text("utf-8")
     assert set(re.findall(r"\.(d\d+) \{", style)) == {f"d{depth}" for depth in range(1, MAX_DEPTH + 1)}
     assert set(re.findall(r"\.(c\d+) \{", style)) == {f"c{color}" for color in range(PALETTE)}

@@ -10,14 +10,14 @@ import pytest
 
 from kaguan.breakers.board import BreakerKind, OpenBreaker
 from kaguan.outbox.store import QueueBacklog
-from kaguan.overview.queries import COUNT_CAP
 from kaguan.presence.census import succeed
-from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import HOLD, recall
 from kaguan.verdict.model import Concern, ConcernCode, Level, Verdict
 from kaguan.verdict.observation import Outside, sized
+from kaguan.verdict.queries import COUNT_CAP
 from kaguan.verdict.wording import Wording
+from kaguan.words.reasons import Reason
 from tests.support.observations import NOW, ago, blocked, flow, held, lane, ledger, lock, process, seen
 
 if TYPE_CHECKING:

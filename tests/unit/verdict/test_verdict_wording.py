@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import product
 
 from kaguan.breakers.board import BreakerKind, OpenBreaker
-from kaguan.reasons import Reason
 from kaguan.verdict.judging import judge
 from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.observation import Outside
 from kaguan.verdict.wording import Wording, catalogue
+from kaguan.words.reasons import Reason
 from tests.support.observations import ago, blocked, flow, held, lane, ledger, lock, process, seen
 
 HIGH_WATER = 100

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from kaguan.errors import Code, DomainError
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from types import TracebackType

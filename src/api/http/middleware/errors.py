@@ -13,8 +13,8 @@ from api.http.keys import SERVICES
 from api.http.probing import READING, WRITES
 from api.http.translation import Translated, translate
 from kaguan.database.pool import waits_for_standby
-from kaguan.errors import Code, DomainError
 from kaguan.telemetry.spans import record_error
+from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from kaguan.dev.simulator.faults import Drift, Faults, Gate
 from kaguan.dev.simulator.population import CYCLE, Population, Usage
 from kaguan.sims.iccid import normalise
 from kaguan.sims.vocabulary import Carrier
-from kaguan.zones import BUSINESS_ZONE
+from kaguan.words.zones import BUSINESS_ZONE
 
 if TYPE_CHECKING:
     from kaguan.config.model import Carriers

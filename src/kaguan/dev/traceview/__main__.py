@@ -13,7 +13,7 @@ from aiohttp import web
 from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.traceview.app import build_runner
 from kaguan.dev.traceview.store import Limits
-from kaguan.zones import BUSINESS_ZONE
+from kaguan.words.zones import BUSINESS_ZONE
 
 
 async def serve(limits: Limits, zone: ZoneInfo, port: int) -> None:

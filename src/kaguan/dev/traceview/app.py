@@ -47,7 +47,7 @@ def _build_app(limits: Limits, zone: ZoneInfo) -> web.Application:
     app.on_response_prepare.append(_add_headers)
     aiohttp_jinja2.setup(
         app,
-        loader=ChoiceLoader([PackageLoader("kaguan.dev.traceview"), PackageLoader("kaguan.waterfall")]),
+        loader=ChoiceLoader([PackageLoader("kaguan.dev.traceview"), PackageLoader("kaguan.telemetry")]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -16,8 +16,8 @@ from kaguan.dev.traceview.decode import details
 from kaguan.dev.traceview.keys import STORE, ZONE
 from kaguan.dev.traceview.search import Criteria, full_id, search
 from kaguan.dev.traceview.tags import text_of
-from kaguan.waterfall.layout import lay_out
-from kaguan.zones import written
+from kaguan.telemetry.waterfall import lay_out
+from kaguan.words.zones import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ async def stylesheet(_request: web.Request) -> web.Response:
 @cache
 def _stylesheet() -> bytes:
     own = files("kaguan.dev.traceview") / "static" / STYLESHEET
-    return own.read_bytes() + (files("kaguan.waterfall") / "waterfall.css").read_bytes()
+    return own.read_bytes() + (files("kaguan.telemetry") / "waterfall.css").read_bytes()
 
 
 def duration_text(nanoseconds: int) -> str:

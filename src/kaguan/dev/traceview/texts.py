@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kaguan.language import LANGUAGES, preferred_language
+from kaguan.words.language import LANGUAGES, preferred_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

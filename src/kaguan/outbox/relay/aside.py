@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 from kaguan.outbox.upgrade import DEFER, UnknownSince
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from kaguan.backoff import FIRST_BACKOFF, equal_jitter
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.flow.backoff import FIRST_BACKOFF, equal_jitter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kaguan.background import in_background
 from kaguan.config.model import Relay as RelayConfig
 from kaguan.config.model import Tasks, Worker
+from kaguan.flow.background import in_background
 from kaguan.outbox.calls import Calls
 from kaguan.outbox.deliveries import Line, build_queues
 from kaguan.outbox.doorbell import listen

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from kaguan.config.loading import ConfigurationError
 from kaguan.config.schedules import Misfire
 from kaguan.database.sql import load
-from kaguan.errors import Code, DomainError, refused
 from kaguan.outbox.acceptance import Submission, accept_many
 from kaguan.outbox.schedules.due import between, latest_until, next_after, render
 from kaguan.outbox.vocabulary import Priority
-from kaguan.reasons import Reason
+from kaguan.words.errors import Code, DomainError, refused
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

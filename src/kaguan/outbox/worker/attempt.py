@@ -16,8 +16,8 @@ from kaguan.database.sql import load
 from kaguan.outbox.history import UnsettledError
 from kaguan.outbox.task_type import Payload
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.reasons import Reason, ReasonError
 from kaguan.telemetry.propagation import current_traceparent
+from kaguan.words.reasons import Reason, ReasonError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,10 +15,10 @@ import structlog
 from psycopg.rows import class_row
 from redis.exceptions import RedisError
 
-from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.database.group_commit import TIMEOUT, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
+from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.logging.naming import attempted
 from kaguan.outbox.history import UnsettledError, is_settled
 from kaguan.outbox.vocabulary import SUSPECT

@@ -11,7 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 from saq.worker import Worker
 
-from kaguan.background import stopped
+from kaguan.flow.background import stopped
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.intake import Intake
 

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from saq.job import Job
 from structlog.contextvars import bound_contextvars
 
-from kaguan.backoff import jitter
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.flow.backoff import jitter
 from kaguan.logging.naming import attempted
 from kaguan.outbox import ordering
 from kaguan.outbox.deliveries import HANDED_AT, REQUEST_IDS
@@ -32,9 +32,9 @@ from kaguan.outbox.worker.attempt import (
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
 from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
 from kaguan.outbox.worker.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
-from kaguan.reasons import Reason
 from kaguan.telemetry.metrics import observe
 from kaguan.telemetry.spans import process_span, record_outcome
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence

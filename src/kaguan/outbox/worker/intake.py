@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import NoPermissionError, RedisError
 
-from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
+from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.outbox.deliveries import KaguanQueue
 from kaguan.outbox.vocabulary import Priority, split_slots
 from kaguan.queues.believing import refused

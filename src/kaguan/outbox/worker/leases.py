@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaguan.background import in_background
-from kaguan.backoff import equal_jitter, jitter
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
+from kaguan.flow.background import in_background
+from kaguan.flow.backoff import equal_jitter, jitter
 from kaguan.outbox.worker.token import COLUMNS, Token
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.outbox.upgrade import DEFER, UnknownSince
 from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from kaguan.backoff import about, equal_jitter
 from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
+from kaguan.flow.backoff import about, equal_jitter
 from kaguan.outbox import store
 from kaguan.outbox.vocabulary import PriorityRank
 from kaguan.outbox.worker.outcome import Continue
-from kaguan.reasons import Reason, ReasonError
+from kaguan.words.reasons import Reason, ReasonError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence

@@ -10,16 +10,16 @@ import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from kaguan.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_jitter, outage_wait
 from kaguan.database.group_commit import TIMEOUT, Gathering, GroupCommit
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
+from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_jitter, outage_wait
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
 from kaguan.outbox.worker.attempt import FencedError
 from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.worker.token import COLUMNS
-from kaguan.reasons import Reason
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from kaguan.database.sql import load
 from kaguan.outbox.vocabulary import TaskEventKind
 from kaguan.outbox.worker.outcome import Done, Outcome, Uncertain
-from kaguan.reasons import Reason
+from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.outbox.worker.attempt import Attempt, Handler

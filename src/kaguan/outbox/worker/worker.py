@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from kaguan.background import in_background
 from kaguan.config.model import Tasks
 from kaguan.config.model import Worker as WorkerConfig
+from kaguan.flow.background import in_background
 from kaguan.outbox.calls import Calls
 from kaguan.outbox.doorbell import Doorbell
 from kaguan.outbox.pace import Pace
