@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections import Counter
+from itertools import pairwise
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ TESTS = {
     "deploy", "drill", "e2e", "failover", "fuzz", "golden", "install-programs.sh", "integration", "migrations", "model",
     "mta", "power", "prove", "simulation", "support", "unit",
 }  # fmt: skip
+ROOMS = 26  # `ls src/kaguan` 至多这么多项
 LINES = 400
 LONE = {
     "src/relay": "一个进程的组合根：只有 `__main__.py`",
@@ -47,19 +49,33 @@ def test_the_top_level_is_the_one_that_the_guides_describe() -> None:
     assert children("tests/") == TESTS
 
 
-def test_every_room_has_its_place_in_the_strata() -> None:
+def strata() -> list[set[str]]:
+    """自上而下，一层里的房间；``kaguan.`` 以外的不算。"""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    (strata,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
-    placed = {name.strip() for layer in strata for name in layer.split("|")}
-    rooms = {f"kaguan.{name.removesuffix('.py')}" for name in children("src/kaguan/")}
-    assert rooms - {"kaguan.__init__", "kaguan.__main__", "kaguan.py.typed"} <= placed
-    assert {name for name in placed if name.startswith("kaguan.")} <= rooms
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    placed = [{name.strip() for name in layer.split("|")} for layer in layers]
+    return [{name.removeprefix("kaguan.") for name in layer} for layer in placed if "api" not in layer]
+
+
+def test_every_module_stands_in_a_room_and_the_rooms_can_be_taken_in_at_a_glance() -> None:
+    entries = children("src/kaguan/")
+    assert len(entries) <= ROOMS
+    assert {name for name in entries if "." in name} == {"__init__.py", "py.typed"}
+
+
+def test_every_room_has_its_place_in_the_strata_and_says_what_it_may_use() -> None:
+    layers = strata()
+    assert set().union(*layers) == children("src/kaguan/") - {"__init__.py", "py.typed"}
+    for rooms, below in pairwise([*layers, set()]):
+        for room in rooms:
+            said = ast.get_docstring(ast.parse((ROOT / f"src/kaguan/{room}/__init__.py").read_text("utf-8"))) or ""
+            used = {f"只用 {name} 及以下的" for name in below} or {"不用别的房间"}
+            assert any(words in said for words in used), room
 
 
 def test_the_map_of_rooms_names_every_package() -> None:
     told = (ROOT / "src/kaguan/__init__.py").read_text("utf-8").replace("\n", " ").split(" ")
-    packages = {name for name in children("src/kaguan/") if not name.endswith((".py", ".typed"))}
-    assert packages - set(told) == set()
+    assert set().union(*strata()) - set(told) == set()
 
 
 def long_files(files: Mapping[str, str]) -> set[str]:
