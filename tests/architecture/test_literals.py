@@ -27,6 +27,7 @@ COINCIDENCES = {
     "MAX_ROWS": "页面画几行与一次提交合并几个",
     "T": "类型变量，各模块自己的",
 }
+UNIT = re.compile(r"[KMGT]I?B|(?:SECONDS_PER_)?(?:MINUTE|HOUR|DAY|WEEK|YEAR)|(?:KILO|MEGA|GIGA)BYTE")
 ACTION = "审计里的动作：库里的行与控制台的筛选就是这几个字"
 ATTRIBUTE = "OpenTelemetry 语义约定的名字"
 # 写在几个文件里也无妨的
@@ -62,6 +63,16 @@ def constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
         is_alias = isinstance(value, ast.Name | ast.Attribute)
         if name.isupper() and not is_alias and ("_" in name or not is_number):
             yield name, ast.unparse(value)
+
+
+def units(sources: Mapping[str, ast.Module]) -> set[str]:
+    """声明时间与字节的单位的模块。"""
+    return {
+        name
+        for name, tree in sources.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and UNIT.fullmatch(node.id)
+    }
 
 
 def assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
@@ -143,6 +154,12 @@ def test_a_repeated_text_is_noticed_and_a_log_event_is_not() -> None:
 
 def test_no_constant_is_declared_twice() -> None:
     assert {name: files for name, files in twins(looked_at()).items() if name not in COINCIDENCES} == {}
+
+
+def test_the_units_stand_in_one_place() -> None:
+    planted = {name: ast.parse(f"{name} = 60") for name in ("SECONDS_PER_DAY", "MIB", "MAX_DAY", "PAGE")}
+    assert units(planted) == {"SECONDS_PER_DAY", "MIB"}
+    assert units(looked_at()) == {"src/kaguan/words/units.py"}
 
 
 def test_no_text_is_written_in_several_files() -> None:

@@ -8,7 +8,7 @@ import sys
 import psycopg
 from aiohttp import web
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 
 
 async def find(request: web.Request) -> web.Response:

@@ -9,8 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from kaguan.config.model import Redis
-from kaguan.dev.ports import LOOPBACK
-from kaguan.flow.probes import answers_ready, is_listening
+from kaguan.flow.probes import LOOPBACK, answers_ready, is_listening
 from kaguan.outbox.doorbell import listen
 from kaguan.queues.client import open_redis
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio

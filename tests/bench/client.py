@@ -19,7 +19,7 @@ from typing import cast
 import orjson
 import uvloop
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from tests.bench.body import REST, body
 
 SEED = 20_261

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.program import Program
+from kaguan.flow.probes import LOOPBACK
 from tests.bench.body import REST
 from tests.bench.comparison import MeasureError
 from tests.bench.processes import output_of

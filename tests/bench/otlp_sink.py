@@ -6,7 +6,7 @@ import sys
 
 from aiohttp import web
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 
 BODY_LIMIT = 64 * 1024 * 1024
 

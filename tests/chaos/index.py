@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from tests.chaos.evidence import read_mail
 
 if TYPE_CHECKING:

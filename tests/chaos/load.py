@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from tests.chaos.openness import REQUEST_TIMEOUT
 from tests.chaos.person import Person
 

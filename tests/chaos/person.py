@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from tests.chaos.journal import OperatorAction
 from tests.chaos.openness import REQUEST_TIMEOUT
 

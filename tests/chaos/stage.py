@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from redis.asyncio import Redis
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.chaos.clock import VARIABLE as CLOCK
 from tests.chaos.fleet import OURS, Fleet, Release, Unit

@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 from kaguan.config import load_settings
 from kaguan.config.model import Relay
 from kaguan.database.pool import open_pool
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.postgres import DATABASE
+from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.scan_throttle import THRIFT
 from tests.attacks.attempts import EMAIL
 from tests.bench.load import Load

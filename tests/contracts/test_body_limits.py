@@ -15,8 +15,8 @@ from api.endpoints.reasons import MAX_REPORTED
 from api.resources.task_batch import ITEM_ERRORS
 from api.routes import ROUTES
 from kaguan.config import load_settings
-from kaguan.config.model import MIB
 from kaguan.words.errors import Code
+from kaguan.words.units import MIB
 from tests.attacks import bodies
 from tests.support.raw_http import exchange
 from tests.support.serving import serving

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api.routes import ROUTES
-from kaguan.config.model import MIB
 from kaguan.sims.iccid import with_check_digit
 from kaguan.words.errors import Code
+from kaguan.words.units import MIB
 
 if TYPE_CHECKING:
     from tests.support.serving import Api

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
 from tests.fuzz.messages import ambiguous

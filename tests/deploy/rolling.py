@@ -16,7 +16,7 @@ import aiohttp
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from kaguan.queues.keys import PRESENCE_CARDS
 from tests.chaos.faults import Struck
 from tests.chaos.load import Heard

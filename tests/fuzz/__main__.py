@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from kaguan.dev.ports import LOOPBACK
-from kaguan.flow.probes import answers_ready
+from kaguan.flow.probes import LOOPBACK, answers_ready
 from kaguan.tokens import service as tokens
 from tests.attacks.measure import Target
 from tests.bench.laboratory import open_laboratory

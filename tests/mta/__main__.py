@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import typer
 import uvloop
 
-from kaguan.config.model import MIB
 from kaguan.config.relay_host import parse_relay_host
+from kaguan.words.units import MIB
 from tests.mta.postfix import install, postfix
 from tests.support.eventually import eventually
 from tests.support.mail_sizes import SIZES, largest, letter

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlsplit
 
 from kaguan.database.migrate import upgrade
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
+from kaguan.flow.probes import LOOPBACK
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.worker.outcome import Done
 from tests.chaos.servers import Server

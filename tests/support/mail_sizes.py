@@ -6,12 +6,12 @@ import base64
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from kaguan.config.model import MIB, Api
+from kaguan.config.model import Api
 from kaguan.mail.address import MAX_ATTACHMENT_BYTES
 from kaguan.mail.message import Envelope, build
+from kaguan.words.units import KIB, MIB
 from tests.support.mail_tasks import SENDER, mail_to
 
-KIB = 1024
 SIZES = (1 * KIB, 16 * KIB - 1, 16 * KIB, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 110 * KIB, 1 * MIB)
 RECIPIENT = "x@kaguan.example"
 

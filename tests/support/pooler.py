@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 from psycopg.rows import dict_row
 
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.privileges import server_identity, write_private
 from kaguan.dev.program import Program
+from kaguan.flow.probes import LOOPBACK
 from tests.support import installed
 from tests.support.eventually import PATIENCE
 from tests.support.places import own_port

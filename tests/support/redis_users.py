@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from tests.support.eventually import PATIENCE
 from tests.support.fault_plant import own_directory, own_valkey
 from tests.support.repository import ROOT

@@ -16,10 +16,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.privileges import make_private, server_identity, write_private
 from kaguan.dev.program import Program
 from kaguan.dev.valkey import ValkeyServer
+from kaguan.flow.probes import LOOPBACK
 from tests.chaos.servers import Server
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.places import own_port

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from kaguan.dev.binaries import postgres_bin
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.privileges import make_private
 from kaguan.dev.program import Program
+from kaguan.flow.probes import LOOPBACK
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Server
 from tests.support.eventually import PATIENCE, eventually

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import server_tls
 

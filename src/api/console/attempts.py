@@ -9,12 +9,12 @@ from aiohttp import web
 
 from kaguan.tokens.service import OPERATE
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.units import MINUTE
 
 if TYPE_CHECKING:
     from api.http.limits import Counter
     from kaguan.tokens.service import Principal
 
-MINUTE = 60  # 秒
 REFUSALS_NOTED = 5  # 每人每种操作每分钟
 
 

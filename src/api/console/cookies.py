@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from api.http.keys import SETTINGS
 from api.http.proxies import CLIENT_ADDRESS
 from kaguan.config import Exemption
+from kaguan.words.units import YEAR
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -16,7 +17,6 @@ LANGUAGE = "kaguan_language"
 THEME = "kaguan_theme"
 NOTICE = "kaguan_notice"
 HOST_PREFIX = "__Host-"  # 浏览器只收 Secure、Path=/、不带 Domain 的（RFC 6265bis §4.1.3.2）
-YEAR = 365 * 86_400
 NOTICE_LIFE = 30  # 秒
 
 

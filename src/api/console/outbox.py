@@ -12,6 +12,7 @@ from kaguan.outbox import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.verdict import queries
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.units import DAY
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -23,7 +24,7 @@ PATH = "/console/outbox"
 PARKED_SHOWN = 50
 REDRIVE_PAGE = 1_000  # 一次至多重投这么多：一个短事务
 DEFAULT_AGE = 60  # 秒
-MAX_AGE = 86_400
+MAX_AGE = DAY
 CAUSE = "operator"
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from api.endpoints import json_body
-from api.endpoints.endpoint import BODY_LIMIT, KIB
+from api.endpoints.endpoint import BODY_LIMIT
 from api.endpoints.reasons import MAX_REPORTED, field_errors
 from api.endpoints.shapes import QueryModel
 from api.endpoints.structure import capacity
@@ -22,6 +22,7 @@ from kaguan.database.paging import BIGINT_MAX
 from kaguan.flow.inflating import COMPRESSED, CorruptError, inflate
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.words.errors import Code, DomainError, FieldError
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

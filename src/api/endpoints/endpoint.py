@@ -23,6 +23,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from api.endpoints.unit_of_work import Mode
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,8 +40,6 @@ Preparation: TypeAlias = "Callable[[Call[Any, Any]], Awaitable[Any]]"
 # UUID 必有连字符：全是小写字母的那一段是别的路径（/tasks/email），该由它说收什么方法
 NOT_A_WORD = r"[^/]*[^/a-z][^/]*"
 PATH_PARAMETER = re.compile(r"\{(\w+):(int|uuid|str)\}")
-KIB = 1024
-MIB = 1024 * KIB
 BODY_LIMIT = 64 * KIB  # 字节
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from api.endpoints.endpoint import KIB
 from api.openapi.headers import error_headers, success_headers
 from kaguan.words.errors import MEANINGS, Code
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

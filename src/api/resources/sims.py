@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from api.endpoints.call import Answer, Call
-from api.endpoints.endpoint import MIB, endpoint
+from api.endpoints.endpoint import endpoint
 from api.endpoints.preconditions import etag, expected_version
 from api.openapi import examples
 from api.resources.audit import audited, audited_change
@@ -26,6 +26,7 @@ from kaguan.audit.actions import SIM_DELETE, SIM_REGISTER, SIM_UPDATE
 from kaguan.sims import service, store
 from kaguan.sims.service import Registered, usage_range
 from kaguan.words.errors import Code
+from kaguan.words.units import MIB
 
 if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from api.endpoints.call import Answer, Call
-from api.endpoints.endpoint import KIB, Endpoint, endpoint
+from api.endpoints.endpoint import Endpoint, endpoint
 from api.endpoints.unit_of_work import Mode
 from api.http.keys import SERVICES
 from api.openapi import examples
@@ -20,6 +20,7 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import GroupAccept, accept
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from kaguan.words.errors import Code
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from kaguan.outbox.task_type import Payload, TaskType

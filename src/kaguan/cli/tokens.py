@@ -13,13 +13,13 @@ from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.tokens import service, store
+from kaguan.words.units import DAY
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
 
 app = typer.Typer(help="API 令牌。", no_args_is_help=True)
 
-SECONDS_PER_DAY = 86_400.0
 COLUMNS = {
     "name": "名字",
     "hint": "开头",
@@ -39,7 +39,7 @@ Days = Annotated[float | None, typer.Option(min=0.001, help="几天后过期；�
 def create(name: Name, scopes: Scopes, days: Days = None, *, as_json: AsJson = False) -> None:
     """签发；令牌只显示这一次。"""
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
-    lifetime = None if days is None else days * SECONDS_PER_DAY
+    lifetime = None if days is None else days * DAY
 
     async def work(connection: Connection) -> service.IssuedToken:
         issued = await service.create(connection, name, wanted, lifetime)

@@ -21,8 +21,8 @@ from kaguan.config.values import (
     VerifyUrl,
     Weight,
 )
+from kaguan.words.units import KIB, MIB
 
-MIB = 1024 * 1024
 RESERVE = 2  # 没写的，给每个更急的队列留几个槽位
 
 
@@ -50,7 +50,7 @@ class Api(Group):
     port: Port = 8080
     processes: int = Field(default=1, ge=1, le=64)
     body_limit: Bytes = 16 * MIB
-    header_limit: Bytes = 16 * 1024
+    header_limit: Bytes = 16 * KIB
     request_timeout: Seconds = 3.0  # 处理一个请求的时限（读请求体不算在内）
     read_timeout: Seconds = 10.0  # 读完请求体的时限（慢速攻击）
     keepalive_timeout: Seconds = 14.0  # 也管说不完的头：说好的是十五秒之内断开

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from kaguan.config.addresses import postgres_server, redis_server
+from kaguan.words.units import DAY
 
 WEBHOOK_PREFIX = "whsec_"
 WEBHOOK_KEY_BYTES = range(24, 65)
@@ -80,7 +81,7 @@ def webhook_key(secret: str) -> bytes | None:
     return key if len(key) in WEBHOOK_KEY_BYTES else None
 
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[float, Field(gt=0, le=DAY)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Bytes = Annotated[int, Field(ge=1)]
 Weight = Annotated[int, Field(ge=1, le=1_000)]

@@ -21,6 +21,7 @@ from kaguan.dev.demo_client import DemoError, connect, expect, say
 from kaguan.dev.simulator.population import iccid_at
 from kaguan.product.exit_codes import ExitCode
 from kaguan.sims.vocabulary import Carrier
+from kaguan.words.units import MIB
 from kaguan.words.zones import business_today
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ GOOD = 190
 WRONG_CHECK_DIGIT = 5
 MALFORMED = ("123", "8986", "89860000000000000000000000", "86001234567890123456", "8986ABCDEFGHIJKLMNO")
 USAGE_DAYS = 7
-MEGABYTE = 1024 * 1024
 PEOPLE = (
     ("zhang.san", "张三", "张三@例子.测试"),
     ("li.si", "李四", "lisi@例子.测试"),
@@ -104,7 +104,7 @@ async def sync_usage(client: Client, iccids: list[str]) -> None:
         usage = await client.call("GET", f"/sims/{iccid}/usage?start_date={first}&end_date={last}")
         expect(len(usage["items"]) == USAGE_DAYS, f"{iccid} 应有 {USAGE_DAYS} 天用量，得到 {len(usage['items'])}")
         total += usage["data_bytes"]
-    say(f"  抽查 10 张卡，{USAGE_DAYS} 天合计 {total / MEGABYTE:.1f} MiB")
+    say(f"  抽查 10 张卡，{USAGE_DAYS} 天合计 {total / MIB:.1f} MiB")
 
 
 async def create_users(client: Client, run: str) -> None:
@@ -123,7 +123,7 @@ async def create_users(client: Client, run: str) -> None:
 
 async def send_mail(client: Client, run: str) -> None:
     say("5. 发一封中文标题、HTML、1 MB 附件的邮件，再从收件端取回来逐字节核对")
-    content = secrets.token_bytes(MEGABYTE)
+    content = secrets.token_bytes(MIB)
     attachment = {"filename": "七月用量报表.bin", "content_type": "application/octet-stream"}
     body = {
         "request_id": f"demo-{run}",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.dev.child import PORT_GRACE
-from kaguan.dev.ports import LOOPBACK, PortClaims, is_free
+from kaguan.dev.ports import PortClaims, is_free
 from kaguan.dev.program import READY_POLL, StartError
+from kaguan.flow.probes import LOOPBACK
 
 if TYPE_CHECKING:
     from kaguan.config import Settings

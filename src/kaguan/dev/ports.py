@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from kaguan.flow.probes import LOOPBACK
 
-__all__ = ["LOOPBACK", "PortClaims", "free_port", "is_free"]
-
 
 def free_port() -> int:
     with socket.socket() as probe:

@@ -15,10 +15,10 @@ import psycopg
 from psycopg import sql
 
 from kaguan.dev.binaries import postgres_bin
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.predecessor import POSTMASTER_PID, settle_postmaster
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program, StartError
+from kaguan.flow.probes import LOOPBACK
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,9 +20,9 @@ import structlog
 from aiosmtpd.smtp import SMTP
 
 from kaguan.config import Process
-from kaguan.config.model import MIB
 from kaguan.config.relay_host import parse_relay_host
 from kaguan.product.process import run_process
+from kaguan.words.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,13 +14,12 @@ from kaguan.config.production import DATABASE_URL, REDIS_URL, SMTP_URL
 from kaguan.config.shipped import process_environment
 from kaguan.dev.placement import place_servers
 from kaguan.dev.port_plan import API_PORT, RELAY_METRICS, SIMULATOR_PORT, TRACEVIEW_PORT, WORKER_METRICS, PortPlan
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.postgres import PostgresServer
 from kaguan.dev.predecessor import settle_postmaster
 from kaguan.dev.privileges import Identity, server_identity, write_private
 from kaguan.dev.program import Program, Ready
 from kaguan.dev.valkey import ValkeyServer
-from kaguan.flow.probes import answers_ready, greets_as_smtp, is_listening
+from kaguan.flow.probes import LOOPBACK, answers_ready, greets_as_smtp, is_listening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

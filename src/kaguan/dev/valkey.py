@@ -16,9 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from kaguan.dev.binaries import valkey_server
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.privileges import Identity, make_private, write_private
 from kaguan.dev.program import Program
+from kaguan.flow.probes import LOOPBACK
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,6 +19,7 @@ from kaguan.database.group_commit import TIMEOUT
 from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import load
 from kaguan.outbox.replay import id_floor
+from kaguan.words.units import MINUTE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -30,7 +31,6 @@ log = structlog.get_logger(__name__)
 
 PACKAGE = "kaguan.outbox"
 AHEAD = timedelta(days=1)  # 任务号里的钟至多快这么多；再快就不是我们发的号
-MINUTE = 60.0  # 秒
 MOST_AT_ONCE = 100  # 一次投递至多带这么多个；再多的不是我们交的
 MOST_A_MINUTE = 1_000  # 凭 Redis 的话至多记这么多；真丢的尾巴里，在 Redis 里的没有这么多
 LONGEST_REQUEST_ID = 128  # 字符，与 tb_task 相同

@@ -27,6 +27,7 @@ from kaguan.outbox.history import is_settled
 from kaguan.outbox.vocabulary import PriorityRank
 from kaguan.presence.census import Census, take_census
 from kaguan.verdict import queries
+from kaguan.words.units import DAY, MINUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -48,8 +49,8 @@ DATABASE_TIMEOUT = 1.5  # 秒；更慢就当它不答
 REDIS_TIMEOUT = 0.5  # 秒
 QUEUED_CAP = 500  # 看最老的这么多个，年龄就准了
 FINISHED_CAP, EVENT_CAP = 1_000, 300
-WINDOW, MINUTE, MOMENT = 300.0, 60.0, 10.0  # 秒：看多久之内的结局
-DAY = 86_400.0  # 秒：不见了的说这么久
+WINDOW, MOMENT = 300.0, 10.0  # 秒：看多久之内的结局
+VANISHED_FOR = DAY  # 不见了的说这么久
 HEADS = 200
 BLOCKED = 20
 BLOCKED_PATIENCE = 10.0  # 秒
@@ -219,7 +220,9 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
         parked = await outbox.parked(connection, queries.COUNT_CAP)
         lines = sized(await outbox.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
         queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})
-        [vanished] = await _rows(connection, Vanishings, "vanishings", {"window": DAY, "cap": queries.COUNT_CAP})
+        [vanished] = await _rows(
+            connection, Vanishings, "vanishings", {"window": VANISHED_FOR, "cap": queries.COUNT_CAP}
+        )
         return Ledger(
             totals=await queries.totals(connection),
             backlog={PriorityRank(line.priority).queue: line for line in lines},

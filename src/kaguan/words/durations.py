@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-MINUTE, HOUR, DAY = 60, 3_600, 86_400  # 秒
+from kaguan.words.units import DAY, HOUR, MINUTE
+
 SHORT = 10.0  # 小于它的秒数带一位小数
 
 

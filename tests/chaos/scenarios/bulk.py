@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from tests.chaos.campaign import drain
 from tests.chaos.checker import judge
 from tests.chaos.evidence import collect

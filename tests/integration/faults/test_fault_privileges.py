@@ -18,8 +18,8 @@ from redis.exceptions import NoPermissionError
 
 from kaguan.breakers.board import open_breakers
 from kaguan.config import load_settings
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.simulator import iccid_at
+from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues import keys
 from kaguan.sims.vocabulary import Carrier

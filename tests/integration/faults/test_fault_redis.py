@@ -17,7 +17,7 @@ from saq.queue.redis import RedisQueue
 from saq.utils import now
 
 from kaguan.config import load_settings
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.vocabulary import Priority
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kaguan.config import load_settings
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from kaguan.outbox.doorbell import listen
 from kaguan.presence.beat import Presence
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis

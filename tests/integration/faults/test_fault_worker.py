@@ -13,8 +13,9 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.config.model import Worker
-from kaguan.dev.ports import LOOPBACK, free_port
+from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
+from kaguan.flow.probes import LOOPBACK
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.acceptance import Submission, accept
 from kaguan.outbox.deliveries import enqueue_many

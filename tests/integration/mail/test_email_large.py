@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from kaguan.config.model import MIB
+from kaguan.words.units import KIB, MIB
 from tests.support.eventually import eventually
-from tests.support.mail_sizes import KIB, SIZES, largest, letter
+from tests.support.mail_sizes import SIZES, largest, letter
 from tests.support.mail_tasks import STALLED, client_tls, config_for, send, server_tls
 from tests.support.smtp_server import CLOSE, DROP, HALF_CLOSE, PAUSE, RESET, STALL, Script, SmtpServer, smtp_server
 from workers.email.pool import LIMITS, SessionLimits

@@ -15,7 +15,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.database.pool import DatabaseUnavailableError, wait_for_database
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, port_of
 from tests.support.mail_tasks import CERTIFICATES

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from redis.asyncio import Redis
 
-from kaguan.dev.ports import LOOPBACK
+from kaguan.flow.probes import LOOPBACK
 from kaguan.tokens import service as tokens
 from tests.support.console import FORM
 from tests.support.eventually import eventually

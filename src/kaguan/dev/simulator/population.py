@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.sims.iccid import ISSUERS, Issuer, normalise, with_check_digit
 from kaguan.sims.vocabulary import Carrier
+from kaguan.words.units import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ DEFAULT_CARDS = 100_000
 DEFAULT_SEED = 20_261
 
 CYCLE = 30  # 天
-DAY = 86_400  # 秒
 WALK_IN_PERCENT = 95
 CORRECTED_ONE_IN = 20
 CORRECTION_LAG = timedelta(days=2)

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from kaguan.dev.ports import LOOPBACK
 from kaguan.dev.traceview.app import build_runner
 from kaguan.dev.traceview.store import Limits
+from kaguan.flow.probes import LOOPBACK
 from kaguan.words.zones import BUSINESS_ZONE
 
 

@@ -8,8 +8,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from kaguan.dev.traceview.decode import MalformedError, received
 from kaguan.dev.traceview.keys import STORE
-from kaguan.dev.traceview.store import MIB
 from kaguan.flow.inflating import COMPRESSED, CorruptError, inflate
+from kaguan.words.units import MIB
 
 CONTENT_TYPE = "application/x-protobuf"
 INVALID_ARGUMENT = 3  # google.rpc.Code

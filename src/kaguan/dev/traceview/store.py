@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kaguan.words.units import MIB
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MIB = 1024 * 1024
 SPAN_OVERHEAD = 512  # 字节；一个跨度在内容之外的对象与索引
 LINK_OVERHEAD = 150  # 字节；每条链接解出来的跟踪号、任务号与它们的位置
 SHARE_OF_ONE_TRACE = 10  # 一条跟踪至多占跨度总数的几分之一
