@@ -60,7 +60,7 @@ class Stage:
         await self.pipeline.forwarder.run_once()
         record = await self.pipeline.task(task_id)
         execution = self.pipeline.execution(handler, types=resend.values())
-        await execution({}, task_id=str(task_id), delivery=record.delivery)
+        await execution({}, deliveries=[(str(task_id), record.delivery)])
 
     async def die_after_sending(self, task_id: UUID) -> None:
         dying = DiesBeforeSettling(self.handler)

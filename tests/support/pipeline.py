@@ -147,9 +147,7 @@ class Pipeline:
 
 def carried_by(job: Job) -> list[tuple[UUID, int]]:
     """一次投递带着哪些 (任务号, 投递号)。"""
-    kwargs = job.kwargs or {}
-    pairs = kwargs.get("deliveries", [(kwargs.get("task_id"), kwargs.get("delivery"))])
-    return [(UUID(task_id), delivery) for task_id, delivery in pairs]
+    return [(UUID(task_id), delivery) for task_id, delivery in (job.kwargs or {})["deliveries"]]
 
 
 def stepped_relay(

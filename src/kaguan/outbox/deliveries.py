@@ -53,11 +53,9 @@ HANDED_AT, REQUEST_IDS = "handed_at", "request_ids"  # 投递的 meta；有请�
 
 
 class Carried(BaseModel):
-    """带着哪些任务：（任务号，投递号）；后两项是 0.1 版的写法。"""
+    """带着哪些任务：（任务号，投递号）。"""
 
     deliveries: Annotated[list[tuple[UUID, Number]], Field(max_length=MOST_CARRIED)] = []
-    task_id: UUID | None = None
-    delivery: Number = 1
 
 
 class Meta(BaseModel):

@@ -136,7 +136,7 @@ async def walk(pipeline: Pipeline, plans: Plans) -> dict[str, int]:
     await step("fetch nothing", pipeline.forwarder.run_once)
     execution = pipeline.execution(Recorder([Retry("稍后", 60.0), Done({})]))
     for task_id in task_ids:
-        await step("claim and settle", lambda task_id=task_id: execution({}, task_id=str(task_id), delivery=1))  # type: ignore[misc]
+        await step("claim and settle", lambda task_id=task_id: execution({}, deliveries=[(str(task_id), 1)]))  # type: ignore[misc]
     await step("presence", pipeline.presence.run_once)
     await step("leases", pipeline.leases_redrive.run_once)
     await step("orphans", pipeline.orphans.run_once)

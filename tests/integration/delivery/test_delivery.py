@@ -58,7 +58,7 @@ async def deliver(pipeline: Pipeline, handler: Handler, task_id: UUID, worker: s
     """转交之后，像 SAQ 那样执行当前的投递一次。"""
     await pipeline.forwarder.run_once()
     record = await pipeline.task(task_id)
-    await pipeline.execution(handler, worker)({}, task_id=str(task_id), delivery=record.delivery)
+    await pipeline.execution(handler, worker)({}, deliveries=[(str(task_id), record.delivery)])
 
 
 async def test_task_and_outbox_row_are_one_commit(pipeline: Pipeline) -> None:
@@ -227,7 +227,7 @@ async def test_slots_are_shared_six_three_one_and_no_queue_starves(
 async def test_what_has_succeeded_or_was_cancelled_cannot_be_retried(pipeline: Pipeline, outcome: Outcome) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recorder([outcome]))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([outcome]))({}, deliveries=[(str(task_id), 1)])
     before = await pipeline.sql("select * from vw_task")
     async with pipeline.pool.connection() as connection, connection.transaction():
         with pytest.raises(DomainError) as refusal:
@@ -297,7 +297,7 @@ async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeli
     )
     handler = Recorder()
     await deliver(pipeline, handler, task_id)
-    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)])
     assert len(handler.attempts) == 1
     assert await pipeline.status(task_id) == "succeeded"
 
@@ -322,7 +322,7 @@ async def test_effect_and_settlement_are_one_transaction(pipeline: Pipeline) -> 
         raise ZeroDivisionError
 
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recorder([Done(write=failing_write)]))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Done(write=failing_write)]))({}, deliveries=[(str(task_id), 1)])
     assert await pipeline.sql("select count(*) from tb_sim_event") == [(0,)]
     assert await pipeline.status(task_id) == "retrying"
 
@@ -400,7 +400,7 @@ async def test_a_continuation_keeps_what_it_wrote_and_a_stale_one_writes_nothing
             await pipeline.sql("update tb_task set progress = null where id = %s", attempt.task_id)
             return Continue("时间快到", write=effect)
 
-    await pipeline.execution(Outlived())({}, task_id=str(stale), delivery=1)
+    await pipeline.execution(Outlived())({}, deliveries=[(str(stale), 1)])
     record = await pipeline.task(stale)
     assert (record.status, record.progress) == ("running", None)
 
@@ -431,7 +431,7 @@ async def test_unexpected_exception_is_a_retry_and_after_a_declared_intent_it_is
 
     await pipeline.forwarder.run_once()
     for task_id in (first, second):
-        await pipeline.execution(Exploding())({}, task_id=str(task_id), delivery=1)
+        await pipeline.execution(Exploding())({}, deliveries=[(str(task_id), 1)])
     assert await pipeline.status(first) == "retrying"
     assert await pipeline.status(second) == "uncertain"
 
@@ -457,7 +457,7 @@ async def test_policy_resend_turns_uncertain_into_another_attempt_that_knows(pip
         await pipeline.sql("update tb_outbox set available_at = now()")
         await pipeline.forwarder.run_once()
         execution = pipeline.execution(handler, types=[replace(EMAIL_SEND, unknown=Unknown.RESEND)])
-        await execution({}, task_id=str(task_id), delivery=delivery)
+        await execution({}, deliveries=[(str(task_id), delivery)])
     assert handler.seen == [False, True]
     assert await pipeline.status(task_id) == "succeeded"
 
@@ -477,7 +477,7 @@ async def test_cancel_before_and_while_running(pipeline: Pipeline) -> None:
             return Done()
 
     execution = pipeline.execution(Patient())
-    job = asyncio.create_task(execution({}, task_id=str(running), delivery=1))
+    job = asyncio.create_task(execution({}, deliveries=[(str(running), 1)]))
     await started.wait()
     async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, running, "tester") == "running"

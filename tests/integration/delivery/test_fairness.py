@@ -170,7 +170,7 @@ async def test_a_retry_does_not_go_behind_the_bulk_of_another(pipeline: Pipeline
     (again,) = await submit(pipeline, "single", 1)
     await pipeline.forwarder.run_once()
     await backlog_of(pipeline)
-    await pipeline.execution(Recorder([outcome]))({}, task_id=str(again), delivery=1)
+    await pipeline.execution(Recorder([outcome]))({}, deliveries=[(str(again), 1)])
     await pipeline.sql(DUE_NOW, [again])
     assert await goes_in_the_next_batch(pipeline, again)
 
@@ -179,7 +179,7 @@ async def test_retries_of_one_caller_do_not_hold_up_the_single_task_of_another(p
     """重投的、重试的、补上的，都写着是谁的。"""
     bulk = await submit(pipeline, "bulk", BATCH)
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recorder([Retry("稍后", 0.0)]))({}, task_id=str(bulk[0]), delivery=1)
+    await pipeline.execution(Recorder([Retry("稍后", 0.0)]))({}, deliveries=[(str(bulk[0]), 1)])
     await pipeline.redis.flushdb()
     await pipeline.sql("update tb_work set queued_at = clock_timestamp() - interval '1 hour' where lease_until is null")
     await pipeline.presence.run_once()
@@ -239,7 +239,7 @@ async def test_a_key_of_one_caller_keeps_its_order_among_the_bulk_of_another(pip
     for place, task_id in enumerate(chain):
         assert await goes_in_the_next_batch(pipeline, task_id)
         assert {await pipeline.status(other) for other in chain[place + 1 :]} <= {"pending"}
-        await pipeline.execution(Recorder([Done({})]))({}, task_id=str(task_id), delivery=1)
+        await pipeline.execution(Recorder([Done({})]))({}, deliveries=[(str(task_id), 1)])
 
 
 async def test_a_restarted_relay_and_a_second_one_know_everybody_within_a_batch(

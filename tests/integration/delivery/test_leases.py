@@ -139,7 +139,7 @@ async def test_what_was_claimed_but_never_begun_is_handed_back(settings: Setting
         await pipeline.forwarder.run_once()
         handler = Recorder()
         execution = pipeline.execution(handler)
-        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
         loop = asyncio.get_running_loop()
 
         def pounce() -> None:

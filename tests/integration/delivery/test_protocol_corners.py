@@ -57,7 +57,7 @@ async def test_execution_cancelled_outside_a_shutdown_gives_its_task_back(pipeli
     await pipeline.forwarder.run_once()
     handler = Held()
     execution = pipeline.execution(handler)
-    job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+    job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
     await handler.started.wait()
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
@@ -132,7 +132,7 @@ async def test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery(pip
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     handler = Held(Retry("对方忙", delay=3_600))
-    job = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=1))
+    job = asyncio.create_task(pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)]))
     await handler.started.wait()
     await pipeline.sql("update tb_work set lease_until = now() - interval '1 second'")
 
@@ -167,7 +167,7 @@ async def test_settlement_repeated_after_a_lost_commit_reply_is_not_a_fenced_wri
         return Done({"n": 1}, write_event)
 
     execution = pipeline.execution(handler)
-    await execution({}, task_id=str(task_id), delivery=1)
+    await execution({}, deliveries=[(str(task_id), 1)])
     again = await execution.settlement.settle(seen[0], Done({"n": 1}, write_event))
     assert isinstance(again, Settled)
     assert again.status == "succeeded"
@@ -182,7 +182,7 @@ async def test_one_locked_row_stops_neither_the_leases_nor_the_settlements_of_th
     await pipeline.forwarder.run_once()
     handler = Held()
     execution = pipeline.execution(handler)
-    jobs = [asyncio.create_task(execution({}, task_id=str(one), delivery=1)) for one in (locked, *others)]
+    jobs = [asyncio.create_task(execution({}, deliveries=[(str(one), 1)])) for one in (locked, *others)]
     await eventually(lambda: len(handler.attempts) == 3)
     await pipeline.sql("update tb_work set lease_until = now() + interval '1 second'")
     async with pipeline.pool.connection() as other, other.transaction():
@@ -225,7 +225,7 @@ async def test_what_was_locked_when_it_should_have_been_handed_back_is_handed_ba
     await pipeline.forwarder.run_once()
     handler = Held()
     execution = pipeline.execution(handler)
-    job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+    job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
     await handler.started.wait()
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
@@ -249,7 +249,7 @@ async def test_failing_write_costs_an_attempt_and_its_cause_is_kept(pipeline: Pi
         await write_event(connection)
         raise ZeroDivisionError
 
-    await pipeline.execution(Recorder([Done(write=failing)]))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Done(write=failing)]))({}, deliveries=[(str(task_id), 1)])
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt, record.lost_leases) == ("retrying", 1, 0)
     assert record.last_error == Reason("outbox.unexpected", {"error": "ZeroDivisionError"}).stored()
@@ -260,7 +260,7 @@ async def test_cancel_asked_for_while_an_attempt_fails_is_not_forgotten(pipeline
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     handler = Held(Retry("对方忙"))
-    job = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=1))
+    job = asyncio.create_task(pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)]))
     await handler.started.wait()
     async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, task_id, "tester") == "running"
@@ -278,7 +278,7 @@ async def test_only_consecutive_lost_leases_make_a_task_poison(pipeline: Pipelin
     limit = pipeline.settings.relay.max_deliveries_without_result
     await pipeline.sql("update tb_task set lost_leases = %s", limit - 1)
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recorder([Retry("对方忙")]))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Retry("对方忙")]))({}, deliveries=[(str(task_id), 1)])
     assert (await pipeline.task(task_id)).lost_leases == 0
 
 
@@ -379,7 +379,7 @@ async def test_heartbeat_goes_on_after_a_failover_to_a_read_only_server(
         handler = Held()
         leases = ObservedLeases(pool, "worker-a", settings.worker.lease)
         execution = pipeline.execution(handler, leases=leases)
-        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
         await handler.started.wait()
         async with beating(leases):
             await read_only(admin, "on")

@@ -44,7 +44,7 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 async def start_zombie(pipeline: Pipeline, handler: Held, task_id: UUID, delivery: int = 1) -> asyncio.Task[None]:
     """一个认领了任务、然后租约到期的执行者。"""
     await pipeline.forwarder.run_once()
-    job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, task_id=str(task_id), delivery=delivery))
+    job = asyncio.create_task(pipeline.execution(handler, "zombie")({}, deliveries=[(str(task_id), delivery)]))
     await handler.started.wait()
     await pipeline.sql("update tb_work set lease_until = now() - interval '1 second' where task_id = %s", task_id)
     return job
@@ -56,7 +56,7 @@ async def test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_no
     job = await start_zombie(pipeline, zombie, task_id)
     assert await pipeline.leases_redrive.run_once() == 1
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recorder([Done({"by": "heir"})]))({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(Recorder([Done({"by": "heir"})]))({}, deliveries=[(str(task_id), 2)])
     zombie.released.set()
     await job
     record = await pipeline.task(task_id)
@@ -72,7 +72,7 @@ async def test_zombie_that_wakes_while_the_heir_is_running_changes_nothing(pipel
     job = await start_zombie(pipeline, zombie, task_id)
     await pipeline.leases_redrive.run_once()
     await pipeline.forwarder.run_once()
-    other = asyncio.create_task(pipeline.execution(heir, "heir")({}, task_id=str(task_id), delivery=2))
+    other = asyncio.create_task(pipeline.execution(heir, "heir")({}, deliveries=[(str(task_id), 2)]))
     await heir.started.wait()
     zombie.released.set()
     await job
@@ -88,7 +88,7 @@ async def test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost(pi
     await pipeline.forwarder.run_once()
     handler = Held()
     execution = pipeline.execution(handler, "worker-a")
-    jobs = [asyncio.create_task(execution({}, task_id=str(i), delivery=1)) for i in (kept, lost)]
+    jobs = [asyncio.create_task(execution({}, deliveries=[(str(i), 1)])) for i in (kept, lost)]
 
     async def both_running() -> bool:
         return await pipeline.sql("select count(*) from vw_task where status = 'running'") == [(2,)]
@@ -152,7 +152,7 @@ async def test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted
     await pipeline.forwarder.run_once()
     handler = Held()
     execution = pipeline.execution(handler)
-    job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+    job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
     await handler.started.wait()
     job.cancel()
     await asyncio.gather(job, return_exceptions=True)
@@ -173,7 +173,7 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
         await pipeline.leases_redrive.run_once()
     assert await pipeline.status(poison) == "failed"
     assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}
-    await pipeline.execution(Recorder())({}, task_id=str(healthy), delivery=1)
+    await pipeline.execution(Recorder())({}, deliveries=[(str(healthy), 1)])
     assert await pipeline.status(healthy) == "succeeded"
 
 
@@ -249,7 +249,7 @@ async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(p
     assert await pipeline.forwarder.run_once() == 50
     handler = Recorder()
     for task_id in tasks:
-        await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
+        await pipeline.execution(handler)({}, deliveries=[(str(task_id), 2)])
     assert await pipeline.sql("select status, count(*) from vw_task group by status") == [("succeeded", 50)]
 
 
@@ -346,7 +346,7 @@ async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(pipeline: P
 async def test_redrive_gives_way_to_a_completion(pipeline: Pipeline) -> None:
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Recorder())({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder())({}, deliveries=[(str(task_id), 1)])
     await pipeline.redis.flushdb()
     await pipeline.presence.run_once()
     await pipeline.epoch.run_once()
@@ -359,7 +359,7 @@ async def test_waiting_task_without_outbox_row_gets_one(pipeline: Pipeline) -> N
     await pipeline.sql("delete from tb_outbox")
     assert await pipeline.orphans.run_once() == 1
     assert await pipeline.forwarder.run_once() == 1
-    await pipeline.execution(Recorder())({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(Recorder())({}, deliveries=[(str(task_id), 2)])
     assert await pipeline.status(task_id) == "succeeded"
 
 

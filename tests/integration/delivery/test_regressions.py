@@ -77,5 +77,5 @@ async def test_intent_that_was_never_committed_does_not_make_the_task_uncertain(
             return Done()
 
     await pipeline.forwarder.run_once()
-    await pipeline.execution(Cut())({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Cut())({}, deliveries=[(str(task_id), 1)])
     assert await pipeline.status(task_id) == "retrying"

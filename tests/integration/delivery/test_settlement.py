@@ -61,7 +61,7 @@ async def test_a_cancel_heard_after_the_intent_does_not_say_nothing_was_done(pip
         raise NotImplementedError
 
     execution = pipeline.execution(halfway)
-    await execution({}, task_id=str(task_id), delivery=1)
+    await execution({}, deliveries=[(str(task_id), 1)])
     record = await pipeline.task(task_id)
     assert (record.status, record.last_error) == ("uncertain", Reason("outbox.cancelled_unknown").stored())
 
@@ -73,7 +73,7 @@ async def test_a_timeout_of_the_handler_itself_is_not_called_the_time_limit(pipe
     async def impatient(attempt: Attempt) -> Outcome:
         raise TimeoutError(attempt.task_id)
 
-    await pipeline.execution(impatient)({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(impatient)({}, deliveries=[(str(task_id), 1)])
     assert (await pipeline.task(task_id)).last_error == Reason("outbox.unexpected", {"error": "TimeoutError"}).stored()
 
 

@@ -160,13 +160,13 @@ async def test_a_type_that_no_worker_handled_within_the_hour_fails_and_is_named_
     (strange,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     worker = pipeline.worker(reading, types=[DATA_SYNC])
-    await worker.execution({}, task_id=str(strange), delivery=1)
+    await worker.execution({}, deliveries=[(str(strange), 1)])
     assert worker.facts()["unknown"] == {EMAIL_SEND.name: 1}
     await pipeline.redis.flushdb()
     await pipeline.sql("update tb_outbox set available_at = now()")
     await pipeline.forwarder.run_once()
     seen = NewerPayloads(strangers=UnknownSince(seen={(EMAIL_SEND.name, strange, 1): an_hour_ago()}))
-    await pipeline.execution(reading, types=[DATA_SYNC], newer=seen)({}, task_id=str(strange), delivery=2)
+    await pipeline.execution(reading, types=[DATA_SYNC], newer=seen)({}, deliveries=[(str(strange), 2)])
     record = await pipeline.task(strange)
     assert record.status == "failed"
     assert record.last_error is not None
@@ -186,7 +186,7 @@ async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_wi
     await stored_by_tomorrow(pipeline, strange, v=2)
     await pipeline.forwarder.run_once()
     seen = UnknownSince(seen={(EMAIL_SEND.name, strange, 1): an_hour_ago()})
-    await pipeline.execution(reading, newer=NewerPayloads(seen))({}, task_id=str(strange), delivery=1)
+    await pipeline.execution(reading, newer=NewerPayloads(seen))({}, deliveries=[(str(strange), 1)])
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
     assert record.last_error is not None
@@ -200,7 +200,7 @@ async def test_a_newer_payload_accepted_long_ago_still_waits_for_an_upgraded_wor
     await stored_by_tomorrow(pipeline, strange, v=2)
     await pipeline.sql("update tb_task set created_at = created_at - interval '1 day'")
     await pipeline.forwarder.run_once()
-    await pipeline.execution(reading)({}, task_id=str(strange), delivery=1)
+    await pipeline.execution(reading)({}, deliveries=[(str(strange), 1)])
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("retrying", 0)
 
@@ -216,7 +216,7 @@ async def test_a_newer_payload_met_again_after_another_worker_tried_it_waits_afr
         await pipeline.sql("update tb_outbox set available_at = now()")
         await pipeline.forwarder.run_once()
         delivery = (await pipeline.task(strange)).delivery
-        await execution({}, task_id=str(strange), delivery=delivery)
+        await execution({}, deliveries=[(str(strange), delivery)])
 
     await deliver(old)
     newer.since.seen[EMAIL_SEND.name, strange, 1] = an_hour_ago()
@@ -246,7 +246,7 @@ async def test_a_task_handed_back_keeps_its_intent_for_the_worker_that_verifies_
     await stored_by_tomorrow(pipeline, strange, v=2)
     await pipeline.sql("update tb_task set intent_at = now()")
     await pipeline.forwarder.run_once()
-    await pipeline.execution(reading)({}, task_id=str(strange), delivery=1)
+    await pipeline.execution(reading)({}, deliveries=[(str(strange), 1)])
     assert await pipeline.sql("select status, intent_at is not null from vw_task") == [("retrying", True)]
 
 
@@ -254,7 +254,7 @@ async def test_a_payload_of_a_known_version_that_does_not_fit_fails_at_once(pipe
     (strange,) = await pipeline.submit()
     await stored_by_tomorrow(pipeline, strange, field_of_tomorrow=1)
     await pipeline.forwarder.run_once()
-    await pipeline.execution(reading)({}, task_id=str(strange), delivery=1)
+    await pipeline.execution(reading)({}, deliveries=[(str(strange), 1)])
     record = await pipeline.task(strange)
     assert (record.status, record.attempt) == ("failed", 1)
     assert record.last_error is not None
@@ -271,7 +271,7 @@ async def test_an_answer_from_outside_that_does_not_fit_is_tried_again(pipeline:
         return Done()
 
     await pipeline.forwarder.run_once()
-    await pipeline.execution(misled)({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(misled)({}, deliveries=[(str(task_id), 1)])
     record = await pipeline.task(task_id)
     assert (record.status, record.attempt) == ("retrying", 1)
 
@@ -281,18 +281,6 @@ async def hand_over(pipeline: Pipeline, task_id: UUID, job: Job) -> None:
     await pipeline.queues[Priority.DEFAULT].enqueue(job)
     await pipeline.sql("delete from tb_outbox where task_id = %s", task_id)
     await pipeline.sql("update tb_task set status = 'queued', queued_at = now() where id = %s", task_id)
-
-
-@pytest.mark.unjudged("别的版本的交出是用例写的，两个事务")
-async def test_a_delivery_written_by_the_first_version_is_done_by_todays_worker(pipeline: Pipeline) -> None:
-    (task_id,) = await pipeline.submit()
-    kwargs = {"task_id": str(task_id), "delivery": 1}
-    job = Job(function="email:send", key=delivery_key(task_id, 1), kwargs=kwargs, timeout=600, retries=1, ttl=60)
-    await hand_over(pipeline, task_id, job)
-    async with pipeline.working(Effects()):
-        await eventually(lambda: all_closed(pipeline))
-    assert await effects(pipeline) == (1, 1)
-    assert (await pipeline.task(task_id)).delivery == 1
 
 
 @pytest.mark.unjudged("别的版本的交出是用例写的，两个事务")
@@ -340,7 +328,7 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
     pipeline.forwarder.unknown.seen["future:task", strange, 1] = an_hour_ago()
     await is_now(EMAIL_SEND.name)  # 新的 relay 认得它
     assert await pipeline.forwarder.run_once() == 1
-    await pipeline.execution(Recorder([GiveUp("坏了")]))({}, task_id=str(strange), delivery=1)
+    await pipeline.execution(Recorder([GiveUp("坏了")]))({}, deliveries=[(str(strange), 1)])
     async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, strange, "operator")
     await is_now("future:task")

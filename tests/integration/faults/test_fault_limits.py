@@ -88,7 +88,7 @@ async def test_a_claim_into_a_black_hole_gives_its_slot_back(straight: Pipeline,
         await pipeline.sql("select 1")
         line.blackhole()
         async with asyncio.timeout(PATIENCE):
-            await impatient(pipeline, handler)({}, task_id=str(task_id), delivery=1)
+            await impatient(pipeline, handler)({}, deliveries=[(str(task_id), 1)])
         line.cut()
         line.heal()
     assert handler.attempts == []
@@ -106,7 +106,7 @@ async def test_a_claim_whose_reply_was_lost_is_handed_back_and_done_once(
         line.swallow(CLAIMS)
         execution = impatient(pipeline, handler)
         async with asyncio.timeout(PATIENCE):
-            await execution({}, task_id=str(task_id), delivery=1)
+            await execution({}, deliveries=[(str(task_id), 1)])
         assert handler.attempts == []
         assert await straight.status(task_id) == "running"
         line.heal()
@@ -140,7 +140,7 @@ async def test_a_fenced_result_with_the_database_away_ends_quietly(straight: Pip
             return Done()
 
         async with asyncio.timeout(PATIENCE):
-            await pipeline.execution(zombie)({}, task_id=str(task_id), delivery=1)
+            await pipeline.execution(zombie)({}, deliveries=[(str(task_id), 1)])
         line.heal()
     assert await straight.status(task_id) == "running"  # 由租约收回
 
@@ -168,7 +168,7 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
 
         execution = pipeline.execution(mailing)
         await stack.enter_async_context(beating(execution.leases))
-        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
         await sent.wait()
         await stack.enter_async_context(relaying(pipeline))
         await process.stop()

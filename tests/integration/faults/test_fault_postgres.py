@@ -132,7 +132,7 @@ async def test_a_worker_that_stops_while_postgresql_restarts_still_hands_its_tas
         handler = Effects(seconds=3_600)
         leases = ObservedLeases(own, patience=60.0)
         execution = pipeline.execution(handler, leases=leases)
-        job = asyncio.create_task(execution({}, task_id=str(task_id), delivery=1))
+        job = asyncio.create_task(execution({}, deliveries=[(str(task_id), 1)]))
         await eventually(lambda: bool(handler.started))
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)

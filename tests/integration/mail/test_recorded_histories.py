@@ -47,7 +47,7 @@ async def walked(api: Api, settings: Settings, url: str) -> list[Recorded]:
         for handler in (Effects(), EmailHandler(mailer, SENDER)):
             task_id = (await api.call("POST", "/tasks/email", MAIL)).data["task_id"]
             await pipeline.forwarder.run_once()
-            await pipeline.execution(handler, types=[EMAIL_SEND])({}, task_id=task_id, delivery=1)
+            await pipeline.execution(handler, types=[EMAIL_SEND])({}, deliveries=[(task_id, 1)])
     return judging.read(url)
 
 

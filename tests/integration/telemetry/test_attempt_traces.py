@@ -67,10 +67,10 @@ def assert_linked_root(exported: InMemorySpanExporter) -> None:
 async def test_a_replayed_task_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
     (task_id,) = await pipeline.submit()
     handler = Recorder([GiveUp("对方不收"), Done({})])
-    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)])
     async with pipeline.pool.connection() as connection:
         await run(connection, Replay(TaskStatus.FAILED), "tester")
-    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(handler)({}, deliveries=[(str(task_id), 2)])
     assert [attempt.attempt for attempt in handler.attempts] == [1, 1]
     assert_linked_root(exported)
 
@@ -78,10 +78,10 @@ async def test_a_replayed_task_starts_a_linked_trace(pipeline: Pipeline, exporte
 async def test_a_human_retry_starts_a_linked_trace(pipeline: Pipeline, exported: InMemorySpanExporter) -> None:
     (task_id,) = await pipeline.submit()
     handler = Recorder([GiveUp("对方不收"), Done({})])
-    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)])
     async with pipeline.pool.connection() as connection, connection.transaction():
         await decisions.retry(connection, task_id, "tester")
-    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(handler)({}, deliveries=[(str(task_id), 2)])
     assert_linked_root(exported)
 
 
@@ -98,7 +98,7 @@ async def test_a_task_taken_from_a_dead_worker_starts_a_linked_trace(
     (line,) = lines
     created = trace_of(named(exported, "create email:send")[0])
     assert (line["task_id"], line["trace_id"], line["cause"]) == (str(task_id), created, "lease_expired")
-    await pipeline.execution(Recorder([Done({})]))({}, task_id=str(task_id), delivery=2)
+    await pipeline.execution(Recorder([Done({})]))({}, deliveries=[(str(task_id), 2)])
     assert (await pipeline.task(task_id)).attempt == 1
     assert_linked_root(exported)
 
@@ -121,7 +121,7 @@ async def test_a_failed_attempt_and_its_retry_are_traced_though_the_task_was_not
         return Retry("对方忙") if attempt.delivery == 1 else Done({})
 
     for delivery in (1, 2):
-        await unsampled.execution(handle)({}, task_id=str(task_id), delivery=delivery)
+        await unsampled.execution(handle)({}, deliveries=[(str(task_id), delivery)])
     first, second = named(faults, "process email:send")
     assert ((first.attributes or {})[KEPT], (second.attributes or {})[KEPT]) == ("error", "retry")
     assert [span.parent for span in named(faults, "SELECT")] == [second.get_span_context()]  # 重试的语句，头一次的没有
@@ -142,7 +142,7 @@ async def test_a_fenced_attempt_is_traced_though_the_task_was_not_sampled(
         await taken_over(unsampled.pool, attempt.task_id)
         return Done({})
 
-    await unsampled.execution(outlived)({}, task_id=str(task_id), delivery=1)
+    await unsampled.execution(outlived)({}, deliveries=[(str(task_id), 1)])
     (processing,) = named(faults, "process email:send")
     assert ((processing.attributes or {})[KEPT], processing.status.is_unset) == ("fenced", True)
 
@@ -151,7 +151,7 @@ async def test_the_console_does_not_link_to_a_trace_that_was_not_sampled(
     unsampled: Pipeline, faults: InMemorySpanExporter
 ) -> None:
     (task_id,) = await unsampled.submit()
-    await unsampled.execution(Recorder([Done({})]))({}, task_id=str(task_id), delivery=1)
+    await unsampled.execution(Recorder([Done({})]))({}, deliveries=[(str(task_id), 1)])
     assert faults.get_finished_spans() == ()
     trace_id = trace_id_of((await unsampled.task(task_id)).traceparent)
     settings = unsampled.settings.model_copy(
@@ -170,7 +170,7 @@ async def failed_then_done(pipeline: Pipeline) -> UUID:
     (task_id,) = await pipeline.submit()
     handler = Recorder([Retry("对方忙"), Done({})])
     for delivery in (1, 2):
-        await pipeline.execution(handler)({}, task_id=str(task_id), delivery=delivery)
+        await pipeline.execution(handler)({}, deliveries=[(str(task_id), delivery)])
     return task_id
 
 
@@ -210,8 +210,8 @@ async def test_a_retry_that_still_runs_is_offered_with_its_own_trace_once_it_rep
 ) -> None:
     (task_id,) = await pipeline.submit()
     handler = Reporting()
-    await pipeline.execution(handler)({}, task_id=str(task_id), delivery=1)
-    running = asyncio.create_task(pipeline.execution(handler)({}, task_id=str(task_id), delivery=2))
+    await pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)])
+    running = asyncio.create_task(pipeline.execution(handler)({}, deliveries=[(str(task_id), 2)]))
     await handler.reported.wait()
     record = await pipeline.task(task_id)
     (started,) = [stage for stage in timeline(record, ()) if stage["stage"] == "started"]
@@ -225,7 +225,7 @@ async def test_a_first_attempt_that_succeeds_stays_on_the_trace_of_its_task(
     pipeline: Pipeline, exported: InMemorySpanExporter
 ) -> None:
     (task_id,) = await pipeline.submit()
-    await pipeline.execution(Recorder([Done({})]))({}, task_id=str(task_id), delivery=1)
+    await pipeline.execution(Recorder([Done({})]))({}, deliveries=[(str(task_id), 1)])
     (processing,) = named(exported, "process email:send")
     record = await pipeline.task(task_id)
     assert record.attempt_traceparent is None

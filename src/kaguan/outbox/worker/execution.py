@@ -117,17 +117,9 @@ class Execution:
         self._calls = calls
         self._suspect = False  # 手里有一个弄死过 worker 的嫌疑
 
-    async def __call__(
-        self,
-        context: Mapping[str, object],
-        *,
-        deliveries: Sequence[tuple[str, int]] = (),
-        task_id: str | None = None,
-        delivery: int = 0,
-    ) -> None:
-        """``deliveries`` 是（任务号，投递号）；``task_id``、``delivery`` 是 0.1 版 relay 交出的写法，升级途中还认。"""
-        listed = deliveries if task_id is None else [(task_id, delivery)]
-        tokens = [(UUID(one), number) for one, number in listed]
+    async def __call__(self, context: Mapping[str, object], *, deliveries: Sequence[tuple[str, int]] = ()) -> None:
+        """``deliveries`` 是（任务号，投递号）。"""
+        tokens = [(UUID(task_id), delivery) for task_id, delivery in deliveries]
         job = context.get("job")
         function, meta = (job.function, job.meta) if isinstance(job, Job) else ("", {})
         function = function if function in self._handlers else ""  # 队列里写的什么都可能，不许成了指标的标签
