@@ -44,7 +44,7 @@ PATHS = {
     "name": "x*",
 }
 QUERY = {
-    "page_size": ("20",), "page": ("1",), "limit": ("20",), "sort": ("-id", "-created_at"),
+    "page_size": ("20",), "page": ("1",), "sort": ("-id", "-created_at"),
     "since": ("2026-01-01T00:00:00Z",), "until": ("2099-01-01T00:00:00Z",),
     "start_date": ("2026-01-01",), "end_date": ("2026-01-02",),
     "status": ("active", "pending"), "lifecycle_state": ("active", "activated"), "carrier": ("onelink",),

@@ -119,7 +119,7 @@ async def every_task_can_be_listed(api: Api) -> None:
     """收下的都读得回来：存进去却读不出的一行会害了整个列表。"""
     cursor = ""
     while True:
-        page = await api.get(f"/tasks?limit=100{cursor}")
+        page = await api.get(f"/tasks?page_size=100{cursor}")
         assert page.status == 200, page.text
         if page.data["next_cursor"] is None:
             return

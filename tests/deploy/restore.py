@@ -174,7 +174,7 @@ def _status_with(stack: RunningStack, bearer: str) -> int:
     kept = path.read_text()
     path.write_text(bearer)
     try:
-        return stack.request("GET", "/api/v1/tasks?limit=1")[0]
+        return stack.request("GET", "/api/v1/tasks?page_size=1")[0]
     finally:
         path.write_text(kept)
 

@@ -39,7 +39,7 @@ RECOVERY = 5.0  # 秒：它回来之后这么久之内，API 恢复（FAULTS.md 
 GLANCE = 0.02  # 秒：隔多久看一次谁手里有活；活只有几十毫秒
 HELD = "select coalesce(to_regclass('tb_work'), 'tb_task'::regclass)::text"  # 0.2.0 的库里租约在任务行上
 RUNNING = SQL("select distinct split_part(worker, '-', -2)::int from {} where lease_until is not null")
-LISTS = ("tasks?limit=20", "users?page_size=20", "orders?page_size=20", "sims?page_size=20")
+LISTS = ("tasks?page_size=20", "users?page_size=20", "orders?page_size=20", "sims?page_size=20")
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,7 @@ async def commands_agree(stack: RunningStack, session: Session, played: list[Pla
     assert Counter(row["status"] for row in json.loads(replayed.stdout)) == {"succeeded": len(failed)}
     schedules = await asyncio.to_thread(kaguan, "schedule", "list", "--json", data=stack.data)
     assert {row["name"] for row in json.loads(schedules.stdout)} >= {"usage-daily", "sim-status-hourly"}
-    assert await session.ask("GET", "/api/v1/tasks?status=failed&limit=1") is not None
+    assert await session.ask("GET", "/api/v1/tasks?status=failed&page_size=1") is not None
 
 
 async def changes_arrived(session: Session, receiver: Receiver) -> None:

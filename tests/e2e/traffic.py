@@ -59,7 +59,7 @@ async def settled(stack: RunningStack, task_ids: Iterable[str]) -> dict[str, str
     wanted = set(task_ids)
 
     def states() -> dict[str, str]:
-        status, answer = stack.request("GET", "/api/v1/tasks?limit=100")
+        status, answer = stack.request("GET", "/api/v1/tasks?page_size=100")
         assert status in {200, 429}, answer
         items = answer["data"]["items"] if status == 200 else []
         found = {item["task_id"]: item["status"] for item in items if item["task_id"] in wanted}
@@ -136,7 +136,7 @@ async def too_many(stack: RunningStack) -> None:
     async with aiohttp.ClientSession(stack.url, headers=headers) as client:
 
         async def once() -> int:
-            async with client.get("/api/v1/tasks", params={"limit": 1}) as answer:
+            async with client.get("/api/v1/tasks", params={"page_size": 1}) as answer:
                 return answer.status
 
         assert 429 in await asyncio.gather(*(once() for _ in range(RATE_LIMIT * 3)))

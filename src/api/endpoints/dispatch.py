@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from api.endpoints import binding, deprecation
+from api.endpoints import binding
 from api.endpoints.call import Answer, Call
 from api.endpoints.idempotency import Idempotency, fingerprint, key_of
 from api.endpoints.unit_of_work import Mode, UnitOfWork
@@ -66,8 +66,7 @@ async def _answer(endpoint: Endpoint, call: Call[Any, Any]) -> web.StreamRespons
     answer = await endpoint.handler(await _prepared(endpoint, call))
     await call.unit.commit()
     if isinstance(answer, Answer):
-        headers = {**answer.headers, **deprecation.notice(call.query)}
-        return success(context_of(call.request), answer.data, answer.status or endpoint.success, headers)
+        return success(context_of(call.request), answer.data, answer.status or endpoint.success, answer.headers)
     return answer
 
 

@@ -1,4 +1,4 @@
-"""列表只有一种翻法：``page_size`` 与 ``cursor``；从前的名字照收，已不推荐。"""
+"""列表只有一种翻法：``page_size`` 与 ``cursor``；实体的列表另有浅处的页码。"""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import Field
 
-from api.endpoints.deprecation import DEPRECATED
 from api.endpoints.shapes import Moment, PageSize, QueryModel, View
 from api.endpoints.shapes import Page as PageNumber
 from kaguan.database.paging import PageRequest, Sort, checked, decode_cursor
@@ -44,9 +43,7 @@ class ListQuery(Paging):
     since: Moment | None = Field(None, description=f"时间下限（含），{OF_SORT}")
     until: Moment | None = Field(None, description=f"时间上限（不含），{OF_SORT}")
     # 没有默认值：生成的客户端会把默认值也发出来
-    page: PageNumber | None = Field(
-        None, description="页码，从 1 起，只到前一万行；请改用 `cursor`", json_schema_extra=DEPRECATED
-    )
+    page: PageNumber | None = Field(None, description="页码，从 1 起，只到前一万行；再深用 `cursor`")
 
     def request(self) -> PageRequest:
         """要哪一页。
@@ -71,7 +68,7 @@ class Listing(View, Generic[V]):
     items: list[V]
     total: int
     total_estimated: bool
-    page: int | None = Field(description="页码；用游标取的没有", json_schema_extra=DEPRECATED)
+    page: int | None = Field(description="页码；用游标取的没有")
     page_size: int
     next_cursor: str | None
 

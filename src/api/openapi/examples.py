@@ -86,7 +86,7 @@ TASK: dict[str, Any] = {
         {"stage": "succeeded", "at": LATER},
     ],
 }  # fmt: skip
-TASKS = {"items": [LISTED_TASK], "page_size": 20, "limit": 20, "next_cursor": None}
+TASKS = {"items": [LISTED_TASK], "page_size": 20, "next_cursor": None}
 VANISHED: dict[str, Any] = {
     "items": [
         {"task_id": TASK_ID, "type": "email:send", "request_id": "welcome-42", "delivery": 1, "first_seen": LATER}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from api.endpoints import deprecation
 from api.endpoints.idempotency import REPLAYED
 from api.http import probing
 from api.http.envelope import RETRY_AFTER
@@ -28,21 +27,13 @@ HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     REPLAYED: ("`true`：重放的首个应答", {"type": "string", "enum": ["true"]}),
     "WWW-Authenticate": ("质询", TEXT),
     "Allow": ("这个路径收的方法", TEXT),
-    "Link": ("说明在哪里", TEXT),
-    deprecation.HEADER: (
-        "用了已不推荐的参数：`@` 加从何时起，Unix 秒（RFC 9745）",
-        {"type": "string", "pattern": "^@[0-9]+$"},
-    ),
 }
 
 
 def success_headers(route: Endpoint) -> dict[str, Any]:
     """成功应答的头。"""
     limited = RATE if route.path in probing.PROBING or route.path not in probing.PATHS else ()
-    optional = ((REPLAYED,) if route.idempotent else ()) + (
-        tuple(deprecation.HEADERS) if deprecation.deprecated_names(route.query) else ()
-    )
-    return _declared((ALWAYS, *limited, *route.headers), optional)
+    return _declared((ALWAYS, *limited, *route.headers), (REPLAYED,) if route.idempotent else ())
 
 
 def error_headers(codes: Collection[Code]) -> dict[str, Any]:

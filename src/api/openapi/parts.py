@@ -97,9 +97,9 @@ def parameters(route: Endpoint, components: Components) -> list[dict[str, Any]]:
 
 
 def _told(schema: dict[str, Any]) -> dict[str, Any]:
-    """模式，连同参数自己的说明与「已不推荐」：工具只看参数的，不看模式里的。"""
-    own: dict[str, Any] = {name: schema[name] for name in ("description", "deprecated") if name in schema}
-    return {**own, "schema": {name: value for name, value in schema.items() if name not in own}}
+    """模式，连同参数自己的说明：工具只看参数的，不看模式里的。"""
+    bare = {name: value for name, value in schema.items() if name != "description"}
+    return {"schema": bare} if bare == schema else {"description": schema["description"], "schema": bare}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

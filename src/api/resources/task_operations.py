@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 async def list_tasks(call: Call[None, TaskQuery]) -> Answer:
     """稀罕的条件一次至多看两万个任务：一页可能不满甚至是空的，``next_cursor`` 还在就还没找完。"""
     query = call.query
-    page = await task_page(await call.unit.raw(), query.filter(), query.size)
+    page = await task_page(await call.unit.raw(), query.filter(), query.page_size)
     items = [task_view(row, call.language) for row in page.rows]
-    return Answer({"items": items, "page_size": query.size, "limit": query.size, "next_cursor": page.older})
+    return Answer({"items": items, "page_size": query.page_size, "next_cursor": page.older})
 
 
 @endpoint(

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from api.endpoints.deprecation import DEPRECATED
 from api.endpoints.listing import DEFAULT_PAGE_SIZE
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel
@@ -35,18 +34,6 @@ class TaskQuery(TaskPaging):
     ordering_key: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
     since: Moment | None = Field(None, description="受理时间下限（含），RFC 3339")
     until: Moment | None = Field(None, description="受理时间上限（不含），RFC 3339")
-    # 没有默认值：生成的客户端会把默认值也发出来
-    limit: PageSize | None = Field(None, description="请改用 `page_size`", json_schema_extra=DEPRECATED)
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if {"limit", "page_size"} <= self.model_fields_set:
-            raise reason("limit 与 page_size 只能给一个", "give either limit or page_size, not both")
-        return self
-
-    @property
-    def size(self) -> int:
-        return self.limit or self.page_size
 
     def filter(self) -> TaskFilter:
         until = LAST_ID if self.until is None else id_floor(self.until)

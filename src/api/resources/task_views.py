@@ -9,7 +9,6 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.endpoints.deprecation import DEPRECATED
 from api.endpoints.shapes import View
 from kaguan.outbox.ordering import PLACE_CAP
 from kaguan.outbox.replay import REPLAY_LIMIT
@@ -81,7 +80,6 @@ class TaskView(View):
 class TaskPage(View):
     items: list[TaskView]
     page_size: int
-    limit: int = Field(description="同 `page_size`", json_schema_extra=DEPRECATED)
     next_cursor: UUID | None
 
 

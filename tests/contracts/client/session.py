@@ -37,7 +37,6 @@ def main(url: str, token: str) -> None:
         while cursor is not None:
             page = list_users.sync_detailed(client=client, page_size=2, cursor=cursor or UNSET)
             assert isinstance(page.parsed, UserListAnswer)
-            assert "Deprecation" not in page.headers
             names += [user.username for user in page.parsed.data.items]
             cursor = page.parsed.data.next_cursor
         mail = EmailTask(to=["a@example.com"], subject="您好", body="正文", request_id="typed-1")

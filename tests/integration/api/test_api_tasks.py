@@ -170,7 +170,7 @@ async def test_tasks_are_listed_newest_first_in_pages(api: Api) -> None:
     seen: list[str] = []
     cursor = ""
     while True:
-        page = await api.get(f"/tasks?limit=2{cursor}")
+        page = await api.get(f"/tasks?page_size=2{cursor}")
         seen += [task["task_id"] for task in page.data["items"]]
         if page.data["next_cursor"] is None:
             break

@@ -97,7 +97,7 @@ async def test_behind_a_proxy_that_cuts_what_is_silent_no_request_and_no_task_fa
         for finished in range(SIZE, SIZE * (ROUNDS + 1), SIZE):
             await eventually(lambda: proxy.links == 0)
             replies = await asyncio.gather(
-                *(api.get("/tasks?limit=1") for _ in range(SIZE)),
+                *(api.get("/tasks?page_size=1") for _ in range(SIZE)),
                 *(api.post("/tasks/email", MAIL) for _ in range(SIZE)),
             )
             assert {reply.status for reply in replies} == {200, 202}
@@ -144,7 +144,7 @@ async def test_a_read_that_is_cut_off_is_answered_by_another_connection(proxy: P
         for _ in range(2):
             await everyone_is_answered(api.pool)  # 都刚用过：头一个读撞上
             proxy.forget()
-            assert {(await api.get("/tasks?limit=1")).status for _ in range(SIZE)} == {200}
+            assert {(await api.get("/tasks?page_size=1")).status for _ in range(SIZE)} == {200}
 
 
 async def test_a_claim_that_is_cut_off_is_made_again_at_once(proxy: Proxy, settings: Settings) -> None:

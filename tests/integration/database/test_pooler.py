@@ -283,7 +283,7 @@ async def test_a_task_goes_its_whole_way(way: str, environ: dict[str, str]) -> N
         assert len({reply.data["task_id"] for reply in twice}) == 1
 
         async def done() -> bool:
-            listed = await api.get("/tasks?limit=100")
+            listed = await api.get("/tasks?page_size=100")
             return {task["status"] for task in listed.data["items"]} == {"succeeded"}
 
         await eventually(done)

@@ -61,7 +61,6 @@ async def walk(api: Api, path: str, size: int = 2) -> list[Any]:
     while True:
         reply = await api.get(f"{path}{separator}page_size={size}{cursor}")
         assert reply.status == 200, reply.text
-        assert "Deprecation" not in reply.headers
         assert reply.data["page_size"] == size
         assert 0 < len(reply.data["items"]) <= size
         items += reply.data["items"]
@@ -80,18 +79,6 @@ async def test_one_way_of_paging_walks_every_list(api: Api) -> None:
     assert [item["name"] for item in await walk(api, "/schedules")] == [one["name"] for one in SCHEDULES]
     assert len((await api.get("/schedules")).data["items"]) == 5
     assert (await api.get("/schedules?cursor=nobody")).faulty == ["cursor"]
-
-
-async def test_old_names_still_work_and_say_that_they_are_old(api: Api) -> None:
-    for old, new in (("/tasks?limit=2", "/tasks?page_size=2"), ("/users?page=1&page_size=2", "/users?page_size=2")):
-        before, now = await api.get(old), await api.get(new)
-        assert before.data == now.data
-        assert before.headers["Deprecation"] == "@1795651200"
-        assert before.headers["Link"] == '</docs>; rel="deprecation"; type="text/html"'
-        assert "Deprecation" not in now.headers
-    assert (await api.get("/tasks?limit=2")).data["limit"] == 2
-    both = await api.get("/tasks?limit=2&page_size=2")
-    assert (both.status, both.code) == (400, 1001)
 
 
 @pytest.mark.parametrize(
