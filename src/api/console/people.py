@@ -20,7 +20,7 @@ LATE_BEATS = 2  # 租约是续租间隔的三倍；晚了两拍就提醒
 
 @dataclass(frozen=True, slots=True)
 class WorkerLine:
-    """一个 worker，闲着的也在；``process`` 为 None 即只在租约里见过它（没有心跳的旧版本、Redis 不在）。"""
+    """一个 worker，闲着的也在；``process`` 为 None 即只在租约里见过它（Redis 不在）。"""
 
     name: str
     process: Process | None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ErrorView(View):
-    """为什么没成；没有 ``code`` 的是从前写下的，只有一句话。"""
+    """为什么没成；没有 ``code`` 的只有一句话。"""
 
     reason: str | None = Field(None, description="原因，用 ``Accept-Language`` 的语言说")
     code: str | None = Field(None, description="原因的代号，``领域.名字``，不随语言变")

@@ -42,13 +42,11 @@ def because(why: Reason) -> dict[str, Any]:
 
 
 def in_language(detail: Mapping[str, Any], language: str) -> dict[str, Any]:
-    """一行的 ``detail`` 给读者看。没有代号的：从前的两种语言都写着，别的英文只说错误码。"""
+    """一行的 ``detail`` 给读者看。没有代号的，英文只说错误码。"""
     shown = dict(detail)
-    why, english, code = shown.pop("why", None), shown.pop("reason_en", None), shown.get("code")
+    why, code = shown.pop("why", None), shown.get("code")
     if isinstance(why, dict):
         shown["reason"] = Reason.of(why | {"reason": shown.get("reason")}).text(language)
-    elif language == "en" and english:
-        shown["reason"] = english
     elif language == "en" and isinstance(code, int) and code in MEANINGS:
         shown["reason"] = MEANINGS[Code(code)].en
     return shown

@@ -34,7 +34,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 SKEW = timedelta(hours=1)  # 比任何事务都长得多
 DIGITS = len(str(BIGINT_MAX))
-_NEWEST_PREFIX = "i:"  # 默认次序的游标从来这样写
 
 R = TypeVar("R")
 # 一组任意的列：各 store 用它标注自己的列清单
@@ -106,9 +105,8 @@ class Page(Generic[R]):
 
 
 def encode_cursor(after: Position, sort: Sort = Sort.NEWEST) -> str:
-    prefix = _NEWEST_PREFIX if sort is Sort.NEWEST else f"{sort}:"
     at = "" if after.at is None else f"{(after.at - EPOCH) // MICROSECOND}:"
-    return base64.urlsafe_b64encode(f"{prefix}{at}{after.id}".encode()).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(f"{sort}:{at}{after.id}".encode()).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str, sort: Sort = Sort.NEWEST) -> Position:
@@ -121,7 +119,7 @@ def decode_cursor(cursor: str, sort: Sort = Sort.NEWEST) -> Position:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
         raise _not_ours() from None
-    prefix = _NEWEST_PREFIX if sort is Sort.NEWEST else f"{sort}:"
+    prefix = f"{sort}:"
     *times, number = text.removeprefix(prefix).split(":")
     whole = text.startswith(prefix) and all(part.isdigit() and len(part) <= DIGITS for part in (*times, number))
     if not whole or len(times) != (sort.time is not None):

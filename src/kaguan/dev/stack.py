@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 STARTTLS = "KAGUAN_SMTP__STARTTLS"
 ONELINK = "KAGUAN_CARRIERS__ONELINK__"
 CONTROL_CENTER = "KAGUAN_CARRIERS__CONTROL_CENTER__"
-# 运营商的密钥 → 它的文件从前的名字；如今叫全名：末段相同的两家不共用一个
-SECRETS = {f"{ONELINK}PASSWORD": "password", f"{CONTROL_CENTER}API_KEY": "api_key"}
+SECRETS = (f"{ONELINK}PASSWORD", f"{CONTROL_CENTER}API_KEY")  # 运营商的密钥
 OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 TRACES_URL = "KAGUAN_TELEMETRY__TRACES_URL"
@@ -141,9 +140,9 @@ class Stack:
     def _simulator(self) -> list[Program]:
         addresses = [f"{prefix}BASE_URL" for prefix in (ONELINK, CONTROL_CENTER)]
         external = [self._take(address) for address in addresses]
-        for key, former in SECRETS.items():
+        for key in SECRETS:
             if not self._take(key):
-                self.values[key] = self._secret(key, former)
+                self.values[key] = self._secret(key)
         if all(external):
             return []
         port = self._port_of(SIMULATOR_PORT)
@@ -167,10 +166,8 @@ class Stack:
         self.values[key] = str(port)
         return port
 
-    def _secret(self, key: str, former: str) -> str:
-        path, before = self.data.secrets / key, self.data.secrets / former
-        if before.exists() and not path.exists():
-            before.rename(path)
+    def _secret(self, key: str) -> str:
+        path = self.data.secrets / key
         if not path.exists():
             write_private(path, secrets.token_urlsafe(24))
         return path.read_text("utf-8").strip()

@@ -248,7 +248,7 @@ def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census)
     waiting = ledger.queued.get(queue)
     if waiting is None or waiting.oldest <= STILL[queue]:
         return
-    if not census.of("worker") and ledger.running_in(queue):  # 没有心跳的旧版本在做：有几个槽位说不准
+    if not census.of("worker") and ledger.running_in(queue):  # 没有名片的在做：有几个槽位说不准
         return
     slots = sum(sum(worker.slots.values()) for worker in census.of("worker") if worker.quiet <= QUIET)
     if slots and sum(map(ledger.running_in, Priority)) >= slots:

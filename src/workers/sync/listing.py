@@ -28,7 +28,7 @@ OPEN_END = timedelta(days=1)  # 第二遍的右端放得够远：对方的钟快
 class Position(BaseModel):
     """走到哪里，存在检查点的 ``cursor`` 里。
 
-    ``page`` 是下一个要看的页，0 是还没找过末页；``end`` 是所要的日子到哪一刻为止，不含（旧的检查点没有）。
+    ``page`` 是下一个要看的页，0 是还没找过末页；``end`` 是所要的日子到哪一刻为止，不含。
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,9 +36,9 @@ class Position(BaseModel):
     since: datetime
     until: datetime
     started: datetime
+    end: datetime
     page: int = 0
     second: bool = False
-    end: datetime | None = None
 
     @classmethod
     def of(cls, cursor: str | None, first: date, last: date, now: datetime) -> Position:
@@ -54,8 +54,7 @@ class Position(BaseModel):
             return self.model_copy(update={"page": page - 1})
         if self.second or self.until == self.end:
             return None
-        open_end = now + OPEN_END
-        until = open_end if self.end is None else min(open_end, self.end)
+        until = min(now + OPEN_END, self.end)
         since = max(self.since, self.started - OVERLAP)
         return Position(since=since, until=until, started=now, second=True, end=self.end)
 
