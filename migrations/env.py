@@ -14,7 +14,7 @@ import psycopg
 from alembic import context
 from sqlalchemy import event
 
-from kaguan.database.migrate import BusyError, engine_to
+from kaguan.database.migrate import BusyError, engine_to, refuse_unreleased
 from kaguan.product.tables import metadata
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def run_migrations() -> None:
                 transaction_per_migration=True,
                 on_version_apply=lambda **_: alive(),
             )
+            refuse_unreleased(context.get_context().get_current_revision())
             with context.begin_transaction():
                 context.run_migrations()
 

@@ -39,15 +39,8 @@ create function chaos_word(
         (unwanted is not null)::int)
 $$;
 
--- 0.2.0 的库没有手里的活，都写在任务行上；走不到的那一支不计划
 create function chaos_seen(task uuid) returns text language plpgsql stable as $$
 begin
-    if to_regclass('tb_work') is null then
-        return (
-            select chaos_word(status, delivery, attempt, lost_leases, lease_until, intent_at, cancel_requested_at)
-            from tb_task where id = task
-        );
-    end if;
     return (
         select chaos_word(
             case
@@ -101,11 +94,9 @@ end $$;
 create trigger chaos_accepted after insert on tb_task for each row execute function chaos_record_task();
 create trigger chaos_changed after update on tb_task for each row
     when (
-        (old.status, old.delivery, old.attempt, old.lost_leases,
-            old.lease_until, old.intent_at, old.cancel_requested_at)
+        (old.status, old.delivery, old.attempt, old.lost_leases, old.intent_at, old.cancel_requested_at)
         is distinct from
-        (new.status, new.delivery, new.attempt, new.lost_leases,
-            new.lease_until, new.intent_at, new.cancel_requested_at)
+        (new.status, new.delivery, new.attempt, new.lost_leases, new.intent_at, new.cancel_requested_at)
     )
     execute function chaos_record_task();
 
@@ -136,24 +127,17 @@ begin
 end $$;
 create trigger chaos_marked after insert on tb_task_event for each row
     when (new.kind in ('uncertain', 'resend', 'to_verify')) execute function chaos_record_mark('mark');
-"""
-# 手里的活从 0019 起才有：迁移之后再装一次
-WORKED: LiteralString = """
-do $$ begin
-    if to_regclass('tb_work') is not null then
-        create or replace trigger chaos_worked after insert or delete on tb_work for each row
-            execute function chaos_record_task();
-        -- 续租看不见，不看
-        create or replace trigger chaos_rework after update on tb_work for each row
-            when (
-                (old.delivery, old.attempt, old.lease_until is null, old.lease_until = '-infinity')
-                is distinct from (new.delivery, new.attempt, new.lease_until is null, new.lease_until = '-infinity')
-            )
-            execute function chaos_record_task();
-        create or replace trigger chaos_shared after insert on tb_work for each row when (new.job is not null)
-            execute function chaos_record_shared();
-    end if;
-end $$
+
+create trigger chaos_worked after insert or delete on tb_work for each row execute function chaos_record_task();
+-- 续租看不见，不看
+create trigger chaos_rework after update on tb_work for each row
+    when (
+        (old.delivery, old.attempt, old.lease_until is null, old.lease_until = '-infinity')
+        is distinct from (new.delivery, new.attempt, new.lease_until is null, new.lease_until = '-infinity')
+    )
+    execute function chaos_record_task();
+create trigger chaos_shared after insert on tb_work for each row when (new.job is not null)
+    execute function chaos_record_shared();
 """
 # 生效的表各家不同
 EFFECT: LiteralString = """
@@ -225,7 +209,7 @@ class Recorded:
 
 def installing(effects: LiteralString) -> LiteralString:
     """装上触发器的语句；``effects`` 是记生效的表。"""
-    return f"{INSTALL};{WORKED};{EFFECT.format(effects)}"
+    return f"{INSTALL}{EFFECT.format(effects)}"
 
 
 def recorded(rows: Iterable[tuple[object, ...]]) -> list[Recorded]:

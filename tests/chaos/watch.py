@@ -24,9 +24,7 @@ FRESH = 2.0  # 秒：最老的不超过它，就算恢复了
 # 到期而没人做的；在做、却有 FRESH 秒没有续租的（续租一拍是租约的三分之一）。按键排队的等着前一个，不算
 OLDEST = f"""
     select
-        (select count(*) from tb_task where status = 'queued')
-            + (select count(*) from tb_task where status in ('pending', 'retrying'))
-            + (select count(*) from tb_task where status = 'running'),
+        (select count(*) from tb_task where status in ('pending', 'retrying')),
         coalesce(extract(epoch from clock_timestamp() - least(
             (select min(t.available_at) from tb_work w join tb_task t on t.id = w.task_id where w.lease_until is null),
             (select min(available_at) from tb_task where status in ('pending', 'retrying')

@@ -1,11 +1,11 @@
-"""对照：弄坏的新版，装得好好的，与上一版却不能并存；好的新版，退回的次序反了。检查必须判它们不合格。"""
+"""对照：弄坏的新版，装得好好的，与上一版却不能并存；好的新版，换的次序反了。检查必须判它们不合格。"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.deploy.rolling import RELAY, WORKER
+from tests.deploy.rolling import API, RELAY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +30,7 @@ def downgrade() -> None:
     op.execute("alter table tb_outbox add column traceparent text")
 """
 JOB_ARGUMENT = 'kwargs={"deliveries"'
+PAYLOAD_VERSION = "    v: int = 1\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,19 @@ def drop_a_column(source: Path) -> None:
 
 def change_the_job(source: Path) -> None:
     """投递的参数换了名字，上一版的 worker 读不懂。"""
-    file = source / "src" / "kaguan" / "outbox" / "deliveries.py"
+    _change(source / "src" / "kaguan" / "outbox" / "deliveries.py", JOB_ARGUMENT, 'kwargs={"tokens"')
+
+
+def raise_the_payload(source: Path) -> None:
+    """好的新版，载荷高了一版；错的是次序。"""
+    _change(source / "src" / "kaguan" / "outbox" / "task_type.py", PAYLOAD_VERSION, "    v: int = 2\n")
+
+
+def _change(file: Path, old: str, new: str) -> None:
     text = file.read_text("utf-8")
-    if JOB_ARGUMENT not in text:
-        raise LookupError(f"要弄坏的片段已不在源码里：{JOB_ARGUMENT}")
-    file.write_text(text.replace(JOB_ARGUMENT, 'kwargs={"tokens"'), "utf-8")
-
-
-def leave_alone(source: Path) -> None:
-    """好的新版：错的是次序。"""
-    del source
+    if old not in text:
+        raise LookupError(f"要弄坏的片段已不在源码里：{old}")
+    file.write_text(text.replace(old, new), "utf-8")
 
 
 async def _migrated(roll: Roll) -> None:
@@ -74,18 +78,15 @@ async def _handed_over(roll: Roll) -> None:
         await roll.replace(RELAY, roll.new_release)
 
 
-async def _relay_first(roll: Roll) -> None:
-    """旧 relay 不核对历史：PostgreSQL 重启了，新 worker 就等着。"""
-    async with roll.phase("先退 relay，库再重启"):
+async def _api_first(roll: Roll) -> None:
+    """新 API 写下的，旧 worker 读不懂，留给升级过的。"""
+    async with roll.phase("先换 API"):
         await roll.migrate("up")
-        await roll.replace(RELAY, roll.new_release)
-        await roll.replace(WORKER, roll.new_release)
-        await roll.replace(RELAY, roll.old_release)
-        await roll.restart_postgres()
+        await roll.replace(API, roll.new_release)
 
 
 CONTROLS = (
     Broken("迁移删了旧版还写着的一列", drop_a_column, _migrated, "HTTP 答复在约定之外"),
     Broken("投递的格式旧 worker 读不懂", change_the_job, _handed_over, "未了结的任务"),
-    Broken("没有弄坏，先退 relay、后退 worker，库重启一次", leave_alone, _relay_first, "未了结的任务"),
+    Broken("没有弄坏，载荷高了一版，先换 API、没换 worker", raise_the_payload, _api_first, "未了结的任务"),
 )

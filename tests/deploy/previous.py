@@ -11,9 +11,9 @@ from tests.support.repository import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = "0.2.0"
-# 提交「Call this version 0.2.0」：最近一次定下的版本。仓库没有标签，认的是提交号；定下一版时换成那一个
-COMMIT = "7ba0dad00af59d6d890ee7bad6538650cad3cae2"
+VERSION = "0.3.0"
+# 最近一次定下的版本是哪个提交：仓库没有标签，认的是提交号；定下一版时换成那一个
+COMMIT = "HEAD"
 REQUIREMENTS = "requirements.txt"
 # 造 wheel 要的，与战役的零件
 PARTS = (

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import psycopg
-from psycopg.sql import SQL, Identifier
 
 from kaguan.flow.probes import LOOPBACK
 from kaguan.queues.keys import PRESENCE_CARDS
 from tests.chaos.faults import Struck
 from tests.chaos.load import Heard
-from tests.chaos.recording import WORKED
 from tests.chaos.stage import listening
 from tests.deploy.releases import kaguan
 from tests.support.eventually import eventually
@@ -37,8 +35,7 @@ LOOK = 0.2  # 秒：隔多久读一次
 AWAY = 0.5  # 秒：PostgreSQL 停下到再起
 RECOVERY = 5.0  # 秒：它回来之后这么久之内，API 恢复（FAULTS.md 15）
 GLANCE = 0.02  # 秒：隔多久看一次谁手里有活；活只有几十毫秒
-HELD = "select coalesce(to_regclass('tb_work'), 'tb_task'::regclass)::text"  # 0.2.0 的库里租约在任务行上
-RUNNING = SQL("select distinct split_part(worker, '-', -2)::int from {} where lease_until is not null")
+RUNNING = "select distinct split_part(worker, '-', -2)::int from tb_work where lease_until is not null"
 LISTS = ("tasks?page_size=20", "users?page_size=20", "orders?page_size=20", "sims?page_size=20")
 
 
@@ -103,8 +100,6 @@ class Roll:
         """新版的命令，当着全部负载。"""
         began = time.monotonic()
         await asyncio.to_thread(kaguan, self.new_release, self.stage.database, "migrate", *words)
-        async with self.stage.postgres() as connection:
-            await connection.execute(WORKED)
         self.migrations.append(f"kaguan migrate {' '.join(words)}：{time.monotonic() - began:.1f} 秒")
 
     async def restart_postgres(self) -> None:
@@ -178,13 +173,12 @@ class Roll:
         return any(json.loads(card)["pid"] == unit.pid for card in cards.values())
 
     async def watch(self) -> None:
-        """一直看着谁手里有活，直到被取消；PostgreSQL 一时不在、看的表刚被迁移换掉，就再来。"""
+        """一直看着谁手里有活，直到被取消；PostgreSQL 一时不在就再来。"""
         while True:
-            with suppress(psycopg.OperationalError, psycopg.errors.UndefinedTable):
+            with suppress(psycopg.OperationalError):
                 async with self.stage.postgres() as connection:
                     while True:
-                        ((table,),) = await (await connection.execute(HELD)).fetchall()
-                        pids = await (await connection.execute(RUNNING.format(Identifier(str(table))))).fetchall()
+                        pids = await (await connection.execute(RUNNING)).fetchall()
                         now = time.time()
                         self.busy += [(now, int(str(pid))) for (pid,) in pids]
                         await asyncio.sleep(GLANCE)  # 看的节拍

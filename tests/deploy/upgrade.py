@@ -2,7 +2,7 @@
 
 两边都是 wheel，装在检出之外各自的环境里。先全旧在旧库上，再当着它迁移；worker、relay、API 依次换成新的，
 再照手册的次序退回来（API、worker、relay），新旧 worker 并排时 PostgreSQL 重启一次，把库也退回去；
-最后再升一遍，照手册 relay 在先。弄坏的新版、弄反的次序也各走几步，须判不合格。
+最后再升一遍，照手册 relay 在先。弄坏的新版、弄反的次序也各走几步，须判不合格。还没有下一版时，上一版就是定下的这一版。
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ LATER_EVERY = 40
 ACCEPTED = {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}
 AWAY = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}  # 只在 PostgreSQL 重启的那一段
 HEAD = "select version_num from alembic_version"
-# 0.2.0 的取消等着的那一刻任务正好结算成再试一次：约束拦下它，什么也没改（docs/evidence/UPGRADES.md）；这一版先锁住再看
-KNOWN = 'violates check constraint "ck_tb_task_lease"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +116,7 @@ async def upgrade(scale: Scale, seed: int, broken: Broken | None = None) -> Repo
             evidence.crashes = stage.fleet.crashes()
             verdict = judge(evidence)
             _judge_answers(verdict, roll)
-            known, surprises = _errors(roll)
-            verdict.figures["其中 0.2.0 的取消撞上结算，没有取消成"] = known
-            verdict.rule("进程日志里的意外", surprises)
+            verdict.rule("进程日志里的意外", _errors(roll))
             rows = rows_of(roll, evidence)
             alone = [row.phase.name for row in rows if row.phase.mixed and not all(row.workers)]
             verdict.rule("新旧没有并存", alone)
@@ -206,11 +202,9 @@ def _judge_answers(verdict: Verdict, roll: Roll) -> None:
     verdict.rule("没有在换的 API 没有答复", [f"{heard.port} {heard.why}" for heard in silent if heard not in away])
 
 
-def _errors(roll: Roll) -> tuple[int, list[str]]:
-    """各进程日志里 error 级的行，不是 JSON 的行；PostgreSQL 重启的那一段不算。旧版自己的毛病（``KNOWN``）另数。"""
-    units = (unit for units in roll.stage.fleet.units.values() for unit in units)
-    old = {unit.log for unit in units if unit.release == roll.old_release}
-    known, found = 0, []
+def _errors(roll: Roll) -> list[str]:
+    """各进程日志里 error 级的行，不是 JSON 的行；PostgreSQL 重启的那一段不算。"""
+    found = []
     for path in sorted(roll.stage.directory.glob("*.log")):
         for line in path.read_text("utf-8", "replace").splitlines():
             try:
@@ -220,13 +214,9 @@ def _errors(roll: Roll) -> tuple[int, list[str]]:
                 continue
             if said.get("level") not in {"error", "critical"} or roll.in_outage(_stamped(said)):
                 continue
-            exception, where = str(said.get("exception", "")).strip(), str(said.get("path", ""))
-            if path in old and where.endswith("/cancel") and KNOWN in exception:
-                known += 1
-                continue
-            cause = " ".join(exception.splitlines()[-2:])  # 错误与它的 DETAIL
-            found.append(f"{path.stem}：{said.get('event')} {where} {cause[:300]}".rstrip())
-    return known, found
+            cause = " ".join(str(said.get("exception", "")).strip().splitlines()[-2:])  # 错误与它的 DETAIL
+            found.append(f"{path.stem}：{said.get('event')} {said.get('path', '')} {cause[:300]}".rstrip())
+    return found
 
 
 def _stamped(said: dict[str, Any]) -> float:

@@ -101,7 +101,8 @@ async def unknown_type(stage: Stage) -> AsyncIterator[None]:
     await stage.sql(
         "with accepted as (insert into tb_task (id, type, queue, principal, payload, max_attempts) "
         "values (%s, 'sim:magic', 'default', 'drill', '{}', 3) returning id) "
-        "insert into tb_outbox (task_id, delivery, type, priority) select id, 1, 'sim:magic', 1 from accepted",
+        "insert into tb_outbox (task_id, delivery, type, priority, principal) "
+        "select id, 1, 'sim:magic', 1, 'drill' from accepted",
         task_id,
     )
     try:

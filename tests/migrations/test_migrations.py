@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,9 +11,11 @@ from alembic import command
 from alembic.util.exc import CommandError
 
 from kaguan.database import migrate
+from kaguan.database.migrate import Status
+from tests.support.upgrading import NEXT, NOW, OUTBOX, RECORD, next_release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -48,8 +51,18 @@ def test_models_and_migrations_agree(database_url: str) -> None:
 def test_every_single_step_up_goes_through(database_url: str) -> None:
     """一次升一版：拿着锁的那条连接什么也不许拿着，不然建索引等的正是它。"""
     migrate.downgrade(database_url, "base")
-    for _ in range(100):
-        if migrate.status(database_url).up_to_date:
-            break
-        migrate.upgrade(database_url, "+1")
-    assert migrate.status(database_url).up_to_date
+    with next_release() as scripts:
+        for revision in (NOW, RECORD, OUTBOX, NEXT):
+            migrate.upgrade(database_url, "+1", scripts)
+            assert migrate.status(database_url, scripts) == Status(revision, NEXT)
+
+
+@pytest.mark.parametrize("change", [migrate.upgrade, partial(migrate.downgrade, revision="base")])
+def test_a_database_of_a_build_before_the_first_release_is_refused_in_words(
+    database_url: str, connection: psycopg.Connection[tuple[str]], change: Callable[[str], None]
+) -> None:
+    connection.execute("update alembic_version set version_num = '0022'")
+    before = tables(connection)
+    with pytest.raises(migrate.UnreleasedError, match=r"先导出 / .* \(0022\)"):
+        change(database_url)
+    assert tables(connection) == before

@@ -7,12 +7,12 @@ from tests.model.mutation import CLAIM_ID, WORKER, Mutation
 SETTLES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_settles_nothing"
 DECLARES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing"
 RENEWS_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_neither_renews_nor_hands_back"
-REDRIVEN_BY_THE_PREVIOUS = CLAIM_ID + "::test_a_redrive_by_the_previous_release_is_told_by_its_delivery_number"
+EARLIER_DELIVERY = CLAIM_ID + "::test_nothing_is_settled_by_the_holder_of_an_earlier_delivery"
 
 
 def _without_delivery(what: str, statement: str) -> Mutation:
     check = " and t.delivery = %(delivery)s"
-    return Mutation(f"{what}的结算不看投递号", f"{WORKER}{statement}.sql", check, "", (REDRIVEN_BY_THE_PREVIOUS,))
+    return Mutation(f"{what}的结算不看投递号", f"{WORKER}{statement}.sql", check, "", (EARLIER_DELIVERY,))
 
 
 def _without_claim_id(what: str, statement: str, test: str, *, protocol: bool = True) -> Mutation:

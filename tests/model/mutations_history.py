@@ -70,8 +70,8 @@ HISTORY_MUTATIONS = (
     Mutation(
         "记着的不可信也留给持有者",
         OUTBOX + "doubtful_due.sql",
-        "when running then 1",
-        "when running then 0",
+        "is null then 0 else 1",
+        "is null then 0 else 0",
         (HISTORY + "::test_without_trusted_notes_nobody_knows_whether_a_holder_was_succeeded",),
         protocol=True,
     ),

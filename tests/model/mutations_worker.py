@@ -41,7 +41,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "认领不看状态",
         WORKER + "claim.sql",
-        "where t.status in ('pending', 'queued', 'retrying') and",
+        "where t.status = any ((select array['pending', 'retrying'])::text[]) and",
         "where",
         (
             SHARED + "::test_the_same_shared_delivery_twice_has_one_effect",

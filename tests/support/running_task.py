@@ -26,12 +26,12 @@ select id, 1, 1, %(claim_id)s, 1, 'test', clock_timestamp(), clock_timestamp() +
 from accepted
 """
 LOCKED: LiteralString = "select from tb_task t join tb_work w on w.task_id = t.id where t.id = %s for update"
-# 收走了，又投递、认领了一次：旧的令牌从此失效。认领号也换，否则当作 0.2.0 的进程要收走它，触发器不许
+# 收走了，又投递、认领了一次：旧的令牌从此失效。继任者的令牌由它而来，只差投递号
 TAKEN_OVER: LiteralString = """
 with work as (
     update tb_work set delivery = delivery + 1, attempt = attempt + %(attempts)s where task_id = %(task_id)s
 )
-update tb_task set delivery = delivery + 1, claim_id = gen_random_uuid() where id = %(task_id)s
+update tb_task set delivery = delivery + 1 where id = %(task_id)s
 """
 
 

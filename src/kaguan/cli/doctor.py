@@ -117,7 +117,9 @@ async def _postgres(settings: Settings) -> Finding:
         return Finding(part, ok=False, detail=f"版本 {version}", advice="需要 PostgreSQL 15 或更新")
     detail = f"版本 {version // 10_000}，迁移在 {found.current}"
     if not found.up_to_date:
-        return Finding(part, ok=False, detail=detail, advice=f"代码要求 {found.head}：请运行 kaguan migrate up")
+        forward = f"代码要求 {found.head}：请运行 kaguan migrate up"
+        advice = migrate.START_ANEW if migrate.is_unreleased(found.current) else forward
+        return Finding(part, ok=False, detail=detail, advice=advice)
     if abs(skew) > MAX_SKEW:
         return Finding(
             part, ok=False, detail=f"{detail}，与本机的时钟差 {abs(skew):.0f} 秒", advice="请在两边都开时钟同步"

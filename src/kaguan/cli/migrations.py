@@ -56,6 +56,8 @@ def _change(direction: Literal["upgrade", "downgrade"], revision: str, *, as_jso
         (migrate.upgrade if direction == "upgrade" else migrate.downgrade)(url, revision)
     except migrate.UnknownRevisionError as error:
         raise CommandError(f"没有版本 {revision}：{error}；`kaguan migrate status` 看在哪", ExitCode.USAGE) from None
+    except migrate.UnreleasedError as error:
+        raise CommandError(str(error)) from None
     except migrate.BusyError as error:
         raise CommandError(f"{error}；做完之后再来") from None
     found = migrate.status(url)

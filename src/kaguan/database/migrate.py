@@ -27,10 +27,15 @@ from kaguan.database.connecting import writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SCRIPTS = shipped("migrations")
 CONNECT_TIMEOUT = 5  # 秒
 LOCK_PATIENCE = 60.0  # 秒：表被长事务占着时，一次次让开、再来，至多这么久
+START_ANEW = (
+    "发布之前的程序建的库升不上来：请另建一个空库，要留的先导出 / "
+    "a database of a build before the first release cannot be upgraded: start an empty one, dump first what to keep"
+)
 
 
 class BusyError(Exception):
@@ -39,6 +44,13 @@ class BusyError(Exception):
 
 class UnknownRevisionError(Exception):
     """没有这个版本。"""
+
+
+class UnreleasedError(Exception):
+    """库是发布之前的程序建的。"""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(f"{START_ANEW} ({revision})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +65,25 @@ class Status:
         return self.current == self.head
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """升到 ``revision``。同时只有一个进程能迁移（咨询锁），其余等它做完后发现无事可做。
+def upgrade(url: str, revision: str = "head", scripts: Path = SCRIPTS) -> None:
+    """照 ``scripts`` 升到 ``revision``。同时只有一个进程能迁移（咨询锁），其余等它做完后发现无事可做。
 
     等不到表锁就整版回滚、让开、再来：不让业务在它身后排队。
 
     Raises:
         psycopg.Error: 连不上，或等锁超时。
         UnknownRevisionError: 没有这个版本。
+        UnreleasedError: 库是发布之前的程序建的。
         BusyError: 别的迁移一直没做完。
     """
-    _patiently(command.upgrade, url, revision)
+    _patiently(command.upgrade, url, revision, scripts)
 
 
-def _patiently(change: Callable[[Config, str], None], url: str, revision: str) -> None:
+def _patiently(change: Callable[[Config, str], None], url: str, revision: str, scripts: Path) -> None:
     attempts = 1 if revision.startswith(("+", "-")) else None  # 走了一步才让开的，再来会多走一步
     for attempt in stamina.retry_context(on=LockNotAvailable, attempts=attempts, timeout=LOCK_PATIENCE, wait_max=1.0):
         with attempt, _plainly():
-            change(configuration(url), revision)
+            change(configuration(url, scripts), revision)
 
 
 @contextmanager
@@ -85,14 +98,14 @@ def _plainly() -> Iterator[None]:
         raise UnknownRevisionError(str(error)) from None
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(url: str, revision: str, scripts: Path = SCRIPTS) -> None:
     """退到 ``revision``（``-1`` 为上一版，``base`` 为空库）。让开、再来与异常同 ``upgrade``。"""
-    _patiently(command.downgrade, url, revision)
+    _patiently(command.downgrade, url, revision, scripts)
 
 
-def status(url: str) -> Status:
+def status(url: str, scripts: Path = SCRIPTS) -> Status:
     """异常同 ``upgrade``。"""
-    head = ScriptDirectory.from_config(configuration(url)).get_current_head()
+    head = ScriptDirectory.from_config(configuration(url, scripts)).get_current_head()
     with _plainly(), engine_to(url).connect() as connection:
         return Status(MigrationContext.configure(connection).get_current_revision(), head)
 
@@ -104,9 +117,25 @@ def is_behind(revision: str | None) -> bool:
     return revision is None or revision in older
 
 
-def configuration(url: str) -> Config:
+def is_unreleased(revision: str | None) -> bool:
+    """库是发布之前的程序建的：它的号比第一版的小。"""
+    first = ScriptDirectory.from_config(configuration("")).get_base()
+    return revision is not None and first is not None and revision < first
+
+
+def refuse_unreleased(revision: str | None) -> None:
+    """发布之前的程序建的库不动它。
+
+    Raises:
+        UnreleasedError: 它就是。
+    """
+    if revision is not None and is_unreleased(revision):
+        raise UnreleasedError(revision)
+
+
+def configuration(url: str, scripts: Path = SCRIPTS) -> Config:
     config = Config(attributes={"url": url})
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 

@@ -18,7 +18,7 @@ import structlog
 from kaguan.config import ConfigurationError, Process, canonical, load_settings
 from kaguan.config.model import Logging
 from kaguan.config.production import DATABASE_URL
-from kaguan.database.migrate import status, upgrade
+from kaguan.database.migrate import UnreleasedError, status, upgrade
 from kaguan.dev.banner import banner
 from kaguan.dev.dev_token import ensure_dev_token
 from kaguan.dev.directory import DataDirectory
@@ -145,6 +145,8 @@ class _Up:
             token = await ensure_dev_token(database_url, stack.data.dev_token)
         except psycopg.Error as error:
             raise StartError(f"数据库迁移不成：{str(error).splitlines()[0]}；请检查 {DATABASE_URL}") from None
+        except UnreleasedError as error:
+            raise StartError(f"{error}；本机的数据在 {stack.data.path}，移走它就从头来") from None
         applications = stack.applications()
         stack.data.write_env(stack.values)
         await self._supervisor.start(applications)

@@ -26,13 +26,15 @@ from kaguan.database.metadata import Base
 from kaguan.outbox.vocabulary import Priority, TaskEventKind, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from enum import StrEnum
 
 
+RECORDED = [one for one in TaskStatus if one not in {TaskStatus.QUEUED, TaskStatus.RUNNING}]  # 记录上的状态
 VACUUM = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_vacuum_cost_delay": 0}
 
 
-def _one_of(column: str, values: type[StrEnum]) -> str:
+def _one_of(column: str, values: Iterable[StrEnum]) -> str:
     return f"{column} in ({', '.join(repr(str(value)) for value in values)})"
 
 
@@ -40,8 +42,7 @@ class Task(Base):
     """任务的记录：API 受理之后，一切以它为准。
 
     受理时写一次，有了结局（或要再来）再写一次；其间交出了、认领了在 :class:`kaguan.outbox.work.Work`，
-    合起来看是 ``vw_task``。
-    ``queued``、``running`` 与租约、worker 只有 0.2.0 的进程还写在这里（docs/adr/0035）。
+    合起来看是 ``vw_task``，``queued``、``running`` 只在那里有。
     """
 
     __tablename__ = "tb_task"
@@ -49,14 +50,10 @@ class Task(Base):
         # 只管写法，不列举：加一种任务不用迁移（docs/adr/0014）
         CheckConstraint("type ~ '^[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+$' and length(type) <= 64", name="type"),
         CheckConstraint(_one_of("queue", Priority), name="queue"),
-        CheckConstraint(_one_of("status", TaskStatus), name="status"),
+        CheckConstraint(_one_of("status", RECORDED), name="status"),
         CheckConstraint(
             "(finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))",
             name="finished",
-        ),
-        CheckConstraint(
-            "(status = 'running') = (lease_until is not null) and (status = 'running') = (worker is not null)",
-            name="lease",
         ),
         CheckConstraint("attempt between 0 and max_attempts", name="attempt"),
         CheckConstraint("delivery >= 1 and max_attempts >= 1 and lost_leases >= 0", name="counters"),
@@ -67,9 +64,7 @@ class Task(Base):
         # 单按请求号找任务也用它
         Index("uq_tb_task_request_id_principal", "request_id", "principal", unique=True,
               postgresql_where=text("request_id is not null")),
-        # 重投用：只含需要看护的行
-        Index("ix_tb_task_queued", "queued_at", "id", postgresql_where=text("status = 'queued'")),
-        Index("ix_tb_task_running", "lease_until", postgresql_where=text("status = 'running'")),
+        # 兜底、核对用：还没有结局的
         Index("ix_tb_task_waiting", "id", postgresql_where=text("status in ('pending', 'retrying')")),
         # 按键有序：前一个结束后放行下一个
         Index("ix_tb_task_ordering", "principal", "ordering_key", "ordering_seq",
@@ -99,8 +94,6 @@ class Task(Base):
     delivery: Mapped[int] = mapped_column(server_default="1")
     claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 最近一次结算的是哪次认领
     lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    worker: Mapped[str | None] = mapped_column(Text)
     intent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     cancel_requested_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
@@ -108,7 +101,6 @@ class Task(Base):
     last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     traceparent: Mapped[str | None] = mapped_column(Text)
     attempt_traceparent: Mapped[str | None] = mapped_column(Text)  # 做成的、报过进度的那次尝试；空 = 没有自己的
-    job: Mapped[str | None] = mapped_column(Text)  # 只有 0.2.0 的进程写
     ordering_key: Mapped[str | None] = mapped_column(Text)
     ordering_seq: Mapped[int | None] = mapped_column(BigInteger)  # 同一个键内的受理次序
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
@@ -154,7 +146,7 @@ class Outbox(Base):
     delivery: Mapped[int]
     type: Mapped[str] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger)
-    principal: Mapped[str] = mapped_column(Text, server_default="")  # 提交者；空 = 旧版本写的，合在一起轮一份
+    principal: Mapped[str] = mapped_column(Text)  # 提交者：各人轮流
     alone: Mapped[bool] = mapped_column(server_default="false")  # 击垮过 worker 的嫌疑：不与别的任务同乘
     available_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     traceparent: Mapped[str | None] = mapped_column(Text)

@@ -20,10 +20,7 @@ class Work(Base):
 
     __tablename__ = "tb_work"
     __table_args__ = (
-        CheckConstraint(
-            "(lease_until is null) = (worker is null) and (lease_until is null) = (attempt is null)", name="lease"
-        ),
-        CheckConstraint("claim_id is null or lease_until is not null", name="claim"),
+        CheckConstraint("num_nulls(lease_until, claim_id, worker, attempt) in (0, 4)", name="lease"),
         CheckConstraint("priority between 0 and 2", name="priority"),
         # 核对用：在等的
         Index("ix_tb_work_handed", "queued_at", "task_id", postgresql_where=text("lease_until is null")),
@@ -37,7 +34,7 @@ class Work(Base):
     priority: Mapped[int] = mapped_column(SmallInteger)  # 同发件箱的；记录不必翻
     queued_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
     job: Mapped[str | None] = mapped_column(Text)  # 与别的任务同乘一次投递时，那次投递在 SAQ 里的键
-    claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 这次认领抽的号，与投递号一起是隔离令牌；0.2.0 的没有
+    claim_id: Mapped[UUID | None] = mapped_column(Uuid)  # 这次认领抽的号，与投递号一起是隔离令牌
     attempt: Mapped[int | None] = mapped_column(SmallInteger)
     worker: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

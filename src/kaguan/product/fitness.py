@@ -97,6 +97,8 @@ async def _schema(connection: Connection) -> Weakness | None:
     from kaguan.database import migrate  # noqa: PLC0415 见其模块说明
 
     current = None if row is None else str(row[0])
+    if migrate.is_unreleased(current):
+        return Weakness(DATABASE_URL, f"库在 {current}，不是哪个发布的结构", migrate.START_ANEW)
     if not migrate.is_behind(current):
         return None
     return Weakness(DATABASE_URL, f"库的结构落后于代码（库在 {current or '空库'}）", "请先运行 kaguan migrate up")

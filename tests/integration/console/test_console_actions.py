@@ -11,6 +11,7 @@ import pytest
 
 from kaguan.config import load_settings
 from tests.support.console import signed_in
+from tests.support.in_hand import HAND
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ async def test_a_refusal_is_recorded_even_if_its_target_cannot_be_stored_as_it_i
 async def test_what_was_handed_over_long_ago_is_redriven(api: Api) -> None:
     old, fresh = await mail(api), await mail(api)
     await api.rows("delete from tb_outbox")
-    await api.rows("update tb_task set status = 'queued', queued_at = now()")
+    await api.rows(HAND, [old, fresh])
     await api.rows("update tb_work set queued_at = now() - interval '5 minutes' where task_id = %s", old)
     async with signed_in(api) as visitor:
         page = await visitor.act("/console/outbox/redrive", older="60")

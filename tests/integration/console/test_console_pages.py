@@ -18,6 +18,7 @@ from kaguan.outbox.replay import id_floor
 from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
 from tests.support.eventually import eventually
+from tests.support.in_hand import HOLD
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
 
@@ -79,20 +80,18 @@ async def test_assets_are_ours_and_cached_for_good(api: Api) -> None:
 
 async def test_the_overview_counts_what_waits_runs_and_failed(settings: Settings, pool: Pool) -> None:
     async with serving(settings) as api, open_pipeline(settings, pool) as pipeline, signed_in(api) as visitor:
-        await submit(api, 3, priority="critical")
+        held, *_ = await submit(api, 3, priority="critical")
         page = await visitor.get("/")
         assert page.tested("waiting") == "3"
         assert page.tested("rate-accepted") == "0.0"  # 这一段还没过完
         await pipeline.forwarder.run_once()
-        await api.rows(
-            "update tb_task set status = 'running', attempt = 1, worker = 'node-1/7', started_at = now(), "
-            "lease_until = now() + interval '12 seconds' where id = (select id from vw_task limit 1)"
-        )
+        await api.rows(HOLD, "node-1/7", "12 s", [held])
         page = await until_fresh(visitor, "running", "1")
         assert page.tested("queued") == "2"
         assert "node-1/7" in page.tested("workers")
         assert 'data-concern="no_relay"' in page.text  # 用例里没有 relay 进程连着
-        await api.rows("update tb_task set status = 'uncertain', lease_until = null, worker = null where attempt = 1")
+        await api.rows("delete from tb_work where task_id = %s", held)
+        await api.rows("update tb_task set status = 'uncertain' where id = %s", held)
         page = await until_fresh(visitor, "running", "0")
         assert page.tested("dead") == "1"
         assert 'data-concern="uncertain"' in page.text
@@ -100,10 +99,8 @@ async def test_the_overview_counts_what_waits_runs_and_failed(settings: Settings
 
 async def test_a_lease_handed_back_a_moment_ago_breaks_no_page(api: Api) -> None:
     [task_id] = await submit(api)
-    await api.rows(
-        "update tb_task set status = 'running', attempt = 1, worker = 'node-1/7', started_at = now(), "
-        "lease_until = '-infinity'"
-    )
+    await api.rows(HOLD, "node-1/7", "0", [task_id])
+    await api.rows("update tb_work set lease_until = '-infinity'")
     async with signed_in(api) as visitor:
         page = await visitor.get("/")
         assert page.status == 200

@@ -24,8 +24,7 @@ TABLES = ("tb_task", "tb_task_event", "tb_outbox")
 SIZES = "select sum(pg_total_relation_size(name::regclass)) from unnest(%s::text[]) as name"
 NOTE = "insert into tb_task_event (task_id, kind, attempt, delivery) select id, 'redriven', 0, 1 from vw_task"
 FINISH = """
-    update tb_task
-    set status = 'succeeded', lease_until = null, worker = null, finished_at = now() - interval '400 days'
+    update tb_task set status = 'succeeded', finished_at = now() - interval '400 days'
 """
 
 

@@ -39,13 +39,13 @@ from tests.support.invocation import Invocation
 from tests.support.pipeline import open_pipeline
 from tests.support.serving import serving
 from tests.support.standby import replicated
+from tests.support.upgrading import NOW, next_release
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from tests.support.pipeline import Pipeline
     from tests.support.serving import Api
 
-BEFORE_WORK = "0018"  # tb_work 之前的一版
 CHANNEL = "kaguan_test"
 CLIENTS = 4
 MORE = 50  # 每一段至少再受理这么多
@@ -120,8 +120,9 @@ async def test_everything_follows_a_promotion_under_load_and_nothing_is_lost_or_
         code, out, _ = await asyncio.to_thread(command, "outbox", "status", "--json")
         assert (code, bool(json.loads(out)["queues"])) == (0, True)
         assert (await asyncio.to_thread(migrate.status, pair.url)).up_to_date
-        await asyncio.to_thread(migrate.downgrade, pair.url, BEFORE_WORK)  # 指名的版本，让开了会再来
-        await asyncio.to_thread(migrate.upgrade, pair.url)
+        with next_release() as scripts:
+            await asyncio.to_thread(migrate.upgrade, pair.url, scripts=scripts)
+            await asyncio.to_thread(migrate.downgrade, pair.url, NOW, scripts)  # 指名的版本，让开了会再来
 
 
 @dataclass(slots=True)

@@ -36,11 +36,6 @@ ROW = "select t::text from vw_task t"
 LEASE = 60.0  # 秒
 EXPIRING = "update tb_work set lease_until = clock_timestamp() + interval '1 s'"
 RENEWED = "select lease_until > clock_timestamp() + interval '30 s' from vw_task"
-CLAIMED_BY_THE_PREVIOUS = """
-update tb_task
-set status = 'running', delivery = 2, attempt = 1, worker = 'previous', started_at = now(),
-    lease_until = now() + interval '1 min'
-"""
 
 
 @dataclass(slots=True)
@@ -164,27 +159,6 @@ async def test_the_zombie_of_a_lost_history_neither_renews_nor_hands_back(twins:
     assert await twins.heirs.release_all() == 1
 
 
-async def test_a_claim_by_the_previous_release_is_told_by_its_delivery_number(pipeline: Pipeline) -> None:
-    """它不写认领号，列里还是僵尸的。"""
-    (task_id,) = await pipeline.submit()
-    leases = Leases(pipeline.pool, "worker-a", LEASE)
-    zombie = await held(pipeline.pool, leases, task_id)
-    await pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")
-    await pipeline.sql(CLAIMED_BY_THE_PREVIOUS)
-    before = await pipeline.sql(ROW)
-    settlement = Settlement(pipeline.pool, "worker", pipeline.settings.tasks)
-    assert [type(await settlement.settle(zombie, outcome)) for outcome in OUTCOMES] == [Fenced] * len(OUTCOMES)
-    async with pipeline.pool.connection() as connection:
-        with pytest.raises(FencedError):
-            await zombie.declare_intent(connection)
-    await zombie.report(1, 2)
-    with leases.holding(zombie):
-        await leases.run_once()
-        assert zombie.lost.is_set()
-        assert await leases.release_all() == 0
-    assert await pipeline.sql(ROW) == before
-
-
 @pytest.mark.parametrize("same", [True, False], ids=["one process", "two processes"])
 async def test_a_mail_whose_zombie_had_not_declared_its_intent_goes_once(pipeline: Pipeline, *, same: bool) -> None:
     async with AsyncExitStack() as stack:
@@ -214,10 +188,8 @@ async def test_a_mail_whose_zombie_had_not_declared_its_intent_goes_once(pipelin
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES[1:], ids=["done", "retry", "continue", "fail", "cancel", "uncertain"])
-async def test_a_redrive_by_the_previous_release_is_told_by_its_delivery_number(
-    pipeline: Pipeline, outcome: Outcome
-) -> None:
-    """租约过期之后，0.2.0 的 relay 当它漏了，只换了投递号。"""
+async def test_nothing_is_settled_by_the_holder_of_an_earlier_delivery(pipeline: Pipeline, outcome: Outcome) -> None:
+    """投递号换了，手里的活还是它的。"""
     (task_id,) = await pipeline.submit()
     zombie = await held(pipeline.pool, Leases(pipeline.pool, "worker-a", LEASE), task_id)
     await pipeline.sql("update tb_work set lease_until = clock_timestamp() - interval '1 s'")

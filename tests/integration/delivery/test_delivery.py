@@ -291,9 +291,10 @@ async def test_relay_that_dies_between_enqueue_and_mark_causes_one_effect(pipeli
     (task_id,) = await pipeline.submit()
     await pipeline.forwarder.run_once()
     # 入队成功而标记没有提交：行还在，任务仍是 pending
-    await pipeline.sql("update tb_task set status = 'pending', queued_at = null")
+    await pipeline.sql("delete from tb_work")
     await pipeline.sql(
-        "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 1, 'email:send', 1)", task_id
+        "insert into tb_outbox (task_id, delivery, type, priority, principal) values (%s, 1, 'email:send', 1, 'p')",
+        task_id,
     )
     handler = Recorder()
     await deliver(pipeline, handler, task_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.database import migrate
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox import decisions
 from kaguan.outbox.acceptance import Submission, accept_many
@@ -38,26 +36,6 @@ PAGE = 1_000
 BATCH = 100
 SELDOM = 1e9  # 从头看过一眼之后，再也不从头看：靠记得的位置就该都取得到
 PAYLOAD = EmailPayload(to=("a@example.com",), subject="s", body="b")
-# 上一版（0014 的库）的受理与取件：不知道提交者；号码来自一台快了一小时的机器
-OLD_ACCEPT = """
-    with accepted as (
-        insert into tb_task (id, type, queue, principal, payload, max_attempts)
-        select uuidv7(interval '1 hour'), 'email:send', 'default', 'old',
-            '{"v": 1, "to": ["a@b.com"], "subject": "s", "body": "b"}', 6
-        from generate_series(1, %s)
-        returning id
-    )
-    insert into tb_outbox (task_id, delivery, type, priority) select id, 1, 'email:send', 1 from accepted
-    returning task_id
-"""
-OLD_FETCH = """
-    select task_id, delivery, type, priority, traceparent, alone
-    from tb_outbox
-    where parked_at is null and priority = 1 and available_at <= now()
-    order by available_at, task_id
-    limit 100
-    for update skip locked
-"""
 DUE_NOW = "update tb_outbox set available_at = clock_timestamp() where task_id = any(%s)"
 
 
@@ -283,32 +261,4 @@ async def test_a_hand_over_that_failed_is_made_up_for(pipeline: Pipeline, small:
             await redis.config_set("maxmemory", "0")
     while await pipeline.forwarder.run_once():
         pass
-    assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]
-
-
-async def test_an_old_api_and_an_old_relay_work_beside_new_ones(pipeline: Pipeline) -> None:
-    """旧 API 写下的合成一个提交者：不挡着别人，别人也不挡着它；旧 relay 仍按到期的先后取。"""
-    await backlog_of(pipeline)
-    old = [row[0] for row in await pipeline.sql(OLD_ACCEPT, BULK)]
-    await pipeline.forwarder.run_once()
-    assert await pipeline.status(old[0]) == "queued"
-    (single,) = await submit(pipeline, "single", 1)
-    assert await goes_in_the_next_batch(pipeline, single)
-    assert len(await pipeline.sql(OLD_FETCH)) == BATCH
-
-
-async def test_what_waits_is_moved_by_the_migration_and_moved_back(pipeline: Pipeline, database_url: str) -> None:
-    """积压着升上去、退回来，取到一半也一样：新旧都取得到，一个也不少。"""
-    await submit(pipeline, "bulk", 3 * BATCH)
-    await pipeline.forwarder.run_once()
-    await asyncio.to_thread(migrate.downgrade, database_url, "0014")
-    await pipeline.sql(OLD_ACCEPT, 10)
-    assert len(await pipeline.sql(OLD_FETCH)) == BATCH
-    await asyncio.to_thread(migrate.upgrade, database_url)
-    async with open_pipeline(pipeline.settings, pipeline.pool, SELDOM) as later:
-        await later.forwarder.run_once()
-        (fresh,) = await submit(later, "single", 1)
-        assert await goes_in_the_next_batch(later, fresh)
-        while await later.forwarder.run_once():
-            pass
     assert await pipeline.sql("select count(*) from tb_outbox") == [(0,)]

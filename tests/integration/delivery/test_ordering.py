@@ -25,6 +25,7 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import eventually
+from tests.support.in_hand import HOLD
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 
 if TYPE_CHECKING:
@@ -121,9 +122,7 @@ async def test_cancelling_the_first_releases_the_second_at_once(pipeline: Pipeli
 async def test_cancelling_a_running_task_releases_nobody_yet(pipeline: Pipeline) -> None:
     first, _ = await pipeline.submit(2, ordering_key="k")
     await pipeline.forwarder.run_once()
-    await pipeline.sql(
-        "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() where id = %s", first
-    )
+    await pipeline.sql(HOLD, "w", "0", [first])
     async with pipeline.pool.connection() as connection, connection.transaction():
         assert await decisions.cancel(connection, first, "ops") == "running"
     assert await staged(pipeline) == []
@@ -139,11 +138,8 @@ async def test_a_lost_lease_that_ends_the_first_releases_the_second_at_once(
 ) -> None:
     first, second = await pipeline.submit(2, ordering_key="k")
     await pipeline.forwarder.run_once()
-    await pipeline.sql(
-        "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() - interval '1 second',"  # noqa: S608 字面量
-        f" {state} where id = %s",
-        first,
-    )
+    await pipeline.sql(HOLD, "w", "-1 s", [first])
+    await pipeline.sql(f"update tb_task set {state} where id = %s", first)  # noqa: S608 字面量
     assert await pipeline.leases_redrive.run_once() == 1  # 因此转交随即被唤醒
     assert await pipeline.status(first) == verdict
     assert await staged(pipeline) == [second]
@@ -368,7 +364,8 @@ async def test_a_page_of_heads_is_read_from_its_index(pipeline: Pipeline) -> Non
 async def test_whether_it_is_its_turn_is_looked_up_by_number_and_not_at_all_without_a_key(pipeline: Pipeline) -> None:
     (head, waiter), (free,) = await pipeline.submit(2, ordering_key="k"), await pipeline.submit()
     await pipeline.sql(
-        "insert into tb_outbox (task_id, delivery, type, priority) select gen_random_uuid(), 1, 'a:b', 1"
+        "insert into tb_outbox (task_id, delivery, type, priority, principal)"
+        " select gen_random_uuid(), 1, 'a:b', 1, 'p'"
         " from generate_series(1, 20000)"
     )
     await pipeline.sql("analyze tb_outbox")

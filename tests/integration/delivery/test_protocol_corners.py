@@ -29,6 +29,7 @@ from kaguan.queues.keys import delivery_key
 from kaguan.words.reasons import Reason
 from tests.support.alongside import alongside
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.in_hand import HOLD
 from tests.support.pipeline import MAX_ATTEMPTS, Held, Pipeline, open_pipeline, write_event
 from tests.support.running_task import LOCKED
 
@@ -144,11 +145,10 @@ async def test_stale_retry_does_not_touch_the_outbox_row_of_the_new_delivery(pip
         return bool((await pipeline.sql(blocked))[0][0])
 
     async with pipeline.pool.connection() as connection, connection.transaction():
+        await connection.execute("update tb_task set delivery = 2")
         await connection.execute(
-            "update tb_task set status = 'pending', delivery = 2, lease_until = null, worker = null, attempt = 0"
-        )
-        await connection.execute(
-            "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 2, 'email:send', 1)", (task_id,)
+            "insert into tb_outbox (task_id, delivery, type, priority, principal) values (%s, 2, 'email:send', 1, 'p')",
+            (task_id,),
         )
         handler.released.set()
         await eventually(settling)
@@ -457,13 +457,10 @@ async def test_same_request_ids_in_opposite_order_do_not_deadlock(pipeline: Pipe
 
 @pytest.mark.unjudged("行是用例写成的")
 async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pipeline: Pipeline) -> None:
-    """先锁住再看：等锁的工夫里写下的发件箱行，与任务一起没了；约束先看的是快照里那个还在跑的版本，也过得去。"""
+    """先锁住再看：等锁的工夫里写下的发件箱行，与任务一起没了。"""
     (task_id,) = await pipeline.submit()
     await pipeline.sql("delete from tb_outbox")
-    await pipeline.sql(
-        "update tb_task set status = 'running', worker = 'w', lease_until = now() + interval '1 min' where id = %s",
-        task_id,
-    )
+    await pipeline.sql(HOLD, "w", "1 min", [task_id])
 
     async def cancel() -> str:
         async with pipeline.pool.connection() as connection, connection.transaction():
@@ -471,11 +468,11 @@ async def test_a_cancel_that_waited_for_a_settlement_cancels_what_waits_again(pi
 
     async with pipeline.pool.connection() as holder:
         async with holder.transaction():
+            await holder.execute("update tb_task set status = 'retrying', delivery = 2")
+            await holder.execute("delete from tb_work")
             await holder.execute(
-                "update tb_task set status = 'retrying', worker = null, lease_until = null, delivery = 2"
-            )
-            await holder.execute(
-                "insert into tb_outbox (task_id, delivery, type, priority) select id, delivery, type, 1 from vw_task"
+                "insert into tb_outbox (task_id, delivery, type, priority, principal)"
+                " select id, delivery, type, 1, principal from tb_task"
             )
             cancelling = asyncio.create_task(cancel())
             await eventually(pipeline.is_waiting_for_a_lock)

@@ -333,8 +333,9 @@ async def test_an_epoch_redrive_ends_though_relays_keep_handing_over(pipeline: P
     await pipeline.forwarder.run_once()
     await pipeline.sql(
         "create function another() returns trigger language plpgsql as $$ begin"
-        " insert into tb_task (id, type, queue, principal, payload, max_attempts, status, queued_at) values"
-        " (gen_random_uuid(), 'email:send', 'default', 'p', '{}', 6, 'queued', clock_timestamp()); return new; end $$"
+        " with made as (insert into tb_task (id, type, queue, principal, payload, max_attempts) values"
+        " (gen_random_uuid(), 'email:send', 'default', 'p', '{}', 6) returning id)"
+        " insert into tb_work (task_id, delivery, priority) select id, 1, 1 from made; return new; end $$"
     )
     await pipeline.sql("create trigger another before insert on tb_outbox for each row execute function another()")
     await pipeline.redis.flushdb()
@@ -400,3 +401,18 @@ async def test_a_poison_pill_that_may_have_made_its_call_is_uncertain_and_never_
     row = await pipeline.sql("select status, intent_at is not null, finished_at from vw_task")
     assert row == [("uncertain", True, None)]
     assert await pipeline.sql("select kind from tb_task_event where task_id = %s", task_id) == [("uncertain",)]
+
+
+async def test_a_row_of_an_ended_task_is_swept_when_its_lease_is_over(pipeline: Pipeline) -> None:
+    """不该有；有了也不留着。"""
+    (task_id,) = await pipeline.submit()
+    await pipeline.execution(Recorder())({}, deliveries=[(str(task_id), 1)])
+    await pipeline.sql(
+        "insert into tb_work (task_id, delivery, priority, claim_id, attempt, worker, lease_until)"
+        " values (%s, 1, 1, %s, 1, 'w', now() - interval '1 s')",
+        task_id,
+        uuid4(),
+    )
+    assert await pipeline.status(task_id) == "succeeded"
+    assert await pipeline.leases_redrive.run_once() == 0
+    assert await pipeline.sql("select from tb_work") == []

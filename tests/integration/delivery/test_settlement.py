@@ -37,7 +37,7 @@ async def test_two_deliveries_of_one_task_in_one_batch_are_told_apart(pipeline: 
     async with pipeline.pool.connection() as connection:
         old = Token(task_id, 1, uuid4())
         await claiming.claim(connection, [(old, None)], worker="worker-a", lease=15.0)
-        await connection.execute("update tb_task set delivery = 2, claim_id = gen_random_uuid()")
+        await connection.execute("update tb_task set delivery = 2")
         successes = [
             Success(token, {"delivery": token.delivery}, None, None) for token in (old, old._replace(delivery=2))
         ]

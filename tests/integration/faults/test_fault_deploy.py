@@ -32,9 +32,11 @@ from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.pipeline import Pipeline, open_pipeline
+from tests.support.upgrading import NEXT, RECORD, next_release
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Iterator
+    from pathlib import Path
     from uuid import UUID
 
     from kaguan.database.pool import Pool
@@ -42,9 +44,6 @@ if TYPE_CHECKING:
     from kaguan.outbox.worker.execution import Execution
     from kaguan.outbox.worker.outcome import Outcome
 
-BEFORE = "0002"  # 第一版发布时的库
-BEFORE_CALLERS = "0014"  # 再往后的一步要等发件箱的锁
-BROKER_CHANGED = "0017"  # 退回它要等 tb_broker 的锁
 # 秒：业务的语句等锁至多这么久；承诺的一秒在安静的机器上试，KAGUAN_FAULT_LOCKED=1
 LOCKED = float(os.environ.get("KAGUAN_FAULT_LOCKED", PATIENCE / 12))
 WRITERS = 2
@@ -277,10 +276,10 @@ async def test_an_answer_from_outside_that_does_not_fit_is_tried_again(pipeline:
 
 
 async def hand_over(pipeline: Pipeline, task_id: UUID, job: Job) -> None:
-    """像别的版本的 relay 那样：投递已在 Redis，行已标记。"""
+    """像别的版本的 relay 那样：投递已在 Redis，手里的活已记下。"""
     await pipeline.queues[Priority.DEFAULT].enqueue(job)
     await pipeline.sql("delete from tb_outbox where task_id = %s", task_id)
-    await pipeline.sql("update tb_task set status = 'queued', queued_at = now() where id = %s", task_id)
+    await pipeline.sql("insert into tb_work (task_id, delivery, priority) values (%s, 1, 1)", task_id)
 
 
 @pytest.mark.unjudged("别的版本的交出是用例写的，两个事务")
@@ -343,74 +342,84 @@ async def test_an_unknown_type_met_again_after_another_relay_took_it_waits_afres
 
 # ---- 迁移
 
-OLD_ACCEPT = """
+ACCEPT = """
     with accepted as (
         insert into tb_task (id, type, queue, principal, payload, max_attempts)
         values (gen_random_uuid(), 'email:send', 'default', 'p', '{}', 6)
         returning id
     )
-    insert into tb_outbox (task_id, delivery, type, priority) select id, 1, 'email:send', 1 from accepted
+    insert into tb_outbox (task_id, delivery, type, priority, principal)
+    select id, 1, 'email:send', 1, 'p' from accepted
 """
-OLD_HANDOVER = """
+HAND_OVER = """
     with due as materialized (
         select task_id from tb_outbox where parked_at is null order by available_at limit 10 for update skip locked
     ),
     gone as (delete from tb_outbox o using due where o.task_id = due.task_id)
-    update tb_task t set status = 'queued', queued_at = clock_timestamp() from due where t.id = due.task_id
+    insert into tb_work (task_id, delivery, priority) select task_id, 1, 1 from due
 """
 
 
 async def writing(url: str, stop: asyncio.Event) -> int:
-    """旧版本的业务：受理与转交。语句等锁超过 :data:`LOCKED` 就抛。"""
+    """业务：受理与转交。语句等锁超过 :data:`LOCKED` 就抛。"""
     done = 0
     given = {"KAGUAN_ENV": "dev", "KAGUAN_DATABASE__URL": url, "KAGUAN_DATABASE__LOCK_TIMEOUT": str(LOCKED)}
     async with await open_connection(load_settings(given).database, "test") as connection:
         while not stop.is_set():
-            await connection.execute(OLD_ACCEPT)
-            await connection.execute(OLD_HANDOVER)
+            await connection.execute(ACCEPT)
+            await connection.execute(HAND_OVER)
             done += 1
     return done
 
 
-async def migrated_under_load(url: str) -> None:
+async def migrated_under_load(url: str, scripts: Path) -> None:
     stop = asyncio.Event()
     writers = [asyncio.create_task(writing(url, stop)) for _ in range(WRITERS)]
     try:
-        await asyncio.to_thread(migrate.upgrade, url)
+        await asyncio.to_thread(migrate.upgrade, url, scripts=scripts)
     finally:
         stop.set()
         counts = await asyncio.gather(*writers)
     assert all(counts)
-    assert migrate.status(url).up_to_date
+    assert migrate.status(url, scripts).up_to_date
 
 
-@pytest.mark.unjudged("表要迁移回从前，记历史的触发器认得的是今天的")
-async def test_migrations_under_load_keep_nobody_waiting_for_a_lock(database_url: str) -> None:
-    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
-    await migrated_under_load(database_url)
+@pytest.fixture
+def tomorrow() -> Iterator[Path]:
+    with next_release() as scripts:
+        yield scripts
 
 
-@pytest.mark.unjudged("表要迁移回从前，记历史的触发器认得的是今天的")
-async def test_a_migration_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(database_url: str) -> None:
+@pytest.mark.unjudged("用例自己写的受理与交出")
+async def test_migrations_under_load_keep_nobody_waiting_for_a_lock(database_url: str, tomorrow: Path) -> None:
+    await migrated_under_load(database_url, tomorrow)
+
+
+@pytest.mark.unjudged("用例自己写的受理与交出")
+async def test_a_migration_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(
+    database_url: str, tomorrow: Path
+) -> None:
     """等锁的 ALTER TABLE 会把后来的语句全挡在身后：它自己得先让开。"""
-    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
-    await meeting_a_reader(database_url, b"table tb_task", "alter table%", migrated_under_load(database_url))
+    await meeting_a_reader(database_url, b"table tb_task", "alter table%", migrated_under_load(database_url, tomorrow))
 
 
-async def test_a_step_down_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(database_url: str) -> None:
-    down = asyncio.to_thread(migrate.downgrade, database_url, BEFORE_CALLERS)
+async def test_a_step_down_that_meets_a_long_reader_lets_everyone_pass_and_tries_again(
+    database_url: str, tomorrow: Path
+) -> None:
+    await asyncio.to_thread(migrate.upgrade, database_url, scripts=tomorrow)
+    down = asyncio.to_thread(migrate.downgrade, database_url, RECORD, tomorrow)
     await meeting_a_reader(database_url, b"table tb_outbox", "%drop index%", down)
-    assert migrate.status(database_url).current == BEFORE_CALLERS
+    assert migrate.status(database_url, tomorrow).current == RECORD
 
 
-async def test_a_relative_step_that_meets_a_long_reader_is_not_tried_again(database_url: str) -> None:
+async def test_a_relative_step_that_meets_a_long_reader_is_not_tried_again(database_url: str, tomorrow: Path) -> None:
     """走了一步才让开的，再来会多走一步。"""
-    await asyncio.to_thread(migrate.downgrade, database_url, BROKER_CHANGED)
+    await asyncio.to_thread(migrate.upgrade, database_url, scripts=tomorrow)
     async with await psycopg.AsyncConnection.connect(database_url) as reader:
         await reader.execute("select 1 from tb_broker limit 1")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            await asyncio.to_thread(migrate.downgrade, database_url, "-1")
-    assert migrate.status(database_url).current == BROKER_CHANGED
+            await asyncio.to_thread(migrate.downgrade, database_url, "-1", tomorrow)
+    assert migrate.status(database_url, tomorrow).current == NEXT
 
 
 async def meeting_a_reader(url: str, reading: bytes, pattern: str, migrating: Awaitable[object]) -> None:
@@ -448,16 +457,15 @@ async def no_index_is_invalid(admin: psycopg.AsyncConnection[tuple[Any, ...]]) -
     return await cursor.fetchone() == (0,)
 
 
-async def test_an_index_is_built_once_however_long_a_snapshot_is_held(database_url: str) -> None:
+async def test_an_index_is_built_once_however_long_a_snapshot_is_held(database_url: str, tomorrow: Path) -> None:
     """并发建索引要等旧快照散去：等着就是了，放弃就留下无效的索引、从头再来。"""
-    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
     async with (
         await psycopg.AsyncConnection.connect(database_url) as reader,
         await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin,
     ):
         await reader.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         await reader.execute("select 1")  # 只拿着快照，没有表锁
-        migrating = asyncio.create_task(asyncio.to_thread(migrate.upgrade, database_url))
+        migrating = asyncio.create_task(asyncio.to_thread(migrate.upgrade, database_url, scripts=tomorrow))
         built = "query ilike 'create index concurrently%' and state = 'active'"
         await eventually(
             lambda: sessions(admin, f"{built} and clock_timestamp() - query_start > interval '0.7 seconds'")
@@ -465,27 +473,29 @@ async def test_an_index_is_built_once_however_long_a_snapshot_is_held(database_u
         await reader.rollback()
         await migrating
         assert await no_index_is_invalid(admin)
-    assert migrate.status(database_url).up_to_date
+    assert migrate.status(database_url, tomorrow).up_to_date
 
 
-async def test_a_migrator_that_waits_for_its_turn_does_not_hold_up_the_one_at_work(database_url: str) -> None:
-    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+async def test_a_migrator_that_waits_for_its_turn_does_not_hold_up_the_one_at_work(
+    database_url: str, tomorrow: Path
+) -> None:
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as first:
         await first.execute("select pg_advisory_lock(%s)", [0x6B_67_75_61_6E])
-        second = asyncio.create_task(asyncio.to_thread(migrate.upgrade, database_url))
+        second = asyncio.create_task(asyncio.to_thread(migrate.upgrade, database_url, scripts=tomorrow))
         await eventually(lambda: sessions(first, "(query ilike '%advisory_lock%' or query ilike 'commit%')"))
         await first.execute("set lock_timeout = '500ms'")
         await first.execute("create index concurrently ix_of_the_first on tb_task (created_at)")
         await first.execute("select pg_advisory_unlock(%s)", [0x6B_67_75_61_6E])
         await second
         assert await no_index_is_invalid(first)
-    assert migrate.status(database_url).up_to_date
+    assert migrate.status(database_url, tomorrow).up_to_date
 
 
+@pytest.mark.unjudged("库要退到空，记历史的触发器靠着它的表")
 async def test_two_migrators_at_once_both_end_with_the_database_up_to_date(
     environ: dict[str, str], database_url: str
 ) -> None:
-    await asyncio.to_thread(migrate.downgrade, database_url, BEFORE)
+    await asyncio.to_thread(migrate.downgrade, database_url, "base")
     migrators = [
         await asyncio.create_subprocess_exec(
             *KAGUAN, "migrate", "up", env={**os.environ, **environ}, stdout=PIPE, stderr=PIPE

@@ -30,6 +30,7 @@ from tests.support.fault_plant import (
     relaying,
     through,
 )
+from tests.support.in_hand import HOLD
 from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:
@@ -189,9 +190,7 @@ async def expired(pipeline: Pipeline, count: int) -> list[UUID]:
     """同一个死去的 worker 手里的任务，租约刚刚到期。"""
     tasks = await pipeline.submit(count)
     await pipeline.forwarder.run_once()
-    await pipeline.sql(
-        "update tb_task set status = 'running', attempt = 1, worker = 'dead', lease_until = now() - interval '1 s'"
-    )
+    await pipeline.sql(HOLD, "dead", "-1 s", tasks)
     return tasks
 
 
@@ -202,7 +201,8 @@ async def test_one_locked_outbox_row_does_not_hold_up_the_other_expired_leases(
     """relay 还拿着一行（等 Redis 等得久），它的任务已被认领、又丢了租约：别的任务照样收回。"""
     held, free = await expired(straight, 2)
     await straight.sql(
-        "insert into tb_outbox (task_id, delivery, type, priority) values (%s, 1, 'email:send', 1)", held
+        "insert into tb_outbox (task_id, delivery, type, priority, principal) values (%s, 1, 'email:send', 1, 'p')",
+        held,
     )
     async with await psycopg.AsyncConnection.connect(database_url) as relay:
         await relay.execute("select from tb_outbox where task_id = %s for update", (held,))

@@ -34,6 +34,7 @@ from tests.support.fault_plant import (
     own_postgres,
     relaying,
 )
+from tests.support.in_hand import HOLD
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline
 from tests.support.serving import serving
 
@@ -226,11 +227,7 @@ async def test_a_redrive_that_meets_an_uncommitted_claim_gives_way(pipeline: Pip
     await pipeline.forwarder.run_once()
     await pipeline.sql("update tb_work set queued_at = queued_at - interval '1 hour'")
     async with pipeline.pool.connection() as connection, connection.transaction():
-        await connection.execute(
-            "update tb_task set status = 'running', attempt = 1, worker = 'w', lease_until = now() + interval '1 hour'"
-            " where id = %s",
-            (task_id,),
-        )
+        await connection.execute(HOLD, ("w", "1 hour", [task_id]))
         await pipeline.redis.flushdb()
         await pipeline.presence.run_once()
     await pipeline.presence.run_once()

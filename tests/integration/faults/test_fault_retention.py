@@ -12,12 +12,14 @@ from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.deliveries import enqueue_many
 from kaguan.outbox.relay.retention import Retention
 from kaguan.outbox.store import Delivery
+from kaguan.outbox.tables import RECORDED
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.outbox.worker.attempt import Attempt
 from kaguan.outbox.worker.settlement import note_fenced
 from kaguan.outbox.worker.token import Token
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
+from tests.support.in_hand import HAND, HOLD
 from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:
@@ -31,9 +33,7 @@ AGE = "update tb_task set finished_at = now() - interval '400 days' where id = %
 PUT = """
     update tb_task
     set status = %(status)s, created_at = moment, available_at = moment, queued_at = moment,
-        finished_at = case when %(status)s in ('succeeded', 'failed', 'cancelled') then moment end,
-        lease_until = case when %(status)s = 'running' then moment end,
-        worker = case when %(status)s = 'running' then 'w' end
+        finished_at = case when %(status)s in ('succeeded', 'failed', 'cancelled') then moment end
     from (select now() - interval '400 days') as long_ago (moment)
     where id = %(id)s
 """
@@ -110,8 +110,11 @@ async def test_retention_never_touches_what_is_not_finished_however_old(pipeline
     by_status = dict(zip(TaskStatus, await pipeline.submit(len(TaskStatus)), strict=True))
     async with pipeline.pool.connection() as connection:
         for status, task_id in by_status.items():
-            await connection.execute(PUT.encode(), {"status": status, "id": task_id})
+            recorded = status if status in RECORDED else TaskStatus.PENDING
+            await connection.execute(PUT.encode(), {"status": recorded, "id": task_id})
             await connection.execute(NOTE.encode(), (task_id,))
+        await connection.execute(HAND, ([by_status[TaskStatus.QUEUED]],))
+        await connection.execute(HOLD, ("w", "-400 days", [by_status[TaskStatus.RUNNING]]))
     retention = Retention(pipeline.pool, pipeline.settings.tasks)
     assert await retention.run_once() == len(FINISHED)
     assert await retention.run_once() == 0
@@ -120,6 +123,6 @@ async def test_retention_never_touches_what_is_not_finished_however_old(pipeline
     for table in ("tb_outbox", "tb_task_event"):
         rows = await pipeline.sql(f"select count(distinct task_id) from {table}")  # noqa: S608 表名是字面量
         assert rows == [(len(left),)]
-    for status in left:
+    for status in left & set(RECORDED):
         with pytest.raises(Exception, match="ck_tb_task_finished"):
             await pipeline.sql("update tb_task set finished_at = now() where status = %s", status)

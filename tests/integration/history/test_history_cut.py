@@ -32,6 +32,7 @@ from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from kaguan.words.errors import Code
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.history import PROMOTE
+from tests.support.in_hand import HOLD
 from tests.support.mail_stage import RESEND
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline, open_pipeline, stepped_relay
 
@@ -105,9 +106,7 @@ async def settled(pipeline: Pipeline) -> bool:
 async def test_nothing_is_claimed_handed_over_or_decided_before_the_new_start_is_looked_at(pipeline: Pipeline) -> None:
     queued, lost = await pipeline.submit(2)
     await pipeline.forwarder.run_once()
-    await pipeline.sql(
-        "update tb_task set status = 'running', worker = 'w', lease_until = now() - interval '1 s' where id = %s", lost
-    )
+    await pipeline.sql(HOLD, "w", "-1 s", [lost])
     (waiting,) = await pipeline.submit()
     before = await states(pipeline, queued, lost, waiting)
     await pipeline.sql(RESTART)
@@ -555,7 +554,7 @@ async def test_an_ended_mail_that_a_person_revived_in_the_tail_is_in_doubt_and_o
 
 
 async def test_a_doubt_that_waited_for_a_claim_leaves_the_holder_its_lease(pipeline: Pipeline) -> None:
-    """约束先看快照里那个还没认领的版本，再发觉它变了：那一版照样得过得去。"""
+    """等锁的工夫里认领了的：意向记在持有者的名下，租约不动。"""
     (task_id,) = await pipeline.submit()
 
     async def doubt() -> list[str]:
@@ -564,9 +563,7 @@ async def test_a_doubt_that_waited_for_a_claim_leaves_the_holder_its_lease(pipel
 
     async with pipeline.pool.connection() as holder:
         async with holder.transaction():
-            await holder.execute(
-                "update tb_task set status = 'running', worker = 'w', lease_until = now() + interval '1 min'"
-            )
+            await holder.execute(HOLD, ("w", "1 min", [task_id]))
             doubting = asyncio.create_task(doubt())
             await eventually(pipeline.is_waiting_for_a_lock)
         assert await asyncio.wait_for(doubting, PATIENCE) == ["running"]

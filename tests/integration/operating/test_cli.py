@@ -16,6 +16,7 @@ from kaguan.dev.dev_token import ensure_dev_token
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
 from kaguan.outbox.acceptance import Submission, accept
 from kaguan.tokens.service import SCOPES, authenticate
+from tests.support.in_hand import HAND
 from tests.support.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def test_redrive_puts_handed_over_tasks_back_into_the_outbox(
     assert run_json("outbox", "redrive") == {"redriven": 0}
     with psycopg.connect(database_url) as connection:
         connection.execute("DELETE FROM tb_outbox")
-        connection.execute("UPDATE tb_task SET status = 'queued', queued_at = now()")
+        connection.execute(HAND, ([task_id],))
     assert run_json("outbox", "redrive", "--older-than", "3600") == {"redriven": 0}
     assert run_json("outbox", "redrive") == {"redriven": 1}
     shown = run_json("task", "show", str(task_id))

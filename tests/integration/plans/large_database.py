@@ -51,12 +51,11 @@ FILL = (
     select '8986' || lpad(n::text, 16, '0'), 'active', 'suspended', 'onelink' from generate_series(1, {rows}) as n
     """,
     """
-    insert into tb_task (id, type, queue, principal, request_id, payload, max_attempts, status, finished_at, job)
+    insert into tb_task (id, type, queue, principal, request_id, payload, max_attempts, status, finished_at)
     select {task}, (array['email:send', 'data:sync', 'sim:status_sync'])[n % 3 + 1],
            (array['critical', 'default', 'low'])[n % 3 + 1], 'p', 'r' || n, '{{}}', 6,
            case when status in ('queued', 'running') then 'pending' else status end,
-           case when status in ('succeeded', 'failed') then now() - make_interval(mins => n % 50000) end,
-           case when status in ('queued', 'running') then status end
+           case when status in ('succeeded', 'failed') then now() - make_interval(mins => n % 50000) end
     from (
         select n, case when n % 2 = 0 then 'pending' when n % 101 = 0 then 'failed' when n % 41 = 0 then 'queued'
                        when n % 4001 = 0 then 'running' when n % 4003 = 0 then 'uncertain' else 'succeeded'
@@ -65,17 +64,18 @@ FILL = (
     ) as seeds
     """,
     """
-    insert into tb_outbox (task_id, delivery, type, priority)
-    select id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end
-    from tb_task where status = 'pending' and job is null
+    insert into tb_outbox (task_id, delivery, type, priority, principal)
+    select id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal
+    from tb_task where status = 'pending' and substr(request_id, 2)::int % 2 = 0
     """,
     """
     insert into tb_work (task_id, delivery, priority, queued_at, claim_id, attempt, worker, started_at, lease_until)
     select id, 1, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
-           now() - interval '10 minutes', case job when 'running' then gen_random_uuid() end,
-           case job when 'running' then 1 end, case job when 'running' then 'w1' end,
-           case job when 'running' then now() end, case job when 'running' then now() + interval '15 seconds' end
-    from tb_task where job is not null
+           now() - interval '10 minutes', case when running then gen_random_uuid() end,
+           case when running then 1 end, case when running then 'w1' end,
+           case when running then now() end, case when running then now() + interval '15 seconds' end
+    from tb_task, lateral (select substr(request_id, 2)::int % 41 <> 0) as held (running)
+    where status = 'pending' and substr(request_id, 2)::int % 2 = 1
     """,
     """
     insert into tb_task_event (task_id, kind, attempt, delivery)

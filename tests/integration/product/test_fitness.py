@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from kaguan.config import Exemption, load_settings
-from kaguan.database.migrate import downgrade
+from kaguan.database.migrate import START_ANEW, downgrade
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.fitness import MAX_SKEW, UnfitError, examine, refuse_unfit
 from tests.support.eventually import PATIENCE
@@ -43,17 +43,23 @@ async def test_sound_surroundings_are_found_sound(settings: Settings) -> None:
     assert await examine(settings, "test") == []
 
 
-@pytest.mark.parametrize("revision", ["0012", "base"])
 async def test_a_schema_behind_the_code_is_refused_and_nothing_lets_it_pass(
-    production: dict[str, str], direct_url: str, revision: str
+    production: dict[str, str], direct_url: str
 ) -> None:
     everything = json.dumps([name for name in Exemption if name != Exemption.CONSOLE_HTTP])
-    downgrade(direct_url, revision)
+    downgrade(direct_url, "base")
     with pytest.raises(UnfitError) as refusal:
         await refuse_unfit(load_settings({**production, "KAGUAN_ALLOW_INSECURE": everything}), "test")
     (line,) = str(refusal.value).splitlines()
     assert line.startswith("KAGUAN_DATABASE__URL：库的结构落后于代码")
     assert line.endswith("请先运行 kaguan migrate up")
+
+
+async def test_a_schema_of_a_build_before_the_first_release_is_refused(settings: Settings, direct_url: str) -> None:
+    with psycopg.connect(direct_url, autocommit=True) as owner:
+        owner.execute("update alembic_version set version_num = '0022'")
+    (found,) = await examine(settings, "test")
+    assert (found.exemption, START_ANEW in str(found)) == (None, True)
 
 
 async def test_a_schema_ahead_of_the_code_is_a_release_rolled_back(settings: Settings, direct_url: str) -> None:
@@ -87,7 +93,7 @@ async def test_a_redis_that_evicts_is_refused_and_may_be_let_pass_by_its_name(pr
 def test_a_process_in_production_says_it_in_one_line_and_stops(
     production: dict[str, str], direct_url: str, tmp_path: Path
 ) -> None:
-    downgrade(direct_url, "0012")
+    downgrade(direct_url, "base")
     finished = subprocess.run(
         [sys.executable, "-m", "relay"],
         env={**os.environ, **production}, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,

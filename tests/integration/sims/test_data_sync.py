@@ -282,7 +282,7 @@ async def test_waiting_for_our_own_limits_uses_up_no_attempt_and_grows_longer(
             for attempt in (sync_attempt, check_attempt):
                 attempt.token = attempt.token._replace(delivery=delivery)
             await rows(pool, "update tb_work set delivery = %s returning 1", delivery)
-            await rows(pool, "update tb_task set delivery = %s, claim_id = gen_random_uuid() returning 1", delivery)
+            await rows(pool, "update tb_task set delivery = %s returning 1", delivery)
             sync = await DataSync(gateways)(sync_attempt)
             check = await SimStatusSync(gateways, config)(check_attempt)
     for attempt, outcome in ((sync_attempt, sync), (check_attempt, check)):

@@ -44,9 +44,6 @@ moved as (
         end,
         claim_id = case d.verdict when 'running' then t.claim_id else d.claim_id end,
         queued_at = case d.verdict when 'running' then t.queued_at end,
-        -- 0.2.0 的进程写在记录上的
-        lease_until = case d.verdict when 'running' then t.lease_until end,
-        worker = case d.verdict when 'running' then t.worker end,
         last_error = case d.verdict when 'uncertain' then %(lost)s::jsonb else t.last_error - 'waiting_for' - 'since' end
     from doubtful d
     where t.id = d.id

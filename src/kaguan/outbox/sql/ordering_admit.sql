@@ -1,4 +1,5 @@
 -- 放行：没有队头（或队头已有结局）的键，让次序号最小的等待者当队头并进发件箱。须已锁住这些键
+-- 状态写成子查询：按号去找，别走那个满是死行的部分索引（docs/adr/0028）
 with next as materialized (
     select o.principal, o.key, t.id, t.delivery, t.type, t.queue, t.available_at, t.traceparent
     from unnest(%(principals)s::text[], %(keys)s::text[]) as k (principal, key)
@@ -13,7 +14,7 @@ with next as materialized (
         limit 1
     ) as t
     where not exists (
-        select from tb_task h where h.id = o.head and h.status in ('pending', 'queued', 'running', 'retrying')
+        select from tb_task h where h.id = o.head and h.status = any ((select array['pending', 'retrying'])::text[])
     )
 ),
 headed as (

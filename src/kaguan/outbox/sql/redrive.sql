@@ -13,7 +13,7 @@ with lost as materialized (
         limit 1
         for no key update skip locked
     ) as w
-    where t.status = any ((select array['pending', 'queued', 'retrying'])::text[])
+    where t.status = any ((select array['pending', 'retrying'])::text[])
       -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
       and (%(settling)s or (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false)
     for no key update of t skip locked

@@ -28,7 +28,7 @@ with expired as materialized (
         select t.id, t.type, w.worker, w.attempt, w.started_at, w.lease_until, t.intent_at, t.lost_leases,
             t.cancel_requested_at,
             -- 任务已另有新的投递、已有结局：这一行不作数，清掉就是
-            t.delivery <> w.delivery or t.status not in ('pending', 'queued', 'running', 'retrying') as stale
+            t.delivery <> w.delivery or t.status not in ('pending', 'retrying') as stale
         from tb_work w
         join tb_task t on t.id = w.task_id
         where w.lease_until between lapsed.since and lapsed.until
@@ -55,8 +55,6 @@ moved as (
         attempt_traceparent = case when e.verdict = 'pending' then null else t.attempt_traceparent end,
         delivery = t.delivery + 1,
         lost_leases = t.lost_leases + case when e.released then 0 else 1 end,
-        lease_until = null,
-        worker = null,
         queued_at = null,
         started_at = e.started_at,
         -- 头一次丢立刻再来；再丢就有击垮 worker 的嫌疑，一个进程里只做一个（worker/execution.py）：错开。

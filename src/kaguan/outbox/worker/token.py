@@ -11,7 +11,7 @@ COLUMNS = ("task_ids", "deliveries", "claim_ids")  # 几个令牌，一样一列
 
 
 class Token(NamedTuple):
-    """数据库丢了尾巴，投递号会重复，随机的认领号不会；上一版的 worker 不写认领号，它的再认领由投递号说得出。"""
+    """数据库丢了尾巴，投递号会重复，随机的认领号不会（docs/adr/0032）。"""
 
     task_id: UUID
     delivery: int

@@ -1,0 +1,430 @@
+"""第一版的结构
+
+号从 0100 起：更小的是发布之前的程序建的库，升不上来。
+
+Revision ID: 0100
+Revises:
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0100"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+SCHEMA = """
+create table tb_task (
+    id uuid not null,
+    type text not null,
+    queue text not null,
+    principal text not null,
+    request_id text,
+    fingerprint bytea,
+    payload jsonb not null,
+    status text default 'pending' not null,
+    attempt smallint default 0 not null,
+    max_attempts smallint not null,
+    delivery integer default 1 not null,
+    claim_id uuid,
+    lost_leases smallint default 0 not null,
+    intent_at timestamptz,
+    cancel_requested_at timestamptz,
+    progress jsonb,
+    result jsonb,
+    last_error jsonb,
+    traceparent text,
+    attempt_traceparent text,
+    ordering_key text,
+    ordering_seq bigint,
+    created_at timestamptz default now() not null,
+    available_at timestamptz default now() not null,
+    queued_at timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    constraint pk_tb_task primary key (id),
+    constraint ck_tb_task_type check (type ~ '^[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*)+$' and length(type) <= 64),
+    constraint ck_tb_task_queue check (queue in ('critical', 'default', 'low')),
+    constraint ck_tb_task_status check (
+        status in ('pending', 'retrying', 'succeeded', 'failed', 'uncertain', 'cancelled')
+    ),
+    constraint ck_tb_task_finished check (
+        (finished_at is not null) = (status in ('succeeded', 'failed', 'cancelled'))
+    ),
+    constraint ck_tb_task_attempt check (attempt between 0 and max_attempts),
+    constraint ck_tb_task_counters check (delivery >= 1 and max_attempts >= 1 and lost_leases >= 0),
+    constraint ck_tb_task_intent check (intent_at is null or status not in ('succeeded', 'failed', 'cancelled')),
+    constraint ck_tb_task_request_id check (request_id is null or length(request_id) between 1 and 128),
+    constraint ck_tb_task_ordering check ((ordering_key is null) = (ordering_seq is null)),
+    constraint ck_tb_task_ordering_key check (ordering_key is null or length(ordering_key) between 1 and 128)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+create index ix_tb_task_dead on tb_task (status, type, id) where status in ('failed', 'uncertain');
+create index ix_tb_task_finished_at on tb_task (finished_at) where finished_at is not null;
+create index ix_tb_task_ordering on tb_task (principal, ordering_key, ordering_seq)
+    where ordering_key is not null and status in ('pending', 'retrying');
+create index ix_tb_task_ordering_key on tb_task (ordering_key, id) where ordering_key is not null;
+create index ix_tb_task_status_id on tb_task (status, id) where status in ('failed', 'uncertain', 'cancelled');
+create index ix_tb_task_type_id on tb_task (type, id);
+create index ix_tb_task_waiting on tb_task (id) where status in ('pending', 'retrying');
+create unique index uq_tb_task_request_id_principal on tb_task (request_id, principal) where request_id is not null;
+
+create table tb_outbox (
+    task_id uuid not null,
+    delivery integer not null,
+    type text not null,
+    priority smallint not null,
+    principal text not null,
+    alone boolean default false not null,
+    available_at timestamptz default now() not null,
+    traceparent text,
+    parked_at timestamptz,
+    parked_reason text,
+    waiting_for text,
+    waiting_since timestamptz,
+    constraint pk_tb_outbox primary key (task_id),
+    constraint ck_tb_outbox_priority check (priority between 0 and 2),
+    constraint ck_tb_outbox_delivery check (delivery >= 1),
+    constraint ck_tb_outbox_parked check ((parked_at is null) = (parked_reason is null)),
+    constraint ck_tb_outbox_waiting check ((waiting_for is null) = (waiting_since is null))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+create index ix_tb_outbox_caller on tb_outbox (priority, principal, available_at, task_id) where parked_at is null;
+create index ix_tb_outbox_due on tb_outbox (priority, available_at, task_id) where parked_at is null;
+create index ix_tb_outbox_parked_at on tb_outbox (parked_at) where parked_at is not null;
+create index ix_tb_outbox_place on tb_outbox (waiting_for, priority, principal, waiting_since, task_id)
+    where waiting_for is not null and parked_at is null;
+create index ix_tb_outbox_waiting on tb_outbox (waiting_for, waiting_since, task_id)
+    where waiting_for is not null and parked_at is null;
+
+create table tb_work (
+    task_id uuid not null,
+    delivery integer not null,
+    priority smallint not null,
+    queued_at timestamptz default clock_timestamp() not null,
+    job text,
+    claim_id uuid,
+    attempt smallint,
+    worker text,
+    started_at timestamptz,
+    lease_until timestamptz,
+    constraint pk_tb_work primary key (task_id),
+    constraint ck_tb_work_lease check (num_nulls(lease_until, claim_id, worker, attempt) in (0, 4)),
+    constraint ck_tb_work_priority check (priority between 0 and 2)
+) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+create index ix_tb_work_handed on tb_work (queued_at, task_id) where lease_until is null;
+create index ix_tb_work_leased on tb_work (lease_until) where lease_until is not null;
+
+create table tb_task_event (
+    id bigint generated always as identity,
+    task_id uuid not null,
+    at timestamptz default clock_timestamp() not null,
+    kind text not null,
+    attempt smallint not null,
+    delivery integer not null,
+    worker text,
+    actor text,
+    detail jsonb default '{}' not null,
+    traceparent text,
+    constraint pk_tb_task_event primary key (id),
+    constraint ck_tb_task_event_kind check (
+        kind in ('attempt_failed', 'redriven', 'fenced', 'uncertain', 'cancel_requested', 'cancelled',
+        'retried', 'interrupted', 'parked', 'resend', 'to_verify', 'verified')
+    )
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+create index ix_tb_task_event_task_id_id on tb_task_event (task_id, id);
+
+create table tb_ordering (
+    principal text not null,
+    key text not null,
+    last_seq bigint not null,
+    head uuid,
+    updated_at timestamptz default now() not null,
+    constraint pk_tb_ordering primary key (principal, key)
+);
+create index ix_tb_ordering_idle on tb_ordering (updated_at) where head is null;
+create unique index uq_tb_ordering_head on tb_ordering (head) where head is not null;
+
+create table tb_vanished (
+    task_id uuid not null,
+    type text not null,
+    request_id text,
+    delivery integer not null,
+    first_seen timestamptz default clock_timestamp() not null,
+    constraint pk_tb_vanished primary key (task_id)
+);
+create index ix_tb_vanished_first_seen on tb_vanished (first_seen);
+
+create table tb_broker (
+    id smallint not null,
+    epoch uuid not null,
+    since timestamptz default now() not null,
+    forwarded_at timestamptz,
+    lineage uuid,
+    history text,
+    incarnation timestamptz,
+    constraint pk_tb_broker primary key (id),
+    constraint ck_tb_broker_single check (id = 1)
+);
+
+create table tb_seal (
+    id smallint not null,
+    key bytea default uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) not null,
+    constraint pk_tb_seal primary key (id),
+    constraint ck_tb_seal_single check (id = 1)
+);
+
+create table tb_schedule (
+    name text not null,
+    definition text not null,
+    enabled boolean default true not null,
+    last_fired_at timestamptz,
+    next_due_at timestamptz not null,
+    updated_at timestamptz default now() not null,
+    constraint pk_tb_schedule primary key (name),
+    constraint ck_tb_schedule_name check (length(name) between 1 and 64)
+);
+
+create table tb_concern (
+    name text not null,
+    entry jsonb not null,
+    constraint pk_tb_concern primary key (name)
+);
+
+create table tb_user (
+    username text not null,
+    email text not null,
+    password_hash text not null,
+    status text default 'active' not null,
+    id bigint generated always as identity,
+    created_at timestamptz default now() not null,
+    updated_at timestamptz default now() not null,
+    deleted_at timestamptz,
+    version integer default 1 not null,
+    constraint pk_tb_user primary key (id),
+    constraint ck_tb_user_status check (status in ('active', 'inactive', 'banned')),
+    constraint ck_tb_user_username check (length(username) between 3 and 50),
+    constraint ck_tb_user_email check (length(email) between 3 and 254)
+);
+create index ix_tb_user_created_at_id on tb_user (created_at, id) where deleted_at is null;
+create index ix_tb_user_live_id on tb_user (id) where deleted_at is null;
+create index ix_tb_user_status_id on tb_user (status, id) where deleted_at is null;
+create index ix_tb_user_updated_at_id on tb_user (updated_at, id) where deleted_at is null;
+create unique index uq_tb_user_email on tb_user (lower(email)) where deleted_at is null;
+create unique index uq_tb_user_username on tb_user (lower(username)) where deleted_at is null;
+
+create table tb_order (
+    order_id text not null,
+    user_id bigint not null,
+    amount bigint not null,
+    currency text default 'CNY' not null,
+    status text default 'pending' not null,
+    remark text,
+    id bigint generated always as identity,
+    created_at timestamptz default now() not null,
+    updated_at timestamptz default now() not null,
+    deleted_at timestamptz,
+    version integer default 1 not null,
+    constraint pk_tb_order primary key (id),
+    constraint ck_tb_order_status check (status in ('pending', 'paid', 'processing', 'completed', 'cancelled')),
+    constraint ck_tb_order_amount check (amount > 0),
+    constraint ck_tb_order_currency check (currency ~ '^[A-Z]{3}$'),
+    constraint ck_tb_order_order_id check (length(order_id) between 1 and 64)
+);
+create index ix_tb_order_created_at_id on tb_order (created_at, id) where deleted_at is null;
+create index ix_tb_order_live_id on tb_order (id) where deleted_at is null;
+create index ix_tb_order_status_id on tb_order (status, id) where deleted_at is null;
+create index ix_tb_order_updated_at_id on tb_order (updated_at, id) where deleted_at is null;
+create index ix_tb_order_user_id_id on tb_order (user_id, id) where deleted_at is null;
+create unique index uq_tb_order_order_id on tb_order (order_id) where deleted_at is null;
+
+create table tb_sim (
+    iccid text not null,
+    carrier text not null,
+    msisdn text,
+    imsi text,
+    remark text,
+    luhn_valid boolean not null,
+    lifecycle_state text default 'unknown' not null,
+    suspend_reason text,
+    session_state text,
+    carrier_status text,
+    status_source text,
+    status_changed_at timestamptz,
+    status_synced_at timestamptz,
+    info_synced_at timestamptz,
+    activated_on date,
+    id bigint generated always as identity,
+    created_at timestamptz default now() not null,
+    updated_at timestamptz default now() not null,
+    deleted_at timestamptz,
+    version integer default 1 not null,
+    constraint pk_tb_sim primary key (id),
+    constraint ck_tb_sim_carrier check (carrier in ('onelink', 'control_center')),
+    constraint ck_tb_sim_iccid check (iccid ~ '^89[0-9]{17,18}$'),
+    constraint ck_tb_sim_lifecycle_state check (
+        lifecycle_state in ('inventory', 'testing', 'pending_activation', 'active', 'suspended',
+        'pre_cancelled', 'cancelled', 'unknown')
+    ),
+    constraint ck_tb_sim_session check (session_state is null or session_state in ('online', 'offline', 'unknown'))
+);
+create index ix_tb_sim_carrier_id on tb_sim (carrier, id) where deleted_at is null;
+create index ix_tb_sim_created_at_id on tb_sim (created_at, id) where deleted_at is null;
+create index ix_tb_sim_imsi on tb_sim (imsi, id) where deleted_at is null and imsi is not null;
+create index ix_tb_sim_lifecycle_state_id on tb_sim (lifecycle_state, id) where deleted_at is null;
+create index ix_tb_sim_live_id on tb_sim (id) where deleted_at is null;
+create index ix_tb_sim_msisdn on tb_sim (msisdn, id) where deleted_at is null and msisdn is not null;
+create index ix_tb_sim_updated_at_id on tb_sim (updated_at, id) where deleted_at is null;
+create unique index uq_tb_sim_iccid on tb_sim (iccid) where deleted_at is null;
+
+create table tb_sim_event (
+    id bigint generated always as identity,
+    iccid text not null,
+    at timestamptz default now() not null,
+    old_state text not null,
+    new_state text not null,
+    carrier_status text,
+    source text not null,
+    task_id uuid,
+    constraint pk_tb_sim_event primary key (id)
+);
+create index ix_tb_sim_event_iccid_id on tb_sim_event (iccid, id);
+
+create table tb_sim_usage (
+    iccid text not null,
+    day date not null,
+    carrier text not null,
+    data_bytes bigint not null,
+    sms_count integer default 0 not null,
+    revision integer default 1 not null,
+    synced_at timestamptz default now() not null,
+    constraint pk_tb_sim_usage primary key (iccid, day),
+    constraint ck_tb_sim_usage_amounts check (data_bytes >= 0 and sms_count >= 0 and revision >= 1)
+);
+create index ix_tb_sim_usage_day_carrier on tb_sim_usage (day, carrier);
+
+create table tb_sync_checkpoint (
+    task_id uuid not null,
+    carrier text not null,
+    sync_type text not null,
+    day date not null,
+    cursor text,
+    batches integer default 0 not null,
+    counters jsonb default '{}' not null,
+    done_at timestamptz,
+    updated_at timestamptz default now() not null,
+    constraint pk_tb_sync_checkpoint primary key (task_id, carrier, sync_type, day),
+    constraint ck_tb_sync_checkpoint_sync_type check (sync_type in ('sim_info', 'sim_status', 'usage')),
+    constraint ck_tb_sync_checkpoint_batches check (batches >= 0)
+);
+create index ix_tb_sync_checkpoint_subject on tb_sync_checkpoint (carrier, sync_type, day);
+
+create table tb_email_delivery (
+    task_id uuid not null,
+    recipient text not null,
+    status text default 'intended' not null,
+    message_id text not null,
+    smtp_code smallint,
+    smtp_reply text,
+    attempt smallint not null,
+    intended_at timestamptz default clock_timestamp() not null,
+    settled_at timestamptz,
+    constraint pk_tb_email_delivery primary key (task_id, recipient),
+    constraint ck_tb_email_delivery_status check (status in ('intended', 'accepted', 'refused', 'deferred')),
+    constraint ck_tb_email_delivery_settled check ((settled_at is null) = (status = 'intended'))
+);
+
+create table tb_api_token (
+    id bigint generated always as identity,
+    name text not null,
+    token_hash bytea not null,
+    hint text not null,
+    scopes text[] not null,
+    created_at timestamptz default now() not null,
+    expires_at timestamptz,
+    last_used_at timestamptz,
+    revoked_at timestamptz,
+    constraint pk_tb_api_token primary key (id),
+    constraint ck_tb_api_token_name check (length(name) between 1 and 100),
+    constraint ck_tb_api_token_token_hash check (octet_length(token_hash) = 32)
+);
+create unique index uq_tb_api_token_name on tb_api_token (name) where revoked_at is null;
+create unique index uq_tb_api_token_token_hash on tb_api_token (token_hash);
+
+create table tb_session (
+    id bytea not null,
+    token_id bigint not null,
+    csrf text not null,
+    created_at timestamptz default now() not null,
+    last_seen_at timestamptz default now() not null,
+    expires_at timestamptz not null,
+    constraint pk_tb_session primary key (id),
+    constraint ck_tb_session_id check (octet_length(id) = 32)
+);
+create index ix_tb_session_expires_at on tb_session (expires_at);
+
+create table tb_idempotency_key (
+    principal text not null,
+    key text not null,
+    fingerprint bytea not null,
+    status smallint,
+    headers jsonb default '{}' not null,
+    body jsonb,
+    created_at timestamptz default now() not null,
+    expires_at timestamptz not null,
+    constraint pk_tb_idempotency_key primary key (principal, key),
+    constraint ck_tb_idempotency_key_key check (length(key) between 1 and 255),
+    constraint ck_tb_idempotency_key_fingerprint check (octet_length(fingerprint) = 32)
+);
+create index ix_tb_idempotency_key_expires_at on tb_idempotency_key (expires_at);
+
+create table tb_audit (
+    id bigint generated always as identity,
+    at timestamptz default clock_timestamp() not null,
+    actor text not null,
+    token_id bigint,
+    action text not null,
+    target text,
+    detail jsonb default '{}' not null,
+    request_id text,
+    outcome text not null,
+    constraint pk_tb_audit primary key (id),
+    constraint ck_tb_audit_outcome check (outcome in ('ok', 'refused', 'failed'))
+);
+create index ix_tb_audit_anonymous on tb_audit (at) where token_id is null and outcome = 'refused';
+
+create view vw_task as
+select
+    t.id, t.type, t.queue, t.principal, t.request_id, t.fingerprint, t.payload,
+    case
+        when w.lease_until is not null then 'running'
+        when w.task_id is not null then 'queued'
+        else t.status
+    end as status,
+    coalesce(w.attempt, t.attempt) as attempt, t.max_attempts, t.delivery, coalesce(w.claim_id, t.claim_id) as claim_id,
+    t.lost_leases, w.lease_until, w.worker, t.intent_at, t.cancel_requested_at, t.progress, t.result, t.last_error,
+    t.traceparent, t.attempt_traceparent, w.job, t.ordering_key, t.ordering_seq, t.created_at, t.available_at,
+    coalesce(w.queued_at, t.queued_at) as queued_at, coalesce(w.started_at, t.started_at) as started_at, t.finished_at
+from tb_task t
+left join lateral (
+    select * from tb_work w where w.task_id = t.id and w.delivery = t.delivery and t.finished_at is null limit 1
+) as w on true;
+
+insert into tb_seal (id) values (1)
+"""
+TABLES = (
+    "tb_task", "tb_outbox", "tb_work", "tb_task_event", "tb_ordering", "tb_vanished", "tb_broker", "tb_seal",
+    "tb_schedule", "tb_concern", "tb_user", "tb_order", "tb_sim", "tb_sim_event", "tb_sim_usage",
+    "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key", "tb_audit",
+)  # fmt: skip
+
+
+def upgrade() -> None:
+    for statement in SCHEMA.split(";\n"):
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    op.execute("drop view vw_task")
+    for table in TABLES:
+        op.drop_table(table)

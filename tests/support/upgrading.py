@@ -1,0 +1,28 @@
+"""下一版的迁移：在眼下的之后再加三步，照 migrations/README.md 的写法。"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaguan.database import migrate
+from tests.support.places import temporary_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEXT_RELEASE = Path(__file__).with_name("next_release")
+NOW, RECORD, OUTBOX, NEXT = "0100", "0101", "0102", "0103"  # 眼下的，下一版的三步
+
+
+@contextmanager
+def next_release() -> Iterator[Path]:
+    """下一版的 ``migrations``。"""
+    with temporary_place("next-release") as directory:
+        scripts = directory / "migrations"
+        shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+        for script in NEXT_RELEASE.glob("*.py"):
+            shutil.copy(script, scripts / "versions")
+        yield scripts
