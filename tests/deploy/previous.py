@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = "0.3.0"
-# 最近一次定下的版本是哪个提交：仓库没有标签，认的是提交号；定下一版时换成那一个
-COMMIT = "HEAD"
+# 最近一次定下的版本是哪个提交：仓库没有标签，认的是提交号。定下一版时换成那一个；
+# 0.3.0 发布之前改得不能并存的，挪到改它的提交
+COMMIT = "84c47278464285bffb2859dea9785defa12497b1"
 REQUIREMENTS = "requirements.txt"
 # 造 wheel 要的，与战役的零件
 PARTS = (
