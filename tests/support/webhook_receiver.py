@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -23,17 +24,25 @@ TOLERANCE = 300  # 秒：照规范的库都只收前后五分钟之内的
 SECRET = SecretStr("whsec_" + base64.b64encode(KEY).decode())
 
 
+def _opened() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class Receiver:
-    """照规范验签，按 ``answers`` 逐个作答，用完了一律 204。"""
+    """照规范验签，按 ``answers`` 逐个作答，用完了一律 204；``open`` 清掉了就不答。"""
 
     answers: list[web.Response] = field(default_factory=list)
     received: list[dict[str, Any]] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=_opened)
     url: str = ""
 
     async def take(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        await self.open.wait()
         headers = request.headers
         signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
         expected = "v1," + base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()

@@ -12,7 +12,7 @@ import structlog
 
 from kaguan.carriers.gateway import CarrierError, QueuedError
 from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
-from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
+from kaguan.outbox.worker.places import NoPlaceError
 from kaguan.sims import sync_store
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
@@ -56,10 +56,7 @@ class DataSync:
             for day in business_days(payload)
         ]
         before = _batches(plan)
-        try:
-            stops = await self._run(attempt, plan, payload)
-        except NoPlaceError as full:
-            return waiting_for_place(full, attempt.passes)
+        stops = await self._run(attempt, plan, payload)
         if stops is None:
             done = sum(checkpoint.done for checkpoint in plan)
             return Continue(Reason("sims.parts_done", {"done": done, "parts": len(plan)}))
