@@ -49,7 +49,7 @@ class Process:
     Attributes:
         slots: worker 每个队列的槽位。
         held: worker 占着槽位的，类型 → 几个。
-        away: worker 让出了槽位、在等外面的，类型 → 等谁 → 几个。
+        away: worker 在等外面的，占着槽位与否，类型 → 等谁 → 几个。
         unknown: relay 搁下的、不认得的任务类型 → 个数。
         deaf: 监听的连接听不见通知。
         deaths: 同一台机器上、它之前没有告别就没了的同类，各自最后一拍的时刻。

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """一种任务：占着几个槽位，另有几个让出了槽位、在等谁（等得多的在前）。"""
+    """一种任务：占着几个槽位；占着或让出了的，有几个在等谁（等得多的在前）。"""
 
     type: str
     held: int

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from kaguan.queues.believing import refused
 from kaguan.queues.keys import SAQ_QUEUED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from redis.asyncio import Redis
     from saq.job import Job
@@ -85,7 +85,7 @@ class Slots:
         seconds: 各类型的任务做一个要多久（秒，指数滑动平均）。
         measured: 又知道了一种；看的人自己清。
         held: 此刻占着槽位的，按类型。
-        away: 让出了槽位、在等外面的，按（类型，等谁）。
+        away: 在等外面的，按（类型，等谁）；有名额管着个数的，此时不占槽位。
     """
 
     def __init__(self, total: int, weights: Sequence[int], empty_after: float = EMPTY_AFTER, reserve: int = 0) -> None:
@@ -151,6 +151,15 @@ class Slots:
             await self._back(lane, task_type, whom)
             raise
         await self._back(lane, task_type, whom)
+
+    @contextmanager
+    def staying(self, task_type: str, whom: str) -> Iterator[None]:
+        """其间等的是外面的 ``whom``，槽位仍占着。"""
+        self.away[task_type, whom] += 1
+        try:
+            yield
+        finally:
+            self.away[task_type, whom] -= 1
 
     def _step_out(self, lane: _Lane, task_type: str, whom: str) -> None:
         lane.running -= 1

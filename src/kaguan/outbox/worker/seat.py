@@ -75,7 +75,8 @@ class Seat:
             async with self.slots.outside(self.queue, self.type, whom):
                 yield
         else:
-            yield
+            with self.slots.staying(self.type, whom):
+                yield
 
     def _through(self, gate: Gate) -> AbstractAsyncContextManager[None]:
         return gate.entered(self.queue, called=self.called, waits=self.slots.unhold)

@@ -126,7 +126,7 @@ class Worker:
         )
 
     def facts(self) -> dict[str, Any]:
-        """进程名片上的：没有处理器的类型，槽位在哪种任务手里，让出了槽位的在等谁。"""
+        """进程名片上的：没有处理器的类型，槽位在哪种任务手里，谁在等谁。"""
         slots, away = self.execution.slots, dict[str, dict[str, int]]()
         for (name, whom), count in slots.away.items():
             if count:
