@@ -41,8 +41,8 @@ def lane(
     return Lane(counts, Census(NOW, succeed(list(alive))), list(breakers))
 
 
-def lock(*, blocked: int = 5, seconds: float | None = 34.0) -> Lock:
-    return Lock(123, "postgres", "psql", seconds, blocked)
+def lock(*, blocked: int = 5, seconds: float | None = 34.0, blocking: float = 0.4) -> Lock:
+    return Lock(123, "postgres", "psql", seconds, blocking, blocked)
 
 
 def flow(outcome: str = "succeeded", *, last: float = 1.0, **more: Any) -> Flow:
@@ -68,7 +68,14 @@ def ledger(**more: Any) -> Ledger:
     waiting: dict[str, int] = more.pop("waiting", {})
     queued = {queue: Queued(queue, *found) for queue, found in more.pop("queued", {}).items()}
     forwarded = more.pop("forwarded", 1.0)
-    counts = {"running": 0, "failed": 0, "uncertain": 0, "uncertain_since": None, **more.pop("totals", {})}
+    counts = {
+        "running": 0,
+        "failed": 0,
+        "uncertain": 0,
+        "uncertain_since": None,
+        "parked_since": None,
+        **more.pop("totals", {}),
+    }
     totals = Totals(
         queued=sum(line.queued for line in queued.values()), last_forward_at=ago(forwarded), now=NOW, **counts
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp import web
 
+from api.console.personal import without_mailboxes
 from api.endpoints.shapes import View
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer
@@ -81,12 +82,17 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
         if detailed:
             line |= {
                 "since": concern.since, "subject": concern.subject, "because": concern.because or None,
-                "parameters": wording.parameters(concern),
-                "text": wording.text(concern), "advice": wording.advice(concern),
+                "parameters": {name: _impersonal(value) for name, value in wording.parameters(concern).items()},
+                "text": _impersonal(wording.text(concern)), "advice": wording.advice(concern),
             }  # fmt: skip
         if line not in concerns:
             concerns.append(line)
     return {"level": verdict.level, "at": verdict.at, "concerns": concerns}
+
+
+def _impersonal(value: Any) -> Any:  # noqa: ANN401 任意 JSON 值
+    """只看的人也看得到：键、原因里的邮箱地址盖住。"""
+    return without_mailboxes(value) if isinstance(value, str) else value
 
 
 async def may_look(request: web.Request) -> bool:

@@ -90,13 +90,14 @@ def _locks(seen: Observation) -> Iterator[Concern]:
     """别人的锁挡着我们的语句：看都看不成、或挡着好几个的是坏事；挡着一两个的也许只是一行，久了才说。"""
     for lock in seen.locks[:SHOWN]:
         total = seen.ledger is None or lock.blocked >= CROWDED
-        if not total and (lock.seconds or 0.0) < PASSING_LOCK:
+        age = lock.blocking if lock.seconds is None else lock.seconds
+        if not total and age < PASSING_LOCK:
             continue
         parameters: Parameters = {
             "pid": lock.pid, "application": lock.application or lock.role, "role": lock.role, "count": lock.blocked,
-            "seconds": None if lock.seconds is None else round(lock.seconds),
+            "blocking" if lock.seconds is None else "seconds": round(age),
         }  # fmt: skip
-        since = None if lock.seconds is None else seen.at - timedelta(seconds=lock.seconds)
+        since = seen.at - timedelta(seconds=age)
         yield Concern(ConcernCode.LOCKED, Level.BAD if total else Level.WARN, str(lock.pid), parameters, since)
 
 
@@ -173,13 +174,18 @@ def _deaf(census: Census) -> Iterator[Concern]:
 
 
 def _absent(ledger: Ledger, census: Census | None) -> Iterator[Concern]:
-    """一个也没有：既没有心跳，也没有连着数据库。有活在等是坏事，否则只是提醒。"""
+    """一个也没有：既没有心跳，也没有连着数据库。有活在等是坏事，否则只是提醒。从它最后一次有动静算起。"""
     due = max((line.oldest_due_seconds or 0.0 for line in ledger.backlog.values()), default=0.0)
     stuck = {"relay": due > GRACE, "worker": ledger.totals.queued > 0}
+    signs = {
+        "relay": [] if ledger.totals.last_forward_at is None else [ledger.totals.last_forward_at],
+        "worker": [flow.last_at for flow in ledger.flow],
+    }
     for role, code in (("relay", ConcernCode.NO_RELAY), ("worker", ConcernCode.NO_WORKER)):
-        beating = census is not None and any(one.quiet <= QUIET for one in census.of(role))
-        if not beating and not ledger.connections(role):
-            yield Concern(code, Level.BAD if stuck[role] else Level.WARN)
+        known = [] if census is None else census.of(role)
+        if not any(one.quiet <= QUIET for one in known) and not ledger.connections(role):
+            since = max([*signs[role], *(one.seen_at for one in known)], default=None)
+            yield Concern(code, Level.BAD if stuck[role] else Level.WARN, since=since)
 
 
 def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concern]:
@@ -199,19 +205,21 @@ def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concer
 
 
 def _held(ledger: Ledger, census: Census) -> Iterator[Concern]:
-    """槽位都占着，而有活等得太久：在谁手里，其中几个其实在等外面。"""
+    """槽位都占着，而有活等得太久：在谁手里，那一种有几个在等谁；从最老的开始等算起。"""
     use = slot_use(worker for worker in census.of("worker") if worker.quiet <= QUIET)
     waits = {queue: _oldest(queue, ledger) for queue in Priority}
     late = [queue for queue, seconds in waits.items() if seconds > STILL[queue]]
     if not use.is_full or not late:
         return
     most = use.holders[0]
+    whom, waiting = next(iter(most.waiting.items()), (None, 0))
     parameters: Parameters = {
         "held": use.held, "total": use.total, "type": most.type, "count": most.held,
-        "whom": next(iter(most.waiting), None), "queue": str(late[0]),
+        "whom": whom, "waiting": waiting, "queue": str(late[0]),
     }  # fmt: skip
     bad = any(waits[queue] > WAIT_LIMITS[queue].bad for queue in late)
-    yield Concern(ConcernCode.HELD, Level.BAD if bad else Level.WARN, "", parameters)
+    since = ledger.totals.now - timedelta(seconds=max(waits[queue] for queue in late))
+    yield Concern(ConcernCode.HELD, Level.BAD if bad else Level.WARN, "", parameters, since)
 
 
 def _oldest(queue: Priority, ledger: Ledger) -> float:
@@ -300,7 +308,7 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
     counts = {
         ConcernCode.EXPIRED: (sum(item.expired for item in expired), ended),
         ConcernCode.UNCERTAIN: (ledger.totals.uncertain, ledger.totals.uncertain_since),
-        ConcernCode.PARKED: (ledger.parked, None),
+        ConcernCode.PARKED: (ledger.parked, ledger.totals.parked_since),
     }
     for code, (count, since) in counts.items():
         if count:

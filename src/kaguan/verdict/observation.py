@@ -126,6 +126,7 @@ class Lock:
     Attributes:
         role: 它登录的角色；``application`` 是它自报的名字。
         seconds: 它的事务开了多久；别的角色的看不到，None。
+        blocking: 等得最久的语句等了几秒：至少挡了这么久。
         blocked: 挡着我们的几条语句。
     """
 
@@ -133,6 +134,7 @@ class Lock:
     role: str
     application: str
     seconds: float | None
+    blocking: float
     blocked: int
 
 

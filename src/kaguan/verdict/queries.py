@@ -56,13 +56,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """未结算与要人看的任务数，数到 :data:`COUNT_CAP`，不明的最早从何时起；``now`` 是 PostgreSQL 的钟。"""
+    """未结算与要人看的任务数，数到 :data:`COUNT_CAP`，不明的、搁置的最早从何时起；``now`` 是 PostgreSQL 的钟。"""
 
     queued: int
     running: int
     failed: int
     uncertain: int
     uncertain_since: datetime | None
+    parked_since: datetime | None
     last_forward_at: datetime | None
     now: datetime
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kaguan.verdict.model import Concern
 
-DURATIONS = {"seconds", "eta"}
+DURATIONS = {"seconds", "blocking", "eta"}
 PLAIN = {"pid"}  # 号码，不是数量
 REASON = "reason"  # 装进文本的原因
 
@@ -53,8 +53,8 @@ class Wording:
         return told | {REASON: self._value(REASON, told[REASON])} if REASON in told else told
 
     def _value(self, name: str, value: str | float | None) -> str:
-        if name == REASON:
-            return Reason.unpacked(str(value)).text(self.language)
+        if name == REASON:  # 人人看得到：没有别人的原话
+            return Reason.unpacked(str(value)).text(self.language, quoted=False)
         if isinstance(value, str):
             return self.word(name, value) if name in {"queue", "type", "whom"} else value
         if value is None:
@@ -78,6 +78,10 @@ def _variant(concern: Concern) -> str:
     by_level = f"{concern.code}_{concern.level}"
     if by_level in catalogue("zh")["concern"]:
         return by_level
+    if concern.code is ConcernCode.LOCKED and "blocking" in concern.parameters:
+        return f"{concern.code}_least"
+    if concern.code is ConcernCode.HELD and concern.parameters.get("whom"):
+        return f"{concern.code}_waiting"
     if concern.code in {ConcernCode.BACKLOG, ConcernCode.LIMITED} and not concern.parameters.get("rate"):
         return f"{concern.code}_still"
     return str(concern.code)

@@ -8,10 +8,14 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from kaguan.config import load_settings
 from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
+from tests.support.pipeline import open_pipeline
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
+    from kaguan.database.pool import Pool
     from tests.support.console import Visitor
     from tests.support.serving import Api
 
@@ -68,3 +72,29 @@ async def test_who_may_only_look_sees_no_personal_data_and_an_operator_does(api:
         assert "recipients" in result
         assert "250" in result
         assert "552 5.2.2" in (await watcher.get(pages[2])).text
+
+
+async def test_health_tells_who_may_only_look_no_personal_data_either(environ: dict[str, str], pool: Pool) -> None:
+    """判断里也有键与原因：卡住的键是邮箱地址，队头的原因有别人的原话，成批失败的写着收件人。"""
+    settings = load_settings(environ)
+    async with open_pipeline(settings, pool) as pipeline, serving(settings, ("ops:read",)) as api:
+        head, *_ = [(await pipeline.submit(ordering_key=SOMEBODY))[0] for _ in range(2)]
+        await pipeline.sql(
+            "update tb_task set created_at = now() - interval '1 minute', available_at = now() - interval '1 minute'"
+        )
+        await pipeline.sql(
+            "update tb_task set status = 'retrying', last_error = %s where id = %s", Jsonb(REFUSED), head
+        )
+        for _ in range(6):
+            await pipeline.sql(
+                "insert into tb_task_event (task_id, kind, attempt, delivery, detail) "
+                "values (%s, 'attempt_failed', 1, 1, %s)",
+                head, Jsonb(WRITTEN),
+            )  # fmt: skip
+        async with api.session.get("/health", headers={"Authorization": f"Bearer {api.token}"}) as answer:
+            text = await answer.text()
+            told = {one["code"]: one for one in (await answer.json())["data"]["verdict"]["concerns"]}
+    assert "552 5.2.2" in told["ordering"]["text"]
+    assert "550 5.1.1" in told["setbacks"]["text"]
+    assert SOMEBODY_IN_AN_ADDRESS.search(text) is None
+    assert SPOKEN not in text

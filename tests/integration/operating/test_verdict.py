@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
+import pytest
 from psycopg.types.json import Jsonb
 
 from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
+from kaguan.mail.task import EMAIL_SEND, EmailPayload
+from kaguan.outbox.acceptance import Submission
 from kaguan.outbox.upgrade import RECENT
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.outcome import Done
 from kaguan.presence.beat import Presence
 from kaguan.queues.keys import delivery_key
 from kaguan.verdict import service
@@ -28,10 +33,11 @@ from kaguan.verdict.observation import observe
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
 from tests.e2e.stack import KAGUAN, clean_environment
+from tests.support.apart import accepted, done, narrow_worker, running, waits
 from tests.support.console import signed_in
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import own_directory, own_valkey
-from tests.support.pipeline import open_pipeline
+from tests.support.pipeline import Held, open_pipeline, played
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -39,6 +45,9 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Connection, Pool
+    from kaguan.dev.postgres import PostgresServer
+    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.worker.outcome import Outcome
     from kaguan.verdict.model import Verdict
     from kaguan.verdict.observation import Ledger, Observation
     from tests.support.pipeline import Pipeline
@@ -95,18 +104,59 @@ async def test_work_that_nobody_takes_is_stalled_and_says_since_when(settings: S
         assert (line.outcome, line.total, line.moment) == ("succeeded", 1, 1)
 
 
+@pytest.mark.parametrize("limit", ["WINDOW", "HIGH_WATER"])
 async def test_due_work_that_is_not_handed_over_is_told_unless_the_queue_is_full(
-    environ: dict[str, str], pool: Pool
+    environ: dict[str, str], pool: Pool, limit: str
 ) -> None:
-    settings = load_settings({**environ, "KAGUAN_RELAY__HIGH_WATER": "2"})
+    """队列里等着的满了交出窗口（或水位），relay 就不该再交：怪不到它；少了一个而仍不交，才说。"""
+    settings = load_settings({**environ, f"KAGUAN_RELAY__{limit}": "2"})
     async with open_pipeline(settings, pool) as pipeline:
         await alive(pipeline, "relay", "worker")
+        await pipeline.submit(2, queue=Priority.CRITICAL)
+        await pipeline.forwarder.run_once()
         await pipeline.submit(5, queue=Priority.CRITICAL)
         await pipeline.sql("update tb_outbox set available_at = now() - interval '60 seconds'")
-        assert "not_forwarding" in (await look(pipeline))[1]
-        await pipeline.sql("delete from tb_concern")
-        await pipeline.forwarder.run_once()
+        await pipeline.sql("update tb_broker set forwarded_at = now() - interval '60 seconds'")
         assert "not_forwarding" not in (await look(pipeline))[1]
+        await pipeline.redis.rpop(pipeline.queues[Priority.CRITICAL].namespace("queued"))  # type: ignore[misc] # 存根不分同步异步
+        assert "not_forwarding" in (await look(pipeline))[1]
+
+
+async def test_mails_that_our_own_limit_turned_away_are_told_with_their_number_and_forecast(
+    settings: Settings, pool: Pool
+) -> None:
+    """名额只有一个，占着它的不放：推走的几个、照刚才的速度多久轮完；放开之后就没有这件事了。"""
+    held = Held()
+
+    async def handler(attempt: Attempt) -> Outcome:
+        return Done() if "first" in attempt.payload["subject"] else await held(attempt)
+
+    async def told(pipeline: Pipeline) -> Concern | None:
+        now = "update tb_task set finished_at = clock_timestamp() where status = 'succeeded'"
+        await pipeline.sql(now)
+        await pipeline.sql("update tb_outbox set waiting_since = clock_timestamp() - interval '90 seconds'")
+        return (await look(pipeline))[1].get("limited")
+
+    def mails(count: int, subject: str) -> list[Submission]:
+        return [
+            Submission(EMAIL_SEND, EmailPayload(to=("a@x.example",), subject=subject, body="b"), Priority.LOW)
+        ] * count
+
+    async with open_pipeline(settings, pool) as pipeline:
+        handlers = {EMAIL_SEND: played(EMAIL_SEND, handler)}
+        async with running(pipeline, narrow_worker(pipeline, handlers, 3, limits={EMAIL_SEND.name: 1})):
+            first = await accepted(pipeline, mails(5, "first"))
+            await eventually(lambda: done(pipeline, first))
+            rest = await accepted(pipeline, mails(7, "rest"))
+            await eventually(lambda: waits(pipeline, EMAIL_SEND.name, 6))
+            concern = await told(pipeline)
+            held.released.set()
+            await eventually(lambda: done(pipeline, rest))
+            await pipeline.sql("delete from tb_concern")
+            assert await told(pipeline) is None
+    assert concern is not None
+    assert (concern.level, concern.subject) == (Level.WARN, "email:send")
+    assert dict(concern.parameters) == {"whom": "email:send", "count": 6, "seconds": 90, "rate": 0.5, "eta": 12}
 
 
 async def test_failing_attempts_are_counted_by_reason_whatever_the_numbers_in_it(
@@ -292,6 +342,20 @@ async def test_an_uncertain_task_is_told_since_it_became_so_whoever_looks_first(
     assert datetime.fromisoformat(line["since"]) == since
 
 
+async def test_parked_rows_are_told_since_the_first_was_set_aside(settings: Settings, pool: Pool) -> None:
+    async with open_pipeline(settings, pool) as pipeline:
+        aside = (
+            "update tb_outbox set parked_reason = 'x', parked_at = now() - make_interval(hours => %s) "
+            "where parked_at is null"
+        )
+        for hours in (1, 2):
+            await pipeline.submit()
+            await pipeline.sql(aside, hours)
+        [(first,)] = await pipeline.sql("select min(parked_at) from tb_outbox")
+        concern = (await look(pipeline))[1]["parked"]
+        assert (concern.parameters["count"], concern.since) == (2, first)
+
+
 async def test_what_a_newer_version_noted_is_left_to_it(pool: Pool) -> None:
     async with pool.connection() as connection:
         await connection.execute("""insert into tb_concern values ('tide:', '{"code": "tide", "warn": 0}')""")
@@ -323,6 +387,7 @@ async def test_a_lock_on_the_record_is_named_with_its_session_and_the_console_st
         assert lines is not None
         assert (lines["locked"]["subject"], "database" in lines) == (pid, False)
         assert "someone's psql" in lines["locked"]["text"]
+        assert "seconds" in lines["locked"]["parameters"]
         page = await visitor.get("/")
         assert page.status == 200
         assert page.tested("locked")
@@ -333,6 +398,29 @@ async def test_a_lock_on_the_record_is_named_with_its_session_and_the_console_st
                 return answer.status == 200
 
         await eventually(calm)
+
+
+async def test_a_lock_of_another_role_says_how_long_it_has_blocked_us(
+    environ: dict[str, str], pool: Pool, direct_url: str, postgres_server: PostgresServer
+) -> None:
+    """值班的人用自己的角色开着 psql：他的事务从何时起我们看不到，挡了我们多久看得到。"""
+    settings = load_settings(environ)
+    another = postgres_server.admin_url_of(direct_url.rpartition("/")[2])
+    async with (
+        open_pipeline(settings, pool) as pipeline,
+        await psycopg.AsyncConnection.connect(another, application_name="psql") as holder,
+    ):
+        await alive(pipeline, "relay", "worker")
+        await holder.execute("lock table tb_task in access exclusive mode")
+
+        async def told() -> Concern | None:
+            return (await look(pipeline))[1].get("locked")
+
+        concern = await eventually(told)
+        assert concern is not None
+        assert concern.parameters.keys() >= {"blocking"}
+        assert concern.since is not None
+        assert re.search(r"for at least \d", Wording("en").text(concern))
 
 
 async def health(api: Api, headers: dict[str, str]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from kaguan.words.reasons import Reason
 from tests.support.observations import NOW, ago, blocked, flow, held, lane, ledger, lock, process, seen
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from kaguan.verdict.observation import Lane, Ledger, Lock
 
 WINDOW = 100
@@ -191,6 +193,7 @@ def test_an_estimate_follows_the_last_seconds_not_the_minutes_before() -> None:
         ([lock(blocked=1)], ledger(), {"locked": "warn"}),
         ([lock(blocked=1, seconds=4.0)], ledger(), {}),
         ([lock(blocked=2, seconds=None)], ledger(), {}),
+        ([lock(blocked=2, seconds=None, blocking=6.0)], ledger(), {"locked": "warn"}),
         ([], None, {"database": "bad"}),
     ],
 )
@@ -198,6 +201,38 @@ def test_a_lock_is_told_by_how_much_it_blocks_and_a_passing_one_is_not(
     locks: list[Lock], record: Ledger | None, said: dict[str, str]
 ) -> None:
     assert {one.code: one.level for one in judge(seen(record, lane(), *locks), window=WINDOW)} == said
+
+
+def test_a_lock_whose_transaction_is_hidden_is_told_by_how_long_it_blocks() -> None:
+    """别的角色的事务从何时起看不到：说的是至少挡了多久，从那时算起。"""
+    for known, text, since in (
+        (34.0, "its transaction is 34 s old", 34), (None, "blocks 5 statements, for at least 12 s", 12),
+    ):  # fmt: skip
+        [concern] = judge(seen(ledger(), lane(), lock(seconds=known, blocking=12.0)), window=WINDOW)
+        assert text in Wording("en").text(concern)
+        assert concern.since == ago(since)
+
+
+@pytest.mark.parametrize(
+    ("record", "line", "code", "since"),
+    [
+        (ledger(parked=1, totals={"parked_since": ago(3_600)}), lane(), "parked", ago(3_600)),
+        (
+            ledger(due={"critical": 40.0, "default": 12.0}, forwarded=1.0, held=[held(count=20, started=300)]),
+            lane([process("relay"), replace(process("worker"), held={"email:send": 20})]), "held", ago(40),
+        ),
+        (ledger(forwarded=90.0), lane([process("worker")]), "no_relay", ago(90)),
+        (ledger(forwarded=90.0), lane([process("worker"), process("relay", seen=70)]), "no_relay", ago(70)),
+        (ledger(flow=[flow(last=80), flow("failed", last=50)]), lane([process("relay")]), "no_worker", ago(50)),
+        (ledger(flow=[flow(last=80)]), lane([process("relay"), process("worker", seen=60)]), "no_worker", ago(60)),
+    ],
+)  # fmt: skip
+def test_since_when_comes_from_the_data_not_from_who_looked_first(
+    record: Ledger, line: Lane, code: str, since: datetime
+) -> None:
+    """搁置的从最早的一行；占满的从最老的开始等；没有进程的从它最后一次有动静。"""
+    [told] = [one for one in judge(seen(record, line), window=WINDOW) if one.code == code]
+    assert told.since == since
 
 
 def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_on_others() -> None:
@@ -210,6 +245,13 @@ def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_o
     }  # fmt: skip
     text = Wording("en").text(next(one for one in concerns if one.code == "held"))
     assert text == "20 of 20 slots are held while work of queue critical waits: sim:status_sync holds 18"
+    waits = replace(busy, held={"sim:status_sync": 20}, away={"sim:status_sync": {"control_center": 7, "onelink": 1}})
+    [concern, _] = judge(seen(late, lane([process("relay"), waits])), window=WINDOW)
+    assert Wording("en").text(concern) == (
+        "20 of 20 slots are held while work of queue critical waits: sim:status_sync holds 20;"
+        " 7 of that type wait for control_center"
+    )
+    assert Wording("zh").text(concern).endswith("sim:status_sync 占 20 个；这一种有 7 个在等 control_center")
     free = replace(busy, held={"sim:status_sync": 17, "email:send": 2})
     for worker, record in ((free, late), (busy, ledger())):
         assert "held" not in found(record, lane([process("relay"), worker]))

@@ -27,7 +27,7 @@ def test_both_languages_have_the_same_sentences_with_the_same_blanks() -> None:
             assert set(re.findall(r"\{(\w+)\}", zh[part][key])) == set(re.findall(r"\{(\w+)\}", en[part][key])), key
             assert not re.search(r"[\u4e00-\u9fff]", en[part][key]), key
     assert set(zh["concern"]) == set(zh["advice"])
-    bases = {re.sub(r"_(bad|warn|still)$", "", key) for key in zh["concern"]}
+    bases = {re.sub(r"_(bad|warn|still|waiting|least)$", "", key) for key in zh["concern"]}
     assert bases == {str(code) for code in ConcernCode}
 
 
@@ -56,6 +56,14 @@ TROUBLES = [
         seen(
             ledger(due={"critical": 40.0}, outside=[Outside("email:send", 300, 90.0)]),
             lane([process("relay"), replace(process("worker"), held={"email:send": 20})]),
+            lock(seconds=None),
+        ),
+        window=HIGH_WATER,
+    ),
+    *judge(
+        seen(
+            ledger(due={"critical": 40.0}),
+            lane([process("relay"), replace(process("worker"), held={"x": 20}, away={"x": {"smtp": 1}})]),
         ),
         window=HIGH_WATER,
     ),

@@ -10,5 +10,6 @@ select
         from (select id from tb_task where status = 'uncertain' order by id limit 100) as u
         cross join lateral (select at from tb_task_event where task_id = u.id order by id desc limit 1) as e
     ) as uncertain_since,
+    (select min(parked_at) from tb_outbox where parked_at is not null) as parked_since,
     (select forwarded_at from tb_broker where id = 1) as last_forward_at,
     clock_timestamp() as now
