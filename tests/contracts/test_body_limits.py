@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.console.forms import MAX_FORM
+from api.console.browser import MAX_FORM
 from api.endpoints.binding import EMPTY_LIMIT
 from api.endpoints.reasons import MAX_REPORTED
 from api.resources.task_batch import ITEM_ERRORS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp_jinja2
 from aiohttp import web
 
-from api.console import cookies
+from api.console import browser
 from api.console.formatting import Formatter
 from api.console.texts import Translator
 from api.http.context import context_of
@@ -46,7 +46,7 @@ class ConsoleRequest:
 
     @property
     def language(self) -> str:
-        chosen = self.request.cookies.get(cookies.LANGUAGE)
+        chosen = self.request.cookies.get(browser.LANGUAGE)
         return chosen if chosen in LANGUAGES else context_of(self.request).language
 
     @property
@@ -60,7 +60,7 @@ class ConsoleRequest:
     def render(self, template: str, status: int = 200, **context: Any) -> web.Response:  # noqa: ANN401 模板的变量什么都有
         """整页或片段；提示只显示一次。"""
         translate = Translator(self.language)
-        chosen = self.request.cookies.get(cookies.THEME, "")
+        chosen = self.request.cookies.get(browser.THEME, "")
         shared = {
             "console": self,
             "t": translate,
@@ -75,12 +75,12 @@ class ConsoleRequest:
         response.headers["Content-Security-Policy"] = PAGE_POLICY
         response.headers["Vary"] = "Cookie, Accept-Language"
         if shared["notice"]:
-            response.del_cookie(cookies.NOTICE, path="/")
+            response.del_cookie(browser.NOTICE, path="/")
         return response
 
     def _notice(self, translate: Translator) -> str:
         """提示 cookie 里的 ``键|数|没做的数``；只认词汇表里的键与 ASCII 数字。"""
-        key, *given = self.request.cookies.get(cookies.NOTICE, "").split(NOTICE_SEPARATOR)
+        key, *given = self.request.cookies.get(browser.NOTICE, "").split(NOTICE_SEPARATOR)
         text = translate.known(f"notice.{key}", "") if key else ""
         for name, number in zip(("{count}", "{skipped}"), (*given, "0", "0"), strict=False):
             text = text.replace(name, number if number.isascii() and number.isdigit() else "0")

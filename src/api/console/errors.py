@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from api.console.browser import HOME
 from api.console.console_request import BACK, ConsoleRequest
 from api.console.mount import CONSOLE
-from api.console.paths import HOME
 from api.http.context import context_of
 from api.http.envelope import RETRY_AFTER
 from kaguan.words.errors import MEANINGS, Code

@@ -7,12 +7,10 @@ from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
-from api.console import cookies
+from api.console import browser
 from api.console.attempts import ATTEMPTS
+from api.console.browser import HOME, LOGIN, read_form, require_csrf, require_same_origin, safe_next
 from api.console.console_request import THEMES, ConsoleRequest
-from api.console.forms import read_form, require_csrf
-from api.console.origin import require_same_origin
-from api.console.paths import HOME, LOGIN, safe_next
 from api.console.serve import SEE_OTHER, session_of
 from api.http.context import context_of
 from api.http.guard import GUARD
@@ -58,13 +56,13 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         return await _refuse(console, target, principal, Reason("tokens.no_console"), 403)
     config = request.app[SERVICES].settings.api
     async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
-        await sessions.close_session(connection, cookies.session_secret(request) or "")
+        await sessions.close_session(connection, browser.session_secret(request) or "")
         opened = await sessions.open_session(connection, principal, config.session_lifetime)
         entry = AuditEntry(LOGIN_ACTION, None, {"address": context_of(request).address})
         await audit.record(connection, entry, principal, console.request_id, after_commit)
     context_of(request).principal = principal.name
     response = web.Response(status=SEE_OTHER, headers={"Location": target})
-    cookies.keep_session(request, response, opened.secret, config.session_lifetime)
+    browser.keep_session(request, response, opened.secret, config.session_lifetime)
     return response
 
 
@@ -89,10 +87,10 @@ async def log_out(request: web.Request) -> web.StreamResponse:
         require_csrf(await read_form(request), session.csrf)
         console = ConsoleRequest(request, session)
         async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
-            await sessions.close_session(connection, cookies.session_secret(request) or "")
+            await sessions.close_session(connection, browser.session_secret(request) or "")
             entry = AuditEntry(LOGOUT_ACTION)
             await audit.record(connection, entry, session.principal, console.request_id, after_commit)
-    cookies.forget_session(request, response)
+    browser.forget_session(request, response)
     return response
 
 
@@ -102,9 +100,9 @@ async def preferences(request: web.Request) -> web.StreamResponse:
     form = await read_form(request)
     response = web.Response(status=SEE_OTHER, headers={"Location": safe_back(form.get("back"))})
     if form.get("language") in LANGUAGES:
-        cookies.keep(request, response, cookies.LANGUAGE, form["language"])
+        browser.keep(request, response, browser.LANGUAGE, form["language"])
     if form.get("theme") in THEMES:
-        cookies.keep(request, response, cookies.THEME, form["theme"])
+        browser.keep(request, response, browser.THEME, form["theme"])
     return response
 
 

@@ -20,7 +20,7 @@ from saq.web.common import STATIC_PATH, render
 
 from api.console.assets import asset_url
 from api.console.attempts import REFUSALS
-from api.console.origin import require_same_origin
+from api.console.browser import require_same_origin
 from api.console.serve import session_of, to_login
 from api.http.context import context_of
 from api.http.guard import GUARD

@@ -12,7 +12,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from api.console import assets, audit, dead_letters, login, outbox, overview, schedules, task, tasks, vanished
 from api.console.attempts import ATTEMPTS, REFUSALS, LoginAttempts, RefusalNotes
-from api.console.paths import HOME, LOGIN, LOGOUT
+from api.console.browser import HOME, LOGIN, LOGOUT
 from api.console.serve import action, fragment, page
 from api.console.snapshots import SNAPSHOTS, SnapshotCache
 from api.console.traces import TRACES, Traces

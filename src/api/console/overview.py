@@ -1,21 +1,32 @@
-"""总览：整条流水线的此刻。"""
+"""总览：整条流水线的此刻；每个进程在哪台、多久没有心跳、占着几个槽位；折线由服务端画，没有脚本也看得见。"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from api.console.charts import sparkline
 from api.console.concerns import lines_of
-from api.console.people import process_lines, worker_lines
 from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP
 from kaguan.outbox.vocabulary import Priority
+from kaguan.outbox.worker.leases import BEATS_PER_LEASE
 from kaguan.verdict import queries
+from kaguan.verdict.judging import QUIET
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from aiohttp import web
 
     from api.console.console_request import ConsoleRequest
     from api.console.snapshots import Snapshot
+    from kaguan.presence.census import Process
+    from kaguan.verdict.observation import Lane, Ledger
+    from kaguan.verdict.queries import Held
+
+LATE_BEATS = 2  # 租约是续租间隔的三倍；晚了两拍就提醒
+WIDTH, HEIGHT = 240.0, 48.0  # 折线的坐标系
+PADDING = 2.0
 
 
 async def overview(console: ConsoleRequest) -> web.Response:
@@ -59,3 +70,84 @@ def _charts(snapshot: Snapshot) -> dict[str, Any]:
         "rates": {name: values[-1] if values else 0.0 for name, values in series.items()},
         "capped": last is not None and max(last.accepted, last.succeeded + last.failed) in {BACKFILL_CAP, BUCKET_CAP},
     }
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLine:
+    """一个 worker，闲着的也在；``process`` 为 None 即只在租约里见过它（Redis 不在）。"""
+
+    name: str
+    process: Process | None
+    held: int
+    oldest_started_at: datetime | None
+    renewed_seconds: float | None
+    late: bool
+
+    @property
+    def slots(self) -> int | None:
+        return None if self.process is None else sum(self.process.slots.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLine:
+    process: Process
+    uptime: float
+    silent: bool
+
+
+def worker_lines(ledger: Ledger, lane: Lane | None, lease: float) -> list[WorkerLine]:
+    """按名字归并心跳与租约；最近一次续租由租约的到期时刻倒推（每次把它续到 ``lease`` 秒之后）。"""
+    by_worker: dict[str, list[Held]] = {}
+    for item in ledger.held:
+        by_worker.setdefault(item.worker, []).append(item)
+    processes = {} if lane is None else {process.name: process for process in lane.census.of("worker")}
+    lines = []
+    for name in {*by_worker, *processes}:
+        items = by_worker.get(name, [])
+        process = processes.get(name)
+        renewed = None
+        if items:
+            left = (max(item.lease_until for item in items) - ledger.totals.now).total_seconds()
+            renewed = max(0.0, lease - left)
+        late = renewed is not None and renewed > lease / BEATS_PER_LEASE * LATE_BEATS
+        late = late or (process is not None and process.quiet > QUIET)
+        oldest = min((item.oldest_started_at for item in items), default=None)
+        lines.append(WorkerLine(name, process, sum(item.held for item in items), oldest, renewed, late))
+    return sorted(lines, key=lambda line: line.name)
+
+
+def process_lines(lane: Lane | None) -> list[ProcessLine]:
+    """有心跳的进程；``uptime`` 按 Redis 的钟。"""
+    if lane is None:
+        return []
+    now = lane.census.now
+    lines = [
+        ProcessLine(process, (now - process.started_at).total_seconds(), process.quiet > QUIET)
+        for process in lane.census.processes
+    ]
+    return sorted(lines, key=lambda line: (line.process.role, line.process.host, line.process.started_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """``line`` 是折线，``area`` 是线下的面积；坐标系 240 × 48。"""
+
+    line: str
+    area: str
+    top: float
+
+
+def sparkline(values: Sequence[float], top: float | None = None) -> Sparkline:
+    """从左到右的一串值；``top`` 是纵轴的上端，不给就取最大值。"""
+    ceiling = max(top if top is not None else max(values, default=0.0), 1e-9)
+    if not values:
+        return Sparkline("", "", 0.0)
+    step = (WIDTH - 2 * PADDING) / max(1, len(values) - 1)
+    usable = HEIGHT - 2 * PADDING
+    points = [
+        (PADDING + index * step, HEIGHT - PADDING - min(value, ceiling) / ceiling * usable)
+        for index, value in enumerate(values)
+    ]
+    line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    area = f"{line}L{points[-1][0]:.1f} {HEIGHT:.0f}L{points[0][0]:.1f} {HEIGHT:.0f}Z"
+    return Sparkline(line, area, ceiling)

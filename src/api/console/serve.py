@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
 
-from api.console import cookies
+from api.console import browser
 from api.console.attempts import REFUSALS
+from api.console.browser import LOGIN, read_form, require_csrf, require_same_origin, safe_next
 from api.console.console_request import BACK, NOTICE_SEPARATOR, ConsoleRequest
-from api.console.forms import read_form, require_csrf
-from api.console.origin import require_same_origin
-from api.console.paths import LOGIN, safe_next
-from api.console.patience import unless_blind
 from api.http.context import context_of
 from api.http.keys import SERVICES
+from api.http.probing import PROBES
 from kaguan.audit import service as audit
 from kaguan.database.engine import once_more
 from kaguan.database.pool import at_once, transaction
@@ -28,10 +27,15 @@ from kaguan.words.errors import Code, DomainError, refused
 from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from kaguan.audit.store import AuditEntry
     from kaguan.database.pool import AfterCommit, Connection
     from kaguan.sessions.service import SignedIn
 
+T = TypeVar("T")
+
+ASK_AFTER = 0.5  # 时限的一半还没做完，就去问
 SEE_OTHER = 303
 MAX_DIGITS = 18  # int() 不收几千位的数
 
@@ -74,7 +78,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 async def session_of(request: web.Request, *, touch: bool) -> SignedIn | None:
     """按会话 cookie 认人；``touch`` 见 :func:`kaguan.sessions.service.find_session`。"""
-    secret = cookies.session_secret(request)
+    secret = browser.session_secret(request)
     if secret is None:
         return None
     services = request.config_dict[SERVICES]
@@ -168,7 +172,7 @@ def _arrive(request: web.Request, done: ActionResult) -> web.Response:
     """303：刷新不会再做一遍（Post/Redirect/Get）。"""
     response = web.Response(status=SEE_OTHER, headers={"Location": done.location})
     notice = NOTICE_SEPARATOR.join((done.notice, str(done.count), str(done.skipped)))
-    cookies.keep(request, response, cookies.NOTICE, notice, cookies.NOTICE_LIFE)
+    browser.keep(request, response, browser.NOTICE, notice, browser.NOTICE_LIFE)
     return response
 
 
@@ -182,3 +186,22 @@ def number_of(form: Mapping[str, Any], name: str, default: int, low: int, high: 
     if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and low <= int(text) <= high:
         return int(text)
     raise refused(Code.INVALID_PARAMETERS, Reason("audit.not_a_number", {"name": name, "low": low, "high": high}))
+
+
+async def unless_blind(request: web.Request, work: Coroutine[None, None, T]) -> T:
+    """做 ``work``；等到一半先问数据库一声，它没有应答就不再等：页面说得出是谁不答，而不是一句「超时」。
+
+    Raises:
+        DomainError: 2002。
+    """
+    services = request.config_dict[SERVICES]
+    limit = services.settings.api.request_timeout
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # 没人等它了，出错也不必再说
+    try:
+        await asyncio.wait({task}, timeout=limit * ASK_AFTER)
+        if not task.done() and not (await request.config_dict[PROBES].database()).up and not task.done():
+            raise DomainError(Code.DATABASE_UNAVAILABLE)
+        return await task
+    finally:
+        task.cancel()  # 不等它收尾：断了的网络上它会拖

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp import web
 
-from api.console.personal import without_mailboxes
+from api.console.formatting import without_mailboxes
 from api.endpoints.shapes import View
 from api.http.context import context_of
 from api.http.guard import GUARD, bearer

@@ -11,7 +11,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from api.http.access import AccessLog, AccessSink
-from api.http.decoration import decorate
+from api.http.context import context_of
 from api.http.envelope import failure
 from api.http.keys import SETTINGS
 from api.http.translation import translate
@@ -21,12 +21,22 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
+    from aiohttp.web import StreamResponse
     from aiohttp.web_request import BaseRequest
 
 log = structlog.get_logger(__name__)
 
 MAX_CONTENT_TYPE = 255  # 字符；RFC 6838 §4.2 的类型至多 127 + 1 + 127，multipart 的边界至多 70（RFC 2046 §5.1.1）
 WRITE_TIMEOUT = 14.0  # 秒：写不出去（套接字与缓冲都满了）这么久就断开，慢慢读的占不住内存；说好的是十五秒之内
+# JSON 接口不需要任何浏览器能力；带页面的路由自己给出更宽的 CSP
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
 
 
 class EnvelopeRequestHandler(RequestHandler):
@@ -196,3 +206,14 @@ def runner(app: web.Application, access: AccessSink, write_timeout: float = WRIT
         access_log=access,
         write_timeout=write_timeout,
     )
+
+
+def decorate(request: BaseRequest, response: StreamResponse) -> None:
+    """每个应答都带的响应头：请求号、安全头；路由自己给出的不覆盖，不透露服务器软件。"""
+    context = context_of(request)
+    headers = response.headers
+    headers["X-Request-ID"] = context.request_id
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+    if context.rate is not None:
+        headers.update(context.rate.headers())

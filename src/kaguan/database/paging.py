@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from sqlalchemy import Select, func, literal, select, tuple_
+from sqlalchemy import Executable, Select, func, literal, select, tuple_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.elements import ClauseElement
 
-from kaguan.database.explain import Explain
 from kaguan.words.errors import invalid
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
     from sqlalchemy.orm import InstrumentedAttribute
+    from sqlalchemy.sql.compiler import SQLCompiler
 
     from kaguan.database.metadata import EntityColumns
     from kaguan.words.errors import DomainError
@@ -245,3 +247,17 @@ async def _total(
     plan = await connection.scalar(Explain(select(entity.id).where(*where)))
     estimate = int((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]["Plan Rows"])
     return max(estimate, EXACT_COUNT_MAX + 1), True
+
+
+class Explain(Executable, ClauseElement):
+    """``EXPLAIN (FORMAT JSON)`` 一条查询：只规划，不执行。"""
+
+    inherit_cache = False
+
+    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
+        self.statement = statement
+
+
+@compiles(Explain)
+def _compile_explain(element: Explain, compiler: SQLCompiler, **options: object) -> str:
+    return "EXPLAIN (FORMAT JSON) " + compiler.process(element.statement, **options)

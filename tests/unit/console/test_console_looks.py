@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import api.console
-from api.console.charts import HEIGHT, WIDTH, sparkline
 from api.console.formatting import Formatter
+from api.console.overview import HEIGHT, WIDTH, sparkline
 from api.console.texts import Translator
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.words.zones import BUSINESS_ZONE

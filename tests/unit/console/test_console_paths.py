@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.console.paths import safe_next
+from api.console.browser import safe_next
 
 
 @pytest.mark.parametrize(
