@@ -179,10 +179,13 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "停顿就当持有者死了",
-        "src/kaguan/outbox/relay/redrive.py",
-        "0 < self.grace < stood",
-        "False",
-        (REDRIVE + "::test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_taken_back",),
+        OUTBOX + "redrive_expired.sql",
+        "%(grace)s::float8 = 0 or",
+        "true or",
+        (
+            REDRIVE + "::test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_taken_back",
+            REDRIVE + "::test_a_look_that_hung_in_the_stall_itself_takes_nothing_from_the_living",
+        ),
     ),
     Mutation(
         "收下过就当都收下了",
@@ -222,9 +225,9 @@ OUTBOX_MUTATIONS = (
         (REDRIVE + "::test_waiting_task_without_outbox_row_gets_one",),
     ),
     Mutation(
-        "没轮到的也认领",
+        "没交出的也认领",
         WORKER + "claim.sql",
-        "          t.ordering_key is null\n",
+        "          (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is not null\n",
         "          true\n",
         (ORDERING + "::test_a_delivery_from_a_lost_history_does_not_overtake_the_head",),
         protocol=True,

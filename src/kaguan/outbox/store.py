@@ -145,17 +145,30 @@ async def redrive(
 
 
 async def redrive_expired(
-    connection: Connection, *, redelivered: Mapping[str, str], max_lost: int, grace: float, reach: float, limit: int
-) -> list[Expired]:
-    """收回租约失去不超过 ``reach`` 秒的，与主动交还的；PostgreSQL 启动之后的 ``grace`` 秒内只收回后者。"""
+    connection: Connection,
+    *,
+    redelivered: Mapping[str, str],
+    max_lost: int,
+    grace: float,
+    looked: datetime | None,
+    reach: float,
+    limit: int,
+) -> tuple[datetime, list[Expired]]:
+    """收回租约失去不超过 ``reach`` 秒的，与主动交还的；PostgreSQL 启动之后的 ``grace`` 秒内只收回后者。
+
+    离上一眼（``looked``，PostgreSQL 的钟；None 是不论）超过 ``grace`` 秒，也只收回后者。
+
+    Returns:
+        这一眼的时刻，与收回的。
+    """
     parameters = {
-        "redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "reach": reach, "limit": limit,
-        "suspect": SUSPECT,
+        "redelivered": Jsonb(dict(redelivered)), "max_lost": max_lost, "grace": grace, "looked": looked, "reach": reach,
+        "limit": limit, "suspect": SUSPECT,
         "killer": Jsonb(Reason("outbox.worker_killer").stored()), "lost": Jsonb(Reason("outbox.worker_lost").stored()),
     }  # fmt: skip
-    async with connection.cursor(row_factory=class_row(Expired)) as cursor:
-        await cursor.execute(load(PACKAGE, "redrive_expired"), parameters)
-        return await cursor.fetchall()
+    cursor = await connection.execute(load(PACKAGE, "redrive_expired"), parameters)
+    rows = await cursor.fetchall()
+    return rows[0][-1], [Expired(*row[:-1]) for row in rows if row[0] is not None]
 
 
 async def redrive_orphans(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
+from kaguan.database.pool import open_pool
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
@@ -20,13 +21,16 @@ from kaguan.outbox.worker.leases import heartbeat
 from kaguan.outbox.worker.outcome import Done
 from kaguan.outbox.worker.token import Token
 from kaguan.queues.keys import delivery_key
+from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
+from tests.support.fault_plant import port_of, through
 from tests.support.pipeline import Held, Pipeline, open_pipeline, write_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
+    from kaguan.database.connecting import Connection
     from kaguan.database.pool import Pool
 
 
@@ -171,6 +175,7 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
             token = Token(poison, delivery, uuid4())
             assert all(await claiming.claim(connection, [(token, None)], worker="doomed", lease=0.000001))
         await pipeline.leases_redrive.run_once()
+        await pipeline.sql("update tb_outbox set available_at = now()")
     assert await pipeline.status(poison) == "failed"
     assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}
     await pipeline.execution(Recorder())({}, deliveries=[(str(healthy), 1)])
@@ -237,6 +242,50 @@ async def test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_
 
         await eventually(taken_back)
         assert await pipeline.status(living.task_id) == "running"
+
+
+async def test_a_look_that_hung_in_the_stall_itself_takes_nothing_from_the_living(
+    environ: dict[str, str], pool: Pool
+) -> None:
+    """停顿时总有一眼在半路：库醒来先做的就是它，它看见的租约谁也没有机会续。"""
+    grace = 0.5
+    line = Proxy(port_of(environ["KAGUAN_DATABASE__URL"]))
+    await line.start()
+    url = through(environ["KAGUAN_DATABASE__URL"], line.target, line.port)
+    settings = load_settings({**environ, "KAGUAN_DATABASE__URL": url})
+    try:
+        async with (
+            open_pool(settings.database, "stalled") as stalling,
+            open_pipeline(settings, stalling, grace=grace) as pipeline,
+            pool.connection() as straight,
+        ):
+            redrive = pipeline.leases_redrive
+            assert await redrive.run_once() == 0
+            (living,) = (Token(one, 1, uuid4()) for one in await pipeline.submit())
+            await pipeline.forwarder.run_once()
+            assert all(await claiming.claim(straight, [(living, None)], worker="stalled", lease=0.000001))
+            line.blackhole()
+            looking = asyncio.create_task(redrive.run_once())
+            await eventually(lambda: line.stuck)
+            (over,) = await one_row(straight, f"select clock_timestamp() + interval '{2 * grace} s'")
+
+            async def is_over() -> bool:
+                return bool((await one_row(straight, "select clock_timestamp() > %s", over))[0])
+
+            await eventually(is_over)
+            line.heal()
+            assert await looking == 0
+            assert living in await heartbeat(straight, [living], 600)
+            assert await redrive.run_once() == 0
+            assert await pipeline.status(living.task_id) == "running"
+    finally:
+        await line.stop()
+
+
+async def one_row(connection: Connection, statement: str, *parameters: object) -> tuple[Any, ...]:
+    row = await (await connection.execute(statement.encode(), parameters)).fetchone()
+    assert row is not None
+    return row
 
 
 async def test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back(pipeline: Pipeline) -> None:

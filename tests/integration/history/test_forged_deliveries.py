@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,13 +11,16 @@ import pytest
 import uuid_utils.compat as uuid7_source
 
 from kaguan.config import load_settings
+from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vanished import MOST_A_MINUTE, MOST_AT_ONCE, Vanishing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.worker.claiming import Claims
 from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.worker.outcome import Done, Retry
 from kaguan.queues import keys
 from kaguan.queues.client import Client
 from kaguan.queues.keys import delivery_key
+from kaguan.words.reasons import Reason
 from tests.support.alongside import alongside
 from tests.support.pipeline import Held, Pipeline, open_pipeline
 
@@ -112,6 +116,23 @@ async def test_a_forged_delivery_is_not_tried_again_and_names_few_vanished_tasks
     for start in range(MOST_AT_ONCE, len(gone), MOST_AT_ONCE):
         await vanishing.note_delivered("email:send", gone[start : start + MOST_AT_ONCE], {})
     assert await pipeline.sql("select count(*) from tb_vanished") == [(MOST_A_MINUTE,)]
+
+
+async def test_what_is_not_due_is_not_done_on_the_word_of_redis(pipeline: Pipeline) -> None:
+    """投递号猜得到：没到时候的、退避着的、没轮到的，没有交出过就谁也认领不了。"""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    (scheduled,), (failing,) = await pipeline.submit(schedule_at=tomorrow), await pipeline.submit()
+    await pipeline.forwarder.run_once()
+    handler = Recorder([Retry(Reason("outbox.worker_lost")), Done()])
+    execution = pipeline.execution(handler)
+    await execution({}, deliveries=[(str(failing), 1)])
+    for delivery in range(1, 4):
+        await execution({}, deliveries=[(str(scheduled), delivery), (str(failing), delivery)])
+    assert [attempt.task_id for attempt in handler.attempts] == [failing]
+    assert [await pipeline.status(one) for one in (scheduled, failing)] == ["pending", "retrying"]
+    await pipeline.sql("update tb_outbox set available_at = now() where task_id = %s", failing)
+    await execution({}, deliveries=[(str(failing), 2)])  # 抢在 relay 记下之前，没有坏处
+    assert await pipeline.status(failing) == "succeeded"
 
 
 async def test_when_a_delivery_says_it_was_handed_over_is_bounded_by_the_record(pipeline: Pipeline) -> None:

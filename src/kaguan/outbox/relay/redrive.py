@@ -57,28 +57,33 @@ class LeaseRedrive:
     grace: float = 0.0
     throttle: ScanThrottle = field(default_factory=ScanThrottle)
     _seen: float = -math.inf  # 本机的单调钟：在这之前到期的都看过了
-    _looked: tuple[float, float] = (math.inf, math.inf)  # 上一眼看完，单调钟与墙上的钟：暂停的虚拟机里前者不走
+    _looked: datetime | None = None  # 上一眼，PostgreSQL 的钟：库、本机、relay 谁停顿过，离它都远
+    _ended: float = -math.inf  # 上一眼看完，本机的单调钟
     _sparing: float | None = None  # 停顿之后只收交还的，到这时（单调钟）为止；看过一眼真的才会再有
 
     async def run_once(self) -> int:
         """收回一页。只看上一遍之后到期的与主动交还的；上一遍被锁着而跳过的，等从头看的那一遍。"""
         began = time.monotonic()
-        stood = max(began - self._looked[0], time.time() - self._looked[1])
-        if self._sparing is None and 0 < self.grace < stood:
-            self._sparing = began + self.grace
-            log.warning("停顿过，先等持有者续租", seconds=round(stood, 1), grace=self.grace)
+        spared = self._sparing is not None
         sparing = self._sparing is not None and began < self._sparing
+        # 等过了就真看一眼：一眼比一眼慢的，也不会永远只是等
+        looked = None if spared and not sparing and began - self._ended > self.grace else self._looked
         async with self.pool.connection() as connection, ThrottledScan(self.throttle, connection) as thorough:
-            expired = await store.redrive_expired(
+            now, expired = await store.redrive_expired(
                 connection,
                 redelivered=self.redelivered,
                 max_lost=self.config.max_deliveries_without_result,
                 grace=self.grace,
+                looked=looked,
                 reach=HANDED_BACK if sparing else EVER if thorough else min(EVER, began - self._seen + OVERLAP),
                 limit=PAGE,
             )
-        self._looked = (time.monotonic(), time.time())
-        if not sparing:
+        stood = 0.0 if looked is None else (now - looked).total_seconds()
+        self._looked, self._ended = now, time.monotonic()
+        if 0 < self.grace < stood and not sparing:
+            self._sparing = self._ended + self.grace
+            log.warning("停顿过，先等持有者续租", seconds=round(stood, 1), grace=self.grace)
+        elif not sparing:
             self._sparing = None
             if len(expired) < PAGE:
                 self._seen = began

@@ -17,13 +17,16 @@ with expired as materialized (
         end as verdict
     from (
         values
-            ('-infinity'::timestamptz, '-infinity'::timestamptz, interval '0'),
-            -- PostgreSQL 刚起来：停着的这段时间谁也续不了租，先给持有者一个租约的时间续租或结算
+            ('-infinity'::timestamptz, '-infinity'::timestamptz, true),
+            -- PostgreSQL 刚起来，或停顿过（离上一眼太久，这一条也许就卡在半路）：谁也续不了租，
+            -- 先给持有者一个租约的时间续租或结算
             (
                 statement_timestamp() - make_interval(secs => %(reach)s), statement_timestamp(),
-                make_interval(secs => %(grace)s)
+                pg_postmaster_start_time() < clock_timestamp() - make_interval(secs => %(grace)s)
+                and (%(grace)s::float8 = 0 or %(looked)s::timestamptz is null
+                     or statement_timestamp() - %(looked)s::timestamptz <= make_interval(secs => %(grace)s))
             )
-    ) as lapsed (since, until, grace)
+    ) as lapsed (since, until, decided)
     cross join lateral (
         select t.id, t.type, w.worker, w.attempt, w.started_at, w.lease_until, t.intent_at, t.lost_leases,
             t.cancel_requested_at,
@@ -32,7 +35,7 @@ with expired as materialized (
         from tb_work w
         join tb_task t on t.id = w.task_id
         where w.lease_until between lapsed.since and lapsed.until
-          and pg_postmaster_start_time() < clock_timestamp() - lapsed.grace
+          and lapsed.decided
           -- 历史没有核对完：意向也许丢了，先别定夺（docs/adr/0033）
           and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
         order by w.lease_until
@@ -113,4 +116,7 @@ noted as (
         jsonb_build_object('cause', case when released then 'worker_stopped' else 'lease_expired' end)
     from moved
 )
-select id, type, queue, traceparent, request_id, verdict, released from moved
+-- 一个也没有收，也有一行：这一眼是何时
+select moved.id, moved.type, moved.queue, moved.traceparent, moved.request_id, moved.verdict, moved.released, now.looked
+from (values (statement_timestamp())) as now (looked)
+left join moved on true

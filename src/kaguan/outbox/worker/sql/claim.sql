@@ -16,12 +16,14 @@ with wanted as materialized (
       and (select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
       -- 历史没有核对完的，一个也不认领（docs/adr/0033）
       and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
-      -- 有序的，轮到它才行：队头，或有人放它出来的（交出了，还有发件箱行）。历史断了，Redis 里还有没轮到的投递
+      -- 交出了才有它的投递：记着，或还没来得及记、发件箱里到期了。Redis 里凭空来的、没轮到的、没到时候的，都不做
       and (
-          t.ordering_key is null
-          or (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is not null
-          or (select 1 from tb_outbox o where o.task_id = t.id) is not null
-          or (select k.head from tb_ordering k where k.principal = t.principal and k.key = t.ordering_key) = t.id
+          (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is not null
+          or (
+              select 1 from tb_outbox o
+              where o.task_id = t.id and o.delivery = t.delivery and o.parked_at is null
+                and o.available_at <= clock_timestamp()
+          ) is not null
       )
     order by t.id
     for no key update of t
