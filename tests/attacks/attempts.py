@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.attacks import bodies
@@ -84,7 +85,22 @@ def sent(name: str, body: Callable[[], bytes], path: str, times: int = 1) -> Att
     return Attempt(name, body, path, "POST", JSON, authenticated=True, times=times)
 
 
+GZIP = {"Content-Encoding": "gzip"}
+BOMB = partial(bodies.bomb, 300 * bodies.MIB)  # 压过的约 300 KB
+
 BODIES: tuple[Attempt, ...] = (
+    Attempt("300 MiB in a gzip, 401", BOMB, EMAIL, "POST", JSON, times=10, headers=GZIP),
+    Attempt("300 MiB in a gzip, 404", BOMB, NOWHERE, "POST", JSON, times=10, headers=GZIP),
+    Attempt("300 MiB in a gzip, token", BOMB, EMAIL, "POST", JSON, authenticated=True, times=10, headers=GZIP),
+    Attempt(
+        "16 MB of nested lists in a gzip, token",
+        bodies.packed_lists,
+        BATCH,
+        "POST",
+        JSON,
+        authenticated=True,
+        headers=GZIP,
+    ),
     sent("16 MB of nested lists, users", bodies.nested_lists, USERS),
     sent("16 MB of nested lists, batch", bodies.nested_lists, BATCH),
     sent("16 MB of unknown keys, users", bodies.unknown_keys, USERS),

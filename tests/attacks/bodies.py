@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from base64 import b64encode
 from os import urandom
 from typing import Any
@@ -20,6 +22,16 @@ def filled(head: bytes, unit: bytes, tail: bytes, size: int = CEILING) -> bytes:
 
 def nested_lists(size: int = CEILING) -> bytes:
     return filled(b'{"a":[', b"[],", b"[]]}", size)
+
+
+def bomb(size: int) -> bytes:
+    """解开是 ``size`` 个零。"""
+    stream = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    return b"".join(stream.compress(bytes(MIB)) for _ in range(size // MIB)) + stream.flush()
+
+
+def packed_lists() -> bytes:
+    return gzip.compress(nested_lists())
 
 
 def unknown_keys() -> bytes:
