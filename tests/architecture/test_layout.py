@@ -105,6 +105,11 @@ def test_a_folder_of_tests_can_be_taken_in_at_a_glance() -> None:
     assert not [name for name in files if name.count("/") < 3]
 
 
+def test_a_unit_test_stands_where_its_subject_stands() -> None:
+    rooms = set().union(*strata()) | children("src/") | {"console", "support"}  # 控制台在 api 里，场地在 tests 里
+    assert children("tests/unit/") - rooms == {"__init__.py"}
+
+
 def imported(tree: ast.Module) -> Iterator[str]:
     """导入的模块；``from 包 import 名`` 的名也许是模块，一并算上。"""
     for node in ast.walk(tree):
