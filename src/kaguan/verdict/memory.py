@@ -31,6 +31,7 @@ PACKAGE = "kaguan.verdict"
 HOLD = 10.0  # 秒
 AGAIN = 3.0  # 秒：一直看得见的，隔这么久才再记一笔
 TIMEOUT = 0.5  # 秒
+BLOCKING = "blocking"  # 参数：至少挡了几秒
 KNOWN = frozenset(ConcernCode)  # 滚动升级时，更新的版本会记下本版本说不出的
 
 
@@ -94,4 +95,7 @@ def _level(entry: Mapping[str, Any], moment: float) -> Level | None:
 def _concern(entry: Mapping[str, Any], moment: float) -> Concern:
     level = _level(entry, moment) or Level.WARN
     since = datetime.fromtimestamp(entry["since"], UTC)
-    return Concern(ConcernCode(entry["code"]), level, entry["subject"], entry["parameters"], since)
+    parameters = dict(entry["parameters"])
+    if BLOCKING in parameters:  # 我们的语句等一秒就放弃、再来：一眼看不到全长，从头一次看见算起
+        parameters[BLOCKING] = max(parameters[BLOCKING], round(moment - entry["since"]))
+    return Concern(ConcernCode(entry["code"]), level, entry["subject"], parameters, since)

@@ -399,6 +399,15 @@ def test_what_was_said_a_moment_ago_is_said_until_it_has_been_gone_a_while() -> 
     assert said(40) == []  # 换了主的 Redis 钟慢一小时：不再说上一小时
 
 
+def test_a_lock_that_stays_has_blocked_us_since_it_was_first_seen() -> None:
+    """我们的语句等一秒就放弃、再来：每一眼只看得到最近的一秒，说的仍是从头一次看见起。"""
+    entries: dict[str, dict[str, Any]] = {}
+    [concern] = judge(seen(ledger(), lane(), lock(seconds=None, blocking=1.0)), window=WINDOW)
+    recall(entries, NOW, [concern])
+    [kept] = recall(entries, NOW + timedelta(seconds=7), [concern])
+    assert (kept.parameters["blocking"], kept.since) == (8, ago(1))
+
+
 def test_the_heavier_comes_first() -> None:
     record = ledger(totals={"uncertain": 1}, queued={"default": (9, 50.0)})
     codes = [concern.code for concern in judge(seen(record, lane()), window=WINDOW)]
