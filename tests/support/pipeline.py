@@ -86,6 +86,10 @@ class Pipeline:
             cursor = await connection.execute(statement.encode(), parameters)
             return await cursor.fetchall() if cursor.description else []
 
+    async def come_due(self) -> None:
+        """退避着的、排在将来的，都到时候了。"""
+        await self.sql("update tb_outbox set available_at = now() where available_at > now()")
+
     async def seal(self) -> Seal:
         """库里的钥匙。"""
         async with self.pool.connection() as connection:

@@ -175,7 +175,7 @@ async def test_task_that_keeps_killing_its_worker_is_parked_and_others_flow(pipe
             token = Token(poison, delivery, uuid4())
             assert all(await claiming.claim(connection, [(token, None)], worker="doomed", lease=0.000001))
         await pipeline.leases_redrive.run_once()
-        await pipeline.sql("update tb_outbox set available_at = now()")
+        await pipeline.come_due()
     assert await pipeline.status(poison) == "failed"
     assert counted(pipeline) == {"settled/failed": 1, "leases_lost": limit, "redriven": limit - 1}
     await pipeline.execution(Recorder())({}, deliveries=[(str(healthy), 1)])

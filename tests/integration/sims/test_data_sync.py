@@ -81,6 +81,7 @@ async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attem
     await Settlement(attempt.pool, "test", Tasks()).settle(attempt, outcome)
     token = Token(attempt.task_id, attempt.delivery + 1, uuid4())
     async with attempt.pool.connection() as connection:
+        await connection.execute("update tb_outbox set available_at = now()")
         (claim,) = await claiming.claim(connection, [(token, None)], worker="test", lease=60.0)
     assert claim is not None
     return Attempt(attempt.pool, token, claim.type, claim.attempt, claim.max_attempts, claim.payload)

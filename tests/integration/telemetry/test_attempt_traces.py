@@ -122,6 +122,7 @@ async def test_a_failed_attempt_and_its_retry_are_traced_though_the_task_was_not
 
     for delivery in (1, 2):
         await unsampled.execution(handle)({}, deliveries=[(str(task_id), delivery)])
+        await unsampled.come_due()
     first, second = named(faults, "process email:send")
     assert ((first.attributes or {})[KEPT], (second.attributes or {})[KEPT]) == ("error", "retry")
     assert [span.parent for span in named(faults, "SELECT")] == [second.get_span_context()]  # 重试的语句，头一次的没有
@@ -171,6 +172,7 @@ async def failed_then_done(pipeline: Pipeline) -> UUID:
     handler = Recorder([Retry("对方忙"), Done({})])
     for delivery in (1, 2):
         await pipeline.execution(handler)({}, deliveries=[(str(task_id), delivery)])
+        await pipeline.come_due()
     return task_id
 
 
@@ -211,6 +213,7 @@ async def test_a_retry_that_still_runs_is_offered_with_its_own_trace_once_it_rep
     (task_id,) = await pipeline.submit()
     handler = Reporting()
     await pipeline.execution(handler)({}, deliveries=[(str(task_id), 1)])
+    await pipeline.come_due()
     running = asyncio.create_task(pipeline.execution(handler)({}, deliveries=[(str(task_id), 2)]))
     await handler.reported.wait()
     record = await pipeline.task(task_id)
