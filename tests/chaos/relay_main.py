@@ -11,17 +11,17 @@ from tests.chaos import clock
 
 clock.install()
 
-from kaguan.config import Process  # noqa: E402 钟要先换好
-from kaguan.database.sql import load  # noqa: E402 同上
-from kaguan.outbox import store  # noqa: E402 同上
-from kaguan.outbox.deliveries import fetch  # noqa: E402 同上
-from kaguan.outbox.relay import forward, relay  # noqa: E402 同上
-from kaguan.outbox.relay.history import Histories  # noqa: E402 同上
-from kaguan.outbox.store import Delivery  # noqa: E402 同上
-from kaguan.outbox.vocabulary import Priority  # noqa: E402 同上
-from kaguan.product.process import run_process  # noqa: E402 同上
-from relay import __main__ as root  # noqa: E402 同上
-from tests.chaos.mutated import types_of  # noqa: E402 同上
+from kaguan.config import Process
+from kaguan.database.sql import load
+from kaguan.outbox import store
+from kaguan.outbox.deliveries import fetch
+from kaguan.outbox.relay import forward, relay
+from kaguan.outbox.relay.history import Histories
+from kaguan.outbox.store import Delivery
+from kaguan.outbox.vocabulary import Priority
+from kaguan.product.process import run_process
+from relay import __main__ as root
+from tests.chaos.mutated import types_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

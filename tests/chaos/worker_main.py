@@ -15,16 +15,16 @@ from tests.chaos import clock
 
 clock.install()
 
-import kaguan.outbox.worker.attempt as attempt_module  # noqa: E402 钟要先换好
-from kaguan.config import Process  # noqa: E402 同上
-from kaguan.database.sql import load  # noqa: E402 同上
-from kaguan.outbox.worker import settlement  # noqa: E402 同上
-from kaguan.product.process import run_process  # noqa: E402 同上
-from kaguan.sims.tasks import SIM_STATUS_SYNC  # noqa: E402 同上
-from tests.chaos.ledger import MIXED, LedgerHandler  # noqa: E402 同上
-from tests.chaos.mutated import types_of  # noqa: E402 同上
-from workers.__main__ import serve  # noqa: E402 同上
-from workers.registry import open_handlers  # noqa: E402 同上
+import kaguan.outbox.worker.attempt as attempt_module
+from kaguan.config import Process
+from kaguan.database.sql import load
+from kaguan.outbox.worker import settlement
+from kaguan.product.process import run_process
+from kaguan.sims.tasks import SIM_STATUS_SYNC
+from tests.chaos.ledger import MIXED, LedgerHandler
+from tests.chaos.mutated import types_of
+from workers.__main__ import serve
+from workers.registry import open_handlers
 
 if TYPE_CHECKING:
     import asyncio

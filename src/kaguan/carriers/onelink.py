@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, date, datetime
-from decimal import Decimal  # noqa: TC003 pydantic 在运行时要用
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime  # noqa: TC003 typer 运行时读注解
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID  # noqa: TC003 同上
+from uuid import UUID
 
 import typer
 
@@ -23,7 +23,7 @@ from kaguan.outbox.selection import answer
 from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
 from kaguan.outbox.watching import Watched, watch
 from kaguan.product.exit_codes import ExitCode
-from kaguan.product.task_types import TypeName  # noqa: TC001 typer 运行时读注解
+from kaguan.product.task_types import TypeName
 from kaguan.words import zones
 from kaguan.words.reasons import Reason
 

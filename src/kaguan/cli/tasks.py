@@ -19,8 +19,8 @@ from kaguan.outbox import record as store
 from kaguan.outbox.listing import TaskFilter, newest
 from kaguan.outbox.replay import FIRST_ID, LAST_ID
 from kaguan.outbox.timeline import timeline
-from kaguan.outbox.vocabulary import Priority, TaskStatus  # noqa: TC001 typer 运行时读注解
-from kaguan.product.task_types import TypeName  # noqa: TC001 typer 运行时读注解
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.product.task_types import TypeName
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
 from kaguan.words.zones import written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 SQLAlchemy 在运行时解析 Mapped 的注解
+from datetime import datetime
 
 from sqlalchemy import BigInteger, DateTime, Identity, MetaData, func, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
