@@ -40,7 +40,7 @@ async def main() -> None:
             async with outbox.transaction(connection) as after_commit:  # both rows, or neither; then the bell
                 await connection.execute("insert into shop_order values (1) on conflict do nothing")
                 order = Submission(RECEIPT, Receipt(order_id=1), request_id="order 1")  # asked again: the first answer
-                accepted = await outbox.accept(connection, order, max_attempts=5, after_commit=after_commit)
+                accepted = await outbox.accept_one(connection, order, max_attempts=5, after_commit=after_commit)
                 after_commit(bell.ring)
         async with asyncio.TaskGroup() as group, pool.connection() as connection:
             group.create_task(Relay(pool, redis, [RECEIPT]).run(stop))

@@ -22,7 +22,7 @@ from kaguan.database.engine import engine_on
 from kaguan.database.pool import open_pool
 from kaguan.flow.background import in_background
 from kaguan.logging.access import access_lines
-from kaguan.outbox.doorbell import Doorbell
+from kaguan.outbox.accept.doorbell import Doorbell
 from kaguan.presence.beat import Presence
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import NAMES, check_settings

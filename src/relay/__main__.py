@@ -16,7 +16,7 @@ from kaguan.database.standbys import StandbyMetrics
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.recall import Recall
 from kaguan.mail.waiting import INTERVAL, WaitingMetrics
-from kaguan.outbox.relay.relay import Loop, Relay
+from kaguan.outbox.relay import Loop, Relay
 from kaguan.presence.beat import Presence
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types

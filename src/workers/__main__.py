@@ -14,8 +14,8 @@ from kaguan.config import Process, Settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.vocabulary import split_slots
-from kaguan.outbox.worker.attempt import Handler
-from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
+from kaguan.outbox.work.attempt import Handler
+from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
 from kaguan.product.process import run_process, spare_the_collector
 from kaguan.product.task_types import check_settings, task_types

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.notices.task import TASK_NOTIFY
-from kaguan.outbox.worker.attempt import Handler
+from kaguan.outbox.work.attempt import Handler
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC
 from workers.email.handler import open_email
 from workers.event.handler import open_event

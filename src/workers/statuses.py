@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kaguan.database.pool import Connection
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
     from kaguan.sims.cards import CardStatus
     from kaguan.sims.events import ChangeEvents
     from kaguan.sims.sync_store import AppliedStatuses, Checkpoint

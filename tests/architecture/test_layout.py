@@ -52,7 +52,7 @@ def test_the_top_level_is_the_one_that_the_guides_describe() -> None:
 def strata() -> list[set[str]]:
     """自上而下，一层里的房间；``kaguan.`` 以外的不算。"""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    (layers,) = (contract["layers"] for contract in contracts if "layers" in contract and "containers" not in contract)
     placed = [{name.strip() for name in layer.split("|")} for layer in layers]
     return [{name.removeprefix("kaguan.") for name in layer} for layer in placed if "api" not in layer]
 

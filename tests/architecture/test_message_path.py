@@ -10,10 +10,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import GroupAccept, Submission
-from kaguan.outbox.relay.loop import run
+from kaguan.outbox.accept.acceptance import GroupAccept, Submission
+from kaguan.outbox.loop import run
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done, Outcome
+from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support import artifacts
 from tests.support.message_path import MessagePath
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
@@ -21,7 +21,7 @@ from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 MOST_STOPS = 32
 MOST_FILES = 13
@@ -30,41 +30,41 @@ MOST_CALLS = 3  # 同一个协程里，从入口到发语句的函数
 LANE = "kaguan/database/group_commit.py:GroupCommit._lane"
 STOPS = (
     # 受理
-    "kaguan/outbox/acceptance.py:GroupAccept.accept",
+    "kaguan/outbox/accept/acceptance.py:GroupAccept.accept",
     "kaguan/database/group_commit.py:GroupCommit.submit",
     LANE,
-    "kaguan/outbox/acceptance.py:insert",
+    "kaguan/outbox/accept/acceptance.py:insert",
     # 转交
-    "kaguan/outbox/relay/loop.py:run",
-    "kaguan/outbox/relay/forward.py:Forwarder.run_once",
-    "kaguan/outbox/relay/forward.py:Forwarder._look",
-    "kaguan/outbox/deliveries.py:fetch",
+    "kaguan/outbox/loop.py:run",
+    "kaguan/outbox/deliver/forward.py:Forwarder.run_once",
+    "kaguan/outbox/deliver/forward.py:Forwarder._look",
+    "kaguan/outbox/deliver/deliveries.py:fetch",
     "kaguan/database/group_commit.py:Gathering.took",
-    "kaguan/outbox/relay/forward.py:Forwarder._forward",
-    "kaguan/outbox/deliveries.py:pack",
-    "kaguan/outbox/deliveries.py:enqueue_many",
-    "kaguan/outbox/relay/forward.py:mark_queued",
+    "kaguan/outbox/deliver/forward.py:Forwarder._forward",
+    "kaguan/outbox/deliver/deliveries.py:pack",
+    "kaguan/outbox/deliver/deliveries.py:enqueue_many",
+    "kaguan/outbox/deliver/forward.py:mark_queued",
     # 认领、执行；认领也经 GroupCommit 的 submit 与 _lane
-    "kaguan/outbox/worker/intake.py:Intake.dequeue",
-    "kaguan/outbox/deliveries.py:KaguanQueue.deserialize",
-    "kaguan/outbox/deliveries.py:KaguanQueue.notify",
-    "kaguan/outbox/worker/execution.py:Execution.__call__",
-    "kaguan/outbox/worker/claiming.py:Claims.claim",
-    "kaguan/outbox/worker/claiming.py:claim",
-    "kaguan/outbox/worker/execution.py:Execution._run",
-    "kaguan/outbox/worker/seat.py:Seats.of",
-    "kaguan/outbox/worker/leases.py:Leases.holding",
-    "kaguan/outbox/worker/execution.py:Execution._seated",
-    "kaguan/outbox/worker/seat.py:Seat.taken",
-    "kaguan/outbox/worker/places.py:Gates.of_type",
-    "kaguan/outbox/worker/intake.py:Slots.running",
-    "kaguan/outbox/worker/execution.py:Execution._handle",
-    "kaguan/outbox/worker/attempt.py:Attempt.checkpoint",
+    "kaguan/outbox/work/intake.py:Intake.dequeue",
+    "kaguan/outbox/deliver/deliveries.py:KaguanQueue.deserialize",
+    "kaguan/outbox/deliver/deliveries.py:KaguanQueue.notify",
+    "kaguan/outbox/work/execution.py:Execution.__call__",
+    "kaguan/outbox/work/claiming.py:Claims.claim",
+    "kaguan/outbox/work/claiming.py:claim",
+    "kaguan/outbox/work/execution.py:Execution._run",
+    "kaguan/outbox/work/seat.py:Seats.of",
+    "kaguan/outbox/work/leases.py:Leases.holding",
+    "kaguan/outbox/work/execution.py:Execution._seated",
+    "kaguan/outbox/work/seat.py:Seat.taken",
+    "kaguan/outbox/work/places.py:Gates.of_type",
+    "kaguan/outbox/work/intake.py:Slots.running",
+    "kaguan/outbox/work/execution.py:Execution._handle",
+    "kaguan/outbox/work/attempt.py:Attempt.checkpoint",
     # 结算
-    "kaguan/outbox/worker/settlement.py:Settlement.settle",
-    "kaguan/outbox/worker/settlement.py:Settlement._together",
-    "kaguan/outbox/worker/attempt.py:Attempt.transaction",
-    "kaguan/outbox/worker/settlement.py:settle_done",
+    "kaguan/outbox/work/settlement.py:Settlement.settle",
+    "kaguan/outbox/work/settlement.py:Settlement._together",
+    "kaguan/outbox/work/attempt.py:Attempt.transaction",
+    "kaguan/outbox/work/settlement.py:settle_done",
 )
 SUBMISSION = Submission(EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"))
 
@@ -109,4 +109,4 @@ async def test_a_message_crosses_these_functions_from_accept_to_settle(settings:
         assert len(files) == len(set(files)), chain  # 谁也不被自己叫的人叫回来
     # 合并提交换一个协程：交给它的函数由它的道来叫
     lanes = {chain[1] for chain in path.chains if chain[0] == LANE}
-    assert lanes == {"kaguan/outbox/acceptance.py:insert", "kaguan/outbox/worker/claiming.py:claim"}
+    assert lanes == {"kaguan/outbox/accept/acceptance.py:insert", "kaguan/outbox/work/claiming.py:claim"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kaguan.config.model import Redis
 from kaguan.flow.probes import LOOPBACK, answers_ready, is_listening
-from kaguan.outbox.doorbell import listen
+from kaguan.outbox.accept.doorbell import listen
 from kaguan.queues.client import open_redis
 from tests.bench.comparison import MeasureError, Result, Target, alternate, ratio
 from tests.bench.laboratory import SAMPLE_RATIO

@@ -15,7 +15,7 @@ from kaguan.dev.simulator.population import iccid_at
 from kaguan.flow.backoff import jitter
 from kaguan.flow.probes import LOOPBACK, answers_ready, greets_as_smtp, is_listening
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission, accept_many
+from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.keys import DOORBELL
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaguan.config import Process
 from kaguan.outbox.task_type import TaskType, TaskTypes
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from kaguan.product.process import run_process
 from kaguan.product.task_types import task_types
 from kaguan.telemetry.metrics import Metrics
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.config import Settings
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Outcome
     from kaguan.telemetry.metrics import Metrics
 
 

@@ -21,8 +21,8 @@ from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.deliveries import JOB_TTL, build_queues
-from kaguan.outbox.relay.relay import Relay, Timing
+from kaguan.outbox.deliver.deliveries import JOB_TTL, build_queues
+from kaguan.outbox.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.relay.forward import Forwarder
+    from kaguan.outbox.deliver.forward import Forwarder
 
 SLICES, REFILL = 10, 5_000
 WARM_BATCHES = 8  # psycopg 到第六次才预备语句

@@ -20,7 +20,7 @@ import uvloop
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from kaguan.sims.cards import DayUsage
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import SyncType

@@ -7,11 +7,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.worker.outcome import Done, Outcome
+from kaguan.outbox.work.outcome import Done, Outcome
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 TABLE = "chaos_effect"
 CREATE = (

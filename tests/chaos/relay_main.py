@@ -13,11 +13,11 @@ clock.install()
 
 from kaguan.config import Process
 from kaguan.database.sql import load
-from kaguan.outbox import store
-from kaguan.outbox.deliveries import fetch
-from kaguan.outbox.relay import forward, relay
-from kaguan.outbox.relay.history import Histories
-from kaguan.outbox.store import Delivery
+from kaguan.outbox import relay
+from kaguan.outbox.deliver import forward
+from kaguan.outbox.deliver.deliveries import Delivery, fetch
+from kaguan.outbox.recover import store
+from kaguan.outbox.recover.history import Histories
 from kaguan.outbox.vocabulary import Priority
 from kaguan.product.process import run_process
 from relay import __main__ as root
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Connection
-    from kaguan.outbox.store import Due
+    from kaguan.outbox.deliver.deliveries import Due
 
 HEAD_GUARD = "k.head <> t.id"
 WINDOW = 0.1  # 秒：把入队与标记之间拉宽，SIGKILL 才常常落在里面
@@ -44,7 +44,9 @@ def _mark_first() -> None:
     async def fetch_and_mark(connection: Connection, *arguments: Any, **options: Any) -> list[Due]:
         due = await fetch(connection, *arguments, **options)
         if due:
-            await connection.execute(load("kaguan.outbox", "take_off"), {"task_ids": [row.task_id for row in due]})
+            await connection.execute(
+                load("kaguan.outbox.deliver", "take_off"), {"task_ids": [row.task_id for row in due]}
+            )
             await mark(connection, [Delivery(Priority.DEFAULT, row.type, [(row.task_id, row.delivery)]) for row in due])
             await connection.execute("commit")
             await connection.execute("begin")

@@ -15,10 +15,10 @@ from tests.chaos import clock
 
 clock.install()
 
-import kaguan.outbox.worker.attempt as attempt_module
+import kaguan.outbox.work.attempt as attempt_module
 from kaguan.config import Process
 from kaguan.database.sql import load
-from kaguan.outbox.worker import settlement
+from kaguan.outbox.work import settlement
 from kaguan.product.process import run_process
 from kaguan.sims.tasks import SIM_STATUS_SYNC
 from tests.chaos.ledger import MIXED, LedgerHandler
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.outbox.task_type import TaskType, TaskTypes
-    from kaguan.outbox.worker.attempt import Handler
+    from kaguan.outbox.work.attempt import Handler
     from kaguan.telemetry.metrics import Metrics
     from workers.__main__ import OpenHandlers
 

@@ -20,7 +20,7 @@ from kaguan.config.model import Relay
 from kaguan.database.pool import open_pool
 from kaguan.dev.postgres import DATABASE
 from kaguan.flow.probes import LOOPBACK
-from kaguan.outbox.scan_throttle import THRIFT
+from kaguan.outbox.deliver.scan_throttle import THRIFT
 from tests.attacks.attempts import EMAIL
 from tests.bench.load import Load
 from tests.bench.processes import running

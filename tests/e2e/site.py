@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from playwright.async_api import expect
 
-from kaguan.outbox.vanished import LONGEST_REQUEST_ID
+from kaguan.outbox.recover.vanished import LONGEST_REQUEST_ID
 from tests.e2e.browser import chromium, tab
 from tests.e2e.stack import RunningStack, started
 from tests.e2e.traffic import business, redis_forgets, script

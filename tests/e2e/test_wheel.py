@@ -162,7 +162,7 @@ def test_an_application_keeps_its_own_names(installed: Installed, outside: Path)
         (application / name).mkdir(parents=True)
         (application / name / "__init__.py").write_text("raise SystemExit('the application itself')\n", "utf-8")
     code = "import importlib.util; print([importlib.util.find_spec(name) for name in ('api', 'relay', 'workers')])"
-    seen = run(str(installed.python), "-c", f"import kaguan.outbox.acceptance; {code}", folder=installed.folder)
+    seen = run(str(installed.python), "-c", f"import kaguan.outbox.accept.acceptance; {code}", folder=installed.folder)
     assert seen.stdout == "[None, None, None]\n", seen.stderr
     document = installed.run("openapi", folder=application)
     assert document.stdout == (ROOT / "docs" / "openapi.yaml").read_text("utf-8"), document.stderr

@@ -14,9 +14,9 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.history import Mark
-from kaguan.outbox.relay import in_redis
+from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.deliver import in_redis
+from kaguan.outbox.recover.gate import Mark
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues import keys
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 DONE = "select count(*) from vw_task where status in ('pending', 'queued', 'running', 'retrying')"
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.acceptance import Submission, accept_many
+from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.sims.tasks import SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, own_directory, relaying
@@ -27,8 +27,8 @@ from workers.email.transport import open_mailer
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 EACH = 5  # 每一段交这么多封信、这么多个记一行效果的
 END = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'kaguan-worker'"

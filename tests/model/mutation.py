@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WORKER = "src/kaguan/outbox/worker/sql/"
-OUTBOX = "src/kaguan/outbox/sql/"
+WORK = "src/kaguan/outbox/work/sql/"
 DELIVERY = "tests/integration/delivery/test_delivery.py"
 REDRIVE = "tests/integration/delivery/test_redrive.py"
 CORNERS = "tests/integration/delivery/test_protocol_corners.py"

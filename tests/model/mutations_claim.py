@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.model.mutation import CLAIM_ID, WORKER, Mutation
+from tests.model.mutation import CLAIM_ID, WORK, Mutation
 
 SETTLES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_settles_nothing"
 DECLARES_NOTHING = CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing"
@@ -12,13 +12,13 @@ EARLIER_DELIVERY = CLAIM_ID + "::test_nothing_is_settled_by_the_holder_of_an_ear
 
 def _without_delivery(what: str, statement: str) -> Mutation:
     check = " and t.delivery = %(delivery)s"
-    return Mutation(f"{what}的结算不看投递号", f"{WORKER}{statement}.sql", check, "", (EARLIER_DELIVERY,))
+    return Mutation(f"{what}的结算不看投递号", f"{WORK}{statement}.sql", check, "", (EARLIER_DELIVERY,))
 
 
 def _without_claim_id(what: str, statement: str, test: str, *, protocol: bool = True) -> Mutation:
     return Mutation(
         f"{what}不看认领号",
-        f"{WORKER}{statement}.sql",
+        f"{WORK}{statement}.sql",
         " and w.claim_id = %(claim_id)s",
         "",
         (test,),
@@ -28,7 +28,7 @@ def _without_claim_id(what: str, statement: str, test: str, *, protocol: bool = 
 
 def _batch_without_claim_id(what: str, statement: str, alias: str, test: str) -> Mutation:
     check = f" and w.claim_id = {alias}.claim_id"
-    return Mutation(f"{what}不看认领号", f"{WORKER}{statement}.sql", check, "", (test,), protocol=True)
+    return Mutation(f"{what}不看认领号", f"{WORK}{statement}.sql", check, "", (test,), protocol=True)
 
 
 CLAIM_ID_MUTATIONS = (
@@ -44,14 +44,14 @@ CLAIM_ID_MUTATIONS = (
     _batch_without_claim_id("交还", "release", "h", RENEWS_NOTHING),
     Mutation(
         "回音丢了不看认领号",
-        "src/kaguan/outbox/worker/settlement.py",
+        "src/kaguan/outbox/work/settlement.py",
         "now[1:] == token",
         "now[1] == token[0]",
         (SETTLES_NOTHING,),
     ),
     Mutation(
         "结算不看投递号",
-        WORKER + "settle_done.sql",
+        WORK + "settle_done.sql",
         " and t.delivery = d.delivery",
         "",
         (CLAIM_ID + "::test_success_is_not_written_by_the_holder_of_an_earlier_delivery",),
@@ -61,7 +61,7 @@ CLAIM_ID_MUTATIONS = (
     _without_delivery("不明", "settle_uncertain"),
     Mutation(
         "等锁之后抢走别人刚认领的",
-        WORKER + "claim.sql",
+        WORK + "claim.sql",
         "where w.lease_until is null or w.delivery <> excluded.delivery",
         "where true",
         (CLAIM_ID + "::test_a_claim_that_waited_for_another_does_not_take_it_over",),

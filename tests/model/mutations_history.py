@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.model.mutation import OUTBOX, WORKER, Mutation
+from tests.model.mutation import WORK, Mutation
 
 HISTORY = "tests/integration/history/test_history_cut.py"
 VANISHED = "tests/integration/history/test_vanished.py"
@@ -10,21 +10,28 @@ GATE = (
     "(select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false"
 )
 WAITS = (HISTORY + "::test_nothing_is_claimed_handed_over_or_decided_before_the_new_start_is_looked_at",)
-RELAY = "src/kaguan/outbox/relay/history.py"
+RELAY = "src/kaguan/outbox/recover/history.py"
 HELD_BACK = (HISTORY + "::test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_is_not_lost",)
 
 
 def _ungated(what: str, statement: str, *, protocol: bool = True) -> Mutation:
-    return Mutation(f"没有核对也{what}", f"{WORKER}{statement}.sql", f"and {GATE}", "", HELD_BACK, protocol=protocol)
+    return Mutation(f"没有核对也{what}", f"{WORK}{statement}.sql", f"and {GATE}", "", HELD_BACK, protocol=protocol)
 
 
 HISTORY_MUTATIONS = (
-    Mutation("没有核对也认领", WORKER + "claim.sql", f"and {GATE}", "", WAITS, protocol=True),
-    Mutation("没有核对也交出", OUTBOX + "fetch.sql", f"where {GATE}", "", WAITS, protocol=True),
-    Mutation("没有核对也收回租约", OUTBOX + "redrive_expired.sql", f"and {GATE}", "", WAITS, protocol=True),
+    Mutation("没有核对也认领", WORK + "claim.sql", f"and {GATE}", "", WAITS, protocol=True),
+    Mutation("没有核对也交出", "src/kaguan/outbox/deliver/sql/fetch.sql", f"where {GATE}", "", WAITS, protocol=True),
+    Mutation(
+        "没有核对也收回租约",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
+        f"and {GATE}",
+        "",
+        WAITS,
+        protocol=True,
+    ),
     Mutation(
         "没有核对也重投",
-        OUTBOX + "redrive.sql",
+        "src/kaguan/outbox/recover/sql/redrive.sql",
         f"(%(settling)s or {GATE})",
         "(%(settling)s or true)",
         WAITS,
@@ -38,14 +45,14 @@ HISTORY_MUTATIONS = (
     _ungated("结算不明", "settle_uncertain", protocol=False),  # 同上
     Mutation(
         "等核对的当作令牌失效",
-        "src/kaguan/outbox/worker/attempt.py",
+        "src/kaguan/outbox/work/attempt.py",
         "if now == (TaskStatus.RUNNING, self.delivery, self.token.claim_id):",
         "if False:",
         HELD_BACK,
     ),
     Mutation(
         "没有核对也答人的要求",
-        "src/kaguan/outbox/history.py",
+        "src/kaguan/outbox/recover/gate.py",
         "    if not await is_settled(connection):\n        raise UnsettledError",
         "",
         (HISTORY + "::test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_if_the_database_were_away",),
@@ -53,7 +60,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "已有意向的不再疑",
-        OUTBOX + "doubt.sql",
+        "src/kaguan/outbox/recover/sql/doubt.sql",
         "else n.delivery >= v.delivery",
         "else n.delivery >= v.delivery and v.intent_at is null",
         (HISTORY + "::test_a_waiting_mail_gets_a_mark_whatever_its_intent_says_and_one_for_each_note",),
@@ -61,7 +68,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "正在跑的一律留给持有者",
-        OUTBOX + "doubt.sql",
+        "src/kaguan/outbox/recover/sql/doubt.sql",
         "when v.status = 'running' and n.delivery = v.delivery then 'running'",
         "when v.status = 'running' then 'running'",
         (HISTORY + "::test_a_holder_that_was_succeeded_in_the_tail_is_relieved_and_the_mail_is_in_doubt",),
@@ -69,7 +76,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "记着的不可信也留给持有者",
-        OUTBOX + "doubtful_due.sql",
+        "src/kaguan/outbox/recover/sql/doubtful_due.sql",
         "is null then 0 else 1",
         "is null then 0 else 0",
         (HISTORY + "::test_without_trusted_notes_nobody_knows_whether_a_holder_was_succeeded",),
@@ -77,7 +84,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "失败之后有人让它重来过的不管",
-        OUTBOX + "doubt.sql",
+        "src/kaguan/outbox/recover/sql/doubt.sql",
         "when v.status in ('failed', 'uncertain') then n.delivery > v.delivery",
         "when v.status in ('failed', 'uncertain') then false",
         (
@@ -88,7 +95,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "外部调用之前不记",
-        "src/kaguan/outbox/worker/attempt.py",
+        "src/kaguan/outbox/work/attempt.py",
         "await self.calls.note(connection, self.task_id, self.delivery)",
         "pass",
         (HISTORY + "::test_without_redis_no_call_is_made_and_the_attempt_is_given_back_uncounted",),
@@ -104,7 +111,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "结局还记得的也疑",
-        OUTBOX + "doubt.sql",
+        "src/kaguan/outbox/recover/sql/doubt.sql",
         "else n.delivery >= v.delivery",
         "else true",
         (HISTORY + "::test_a_failed_attempt_that_is_known_leaves_no_doubt_behind",),
@@ -119,7 +126,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "认下之后水位还落后",
-        OUTBOX + "settle.sql",
+        "src/kaguan/outbox/recover/sql/settle.sql",
         "greatest(forwarded_at, %(ahead)s)",
         "forwarded_at",
         (HISTORY + "::test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark",),
@@ -134,7 +141,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "不见了的也当作重复",
-        OUTBOX + "vanish.sql",
+        "src/kaguan/outbox/recover/sql/vanish.sql",
         "where not exists",
         "where false and not exists",
         (VANISHED + "::test_what_postgresql_forgot_is_named_with_its_request_and_never_called_a_duplicate",),

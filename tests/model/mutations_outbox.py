@@ -7,14 +7,13 @@ from tests.model.mutation import (
     DELIVERY,
     FORGOTTEN,
     ORDERING,
-    OUTBOX,
     OVERTAKEN,
     REDRIVE,
     SHARED,
     SIMULATION,
     SURVIVORS,
     UNCERTAIN,
-    WORKER,
+    WORK,
     Mutation,
 )
 
@@ -28,7 +27,7 @@ OUTBOX_MUTATIONS = (
     # 转交
     Mutation(
         "先标记并提交、后入队",
-        "src/kaguan/outbox/relay/forward.py",
+        "src/kaguan/outbox/deliver/forward.py",
         "            results = await enqueue_many(",
         "            gone = [task_id for one in deliveries for task_id, _ in one.tokens]\n"
         "            await connection.execute(load(PACKAGE, 'take_off'), {'task_ids': gone})\n"
@@ -39,14 +38,14 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "没入队也当作交出",
-        "src/kaguan/outbox/relay/forward.py",
+        "src/kaguan/outbox/deliver/forward.py",
         "strict=True) if queued]\n",
         "strict=True)]\n",
         (DELIVERY, CORNERS, REDRIVE),
     ),
     Mutation(
         "两个 relay 取同样的行",
-        OUTBOX + "fetch.sql",
+        "src/kaguan/outbox/deliver/sql/fetch.sql",
         "    for update skip locked\n",
         "",
         (DELIVERY + "::test_two_relays_hand_over_each_row_once",),
@@ -54,7 +53,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "标记不看状态",
-        OUTBOX + "handed_over.sql",
+        "src/kaguan/outbox/deliver/sql/handed_over.sql",
         "where t.status = any ((select array['pending', 'retrying'])::text[])",
         "where true",
         (OVERTAKEN, DELIVERY),
@@ -62,7 +61,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "搁置的行照样交出",
-        OUTBOX + "fetch.sql",
+        "src/kaguan/outbox/deliver/sql/fetch.sql",
         "parked_at is null and",
         "",
         (SURVIVORS + "::test_a_row_set_aside_is_not_handed_over_until_it_is_taken_up_again",),
@@ -70,14 +69,14 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "高水位不算数",
-        "src/kaguan/outbox/relay/forward.py",
+        "src/kaguan/outbox/deliver/forward.py",
         "self.most - len(self._sizes)",
         "self.most",
         ("tests/unit/outbox/test_forward_window.py::test_deliveries_are_capped_however_many_tasks_would_fit",),
     ),
     Mutation(
         "门铃不响",
-        "src/kaguan/outbox/doorbell.py",
+        "src/kaguan/outbox/accept/doorbell.py",
         'await self._redis.publish(DOORBELL, b"")',
         "pass",
         (SURVIVORS + "::test_a_ring_goes_out",),
@@ -85,21 +84,21 @@ OUTBOX_MUTATIONS = (
     # 重投
     Mutation(
         "纪元变了也不管",
-        "src/kaguan/outbox/relay/epoch.py",
+        "src/kaguan/outbox/recover/epoch.py",
         "if is_same:",
         "if True:",
         (REDRIVE + "::test_flushed_redis_is_noticed_by_its_epoch_and_everything_comes_back",),
     ),
     Mutation(
         "切换了主也不管",
-        "src/kaguan/outbox/relay/epoch.py",
+        "src/kaguan/outbox/recover/epoch.py",
         "and known ~= history then",
         "and false then",
         (REDIS_FAILOVER,),
     ),
     Mutation(
         "先记下纪元、后重投",
-        "src/kaguan/outbox/relay/epoch.py",
+        "src/kaguan/outbox/recover/epoch.py",
         "        count = await self._redrive_forgotten()",
         "        async with self.pool.connection() as connection:\n"
         "            await history.set_epoch(connection, here)\n"
@@ -108,7 +107,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "核对了也不重投",
-        "src/kaguan/outbox/relay/redrive.py",
+        "src/kaguan/outbox/recover/redrive.py",
         "if missing:",
         "if False:",
         (REDRIVE + "::test_job_that_saq_forgot_is_redriven_and_one_it_knows_is_not",),
@@ -116,7 +115,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "被取走而没人认领的不管",
-        "src/kaguan/outbox/relay/redrive.py",
+        "src/kaguan/outbox/recover/redrive.py",
         "return missing + self._long_taken(taken)",
         "return missing",
         (CORNERS + "::test_job_popped_by_a_worker_that_died_before_starting_it_comes_back",),
@@ -124,14 +123,14 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "核对不认得同乘的投递",
-        "src/kaguan/outbox/relay/in_redis.py",
+        "src/kaguan/outbox/deliver/in_redis.py",
         "return task.job or delivery_key",
         "return delivery_key",
         (SHARED + "::test_a_forgotten_shared_delivery_comes_back_and_a_live_one_stays",),
     ),
     Mutation(
         "租约到期没人收",
-        OUTBOX + "redrive_expired.sql",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
         "where w.lease_until between lapsed.since and lapsed.until",
         "where w.lease_until = '-infinity'",
         (REDRIVE + "::test_expired_lease_gives_the_task_to_another_and_the_zombie_changes_nothing",),
@@ -139,7 +138,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "收回不换投递号",
-        OUTBOX + "redrive_expired.sql",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
         "delivery = t.delivery + 1",
         "delivery = t.delivery",
         (
@@ -150,7 +149,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "收回不看意向",
-        OUTBOX + "redrive_expired.sql",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
         "when t.intent_at is null or %(redelivered)s::jsonb ? t.type then",
         "when true then",
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
@@ -158,28 +157,28 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "毒丸盖过意向",
-        OUTBOX + "redrive_expired.sql",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
         "then case when t.intent_at is null then 'failed' else 'uncertain' end",
         "then 'failed'",
         (SIMULATION + "::test_a_mail_that_may_be_out_is_never_called_failed_or_cancelled",),
     ),
     Mutation(
         "毒丸从不搁置",
-        OUTBOX + "redrive_expired.sql",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
         "lost_leases + 1 >= %(max_lost)s",
         "lost_leases + 1 >= %(max_lost)s + 1000",
         (REDRIVE + "::test_task_that_keeps_killing_its_worker_is_parked_and_others_flow",),
     ),
     Mutation(
         "几个嫌疑同在一个进程",
-        "src/kaguan/outbox/worker/execution.py",
+        "src/kaguan/outbox/work/execution.py",
         "        if self._suspect:\n",
         "        if False:\n",
         (REDRIVE + "::test_of_two_suspects_a_worker_runs_one_and_gives_the_other_back",),
     ),
     Mutation(
         "停顿就当持有者死了",
-        OUTBOX + "redrive_expired.sql",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
         "%(grace)s::float8 = 0 or",
         "true or",
         (
@@ -196,21 +195,21 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "收回也计尝试",
-        OUTBOX + "redrive_expired.sql",
+        "src/kaguan/outbox/recover/sql/redrive_expired.sql",
         "then greatest(e.attempt - 1, 0) else",
         "then e.attempt else",
         (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
     ),
     Mutation(
         "重投不看状态",
-        OUTBOX + "redrive.sql",
+        "src/kaguan/outbox/recover/sql/redrive.sql",
         " and (w.lease_until is null) = (select true)",
         "",
         (SURVIVORS + "::test_redrive_leaves_alone_what_was_claimed_meanwhile",),
     ),
     Mutation(
         "重投不留痕",
-        OUTBOX + "redrive.sql",
+        "src/kaguan/outbox/recover/sql/redrive.sql",
         "select id, 'redriven', attempt, delivery, jsonb_build_object('cause', %(cause)s::text)\n    from moved",
         "select id, 'redriven', attempt, delivery, jsonb_build_object('cause', %(cause)s::text)\n    from moved"
         " where false",
@@ -219,14 +218,14 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "不扫描孤儿",
-        OUTBOX + "orphan_page.sql",
+        "src/kaguan/outbox/recover/sql/orphan_page.sql",
         "and not exists (select from tb_outbox",
         "and false and not exists (select from tb_outbox",
         (REDRIVE + "::test_waiting_task_without_outbox_row_gets_one",),
     ),
     Mutation(
         "没交出的也认领",
-        WORKER + "claim.sql",
+        WORK + "claim.sql",
         "          (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is not null\n",
         "          true\n",
         (ORDERING + "::test_a_delivery_from_a_lost_history_does_not_overtake_the_head",),
@@ -234,7 +233,7 @@ OUTBOX_MUTATIONS = (
     ),
     Mutation(
         "搁置盖过意向",
-        OUTBOX + "park.sql",
+        "src/kaguan/outbox/deliver/sql/park.sql",
         "case when t.intent_at is null then 'failed' else 'uncertain' end",
         "'failed'",
         (REDRIVE + "::test_a_poison_pill_that_may_have_made_its_call_is_uncertain_and_never_called_failed",),

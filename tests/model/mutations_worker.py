@@ -6,14 +6,13 @@ from tests.model.mutation import (
     CLAIM_ID,
     CORNERS,
     DELIVERY,
-    OUTBOX,
     OVERTAKEN,
     REDRIVE,
     SHARED,
     SIMULATION,
     SURVIVORS,
     UNCERTAIN,
-    WORKER,
+    WORK,
     Mutation,
 )
 
@@ -21,7 +20,7 @@ WORKER_MUTATIONS = (
     # 隔离令牌
     Mutation(
         "认领不看投递号",
-        WORKER + "claim.sql",
+        WORK + "claim.sql",
         "on t.id = asked.task_id and t.delivery = asked.delivery",
         "on t.id = asked.task_id",
         (
@@ -31,7 +30,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "折成一批的两份投递都得手",
-        "src/kaguan/outbox/worker/claiming.py",
+        "src/kaguan/outbox/work/claiming.py",
         "row.token: row for row in await cursor.fetchall()}\n"
         "    if not claimed and not await is_settled(connection):\n        raise UnsettledError\n"
         "    return [claimed.get(token) for",
@@ -40,7 +39,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "认领不看状态",
-        WORKER + "claim.sql",
+        WORK + "claim.sql",
         "where t.status = any ((select array['pending', 'retrying'])::text[]) and",
         "where",
         (
@@ -50,21 +49,21 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "认领不计尝试",
-        WORKER + "claim.sql",
+        WORK + "claim.sql",
         "claim_id, attempt + 1,",
         "claim_id, attempt,",
         (DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",),
     ),
     Mutation(
         "意向与写入不验令牌",
-        "src/kaguan/outbox/worker/attempt.py",
+        "src/kaguan/outbox/work/attempt.py",
         "if await cursor.fetchone() is None:",
         "if False:",
         (CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing", OVERTAKEN),
     ),
     Mutation(
         "写入不与结算同一事务",
-        "src/kaguan/outbox/worker/attempt.py",
+        "src/kaguan/outbox/work/attempt.py",
         "self.pool.connection() as connection, connection.transaction():",
         "self.pool.connection() as connection:",
         (
@@ -75,7 +74,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "回音丢了就当令牌失效",
-        "src/kaguan/outbox/worker/settlement.py",
+        "src/kaguan/outbox/work/settlement.py",
         "if now is not None and now[1:] == token and now[0] in (AGAIN if again else {expected}):",
         "if False:",
         (CORNERS + "::test_settlement_repeated_after_a_lost_commit_reply_is_not_a_fenced_write",),
@@ -83,21 +82,21 @@ WORKER_MUTATIONS = (
     # 租约与停机
     Mutation(
         "心跳不续租",
-        WORKER + "heartbeat.sql",
+        WORK + "heartbeat.sql",
         "clock_timestamp() + make_interval(secs => %(lease)s)",
         "lease_until",
         (REDRIVE + "::test_heartbeat_renews_leases_and_tells_the_handler_when_one_is_lost",),
     ),
     Mutation(
         "交还不认令牌",
-        WORKER + "release.sql",
+        WORK + "release.sql",
         "where w.task_id = h.task_id and w.delivery = h.delivery and w.claim_id = h.claim_id",
         "where w.task_id = h.task_id",
         (SIMULATION + "::test_a_stopping_zombie_does_not_take_the_task_from_its_heir",),
     ),
     Mutation(
         "停机不交还",
-        "src/kaguan/outbox/worker/leases.py",
+        "src/kaguan/outbox/work/leases.py",
         "tokens = [*self._held, *self._abandoned]",
         "tokens: list[Token] = []",
         (REDRIVE + "::test_stopping_worker_hands_back_at_once_and_the_attempt_is_not_counted",),
@@ -112,7 +111,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "重试没有尽头",
-        "src/kaguan/outbox/worker/settlement.py",
+        "src/kaguan/outbox/work/settlement.py",
         "case Retry(reason, delay) if attempt.attempt < attempt.max_attempts:",
         "case Retry(reason, delay):",
         (DELIVERY + "::test_transient_failures_are_retried_five_times_then_failed_with_every_cause",),
@@ -120,14 +119,14 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "运行中的取消被忘掉",
-        OUTBOX + "cancel.sql",
+        "src/kaguan/outbox/operate/sql/cancel.sql",
         "coalesce(t.cancel_requested_at, clock_timestamp())",
         "t.cancel_requested_at",
         (DELIVERY + "::test_cancel_before_and_while_running",),
     ),
     Mutation(
         "要求过取消还重试",
-        WORKER + "settle_retry.sql",
+        WORK + "settle_retry.sql",
         "cancel_requested_at is not null as unwanted",
         "false as unwanted",
         (CORNERS + "::test_cancel_asked_for_while_an_attempt_fails_is_not_forgotten",),
@@ -142,21 +141,21 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "同号不同文也当重复",
-        "src/kaguan/outbox/acceptance.py",
+        "src/kaguan/outbox/accept/acceptance.py",
         "if first is None or first.fingerprint != item.fingerprint:",
         "if first is None:",
         (DELIVERY + "::test_same_request_id_returns_the_first_task_and_another_body_is_refused",),
     ),
     Mutation(
         "失败与取消盖过先前的意向",
-        "src/kaguan/outbox/worker/settlement.py",
+        "src/kaguan/outbox/work/settlement.py",
         "        if attempt.intended:\n            return",
         "        if False:\n            return",
         (UNCERTAIN + "::test_an_unknown_mail_ends_neither_failed_nor_cancelled",),
     ),
     Mutation(
         "一次决定抵几次",
-        OUTBOX + "last_decision.sql",
+        WORK + "last_decision.sql",
         "'uncertain', 'resend', 'to_verify', 'retried'",
         "'uncertain', 'retried'",
         (
@@ -174,7 +173,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "不记意向",
-        "src/kaguan/outbox/worker/attempt.py",
+        "src/kaguan/outbox/work/attempt.py",
         'load(PACKAGE, "declare_intent")',
         'load(PACKAGE, "fence")',
         (UNCERTAIN + "::test_policy_hold_leaves_the_task_uncertain_and_mails_nobody_twice",),
@@ -182,7 +181,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "任务锁不认投递号",
-        "src/kaguan/outbox/worker/claiming.py",
+        "src/kaguan/outbox/work/claiming.py",
         "if holder == str(delivery).encode():",
         "if holder is not None:",
         (
@@ -192,7 +191,7 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "队头没完就放行下一个",
-        OUTBOX + "ordering_vacate.sql",
+        "src/kaguan/outbox/order/sql/vacate.sql",
         "and not exists (\n          select from tb_task t where",
         "and not exists (\n          select from tb_task t where false and",
         (SURVIVORS + "::test_the_relay_does_not_release_the_next_while_the_head_is_not_done",),

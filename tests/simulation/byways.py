@@ -14,7 +14,7 @@ from tests.simulation.walking import api, halfway, relay, watched, work
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-LOCKED = frozenset({"relay schedules.lock_due after"})
+LOCKED = frozenset({"relay schedule.lock_due after"})
 ALWAYS = 99  # 次：比问得着的多
 
 

@@ -10,10 +10,10 @@ from kaguan.audit import store as audit
 from kaguan.config.model import UncertainPolicy
 from kaguan.idempotency import store as idempotency
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.relay.relay import Relay, Timing
+from kaguan.outbox.relay import Relay, Timing
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.verification import Verified
-from kaguan.outbox.worker.worker import Worker
+from kaguan.outbox.work.verification import Verified
+from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import task_types
 from kaguan.sims.tasks import SIM_STATUS_SYNC
 from tests.simulation.broker import SteppedRedis
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.leases import Leases
-    from kaguan.outbox.worker.outcome import Outcome
-    from kaguan.outbox.worker.token import Token
-    from kaguan.outbox.worker.verification import VerifiedOutcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.fence import Token
+    from kaguan.outbox.work.leases import Leases
+    from kaguan.outbox.work.outcome import Outcome
+    from kaguan.outbox.work.verification import VerifiedOutcome
     from tests.simulation.database import SteppedPool
     from tests.simulation.process import Process
     from workers.email.transport import Mailer

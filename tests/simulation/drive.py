@@ -6,10 +6,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import acceptance as service
-from kaguan.outbox import decisions
-from kaguan.outbox import replay as replaying
-from kaguan.outbox.acceptance import Submission
+from kaguan.outbox.accept import acceptance as service
+from kaguan.outbox.accept.acceptance import Submission
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import replay as replaying
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import SyncType
@@ -112,7 +112,7 @@ def submit_with_entity(world: World, script: Sequence[Turn]) -> None:
     async def work(pool: Any) -> None:
         async with pool.connection() as connection, connection.transaction():
             await connection.execute("insert into sim_entity values (%s)", (request_id,))
-            accepted = await service.accept(connection, submission, MAX_ATTEMPTS)
+            accepted = await service.accept_one(connection, submission, MAX_ATTEMPTS)
         world.accepted.append(accepted.task_id)
 
     world.api(world.one("api"), "entity", work)

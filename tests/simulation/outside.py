@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.words.reasons import Reason
 from workers.email.receipt import Receipt, RecipientOutcome
 from workers.email.verifying import Answer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection
     from kaguan.mail.message import Envelope
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
     from tests.simulation.process import Process
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HALFWAY = frozenset({"worker handler running", "worker smtp before"})
 BEFORE_INTENT = frozenset({"worker mail.recipients before"})
-BEFORE_MARK = frozenset({"relay outbox.handed_over before"})
+BEFORE_MARK = frozenset({"relay deliver.handed_over before"})
 ZOMBIES = (
     (SIM_STATUS_SYNC, HALFWAY),
     (DATA_SYNC, HALFWAY),

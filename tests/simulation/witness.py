@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 # 只带一个令牌的，有行即是过了
 ALONE = frozenset({
-    "worker.fence", "worker.declare_intent", "worker.progress", "worker.settle_retry", "worker.settle_failed",
-    "worker.settle_uncertain",
+    "work.fence", "work.declare_intent", "work.progress", "work.settle_retry", "work.settle_failed",
+    "work.settle_uncertain",
 })  # fmt: skip
 # 带一批令牌的，返回得手的（任务号，投递号，认领号）
-TOGETHER = frozenset({"worker.settle_done", "worker.heartbeat", "worker.release"})
-CLAIM = "worker.claim"
-ANYTIME = frozenset({"worker.progress", "worker.heartbeat", "worker.release"})  # 不看历史核对过没有
-TAKEN_BACK = "outbox.redrive_expired"  # 一个也没有收回也有一行，没有号
-GATED = (ALONE | TOGETHER | {CLAIM, "outbox.fetch", TAKEN_BACK}) - ANYTIME
+TOGETHER = frozenset({"work.settle_done", "work.heartbeat", "work.release"})
+CLAIM = "work.claim"
+ANYTIME = frozenset({"work.progress", "work.heartbeat", "work.release"})  # 不看历史核对过没有
+TAKEN_BACK = "recover.redrive_expired"  # 一个也没有收回也有一行，没有号
+GATED = (ALONE | TOGETHER | {CLAIM, "deliver.fetch", TAKEN_BACK}) - ANYTIME
 OWNER = "select claim_id from vw_task where id = %s"
 # 关着的门只认换了服务器的：退回快照那种（-infinity），别的语句也许正等着锁
 SHUT = """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 
 from kaguan.database.pool import PASSING_ERRORS
-from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.queues.client import build_client
 from tests.chaos.recording import READ, Recorded, installing, recorded
 from tests.simulation.aftermath import nameless

@@ -18,9 +18,9 @@ from api.console.formatting import Formatter
 from api.console.texts import Translator
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.relay.relay import Relay
-from kaguan.outbox.worker.worker import Worker
+from kaguan.outbox.accept.acceptance import Submission, accept_one
+from kaguan.outbox.relay import Relay
+from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import task_types
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics
@@ -48,7 +48,7 @@ async def run_through(settings: Settings, submission: Submission) -> list[tuple[
         open_handlers(settings, client, Metrics(types), types) as handlers,
     ):
         async with pool.connection() as connection:
-            await accept(connection, submission, max_attempts=2)
+            await accept_one(connection, submission, max_attempts=2)
         running = [
             asyncio.create_task(Relay(pool, client, types.values(), settings.relay).run(stop)),
             asyncio.create_task(Worker(pool, client, handlers, settings.worker).run(stop)),

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kaguan.outbox.acceptance import Submission, accept_many
+from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.worker import Worker
+from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.worker import Worker
 from tests.support.eventually import eventually
 from tests.support.pipeline import MAX_ATTEMPTS, Pipeline
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from uuid import UUID
 
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Outcome
 
 QUICK = TaskType("noop:do", Payload, Effect.REPEATABLE, shareable=True)
 HELD = "select count(*) from tb_outbox where waiting_for = %s"

@@ -15,7 +15,7 @@ from kaguan.dev.simulator import Population
 from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
-from kaguan.outbox.worker.attempt import Attempt
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.sims.vocabulary import Carrier
 from tests.support.running_task import taken_over
 

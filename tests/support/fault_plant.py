@@ -21,7 +21,7 @@ from kaguan.dev.privileges import server_identity
 from kaguan.dev.valkey import ValkeyServer
 from kaguan.flow.probes import LOOPBACK
 from kaguan.mail.task import EmailPayload
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from tests.chaos.servers import Server
 from tests.support import warm
 from tests.support.eventually import PACE, PATIENCE
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kaguan.database.pool import Connection
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
     from tests.support.pipeline import Pipeline
 
 # 快一点的节拍：重投不用等。`make prove P=checklist` 按产品的节拍

@@ -7,7 +7,7 @@ import asyncio
 from saq.queue.redis import RedisQueue
 
 from kaguan.config import load_settings
-from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import open_redis
 

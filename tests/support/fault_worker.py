@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.outbox.task_type import TaskType, TaskTypes
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Outcome
     from kaguan.telemetry.metrics import Metrics
 
 CRASHED = 70  # 退出码

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox import acceptance as service
+from kaguan.outbox.accept import acceptance as service
 from kaguan.outbox.task_type import TaskTypes, Unknown
 from kaguan.product.task_types import TASK_TYPES
 from tests.support.mail_tasks import mail_to
@@ -17,8 +17,8 @@ from tests.support.pipeline import MAX_ATTEMPTS, stepped_relay
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Outcome
     from tests.support.pipeline import Pipeline
     from tests.support.smtp_server import SmtpServer
     from workers.email.handler import EmailHandler
@@ -54,7 +54,7 @@ class Stage:
     async def submit(self, *recipients: str) -> UUID:
         submission = service.Submission(EMAIL_SEND, mail_to(*(recipients or ("a@x.example",))))
         async with self.pipeline.pool.connection() as connection:
-            return (await service.accept(connection, submission, MAX_ATTEMPTS)).task_id
+            return (await service.accept_one(connection, submission, MAX_ATTEMPTS)).task_id
 
     async def deliver(self, task_id: UUID, handler: Handler, resend: TaskTypes = HOLD) -> None:
         await self.pipeline.forwarder.run_once()

@@ -16,9 +16,9 @@ from kaguan.breakers.board import BreakerKind
 from kaguan.config.model import Smtp
 from kaguan.mail.message import build
 from kaguan.mail.task import EmailPayload
-from kaguan.outbox.worker.attempt import Attempt
-from kaguan.outbox.worker.outcome import Continue
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.outcome import Continue
 from tests.support.eventually import PACE
 from tests.support.running_task import running_task
 from tests.support.smtp_server import smtp_server
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from kaguan.mail.message import Envelope
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.outcome import Outcome
     from workers.email.receipt import Receipt
     from workers.email.transport import Mailer
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from kaguan.outbox.store import QueueBacklog
+from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.census import Census, Process, succeed
 from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Lock, Observation, Queued, Vanishings

@@ -10,16 +10,16 @@ from uuid import UUID
 
 from kaguan.database.seal import Sealing
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.calls import Calls
-from kaguan.outbox.deliveries import KaguanQueue, build_queues
-from kaguan.outbox.record import TaskRecord, find
-from kaguan.outbox.relay.relay import Relay, Timing
+from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.deliver.deliveries import KaguanQueue, build_queues
+from kaguan.outbox.operate.record import TaskRecord, find
+from kaguan.outbox.recover.calls import Calls
+from kaguan.outbox.relay import Relay, Timing
 from kaguan.outbox.task_type import Unknown
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done, Outcome
-from kaguan.outbox.worker.verification import Verified
-from kaguan.outbox.worker.worker import Worker
+from kaguan.outbox.work.outcome import Done, Outcome
+from kaguan.outbox.work.verification import Verified
+from kaguan.outbox.worker import Worker
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from kaguan.config.model import Tasks
     from kaguan.database.pool import Connection, Pool
     from kaguan.database.seal import Seal
-    from kaguan.outbox.relay.epoch import EpochRedrive
-    from kaguan.outbox.relay.forward import Forwarder
-    from kaguan.outbox.relay.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
+    from kaguan.outbox.deliver.forward import Forwarder
+    from kaguan.outbox.recover.epoch import EpochRedrive
+    from kaguan.outbox.recover.redrive import LeaseRedrive, OrphanRedrive, PresenceRedrive
     from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.execution import Execution
-    from kaguan.outbox.worker.verification import VerifiedOutcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.execution import Execution
+    from kaguan.outbox.work.verification import VerifiedOutcome
 
 MAX_ATTEMPTS = 6
 

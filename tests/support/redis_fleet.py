@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from kaguan.outbox.doorbell import Doorbell
-from kaguan.outbox.relay.relay import Relay
-from kaguan.outbox.worker.worker import SPARE_CONNECTIONS, Worker
+from kaguan.outbox.accept.doorbell import Doorbell
+from kaguan.outbox.relay import Relay
+from kaguan.outbox.worker import SPARE_CONNECTIONS, Worker
 from kaguan.presence.beat import Presence
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis, wait_for_redis

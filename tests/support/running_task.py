@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
-from kaguan.outbox.worker.attempt import Attempt
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Token
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kaguan.outbox.worker.attempt import Attempt
-from kaguan.outbox.worker.outcome import Done, Outcome
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.sims.events import ChangeEvents
 from tests.support.eventually import PATIENCE
 from tests.support.running_task import taken_over

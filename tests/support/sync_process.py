@@ -14,9 +14,9 @@ from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.task_type import TaskTypes
-from kaguan.outbox.worker.attempt import Attempt
-from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.outcome import Done
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
 from kaguan.telemetry.metrics import Metrics

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from kaguan.database.pool import open_pool
-from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.operate.retention import Retention
 from kaguan.product.fitness import examine
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects, all_closed, effects, relaying

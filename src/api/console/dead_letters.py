@@ -10,9 +10,8 @@ from api.console.serve import ActionResult, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
 from kaguan.audit.store import AuditEntry
-from kaguan.outbox import replay, selection
-from kaguan.outbox import store as outbox
-from kaguan.outbox.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
+from kaguan.outbox.operate import backlog, replay, selection
+from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
 from kaguan.outbox.vocabulary import TaskStatus
 from kaguan.product.task_types import NAMES
 from kaguan.verdict import queries
@@ -43,7 +42,7 @@ async def dead_letters(console: ConsoleRequest) -> web.Response:
     async with console.services.pool.connection() as connection:
         groups = {status: await queries.dead_groups(connection, status) for status in STATUSES}
         preview = None if wanted is None else await replay.preview(connection, wanted)
-        parked = await outbox.parked(connection, queries.COUNT_CAP)
+        parked = await backlog.parked(connection, queries.COUNT_CAP)
     every = None if preview is None or not preview.limited else f"{PATH}?{_every(given)}#replay"
     token = None if preview is None else selection.encode(preview.selection)
     return console.render(

@@ -28,7 +28,7 @@ from api.http.keys import SERVICES
 from kaguan.audit import service as audit
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once
-from kaguan.outbox.deliveries import build_queues
+from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.tokens.service import LOOK, OPERATE, Principal
 from kaguan.words.errors import Code, DomainError, not_found, refused
 from kaguan.words.reasons import Reason

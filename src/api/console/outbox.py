@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from api.console.serve import ActionResult, number_of
 from api.console.snapshots import SNAPSHOTS
 from kaguan.audit.store import AuditEntry
-from kaguan.outbox import store
+from kaguan.outbox.recover import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
 from kaguan.verdict import queries
 from kaguan.words.errors import Code, DomainError

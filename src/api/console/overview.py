@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from api.console.concerns import lines_of
 from api.console.snapshots import BACKFILL_CAP, BUCKET_CAP, BUCKETS, SNAPSHOTS, STEP
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.leases import BEATS_PER_LEASE
+from kaguan.outbox.work.leases import BEATS_PER_LEASE
 from kaguan.verdict import queries
 from kaguan.verdict.judging import QUIET
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from api.console.serve import ActionResult
 from kaguan.audit.store import AuditEntry
-from kaguan.outbox.schedules import service
+from kaguan.outbox.schedule import service
 
 if TYPE_CHECKING:
     from aiohttp import web

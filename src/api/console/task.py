@@ -11,10 +11,11 @@ from api.console.serve import ActionResult
 from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
 from kaguan.audit.store import AuditEntry
-from kaguan.outbox import decisions, ordering
-from kaguan.outbox import record as store
-from kaguan.outbox.decisions import CANCELLABLE
-from kaguan.outbox.timeline import timeline
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.decisions import CANCELLABLE
+from kaguan.outbox.operate.place import PLACE_CAP, place_of
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL, RETRYABLE, TaskEventKind, TaskStatus
 from kaguan.telemetry.propagation import sampled_trace_of, trace_id_of
 from kaguan.words.errors import Code, refused
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from api.console.console_request import ConsoleRequest
     from api.console.serve import FormSubmission
     from kaguan.database.pool import Connection
-    from kaguan.outbox.record import EventRecord, TaskRecord
+    from kaguan.outbox.operate.record import EventRecord, TaskRecord
 
 # 一次尝试怎样收的场
 ENDINGS = frozenset(
@@ -101,14 +102,14 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
     task_id = id_in(console.request.match_info)
     async with console.services.pool.connection() as connection:
         task, events = await _find(connection, task_id)
-        place = await ordering.place_of(connection, task)
+        place = await place_of(connection, task)
     parents = (task.traceparent, *(event.traceparent for event in events), task.last_attempt)
     traces = list(dict.fromkeys(filter(None, map(sampled_trace_of, parents))))
     running = task.status == TaskStatus.RUNNING
     return {
         "task": task,
         "place": place,
-        "place_cap": ordering.PLACE_CAP,
+        "place_cap": PLACE_CAP,
         "stages": [OPTIONAL | stage for stage in timeline(task, events, console.language)],
         "attempts": attempts(task, events),
         "traces": traces,

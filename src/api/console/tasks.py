@@ -10,9 +10,8 @@ from aiohttp import web
 
 from api.console.serve import SEE_OTHER
 from api.endpoints.binding import UUID_TEXT
-from kaguan.outbox.listing import TaskFilter, task_page
-from kaguan.outbox.replay import FIRST_ID, LAST_ID, id_floor
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.operate.listing import TaskFilter, task_page
+from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
 from kaguan.product.task_types import NAMES
 from kaguan.words import zones
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from api.endpoints.binding import UUID_TEXT
-from kaguan.outbox import vanished
+from kaguan.outbox.recover import vanished
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -9,7 +9,8 @@ import structlog
 from psycopg import Error
 
 from kaguan.flow.backoff import about
-from kaguan.outbox import ordering, store
+from kaguan.outbox.operate import backlog
+from kaguan.outbox.order import ordering
 from kaguan.words.errors import Code, DomainError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Backlog:
     async def run_once(self) -> int:
         """更新估计；数到上限为止。有序的数不出来，就沿用上一次的，发件箱的照样算数。"""
         async with self._pool.connection() as connection:
-            staged = sum(line.waiting for line in await store.backlog(connection, self._limit + 1))
+            staged = sum(line.waiting for line in await backlog.backlog(connection, self._limit + 1))
             self.rows = staged + self._ordered
             room = self._limit + 1 - staged
             if room > 0:

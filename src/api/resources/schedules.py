@@ -12,7 +12,7 @@ from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
 from kaguan.config.schedules import Misfire
-from kaguan.outbox.schedules import service
+from kaguan.outbox.schedule import service
 from kaguan.outbox.vocabulary import Priority
 from kaguan.product.task_types import TaskTypeName
 from kaguan.words.errors import Code, invalid

@@ -27,7 +27,7 @@ from api.resources.task_notices import refuse_unheard
 from api.resources.task_views import BatchView, accepted_view
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.notices.service import with_notice
-from kaguan.outbox.acceptance import Accepted, Submission, insert, stage
+from kaguan.outbox.accept.acceptance import Accepted, Submission, insert, stage
 from kaguan.product.task_types import NAMES, TASK_TYPES
 from kaguan.words.errors import MEANINGS, Code, DomainError, FieldError
 

@@ -23,9 +23,9 @@ from api.http.server import told_when_lost
 from api.openapi import examples
 from api.resources.task_models import PATH, READ, TAG
 from api.resources.task_views import task_view
-from kaguan.outbox import ordering
-from kaguan.outbox import record as store
-from kaguan.outbox.timeline import timeline
+from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.place import place_of
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL
 from kaguan.words.errors import Code, DomainError, not_found
 
@@ -178,7 +178,7 @@ async def _snapshot(unit: UnitOfWork, task_id: UUID, language: str) -> dict[str,
     connection = await unit.raw()
     task = await store.find(connection, task_id)
     events = [] if task is None else await store.events(connection, task_id)
-    place = None if task is None else await ordering.place_of(connection, task)
+    place = None if task is None else await place_of(connection, task)
     await unit.release()
     return None if task is None else task_view(task, language, timeline(task, events, language), place)
 

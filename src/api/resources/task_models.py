@@ -14,7 +14,7 @@ from api.endpoints.shapes import Choice, Day, Moment, RequestModel
 from api.resources.fields import Address
 from kaguan.mail import address
 from kaguan.mail.task import AttachmentPayload, EmailPayload
-from kaguan.outbox.acceptance import Submission
+from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kaguan.notices.service import with_notice
-from kaguan.outbox.acceptance import Accepted, accept_many
+from kaguan.outbox.accept.acceptance import Accepted, accept_many
 from kaguan.words.errors import DomainError, invalid
 
 if TYPE_CHECKING:
     from api.endpoints.call import Call
-    from kaguan.outbox.acceptance import Submission
+    from kaguan.outbox.accept.acceptance import Submission
 
 
 async def accept_with_notice(call: Call[Any, Any], submission: Submission) -> Accepted:

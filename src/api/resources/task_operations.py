@@ -14,18 +14,19 @@ from api.resources.audit import audited
 from api.resources.task_models import PATH, READ, TAG, WRITE
 from api.resources.task_queries import ReplayRequest, TaskQuery
 from api.resources.task_views import ReplayView, StatusView, TaskPage, TaskView, task_view
-from kaguan.outbox import decisions, ordering, replay, selection
-from kaguan.outbox import record as store
-from kaguan.outbox.listing import task_page
-from kaguan.outbox.replay import one_line
-from kaguan.outbox.timeline import timeline
+from kaguan.outbox.operate import decisions, replay, selection
+from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.listing import task_page
+from kaguan.outbox.operate.place import place_of
+from kaguan.outbox.operate.replay import one_line
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.verdict.queries import dead_groups
 from kaguan.words.errors import Code, not_found
 from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection
-    from kaguan.outbox.replay import Replay
+    from kaguan.outbox.operate.replay import Replay
 
 
 @endpoint("GET", PATH, scope=READ, summary="任务列表", tag=TAG, query=TaskQuery, data=TaskPage, mode=Mode.DIRECT,
@@ -55,7 +56,7 @@ async def get_task(call: Call[None, None]) -> Answer:
     if task is None:
         raise not_found("任务", "task")
     events = await store.events(connection, task.id)
-    stages, place = timeline(task, events, call.language), await ordering.place_of(connection, task)
+    stages, place = timeline(task, events, call.language), await place_of(connection, task)
     return Answer(task_view(task, call.language, stages, place))
 
 

@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from api.endpoints.listing import DEFAULT_PAGE_SIZE
 from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Moment, PageSize, QueryModel, RequestModel
-from kaguan.outbox.listing import TaskFilter
-from kaguan.outbox.replay import FIRST_ID, LAST_ID, REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay, id_floor
-from kaguan.outbox.selection import TEXT_LIMIT
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.operate.listing import TaskFilter
+from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
+from kaguan.outbox.operate.selection import TEXT_LIMIT
+from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus, id_floor
 from kaguan.product.task_types import TaskTypeName
 
 

@@ -12,7 +12,7 @@ from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import TaskPaging
-from kaguan.outbox import vanished
+from kaguan.outbox.recover import vanished
 from kaguan.product.task_types import TaskTypeName
 from kaguan.tokens.service import OPERATE
 

@@ -10,8 +10,8 @@ from uuid import UUID
 from pydantic import Field
 
 from api.endpoints.shapes import View
-from kaguan.outbox.ordering import PLACE_CAP
-from kaguan.outbox.replay import REPLAY_LIMIT
+from kaguan.outbox.operate.place import PLACE_CAP
+from kaguan.outbox.operate.replay import REPLAY_LIMIT
 from kaguan.outbox.vocabulary import Priority, TaskStatus
 from kaguan.product.task_types import TaskTypeName
 from kaguan.words.reasons import told
@@ -19,9 +19,9 @@ from kaguan.words.reasons import told
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kaguan.outbox.acceptance import Accepted
-    from kaguan.outbox.ordering import Place
-    from kaguan.outbox.record import TaskRecord
+    from kaguan.outbox.accept.acceptance import Accepted
+    from kaguan.outbox.operate.place import Place
+    from kaguan.outbox.operate.record import TaskRecord
 
 
 class ErrorView(View):

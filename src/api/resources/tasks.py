@@ -17,7 +17,7 @@ from api.resources.task_models import PATH, TAG, WRITE, EmailTask, SimTask, Sync
 from api.resources.task_notices import accept_with_notice
 from api.resources.task_views import AcceptedView, accepted_view
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.acceptance import GroupAccept, accept
+from kaguan.outbox.accept.acceptance import GroupAccept, accept_one
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from kaguan.words.errors import Code
 from kaguan.words.units import KIB
@@ -93,7 +93,7 @@ async def _submit(call: Call[Any, None], task_type: TaskType[Payload]) -> Answer
     else:
         # 带幂等键：与首个应答同一事务，不能与别人合并
         attempts = services.settings.tasks.max_retries + 1
-        accepted = await accept(
+        accepted = await accept_one(
             await call.unit.raw(), submission, attempts, call.unit.after_commit, services.metrics.count_accepted
         )
     if not accepted.replayed:

@@ -17,11 +17,11 @@ from kaguan.cli.progress import following
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.database.pool import transaction
-from kaguan.outbox import replay as replaying
-from kaguan.outbox.replay import REPLAY_RATE_LIMIT
-from kaguan.outbox.selection import answer
+from kaguan.outbox.operate import replay as replaying
+from kaguan.outbox.operate.replay import REPLAY_RATE_LIMIT
+from kaguan.outbox.operate.selection import answer
+from kaguan.outbox.operate.watching import Watched, watch
 from kaguan.outbox.vocabulary import RETRYABLE, Priority, TaskStatus
-from kaguan.outbox.watching import Watched, watch
 from kaguan.product.exit_codes import ExitCode
 from kaguan.product.task_types import TypeName
 from kaguan.words import zones
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kaguan.database.pool import Connection
-    from kaguan.outbox.replay import Selection
+    from kaguan.outbox.operate.replay import Selection
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 MOST = 100_000  # 一次至多重放几个；分批做

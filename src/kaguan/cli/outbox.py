@@ -10,7 +10,8 @@ import typer
 from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
-from kaguan.outbox import store
+from kaguan.outbox.operate import backlog
+from kaguan.outbox.recover import store
 from kaguan.outbox.vocabulary import PriorityRank
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ def status(*, as_json: AsJson = False) -> None:
                 "waiting": row.waiting,
                 "oldest_due_seconds": row.oldest_due_seconds,
             }
-            for row in await store.backlog(connection, COUNT_CAP)
+            for row in await backlog.backlog(connection, COUNT_CAP)
         ]
-        return {"queues": queues, "parked": await store.parked(connection, COUNT_CAP)}
+        return {"queues": queues, "parked": await backlog.parked(connection, COUNT_CAP)}
 
     found = with_database(work)
     if as_json:

@@ -14,7 +14,7 @@ from kaguan.outbox.vocabulary import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kaguan.outbox.watching import Watched
+    from kaguan.outbox.operate.watching import Watched
 
 NAMES = {
     TaskStatus.PENDING: "等待交付",

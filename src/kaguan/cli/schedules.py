@@ -10,7 +10,7 @@ from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
-from kaguan.outbox.schedules import service
+from kaguan.outbox.schedule import service
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection

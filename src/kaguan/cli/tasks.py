@@ -14,12 +14,13 @@ from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_tab
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
 from kaguan.database.pool import transaction
-from kaguan.outbox import decisions, ordering, vanished
-from kaguan.outbox import record as store
-from kaguan.outbox.listing import TaskFilter, newest
-from kaguan.outbox.replay import FIRST_ID, LAST_ID
-from kaguan.outbox.timeline import timeline
-from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.listing import TaskFilter, newest
+from kaguan.outbox.operate.place import Place, place_of
+from kaguan.outbox.operate.timeline import timeline
+from kaguan.outbox.recover import vanished
+from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID, Priority, TaskStatus
 from kaguan.product.task_types import TypeName
 from kaguan.words.errors import not_found
 from kaguan.words.reasons import told
@@ -86,7 +87,7 @@ def show(task_id: TaskId, *, as_json: AsJson = False) -> None:
         if task is None:
             raise not_found(f"任务 {task_id} ", f"task {task_id}")
         events = await store.events(connection, task_id)
-        place = _place(await ordering.place_of(connection, task), language)
+        place = _place(await place_of(connection, task), language)
         return _public(task, language) | place | {"timeline": timeline(task, events, language)}
 
     found = with_database(work)
@@ -157,7 +158,7 @@ def _act(
         echo(f"任务 {task_id} 现在是 {status}")
 
 
-def _place(place: ordering.Place | None, language: str) -> dict[str, Any]:
+def _place(place: Place | None, language: str) -> dict[str, Any]:
     """与 API 同名；另有排在后面的前几个。"""
     if place is None:
         return {"position": None, "blocked_by": None}

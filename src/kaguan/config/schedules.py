@@ -43,7 +43,7 @@ def _cron(expression: str) -> str:
 class Schedule(BaseModel):
     """一个定时计划。
 
-    ``payload`` 是载荷模板，占位符见 :mod:`kaguan.outbox.schedules.due`；
+    ``payload`` 是载荷模板，占位符见 :mod:`kaguan.outbox.schedule.due`；
     它合不合 ``type`` 的要求，由知道任务类型的一层在启动时查。
     """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from kaguan.outbox.watching import SETTLED
+from kaguan.outbox.operate.watching import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

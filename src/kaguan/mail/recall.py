@@ -12,7 +12,7 @@ import structlog
 from kaguan.breakers.board import BreakerKind, open_breakers
 from kaguan.breakers.breaker import OPENED
 from kaguan.database.group_commit import TIMEOUT
-from kaguan.outbox import store
+from kaguan.outbox.work import waiting
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -60,7 +60,7 @@ class Recall:
             return 0
         self._try_at = now + NEAR
         async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
-            recalled = await store.recall(
+            recalled = await waiting.recall(
                 connection, self.kind, room=min(self._room, self.per_second), near=NEAR, spread=SPREAD
             )
         if recalled:

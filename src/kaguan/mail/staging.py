@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from kaguan.mail.render import Rendered, Template, render
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission, accept, uncounted
+from kaguan.outbox.accept.acceptance import Submission, accept_one, uncounted
 from kaguan.words.currency import format_amount
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.outbox.acceptance import Count
+    from kaguan.outbox.accept.acceptance import Count
     from kaguan.words.language import Language
 
 
@@ -37,7 +37,7 @@ class MailOutbox:
         """暂存一封邮件；连接必须已在事务中，随它提交。返回任务号。"""
         raw = cast("Connection", (await connection.get_raw_connection()).driver_connection)
         submission = Submission(EMAIL_SEND, payload, principal=self.principal)
-        return (await accept(raw, submission, self.max_attempts, self.after_commit, self.count)).task_id
+        return (await accept_one(raw, submission, self.max_attempts, self.after_commit, self.count)).task_id
 
 
 def welcome_mail(username: str, email: str, language: Language = "zh") -> EmailPayload:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaguan.breakers.board import BreakerKind
-from kaguan.outbox import store
-from kaguan.outbox.relay.backlog import CAP
+from kaguan.outbox.operate.backlog import CAP
+from kaguan.outbox.work import waiting
 from kaguan.telemetry.metrics import Declaring
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class WaitingMetrics(Declaring):
     async def publish(self, pool: Pool) -> int:
         """采一次；返回 0：没有什么要转交去做。"""
         async with pool.connection() as connection:
-            mails = await store.waiting(connection, BreakerKind.SMTP, CAP)
+            mails = await waiting.waiting(connection, BreakerKind.SMTP, CAP)
         self.smtp_waiting.set(mails.waiting)
         self.smtp_oldest_wait.set(mails.oldest or 0.0)
         return 0

@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 
 from kaguan.database.sql import load
 from kaguan.notices.task import TASK_NOTIFY, NoticePayload
-from kaguan.outbox.acceptance import Submission
+from kaguan.outbox.accept.acceptance import Submission
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,35 +13,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kaguan.config.model import Database, Redis
     from kaguan.database.pool import AfterCommit, Connection, Pool, open_pool, transaction
-    from kaguan.outbox.acceptance import Accepted, GroupAccept, Submission, accept, accept_many
-    from kaguan.outbox.decisions import cancel, retry
-    from kaguan.outbox.doorbell import Doorbell
-    from kaguan.outbox.relay.relay import Relay
+    from kaguan.outbox.accept.acceptance import Accepted, GroupAccept, Submission, accept_many, accept_one
+    from kaguan.outbox.accept.doorbell import Doorbell
+    from kaguan.outbox.operate.decisions import cancel, retry
+    from kaguan.outbox.operate.watching import watch
+    from kaguan.outbox.relay import Relay
     from kaguan.outbox.schema import install
     from kaguan.outbox.task_type import Effect, Payload, TaskType, TaskTypes, Unknown
     from kaguan.outbox.vocabulary import Priority, TaskStatus
-    from kaguan.outbox.watching import watch
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
-    from kaguan.outbox.worker.verification import Happened, NotHappened, Verified, VerifiedOutcome, Verify
-    from kaguan.outbox.worker.worker import Worker
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+    from kaguan.outbox.work.verification import Happened, NotHappened, Verified, VerifiedOutcome, Verify
+    from kaguan.outbox.worker import Worker
     from kaguan.queues.client import open_redis
 
 _PLACES = {
     "kaguan.config.model": ("Database", "Redis"),
     "kaguan.database.pool": ("AfterCommit", "Connection", "Pool", "open_pool", "transaction"),
-    "kaguan.outbox.acceptance": ("Accepted", "GroupAccept", "Submission", "accept", "accept_many"),
-    "kaguan.outbox.decisions": ("cancel", "retry"),
-    "kaguan.outbox.doorbell": ("Doorbell",),
+    "kaguan.outbox.accept.acceptance": ("Accepted", "GroupAccept", "Submission", "accept_many", "accept_one"),
+    "kaguan.outbox.operate.decisions": ("cancel", "retry"),
+    "kaguan.outbox.accept.doorbell": ("Doorbell",),
     "kaguan.outbox.schema": ("install",),
-    "kaguan.outbox.relay.relay": ("Relay",),
+    "kaguan.outbox.relay": ("Relay",),
     "kaguan.outbox.task_type": ("Effect", "Payload", "TaskType", "TaskTypes", "Unknown"),
     "kaguan.outbox.vocabulary": ("Priority", "TaskStatus"),
-    "kaguan.outbox.watching": ("watch",),
-    "kaguan.outbox.worker.attempt": ("Attempt", "Handler"),
-    "kaguan.outbox.worker.outcome": ("Cancelled", "Continue", "Done", "GiveUp", "Outcome", "Retry", "Uncertain"),
-    "kaguan.outbox.worker.verification": ("Happened", "NotHappened", "Verified", "VerifiedOutcome", "Verify"),
-    "kaguan.outbox.worker.worker": ("Worker",),
+    "kaguan.outbox.operate.watching": ("watch",),
+    "kaguan.outbox.work.attempt": ("Attempt", "Handler"),
+    "kaguan.outbox.work.outcome": ("Cancelled", "Continue", "Done", "GiveUp", "Outcome", "Retry", "Uncertain"),
+    "kaguan.outbox.work.verification": ("Happened", "NotHappened", "Verified", "VerifiedOutcome", "Verify"),
+    "kaguan.outbox.worker": ("Worker",),
     "kaguan.queues.client": ("open_redis",),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
@@ -50,7 +50,7 @@ __all__ = [
     "Accepted", "AfterCommit", "Attempt", "Cancelled", "Connection", "Continue", "Database", "Done", "Doorbell",
     "Effect", "GiveUp", "GroupAccept", "Handler", "Happened", "NotHappened", "Outcome", "Payload", "Pool", "Priority",
     "Redis", "Relay", "Retry", "Submission", "TaskStatus", "TaskType", "TaskTypes", "Uncertain", "Unknown", "Verified",
-    "VerifiedOutcome", "Verify", "Worker", "accept", "accept_many", "cancel", "install", "open_pool", "open_redis",
+    "VerifiedOutcome", "Verify", "Worker", "accept_many", "accept_one", "cancel", "install", "open_pool", "open_redis",
     "retry", "transaction", "watch",
 ]  # fmt: skip
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from kaguan.outbox.schedules.model import ScheduleState
-from kaguan.outbox.tables import Broker, Ordering, Outbox, SealKey, Task, TaskEvent, Vanished
-from kaguan.outbox.work import VIEW, Work
+from kaguan.outbox.tables import VIEW, Broker, Ordering, Outbox, ScheduleState, SealKey, Task, TaskEvent, Vanished, Work
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection

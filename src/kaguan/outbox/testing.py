@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg.rows import class_row
 
 from kaguan.database.sql import load
-from kaguan.outbox.worker.outcome import Done, Outcome
-from kaguan.outbox.worker.worker import Worker
+from kaguan.outbox.work.outcome import Done, Outcome
+from kaguan.outbox.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kaguan.config.model import Worker as WorkerConfig
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.worker.attempt import Attempt, Handler
+    from kaguan.outbox.work.attempt import Attempt, Handler
 
 WORKER = "inline"
 PAGE = 100
@@ -45,7 +45,7 @@ class AcceptedTask:
 async def accepted(connection: Connection, task_type: TaskType[Any]) -> list[AcceptedTask]:
     """受理过的这种任务，按受理的次序；看得见本事务里还没提交的。"""
     async with connection.cursor(row_factory=class_row(AcceptedTask)) as cursor:
-        await cursor.execute(load("kaguan.outbox", "accepted"), {"type": task_type.name})
+        await cursor.execute(load("kaguan.outbox.accept", "accepted"), {"type": task_type.name})
         return await cursor.fetchall()
 
 
@@ -110,7 +110,7 @@ async def drain(
     for _ in range(ROUNDS):
         async with pool.connection() as connection, connection.transaction():
             parameters = {"skip_waits": skip_waits, "limit": PAGE}
-            rows = await (await connection.execute(load("kaguan.outbox", "take_due"), parameters)).fetchall()
+            rows = await (await connection.execute(load("kaguan.outbox.deliver", "take_due"), parameters)).fetchall()
             unknown = sorted({row[2] for row in rows} - known)
             if unknown:
                 raise LookupError(f"没有给处理器：{unknown}")
@@ -124,5 +124,5 @@ async def drain(
 
 async def _statuses(pool: Pool, task_ids: set[UUID]) -> Counter[str]:
     async with pool.connection() as connection:
-        cursor = await connection.execute(load("kaguan.outbox", "watch"), {"task_ids": list(task_ids)})
+        cursor = await connection.execute(load("kaguan.outbox.operate", "watch"), {"task_ids": list(task_ids)})
         return Counter([row[2] for row in await cursor.fetchall()])

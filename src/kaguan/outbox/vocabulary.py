@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+FIRST_ID = UUID(int=0)
+LAST_ID = UUID(int=2**128 - 1)
+_UUID7_TIME_SHIFT = 80  # RFC 9562 §5.7：前 48 位是毫秒时间戳
+
+START = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))  # 从头看起
 
 
 class Priority(StrEnum):
@@ -74,3 +82,8 @@ class TaskEventKind(StrEnum):
     RESEND = "resend"
     TO_VERIFY = "to_verify"
     VERIFIED = "verified"
+
+
+def id_floor(moment: datetime) -> UUID:
+    """不早于 ``moment`` 的最小 UUIDv7，用作时间条件的主键边界。"""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << _UUID7_TIME_SHIFT)

@@ -5,9 +5,7 @@ from kaguan.database.metadata import Base
 from kaguan.idempotency.model import IdempotencyKey
 from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
-from kaguan.outbox.schedules.model import ScheduleState
-from kaguan.outbox.tables import Broker, Ordering, Outbox, Task, TaskEvent, Vanished
-from kaguan.outbox.work import Work
+from kaguan.outbox.tables import Broker, Ordering, Outbox, ScheduleState, Task, TaskEvent, Vanished, Work
 from kaguan.sessions.model import Session
 from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken

@@ -10,7 +10,7 @@ from kaguan.config import ConfigurationError
 from kaguan.config.model import Carriers
 from kaguan.mail.task import EMAIL_SEND, email_send
 from kaguan.notices.task import TASK_NOTIFY
-from kaguan.outbox.schedules.service import check
+from kaguan.outbox.schedule.service import check
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, asking
 

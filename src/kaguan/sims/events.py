@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kaguan.database.pool import at_once
-from kaguan.outbox.acceptance import Submission, accept_many, uncounted
+from kaguan.outbox.accept.acceptance import Submission, accept_many, uncounted
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.tasks import EVENT_PUBLISH, SIM_CHANGES_LIMIT, EventPayload, SimChange
 from kaguan.sims.vocabulary import LifecycleState
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kaguan.database.pool import AfterCommit, Connection
-    from kaguan.outbox.acceptance import Count
+    from kaguan.outbox.accept.acceptance import Count
 
 
 @dataclass(frozen=True, slots=True)

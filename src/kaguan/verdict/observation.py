@@ -21,9 +21,9 @@ from kaguan.breakers.board import open_breakers
 from kaguan.database.sql import load
 from kaguan.flow.background import within
 from kaguan.notices.task import TASK_NOTIFY
-from kaguan.outbox import store as outbox
-from kaguan.outbox.deliveries import build_queues
-from kaguan.outbox.history import is_settled
+from kaguan.outbox.deliver.deliveries import build_queues
+from kaguan.outbox.operate import backlog
+from kaguan.outbox.recover.gate import is_settled
 from kaguan.outbox.vocabulary import PriorityRank
 from kaguan.presence.census import Census, take_census
 from kaguan.verdict import queries
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from kaguan.breakers.board import OpenBreaker
     from kaguan.database.pool import Connection
-    from kaguan.outbox.store import QueueBacklog
+    from kaguan.outbox.operate.backlog import QueueBacklog
     from kaguan.outbox.vocabulary import Priority
     from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
@@ -219,8 +219,8 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             "event_cap": EVENT_CAP,
         }
         blocked = {"cap": HEADS, "patience": BLOCKED_PATIENCE, "limit": BLOCKED, "notice": TASK_NOTIFY.name}
-        parked = await outbox.parked(connection, queries.COUNT_CAP)
-        lines = sized(await outbox.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
+        parked = await backlog.parked(connection, queries.COUNT_CAP)
+        lines = sized(await backlog.backlog(connection, queries.COUNT_CAP), parked, await _outbox_rows(connection))
         queued = await _rows(connection, Queued, "queued", {"cap": QUEUED_CAP})
         [vanished] = await _rows(
             connection, Vanishings, "vanishings", {"window": VANISHED_FOR, "cap": queries.COUNT_CAP}

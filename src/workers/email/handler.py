@@ -18,8 +18,8 @@ from kaguan.mail import store
 from kaguan.mail.message import UnsendableError, build
 from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
-from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
-from kaguan.outbox.worker.verification import Verified
+from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.verification import Verified
 from kaguan.telemetry.metrics import observe
 from kaguan.words.reasons import Reason
 from workers.email.metrics import MailMetrics
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.mail.message import Envelope
     from kaguan.mail.store import Letter, Recorded
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Write
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Write
     from workers.email.transport import Mailer
     from workers.resources import Resources
 

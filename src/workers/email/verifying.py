@@ -26,15 +26,15 @@ from kaguan.mail.message import message_id, recipients_of, sender_address
 from kaguan.mail.store import Letter
 from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
-from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.verification import Happened, NotHappened, VerifiedOutcome
+from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.verification import Happened, NotHappened, VerifiedOutcome
 from kaguan.telemetry.spans import client_span, record_error, server_of
 from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
     # Message-ID（不带尖括号）→ 对方的答复；None 是说不清
     Lookup = Callable[[str], Awaitable["Answer | None"]]
@@ -62,7 +62,7 @@ NEVER_SEEN = Answer(accepted=False)
 
 @dataclass(frozen=True, slots=True)
 class EmailVerify:
-    """:class:`kaguan.outbox.worker.verification.Verify` 的邮件实现；``sender`` 是发件人，``显示名 <地址>``。"""
+    """:class:`kaguan.outbox.work.verification.Verify` 的邮件实现；``sender`` 是发件人，``显示名 <地址>``。"""
 
     lookup: Lookup
     sender: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from kaguan.outbox.worker.outcome import GiveUp, Outcome
+from kaguan.outbox.work.outcome import GiveUp, Outcome
 from kaguan.sims.tasks import EventPayload
 from kaguan.words.reasons import Reason
 from workers.event.webhook import open_webhook
@@ -16,7 +16,7 @@ from workers.event.webhook import open_webhook
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
     from workers.event.webhook import Webhook
     from workers.resources import Resources
 

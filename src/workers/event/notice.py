@@ -11,7 +11,7 @@ import orjson
 from kaguan.notices import service
 from kaguan.notices.task import NoticePayload
 from kaguan.outbox.vocabulary import FINAL, TaskStatus
-from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome
+from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome
 from kaguan.words.reasons import Reason
 from workers.event.webhook import Webhook, open_session
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kaguan.config.webhooks import Webhooks
     from kaguan.notices.service import Subject
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
     from workers.resources import Resources
 
 TOLD = FINAL | {TaskStatus.UNCERTAIN}  # 结局不明的要等人：也该让提交者知道

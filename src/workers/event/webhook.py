@@ -15,7 +15,7 @@ from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from kaguan.flow.retry_after import retry_after
-from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.telemetry.spans import client_span, record_error, server_of
 from kaguan.words.reasons import Reason
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.config.webhooks import Webhooks
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 NOW = "select extract(epoch from clock_timestamp())::bigint"
 # 4xx 里说的是「现在不行」而不是「不要再来」的

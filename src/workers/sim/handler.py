@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kaguan.carriers.gateway import CarrierError, RejectedError
-from kaguan.outbox.worker.places import NoPlaceError
+from kaguan.outbox.work.places import NoPlaceError
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardStatus
 from kaguan.sims.tasks import SimStatusPayload
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.config.model import Carriers
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
     from kaguan.sims.vocabulary import Carrier
     from workers.resources import Resources
 

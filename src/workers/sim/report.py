@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kaguan.carriers.gateway import CardFailed, CardNotFound, QueuedError
 from kaguan.carriers.records import EXPLAINED
-from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
-from kaguan.outbox.worker.places import NoPlaceError, waiting_for_place
+from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.places import NoPlaceError, waiting_for_place
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import SAMPLE_LIMIT, Count, Sample, Tally
 from kaguan.sims.vocabulary import SyncType
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kaguan.carriers.gateway import CarrierError, StatusResult
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
     from kaguan.sims.sync_store import CardToCheck
     from kaguan.sims.vocabulary import Carrier
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kaguan.carriers.gateway import CarrierError, QueuedError
-from kaguan.outbox.worker.outcome import Continue, Done, GiveUp, Outcome, Retry
-from kaguan.outbox.worker.places import NoPlaceError
+from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.places import NoPlaceError
 from kaguan.sims import sync_store
 from kaguan.sims.sync_store import Checkpoint
 from kaguan.sims.sync_tally import DRIFT, SAMPLE_LIMIT, Count, Sample, Tally
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from kaguan.carriers.gateway import CarrierGateway
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
     from workers.resources import Resources
 
 log = structlog.get_logger(__name__)

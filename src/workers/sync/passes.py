@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kaguan.carriers.gateway import CarrierGateway
     from kaguan.database.pool import Connection
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
     from kaguan.sims.sync_store import AppliedRows, Checkpoint
     from kaguan.sims.sync_tally import Tally
     from kaguan.sims.tasks import DataSyncPayload

@@ -14,7 +14,7 @@ from kaguan.config.webhooks import Webhooks
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Faults, Gate
 from kaguan.mail.task import IN_HAND, email_send
-from kaguan.outbox.acceptance import Submission
+from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.tasks import EVENT_PUBLISH, DataSyncPayload, EventPayload, SimStatusPayload, asking
 from kaguan.sims.vocabulary import Carrier, SyncType
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from kaguan.dev.simulator.faults import Drift
     from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.worker.attempt import Handler
+    from kaguan.outbox.work.attempt import Handler
 
 ONELINK, CENTER = Carrier.ONELINK, Carrier.CONTROL_CENTER
 PLACES, BEYOND = 3, 4  # 名额，与在名额之外等着的几个

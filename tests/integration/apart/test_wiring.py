@@ -7,19 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
-from kaguan.outbox.acceptance import Submission
+from kaguan.outbox.accept.acceptance import Submission
 from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.worker import Worker
+from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.worker import Worker
 from tests.support.apart import QUICK, accepted, done, quick, running, waits
 from tests.support.eventually import eventually
 from tests.support.pipeline import open_pipeline, stepped_relay
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 ASK = TaskType("carrier:ask", Payload, Effect.REPEATABLE, shareable=True, resources={"carrier": 2})
 STAY = TaskType("partner:ask", Payload, Effect.REPEATABLE, shareable=True)

@@ -13,7 +13,7 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.testing import Recorder, drain
-from kaguan.outbox.worker.outcome import Retry
+from kaguan.outbox.work.outcome import Retry
 from tests.support.eventually import PATIENCE
 from tests.support.serving import serving
 

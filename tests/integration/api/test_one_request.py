@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.outbox import acceptance as service
+from kaguan.outbox.accept import acceptance as service
 from kaguan.tokens import service as tokens
 from tests.attacks import bodies
 from tests.attacks.measure import resident

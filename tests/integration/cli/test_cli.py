@@ -14,7 +14,7 @@ from redis import Redis
 from kaguan.audit.command_line import actor
 from kaguan.dev.dev_token import ensure_dev_token
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.tokens.service import SCOPES, authenticate
 from tests.support.in_hand import HAND
 from tests.support.invocation import Invocation
@@ -52,7 +52,7 @@ def task_id(database_url: str) -> UUID:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
             payload = EmailPayload(to=("a@example.com",), subject="x", body="planted-body")
             submission = Submission(EMAIL_SEND, payload, request_id="cli-1")
-            return (await accept(connection, submission, max_attempts=6)).task_id
+            return (await accept_one(connection, submission, max_attempts=6)).task_id
 
     return asyncio.run(submit())
 

@@ -21,9 +21,10 @@ from api.resources.task_queries import ReplayRequest
 from kaguan.cli.outbox import PAGE
 from kaguan.cli.progress import describe
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.replay import REPLAY_RATE_LIMIT, id_floor
-from kaguan.outbox.watching import Watched
+from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.operate.replay import REPLAY_RATE_LIMIT
+from kaguan.outbox.operate.watching import Watched
+from kaguan.outbox.vocabulary import id_floor
 from tests.support.eventually import PATIENCE
 from tests.support.invocation import Invocation
 

@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from kaguan.outbox.deliveries import build_queues, enqueue_many
-from kaguan.outbox.store import Delivery
+from kaguan.outbox.deliver.deliveries import Delivery, build_queues, enqueue_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.client import build_client
 from kaguan.tokens import service as tokens

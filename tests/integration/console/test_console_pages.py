@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
-from kaguan.outbox.replay import id_floor
+from kaguan.outbox.vocabulary import id_floor
 from kaguan.words.reasons import Reason
 from tests.support.console import signed_in
 from tests.support.eventually import eventually

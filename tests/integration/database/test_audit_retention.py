@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kaguan.audit.store import ANONYMOUS_DAYS, expire
-from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.operate.retention import Retention
 from tests.support.console import signed_in, visiting
 
 if TYPE_CHECKING:

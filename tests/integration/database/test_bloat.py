@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import psycopg
 
-from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.task_type import TaskTypes
-from kaguan.outbox.worker import claiming, leases
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work import claiming, leases
+from kaguan.outbox.work.fence import Token
 from kaguan.product.task_types import TASK_TYPES
 from tests.support.pipeline import open_pipeline
 

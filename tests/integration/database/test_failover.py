@@ -20,7 +20,7 @@ from kaguan.database import migrate
 from kaguan.database.connecting import writable
 from kaguan.database.listening import Listener
 from kaguan.database.pool import PASSING_ERRORS, open_pool
-from kaguan.outbox.doorbell import Doorbell, listen
+from kaguan.outbox.accept.doorbell import Doorbell, listen
 from tests.chaos.proxy import Proxy
 from tests.support.alongside import alongside
 from tests.support.eventually import eventually

@@ -12,8 +12,8 @@ import pytest
 
 from kaguan.database.group_commit import GroupCommit
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import record as store
-from kaguan.outbox.acceptance import Accepted, GroupAccept, Submission, accept
+from kaguan.outbox.accept.acceptance import Accepted, GroupAccept, Submission, accept_one
+from kaguan.outbox.operate import record as store
 from kaguan.words.errors import DomainError
 from tests.support.eventually import PATIENCE
 
@@ -76,7 +76,7 @@ async def test_a_bad_row_fails_alone(folded: GroupAccept, pool: Pool) -> None:
 async def test_a_row_that_waits_for_a_lock_in_vain_fails_alone(folded: GroupAccept, pool: Pool) -> None:
     held = replace(SUBMISSION, request_id="held")
     async with pool.connection() as other, other.transaction():
-        await accept(other, held, 6)  # 没提交：同一个键等到时限为止
+        await accept_one(other, held, 6)  # 没提交：同一个键等到时限为止
         answers = await asyncio.gather(
             *(folded.accept(held if n == 0 else SUBMISSION) for n in range(6)), return_exceptions=True
         )
@@ -119,7 +119,7 @@ async def test_database_away_fails_every_waiting_request(folded: GroupAccept, po
 async def test_a_batch_stuck_on_a_lock_does_not_hold_up_those_behind_it(folded: GroupAccept, pool: Pool) -> None:
     held = replace(SUBMISSION, request_id="held")
     async with pool.connection() as other, other.transaction():
-        await accept(other, held, 6)  # 没提交：同一个键要等它
+        await accept_one(other, held, 6)  # 没提交：同一个键要等它
         stuck = asyncio.create_task(folded.accept(held))
         async with asyncio.timeout(PATIENCE):
             behind = await asyncio.gather(*(folded.accept(SUBMISSION) for _ in range(5)))

@@ -13,8 +13,8 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import Pool, open_pool
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.worker.claiming import Claims
-from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.work.claiming import Claims
+from kaguan.outbox.work.leases import Leases
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import port_of, through

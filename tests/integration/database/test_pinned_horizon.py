@@ -13,9 +13,9 @@ import pytest
 import kaguan
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from kaguan.outbox.relay.retention import Retention
+from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.worker.outcome import Done, Retry
+from kaguan.outbox.work.outcome import Done, Retry
 from tests.integration.plans.large_database import copy_of_template
 from tests.integration.plans.plans import Plans
 from tests.support.pipeline import open_pipeline

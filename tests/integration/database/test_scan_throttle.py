@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kaguan.outbox.scan_throttle import PATIENCE, ScanThrottle, ThrottledScan
+from kaguan.outbox.deliver.scan_throttle import PATIENCE, ScanThrottle, ThrottledScan
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool

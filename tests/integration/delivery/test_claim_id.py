@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from kaguan.outbox.worker.attempt import Attempt, FencedError
-from kaguan.outbox.worker.claiming import Claims, claim
-from kaguan.outbox.worker.leases import Leases
-from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
-from kaguan.outbox.worker.settlement import Fenced, Settled, Settlement, Success, settle_done
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work.attempt import Attempt, FencedError
+from kaguan.outbox.work.claiming import Claims, claim
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.leases import Leases
+from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Success, settle_done
 from tests.support.eventually import eventually
 from tests.support.history import CUT, KEEP
 from tests.support.mail_tasks import SENDER, config_for
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Handler
+    from kaguan.outbox.work.attempt import Handler
 
 pytestmark = pytest.mark.unjudged("把任务行改回从前，当作历史断了")
 ROW = "select t::text from vw_task t"

@@ -18,14 +18,14 @@ from saq.job import ABORT_ID_PREFIX
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import acceptance as service
-from kaguan.outbox import decisions
+from kaguan.outbox.accept import acceptance as service
+from kaguan.outbox.operate import decisions
 from kaguan.outbox.task_type import Effect, Payload, TaskType, Unknown
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.outbox.worker.claiming import Claims
-from kaguan.outbox.worker.leases import Leases
-from kaguan.outbox.worker.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
+from kaguan.outbox.work.claiming import Claims
+from kaguan.outbox.work.leases import Leases
+from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Retry, Uncertain
 from kaguan.queues.keys import delivery_key
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import PATIENCE, eventually
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Outcome
 
 FAILING = "create function fail_here() returns trigger language plpgsql as $$ begin raise 'forced failure'; end $$"
 AT_COMMIT = """
@@ -66,7 +66,7 @@ async def test_task_and_outbox_row_are_one_commit(pipeline: Pipeline) -> None:
 
     async def accept_then_fail() -> None:
         async with pipeline.pool.connection() as connection, connection.transaction():
-            await service.accept(connection, service.Submission(EMAIL_SEND, payload), MAX_ATTEMPTS)
+            await service.accept_one(connection, service.Submission(EMAIL_SEND, payload), MAX_ATTEMPTS)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -84,7 +84,7 @@ async def test_same_request_id_returns_the_first_task_and_another_body_is_refuse
     submission = service.Submission(EMAIL_SEND, other, principal="p", request_id="r-1")
     async with pipeline.pool.connection() as connection:
         with pytest.raises(DomainError) as refusal:
-            await service.accept(connection, submission, MAX_ATTEMPTS)
+            await service.accept_one(connection, submission, MAX_ATTEMPTS)
     assert refusal.value.code is Code.IDEMPOTENCY_KEY_REUSED
 
 
@@ -541,5 +541,5 @@ async def test_what_json_cannot_say_is_refused_and_not_stored_as_null(pipeline: 
     submission = service.Submission(kind, Reading(value=1.0, more=({"deep": value},)))
     async with pipeline.pool.connection() as connection:
         with pytest.raises(DataError):
-            await service.accept(connection, submission, MAX_ATTEMPTS)
+            await service.accept_one(connection, submission, MAX_ATTEMPTS)
     assert await pipeline.sql("select count(*) from tb_task") == [(0,)]

@@ -11,11 +11,11 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import decisions
-from kaguan.outbox.acceptance import Submission, accept_many
+from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.operate import decisions
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Continue, Done, Retry
+from kaguan.outbox.work.outcome import Continue, Done, Retry
 from kaguan.queues.client import open_redis
 from kaguan.tokens import service as tokens
 from kaguan.tokens.service import SCOPES

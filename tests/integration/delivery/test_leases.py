@@ -12,11 +12,11 @@ from psycopg import OperationalError
 
 from kaguan.config import load_settings
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.worker import claiming
-from kaguan.outbox.worker.attempt import Attempt
-from kaguan.outbox.worker.leases import Leases
-from kaguan.outbox.worker.outcome import Done, Outcome
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work import claiming
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.leases import Leases
+from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.pipeline import open_pipeline
 from tests.support.running_task import LOCKED

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import store
-from kaguan.outbox.doorbell import Doorbell, listen
-from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox.accept.doorbell import Doorbell, listen
+from kaguan.outbox.order.release import OrderingRelease
+from kaguan.outbox.recover import store
 from kaguan.queues.client import open_redis
 from kaguan.queues.keys import DOORBELL
 from tests.support.alongside import alongside

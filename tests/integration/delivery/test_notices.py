@@ -11,9 +11,9 @@ from aiohttp import web
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.notices.task import TASK_NOTIFY
-from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.testing import Recorder, drain
-from kaguan.outbox.worker.outcome import GiveUp, Outcome, Uncertain
+from kaguan.outbox.work.outcome import GiveUp, Outcome, Uncertain
 from kaguan.words.reasons import Reason
 from tests.support.serving import serving
 from tests.support.webhook_receiver import SECRET, Receiver, receiving
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.outbox.task_type import TaskType
-    from kaguan.outbox.worker.attempt import Handler
+    from kaguan.outbox.work.attempt import Handler
     from tests.support.serving import Api
 
 MAIL = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}

@@ -14,15 +14,16 @@ from api.http.backlog import Backlog
 from kaguan.config import load_settings
 from kaguan.database.sql import load
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import acceptance as service
-from kaguan.outbox import decisions, ordering
-from kaguan.outbox.acceptance import GroupAccept
-from kaguan.outbox.doorbell import listen
-from kaguan.outbox.relay import loop
-from kaguan.outbox.relay.ordering import OrderingRelease
+from kaguan.outbox import loop
+from kaguan.outbox.accept import acceptance as service
+from kaguan.outbox.accept.acceptance import GroupAccept
+from kaguan.outbox.accept.doorbell import listen
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.order import ordering
+from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.words.errors import Code, DomainError
 from tests.support.eventually import eventually
 from tests.support.in_hand import HOLD
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 MAIL = EmailPayload(to=("a@example.com",), subject="s", body="b")
 
@@ -202,7 +203,7 @@ async def test_the_same_request_twice_is_one_place_in_the_line(pipeline: Pipelin
     async def submit(key: str) -> service.Accepted:
         submission = service.Submission(EMAIL_SEND, MAIL, request_id="r", ordering_key=key)
         async with pipeline.pool.connection() as connection:
-            return await service.accept(connection, submission, MAX_ATTEMPTS)
+            return await service.accept_one(connection, submission, MAX_ATTEMPTS)
 
     first, again = await submit("k"), await submit("k")
     assert (again.task_id, again.replayed) == (first.task_id, True)
@@ -349,12 +350,12 @@ async def test_a_page_of_heads_is_read_from_its_index(pipeline: Pipeline) -> Non
     await pipeline.sql("update tb_ordering set head = gen_random_uuid() where key::int %% 2 = 0")
     await pipeline.sql("analyze tb_ordering")
     statements = (
-        ("ordering_heads", {"after": UUID(int=0), "limit": 100}),
-        ("ordering_vacate", {"heads": [UUID(int=n) for n in range(3)]}),
+        ("heads", {"after": UUID(int=0), "limit": 100}),
+        ("vacate", {"heads": [UUID(int=n) for n in range(3)]}),
     )
     for name, parameters in statements:
         async with pipeline.pool.connection() as connection:
-            cursor = await connection.execute(b"explain " + load("kaguan.outbox", name).encode(), parameters)
+            cursor = await connection.execute(b"explain " + load("kaguan.outbox.order", name).encode(), parameters)
             plan = "\n".join(row[0] for row in await cursor.fetchall())
         assert "uq_tb_ordering_head" in plan, plan
         assert "Seq Scan on tb_ordering" not in plan, plan
@@ -378,7 +379,7 @@ async def test_whether_it_was_handed_over_is_looked_up_by_number(pipeline: Pipel
             "lease": 15.0,
         }  # fmt: skip
         async with pipeline.pool.connection() as connection:
-            statement = b"explain (analyze, costs off, timing off) " + load("kaguan.outbox.worker", "claim").encode()
+            statement = b"explain (analyze, costs off, timing off) " + load("kaguan.outbox.work", "claim").encode()
             plan = "\n".join(row[0] for row in await (await connection.execute(statement, parameters)).fetchall())
         assert "Seq Scan on tb_outbox" not in plan, plan
         assert "tb_ordering" not in plan, plan

@@ -13,8 +13,8 @@ import pytest
 from kaguan.config.model import Tasks
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.faults import Drift, Faults, Gate
-from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.settlement import Settlement
+from kaguan.outbox.work.outcome import Done
+from kaguan.outbox.work.settlement import Settlement
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from tests.support.carrier_world import gateways_of, register, rows, simulating

@@ -15,15 +15,15 @@ from saq.job import Status
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import acceptance as service
-from kaguan.outbox import decisions
-from kaguan.outbox.acceptance import GroupAccept
-from kaguan.outbox.relay import loop
+from kaguan.outbox import loop
+from kaguan.outbox.accept import acceptance as service
+from kaguan.outbox.accept.acceptance import GroupAccept
+from kaguan.outbox.operate import decisions
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.leases import Leases, beating
-from kaguan.outbox.worker.outcome import Done, Retry
-from kaguan.outbox.worker.settlement import Settled
+from kaguan.outbox.work.leases import Leases, beating
+from kaguan.outbox.work.outcome import Done, Retry
+from kaguan.outbox.work.settlement import Settled
 from kaguan.queues import keys
 from kaguan.queues.keys import delivery_key
 from kaguan.words.reasons import Reason
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
+from kaguan.outbox.deliver.aside import UnknownSince
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker import claiming
-from kaguan.outbox.worker.leases import heartbeat
-from kaguan.outbox.worker.outcome import Done
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work import claiming
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.leases import heartbeat
+from kaguan.outbox.work.outcome import Done
 from kaguan.queues.keys import delivery_key
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually

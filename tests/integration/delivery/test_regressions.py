@@ -12,16 +12,16 @@ from sqlalchemy.exc import DBAPIError
 from kaguan.config import Settings, load_settings
 from kaguan.database.engine import engine_on
 from kaguan.database.pool import Pool, open_pool
-from kaguan.outbox.relay.loop import run
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.loop import run
+from kaguan.outbox.work.outcome import Done
 from tests.support.eventually import eventually
 from tests.support.pipeline import Pipeline, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 IDLE_IN_TRANSACTION = 0.2  # 秒
 REDIS_STALL = 800  # 毫秒：比上面长

@@ -15,9 +15,9 @@ import structlog
 from kaguan.config import load_settings
 from kaguan.config.schedules import Misfire, Schedule
 from kaguan.database.pool import at_once
-from kaguan.outbox.relay.schedules import Schedules
-from kaguan.outbox.schedules import service
-from kaguan.outbox.schedules.due import latest_until, next_after
+from kaguan.outbox.schedule import service
+from kaguan.outbox.schedule.due import latest_until, next_after
+from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.telemetry.metrics import Metrics

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from kaguan.outbox import decisions
-from kaguan.outbox.worker import claiming
-from kaguan.outbox.worker.settlement import Success, settle_done
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.work import claiming
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.settlement import Success, settle_done
 from kaguan.words.errors import Code, DomainError
 from kaguan.words.reasons import Reason
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

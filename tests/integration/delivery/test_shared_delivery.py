@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox import pace
+from kaguan.outbox.deliver import pace
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.claiming import Claims
-from kaguan.outbox.worker.leases import Leases
-from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.claiming import Claims
+from kaguan.outbox.work.leases import Leases
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.queues.keys import pace_key
 from tests.support.eventually import PATIENCE
 from tests.support.pipeline import Pipeline, carried_by, open_pipeline
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from saq.job import Job
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 BACKLOG = 8
 PACE = 0.12  # 秒：一次投递带四个

@@ -50,12 +50,12 @@ BATCH = "一批一个带令牌的事务：逐处打断在 test_data_sync_resume�
 ACCESS = "令牌与会话，不在投递的路上；一条语句一次提交"
 # 会写而没有经历走到的，各有缘由
 EXCUSED = {
-    "schedules.switch": "人启停计划：一条语句一次提交",
-    "outbox.take_due": "只供测试内联执行",
-    "outbox.call_in": "只把等着名额的提前，一条语句一次提交，见 apart/test_isolation",
-    "outbox.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
+    "schedule.switch": "人启停计划：一条语句一次提交",
+    "deliver.take_due": "只供测试内联执行",
+    "work.call_in": "只把等着名额的提前，一条语句一次提交，见 apart/test_isolation",
+    "work.recall": "只把等着的提前，一条语句一次提交，见 test_email_recovery",
     "idempotency.remember": "幂等键与受理同一事务，见 test_api_idempotency",
-    "outbox.unsettle": "没有重启就退回去（整台的快照）才有，见 test_history_cut",
+    "recover.unsettle": "没有重启就退回去（整台的快照）才有，见 test_history_cut",
     "verdict.remember": "判断自己的记忆，与任务无关，见 verdict/test_verdict",
     "audit.record": "审计与人的要求同一事务，见 test_console_actions",
     **dict.fromkeys(("sims.apply_infos", "sims.apply_statuses", "sims.upsert_usage", "sims.save_checkpoint"), BATCH),
@@ -393,7 +393,7 @@ def test_an_epoch_redrive_killed_halfway_is_taken_up_by_the_next_relay(world: Wo
     world.finish(relay)
     drive.flush(world)
     world.run(relay, "epoch")
-    until(world, relay, "relay outbox.redrive before")
+    until(world, relay, "relay recover.redrive before")
     world.kill(relay)
     heir = world.one("relay")
     world.run(heir, "epoch")

@@ -23,7 +23,7 @@ from kaguan.outbox import (
     Unknown,
     Verified,
     Worker,
-    accept,
+    accept_one,
 )
 from kaguan.outbox.testing import Recorder
 from tests.support.pipeline import open_pipeline
@@ -71,7 +71,7 @@ async def test_a_session_that_rolls_back_leaves_no_task_though_accepting_was_its
             try:
                 async with AsyncSession(engine) as session, session.begin():
                     raw = (await (await session.connection()).get_raw_connection()).driver_connection
-                    await accept(raw, Submission(WORK, Payload(), ordering_key=ordering_key), 5)  # type: ignore[arg-type] # 驱动的连接 SQLAlchemy 没有标类型
+                    await accept_one(raw, Submission(WORK, Payload(), ordering_key=ordering_key), 5)  # type: ignore[arg-type] # 驱动的连接 SQLAlchemy 没有标类型
                     if not kept:
                         raise RolledBackError  # noqa: TRY301 要它回滚
             except RolledBackError:
@@ -96,11 +96,11 @@ async def test_a_transaction_of_psycopg_decides_in_every_mode(
                 await connection.execute("begin")
             if after == "later":
                 await connection.execute("select 1")
-            await accept(connection, work, 5)
+            await accept_one(connection, work, 5)
             await connection.execute("rollback")
         assert (await count(pipeline), logs) == (0, [])
         with capture_logs() as logs:
-            await accept(connection, work, 5)
+            await accept_one(connection, work, 5)
             if not MODES[mode]:
                 await connection.commit()
         assert (await count(pipeline), len(logs)) == (1, int(MODES[mode]))
@@ -111,7 +111,7 @@ async def test_a_connection_that_cannot_await_is_refused_in_words(settings: Sett
         psycopg.connect(settings.database.url.get_secret_value()) as connection,
         pytest.raises(TypeError, match="AsyncConnection"),
     ):
-        await accept(connection, Submission(WORK, Payload()), 5)  # type: ignore[arg-type] # 正是要它拒绝
+        await accept_one(connection, Submission(WORK, Payload()), 5)  # type: ignore[arg-type] # 正是要它拒绝
 
 
 # ---- 处理器
@@ -121,7 +121,7 @@ async def ended(pipeline: Pipeline, handler: Handler, task_type: TaskType[Any]) 
     """受理一个，真的 worker 的零件做一遍。"""
     worker = Worker(pipeline.pool, pipeline.redis, {task_type: handler}, pipeline.settings.worker)
     async with pipeline.pool.connection() as connection:
-        accepted = await accept(connection, Submission(task_type, Payload()), 5)
+        accepted = await accept_one(connection, Submission(task_type, Payload()), 5)
     await worker.execution({}, deliveries=[(str(accepted.task_id), 1)])
     return accepted.task_id
 

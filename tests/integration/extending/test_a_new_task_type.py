@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kaguan.config import load_settings
-from kaguan.outbox import Done, Effect, Payload, Submission, TaskType, TaskTypes, accept, watch
-from kaguan.outbox.record import events, find
-from kaguan.outbox.timeline import timeline
+from kaguan.outbox import Done, Effect, Payload, Submission, TaskType, TaskTypes, accept_one, watch
+from kaguan.outbox.operate.record import events, find
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.product.task_types import TASK_TYPES
 from relay.__main__ import serve as serve_relay
 from tests.support.carrier_world import rows
@@ -57,12 +57,12 @@ async def test_a_type_from_outside_goes_all_the_way_through_the_relay_and_the_wo
     opened = partial(open_handlers, openers={**OPENERS, REPORT.name: open_report})
     async with pool.connection() as connection:
         await connection.execute("create table report (task_id uuid not null, title text not null)")
-        accepted = await accept(connection, WEEKLY, max_attempts=2)
+        accepted = await accept_one(connection, WEEKLY, max_attempts=2)
         async with asyncio.TaskGroup() as group:
             group.create_task(serve_relay(settings, stop, TYPES))
             group.create_task(serve_worker(settings, stop, TYPES, opened))
             await watch(connection, [accepted.task_id], PATIENCE, lambda _seen: None)
-            again = await accept(connection, WEEKLY, max_attempts=2)
+            again = await accept_one(connection, WEEKLY, max_attempts=2)
             stop.set()
         record, happened = await find(connection, accepted.task_id), await events(connection, accepted.task_id)
     assert (again.task_id, again.replayed) == (accepted.task_id, True)

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from kaguan import outbox
 from kaguan.config.model import Database
 from kaguan.database.pool import open_connection
-from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept
+from kaguan.outbox import Effect, Payload, Relay, Submission, TaskType, Worker, accept_one
 from kaguan.outbox.schema import TABLES, install
 from kaguan.outbox.testing import Recorder
 from kaguan.queues.client import open_redis
@@ -101,7 +101,7 @@ async def test_the_library_alone_measures_no_card_no_mail_and_no_request(pool: P
     async with open_redis(settings.redis) as redis, pool.connection() as connection:
         relay = Relay(pool, redis, [receipt], metrics=metrics)
         worker = Worker(pool, redis, {receipt: Recorder()}, metrics=metrics)
-        accepted = await accept(connection, Submission(receipt, Payload()), max_attempts=5)
+        accepted = await accept_one(connection, Submission(receipt, Payload()), max_attempts=5)
         assert await relay.loops["forward"].run_once() == 1
         await worker.execution({}, deliveries=[(str(accepted.task_id), 1)])
         assert await relay.loops["backlog"].run_once() == 0

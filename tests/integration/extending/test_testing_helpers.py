@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.testing import Recorder, assert_accepted, drain
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC, SimStatusPayload
 from tests.support.carrier_world import rows
 from tests.support.repository import ROOT
@@ -20,7 +20,7 @@ from tests.support.repository import ROOT
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 MANUAL = ROOT / "docs" / "002-sqlalchemy-postgres-saq" / "使用指南.md"
 MAIL = EmailPayload(to=("a@example.com",), subject="你好", body="正文")
@@ -28,7 +28,7 @@ MAIL = EmailPayload(to=("a@example.com",), subject="你好", body="正文")
 
 async def submit(pool: Pool, **options: Any) -> None:
     async with pool.connection() as connection:
-        await accept(connection, Submission(EMAIL_SEND, MAIL, **options), max_attempts=3)
+        await accept_one(connection, Submission(EMAIL_SEND, MAIL, **options), max_attempts=3)
 
 
 async def test_the_example_in_the_manual_runs_as_printed(pool: Pool) -> None:
@@ -46,7 +46,7 @@ async def test_draining_runs_what_handlers_submit_on_the_way(pool: Pool, setting
         attempt.call_nobody()
         payload = SimStatusPayload(iccids=("89860012345678901238",))
         async with attempt.pool.connection() as connection:
-            await accept(connection, Submission(SIM_STATUS_SYNC, payload), max_attempts=3)
+            await accept_one(connection, Submission(SIM_STATUS_SYNC, payload), max_attempts=3)
         return Done()
 
     await submit(pool)

@@ -15,7 +15,7 @@ from psycopg import sql
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.dev.ports import free_port
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from kaguan.tokens import service as tokens
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kaguan.database.pool import Connection, Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
     from tests.support.serving import Api, Reply
 
 DATABASE, REDIS = "KAGUAN_DATABASE__URL", "KAGUAN_REDIS__URL"

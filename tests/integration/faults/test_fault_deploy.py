@@ -19,13 +19,14 @@ from kaguan.config import load_settings
 from kaguan.database import migrate
 from kaguan.database.connecting import open_connection
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox import decisions, upgrade
+from kaguan.outbox.deliver import aside
+from kaguan.outbox.deliver.aside import UnknownSince
+from kaguan.outbox.operate import decisions
 from kaguan.outbox.task_type import TaskType, TaskTypes
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.upgrade import UnknownSince
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.newer import NewerPayloads
-from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
+from kaguan.outbox.work.newer import NewerPayloads
+from kaguan.outbox.work.outcome import Done, GiveUp, Retry
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.keys import delivery_key
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.execution import Execution
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.execution import Execution
+    from kaguan.outbox.work.outcome import Outcome
 
 # 秒：业务的语句等锁至多这么久；承诺的一秒在安静的机器上试，KAGUAN_FAULT_LOCKED=1
 LOCKED = float(os.environ.get("KAGUAN_FAULT_LOCKED", PATIENCE / 12))
@@ -175,7 +176,7 @@ async def test_a_type_that_no_worker_handled_within_the_hour_fails_and_is_named_
 def an_hour_ago() -> tuple[float, float]:
     """头一次看见在一小时前，刚刚还见过。"""
     now = time.monotonic()
-    return now - upgrade.PATIENCE, now
+    return now - aside.PATIENCE, now
 
 
 async def test_a_newer_payload_that_nobody_came_to_read_within_the_hour_fails_with_the_reason(
@@ -233,7 +234,7 @@ def test_what_is_not_understood_is_remembered_up_to_a_limit_and_while_it_is_stil
     assert since.counts() == {kind: 2}
     first, last = an_hour_ago()
     since.seen.clear()
-    since.seen.update({(kind, tasks[1], 1): (first, last - upgrade.SILENCE), (kind, tasks[0], 1): (first, last)})
+    since.seen.update({(kind, tasks[1], 1): (first, last - aside.SILENCE), (kind, tasks[0], 1): (first, last)})
     assert not since.outlasted(kind, tasks[1], 1)
     assert since.outlasted(kind, tasks[0], 1)
     assert list(since.seen) == [(kind, tasks[1], 1)]

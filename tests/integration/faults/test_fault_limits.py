@@ -13,9 +13,9 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.worker.claiming import Claims
-from kaguan.outbox.worker.leases import Leases, beating
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.claiming import Claims
+from kaguan.outbox.work.leases import Leases, beating
+from kaguan.outbox.work.outcome import Done
 from tests.chaos.proxy import Proxy
 from tests.support.eventually import PATIENCE, eventually
 from tests.support.fault_plant import (
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.execution import Execution
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.execution import Execution
+    from kaguan.outbox.work.outcome import Outcome
 
 DATABASE = "KAGUAN_DATABASE__URL"
 SHORT = 0.5  # 秒：用例里的时限，代替产品里的几十秒

@@ -15,10 +15,10 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import PASSING_ERRORS, open_pool
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.acceptance import Submission, accept
+from kaguan.outbox.accept.acceptance import Submission, accept_one
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.leases import Leases
+from kaguan.outbox.work.leases import Leases
 from tests.support.eventually import eventually
 from tests.support.fault_plant import (
     AS_SHIPPED,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.token import Token
+    from kaguan.outbox.work.fence import Token
     from tests.support.records import Record
 
 GATE = 4_244  # 咨询锁号
@@ -161,7 +161,7 @@ async def test_a_worker_that_stops_while_postgresql_stays_away_says_so_and_exits
             child("tests.support.fault_worker", variables, tmp_path / "worker.log")
         )
         async with own.connection() as connection:
-            await accept(connection, Submission(EMAIL_SEND, mail("hang")), MAX_ATTEMPTS)
+            await accept_one(connection, Submission(EMAIL_SEND, mail("hang")), MAX_ATTEMPTS)
         await pipeline.forwarder.run_once()
 
         async def running() -> bool:

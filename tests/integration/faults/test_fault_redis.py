@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from kaguan.dev.valkey import ValkeyServer
-    from kaguan.outbox.deliveries import KaguanQueue
+    from kaguan.outbox.deliver.deliveries import KaguanQueue
 
 PUBLISHED = int(os.environ.get("KAGUAN_FAULT_PUBLISHED", "200"))  # 长的那一场：1000
 TAIL = 20

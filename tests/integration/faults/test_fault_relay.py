@@ -14,8 +14,8 @@ import pytest
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.doorbell import listen
+from kaguan.outbox.accept.acceptance import Submission, accept_one
+from kaguan.outbox.accept.doorbell import listen
 from kaguan.outbox.vocabulary import Priority
 from kaguan.queues.keys import DOORBELL
 from tests.support.eventually import PATIENCE, eventually
@@ -68,7 +68,7 @@ async def test_rows_that_commit_late_and_out_of_order_are_all_published(pipeline
             pause, doomed = source.uniform(0, 0.02), source.random() < 0.1
             url = pipeline.settings.database.url.get_secret_value()
             async with await psycopg.AsyncConnection.connect(url) as connection:
-                accepted = await accept(connection, Submission(EMAIL_SEND, mail()), MAX_ATTEMPTS)
+                accepted = await accept_one(connection, Submission(EMAIL_SEND, mail()), MAX_ATTEMPTS)
                 await asyncio.sleep(pause)
                 if doomed:
                     await connection.rollback()

@@ -9,14 +9,13 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.deliveries import enqueue_many
-from kaguan.outbox.relay.retention import Retention
-from kaguan.outbox.store import Delivery
+from kaguan.outbox.deliver.deliveries import Delivery, enqueue_many
+from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.tables import RECORDED
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.outbox.worker.attempt import Attempt
-from kaguan.outbox.worker.settlement import note_fenced
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.settlement import note_fenced
 from tests.support.eventually import eventually
 from tests.support.fault_plant import EFFECT_TABLE, QUICK, Effects, all_closed, effects, relaying
 from tests.support.in_hand import HAND, HOLD

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from kaguan.config import load_settings
 from kaguan.flow.probes import LOOPBACK
-from kaguan.outbox.doorbell import listen
+from kaguan.outbox.accept.doorbell import listen
 from kaguan.presence.beat import Presence
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from kaguan.queues.keys import PRESENCE_BEATS
@@ -30,8 +30,8 @@ from tests.support.serving import serving
 if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
     from tests.support.sentinel import Node
     from tests.support.serving import Api
 

@@ -17,9 +17,8 @@ from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.flow.probes import LOOPBACK
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox.acceptance import Submission, accept
-from kaguan.outbox.deliveries import enqueue_many
-from kaguan.outbox.store import Delivery
+from kaguan.outbox.accept.acceptance import Submission, accept_one
+from kaguan.outbox.deliver.deliveries import Delivery, enqueue_many
 from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.tasks import DATA_SYNC, DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
@@ -91,7 +90,7 @@ def yard(environ: dict[str, str], tmp_path: Path) -> Yard:
 
 async def submit(pipeline: Pipeline, script: str) -> UUID:
     async with pipeline.pool.connection() as connection:
-        return (await accept(connection, Submission(EMAIL_SEND, mail(script)), MAX_ATTEMPTS)).task_id
+        return (await accept_one(connection, Submission(EMAIL_SEND, mail(script)), MAX_ATTEMPTS)).task_id
 
 
 async def becomes(pipeline: Pipeline, task_id: UUID, status: str) -> None:
@@ -334,7 +333,7 @@ async def submit_sync(pipeline: Pipeline) -> UUID:
     day = date(2026, 1, 1)
     payload = DataSyncPayload(sync_type=SyncType.SIM_STATUS, start_date=day, end_date=day, carrier=Carrier.ONELINK)
     async with pipeline.pool.connection() as connection:
-        return (await accept(connection, Submission(DATA_SYNC, payload), MAX_ATTEMPTS)).task_id
+        return (await accept_one(connection, Submission(DATA_SYNC, payload), MAX_ATTEMPTS)).task_id
 
 
 @asynccontextmanager

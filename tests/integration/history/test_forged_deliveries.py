@@ -11,12 +11,12 @@ import pytest
 import uuid_utils.compat as uuid7_source
 
 from kaguan.config import load_settings
+from kaguan.outbox.recover.vanished import MOST_A_MINUTE, MOST_AT_ONCE, Vanishing
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.vanished import MOST_A_MINUTE, MOST_AT_ONCE, Vanishing
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.claiming import Claims
-from kaguan.outbox.worker.leases import Leases
-from kaguan.outbox.worker.outcome import Done, Retry
+from kaguan.outbox.work.claiming import Claims
+from kaguan.outbox.work.leases import Leases
+from kaguan.outbox.work.outcome import Done, Retry
 from kaguan.queues import keys
 from kaguan.queues.client import Client
 from kaguan.queues.keys import delivery_key

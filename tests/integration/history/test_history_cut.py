@@ -16,14 +16,15 @@ from api.http.translation import translate
 from kaguan.cli.failure import explain
 from kaguan.config import load_settings
 from kaguan.config.model import Tasks
-from kaguan.outbox import decisions, history, replay
-from kaguan.outbox.acceptance import Submission, accept_many
-from kaguan.outbox.calls import Calls
-from kaguan.outbox.history import Mark, UnsettledError
+from kaguan.outbox.accept.acceptance import Submission, accept_many
+from kaguan.outbox.operate import decisions, replay
+from kaguan.outbox.recover import gate
+from kaguan.outbox.recover.calls import Calls
+from kaguan.outbox.recover.gate import Mark, UnsettledError
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry, Uncertain
-from kaguan.outbox.worker.settlement import Settled
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry, Uncertain
+from kaguan.outbox.work.settlement import Settled
 from kaguan.product.exit_codes import ExitCode
 from kaguan.queues import keys
 from kaguan.queues.client import build_client
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from kaguan.outbox.task_type import TaskTypes
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
 FUTURE = datetime.now(UTC) + timedelta(days=1)
@@ -559,7 +560,7 @@ async def test_a_doubt_that_waited_for_a_claim_leaves_the_holder_its_lease(pipel
 
     async def doubt() -> list[str]:
         async with pipeline.pool.connection() as connection, connection.transaction():
-            return [one.verdict for one in await history.doubt(connection, [(task_id, 1)], {})]
+            return [one.verdict for one in await gate.doubt(connection, [(task_id, 1)], {})]
 
     async with pipeline.pool.connection() as holder:
         async with holder.transaction():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.config.schedules import Misfire, Schedule
-from kaguan.outbox.relay.schedules import Schedules
-from kaguan.outbox.schedules.due import latest_until
+from kaguan.outbox.schedule.due import latest_until
+from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder
 from kaguan.product.task_types import TASK_TYPES

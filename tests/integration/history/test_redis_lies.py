@@ -14,9 +14,11 @@ from kaguan.breakers.board import BreakerKind
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox import decisions, history, store
-from kaguan.outbox.history import Mark
-from kaguan.outbox.worker.outcome import Continue, Done, Outcome
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.recover import gate
+from kaguan.outbox.recover.gate import Mark
+from kaguan.outbox.work import waiting
+from kaguan.outbox.work.outcome import Continue, Done, Outcome
 from kaguan.queues import keys
 from kaguan.queues.client import Client, open_redis
 from kaguan.words.reasons import Reason
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 RESTART = "update tb_broker set incarnation = '-infinity'"  # 就像换了一次启动
 NEVER = "9999-12-31T00:00:00+00:00"
@@ -125,7 +127,7 @@ async def away(attempt: Attempt) -> Outcome:
 async def delivered(pipeline: Pipeline, sending: Sending, task_id: UUID) -> None:
     """外面恢复，叫回来，交出，做。"""
     async with pipeline.pool.connection() as connection:
-        await store.recall(connection, BreakerKind.SMTP, room=10, near=30.0, spread=0.0)
+        await waiting.recall(connection, BreakerKind.SMTP, room=10, near=30.0, spread=0.0)
     await pipeline.forwarder.run_once()
     task = await pipeline.task(task_id)
     await pipeline.execution(sending)({}, deliveries=[(str(task_id), task.delivery)])
@@ -176,7 +178,7 @@ async def alone(pipeline: Pipeline) -> bool:
         with pytest.raises(RedisError):
             await replace(pipeline.epoch, redis=dead).run_once()
     async with pipeline.pool.connection() as connection:
-        return await history.is_settled(connection)
+        return await gate.is_settled(connection)
 
 
 async def test_a_plain_restart_of_postgresql_while_redis_is_away_opens_the_gate(pipeline: Pipeline) -> None:
@@ -199,7 +201,7 @@ async def test_a_cut_while_redis_is_away_waits_for_it(pipeline: Pipeline, cut: s
     assert not await alone(pipeline)
     await pipeline.epoch.run_once()
     async with pipeline.pool.connection() as connection:
-        assert await history.is_settled(connection)
+        assert await gate.is_settled(connection)
     assert await cuts(pipeline) == 1
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
-from kaguan.outbox.calls import Calls
+from kaguan.outbox.recover.calls import Calls
 from kaguan.queues import keys
 from kaguan.queues.foreign import KINDS, foreign
 from tests.support.eventually import eventually
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 HASH, GARBAGE, ANOTHER = "a hash", "garbage", str(uuid4())
 EACH = 2

@@ -10,12 +10,11 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.mail.task import EMAIL_SEND
-from kaguan.outbox import vanished
-from kaguan.outbox.deliveries import enqueue_many
-from kaguan.outbox.relay.retention import Retention
-from kaguan.outbox.store import Delivery
+from kaguan.outbox.deliver.deliveries import Delivery, enqueue_many
+from kaguan.outbox.operate.retention import Retention
+from kaguan.outbox.recover import vanished
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from tests.support.eventually import eventually
 from tests.support.fault_plant import Effects
 from tests.support.pipeline import Pipeline, open_pipeline
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.vanished import VanishedTask
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.recover.vanished import VanishedTask
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 MAIL = EMAIL_SEND.name
 FORGET = "with forgotten as (delete from tb_outbox), dropped as (delete from tb_work) delete from tb_task"

@@ -18,10 +18,11 @@ from kaguan.dev.ports import free_port
 from kaguan.mail.recall import FIRST_ROOM, NEAR, Recall
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.mail.waiting import WaitingMetrics
-from kaguan.outbox import record as store
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate import record as store
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
-from kaguan.outbox.timeline import timeline
 from kaguan.telemetry.metrics import Metrics
 from kaguan.words.reasons import Reason
 from tests.support.eventually import eventually
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Handler
+    from kaguan.outbox.work.attempt import Handler
     from tests.support.pipeline import Pipeline
     from workers.email.transport import Mailer
 
@@ -199,8 +200,8 @@ async def test_a_recall_follows_the_task_and_leaves_alone_what_is_soon_due_cance
     await stage.pipeline.sql(
         "update tb_outbox set parked_at = clock_timestamp(), parked_reason = 'x' where task_id = %s", parked
     )
-    async with stage.pipeline.pool.connection() as connection:
-        await store.cancel(connection, cancelled, "tester")
+    async with stage.pipeline.pool.connection() as connection, connection.transaction():
+        await decisions.cancel(connection, cancelled, "tester")
     await stage.pipeline.redis.flushdb()
     before = await stage.pipeline.sql("select task_id, available_at from tb_outbox where task_id <> %s", plain)
     assert await stage.recall().run_once() == 1

@@ -19,7 +19,7 @@ from kaguan.dev.ports import free_port
 from kaguan.dev.program import Program, wait_until_ready
 from kaguan.dev.smtp_sink import smtp_sink
 from kaguan.flow.probes import greets_as_smtp
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from tests.support.eventually import PATIENCE
 from tests.support.mail_tasks import attempt_of, config_for, insert_running, mail_to, run
 from workers.email.transport import open_mailer

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from kaguan.dev.ports import free_port
-from kaguan.outbox import decisions
+from kaguan.outbox.operate import decisions
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.worker.outcome import Cancelled, GiveUp, Retry
+from kaguan.outbox.work.outcome import Cancelled, GiveUp, Retry
 from tests.support.mail_stage import HOLD, RESEND, DiesBeforeSettling, Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer
 from tests.support.pipeline import MAX_ATTEMPTS, open_pipeline
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Pool
     from kaguan.outbox.task_type import TaskTypes
-    from kaguan.outbox.worker.attempt import Attempt, Handler
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt, Handler
+    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

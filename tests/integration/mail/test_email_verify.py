@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 
 from kaguan.config.model import Smtp
 from kaguan.dev.ports import free_port
-from kaguan.outbox import decisions
-from kaguan.outbox.worker.verification import Verified
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.work.verification import Verified
 from kaguan.product.task_types import task_types
 from tests.support.mail_stage import Stage
 from tests.support.mail_tasks import SENDER, config_for, deliveries, throttled_mailer

@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection
 
-OUTBOX, WORKER = "kaguan.outbox", "kaguan.outbox.worker"
+WORK = "kaguan.outbox.work"
+CALLED_IN = {"waiting", "recall", "places", "call_in", "last_decision", "note_verified"}  # 不是每个任务都走的
+WORKING = {file.name.removesuffix(".sql") for file in files(WORK).joinpath("sql").iterdir()}
 # 转交、认领、结算、续租、交还、收回：任务多一个，它们就多一次
 HOT = (
-    *((OUTBOX, name) for name in ("fetch", "take_off", "handed_over", "defer", "handed", "redrive", "redrive_expired")),
+    *(("kaguan.outbox.deliver", name) for name in ("fetch", "take_off", "handed_over", "defer", "lock_waiting")),
     *(
-        (OUTBOX, name)
-        for name in ("lost_epoch", "orphan_page", "orphans", "lock", "lock_waiting", "parked", "expire_tasks")
+        ("kaguan.outbox.recover", name)
+        for name in ("handed", "redrive", "redrive_expired", "lost_epoch", "orphan_page", "orphans", "lock")
     ),
-    *((WORKER, file.name.removesuffix(".sql")) for file in files(WORKER).joinpath("sql").iterdir()),
+    *(("kaguan.outbox.operate", name) for name in ("parked", "expire_tasks")),
+    *((WORK, name) for name in sorted(WORKING - CALLED_IN)),
 )
 PARAMETER = re.compile(r"%\((\w+)\)s")
 

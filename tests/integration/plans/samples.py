@@ -6,7 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
-from kaguan.outbox.replay import LAST_ID
+from kaguan.outbox.vocabulary import LAST_ID
 
 ICCID = "89860000000000001999"
 TASK = UUID("018bcfe5-68c9-7000-8000-000000000009")

@@ -8,7 +8,7 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
-from tests.integration.plans.plans import HOT, WORKER, scanned
+from tests.integration.plans.plans import HOT, WORK, scanned
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
@@ -47,4 +47,4 @@ async def test_no_hot_statement_planned_on_an_empty_table_walks_the_whole_of_it(
 async def test_without_it_the_planner_would(environ: dict[str, str]) -> None:
     """对照：同一条结算，平常的连接在空表上选的是全表。"""
     async with open_pool(load_settings(environ).database, "test") as pool, pool.connection() as connection:
-        assert "tb_task" in await scanned(connection, WORKER, "settle_done")
+        assert "tb_task" in await scanned(connection, WORK, "settle_done")

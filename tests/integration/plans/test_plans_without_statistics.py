@@ -49,7 +49,7 @@ STATISTICS = {
 }
 # 消息路径与判断（总览在内）另有用例：那里的语句按任务论，不按库存论；保留期的清理不在其列
 ELSEWHERE = frozenset({"outbox", "verdict"})
-RETENTION = frozenset({"outbox/expire_tasks", "outbox/expire_vanished", "outbox/ordering_expire"})
+RETENTION = frozenset({"operate/expire_tasks", "recover/expire_vanished", "order/expire"})
 TABLES = BIG_TABLES - {"tb_outbox", "tb_task_event"}
 KEYS = 100  # 一批这么多张卡：运营商一次应答至多这么多
 ROWS_MAX = 80 * KEYS  # 各个节点看过的行合计，千行的表看遍也在内；猜错的那个计划在十万行上至少要看十万行
@@ -93,8 +93,9 @@ GIVEN: Mapping[str, Sequence[tuple[Any, ...]]] = {
 SOURCE = Path(kaguan.__file__).parent
 FILES = {
     name: numbered(path.read_text("utf-8"))
-    for path in SOURCE.glob("*/sql/*.sql")
-    if (name := f"{path.parents[1].name}/{path.stem}") in RETENTION or path.parents[1].name not in ELSEWHERE
+    for path in SOURCE.rglob("sql/*.sql")
+    if (name := f"{path.parents[1].name}/{path.stem}") in RETENTION
+    or path.relative_to(SOURCE).parts[0] not in ELSEWHERE
 }
 
 

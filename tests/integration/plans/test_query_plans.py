@@ -16,8 +16,8 @@ from psycopg import sql
 import kaguan
 from kaguan.config import load_settings
 from kaguan.database.paging import Position, Sort, encode_cursor
-from kaguan.outbox.listing import TaskFilter, newest
-from kaguan.outbox.replay import FIRST_ID, LAST_ID
+from kaguan.outbox.operate.listing import TaskFilter, newest
+from kaguan.outbox.vocabulary import FIRST_ID, LAST_ID
 from tests.integration.plans.large_database import copy_of_template, fill, scans
 from tests.integration.plans.plans import Plans, numbered
 from tests.integration.plans.query_report import publish

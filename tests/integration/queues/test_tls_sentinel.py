@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from kaguan.config import load_settings
-from kaguan.outbox.doorbell import Doorbell, listen
+from kaguan.outbox.accept.doorbell import Doorbell, listen
 from kaguan.queues.client import QueueUnavailableError, open_redis, wait_for_redis
 from kaguan.queues.sentinel import MasterPool
 from tests.support.alongside import alongside

@@ -17,11 +17,11 @@ from redis.asyncio import Redis
 from kaguan.config.model import Tasks
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
-from kaguan.outbox.worker import claiming
-from kaguan.outbox.worker.attempt import Attempt, FencedError
-from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
-from kaguan.outbox.worker.settlement import Settlement
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work import claiming
+from kaguan.outbox.work.attempt import Attempt, FencedError
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome, Retry
+from kaguan.outbox.work.settlement import Settlement
 from kaguan.queues.keys import lease_key
 from kaguan.sims import sync_store
 from kaguan.sims.cards import CardInfo, DayUsage

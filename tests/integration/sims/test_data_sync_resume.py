@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 CARDS = 130
 STRANGERS = 40  # 运营商有、我们没有的

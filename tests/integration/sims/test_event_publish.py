@@ -21,8 +21,8 @@ from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
-from kaguan.outbox.worker.attempt import Attempt, FencedError
-from kaguan.outbox.worker.outcome import Done, GiveUp, Outcome, Retry
+from kaguan.outbox.work.attempt import Attempt, FencedError
+from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.queues.client import open_redis
 from kaguan.sims.events import ChangeEvents
 from kaguan.sims.tasks import DATA_SYNC, EVENT_PUBLISH, SIM_STATUS_SYNC, DataSyncPayload, EventPayload, SimStatusPayload

@@ -10,7 +10,7 @@ import pytest
 
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from kaguan.sims.tasks import DataSyncPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
 from kaguan.words.zones import BUSINESS_ZONE

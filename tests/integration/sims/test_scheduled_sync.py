@@ -11,8 +11,8 @@ import pytest
 
 from kaguan.config import load_settings
 from kaguan.dev.simulator import iccid_at
-from kaguan.outbox.relay.schedules import Schedules
-from kaguan.outbox.schedules.due import latest_until
+from kaguan.outbox.schedule.due import latest_until
+from kaguan.outbox.schedule.service import Schedules
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import Recorder, drain
 from kaguan.product.task_types import TASK_TYPES
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.config.schedules import Schedule
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
     from tests.support.carrier_world import Simulated
 
 CARDS = 200

@@ -10,8 +10,8 @@ import pytest
 from kaguan.carriers.states import ONELINK_STOP_REASON
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
-from kaguan.outbox.worker.attempt import Attempt, CancelledByUserError, FencedError
-from kaguan.outbox.worker.outcome import Continue, GiveUp, Outcome, Retry
+from kaguan.outbox.work.attempt import Attempt, CancelledByUserError, FencedError
+from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, next_delivery, register, rows, simulating

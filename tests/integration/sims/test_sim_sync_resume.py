@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.dev.simulator import iccid_at
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
 from tests.support.carrier_world import NO_SUCH_CARD, Simulated, gateways_of, register, rows, simulating
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
+    from kaguan.outbox.work.attempt import Attempt
 
 CARDS = {Carrier.ONELINK: 450, Carrier.CONTROL_CENTER: 45}  # 各五批
 MINE = [iccid_at(carrier, index) for carrier, count in CARDS.items() for index in range(count)]

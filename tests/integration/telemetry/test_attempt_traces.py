@@ -11,14 +11,14 @@ from structlog.testing import capture_logs
 
 from kaguan.config import load_settings
 from kaguan.config.model import Telemetry
-from kaguan.outbox import decisions
-from kaguan.outbox.replay import Replay, run
+from kaguan.outbox.operate import decisions
+from kaguan.outbox.operate.replay import Replay, run
+from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.testing import Recorder
-from kaguan.outbox.timeline import timeline
 from kaguan.outbox.vocabulary import TaskStatus
-from kaguan.outbox.worker import claiming
-from kaguan.outbox.worker.outcome import Done, GiveUp, Retry
-from kaguan.outbox.worker.token import Token
+from kaguan.outbox.work import claiming
+from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.outcome import Done, GiveUp, Retry
 from kaguan.telemetry.propagation import trace_id_of
 from kaguan.telemetry.sampling import KEPT
 from tests.support.console import signed_in
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     from kaguan.database.pool import Pool
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from kaguan.cli.session import open_connection
 from kaguan.config import load_settings
 from kaguan.dev.ports import free_port
 from kaguan.mail.task import EMAIL_SEND, EmailPayload
-from kaguan.outbox.acceptance import Submission
-from kaguan.outbox.upgrade import RECENT
+from kaguan.outbox.accept.acceptance import Submission
+from kaguan.outbox.deliver.aside import RECENT
 from kaguan.outbox.vocabulary import Priority
-from kaguan.outbox.worker.outcome import Done
+from kaguan.outbox.work.outcome import Done
 from kaguan.presence.beat import Presence
 from kaguan.queues.keys import delivery_key
 from kaguan.verdict import service
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from kaguan.config import Settings
     from kaguan.database.pool import Connection, Pool
     from kaguan.dev.postgres import PostgresServer
-    from kaguan.outbox.worker.attempt import Attempt
-    from kaguan.outbox.worker.outcome import Outcome
+    from kaguan.outbox.work.attempt import Attempt
+    from kaguan.outbox.work.outcome import Outcome
     from kaguan.verdict.model import Verdict
     from kaguan.verdict.observation import Ledger, Observation
     from tests.support.pipeline import Pipeline

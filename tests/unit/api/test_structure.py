@@ -15,7 +15,7 @@ from api.endpoints.structure import SLACK, Structure, capacity, measure
 from api.resources.sim_models import SimBatch
 from api.resources.task_models import EmailTask, SimTask, TaskBatch, TaskBatchDocument
 from api.routes import ROUTES
-from kaguan.outbox.selection import TEXT_LIMIT
+from kaguan.outbox.operate.selection import TEXT_LIMIT
 from kaguan.words.errors import Code, DomainError
 from tests.attacks import bodies
 

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from saq.job import Job
 
 from kaguan.logging.saq_lines import QuietJob
-from kaguan.outbox.deliveries import KaguanQueue
+from kaguan.outbox.deliver.deliveries import KaguanQueue
 
 
 def test_a_delivery_says_which_it_is_and_all_of_it_when_asked() -> None:

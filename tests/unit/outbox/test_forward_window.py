@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaguan.outbox.relay.forward import Window
+from kaguan.outbox.deliver.forward import Window
 
 PLENTY = 1_000
 

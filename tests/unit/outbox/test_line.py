@@ -12,8 +12,8 @@ from uuid import UUID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kaguan.outbox.deliveries import Line
-from kaguan.outbox.store import START, Due
+from kaguan.outbox.deliver.deliveries import Due, Line
+from kaguan.outbox.vocabulary import START
 
 QUEUE = 1
 CALLERS = st.sampled_from(["a", "b", "c", "d"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from kaguan.outbox.acceptance import Staged, Submission
+from kaguan.outbox.accept.acceptance import Staged, Submission
 from kaguan.product.task_types import TASK_TYPES
 
 if TYPE_CHECKING:

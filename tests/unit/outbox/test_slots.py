@@ -12,7 +12,7 @@ import pytest
 
 from kaguan.config.model import Worker
 from kaguan.outbox.vocabulary import Priority, split_slots
-from kaguan.outbox.worker.intake import AT_HAND, EMPTY_AFTER, SOON, Slots
+from kaguan.outbox.work.intake import AT_HAND, EMPTY_AFTER, SOON, Slots
 from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from kaguan.outbox.record import EventRecord, TaskRecord
-from kaguan.outbox.timeline import timeline
+from kaguan.outbox.operate.record import EventRecord, TaskRecord
+from kaguan.outbox.operate.timeline import timeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -123,7 +123,7 @@ def test_exceptional_counters_start_at_zero_so_that_an_alert_sees_the_first_even
 
 
 def test_every_cause_of_a_redrive_is_declared() -> None:
-    sources = (ROOT / "src" / "kaguan" / "outbox" / "relay").glob("*.py")
+    sources = (ROOT / "src" / "kaguan" / "outbox" / "recover").glob("*.py")
     written = {cause for path in sources for cause in re.findall(r'cause(?:=| = )"(\w+)"', path.read_text("utf-8"))}
     assert written
     assert written <= set(REDRIVE_CAUSES)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kaguan.breakers.board import BreakerKind, OpenBreaker
-from kaguan.outbox.store import QueueBacklog
+from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.presence.census import succeed
 from kaguan.verdict.judging import judge
 from kaguan.verdict.memory import HOLD, recall

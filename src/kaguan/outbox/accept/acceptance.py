@@ -1,0 +1,286 @@
+"""受理：任务行与发件箱行一条语句写入（I4）。写什么在这里定，何时提交由调用者定；并发的可以合并成一次提交。"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+import structlog
+import uuid_utils.compat as uuid7_source
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+from psycopg.rows import class_row
+from psycopg.types.json import Json
+from pydantic_core import to_json
+
+from kaguan.database.group_commit import Gathering, GroupCommit
+from kaguan.database.pool import AfterCommit, PooledConnection, at_once
+from kaguan.database.sql import load
+from kaguan.flow.time_slice import TimeSlice
+from kaguan.logging.naming import named
+from kaguan.outbox.order import ordering
+from kaguan.outbox.vocabulary import Priority, TaskStatus
+from kaguan.telemetry.propagation import traceparent_of
+from kaguan.telemetry.spans import accept_span, creation_context
+from kaguan.words.errors import Code, DomainError, FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from opentelemetry.trace import SpanContext
+
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.task_type import Payload, TaskType
+
+log = structlog.get_logger(__name__)
+
+Count: TypeAlias = Callable[[str, str, int], None]  # 提交之后计数：类型、队列、个数
+
+PACKAGE = "kaguan.outbox.accept"
+REUSED = FieldError("request_id", "已用于内容不同的任务", "already used for a different task")
+SYSTEM_PRINCIPAL = "system"
+PATIENCE = 0.02  # 秒；一批写得比这更久（等锁、磁盘慢），备用道才接手，平时一条道批次更大、更省
+GATHER = 0.005  # 秒：来得再密，也至多凑这么久；提交的人在等
+RETIRE_ABOVE = 8 * 1024 * 1024  # 字节；合并受理的一批到不了这么大
+GROUP_BYTES = 4 * 1024 * 1024  # 合并提交的载荷至多共这么多：大附件不与小邮件挤在一条语句里
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """要受理的一个任务。
+
+    ``request_id``、``ordering_key`` 各在 ``principal`` 内算：前者唯一，后者相同的按受理的次序一个接一个。
+    """
+
+    type: TaskType[Payload]
+    payload: Payload
+    queue: Priority = Priority.DEFAULT
+    principal: str = SYSTEM_PRINCIPAL
+    request_id: str | None = None
+    schedule_at: datetime | None = None  # 在这之前不执行
+    ordering_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """受理的结果；``replayed`` 表示这是重复提交，返回的是首个任务。"""
+
+    task_id: UUID
+    status: TaskStatus
+    replayed: bool = False
+
+
+def uncounted(_type: str, _queue: str, _count: int) -> None:
+    """不计数。"""
+
+
+async def accept_one(
+    connection: Connection,
+    submission: Submission,
+    max_attempts: int,
+    after_commit: AfterCommit | None = None,
+    count: Count = uncounted,
+) -> Accepted:
+    """受理一个任务。
+
+    自动提交、不在事务里的连接自成一次提交；别的都随调用者的事务，哪怕这是它的头一句。
+    在事务里的给出 ``after_commit`` 才有日志与计数：回滚了的受理不许留下不存在的号。
+
+    Raises:
+        TypeError: 不是 psycopg 的异步连接。
+        DomainError: ``request_id`` 已用于内容不同的任务（1011）。
+    """
+    outcome = (await accept_many(connection, [submission], max_attempts, after_commit, count))[0]
+    if isinstance(outcome, DomainError):
+        raise outcome
+    return outcome
+
+
+async def accept_many(
+    connection: Connection,
+    submissions: Sequence[Submission],
+    max_attempts: int,
+    after_commit: AfterCommit | None = None,
+    count: Count = uncounted,
+) -> list[Accepted | DomainError]:
+    """受理一批任务，仍是一条语句；逐个给出结果，次序与输入相同。
+
+    Raises:
+        TypeError: 不是 psycopg 的异步连接。
+    """
+    if not isinstance(connection, AsyncConnection):
+        raise TypeError(
+            f"受理要 psycopg 的异步连接（AsyncConnection），给的是 {type(connection).__name__}"
+            " / a task is accepted through psycopg's AsyncConnection; of an SQLAlchemy session that is"
+            " (await (await session.connection()).get_raw_connection()).driver_connection"
+        )
+    return await insert(connection, await stage(submissions), max_attempts, after_commit, count)
+
+
+async def insert(
+    connection: Connection,
+    staged: Sequence[Staged],
+    max_attempts: int,
+    after_commit: AfterCommit | None = None,
+    count: Count = uncounted,
+) -> list[Accepted | DomainError]:
+    """写入备好的一批任务与发件箱行；没插入的是重复的 ``request_id``，答案是首个任务。
+
+    备好与写入分开：跟踪上下文属于提交它的请求，而写入可以合并；备好大的一批时也不必占着连接。
+    """
+    ordered = [item.row() for item in staged if item.submission.ordering_key is not None]
+    plain = [item.row() for item in staged if item.submission.ordering_key is None]
+    inserted: set[UUID] = set()
+    commits_itself = connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
+    # 不是自动提交的，第一句就开了调用者的事务：这里再开一个，就替他提交了
+    async with connection.transaction() if ordered and commits_itself else nullcontext():
+        if ordered:
+            inserted |= await ordering.accept(connection, ordered, _parameters(connection, ordered, max_attempts))
+        if plain:
+            cursor = await connection.execute(load(PACKAGE, "accept"), _parameters(connection, plain, max_attempts))
+            inserted |= {row[0] for row in await cursor.fetchall()}
+    repeated = [
+        (item.submission.principal, item.submission.request_id)
+        for item in staged
+        if item.task_id not in inserted and item.submission.request_id is not None
+    ]
+    firsts = await first_answers(connection, repeated) if repeated else {}
+    if after_commit is None and commits_itself:
+        after_commit = at_once
+    if after_commit is not None:
+        after_commit(partial(_tell, [item for item in staged if item.task_id in inserted], count))
+    return [_outcome(item, inserted, firsts) for item in staged]
+
+
+def _parameters(connection: Connection, rows: Sequence[dict[str, Any]], max_attempts: int) -> dict[str, Any]:
+    """要插入的一批行；大的，这条连接用完就换。"""
+    encoded = orjson.dumps(rows)
+    if len(encoded) > RETIRE_ABOVE and isinstance(connection, PooledConnection):
+        connection.retire()
+    return {"rows": Json(rows, dumps=lambda _: encoded), "max_attempts": max_attempts}
+
+
+async def stage(submissions: Sequence[Submission]) -> list[Staged]:
+    """备好一批；一批可有十几 MB，备几个就让别的请求走一圈。"""
+    time_slice = TimeSlice()
+    staged = []
+    for one in submissions:
+        staged.append(Staged.of(one))
+        await time_slice.pause_when_used()
+    return staged
+
+
+def _tell(accepted: Sequence[Staged], count: Count) -> None:
+    """已提交：记下个数，每种任务一行日志，合并写入的也是：一个任务一行要占受理的百分之几。"""
+    kinds: dict[tuple[str, Priority], list[Staged]] = {}
+    for item in accepted:
+        kinds.setdefault((item.submission.type.name, item.submission.queue), []).append(item)
+    for (task_type, queue), items in kinds.items():
+        ids = named(
+            [item.task_id for item in items],
+            [traceparent_of(item.creation) for item in items],
+            [item.submission.request_id for item in items],
+        )
+        log.info("受理任务", task_type=task_type, queue=queue, count=len(items), **ids)
+        count(task_type, queue, len(items))
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """备好待写的任务：号码、序列化的载荷（JSON）、内容摘要、创建上下文。"""
+
+    submission: Submission
+    task_id: UUID
+    payload: bytes
+    fingerprint: bytes
+    creation: SpanContext
+
+    @classmethod
+    def of(cls, submission: Submission) -> Staged:
+        payload = to_json(submission.payload)  # 直接要字节：载荷可有十几 MB，少抄两遍
+        ordering_key = "" if submission.ordering_key is None else f"{submission.ordering_key}\n"
+        subject = f"{submission.type.name}\n{submission.queue}\n{submission.schedule_at}\n{ordering_key}"
+        content = hashlib.sha256(subject.encode())
+        content.update(payload)
+        task_id = uuid7_source.uuid7()
+        creation = creation_context(submission.type.name, task_id, submission.queue)
+        return cls(submission, task_id, payload, content.digest(), creation)
+
+    def row(self) -> dict[str, Any]:
+        """accept.sql 的一行；载荷已是 JSON，原样嵌入。"""
+        submission = self.submission
+        return {
+            "id": self.task_id,
+            "type": submission.type.name,
+            "queue": submission.queue,
+            "priority": submission.queue.rank,
+            "principal": submission.principal,
+            "request_id": submission.request_id,
+            "fingerprint": f"\\x{self.fingerprint.hex()}",
+            "payload": orjson.Fragment(self.payload),
+            "schedule_at": submission.schedule_at,
+            "traceparent": traceparent_of(self.creation),
+            "ordering_key": submission.ordering_key,
+        }
+
+
+def _outcome(item: Staged, inserted: set[UUID], firsts: dict[tuple[str, str], FirstAnswer]) -> Accepted | DomainError:
+    if item.task_id in inserted:
+        return Accepted(item.task_id, TaskStatus.PENDING)
+    first = firsts.get((item.submission.principal, item.submission.request_id or ""))
+    if first is None or first.fingerprint != item.fingerprint:
+        return DomainError(Code.IDEMPOTENCY_KEY_REUSED, fields=(REUSED,))
+    return Accepted(first.id, TaskStatus(first.status), replayed=True)
+
+
+class GroupAccept:
+    """并发提交合并成一次 COMMIT 的受理，一个进程一个；返回时已提交。"""
+
+    def __init__(self, pool: Pool, max_attempts: int, count: Count = uncounted, within: float | None = None) -> None:
+        self._pool = pool
+        self._max_attempts = max_attempts
+        self._count = count
+        self._group: GroupCommit[Staged, Accepted] = GroupCommit(
+            pool, partial(insert, max_attempts=max_attempts, count=count), PATIENCE, GROUP_BYTES,
+            size=lambda staged: len(staged.payload), within=within,
+            around=lambda batch: accept_span([staged.creation for staged in batch]), gathering=Gathering(GATHER),
+        )  # fmt: skip
+
+    async def accept(self, submission: Submission) -> Accepted:
+        """受理一个任务。有序的要锁住它的键，不与别人合并：谁也不该等它的锁。
+
+        Raises:
+            DomainError: ``request_id`` 已用于内容不同的任务（1011）。
+            psycopg.Error: 数据库出错；什么也没写（或结局不明，同 request_id 再交即可）。
+            TimeoutError: 久等不到，结局不明，同上。
+        """
+        if submission.ordering_key is None:
+            return await self._group.submit(Staged.of(submission))
+        async with self._pool.connection() as connection:
+            return await accept_one(connection, submission, self._max_attempts, count=self._count)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """某个 request_id 的首个任务。"""
+
+    principal: str
+    request_id: str
+    id: UUID
+    status: str
+    fingerprint: bytes
+
+
+async def first_answers(connection: Connection, asked: Sequence[tuple[str, str]]) -> dict[tuple[str, str], FirstAnswer]:
+    """``asked`` 是（提交者，request_id）。"""
+    pairs = {"principals": [one[0] for one in asked], "request_ids": [one[1] for one in asked]}
+    async with connection.cursor(row_factory=class_row(FirstAnswer)) as cursor:
+        await cursor.execute(load(PACKAGE, "first_answer"), pairs)
+        return {(row.principal, row.request_id): row for row in await cursor.fetchall()}

@@ -1,0 +1,103 @@
+"""人对一个任务的决定：取消、重来。按条件重来一批见 :mod:`kaguan.outbox.operate.replay`。"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg.pq import TransactionStatus
+from psycopg.types.json import Jsonb
+
+from kaguan.database.pool import at_once
+from kaguan.database.sql import load
+from kaguan.outbox.operate import replay
+from kaguan.outbox.order import ordering
+from kaguan.outbox.recover import gate
+from kaguan.outbox.vocabulary import RETRYABLE, TaskStatus
+from kaguan.words.errors import Code, refused
+from kaguan.words.reasons import Reason
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from kaguan.database.pool import AfterCommit, Connection
+
+PACKAGE = "kaguan.outbox.operate"
+
+log = structlog.get_logger(__name__)
+
+CANCELLABLE = frozenset({TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RETRYING, TaskStatus.UNCERTAIN})
+
+
+def refuse_outside_transaction(connection: Connection) -> None:
+    """自动提交的连接上没有开事务：锁随语句就没了，看与写之间会被人认领。
+
+    Raises:
+        RuntimeError: 就是这样。
+    """
+    if connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE:
+        raise RuntimeError(
+            "取消、重来要在事务里：async with connection.transaction()；"
+            "cancel and retry need a transaction: async with connection.transaction()"
+        )
+
+
+async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
+    """取消任务，放行同键的下一个；提交之后应按门铃。``after_commit`` 见 :func:`kaguan.outbox.acceptance.accept`。
+
+    先锁住，取消的语句才看得见等锁的工夫里写下的（再试一次的发件箱行）。
+    返回之后的状态：正在运行的仍是 running，处理器会在安全点停下；先前的外部调用下落不明的是 uncertain。
+
+    Raises:
+        DomainError: 没有此任务（1004），或已结束（1005）。
+        UnsettledError: 历史还没有核对完。
+        RuntimeError: 连接不在事务中。
+    """
+    refuse_outside_transaction(connection)
+    await gate.ensure_settled(connection)
+    await _lock_decided(connection, task_id)
+    found = await _cancel(connection, task_id, actor)
+    if found is None:
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
+    before, after = map(TaskStatus, found)
+    if before is not TaskStatus.RUNNING and before not in CANCELLABLE:
+        raise refused(Code.CONFLICT, Reason("outbox.ended", {"status": before.value}), "status")
+    after_commit(lambda: log.info("取消任务", task_id=str(task_id), actor=actor, before=before, after=after))
+    if after is not TaskStatus.RUNNING:
+        await ordering.release(connection, [task_id])
+    return after
+
+
+async def retry(connection: Connection, task_id: UUID, actor: str, after_commit: AfterCommit = at_once) -> TaskStatus:
+    """人工重来一个失败或结局不明的任务：只有一个的重放。锁要留到重放。
+
+    Raises:
+        DomainError: 没有此任务（1004），或状态不许（1005）。
+        UnsettledError: 历史还没有核对完。
+        RuntimeError: 连接不在事务中。
+    """
+    refuse_outside_transaction(connection)
+    await gate.ensure_settled(connection)
+    found = await _lock_decided(connection, task_id)
+    if found is None:
+        raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))
+    before, delivery = TaskStatus(found[0]), found[1]
+    if before not in RETRYABLE or not await replay.one(connection, task_id, before, delivery, actor):
+        raise refused(Code.CONFLICT, Reason("outbox.not_retryable", {"status": before.value}), "status")
+    after_commit(lambda: log.info("人工重来任务", task_id=str(task_id), actor=actor, before=before))
+    return TaskStatus.PENDING
+
+
+async def _cancel(connection: Connection, task_id: UUID, actor: str) -> tuple[str, str] | None:
+    """取消；返回之前与之后的状态，没有此任务则为 None。"""
+    unknown = Jsonb(Reason("outbox.cancelled_earlier_unknown").stored())
+    cursor = await connection.execute(load(PACKAGE, "cancel"), {"task_id": task_id, "actor": actor, "unknown": unknown})
+    row = await cursor.fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+async def _lock_decided(connection: Connection, task_id: UUID) -> tuple[str, int] | None:
+    """锁住人要决定的一个；返回状态与投递号，没有此任务则为 None。"""
+    cursor = await connection.execute(load(PACKAGE, "lock_decided"), {"task_id": task_id})
+    row = await cursor.fetchone()
+    return None if row is None else (row[0], row[1])

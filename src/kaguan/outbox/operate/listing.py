@@ -1,0 +1,88 @@
+"""任务列表：API、控制台、命令行看的是同一种页；条件再稀罕，一页的代价也有上限。"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from psycopg.rows import dict_row
+
+from kaguan.database.sql import load
+from kaguan.outbox.operate.record import PACKAGE, TaskRecord
+from kaguan.outbox.vocabulary import TaskStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from kaguan.database.pool import Connection
+
+DEAD = (TaskStatus.FAILED, TaskStatus.UNCERTAIN)  # 另有按类型的索引
+PAGE_SCAN = 20_000  # 没有索引的条件至多在这么多行里找
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """列表条件；``since``（含）与 ``before``（不含）是 UUIDv7 边界。"""
+
+    since: UUID
+    before: UUID
+    type: str | None = None
+    status: str | None = None
+    queue: str | None = None
+    request_id: str | None = None
+    ordering_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """一页任务。``older`` 是往前一页的游标；``partial`` 表示这一页没看到头就到了扫描上限。"""
+
+    rows: list[TaskRecord]
+    older: UUID | None
+    partial: bool
+
+
+async def task_page(connection: Connection, where: TaskFilter, limit: int) -> TaskPage:
+    """按受理时间倒序的一页；哪些条件有索引可用在这里决定。"""
+    # 成功的太多，索引不收；待重试的与等待的共用一个索引，前者少、后者可能极多；在手里的另有一张小表
+    by_waiting = where.status in {TaskStatus.PENDING, TaskStatus.RETRYING}
+    found_by_name = bool(where.request_id or where.ordering_key)
+    by_work = where.status in {TaskStatus.QUEUED, TaskStatus.RUNNING} and not found_by_name
+    by_status = None if where.status == TaskStatus.SUCCEEDED or by_waiting or by_work else where.status
+    by_type = None if by_waiting or by_work or (by_status and by_status not in DEAD) else where.type
+    filtered = bool(
+        (where.queue and not by_work)
+        or (where.status and not by_status and not by_work)
+        or (where.type and not by_type)
+    )
+    scan = PAGE_SCAN if filtered else limit + 1
+    parameters = {
+        "before": where.before, "since": where.since, "request_id": where.request_id,
+        "ordering_key": where.ordering_key, "by_status": by_status,
+        "by_waiting": by_waiting, "by_work": by_work, "by_type": by_type, "type": where.type, "status": where.status,
+        "queue": where.queue, "scan": scan, "limit": limit + 1,
+    }  # fmt: skip
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        # 不用预备语句：规划器要看得见哪些条件给了值
+        await cursor.execute(load(PACKAGE, "list"), parameters, prepare=False)
+        found = await cursor.fetchall()
+    seen, reached = found[0]["seen"], found[0]["reached"]
+    rows = [
+        TaskRecord(**{name: value for name, value in row.items() if name not in {"seen", "reached"}})
+        for row in found
+        if row["id"] is not None
+    ]
+    if len(rows) > limit:
+        return TaskPage(rows[:limit], rows[limit - 1].id, partial=False)
+    more = seen == scan
+    return TaskPage(rows, reached if more else None, partial=more)
+
+
+async def newest(connection: Connection, where: TaskFilter, limit: int) -> list[TaskRecord]:
+    """最近的 ``limit`` 个：一段一段往回找，找够或到头为止。"""
+    page = await task_page(connection, where, limit)
+    rows = page.rows
+    while page.older is not None and len(rows) < limit:
+        page = await task_page(connection, replace(where, before=page.older), limit - len(rows))
+        rows += page.rows
+    return rows

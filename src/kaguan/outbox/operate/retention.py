@@ -1,0 +1,93 @@
+"""保留期：默认就开着，小批删除，不让表长成千万行。"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+import structlog
+from psycopg.sql import SQL, Identifier
+
+from kaguan.database.pool import Connection
+from kaguan.database.sql import load
+from kaguan.outbox.order import ordering
+from kaguan.outbox.recover import vanished
+from kaguan.outbox.vocabulary import START
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kaguan.config.model import Tasks
+    from kaguan.database.pool import Pool
+
+PACKAGE = "kaguan.outbox.operate"
+
+log = structlog.get_logger(__name__)
+
+BATCH = 1_000
+REST = 4.0  # 还有的，歇上一批所花时间的这么多倍再来：删得比来得快十倍不止，不必与受理、认领争
+
+# 删去过期的一批，至多给定的个数；返回删了几行
+Expiry: TypeAlias = Callable[[Connection, int], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class Retention:
+    """``rows`` 是随任务一同过期的附属表；``others`` 是协议之外也归保留期管的，名字进日志；``batch`` 是一批至多几行。
+
+    ``period``：都清完了，隔几秒再看。
+    """
+
+    pool: Pool
+    config: Tasks
+    rows: tuple[str, ...] = ()
+    others: Mapping[str, Expiry] = field(default_factory=dict)
+    batch: int = BATCH
+    period: float = 60.0
+    _rest: float | None = None  # 还有的：秒
+    _since: datetime = START[0]  # 接着上一批往后看，不再走过删去的：死行也许还清不掉
+
+    async def run_once(self) -> int:
+        """清一批；返回删去的行数。"""
+        began = time.monotonic()
+        days = self.config.retention_days
+        async with self.pool.connection() as connection:
+            count, last = await expire_tasks(connection, days, self.batch, self.rows, self._since)
+            self._since = last if count == self.batch else START[0]
+            gone = {"tasks": count, "ordering_keys": await ordering.expire(connection, days, self.batch)}
+            gone["vanished"] = await vanished.expire(connection, days, self.batch)
+            for name, expire in self.others.items():
+                gone[name] = await expire(connection, self.batch)
+        more = any(rows >= self.batch for rows in gone.values())
+        self._rest = REST * (time.monotonic() - began) if more else None
+        total = sum(gone.values())
+        if total:
+            log.info("清理过期记录", **gone)
+        return total
+
+    def interval(self) -> float:
+        """隔几秒再来一批。"""
+        return self.period if self._rest is None else min(self._rest, self.period)
+
+
+async def expire_tasks(
+    connection: Connection, days: int, limit: int, rows: Sequence[str], since: datetime
+) -> tuple[int, datetime]:
+    """删去结束超过 ``days`` 天的一批任务，从 ``since`` 结束的看起，连同 ``rows`` 各表里它们的附属行。
+
+    Returns:
+        任务数，与它们最后一个是何时结束的（一个也没有就是 ``since``）。
+    """
+    async with connection.transaction():
+        parameters = {"days": days, "limit": limit, "since": since}
+        cursor = await connection.execute(load(PACKAGE, "expire_tasks"), parameters)
+        found = await cursor.fetchall()
+        gone = [row[0] for row in found]
+        if gone:
+            for table in rows:
+                statement = SQL("delete from {} where task_id = any(%s)").format(Identifier(table))
+                await connection.execute(statement, (gone,))
+    return len(gone), max((row[1] for row in found), default=since)

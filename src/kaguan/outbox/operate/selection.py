@@ -1,0 +1,77 @@
+"""试运行的凭据：选定了谁，装进一段文字随身带走，真做时原样交回。
+
+选定的一个个写在里面，所以不必存、不会过期，哪个进程都认得。它不授予什么：真做仍要有权限，条件也仍要成立。
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from kaguan.outbox.operate.replay import REPLAY_LIMIT, Replay, Selection
+from kaguan.words.errors import Code, refused
+from kaguan.words.reasons import Reason, told
+
+if TYPE_CHECKING:
+    from kaguan.outbox.operate.replay import Preview
+    from kaguan.words.errors import DomainError
+
+HEAD_LIMIT = 8 * 1024  # 字节；条件的 JSON
+ENTRY = 20  # 字节：任务号 16，投递号 4（大端）
+RAW_LIMIT = HEAD_LIMIT + REPLAY_LIMIT * ENTRY
+TEXT_LIMIT = 48 * 1024  # 字符；选满时约 18 千
+_CRITERIA = TypeAdapter(Replay)
+
+
+def encode(selection: Selection) -> str:
+    """条件一行 JSON，其后每个任务 ``ENTRY`` 字节；zlib，base64url。"""
+    entries = b"".join(task_id.bytes + delivery.to_bytes(4, "big") for task_id, delivery in selection.shown)
+    raw = orjson.dumps(selection.replay.asked()) + b"\n" + entries
+    return base64.urlsafe_b64encode(zlib.compress(raw)).decode()
+
+
+def decode(text: str) -> Selection:
+    """:func:`encode` 的逆；解压有上限。
+
+    Raises:
+        DomainError: 1001，不是试运行给的，或不完整。
+    """
+    if len(text) > TEXT_LIMIT:
+        raise _refused()
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.b64decode(text, altchars=b"-_", validate=True), RAW_LIMIT)
+        head, separator, entries = raw.partition(b"\n")
+        if not inflater.eof or not separator or len(entries) % ENTRY or len(entries) > REPLAY_LIMIT * ENTRY:
+            raise _refused()
+        replay = _CRITERIA.validate_json(head)
+    except (ValueError, binascii.Error, zlib.error, ValidationError):
+        raise _refused() from None
+    shown = tuple(
+        (UUID(bytes=entries[at : at + 16]), int.from_bytes(entries[at + 16 : at + ENTRY], "big", signed=True))
+        for at in range(0, len(entries), ENTRY)
+    )
+    return Selection(replay, shown)
+
+
+def answer(preview: Preview, language: str) -> dict[str, Any]:
+    """试运行的应答，API 与命令行相同；原因用 ``language`` 说。
+
+    ``preview`` 是凭据，没有选中谁也有：交回来就谁也不重放；选得比 HTTP 一次做的还多（只有命令行会）就没有。
+    """
+    token = encode(preview.selection) if preview.total <= REPLAY_LIMIT else None
+    matched = [row | {"last_error": row["last_error"] and told(row["last_error"], language)} for row in preview.matched]
+    return {
+        "dry_run": True, "total": preview.total, "limited": preview.limited, "matching": preview.matching,
+        "matched": matched, "preview": token,
+    }  # fmt: skip
+
+
+def _refused() -> DomainError:
+    return refused(Code.INVALID_PARAMETERS, Reason("outbox.preview"), "preview")

@@ -1,0 +1,204 @@
+"""认领：并发的合成一条语句；PostgreSQL 不在就退避等它，等不到就放下（由核对收回）。
+
+前面是 Redis 任务锁，替 PostgreSQL 挡掉明显的重复投递。它什么也不决定：Redis 不在就当它不存在。
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
+
+import structlog
+from psycopg.rows import class_row
+from redis.exceptions import RedisError
+
+from kaguan.database.group_commit import TIMEOUT, GroupCommit
+from kaguan.database.pool import PASSING_ERRORS
+from kaguan.database.sql import columns, load
+from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
+from kaguan.logging.naming import attempted
+from kaguan.outbox.recover.gate import UnsettledError, is_settled
+from kaguan.outbox.vocabulary import SUSPECT
+from kaguan.outbox.work.fence import COLUMNS, Token
+from kaguan.queues import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from redis.asyncio import Redis
+
+    from kaguan.database.pool import Connection, Pool
+    from kaguan.outbox.work.leases import Leases
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 30.0  # 秒：PostgreSQL 不在时，一次投递等它这么久
+
+PACKAGE = "kaguan.outbox.work"
+
+Wanted: TypeAlias = "tuple[Token, float | None]"  # 令牌，何时交出
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """认领到的任务。``queued_for`` 自交出，单位秒；``lost_leases`` 是连着丢过几次租约，``waited_for`` 让位时在等谁。"""
+
+    id: UUID
+    delivery: int
+    claim_id: UUID
+    type: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    payload: dict[str, Any]
+    request_id: str | None
+    intended: bool
+    traceparent: str | None
+    ordered: bool
+    queued_for: float
+    lost_leases: int = 0
+    waited_for: str | None = None
+
+    @property
+    def token(self) -> Token:
+        return Token(self.id, self.delivery, self.claim_id)
+
+    @property
+    def is_suspect(self) -> bool:
+        """也许就是它弄死了 worker。"""
+        return self.lost_leases >= SUSPECT
+
+
+class Claims:
+    """以 ``leases`` 的名义认领；``redis`` 是任务锁所在，不给就不用它。
+
+    秒：``backoff`` 是 PostgreSQL 不在时的退避，头一次与至多；``patience``，一次投递等它多久；``timeout``，一条语句。
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        leases: Leases,
+        redis: Redis | None = None,
+        backoff: tuple[float, float] = (FIRST_BACKOFF, BACKOFF_MAX),
+        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._leases = leases
+        self._redis = redis
+        self._backoff = backoff
+        self._patience = patience
+        self._group: GroupCommit[Wanted, Claim | None] = GroupCommit(
+            pool, partial(claim, worker=leases.worker, lease=leases.lease), timeout=timeout
+        )
+
+    async def claim(
+        self, wanted: Sequence[tuple[UUID, int]], handed_at: float | None = None, *, guarded: bool = True
+    ) -> list[Claim]:
+        """认领这些投递；返回得手的。一行等锁没等到，不耽误同乘的别的：得手的先做，它下一拍交还。
+
+        有了头一个答案之后，余下的至多再等一拍：得手的还没有人续租，不能等到过期。被取消（停机）时，已写下的交还。
+
+        Args:
+            wanted: （任务号，投递号）。
+            handed_at: 何时交出（库的钟，纪元秒）。
+            guarded: 单独一个的先问任务锁：同一次投递正在别处执行、或刚做完，看一眼就走。
+        """
+        if guarded and self._redis is not None and len(wanted) == 1:
+            ((task_id, delivery),) = wanted
+            milliseconds = int(self._leases.lease * 1000)
+            holder = None
+            try:
+                holder = await self._redis.set(keys.task_lock(task_id), delivery, nx=True, get=True, px=milliseconds)
+            except RedisError as away:
+                log.debug("任务锁不可用，直接认领", error=type(away).__name__)
+            if holder == str(delivery).encode():
+                return []
+        tokens = [Token(*one, uuid4()) for one in wanted]
+        deadline = asyncio.get_running_loop().time() + self._patience
+        failures = 0
+        try:
+            while True:
+                asked = [self._group.submit((token, handed_at)) for token in tokens]
+                try:
+                    await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(asked, timeout=self._leases.interval)
+                    claims, failed = _sort(tokens, asked)
+                finally:
+                    for one in asked:
+                        one.cancel()
+                if len(failed) < len(tokens):
+                    break
+                failures += 1
+                error = next(iter(failed.values()))
+                wait = self._pause(failures)
+                if asyncio.get_running_loop().time() + wait > deadline:
+                    log.warning("认领没写成，放下这次投递", count=len(tokens), error=type(error).__name__)
+                    break
+                await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            self._leases.abandon(tokens)
+            raise
+        # 出过错就不知道写了没有：头一次其实写下了、现在却没人做的，下一拍交还
+        loose = set(tokens) - {claim.token for claim in claims} if failures else set(failed)
+        if loose:
+            self._leases.abandon(loose)
+        _tell(claims)
+        return claims
+
+    def _pause(self, failures: int) -> float:
+        """秒。头一次马上再来：断的多半只是那一条连接；再不成就是库不在，退避。"""
+        return equal_jitter(failures - 1, *self._backoff) if failures > 1 else 0.0
+
+
+def _sort(
+    tokens: Sequence[Token], asked: Sequence[asyncio.Future[Claim | None]]
+) -> tuple[list[Claim], dict[Token, Exception]]:
+    """分成得手的与没做成的；还没有答案的不再等。
+
+    Raises:
+        Exception: 不会过去的错误，照抛；取消也是。
+    """
+    claims: list[Claim] = []
+    failed: dict[Token, Exception] = {}
+    for token, answer in zip(tokens, asked, strict=True):
+        try:
+            claim = answer.result()
+        except asyncio.InvalidStateError:
+            failed[token] = TimeoutError()
+        except Exception as error:  # noqa: BLE001 一个个都取走，下面再分
+            failed[token] = error
+        else:
+            claims += [] if claim is None else [claim]
+    unexpected = [error for error in failed.values() if not isinstance(error, PASSING_ERRORS)]
+    if unexpected:
+        raise unexpected[0]
+    return claims, failed
+
+
+async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str, lease: float) -> list[Claim | None]:
+    """认领一批投递，次序与输入相同；None = 别人有它，或已做完。
+
+    同一次投递在 Redis 里可以有两份（relay 交出了、提交的回音丢了，又交一遍），一起来到：只有一份得手。
+
+    Raises:
+        UnsettledError: 历史还没有核对完，一个也没有认领。
+    """
+    # 一条语句不许两次写下同一行
+    once = {token[:2]: (*token, handed_at) for token, handed_at in wanted}
+    asked = columns((*COLUMNS, "handed_ats"), list(once.values()))
+    async with connection.cursor(row_factory=class_row(Claim)) as cursor:
+        await cursor.execute(load(PACKAGE, "claim"), {**asked, "worker": worker, "lease": lease})
+        claimed = {row.token: row for row in await cursor.fetchall()}
+    if not claimed and not await is_settled(connection):
+        raise UnsettledError
+    return [claimed.get(token) for token, _ in wanted]
+
+
+def _tell(claims: Sequence[Claim]) -> None:
+    if claims:
+        log.info("开始执行", **attempted(claims))

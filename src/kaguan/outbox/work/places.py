@@ -1,0 +1,283 @@
+"""名额：一种任务、一家外面的，一个进程里同时至多几个在手里。没有名额的回 PostgreSQL 里等，有了再叫回来。
+
+马上就轮到的（不超过 :data:`SOON` 秒）在内存里等，不占槽位；更久的不占着取件的路：让位（不计尝试），写明在等什么，
+走了一个就叫一个。叫回来的先于新来的，否则源源不断的新来的会让等着的永远轮不到。越急的队列另多有名额，
+别的把名额占满了，它照样当场开始。这里只管几个，快慢由对方的限额管着。
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter, deque
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from kaguan.database.group_commit import TIMEOUT
+from kaguan.database.pool import PASSING_ERRORS
+from kaguan.flow.backoff import about, equal_jitter
+from kaguan.outbox.vocabulary import PriorityRank
+from kaguan.outbox.work import waiting
+from kaguan.outbox.work.outcome import Continue
+from kaguan.words.reasons import Reason, ReasonError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+    from kaguan.database.pool import Pool
+    from kaguan.outbox.task_type import TaskType
+    from kaguan.outbox.vocabulary import Priority
+
+log = structlog.get_logger(__name__)
+
+SOON = 1.0  # 秒：这么快就轮到的才在内存里等
+SMOOTHING = 0.3  # 新的一次占这么多
+COMING = 2.0  # 秒：叫了而这么久还没有来，也许是别的 worker 接去了
+LOOK = 2.0  # 秒：自己没有推走过的，隔这么久也看一眼：别的 worker 推走的、死了的留下的
+BREATH = 0.05  # 秒：一遍与一遍至少隔这么久，走了的合在一起叫
+FIRST_WAIT, LONGEST_WAIT = 600.0, 3_600.0  # 秒：没有人叫的，头一趟与至多
+NEAR = 1.0  # 秒；剩下不到这么久的自己会到点
+
+
+class NoPlaceError(ReasonError):
+    """没有名额，而且不会马上轮到：让位，由叫回来的那次投递接着做。
+
+    Attributes:
+        place: 在等的名额，也就是 ``waiting_for``。
+    """
+
+    def __init__(self, place: str, whom: str) -> None:
+        super().__init__(Reason("outbox.no_place", {"whom": whom}))
+        self.place = place
+
+
+def waiting_for_place(full: NoPlaceError, passes: int) -> Continue:
+    """让位：等着叫，不计尝试；没有人叫的（走的那个没了），一趟比一趟久地自己来看。``passes`` 是已经空跑了几趟。"""
+    delay = equal_jitter(passes + 1, FIRST_WAIT, LONGEST_WAIT)
+    return Continue(full.reason, delay=delay, waiting_for=full.place)
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """一道门；``capacity`` 是最不急的队列有几个名额，急一级多一个。"""
+
+    place: str
+    whom: str
+    capacity: int
+    freed: Callable[[], None]
+    in_hand: int = 0
+    crowd: set[PriorityRank] = field(default_factory=set)  # 在 PostgreSQL 里等着的，知道有哪些队列的
+    _waiting: deque[tuple[PriorityRank, asyncio.Future[None]]] = field(default_factory=deque)
+    _coming: deque[float] = field(default_factory=deque)  # 叫了而还没有来的，各算到何时
+    _interval: float = 0.0  # 满着的时候，隔多久走一个
+    _since: float = -math.inf  # 上一个何时走的，或何时满的；事件循环的钟
+
+    @asynccontextmanager
+    async def entered(self, queue: Priority, *, called: bool, waits: Callable[[], None]) -> AsyncIterator[None]:
+        """里面占着一个名额。``called``：等过、叫回来的；``waits`` 在开始等的时候叫。
+
+        Raises:
+            NoPlaceError: 没有名额，而且不会马上轮到。
+        """
+        rank = queue.rank
+        if called and self._coming:
+            self._coming.popleft()
+        if self._fits(rank, called=called):
+            self._take()
+        else:
+            if not self._soon(rank):
+                raise self._refusal(rank)
+            waits()
+            await self._turn(rank)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def room(self) -> int:
+        """还可以叫几个回来。"""
+        now = asyncio.get_running_loop().time()
+        while self._coming and self._coming[0] <= now:
+            self._coming.popleft()
+        return max(0, self.capacity - self.in_hand - self._queued - len(self._coming))
+
+    def called(self, ranks: Iterable[PriorityRank], asked: int) -> None:
+        """叫了 ``asked`` 个，叫到的各在哪个队列；没有叫满就是没有别的在等了。"""
+        found = list(ranks)
+        until = asyncio.get_running_loop().time() + COMING
+        self._coming.extend([until] * len(found))
+        if len(found) < asked:
+            self.crowd.clear()
+        else:
+            self.crowd.update(found)
+
+    @property
+    def _queued(self) -> int:
+        return sum(not turn.done() for _, turn in self._waiting)
+
+    def _places(self, rank: PriorityRank) -> int:
+        return self.capacity + PriorityRank.LOW - rank
+
+    def _fits(self, rank: PriorityRank, *, called: bool) -> bool:
+        if called:  # 叫的人的名额，别的 worker 接到了也认：叫的总数有数，多不过一倍
+            return self.in_hand < 2 * self._places(rank)
+        behind = any(other <= rank for other in self.crowd) or any(other <= rank for other, _ in self._waiting)
+        return not behind and self.in_hand < self._places(rank)
+
+    def _soon(self, rank: PriorityRank) -> bool:
+        """照近来走人的快慢，这就轮得到；一直没有人走的，停了多久就算隔多久。"""
+        if any(other <= rank for other in self.crowd):
+            return False
+        stalled = asyncio.get_running_loop().time() - self._since
+        return (self._queued + 1) * max(self._interval, stalled) <= SOON
+
+    async def _turn(self, rank: PriorityRank) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        entry = (rank, turn)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(SOON):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            if isinstance(error, TimeoutError):
+                raise self._refusal(rank) from None
+            raise
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+
+    def _refusal(self, rank: PriorityRank) -> NoPlaceError:
+        self.crowd.add(rank)
+        return NoPlaceError(self.place, self.whom)
+
+    def _take(self) -> None:
+        self.in_hand += 1
+        if self.in_hand == self.capacity:
+            self._since = asyncio.get_running_loop().time()
+
+    def _leave(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self.in_hand >= self.capacity:
+            sample = now - self._since
+            self._interval = sample if self._interval == 0.0 else self._interval + SMOOTHING * (sample - self._interval)
+            self._since = now
+        self.in_hand -= 1
+        while waiting := [entry for entry in self._waiting if not entry[1].done()]:
+            entry = min(waiting, key=lambda one: one[0])
+            if self.in_hand >= self._places(entry[0]):
+                break
+            self._waiting.remove(entry)
+            self._take()
+            entry[1].set_result(None)
+        if self.crowd:
+            self.freed()
+
+
+class Gates:
+    """一个进程的门，按（类型，外面的谁）；谁也不等的类型没有门，只受槽位管着。
+
+    Args:
+        types: 各声明了自己的名额（``limit``）、在外面要排谁的队（``resources``）。
+        limits: 配置里改了的，类型 → 名额。
+    """
+
+    def __init__(self, types: Iterable[TaskType[Any]], limits: Mapping[str, int]) -> None:
+        self.freed = asyncio.Event()
+        self._gates: dict[tuple[str, str | None], Gate] = {}
+        self._bounded: set[str] = set()
+        for one in types:
+            limit = limits.get(one.name, one.limit)
+            if limit is not None:
+                self._gates[one.name, None] = Gate(one.name, one.name, limit, self.freed.set)
+            for whom, places in one.resources.items():
+                place = one.place(whom)
+                self._gates[one.name, whom] = Gate(place, whom, places, self.freed.set)
+            if limit is not None or one.resources:
+                self._bounded.add(one.name)
+
+    @property
+    def capacity(self) -> int:
+        """在槽位之外，手里至多还有几个。"""
+        return sum(gate.capacity + PriorityRank.LOW for gate in self._gates.values())
+
+    def of_type(self, task_type: str) -> Gate | None:
+        return self._gates.get((task_type, None))
+
+    def of(self, task_type: str, whom: str) -> Gate:
+        """排 ``whom`` 的队的门。
+
+        Raises:
+            LookupError: 类型没有声明要排它的队。
+        """
+        try:
+            return self._gates[task_type, whom]
+        except KeyError:
+            raise LookupError(f"{task_type} 没有声明 resources 里的 {whom!r}") from None
+
+    def bounds(self, task_type: str) -> bool:
+        """这种任务在手里的，有名额管着个数。"""
+        return task_type in self._bounded
+
+    def rooms(self, *, crowded: bool) -> dict[str, int]:
+        """可以叫回来的：名额 → 几个；``crowded`` 只看知道有在等的。"""
+        rooms = {gate.place: gate.room() for gate in self._gates.values() if gate.crowd or not crowded}
+        return {place: room for place, room in rooms.items() if room > 0}
+
+    def called(self, asked: Mapping[str, int], found: Iterable[tuple[str, int]]) -> None:
+        """叫了哪些（名额 → 几个），叫到了哪些（名额，队列）。"""
+        ranks: dict[str, list[PriorityRank]] = {}
+        for place, rank in found:
+            ranks.setdefault(place, []).append(PriorityRank(rank))
+        for gate in self._gates.values():
+            if gate.place in asked:
+                gate.called(ranks.get(gate.place, ()), asked[gate.place])
+
+
+@dataclass(slots=True)
+class CallingIn:
+    """有了名额就叫等着的回来：走了一个叫一个，不轮询每个在等的。
+
+    ``weights`` 是几个队列都有在等的时候怎么分；``ring`` 按门铃，让 relay 马上交出。
+    """
+
+    pool: Pool
+    gates: Gates
+    weights: Sequence[int]
+    ring: Callable[[], None]
+    _look_at: float = -math.inf  # 事件循环的钟
+
+    async def run_once(self) -> int:
+        """叫一遍；返回叫到几个。"""
+        now = asyncio.get_running_loop().time()
+        if looks := now >= self._look_at:
+            self._look_at = now + about(LOOK)
+        asked = self.gates.rooms(crowded=not looks)
+        if not asked:
+            return 0
+        async with asyncio.timeout(TIMEOUT), self.pool.connection() as connection:
+            found = await waiting.call_in(connection, asked, self.weights, NEAR)
+        self.gates.called(asked, found)
+        if found:
+            log.info("有了名额，叫回在等的", **Counter(place for place, _ in found))
+            self.ring()
+        return len(found)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """直到 ``stop``：停机的不再叫，叫来的该由别人做。"""
+        while not stop.is_set():
+            self.gates.freed.clear()
+            try:
+                await self.run_once()
+            except PASSING_ERRORS as error:
+                log.warning("没能叫回在等的，下一遍再叫", error=type(error).__name__)
+            except Exception:  # 它一停，等着的只能等到点：说一声，下一遍再来
+                log.exception("叫回在等的意外出错，下一遍再叫")
+            await asyncio.sleep(BREATH)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._look_at):
+                    await self.gates.freed.wait()
