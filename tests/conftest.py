@@ -74,7 +74,7 @@ def pytest_collection_finish() -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     if config.getvalue("dist") != "loadscope":
         return None
-    from tests.support.spreading import Spreading  # noqa: PLC0415 没有 xdist 也跑得
+    from tests.support.spreading import Spreading
 
     return Spreading(config, log)
 

@@ -13,7 +13,7 @@ from kaguan.flow.probes import LOOPBACK
 
 async def find(request: web.Request) -> web.Response:
     name = request.query["name"]
-    statement = f"select username from tb_user where username = '{name}'"  # noqa: S608 洞就在这里
+    statement = f"select username from tb_user where username = '{name}'"
     async with await psycopg.AsyncConnection.connect(os.environ["HOLED_DATABASE_URL"]) as connection:
         cursor = await connection.execute(statement.encode())
         return web.json_response(await cursor.fetchall())

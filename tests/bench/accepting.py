@@ -119,7 +119,7 @@ class Accepting:
         await self.laboratory.quiet()
         server.running.pause()
         for table in ("tb_task", "tb_outbox"):
-            rows = await self.laboratory.number(f"select count(*) from {table}")  # noqa: S608 表名在上一行
+            rows = await self.laboratory.number(f"select count(*) from {table}")
             if rows < report.requests:
                 raise MeasureError(f"{table} 只有 {rows:.0f} 行，却应答了 {report.requests} 个")
         return report

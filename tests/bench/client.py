@@ -38,7 +38,7 @@ class Run:
     until: float
     closed: bool
     timed: bool = False
-    dice: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 请求号，不是密钥
+    dice: random.Random = field(default_factory=lambda: random.Random(SEED))
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
     sent: int = 0
@@ -166,7 +166,7 @@ def _cpu() -> float:
 
 async def _arrivals(run: Run, rate: float) -> None:
     loop = asyncio.get_running_loop()
-    dice = random.Random(SEED)  # noqa: S311 到达间隔，不是密钥
+    dice = random.Random(SEED)
     moment = loop.time()
     while moment < run.until and run.sent < MAX_REQUESTS:
         moment += dice.expovariate(rate)

@@ -29,7 +29,7 @@ VACUUMS = 24  # 一个读者读完的时间里，自动清理来这么多次（�
 WITHOUT, WITH = ("没有长事务", "no readers"), ("首尾相叠的长事务", "overlapping long readers")
 DEAD = "select coalesce(sum(n_dead_tup), 0) from pg_stat_user_tables"
 SECOND_BY_SECOND = (
-    "with arrived as (select *, min(created_at) over () as first from tb_task where created_at > %s)"  # noqa: S608 没有外来的
+    "with arrived as (select *, min(created_at) over () as first from tb_task where created_at > %s)"
     " select n, (select count(*) from arrived where floor(extract(epoch from finished_at - first)) = n),"
     f" (select percentile_cont(0.95) within group (order by {WAITED}) from arrived"
     " where floor(extract(epoch from created_at - first)) = n)"

@@ -45,9 +45,9 @@ def drawable() -> bool:
 
 def draw(plots: Sequence[Plot], folder: Path) -> None:
     """每张一个 SVG。"""
-    import matplotlib as mpl  # noqa: PLC0415 只有 `make bench` 才有
-    from matplotlib import font_manager  # noqa: PLC0415 同上
-    from matplotlib.figure import Figure  # noqa: PLC0415 同上
+    import matplotlib as mpl
+    from matplotlib import font_manager
+    from matplotlib.figure import Figure
 
     installed = set(font_manager.get_font_names())
     family = [font for font in FONTS if font in installed]

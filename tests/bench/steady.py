@@ -33,12 +33,12 @@ CARD = "insert into tb_sim (iccid, carrier, luhn_valid) values (%s, %s, true) on
 FRESH = "update tb_sim set status_synced_at = now() + interval '1 day' where iccid = %s"
 WAITED = "extract(epoch from coalesce(started_at, clock_timestamp()) - created_at) * 1000"
 LATENCIES = (
-    f"select count(*), percentile_cont(array[0.5, 0.95, 0.99]) within group (order by {WAITED}),"  # noqa: S608 没有外来的
+    f"select count(*), percentile_cont(array[0.5, 0.95, 0.99]) within group (order by {WAITED}),"
     " count(*) filter (where finished_at is null or finished_at > last + make_interval(secs => %s))"
     " from tb_task, (select max(created_at) as last from tb_task) as t where created_at > %s"
 )
 SECOND_BY_SECOND = (
-    f"select floor(extract(epoch from created_at - first))::int, count(*),"  # noqa: S608 没有外来的
+    f"select floor(extract(epoch from created_at - first))::int, count(*),"
     f" percentile_cont(0.5) within group (order by {WAITED}),"
     f" percentile_cont(0.95) within group (order by {WAITED})"
     " from tb_task, (select min(created_at) as first from tb_task where created_at > %s) as t"

@@ -43,7 +43,7 @@ def schedule(count: int, seed: int, kinds: tuple[str, ...] = tuple(CATALOGUE)) -
     够长的（每种两次以上），第一轮一格宽 ``WIDE`` 倍、不成双：每种至少有一次单独的，恢复用时才量得到；定了期限的
     「积压时 FLUSHALL」排在最前，前面没有别的故障。
     """
-    source = random.Random(f"faults-{seed}")  # noqa: S311 只为可重放
+    source = random.Random(f"faults-{seed}")
     deck: list[str] = []
     while len(deck) < count:
         deck += source.sample(kinds, len(kinds))
@@ -87,7 +87,7 @@ class Striker:
         task.add_done_callback(self._running.discard)
 
     async def _strike(self, number: int, kind: str) -> None:
-        source = random.Random(f"{self.seed}-{number}")  # noqa: S311 只为可重放
+        source = random.Random(f"{self.seed}-{number}")
         fault = {**CATALOGUE, **DIRECTED, **STANDBY}[kind]
         async with AsyncExitStack() as held:
             for target in fault.target.split() or [f"#{number}"]:

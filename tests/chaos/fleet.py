@@ -114,7 +114,7 @@ class Unit:
         if self.pid == pid:
             self.send(number)
 
-    async def stop(self, timeout: float = STOP_TIMEOUT) -> str:  # noqa: ASYNC109 到时就强杀
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> str:
         """体面地停；返回哪里不体面，没有即空。"""
         self._stopping = True
         complaint = ""

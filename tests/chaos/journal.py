@@ -108,7 +108,7 @@ class Entry:
 
 def entries(count: int, seed: int, *, ordered: bool = False) -> list[Entry]:
     """同一个种子，同一串提交与要求。``ordered``：一部分邮件带有序键。"""
-    source = random.Random(seed)  # noqa: S311 只为可重放
+    source = random.Random(seed)
     kinds = source.choices(list(WEIGHTS), list(WEIGHTS.values()), k=count)
     priorities = source.choices(PRIORITIES, PRIORITY_WEIGHTS, k=count)
     journal = [

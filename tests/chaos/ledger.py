@@ -49,5 +49,5 @@ class LedgerHandler:
     def _seconds(self) -> float:
         if self.pace != MIXED:
             return float(self.pace)
-        slow = random.random() < SLOW_SHARE  # noqa: S311 只为拉开时间，不涉安全
-        return random.uniform(*(SLOW if slow else FAST))  # noqa: S311 同上
+        slow = random.random() < SLOW_SHARE
+        return random.uniform(*(SLOW if slow else FAST))

@@ -55,7 +55,7 @@ class Load:
     _broken: set[str] = field(default_factory=set)  # 有一环不知受理了没有：后面的不交，否则次序说不清
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 只为可重放
+        self._random = random.Random(self.seed)
         self.person = Person(self.stage, self.seed)
 
     async def run(self) -> None:

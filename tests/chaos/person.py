@@ -30,7 +30,7 @@ class Person:
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(f"person-{self.seed}")  # noqa: S311 只为可重放
+        self._random = random.Random(f"person-{self.seed}")
 
     async def follow(self, session: aiohttp.ClientSession, entry: Entry) -> None:
         """过一会儿，按 ``entry.operator_action`` 要求一次。"""

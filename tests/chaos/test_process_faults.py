@@ -60,7 +60,7 @@ async def test_a_clock_steps_and_comes_back(tmp_path: Path) -> None:
     await scene.unit.start()
     try:
         await eventually(scene.lines)
-        source = random.Random(1)  # noqa: S311 只为可重放
+        source = random.Random(1)
         await process_faults.clock_stepped("worker", cast("Stage", scene), source, (3600,), (1.0, 1.0))
         assert "3600 3600" in scene.lines()
         await eventually(lambda: scene.lines()[-1] == "0 0")
@@ -74,7 +74,7 @@ async def test_logs_cannot_grow_until_healed(tmp_path: Path) -> None:
     await scene.unit.start()
     try:
         await eventually(scene.lines)
-        source = random.Random(1)  # noqa: S311 只为可重放
+        source = random.Random(1)
         full = asyncio.create_task(process_faults.logs_full(cast("Stage", scene), source, (0.5, 0.5)))
         await asyncio.sleep(0)
         stopped = scene.unit.log.stat()
@@ -89,7 +89,7 @@ async def test_logs_cannot_grow_until_healed(tmp_path: Path) -> None:
 
 async def test_a_signal_that_met_no_process_is_a_miss(tmp_path: Path) -> None:
     scene = cast("Stage", Scene(tmp_path))
-    source = random.Random(1)  # noqa: S311 只为可重放
+    source = random.Random(1)
     for fault in (
         process_faults.signalled("worker", signal.SIGKILL, scene, source, 0.05),
         process_faults.paused("worker", scene, source, 0.05),

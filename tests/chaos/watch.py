@@ -34,7 +34,7 @@ OLDEST = f"""
                 where lease_until between clock_timestamp() - interval '1 hour'
                     and clock_timestamp() + interval '{LEASE - FRESH} seconds')
         )), 0)::float8
-"""  # noqa: S608 两个常数
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def unexpected(_raw: bytes) -> object:
 
 
 async def test_a_body_is_parsed_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    import orjson  # noqa: PLC0415 要换掉它的 loads
+    import orjson
 
     parsed: list[int] = []
     loads = orjson.loads

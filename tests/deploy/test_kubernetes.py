@@ -46,7 +46,7 @@ def shaped(one: dict[str, Any]) -> None:
     Raises:
         ValueError: 不合；消息说哪里。
     """
-    import kubernetes_validate  # noqa: PLC0415 导入要好几秒：每个收集用例的进程都要付
+    import kubernetes_validate
 
     try:
         kubernetes_validate.validate(one, VERSION, strict=True)

@@ -132,7 +132,7 @@ async def _drained(stage: Stage, scale: Scale) -> None:
 
 def _journal(seed: int, *, later: bool) -> list[Entry]:
     """有序键、定时、批量、改主意的都有；一半的新用户连着下一张订单。"""
-    source = random.Random(f"upgrade-{seed}")  # noqa: S311 只为可重放
+    source = random.Random(f"upgrade-{seed}")
     journal = entries(MOST, seed, ordered=True)
     for number, entry in enumerate(journal):
         if entry.kind is Kind.USER:

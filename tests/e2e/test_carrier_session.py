@@ -70,10 +70,10 @@ class Session:
     async def tell_simulator(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """模拟器的管理接口。"""
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.simulator}/__admin/{path}", content, method=method)  # noqa: S310 本机地址
+        request = urllib.request.Request(f"{self.simulator}/__admin/{path}", content, method=method)
 
         def ask() -> dict[str, Any]:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 同上
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 data: dict[str, Any] = json.load(answer)
             return data
 

@@ -221,6 +221,6 @@ async def test_up_brings_everything_up_and_one_mail_goes_all_the_way(installed: 
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 本机地址
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         content: bytes = answer.read()
     return content.decode()

@@ -19,7 +19,7 @@ HOLD = 2.5  # 秒：心跳一拍多
 
 async def main(seed: int) -> int:
     lies = list(all_lies())
-    random.Random(seed).shuffle(lies)  # noqa: S311 不是秘密
+    random.Random(seed).shuffle(lies)
     with temporary_place("lies") as place:
         async with (
             started(place / "data", place / "up.log", extra={"KAGUAN_SCHEDULES": "[]"}) as stack,

@@ -56,7 +56,7 @@ async def strike(target: Target, rounds: int, each: int, seed: int, *, short: bo
 
     ``short``：请求少，收集器轮不到几次，巨大的那些留下的环一时还在，每遍多十几 MiB：它们只在热身的一轮里发，之后才量。
     """
-    report, random = Report(), Random(seed)  # noqa: S311 要的是重来得了
+    report, random = Report(), Random(seed)
     await strike_all(target, ambiguous(target.token), report, refused=True)
     again = awkward(target.token)
     if short:

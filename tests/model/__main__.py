@@ -17,7 +17,7 @@ def verdict(check: Check) -> bool:
     if check.violates is None:
         as_expected = as_expected and report.violated is None
     result = f"反例 {report.depth} 步：`{report.violated}`" if report.violated else "通过"
-    print(  # noqa: T201 这是给人看的表
+    print(
         f"| {'✓' if as_expected else '✗'} | {' '.join(check.flags)} | {check.proves} | {report.states:,} |"
         f" {report.seconds:.1f} | {result} |",
         flush=True,
@@ -26,7 +26,7 @@ def verdict(check: Check) -> bool:
 
 
 def main() -> int:
-    print("| | 规模与开关 | 说明 | 状态数 | 秒 | 结论 |\n| --- | --- | --- | --- | --- | --- |")  # noqa: T201 同上
+    print("| | 规模与开关 | 说明 | 状态数 | 秒 | 结论 |\n| --- | --- | --- | --- | --- | --- |")
     verdicts = [verdict(check) for check in (*GOOD, *SPARE, *BROKEN, *LARGE, *FORGETFUL)]
     return 0 if all(verdicts) else 1
 

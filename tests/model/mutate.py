@@ -54,7 +54,7 @@ def try_out(mutation: Mutation) -> Fate:
         by_tests = noticed(tree, list(mutation.tests), stuck=True)
         by_simulation = noticed(tree, HYPOTHESIS, stuck=False) if mutation.protocol else None
     fate = Fate(mutation, by_tests, by_simulation)
-    print(fate.row(), flush=True)  # noqa: T201 这是给人看的表
+    print(fate.row(), flush=True)
     return fate
 
 
@@ -102,11 +102,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="同时几个（默认 2）")
     options = parser.parse_args()
     chosen = [m for m in MUTATIONS if options.only is None or any(part in m.name for part in options.only)]
-    print("| 弄坏的 | 在 | 用例 | 模拟 |\n| --- | --- | --- | --- |", flush=True)  # noqa: T201 同上
+    print("| 弄坏的 | 在 | 用例 | 模拟 |\n| --- | --- | --- | --- |", flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         fates = list(pool.map(try_out, chosen))
     killed = sum(fate.killed for fate in fates)
-    print(f"\n{killed} / {len(fates)} 被发觉")  # noqa: T201 同上
+    print(f"\n{killed} / {len(fates)} 被发觉")
     survivors = [fate.mutation.name for fate in fates if fate.mutation.protocol and not fate.killed]
     return 0 if not survivors and killed >= KILLED_AT_LEAST * len(fates) else 1
 

@@ -216,7 +216,7 @@ class Session:
         data = body[wire.TRANSFER.size : wire.TRANSFER.size + size]
         if inode is self._control:
             share, seed = bytes(data).split()
-            self._disk.cut(random.Random(seed), float(share))  # noqa: S311 只为可重放
+            self._disk.cut(random.Random(seed), float(share))
         else:
             _file(inode).write(offset, data)
         return struct.pack("<II", size, 0)

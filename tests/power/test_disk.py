@@ -16,7 +16,7 @@ NAMES = [b"%02d" % number for number in range(SECTORS)]
 
 
 def source() -> random.Random:
-    return random.Random(71)  # noqa: S311 只为可重放
+    return random.Random(71)
 
 
 def test_whole_sectors_of_what_was_overwritten_and_a_beginning_of_what_grew_may_be_kept() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class SteppedPipeline(Pipeline):
     process: Process
 
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 签名随 redis-py
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
         names = dict.fromkeys(str(command[0][0]).lower() for command in self.command_stack)
         run = super().execute
         return await self.process.effect(f"redis {'+'.join(names)}", lambda: run(raise_on_error))
@@ -35,7 +35,7 @@ class SteppedRedis(Redis):
         run: Any = super().execute_command  # redis-py 没有给它标类型
         return await self.process.effect(f"redis {str(args[0]).lower()}", lambda: run(*args, **options))
 
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 签名随 redis-py
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         build: Any = SteppedPipeline  # 同上
         pipe: SteppedPipeline = build(self.connection_pool, self.response_callbacks, transaction, shard_hint)
         pipe.process = self.process

@@ -61,7 +61,7 @@ class SteppedConnection(AsyncConnection[tuple[Any, ...]]):
     async def transaction(
         self,
         savepoint_name: str | None = None,
-        force_rollback: bool = False,  # noqa: FBT001, FBT002 签名随 psycopg
+        force_rollback: bool = False,
     ) -> AsyncIterator[AsyncTransaction]:
         process = self.process
         assert process is not None
@@ -86,7 +86,7 @@ class SteppedPool:
         self._url = url
 
     @asynccontextmanager
-    async def connection(self, timeout: float | None = None) -> AsyncIterator[SteppedConnection]:  # noqa: ASYNC109, ARG002 签名随池
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[SteppedConnection]:  # noqa: ARG002 签名随池
         connection = await self._process.fly(self._take)
         connection.process = self._process
         self._process.connections.append(connection)

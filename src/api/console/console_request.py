@@ -57,7 +57,7 @@ class ConsoleRequest:
     def may_act(self) -> bool:
         return self.session is not None and self.session.principal.may(OPERATE)
 
-    def render(self, template: str, status: int = 200, **context: Any) -> web.Response:  # noqa: ANN401 模板的变量什么都有
+    def render(self, template: str, status: int = 200, **context: Any) -> web.Response:
         """整页或片段；提示只显示一次。"""
         translate = Translator(self.language)
         chosen = self.request.cookies.get(browser.THEME, "")

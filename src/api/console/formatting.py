@@ -37,7 +37,7 @@ def without_mailboxes(text: str) -> str:
     return cover(text.encode("utf-8", "replace"), _MAILBOX).decode("utf-8", "replace") if "@" in text else text
 
 
-def without_texts(value: Any) -> Any:  # noqa: ANN401 任意 JSON 值
+def without_texts(value: Any) -> Any:
     """只留键、数与真假：是谁的文字，这里认不出。"""
     if isinstance(value, dict):
         return {without_mailboxes(str(name)): without_texts(item) for name, item in value.items()}
@@ -103,7 +103,7 @@ class Formatter:
         """当天的钟点。"""
         return f"{moment.astimezone(self.zone):%H:%M:%S}"
 
-    def json(self, value: Any) -> str:  # noqa: ANN401 任意 JSON 值
+    def json(self, value: Any) -> str:
         shown = value if self._personal else without_texts(value)
         return orjson.dumps(shown, option=orjson.OPT_INDENT_2, default=str).decode()
 

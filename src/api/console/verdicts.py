@@ -90,7 +90,7 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
     return {"level": verdict.level, "at": verdict.at, "concerns": concerns}
 
 
-def _impersonal(value: Any) -> Any:  # noqa: ANN401 任意 JSON 值
+def _impersonal(value: Any) -> Any:
     """只看的人也看得到：键、原因里的邮箱地址盖住。"""
     return without_mailboxes(value) if isinstance(value, str) else value
 

@@ -76,7 +76,7 @@ def _outside_strings(raw: bytes, size: int) -> Iterator[bytes]:
 
 
 @lru_cache(maxsize=64)
-def capacity(shape: Any) -> Structure:  # noqa: ANN401 任何 pydantic 认识的类型
+def capacity(shape: Any) -> Structure:
     """这种形状的请求体至多有多大的骨架，由模型的字段与 ``max_length`` 推出，加上 :data:`SLACK`。
 
     Raises:

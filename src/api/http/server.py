@@ -53,7 +53,7 @@ class EnvelopeRequestHandler(RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         write_timeout: float,
-        **limits: Any,  # noqa: ANN401 原样交给父类
+        **limits: Any,
     ) -> None:
         super().__init__(manager, loop=loop, **limits)
         self._write_timeout = write_timeout

@@ -44,7 +44,7 @@ class Components:
         self.schemas: dict[str, Any] = {"ErrorData": _ERRORS}
         self.responses: dict[str, Any] = {}
 
-    def reference(self, shape: Any, *, answers: bool) -> dict[str, Any]:  # noqa: ANN401 任何 pydantic 认识的类型
+    def reference(self, shape: Any, *, answers: bool) -> dict[str, Any]:
         """``shape`` 的模式；模型放进 components，返回引用。"""
         schema = TypeAdapter(shape).json_schema(
             ref_template=REFERENCE, mode="serialization" if answers else "validation"

@@ -58,7 +58,7 @@ def capabilities(config: ControlCenter) -> Capabilities:
 
 class _Listing(Record):
     devices: list[dict[str, Any]]
-    lastPage: bool  # noqa: N815 对方的字段名
+    lastPage: bool
 
 
 class _Status(Record):
@@ -66,8 +66,8 @@ class _Status(Record):
 
 
 class _SessionRecord(Record):
-    dateSessionStarted: str | None = None  # noqa: N815 对方的字段名
-    dateSessionEnded: str | None = None  # noqa: N815 同上
+    dateSessionStarted: str | None = None
+    dateSessionEnded: str | None = None
 
     @property
     def state(self) -> SessionState:
@@ -78,12 +78,12 @@ class _SessionRecord(Record):
 class _Info(Record):
     msisdn: str | None = None
     imsi: str | None = None
-    dateActivated: datetime | None = None  # noqa: N815 对方的字段名
+    dateActivated: datetime | None = None
 
 
 class _Usage(Record):
-    dataUsage: Annotated[int, Field(ge=0)]  # noqa: N815 对方的字段名；单位字节
-    smsUsage: Annotated[int, Field(ge=0)] = 0  # noqa: N815 同上
+    dataUsage: Annotated[int, Field(ge=0)]
+    smsUsage: Annotated[int, Field(ge=0)] = 0
     revision: Annotated[int, Field(ge=1)] = 1
 
 

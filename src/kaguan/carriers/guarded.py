@@ -187,7 +187,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _parse(response: aiohttp.ClientResponse, body: bytes) -> Any:  # noqa: ANN401 JSON 正文，由适配器校验
+def _parse(response: aiohttp.ClientResponse, body: bytes) -> Any:
     status = response.status
     wait = retry_after(response.headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -56,7 +56,7 @@ MAX_BATCH = 100
 BYTES_PER_KB = 1024
 
 OK = "0"
-TOKEN_EXPIRED = "12021"  # noqa: S105 错误码，不是口令
+TOKEN_EXPIRED = "12021"
 CARD_NOT_FOUND = "12011"
 BAD_ARGUMENT = "11004"
 TOO_FREQUENT = "11018"
@@ -78,20 +78,20 @@ class _Token(Record):
 
 
 class _Status(Record):
-    cardStatus: str  # noqa: N815 对方的字段名
-    sessionStatus: str | None = None  # noqa: N815 同上
-    stopReason: str | None = None  # noqa: N815 同上
+    cardStatus: str
+    sessionStatus: str | None = None
+    stopReason: str | None = None
 
 
 class _Info(Record):
     msisdn: str | None = None
     imsi: str | None = None
-    activeDate: date | None = None  # noqa: N815 对方的字段名
+    activeDate: date | None = None
 
 
 class _Usage(Record):
-    dataAmount: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]  # noqa: N815 对方的字段名；单位 KB
-    smsAmount: Annotated[int, Field(ge=0)] = 0  # noqa: N815 同上
+    dataAmount: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+    smsAmount: Annotated[int, Field(ge=0)] = 0
     revision: Annotated[int, Field(ge=1)] = 1
 
 

@@ -33,16 +33,16 @@ PREFIX = "KAGUAN_"
 class Exemption(StrEnum):
     """``allow_insecure`` 里可以写的名字；每一项启动时记一条警告。"""
 
-    DATABASE_PASSWORD = "database_password"  # noqa: S105 名字，不是口令
+    DATABASE_PASSWORD = "database_password"
     DATABASE_CLEARTEXT = "database_cleartext"
     DATABASE_UNVERIFIED = "database_unverified"
-    REDIS_PASSWORD = "redis_password"  # noqa: S105 名字，不是口令
+    REDIS_PASSWORD = "redis_password"
     REDIS_CLEARTEXT = "redis_cleartext"
     REDIS_UNVERIFIED = "redis_unverified"
-    SENTINEL_PASSWORD = "sentinel_password"  # noqa: S105 名字，不是口令
-    SMTP_PASSWORD = "smtp_password"  # noqa: S105 名字，不是口令
+    SENTINEL_PASSWORD = "sentinel_password"
+    SMTP_PASSWORD = "smtp_password"
     SMTP_CLEARTEXT = "smtp_cleartext"
-    CARRIER_PASSWORD = "carrier_password"  # noqa: S105 名字，不是口令
+    CARRIER_PASSWORD = "carrier_password"
     CARRIER_CLEARTEXT = "carrier_cleartext"
     WEBHOOK_CLEARTEXT = "webhook_cleartext"
     VERIFY_CLEARTEXT = "verify_cleartext"

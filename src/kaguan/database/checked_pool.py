@@ -103,7 +103,7 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         options: 其余同 psycopg_pool。
     """
 
-    def __init__(self, conninfo: str, *, check_idle: float, **options: Any) -> None:  # noqa: ANN401 转给父类
+    def __init__(self, conninfo: str, *, check_idle: float, **options: Any) -> None:
         super().__init__(self._in_turn, connection_class=PooledConnection, **options)
         self._url = conninfo
         self._check_idle = check_idle
@@ -119,7 +119,7 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         self._sweep: asyncio.Task[None] | None = None
         self._returning: set[asyncio.Future[None]] = set()
 
-    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 父类的签名
+    async def getconn(self, timeout: float | None = None) -> Connection:
         """借一条活着的；断了的换掉，接着借，仍在时限之内。"""
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
@@ -165,12 +165,12 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         returning.add_done_callback(self._returning.discard)
         await asyncio.shield(returning)
 
-    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 父类的签名
+    async def close(self, timeout: float = 5.0) -> None:
         if self._sweep is not None:
             self._sweep.cancel()
         await super().close(timeout)
 
-    async def _take(self, timeout: float) -> PooledConnection:  # noqa: ASYNC109 同上
+    async def _take(self, timeout: float) -> PooledConnection:
         """3.11 的 ``wait_for`` 会吞掉恰逢连接到手的取消（psycopg_pool 用它等）：补上。"""
         task = asyncio.current_task()
         asked = 0 if task is None else task.cancelling()

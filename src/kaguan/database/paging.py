@@ -230,7 +230,7 @@ async def fetch_page(
     )
 
 
-def _position(row: Any, sort: Sort) -> Position:  # noqa: ANN401 SQLAlchemy 的行，列名随语句
+def _position(row: Any, sort: Sort) -> Position:
     return Position(row.id, None if sort.time is None else getattr(row, sort.time))
 
 

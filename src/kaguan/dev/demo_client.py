@@ -50,7 +50,7 @@ class Client:
     http: aiohttp.ClientSession
     mail: Path
 
-    async def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 任意 JSON
+    async def call(self, method: str, path: str, body: object = None) -> Any:
         """调一个接口，返回 ``data``。
 
         Raises:

@@ -53,7 +53,7 @@ class Store:
         try:
             await asyncio.to_thread(self._save, name, content, orjson.dumps(addresses))
         except OSError as error:
-            log.error("邮件存不下", error=type(error).__name__)  # noqa: TRY400 一行说清，不要堆栈
+            log.error("邮件存不下", error=type(error).__name__)
             return "452 4.3.1 Insufficient system storage"
         log.info("收下一封邮件", file=f"{name}.eml", bytes=len(content), recipients=len(envelope.rcpt_tos))
         return f"250 2.0.0 accepted as {name}"

@@ -67,10 +67,10 @@ def run_process(
             uvloop.run(_supervised(process, settings, main, deadline))
         except (DatabaseUnavailableError, QueueUnavailableError, UnfitError) as error:
             for line in str(error).splitlines():
-                log.error(line)  # noqa: TRY400 一行说清，不要堆栈
+                log.error(line)
             return ExitCode.DEPENDENCY
         except ConfigurationError as error:  # 连上了才用到的
-            log.error(str(error))  # noqa: TRY400 同上
+            log.error(str(error))
             return ExitCode.USAGE
         except ExitError as error:
             return error.code

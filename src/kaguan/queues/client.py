@@ -42,7 +42,7 @@ class Client(Redis):
         refused: 键的样子 → 几个；都从 0 数起，告警才看得见第一次。
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 转给父类
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.refused = Counter(dict.fromkeys(KINDS, 0))
 

@@ -55,7 +55,7 @@ async def foreign(redis: Redis) -> list[str]:
 
 async def evaluated(
     redis: Redis, script: str, names: Sequence[str], *arguments: str, ours: Mapping[str, str] = KINDS
-) -> Any:  # noqa: ANN401 答什么，写脚本的才知道
+) -> Any:
     """跑一段用我们的键的脚本；``ours`` 里有别人写过的，换掉再来一次。也许另一处刚换掉了，所以没有换也再来。
 
     Raises:

@@ -31,7 +31,7 @@ SOUND = Status(StatusCode.UNSET)
 class FaultProvider(TracerProvider):
     """采样由 :class:`FaultSampler` 定时，没被采样而出了岔子的跨度也送得出；别的采样器说不要就是不要。"""
 
-    def __init__(self, sampler: Sampler | None, resource: Resource | None = None, **options: Any) -> None:  # noqa: ANN401 转给父类
+    def __init__(self, sampler: Sampler | None, resource: Resource | None = None, **options: Any) -> None:
         self._processors: list[SpanProcessor] = []
         super().__init__(sampler, resource, shutdown_on_exit=False, **options)  # 停机要等多久由我们定
 

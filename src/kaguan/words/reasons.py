@@ -117,13 +117,13 @@ def catalogue(domain: str) -> Mapping[str, Mapping[str, str]]:
     return tomllib.loads(raw)
 
 
-def _read(value: object) -> Any:  # noqa: ANN401 任意 JSON 值
+def _read(value: object) -> Any:
     if isinstance(value, Mapping):
         return Reason.of(value)
     return [_read(item) for item in value] if isinstance(value, list) else value
 
 
-def _data(value: Any) -> Any:  # noqa: ANN401 任意参数
+def _data(value: Any) -> Any:
     """:func:`_read` 的逆。"""
     if isinstance(value, Reason) and value.code:
         return {"code": value.code, "parameters": {name: _data(item) for name, item in value.parameters.items()}}
@@ -132,7 +132,7 @@ def _data(value: Any) -> Any:  # noqa: ANN401 任意参数
     return [_data(item) for item in value] if isinstance(value, list) else value
 
 
-def _gist(value: Any) -> Any:  # noqa: ANN401 任意参数
+def _gist(value: Any) -> Any:
     if isinstance(value, Reason):
         return value.gist()
     return [_gist(item) for item in value] if isinstance(value, list) else value
@@ -145,7 +145,7 @@ def _said(reason: Reason, language: str, instead: Mapping[str, str]) -> str:
         return reason.written or reason.code
 
 
-def _told(value: Any, language: str, instead: Mapping[str, str]) -> Any:  # noqa: ANN401 任意参数
+def _told(value: Any, language: str, instead: Mapping[str, str]) -> Any:
     """一个参数的说法；``instead`` 里的参数换成那里的文本。
 
     Raises:

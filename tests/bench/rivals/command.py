@@ -75,7 +75,7 @@ async def _dispatch(side: Side, options: argparse.Namespace) -> None:
 
 async def _press(side: Side, rate: float, seconds: float) -> dict[str, float]:
     """开环：到点就入队，不等上一个。"""
-    loop, dice = asyncio.get_running_loop(), random.Random(SEED)  # noqa: S311 到达间隔，不是密钥
+    loop, dice = asyncio.get_running_loop(), random.Random(SEED)
     count = 0
     async with side.producing() as enqueue:
         used, started = _cpu(), loop.time()

@@ -36,7 +36,7 @@ PRODUCT_PACE = {
 
 async def submit(stage: Stage, count: int, first: int = 0, priorities: tuple[str, ...] = PRIORITIES) -> list[Entry]:
     """提交 ``count`` 个记账任务，编号从 ``first`` 起，优先级轮着来；返回账。"""
-    source = random.Random(first)  # noqa: S311 只为可重放
+    source = random.Random(first)
     journal = [
         Entry(Kind.LEDGER, f"8986001{number:012d}", source.choice(priorities), tries=1)
         for number in range(first, first + count)

@@ -47,7 +47,7 @@ def main(url: str, token: str) -> None:
         tasks = list_tasks.sync(client=client)
         assert isinstance(tasks, TaskPageAnswer)
     found = {"names": names, "twice": twice.code, "type": task.data.type_, "status": task.data.status}
-    print(json.dumps({**found, "tasks": len(tasks.data.items)}))  # noqa: T201 它的输出
+    print(json.dumps({**found, "tasks": len(tasks.data.items)}))
 
 
 if __name__ == "__main__":

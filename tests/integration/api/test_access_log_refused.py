@@ -47,7 +47,7 @@ async def test_a_body_nobody_accepted_is_logged_to_two_kilobytes_and_not_parsed(
     method: str,
     path: str,
     content_type: str,
-    authenticated: bool,  # noqa: FBT001 参数化
+    authenticated: bool,
     status: int,
 ) -> None:
     body = '{"a":   1, "password":  "' + CANARY + '", "b": "' + "x" * 30_000

@@ -120,7 +120,7 @@ async def test_fifty_parallel_requests_on_two_processes_make_one_row(
         answers = [reply.body for reply in replies if reply.status == status]
         assert all(answer == answers[0] for answer in answers)
         assert await first.rows(
-            f"select count(*) from {table}"  # noqa: S608 表名来自上面的参数表
+            f"select count(*) from {table}"
         ) == [(1,)]
         late = await second.call("POST", path, body, headers)
         assert late.status == status

@@ -39,7 +39,7 @@ async def fail(api: Api, task_id: UUID, status: str = "failed") -> None:
     await api.rows("delete from tb_outbox where task_id = %s", task_id)
     finished = "clock_timestamp()" if status == "failed" else "null"
     await api.rows(
-        f"update tb_task set status = '{status}', attempt = 6, finished_at = {finished}, "  # noqa: S608 用例里的常量
+        f"update tb_task set status = '{status}', attempt = 6, finished_at = {finished}, "
         """last_error = '{"reason": "550 5.1.1"}' where id = %s""",
         task_id,
     )

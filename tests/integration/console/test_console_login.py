@@ -136,7 +136,7 @@ async def test_revoking_the_token_ends_its_sessions_at_once(api: Api) -> None:
 )
 async def test_a_session_ends_when_idle_or_old(api: Api, aged: str) -> None:
     async with signed_in(api) as visitor:
-        await api.rows(f"update tb_session set {aged}")  # noqa: S608 用例里的常量
+        await api.rows(f"update tb_session set {aged}")
         assert (await visitor.get("/")).status == 303
         assert (await visitor.log_in(api.token)).status == 303
         assert (await api.rows("select count(*) from tb_session where expires_at < now()")) == [(0,)]

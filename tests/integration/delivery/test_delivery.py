@@ -338,7 +338,7 @@ class Diced:
 
 def diced(attempt: int, ceiling: float) -> timedelta:
     """骰子定死在 ``attempt``，零到 ``ceiling`` 秒之间掷出的那一个。"""
-    return timedelta(seconds=random.Random(attempt).uniform(0, ceiling))  # noqa: S311 只为可重放
+    return timedelta(seconds=random.Random(attempt).uniform(0, ceiling))
 
 
 async def clock(pipeline: Pipeline) -> datetime:

@@ -140,7 +140,7 @@ async def test_a_lost_lease_that_ends_the_first_releases_the_second_at_once(
     first, second = await pipeline.submit(2, ordering_key="k")
     await pipeline.forwarder.run_once()
     await pipeline.sql(HOLD, "w", "-1 s", [first])
-    await pipeline.sql(f"update tb_task set {state} where id = %s", first)  # noqa: S608 字面量
+    await pipeline.sql(f"update tb_task set {state} where id = %s", first)
     assert await pipeline.leases_redrive.run_once() == 1  # 因此转交随即被唤醒
     assert await pipeline.status(first) == verdict
     assert await staged(pipeline) == [second]

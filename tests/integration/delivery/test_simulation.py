@@ -185,7 +185,7 @@ def test_every_point_between_two_effects_is_named(walks: Callable[[], Walks]) ->
 def test_neither_speed_nor_garbage_collection_changes_a_step(world: World, walks: Callable[[], Walks]) -> None:
     """同一段经历再走一遍，走走停停、随处收垃圾：每个进程的每一步都与头一遍相同。"""
     before = walks()
-    dice = random.Random(1)  # noqa: S311 只为耽搁在随处
+    dice = random.Random(1)
 
     def jolt() -> None:
         if dice.random() < 0.02:

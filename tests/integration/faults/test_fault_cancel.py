@@ -28,7 +28,7 @@ ASK_TIMEOUT = 30.0  # 秒
 
 async def cancelled_at_random(ask: Callable[[int], Awaitable[int]], seed: int) -> tuple[int, int]:
     """发出 :data:`ASKED` 个带号的问题，随机掐断；没断的必须答自己的号。返回 (断了的, 答了的)。"""
-    source = random.Random(seed)  # noqa: S311 只为可重放
+    source = random.Random(seed)
     gate = asyncio.Semaphore(CROWD)
     await asyncio.gather(*(ask(number) for number in range(CROWD)))  # 连接先开好：开连接比问一句久得多
     began = time.monotonic()

@@ -304,7 +304,7 @@ async def test_a_delivery_that_this_version_cannot_read_comes_back_in_a_form_it_
 async def test_a_task_of_an_unknown_type_waits_for_a_relay_that_knows_it(pipeline: Pipeline) -> None:
     strange, ordinary = await pipeline.submit(2)
     for table, key in (("tb_task", "id"), ("tb_outbox", "task_id")):
-        await pipeline.sql(f"update {table} set type = 'future:task' where {key} = %s", strange)  # noqa: S608 字面量
+        await pipeline.sql(f"update {table} set type = 'future:task' where {key} = %s", strange)
     async with pipeline.working(Recorder()), relaying(pipeline):
 
         async def done() -> bool:

@@ -60,7 +60,7 @@ async def pipeline(environ: dict[str, str], pool: Pool) -> AsyncIterator[Pipelin
 
 async def test_rows_that_commit_late_and_out_of_order_are_all_published(pipeline: Pipeline) -> None:
     """八个写的人，各自拖延、各有一成回滚：任务号小的后提交，一个也不许漏。"""
-    source = random.Random(3)  # noqa: S311 只为可重放
+    source = random.Random(3)
     committed: set[UUID] = set()
 
     async def write() -> None:

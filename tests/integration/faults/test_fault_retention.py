@@ -120,7 +120,7 @@ async def test_retention_never_touches_what_is_not_finished_however_old(pipeline
     left = {row[0] for row in await pipeline.sql("select status from vw_task")}
     assert left == set(TaskStatus) - FINISHED
     for table in ("tb_outbox", "tb_task_event"):
-        rows = await pipeline.sql(f"select count(distinct task_id) from {table}")  # noqa: S608 表名是字面量
+        rows = await pipeline.sql(f"select count(distinct task_id) from {table}")
         assert rows == [(len(left),)]
     for status in left & set(RECORDED):
         with pytest.raises(Exception, match="ck_tb_task_finished"):

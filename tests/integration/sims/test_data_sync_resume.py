@@ -125,7 +125,7 @@ async def test_dying_at_random_points_ends_with_the_same_rows_and_result(
     expected = await stored(pool)
     await empty_inventory(pool, carrier)
     attempt = await submit(pool, simulated, carrier, kind)
-    broken, deaths = await survive(simulated, attempt, random.Random(seed))  # noqa: S311 抽签
+    broken, deaths = await survive(simulated, attempt, random.Random(seed))
     assert deaths >= 1
     assert broken == whole
     assert whole["fetched"] >= CARDS * (2 if kind is SyncType.USAGE else 1)  # 一口气做完的自己也没有漏
@@ -143,7 +143,7 @@ async def test_a_process_killed_anywhere_leaves_nothing_to_do_twice(
     *_, events, staged = expected
     assert sorted(staged) == sorted((iccid, old, new) for iccid, old, new, _ in events)  # 每个变更恰好入箱一次
     assert len(staged) == (CARDS if kind is SyncType.SIM_STATUS else 0)
-    chance = random.Random(f"{carrier}{kind}")  # noqa: S311 抽签
+    chance = random.Random(f"{carrier}{kind}")
     batches = 0
     for third in range(3):  # 全程分三段，每段里抽一次调用
         await empty_inventory(pool, carrier)

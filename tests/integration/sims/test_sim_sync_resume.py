@@ -67,7 +67,7 @@ async def test_a_killed_process_leaves_nothing_to_do_twice(
     def calls() -> int:
         return sum(simulated.calls(carrier) for carrier in Carrier)
 
-    halfway = calls() + random.Random(seed).randint(2, 45)  # noqa: S311 抽签：死在五十次调用里的某一次
+    halfway = calls() + random.Random(seed).randint(2, 45)
     await killed_at(halfway, process, calls)
     for carrier in Carrier:
         simulated.faults(carrier)

@@ -124,7 +124,7 @@ def test_words_that_only_contain_a_short_secret_name_are_kept(text: str) -> None
         ("shipping", False), ("mapping", False), ("key", False), ("ordering_key", False), ("principal", False),
     ],
 )  # fmt: skip
-def test_one_list_says_what_a_secret_is_called(name: str, secret: bool) -> None:  # noqa: FBT001 参数化
+def test_one_list_says_what_a_secret_is_called(name: str, secret: bool) -> None:
     assert is_secret(name) is secret
 
 

@@ -143,7 +143,7 @@ def test_a_failing_saq_job_is_logged_without_its_arguments(configured: Logging) 
     assert configured.directory is not None
     job = Job(function="email:send", kwargs={"to": "alice@example.com", "x": "s3cr3t-pass"}, key="task-1")
     logger = logging.getLogger("saq")
-    logger.info("Processing %s", job.info(True))  # noqa: FBT003 SAQ 的签名如此
+    logger.info("Processing %s", job.info(True))
     try:
         fail("boom")
     except RuntimeError:

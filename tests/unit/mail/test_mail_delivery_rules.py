@@ -14,8 +14,8 @@ from workers.email.receipt import RecipientOutcome, judge, judge_data, judge_fin
         ("smtp://127.0.0.1:2525", RelayHost("127.0.0.1", 2525, implicit_tls=False)),
         ("smtp://mail.example", RelayHost("mail.example", 25, implicit_tls=False)),
         ("smtps://mail.example", RelayHost("mail.example", 465, implicit_tls=True)),
-        ("smtp://a%40b:p%2Fw@mail.example:587", RelayHost("mail.example", 587, False, "a@b", "p/w")),  # noqa: FBT003 表里看得清
-        ("smtp://user@mail.example", RelayHost("mail.example", 25, False, "user", "")),  # noqa: FBT003 同上
+        ("smtp://a%40b:p%2Fw@mail.example:587", RelayHost("mail.example", 587, False, "a@b", "p/w")),
+        ("smtp://user@mail.example", RelayHost("mail.example", 25, False, "user", "")),
     ],
 )
 def test_relay_urls_are_taken_apart(url: str, relay: RelayHost) -> None:

@@ -46,7 +46,7 @@ def runs_of(pattern: SourcePattern) -> dict[str, Callable[[str], object]]:
     return {method: plain_run(plain, method, isinstance(pattern.text, bytes)) for method in pattern.methods}
 
 
-def plain_run(plain: re.Pattern[Any], method: str, in_bytes: bool) -> Callable[[str], object]:  # noqa: FBT001 只在上面用
+def plain_run(plain: re.Pattern[Any], method: str, in_bytes: bool) -> Callable[[str], object]:
     empty: Any = b"" if in_bytes else ""
 
     def run(text: str) -> object:

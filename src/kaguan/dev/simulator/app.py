@@ -135,7 +135,7 @@ class Admin:
 
 
 @web.middleware
-async def _explain(request: web.Request, handler: Any) -> web.StreamResponse:  # noqa: ANN401 aiohttp 的签名
+async def _explain(request: web.Request, handler: Any) -> web.StreamResponse:
     """管理接口的参数错误答 400 并说明。"""
     try:
         response: web.StreamResponse = await handler(request)

@@ -52,7 +52,7 @@ def _occurrences(expression: str, step: Callable[[type[datetime]], datetime]) ->
             yield due
 
 
-def render(template: Any, today: date) -> Any:  # noqa: ANN401 任意 JSON 值
+def render(template: Any, today: date) -> Any:
     """同样形状的值，占位符已换成 ISO 8601 日期。"""
     match template:
         case str():

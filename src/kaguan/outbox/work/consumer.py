@@ -53,7 +53,7 @@ class QuietWorker(Worker[Any]):
         with suppress(RedisError):
             await super().schedule(lock)
 
-    async def worker_info(self, ttl: int = 60) -> Any:  # noqa: ANN401 返回值没人用，SAQ 只要它的副作用
+    async def worker_info(self, ttl: int = 60) -> Any:
         """同上。"""
         with suppress(RedisError):
             return await super().worker_info(ttl)
@@ -70,11 +70,11 @@ class QuietWorker(Worker[Any]):
 class _Functions(dict[str, Any]):
     """不论什么名字都是同一个函数：没有处理器的类型也要认领了才交还得成，SAQ 自己只会当它做完。"""
 
-    def __init__(self, function: Any) -> None:  # noqa: ANN401 SAQ 没有给它类型
+    def __init__(self, function: Any) -> None:
         super().__init__()
         self._function = function
 
-    def __missing__(self, name: str) -> Any:  # noqa: ANN401 同上
+    def __missing__(self, name: str) -> Any:
         return self._function
 
 

@@ -325,7 +325,7 @@ class Intake(KaguanQueue):
         """不再取：等着取的立刻空手而回。"""
         self._closed = True
 
-    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 签名随 SAQ
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:
         async with self._turn:
             fetching = self._slots.fetch(self._priority)
             try:

@@ -108,7 +108,7 @@ class Leases:
                         tries += 1
                         await asyncio.sleep(equal_jitter(tries, RELEASE_BACKOFF, RELEASE_BACKOFF_MAX))
         except TimeoutError:
-            log.error("没能交还，由租约收回", count=len(tokens))  # noqa: TRY400 不需要堆栈
+            log.error("没能交还，由租约收回", count=len(tokens))
         return returned
 
     async def _hand_back(self, tokens: list[Token]) -> dict[Token, bool]:

@@ -113,7 +113,7 @@ class Settlement:
                 failures += 1
                 wait = equal_jitter(failures, FIRST_BACKOFF, BACKOFF_MAX)
                 if asyncio.get_running_loop().time() + wait > deadline or attempt.lost.is_set():
-                    log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)  # noqa: TRY400 不需要堆栈
+                    log.error("数据库久不可用，放弃结算，由租约收回", error=type(error).__name__)
                     return Unsettled(type(error).__name__)
                 log.warning("结算没写成，重试", task_id=str(attempt.task_id), error=type(error).__name__)
                 await asyncio.sleep(wait)
