@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PASSED_IN = (
-    Settings, AsyncConnectionPool, AsyncConnection, AsyncEngine, Redis, aiohttp.ClientSession, CollectorRegistry,
+    Settings,
+    AsyncConnectionPool,
+    AsyncConnection,
+    AsyncEngine,
+    Redis,
+    aiohttp.ClientSession,
+    CollectorRegistry,
     Declaring,
-)  # fmt: skip
+)
 PACKAGES = ("api", "kaguan", "relay", "workers")
 CONTAINERS = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
 MAKERS = {"dict", "list", "set", "deque", "defaultdict", "Counter", "OrderedDict", "dict.fromkeys"}
-CHANGES = {
-    "add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"
-}  # fmt: skip
+CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 
 
 def containers(tree: ast.Module) -> set[str]:

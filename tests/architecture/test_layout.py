@@ -34,9 +34,18 @@ TOGETHER = 15  # 一个文件夹里的用例文件，再多就该分
 BY_SUBJECT = ("tests/integration/", "tests/unit/")  # 其下的用例都在一个题目的文件夹里
 # 用例的等待要有条件；这里的时间就是题目
 PACED = {
-    "tests/attacks", "tests/bench", "tests/chaos", "tests/checklist", "tests/deploy", "tests/drill", "tests/fuzz",
-    "tests/model", "tests/mta", "tests/prove", "tests/simulation",
-}  # fmt: skip
+    "tests/attacks",
+    "tests/bench",
+    "tests/chaos",
+    "tests/checklist",
+    "tests/deploy",
+    "tests/drill",
+    "tests/fuzz",
+    "tests/model",
+    "tests/mta",
+    "tests/prove",
+    "tests/simulation",
+}
 
 
 def children(folder: str) -> set[str]:

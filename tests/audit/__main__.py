@@ -53,9 +53,17 @@ QUERY = {
     "type": ("email:send",), "queue": ("default",), "request_id": ("r",), "ordering_key": ("k",),
 }  # fmt: skip
 OPTIONS = (
-    "--batch", "--disable-coloring", "--flush-session", "--dbms=PostgreSQL", "--level=2", "--risk=1", "--threads=4",
-    "--time-sec=2", "--ignore-code=*", "--skip=User-Agent,Referer,Host,Cookie",
-)  # fmt: skip
+    "--batch",
+    "--disable-coloring",
+    "--flush-session",
+    "--dbms=PostgreSQL",
+    "--level=2",
+    "--risk=1",
+    "--threads=4",
+    "--time-sec=2",
+    "--ignore-code=*",
+    "--skip=User-Agent,Referer,Host,Cookie",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +110,17 @@ async def fire(sqlmap: Path, shot: Shot, address: str, token: str, output: Path)
     headers = f"Authorization: Bearer {token}\nContent-Type: application/json"
     body = () if shot.body is None else (f"--data={json.dumps(shot.body)}",)
     process = await asyncio.create_subprocess_exec(
-        str(sqlmap), f"--url={address}{shot.path}", f"--method={shot.method}", f"--headers={headers}", *body, *OPTIONS,
-        f"--output-dir={output}", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        str(sqlmap),
+        f"--url={address}{shot.path}",
+        f"--method={shot.method}",
+        f"--headers={headers}",
+        *body,
+        *OPTIONS,
+        f"--output-dir={output}",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    )
     async with asyncio.timeout(LIMIT):
         said = (await process.communicate())[0].decode("utf-8", "replace").replace(token, "…")
     (output / f"{shot.name.replace('/', '_')}.txt").write_text(said, "utf-8")
@@ -115,9 +130,11 @@ async def fire(sqlmap: Path, shot: Shot, address: str, token: str, output: Path)
 async def sees_a_hole(sqlmap: Path, laboratory: Laboratory, output: Path) -> bool:
     port = own_port()
     holed = laboratory.module(
-        "holed", "tests.audit.holed", str(port),
+        "holed",
+        "tests.audit.holed",
+        str(port),
         environment={"HOLED_DATABASE_URL": laboratory.database_url(), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-    )  # fmt: skip
+    )
     async with running(holed, laboratory.directory):
         await eventually(lambda: listens(port))
         said = await fire(sqlmap, Shot("对照", "GET", "/?name=x"), local(port), "none", output)

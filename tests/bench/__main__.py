@@ -67,9 +67,14 @@ async def steady(scale: Scale, options: argparse.Namespace) -> Figures:
     settings = {name: value for name, value in os.environ.items() if name.startswith(TRIED_OUT)}
     async with open_laboratory(scale) as laboratory:
         return await run(
-            laboratory, Load(laboratory, await issue_token(laboratory)), options.steady, [options.seconds],
-            SIM if options.sim else EMAIL, traced=options.traced, settings=settings,
-        )  # fmt: skip
+            laboratory,
+            Load(laboratory, await issue_token(laboratory)),
+            options.steady,
+            [options.seconds],
+            SIM if options.sim else EMAIL,
+            traced=options.traced,
+            settings=settings,
+        )
 
 
 def main(arguments: list[str]) -> int:

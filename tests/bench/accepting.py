@@ -66,8 +66,10 @@ class Accepting:
                 maximum = (await self._measure(ours, self._closed)).rate
                 reports.append(await self._measure(ours, partial(self._open, maximum)))
         measured = f"{median(r.rate for r in reports):,.0f} {PER_SECOND}（最大值的 80 %，泊松到达）"
-        rows = [("P95", [r.p95 for r in reports], Target(200, 20, higher_is_better=False)),
-                ("P99", [r.p99 for r in reports], Target(500, 50, higher_is_better=False))]  # fmt: skip
+        rows = [
+            ("P95", [r.p95 for r in reports], Target(200, 20, higher_is_better=False)),
+            ("P99", [r.p99 for r in reports], Target(500, 50, higher_is_better=False)),
+        ]
         return [
             Result(3, f"受理的 {name}，80 % 最大吞吐", median(ms), (min(ms), max(ms)), measured, target, " ms")
             for name, ms, target in rows

@@ -48,11 +48,15 @@ class Arriving:
             self._start(10, what, figures, at_most(12, 6)),
             self._cpu(10, what, figures, at_most(5, 2.5)),
             absolute(
-                10, f"{what}：每任务 Redis 命令", figures.each(lambda w: sum(w.commands.values())), PER_TASK,
-                at_most(10, 6), _largest(figures, lambda window: window.commands),
+                10,
+                f"{what}：每任务 Redis 命令",
+                figures.each(lambda w: sum(w.commands.values())),
+                PER_TASK,
+                at_most(10, 6),
+                _largest(figures, lambda window: window.commands),
             ),
             absolute(10, f"{what}：每任务 PostgreSQL 提交", [commits], PER_TASK, at_most(3, 2), _statements(figures)),
-        ]  # fmt: skip
+        ]
 
     async def high(self) -> list[Result]:
         figures = await self._plain(HIGH)

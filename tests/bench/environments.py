@@ -62,9 +62,16 @@ def environment(rival: str) -> str:
     if not stamp.exists() or stamp.read_text("ascii") != digest:
         _run(python.program, "-m", "venv", "--clear", str(folder))
         _run(
-            str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes",
-            "-r", str(lock),
-        )  # fmt: skip
+            str(program),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+            str(lock),
+        )
         stamp.write_text(digest, "ascii")
     return str(program)
 

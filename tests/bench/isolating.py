@@ -102,11 +102,13 @@ class Isolating:
             await laboratory.until_none(MAILS_LEFT, PATIENCE, LOOK)  # 都起来了才开始
             asked = [
                 Submission(
-                    SIM_STATUS_SYNC, SimStatusPayload(iccids=tuple(cards[start : start + CARDS])), Priority.LOW,
+                    SIM_STATUS_SYNC,
+                    SimStatusPayload(iccids=tuple(cards[start : start + CARDS])),
+                    Priority.LOW,
                     principal="bulk",
                 )
                 for start in range(0, len(cards), CARDS)
-            ]  # fmt: skip
+            ]
             await self._accept(asked)
             slow = asyncio.create_task(laboratory.until_none(SLOW_LEFT, PATIENCE, LOOK))
             try:
@@ -150,13 +152,15 @@ class Isolating:
         }
         programs = [
             laboratory.module(
-                "simulator", "kaguan.dev.simulator", "--port", str(simulator), environment=shared,
+                "simulator",
+                "kaguan.dev.simulator",
+                "--port",
+                str(simulator),
+                environment=shared,
                 ready=partial(is_listening, simulator),
             ),
-            laboratory.module(
-                "sink", "kaguan.dev.smtp_sink", environment=shared, ready=partial(greets_as_smtp, sink)
-            ),
-        ]  # fmt: skip
+            laboratory.module("sink", "kaguan.dev.smtp_sink", environment=shared, ready=partial(greets_as_smtp, sink)),
+        ]
         for number in range(workers):
             port = own_port()
             own = shared | {"KAGUAN_WORKER__METRICS_PORT": str(port)}

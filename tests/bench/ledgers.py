@@ -102,9 +102,15 @@ class PostgresRival(Rival):
 
 def saq(laboratory: Laboratory) -> Rival:
     return SaqRival(
-        laboratory=laboratory, name="SAQ", module="saq", python=sys.executable, server="valkey",
-        knob="20", steady_knob="20", knobs=("5", "10", "20", "50", "100"),
-    )  # fmt: skip
+        laboratory=laboratory,
+        name="SAQ",
+        module="saq",
+        python=sys.executable,
+        server="valkey",
+        knob="20",
+        steady_knob="20",
+        knobs=("5", "10", "20", "50", "100"),
+    )
 
 
 def oban(laboratory: Laboratory) -> Rival:

@@ -82,9 +82,16 @@ class Load:
             MeasureError: 有请求失败。
         """
         arguments = {
-            "port": port, "path": path, "token": self.token, "prefix": self._prefix(), "seconds": seconds,
-            "connections": CONNECTIONS, "rate": rate, "rest": following, "numbers": self.numbers,
-        }  # fmt: skip
+            "port": port,
+            "path": path,
+            "token": self.token,
+            "prefix": self._prefix(),
+            "seconds": seconds,
+            "connections": CONNECTIONS,
+            "rate": rate,
+            "rest": following,
+            "numbers": self.numbers,
+        }
         flags = [part for name, value in arguments.items() for part in (f"--{name}", str(value))]
         program = self.laboratory.module("client", "tests.bench.client", *flags, environment={})
         printed = await output_of(program, self.laboratory.directory, seconds + MARGIN)

@@ -58,19 +58,26 @@ def draw(plots: Sequence[Plot], folder: Path) -> None:
         for plot in plots:
             figure = Figure(figsize=SIZE, layout="constrained")
             left = figure.add_subplot(
-                title=plot.title[language], xlabel=plot.across[language], ylabel=plot.up[language],
-                xscale="log" if plot.log_x else "linear", yscale="log" if plot.log_y else "linear",
-            )  # fmt: skip
+                title=plot.title[language],
+                xlabel=plot.across[language],
+                ylabel=plot.up[language],
+                xscale="log" if plot.log_x else "linear",
+                yscale="log" if plot.log_y else "linear",
+            )
             right = left.twinx() if plot.up_right else left
             if plot.up_right:
                 right.set_ylabel(plot.up_right[language])
             drawn = [
                 (right if line.right else left).plot(
-                    *zip(*line.points, strict=True), label=line.label[language], color=f"C{number}",
-                    linestyle="--" if line.right else "-", marker="o" if len(line.points) < FEW else None, markersize=4,
+                    *zip(*line.points, strict=True),
+                    label=line.label[language],
+                    color=f"C{number}",
+                    linestyle="--" if line.right else "-",
+                    marker="o" if len(line.points) < FEW else None,
+                    markersize=4,
                 )[0]
                 for number, line in enumerate(plot.lines)
-            ]  # fmt: skip
+            ]
             for axes in {left, right}:
                 if not plot.log_y:
                     axes.set_ylim(bottom=0)

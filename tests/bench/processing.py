@@ -110,12 +110,15 @@ class Processing:
         if not self.drained:
             return []
         lines = [
-            Line((name, name), [
-                (size, median(rate for who, rows, rate in self.drained if (who, rows) == (name, size)))
-                for size in sorted({rows for who, rows, _ in self.drained if who == name})
-            ])
+            Line(
+                (name, name),
+                [
+                    (size, median(rate for who, rows, rate in self.drained if (who, rows) == (name, size)))
+                    for size in sorted({rows for who, rows, _ in self.drained if who == name})
+                ],
+            )
             for name in dict.fromkeys(who for who, _, _ in self.drained)
-        ]  # fmt: skip
+        ]
         title = ("排空积压，空处理器，一个 worker 进程", "drain, no-op handler, one worker process")
         across, up = ("积压", "backlog"), ("任务/秒", "tasks/s")
         return [Plot("drain-by-backlog", title, across, up, lines, log_x=True, log_y=True)]

@@ -106,11 +106,15 @@ async def bare(settings: Settings, rows: int) -> float:
     size = settings.relay.batch_size
     jobs = [
         Job(
-            EMAIL_SEND.name, key=str(task_id := uuid4()), kwargs={"deliveries": [[str(task_id), 1]]},
-            timeout=int(settings.worker.task_timeout), retries=1, ttl=JOB_TTL,
+            EMAIL_SEND.name,
+            key=str(task_id := uuid4()),
+            kwargs={"deliveries": [[str(task_id), 1]]},
+            timeout=int(settings.worker.task_timeout),
+            retries=1,
+            ttl=JOB_TTL,
         )
         for _ in range(rows + WARM_BATCHES * size)
-    ]  # fmt: skip
+    ]
     batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     async with open_redis(settings.redis) as redis:
         queue = build_queues(redis)[Priority.DEFAULT]

@@ -91,10 +91,17 @@ def _bound(target: Target, bound: float | None) -> str:
 def document(results: Sequence[Result | Missing], plots: Sequence[Plot], scale: Scale, tool: str, where: str) -> str:
     """整份 docs/evidence/BENCHMARKS.md。"""
     preface = PREFACE.format(
-        cores=os.cpu_count(), limit=scale.limit / 60, warm=scale.warm, windows=scale.windows,
-        steady_seconds=scale.steady_seconds, lock="锁定的清单在 `tests/bench/rivals/*.txt`", tool=tool,
-        rivals_python=newest_python().name, python=platform.python_version(), connections=CONNECTIONS,
-    )  # fmt: skip
+        cores=os.cpu_count(),
+        limit=scale.limit / 60,
+        warm=scale.warm,
+        windows=scale.windows,
+        steady_seconds=scale.steady_seconds,
+        lock="锁定的清单在 `tests/bench/rivals/*.txt`",
+        tool=tool,
+        rivals_python=newest_python().name,
+        python=platform.python_version(),
+        connections=CONNECTIONS,
+    )
     ordered = sorted(results, key=lambda result: result.row)
     pictures = "\n\n".join(f"![{plot.title[0]}](bench/{plot.file}.svg)" for plot in plots)
     missed = [result for result in ordered if isinstance(result, Result) and not result.passed]

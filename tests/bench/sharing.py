@@ -46,11 +46,14 @@ class Sharing:
         what = f"别人有 {scale.bulk:,} 个在同一个队列里等着，我每秒提交"
         return [
             absolute(
-                18, f"{what} {rate} 个：受理 → 开始 P95", [await self._beside(rate) for _ in range(scale.windows)],
-                " ms", at_most(200, 50),
+                18,
+                f"{what} {rate} 个：受理 → 开始 P95",
+                [await self._beside(rate) for _ in range(scale.windows)],
+                " ms",
+                at_most(200, 50),
             )
             for rate in RATES
-        ]  # fmt: skip
+        ]
 
     async def _beside(self, rate: float) -> float:
         laboratory, scale = self.laboratory, self.laboratory.scale
@@ -118,8 +121,12 @@ class Sharing:
         done = await laboratory.number("select count(*) from tb_task")
         return [
             Result(
-                20, f"{name} 的常驻内存：做了 {done:,.0f} 个任务，全程最高 ÷ 头十分之一", max(seen) / seen[0],
-                (min(seen) / seen[0], max(seen) / seen[0]), f"{max(seen):.0f} ÷ {seen[0]:.0f} MiB", at_most(1.10, 1.03),
+                20,
+                f"{name} 的常驻内存：做了 {done:,.0f} 个任务，全程最高 ÷ 头十分之一",
+                max(seen) / seen[0],
+                (min(seen) / seen[0], max(seen) / seen[0]),
+                f"{max(seen):.0f} ÷ {seen[0]:.0f} MiB",
+                at_most(1.10, 1.03),
             )
             for name, seen in peaks.items()
-        ]  # fmt: skip
+        ]

@@ -46,16 +46,20 @@ async def open_stack(
 
         programs = [
             laboratory.module(
-                "worker", worker, environment=environment(KAGUAN_WORKER__METRICS_PORT=str(metrics)),
+                "worker",
+                worker,
+                environment=environment(KAGUAN_WORKER__METRICS_PORT=str(metrics)),
                 ready=lambda: answers_ready(metrics, LOOPBACK, LIVE),
             ),
             laboratory.module(
-                "api", "api", environment=environment(KAGUAN_API__PORT=str(port)),
+                "api",
+                "api",
+                environment=environment(KAGUAN_API__PORT=str(port)),
                 ready=lambda: answers_ready(port, LOOPBACK),
             ),
             # 最后起：先备好的活，从它起来才开始动
             laboratory.module("relay", "relay", environment=environment()),
-        ]  # fmt: skip
+        ]
         started = {
             program.name: await stack.enter_async_context(running(program, laboratory.directory))
             for program in programs

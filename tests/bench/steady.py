@@ -141,13 +141,19 @@ class Steady:
         ((tasks, (p50, p95, p99), left),) = await laboratory.execute(LATENCIES, (GRACE, since))
         rows = await laboratory.execute(SECOND_BY_SECOND, (since,))
         return Window(
-            tasks, left, p50, p95, p99, http, tuple(Second(*row) for row in rows),
+            tasks,
+            left,
+            p50,
+            p95,
+            p99,
+            http,
+            tuple(Second(*row) for row in rows),
             busy=_spent(started, pressed, http, http.seconds),
             cpu=_spent(started, finished, http, tasks / MICROSECONDS),
             commands={name: calls / tasks for name, calls in counted.commands.items() if calls},
             statements=counted.statements / tasks,
             wal=counted.wal / tasks,
-        )  # fmt: skip
+        )
 
     async def press(self, rate: float, seconds: float) -> Report:
         workload = self.workload
@@ -159,9 +165,13 @@ class Steady:
 
 @asynccontextmanager
 async def open_steady(
-    laboratory: Laboratory, load: Load, workload: Workload = EMAIL, *, traced: bool = False,
+    laboratory: Laboratory,
+    load: Load,
+    workload: Workload = EMAIL,
+    *,
+    traced: bool = False,
     settings: Mapping[str, str] | None = None,
-) -> AsyncIterator[Steady]:  # fmt: skip
+) -> AsyncIterator[Steady]:
     await laboratory.execute(CARD, (ICCID, Carrier.ONELINK.value))
     await laboratory.execute(FRESH, (ICCID,))
     async with open_stack(laboratory, workload.worker, traced=traced, settings=settings) as stack:
@@ -169,9 +179,15 @@ async def open_steady(
 
 
 async def run(
-    laboratory: Laboratory, load: Load, rate: float, durations: Sequence[float], workload: Workload = EMAIL, *,
-    traced: bool = False, settings: Mapping[str, str] | None = None,
-) -> Figures:  # fmt: skip
+    laboratory: Laboratory,
+    load: Load,
+    rate: float,
+    durations: Sequence[float],
+    workload: Workload = EMAIL,
+    *,
+    traced: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> Figures:
     """从空表、空 Redis、刚做完的检查点与新起的进程开始，预热之后每个时长一段；落下了就不再往下压。"""
     await laboratory.clean()
     before = await read_tables(laboratory)

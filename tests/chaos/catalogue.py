@@ -78,10 +78,19 @@ STANDBY = {
     "提升丢了尾巴的备库": Kind("postgres", standby_faults.promoted_without_tail),
 }
 AROUND = (
-    "SIGKILL worker", "SIGSTOP worker", "SIGTERM relay", "SIGKILL relay", "SIGKILL api",
-    "SMTP 窗口里 SIGKILL 全部 worker", "smtp 线路复位", "redis 线路切断", "postgres 线路切断", "postgres 线路黑洞",
-    "PostgreSQL immediate 重启", "SIGKILL 一个后端",
-)  # fmt: skip
+    "SIGKILL worker",
+    "SIGSTOP worker",
+    "SIGTERM relay",
+    "SIGKILL relay",
+    "SIGKILL api",
+    "SMTP 窗口里 SIGKILL 全部 worker",
+    "smtp 线路复位",
+    "redis 线路切断",
+    "postgres 线路切断",
+    "postgres 线路黑洞",
+    "PostgreSQL immediate 重启",
+    "SIGKILL 一个后端",
+)
 # 丢了尾巴的，Redis 不清空：清空了，丢掉的任务的投递也没了，点名就无从考起
 STANDBY_KINDS = {
     "sync": ("提升备库",) * 8 + ("同步备库离开",) * 2 + ("FLUSHALL", "Redis kill -9（无持久化）", *AROUND),

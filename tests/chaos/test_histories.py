@@ -53,12 +53,18 @@ POSSIBLE = {
     "让位，不计尝试": (
         MAIL,
         (
-            ACCEPTED, QUEUED, CLAIMED, ("task retrying 2 0 0 0 0 0", "outbox 2"),
-            ("outbox 0", "task queued 2 0 0 0 0 0"), ("task running 2 1 0 0 0 0",), ("task running 2 1 0 0 1 0",),
-            SENT, ("task succeeded 2 1 0 0 0 0",),
+            ACCEPTED,
+            QUEUED,
+            CLAIMED,
+            ("task retrying 2 0 0 0 0 0", "outbox 2"),
+            ("outbox 0", "task queued 2 0 0 0 0 0"),
+            ("task running 2 1 0 0 0 0",),
+            ("task running 2 1 0 0 1 0",),
+            SENT,
+            ("task succeeded 2 1 0 0 0 0",),
         ),
     ),
-}  # fmt: skip
+}
 IMPOSSIBLE = {
     "没有受理": (SYNC, LEDGER[1:]),
     "没有认领": (SYNC, (ACCEPTED, QUEUED, WRITTEN)),
@@ -110,13 +116,22 @@ def test_what_the_protocol_can_do_passes_and_what_it_cannot_is_refused() -> None
 def test_a_mail_sent_again_needs_the_policy_or_a_person() -> None:
     again = ("task retrying 2 1 0 0 1 0", "outbox 2", "mark")
     resent = (
-        *LETTER[:5], again, ("outbox 0", "task queued 2 1 0 0 1 0"), ("task running 2 2 0 0 1 0",), SENT,
+        *LETTER[:5],
+        again,
+        ("outbox 0", "task queued 2 1 0 0 1 0"),
+        ("task running 2 2 0 0 1 0",),
+        SENT,
         ("task succeeded 2 2 0 0 0 0",),
-    )  # fmt: skip
+    )
     asked = (
-        *LETTER[:4], RECLAIMED_UNCLEAR, RETRIED, ("outbox 0", "task queued 3 0 0 0 1 0"), ("task running 3 1 0 0 1 0",),
-        SENT, ("task succeeded 3 1 0 0 0 0",),
-    )  # fmt: skip
+        *LETTER[:4],
+        RECLAIMED_UNCLEAR,
+        RETRIED,
+        ("outbox 0", "task queued 3 0 0 0 1 0"),
+        ("task running 3 1 0 0 1 0",),
+        SENT,
+        ("task succeeded 3 1 0 0 0 0",),
+    )
     histories = [recorded("再寄", MAIL, resent), recorded("人叫它再寄", MAIL, asked)]
     assert [line.partition("：")[0] for line in examine(histories, Rules()).refused] == ["再寄"]
     assert examine(histories[:1], Rules(resend=True)).refused == []

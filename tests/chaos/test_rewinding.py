@@ -35,23 +35,31 @@ Transactions = tuple[tuple[str, ...], ...]
 # 断开之前的，其中留下的几笔（收下的信不算），断开之后的
 POSSIBLE: dict[str, tuple[str, Transactions, int, Transactions]] = {
     "做完了退回排队，重投，再做": (
-        SYNC, (ACCEPTED, QUEUED, CLAIMED, WRITTEN), 2, (REDRIVEN, AGAIN, RECLAIMED, REWRITTEN),
+        SYNC,
+        (ACCEPTED, QUEUED, CLAIMED, WRITTEN),
+        2,
+        (REDRIVEN, AGAIN, RECLAIMED, REWRITTEN),
     ),
     UNHURT: (SYNC, (ACCEPTED, QUEUED, CLAIMED), 3, (WRITTEN,)),
     "寄了退回排队，不明": (MAIL, (*LETTER, DONE), 2, (DOUBTED,)),
     "寄了退回在跑，持有者补上意向，做完": (MAIL, LETTER, 3, (INTENDED, DONE)),
     "收回的退回在跑，从前的持有者做完": (
-        SYNC, (ACCEPTED, QUEUED, CLAIMED, ("task pending 2 0 1 0 0 0", "outbox 2")), 3, (WRITTEN,),
+        SYNC,
+        (ACCEPTED, QUEUED, CLAIMED, ("task pending 2 0 1 0 0 0", "outbox 2")),
+        3,
+        (WRITTEN,),
     ),
-}  # fmt: skip
+}
 IMPOSSIBLE: dict[str, tuple[str, Transactions, int, Transactions]] = {
     "寄了退回排队，悄悄再寄": (
-        MAIL, (*LETTER, DONE), 2,
+        MAIL,
+        (*LETTER, DONE),
+        2,
         (REDRIVEN, AGAIN, RECLAIMED, ("task running 2 1 0 0 1 0",), SENT, ("task succeeded 2 1 0 0 0 0",)),
     ),
     "做完了退回排队，没有重投就认领": (SYNC, (ACCEPTED, QUEUED, CLAIMED, WRITTEN), 2, (CLAIMED, WRITTEN)),
     "退回排队，丢了的认领照样写": (SYNC, (ACCEPTED, QUEUED, CLAIMED), 2, (WRITTEN,)),
-}  # fmt: skip
+}
 RULES = Rules(forgets=True)
 
 

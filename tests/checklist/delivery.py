@@ -168,9 +168,10 @@ async def silent_collector(laboratory: Laboratory, token: str) -> list[Figure]:
         for collector in (port, silent.getsockname()[1]):
             ports.append(own_port())
             environment = laboratory.environment(
-                KAGUAN_API__PORT=str(ports[-1]), KAGUAN_TELEMETRY__SAMPLE_RATIO="1",
+                KAGUAN_API__PORT=str(ports[-1]),
+                KAGUAN_TELEMETRY__SAMPLE_RATIO="1",
                 OTEL_EXPORTER_OTLP_ENDPOINT=local(collector),
-            )  # fmt: skip
+            )
             log = laboratory.directory / f"traced-{len(apis)}.log"
             apis.append(await stack.enter_async_context(child("api", environment, log)))
         client = await stack.enter_async_context(aiohttp.ClientSession())

@@ -68,13 +68,17 @@ async def silent_lines_cut(laboratory: Laboratory, token: str) -> list[Figure]:
     cut, kept = waits[CUT_AFTER], waits[math.inf]
     late, slow = (sum(wait > PROMPT for wait in some) for some in (cut, kept))
     return [
-        Figure(69, f"安静 {CUT_AFTER:g} 秒就断，{ROUNDS} 轮：没有答成的（{asked.statuses.total()} 个）",
-               asked.other_than(200, 202), NONE),
+        Figure(
+            69,
+            f"安静 {CUT_AFTER:g} 秒就断，{ROUNDS} 轮：没有答成的（{asked.statuses.total()} 个）",
+            asked.other_than(200, 202),
+            NONE,
+        ),
         Figure(69, f"受理到开始过了 {PROMPT:g} 秒的（{len(cut)} 个；不断的各轮 {slow} 个）", late, NONE),
         Figure(69, f"受理到开始，最久（不断的各轮 {max(kept):.2g} 秒）", max(cut), Bound(" 秒", most=PROMPT)),
         Figure(69, "断掉的连接：到 PostgreSQL 的", proxies[0].silenced, Bound(" 条", least=ROUNDS)),
         Figure(69, "断掉的连接：到 Redis 的", proxies[1].silenced, Bound(" 条", least=0)),
-    ]  # fmt: skip
+    ]
 
 
 async def traffic(laboratory: Laboratory, asked: Asked) -> None:

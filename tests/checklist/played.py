@@ -92,10 +92,20 @@ async def play(row: int, logs: Path) -> list[Figure]:
     report, output = logs / f"row-{row}.xml", logs / f"row-{row}.log"
     with output.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pytest", "--timeout", "0", f"--junitxml={report}", "-o", "junit_family=xunit1",
+            sys.executable,
+            "-m",
+            "pytest",
+            "--timeout",
+            "0",
+            f"--junitxml={report}",
+            "-o",
+            "junit_family=xunit1",
             *played.cases,
-            cwd=ROOT, env={**os.environ, "KAGUAN_FAULT_PACE": "product", **played.size}, stdout=written, stderr=written,
-        )  # fmt: skip
+            cwd=ROOT,
+            env={**os.environ, "KAGUAN_FAULT_PACE": "product", **played.size},
+            stdout=written,
+            stderr=written,
+        )
         try:
             await process.wait()
         finally:

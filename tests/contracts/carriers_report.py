@@ -43,16 +43,22 @@ def page(results: Results) -> str:
     """整页。"""
     total: Counter[str] = sum((count for row in results.values() for count in row.values()), Counter())
     lines = [
-        "# 运营商合同的一场", "",
+        "# 运营商合同的一场",
+        "",
         f"由 `make prove P=contract` 写成，不要手改。{occasion()}。",
         f"`tests/contracts/{PATTERN}` 经真的 HTTP 与模拟器对话。",
-        "每格是这份合同在这家方言上通过的例数，「不分」的不论方言，或两家一起。", "",
-        f"**{len(results)} 份合同，{total.total()} 例，{total.total() - total['passed']} 例没有通过。**", "",
+        "每格是这份合同在这家方言上通过的例数，「不分」的不论方言，或两家一起。",
+        "",
+        f"**{len(results)} 份合同，{total.total()} 例，{total.total() - total['passed']} 例没有通过。**",
+        "",
         "| 合同 | " + " | ".join(COLUMNS) + " |",
         "| --- |" + " ---: |" * len(COLUMNS),
-        *(f"| `{contract}` | " + " | ".join(_cell(row[column]) for column in COLUMNS) + " |"
-          for contract, row in results.items()), "",
-    ]  # fmt: skip
+        *(
+            f"| `{contract}` | " + " | ".join(_cell(row[column]) for column in COLUMNS) + " |"
+            for contract, row in results.items()
+        ),
+        "",
+    ]
     return "\n".join(lines)
 
 

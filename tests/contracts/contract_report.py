@@ -77,20 +77,30 @@ class Summary:
         sent = sum(row.valid + row.invalid for row in self.rows.values())
         checked = sum(row.checks for row in self.rows.values())
         lines = [
-            "# 接口契约的一场", "",
+            "# 接口契约的一场",
+            "",
             f"由 `make prove P=contract` 写成，不要手改。{occasion()}。",
             "schemathesis 照 `/openapi.json` 向运行中的 API 发请求：文档里的例子、逐项越界、随机生成（合与不合文档）、",
-            "拿一个应答里的号码去调下一个操作；每个应答过全部检查。", "",
-            f"**{len(self.operations)} 个操作，{sent} 个请求，{checked} 次检查，{self.failures} 次失败。**", "",
-            "| 阶段 | 请求 |", "| --- | ---: |",
-            *(f"| {phase} | {count} |" for phase, count in self.phases.items()), "",
-            "| 检查 | 次数 | 失败 |", "| --- | ---: | ---: |",
-            *(f"| {name} | {count.total()} | {count.total() - count['success']} |"
-              for name, count in sorted(self.by_check.items())), "",
+            "拿一个应答里的号码去调下一个操作；每个应答过全部检查。",
+            "",
+            f"**{len(self.operations)} 个操作，{sent} 个请求，{checked} 次检查，{self.failures} 次失败。**",
+            "",
+            "| 阶段 | 请求 |",
+            "| --- | ---: |",
+            *(f"| {phase} | {count} |" for phase, count in self.phases.items()),
+            "",
+            "| 检查 | 次数 | 失败 |",
+            "| --- | ---: | ---: |",
+            *(
+                f"| {name} | {count.total()} | {count.total() - count['success']} |"
+                for name, count in sorted(self.by_check.items())
+            ),
+            "",
             "| 操作 | 合文档 | 不合文档 | 检查 | 失败 | 应答（状态 × 次数） |",
             "| --- | ---: | ---: | ---: | ---: | --- |",
-            *(_line(name, row) for name, row in sorted(self.rows.items())), "",
-        ]  # fmt: skip
+            *(_line(name, row) for name, row in sorted(self.rows.items())),
+            "",
+        ]
         return "\n".join(lines)
 
 

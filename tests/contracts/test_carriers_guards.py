@@ -354,8 +354,10 @@ async def test_each_call_is_a_client_span_that_keeps_secrets_and_card_numbers(
         "process sim:status_sync",
     ]
     assert all(span.kind is SpanKind.CLIENT for span in finished[:-1])
-    servers = {(dict(span.attributes or {})["server.address"], dict(span.attributes or {})["server.port"])
-               for span in finished[:-1]}  # fmt: skip
+    servers = {
+        (dict(span.attributes or {})["server.address"], dict(span.attributes or {})["server.port"])
+        for span in finished[:-1]
+    }
     addresses = (simulated.config.onelink.base_url, simulated.config.control_center.base_url)
     assert servers == {(URL(one).host, URL(one).port) for one in addresses}
     text = " ".join(span.to_json() for span in finished)

@@ -33,9 +33,15 @@ async def started(*arguments: str) -> AsyncIterator[tuple[str, asyncio.subproces
     kept = {key: value for key, value in os.environ.items() if not key.startswith("KAGUAN_")}
     environ = {**kept, "KAGUAN_CARRIERS__ONELINK__PASSWORD": PASSWORD}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kaguan.dev.simulator", "--port", "0", *arguments,
-        env=environ, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "kaguan.dev.simulator",
+        "--port",
+        "0",
+        *arguments,
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+    )
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)

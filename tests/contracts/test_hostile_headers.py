@@ -73,10 +73,17 @@ LONG = [
     b".",
 ]
 BELOW = [
-    b"GET /monitor/static/", b"GET /console/assets/", b"GET /console/tasks/", b"GET /monitor/queues/",
+    b"GET /monitor/static/",
+    b"GET /console/assets/",
+    b"GET /console/tasks/",
+    b"GET /monitor/queues/",
     b"GET /api/v1/sims/",
-    b"GET /monitor/api/queues/default/jobs/", b"GET /docs/", b"GET /assets/", b"GET /console/live/tasks/", b"GET /",
-]  # fmt: skip
+    b"GET /monitor/api/queues/default/jobs/",
+    b"GET /docs/",
+    b"GET /assets/",
+    b"GET /console/live/tasks/",
+    b"GET /",
+]
 
 values = st.sampled_from(ODD) | st.binary(max_size=40).map(lambda raw: re.sub(rb"[\r\n\x00]", b"", raw))
 headers = st.lists(st.tuples(st.sampled_from(NAMES), values), max_size=2)

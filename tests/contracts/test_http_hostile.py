@@ -26,18 +26,28 @@ VALID: dict[str, dict[str, Any]] = {
     "/api/v1/orders": {"user_id": 1, "amount": 1, "order_id": "A-1", "currency": "CNY", "remark": "r"},
     "/api/v1/sims": {"sims": [{"iccid": "8986001234567890123", "carrier": "onelink", "remark": "r"}]},
     "/api/v1/tasks/email": {
-        "request_id": "r", "to": ["a@example.com"], "cc": ["b@example.com"], "subject": "s", "body": "b", "html": "h",
-        "attachments": [{"filename": "f", "content_type": "a/b", "content_base64": "QUJD"}], "priority": "low",
+        "request_id": "r",
+        "to": ["a@example.com"],
+        "cc": ["b@example.com"],
+        "subject": "s",
+        "body": "b",
+        "html": "h",
+        "attachments": [{"filename": "f", "content_type": "a/b", "content_base64": "QUJD"}],
+        "priority": "low",
         "schedule_at": "2026-01-01T00:00:00Z",
     },
     "/api/v1/tasks/sync": {
-        "request_id": "r", "sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-02", "batch_size": 1,
+        "request_id": "r",
+        "sync_type": "usage",
+        "start_date": "2026-01-01",
+        "end_date": "2026-01-02",
+        "batch_size": 1,
         "carrier": "onelink",
     },
     "/api/v1/tasks/sim": {"iccids": ["8986001234567890123"], "force_sync": True},
     "/api/v1/tasks/batch": {"tasks": [{"type": "sim:status_sync", "iccids": ["8986001234567890123"]}]},
     "/api/v1/tasks/replay": {"status": "failed", "limit": 1, "rate": 1, "dry_run": True},
-}  # fmt: skip
+}
 ICCID = with_check_digit(f"898600{1:013d}")
 # 改一样先有的：路径与全部字段
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -19,14 +19,23 @@ if TYPE_CHECKING:
 V1 = "/api/v1"
 TASK = V1 + "/tasks/{task_id}"
 NIGHTLY = {
-    "name": "nightly", "cron": "0 3 * * *", "type": "data:sync",
+    "name": "nightly",
+    "cron": "0 3 * * *",
+    "type": "data:sync",
     "payload": {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"},
-}  # fmt: skip
+}
 NOBODY = {"Authorization": ""}
 OPEN = [
-    "/health", "/health/live", "/health/ready", f"{V1}/health", f"{V1}/health/live", f"{V1}/health/ready", "/metrics",
-    "/openapi.json", "/docs",
-]  # fmt: skip
+    "/health",
+    "/health/live",
+    "/health/ready",
+    f"{V1}/health",
+    f"{V1}/health/live",
+    f"{V1}/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+]
 
 
 class Caller:

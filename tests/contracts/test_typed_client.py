@@ -54,5 +54,9 @@ async def test_a_typed_client_made_from_the_document_talks_to_a_real_server(api:
     host, port = api.address
     printed = await run(BIN / "python", SESSION, f"http://{host}:{port}", api.token, PYTHONPATH=str(made))
     assert json.loads(printed) == {
-        "names": ["user2", "user1", "user0"], "twice": 1005, "type": "email:send", "status": "pending", "tasks": 4,
-    }  # fmt: skip
+        "names": ["user2", "user1", "user0"],
+        "twice": 1005,
+        "type": "email:send",
+        "status": "pending",
+        "tasks": 4,
+    }

@@ -83,9 +83,12 @@ class Archive:
     async def _run(self, name: str, *arguments: str) -> None:
         program = self.server.program()
         process = await asyncio.create_subprocess_exec(
-            str(postgres_bin(self.server.identity) / name), *arguments,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, **program.spawn_options(),
-        )  # fmt: skip
+            str(postgres_bin(self.server.identity) / name),
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            **program.spawn_options(),
+        )
         output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
         if process.returncode:
             raise SystemExit(f"{name}：{output.decode('utf-8', 'replace')[-2000:]}")

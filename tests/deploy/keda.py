@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COUNTS = {
-    "pollingInterval", "cooldownPeriod", "initialCooldownPeriod", "idleReplicaCount", "minReplicaCount",
+    "pollingInterval",
+    "cooldownPeriod",
+    "initialCooldownPeriod",
+    "idleReplicaCount",
+    "minReplicaCount",
     "maxReplicaCount",
-}  # fmt: skip
+}
 SPEC = COUNTS | {"scaleTargetRef", "fallback", "advanced", "triggers"}
 TARGET = {"apiVersion", "kind", "name", "envSourceContainerName"}
 ADVANCED = {"restoreToOriginalReplicaCount", "horizontalPodAutoscalerConfig", "scalingModifiers"}

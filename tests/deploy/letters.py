@@ -69,9 +69,12 @@ class Drill:
     async def submit(self, stack: RunningStack, group: str, count: int, **more: str) -> None:
         for number in range(count):
             body = {
-                "to": ["a@example.com"], "subject": f"{group}-{number}", "body": "b",
-                "request_id": f"{group}-{number}", **more,
-            }  # fmt: skip
+                "to": ["a@example.com"],
+                "subject": f"{group}-{number}",
+                "body": "b",
+                "request_id": f"{group}-{number}",
+                **more,
+            }
             status, answer = await answered(stack, "POST", "/api/v1/tasks/email", body)
             if status != HTTPStatus.ACCEPTED:
                 raise SystemExit(f"没有受理：{answer}")

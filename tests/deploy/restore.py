@@ -40,13 +40,19 @@ MANY = 20
 SOME = 10
 HALF = SOME // 2  # 定夺时取消的；另一半不管，看它们不会自己再寄
 COUNTED = (
-    "kaguan_duplicates_suppressed_total", "kaguan_tasks_redriven_total", "kaguan_vanished_deliveries_total",
+    "kaguan_duplicates_suppressed_total",
+    "kaguan_tasks_redriven_total",
+    "kaguan_vanished_deliveries_total",
     "kaguan_history_cuts_total",
-)  # fmt: skip
+)
 EXPECTED_STATUS = {
-    "before": {"succeeded": MANY}, "queued": {"cancelled": HALF, "uncertain": SOME - HALF},
-    "unanswered": {"uncertain": 1}, "scheduled": {"pending": SOME}, "after": {"404": SOME}, "waiting": {"404": SOME},
-}  # fmt: skip
+    "before": {"succeeded": MANY},
+    "queued": {"cancelled": HALF, "uncertain": SOME - HALF},
+    "unanswered": {"uncertain": 1},
+    "scheduled": {"pending": SOME},
+    "after": {"404": SOME},
+    "waiting": {"404": SOME},
+}
 EXPECTED_COPIES = {"before": {1: MANY}, "queued": {1: SOME}, "unanswered": {1: 1}, "after": {1: SOME}}
 
 
@@ -101,8 +107,12 @@ async def after(drill: Drill, stack: RunningStack) -> None:
 async def decide(drill: Drill) -> list[str]:
     """手册的第 5 步：worker 不在，relay 在；不明的与收件端核对，寄过的取消（这里只取消一半）。返回与料想不符的。"""
     addresses = {"KAGUAN_DATA_DIR": str(drill.place / "data"), "KAGUAN_RELAY__METRICS_PORT": str(own_port())}
-    relay = Unit("relay", (sys.executable, "-m", "relay"), clean_environment(**drill.environ, **addresses),
-                 drill.place / "relay.log")  # fmt: skip
+    relay = Unit(
+        "relay",
+        (sys.executable, "-m", "relay"),
+        clean_environment(**drill.environ, **addresses),
+        drill.place / "relay.log",
+    )
     await relay.start()
     try:
         doubtful = {*drill.tasks["unanswered"], *drill.tasks["queued"]}
@@ -191,9 +201,12 @@ async def drill(place: Path, *, flush: bool) -> list[str]:
     broker = Server(valkey.program(), place / "valkey.log")
     async with smtp_server(Script()) as mail:
         environ = {
-            "KAGUAN_DATABASE__URL": postgres.url, "KAGUAN_REDIS__URL": valkey.url, "KAGUAN_SMTP__URL": mail.url,
-            "KAGUAN_SCHEDULES": "[]", "KAGUAN_API__REQUEST_TIMEOUT": str(PATIENCE / 10),
-        }  # fmt: skip
+            "KAGUAN_DATABASE__URL": postgres.url,
+            "KAGUAN_REDIS__URL": valkey.url,
+            "KAGUAN_SMTP__URL": mail.url,
+            "KAGUAN_SCHEDULES": "[]",
+            "KAGUAN_API__REQUEST_TIMEOUT": str(PATIENCE / 10),
+        }
         played = Drill(place, archive, mail, environ)
         await original.start()
         await broker.start()

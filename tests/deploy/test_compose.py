@@ -185,6 +185,9 @@ def test_prometheus_finds_every_replica_on_the_ports_of_production(project: dict
     file = DEPLOY / "observability" / "prometheus.yml"
     done = subprocess.run(
         [program("promtool", since=(2, 42)), "check", "config", "--syntax-only", str(file)],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

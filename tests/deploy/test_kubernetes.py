@@ -34,8 +34,11 @@ def rendered(folder: str) -> tuple[dict[str, Any], ...]:
     kubectl = program("kubectl", since=(1, 20), asking="version --client")
     done = subprocess.run(
         [kubectl, "kustomize", str(DEPLOY / "kubernetes" / folder)],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
 
@@ -122,8 +125,10 @@ def test_a_pod_has_time_to_stop_and_nothing_to_write_or_to_gain(process: str) ->
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not pod["automountServiceAccountToken"]
     assert found["securityContext"] == {
-        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-    }  # fmt: skip
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
     assert {"cpu", "memory"} <= set(found["resources"]["requests"])
     assert found["args"] == [process]
     assert pod["serviceAccountName"] in kinds("ServiceAccount")

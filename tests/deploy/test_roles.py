@@ -40,9 +40,12 @@ def initialise(url: str, place: Path) -> None:
     given = psycopg.conninfo.conninfo_to_dict(url)
     environ = {
         "PATH": f"{postgres_bin(None)}:{os.environ['PATH']}",
-        "PGHOST": str(given["host"]), "PGPORT": str(given["port"]), "PGPASSWORD": str(given["password"]),
-        "POSTGRES_DB": DATABASE, "POSTGRES_USER": str(given["user"]),
-    }  # fmt: skip
+        "PGHOST": str(given["host"]),
+        "PGPORT": str(given["port"]),
+        "PGPASSWORD": str(given["password"]),
+        "POSTGRES_DB": DATABASE,
+        "POSTGRES_USER": str(given["user"]),
+    }
     done = subprocess.run(
         ["sh", "-c", text], env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -69,9 +72,13 @@ def test_each_role_can_do_its_work_and_no_more(administered: str, tmp_path: Path
         assert reader.execute("select username from tb_user").fetchall() == [("abc",)]
         reader.execute("select * from tb_task, tb_work, vw_task, tb_outbox, tb_audit")
         for statement in (
-            "select password_hash from tb_user", "select * from tb_api_token", "select * from tb_session",
-            "select * from tb_idempotency_key", "insert into tb_user (username) values ('b')", "delete from tb_task",
-        ):  # fmt: skip
+            "select password_hash from tb_user",
+            "select * from tb_api_token",
+            "select * from tb_session",
+            "select * from tb_idempotency_key",
+            "insert into tb_user (username) values ('b')",
+            "delete from tb_task",
+        ):
             refused(reader, statement)
         assert reader.execute("show statement_timeout").fetchone() == ("30s",)
 
@@ -85,9 +92,11 @@ def test_a_reader_who_lifts_the_defaults_still_leaves_nothing_and_a_stranger_sta
     with psycopg.connect(as_role(administered, READER), autocommit=True) as reader:
         reader.execute("set default_transaction_read_only = off; set statement_timeout = 0")
         for statement in (
-            "create temp table x (id int)", "select lo_from_bytea(0, 'x')", "select lo_create(0)",
+            "create temp table x (id int)",
+            "select lo_from_bytea(0, 'x')",
+            "select lo_create(0)",
             "set temp_file_limit = -1",
-        ):  # fmt: skip
+        ):
             refused(reader, statement)
         limit = admin.execute("select rolconnlimit from pg_roles where rolname = %s", (READER,))
         assert limit.fetchone() == (5,)

@@ -82,9 +82,15 @@ def said(seconds: float | None) -> str:
 
 def line(fault: Fault, scored: Score) -> str:
     cells = [
-        fault.title, scored.witness, said(scored.noticed), said(scored.named), "、".join(scored.causes) or "–",
-        str(scored.flapped), " → ".join(scored.levels), said(scored.cleared),
-    ]  # fmt: skip
+        fault.title,
+        scored.witness,
+        said(scored.noticed),
+        said(scored.named),
+        "、".join(scored.causes) or "–",
+        str(scored.flapped),
+        " → ".join(scored.levels),
+        said(scored.cleared),
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -81,10 +81,14 @@ class Watch:
 
     async def ask_doctor(self) -> tuple[str, frozenset[str]]:
         process = await asyncio.create_subprocess_exec(
-            *KAGUAN, "doctor", "--json",
-            env=clean_environment(KAGUAN_DATA_DIR=str(self.stack.data)), cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+            *KAGUAN,
+            "doctor",
+            "--json",
+            env=clean_environment(KAGUAN_DATA_DIR=str(self.stack.data)),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
         try:
             output, _ = await process.communicate()
         finally:

@@ -197,9 +197,16 @@ def table(played: list[Played]) -> list[str]:
         result, told = one.task["result"] or {}, one.scene.tells
         counts = "，".join(f"{name} {result[name]}" for name in one.scene.counts) or "—"
         cells = (
-            str(number), one.scene.title, one.carrier.value, knobs, one.task["type"], one.task["status"],
-            str(one.task["attempts"]), error_of(one.task) or (told and f"时间线上：{told}") or "—", counts,
-        )  # fmt: skip
+            str(number),
+            one.scene.title,
+            one.carrier.value,
+            knobs,
+            one.task["type"],
+            one.task["status"],
+            str(one.task["attempts"]),
+            error_of(one.task) or (told and f"时间线上：{told}") or "—",
+            counts,
+        )
         lines.append(f"| {cells[0]} {cells[1]} | " + " | ".join(cells[2:]) + " |")
     return lines
 

@@ -127,9 +127,13 @@ async def test_fifty_mails_survive_a_killed_worker(stack: RunningStack) -> None:
 async def test_the_demo_walks_the_whole_flow_and_finds_everything_equal(stack: RunningStack) -> None:
     environment = clean_environment(**stack.env, KAGUAN_DATA_DIR=str(stack.data))
     demo = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kaguan.dev.demo",
-        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "kaguan.dev.demo",
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     output, _ = await asyncio.wait_for(demo.communicate(), PATIENCE)
     text = output.decode()
     assert demo.returncode == 0, text

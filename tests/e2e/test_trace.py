@@ -184,9 +184,11 @@ async def test_one_trace_shows_the_whole_way(stack: Stack) -> None:
     assert "kaguan_http_request_seconds" in await stack.exemplars(api)
     assert "kaguan_commit_to_relay_seconds" in await stack.exemplars(relay)
     assert await stack.exemplars(worker) == {
-        "kaguan_relay_to_start_seconds", "kaguan_task_run_seconds", "kaguan_accept_to_effect_seconds",
+        "kaguan_relay_to_start_seconds",
+        "kaguan_task_run_seconds",
+        "kaguan_accept_to_effect_seconds",
         "kaguan_smtp_send_seconds",
-    }  # fmt: skip
+    }
     assert await stack.trace_of(task_id) == TRACE_ID
     await check_logs(stack, task_id)
     for span in stack.receiver.spans:
@@ -207,8 +209,11 @@ async def check_logs(stack: Stack, task_id: str) -> None:
     app = [json.loads(line) for line in (stack.directory / "logs" / "app.log").read_text("utf-8").splitlines()]
     story = [line for line in app if line.get("task_id") == task_id and line["event"] in STORY]
     assert [(line["process"], line["event"]) for line in sorted(story, key=lambda line: line["timestamp"])] == [
-        ("api", "受理任务"), ("relay", "交给队列"), ("worker", "开始执行"), ("worker", "任务完成"),
-    ]  # fmt: skip
+        ("api", "受理任务"),
+        ("relay", "交给队列"),
+        ("worker", "开始执行"),
+        ("worker", "任务完成"),
+    ]
     assert {line["trace_id"] for line in story} == {TRACE_ID}
     assert {line.get("request_id") for line in story if line["process"] != "relay"} == {REQUEST_ID}
     assert {line["task_type"] for line in story if line["process"] == "worker"} == {"email:send"}

@@ -90,10 +90,12 @@ PORTS = ("KAGUAN_API__PORT", "KAGUAN_RELAY__METRICS_PORT", "KAGUAN_WORKER__METRI
 
 async def test_two_stacks_started_at_once_without_ports_both_become_ready_and_work(place: Path) -> None:
     async with AsyncExitStack() as both:
-        stacks = await asyncio.gather(*(
-            both.enter_async_context(started(place / name, place / f"{name}.log", named_ports=False))
-            for name in ("first", "second")
-        ))  # fmt: skip
+        stacks = await asyncio.gather(
+            *(
+                both.enter_async_context(started(place / name, place / f"{name}.log", named_ports=False))
+                for name in ("first", "second")
+            )
+        )
         first, second = stacks
         assert not {first.env[key] for key in PORTS} & {second.env[key] for key in PORTS}
         for stack in stacks:
@@ -162,9 +164,10 @@ async def test_what_is_given_is_used_and_a_port_stolen_while_its_process_is_dead
 ) -> None:
     async with otlp_receiver() as receiver:
         given = {
-            "KAGUAN_DATABASE__URL": database_url, "KAGUAN_REDIS__URL": redis_url,
+            "KAGUAN_DATABASE__URL": database_url,
+            "KAGUAN_REDIS__URL": redis_url,
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-        }  # fmt: skip
+        }
         children = CHILDREN - {"postgres", "valkey", "traceview"}
         async with started(place / "data", place / "log", named_ports=False, extra=given) as stack:
             assert set(stack.pids()) == children

@@ -34,17 +34,25 @@ STRANGE = b"\xff\x00{[garbage"
 # 类型 → 各样的值
 VALUES: dict[str, dict[str, Value]] = {
     "string": {
-        "garbage": STRANGE, "empty": b"", "huge": HUGE, "negative": b"-1", "not a number": b"nan",
-        "past": b"1970-01-01T00:00:00+00:00", "future": TIME.encode(), "nested": b"[" * 100_000,
+        "garbage": STRANGE,
+        "empty": b"",
+        "huge": HUGE,
+        "negative": b"-1",
+        "not a number": b"nan",
+        "past": b"1970-01-01T00:00:00+00:00",
+        "future": TIME.encode(),
+        "nested": b"[" * 100_000,
     },
     "hash": {"garbage": {"evil": STRANGE}, "huge": {"evil": HUGE}, "control characters": {"evil\x1b[2J": b"{}"}},
     "zset": {
-        "garbage": {"\x1b[2J": 5.0}, "future": {"evil": 4e15}, "for ever": {"evil": float("inf")},
+        "garbage": {"\x1b[2J": 5.0},
+        "future": {"evil": 4e15},
+        "for ever": {"evil": float("inf")},
         "before everything": {"evil": float("-inf")},
     },
     "list": {"garbage": [STRANGE], "huge": [HUGE], "many": [b"saq:job:default:none"] * 2_000, "future": [b"4e15"]},
     "set": {"garbage": {STRANGE, b"kaguan:epoch"}},
-}  # fmt: skip
+}
 STREAM = "stream"
 # 眼下没有那样一个键时，造一个：``{}`` 各填什么
 MADE_UP = {"saq": ("default", "evil"), keys.PACE: (EMAIL_SEND.name,), keys.CARRIER_LEASES: ("onelink",)}

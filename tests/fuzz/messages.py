@@ -73,10 +73,20 @@ def awkward(token: str) -> dict[str, bytes]:
     post = posting(token)
     methods = (b"TRACE", b"CONNECT", b"OPTIONS", b"PROPFIND", b"PRI", b"get", b"G\xc3\xa9T", b"M-SEARCH", b"A" * 20_000)
     targets = (
-        b"*", b"http://evil/api/v1/users", b"evil:80", b"//etc/passwd", b"/..%2f..%2fetc/passwd", b"/%00", b"/\xff",
+        b"*",
+        b"http://evil/api/v1/users",
+        b"evil:80",
+        b"//etc/passwd",
+        b"/..%2f..%2fetc/passwd",
+        b"/%00",
+        b"/\xff",
         b"/[",
-        b"/" + b"a" * 17_000, b"?a", b"/;a=b", b"/api/v1/users?" + b"a=1&" * 3_000, b"/monitor/static/%2e%2e/%2e%2e/",
-    )  # fmt: skip
+        b"/" + b"a" * 17_000,
+        b"?a",
+        b"/;a=b",
+        b"/api/v1/users?" + b"a=1&" * 3_000,
+        b"/monitor/static/%2e%2e/%2e%2e/",
+    )
     versions = (b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/9.9", b"http/1.1", b"", b"HTTP/1.1 x", b"JUNK")
     return {
         "100 KB of chunk extension": post + CHUNKED + b"\r\n5;" + b"a" * LARGE + b"\r\nhello\r\n0\r\n\r\n",

@@ -32,8 +32,11 @@ def test_a_change_of_any_table_index_view_or_function_is_named(database_url: str
         connection.execute("create view vw_user as select id from tb_user")
         connection.execute("create function own() returns int language sql return 1")
     assert differences(before, facts(database_url)) == [
-        "schema: own() 是新的", "schema: tb_order 变了", "schema: tb_user 变了", "schema: vw_user 是新的",
-    ]  # fmt: skip
+        "schema: own() 是新的",
+        "schema: tb_order 变了",
+        "schema: tb_user 变了",
+        "schema: vw_user 是新的",
+    ]
 
 
 def test_a_changed_and_a_removed_name_are_told_apart() -> None:

@@ -77,10 +77,13 @@ async def powered(place: Path, names: Names) -> AsyncIterator[PowerDisk]:
         return disk.switch.exists()
 
     program = Program(
-        "power", (sys.executable, "-m", "tests.power.fuse", str(place), names), ROOT,
-        environment={"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}, death_signal=signal.SIGTERM,
+        "power",
+        (sys.executable, "-m", "tests.power.fuse", str(place), names),
+        ROOT,
+        environment={"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+        death_signal=signal.SIGTERM,
         ready=ready,
-    )  # fmt: skip
+    )
     process = await asyncio.create_subprocess_exec(*program.argv, **program.spawn_options())
     try:
         await wait_until_ready(program, lambda: process.returncode is None)

@@ -151,9 +151,10 @@ async def test_after_a_power_cut_everything_accepted_is_there_and_done_once(
 ) -> None:
     postgres, valkey = machine.server(), Server(machine.valkey.program(), machine.directory / "valkey.log")
     own = {
-        "KAGUAN_DATABASE__URL": machine.postgres.url, "KAGUAN_REDIS__URL": machine.valkey.url,
+        "KAGUAN_DATABASE__URL": machine.postgres.url,
+        "KAGUAN_REDIS__URL": machine.valkey.url,
         "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1",
-    }  # fmt: skip
+    }
     settings = load_settings({**environ, **QUICK, **own})
     async with AsyncExitStack() as stack:
         disk = await stack.enter_async_context(machine.powered("journal", postgres, valkey))

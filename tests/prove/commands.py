@@ -47,9 +47,14 @@ def started(
     """自己一个进程组；离开时一个也不剩。"""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, cwd=place, env=environ, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+            command,
+            cwd=place,
+            env=environ,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
+        )
     try:
         yield process
     finally:

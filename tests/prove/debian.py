@@ -21,8 +21,14 @@ NEEDED: Final = ("python3", "python3-venv", "make", "curl", "git", "ca-certifica
 USER: Final = 10001
 # 到软件源去的路，照这台机器的；别的环境变量一个也不带
 ROAD: Final = (
-    "SSL_CERT_FILE", "PIP_CERT", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
+    "SSL_CERT_FILE",
+    "PIP_CERT",
+    "PIP_INDEX_URL",
+    "UV_DEFAULT_INDEX",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 AUTHORITIES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 # 挂载与进程都关在自己的命名空间里：出来时一个也不剩。1 号是 sh：make 自己当 1 号，收到 Ctrl-C 死不了
 ENTER: Final = """

@@ -74,9 +74,17 @@ def play(one: Round) -> Result:
     inside = system in SYSTEMS
     outcome = in_debian(SYSTEMS[system], USERS[user], place / one.part, log) if inside else here(one.part, place, log)
     return Result(
-        one.part, one.number, commit, host(), began.strftime("%Y-%m-%d %H:%M UTC"), round(time.monotonic() - started),
-        round(outcome.cpu), outcome.problems, outcome.counts, outcome.skipped,
-    )  # fmt: skip
+        one.part,
+        one.number,
+        commit,
+        host(),
+        began.strftime("%Y-%m-%d %H:%M UTC"),
+        round(time.monotonic() - started),
+        round(outcome.cpu),
+        outcome.problems,
+        outcome.counts,
+        outcome.skipped,
+    )
 
 
 def in_debian(suite: str, user: int, place: Path, log: Path) -> Outcome:

@@ -37,9 +37,16 @@ def _line(one: Result) -> str:
     counts = "，".join(f"{NAMES.get(name, name)} {number}" for name, number in one.counts.items()) or "—"
     told = f"**没过**：{len(one.problems)} 处" if one.problems else "过了"
     cells = (
-        one.part, str(one.number), told, counts, f"{one.seconds / 60:.0f}", f"{one.cpu:.0f}", one.commit[:12],
-        one.began, one.host,
-    )  # fmt: skip
+        one.part,
+        str(one.number),
+        told,
+        counts,
+        f"{one.seconds / 60:.0f}",
+        f"{one.cpu:.0f}",
+        one.commit[:12],
+        one.began,
+        one.host,
+    )
     return " | ".join(cells)
 
 

@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # 只带一个令牌的，有行即是过了
-ALONE = frozenset({
-    "work.fence", "work.declare_intent", "work.progress", "work.settle_retry", "work.settle_failed",
-    "work.settle_uncertain",
-})  # fmt: skip
+ALONE = frozenset(
+    {
+        "work.fence",
+        "work.declare_intent",
+        "work.progress",
+        "work.settle_retry",
+        "work.settle_failed",
+        "work.settle_uncertain",
+    }
+)
 # 带一批令牌的，返回得手的（任务号，投递号，认领号）
 TOGETHER = frozenset({"work.settle_done", "work.heartbeat", "work.release"})
 CLAIM = "work.claim"

@@ -25,9 +25,13 @@ ALLOWED = 2.25  # 时间之比至多是长度之比的这么多倍；输入四�
 FLOOR = 0.01  # 秒；CPU 时间
 TRIES = 5
 CATEGORIES = {
-    code.CATEGORY_DIGIT: "1", code.CATEGORY_SPACE: " ", code.CATEGORY_WORD: "a", code.CATEGORY_NOT_DIGIT: "a",
-    code.CATEGORY_NOT_SPACE: "a", code.CATEGORY_NOT_WORD: "-",
-}  # fmt: skip
+    code.CATEGORY_DIGIT: "1",
+    code.CATEGORY_SPACE: " ",
+    code.CATEGORY_WORD: "a",
+    code.CATEGORY_NOT_DIGIT: "a",
+    code.CATEGORY_NOT_SPACE: "a",
+    code.CATEGORY_NOT_WORD: "-",
+}
 
 
 @dataclass(slots=True)

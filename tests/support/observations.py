@@ -33,9 +33,10 @@ def process(role: str, *, started: float = 600.0, seen: float = 1.0, name: str =
 
 
 def lane(
-    processes: Iterable[Process] | None = None, depths: dict[str, int] | None = None,
+    processes: Iterable[Process] | None = None,
+    depths: dict[str, int] | None = None,
     breakers: Iterable[OpenBreaker] = (),
-) -> Lane:  # fmt: skip
+) -> Lane:
     alive = [process("api"), process("relay"), process("worker")] if processes is None else processes
     counts = {queue: Depth((depths or {}).get(queue, 0), 0, 1) for queue in Priority}
     return Lane(counts, Census(NOW, succeed(list(alive))), list(breakers))
@@ -48,9 +49,16 @@ def lock(*, blocked: int = 5, seconds: float | None = 34.0, blocking: float = 0.
 def flow(outcome: str = "succeeded", *, last: float = 1.0, **more: Any) -> Flow:
     """``last`` 秒前的最后一个；个数默认五分钟、一分钟、十秒各一个。"""
     given = {
-        "type": "email:send", "queue": "default", "detail": {}, "total": 1, "minute": 1, "moment": 1, "span": 300.0,
-        "first_at": ago(last), **more,
-    }  # fmt: skip
+        "type": "email:send",
+        "queue": "default",
+        "detail": {},
+        "total": 1,
+        "minute": 1,
+        "moment": 1,
+        "span": 300.0,
+        "first_at": ago(last),
+        **more,
+    }
     return Flow(outcome=outcome, last_at=ago(last), **given)
 
 

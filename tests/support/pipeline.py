@@ -120,9 +120,15 @@ class Pipeline:
         """与 worker 进程同一个装配，一个处理器管全部类型；``parts`` 见 :class:`Worker`。"""
         handlers = {one: played(one, handler) for one in types}
         return Worker(
-            self.pool, self.redis, handlers, self.settings.worker, self.settings.tasks,
-            metrics=self.metrics, name=name, **parts,
-        )  # fmt: skip
+            self.pool,
+            self.redis,
+            handlers,
+            self.settings.worker,
+            self.settings.tasks,
+            metrics=self.metrics,
+            name=name,
+            **parts,
+        )
 
     def execution(
         self, handler: Handler, name: str = "worker-a", types: Iterable[TaskType[Any]] = TASK_TYPES, **parts: Any

@@ -197,14 +197,20 @@ async def _sentinel(directory: Path, port: int, master: Node, sentinels: int) ->
     home, identity = directory / f"sentinel-{port}", valkey.identity
     make_private(home, identity)
     lines = (
-        f"bind {LOOPBACK}", f"port {port}", f'dir "{home}"', "daemonize no", "loglevel warning",
-        f"requirepass {PASSWORD}", f"sentinel sentinel-pass {PASSWORD}",
-        f"sentinel resolve-hostnames {names}", f"sentinel announce-hostnames {names}",
+        f"bind {LOOPBACK}",
+        f"port {port}",
+        f'dir "{home}"',
+        "daemonize no",
+        "loglevel warning",
+        f"requirepass {PASSWORD}",
+        f"sentinel sentinel-pass {PASSWORD}",
+        f"sentinel resolve-hostnames {names}",
+        f"sentinel announce-hostnames {names}",
         f"sentinel monitor {SERVICE} {host} {announced} {sentinels // 2 + 1}",
         f"sentinel auth-pass {SERVICE} {master.secret}",
         f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}",
         f"sentinel failover-timeout {SERVICE} 1000",
-    )  # fmt: skip
+    )
     write_private(home / "sentinel.conf", "\n".join(lines) + "\n", identity)
     binary = valkey.program().argv[0]
     argv = (binary, str(home / "sentinel.conf"), "--sentinel")

@@ -90,9 +90,14 @@ async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.
         "KAGUAN_WEBHOOKS__SECRET": f"whsec_{b64encode(bytes(32)).decode()}",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.sync_process", *map(str, attempt.token),
-        env={**os.environ, **environ, **carriers}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "tests.support.sync_process",
+        *map(str, attempt.token),
+        env={**os.environ, **environ, **carriers},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     assert process.stdout is not None
     assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) == "开始\n".encode()
     return process

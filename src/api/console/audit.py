@@ -42,9 +42,13 @@ async def audit(console: ConsoleRequest) -> web.Response:
     more = len(rows) > PAGE
     return console.render(
         "audit.html",
-        rows=rows[:PAGE], actor=actor, action=action, actions=ACTIONS, paged=before != NEWEST,
+        rows=rows[:PAGE],
+        actor=actor,
+        action=action,
+        actions=ACTIONS,
+        paged=before != NEWEST,
         newest=f"{PATH}?{urlencode(kept)}",
         older=f"{PATH}?{urlencode({**kept, 'before': rows[PAGE - 1].id})}" if more else None,
         is_task=lambda text: UUID_TEXT.fullmatch(text or "") is not None,
         detail=lambda row: in_language(row.detail, console.language),
-    )  # fmt: skip
+    )

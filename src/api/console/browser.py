@@ -45,9 +45,14 @@ def session_secret(request: web.Request) -> str | None:
 
 def keep_session(request: web.Request, response: web.StreamResponse, secret: str, lifetime: float) -> None:
     response.set_cookie(
-        session_name(request), secret, max_age=int(lifetime), path="/", httponly=True, samesite="Strict",
+        session_name(request),
+        secret,
+        max_age=int(lifetime),
+        path="/",
+        httponly=True,
+        samesite="Strict",
         secure=_secure(request),
-    )  # fmt: skip
+    )
 
 
 def forget_session(request: web.Request, response: web.StreamResponse) -> None:

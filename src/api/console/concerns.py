@@ -56,11 +56,16 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
     wording = Wording(language, words.word)
     lines = {
         concern.identity: ConcernLine(
-            concern.code, concern.level, concern.subject, link_of(concern), words.shown(wording.text(concern)),
-            wording.advice(concern), concern.since,
+            concern.code,
+            concern.level,
+            concern.subject,
+            link_of(concern),
+            words.shown(wording.text(concern)),
+            wording.advice(concern),
+            concern.since,
         )
         for concern in verdict.concerns
-    }  # fmt: skip
+    }
     for concern in verdict.concerns:
         if concern.because in lines:
             lines[concern.because].consequences.append(lines[concern.identity])

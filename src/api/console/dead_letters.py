@@ -105,6 +105,4 @@ def replay_of(given: Mapping[str, str], zone: ZoneInfo) -> Replay:
         raise refused(Code.INVALID_PARAMETERS, Reason("outbox.criteria"), wrong[0])
     limit = number_of(given, "limit", DEFAULT_LIMIT, 1, REPLAY_LIMIT)
     rate = number_of(given, "rate", DEFAULT_RATE, 1, REPLAY_RATE_LIMIT)
-    return Replay(
-        TaskStatus(status), task_type, since=since, until=until, limit=limit, rate=float(rate), reason=reason,
-    )  # fmt: skip
+    return Replay(TaskStatus(status), task_type, since=since, until=until, limit=limit, rate=float(rate), reason=reason)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from api.console.texts import Translator
     from kaguan.words.patterns import Match
 
-
+WHOLE = 100  # 三位数以上不必看小数
 _PART = rb"[^\s<>()\[\]{}\"',;:@]+"
 
 
@@ -67,7 +67,7 @@ class Formatter:
 
     def rate(self, value: float, *, capped: bool = False) -> str:
         """每秒个数。"""
-        text = f"{value:,.1f}" if value < 100 else f"{value:,.0f}"  # noqa: PLR2004 三位数以上不必看小数
+        text = f"{value:,.1f}" if value < WHOLE else f"{value:,.0f}"
         return f"≥ {text}" if capped else text
 
     def duration(self, seconds: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
@@ -74,7 +75,7 @@ async def _refuse(
         entry = AuditEntry(LOGIN_ACTION, None, detail, "refused")
         await audit.record(connection, entry, principal, console.request_id, at_once)
     response = console.render("login.html", status, next=target, error=why.text(console.language))
-    if status == 401:  # noqa: PLR2004 HTTP 401 必带质询（RFC 9110 §11.6.1）
+    if status == HTTPStatus.UNAUTHORIZED:  # 必带质询（RFC 9110 §11.6.1）
         response.headers["WWW-Authenticate"] = 'Session realm="kaguan"'
     return response
 

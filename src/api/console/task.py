@@ -34,15 +34,22 @@ if TYPE_CHECKING:
 # 一次尝试怎样收的场
 ENDINGS = frozenset(
     {
-        TaskEventKind.ATTEMPT_FAILED, TaskEventKind.UNCERTAIN, TaskEventKind.INTERRUPTED, TaskEventKind.REDRIVEN,
-        TaskEventKind.RESEND, TaskEventKind.TO_VERIFY, TaskEventKind.PARKED,
+        TaskEventKind.ATTEMPT_FAILED,
+        TaskEventKind.UNCERTAIN,
+        TaskEventKind.INTERRUPTED,
+        TaskEventKind.REDRIVEN,
+        TaskEventKind.RESEND,
+        TaskEventKind.TO_VERIFY,
+        TaskEventKind.PARKED,
     }
-)  # fmt: skip
+)
 # 时间线的一项里不一定有的
 OPTIONAL = dict.fromkeys(("attempt", "delivery", "worker", "actor", "reason", "cause"))
 CANCEL_NOTICES = {
-    TaskStatus.CANCELLED: "cancelled", TaskStatus.RUNNING: "cancel_requested", TaskStatus.UNCERTAIN: "cancel_uncertain",
-}  # fmt: skip
+    TaskStatus.CANCELLED: "cancelled",
+    TaskStatus.RUNNING: "cancel_requested",
+    TaskStatus.UNCERTAIN: "cancel_uncertain",
+}
 TRACE_SETTLES = timedelta(seconds=30)  # 结束这么久之后，跨度不会再来
 
 
@@ -118,7 +125,7 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
         "cancellable": task.status in CANCELLABLE or (running and not task.cancel_requested_at),
         "retryable": task.status in RETRYABLE,
         "final": task.status in FINAL,
-    }  # fmt: skip
+    }
 
 
 async def _find(connection: Connection, task_id: UUID) -> tuple[TaskRecord, Sequence[EventRecord]]:

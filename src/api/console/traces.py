@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -68,7 +69,7 @@ class Traces:
         try:
             request = self._session.get(f"{self.url}/api/traces/{trace_id}", allow_redirects=False)
             async with asyncio.timeout(TIMEOUT), request as response:
-                if response.status != 200:  # noqa: PLR2004 HTTP 200
+                if response.status != HTTPStatus.OK:
                     return None
                 raw = await response.content.read(LIMIT + 1)
                 while len(raw) <= LIMIT and (more := await response.content.read(LIMIT + 1 - len(raw))):

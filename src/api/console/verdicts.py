@@ -81,10 +81,13 @@ def shown(verdict: Verdict, language: str, *, detailed: bool) -> dict[str, Any]:
         line: dict[str, Any] = {"code": concern.code, "level": concern.level}
         if detailed:
             line |= {
-                "since": concern.since, "subject": concern.subject, "because": concern.because or None,
+                "since": concern.since,
+                "subject": concern.subject,
+                "because": concern.because or None,
                 "parameters": {name: _impersonal(value) for name, value in wording.parameters(concern).items()},
-                "text": _impersonal(wording.text(concern)), "advice": wording.advice(concern),
-            }  # fmt: skip
+                "text": _impersonal(wording.text(concern)),
+                "advice": wording.advice(concern),
+            }
         if line not in concerns:
             concerns.append(line)
     return {"level": verdict.level, "at": verdict.at, "concerns": concerns}

@@ -48,9 +48,13 @@ class _Child(ChildProcess):
 
     async def spawn(self) -> Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "api", CHILD, f"{NUMBER}{self._number}",
+            sys.executable,
+            "-m",
+            "api",
+            CHILD,
+            f"{NUMBER}{self._number}",
             stdin=asyncio.subprocess.PIPE,  # 从不写：父进程一没，那一头就关上（watch_parent）
-        )  # fmt: skip
+        )
         log.info("子进程启动", number=self._number, pid=process.pid)
         return process
 

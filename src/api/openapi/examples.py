@@ -14,9 +14,7 @@ PAGE = {"total": 1, "total_estimated": False, "page": 1, "page_size": 20, "next_
 
 USER_IN = {"username": "zhang.san", "email": "zhang.san@example.com", "password": "correct horse"}
 USER_PATCH = {"status": "banned"}
-USER: dict[str, Any] = {
-    "id": 1, "username": "zhang.san", "email": "zhang.san@example.com", "status": "active", **ROW,
-}  # fmt: skip
+USER: dict[str, Any] = {"id": 1, "username": "zhang.san", "email": "zhang.san@example.com", "status": "active", **ROW}
 CREATED_USER = {**USER, "welcome_task_id": TASK_ID}
 CHANGED_USER = {**USER, "status": "banned", "version": 2, "updated_at": LATER}
 USERS = {"items": [USER], **PAGE}
@@ -24,20 +22,28 @@ USERS = {"items": [USER], **PAGE}
 ORDER_IN = {"user_id": 1, "amount": 9900, "currency": "CNY", "remark": "一年流量包"}
 ORDER_PATCH = {"status": "paid"}
 ORDER: dict[str, Any] = {
-    "id": 1, "order_id": "ORD20260101000000A1B2C3", "user_id": 1, "amount": 9900, "currency": "CNY",
-    "status": "pending", "remark": "一年流量包", **ROW,
-}  # fmt: skip
+    "id": 1,
+    "order_id": "ORD20260101000000A1B2C3",
+    "user_id": 1,
+    "amount": 9900,
+    "currency": "CNY",
+    "status": "pending",
+    "remark": "一年流量包",
+    **ROW,
+}
 CREATED_ORDER = {**ORDER, "order_task_id": TASK_ID, "user": None}
 CHANGED_ORDER = {**ORDER, "status": "paid", "version": 2, "updated_at": LATER}
 ORDERS = {"items": [ORDER], **PAGE}
 
 SIMS_IN = {"sims": [{"iccid": ICCID, "carrier": "onelink", "remark": "测试卡"}]}
 REGISTERED_SIMS: dict[str, Any] = {
-    "created": 1, "conflict": 0, "invalid": 0,
+    "created": 1,
+    "conflict": 0,
+    "invalid": 0,
     "items": [
         {"iccid": ICCID, "outcome": "created", "id": 1, "luhn_valid": True, "field": None, "reason": None},
     ],
-}  # fmt: skip
+}
 SIM: dict[str, Any] = {
     "id": 1, "iccid": ICCID, "carrier": "onelink", "msisdn": None, "imsi": None, "remark": "测试卡", "luhn_valid": True,
     "lifecycle_state": "active", "suspend_reason": None, "session_state": "online", "carrier_status": "2",
@@ -48,9 +54,13 @@ SIM_PATCH = {"remark": "展会样卡"}
 CHANGED_SIM = {**SIM, "remark": "展会样卡", "version": 2, "updated_at": LATER}
 SIMS = {"items": [SIM], **PAGE}
 SIM_USAGE: dict[str, Any] = {
-    "iccid": ICCID, "start_date": "2026-01-01", "end_date": "2026-01-07", "data_bytes": 1048576, "sms_count": 0,
+    "iccid": ICCID,
+    "start_date": "2026-01-01",
+    "end_date": "2026-01-07",
+    "data_bytes": 1048576,
+    "sms_count": 0,
     "items": [{"day": "2026-01-01", "data_bytes": 1048576, "sms_count": 0, "revision": 1, "synced_at": LATER}],
-}  # fmt: skip
+}
 
 EMAIL_IN = {"request_id": "welcome-42", "to": ["a@example.com"], "subject": "您好", "body": "正文"}
 SYNC_IN = {"sync_type": "usage", "start_date": "2026-01-01", "end_date": "2026-01-07"}
@@ -64,9 +74,10 @@ def accepted(task_type: str) -> dict[str, Any]:
 
 
 BATCH: dict[str, Any] = {
-    "accepted": 1, "rejected": 0,
+    "accepted": 1,
+    "rejected": 0,
     "items": [{"index": 0, "code": 0, "msg": "成功", "task": accepted("sim:status_sync")}],
-}  # fmt: skip
+}
 LISTED_TASK: dict[str, Any] = {
     "task_id": TASK_ID, "type": "email:send", "queue": "default", "status": "succeeded", "request_id": "welcome-42",
     "attempts": 1, "max_attempts": 6, "progress": None, "result": None, "error": None, "trace_id": TRACE_ID,
@@ -82,10 +93,12 @@ TASK: dict[str, Any] = {
         "recipients": [{"recipient": "a@example.com", "status": "accepted", "code": 250}],
     },
     "timeline": [
-        {"stage": "accepted", "at": AT}, {"stage": "queued", "at": AT}, {"stage": "started", "at": AT},
+        {"stage": "accepted", "at": AT},
+        {"stage": "queued", "at": AT},
+        {"stage": "started", "at": AT},
         {"stage": "succeeded", "at": LATER},
     ],
-}  # fmt: skip
+}
 TASKS = {"items": [LISTED_TASK], "page_size": 20, "next_cursor": None}
 VANISHED: dict[str, Any] = {
     "items": [

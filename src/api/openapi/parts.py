@@ -90,9 +90,15 @@ def parameters(route: Endpoint, components: Components) -> list[dict[str, Any]]:
         found.append({"name": "Idempotency-Key", "in": "header", "required": False, "schema": schema,
                       "description": "同键同体重放首个应答；同键异体 422；首个未完 409"})  # fmt: skip
     if Code.PRECONDITION_FAILED in route.errors:
-        found.append({"name": "If-Match", "in": "header", "required": False,
-                      "schema": {"type": "string", "pattern": r'^(\*|"[1-9][0-9]{0,9}")$'},
-                      "description": "只在版本相符时执行"})  # fmt: skip
+        found.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "pattern": r'^(\*|"[1-9][0-9]{0,9}")$'},
+                "description": "只在版本相符时执行",
+            }
+        )
     return found
 
 
@@ -165,9 +171,14 @@ def _error(codes: list[Code], name: str, components: Components) -> dict[str, An
 
 def _error_codes(route: Endpoint) -> set[Code]:
     codes = {
-        Code.INVALID_PARAMETERS, Code.TOO_MANY_REQUESTS, Code.INTERNAL, Code.DATABASE_UNAVAILABLE, Code.TIMED_OUT,
-        Code.BODY_TOO_LARGE, *route.errors,
-    }  # fmt: skip
+        Code.INVALID_PARAMETERS,
+        Code.TOO_MANY_REQUESTS,
+        Code.INTERNAL,
+        Code.DATABASE_UNAVAILABLE,
+        Code.TIMED_OUT,
+        Code.BODY_TOO_LARGE,
+        *route.errors,
+    }
     if route.scope is not None:
         codes |= {Code.NOT_AUTHENTICATED, Code.NOT_ALLOWED}
     if route.body is not None:

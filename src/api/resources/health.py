@@ -53,14 +53,20 @@ async def health(call: Call[Any, Any]) -> Answer:
         raise DomainError(Code.DATABASE_UNAVAILABLE, retry_after=RETRY_AFTER, data={"status": "unavailable", **found})
     if not redis.up:
         raise DomainError(
-            Code.OVERLOADED, "降级：Redis 不可用，照常受理，任务稍后执行", "degraded: Redis is away, work is accepted",
-            retry_after=RETRY_AFTER, data={"status": "degraded", **found},
-        )  # fmt: skip
+            Code.OVERLOADED,
+            "降级：Redis 不可用，照常受理，任务稍后执行",
+            "degraded: Redis is away, work is accepted",
+            retry_after=RETRY_AFTER,
+            data={"status": "degraded", **found},
+        )
     if verdict.is_locked or call.request.app[WRITES].are_failing:
         raise DomainError(
-            Code.DATABASE_UNAVAILABLE, "降级：写入都做不成", "degraded: every write fails",
-            retry_after=RETRY_AFTER, data={"status": "degraded", **found},
-        )  # fmt: skip
+            Code.DATABASE_UNAVAILABLE,
+            "降级：写入都做不成",
+            "degraded: every write fails",
+            retry_after=RETRY_AFTER,
+            data={"status": "degraded", **found},
+        )
     return Answer({"status": "ok", **found})
 
 

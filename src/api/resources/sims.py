@@ -80,8 +80,7 @@ def _registration_view(answer: Registration, language: str) -> RegistrationView:
     )
 
 
-@endpoint("GET", COLLECTION, scope=READ, summary="列出卡", tag=TAG, query=SimQuery, data=SimList,
-          example=examples.SIMS)  # fmt: skip
+@endpoint("GET", COLLECTION, scope=READ, summary="列出卡", tag=TAG, query=SimQuery, data=SimList, example=examples.SIMS)
 async def list_sims(call: Call[None, SimQuery]) -> Answer:
     query = call.query
     wanted = store.SimFilter(query.carrier, query.lifecycle_state, query.msisdn, query.imsi)

@@ -83,9 +83,10 @@ def _business_day(day: date) -> date:
 Subject = Annotated[str, Field(min_length=1, max_length=address.SUBJECT_LENGTH), AfterValidator(_header)]
 Content = Annotated[str, Field(min_length=1, max_length=TEXT_LIMIT), AfterValidator(_content)]
 IccidText = Annotated[
-    str, Field(min_length=19, max_length=64, json_schema_extra={"example": "8986001234567890123"}),
+    str,
+    Field(min_length=19, max_length=64, json_schema_extra={"example": "8986001234567890123"}),
     AfterValidator(_iccid),
-]  # fmt: skip
+]
 BusinessDay = Annotated[Day, AfterValidator(_business_day)]
 Notify = Annotated[bool, Field(description="任务有了结局就推给本令牌的 webhook；地址在配置里，不在请求里")]
 ScheduleAt = Annotated[Moment, AfterValidator(_soon), Field(description="此刻之前不执行（带时区）；不给即尽快")]
@@ -158,9 +159,13 @@ class EmailTask(Submitted):
     def payload(self) -> EmailPayload:
         attachments = tuple(AttachmentPayload(**item.model_dump()) for item in self.attachments)
         return EmailPayload(
-            to=tuple(self.to), cc=tuple(self.cc), subject=self.subject, body=self.body, html=self.html,
+            to=tuple(self.to),
+            cc=tuple(self.cc),
+            subject=self.subject,
+            body=self.body,
+            html=self.html,
             attachments=attachments,
-        )  # fmt: skip
+        )
 
 
 class SyncTask(Submitted):
@@ -184,9 +189,12 @@ class SyncTask(Submitted):
 
     def payload(self) -> DataSyncPayload:
         return DataSyncPayload(
-            sync_type=self.sync_type, start_date=self.start_date, end_date=self.end_date,
-            batch_size=self.batch_size, carrier=self.carrier,
-        )  # fmt: skip
+            sync_type=self.sync_type,
+            start_date=self.start_date,
+            end_date=self.end_date,
+            batch_size=self.batch_size,
+            carrier=self.carrier,
+        )
 
 
 class SimTask(Submitted):

@@ -143,5 +143,11 @@ async def _in_stored_words(wanted: Replay, connection: Connection, language: str
 
 
 ROUTES: tuple[Endpoint, ...] = (
-    list_tasks, *task_vanished.ROUTES, get_task, cancel_task, retry_task, replay_tasks, *task_events.ROUTES,
-)  # fmt: skip
+    list_tasks,
+    *task_vanished.ROUTES,
+    get_task,
+    cancel_task,
+    retry_task,
+    replay_tasks,
+    *task_events.ROUTES,
+)

@@ -40,9 +40,12 @@ class TaskQuery(TaskPaging):
         return TaskFilter(
             since=FIRST_ID if self.since is None else id_floor(self.since),
             before=until if self.cursor is None else min(until, self.cursor),
-            type=self.type, status=self.status, queue=self.queue, request_id=self.request_id,
+            type=self.type,
+            status=self.status,
+            queue=self.queue,
+            request_id=self.request_id,
             ordering_key=self.ordering_key,
-        )  # fmt: skip
+        )
 
 
 class ReplayRequest(RequestModel):

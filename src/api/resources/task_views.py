@@ -180,5 +180,5 @@ def _place(place: Place | None, language: str) -> dict[str, Any]:
 
 def _trace_id(traceparent: str | None) -> str | None:
     """``00-<trace_id>-<span_id>-<flags>``（W3C Trace Context）。"""
-    parts = (traceparent or "").split("-")
-    return parts[1] if len(parts) >= 2 else None  # noqa: PLR2004 四段里的第二段
+    _, dash, rest = (traceparent or "").partition("-")
+    return rest.partition("-")[0] if dash else None

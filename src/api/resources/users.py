@@ -162,8 +162,9 @@ async def create_user(call: Call[UserIn, None]) -> Answer:
     return Answer(created_view(created), headers=headers)
 
 
-@endpoint("GET", COLLECTION, scope=READ, summary="列出用户", tag=TAG, query=UserQuery, data=UserList,
-          example=examples.USERS)  # fmt: skip
+@endpoint(
+    "GET", COLLECTION, scope=READ, summary="列出用户", tag=TAG, query=UserQuery, data=UserList, example=examples.USERS
+)
 async def list_users(call: Call[None, UserQuery]) -> Answer:
     query = call.query
     wanted = store.UserFilter(query.status, query.username, query.email)

@@ -49,10 +49,14 @@ class AuditRow:
 async def insert(connection: Connection, entry: AuditEntry, actor: str, token_id: int | None, request_id: str) -> None:
     """对象与细节里也许有人粘进来的秘密（按错误原因重放、按名字吊销）：盖住再存。"""
     parameters = {
-        "actor": actor, "token_id": token_id, "action": entry.action,
+        "actor": actor,
+        "token_id": token_id,
+        "action": entry.action,
         "target": None if entry.target is None else mask(entry.target),
-        "detail": Jsonb(mask_value(entry.detail)), "request_id": request_id, "outcome": entry.outcome,
-    }  # fmt: skip
+        "detail": Jsonb(mask_value(entry.detail)),
+        "request_id": request_id,
+        "outcome": entry.outcome,
+    }
     await connection.execute(load(PACKAGE, "record"), parameters)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -27,7 +28,7 @@ class _Bounded(ResponseHandler):
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         if self._interim > INTERIM_LIMIT:
             return
-        self._interim = self._interim + 1 if data[0].code < 200 else 0  # noqa: PLR2004 RFC 9110 的 1xx
+        self._interim = self._interim + 1 if data[0].code < HTTPStatus.OK else 0
         if self._interim <= INTERIM_LIMIT:
             super().feed_data(data, size)
             return

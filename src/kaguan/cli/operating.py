@@ -109,8 +109,8 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     if run and dry_run:
         raise CommandError("--run 与 --dry-run 只能给一个", ExitCode.USAGE)
     wanted = replaying.Replay(
-        status, task_type, queue, error or None, _aware(since), _aware(until, last=True), limit, rate, reason,
-    )  # fmt: skip
+        status, task_type, queue, error or None, _aware(since), _aware(until, last=True), limit, rate, reason
+    )
     selected = None
     if not run:
         selected = _preview(wanted, as_json=as_json)

@@ -217,15 +217,20 @@ class CheckedPool(AsyncConnectionPool[Connection]):
         self._heard_at = now
         if is_former(followed, self.history):
             log.warning(
-                "别的进程见过更新的主库，不再跟旧的", pool=self.name, key=source, timeline=heard.timeline,
+                "别的进程见过更新的主库，不再跟旧的",
+                pool=self.name,
+                key=source,
+                timeline=heard.timeline,
                 seconds=self.hearsay,
-            )  # fmt: skip
+            )
             self._suspect_all()
         elif now - self._heard_since > self.hearsay:
             log.error(
                 "听说的主库一直连不上，不再跟它；没有切换过的，是谁把副本库指到了同一个 Redis：改好之后删去这个键",
-                pool=self.name, key=source, timeline=heard.timeline,
-            )  # fmt: skip
+                pool=self.name,
+                key=source,
+                timeline=heard.timeline,
+            )
 
     def heed(self, notice: Diagnostic) -> None:
         """等同步备库等到被取消：本机已经提交，备库有没有，不知道。"""

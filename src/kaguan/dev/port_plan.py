@@ -28,8 +28,13 @@ TRACEVIEW_PORT = "KAGUAN_TRACEVIEW__PORT"
 SIMULATOR_PORT = "KAGUAN_SIMULATOR__PORT"
 # 公布在外的：README 的命令、observability/prometheus/prometheus.yml 抓的就是它们
 DOCUMENTED = {API_PORT: 8080, RELAY_METRICS: 9101, WORKER_METRICS: 9102}
-NAMES = {API_PORT: "api", RELAY_METRICS: "relay-metrics", WORKER_METRICS: "worker-metrics",
-         TRACEVIEW_PORT: "traceview", SIMULATOR_PORT: "simulator"}  # fmt: skip
+NAMES = {
+    API_PORT: "api",
+    RELAY_METRICS: "relay-metrics",
+    WORKER_METRICS: "worker-metrics",
+    TRACEVIEW_PORT: "traceview",
+    SIMULATOR_PORT: "simulator",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,11 @@ DATABASE = "kaguan"
 INIT_TIMEOUT = 60.0  # 秒
 PROBE_TIMEOUT = 2  # 秒，psycopg 的最小值
 SETTINGS = {
-    "max_connections": "200", "shared_buffers": "64MB", "password_encryption": "scram-sha-256",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "password_encryption": "scram-sha-256",
     "wal_compression": "on",  # 检查点之后头一次改的页整页进日志：压了，少一半
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,9 +98,14 @@ class ValkeyServer:
         """valkey-check-aof 就是 valkey-server，看的是叫它什么名字。查不完的也算通过：由服务器自己载入。"""
         server = self.program()
         process = await asyncio.create_subprocess_exec(
-            "valkey-check-aof", *arguments, executable=server.argv[0], stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, **server.spawn_options(),
-        )  # fmt: skip
+            "valkey-check-aof",
+            *arguments,
+            executable=server.argv[0],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            **server.spawn_options(),
+        )
         try:
             await asyncio.wait_for(process.communicate(b"y\n"), CHECK_TIMEOUT)
         except TimeoutError:

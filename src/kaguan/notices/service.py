@@ -52,9 +52,13 @@ def with_notice(submission: Submission) -> tuple[Submission, Submission]:
     name = uuid4().hex if own is None else hashlib.sha256(own.encode()).hexdigest()
     key = PREFIX + name
     notice = Submission(
-        TASK_NOTIFY, NoticePayload(), submission.queue, submission.principal, None if own is None else key,
+        TASK_NOTIFY,
+        NoticePayload(),
+        submission.queue,
+        submission.principal,
+        None if own is None else key,
         ordering_key=key,
-    )  # fmt: skip
+    )
     return replace(submission, ordering_key=key), notice
 
 

@@ -115,9 +115,13 @@ class Presence:
             RedisError: Redis 不在。
         """
         card = {
-            "role": self.role, "host": socket.gethostname(), "pid": os.getpid(), "version": version("kaguan"),
-            "started": self._started, **self.facts(),
-        }  # fmt: skip
+            "role": self.role,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": version("kaguan"),
+            "started": self._started,
+            **self.facts(),
+        }
         keep = int(KEEP * 1000)
         seal = await self._seal()
         met = self._pool and self._pool.met

@@ -59,9 +59,7 @@ async def insert(
     Raises:
         psycopg.Error: 没有插入，例如重名。
     """
-    parameters = {
-        "name": name, "token_hash": token_hash, "hint": hint, "scopes": list(scopes), "lifetime": lifetime,
-    }  # fmt: skip
+    parameters = {"name": name, "token_hash": token_hash, "hint": hint, "scopes": list(scopes), "lifetime": lifetime}
     async with connection.cursor(row_factory=class_row(TokenRow)) as cursor:
         await cursor.execute(load(PACKAGE, "token_insert"), parameters)
         row = await cursor.fetchone()

@@ -28,7 +28,10 @@ WITHOUT = {
 FOLLOWING = {
     **dict.fromkeys(
         (
-            ConcernCode.LOCKED, ConcernCode.DATABASE, ConcernCode.REDIS, ConcernCode.REDIS_REFUSES,
+            ConcernCode.LOCKED,
+            ConcernCode.DATABASE,
+            ConcernCode.REDIS,
+            ConcernCode.REDIS_REFUSES,
             ConcernCode.HISTORY,
         ),
         TROUBLE,
@@ -36,7 +39,7 @@ FOLLOWING = {
     ConcernCode.NO_RELAY: WITHOUT["relay"],
     ConcernCode.NO_WORKER: WITHOUT["worker"],
     ConcernCode.HELD: STANDSTILL,
-}  # fmt: skip
+}
 CALLING = {
     BreakerKind.SMTP: frozenset({EMAIL_SEND.name}),
     BreakerKind.CARRIER: frozenset({DATA_SYNC.name, SIM_STATUS_SYNC.name}),

@@ -94,9 +94,12 @@ def _locks(seen: Observation) -> Iterator[Concern]:
         if not total and age < PASSING_LOCK:
             continue
         parameters: Parameters = {
-            "pid": lock.pid, "application": lock.application or lock.role, "role": lock.role, "count": lock.blocked,
+            "pid": lock.pid,
+            "application": lock.application or lock.role,
+            "role": lock.role,
+            "count": lock.blocked,
             "blocking" if lock.seconds is None else "seconds": round(age),
-        }  # fmt: skip
+        }
         since = seen.at - timedelta(seconds=age)
         yield Concern(ConcernCode.LOCKED, Level.BAD if total else Level.WARN, str(lock.pid), parameters, since)
 
@@ -118,9 +121,12 @@ def _quiet(census: Census) -> Iterator[Concern]:
         if process.quiet > QUIET:
             alone = all(other.quiet > QUIET for other in census.of(process.role))
             parameters: Parameters = {
-                "role": process.role, "name": process.name, "host": process.host, "pid": process.pid,
+                "role": process.role,
+                "name": process.name,
+                "host": process.host,
+                "pid": process.pid,
                 "seconds": round(process.quiet),
-            }  # fmt: skip
+            }
             level = Level.BAD if alone else Level.WARN
             yield Concern(ConcernCode.QUIET, level, process.name, parameters, process.seen_at)
 
@@ -150,9 +156,11 @@ def _breakers(breakers: Iterable[OpenBreaker]) -> Iterator[Concern]:
             continue
         level = Level.BAD if breaker.state == OPENED else Level.WARN
         parameters: Parameters = {
-            "kind": str(breaker.kind), "name": breaker.name, "reason": breaker.cause.packed(),
+            "kind": str(breaker.kind),
+            "name": breaker.name,
+            "reason": breaker.cause.packed(),
             "processes": breaker.processes,
-        }  # fmt: skip
+        }
         yield Concern(ConcernCode.BREAKER, level, f"{breaker.kind}:{breaker.name}", parameters, breaker.since)
 
 
@@ -214,9 +222,14 @@ def _held(ledger: Ledger, census: Census) -> Iterator[Concern]:
     most = use.holders[0]
     whom, waiting = next(iter(most.waiting.items()), (None, 0))
     parameters: Parameters = {
-        "held": use.held, "total": use.total, "type": most.type, "count": most.held,
-        "whom": whom, "waiting": waiting, "queue": str(late[0]),
-    }  # fmt: skip
+        "held": use.held,
+        "total": use.total,
+        "type": most.type,
+        "count": most.held,
+        "whom": whom,
+        "waiting": waiting,
+        "queue": str(late[0]),
+    }
     bad = any(waits[queue] > WAIT_LIMITS[queue].bad for queue in late)
     since = ledger.totals.now - timedelta(seconds=max(waits[queue] for queue in late))
     yield Concern(ConcernCode.HELD, Level.BAD if bad else Level.WARN, "", parameters, since)
@@ -237,9 +250,12 @@ def _limited(ledger: Ledger, breakers: Iterable[OpenBreaker]) -> Iterator[Concer
         done = [flow for flow in ledger.flow if flow.type == task_type and flow.outcome != "attempt_failed"]
         rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
         parameters: Parameters = {
-            "whom": line.whom, "count": line.count, "seconds": round(line.oldest), "rate": round(rate, 1),
+            "whom": line.whom,
+            "count": line.count,
+            "seconds": round(line.oldest),
+            "rate": round(rate, 1),
             "eta": round(line.count / rate) if rate else None,
-        }  # fmt: skip
+        }
         since = ledger.totals.now - timedelta(seconds=line.oldest)
         yield Concern(ConcernCode.LIMITED, Level.WARN, line.whom, parameters, since)
 
@@ -283,9 +299,12 @@ def _backlog(queue: Priority, ledger: Ledger, count: int, oldest: float) -> Iter
     done = [flow for flow in ledger.flow if flow.queue == queue and flow.outcome != "attempt_failed"]
     rate = sum(flow.moment for flow in done) / max(1.0, min(MOMENT, done[0].span)) if done else 0.0
     parameters: Parameters = {
-        "queue": str(queue), "seconds": round(oldest), "count": count, "rate": round(rate, 1),
+        "queue": str(queue),
+        "seconds": round(oldest),
+        "count": count,
+        "rate": round(rate, 1),
         "eta": round(count / rate) if rate else None,
-    }  # fmt: skip
+    }
     level = Level.BAD if oldest > limits.bad else Level.WARN
     yield Concern(ConcernCode.BACKLOG, level, queue, parameters, ledger.totals.now - timedelta(seconds=oldest))
 
@@ -299,9 +318,12 @@ def _left_over(ledger: Ledger) -> Iterator[Concern]:
     if ledger.blocked:
         oldest = ledger.blocked[0]
         parameters: Parameters = {
-            "count": len(ledger.blocked), "key": oldest.key, "task": str(oldest.head),
-            "reason": Reason.of(oldest.error).packed(), "seconds": round(oldest.waited),
-        }  # fmt: skip
+            "count": len(ledger.blocked),
+            "key": oldest.key,
+            "task": str(oldest.head),
+            "reason": Reason.of(oldest.error).packed(),
+            "seconds": round(oldest.waited),
+        }
         yield Concern(ConcernCode.ORDERING, Level.WARN, "", parameters, oldest.since)
     expired = [item for item in ledger.held if item.expired]
     ended = min((item.lease_until for item in expired), default=None)

@@ -78,9 +78,11 @@ def recall(entries: dict[str, dict[str, Any]], now: datetime, current: Iterable[
         if concern.since is not None:
             entry["since"] = min(entry["since"], concern.since.timestamp())
         entry |= {
-            str(concern.level): moment, "code": concern.code, "subject": concern.subject,
+            str(concern.level): moment,
+            "code": concern.code,
+            "subject": concern.subject,
             "parameters": dict(concern.parameters),
-        }  # fmt: skip
+        }
     for name in [name for name, entry in entries.items() if _level(entry, moment) is None]:
         del entries[name]
     return explained(sorted((_concern(entry, moment) for entry in entries.values()), key=by_weight))

@@ -37,9 +37,12 @@ def setbacks(ledger: Ledger) -> Iterator[Concern]:
             continue
         reason, times = _main_reason(failed)
         parameters: Parameters = {
-            "type": task_type, "count": minute, "percent": round(max(share, just_now) * 100), "reason": reason.packed(),
+            "type": task_type,
+            "count": minute,
+            "percent": round(max(share, just_now) * 100),
+            "reason": reason.packed(),
             "of_reason": times,
-        }  # fmt: skip
+        }
         yield Concern(ConcernCode.SETBACKS, level, task_type, parameters, min(flow.first_at for flow in failed))
 
 

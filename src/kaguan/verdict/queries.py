@@ -22,9 +22,15 @@ FAULT_SCAN = 1_000
 DEAD_CAP = 2_000
 DEAD_GROUPS = 30
 FAULTS = (
-    TaskEventKind.ATTEMPT_FAILED, TaskEventKind.REDRIVEN, TaskEventKind.FENCED, TaskEventKind.UNCERTAIN,
-    TaskEventKind.PARKED, TaskEventKind.RESEND, TaskEventKind.TO_VERIFY, TaskEventKind.INTERRUPTED,
-)  # fmt: skip
+    TaskEventKind.ATTEMPT_FAILED,
+    TaskEventKind.REDRIVEN,
+    TaskEventKind.FENCED,
+    TaskEventKind.UNCERTAIN,
+    TaskEventKind.PARKED,
+    TaskEventKind.RESEND,
+    TaskEventKind.TO_VERIFY,
+    TaskEventKind.INTERRUPTED,
+)
 
 
 @dataclass(frozen=True, slots=True)

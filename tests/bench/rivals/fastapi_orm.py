@@ -84,6 +84,11 @@ app.add_api_route("/submit", submit, methods=["POST"], status_code=202, response
 
 if __name__ == "__main__":
     uvicorn.run(
-        app, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False,
+        app,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
         log_level="warning",
-    )  # fmt: skip
+    )

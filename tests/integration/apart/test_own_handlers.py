@@ -105,11 +105,13 @@ async def status(pool: Pool) -> AsyncIterator[Outside]:
         _, task_type = asking(config)
         *lists, last = [(iccid_at(CENTER, index),) for index in range(PLACES + BEYOND + 1)]
         yield Outside(
-            task_type, SimStatusSync(gateways, config),
+            task_type,
+            SimStatusSync(gateways, config),
             [Submission(task_type, SimStatusPayload(iccids=iccids), Priority.LOW) for iccids in lists],
-            turnstile.open.set, task_type.place(CENTER),
+            turnstile.open.set,
+            task_type.place(CENTER),
             split=Submission(task_type, SimStatusPayload(iccids=(*last, iccid_at(ONELINK, 0))), Priority.LOW),
-        )  # fmt: skip
+        )
 
 
 def syncing(sync_type: SyncType) -> Callable[[Pool], Opened]:
@@ -122,11 +124,13 @@ def syncing(sync_type: SyncType) -> Callable[[Pool], Opened]:
             task_type, _ = asking(config)
             center = DataSyncPayload(sync_type=sync_type, start_date=today, end_date=today, carrier=CENTER)
             yield Outside(
-                task_type, DataSync({one: gateways[one] for one in (CENTER, ONELINK)}),
+                task_type,
+                DataSync({one: gateways[one] for one in (CENTER, ONELINK)}),
                 [Submission(task_type, center, Priority.LOW)] * (PLACES + BEYOND),
-                turnstile.open.set, task_type.place(CENTER),
+                turnstile.open.set,
+                task_type.place(CENTER),
                 split=Submission(task_type, center.model_copy(update={"carrier": None}), Priority.LOW),
-            )  # fmt: skip
+            )
 
     return opened
 
@@ -139,10 +143,13 @@ async def mail(_pool: Pool) -> AsyncIterator[Outside]:
         task_type = email_send(smtp)
         async with open_mailer(smtp) as mailer:
             yield Outside(
-                task_type, EmailHandler(mailer, SENDER),
+                task_type,
+                EmailHandler(mailer, SENDER),
                 [Submission(task_type, mail_to("a@x.example"), Priority.LOW)] * (IN_HAND + BEYOND),
-                server.resume.set, task_type.name, IN_HAND,
-            )  # fmt: skip
+                server.resume.set,
+                task_type.name,
+                IN_HAND,
+            )
         assert (server.most_open, len(server.mails)) == (1, IN_HAND + BEYOND)
 
 
@@ -155,10 +162,13 @@ async def webhook(_pool: Pool) -> AsyncIterator[Outside]:
         config = Webhooks.model_validate({"url": receiver.url, "secret": SECRET, "timeout": PATIENCE})
         async with open_webhook(config) as opened:
             yield Outside(
-                EVENT_PUBLISH, EventPublish(opened),
+                EVENT_PUBLISH,
+                EventPublish(opened),
                 [Submission(EVENT_PUBLISH, payload, Priority.LOW)] * (PLACES + BEYOND),
-                receiver.open.set, EVENT_PUBLISH.name, limits={EVENT_PUBLISH.name: PLACES},
-            )  # fmt: skip
+                receiver.open.set,
+                EVENT_PUBLISH.name,
+                limits={EVENT_PUBLISH.name: PLACES},
+            )
 
 
 @pytest.mark.parametrize(

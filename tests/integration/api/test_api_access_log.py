@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 
 CANARY = "cAnArY-9d41c7"
 FIELDS = {
-    "method", "path", "status", "duration_ms", "request_id", "trace_id", "ip", "user_agent", "request_body",
+    "method",
+    "path",
+    "status",
+    "duration_ms",
+    "request_id",
+    "trace_id",
+    "ip",
+    "user_agent",
+    "request_body",
     "response_body",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -95,9 +103,11 @@ async def test_bodies_turned_off_leave_their_size_only(environ: dict[str, str], 
 async def test_attachments_are_summarised_and_binary_is_a_note(api: Api, access_lines: AccessLines) -> None:
     content = base64.b64encode(b"attachment" * 1000).decode()
     email: dict[str, Any] = {
-        "to": ["a@example.com"], "subject": "s", "body": "b",
+        "to": ["a@example.com"],
+        "subject": "s",
+        "body": "b",
         "attachments": [{"filename": "f", "content_type": "a/b", "content_base64": content}],
-    }  # fmt: skip
+    }
     reply = await api.post("/tasks/email", email)
     assert reply.status == 202
     line = await access_lines.of(reply.body["request_id"])

@@ -51,9 +51,11 @@ def paused(process: subprocess.Popen[bytes]) -> Iterator[None]:
 @pytest.fixture
 def own_postgres(servers_directory: Path, tmp_path: Path) -> PostgresServer:
     server = PostgresServer(
-        servers_directory / f"postgres-{tmp_path.name}", servers_directory / f"password-{tmp_path.name}", free_port(),
+        servers_directory / f"postgres-{tmp_path.name}",
+        servers_directory / f"password-{tmp_path.name}",
+        free_port(),
         identity=server_identity(),
-    )  # fmt: skip
+    )
     asyncio.run(server.prepare())
     return server
 
@@ -61,9 +63,11 @@ def own_postgres(servers_directory: Path, tmp_path: Path) -> PostgresServer:
 @pytest.fixture
 def own_valkey(servers_directory: Path, tmp_path: Path) -> ValkeyServer:
     server = ValkeyServer(
-        servers_directory / f"valkey-{tmp_path.name}", servers_directory / f"secret-{tmp_path.name}", free_port(),
+        servers_directory / f"valkey-{tmp_path.name}",
+        servers_directory / f"secret-{tmp_path.name}",
+        free_port(),
         identity=server_identity(),
-    )  # fmt: skip
+    )
     server.prepare()
     return server
 

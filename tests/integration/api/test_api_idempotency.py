@@ -119,9 +119,7 @@ async def test_fifty_parallel_requests_on_two_processes_make_one_row(
         assert codes[status, 0] >= 1
         answers = [reply.body for reply in replies if reply.status == status]
         assert all(answer == answers[0] for answer in answers)
-        assert await first.rows(
-            f"select count(*) from {table}"
-        ) == [(1,)]
+        assert await first.rows(f"select count(*) from {table}") == [(1,)]
         late = await second.call("POST", path, body, headers)
         assert late.status == status
         assert late.headers["Idempotency-Replayed"] == "true"

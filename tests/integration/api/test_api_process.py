@@ -192,9 +192,13 @@ async def test_without_a_database_it_gives_up_with_one_clear_line(environ: dict[
         "KAGUAN_DATABASE__CONNECT_BACKOFF": "0.05",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api", env={**os.environ, **environ},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "api",
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     text = output.decode()
     assert process.returncode == 3

@@ -120,7 +120,7 @@ async def test_the_same_request_id_returns_the_first_task_and_another_body_is_re
         ("sim", {"iccids": [ICCID] * 1001}, ["iccids"]),
         ("sim", {**SIM, "force_sync": 1}, ["force_sync"]),
     ],
-)  # fmt: skip
+)
 async def test_a_bad_task_is_refused_by_the_name_of_its_field(
     api: Api, kind: str, body: dict[str, Any], faulty: list[str]
 ) -> None:
@@ -250,8 +250,12 @@ async def test_a_task_says_where_it_stands_on_its_ordering_key_and_what_blocks_i
         return task["ordering_key"], task["position"], (task["blocked_by"] or {}).get("task_id")
 
     assert [await stands(task_id) for task_id in (head, second, third, other, plain)] == [
-        ("order:42", 1, None), ("order:42", 2, head), ("order:42", 3, head), ("order:43", 1, None), (None, None, None),
-    ]  # fmt: skip
+        ("order:42", 1, None),
+        ("order:42", 2, head),
+        ("order:42", 3, head),
+        ("order:43", 1, None),
+        (None, None, None),
+    ]
     blocker = (await api.get(f"/tasks/{third}")).data["blocked_by"]
     assert (blocker["status"], blocker["attempts"], blocker["error"]) == ("retrying", 1, {"reason": "450 busy"})
     assert datetime.fromisoformat(blocker["available_at"]) > datetime.now(UTC) + timedelta(minutes=50)
@@ -265,8 +269,10 @@ async def test_a_task_says_where_it_stands_on_its_ordering_key_and_what_blocks_i
     # 队头有了结局、还没放行：没有谁挡着，轮到第二个
     await api.rows("update tb_task set status = 'failed', finished_at = now() where id = %s", head)
     assert [await stands(task_id) for task_id in (head, second, third)] == [
-        ("order:42", None, None), ("order:42", 1, None), ("order:42", 2, None),
-    ]  # fmt: skip
+        ("order:42", None, None),
+        ("order:42", 1, None),
+        ("order:42", 2, None),
+    ]
     # 人工重来的不等谁；它没做完，第三个还在它后面
     await api.post(f"/tasks/{head}/retry", None)
     await api.rows("update tb_ordering set head = %s where key = 'order:42'", second)

@@ -45,10 +45,17 @@ async def test_a_name_is_free_again_after_revocation(pool: Pool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "scopes", "field"),
-    [("", ["ops"], "name"), ("a b", ["ops"], "name"), ("x" * 101, ["ops"], "name"), ("x", [], "scopes"),
-     ("x", ["root"], "scopes"), ("schedule", ["ops"], "name"), ("system", ["ops"], "name"),
-     ("anonymous", ["ops"], "name")],
-)  # fmt: skip
+    [
+        ("", ["ops"], "name"),
+        ("a b", ["ops"], "name"),
+        ("x" * 101, ["ops"], "name"),
+        ("x", [], "scopes"),
+        ("x", ["root"], "scopes"),
+        ("schedule", ["ops"], "name"),
+        ("system", ["ops"], "name"),
+        ("anonymous", ["ops"], "name"),
+    ],
+)
 async def test_a_bad_token_request_names_its_field(pool: Pool, name: str, scopes: list[str], field: str) -> None:
     async with pool.connection() as connection:
         with pytest.raises(DomainError) as caught:

@@ -76,8 +76,9 @@ async def test_http_create_and_insert_are_one_trace(api: Api, faults: InMemorySp
         only(faults, name) for name in ("POST /api/v1/tasks/sim", "create sim:status_sync", "INSERT tb_task")
     )
     assert [span.parent.span_id for span in (create, insert) if span.parent is not None] == [
-        server.context.span_id, create.context.span_id,
-    ]  # fmt: skip
+        server.context.span_id,
+        create.context.span_id,
+    ]
     assert {f"{span.context.trace_id:032x}" for span in faults.get_finished_spans()} == {upstream[3:35]}
     assert dict(server.attributes or {}) == {
         "http.request.method": "POST",

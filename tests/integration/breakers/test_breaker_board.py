@@ -121,12 +121,18 @@ async def test_without_redis_nothing_breaks_and_what_was_missed_is_made_good(red
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"garbage", b"[]", b"\xff", b'["carrier","onelink","opened","2026-01-01T00:00:00","x",1]',
-     b'["nosuch","o","opened","2026-01-01T00:00:00Z","x",1]',
-     b'["carrier","\\u001b[2J","opened","2026-01-01T00:00:00Z","x",1]',
-     b'["carrier","onelink","opened","2026-01-01T00:00:00Z","x",-1]', b"[" * 100_000],
+    [
+        b"garbage",
+        b"[]",
+        b"\xff",
+        b'["carrier","onelink","opened","2026-01-01T00:00:00","x",1]',
+        b'["nosuch","o","opened","2026-01-01T00:00:00Z","x",1]',
+        b'["carrier","\\u001b[2J","opened","2026-01-01T00:00:00Z","x",1]',
+        b'["carrier","onelink","opened","2026-01-01T00:00:00Z","x",-1]',
+        b"[" * 100_000,
+    ],
     ids=["text", "empty", "not text", "no zone", "unknown kind", "control characters", "negative", "deep"],
-)  # fmt: skip
+)
 async def test_a_breaker_that_none_of_ours_wrote_hides_no_other_and_is_counted(redis: Redis, garbage: bytes) -> None:
     async with boards(redis) as (board, _):
         board.changed(BreakerKind.SMTP, HOST, BreakerStatus(OPENED, LATER, Reason.of("535")))

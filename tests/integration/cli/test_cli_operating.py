@@ -386,10 +386,16 @@ def test_every_deed_on_the_command_line_leaves_a_line_in_the_audit(
     hourly = {"name": "hourly", "cron": "5 * * * *", "type": "sim:status_sync", "payload": {"iccids": [ABSENT]}}
     monkeypatch.setenv("KAGUAN_SCHEDULES", json.dumps([hourly]))
     for command in (
-        ("task", "retry", failed[0]), ("task", "cancel", failed[0]), ("task", "replay"), ("task", "replay", "--run"),
-        ("schedule", "disable", "hourly"), ("schedule", "enable", "hourly"), ("outbox", "redrive"),
-        ("token", "create", "--name", "partner", "--scopes", "tasks:read"), ("token", "revoke", "partner"),
-    ):  # fmt: skip
+        ("task", "retry", failed[0]),
+        ("task", "cancel", failed[0]),
+        ("task", "replay"),
+        ("task", "replay", "--run"),
+        ("schedule", "disable", "hourly"),
+        ("schedule", "enable", "hourly"),
+        ("outbox", "redrive"),
+        ("token", "create", "--name", "partner", "--scopes", "tasks:read"),
+        ("token", "revoke", "partner"),
+    ):
         assert run(*command)[0] == 0, command
     assert run("task", "cancel", ABSENT)[0] == 1  # 没做成的不留
     assert run("token", "revoke", "stranger")[0] == 1

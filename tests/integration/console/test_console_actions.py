@@ -100,9 +100,12 @@ async def test_who_may_only_look_sees_no_buttons_and_is_refused_on_the_record(ap
             assert page.status == 200
             assert page.text.count('method="post"') == 2  # 语言明暗、退出
         for path in (
-            f"/console/tasks/{waiting}/cancel", f"/console/tasks/{dead}/retry", "/console/dead-letters/replay",
-            "/console/outbox/redrive", "/console/schedules/nightly/disable",
-        ):  # fmt: skip
+            f"/console/tasks/{waiting}/cancel",
+            f"/console/tasks/{dead}/retry",
+            "/console/dead-letters/replay",
+            "/console/outbox/redrive",
+            "/console/schedules/nightly/disable",
+        ):
             assert (await watcher.act(path)).status == 403
         assert {entry[2] for entry in await watcher.audit()} == {"refused"}
         assert len(await watcher.audit()) == 5
@@ -221,8 +224,9 @@ async def test_one_cause_of_a_type_is_replayed_alone(api: Api, reason: str | Non
     for task_id, text in zip((wanted, *others), said, strict=True):
         await api.rows(
             "update tb_task set last_error = jsonb_strip_nulls(jsonb_build_object('reason', %s::text)) where id = %s",
-            text, task_id,
-        )  # fmt: skip
+            text,
+            task_id,
+        )
     async with signed_in(api) as visitor:
         page = await visitor.get("/console/dead-letters")
         links = [html.unescape(link) for link in re.findall(r'href="([^"]+)" data-testid="try-failed"', page.text)]

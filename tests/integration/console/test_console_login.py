@@ -117,8 +117,9 @@ async def test_a_login_is_audited_and_leaves_no_secret_in_the_access_log(
         assert line["principal"] == "test"
         assert not any(value in text for value in (api.token, secret, csrf))
         assert [row[:2] for row in await api.rows("select action, outcome from tb_audit order by id")] == [
-            ("console.login", "ok"), ("console.logout", "ok"),
-        ]  # fmt: skip
+            ("console.login", "ok"),
+            ("console.logout", "ok"),
+        ]
 
 
 async def test_revoking_the_token_ends_its_sessions_at_once(api: Api) -> None:

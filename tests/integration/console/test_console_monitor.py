@@ -129,5 +129,6 @@ async def test_what_was_recorded_and_could_not_be_done_is_recorded_as_failed(api
         key = job.rpartition("/")[2]
         assert status == 503
         assert await visitor.audit() == [
-            ("operator", "monitor.abort", "ok", key), ("operator", "monitor.abort", "failed", key)
-        ]  # fmt: skip
+            ("operator", "monitor.abort", "ok", key),
+            ("operator", "monitor.abort", "failed", key),
+        ]

@@ -29,9 +29,16 @@ if TYPE_CHECKING:
     from tests.support.serving import Api
 
 PAGES = [
-    "/", "/console/live/overview", "/console/tasks", "/console/dead-letters", "/console/dead-letters?preview=1",
-    "/console/vanished", "/console/schedules", "/console/outbox", "/console/audit",
-]  # fmt: skip
+    "/",
+    "/console/live/overview",
+    "/console/tasks",
+    "/console/dead-letters",
+    "/console/dead-letters?preview=1",
+    "/console/vanished",
+    "/console/schedules",
+    "/console/outbox",
+    "/console/audit",
+]
 HOSTILE = "<script>alert(1)</script>"
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
 
@@ -159,8 +166,10 @@ async def test_the_latest_exceptions_are_on_the_overview(api: Api) -> None:
     await api.rows(
         "insert into tb_task_event (task_id, kind, attempt, delivery, detail) values "
         """(%s, 'attempt_failed', 1, 1, jsonb_build_object('reason', %s::text)), (%s, 'retried', 0, 2, '{}')""",
-        task_id, HOSTILE, task_id,
-    )  # fmt: skip
+        task_id,
+        HOSTILE,
+        task_id,
+    )
     async with signed_in(api) as visitor:
         page = await visitor.get("/")
         faults = page.tested("faults")
@@ -264,14 +273,16 @@ async def test_a_task_tells_its_whole_story(api: Api) -> None:
             progress = '{"done": 40, "total": 100}', result = jsonb_build_object('note', %s::text)
         where id = %s
         """,
-        HOSTILE, task_id,
-    )  # fmt: skip
+        HOSTILE,
+        task_id,
+    )
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     await api.rows(
         "insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail, traceparent) values "
         """(%s, 'attempt_failed', 1, 1, 'node-1/7', '{"reason": "450 4.2.1"}', %s)""",
-        task_id, f"00-{trace}-00f067aa0ba902b7-01",
-    )  # fmt: skip
+        task_id,
+        f"00-{trace}-00f067aa0ba902b7-01",
+    )
     async with signed_in(api) as visitor:
         page = await visitor.get(f"/console/tasks/{task_id}")
         assert page.tested("status") == "失败"
@@ -354,8 +365,9 @@ async def test_our_own_reasons_are_read_in_english_and_foreign_words_stay(api: A
     for task_id, reason in ((ours, used_up), (theirs, Reason.of("550 用户不存在"))):
         await api.rows(
             "update tb_task set status = 'failed', finished_at = now(), last_error = %s where id = %s",
-            Jsonb(reason.stored()), task_id,
-        )  # fmt: skip
+            Jsonb(reason.stored()),
+            task_id,
+        )
     async with signed_in(api) as visitor:
         assert (await visitor.act(f"/console/tasks/{ours}/cancel")).status == 409
         for path in ("/console/tasks", "/console/dead-letters", f"/console/tasks/{ours}"):

@@ -37,10 +37,16 @@ def span(name: str, number: int, parent: int | None = None, task: UUID | None = 
         tags["messaging.message.id"] = str(task)
     references = [] if parent is None else [{"refType": "CHILD_OF", "traceID": TRACE, "spanID": f"{parent:016x}"}]
     return {
-        "traceID": TRACE, "spanID": f"{number:016x}", "operationName": name, "references": references,
-        "startTime": 1_700_000_000_000_000 + number * 1_000, "duration": 5_000, "processID": "p1",
-        "tags": [{"key": key, "value": value} for key, value in tags.items()], "logs": [],
-    }  # fmt: skip
+        "traceID": TRACE,
+        "spanID": f"{number:016x}",
+        "operationName": name,
+        "references": references,
+        "startTime": 1_700_000_000_000_000 + number * 1_000,
+        "duration": 5_000,
+        "processID": "p1",
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        "logs": [],
+    }
 
 
 def trace(*spans: dict[str, Any]) -> dict[str, Any]:
@@ -75,8 +81,9 @@ async def page_of(environ: dict[str, str], handler: Handler, query: str = "") ->
             await api.rows(
                 "insert into tb_task_event (task_id, kind, attempt, delivery, traceparent) "
                 "values (%s, 'attempt_failed', 1, 1, %s)",
-                task_id, f"00-{OTHER}-00f067aa0ba902b7-01",
-            )  # fmt: skip
+                task_id,
+                f"00-{OTHER}-00f067aa0ba902b7-01",
+            )
             page = await visitor.get(f"/console/tasks/{task_id}{query}")
             assert page.status == 200
             assert f'href="{environ.get("KAGUAN_TELEMETRY__TRACES_PUBLIC_URL", url).rstrip("/")}/trace/' in page.text
@@ -110,9 +117,11 @@ async def test_a_task_of_a_batch_is_drawn_alone_under_the_request_that_brought_i
     for index in range(200):
         task, first = TASK if index == 120 else UUID(int=index), 100 + index * 10
         spans += [
-            span(f"create #{index}", first, 1, task), span(f"process #{index}", first + 1, first, task),
-            span(f"smtp #{index}", first + 2, first + 1), span(f"sql #{index}", first + 3, first + 2),
-        ]  # fmt: skip
+            span(f"create #{index}", first, 1, task),
+            span(f"process #{index}", first + 1, first, task),
+            span(f"smtp #{index}", first + 2, first + 1),
+            span(f"sql #{index}", first + 3, first + 2),
+        ]
     spans += [
         span("create event:publish", 9_001, 1_301, NEIGHBOUR),
         span("process event:publish", 9_002, 9_001, NEIGHBOUR),
@@ -124,9 +133,13 @@ async def test_a_task_of_a_batch_is_drawn_alone_under_the_request_that_brought_i
     text = await page_of(environ, answer)
     drawn = re.findall(r'<th scope="row" class="(d\d+)"><span title="([^"]+)"', text)
     assert drawn == [
-        ("d0", "POST /api/v1/tasks/batch"), ("d1", "create #120"), ("d2", "process #120"), ("d3", "smtp #120"),
-        ("d4", "sql #120"), ("d3", "create event:publish"),
-    ]  # fmt: skip
+        ("d0", "POST /api/v1/tasks/batch"),
+        ("d1", "create #120"),
+        ("d2", "process #120"),
+        ("d3", "smtp #120"),
+        ("d4", "sql #120"),
+        ("d3", "create event:publish"),
+    ]
     assert "另有 798 个跨度" in text
 
 

@@ -36,25 +36,31 @@ async def told_everywhere(api: Api) -> list[str]:
         await api.rows("delete from tb_outbox where task_id = %s", task_id)
         await api.rows(
             "update tb_task set status = 'failed', attempt = 1, finished_at = now(), last_error = %s where id = %s",
-            Jsonb(error), task_id,
-        )  # fmt: skip
+            Jsonb(error),
+            task_id,
+        )
         await api.rows(
             "insert into tb_task_event (task_id, kind, attempt, delivery, detail) "
             "values (%s, 'attempt_failed', 1, 1, %s)",
-            task_id, Jsonb(error),
-        )  # fmt: skip
+            task_id,
+            Jsonb(error),
+        )
     await api.rows(
         "update tb_task set status = 'succeeded', attempt = 1, finished_at = now(), result = %s where id = %s",
-        Jsonb(RESULT), sent,
-    )  # fmt: skip
+        Jsonb(RESULT),
+        sent,
+    )
     await api.rows(
         "insert into tb_audit (actor, action, detail, outcome) values ('operator', 'task.replay', %s, 'ok')",
         Jsonb(WRITTEN),
     )
     return [
-        "/", "/console/tasks", *(f"/console/tasks/{one}" for one in (quoted, written, sent)),
-        "/console/dead-letters?preview=1&status=failed", "/console/audit",
-    ]  # fmt: skip
+        "/",
+        "/console/tasks",
+        *(f"/console/tasks/{one}" for one in (quoted, written, sent)),
+        "/console/dead-letters?preview=1&status=failed",
+        "/console/audit",
+    ]
 
 
 async def told_to(visitor: Visitor, path: str) -> bool:
@@ -89,8 +95,9 @@ async def test_health_tells_who_may_only_look_no_personal_data_either(environ: d
             await pipeline.sql(
                 "insert into tb_task_event (task_id, kind, attempt, delivery, detail) "
                 "values (%s, 'attempt_failed', 1, 1, %s)",
-                head, Jsonb(WRITTEN),
-            )  # fmt: skip
+                head,
+                Jsonb(WRITTEN),
+            )
         async with api.session.get("/health", headers={"Authorization": f"Bearer {api.token}"}) as answer:
             text = await answer.text()
             told = {one["code"]: one for one in (await answer.json())["data"]["verdict"]["concerns"]}

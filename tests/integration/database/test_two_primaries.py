@@ -73,9 +73,12 @@ async def test_a_former_primary_that_acts_as_one_again_is_not_followed(environ: 
             assert await servers(late) == {pair.primary.port}
             for command in (("migrate", "up"), ("task", "vanished")):
                 refused = await asyncio.to_thread(
-                    kaguan, *command, data=directory,
-                    KAGUAN_DATABASE__URL=url, KAGUAN_REDIS__URL=environ["KAGUAN_REDIS__URL"],
-                )  # fmt: skip
+                    kaguan,
+                    *command,
+                    data=directory,
+                    KAGUAN_DATABASE__URL=url,
+                    KAGUAN_REDIS__URL=environ["KAGUAN_REDIS__URL"],
+                )
                 assert refused.returncode == ExitCode.DEPENDENCY
                 assert "连上的是切换之前的主库" in refused.stderr
         await pair.copy()

@@ -86,10 +86,16 @@ async def test_it_is_accepted_with_the_task_and_told_once_it_has_ended(
         "type": "task.ended",
         "timestamp": finished.isoformat(),
         "data": {
-            "v": 1, "task_id": task_id, "type": "email:send", "request_id": "r-1", "principal": "test",
-            "status": "succeeded", "attempts": 1, "error_code": None,
+            "v": 1,
+            "task_id": task_id,
+            "type": "email:send",
+            "request_id": "r-1",
+            "principal": "test",
+            "status": "succeeded",
+            "attempts": 1,
+            "error_code": None,
         },
-    }  # fmt: skip
+    }
     [(notice,)] = await api.rows("select id from vw_task where type = 'task:notify'")
     assert receiver.ids == [str(notice)]
 
@@ -129,8 +135,9 @@ async def test_an_end_that_no_worker_gave_is_told_too(api: Api, settings: Settin
     assert await OrderingRelease(api.pool).run_once() == 1
     await work(api, settings)
     assert {one["data"]["task_id"]: one["data"]["status"] for one in receiver.received} == {
-        cancelled: "cancelled", died: "succeeded",
-    }  # fmt: skip
+        cancelled: "cancelled",
+        died: "succeeded",
+    }
 
 
 async def test_a_receiver_that_was_away_gets_it_later_under_the_same_id(

@@ -375,9 +375,13 @@ async def test_whether_it_was_handed_over_is_looked_up_by_number(pipeline: Pipel
     looked_up = {}
     for task_id in (noted, waiter, fresh):
         parameters = {
-            "task_ids": [task_id], "deliveries": [1], "claim_ids": [uuid4()], "handed_ats": [None], "worker": "w",
+            "task_ids": [task_id],
+            "deliveries": [1],
+            "claim_ids": [uuid4()],
+            "handed_ats": [None],
+            "worker": "w",
             "lease": 15.0,
-        }  # fmt: skip
+        }
         async with pipeline.pool.connection() as connection:
             statement = b"explain (analyze, costs off, timing off) " + load("kaguan.outbox.work", "claim").encode()
             plan = "\n".join(row[0] for row in await (await connection.execute(statement, parameters)).fetchall())

@@ -209,8 +209,9 @@ async def test_of_two_suspects_a_worker_runs_one_and_gives_the_other_back(pipeli
     handler.released.set()
     await running
     assert await pipeline.sql("select status, count(*) from vw_task group by 1 order by 1") == [
-        ("pending", 1), ("succeeded", 1)
-    ]  # fmt: skip
+        ("pending", 1),
+        ("succeeded", 1),
+    ]
 
 
 async def test_after_a_stall_the_living_get_one_lease_to_renew_and_the_dead_are_taken_back(

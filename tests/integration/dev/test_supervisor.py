@@ -127,8 +127,14 @@ async def test_a_child_that_never_gets_ready_fails_the_start(tmp_path: Path) -> 
     async def never() -> bool:
         return False
 
-    slow = Program("slow", (sys.executable, "-c", STUBBORN, str(tmp_path), "slow"), tmp_path, ready=never,
-                   ready_timeout=PATIENCE / 400, stop_timeout=0.3)  # fmt: skip
+    slow = Program(
+        "slow",
+        (sys.executable, "-c", STUBBORN, str(tmp_path), "slow"),
+        tmp_path,
+        ready=never,
+        ready_timeout=PATIENCE / 400,
+        stop_timeout=0.3,
+    )
 
     async def start() -> None:
         async with supervised(tmp_path, slow):

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 SCHEDULES = [
     {
-        "name": f"nightly-{n}", "cron": "0 3 * * *", "type": "data:sync",
+        "name": f"nightly-{n}",
+        "cron": "0 3 * * *",
+        "type": "data:sync",
         "payload": {"sync_type": "usage", "start_date": "{today-1}", "end_date": "{today-1}"},
     }
     for n in range(5)
-]  # fmt: skip
+]
 USERS = """
 insert into tb_user (username, email, password_hash, status, created_at, updated_at)
 select 'user' || n, 'user' || n || '@example.com', 'x', case when n % 2 = 0 then 'banned' else 'active' end,
@@ -71,9 +73,13 @@ async def walk(api: Api, path: str, size: int = 2) -> list[Any]:
 
 async def test_one_way_of_paging_walks_every_list(api: Api) -> None:
     for path, key in (
-        ("/users", "username"), ("/orders", "order_id"), ("/sims", "iccid"), ("/tasks", "task_id"),
-        ("/tasks/vanished", "task_id"), ("/schedules", "name"),
-    ):  # fmt: skip
+        ("/users", "username"),
+        ("/orders", "order_id"),
+        ("/sims", "iccid"),
+        ("/tasks", "task_id"),
+        ("/tasks/vanished", "task_id"),
+        ("/schedules", "name"),
+    ):
         items = await walk(api, path)
         assert len(items) == len({item[key] for item in items}) == 5, path
     assert [item["name"] for item in await walk(api, "/schedules")] == [one["name"] for one in SCHEDULES]

@@ -65,8 +65,12 @@ async def test_a_failure_at_any_statement_leaves_no_row_anywhere(
     await api.rows(f"drop trigger fail_here on {table}")
     assert (await api.call("POST", "/orders", ORDER, headers)).status == 201
     assert await counts(api) == {
-        "tb_user": 1, "tb_order": 1, "tb_task": 2, "tb_outbox": 2, "tb_idempotency_key": len(headers)
-    }  # fmt: skip
+        "tb_user": 1,
+        "tb_order": 1,
+        "tb_task": 2,
+        "tb_outbox": 2,
+        "tb_idempotency_key": len(headers),
+    }
 
 
 MAIL: dict[str, Any] = {"to": ["a@example.com"], "subject": "您好", "body": "正文"}

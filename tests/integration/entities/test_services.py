@@ -92,8 +92,10 @@ async def test_a_name_and_an_address_are_one_user_s_until_it_is_deleted(engine: 
     async with engine.begin() as connection:
         zhang = (await users.create_user(connection, ZHANG, caller.mails)).user
         li = (await users.create_user(connection, NewUser("li.si", "li@example.com", "hash"), caller.mails)).user
-    for taken, field in ((NewUser("ZHANG.San", "x@example.com", "h"), "username"),
-                         (NewUser("wang", "Zhang@Example.com", "h"), "email")):  # fmt: skip
+    for taken, field in (
+        (NewUser("ZHANG.San", "x@example.com", "h"), "username"),
+        (NewUser("wang", "Zhang@Example.com", "h"), "email"),
+    ):
         async with refused(engine, Code.CONFLICT, field) as connection:
             await users.create_user(connection, taken, caller.mails)
     async with refused(engine, Code.CONFLICT, "email") as connection:
@@ -177,8 +179,12 @@ async def test_cards_are_answered_one_by_one_and_come_and_go_with_their_transact
         answers = await sims.register_sims(connection, batch, caller.done.append)
         await connection.rollback()
     assert [answer.outcome for answer in answers] == [
-        Registered.CREATED, Registered.CREATED, Registered.CONFLICT, Registered.INVALID, Registered.INVALID,
-    ]  # fmt: skip
+        Registered.CREATED,
+        Registered.CREATED,
+        Registered.CONFLICT,
+        Registered.INVALID,
+        Registered.INVALID,
+    ]
     async with engine.begin() as connection:
         again = await sims.register_sims(connection, batch, caller.done.append)
     assert [answer.outcome for answer in again] == [answer.outcome for answer in answers]  # 回滚的没有留下

@@ -35,9 +35,7 @@ async def test_every_operation_is_logged_with_its_ids_and_duration(api: Api, log
     await api.put(f"/users/{user['id']}", {"status": "banned"})
     await api.delete(f"/users/{user['id']}")
     seen = operations(logged)
-    assert seen.keys() == {
-        "user.create", "user.update", "user.delete", "order.create", "order.update", "order.delete",
-    }  # fmt: skip
+    assert seen.keys() == {"user.create", "user.update", "user.delete", "order.create", "order.update", "order.delete"}
     for name, entry in seen.items():
         assert entry["event"] == "业务操作完成"
         assert entry["user_id"] == user["id"], name

@@ -66,9 +66,13 @@ async def run(place: Path, *arguments: str, **environ: str) -> bytes:
         name: value for name, value in os.environ.items() if not name.startswith(("KAGUAN_", "COVERAGE_", "PYTEST_"))
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        sys.executable,
+        *arguments,
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**kept, **environ, "PYTHONPATH": os.pathsep.join([str(place / "src"), str(place)])},
-    )  # fmt: skip
+    )
     async with asyncio.timeout(PATIENCE):
         output, errors = await process.communicate()
     assert process.returncode == 0, (output + errors).decode()

@@ -69,9 +69,14 @@ LATENCY = 0.2  # 秒，每个方向
     ],
 )
 async def test_an_api_killed_between_two_inserts_leaves_no_half(
-    environ: dict[str, str], pool: Pool, tmp_path: Path, path: str, body: dict[str, Any], blocked: str,
+    environ: dict[str, str],
+    pool: Pool,
+    tmp_path: Path,
+    path: str,
+    body: dict[str, Any],
+    blocked: str,
     allowed: set[tuple[int, int, int]],
-) -> None:  # fmt: skip
+) -> None:
     async with pool.connection() as connection:
         token = (await tokens.create(connection, "test", tokens.SCOPES)).token
     port = free_port()
@@ -234,13 +239,17 @@ async def test_relay_and_workers_get_through_latency_resets_and_half_open_lines(
         for proxy in (database, redis):
             await proxy.start()
             stack.push_async_callback(proxy.stop)
-        settings = load_settings({
-            **environ, **QUICK,
-            DATABASE: through(environ[DATABASE], database.target, database.port),
-            REDIS: through(environ[REDIS], redis.target, redis.port),
-            "KAGUAN_REDIS__SOCKET_TIMEOUT": "1.5", "KAGUAN_WORKER__LEASE": "30",
-            "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1",
-        })  # fmt: skip
+        settings = load_settings(
+            {
+                **environ,
+                **QUICK,
+                DATABASE: through(environ[DATABASE], database.target, database.port),
+                REDIS: through(environ[REDIS], redis.target, redis.port),
+                "KAGUAN_REDIS__SOCKET_TIMEOUT": "1.5",
+                "KAGUAN_WORKER__LEASE": "30",
+                "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "1",
+            }
+        )
         crooked_pool = await stack.enter_async_context(open_pool(settings.database, "crooked"))
         crooked = await stack.enter_async_context(open_pipeline(settings, crooked_pool))
         straight = await stack.enter_async_context(open_pipeline(load_settings({**environ, **QUICK}), pool))
@@ -309,10 +318,16 @@ async def test_an_exhausted_pool_is_a_quick_503_and_recovers(environ: dict[str, 
 @pytest.mark.unjudged("效果记的不是任务号")
 async def test_workers_with_one_connection_finish_everything(environ: dict[str, str]) -> None:
     """处理器自己开事务、结算又要连接：轮流，不嵌套。"""
-    settings = load_settings({
-        **environ, **QUICK, "KAGUAN_DATABASE__POOL_MIN": "1", "KAGUAN_DATABASE__POOL_MAX": "1",
-        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "20", "KAGUAN_WORKER__LEASE": "60",
-    })  # fmt: skip
+    settings = load_settings(
+        {
+            **environ,
+            **QUICK,
+            "KAGUAN_DATABASE__POOL_MIN": "1",
+            "KAGUAN_DATABASE__POOL_MAX": "1",
+            "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": "20",
+            "KAGUAN_WORKER__LEASE": "60",
+        }
+    )
 
     async def write(connection: Connection) -> None:
         await connection.execute("insert into fault_effect values (gen_random_uuid(), 1)")

@@ -55,7 +55,12 @@ STORED: list[tuple[TaskType[Any], dict[str, Any]]] = [
     (
         EMAIL_SEND,
         {
-            "v": 1, "to": ["a@example.com"], "cc": ["b@example.com"], "subject": "s", "body": "b", "html": "<p>b</p>",
+            "v": 1,
+            "to": ["a@example.com"],
+            "cc": ["b@example.com"],
+            "subject": "s",
+            "body": "b",
+            "html": "<p>b</p>",
             "attachments": [{"filename": "a.txt", "content_type": "text/plain", "content_base64": "YQ=="}],
         },
     ),
@@ -63,13 +68,17 @@ STORED: list[tuple[TaskType[Any], dict[str, Any]]] = [
     (
         DATA_SYNC,
         {
-            "v": 1, "sync_type": "sim_status", "start_date": "2026-01-01", "end_date": "2026-01-02", "batch_size": 50,
+            "v": 1,
+            "sync_type": "sim_status",
+            "start_date": "2026-01-01",
+            "end_date": "2026-01-02",
+            "batch_size": 50,
             "carrier": "onelink",
         },
     ),
     (SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"]}),
     (SIM_STATUS_SYNC, {"v": 1, "iccids": ["8986001234567890123"], "force_sync": True}),
-]  # fmt: skip
+]
 
 
 @pytest.fixture

@@ -60,10 +60,15 @@ async def crooked(environ: dict[str, str]) -> AsyncIterator[tuple[Pipeline, Prox
     """到 PostgreSQL 经一个代理的一套。"""
     line = Proxy(port_of(environ[DATABASE]))
     await line.start()
-    settings = load_settings({
-        **environ, **QUICK, DATABASE: through(environ[DATABASE], line.target, line.port),
-        "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT), "KAGUAN_WORKER__LEASE": "60",
-    })  # fmt: skip
+    settings = load_settings(
+        {
+            **environ,
+            **QUICK,
+            DATABASE: through(environ[DATABASE], line.target, line.port),
+            "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT),
+            "KAGUAN_WORKER__LEASE": "60",
+        }
+    )
     try:
         async with open_pool(settings.database, "crooked") as pool, open_pipeline(settings, pool) as pipeline:
             yield pipeline, line
@@ -151,9 +156,9 @@ async def test_a_known_outcome_survives_a_database_that_was_away_longer_than_the
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(own_directory())
         server, process = await stack.enter_async_context(own_postgres(directory))
-        settings = load_settings({
-            **environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT),
-        })  # fmt: skip
+        settings = load_settings(
+            {**environ, **QUICK, DATABASE: server.url, "KAGUAN_DATABASE__ACQUIRE_TIMEOUT": str(SHORT)}
+        )
         pool = await stack.enter_async_context(open_pool(settings.database, "test"))
         pipeline = await stack.enter_async_context(open_pipeline(settings, pool, grace=10.0))
         (task_id,) = await pipeline.submit()

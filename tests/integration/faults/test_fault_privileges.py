@@ -206,9 +206,12 @@ async def test_each_process_of_production_works_with_its_own_secrets_and_its_own
     job = await eventually(lambda: anext(admin.scan_iter("saq:job:*"), None))
     _, _, queue, number = job.decode().split(":", 3)
     for method, path in (
-        ("GET", "queues"), ("GET", f"queues/{queue}"), ("GET", f"queues/{queue}/jobs/{number}"),
-        ("POST", f"queues/{queue}/jobs/{number}/retry"), ("POST", f"queues/{queue}/jobs/{number}/abort"),
-    ):  # fmt: skip
+        ("GET", "queues"),
+        ("GET", f"queues/{queue}"),
+        ("GET", f"queues/{queue}/jobs/{number}"),
+        ("POST", f"queues/{queue}/jobs/{number}/retry"),
+        ("POST", f"queues/{queue}/jobs/{number}/abort"),
+    ):
         async with company.session.request(method, f"/monitor/api/{path}", headers=basic(company.token)) as response:
             assert response.status == 200, await response.text()
     async with company.session.get("/health") as health:
@@ -227,11 +230,19 @@ async def _is(redis: Redis, key: str, kind: str) -> bool:
 
 EVERYBODY = frozenset(PROCESSES)
 WRITERS = {
-    keys.EPOCH: {"relay"}, keys.HISTORY: {"relay"}, keys.WATERMARK: {"relay"},
-    keys.CALLS: {"relay", "worker"}, keys.CALLS_TRIMMED: {"relay", "worker"},
-    keys.BREAKERS: {"relay", "worker"}, keys.BREAKER: {"worker"}, keys.TASK_LOCK: {"worker"}, keys.PACE: {"worker"},
-    keys.CARRIER_LEASES: {"worker"}, keys.LIMITS + ":{}": {"worker"}, keys.RATE + ":{}": {"api"},
-}  # fmt: skip
+    keys.EPOCH: {"relay"},
+    keys.HISTORY: {"relay"},
+    keys.WATERMARK: {"relay"},
+    keys.CALLS: {"relay", "worker"},
+    keys.CALLS_TRIMMED: {"relay", "worker"},
+    keys.BREAKERS: {"relay", "worker"},
+    keys.BREAKER: {"worker"},
+    keys.TASK_LOCK: {"worker"},
+    keys.PACE: {"worker"},
+    keys.CARRIER_LEASES: {"worker"},
+    keys.LIMITS + ":{}": {"worker"},
+    keys.RATE + ":{}": {"api"},
+}
 
 
 async def test_a_redis_user_writes_what_its_process_writes_and_administers_nothing(users: RedisUsers) -> None:
@@ -248,10 +259,19 @@ async def test_a_redis_user_writes_what_its_process_writes_and_administers_nothi
         assert await may(process, "PUBLISH", keys.DOORBELL, "")
         assert await may(process, "PUBLISH", "saq:job:default:x", "aborted") == (process == "api")
         for command in (
-            ("FLUSHALL",), ("FLUSHDB",), ("CONFIG", "GET", "*"), ("CONFIG", "SET", "maxmemory", "1"), ("SHUTDOWN",),
-            ("REPLICAOF", "NO", "ONE"), ("KEYS", "*"), ("ACL", "LIST"), ("SAVE",), ("PUBLISH", "someone:elses", ""),
-            ("GET", "someone:elses"), ("SET", "someone:elses", "x"),
-        ):  # fmt: skip
+            ("FLUSHALL",),
+            ("FLUSHDB",),
+            ("CONFIG", "GET", "*"),
+            ("CONFIG", "SET", "maxmemory", "1"),
+            ("SHUTDOWN",),
+            ("REPLICAOF", "NO", "ONE"),
+            ("KEYS", "*"),
+            ("ACL", "LIST"),
+            ("SAVE",),
+            ("PUBLISH", "someone:elses", ""),
+            ("GET", "someone:elses"),
+            ("SET", "someone:elses", "x"),
+        ):
             assert not await may(process, *command), (process, command)
     async with Redis.from_url(users.urls["api"]) as client:
         with pytest.raises(NoPermissionError):

@@ -195,9 +195,10 @@ async def refusals(client: Redis) -> int:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "heal", "error"), [(fill, empty, OutOfMemoryError), (demote, promote, ReadOnlyError)],
+    ("spoil", "heal", "error"),
+    [(fill, empty, OutOfMemoryError), (demote, promote, ReadOnlyError)],
     ids=["full", "read-only"],
-)  # fmt: skip
+)
 async def test_a_redis_that_refuses_writes_marks_nothing_and_takes_everything_later(
     environ: dict[str, str], pool: Pool, directory: Path, spoil: object, heal: object, error: type[Exception]
 ) -> None:
@@ -273,10 +274,14 @@ async def test_healthy_jobs_swept_and_queued_again_take_effect_once(environ: dic
         line = Proxy(port)
         await line.start()
         stack.push_async_callback(line.stop)
-        settings = load_settings({
-            **environ, **QUICK, "KAGUAN_REDIS__URL": through(environ["KAGUAN_REDIS__URL"], port, line.port),
-            "KAGUAN_WORKER__LEASE": "15",
-        })  # fmt: skip
+        settings = load_settings(
+            {
+                **environ,
+                **QUICK,
+                "KAGUAN_REDIS__URL": through(environ["KAGUAN_REDIS__URL"], port, line.port),
+                "KAGUAN_WORKER__LEASE": "15",
+            }
+        )
         slow = await stack.enter_async_context(open_pipeline(settings, pool))
         await direct.epoch.run_once()
         await direct.submit(SWEPT, Priority.CRITICAL)

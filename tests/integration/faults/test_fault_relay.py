@@ -124,9 +124,9 @@ async def test_a_relay_killed_between_enqueue_and_mark_leaves_the_row_and_one_ef
 async def test_three_relays_hand_over_ten_thousand_rows_once_each_and_never_more_than_a_batch(
     environ: dict[str, str],
 ) -> None:
-    settings = load_settings({
-        **environ, **QUICK, "KAGUAN_RELAY__HIGH_WATER": str(2 * ROWS), "KAGUAN_RELAY__BATCH_SIZE": str(BATCH)
-    })  # fmt: skip
+    settings = load_settings(
+        {**environ, **QUICK, "KAGUAN_RELAY__HIGH_WATER": str(2 * ROWS), "KAGUAN_RELAY__BATCH_SIZE": str(BATCH)}
+    )
     async with open_pool(settings.database, "test") as pool, open_pipeline(settings, pool) as pipeline:
         for _ in range(ROWS // 1_000):
             await pipeline.submit(1_000)
@@ -198,11 +198,16 @@ async def test_redrive_under_a_backlog_hardly_repeats_anything(
     environ: dict[str, str], pool: Pool, record_property: Record
 ) -> None:
     """队列里排得很长、做得很慢：等得久不等于丢了，重投不许雪上加霜。"""
-    settings = load_settings({
-        **environ, **QUICK, "KAGUAN_RELAY__PRESENCE_AGE": "0.1", "KAGUAN_RELAY__BACKSTOP_AGE": "600",
-        "KAGUAN_RELAY__HIGH_WATER": "100000",
-        "KAGUAN_RELAY__IDS_PER_DELIVERY": "1",  # 同乘的一取走就都认领了，队列里排不起来
-    })  # fmt: skip
+    settings = load_settings(
+        {
+            **environ,
+            **QUICK,
+            "KAGUAN_RELAY__PRESENCE_AGE": "0.1",
+            "KAGUAN_RELAY__BACKSTOP_AGE": "600",
+            "KAGUAN_RELAY__HIGH_WATER": "100000",
+            "KAGUAN_RELAY__IDS_PER_DELIVERY": "1",  # 同乘的一取走就都认领了，队列里排不起来
+        }
+    )
     async with open_pipeline(settings, pool) as pipeline:
         await pipeline.sql(EFFECT_TABLE)
         for _ in range(BACKLOG // 200):

@@ -88,9 +88,12 @@ async def test_a_silent_trace_collector_costs_no_request_no_task_and_no_late_sto
             silent.listen()
             port = free_port()
             given = {
-                **only_kaguan(environ), **QUICK, "KAGUAN_API__PORT": str(port), "KAGUAN_WORKER__LEASE": "15",
+                **only_kaguan(environ),
+                **QUICK,
+                "KAGUAN_API__PORT": str(port),
+                "KAGUAN_WORKER__LEASE": "15",
                 "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
-            }  # fmt: skip
+            }
             headers = {"Authorization": f"Bearer {token}"}
             async with (
                 child("api", given, tmp_path / "api.log") as api,

@@ -78,23 +78,31 @@ async def test_no_worker_sweeps(pipeline: Pipeline) -> None:
         assert await pipeline.redis.exists(queue.namespace("sweep")) == 0
 
 
-FORGED = {
-    "function": "email:send", "key": "forged", "queue": "default", "timeout": 10, "ttl": 60, "status": "queued",
-}  # fmt: skip
+FORGED = {"function": "email:send", "key": "forged", "queue": "default", "timeout": 10, "ttl": 60, "status": "queued"}
 TASK = "01a22284-62fe-72c8-9d8e-13a60c0ed20e"
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"kwargs": {"deliveries": ["x", 1, None]}}, {"kwargs": {"deliveries": 5}},
+        {"kwargs": {"deliveries": ["x", 1, None]}},
+        {"kwargs": {"deliveries": 5}},
         {"kwargs": {"deliveries": [["z", 1]]}},
-        {"kwargs": {"deliveries": [[TASK, 10**30]]}}, {"kwargs": {"deliveries": [[TASK, "1; drop table"]]}},
-        {"kwargs": {"deliveries": [[TASK, 1]] * 101}}, {"meta": None}, {"meta": {"handed_at": "x"}},
-        {"meta": {"handed_at": 1e300}}, {"meta": {"request_ids": 5}}, {"timeout": -1}, {"timeout": "x"},
-        {"attempts": "x"}, {"function": "f\x1b[2J"}, {"key": "k" * 300}, {"queue": "low"},
+        {"kwargs": {"deliveries": [[TASK, 10**30]]}},
+        {"kwargs": {"deliveries": [[TASK, "1; drop table"]]}},
+        {"kwargs": {"deliveries": [[TASK, 1]] * 101}},
+        {"meta": None},
+        {"meta": {"handed_at": "x"}},
+        {"meta": {"handed_at": 1e300}},
+        {"meta": {"request_ids": 5}},
+        {"timeout": -1},
+        {"timeout": "x"},
+        {"attempts": "x"},
+        {"function": "f\x1b[2J"},
+        {"key": "k" * 300},
+        {"queue": "low"},
     ],
-)  # fmt: skip
+)
 async def test_a_delivery_that_we_did_not_hand_over_is_none(pipeline: Pipeline, changed: dict[str, Any]) -> None:
     queue = pipeline.queues[Priority.DEFAULT]
     assert queue.deserialize(orjson.dumps(FORGED)) is not None

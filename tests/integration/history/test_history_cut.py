@@ -79,9 +79,11 @@ class Calling:
 async def reconcile(pipeline: Pipeline, types: TaskTypes | None = None) -> None:
     """另一个 relay 来核对；``types`` 是它认得的。"""
     here = pipeline
-    relay = here.relay if types is None else stepped_relay(
-        here.settings, here.pool, here.redis, here.metrics, types.values()
-    )  # fmt: skip
+    relay = (
+        here.relay
+        if types is None
+        else stepped_relay(here.settings, here.pool, here.redis, here.metrics, types.values())
+    )
     await relay.epoch.run_once()
 
 
@@ -258,8 +260,11 @@ async def test_notes_that_may_be_incomplete_put_every_due_mail_in_doubt(pipeline
     await pipeline.sql(PROMOTE)
     await reconcile(pipeline)
     assert await states(pipeline, queued, waiting, scheduled, sync) == [
-        ("uncertain", 2, True), ("uncertain", 2, True), ("pending", 1, False), ("pending", 2, False),
-    ]  # fmt: skip
+        ("uncertain", 2, True),
+        ("uncertain", 2, True),
+        ("pending", 1, False),
+        ("pending", 2, False),
+    ]
     # 死在半途的从头再来：已定的不再定一遍
     before = await events(pipeline)
     await pipeline.sql(PROMOTE)
@@ -484,8 +489,11 @@ async def test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_i
     await reconcile(pipeline)
     assert [type(one) for one in await asyncio.gather(*settling)] == [Settled] * len(outcomes)
     assert [one[:2] for one in await states(pipeline, *task_ids)] == [
-        ("succeeded", 1), ("retrying", 2), ("failed", 1), ("uncertain", 1),
-    ]  # fmt: skip
+        ("succeeded", 1),
+        ("retrying", 2),
+        ("failed", 1),
+        ("uncertain", 1),
+    ]
     holder.released.set()
     await job
     assert holder.calls == 0
@@ -549,8 +557,10 @@ async def test_an_ended_mail_that_a_person_revived_in_the_tail_is_in_doubt_and_o
         await pipeline.sql(PROMOTE)
         await reconcile(pipeline, RESEND)
         assert await states(pipeline, failed, unknown, known) == [
-            ("uncertain", 3, True), ("uncertain", 3, True), ("failed", 1, False),
-        ]  # fmt: skip
+            ("uncertain", 3, True),
+            ("uncertain", 3, True),
+            ("failed", 1, False),
+        ]
     assert await events(pipeline) == [("uncertain", "history_cut")] * 2
 
 

@@ -137,7 +137,7 @@ async def test_plaintext_slipped_in_before_tls_is_no_part_of_the_dialogue() -> N
         (Script(greeting="220-\r\n220 ok", credentials=("u", "p")), {"starttls": "optional"}, None, None, None),
     ],
     ids=["turned-away", "dropped", "silent", "no-starttls", "welcome"],
-)  # fmt: skip
+)
 async def test_each_step_says_where_it_stopped(
     script: Script, config: dict[str, object], says: str | None, code: int | None, step: str | None
 ) -> None:
@@ -189,9 +189,12 @@ async def test_doctor_speaks_tls_logs_in_and_says_goodbye(run: Invocation, mode:
         server.script.credentials = ("user", "right")
         finding = await smtp_finding(run, server.url_as("user", "right"))
     assert finding == {
-        "part": "SMTP", "ok": True, "detail": f"127.0.0.1:{server.port}，TLSv1.3，登录成功", "advice": "",
+        "part": "SMTP",
+        "ok": True,
+        "detail": f"127.0.0.1:{server.port}，TLSv1.3，登录成功",
+        "advice": "",
         "attention": False,
-    }  # fmt: skip
+    }
     assert [one for one in server.commands if one in {"STARTTLS", "AUTH", "QUIT", "MAIL"}] == (
         ["STARTTLS", "AUTH", "QUIT"] if mode == "starttls" else ["AUTH", "QUIT"]
     )

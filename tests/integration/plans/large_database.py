@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 ROWS = int(os.environ.get("KAGUAN_LARGE_ROWS", "200000"))  # 任务有两倍
 BIG_TABLES = frozenset(
     {
-        "tb_user", "tb_order", "tb_sim", "tb_sim_usage", "tb_sim_event", "tb_task", "tb_task_event", "tb_outbox",
-        "tb_email_delivery", "tb_idempotency_key",
+        "tb_user",
+        "tb_order",
+        "tb_sim",
+        "tb_sim_usage",
+        "tb_sim_event",
+        "tb_task",
+        "tb_task_event",
+        "tb_outbox",
+        "tb_email_delivery",
+        "tb_idempotency_key",
     }
-)  # fmt: skip
+)
 
 # 第 n 个任务号：时间戳部分递增，形如 UUIDv7
 TASK = "(lpad(to_hex(1700000000000 + n), 12, '0') || '70008000000000000000')::uuid"

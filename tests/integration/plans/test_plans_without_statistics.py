@@ -60,10 +60,13 @@ UNKNOWN = 250_000  # 从没分析过的表，数总数的那条把它排一遍�
 CARDS = [f"8986{number:016}" for number in range(1, KEYS + 1)]
 EVERY_OTHER = ["onelink", "control_center"]
 LISTS: dict[str, Any] = {
-    "iccids": CARDS, "recipients": [f"r{number}@example.com" for number in range(KEYS)],
-    "states": ["active"] * KEYS, "reasons": [None] * KEYS, "statuses": ["accepted"] * KEYS,
+    "iccids": CARDS,
+    "recipients": [f"r{number}@example.com" for number in range(KEYS)],
+    "states": ["active"] * KEYS,
+    "reasons": [None] * KEYS,
+    "statuses": ["accepted"] * KEYS,
     "sessions": [None] * KEYS,
-}  # fmt: skip
+}
 NAMED = {"carrier": "onelink", "sync_type": "sim_status", "outcome": "ok", "scopes": ["ops"]}
 # 各 store 的函数给什么参数；列表另有条件
 GIVEN: Mapping[str, Sequence[tuple[Any, ...]]] = {

@@ -69,9 +69,11 @@ TASKS = [
     "since=2023-11-14T22:13:20Z&status=cancelled", "status=cancelled&queue=low", f"status=running&cursor={TASK}",
 ]  # fmt: skip
 REPLAYS: list[dict[str, Any]] = [
-    {"status": "failed"}, {"status": "failed", "type": "event:publish"}, {"status": "uncertain", "type": "data:sync"},
+    {"status": "failed"},
+    {"status": "failed", "type": "event:publish"},
+    {"status": "uncertain", "type": "data:sync"},
     {"status": "failed", "type": "event:publish", "dry_run": False},
-]  # fmt: skip
+]
 WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/users", USER),
     ("PUT", "/users/77", {"email": "new@example.com", "status": "banned"}),

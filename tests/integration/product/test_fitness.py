@@ -96,8 +96,13 @@ def test_a_process_in_production_says_it_in_one_line_and_stops(
     downgrade(direct_url, "base")
     finished = subprocess.run(
         [sys.executable, "-m", "relay"],
-        env={**os.environ, **production}, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+        env={**os.environ, **production},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     output = finished.stdout + finished.stderr
     assert finished.returncode == ExitCode.DEPENDENCY, output
     (error,) = [line for line in map(json.loads, output.splitlines()) if line["level"] == "error"]

@@ -229,7 +229,8 @@ async def test_production_that_names_what_it_allows_starts_and_warns_of_each(
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     warned = [line for line in lines if line.get("exemption")]
     assert [(line["level"], line["exemption"]) for line in warned] == [
-        ("warning", "trusted_proxies"), ("warning", "console_http"),
-    ]  # fmt: skip
+        ("warning", "trusted_proxies"),
+        ("warning", "console_http"),
+    ]
     assert sum("以 root 运行" in line["event"] for line in lines) == (os.geteuid() == 0)
     assert process.returncode == 0

@@ -378,9 +378,12 @@ async def test_the_drift_table_says_what_each_sync_can_find(
     day = days_before(simulated, 1)
     await rows(pool, "update tb_sim set msisdn = '1064700000000' returning 1")
     await rows(
-        pool, "insert into tb_sim_usage (iccid, day, carrier, data_bytes) values (%s, %s, %s, 1) returning 1",
-        mine, day, carrier,
-    )  # fmt: skip
+        pool,
+        "insert into tb_sim_usage (iccid, day, carrier, data_bytes) values (%s, %s, %s, 1) returning 1",
+        mine,
+        day,
+        carrier,
+    )
     last = day if kind is SyncType.USAGE else days_before(simulated, 0)
     result = result_of(await run(simulated, await submit(pool, kind, day, last, carrier)))
     expected = {"missing_there": [NO_SUCH_CARD], "missing_here": [stranger], "different": [mine]}

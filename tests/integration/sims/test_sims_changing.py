@@ -32,8 +32,10 @@ async def test_a_card_is_changed_field_by_field_and_only_in_the_version_seen(api
     changed = await api.put(PATH, {"imsi": "460040123456789", "remark": None}, {"If-Match": '"1"'})
     assert changed.status == 200, changed.text
     assert (changed.data["imsi"], changed.data["remark"], changed.data["msisdn"]) == (
-        "460040123456789", None, "1064712345678",
-    )  # fmt: skip
+        "460040123456789",
+        None,
+        "1064712345678",
+    )
     assert (changed.data["version"], changed.headers["ETag"]) == (2, '"2"')
     assert (await api.get(PATH)).data == changed.data
     late = await api.put(PATH, {"remark": "晚了"}, {"If-Match": '"1"'})

@@ -60,8 +60,13 @@ async def test_a_batch_answers_for_every_card_in_order(api: Api) -> None:
     )
     assert reply.status == 201
     assert [item["outcome"] for item in reply.data["items"]] == [
-        "conflict", "created", "invalid", "invalid", "invalid", "conflict",
-    ]  # fmt: skip
+        "conflict",
+        "created",
+        "invalid",
+        "invalid",
+        "invalid",
+        "conflict",
+    ]
     assert [item["field"] for item in reply.data["items"]] == ["iccid", None, "iccid", "msisdn", "imsi", "iccid"]
     assert [item["iccid"] for item in reply.data["items"]][2:4] == ["12345", iccid(3)]
     assert (reply.data["created"], reply.data["conflict"], reply.data["invalid"]) == (1, 2, 3)

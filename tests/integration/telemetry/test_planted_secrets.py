@@ -142,9 +142,13 @@ async def test_no_secret_is_found_anywhere_but_where_it_belongs(
         smtp = await stack.enter_async_context(smtp_server(script))
         receiver = await stack.enter_async_context(otlp_receiver())
         given = {
-            **only_kaguan(environ), **QUICK, **configured(planted, smtp.port), "KAGUAN_API__PORT": str(port),
-            "KAGUAN_LOGGING__DIRECTORY": str(tmp_path / "logs"), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-        }  # fmt: skip
+            **only_kaguan(environ),
+            **QUICK,
+            **configured(planted, smtp.port),
+            "KAGUAN_API__PORT": str(port),
+            "KAGUAN_LOGGING__DIRECTORY": str(tmp_path / "logs"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        }
         processes = [await stack.enter_async_context(child(name, given, tmp_path / f"{name}.log")) for name in WANTED]
         client = await stack.enter_async_context(aiohttp.ClientSession(local(port)))
         await eventually(lambda: answers(client))
@@ -155,9 +159,12 @@ async def test_no_secret_is_found_anywhere_but_where_it_belongs(
         scraped = {name: await scrape(given, name) for name in ("API", "RELAY", "WORKER")}
         assert await asyncio.gather(*(process.stopped() for process in processes)) == [0, 0, 0]
         places = {
-            **logs(tmp_path), **traces(receiver), **scraped,
-            **await tables(environ["KAGUAN_DATABASE__URL"]), **await keys(environ["KAGUAN_REDIS__URL"]),
-        }  # fmt: skip
+            **logs(tmp_path),
+            **traces(receiver),
+            **scraped,
+            **await tables(environ["KAGUAN_DATABASE__URL"]),
+            **await keys(environ["KAGUAN_REDIS__URL"]),
+        }
     assert marker("otlp") in receiver.headers[0]["authorization"]
     assert smtp.mails[0].login == "mailer"
     assert found_in(places, SEEN) >= {"logs/access.log", "logs/app.log", "traces"}

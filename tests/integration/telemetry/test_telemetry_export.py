@@ -61,9 +61,17 @@ async def run(
     if endpoint is not None:
         environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-c", SCRIPT, str(spans), str(ratio), env=environ,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        SCRIPT,
+        str(spans),
+        str(ratio),
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     output, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 0, errors.decode()
     answer: dict[str, Any] = json.loads(output)
@@ -109,8 +117,10 @@ async def test_the_ratio_decides_roots_the_parent_the_rest_and_what_goes_wrong_i
     assert set(by_task) == {"task-x", "task-y", "task-z"}
     assert by_task["task-y"].failed
     assert {task: span.attributes.get("kaguan.trace.kept") for task, span in by_task.items()} == {
-        "task-x": None, "task-y": "error", "task-z": "retry",
-    }  # fmt: skip
+        "task-x": None,
+        "task-y": "error",
+        "task-z": "retry",
+    }
     assert (answer["sampled"], answer["follows"]) == (False, True)
 
 
@@ -221,10 +231,11 @@ async def test_a_sampler_named_by_the_environment_replaces_ours() -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"), ("OTEL_TRACES_EXPORTER", "nowhere"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
+        ("OTEL_TRACES_EXPORTER", "nowhere"),
         ("OTEL_SPAN_LINK_COUNT_LIMIT", "-1"),
     ],
-)  # fmt: skip
+)
 async def test_a_value_that_cannot_be_used_stops_the_process_with_the_name_of_its_variable(
     environ: dict[str, str], variable: str, value: str
 ) -> None:

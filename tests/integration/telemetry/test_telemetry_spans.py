@@ -226,14 +226,16 @@ async def test_idle_polling_makes_no_spans(pool: Pool, exported: InMemorySpanExp
     [
         ("select 1", ("SELECT", "")),
         ("select id from tb_task where id = 1 for no key update of t skip locked", ("SELECT", "tb_task")),
-        ("select a from unnest(x) as q cross join lateral (select b from tb_outbox for update skip locked) o",
-         ("SELECT", "tb_outbox")),
+        (
+            "select a from unnest(x) as q cross join lateral (select b from tb_outbox for update skip locked) o",
+            ("SELECT", "tb_outbox"),
+        ),
         ('insert into "tb_user" (a) values (1) on conflict do update set a = 2', ("INSERT", "tb_user")),
         ("with g as (delete from tb_outbox o using x returning 1) update tb_task t set a = 1", ("DELETE", "tb_outbox")),
         ("update only tb_sim set a = 1", ("UPDATE", "tb_sim")),
         ("notify kaguan", ("NOTIFY", "")),
         ("", ("", "")),
     ],
-)  # fmt: skip
+)
 def test_the_name_of_a_statement(statement: str, expected: tuple[str, str]) -> None:
     assert summary(statement) == expected

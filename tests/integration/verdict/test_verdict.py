@@ -169,8 +169,9 @@ async def test_failing_attempts_are_counted_by_reason_whatever_the_numbers_in_it
             await pipeline.sql(
                 "insert into tb_task_event (task_id, kind, attempt, delivery, detail) "
                 "values (%s, 'attempt_failed', 1, 1, %s)",
-                task_id, Jsonb((reason if number < 4 else Reason("mail.reply", {"reply": "421", "count": 9})).stored()),
-            )  # fmt: skip
+                task_id,
+                Jsonb((reason if number < 4 else Reason("mail.reply", {"reply": "421", "count": 9})).stored()),
+            )
         _, concerns = await look(pipeline)
         setbacks = concerns["setbacks"]
         assert setbacks.level is Level.BAD

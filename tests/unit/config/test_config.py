@@ -150,8 +150,10 @@ def test_all_that_is_wrong_is_said_at_once_a_line_each() -> None:
         load_settings(wrong)
     lines = str(refusal.value).splitlines()
     assert [[key for key in wrong if key in line.split("；")[0]] for line in sorted(lines)] == [
-        ["KAGUAN_API__PROT"], ["KAGUAN_API__PORT"], ["KAGUAN_WORKER__LEASE"],
-    ]  # fmt: skip
+        ["KAGUAN_API__PROT"],
+        ["KAGUAN_API__PORT"],
+        ["KAGUAN_WORKER__LEASE"],
+    ]
 
 
 @pytest.mark.parametrize("spelling", ["kaguan_api__port", "Kaguan_Api__Port"])

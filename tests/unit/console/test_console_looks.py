@@ -18,13 +18,11 @@ from kaguan.words.zones import BUSINESS_ZONE
 CSS = (Path(api.console.__file__).parent / "static" / "console.css").read_text("utf-8")
 PALETTES = dict(re.findall(r"^(:root(?:\[data-theme=\"dark\"\])?) \{(.*?)^\}", CSS, re.MULTILINE | re.DOTALL))
 # 文字与它的底色（WCAG 2.2 §1.4.3：至少 4.5）
-PAIRS = [
-    (ink, back)
-    for back in ("back", "surface", "raised", "hover")
-    for ink in ("text", "quiet", "accent", "bad")
-] + [(name, f"{name}-soft") for name in ("ok", "info", "warn", "bad", "odd", "none", "accent")] + [
-    ("accent-ink", "accent")
-]  # fmt: skip
+PAIRS = (
+    [(ink, back) for back in ("back", "surface", "raised", "hover") for ink in ("text", "quiet", "accent", "bad")]
+    + [(name, f"{name}-soft") for name in ("ok", "info", "warn", "bad", "odd", "none", "accent")]
+    + [("accent-ink", "accent")]
+)
 
 
 def colours(palette: str) -> dict[str, str]:

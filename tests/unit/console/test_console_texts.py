@@ -38,12 +38,20 @@ VOCABULARY = {
     "dead": ["note_failed", "note_uncertain"],
     "error": ["database"],
     "notice": [
-        "cancelled", "cancel_requested", "cancel_uncertain", "retried", "replayed", "replayed_some", "redriven",
-        "redriven_more", "schedule_enabled", "schedule_disabled",
+        "cancelled",
+        "cancel_requested",
+        "cancel_uncertain",
+        "retried",
+        "replayed",
+        "replayed_some",
+        "redriven",
+        "redriven_more",
+        "schedule_enabled",
+        "schedule_disabled",
     ],
     "trend": ["accepted", "succeeded", "failed"],
     "filter": ["status", "type", "queue"],
-}  # fmt: skip
+}
 
 
 def used() -> set[str]:

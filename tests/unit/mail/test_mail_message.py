@@ -60,9 +60,15 @@ def test_any_subject_survives_unchanged_and_adds_no_header(subject: str) -> None
     head = envelope.content.split(b"\r\n\r\n", 1)[0]
     names = {line.split(b":")[0] for line in head.split(b"\r\n") if not line.startswith(b" ")}
     assert names == {
-        b"Message-ID", b"Date", b"From", b"To", b"Subject", b"Content-Type", b"Content-Transfer-Encoding",
+        b"Message-ID",
+        b"Date",
+        b"From",
+        b"To",
+        b"Subject",
+        b"Content-Type",
+        b"Content-Transfer-Encoding",
         b"MIME-Version",
-    }  # fmt: skip
+    }
     assert head.isascii()
     assert max(map(len, head.split(b"\r\n"))) <= 76
     if not subject.startswith("=?"):  # 标准库的解析会把字面的编码字再解一次，别的客户端不会
@@ -103,8 +109,12 @@ def test_file_names_survive(filename: str) -> None:
 def test_text_and_html_are_alternatives_and_attachments_stand_beside_them() -> None:
     message = parsed(make(html="<p>x</p>", attachments=[attachment(content_type="text/csv")]))
     assert [part.get_content_type() for part in message.walk()] == [
-        "multipart/mixed", "multipart/alternative", "text/plain", "text/html", "text/csv",
-    ]  # fmt: skip
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+        "text/csv",
+    ]
 
 
 def test_only_an_international_local_part_needs_smtputf8() -> None:

@@ -26,11 +26,17 @@ WORK, STRIDE = 50, 37  # 事件循环转这么多圈，长短不一：比取件�
 @pytest.mark.parametrize(
     ("concurrency", "weights", "slots"),
     [
-        (20, WEIGHTS, (12, 6, 2)), (10, WEIGHTS, (6, 3, 1)), (3, WEIGHTS, (1, 1, 1)), (4, WEIGHTS, (2, 1, 1)),
-        (25, WEIGHTS, (16, 7, 2)), (100, WEIGHTS, (60, 30, 10)),
-        (10, (1, 1, 1), (4, 3, 3)), (3, (1, 1_000, 1), (1, 1, 1)), (10, (1, 8, 1), (1, 8, 1)),
+        (20, WEIGHTS, (12, 6, 2)),
+        (10, WEIGHTS, (6, 3, 1)),
+        (3, WEIGHTS, (1, 1, 1)),
+        (4, WEIGHTS, (2, 1, 1)),
+        (25, WEIGHTS, (16, 7, 2)),
+        (100, WEIGHTS, (60, 30, 10)),
+        (10, (1, 1, 1), (4, 3, 3)),
+        (3, (1, 1_000, 1), (1, 1, 1)),
+        (10, (1, 8, 1), (1, 8, 1)),
     ],
-)  # fmt: skip
+)
 def test_slots_follow_the_weights_and_add_up(
     concurrency: int, weights: tuple[int, int, int], slots: tuple[int, int, int]
 ) -> None:

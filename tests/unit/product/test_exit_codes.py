@@ -13,8 +13,12 @@ ROW = re.compile(r"^\| (\d) \| ([^：；|]+)", re.MULTILINE)
 
 def test_the_values_are_the_ones_scripts_rely_on() -> None:
     assert {code.name: int(code) for code in ExitCode} == {
-        "OK": 0, "FAILURE": 1, "USAGE": 2, "DEPENDENCY": 3, "STUCK": 4,
-    }  # fmt: skip
+        "OK": 0,
+        "FAILURE": 1,
+        "USAGE": 2,
+        "DEPENDENCY": 3,
+        "STUCK": 4,
+    }
 
 
 def test_the_guide_lists_each_code_with_its_meaning() -> None:

@@ -26,5 +26,8 @@ def test_traceparent_is_read_as_the_official_propagator_reads_it(text: str) -> N
     theirs = trace.get_current_span(official).get_span_context()
     ours = trace.get_current_span(context_from(text)).get_span_context()
     assert (ours.trace_id, ours.span_id, ours.trace_flags, ours.is_remote) == (
-        theirs.trace_id, theirs.span_id, theirs.trace_flags, theirs.is_remote,
-    )  # fmt: skip
+        theirs.trace_id,
+        theirs.span_id,
+        theirs.trace_flags,
+        theirs.is_remote,
+    )

@@ -20,13 +20,20 @@ class Drawn:
 
 def test_parents_come_first_siblings_by_start_and_a_circle_is_not_lost() -> None:
     spans = [
-        Drawn("late", "root", 60, 100), Drawn("early", "root", 10, 20), Drawn("leaf", "late", 70, 71),
-        Drawn("root", "elsewhere", 0, 100), Drawn("a", "b", 30, 31), Drawn("b", "a", 30, 31),
-    ]  # fmt: skip
+        Drawn("late", "root", 60, 100),
+        Drawn("early", "root", 10, 20),
+        Drawn("leaf", "late", 70, 71),
+        Drawn("root", "elsewhere", 0, 100),
+        Drawn("a", "b", 30, 31),
+        Drawn("b", "a", 30, 31),
+    ]
     view = lay_out(spans, 10)
     assert [(row.span.span_id, row.depth) for row in view.rows][:4] == [
-        ("root", 0), ("early", 1), ("late", 1), ("leaf", 2),
-    ]  # fmt: skip
+        ("root", 0),
+        ("early", 1),
+        ("late", 1),
+        ("leaf", 2),
+    ]
     assert {row.span.span_id for row in view.rows} == {span.span_id for span in spans}
 
 

@@ -42,9 +42,11 @@ def one(record: Ledger | None = None, line: Lane | None = None) -> Concern:
 
 def test_a_calm_system_is_ok() -> None:
     busy = ledger(
-        queued={"default": (40, 2.0)}, due={"low": 3.0}, held=[held()],
+        queued={"default": (40, 2.0)},
+        due={"low": 3.0},
+        held=[held()],
         flow=[flow(total=900, minute=200, moment=50), flow("failed", total=9, minute=2, moment=1)],
-    )  # fmt: skip
+    )
     assert found(busy) == {}
 
 
@@ -206,8 +208,9 @@ def test_a_lock_is_told_by_how_much_it_blocks_and_a_passing_one_is_not(
 def test_a_lock_whose_transaction_is_hidden_is_told_by_how_long_it_blocks() -> None:
     """别的角色的事务从何时起看不到：说的是至少挡了多久，从那时算起。"""
     for known, text, since in (
-        (34.0, "its transaction is 34 s old", 34), (None, "blocks 5 statements, for at least 12 s", 12),
-    ):  # fmt: skip
+        (34.0, "its transaction is 34 s old", 34),
+        (None, "blocks 5 statements, for at least 12 s", 12),
+    ):
         [concern] = judge(seen(ledger(), lane(), lock(seconds=known, blocking=12.0)), window=WINDOW)
         assert text in Wording("en").text(concern)
         assert concern.since == ago(since)
@@ -219,14 +222,16 @@ def test_a_lock_whose_transaction_is_hidden_is_told_by_how_long_it_blocks() -> N
         (ledger(parked=1, totals={"parked_since": ago(3_600)}), lane(), "parked", ago(3_600)),
         (
             ledger(due={"critical": 40.0, "default": 12.0}, forwarded=1.0, held=[held(count=20, started=300)]),
-            lane([process("relay"), replace(process("worker"), held={"email:send": 20})]), "held", ago(40),
+            lane([process("relay"), replace(process("worker"), held={"email:send": 20})]),
+            "held",
+            ago(40),
         ),
         (ledger(forwarded=90.0), lane([process("worker")]), "no_relay", ago(90)),
         (ledger(forwarded=90.0), lane([process("worker"), process("relay", seen=70)]), "no_relay", ago(70)),
         (ledger(flow=[flow(last=80), flow("failed", last=50)]), lane([process("relay")]), "no_worker", ago(50)),
         (ledger(flow=[flow(last=80)]), lane([process("relay"), process("worker", seen=60)]), "no_worker", ago(60)),
     ],
-)  # fmt: skip
+)
 def test_since_when_comes_from_the_data_not_from_who_looked_first(
     record: Ledger, line: Lane, code: str, since: datetime
 ) -> None:
@@ -241,8 +246,9 @@ def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_o
     late = ledger(due={"critical": 40.0}, forwarded=1.0, held=[held(count=20, started=300)])
     concerns = judge(seen(late, lane([process("relay"), busy])), window=WINDOW)
     assert {one.identity: (one.level, one.because) for one in concerns} == {
-        "held:": (Level.BAD, ""), "backlog:critical": (Level.BAD, "held:"),
-    }  # fmt: skip
+        "held:": (Level.BAD, ""),
+        "backlog:critical": (Level.BAD, "held:"),
+    }
     text = Wording("en").text(next(one for one in concerns if one.code == "held"))
     assert text == "20 of 20 slots are held while work of queue critical waits: sim:status_sync holds 18"
     waits = replace(busy, held={"sim:status_sync": 20}, away={"sim:status_sync": {"control_center": 7, "onelink": 1}})

@@ -36,15 +36,24 @@ TROUBLES = [
     *judge(
         seen(
             ledger(
-                due={"critical": 40.0}, forwarded=40.0, queued={"low": (3, 40.0)}, held=[held(expired=1)], parked=1,
-                wiped_at=ago(20), is_settled=False, vanished=(2, ago(60)),
+                due={"critical": 40.0},
+                forwarded=40.0,
+                queued={"low": (3, 40.0)},
+                held=[held(expired=1)],
+                parked=1,
+                wiped_at=ago(20),
+                is_settled=False,
+                vanished=(2, ago(60)),
                 flow=[flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9), flow("failed", total=9)],
-                blocked=[blocked()], totals={"uncertain": 1},
+                blocked=[blocked()],
+                totals={"uncertain": 1},
             ),
             lane(
                 [
-                    replace(process("relay"), unknown={"sim:magic": 1}, deaf=True), process("worker", seen=30),
-                    process("api", started=99, seen=50), process("api", started=45),
+                    replace(process("relay"), unknown={"sim:magic": 1}, deaf=True),
+                    process("worker", seen=30),
+                    process("api", started=99, seen=50),
+                    process("api", started=45),
                 ],
                 breakers=[BREAKER, replace(BREAKER, name="control_center", state="half-opened")],
             ),
@@ -72,7 +81,7 @@ TROUBLES = [
         seen(ledger(connected=["relay", "worker"]), lane([process("relay", seen=20), process("worker", seen=20)])),
         window=HIGH_WATER,
     ),
-]  # fmt: skip
+]
 
 
 def test_every_trouble_can_be_said_in_both_languages() -> None:

@@ -23,9 +23,12 @@ HAN = re.compile(r"[\u4e00-\u9fff]")
 # 写得出任务的原因的地方
 PLACES = ("workers", "kaguan/carriers", "kaguan/mail", "kaguan/outbox")
 ELSEWHERE = (  # 给用例的；配置有误；指标的说明
-    "kaguan/outbox/testing.py", "kaguan/outbox/schedule", "workers/metrics.py", "workers/email/metrics.py",
+    "kaguan/outbox/testing.py",
+    "kaguan/outbox/schedule",
+    "workers/metrics.py",
+    "workers/email/metrics.py",
     "kaguan/mail/waiting.py",
-)  # fmt: skip
+)
 # 参数不会成为原因：程序错误、给请求者的错误（自带英文）
 OTHERS = {
     "ValueError", "RuntimeError", "LookupError", "AssertionError", "DomainError", "FieldError", "not_found",

@@ -114,8 +114,10 @@ class Gate:
         while self._recent and self._recent[0] <= now - 1:
             self._recent.popleft()
         self._recent.append(now)
-        limits = {"concurrency": (self.in_flight, self.faults.max_concurrency),
-                  "rate": (len(self._recent), self.faults.max_per_second)}  # fmt: skip
+        limits = {
+            "concurrency": (self.in_flight, self.faults.max_concurrency),
+            "rate": (len(self._recent), self.faults.max_per_second),
+        }
         for name, (value, limit) in limits.items():
             if limit is not None and value > limit:
                 self.violations[name] += 1

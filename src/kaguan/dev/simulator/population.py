@@ -40,10 +40,16 @@ _PREFIXES = {
 _STATES: dict[Carrier, tuple[tuple[str, int], ...]] = {
     Carrier.ONELINK: (("2", 70), ("4", 12), ("1", 6), ("6", 4), ("7", 5), ("8", 3)),
     Carrier.CONTROL_CENTER: (
-        ("ACTIVATED", 70), ("DEACTIVATED", 12), ("ACTIVATION_READY", 6), ("TEST_READY", 4),
-        ("INVENTORY", 4), ("RETIRED", 2), ("PURGED", 1), ("REPLACED", 1),
+        ("ACTIVATED", 70),
+        ("DEACTIVATED", 12),
+        ("ACTIVATION_READY", 6),
+        ("TEST_READY", 4),
+        ("INVENTORY", 4),
+        ("RETIRED", 2),
+        ("PURGED", 1),
+        ("REPLACED", 1),
     ),
-}  # fmt: skip
+}
 
 
 _ACTIVE = frozenset({"2", "ACTIVATED"})
