@@ -30,6 +30,7 @@ from kaguan.queues.client import open_redis
 from kaguan.telemetry.exposition import serve_metrics
 from kaguan.telemetry.metrics import Metrics
 from kaguan.telemetry.monitor import Monitor
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 M_MMAP_THRESHOLD = -3  # malloc.h
-BIG_BUFFER = 512 * 1024  # 字节
+BIG_BUFFER = 512 * KIB  # 字节
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:

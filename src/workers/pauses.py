@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from kaguan.flow.backoff import equal_jitter, jitter
+from kaguan.words.units import HOUR
 
 PAUSE = 10.0  # 秒；有进展而中断的同步歇这么久，再接着问
 LONGEST_PAUSE = 600.0  # 秒
 RECALLED = 30.0  # 秒；剩下不超过这么久的，不必提前叫回来
-LONGEST_OUTAGE_PAUSE = 3_600.0  # 秒；恢复靠 relay 提前叫回来，这只是兜底，所以长些，免得大量的信空跑
+LONGEST_OUTAGE_PAUSE = float(HOUR)  # 秒；恢复靠 relay 提前叫回来，这只是兜底，所以长些，免得大量的信空跑
 
 
 def failed_pause() -> float:

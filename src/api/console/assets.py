@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kaguan.words.errors import not_found
+from kaguan.words.units import YEAR
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, StreamResponse
@@ -21,7 +22,7 @@ TYPES = {
     "console.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-MAX_AGE = "public, max-age=31536000, immutable"
+MAX_AGE = f"public, max-age={YEAR}, immutable"
 
 
 async def asset(request: Request) -> StreamResponse:

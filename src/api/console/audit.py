@@ -7,7 +7,19 @@ from urllib.parse import urlencode
 
 from api.endpoints.binding import POSITIVE, UUID_TEXT
 from kaguan.audit import store
-from kaguan.audit.actions import ON_ENTITIES, TOKEN_CREATE, TOKEN_REVOKE
+from kaguan.audit.actions import (
+    CONSOLE_LOGIN,
+    CONSOLE_LOGOUT,
+    ON_ENTITIES,
+    OUTBOX_REDRIVE,
+    SCHEDULE_DISABLE,
+    SCHEDULE_ENABLE,
+    TASK_CANCEL,
+    TASK_REPLAY,
+    TASK_RETRY,
+    TOKEN_CREATE,
+    TOKEN_REVOKE,
+)
 from kaguan.audit.service import in_language
 from kaguan.audit.store import NEWEST
 from kaguan.database.paging import BIGINT_MAX
@@ -21,11 +33,21 @@ PATH = "/console/audit"
 PAGE = 50
 MAX_NAME = 100
 ACTIONS = (
-    "console.login", "console.logout", "task.cancel", "task.retry", "task.replay", "outbox.redrive",
-    TOKEN_CREATE, TOKEN_REVOKE, "migrate",
-    "schedule.enable", "schedule.disable", "monitor.retry", "monitor.abort",
+    CONSOLE_LOGIN,
+    CONSOLE_LOGOUT,
+    TASK_CANCEL,
+    TASK_RETRY,
+    TASK_REPLAY,
+    OUTBOX_REDRIVE,
+    TOKEN_CREATE,
+    TOKEN_REVOKE,
+    "migrate",
+    SCHEDULE_ENABLE,
+    SCHEDULE_DISABLE,
+    "monitor.retry",
+    "monitor.abort",
     *ON_ENTITIES,
-)  # fmt: skip
+)
 
 
 async def audit(console: ConsoleRequest) -> web.Response:

@@ -11,7 +11,7 @@ from api.http.keys import SETTINGS
 from api.http.proxies import CLIENT_ADDRESS
 from kaguan.config import Exemption
 from kaguan.words.errors import Code, DomainError, invalid
-from kaguan.words.units import YEAR
+from kaguan.words.units import KIB, YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +26,12 @@ HOST_PREFIX = "__Host-"  # 浏览器只收 Secure、Path=/、不带 Domain 的�
 NOTICE_LIFE = 30  # 秒
 CSRF_FIELD = "csrf_token"
 FORM_TYPE = "application/x-www-form-urlencoded"
-MAX_FORM = 64 * 1024  # 字节；重放的确认带着选定的每一个，选满时约 18 KiB
+MAX_FORM = 64 * KIB  # 字节；重放的确认带着选定的每一个，选满时约 18 KiB
 MAX_FIELDS = 32
 HOME = "/"
 LOGIN = "/console/login"
 LOGOUT = "/console/logout"
+CHALLENGE = 'Session realm="kaguan"'  # 没有登录的应答 401，必带质询（RFC 9110 §11.6.1）
 PAGES = ("/console/", "/monitor/")
 MAX_NEXT = 2_000
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from api.console.serve import ActionResult, number_of
 from api.console.tasks import moment_of, one_of
 from api.endpoints.binding import storable
+from kaguan.audit.actions import TASK_REPLAY
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.operate import backlog, replay, selection
 from kaguan.outbox.operate.replay import REASON_LIMIT, REPLAY_LIMIT, REPLAY_RATE_LIMIT, Replay
@@ -63,7 +64,7 @@ async def run_replay(submission: FormSubmission) -> ActionResult:
     )
     detail = {**selected.replay.asked(), "count": len(done.task_ids), "skipped": done.skipped, "via": "console"}
     last_due = None if done.last_due is None else done.last_due.isoformat()
-    entry = AuditEntry("task.replay", None, {**detail, "last_due": last_due})
+    entry = AuditEntry(TASK_REPLAY, None, {**detail, "last_due": last_due})
     notice = "replayed_some" if done.skipped else "replayed"
     return ActionResult(entry, notice, PATH, len(done.task_ids), ring=True, skipped=done.skipped)
 

@@ -10,13 +10,14 @@ from aiohttp import web
 
 from api.console import browser
 from api.console.attempts import ATTEMPTS
-from api.console.browser import HOME, LOGIN, read_form, require_csrf, require_same_origin, safe_next
+from api.console.browser import CHALLENGE, HOME, LOGIN, read_form, require_csrf, require_same_origin, safe_next
 from api.console.console_request import THEMES, ConsoleRequest
 from api.console.serve import SEE_OTHER, session_of
 from api.http.context import context_of
 from api.http.guard import GUARD
 from api.http.keys import SERVICES
 from kaguan.audit import service as audit
+from kaguan.audit.actions import CONSOLE_LOGIN, CONSOLE_LOGOUT
 from kaguan.audit.service import because
 from kaguan.audit.store import AuditEntry
 from kaguan.database.pool import at_once, transaction
@@ -28,9 +29,6 @@ from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
     from kaguan.tokens.service import Principal
-
-LOGIN_ACTION = "console.login"
-LOGOUT_ACTION = "console.logout"
 
 
 async def login_page(request: web.Request) -> web.StreamResponse:
@@ -59,7 +57,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
         await sessions.close_session(connection, browser.session_secret(request) or "")
         opened = await sessions.open_session(connection, principal, config.session_lifetime)
-        entry = AuditEntry(LOGIN_ACTION, None, {"address": context_of(request).address})
+        entry = AuditEntry(CONSOLE_LOGIN, None, {"address": context_of(request).address})
         await audit.record(connection, entry, principal, console.request_id, after_commit)
     context_of(request).principal = principal.name
     response = web.Response(status=SEE_OTHER, headers={"Location": target})
@@ -72,11 +70,11 @@ async def _refuse(
 ) -> web.Response:
     detail = {"address": context_of(console.request).address, **because(why)}
     async with console.services.pool.connection() as connection:
-        entry = AuditEntry(LOGIN_ACTION, None, detail, "refused")
+        entry = AuditEntry(CONSOLE_LOGIN, None, detail, "refused")
         await audit.record(connection, entry, principal, console.request_id, at_once)
     response = console.render("login.html", status, next=target, error=why.text(console.language))
-    if status == HTTPStatus.UNAUTHORIZED:  # 必带质询（RFC 9110 §11.6.1）
-        response.headers["WWW-Authenticate"] = 'Session realm="kaguan"'
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = CHALLENGE
     return response
 
 
@@ -89,7 +87,7 @@ async def log_out(request: web.Request) -> web.StreamResponse:
         console = ConsoleRequest(request, session)
         async with console.services.pool.connection() as connection, transaction(connection) as after_commit:
             await sessions.close_session(connection, browser.session_secret(request) or "")
-            entry = AuditEntry(LOGOUT_ACTION)
+            entry = AuditEntry(CONSOLE_LOGOUT)
             await audit.record(connection, entry, session.principal, console.request_id, after_commit)
     browser.forget_session(request, response)
     return response

@@ -19,6 +19,7 @@ from api.console.traces import TRACES, Traces
 from api.console.verdicts import VERDICTS
 from api.http.keys import SERVICES
 from api.http.limits import Counter
+from kaguan.audit.actions import OUTBOX_REDRIVE, SCHEDULE_DISABLE, SCHEDULE_ENABLE, TASK_CANCEL, TASK_REPLAY, TASK_RETRY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,16 +67,16 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{tasks.PATH}/{{task_id}}", page(task.task_page)),
         web.get(f"{CONSOLE}/live/tasks/{{task_id}}", fragment(task.live_task)),
         web.get(f"{CONSOLE}/live/tasks/{{task_id}}/trace", fragment(task.live_trace)),
-        web.post(f"{tasks.PATH}/{{task_id}}/cancel", action("task.cancel", task.cancel)),
-        web.post(f"{tasks.PATH}/{{task_id}}/retry", action("task.retry", task.retry)),
+        web.post(f"{tasks.PATH}/{{task_id}}/cancel", action(TASK_CANCEL, task.cancel)),
+        web.post(f"{tasks.PATH}/{{task_id}}/retry", action(TASK_RETRY, task.retry)),
         web.get(dead_letters.PATH, page(dead_letters.dead_letters)),
-        web.post(f"{dead_letters.PATH}/replay", action("task.replay", dead_letters.run_replay)),
+        web.post(f"{dead_letters.PATH}/replay", action(TASK_REPLAY, dead_letters.run_replay)),
         web.get(vanished.PATH, page(vanished.vanished_tasks)),
         web.get(schedules.PATH, page(schedules.schedules)),
-        web.post(f"{schedules.PATH}/{{name}}/enable", action("schedule.enable", schedules.enable)),
-        web.post(f"{schedules.PATH}/{{name}}/disable", action("schedule.disable", schedules.disable)),
+        web.post(f"{schedules.PATH}/{{name}}/enable", action(SCHEDULE_ENABLE, schedules.enable)),
+        web.post(f"{schedules.PATH}/{{name}}/disable", action(SCHEDULE_DISABLE, schedules.disable)),
         web.get(outbox.PATH, page(outbox.outbox)),
-        web.post(f"{outbox.PATH}/redrive", action("outbox.redrive", outbox.redrive)),
+        web.post(f"{outbox.PATH}/redrive", action(OUTBOX_REDRIVE, outbox.redrive)),
         web.get(audit.PATH, page(audit.audit)),
     ]
 

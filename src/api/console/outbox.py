@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from api.console.serve import ActionResult, number_of
 from api.console.snapshots import SNAPSHOTS
+from kaguan.audit.actions import OUTBOX_REDRIVE
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.recover import store
 from kaguan.outbox.vocabulary import Priority, PriorityRank
@@ -49,5 +50,5 @@ async def redrive(submission: FormSubmission) -> ActionResult:
     lost = await store.lost_epoch(submission.connection, moment, REDRIVE_PAGE)
     count = await store.redrive(submission.connection, lost, CAUSE)
     notice = "redriven_more" if len(lost) == REDRIVE_PAGE else "redriven"
-    entry = AuditEntry("outbox.redrive", None, {"older": older, "count": count, "via": "console"})
+    entry = AuditEntry(OUTBOX_REDRIVE, None, {"older": older, "count": count, "via": "console"})
     return ActionResult(entry, notice, PATH, count, ring=True)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from api.console import browser
 from api.console.attempts import REFUSALS
-from api.console.browser import LOGIN, read_form, require_csrf, require_same_origin, safe_next
+from api.console.browser import CHALLENGE, LOGIN, read_form, require_csrf, require_same_origin, safe_next
 from api.console.console_request import BACK, NOTICE_SEPARATOR, ConsoleRequest
 from api.http.context import context_of
 from api.http.keys import SERVICES
@@ -104,7 +104,7 @@ def fragment(handler: PageHandler) -> Handler:
     """页面里自动刷新的一块：不算人的活动；会话没了就 401，脚本会把整页换成登录。"""
 
     def signed_out(_request: web.Request) -> web.Response:
-        return web.Response(status=401, headers={"WWW-Authenticate": 'Session realm="kaguan"'})
+        return web.Response(status=401, headers={"WWW-Authenticate": CHALLENGE})
 
     return _signed_in(handler, signed_out, touch=False)
 

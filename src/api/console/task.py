@@ -10,6 +10,7 @@ from uuid import UUID
 from api.console.serve import ActionResult
 from api.console.traces import TRACES
 from api.endpoints.binding import UUID_TEXT
+from kaguan.audit.actions import TASK_CANCEL, TASK_RETRY
 from kaguan.audit.store import AuditEntry
 from kaguan.outbox.operate import decisions
 from kaguan.outbox.operate import record as store
@@ -82,14 +83,14 @@ async def live_trace(console: ConsoleRequest) -> web.Response:
 async def cancel(submission: FormSubmission) -> ActionResult:
     task_id = id_in(submission.path)
     status = await decisions.cancel(submission.connection, task_id, submission.actor, submission.after_commit)
-    entry = AuditEntry("task.cancel", str(task_id), {"status": status, "via": "console"})
+    entry = AuditEntry(TASK_CANCEL, str(task_id), {"status": status, "via": "console"})
     return ActionResult(entry, CANCEL_NOTICES[status], submission.back, ring=True)  # 同键的下一个也许放行了
 
 
 async def retry(submission: FormSubmission) -> ActionResult:
     task_id = id_in(submission.path)
     status = await decisions.retry(submission.connection, task_id, submission.actor, submission.after_commit)
-    entry = AuditEntry("task.retry", str(task_id), {"status": status, "via": "console"})
+    entry = AuditEntry(TASK_RETRY, str(task_id), {"status": status, "via": "console"})
     return ActionResult(entry, "retried", submission.back, ring=True)
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from kaguan.telemetry.spans import MESSAGE_ID
 from kaguan.telemetry.waterfall import lay_out
+from kaguan.words.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 TIMEOUT = 1.0  # 秒
-LIMIT = 4 * 1024 * 1024  # 字节；再长的跟踪到它自己的页面去看
+LIMIT = 4 * MIB  # 字节；再长的跟踪到它自己的页面去看
 MAX_ROWS = 200
 MICROSECOND = 1_000  # 纳秒
 

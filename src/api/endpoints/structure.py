@@ -12,11 +12,12 @@ from pydantic import TypeAdapter
 
 from kaguan.flow.time_slice import TimeSlice
 from kaguan.words.errors import Code, DomainError
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLICE = 256 * 1024  # 字节：一口气数这么多，不到一毫秒
+SLICE = 256 * KIB  # 字节：一口气数这么多，不到一毫秒
 SLACK = 256  # 上限之外的余地：写错的（多了字段、形状不对）仍按字段指名
 _NAMES = (("对象与数组", "objects and arrays"), ("键", "keys"), ("逗号", "commas"))
 

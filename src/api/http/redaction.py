@@ -11,12 +11,13 @@ from kaguan.logging.secret_rules import TRIGGERS, Rule, cover
 from kaguan.words.patterns import linear
 from kaguan.words.printable import LINES, printable
 from kaguan.words.secret_names import NAME, is_secret
+from kaguan.words.units import KIB, MIB
 
-LIMIT = 50 * 1024  # 字节，UTF-8；受理了的请求
-REFUSED_LIMIT = 2 * 1024  # 字节；没有认证的、没受理就拒绝的请求
-PARSE_LIMIT = 1024 * 1024  # 字节；我们自己的应答大于它就不解析，按文本脱敏
+LIMIT = 50 * KIB  # 字节，UTF-8；受理了的请求
+REFUSED_LIMIT = 2 * KIB  # 字节；没有认证的、没受理就拒绝的请求
+PARSE_LIMIT = MIB  # 字节；我们自己的应答大于它就不解析，按文本脱敏
 FORM = "application/x-www-form-urlencoded"
-_SAMPLE = 1024  # 字节；看这么多来判断是不是文本
+_SAMPLE = KIB  # 字节；看这么多来判断是不是文本
 
 # 一个可疑的片段也没有的正文，原样记
 _SUSPICIOUS = linear(rf"{TRIGGERS}|content_base64|\\u[0-9a-f]".encode())

@@ -10,8 +10,10 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-ADDRESS_BURST, ADDRESS_RATE = 256 * 1024, 4 * 1024  # 字节；字节每秒。一个地址
-TOTAL_BURST, TOTAL_RATE = 2 * 1024 * 1024, 64 * 1024  # 全部地址
+from kaguan.words.units import KIB, MIB
+
+ADDRESS_BURST, ADDRESS_RATE = 256 * KIB, 4 * KIB  # 字节；字节每秒。一个地址
+TOTAL_BURST, TOTAL_RATE = 2 * MIB, 64 * KIB  # 全部地址
 MAX_ADDRESSES = 4_096  # 记住这么多个，最久没来的先忘
 
 

@@ -19,11 +19,13 @@ from api.endpoints.shapes import BigId, Choice, QueryId, RequestModel, View
 from api.openapi import examples
 from api.resources.audit import audited, audited_change
 from api.resources.fields import Remark
-from api.resources.users import WRITE as WRITE_USERS
 from api.resources.users import CreatedUserView, UserIn, created_view, mail_outbox, new_user
 from kaguan.audit.actions import ORDER_DELETE, ORDER_UPDATE
 from kaguan.orders import service, store
 from kaguan.orders.model import OrderStatus
+from kaguan.tokens.service import ORDERS_READ as READ
+from kaguan.tokens.service import ORDERS_WRITE as WRITE
+from kaguan.tokens.service import USERS_WRITE as WRITE_USERS
 from kaguan.words.currency import CURRENCIES, DEFAULT_CURRENCY
 from kaguan.words.errors import Code
 
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from kaguan.users.service import NewUser
 
 TAG = "orders"
-READ = "orders:read"
-WRITE = "orders:write"
 COLLECTION = "/api/v1/orders"
 ITEM = COLLECTION + "/{id:int}"
 

@@ -11,6 +11,7 @@ from api.endpoints.shapes import MAX_PAGE_SIZE, PageSize, View
 from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources.audit import audited
+from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE
 from kaguan.config.schedules import Misfire
 from kaguan.outbox.schedule import service
 from kaguan.outbox.vocabulary import Priority
@@ -100,7 +101,7 @@ async def disable_schedule(call: Call[None, None]) -> Answer:
 async def _switch(call: Call[None, None], *, enabled: bool) -> Answer:
     name = call.text("name")
     await service.switch(await call.unit.raw(), call.services.settings.schedules, name, enabled=enabled)
-    await audited(call, "schedule.enable" if enabled else "schedule.disable", name)
+    await audited(call, SCHEDULE_ENABLE if enabled else SCHEDULE_DISABLE, name)
     return Answer({"name": name, "enabled": enabled})
 
 

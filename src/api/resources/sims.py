@@ -25,6 +25,8 @@ from api.resources.sim_models import (
 from kaguan.audit.actions import SIM_DELETE, SIM_REGISTER, SIM_UPDATE
 from kaguan.sims import service, store
 from kaguan.sims.service import Registered, usage_range
+from kaguan.tokens.service import SIMS_READ as READ
+from kaguan.tokens.service import SIMS_WRITE as WRITE
 from kaguan.words.errors import Code
 from kaguan.words.units import MIB
 
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from kaguan.sims.service import Registration
 
 TAG = "sims"
-READ = "sims:read"
-WRITE = "sims:write"
 COLLECTION = "/api/v1/sims"
 ITEM = COLLECTION + "/{iccid:str}"
 

@@ -14,7 +14,6 @@ from api.openapi import examples
 from api.resources.task_models import (
     PATH,
     TAG,
-    WRITE,
     BatchItem,
     EmailItem,
     SimItem,
@@ -29,6 +28,7 @@ from kaguan.flow.time_slice import TimeSlice
 from kaguan.notices.service import with_notice
 from kaguan.outbox.accept.acceptance import Accepted, Submission, insert, stage
 from kaguan.product.task_types import NAMES, TASK_TYPES
+from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.words.errors import MEANINGS, Code, DomainError, FieldError
 
 if TYPE_CHECKING:

@@ -21,12 +21,13 @@ from api.http.middleware.deadline import DEADLINE
 from api.http.redaction import LIMIT
 from api.http.server import told_when_lost
 from api.openapi import examples
-from api.resources.task_models import PATH, READ, TAG
+from api.resources.task_models import PATH, TAG
 from api.resources.task_views import task_view
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.place import place_of
 from kaguan.outbox.operate.timeline import timeline
 from kaguan.outbox.vocabulary import FINAL
+from kaguan.tokens.service import TASKS_READ as READ
 from kaguan.words.errors import Code, DomainError, not_found
 
 if TYPE_CHECKING:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # 任务的路由都用
 PATH = "/api/v1/tasks"
 TAG = "tasks"
-READ, WRITE = "tasks:read", "tasks:write"
 
 FIRST_BUSINESS_DAY = date(1970, 1, 1)
 MAX_SYNC_DAYS = 366

@@ -11,15 +11,18 @@ from api.endpoints.unit_of_work import Mode
 from api.openapi import examples
 from api.resources import task_events, task_vanished
 from api.resources.audit import audited
-from api.resources.task_models import PATH, READ, TAG, WRITE
+from api.resources.task_models import PATH, TAG
 from api.resources.task_queries import ReplayRequest, TaskQuery
 from api.resources.task_views import ReplayView, StatusView, TaskPage, TaskView, task_view
+from kaguan.audit.actions import TASK_CANCEL, TASK_REPLAY, TASK_RETRY
 from kaguan.outbox.operate import decisions, replay, selection
 from kaguan.outbox.operate import record as store
 from kaguan.outbox.operate.listing import task_page
 from kaguan.outbox.operate.place import place_of
 from kaguan.outbox.operate.replay import one_line
 from kaguan.outbox.operate.timeline import timeline
+from kaguan.tokens.service import TASKS_READ as READ
+from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.verdict.queries import dead_groups
 from kaguan.words.errors import Code, not_found
 from kaguan.words.reasons import Reason
@@ -74,7 +77,7 @@ async def cancel_task(call: Call[None, None]) -> Answer:
     """还没跑的立即取消；正在跑的在安全点停下（仍是 running）；也许已寄出的成为 uncertain，再取消一次才是定论。"""
     task_id = call.uuid("task_id")
     status = await decisions.cancel(await call.unit.raw(), task_id, call.principal.name, call.unit.after_commit)
-    await audited(call, "task.cancel", str(task_id), status=status)
+    await audited(call, TASK_CANCEL, str(task_id), status=status)
     call.unit.after_commit(call.services.ring)  # 同键的下一个也许放行了
     return Answer({"task_id": task_id, "status": status})
 
@@ -94,7 +97,7 @@ async def cancel_task(call: Call[None, None]) -> Answer:
 async def retry_task(call: Call[None, None]) -> Answer:
     task_id = call.uuid("task_id")
     status = await decisions.retry(await call.unit.raw(), task_id, call.principal.name, call.unit.after_commit)
-    await audited(call, "task.retry", str(task_id), status=status)
+    await audited(call, TASK_RETRY, str(task_id), status=status)
     call.unit.after_commit(call.services.ring)
     return Answer({"task_id": task_id, "status": status}, headers={"Location": f"{PATH}/{task_id}"})
 
@@ -125,7 +128,7 @@ async def replay_tasks(call: Call[ReplayRequest, None]) -> Answer:
         done = await replay.run_selection(
             connection, selected, call.principal.name, after_commit=call.unit.after_commit
         )
-    await audited(call, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
+    await audited(call, TASK_REPLAY, **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
     call.unit.after_commit(call.services.ring)
     return Answer(
         {"dry_run": False, "replayed": len(done.task_ids), "skipped": done.skipped, "last_due": done.last_due}

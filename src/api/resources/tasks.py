@@ -13,12 +13,13 @@ from api.endpoints.unit_of_work import Mode
 from api.http.keys import SERVICES
 from api.openapi import examples
 from api.resources import task_batch, task_operations
-from api.resources.task_models import PATH, TAG, WRITE, EmailTask, SimTask, SyncTask, submission_of
+from api.resources.task_models import PATH, TAG, EmailTask, SimTask, SyncTask, submission_of
 from api.resources.task_notices import accept_with_notice
 from api.resources.task_views import AcceptedView, accepted_view
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import GroupAccept, accept_one
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
+from kaguan.tokens.service import TASKS_WRITE as WRITE
 from kaguan.words.errors import Code
 from kaguan.words.units import KIB
 

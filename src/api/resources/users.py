@@ -23,6 +23,8 @@ from api.resources.audit import audited, audited_change
 from api.resources.fields import Address
 from kaguan.audit.actions import USER_DELETE, USER_UPDATE
 from kaguan.mail.staging import MailOutbox
+from kaguan.tokens.service import USERS_READ as READ
+from kaguan.tokens.service import USERS_WRITE as WRITE
 from kaguan.users import service, store
 from kaguan.users.model import UserStatus
 from kaguan.users.password import PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordHasher, check_password
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from api.endpoints.endpoint import Endpoint
 
 TAG = "users"
-READ = "users:read"
-WRITE = "users:write"
 COLLECTION = "/api/v1/users"
 ITEM = COLLECTION + "/{id:int}"
 

@@ -25,8 +25,9 @@ from kaguan.carriers.gateway import (
 )
 from kaguan.flow.backoff import full_jitter
 from kaguan.flow.retry_after import retry_after
-from kaguan.telemetry.spans import client_span, server_of
+from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, server_of
 from kaguan.words.reasons import Reason
+from kaguan.words.units import KIB, MIB
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 BACKOFF = 0.4  # 秒；第 n 次失败后等 0 到 BACKOFF·2ⁿ⁻¹
-BODY_LIMIT = 1024 * 1024  # 字节；一百张卡的应答几十 KB
+BODY_LIMIT = MIB  # 字节；一百张卡的应答几十 KB
 MARKS_LIMIT = 100_000  # 骨架的字符（括号、冒号、逗号）至多这么多：一个 ``[]`` 两字节，解析出来要几十字节
-CHUNK = 64 * 1024
+CHUNK = 64 * KIB
 
 # 指标钩子：(运营商, 操作, 结局, 秒)；结局是 "ok" 或 CarrierError.code
 Observe: TypeAlias = Callable[["Carrier", str, str, float], None]
@@ -134,7 +135,7 @@ class GuardedTransport:
         started = asyncio.get_running_loop().time()
         outcome = "ok"
         name = f"{self._carrier} {request.operation}"
-        attributes = {"kaguan.carrier": self._carrier.value, "http.request.method": "GET", **self._server}
+        attributes = {"kaguan.carrier": self._carrier.value, HTTP_METHOD: "GET", **self._server}
         with client_span(name, attributes) as span:
             try:
                 return await self._behind_breaker(request, deadline, span)
@@ -169,7 +170,7 @@ class GuardedTransport:
                     timeout=aiohttp.ClientTimeout(total=min(self._timeout, remaining)),
                     allow_redirects=False,
                 ) as response:
-                    span.set_attribute("http.response.status_code", response.status)
+                    span.set_attribute(HTTP_STATUS, response.status)
                     reply = Reply(response.status, _parse(response, await _read(response)))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientError(Reason("carriers.unreachable", {"error": type(error).__name__})) from None

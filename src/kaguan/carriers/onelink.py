@@ -42,6 +42,7 @@ from kaguan.carriers.records import Record, match
 from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
 from kaguan.sims.vocabulary import Carrier, LifecycleState, SessionState, SuspendReason
 from kaguan.words.reasons import Reason
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_BATCH = 100
-BYTES_PER_KB = 1024
 
 OK = "0"
 TOKEN_EXPIRED = "12021"
@@ -245,4 +245,4 @@ def _info(iccid: str, record: dict[str, Any]) -> CardInfo:
 
 def _usage(iccid: str, record: dict[str, Any]) -> DayUsage:
     usage = _Usage.model_validate(record)
-    return DayUsage(iccid, int(usage.dataAmount * BYTES_PER_KB), usage.smsAmount, usage.revision)
+    return DayUsage(iccid, int(usage.dataAmount * KIB), usage.smsAmount, usage.revision)

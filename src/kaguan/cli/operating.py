@@ -10,6 +10,7 @@ from uuid import UUID
 
 import typer
 
+from kaguan.audit.actions import TASK_REPLAY
 from kaguan.audit.command_line import actor, audited
 from kaguan.cli.failure import CommandError
 from kaguan.cli.printing import AsJson, echo, print_json, print_table, reader_language
@@ -26,6 +27,7 @@ from kaguan.product.exit_codes import ExitCode
 from kaguan.product.task_types import TypeName
 from kaguan.words import zones
 from kaguan.words.reasons import Reason
+from kaguan.words.units import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,7 @@ PREVIEWED = {"task_id": "任务", "type": "类型", "last_error": "原因", "fin
 
 Wait = Annotated[bool, typer.Option("--wait", help="等到有结局；失败则退出码 1")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="至多等几秒")]
+PATIENCE = float(HOUR)
 
 
 def wait_for(task_ids: Sequence[UUID], seconds: float, *, as_json: bool) -> list[Watched]:
@@ -75,7 +78,7 @@ def report(found: Sequence[Watched], *, as_json: bool) -> None:
 
 def watch_tasks(
     task_ids: Annotated[list[UUID], typer.Argument(help="任务号，可给几个")],
-    seconds: Timeout = 3_600.0,
+    seconds: Timeout = PATIENCE,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -97,7 +100,7 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     until: Annotated[datetime | None, typer.Option(formats=MOMENTS, metavar="时刻", help="受理早于")] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST, help="至多几个")] = 100,
     rate: Annotated[float, typer.Option(min=0.1, max=REPLAY_RATE_LIMIT, help="每秒至多几个")] = 50.0,
-    seconds: Timeout = 3_600.0,
+    seconds: Timeout = PATIENCE,
     run: Annotated[bool, typer.Option("--run", "--yes", help="不问，真做；不给就先看会选中谁")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="只看，不问做不做")] = False,
     wait: Wait = False,
@@ -131,7 +134,7 @@ async def _run(wanted: replaying.Replay, selected: Selection | None, connection:
     for part in replaying.parts(selected) if selected.shown else [selected]:
         async with transaction(connection) as after_commit:
             done = await replaying.run_selection(connection, part, actor(), len(total.task_ids), after_commit)
-            await audited(connection, "task.replay", **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
+            await audited(connection, TASK_REPLAY, **wanted.asked(), count=len(done.task_ids), skipped=done.skipped)
         last_due = done.last_due or total.last_due
         total = replaying.Replayed(total.task_ids + done.task_ids, last_due, total.skipped + done.skipped)
     return total

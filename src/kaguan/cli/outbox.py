@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaguan.audit.actions import OUTBOX_REDRIVE
 from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
@@ -65,7 +66,7 @@ def redrive(
             async with connection.transaction():
                 moved = await store.redrive(connection, await store.lost_epoch(connection, moment, PAGE), CAUSE)
                 if moved or not total:
-                    await audited(connection, "outbox.redrive", None, older=older, count=moved)
+                    await audited(connection, OUTBOX_REDRIVE, None, older=older, count=moved)
             total += moved
             if moved == 0:  # 余下的正被别人锁着：他们会处理
                 break

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kaguan.audit.actions import SCHEDULE_DISABLE, SCHEDULE_ENABLE
 from kaguan.audit.command_line import audited
 from kaguan.cli.printing import AsJson, echo, print_json, print_table
 from kaguan.cli.session import with_database
@@ -60,7 +61,7 @@ def _switch(name: str, *, enabled: bool, as_json: bool) -> None:
 
     async def work(connection: Connection) -> None:
         await service.switch(connection, schedules, name, enabled=enabled)
-        await audited(connection, "schedule.enable" if enabled else "schedule.disable", name)
+        await audited(connection, SCHEDULE_ENABLE if enabled else SCHEDULE_DISABLE, name)
 
     with_database(work)
     if as_json:

@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from kaguan.audit.command_line import actor, audited
-from kaguan.cli.operating import Timeout, Wait, replay, report, wait_for, watch_tasks
+from kaguan.cli.operating import PATIENCE, Timeout, Wait, replay, report, wait_for, watch_tasks
 from kaguan.cli.printing import AsJson, echo, print_facts, print_json, print_table, reader_language
 from kaguan.cli.session import with_database
 from kaguan.config import load_settings
@@ -123,7 +123,7 @@ app.command(name="replay")(replay)
 
 
 @app.command()
-def retry(task_id: TaskId, seconds: Timeout = 3_600.0, *, wait: Wait = False, as_json: AsJson = False) -> None:
+def retry(task_id: TaskId, seconds: Timeout = PATIENCE, *, wait: Wait = False, as_json: AsJson = False) -> None:
     """重来一个失败或结局不明的任务。"""
     _act(decisions.retry, task_id, seconds, as_json=as_json, wait=wait)
 

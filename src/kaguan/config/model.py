@@ -21,7 +21,8 @@ from kaguan.config.values import (
     VerifyUrl,
     Weight,
 )
-from kaguan.words.units import KIB, MIB
+from kaguan.flow.probes import LOOPBACK
+from kaguan.words.units import DAY, KIB, MIB
 
 RESERVE = 2  # 没写的，给每个更急的队列留几个槽位
 
@@ -46,7 +47,7 @@ class Group(BaseModel):
 class Api(Group):
     """HTTP 服务。"""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     port: Port = 8080
     processes: int = Field(default=1, ge=1, le=64)
     body_limit: Bytes = 16 * MIB
@@ -54,14 +55,14 @@ class Api(Group):
     request_timeout: Seconds = 3.0  # 处理一个请求的时限（读请求体不算在内）
     read_timeout: Seconds = 10.0  # 读完请求体的时限（慢速攻击）
     keepalive_timeout: Seconds = 14.0  # 也管说不完的头：说好的是十五秒之内断开
-    idempotency_ttl: Seconds = 86_400.0
+    idempotency_ttl: Seconds = float(DAY)
     backlog_limit: int = Field(default=1_000_000, ge=1)  # 待投递行数超过它就回 503/2003
     rate_per_token: int = Field(default=2_000, ge=1)  # 每秒请求数
     rate_per_address: int = Field(default=2_000, ge=1)  # 每秒请求数
     streams_per_token: int = Field(default=20, ge=1)  # 一个令牌在一个进程里至多同时开着几条事件流；一个进程共 200 条
     trusted_proxies: Networks = ()  # 只有来自这些网段的 X-Forwarded-For 才算数
     cors_origins: tuple[str, ...] = ()  # 空 = 关闭
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = LOOPBACK
     metrics_port: Port | None = None  # 多进程时第 n 个子进程在 metrics_port + n 上另开 /metrics
     metrics_public: bool = False  # 默认 /metrics 只对 ops 令牌开放，dev 里本机也行
     session_idle: Seconds = 1_800.0  # 控制台闲置这么久就要重新登录
@@ -130,7 +131,7 @@ class Relay(Group):
     max_deliveries_without_result: int = Field(
         default=5, ge=3
     )  # 连续这么多次丢租约即判为毒丸；头两次还分不出是谁弄死了 worker
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = LOOPBACK
     metrics_port: Port | None = None
 
 
@@ -144,7 +145,7 @@ class Worker(Group):
     lease: Seconds = 15.0
     shutdown_grace: Seconds = 20.0
     task_timeout: Seconds = 600.0
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = LOOPBACK
     metrics_port: Port | None = None
 
     @field_validator("reserve")

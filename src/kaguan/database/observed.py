@@ -14,7 +14,7 @@ from opentelemetry import trace
 from psycopg import sql
 
 from kaguan.database.connecting import LimitedCursor
-from kaguan.telemetry.spans import client_span
+from kaguan.telemetry.spans import DB_COLLECTION, DB_OPERATION, DB_SYSTEM, client_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,13 +75,13 @@ class ObservedCursor(LimitedCursor):
         text = _text(query)
         operation, table = summary(text)
         attributes: dict[str, AttributeValue] = {
-            "db.system.name": "postgresql",
+            DB_SYSTEM: "postgresql",
             "db.namespace": self.connection.info.dbname,
-            "db.operation.name": operation,
+            DB_OPERATION: operation,
             "db.query.text": text,
         }
         if table:
-            attributes["db.collection.name"] = table
+            attributes[DB_COLLECTION] = table
         with client_span(f"{operation} {table}".rstrip(), attributes) as span:
             try:
                 yield

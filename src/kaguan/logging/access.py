@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 
 from kaguan.logging.rotation import RotatingFile
+from kaguan.words.units import KIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 ACCESS_LOG = "access.log"
 ACCEPTED_LOG = "access.accepted.log"
 LINGER = 0.02  # 秒；攒这么久写一次
-CHUNK = 64 * 1024  # 字节；一次写至多这么多
-PENDING_LIMIT = 8 * 1024 * 1024  # 字节；磁盘跟不上时由提交的一方自己写：慢下来，不丢行，内存也有界
+CHUNK = 64 * KIB  # 字节；一次写至多这么多
+PENDING_LIMIT = 8 * MIB  # 字节；磁盘跟不上时由提交的一方自己写：慢下来，不丢行，内存也有界
 OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 

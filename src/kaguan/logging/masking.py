@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kaguan.logging import secret_rules
 from kaguan.logging.secret_rules import GATE, SHORTEST, cover
 from kaguan.words.secret_names import MAX_NAME, is_secret
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 MASK = secret_rules.MASK.decode()
-FIELD_LIMIT = 64 * 1024  # 字节，UTF-8；一个日志字段至多看、至多写这么多
-OVERLAP = 4 * 1024  # 字节；截断之前多看这么多，切口处的秘密才认得全
+FIELD_LIMIT = 64 * KIB  # 字节，UTF-8；一个日志字段至多看、至多写这么多
+OVERLAP = 4 * KIB  # 字节；截断之前多看这么多，切口处的秘密才认得全
 MAX_DEPTH = 32
 ELLIPSIS = "…"
 INT64_MIN, UINT64_END = -(2**63), 2**64  # orjson 写不出这之外的整数

@@ -9,12 +9,13 @@ import idna
 from email_validator import EmailNotValidError, validate_email
 
 from kaguan.words.reasons import Reason
+from kaguan.words.units import MIB
 
 ADDRESS_OCTETS = 254  # RFC 5321 §4.5.3.1.3（含勘误 1690）
 SUBJECT_LENGTH = 998  # 字符；RFC 5322 §2.1.1 的行上限
 MAX_RECIPIENTS = 100  # 收件人与抄送合计；RFC 5321 §4.5.3.1.8 要求服务器至少收下 100 个
 MAX_ATTACHMENTS = 10
-MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024  # 解码后合计
+MAX_ATTACHMENT_BYTES = 10 * MIB  # 解码后合计
 FILENAME_LENGTH = 255
 
 # 私有网段里常见的邮件域；库按「特殊用途」拒收，我们按普通域校验

@@ -27,6 +27,7 @@ from kaguan.flow.background import in_background
 from kaguan.flow.backoff import about
 from kaguan.queues.believing import refused
 from kaguan.queues.keys import PRESENCE_BEATS, PRESENCE_CARDS, TIMELINE
+from kaguan.words.units import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -40,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 INTERVAL = 2.0  # 秒
 TIMEOUT = 1.5  # 秒：这一拍写不成就等下一拍
-KEEP = 3_600.0  # 秒：不再跳的名片留这么久，好数重启
+KEEP = HOUR  # 秒：不再跳的名片留这么久，好数重启
 MOST = 1_000  # 名片至多这么多：反复崩溃也撑不大
 
 AHEAD = 10_000  # 毫秒：分数都是 Redis 的钟，比它还晚这么多的是别人写的，或换了一台钟慢的
@@ -122,7 +123,7 @@ class Presence:
             "started": self._started,
             **self.facts(),
         }
-        keep = int(KEEP * 1000)
+        keep = KEEP * 1000
         seal = await self._seal()
         met = self._pool and self._pool.met
         ours = seal.put(TIMELINE, str(met)) if seal and met else ""

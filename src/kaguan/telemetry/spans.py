@@ -41,12 +41,15 @@ ERROR_TYPE = "error.type"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 HTTP_PORT, HTTPS_PORT = 80, 443
+HTTP_METHOD = "http.request.method"
+HTTP_STATUS = "http.response.status_code"
+DB_SYSTEM, DB_OPERATION, DB_COLLECTION = "db.system.name", "db.operation.name", "db.collection.name"
 BATCH_SIZE = "db.operation.batch.size"
 ACCEPT = "INSERT tb_task"
 ACCEPT_ATTRIBUTES: Mapping[str, AttributeValue] = {
-    "db.system.name": "postgresql",
-    "db.operation.name": "INSERT",
-    "db.collection.name": "tb_task",
+    DB_SYSTEM: "postgresql",
+    DB_OPERATION: "INSERT",
+    DB_COLLECTION: "tb_task",
 }
 TASK_TYPE = "kaguan.task.type"
 TASK_ATTEMPT = "kaguan.task.attempt"

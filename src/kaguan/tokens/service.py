@@ -32,10 +32,12 @@ RESERVED = frozenset({"schedule", "system", "anonymous"})
 
 OPERATE = "ops"
 LOOK = "ops:read"  # 控制台与监控页只看不动；ops 自然也能看
-SCOPES = (
-    "users:read", "users:write", "orders:read", "orders:write", "tasks:read", "tasks:write",
-    "sims:read", "sims:write", LOOK, OPERATE,
-)  # fmt: skip
+USERS_READ, USERS_WRITE = "users:read", "users:write"
+ORDERS_READ, ORDERS_WRITE = "orders:read", "orders:write"
+TASKS_READ, TASKS_WRITE = "tasks:read", "tasks:write"
+SIMS_READ, SIMS_WRITE = "sims:read", "sims:write"
+DATA = (USERS_READ, USERS_WRITE, ORDERS_READ, ORDERS_WRITE, TASKS_READ, TASKS_WRITE, SIMS_READ, SIMS_WRITE)
+SCOPES = (*DATA, LOOK, OPERATE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from kaguan.verdict.mishaps import failures, setbacks
 from kaguan.verdict.model import Concern, ConcernCode, Level, by_weight
 from kaguan.verdict.observation import MOMENT
 from kaguan.words.reasons import Reason
+from kaguan.words.units import HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +55,7 @@ class WaitLimits:
 WAIT_LIMITS = {
     Priority.CRITICAL: WaitLimits(10.0, 30.0),
     Priority.DEFAULT: WaitLimits(30.0, 120.0),
-    Priority.LOW: WaitLimits(300.0, 3_600.0),
+    Priority.LOW: WaitLimits(300.0, HOUR),
 }
 
 

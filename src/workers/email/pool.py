@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kaguan.mail.message import helo_name
+from kaguan.words.units import KIB
 from workers.email.session import SmtpSession, open_session
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class SessionLimits:
     idle: float = 30.0  # 秒；多数中继的空闲时限是 60 秒以上
     age: float = 300.0  # 秒；定期重连，中继改了地址也跟得上
     messages: int = 100  # 常见中继的上限
-    unsent: int = 64 * 1024  # 字节；本进程里至多压着这么多没发出去的
+    unsent: int = 64 * KIB  # 字节；本进程里至多压着这么多没发出去的
 
 
 LIMITS = SessionLimits()

@@ -28,8 +28,9 @@ from kaguan.mail.task import EmailPayload
 from kaguan.mail.vocabulary import DeliveryStatus
 from kaguan.outbox.work.outcome import Done
 from kaguan.outbox.work.verification import Happened, NotHappened, VerifiedOutcome
-from kaguan.telemetry.spans import client_span, record_error, server_of
+from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, record_error, server_of
 from kaguan.words.reasons import Reason
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ANSWER_LIMIT = 64 * 1024  # 字节
+ANSWER_LIMIT = 64 * KIB  # 字节
 SETTLED = frozenset({DeliveryStatus.ACCEPTED, DeliveryStatus.REFUSED})
 
 
@@ -109,10 +110,10 @@ async def open_lookup(url: str, seconds: float) -> AsyncIterator[Lookup]:
 
         async def lookup(message_id: str) -> Answer | None:
             target = url.replace("{message_id}", quote(message_id, safe=""))
-            with client_span("smtp verify", {"http.request.method": "GET", **server_of(url)}) as span:
+            with client_span("smtp verify", {HTTP_METHOD: "GET", **server_of(url)}) as span:
                 try:
                     async with session.get(target, allow_redirects=False) as response:
-                        span.set_attribute("http.response.status_code", response.status)
+                        span.set_attribute(HTTP_STATUS, response.status)
                         if response.status >= HTTPStatus.BAD_REQUEST and response.status != HTTPStatus.NOT_FOUND:
                             record_error(span, str(response.status))  # 404 是约定的答复：没有收到过
                         return await _verdict(response)

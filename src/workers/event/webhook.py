@@ -16,7 +16,7 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from kaguan.flow.retry_after import retry_after
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
-from kaguan.telemetry.spans import client_span, record_error, server_of
+from kaguan.telemetry.spans import HTTP_METHOD, HTTP_STATUS, client_span, record_error, server_of
 from kaguan.words.reasons import Reason
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Webhook:
         async with attempt.pool.connection() as connection:
             cursor = await connection.execute(NOW)
             (now,) = await cursor.fetchone() or (0,)
-        with client_span("webhook post", {"http.request.method": "POST", **server_of(self.url)}) as span:
+        with client_span("webhook post", {HTTP_METHOD: "POST", **server_of(self.url)}) as span:
             headers = sign(self.key, str(attempt.task_id), now, body)
             propagate.inject(headers)
             try:
@@ -52,7 +52,7 @@ class Webhook:
                     async with self.session.post(
                         self.url, data=body, headers=headers, allow_redirects=False
                     ) as response:
-                        span.set_attribute("http.response.status_code", response.status)
+                        span.set_attribute(HTTP_STATUS, response.status)
                         if response.status >= HTTPStatus.BAD_REQUEST:
                             record_error(span, str(response.status))  # 语义约定：HTTP 客户端的 4xx、5xx 是失败
                         return judge(response.status, response.headers.get("Retry-After"))

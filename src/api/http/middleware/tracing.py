@@ -21,7 +21,7 @@ from kaguan.logging.masking import mask
 from kaguan.telemetry.exposition import METRICS_PATH
 from kaguan.telemetry.propagation import context_from
 from kaguan.telemetry.sampling import KEPT
-from kaguan.telemetry.spans import ERROR_TYPE, record_error
+from kaguan.telemetry.spans import ERROR_TYPE, HTTP_METHOD, HTTP_STATUS, record_error
 from kaguan.telemetry.unsampled import Spans, Unsampled
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def _common(
 ) -> Mapping[str, str | int]:
     """低基数的那些属性：同样的请求共用一份。``path`` 只在路径固定时给。"""
     attributes: dict[str, str | int] = {
-        "http.request.method": method if method in METHODS else "_OTHER",
+        HTTP_METHOD: method if method in METHODS else "_OTHER",
         "url.scheme": scheme,
-        "http.response.status_code": status,
+        HTTP_STATUS: status,
         "client.address": address,
         "network.protocol.version": version,
     }

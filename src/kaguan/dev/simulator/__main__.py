@@ -16,6 +16,7 @@ from kaguan.config import ConfigurationError, load_settings
 from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.population import DEFAULT_CARDS, DEFAULT_SEED, Population
 from kaguan.dev.simulator.world import World
+from kaguan.flow.probes import LOOPBACK
 
 STOP_TIMEOUT = 2.0  # 秒；等在途应答
 
@@ -51,7 +52,7 @@ async def serve(world: World, host: str, port: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="kaguan.dev.simulator", description="运营商模拟器")
-    parser.add_argument("--host", default="127.0.0.1", help="监听地址")
+    parser.add_argument("--host", default=LOOPBACK, help="监听地址")
     parser.add_argument("--port", type=int, required=True, help="监听端口；0 由系统挑")
     parser.add_argument("--cards", type=int, default=DEFAULT_CARDS, help="每家运营商的卡数")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="种子；同种子同世界")

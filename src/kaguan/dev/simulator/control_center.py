@@ -12,6 +12,7 @@ from kaguan.carriers.control_center import DEVICES, PAGE_SIZE
 from kaguan.dev.simulator.faults import Drift
 from kaguan.dev.simulator.world import drifted
 from kaguan.sims.vocabulary import Carrier
+from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,4 +114,4 @@ class ControlCenter:
         if day > self._world.today():
             return None
         usage = self._world.usage(ME, iccid, day)
-        return {"dataUsage": usage.kilobytes * 1024, "smsUsage": usage.sms, "revision": usage.revision}
+        return {"dataUsage": usage.kilobytes * KIB, "smsUsage": usage.sms, "revision": usage.revision}

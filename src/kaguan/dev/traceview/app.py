@@ -11,6 +11,7 @@ from jinja2 import ChoiceLoader, PackageLoader, StrictUndefined
 from kaguan.dev.traceview import ingest, jaeger_api, pages
 from kaguan.dev.traceview.keys import STORE, ZONE
 from kaguan.dev.traceview.store import TraceStore
+from kaguan.flow.probes import LOOPBACK
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from kaguan.dev.traceview.store import Limits
 
 STOP_TIMEOUT = 1.0  # 秒；等在途应答
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+LOCAL_NAMES = frozenset({LOOPBACK, "localhost", "[::1]"})
 PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kaguan.dev.traceview.decode import details
+from kaguan.dev.traceview.decode import SERVICE_NAME, details
 from kaguan.dev.traceview.tags import span_tags, text_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def trace_json(trace: Trace) -> dict[str, Any]:
         known = details(span)
         process = processes.setdefault((span.service, span.resource), f"p{len(processes) + 1}")
         if process not in described:
-            tags = [_tag(key, value) for key, value in known.resource.items() if key != "service.name"]
+            tags = [_tag(key, value) for key, value in known.resource.items() if key != SERVICE_NAME]
             described[process] = {"serviceName": span.service, "tags": tags}
         spans.append(_span(span, known, process))
     warnings = [f"超出单条上限，{trace.dropped} 个跨度没有留下"] if trace.dropped else None
