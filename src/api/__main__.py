@@ -70,7 +70,17 @@ async def serve(settings: Settings, stop: asyncio.Event, *, is_child: bool) -> N
         if settings.api.metrics_port is not None:
             own_port = settings.api.metrics_port + number_of(sys.argv)
             await stack.enter_async_context(serve_metrics(metrics.registry, settings.api.metrics_host, own_port))
-        app = create_app(Services(settings, pool, engine, redis, metrics, http_metrics, doorbell.ring))
+        app = create_app(
+            Services(
+                settings=settings,
+                pool=pool,
+                engine=engine,
+                redis=redis,
+                metrics=metrics,
+                http_metrics=http_metrics,
+                ring=doorbell.ring,
+            )
+        )
         access = stack.enter_context(access_lines(settings.logging, "api"))
         run = runner(app, AccessSink(access, http_metrics, bodies=settings.logging.bodies == "full"))
         await run.setup()

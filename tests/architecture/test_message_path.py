@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.work.attempt import Attempt
 
-MOST_STOPS = 32
+MOST_STOPS = 31
 MOST_FILES = 13
 MOST_CALLS = 3  # 同一个协程里，从入口到发语句的函数
 
-LANE = "kaguan/database/group_commit.py:GroupCommit._lane"
+COMMITTING = "kaguan/database/group_commit.py:GroupCommit._committing"
 STOPS = (
     # 受理
     "kaguan/outbox/accept/acceptance.py:GroupAccept.accept",
     "kaguan/database/group_commit.py:GroupCommit.submit",
-    LANE,
+    COMMITTING,
     "kaguan/outbox/accept/acceptance.py:insert",
     # 转交
     "kaguan/outbox/loop.py:run",
@@ -44,7 +44,7 @@ STOPS = (
     "kaguan/outbox/deliver/deliveries.py:pack",
     "kaguan/outbox/deliver/deliveries.py:enqueue_many",
     "kaguan/outbox/deliver/forward.py:mark_queued",
-    # 认领、执行；认领也经 GroupCommit 的 submit 与 _lane
+    # 认领、执行；认领也经 GroupCommit 的 submit 与 _committing
     "kaguan/outbox/work/intake.py:Intake.dequeue",
     "kaguan/outbox/deliver/deliveries.py:KaguanQueue.deserialize",
     "kaguan/outbox/deliver/deliveries.py:KaguanQueue.notify",
@@ -52,18 +52,17 @@ STOPS = (
     "kaguan/outbox/work/claiming.py:Claims.claim",
     "kaguan/outbox/work/claiming.py:claim",
     "kaguan/outbox/work/execution.py:Execution._run",
-    "kaguan/outbox/work/seat.py:Seats.of",
+    "kaguan/outbox/work/places.py:Seats.of",
     "kaguan/outbox/work/leases.py:Leases.holding",
     "kaguan/outbox/work/execution.py:Execution._seated",
-    "kaguan/outbox/work/seat.py:Seat.taken",
-    "kaguan/outbox/work/places.py:Gates.of_type",
+    "kaguan/outbox/work/places.py:Seat.taken",
     "kaguan/outbox/work/intake.py:Slots.running",
     "kaguan/outbox/work/execution.py:Execution._handle",
     "kaguan/outbox/work/attempt.py:Attempt.checkpoint",
     # 结算
     "kaguan/outbox/work/settlement.py:Settlement.settle",
     "kaguan/outbox/work/settlement.py:Settlement._together",
-    "kaguan/outbox/work/attempt.py:Attempt.transaction",
+    "kaguan/outbox/work/fence.py:Fence.transaction",
     "kaguan/outbox/work/settlement.py:settle_done",
 )
 SUBMISSION = Submission(EMAIL_SEND, EmailPayload(to=("a@example.com",), subject="s", body="b"))
@@ -108,5 +107,5 @@ async def test_a_message_crosses_these_functions_from_accept_to_settle(settings:
         files = [name for name, _ in groupby(chain, key=lambda stop: stop.partition(":")[0])]
         assert len(files) == len(set(files)), chain  # 谁也不被自己叫的人叫回来
     # 合并提交换一个协程：交给它的函数由它的道来叫
-    lanes = {chain[1] for chain in path.chains if chain[0] == LANE}
+    lanes = {chain[1] for chain in path.chains if chain[0] == COMMITTING}
     assert lanes == {"kaguan/outbox/accept/acceptance.py:insert", "kaguan/outbox/work/claiming.py:claim"}

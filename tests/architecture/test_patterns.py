@@ -24,6 +24,7 @@ REVIEWED = {
     "api/endpoints/preconditions.py": "整段匹配；相邻的重复互不相容，回溯不动",
     "api/endpoints/shapes.py": SHORT,
     "kaguan/sessions/service.py": SHORT,
+    "kaguan/database/sql.py": f"{OWN}：.sql 文件，随包发布",
     "kaguan/database/observed.py": f"{OWN}：SQL 来自 .sql 文件与 SQLAlchemy，参数不在其中",
     "kaguan/dev/directory.py": f"{OWN}：写环境文件",
     "kaguan/dev/traceview/jaeger_api.py": "两段有界的数字与单位",

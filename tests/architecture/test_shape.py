@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 HUNGARIAN = re.compile(r"I[A-Z][a-z]\w*|\w*Impl")
 STATEMENTS, NODES = 4, 80  # 连着这么多条语句、这么多个语法节点一字不差，就是抄的
+POSITIONAL = 6
 HAN = re.compile(r"[一-鿿]")
 WORD = re.compile(r"(?<![\w./:`-])[a-z]{2,}(?![\w/:`-]|\.\w)")
 EXCUSE = re.compile(r"# (?:noqa|fmt: skip)")
@@ -68,6 +69,16 @@ def _declares(run: list[ast.stmt]) -> bool:
     return all(isinstance(one, ast.Import | ast.ImportFrom | ast.AnnAssign | ast.ClassDef | ast.Expr) for one in run)
 
 
+def crowded(sources: Mapping[str, ast.Module]) -> list[str]:
+    """不写名字就给了这么多个参数的调用：哪个是哪个，读的人数不过来。"""
+    calls = ((name, node) for name, tree in sources.items() for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [
+        f"{name} {ast.unparse(call.func)}"
+        for name, call in calls
+        if len(call.args) > POSITIONAL and not any(isinstance(one, ast.Starred) for one in call.args)
+    ]
+
+
 def foreign_lines(text: str) -> list[str]:
     """不在代码块里、有三个词以上而没有汉字的行。"""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -96,6 +107,15 @@ def test_no_run_of_statements_is_written_twice() -> None:
     planted = ast.parse(f"def one():\n{run}\ndef two():\n    x = 1\n{run}")
     assert copied({"a.py": planted}) == [["a.py:2", "a.py:9"]]
     assert copied(trees("src")) == []
+
+
+def test_no_call_gives_more_than_six_parts_without_their_names() -> None:
+    assert crowded({"a.py": ast.parse("f(1, 2, 3, 4, 5, 6)\nf(1, 2, 3, 4, 5, 6, 7)\nf(*x)")}) == ["a.py f"]
+    # 别人的签名不许写名字
+    assert crowded(trees("src")) == [
+        "src/kaguan/logging/repeats.py logging.LogRecord",
+        "src/kaguan/presence/beat.py self.redis.eval",
+    ]
 
 
 def test_the_guides_are_chinese() -> None:

@@ -9,24 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.orm import configure_mappers
 
-import kaguan
 from kaguan.database.metadata import Base
 from kaguan.product.tables import metadata
+from tests.support.statements import ROOT, STATEMENTS, name_of
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
 
-ROOT = Path(kaguan.__file__).parent
-FILES = sorted(ROOT.rglob("sql/*.sql"))
-STATEMENTS = {path: path.read_text("utf-8") for path in FILES}
-
 
 def test_there_are_statements_to_check_and_none_is_passed_over() -> None:
-    assert FILES
-    assert sorted(ROOT.rglob("*.sql")) == FILES
+    assert STATEMENTS
+    assert sorted(ROOT.rglob("*.sql")) == list(STATEMENTS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", STATEMENTS, ids=name_of)
 async def test_statement_prepares_against_the_migrated_schema(path: Path, pool: Pool) -> None:
     names: list[str] = []
 

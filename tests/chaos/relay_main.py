@@ -17,7 +17,7 @@ from kaguan.outbox import relay
 from kaguan.outbox.deliver import forward
 from kaguan.outbox.deliver.deliveries import Delivery, fetch
 from kaguan.outbox.recover import store
-from kaguan.outbox.recover.history import Histories
+from kaguan.outbox.recover.history import HistoryCheck
 from kaguan.outbox.vocabulary import Priority
 from kaguan.product.process import run_process
 from relay import __main__ as root
@@ -69,7 +69,7 @@ def _slow_mark() -> None:
     vars(forward).update(mark_queued=mark_late)
 
 
-class Unreconciled(Histories):
+class Unreconciled(HistoryCheck):
     """对照：历史断了也当场认下，不核对。"""
 
     async def _reconcile(self, *_arguments: Any, **_options: Any) -> int:
@@ -104,7 +104,7 @@ def mutate(name: str) -> None:
     elif name == "slow_mark":
         _slow_mark()
     elif name == "no_reconciliation":
-        vars(relay)["Histories"] = Unreconciled
+        vars(relay)["HistoryCheck"] = Unreconciled
     elif name == "no_order":
         vars(store)["load"] = _without_order
     elif name == "no_doorbell":

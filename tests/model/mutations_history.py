@@ -6,9 +6,7 @@ from tests.model.mutation import WORK, Mutation
 
 HISTORY = "tests/integration/history/test_history_cut.py"
 VANISHED = "tests/integration/history/test_vanished.py"
-GATE = (
-    "(select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false"
-)
+GATE = "{{gate_is_open}}"
 WAITS = (HISTORY + "::test_nothing_is_claimed_handed_over_or_decided_before_the_new_start_is_looked_at",)
 RELAY = "src/kaguan/outbox/recover/history.py"
 HELD_BACK = (HISTORY + "::test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_is_not_lost",)
@@ -32,8 +30,8 @@ HISTORY_MUTATIONS = (
     Mutation(
         "没有核对也重投",
         "src/kaguan/outbox/recover/sql/redrive.sql",
-        f"(%(settling)s or {GATE})",
-        "(%(settling)s or true)",
+        f"(%(while_closed)s or {GATE})",
+        "(%(while_closed)s or true)",
         WAITS,
         protocol=True,
     ),
@@ -45,15 +43,15 @@ HISTORY_MUTATIONS = (
     _ungated("结算不明", "settle_uncertain", protocol=False),  # 同上
     Mutation(
         "等核对的当作令牌失效",
-        "src/kaguan/outbox/work/attempt.py",
-        "if now == (TaskStatus.RUNNING, self.delivery, self.token.claim_id):",
+        "src/kaguan/outbox/work/fence.py",
+        "if now == (TaskStatus.RUNNING, self.token.delivery, self.token.claim_id):",
         "if False:",
         HELD_BACK,
     ),
     Mutation(
         "没有核对也答人的要求",
         "src/kaguan/outbox/recover/gate.py",
-        "    if not await is_settled(connection):\n        raise UnsettledError",
+        "    if not await gate_is_open(connection):\n        raise GateClosedError",
         "",
         (HISTORY + "::test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_if_the_database_were_away",),
         protocol=True,
@@ -126,7 +124,7 @@ HISTORY_MUTATIONS = (
     ),
     Mutation(
         "认下之后水位还落后",
-        "src/kaguan/outbox/recover/sql/settle.sql",
+        "src/kaguan/outbox/recover/sql/open_gate.sql",
         "greatest(forwarded_at, %(ahead)s)",
         "forwarded_at",
         (HISTORY + "::test_a_database_set_back_on_the_same_timeline_is_behind_the_watermark",),

@@ -54,7 +54,7 @@ OUTBOX_MUTATIONS = (
     Mutation(
         "标记不看状态",
         "src/kaguan/outbox/deliver/sql/handed_over.sql",
-        "where t.status = any ((select array['pending', 'retrying'])::text[])",
+        "where t.status = {{undecided}}",
         "where true",
         (OVERTAKEN, DELIVERY),
         protocol=True,

@@ -32,7 +32,7 @@ WORKER_MUTATIONS = (
         "折成一批的两份投递都得手",
         "src/kaguan/outbox/work/claiming.py",
         "row.token: row for row in await cursor.fetchall()}\n"
-        "    if not claimed and not await is_settled(connection):\n        raise UnsettledError\n"
+        "    if not claimed and not await gate_is_open(connection):\n        raise GateClosedError\n"
         "    return [claimed.get(token) for",
         "row.id: row for row in await cursor.fetchall()}\n    return [claimed.get(token.task_id) for",
         (SHARED + "::test_two_copies_of_a_delivery_claimed_in_one_batch_run_it_once",),
@@ -40,7 +40,7 @@ WORKER_MUTATIONS = (
     Mutation(
         "认领不看状态",
         WORK + "claim.sql",
-        "where t.status = any ((select array['pending', 'retrying'])::text[]) and",
+        "where t.status = {{undecided}} and",
         "where",
         (
             SHARED + "::test_the_same_shared_delivery_twice_has_one_effect",
@@ -56,14 +56,14 @@ WORKER_MUTATIONS = (
     ),
     Mutation(
         "意向与写入不验令牌",
-        "src/kaguan/outbox/work/attempt.py",
+        "src/kaguan/outbox/work/fence.py",
         "if await cursor.fetchone() is None:",
         "if False:",
         (CLAIM_ID + "::test_the_zombie_of_a_lost_history_passes_no_fence_and_declares_nothing", OVERTAKEN),
     ),
     Mutation(
         "写入不与结算同一事务",
-        "src/kaguan/outbox/work/attempt.py",
+        "src/kaguan/outbox/work/fence.py",
         "self.pool.connection() as connection, connection.transaction():",
         "self.pool.connection() as connection:",
         (

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 from contextlib import asynccontextmanager
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, pq
 
 from tests.simulation.standby import SEARCH_PATH
+from tests.support import statements
 from tests.support.eventually import PATIENCE
 
 if TYPE_CHECKING:
@@ -24,13 +23,8 @@ if TYPE_CHECKING:
 WORDS = 4  # 不来自 .sql 文件的语句，取头几个词为名
 
 
-def statement_names() -> dict[str, str]:
-    """语句文本 → ``主题.名字``。"""
-    root = Path(str(files("kaguan")))
-    return {path.read_text("utf-8"): f"{path.parent.parent.name}.{path.stem}" for path in root.rglob("sql/*.sql")}
-
-
-NAMES = statement_names()
+# 语句文本 → ``房间.名字``
+NAMES = {text: statements.name_of(path, ".") for path, text in statements.STATEMENTS.items()}
 
 
 def name_of(query: object) -> str:

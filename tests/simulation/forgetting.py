@@ -21,7 +21,7 @@ RUNNING = frozenset({"worker handler running"})
 BEFORE_CLAIM = frozenset({"worker work.claim before"})
 BEFORE_CALL = frozenset({"worker smtp before"})
 BEFORE_INTENT = frozenset({"worker mail.recipients before"})
-REFUSED = frozenset({"worker work.outcome_of after", "worker recover.is_settled after"})  # 没写成，问过了为什么
+REFUSED = frozenset({"worker work.outcome_of after", "worker recover.gate_is_open after"})  # 没写成，问过了为什么
 # 停在哪里，醒来之后是什么结局：写入与结算的语句各一条
 HOLDERS = (
     (SIM_STATUS_SYNC, RUNNING, Turn.GOOD),

@@ -16,6 +16,7 @@ from kaguan.dev.simulator.app import build_app
 from kaguan.dev.simulator.faults import Faults
 from kaguan.dev.simulator.world import World
 from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Fence
 from kaguan.sims.vocabulary import Carrier
 from tests.support.running_task import taken_over
 
@@ -100,7 +101,7 @@ async def next_delivery(attempt: Attempt) -> Attempt:
     """租约被收走、重新投递并再次认领：旧令牌从此失效。"""
     await taken_over(attempt.pool, attempt.task_id, 1)
     token = attempt.token._replace(delivery=attempt.delivery + 1)
-    return Attempt(attempt.pool, token, attempt.type, attempt.attempt + 1, 6, attempt.payload)
+    return Attempt(Fence(attempt.pool, token), attempt.type, attempt.attempt + 1, 6, attempt.payload)
 
 
 async def rows(pool: Pool, query: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from kaguan.config.model import Smtp
 from kaguan.mail.message import build
 from kaguan.mail.task import EmailPayload
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.outcome import Continue
 from tests.support.eventually import PACE
 from tests.support.running_task import running_task
@@ -70,7 +70,7 @@ async def insert_running(pool: Pool, payload: EmailPayload) -> UUID:
 
 
 def attempt_of(pool: Pool, task_id: UUID, payload: EmailPayload, number: int = 1) -> Attempt:
-    return Attempt(pool, Token(task_id, 1, task_id), "email:send", number, 6, payload.model_dump(mode="json"))
+    return Attempt(Fence(pool, Token(task_id, 1, task_id)), "email:send", number, 6, payload.model_dump(mode="json"))
 
 
 async def run(mailer: Mailer, attempt: Attempt) -> Outcome:

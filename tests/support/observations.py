@@ -9,7 +9,7 @@ from uuid import UUID
 from kaguan.outbox.operate.backlog import QueueBacklog
 from kaguan.outbox.vocabulary import Priority
 from kaguan.presence.census import Census, Process, succeed
-from kaguan.verdict.observation import Blocked, Depth, Flow, Lane, Ledger, Lock, Observation, Queued, Vanishings
+from kaguan.verdict.observation import Blocked, Broker, Depth, Flow, Ledger, Lock, Observation, Queued, Vanishings
 from kaguan.verdict.queries import ConnectedProcess, Held, Totals
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ def process(role: str, *, started: float = 600.0, seen: float = 1.0, name: str =
     return Process(unique, role, host, 7, "0.1.0", ago(started), ago(seen), seen, slots)
 
 
-def lane(
+def broker(
     processes: Iterable[Process] | None = None,
     depths: dict[str, int] | None = None,
     breakers: Iterable[OpenBreaker] = (),
-) -> Lane:
+) -> Broker:
     alive = [process("api"), process("relay"), process("worker")] if processes is None else processes
     counts = {queue: Depth((depths or {}).get(queue, 0), 0, 1) for queue in Priority}
-    return Lane(counts, Census(NOW, succeed(list(alive))), list(breakers))
+    return Broker(counts, Census(NOW, succeed(list(alive))), list(breakers))
 
 
 def lock(*, blocked: int = 5, seconds: float | None = 34.0, blocking: float = 0.4) -> Lock:
@@ -104,5 +104,5 @@ def ledger(**more: Any) -> Ledger:
     return Ledger(totals=totals, backlog=lines, queued=queued, connected=connected, vanished=lost, **given)
 
 
-def seen(record: Ledger | None, line: Lane | None, *locks: Lock) -> Observation:
+def seen(record: Ledger | None, line: Broker | None, *locks: Lock) -> Observation:
     return Observation(NOW, record, line, locks)

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.fence import Fence, Token
 
 if TYPE_CHECKING:
     from kaguan.database.pool import Pool
@@ -42,7 +42,7 @@ async def running_task(pool: Pool, kind: str, payload: Payload, token: Token | N
     async with pool.connection() as connection:
         parameters = {"task_id": token.task_id, "claim_id": token.claim_id, "kind": kind, "payload": Jsonb(body)}
         await connection.execute(RUNNING, parameters)
-    return Attempt(pool, token, kind, 1, 6, body)
+    return Attempt(Fence(pool, token), kind, 1, 6, body)
 
 
 async def taken_over(pool: Pool, task_id: UUID, attempts: int = 0) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Fence
 from kaguan.outbox.work.outcome import Done, Outcome
 from kaguan.sims.events import ChangeEvents
 from tests.support.eventually import PATIENCE
@@ -61,8 +62,8 @@ class DiesBeforeCommit(Attempt):
     fatal: int = 1
 
     @asynccontextmanager
-    async def transaction(self, *, fence: bool = True) -> AsyncIterator[Connection]:
-        async with Attempt.transaction(self, fence=fence) as connection:
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with Attempt.transaction(self) as connection:
             yield connection
             self.fatal -= 1
             if self.fatal == 0:
@@ -73,7 +74,7 @@ async def delivered_again(attempt: Attempt) -> Attempt:
     """租约被收走、重新投递：不计尝试。"""
     await taken_over(attempt.pool, attempt.task_id)
     token = attempt.token._replace(delivery=attempt.delivery + 1)
-    return Attempt(attempt.pool, token, attempt.type, 1, 6, attempt.payload)
+    return Attempt(Fence(attempt.pool, token), attempt.type, 1, 6, attempt.payload)
 
 
 async def start(environ: dict[str, str], attempt: Attempt, url: str) -> asyncio.subprocess.Process:

@@ -15,7 +15,7 @@ from kaguan.database.pool import open_pool
 from kaguan.logging.setup import configure_logging
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.outcome import Done
 from kaguan.product.task_types import TASK_TYPES
 from kaguan.queues.client import open_redis
@@ -36,7 +36,7 @@ async def run(settings: Settings, token: Token) -> bool:
         ((kind, payload),) = await rows(pool, "select type, payload from vw_task where id = %s", token.task_id)
         sys.stdout.write("开始\n")
         sys.stdout.flush()
-        outcome = await handlers[TaskTypes(handlers)[kind]](Attempt(pool, token, kind, 1, 6, payload))
+        outcome = await handlers[TaskTypes(handlers)[kind]](Attempt(Fence(pool, token), kind, 1, 6, payload))
         return isinstance(outcome, Done)
 
 

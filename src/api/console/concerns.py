@@ -56,13 +56,13 @@ def lines_of(verdict: Verdict, language: str, words: Formatter) -> list[ConcernL
     wording = Wording(language, words.word)
     lines = {
         concern.identity: ConcernLine(
-            concern.code,
-            concern.level,
-            concern.subject,
-            link_of(concern),
-            words.shown(wording.text(concern)),
-            wording.advice(concern),
-            concern.since,
+            code=concern.code,
+            level=concern.level,
+            subject=concern.subject,
+            link=link_of(concern),
+            text=words.shown(wording.text(concern)),
+            advice=wording.advice(concern),
+            since=concern.since,
         )
         for concern in verdict.concerns
     }

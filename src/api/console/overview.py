@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from api.console.console_request import ConsoleRequest
     from api.console.snapshots import Snapshot
     from kaguan.presence.census import Process
-    from kaguan.verdict.observation import Lane, Ledger
+    from kaguan.verdict.observation import Broker, Ledger
     from kaguan.verdict.queries import Held
 
 LATE_BEATS = 2  # 租约是续租间隔的三倍；晚了两拍就提醒
@@ -47,8 +47,8 @@ async def _context(console: ConsoleRequest) -> dict[str, Any]:
     return told | {
         "queues": list(Priority),
         "cap": queries.COUNT_CAP,
-        "workers": worker_lines(ledger, snapshot.lane, console.services.settings.worker.lease),
-        "processes": process_lines(snapshot.lane),
+        "workers": worker_lines(ledger, snapshot.broker, console.services.settings.worker.lease),
+        "processes": process_lines(snapshot.broker),
         "waiting": sum(line.waiting for line in ledger.backlog.values()),
         "oldest": max((line.oldest_due_seconds or 0.0 for line in ledger.backlog.values()), default=0.0),
         "charts": _charts(snapshot),
@@ -95,12 +95,12 @@ class ProcessLine:
     silent: bool
 
 
-def worker_lines(ledger: Ledger, lane: Lane | None, lease: float) -> list[WorkerLine]:
+def worker_lines(ledger: Ledger, broker: Broker | None, lease: float) -> list[WorkerLine]:
     """按名字归并心跳与租约；最近一次续租由租约的到期时刻倒推（每次把它续到 ``lease`` 秒之后）。"""
     by_worker: dict[str, list[Held]] = {}
     for item in ledger.held:
         by_worker.setdefault(item.worker, []).append(item)
-    processes = {} if lane is None else {process.name: process for process in lane.census.of("worker")}
+    processes = {} if broker is None else {process.name: process for process in broker.census.of("worker")}
     lines = []
     for name in {*by_worker, *processes}:
         items = by_worker.get(name, [])
@@ -116,14 +116,14 @@ def worker_lines(ledger: Ledger, lane: Lane | None, lease: float) -> list[Worker
     return sorted(lines, key=lambda line: line.name)
 
 
-def process_lines(lane: Lane | None) -> list[ProcessLine]:
+def process_lines(broker: Broker | None) -> list[ProcessLine]:
     """有心跳的进程；``uptime`` 按 Redis 的钟。"""
-    if lane is None:
+    if broker is None:
         return []
-    now = lane.census.now
+    now = broker.census.now
     lines = [
         ProcessLine(process, (now - process.started_at).total_seconds(), process.quiet > QUIET)
-        for process in lane.census.processes
+        for process in broker.census.processes
     ]
     return sorted(lines, key=lambda line: (line.process.role, line.process.host, line.process.started_at))
 

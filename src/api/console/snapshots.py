@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Connection
     from kaguan.telemetry.pools import PoolFigures
     from kaguan.verdict.model import Verdict
-    from kaguan.verdict.observation import Lane, Ledger
+    from kaguan.verdict.observation import Broker, Ledger
     from kaguan.verdict.queries import Fault, TrendBucket
 
 STEP = 5.0  # 秒：趋势的一段
@@ -33,11 +33,11 @@ FAULTS_SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """此刻的全貌。``lane`` 为 None 即 Redis 不在。"""
+    """此刻的全貌。``broker`` 为 None 即 Redis 不在。"""
 
     verdict: Verdict
     ledger: Ledger
-    lane: Lane | None
+    broker: Broker | None
     epoch: dict[str, object] | None
     faults: list[Fault]
     trend: list[TrendBucket]
@@ -65,16 +65,16 @@ class SnapshotCache:
             if seen.ledger is None:
                 raise DomainError(Code.DATABASE_UNAVAILABLE)
             if self._seen is None or self._seen.verdict is not verdict:
-                self._seen = await self._take(verdict, seen.ledger, seen.lane)
+                self._seen = await self._take(verdict, seen.ledger, seen.broker)
             return self._seen, verdict
 
-    async def _take(self, verdict: Verdict, ledger: Ledger, lane: Lane | None) -> Snapshot:
+    async def _take(self, verdict: Verdict, ledger: Ledger, broker: Broker | None) -> Snapshot:
         async with self._pool.connection() as connection:
             await self._extend_trend(connection, ledger.totals.now)
             return Snapshot(
                 verdict=verdict,
                 ledger=ledger,
-                lane=lane,
+                broker=broker,
                 epoch=await queries.broker(connection),
                 faults=await queries.faults(connection, FAULTS_SHOWN),
                 trend=list(self._trend),

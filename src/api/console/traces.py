@@ -93,13 +93,13 @@ def drawn(trace: dict[str, Any], task_id: str) -> Branch | None:
     known = {span["spanID"]: span for span in own}
     spans = [
         DrawnSpan(
-            span["spanID"],
-            _parent(span, known),
-            trace["processes"][span["processID"]]["serviceName"],
-            span["operationName"],
-            span["startTime"] * MICROSECOND,
-            (span["startTime"] + span["duration"]) * MICROSECOND,
-            _failed(span),
+            span_id=span["spanID"],
+            parent_id=_parent(span, known),
+            service=trace["processes"][span["processID"]]["serviceName"],
+            name=span["operationName"],
+            start_ns=span["startTime"] * MICROSECOND,
+            end_ns=(span["startTime"] + span["duration"]) * MICROSECOND,
+            failed=_failed(span),
         )
         for span in own
     ]

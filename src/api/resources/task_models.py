@@ -208,7 +208,13 @@ class SimTask(Submitted):
 
 def submission_of(task: EmailTask | SyncTask | SimTask, task_type: TaskType[Payload], principal: str) -> Submission:
     return Submission(
-        task_type, task.payload(), task.priority, principal, task.request_id, task.schedule_at, task.ordering_key
+        type=task_type,
+        payload=task.payload(),
+        queue=task.priority,
+        principal=principal,
+        request_id=task.request_id,
+        schedule_at=task.schedule_at,
+        ordering_key=task.ordering_key,
     )
 
 

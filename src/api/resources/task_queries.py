@@ -96,6 +96,13 @@ class ReplayRequest(RequestModel):
 
     def replay(self) -> Replay:
         return Replay(
-            self.status, self.type, self.queue, self.error, self.since, self.until, self.limit, float(self.rate),
-            self.reason,
-        )  # fmt: skip
+            status=self.status,
+            type=self.type,
+            queue=self.queue,
+            error=self.error,
+            since=self.since,
+            until=self.until,
+            limit=self.limit,
+            rate=float(self.rate),
+            reason=self.reason,
+        )

@@ -43,7 +43,15 @@ async def open_gateways(
 
         def transport(carrier: Carrier, part: OneLink | ControlCenter, limits: Capabilities) -> GuardedTransport:
             shared = SharedLimits(carrier, limits, part.timeout + LEASE_MARGIN, redis)
-            channel = GuardedTransport(carrier, session, part.base_url, part.timeout, shared, config, observe)
+            channel = GuardedTransport(
+                carrier=carrier,
+                session=session,
+                base_url=part.base_url,
+                timeout=part.timeout,
+                limits=shared,
+                config=config,
+                observe=observe,
+            )
             if breaker_changed is not None:
                 channel.watch_breaker(breaker_changed)
             return channel

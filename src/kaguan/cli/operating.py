@@ -112,7 +112,15 @@ def replay(  # noqa: PLR0913 一个参数一个选项
     if run and dry_run:
         raise CommandError("--run 与 --dry-run 只能给一个", ExitCode.USAGE)
     wanted = replaying.Replay(
-        status, task_type, queue, error or None, _aware(since), _aware(until, last=True), limit, rate, reason
+        status=status,
+        type=task_type,
+        queue=queue,
+        error=error or None,
+        since=_aware(since),
+        until=_aware(until, last=True),
+        limit=limit,
+        rate=rate,
+        reason=reason,
     )
     selected = None
     if not run:

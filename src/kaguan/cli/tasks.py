@@ -66,7 +66,15 @@ def list_tasks(
     as_json: AsJson = False,
 ) -> None:
     """最近的任务，新的在前。"""
-    where = TaskFilter(FIRST_ID, LAST_ID, task_type, status, queue, request_id, ordering_key)
+    where = TaskFilter(
+        since=FIRST_ID,
+        before=LAST_ID,
+        type=task_type,
+        status=status,
+        queue=queue,
+        request_id=request_id,
+        ordering_key=ordering_key,
+    )
     tasks = with_database(lambda connection: newest(connection, where, limit))
     if as_json:
         language = reader_language()

@@ -113,14 +113,14 @@ class GroupCommit(Generic[Item, Answer]):
         waiting: _Waiting[Item, Answer] = _Waiting(item, loop.time(), loop.create_future())
         self._queue.append(waiting)
         if not self._lanes or (self.patience == 0 and len(self._lanes) < LANES):
-            self._open_lane()
+            self._start_committing()
         elif len(self._lanes) < LANES and self._late is None:
             self._late = loop.call_later(self.patience, self._relieve)
         return waiting.answer
 
-    def _open_lane(self) -> None:
+    def _start_committing(self) -> None:
         # 独立的任务、空的上下文：不随某一个提交者取消，也不挂在它的跟踪与日志字段上
-        lane = asyncio.get_running_loop().create_task(self._lane(self._gathered()), context=Context())
+        lane = asyncio.get_running_loop().create_task(self._committing(self._gathered()), context=Context())
         self._lanes.add(lane)
         lane.add_done_callback(self._lanes.discard)
 
@@ -132,7 +132,7 @@ class GroupCommit(Generic[Item, Answer]):
         loop = asyncio.get_running_loop()
         due = self._queue[0].since + self.patience
         if due <= loop.time():
-            self._open_lane()
+            self._start_committing()
         else:
             self._late = loop.call_at(due, self._relieve)
 
@@ -157,7 +157,7 @@ class GroupCommit(Generic[Item, Answer]):
                 self.gathering.took(len(batch), clock())
                 yield batch
 
-    async def _lane(self, batches: Iterator[Sequence[_Waiting[Item, Answer]]]) -> None:
+    async def _committing(self, batches: Iterator[Sequence[_Waiting[Item, Answer]]]) -> None:
         """一批一条语句、一次提交；一批做不成就逐个重来。"""
         clock = asyncio.get_running_loop().time
         for batch in batches:
@@ -205,7 +205,7 @@ class GroupCommit(Generic[Item, Answer]):
                         left.settle(error)
 
         try:
-            await asyncio.gather(self._lane(singly()), self._lane(singly()))
+            await asyncio.gather(self._committing(singly()), self._committing(singly()))
         finally:
             for waiting in batch:  # 停机：没轮到的不再写
                 waiting.answer.cancel()

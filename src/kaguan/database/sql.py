@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -9,15 +11,26 @@ from typing import TYPE_CHECKING, Any, LiteralString
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+FRAGMENT = re.compile(r"\{\{(\w+)\}\}")
+
 
 @cache
 def load(package: str, name: str) -> LiteralString:
-    """读取 ``<package>/sql/<name>.sql``。
+    """读取 ``<package>/sql/<name>.sql``；``{{片断}}`` 换成上一级 ``fragments.toml`` 里的：一条规则只写一次。
 
     文本来自随代码发布的文件而非用户输入，因此可以当作 LiteralString；每个文件由测试在迁移后的库上 PREPARE。
+
+    Raises:
+        KeyError: 没有这个片断。
     """
     text: LiteralString = (files(package) / "sql" / f"{name}.sql").read_text("utf-8")
-    return text
+    whole: LiteralString = FRAGMENT.sub(lambda found: _fragments(package.rpartition(".")[0])[found[1]], text)
+    return whole
+
+
+@cache
+def _fragments(package: str) -> dict[str, str]:
+    return tomllib.loads((files(package) / "fragments.toml").read_text("utf-8"))
 
 
 def columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:

@@ -22,7 +22,7 @@ from kaguan.outbox.operate.retention import Retention
 from kaguan.outbox.order.release import OrderingRelease
 from kaguan.outbox.recover.calls import Calls
 from kaguan.outbox.recover.epoch import EpochRedrive
-from kaguan.outbox.recover.history import Histories
+from kaguan.outbox.recover.history import HistoryCheck
 from kaguan.outbox.recover.leftovers import Leftovers
 from kaguan.outbox.recover.redrive import TAKEN_PATIENCE, LeaseRedrive, OrphanRedrive, PresenceRedrive
 from kaguan.outbox.recover.vanished import Vanishing
@@ -114,16 +114,16 @@ class Relay:
         self._redis = redis
         self._backoff_max = config.backoff_max
         self.forwarder = Forwarder(
-            pool,
-            queues,
-            config,
-            worker.task_timeout,
-            metrics,
-            known,
-            UnknownSince(timing.unknown_patience),
-            self.heard,
-            timing.hold,
-            Line(timing.thrift),
+            pool=pool,
+            queues=queues,
+            config=config,
+            task_timeout=worker.task_timeout,
+            metrics=metrics,
+            types=known,
+            unknown=UnknownSince(timing.unknown_patience),
+            heard=self.heard,
+            hold=timing.hold,
+            line=Line(timing.thrift),
         )
         self.lease = LeaseRedrive(pool, config, known.redelivered, metrics, worker.lease, ScanThrottle(timing.thrift))
         self.presence = PresenceRedrive(
@@ -131,7 +131,16 @@ class Relay:
         )
         calls = Calls(redis, tasks)
         vanishing = Vanishing(pool, tasks.retention_days)
-        histories = Histories(pool, redis, calls, known, metrics, vanishing, self.heard, config.poll_interval)
+        histories = HistoryCheck(
+            pool=pool,
+            redis=redis,
+            calls=calls,
+            types=known,
+            metrics=metrics,
+            vanishing=vanishing,
+            heard=self.heard,
+            lag=config.poll_interval,
+        )
         self.epoch = EpochRedrive(pool, redis, queues, metrics, histories, self.heard)
         self.orphan = OrphanRedrive(pool, config, metrics, ScanThrottle(timing.thrift))
         self.leftovers = Leftovers(pool, redis, queues, known, vanishing, metrics)

@@ -21,8 +21,7 @@ from kaguan.outbox.work.execution import Execution
 from kaguan.outbox.work.intake import EMPTY_AFTER, Slots
 from kaguan.outbox.work.leases import Leases, beating
 from kaguan.outbox.work.newer import NewerPayloads
-from kaguan.outbox.work.places import CallingIn, Gates
-from kaguan.outbox.work.seat import Seats
+from kaguan.outbox.work.places import CallingIn, Gates, Seats
 from kaguan.outbox.work.settlement import Settlement
 from kaguan.outbox.work.verification import Verified
 from kaguan.presence.beat import process_name
@@ -109,13 +108,13 @@ class Worker:
         self.calling_in = CallingIn(pool, self._gates, config.weights, ring)
         self._pace = Pace(redis, slots.seconds, slots.measured)
         self.execution = Execution(
-            pool,
-            {one.name: handler for one, handler in handlers.items()},
-            claims or Claims(pool, self.leases, redis),
-            Seats(slots, self._gates),
-            self.leases,
-            Settlement(pool, self.leases.worker, tasks, types.redelivered),
-            metrics or Metrics(types),
+            pool=pool,
+            handlers={one.name: handler for one, handler in handlers.items()},
+            claims=claims or Claims(pool, self.leases, redis),
+            seats=Seats(slots, self._gates),
+            leases=self.leases,
+            settlement=Settlement(pool, self.leases.worker, tasks, types.redelivered),
+            metrics=metrics or Metrics(types),
             task_timeout=config.task_timeout,
             unguarded=types.unguarded,
             once=types.once,

@@ -113,9 +113,20 @@ def _process(now: datetime, name: bytes, milliseconds: float, value: bytes) -> P
     started = datetime.fromtimestamp(card.started / 1000, UTC) if card.started else seen
     quiet = max(0.0, (now - seen).total_seconds())
     return Process(
-        NAME.validate_python(name.decode()), card.role, card.host, card.pid, card.version, started, seen, quiet,
-        card.slots, card.held, card.away, card.unknown, card.deaf,
-    )  # fmt: skip
+        name=NAME.validate_python(name.decode()),
+        role=card.role,
+        host=card.host,
+        pid=card.pid,
+        version=card.version,
+        started_at=started,
+        seen_at=seen,
+        quiet=quiet,
+        slots=card.slots,
+        held=card.held,
+        away=card.away,
+        unknown=card.unknown,
+        deaf=card.deaf,
+    )
 
 
 def succeed(processes: Sequence[Process]) -> list[Process]:

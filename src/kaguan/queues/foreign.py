@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 NOTED = {keys.CALLS: "zset", keys.CALLS_TRIMMED: "string"}  # worker 记的；别的它写不了（deploy/make-secrets.sh）
-KINDS = {**NOTED, keys.EPOCH: "string", keys.HISTORY: "string", keys.WATERMARK: "string"}
+KINDS = {**NOTED, keys.EPOCH: "string", keys.REPLICATION: "string", keys.WATERMARK: "string"}
 # 一条命令里看了就删：中间没有别人记的一笔。记着的外部调用没有了，就记下此刻（毫秒）之前的都不全；看的有纪元，就一起换
 REPLACE = """
 local found = {}

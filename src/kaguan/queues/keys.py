@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 EPOCH = "kaguan:epoch"
-HISTORY = "kaguan:epoch:history"  # 记下纪元时 Redis 的复制历史号
+REPLICATION = "kaguan:epoch:history"  # 记下纪元时 Redis 的复制历史号
 WATERMARK = "kaguan:watermark"  # PostgreSQL 交到了哪里：它被退回去了，就比这里的旧
 # 就要去做收不回的外部调用的：成员是盖了印的投递的键，分数是何时（Redis 的钟，毫秒）；删去过的里面最晚的是何时
 CALLS = "kaguan:calls"
@@ -34,7 +34,7 @@ SAQ_JOB, SAQ_ABORT = "saq:job:{}:{}", "saq:abort:{}"
 
 # 键的样子（``{}`` 是任意一段）→ 它的类型；频道不是键
 KINDS = {
-    EPOCH: "string", HISTORY: "string", WATERMARK: "string", CALLS: "zset", CALLS_TRIMMED: "string",
+    EPOCH: "string", REPLICATION: "string", WATERMARK: "string", CALLS: "zset", CALLS_TRIMMED: "string",
     TIMELINE: "string", PRESENCE_BEATS: "zset", PRESENCE_CARDS: "hash", BREAKERS: "set",
     BREAKER: "string", TASK_LOCK: "string", PACE: "string", CARRIER_LEASES: "zset",
     LIMITS + ":{}": "list", RATE + ":{}": "string",

@@ -138,7 +138,15 @@ async def load_checkpoints(connection: Connection, task_id: UUID) -> list[Checkp
     """任务的全部检查点。"""
     cursor = await connection.execute(load(PACKAGE, "checkpoints"), {"task_id": task_id})
     return [
-        Checkpoint(Carrier(carrier), SyncType(kind), day, position, batches, Tally.of(stored), done)
+        Checkpoint(
+            carrier=Carrier(carrier),
+            sync_type=SyncType(kind),
+            day=day,
+            cursor=position,
+            batches=batches,
+            tally=Tally.of(stored),
+            done=done,
+        )
         async for carrier, kind, day, position, batches, stored, done in cursor
     ]
 

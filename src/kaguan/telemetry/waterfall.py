@@ -68,7 +68,17 @@ def lay_out(spans: Collection[S], most: int) -> Waterfall[S]:
         after, took = span.start_ns - begin, span.end_ns - span.start_ns
         width = max(MIN_BAR, took / total * WIDTH)
         x = min(after / total * WIDTH, WIDTH - width)
-        rows.append(Row(span, min(depth, MAX_DEPTH), x, width, colors[span.service], after, took))
+        rows.append(
+            Row(
+                span=span,
+                depth=min(depth, MAX_DEPTH),
+                x=x,
+                width=width,
+                color=colors[span.service],
+                after_ns=after,
+                duration_ns=took,
+            )
+        )
     return Waterfall(tuple(rows), len(spans) - len(rows), colors, duration)
 
 

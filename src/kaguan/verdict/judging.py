@@ -62,13 +62,13 @@ WAIT_LIMITS = {
 def judge(seen: Observation, *, window: int) -> list[Concern]:
     """从重到轻，后果跟在根由之后说得出。``window``：队列里等着的到了这么多，relay 就可以不再交。"""
     found = [*_dependencies(seen)]
-    census = None if seen.lane is None else seen.lane.census
-    if seen.lane is not None:
-        refused = _refused(seen.lane.census, seen.ledger)
-        found += refused or [*_quiet(seen.lane.census)]
-        found += [*_restarts(seen.lane.census), *_unknown_types(seen.lane.census), *_deaf(seen.lane.census)]
-        found += [*_breakers(seen.lane.breakers)]
-        found += [*_limited(seen.ledger, seen.lane.breakers)] if seen.ledger is not None else []
+    census = None if seen.broker is None else seen.broker.census
+    if seen.broker is not None:
+        refused = _refused(seen.broker.census, seen.ledger)
+        found += refused or [*_quiet(seen.broker.census)]
+        found += [*_restarts(seen.broker.census), *_unknown_types(seen.broker.census), *_deaf(seen.broker.census)]
+        found += [*_breakers(seen.broker.breakers)]
+        found += [*_limited(seen.ledger, seen.broker.breakers)] if seen.ledger is not None else []
     if seen.ledger is not None:
         found += [] if census is None else [*_held(seen.ledger, census)]
         found += [*_absent(seen.ledger, census), *_movement(seen, seen.ledger, window)]
@@ -81,9 +81,9 @@ def _dependencies(seen: Observation) -> Iterator[Concern]:
     if seen.ledger is None:
         if not seen.locks:
             yield Concern(ConcernCode.DATABASE, Level.BAD)
-    elif not seen.ledger.is_settled:
+    elif not seen.ledger.gate_is_open:
         yield Concern(ConcernCode.HISTORY, Level.BAD)
-    if seen.lane is None:
+    if seen.broker is None:
         yield Concern(ConcernCode.REDIS, Level.BAD)
 
 
@@ -203,13 +203,13 @@ def _movement(seen: Observation, ledger: Ledger, window: int) -> Iterator[Concer
     for queue in Priority:
         line = ledger.backlog[queue]
         due = line.oldest_due_seconds or 0.0
-        if seen.lane is not None:
+        if seen.broker is not None:
             idle = forwarded is None or (now - forwarded).total_seconds() > STILL[queue]
-            if due > STILL[queue] and idle and seen.lane.depths[queue].queued < window:
+            if due > STILL[queue] and idle and seen.broker.depths[queue].queued < window:
                 since = now - timedelta(seconds=due) if forwarded is None else forwarded
                 parameters: Parameters = {"queue": str(queue), "seconds": round(due), "count": line.waiting}
                 yield Concern(ConcernCode.NOT_FORWARDING, Level.BAD, queue, parameters, since)
-            yield from _stalled(queue, seen, ledger, seen.lane.census)
+            yield from _stalled(queue, seen, ledger, seen.broker.census)
         yield from _backlog(queue, ledger, line.waiting + _handed(queue, seen, ledger), _oldest(queue, ledger))
 
 
@@ -265,7 +265,7 @@ def _handed(queue: Priority, seen: Observation, ledger: Ledger) -> int:
     """已交出的几个：记录里只数了最老的一些，Redis 里的投递也许更多。"""
     waiting = ledger.queued.get(queue)
     counted = 0 if waiting is None else waiting.queued
-    return counted if seen.lane is None else max(counted, seen.lane.depths[queue].queued)
+    return counted if seen.broker is None else max(counted, seen.broker.depths[queue].queued)
 
 
 def _stalled(queue: Priority, seen: Observation, ledger: Ledger, census: Census) -> Iterator[Concern]:

@@ -23,7 +23,7 @@ from kaguan.flow.background import within
 from kaguan.notices.task import TASK_NOTIFY
 from kaguan.outbox.deliver.deliveries import build_queues
 from kaguan.outbox.operate import backlog
-from kaguan.outbox.recover.gate import is_settled
+from kaguan.outbox.recover.gate import gate_is_open
 from kaguan.outbox.vocabulary import PriorityRank
 from kaguan.presence.census import Census, take_census
 from kaguan.verdict import queries
@@ -149,7 +149,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """PostgreSQL 里看到的；``wiped_at`` 是五分钟之内 Redis 丢过数据的时刻，``is_settled``：它自己的历史核对过。"""
+    """PostgreSQL 里看到的；``wiped_at`` 是五分钟之内 Redis 丢过数据的时刻，``gate_is_open``：它自己的历史核对过。"""
 
     totals: Totals
     backlog: Mapping[Priority, QueueBacklog]
@@ -162,7 +162,7 @@ class Ledger:
     outside: list[Outside]
     vanished: Vanishings
     wiped_at: datetime | None
-    is_settled: bool = True
+    gate_is_open: bool = True
 
     def running_in(self, queue: str) -> int:
         return sum(item.held for item in self.held if item.queue == queue)
@@ -172,7 +172,7 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class Broker:
     """Redis 里看到的。"""
 
     depths: Mapping[Priority, Depth]
@@ -186,18 +186,20 @@ class Observation:
 
     at: datetime
     ledger: Ledger | None
-    lane: Lane | None
+    broker: Broker | None
     locks: tuple[Lock, ...] = ()
 
 
 async def observe(connect: Callable[[], AbstractAsyncContextManager[Connection]], redis: Redis) -> Observation:
     """看一眼；``connect`` 给一条自动提交的连接。"""
     record = asyncio.create_task(_in_time(_read_ledger(connect), DATABASE_TIMEOUT), name="ledger")
-    lane, _ = await asyncio.gather(_in_time(_read_lane(redis), REDIS_TIMEOUT), asyncio.wait({record}, timeout=LINGER))
+    broker, _ = await asyncio.gather(
+        _in_time(_read_broker(redis), REDIS_TIMEOUT), asyncio.wait({record}, timeout=LINGER)
+    )
     # 它自己若正等着锁，此刻就看得见挡着它的是谁
     locks = await _in_time(_read_locks(connect), DATABASE_TIMEOUT)
     ledger = await record
-    return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, lane, locks or ())
+    return Observation(datetime.now(UTC) if ledger is None else ledger.totals.now, ledger, broker, locks or ())
 
 
 async def _in_time(look: Coroutine[None, None, T], seconds: float) -> T | None:
@@ -237,7 +239,7 @@ async def _read_ledger(connect: Callable[[], AbstractAsyncContextManager[Connect
             outside=await _rows(connection, Outside, "outside", {"cap": queries.COUNT_CAP}),
             vanished=vanished,
             wiped_at=await _wiped_at(connection),
-            is_settled=await is_settled(connection),
+            gate_is_open=await gate_is_open(connection),
         )
 
 
@@ -275,7 +277,7 @@ async def _rows(connection: Connection, kind: type[Row], name: str, parameters: 
         return await cursor.fetchall()
 
 
-async def _read_lane(redis: Redis) -> Lane:
+async def _read_broker(redis: Redis) -> Broker:
     queues = build_queues(redis)
     async with redis.pipeline(transaction=False) as pipe:
         for queue in queues.values():
@@ -287,4 +289,4 @@ async def _read_lane(redis: Redis) -> Lane:
         queue: Depth(*found[index * 3 : index * 3 + 3])  # 每个队列三个数
         for index, queue in enumerate(queues)
     }
-    return Lane(depths, await take_census(redis), await open_breakers(redis))
+    return Broker(depths, await take_census(redis), await open_breakers(redis))

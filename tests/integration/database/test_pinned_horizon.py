@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
-import kaguan
 from kaguan.config import load_settings
 from kaguan.database.pool import open_pool
 from kaguan.outbox.operate.retention import Retention
@@ -20,6 +18,7 @@ from tests.integration.plans.large_database import copy_of_template
 from tests.integration.plans.plans import Plans
 from tests.support.pipeline import open_pipeline
 from tests.support.servers import TEMPLATE
+from tests.support.statements import STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -75,9 +74,13 @@ def test_a_statement_given_ids_finds_them_by_primary_key(database_url: str) -> N
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(FINISHED)
         connection.execute(EVERYTHING)
-        for path in sorted(Path(kaguan.__file__).parent.glob("outbox/**/sql/*.sql")):
-            text = path.read_text("utf-8")
-            if not re.search(r"%\(task_ids?\)s", text) or not TASKS.search(text) or path.stem in BY_KEY:
+        for path, text in STATEMENTS.items():
+            if (
+                "outbox" not in path.parts
+                or not re.search(r"%\(task_ids?\)s", text)
+                or not TASKS.search(text)
+                or path.stem in BY_KEY
+            ):
                 continue
             names = list(dict.fromkeys(PARAMETER.findall(text)))
             numbered = PARAMETER.sub(lambda match, names=names: f"${names.index(match[1]) + 1}", text)  # type: ignore[misc]

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from kaguan.outbox.work.attempt import Attempt, FencedError
+from kaguan.outbox.work.attempt import Attempt
 from kaguan.outbox.work.claiming import Claims, claim
-from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.fence import Fence, FencedError, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.outbox.work.settlement import Fenced, Settled, Settlement, Success, settle_done
@@ -69,7 +69,7 @@ class Twins:
 
 async def held(pool: Pool, leases: Leases, task_id: UUID) -> Attempt:
     (claim,) = await Claims(pool, leases).claim([(task_id, 1)])
-    return Attempt(pool, claim.token, claim.type, claim.attempt, claim.max_attempts, claim.payload)
+    return Attempt(Fence(pool, claim.token), claim.type, claim.attempt, claim.max_attempts, claim.payload)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kaguan.config import load_settings
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.work import claiming
 from kaguan.outbox.work.attempt import Attempt
-from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.fence import Fence, Token
 from kaguan.outbox.work.leases import Leases
 from kaguan.outbox.work.outcome import Done, Outcome
 from tests.support.eventually import PATIENCE, eventually
@@ -62,7 +62,9 @@ async def claimed(pipeline: Pipeline, count: int) -> AsyncIterator[tuple[Leases,
     with ExitStack() as held:
         for claim in claims:
             assert claim is not None
-            attempt = Attempt(pipeline.pool, claim.token, claim.type, claim.attempt, claim.max_attempts, claim.payload)
+            attempt = Attempt(
+                Fence(pipeline.pool, claim.token), claim.type, claim.attempt, claim.max_attempts, claim.payload
+            )
             held.enter_context(leases.holding(attempt))
         yield leases, tasks
 

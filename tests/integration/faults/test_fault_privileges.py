@@ -196,11 +196,11 @@ async def test_each_process_of_production_works_with_its_own_secrets_and_its_own
 
     await admin.delete(keys.EPOCH)
     await company.mail()
-    for key in (keys.CALLS, keys.HISTORY):
+    for key in (keys.CALLS, keys.REPLICATION):
         await admin.delete(key)
         await admin.hset(key, "a", "1")  # type: ignore[misc] # redis-py 把同步与异步的标注混在一起
     await company.mail()
-    for key in (keys.CALLS, keys.HISTORY):
+    for key in (keys.CALLS, keys.REPLICATION):
         await eventually(lambda key=key: _is(admin, key, keys.KINDS[key]))  # type: ignore[misc] # 每一圈各是各的
 
     job = await eventually(lambda: anext(admin.scan_iter("saq:job:*"), None))
@@ -231,7 +231,7 @@ async def _is(redis: Redis, key: str, kind: str) -> bool:
 EVERYBODY = frozenset(PROCESSES)
 WRITERS = {
     keys.EPOCH: {"relay"},
-    keys.HISTORY: {"relay"},
+    keys.REPLICATION: {"relay"},
     keys.WATERMARK: {"relay"},
     keys.CALLS: {"relay", "worker"},
     keys.CALLS_TRIMMED: {"relay", "worker"},

@@ -20,7 +20,7 @@ from kaguan.outbox.accept.acceptance import Submission, accept_many
 from kaguan.outbox.operate import decisions, replay
 from kaguan.outbox.recover import gate
 from kaguan.outbox.recover.calls import Calls
-from kaguan.outbox.recover.gate import Mark, UnsettledError
+from kaguan.outbox.recover.gate import GateClosedError, Mark
 from kaguan.outbox.testing import Recorder
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry, Uncertain
@@ -479,11 +479,11 @@ async def test_what_a_holder_writes_waits_for_the_reconciliation_and_its_lease_i
         await held_back(logs, len(outcomes))
     await execution.leases.run_once()
     assert not any(attempt.lost.is_set() for attempt in attempts)
-    with pytest.raises(UnsettledError):
+    with pytest.raises(GateClosedError):
         async with attempts[0].transaction():
             raise NotImplementedError
     async with pipeline.pool.connection() as connection:
-        with pytest.raises(UnsettledError):
+        with pytest.raises(GateClosedError):
             await attempts[0].declare_intent(connection)
     assert await states(pipeline, *task_ids) == [("running", 1, False)] * len(outcomes)
     await reconcile(pipeline)
@@ -530,7 +530,7 @@ async def test_what_a_person_asks_for_before_the_reconciliation_is_answered_as_i
             decisions.retry(connection, failed, "ops"),
             replay.run(connection, replay.Replay(), "ops"),
         ):
-            with pytest.raises(UnsettledError) as refused:
+            with pytest.raises(GateClosedError) as refused:
                 await asked
             assert translate(refused.value).error.code is Code.DATABASE_UNAVAILABLE
             told = explain(refused.value)

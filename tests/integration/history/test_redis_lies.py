@@ -178,7 +178,7 @@ async def alone(pipeline: Pipeline) -> bool:
         with pytest.raises(RedisError):
             await replace(pipeline.epoch, redis=dead).run_once()
     async with pipeline.pool.connection() as connection:
-        return await gate.is_settled(connection)
+        return await gate.gate_is_open(connection)
 
 
 async def test_a_plain_restart_of_postgresql_while_redis_is_away_opens_the_gate(pipeline: Pipeline) -> None:
@@ -201,7 +201,7 @@ async def test_a_cut_while_redis_is_away_waits_for_it(pipeline: Pipeline, cut: s
     assert not await alone(pipeline)
     await pipeline.epoch.run_once()
     async with pipeline.pool.connection() as connection:
-        assert await gate.is_settled(connection)
+        assert await gate.gate_is_open(connection)
     assert await cuts(pipeline) == 1
 
 

@@ -38,10 +38,10 @@ STROKES: dict[tuple[str, str | None], str | None] = {
     (keys.EPOCH, GARBAGE): NOT_OURS,
     (keys.EPOCH, ANOTHER): LOST,
     (keys.EPOCH, None): LOST,
-    (keys.HISTORY, GARBAGE): LOST,
+    (keys.REPLICATION, GARBAGE): LOST,
     (keys.WATERMARK, GARBAGE): NOT_OURS,
     (keys.WATERMARK, ANOTHER): NOT_OURS,
-    **{(key, None): None for key in (keys.HISTORY, keys.WATERMARK, keys.CALLS)},
+    **{(key, None): None for key in (keys.REPLICATION, keys.WATERMARK, keys.CALLS)},
 }
 
 

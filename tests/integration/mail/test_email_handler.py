@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kaguan.mail.message import message_id
-from kaguan.outbox.work.attempt import CancelledByUserError, FencedError
+from kaguan.outbox.work.attempt import CancelledByUserError
+from kaguan.outbox.work.fence import FencedError
 from kaguan.outbox.work.outcome import Continue, Done, GiveUp, Retry, Uncertain
 from tests.support.mail_tasks import (
     SENDER,

@@ -12,14 +12,12 @@ import pkgutil
 from contextlib import asynccontextmanager
 from datetime import date
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-import kaguan
 from kaguan.config import load_settings
 from kaguan.database.engine import engine_on
 from kaguan.database.paging import PageRequest
@@ -32,6 +30,7 @@ from tests.integration.plans.large_database import BIG_TABLES, copy_of_template,
 from tests.integration.plans.plans import Plans, numbered
 from tests.integration.plans.samples import ICCID, sample
 from tests.support.servers import TEMPLATE
+from tests.support.statements import ROOT, STATEMENTS, name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -93,19 +92,17 @@ GIVEN: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "sims.list_sims": [(PageRequest(), SimFilter()), (PageRequest(), SimFilter(carrier=Carrier.ONELINK))],
     "sims.list_usage": [(ICCID, date(2026, 1, 1), date(2026, 3, 1))],
 }
-SOURCE = Path(kaguan.__file__).parent
 FILES = {
-    name: numbered(path.read_text("utf-8"))
-    for path in SOURCE.rglob("sql/*.sql")
-    if (name := f"{path.parents[1].name}/{path.stem}") in RETENTION
-    or path.relative_to(SOURCE).parts[0] not in ELSEWHERE
+    name: numbered(text)
+    for path, text in STATEMENTS.items()
+    if (name := name_of(path)) in RETENTION or path.relative_to(ROOT).parts[0] not in ELSEWHERE
 }
 
 
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     """各 ``store`` 里头一个参数是 SQLAlchemy 连接的函数。"""
-    for module in pkgutil.iter_modules([str(SOURCE)]):
-        if not module.ispkg or not (SOURCE / module.name / "store.py").exists():
+    for module in pkgutil.iter_modules([str(ROOT)]):
+        if not module.ispkg or not (ROOT / module.name / "store.py").exists():
             continue
         store = import_module(f"kaguan.{module.name}.store")
         for name, function in inspect.getmembers(store, inspect.iscoroutinefunction):

@@ -6,14 +6,12 @@ import json
 import re
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-import kaguan
 from kaguan.config import load_settings
 from kaguan.database.paging import Position, Sort, encode_cursor
 from kaguan.outbox.operate.listing import TaskFilter, newest
@@ -25,6 +23,7 @@ from tests.integration.plans.samples import FIRST, ICCID, TASK, sample
 from tests.support.console import signed_in
 from tests.support.servers import TEMPLATE
 from tests.support.serving import serving
+from tests.support.statements import STATEMENTS, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +102,7 @@ CONSOLE = [
 
 BLOCKS_MAX = 5_000  # 没有索引的条件至多看两万行，死信至多看几千个，首页一次刷新两份快照；表再大也是这么多
 BEYOND_GENERIC = 12  # psycopg 执行五次才预备，PostgreSQL 再五次才会改用通用计划
-SQL_FILES = {f"{path.parents[1].name}/{path.stem}": path for path in Path(kaguan.__file__).parent.rglob("sql/*.sql")}
+SQL = {name_of(path): text for path, text in STATEMENTS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +230,9 @@ async def test_a_list_costs_the_same_few_statements_whatever_its_size(
                 assert len(own) == 2
 
 
-@pytest.mark.parametrize("name", sorted(SQL_FILES))
+@pytest.mark.parametrize("name", sorted(SQL))
 def test_no_statement_of_the_message_path_scans_a_large_table(large_database: str, name: str) -> None:
-    text, names = numbered(SQL_FILES[name].read_text("utf-8"))
+    text, names = numbered(SQL[name])
     with psycopg.connect(large_database, autocommit=True) as connection:
         connection.execute("set plan_cache_mode = force_custom_plan")
         connection.execute(f"prepare statement as {text}".encode())

@@ -18,8 +18,8 @@ from kaguan.config.model import Tasks
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
 from kaguan.outbox.work import claiming
-from kaguan.outbox.work.attempt import Attempt, FencedError
-from kaguan.outbox.work.fence import Token
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import Fence, FencedError, Token
 from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.outbox.work.settlement import Settlement
 from kaguan.queues.keys import lease_key
@@ -84,7 +84,7 @@ async def settled_and_claimed_again(attempt: Attempt, outcome: Outcome) -> Attem
         await connection.execute("update tb_outbox set available_at = now()")
         (claim,) = await claiming.claim(connection, [(token, None)], worker="test", lease=60.0)
     assert claim is not None
-    return Attempt(attempt.pool, token, claim.type, claim.attempt, claim.max_attempts, claim.payload)
+    return Attempt(Fence(attempt.pool, token), claim.type, claim.attempt, claim.max_attempts, claim.payload)
 
 
 async def test_usage_of_every_card_and_day_is_stored_once(pool: Pool, simulated: Simulated) -> None:
@@ -161,7 +161,7 @@ async def test_killed_at_any_batch_it_goes_on_where_it_stopped(
     await register(pool, ONELINK, cards(ONELINK, CARDS))
     start, end = days_before(simulated, 4), days_before(simulated, 3)
     attempt = await submit(pool, SyncType.USAGE, start, end, ONELINK)
-    doomed = death(pool, attempt.token, attempt.type, 1, 6, attempt.payload, fatal=fatal)
+    doomed = death(attempt.fence, attempt.type, 1, 6, attempt.payload, fatal=fatal)
     with pytest.raises(asyncio.CancelledError):
         await run(simulated, doomed)
     resumed = result_of(await run(simulated, await next_delivery(attempt)))
@@ -249,7 +249,7 @@ async def test_an_interruption_after_committed_batches_does_not_use_up_an_attemp
     day = days_before(simulated, 3)
     attempt = await submit(pool, SyncType.USAGE, day, day, ONELINK)
     strike = partial(simulated.faults, ONELINK, error_rate=1.0)
-    interrupted = MeetsAFault(pool, attempt.token, attempt.type, 1, 6, attempt.payload, fatal=3, strike=strike)
+    interrupted = MeetsAFault(attempt.fence, attempt.type, 1, 6, attempt.payload, fatal=3, strike=strike)
     outcome = await run(simulated, interrupted)
     assert isinstance(outcome, Continue)
     assert outcome.delay >= PAUSE
@@ -281,7 +281,7 @@ async def test_waiting_for_our_own_limits_uses_up_no_attempt_and_grows_longer(
             payload = SimStatusPayload(iccids=tuple(cards(CENTER, 2)))
             check_attempt = await running_task(pool, "sim:status_sync", payload)
             for attempt in (sync_attempt, check_attempt):
-                attempt.token = attempt.token._replace(delivery=delivery)
+                attempt.fence.token = attempt.token._replace(delivery=delivery)
             await rows(pool, "update tb_work set delivery = %s returning 1", delivery)
             await rows(pool, "update tb_task set delivery = %s returning 1", delivery)
             sync = await DataSync(gateways)(sync_attempt)

@@ -100,8 +100,7 @@ async def survive(simulated: Simulated, attempt: Attempt, chance: random.Random)
     deaths = 0
     while True:
         doomed = chance.choice([DiesBetweenBatches, DiesBeforeCommit])(
-            attempt.pool,
-            attempt.token,
+            attempt.fence,
             attempt.type,
             1,
             6,

@@ -21,7 +21,8 @@ from kaguan.dev.ports import free_port
 from kaguan.dev.simulator import iccid_at
 from kaguan.outbox.task_type import TaskTypes
 from kaguan.outbox.testing import drain
-from kaguan.outbox.work.attempt import Attempt, FencedError
+from kaguan.outbox.work.attempt import Attempt
+from kaguan.outbox.work.fence import FencedError
 from kaguan.outbox.work.outcome import Done, GiveUp, Outcome, Retry
 from kaguan.queues.client import open_redis
 from kaguan.sims.events import ChangeEvents

@@ -10,7 +10,8 @@ import pytest
 from kaguan.carriers.states import ONELINK_STOP_REASON
 from kaguan.dev.simulator import iccid_at
 from kaguan.dev.simulator.population import Override
-from kaguan.outbox.work.attempt import Attempt, CancelledByUserError, FencedError
+from kaguan.outbox.work.attempt import Attempt, CancelledByUserError
+from kaguan.outbox.work.fence import FencedError
 from kaguan.outbox.work.outcome import Continue, GiveUp, Outcome, Retry
 from kaguan.sims.tasks import SimStatusPayload
 from kaguan.sims.vocabulary import Carrier
@@ -309,7 +310,7 @@ async def test_codes_nobody_knows_are_counted_by_carrier_once_they_are_written(
     async with gateways_of(simulated.config) as gateways:
         handler = SimStatusSync(gateways, simulated.config, StatusRecorder(count_unknown=count))
         attempt = await submit(pool, mine)
-        doomed = DiesBeforeCommit(pool, attempt.token, attempt.type, 1, 6, attempt.payload, fatal=1)
+        doomed = DiesBeforeCommit(attempt.fence, attempt.type, 1, 6, attempt.payload, fatal=1)
         with pytest.raises(asyncio.CancelledError):
             await handler(doomed)
         assert counted == []  # 没写成的不数

@@ -10,8 +10,7 @@ import pytest
 from kaguan.outbox.task_type import Effect, Payload, TaskType
 from kaguan.outbox.vocabulary import Priority
 from kaguan.outbox.work.intake import Slots
-from kaguan.outbox.work.places import Gates, NoPlaceError
-from kaguan.outbox.work.seat import Seat
+from kaguan.outbox.work.places import Gates, NoPlaceError, Seat
 from tests.support.eventually import PATIENCE
 
 CRITICAL, DEFAULT, LOW = Priority

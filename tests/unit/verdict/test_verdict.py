@@ -18,25 +18,25 @@ from kaguan.verdict.observation import Outside, sized
 from kaguan.verdict.queries import COUNT_CAP
 from kaguan.verdict.wording import Wording
 from kaguan.words.reasons import Reason
-from tests.support.observations import NOW, ago, blocked, flow, held, lane, ledger, lock, process, seen
+from tests.support.observations import NOW, ago, blocked, broker, flow, held, ledger, lock, process, seen
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kaguan.verdict.observation import Lane, Ledger, Lock
+    from kaguan.verdict.observation import Broker, Ledger, Lock
 
 WINDOW = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
 REASON = Reason("mail.deferred", {"replies": [Reason("mail.unreachable")]})
 
 
-def found(record: Ledger | None = None, line: Lane | None = None) -> dict[str, Level]:
-    concerns = judge(seen(record or ledger(), line or lane()), window=WINDOW)
+def found(record: Ledger | None = None, line: Broker | None = None) -> dict[str, Level]:
+    concerns = judge(seen(record or ledger(), line or broker()), window=WINDOW)
     return {concern.code: concern.level for concern in concerns}
 
 
-def one(record: Ledger | None = None, line: Lane | None = None) -> Concern:
-    [concern] = judge(seen(record or ledger(), line or lane()), window=WINDOW)
+def one(record: Ledger | None = None, line: Broker | None = None) -> Concern:
+    [concern] = judge(seen(record or ledger(), line or broker()), window=WINDOW)
     return concern
 
 
@@ -53,67 +53,69 @@ def test_a_calm_system_is_ok() -> None:
 @pytest.mark.parametrize(
     ("record", "line", "code", "level"),
     [
-        pytest.param(ledger(queued={"default": (273, 12.0)}), lane(), "stalled", "bad", id="nothing moves"),
-        pytest.param(ledger(queued={"low": (2, 12.0)}), lane(), None, None, id="low may rest a while"),
+        pytest.param(ledger(queued={"default": (273, 12.0)}), broker(), "stalled", "bad", id="nothing moves"),
+        pytest.param(ledger(queued={"low": (2, 12.0)}), broker(), None, None, id="low may rest a while"),
         pytest.param(
-            ledger(queued={"default": (9, 12.0)}, held=[held(count=20, started=300)]), lane(), None, None,
+            ledger(queued={"default": (9, 12.0)}, held=[held(count=20, started=300)]), broker(), None, None,
             id="every slot is busy with long work",
         ),
         pytest.param(
             ledger(queued={"default": (9, 12.0)}, held=[held(count=20, started=300)]),
-            lane([process("relay"), process("worker"), process("worker", started=9, seen=11)]), "quiet", "warn",
+            broker([process("relay"), process("worker"), process("worker", started=9, seen=11)]), "quiet", "warn",
             id="one of two workers is frozen",
         ),
         pytest.param(
             ledger(queued={"default": (9, 12.0)}, held=[held(started=300)], connected=["worker"]),
-            lane([process("relay")]), None, None, id="workers without a heartbeat are busy",
+            broker([process("relay")]), None, None, id="workers without a heartbeat are busy",
         ),
-        pytest.param(ledger(queued={"default": (9, 12.0)}, flow=[flow(last=3)]), lane(), None, None, id="work moves"),
-        pytest.param(ledger(due={"default": 11.0}, forwarded=12.0), lane(), "not_forwarding", "bad", id="relay stuck"),
+        pytest.param(ledger(queued={"default": (9, 12.0)}, flow=[flow(last=3)]), broker(), None, None, id="work moves"),
         pytest.param(
-            ledger(due={"default": 11.0}, forwarded=12.0), lane(depths={"default": WINDOW}), None, None,
+            ledger(due={"default": 11.0}, forwarded=12.0), broker(), "not_forwarding", "bad", id="relay stuck"
+        ),
+        pytest.param(
+            ledger(due={"default": 11.0}, forwarded=12.0), broker(depths={"default": WINDOW}), None, None,
             id="the queue is full, the relay rightly waits",
         ),
-        pytest.param(ledger(due={"critical": 11.0}), lane(), "backlog", "warn", id="critical is tight"),
-        pytest.param(ledger(due={"critical": 31.0}), lane(), "backlog", "bad", id="critical is late"),
-        pytest.param(ledger(due={"low": 31.0}), lane(), None, None, id="low alone does not alarm in 30 s"),
-        pytest.param(ledger(due={"low": 301.0}), lane(), "backlog", "warn", id="low is lax"),
-        pytest.param(ledger(waiting={"low": 42_146}), lane(), "backlog", "warn", id="very many of low"),
-        pytest.param(ledger(), lane([process("relay")]), "no_worker", "warn", id="no worker, nothing waits"),
-        pytest.param(ledger(queued={"low": (1, 1.0)}), lane([process("relay")]), "no_worker", "bad", id="no worker"),
-        pytest.param(ledger(due={"low": 6.0}), lane([process("worker")]), "no_relay", "bad", id="no relay"),
-        pytest.param(ledger(connected=["relay", "worker"]), lane([]), None, None, id="Redis was wiped a moment ago"),
+        pytest.param(ledger(due={"critical": 11.0}), broker(), "backlog", "warn", id="critical is tight"),
+        pytest.param(ledger(due={"critical": 31.0}), broker(), "backlog", "bad", id="critical is late"),
+        pytest.param(ledger(due={"low": 31.0}), broker(), None, None, id="low alone does not alarm in 30 s"),
+        pytest.param(ledger(due={"low": 301.0}), broker(), "backlog", "warn", id="low is lax"),
+        pytest.param(ledger(waiting={"low": 42_146}), broker(), "backlog", "warn", id="very many of low"),
+        pytest.param(ledger(), broker([process("relay")]), "no_worker", "warn", id="no worker, nothing waits"),
+        pytest.param(ledger(queued={"low": (1, 1.0)}), broker([process("relay")]), "no_worker", "bad", id="no worker"),
+        pytest.param(ledger(due={"low": 6.0}), broker([process("worker")]), "no_relay", "bad", id="no relay"),
+        pytest.param(ledger(connected=["relay", "worker"]), broker([]), None, None, id="Redis was wiped a moment ago"),
         pytest.param(
-            ledger(connected=["worker"]), lane([process("relay"), process("worker", seen=11)]), "quiet", "bad",
+            ledger(connected=["worker"]), broker([process("relay"), process("worker", seen=11)]), "quiet", "bad",
             id="the only worker frozen",
         ),
-        pytest.param(ledger(wiped_at=ago(20)), lane(), "redis_lost", "warn", id="Redis lost its data"),
-        pytest.param(ledger(vanished=(2, ago(3_600))), lane(), "vanished", "warn", id="accepted tasks are gone"),
-        pytest.param(ledger(is_settled=False), lane(), "history", "bad", id="the history is not looked at yet"),
-        pytest.param(ledger(), lane(breakers=[BREAKER]), "breaker", "bad", id="open breaker"),
+        pytest.param(ledger(wiped_at=ago(20)), broker(), "redis_lost", "warn", id="Redis lost its data"),
+        pytest.param(ledger(vanished=(2, ago(3_600))), broker(), "vanished", "warn", id="accepted tasks are gone"),
+        pytest.param(ledger(gate_is_open=False), broker(), "history", "bad", id="the history is not looked at yet"),
+        pytest.param(ledger(), broker(breakers=[BREAKER]), "breaker", "bad", id="open breaker"),
         pytest.param(
-            ledger(), lane(breakers=[replace(BREAKER, state="half-opened")]), "breaker", "warn", id="probing breaker"
+            ledger(), broker(breakers=[replace(BREAKER, state="half-opened")]), "breaker", "warn", id="probing breaker"
         ),
         pytest.param(
-            ledger(), lane(breakers=[replace(BREAKER, state="half-opened", seconds=301)]), None, None,
+            ledger(), broker(breakers=[replace(BREAKER, state="half-opened", seconds=301)]), None, None,
             id="nobody has tried for long",
         ),
-        pytest.param(ledger(), lane(breakers=[replace(BREAKER, seconds=301)]), "breaker", "bad", id="open for long"),
+        pytest.param(ledger(), broker(breakers=[replace(BREAKER, seconds=301)]), "breaker", "bad", id="open for long"),
         pytest.param(
-            ledger(flow=[flow("failed", total=5, minute=0), flow(total=50, minute=0)]), lane(), "failures", "warn",
+            ledger(flow=[flow("failed", total=5, minute=0), flow(total=50, minute=0)]), broker(), "failures", "warn",
             id="one in eleven fails",
         ),
         pytest.param(
-            ledger(flow=[flow("failed", total=5, minute=0), flow(total=5, minute=0)]), lane(), "failures", "bad",
+            ledger(flow=[flow("failed", total=5, minute=0), flow(total=5, minute=0)]), broker(), "failures", "bad",
             id="half fail",
         ),
         pytest.param(
-            ledger(flow=[flow("failed", total=4, minute=0), flow(total=200)]), lane(), None, None, id="few failures"
+            ledger(flow=[flow("failed", total=4, minute=0), flow(total=200)]), broker(), None, None, id="few failures"
         ),
-        pytest.param(ledger(blocked=[blocked()]), lane(), "ordering", "warn", id="a key is held up"),
-        pytest.param(ledger(held=[held(expired=2)]), lane(), "expired", "warn", id="expired leases"),
-        pytest.param(ledger(totals={"uncertain": 2}), lane(), "uncertain", "warn", id="unknown outcomes"),
-        pytest.param(ledger(parked=1), lane(), "parked", "warn", id="parked rows"),
+        pytest.param(ledger(blocked=[blocked()]), broker(), "ordering", "warn", id="a key is held up"),
+        pytest.param(ledger(held=[held(expired=2)]), broker(), "expired", "warn", id="expired leases"),
+        pytest.param(ledger(totals={"uncertain": 2}), broker(), "uncertain", "warn", id="unknown outcomes"),
+        pytest.param(ledger(parked=1), broker(), "parked", "warn", id="parked rows"),
     ],
 )  # fmt: skip
 def test_each_trouble_has_its_name_and_weight(record: Any, line: Any, code: str | None, level: str | None) -> None:
@@ -123,12 +125,12 @@ def test_each_trouble_has_its_name_and_weight(record: Any, line: Any, code: str 
 def test_all_heartbeats_stopping_at_once_is_redis_refusing_writes_not_everyone_frozen() -> None:
     silent = [process(role, seen=12.0 + place) for place, role in enumerate(("api", "relay", "worker"))]
     everyone = ["api", "relay", "worker"]
-    assert found(ledger(connected=everyone), lane(silent)) == {"redis_refuses": "bad"}
-    assert set(found(ledger(connected=["api"]), lane(silent))) == {"no_relay", "no_worker", "quiet"}  # 整台没了
+    assert found(ledger(connected=everyone), broker(silent)) == {"redis_refuses": "bad"}
+    assert set(found(ledger(connected=["api"]), broker(silent))) == {"no_relay", "no_worker", "quiet"}  # 整台没了
 
 
 def test_no_worker_counts_when_the_only_one_is_dead_and_unreplaced() -> None:
-    dead = lane([process("relay"), process("worker", seen=20)])
+    dead = broker([process("relay"), process("worker", seen=20)])
     assert found(ledger(queued={"default": (3, 1.0)}), dead) == {"no_worker": "bad", "quiet": "bad"}
     frozen = ledger(queued={"default": (3, 1.0)}, connected=["worker"])
     assert found(frozen, dead) == {"quiet": "bad"}
@@ -202,7 +204,7 @@ def test_an_estimate_follows_the_last_seconds_not_the_minutes_before() -> None:
 def test_a_lock_is_told_by_how_much_it_blocks_and_a_passing_one_is_not(
     locks: list[Lock], record: Ledger | None, said: dict[str, str]
 ) -> None:
-    assert {one.code: one.level for one in judge(seen(record, lane(), *locks), window=WINDOW)} == said
+    assert {one.code: one.level for one in judge(seen(record, broker(), *locks), window=WINDOW)} == said
 
 
 def test_a_lock_whose_transaction_is_hidden_is_told_by_how_long_it_blocks() -> None:
@@ -211,7 +213,7 @@ def test_a_lock_whose_transaction_is_hidden_is_told_by_how_long_it_blocks() -> N
         (34.0, "its transaction is 34 s old", 34),
         (None, "blocks 5 statements, for at least 12 s", 12),
     ):
-        [concern] = judge(seen(ledger(), lane(), lock(seconds=known, blocking=12.0)), window=WINDOW)
+        [concern] = judge(seen(ledger(), broker(), lock(seconds=known, blocking=12.0)), window=WINDOW)
         assert text in Wording("en").text(concern)
         assert concern.since == ago(since)
 
@@ -219,21 +221,21 @@ def test_a_lock_whose_transaction_is_hidden_is_told_by_how_long_it_blocks() -> N
 @pytest.mark.parametrize(
     ("record", "line", "code", "since"),
     [
-        (ledger(parked=1, totals={"parked_since": ago(3_600)}), lane(), "parked", ago(3_600)),
+        (ledger(parked=1, totals={"parked_since": ago(3_600)}), broker(), "parked", ago(3_600)),
         (
             ledger(due={"critical": 40.0, "default": 12.0}, forwarded=1.0, held=[held(count=20, started=300)]),
-            lane([process("relay"), replace(process("worker"), held={"email:send": 20})]),
+            broker([process("relay"), replace(process("worker"), held={"email:send": 20})]),
             "held",
             ago(40),
         ),
-        (ledger(forwarded=90.0), lane([process("worker")]), "no_relay", ago(90)),
-        (ledger(forwarded=90.0), lane([process("worker"), process("relay", seen=70)]), "no_relay", ago(70)),
-        (ledger(flow=[flow(last=80), flow("failed", last=50)]), lane([process("relay")]), "no_worker", ago(50)),
-        (ledger(flow=[flow(last=80)]), lane([process("relay"), process("worker", seen=60)]), "no_worker", ago(60)),
+        (ledger(forwarded=90.0), broker([process("worker")]), "no_relay", ago(90)),
+        (ledger(forwarded=90.0), broker([process("worker"), process("relay", seen=70)]), "no_relay", ago(70)),
+        (ledger(flow=[flow(last=80), flow("failed", last=50)]), broker([process("relay")]), "no_worker", ago(50)),
+        (ledger(flow=[flow(last=80)]), broker([process("relay"), process("worker", seen=60)]), "no_worker", ago(60)),
     ],
 )
 def test_since_when_comes_from_the_data_not_from_who_looked_first(
-    record: Ledger, line: Lane, code: str, since: datetime
+    record: Ledger, line: Broker, code: str, since: datetime
 ) -> None:
     """搁置的从最早的一行；占满的从最老的开始等；没有进程的从它最后一次有动静。"""
     [told] = [one for one in judge(seen(record, line), window=WINDOW) if one.code == code]
@@ -244,7 +246,7 @@ def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_o
     """「20 个槽位占着 20 个，18 个在 sim:status_sync 手里」；还有空槽位的、没有活在等的不说。"""
     busy = replace(process("worker"), held={"sim:status_sync": 18, "email:send": 2})
     late = ledger(due={"critical": 40.0}, forwarded=1.0, held=[held(count=20, started=300)])
-    concerns = judge(seen(late, lane([process("relay"), busy])), window=WINDOW)
+    concerns = judge(seen(late, broker([process("relay"), busy])), window=WINDOW)
     assert {one.identity: (one.level, one.because) for one in concerns} == {
         "held:": (Level.BAD, ""),
         "backlog:critical": (Level.BAD, "held:"),
@@ -252,7 +254,7 @@ def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_o
     text = Wording("en").text(next(one for one in concerns if one.code == "held"))
     assert text == "20 of 20 slots are held while work of queue critical waits: sim:status_sync holds 18"
     waits = replace(busy, held={"sim:status_sync": 20}, away={"sim:status_sync": {"control_center": 7, "onelink": 1}})
-    [concern, _] = judge(seen(late, lane([process("relay"), waits])), window=WINDOW)
+    [concern, _] = judge(seen(late, broker([process("relay"), waits])), window=WINDOW)
     assert Wording("en").text(concern) == (
         "20 of 20 slots are held while work of queue critical waits: sim:status_sync holds 20;"
         " 7 of that type wait for control_center"
@@ -260,7 +262,7 @@ def test_who_holds_the_slots_is_told_and_the_queues_behind_them_are_not_blamed_o
     assert Wording("zh").text(concern).endswith("sim:status_sync 占 20 个；这一种有 7 个在等 control_center")
     free = replace(busy, held={"sim:status_sync": 17, "email:send": 2})
     for worker, record in ((free, late), (busy, ledger())):
-        assert "held" not in found(record, lane([process("relay"), worker]))
+        assert "held" not in found(record, broker([process("relay"), worker]))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_a_backlog_that_our_own_limit_holds_says_so_with_its_forecast(
     line: Outside, breakers: list[OpenBreaker], said: dict[str, Any] | None
 ) -> None:
     record = ledger(outside=[line], flow=[flow(total=3_000, minute=3_000, moment=500)])
-    told = [one for one in judge(seen(record, lane(breakers=breakers)), window=WINDOW) if one.code == "limited"]
+    told = [one for one in judge(seen(record, broker(breakers=breakers)), window=WINDOW) if one.code == "limited"]
     if said is None:
         assert told == []
         return
@@ -290,18 +292,18 @@ def test_a_backlog_that_our_own_limit_holds_says_so_with_its_forecast(
     ("record", "line", "locks", "causes"),
     [
         pytest.param(
-            ledger(due={"default": 200.0}, forwarded=200.0, queued={"default": (9, 60.0)}), lane(), [lock()],
+            ledger(due={"default": 200.0}, forwarded=200.0, queued={"default": (9, 60.0)}), broker(), [lock()],
             {"locked:123": "", "not_forwarding:default": "locked:123", "stalled:default": "locked:123",
              "backlog:default": "locked:123"},
             id="a lock",
         ),
         pytest.param(
-            ledger(due={"low": 400.0}, forwarded=400.0), lane([process("worker")]), [],
+            ledger(due={"low": 400.0}, forwarded=400.0), broker([process("worker")]), [],
             {"no_relay:": "", "not_forwarding:low": "no_relay:", "backlog:low": "no_relay:"}, id="no relay",
         ),
         pytest.param(
             ledger(queued={"default": (9, 60.0)}, connected=["worker"]),
-            lane([process("relay"), process("worker", name="w", seen=30)]), [],
+            broker([process("relay"), process("worker", name="w", seen=30)]), [],
             {"quiet:w": "", "stalled:default": "quiet:w", "backlog:default": "quiet:w"}, id="a frozen worker",
         ),
         pytest.param(
@@ -311,18 +313,18 @@ def test_a_backlog_that_our_own_limit_holds_says_so_with_its_forecast(
                     flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9),
                 ]
             ),
-            lane(breakers=[BREAKER]), [],
+            broker(breakers=[BREAKER]), [],
             {"breaker:carrier:onelink": "", "setbacks:data:sync": "breaker:carrier:onelink", "setbacks:email:send": ""},
             id="a carrier is away, mails fail for their own reasons",
         ),
         pytest.param(
-            ledger(totals={"uncertain": 1}, parked=1), lane(), [], {"uncertain:": "", "parked:": ""},
+            ledger(totals={"uncertain": 1}, parked=1), broker(), [], {"uncertain:": "", "parked:": ""},
             id="two of their own",
         ),
     ],
 )  # fmt: skip
 def test_consequences_name_their_root_cause_and_others_stand_alone(
-    record: Ledger, line: Lane, locks: list[Lock], causes: dict[str, str]
+    record: Ledger, line: Broker, locks: list[Lock], causes: dict[str, str]
 ) -> None:
     concerns = judge(seen(record, line, *locks), window=WINDOW)
     assert {one.identity: one.because for one in concerns} == causes
@@ -339,21 +341,21 @@ def test_the_one_queue_too_long_to_count_is_sized_by_the_rest() -> None:
 def test_an_unknown_type_is_counted_by_whichever_process_saw_most(role: str) -> None:
     """relay 不认得它，或 worker 没有处理器。"""
     seen = [replace(process(role, name=name), unknown={"sim:magic": count}) for name, count in (("a", 2), ("b", 3))]
-    concern = one(line=lane([*seen, process("relay"), process("worker")]))
+    concern = one(line=broker([*seen, process("relay"), process("worker")]))
     assert (concern.code, concern.subject, concern.parameters["count"]) == ("unknown_type", "sim:magic", 3)
 
 
 def test_processes_that_hear_no_notifications_are_counted_while_they_live() -> None:
     deaf = [replace(process("relay", name="a"), deaf=True), replace(process("api", name="b"), deaf=True)]
     dead = replace(process("relay", name="c", seen=11), deaf=True)
-    concerns = judge(seen(ledger(), lane([*deaf, dead, process("worker")])), window=WINDOW)
+    concerns = judge(seen(ledger(), broker([*deaf, dead, process("worker")])), window=WINDOW)
     assert [(one.code, one.level, one.parameters) for one in concerns if one.code == "deaf"] == [
         ("deaf", "warn", {"count": 2})
     ]
 
 
 def test_without_postgresql_nothing_else_is_claimed_and_the_dependency_is_named() -> None:
-    concerns = judge(seen(None, lane()), window=WINDOW)
+    concerns = judge(seen(None, broker()), window=WINDOW)
     assert [concern.code for concern in concerns] == [ConcernCode.DATABASE]
     assert Verdict(NOW, concerns, blind=True).level is Level.UNKNOWN
 
@@ -366,13 +368,13 @@ def test_without_redis_the_heartbeats_are_not_missed() -> None:
 def test_a_crash_loop_is_counted_by_host_and_stays_for_minutes() -> None:
     relays = [process("relay", started=start, seen=start - 4) for start in (200.0, 190.0, 180.0, 170.0)]
     relays[-1] = process("relay", started=170.0)
-    concern = one(line=lane([*relays, process("worker")]))
+    concern = one(line=broker([*relays, process("worker")]))
     assert (concern.code, concern.level, concern.subject) == ("restarts", Level.BAD, "relay@node-1")
     assert concern.parameters["count"] == 3
     once = [process("relay", started=200.0, seen=196.0), process("relay", started=190.0), process("worker")]
-    assert found(line=lane(once)) == {"restarts": Level.WARN}
+    assert found(line=broker(once)) == {"restarts": Level.WARN}
     long_ago = [process("relay", started=900.0, seen=400.0), process("relay", started=390.0), process("worker")]
-    assert found(line=lane(long_ago)) == {}
+    assert found(line=broker(long_ago)) == {}
 
 
 def test_a_successor_takes_over_the_dead_not_the_frozen_neighbour() -> None:
@@ -408,7 +410,7 @@ def test_what_was_said_a_moment_ago_is_said_until_it_has_been_gone_a_while() -> 
 def test_a_lock_that_stays_has_blocked_us_since_it_was_first_seen() -> None:
     """我们的语句等一秒就放弃、再来：每一眼只看得到最近的一秒，说的仍是从头一次看见起。"""
     entries: dict[str, dict[str, Any]] = {}
-    [concern] = judge(seen(ledger(), lane(), lock(seconds=None, blocking=1.0)), window=WINDOW)
+    [concern] = judge(seen(ledger(), broker(), lock(seconds=None, blocking=1.0)), window=WINDOW)
     recall(entries, NOW, [concern])
     [kept] = recall(entries, NOW + timedelta(seconds=7), [concern])
     assert (kept.parameters["blocking"], kept.since) == (8, ago(1))
@@ -416,5 +418,5 @@ def test_a_lock_that_stays_has_blocked_us_since_it_was_first_seen() -> None:
 
 def test_the_heavier_comes_first() -> None:
     record = ledger(totals={"uncertain": 1}, queued={"default": (9, 50.0)})
-    codes = [concern.code for concern in judge(seen(record, lane()), window=WINDOW)]
+    codes = [concern.code for concern in judge(seen(record, broker()), window=WINDOW)]
     assert codes == ["stalled", "backlog", "uncertain"]

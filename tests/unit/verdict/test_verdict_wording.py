@@ -12,7 +12,7 @@ from kaguan.verdict.model import ConcernCode
 from kaguan.verdict.observation import Outside
 from kaguan.verdict.wording import Wording, catalogue
 from kaguan.words.reasons import Reason
-from tests.support.observations import ago, blocked, flow, held, lane, ledger, lock, process, seen
+from tests.support.observations import ago, blocked, broker, flow, held, ledger, lock, process, seen
 
 HIGH_WATER = 100
 BREAKER = OpenBreaker(BreakerKind.CARRIER, "onelink", "opened", ago(40), Reason("carriers.failed", {"status": 500}), 1)
@@ -48,7 +48,7 @@ TROUBLES = [
                 blocked=[blocked()],
                 totals={"uncertain": 1},
             ),
-            lane(
+            broker(
                 [
                     replace(process("relay"), unknown={"sim:magic": 1}, deaf=True),
                     process("worker", seen=30),
@@ -60,11 +60,11 @@ TROUBLES = [
         ),
         window=HIGH_WATER,
     ),
-    *judge(seen(ledger(), lane(), lock()), window=HIGH_WATER),
+    *judge(seen(ledger(), broker(), lock()), window=HIGH_WATER),
     *judge(
         seen(
             ledger(due={"critical": 40.0}, outside=[Outside("email:send", 300, 90.0)]),
-            lane([process("relay"), replace(process("worker"), held={"email:send": 20})]),
+            broker([process("relay"), replace(process("worker"), held={"email:send": 20})]),
             lock(seconds=None),
         ),
         window=HIGH_WATER,
@@ -72,13 +72,13 @@ TROUBLES = [
     *judge(
         seen(
             ledger(due={"critical": 40.0}),
-            lane([process("relay"), replace(process("worker"), held={"x": 20}, away={"x": {"smtp": 1}})]),
+            broker([process("relay"), replace(process("worker"), held={"x": 20}, away={"x": {"smtp": 1}})]),
         ),
         window=HIGH_WATER,
     ),
-    *judge(seen(ledger(), lane([])), window=HIGH_WATER),
+    *judge(seen(ledger(), broker([])), window=HIGH_WATER),
     *judge(
-        seen(ledger(connected=["relay", "worker"]), lane([process("relay", seen=20), process("worker", seen=20)])),
+        seen(ledger(connected=["relay", "worker"]), broker([process("relay", seen=20), process("worker", seen=20)])),
         window=HIGH_WATER,
     ),
 ]

@@ -70,7 +70,15 @@ def describe(span: Span, request: web.Request, context: Context, response: web.S
     route, path = _route(request), request.path
     fixed = path if path == route else None
     span.set_attributes(
-        _common(request.method, request.scheme, route, fixed, response.status, version, context.address)
+        _common(
+            method=request.method,
+            scheme=request.scheme,
+            route=route,
+            path=fixed,
+            status=response.status,
+            version=version,
+            address=context.address,
+        )
     )
     if fixed is None:
         span.set_attribute("url.path", mask(path))  # 路径参数里也许是粘错了的令牌

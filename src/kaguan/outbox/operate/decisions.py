@@ -50,11 +50,11 @@ async def cancel(connection: Connection, task_id: UUID, actor: str, after_commit
 
     Raises:
         DomainError: 没有此任务（1004），或已结束（1005）。
-        UnsettledError: 历史还没有核对完。
+        GateClosedError: 历史还没有核对完。
         RuntimeError: 连接不在事务中。
     """
     refuse_outside_transaction(connection)
-    await gate.ensure_settled(connection)
+    await gate.ensure_open(connection)
     await _lock_decided(connection, task_id)
     found = await _cancel(connection, task_id, actor)
     if found is None:
@@ -73,11 +73,11 @@ async def retry(connection: Connection, task_id: UUID, actor: str, after_commit:
 
     Raises:
         DomainError: 没有此任务（1004），或状态不许（1005）。
-        UnsettledError: 历史还没有核对完。
+        GateClosedError: 历史还没有核对完。
         RuntimeError: 连接不在事务中。
     """
     refuse_outside_transaction(connection)
-    await gate.ensure_settled(connection)
+    await gate.ensure_open(connection)
     found = await _lock_decided(connection, task_id)
     if found is None:
         raise refused(Code.NOT_FOUND, Reason("outbox.no_task"))

@@ -71,6 +71,12 @@ def _head(row: Mapping[str, Any]) -> Head | None:
     if row["head_id"] is None:
         return None
     return Head(
-        row["head_id"], row["head_type"], row["head_status"], row["head_attempts"], row["head_max_attempts"],
-        row["head_available_at"], row["head_started_at"], row["head_error"],
-    )  # fmt: skip
+        task_id=row["head_id"],
+        type=row["head_type"],
+        status=row["head_status"],
+        attempts=row["head_attempts"],
+        max_attempts=row["head_max_attempts"],
+        available_at=row["head_available_at"],
+        started_at=row["head_started_at"],
+        error=row["head_error"],
+    )

@@ -153,9 +153,9 @@ async def run_selection(
         after_commit: 在事务中的给出，回滚了就没有那行日志。
 
     Raises:
-        UnsettledError: 历史还没有核对完。
+        GateClosedError: 历史还没有核对完。
     """
-    await gate.ensure_settled(connection)
+    await gate.ensure_open(connection)
     replay = selection.replay
     replayed, last_due = await _revive(connection, selection, actor, {"replay": True}, ahead)
     skipped = len(selection.shown) - len(replayed)

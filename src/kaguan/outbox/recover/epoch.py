@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Pool
     from kaguan.outbox.deliver.deliveries import KaguanQueue
-    from kaguan.outbox.recover.history import Histories
+    from kaguan.outbox.recover.history import HistoryCheck
     from kaguan.outbox.vocabulary import Priority
     from kaguan.telemetry.metrics import Metrics
 
@@ -61,7 +61,7 @@ class EpochRedrive:
     redis: Redis
     queues: Mapping[Priority, KaguanQueue]
     metrics: Metrics
-    histories: Histories
+    histories: HistoryCheck
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     page: int = PAGE
 
@@ -105,7 +105,7 @@ class EpochRedrive:
 
     async def _redis_epoch(self) -> tuple[UUID, bytes | None, bytes]:
         """Redis 里的纪元、水位、重启前的纪元；纪元没有、看不懂、历史换了（见 :data:`LOOK`）、别人写过，都换成新的。"""
-        asked = (keys.EPOCH, keys.HISTORY, keys.WATERMARK)
+        asked = (keys.EPOCH, keys.REPLICATION, keys.WATERMARK)
         value, watermark, kept = await evaluated(self.redis, LOOK, asked, str(uuid4()))
         try:
             return UUID(value.decode()), watermark, kept

@@ -27,7 +27,7 @@ PACKAGE = "kaguan.outbox.recover"
 SKEW = timedelta(seconds=10)  # 各台机器的钟至多差这么多
 
 
-class UnsettledError(psycopg.OperationalError):
+class GateClosedError(psycopg.OperationalError):
     """PostgreSQL 换了一次启动，relay 还没有核对完它的历史：和它不在一样，等一等再来（docs/adr/0033）。"""
 
 
@@ -40,7 +40,7 @@ class Recorded:
         lineage: 这个库是谁；没有认过就没有。
         history: 认过的系统标识与时间线。
         fresh: 还没有认过任何一次启动。
-        settled: 认过这一次启动：可以认领、交出。
+        is_open: 认过这一次启动：可以认领、交出。
         watermark: 交到了哪里，只升不降。
         now: 库的钟。
         key: 盖印的钥匙。
@@ -50,7 +50,7 @@ class Recorded:
     lineage: UUID | None
     history: str | None
     fresh: bool
-    settled: bool
+    is_open: bool
     watermark: datetime
     now: datetime
     key: bytes = field(repr=False)
@@ -114,36 +114,36 @@ async def server(connection: Connection) -> Server:
     return found
 
 
-async def is_settled(connection: Connection) -> bool:
+async def gate_is_open(connection: Connection) -> bool:
     """认领、交出的门开着没有。"""
-    row = await (await connection.execute(load(PACKAGE, "is_settled"))).fetchone()
+    row = await (await connection.execute(load(PACKAGE, "gate_is_open"))).fetchone()
     return row is not None and bool(row[0])
 
 
-async def ensure_settled(connection: Connection) -> None:
+async def ensure_open(connection: Connection) -> None:
     """人的要求，核对完才答：核对之前看到的也许还缺着忘了的那一段。
 
     Raises:
-        UnsettledError: 还没有。
+        GateClosedError: 还没有。
     """
-    if not await is_settled(connection):
-        raise UnsettledError
+    if not await gate_is_open(connection):
+        raise GateClosedError
 
 
-async def unsettle(connection: Connection) -> None:
-    await connection.execute(load(PACKAGE, "unsettle"))
+async def close_gate(connection: Connection) -> None:
+    await connection.execute(load(PACKAGE, "close_gate"))
 
 
-async def settle(connection: Connection, here: Server, ahead: datetime | None) -> bool:
+async def open_gate(connection: Connection, here: Server, ahead: datetime | None) -> bool:
     """认下这一次启动；``ahead`` 是抄在 Redis 里、领先的水位。False：别的 relay 已认下，或又换了服务器。"""
     parameters = {**here.parameters, "ahead": ahead, "skew": SKEW.total_seconds()}
-    return (await connection.execute(load(PACKAGE, "settle"), parameters)).rowcount > 0
+    return (await connection.execute(load(PACKAGE, "open_gate"), parameters)).rowcount > 0
 
 
-async def still_settling(connection: Connection, here: Server) -> bool:
+async def still_closed(connection: Connection, here: Server) -> bool:
     """锁住 tb_broker 直到事务结束；False：别的 relay 已核对完，或又换了服务器。"""
     await connection.execute(UNHURRIED)
-    return await (await connection.execute(load(PACKAGE, "settling"), here.parameters)).fetchone() is not None
+    return await (await connection.execute(load(PACKAGE, "still_closed"), here.parameters)).fetchone() is not None
 
 
 async def doubt(

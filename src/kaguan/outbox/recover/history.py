@@ -43,7 +43,7 @@ STALE = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
-class Histories:
+class HistoryCheck:
     """比对与核对；``heard`` 是转交的门铃，``lag`` 是隔多久比对一次，秒。"""
 
     pool: Pool
@@ -62,13 +62,13 @@ class Histories:
         没有抄在外面的水位，就要自己先前看到过：同一段历史，交到的也不比那时早。别的等 Redis 回来。
         """
         seen = self._seen
-        if recorded.settled or seen is None or (recorded.lineage, recorded.history) != (seen.lineage, seen.history):
+        if recorded.is_open or seen is None or (recorded.lineage, recorded.history) != (seen.lineage, seen.history):
             return 0
         async with self.pool.connection() as connection:
             here = await gate.server(connection)
             if here.history != recorded.history or recorded.watermark < seen.watermark:
                 return 0
-            if await gate.settle(connection, here, None):
+            if await gate.open_gate(connection, here, None):
                 log.info("PostgreSQL 重启过，历史没有断；Redis 不在，照样恢复认领")
         self.metrics.claims_stopped.set(0)
         return 0
@@ -81,8 +81,8 @@ class Histories:
                 refused(self.redis, keys.WATERMARK)
             mark = None
         is_behind = mark is not None and mark.watermark > recorded.watermark
-        self.metrics.claims_stopped.set(float(is_behind or not (recorded.fresh or recorded.settled)))
-        if is_behind or not recorded.settled:
+        self.metrics.claims_stopped.set(float(is_behind or not (recorded.fresh or recorded.is_open)))
+        if is_behind or not recorded.is_open:
             return await self._look(recorded, mark, is_behind=is_behind, same_redis=same_redis)
         self._seen = recorded
         if recorded.lineage is not None and (mark is None or mark.watermark < recorded.watermark):
@@ -95,11 +95,11 @@ class Histories:
         async with self.pool.connection() as connection:
             here = await gate.server(connection)
             is_cut = is_behind or recorded.history not in {None, here.history}
-            if is_cut and recorded.settled:
-                await gate.unsettle(connection)
+            if is_cut and recorded.is_open:
+                await gate.close_gate(connection)
         count = await self._reconcile(recorded, here, mark, same_redis=same_redis) if is_cut else 0
         async with self.pool.connection() as connection:
-            is_ours = await gate.settle(connection, here, mark.watermark if mark and is_behind else None)
+            is_ours = await gate.open_gate(connection, here, mark.watermark if mark and is_behind else None)
         self.metrics.claims_stopped.set(0)
         if is_cut and is_ours:
             log.warning("历史核对完，恢复认领", count=count)
@@ -121,10 +121,10 @@ class Histories:
         total = 0
         while True:
             async with self.pool.connection() as connection, connection.transaction():
-                if not await gate.still_settling(connection, here):
+                if not await gate.still_closed(connection, here):
                     return total
                 lost = await store.lost_epoch(connection, here.now + SKEW, PAGE)
-                moved = await store.redrive(connection, lost, CAUSE, settling=True)
+                moved = await store.redrive(connection, lost, CAUSE, while_closed=True)
             total += moved
             self.metrics.redriven.labels(cause=CAUSE).inc(moved)
             if len(lost) < PAGE and moved == len(lost):
@@ -158,7 +158,7 @@ class Histories:
 
     async def _doubt(self, here: Server, page: list[tuple[UUID, int]]) -> None:
         async with self.pool.connection() as connection, connection.transaction():
-            if not await gate.still_settling(connection, here):
+            if not await gate.still_closed(connection, here):
                 return
             doubted = await gate.doubt(connection, page, self.types.redelivered)
             ended = [task for task in doubted if task.verdict == TaskStatus.UNCERTAIN]

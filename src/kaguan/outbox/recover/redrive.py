@@ -106,9 +106,9 @@ class LeaseRedrive:
             self.metrics.redriven.labels(cause=cause).inc(len(moved))
         for task in expired:
             if task.verdict != TaskStatus.PENDING:
-                self._settle(cause, task)
+                self._verdict_on(cause, task)
 
-    def _settle(self, cause: str, task: Expired) -> None:
+    def _verdict_on(self, cause: str, task: Expired) -> None:
         log.warning("收回任务，就此了结", cause=cause, status=task.verdict, task_type=task.type, **names_of([task]))
         self.metrics.settled.labels(task.type, task.queue, task.verdict).inc()
         if task.verdict == TaskStatus.UNCERTAIN:

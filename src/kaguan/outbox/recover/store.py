@@ -72,11 +72,11 @@ async def handed(connection: Connection, seen: Seen) -> list[Handed]:
 
 
 async def redrive(
-    connection: Connection, lost: Sequence[tuple[UUID, int]], cause: str, *, settling: bool = False
+    connection: Connection, lost: Sequence[tuple[UUID, int]], cause: str, *, while_closed: bool = False
 ) -> int:
-    """把 (任务号, 投递号) 重投；返回真正动了的个数。历史没有核对完就一个不动，``settling`` 的是核对自己。"""
+    """把 (任务号, 投递号) 重投；返回真正动了的个数。历史没有核对完就一个不动，``while_closed`` 的是核对自己。"""
     pairs = {"task_ids": [item[0] for item in lost], "deliveries": [item[1] for item in lost]}
-    cursor = await connection.execute(load(PACKAGE, "redrive"), {**pairs, "cause": cause, "settling": settling})
+    cursor = await connection.execute(load(PACKAGE, "redrive"), {**pairs, "cause": cause, "while_closed": while_closed})
     row = await cursor.fetchone()
     return 0 if row is None else int(row[0])
 

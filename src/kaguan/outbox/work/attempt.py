@@ -1,4 +1,4 @@
-"""一次尝试：处理器看得到的一切。它带着隔离令牌，旧的持有者写不进任何东西。"""
+"""一次尝试：处理器看得到的一切。写入都经它的隔离（:mod:`kaguan.outbox.work.fence`）。"""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from kaguan.database.sql import load
-from kaguan.outbox.recover.gate import UnsettledError
 from kaguan.outbox.task_type import Payload
-from kaguan.outbox.vocabulary import TaskStatus
+from kaguan.outbox.work.fence import FencedError
 from kaguan.telemetry.propagation import current_traceparent
 from kaguan.words.reasons import Reason, ReasonError
 
@@ -25,19 +24,15 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection, Pool
     from kaguan.outbox.recover.calls import Calls
-    from kaguan.outbox.work.fence import Token
+    from kaguan.outbox.work.fence import Fence, Token
     from kaguan.outbox.work.outcome import Outcome, Write
-    from kaguan.outbox.work.seat import Seat
+    from kaguan.outbox.work.places import Seat
 
 PACKAGE = "kaguan.outbox.work"
 PROGRESS_INTERVAL = 1.0  # 秒；写得更勤只会增加死元组
 
 P = TypeVar("P", bound=Payload)
 Model: TypeAlias = type[P]  # 类里 ``type`` 是任务类型，写不得
-
-
-class FencedError(Exception):
-    """这次投递已不归本进程所有：租约被收走，或任务已取消。什么都不许再写。"""
 
 
 class CancelledByUserError(Exception):
@@ -61,7 +56,7 @@ class Attempt:
     """一个任务的一次执行。
 
     Attributes:
-        token: 隔离令牌；与库里不符即 :class:`FencedError`。
+        fence: 它的写入经过的隔离；令牌与库里不符即 :class:`FencedError`。
         attempt: 第几次尝试，从 1 起。
         payload: 任务载荷，库里的原样；处理器经 :meth:`read` 取用。
         intended: 先前某次尝试的外部调用下落不明，至今没有答案：这个任务不许再判失败或取消。
@@ -71,8 +66,7 @@ class Attempt:
         lost: 租约已失时置位；长循环应在每一步前调 :meth:`checkpoint`。
     """
 
-    pool: Pool
-    token: Token
+    fence: Fence
     type: str
     attempt: int
     max_attempts: int
@@ -88,7 +82,15 @@ class Attempt:
     seat: Seat | None = None  # 没有坐席的（就地执行、单试处理器）不排队
     progress: dict[str, int | None] | None = None
     _progress_at: float = 0.0
-    _after_commit: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def pool(self) -> Pool:
+        """只读的查询用；写入经 :meth:`transaction`。"""
+        return self.fence.pool
+
+    @property
+    def token(self) -> Token:
+        return self.fence.token
 
     @property
     def task_id(self) -> UUID:
@@ -157,48 +159,24 @@ class Attempt:
         return self.deadline - asyncio.get_running_loop().time()
 
     @asynccontextmanager
-    async def transaction(self, *, fence: bool = True) -> AsyncIterator[Connection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """带隔离令牌检查的事务：锁住任务行，确认仍归自己，再让处理器写入。
-
-        Args:
-            fence: 里面的语句自己验令牌的，不必先锁。
 
         Raises:
             FencedError: 令牌已失效；事务回滚。
-            UnsettledError: 还归自己，历史却没有核对完；事务回滚。
+            GateClosedError: 还归自己，历史却没有核对完；事务回滚。
         """
         declared = self.declared
-        self._after_commit.clear()
         try:
-            async with self.pool.connection() as connection, connection.transaction():
-                if fence:
-                    cursor = await connection.execute(load(PACKAGE, "fence"), self.token._asdict())
-                    if await cursor.fetchone() is None:
-                        await self.recorded(connection)
-                        raise FencedError  # noqa: TRY301 要它回滚这个事务
+            async with self.fence.transaction() as connection:
                 yield connection
         except BaseException:
             self.declared = declared  # 意向没有提交（或不知道）：无论如何，外部调用还没开始
             raise
-        told, self._after_commit = self._after_commit, []
-        for tell in told:
-            tell()
-
-    async def recorded(self, connection: Connection) -> tuple[str, int, UUID] | None:
-        """语句没有写成，看看为什么：任务当前的（状态，投递号，认领号）。
-
-        Raises:
-            UnsettledError: 还归自己：是历史没有核对完，过一会儿再来。
-        """
-        cursor = await connection.execute(load(PACKAGE, "outcome_of"), {"task_id": self.task_id})
-        now = await cursor.fetchone()
-        if now == (TaskStatus.RUNNING, self.delivery, self.token.claim_id):
-            raise UnsettledError
-        return now
 
     def after_commit(self, tell: Callable[[], None]) -> None:
         """在 :meth:`transaction` 或结算的写入里记下「提交之后」才做的事；回滚了就不做。"""
-        self._after_commit.append(tell)
+        self.fence.after_commit(tell)
 
     async def declare_intent(self, connection: Connection) -> None:
         """在无法幂等的调用之前、于 :meth:`transaction` 内记下意向；从此到结算之间若死去，任务即 uncertain。
@@ -208,7 +186,7 @@ class Attempt:
         Raises:
             UnnotedError: 没有记成，别去做。
             FencedError: 令牌已失效。
-            UnsettledError: 历史没有核对完。
+            GateClosedError: 历史没有核对完。
         """
         if self.calls is not None:
             try:
@@ -217,8 +195,7 @@ class Attempt:
                 raise UnnotedError from away
         cursor = await connection.execute(load(PACKAGE, "declare_intent"), self.token._asdict())
         if cursor.rowcount == 0:
-            await self.recorded(connection)
-            raise FencedError
+            raise await self.fence.failed(connection)
         self.declared = True
 
     @asynccontextmanager
@@ -232,7 +209,7 @@ class Attempt:
             FencedError: 令牌已失效；里面的没有执行。
             CancelledByUserError: 用户要求取消；同上。
             UnnotedError: Redis 不在，意向没有记成；同上。
-            UnsettledError: 历史没有核对完；同上。
+            GateClosedError: 历史没有核对完；同上。
         """
         self.checkpoint()
         async with self.transaction() as connection:

@@ -20,7 +20,7 @@ from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter
 from kaguan.logging.naming import attempted
-from kaguan.outbox.recover.gate import UnsettledError, is_settled
+from kaguan.outbox.recover.gate import GateClosedError, gate_is_open
 from kaguan.outbox.vocabulary import SUSPECT
 from kaguan.outbox.work.fence import COLUMNS, Token
 from kaguan.queues import keys
@@ -186,7 +186,7 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     同一次投递在 Redis 里可以有两份（relay 交出了、提交的回音丢了，又交一遍），一起来到：只有一份得手。
 
     Raises:
-        UnsettledError: 历史还没有核对完，一个也没有认领。
+        GateClosedError: 历史还没有核对完，一个也没有认领。
     """
     # 一条语句不许两次写下同一行
     once = {token[:2]: (*token, handed_at) for token, handed_at in wanted}
@@ -194,8 +194,8 @@ async def claim(connection: Connection, wanted: Sequence[Wanted], *, worker: str
     async with connection.cursor(row_factory=class_row(Claim)) as cursor:
         await cursor.execute(load(PACKAGE, "claim"), {**asked, "worker": worker, "lease": lease})
         claimed = {row.token: row for row in await cursor.fetchall()}
-    if not claimed and not await is_settled(connection):
-        raise UnsettledError
+    if not claimed and not await gate_is_open(connection):
+        raise GateClosedError
     return [claimed.get(token) for token, _ in wanted]
 
 

@@ -19,16 +19,10 @@ from kaguan.flow.backoff import jitter
 from kaguan.logging.naming import attempted
 from kaguan.outbox.deliver.deliveries import HANDED_AT, REQUEST_IDS
 from kaguan.outbox.order import ordering
-from kaguan.outbox.recover.gate import UnsettledError
+from kaguan.outbox.recover.gate import GateClosedError
 from kaguan.outbox.vocabulary import Priority, TaskStatus
-from kaguan.outbox.work.attempt import (
-    Attempt,
-    CancelledByUserError,
-    FencedError,
-    NewerPayloadError,
-    UnfitPayloadError,
-    UnnotedError,
-)
+from kaguan.outbox.work.attempt import Attempt, CancelledByUserError, NewerPayloadError, UnfitPayloadError, UnnotedError
+from kaguan.outbox.work.fence import Fence, FencedError
 from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Uncertain
 from kaguan.outbox.work.places import NoPlaceError, waiting_for_place
 from kaguan.outbox.work.settlement import Fenced, Settled, Unsettled, note_fenced, unexpected
@@ -48,7 +42,7 @@ if TYPE_CHECKING:
     from kaguan.outbox.work.claiming import Claim, Claims
     from kaguan.outbox.work.leases import Leases
     from kaguan.outbox.work.newer import NewerPayloads
-    from kaguan.outbox.work.seat import Seat, Seats
+    from kaguan.outbox.work.places import Seat, Seats
     from kaguan.outbox.work.settlement import Settlement
     from kaguan.telemetry.metrics import Metrics
 
@@ -62,15 +56,15 @@ YIELD_AFTER = 0.8  # 长任务用掉时限的这么多就该让位，余下的�
 
 
 # 现在做不成、过一会儿再来的
-NOT_NOW = (NoPlaceError, UnnotedError, UnsettledError)
+NOT_NOW = (NoPlaceError, UnnotedError, GateClosedError)
 
 
-def put_off(attempt: Attempt, error: NoPlaceError | UnnotedError | UnsettledError) -> Outcome:
+def put_off(attempt: Attempt, error: NoPlaceError | UnnotedError | GateClosedError) -> Outcome:
     """让位，不计尝试；记过意向的，外部调用也许已做了几分。"""
     if isinstance(error, NoPlaceError):
         again = waiting_for_place(error, attempt.passes)
     else:
-        reason = Reason("outbox.unnoted") if isinstance(error, UnnotedError) else Reason("outbox.unsettled")
+        reason = Reason("outbox.unnoted") if isinstance(error, UnnotedError) else Reason("outbox.gate_closed")
         again = Continue(reason, delay=jitter(*BREATHER))
     unknown = attempt.declared and not isinstance(error, UnnotedError)  # 没有记成的，没有去做
     return Uncertain(again.reason) if unknown else again
@@ -165,8 +159,7 @@ class Execution:
         seat = self._seats.of(Priority(claim.queue), claim.type, called=claim.waited_for is not None)
         attempt = Attempt(
             seat=seat,
-            pool=self._pool,
-            token=claim.token,
+            fence=Fence(self._pool, claim.token),
             type=claim.type,
             attempt=claim.attempt,
             max_attempts=claim.max_attempts,

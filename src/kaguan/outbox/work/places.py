@@ -3,6 +3,7 @@
 马上就轮到的（不超过 :data:`SOON` 秒）在内存里等，不占槽位；更久的不占着取件的路：让位（不计尝试），写明在等什么，
 走了一个就叫一个。叫回来的先于新来的，否则源源不断的新来的会让等着的永远轮不到。越急的队列另多有名额，
 别的把名额占满了，它照样当场开始。这里只管几个，快慢由对方的限额管着。
+一次尝试的坐席（:class:`Seat`）是名额与槽位：在等外面的时候让出槽位，名额还占着。
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kaguan.database.pool import Pool
     from kaguan.outbox.task_type import TaskType
     from kaguan.outbox.vocabulary import Priority
+    from kaguan.outbox.work.intake import Slots
 
 log = structlog.get_logger(__name__)
 
@@ -281,3 +283,69 @@ class CallingIn:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._look_at):
                     await self.gates.freed.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """一个进程的槽位与名额。"""
+
+    slots: Slots
+    gates: Gates
+
+    def of(self, queue: Priority, task_type: str, *, called: bool) -> Seat:
+        return Seat(self.slots, self.gates, queue, task_type, called)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """``called``：等过名额、叫回来的。"""
+
+    slots: Slots
+    gates: Gates
+    queue: Priority
+    type: str
+    called: bool = False
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """先有类型的名额，再占槽位。
+
+        Raises:
+            NoPlaceError: 没有名额，而且不会马上轮到。
+        """
+        async with AsyncExitStack() as stack:
+            if (gate := self.gates.of_type(self.type)) is not None:
+                try:
+                    await stack.enter_async_context(self._through(gate))
+                except NoPlaceError:
+                    self.slots.turned_away()
+                    raise
+            await stack.enter_async_context(self.slots.running(self.queue, self.type))
+            yield
+
+    @asynccontextmanager
+    async def place(self, whom: str) -> AsyncIterator[None]:
+        """占着槽位来排 ``whom`` 的队：要等的，等的时候让出槽位。
+
+        Raises:
+            NoPlaceError: 没有名额，而且不会马上轮到。
+            LookupError: 类型没有声明要排它的队。
+        """
+        gate = self.gates.of(self.type, whom)
+        async with AsyncExitStack() as stack:
+            async with self.outside(whom):
+                await stack.enter_async_context(self._through(gate))
+            yield
+
+    @asynccontextmanager
+    async def outside(self, whom: str) -> AsyncIterator[None]:
+        """其间等的是外面：没有名额管着个数的，槽位仍占着。"""
+        if self.gates.bounds(self.type):
+            async with self.slots.outside(self.queue, self.type, whom):
+                yield
+        else:
+            with self.slots.staying(self.type, whom):
+                yield
+
+    def _through(self, gate: Gate) -> AbstractAsyncContextManager[None]:
+        return gate.entered(self.queue, called=self.called, waits=self.slots.unhold)

@@ -15,8 +15,7 @@ from kaguan.database.pool import PASSING_ERRORS
 from kaguan.database.sql import columns, load
 from kaguan.flow.backoff import BACKOFF_MAX, FIRST_BACKOFF, equal_jitter, full_jitter, outage_wait
 from kaguan.outbox.vocabulary import TaskEventKind, TaskStatus
-from kaguan.outbox.work.attempt import FencedError
-from kaguan.outbox.work.fence import COLUMNS
+from kaguan.outbox.work.fence import COLUMNS, FencedError
 from kaguan.outbox.work.outcome import Cancelled, Continue, Done, GiveUp, Outcome, Retry, Uncertain
 from kaguan.telemetry.propagation import current_traceparent, failed_traceparent
 from kaguan.words.reasons import Reason
@@ -128,7 +127,10 @@ class Settlement:
     async def _together(self, attempt: Attempt, outcome: Outcome, statement: _Statement | Success) -> Written | None:
         """自成一个事务；处理器的写入与结算同生共死，令牌失效则全部回滚、返回 None。"""
         try:
-            async with asyncio.timeout(TIMEOUT), attempt.transaction(fence=outcome.write is not None) as connection:
+            async with (
+                asyncio.timeout(TIMEOUT),
+                attempt.fence.transaction(check=outcome.write is not None) as connection,
+            ):
                 if outcome.write is not None:
                     await outcome.write(connection)
                 if isinstance(statement, Success):
@@ -144,7 +146,7 @@ class Settlement:
     async def _already(self, attempt: Attempt, statement: _Statement | Success) -> Written | None:
         """没写成：令牌失效（None），或上一次的 COMMIT 其实成功了、只是回音丢了，或历史没有核对完（抛出，再来）。"""
         async with asyncio.timeout(TIMEOUT), self._pool.connection() as connection:
-            now = await attempt.recorded(connection)
+            now = await attempt.fence.recorded(connection)
         expected = TaskStatus.SUCCEEDED if isinstance(statement, Success) else statement.status
         again = expected is TaskStatus.RETRYING
         token = (attempt.delivery + again, attempt.token.claim_id)

@@ -20,7 +20,7 @@ accepted as (
     returning id, delivery, type, principal, available_at, traceparent
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+    insert into tb_outbox ({{row}})
     select a.id, a.delivery, a.type, s.priority, a.principal, a.available_at, a.traceparent
     from accepted a
     join submitted s using (id)

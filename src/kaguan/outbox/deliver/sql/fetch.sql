@@ -33,5 +33,5 @@ from (
         for update skip locked
     ) as next
 ) as o
-where (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+where {{gate_is_open}}
 order by o.priority, o.available_at, o.task_id

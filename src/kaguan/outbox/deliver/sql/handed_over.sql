@@ -6,7 +6,7 @@ with still_waiting as materialized (
     from tb_task t
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(jobs)s::text[]) as h (task_id, delivery, job)
         on t.id = h.task_id and t.delivery = h.delivery
-    where t.status = any ((select array['pending', 'retrying'])::text[])
+    where t.status = {{undecided}}
       -- 子查询的值，不写成 exists：总是按号去找
       and (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
     for no key update of t skip locked
@@ -24,7 +24,7 @@ noted as (
 )
 insert into tb_work as w (task_id, delivery, priority, queued_at, job)
 select
-    id, delivery, case queue when 'critical' then 0 when 'default' then 1 else 2 end, clock_timestamp(), job
+    id, delivery, {{rank}}, clock_timestamp(), job
 from still_waiting
 on conflict (task_id) do update
 set delivery = excluded.delivery, queued_at = excluded.queued_at, job = excluded.job, claim_id = null, attempt = null,

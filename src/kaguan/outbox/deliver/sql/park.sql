@@ -3,7 +3,7 @@
 with target as materialized (
     select id
     from tb_task
-    where id = %(task_id)s and status = any ((select array['pending', 'retrying'])::text[])
+    where id = %(task_id)s and status = {{undecided}}
       and not exists (select from tb_work w where w.task_id = tb_task.id)
     for no key update skip locked
 ),

@@ -30,14 +30,14 @@ revived as (
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.available_at
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+    insert into tb_outbox ({{row}})
     select
         id, delivery, type,
-        case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        {{rank}},
         principal, available_at, traceparent
     from revived
     on conflict (task_id) do update
-    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
+    {{again}}
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, actor, detail)

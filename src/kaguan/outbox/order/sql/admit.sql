@@ -14,7 +14,7 @@ with next as materialized (
         limit 1
     ) as t
     where not exists (
-        select from tb_task h where h.id = o.head and h.status = any ((select array['pending', 'retrying'])::text[])
+        select from tb_task h where h.id = o.head and h.status = {{undecided}}
     )
 ),
 headed as (
@@ -24,9 +24,9 @@ headed as (
     where o.principal = next.principal and o.key = next.key
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+    insert into tb_outbox ({{row}})
     select
-        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal,
+        id, delivery, type, {{rank}}, principal,
         greatest(available_at, clock_timestamp()), traceparent
     from next
     on conflict (task_id) do nothing

@@ -58,9 +58,9 @@ taken_off as (
 ),
 -- 在等而没有发件箱行的，是同键的前一个还在：轮到它再说
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+    insert into tb_outbox ({{row}})
     select
-        m.id, m.delivery, m.type, case m.queue when 'critical' then 0 when 'default' then 1 else 2 end, m.principal,
+        m.id, m.delivery, m.type, {{rank}}, m.principal,
         m.available_at, m.traceparent
     from moved m
     where m.verdict in ('pending', 'retrying')

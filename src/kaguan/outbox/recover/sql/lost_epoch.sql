@@ -3,6 +3,6 @@
 select w.task_id, w.delivery
 from tb_work w
 join tb_task t on t.id = w.task_id and t.delivery = w.delivery
-where w.lease_until is null and w.queued_at < %(before)s and t.status = any ((select array['pending', 'retrying'])::text[])
+where w.lease_until is null and w.queued_at < %(before)s and t.status = {{undecided}}
 order by w.queued_at, w.task_id
 limit %(limit)s

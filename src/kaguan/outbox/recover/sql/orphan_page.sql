@@ -11,12 +11,12 @@ orphaned as materialized (
     select t.id
     from tb_task t
     join page p on p.id = t.id and p.delivery = t.delivery
-    where t.status = any ((select array['pending', 'retrying'])::text[])
+    where t.status = {{undecided}}
       and t.available_at < clock_timestamp() - make_interval(secs => %(age)s)
       and not exists (select from tb_outbox o where o.task_id = t.id)
       -- 子查询的值，不写成 exists：总是按号去找
       and (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
-      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+      and {{gate_is_open}}
       -- 同键的前一个还在，轮不到它：不是漏了
       and not exists (
           select from tb_ordering k

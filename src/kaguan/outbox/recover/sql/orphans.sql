@@ -8,9 +8,9 @@ with moved as (
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.request_id, t.available_at
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+    insert into tb_outbox ({{row}})
     select
-        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        id, delivery, type, {{rank}},
         principal, available_at, traceparent
     from moved
     on conflict (task_id) do nothing

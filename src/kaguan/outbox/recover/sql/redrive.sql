@@ -13,9 +13,9 @@ with lost as materialized (
         limit 1
         for no key update skip locked
     ) as w
-    where t.status = any ((select array['pending', 'retrying'])::text[])
+    where t.status = {{undecided}}
       -- 历史没有核对完，别动投递号：核对要看它（docs/adr/0033）
-      and (%(settling)s or (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false)
+      and (%(while_closed)s or {{gate_is_open}})
     for no key update of t skip locked
 ),
 gone as (
@@ -29,13 +29,13 @@ moved as (
     returning t.id, t.type, t.queue, t.principal, t.attempt, t.delivery, t.traceparent, t.available_at
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent)
+    insert into tb_outbox ({{row}})
     select
-        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        id, delivery, type, {{rank}},
         principal, available_at, traceparent
     from moved
     on conflict (task_id) do update
-    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null
+    {{again}}
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, detail)

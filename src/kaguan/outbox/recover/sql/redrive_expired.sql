@@ -37,7 +37,7 @@ with expired as materialized (
         where w.lease_until between lapsed.since and lapsed.until
           and lapsed.decided
           -- 历史没有核对完：意向也许丢了，先别定夺（docs/adr/0033）
-          and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+          and {{gate_is_open}}
         order by w.lease_until
         limit %(limit)s
         -- 续租只锁手里的活，结算锁任务：两样都锁住
@@ -88,15 +88,14 @@ taken as (
     where task_id = any(array(select id from expired where stale union all select id from moved))
 ),
 staged as (
-    insert into tb_outbox (task_id, delivery, type, priority, principal, available_at, traceparent, alone)
+    insert into tb_outbox ({{row}}, alone)
     select
-        id, delivery, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end,
+        id, delivery, type, {{rank}},
         principal, available_at, traceparent, not released or lost_leases >= %(suspect)s
     from moved
     where verdict = 'pending'
     on conflict (task_id) do update
-    set delivery = excluded.delivery, available_at = excluded.available_at, alone = excluded.alone, parked_at = null,
-        parked_reason = null
+    {{again}}, alone = excluded.alone
 ),
 noted as (
     insert into tb_task_event (task_id, kind, attempt, delivery, worker, detail)

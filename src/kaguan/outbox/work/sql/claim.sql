@@ -11,11 +11,11 @@ with wanted as materialized (
     join unnest(%(task_ids)s::uuid[], %(deliveries)s::int[], %(claim_ids)s::uuid[], %(handed_ats)s::float8[])
         as asked (task_id, delivery, claim_id, handed_at)
         on t.id = asked.task_id and t.delivery = asked.delivery
-    where t.status = any ((select array['pending', 'retrying'])::text[]) and t.attempt < t.max_attempts
+    where t.status = {{undecided}} and t.attempt < t.max_attempts
       -- 看得见有人在做的，不等他的锁。子查询的值，不写成 exists：总是按号去找
       and (select w.lease_until from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is null
       -- 历史没有核对完的，一个也不认领（docs/adr/0033）
-      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+      and {{gate_is_open}}
       -- 交出了才有它的投递：记着，或还没来得及记、发件箱里到期了。Redis 里凭空来的、没轮到的、没到时候的，都不做
       and (
           (select 1 from tb_work w where w.task_id = t.id and w.delivery = t.delivery) is not null
@@ -33,7 +33,7 @@ taken as (
         task_id, delivery, priority, claim_id, attempt, worker, queued_at, started_at, lease_until
     )
     select
-        id, delivery, case queue when 'critical' then 0 when 'default' then 1 else 2 end, claim_id, attempt + 1,
+        id, delivery, {{rank}}, claim_id, attempt + 1,
         %(worker)s,
         -- 投递里写着的：Redis 的话，不早于受理，不晚于此刻
         least(greatest(coalesce(to_timestamp(handed_at), clock_timestamp()), created_at), clock_timestamp()),

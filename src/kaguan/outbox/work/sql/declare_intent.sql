@@ -3,6 +3,6 @@
 update tb_task t
 set intent_at = clock_timestamp()
 from tb_work w
-where t.id = %(task_id)s and t.delivery = %(delivery)s and t.status = any ((select array['pending', 'retrying'])::text[])
+where t.id = %(task_id)s and t.delivery = %(delivery)s and t.status = {{undecided}}
   and w.task_id = t.id and w.delivery = t.delivery and w.claim_id = %(claim_id)s
-  and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+  and {{gate_is_open}}

@@ -4,7 +4,7 @@ select 1
 from tb_task t
 join tb_work w on w.task_id = t.id and w.delivery = t.delivery
 where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
-  and t.status = any ((select array['pending', 'retrying'])::text[])
+  and t.status = {{undecided}}
   -- 历史没有核对完的，写不进（docs/adr/0033）；结算也是
-  and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+  and {{gate_is_open}}
 for no key update of t

@@ -8,8 +8,8 @@ with held as materialized (
         %(progresses)s::jsonb[], %(traceparents)s::text[]
     ) as d (task_id, delivery, claim_id, result, progress, traceparent)
         on t.id = d.task_id and t.delivery = d.delivery
-    where t.status = any ((select array['pending', 'retrying'])::text[])
-      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+    where t.status = {{undecided}}
+      and {{gate_is_open}}
     order by t.id
     for no key update of t
 ),

@@ -16,8 +16,8 @@ with held as materialized (
     from tb_task t
     join tb_work w on w.task_id = t.id
     where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
-      and t.status = any ((select array['pending', 'retrying'])::text[])
-      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+      and t.status = {{undecided}}
+      and {{gate_is_open}}
     for no key update of t
 ),
 done as (
@@ -44,15 +44,15 @@ settled as (
 ),
 staged as (
     insert into tb_outbox (
-        task_id, delivery, type, priority, principal, available_at, traceparent, waiting_for, waiting_since
+        {{row}}, waiting_for, waiting_since
     )
     select
-        id, delivery + 1, type, case queue when 'critical' then 0 when 'default' then 1 else 2 end, principal, due,
+        id, delivery + 1, type, {{rank}}, principal, due,
         traceparent, %(waiting_for)s, since
     from held
     where not unwanted
     on conflict (task_id) do update
-    set delivery = excluded.delivery, available_at = excluded.available_at, parked_at = null, parked_reason = null,
+    {{again}},
         waiting_for = excluded.waiting_for, waiting_since = excluded.waiting_since
 ),
 noted as (

@@ -4,8 +4,8 @@ with held as materialized (
     from tb_task t
     join tb_work w on w.task_id = t.id
     where t.id = %(task_id)s and t.delivery = %(delivery)s and w.claim_id = %(claim_id)s
-      and t.status = any ((select array['pending', 'retrying'])::text[])
-      and (select incarnation is null or incarnation = pg_postmaster_start_time() from tb_broker where id = 1) is not false
+      and t.status = {{undecided}}
+      and {{gate_is_open}}
     for no key update of t
 ),
 done as (
