@@ -80,16 +80,19 @@ class Drill:
                 raise SystemExit(f"没有受理：{answer}")
             self.tasks.setdefault(group, []).append(answer["data"]["task_id"])
 
+    async def status(self, stack: RunningStack, task_id: str) -> str:
+        status, answer = await answered(stack, "GET", f"/api/v1/tasks/{task_id}")
+        return str(answer["data"]["status"] if status == HTTPStatus.OK else status)
+
     async def statuses(self, stack: RunningStack, group: str) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for task_id in self.tasks[group]:
-            status, answer = await answered(stack, "GET", f"/api/v1/tasks/{task_id}")
-            found[answer["data"]["status"] if status == HTTPStatus.OK else str(status)] += 1
-        return found
+        return Counter([await self.status(stack, task_id) for task_id in self.tasks[group]])
 
     async def reaches(self, stack: RunningStack, group: str, *wanted: str) -> None:
         async def there() -> bool:
-            return set(await self.statuses(stack, group)) <= set(wanted)
+            for task_id in reversed(self.tasks[group]):  # 最后提交的多半最后才到：没到就不必问别的
+                if await self.status(stack, task_id) not in wanted:
+                    return False
+            return True
 
         await eventually(there)
 
