@@ -32,7 +32,7 @@ from tests.support.serving import serving
 from tests.support.tracing import Tracing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator, Iterator
     from pathlib import Path
 
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -64,10 +64,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=marker.args[0]))
 
 
-def pytest_collection_finish() -> None:
-    """用例与源码的模块活到最后：垃圾回收不必一遍遍地看。"""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """用例与源码的模块活到最后：垃圾回收不必一遍遍地看，收集时不看，之后也不看它们。"""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

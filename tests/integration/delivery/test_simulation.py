@@ -188,7 +188,7 @@ def test_neither_speed_nor_garbage_collection_changes_a_step(world: World, walks
     dice = random.Random(1)
 
     def jolt() -> None:
-        if dice.random() < 0.02:
+        if dice.random() < 0.005:
             gc.collect()
             sum(range(dice.randrange(BUSY)))
 
