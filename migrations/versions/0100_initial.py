@@ -239,10 +239,16 @@ create index ix_tb_order_user_id_id on tb_order (user_id, id) where deleted_at i
 create unique index uq_tb_order_order_id on tb_order (order_id) where deleted_at is null;
 
 create table tb_sim (
-    iccid text not null,
+    iccid text collate "C" not null,
     carrier text not null,
-    msisdn text,
-    imsi text,
+    eid text collate "C",
+    msisdn text collate "C",
+    imsi text collate "C",
+    imei text collate "C",
+    plan text,
+    group_name text,
+    tags text[] default '{}' not null,
+    customer text,
     remark text,
     luhn_valid boolean not null,
     lifecycle_state text default 'unknown' not null,
@@ -254,14 +260,17 @@ create table tb_sim (
     status_synced_at timestamptz,
     info_synced_at timestamptz,
     activated_on date,
+    profile_since timestamptz default now() not null,
     id bigint generated always as identity,
     created_at timestamptz default now() not null,
     updated_at timestamptz default now() not null,
     deleted_at timestamptz,
     version integer default 1 not null,
     constraint pk_tb_sim primary key (id),
-    constraint ck_tb_sim_carrier check (carrier in ('onelink', 'control_center')),
+    constraint ck_tb_sim_carrier check (carrier ~ '^[a-z][a-z0-9_]{0,31}$'),
     constraint ck_tb_sim_iccid check (iccid ~ '^89[0-9]{17,18}$'),
+    constraint ck_tb_sim_eid check (eid ~ '^89[0-9]{30}$'),
+    constraint ck_tb_sim_imei check (imei ~ '^[0-9]{15}$'),
     constraint ck_tb_sim_lifecycle_state check (
         lifecycle_state in ('inventory', 'testing', 'pending_activation', 'active', 'suspended',
         'pre_cancelled', 'cancelled', 'unknown')
@@ -270,16 +279,49 @@ create table tb_sim (
 );
 create index ix_tb_sim_carrier_id on tb_sim (carrier, id) where deleted_at is null;
 create index ix_tb_sim_created_at_id on tb_sim (created_at, id) where deleted_at is null;
+create index ix_tb_sim_customer_id on tb_sim (customer, id) where deleted_at is null and customer is not null;
+create index ix_tb_sim_eid_reversed on tb_sim (reverse(eid), id) where deleted_at is null and eid is not null;
+create index ix_tb_sim_group_name_id on tb_sim (group_name, id) where deleted_at is null and group_name is not null;
+create index ix_tb_sim_iccid_reversed on tb_sim (reverse(iccid), id) where deleted_at is null;
+create index ix_tb_sim_imei on tb_sim (imei, id) where deleted_at is null and imei is not null;
+create index ix_tb_sim_imei_reversed on tb_sim (reverse(imei), id) where deleted_at is null and imei is not null;
 create index ix_tb_sim_imsi on tb_sim (imsi, id) where deleted_at is null and imsi is not null;
+create index ix_tb_sim_imsi_reversed on tb_sim (reverse(imsi), id) where deleted_at is null and imsi is not null;
 create index ix_tb_sim_lifecycle_state_id on tb_sim (lifecycle_state, id) where deleted_at is null;
 create index ix_tb_sim_live_id on tb_sim (id) where deleted_at is null;
 create index ix_tb_sim_msisdn on tb_sim (msisdn, id) where deleted_at is null and msisdn is not null;
+create index ix_tb_sim_msisdn_reversed on tb_sim (reverse(msisdn), id) where deleted_at is null and msisdn is not null;
+create index ix_tb_sim_plan_id on tb_sim (plan, id) where deleted_at is null and plan is not null;
+create index ix_tb_sim_tags on tb_sim using gin (tags) where deleted_at is null;
 create index ix_tb_sim_updated_at_id on tb_sim (updated_at, id) where deleted_at is null;
+create unique index uq_tb_sim_eid on tb_sim (eid) where deleted_at is null and eid is not null;
 create unique index uq_tb_sim_iccid on tb_sim (iccid) where deleted_at is null;
+
+create table tb_sim_profile (
+    id bigint generated always as identity,
+    sim_id bigint not null,
+    iccid text collate "C" not null,
+    carrier text not null,
+    msisdn text,
+    imsi text,
+    since timestamptz not null,
+    until timestamptz default now() not null,
+    constraint pk_tb_sim_profile primary key (id)
+);
+create index ix_tb_sim_profile_iccid on tb_sim_profile (iccid, sim_id);
+create index ix_tb_sim_profile_iccid_reversed on tb_sim_profile (reverse(iccid), sim_id);
+create index ix_tb_sim_profile_sim_id_id on tb_sim_profile (sim_id, id);
+
+create table tb_sim_task (
+    sim_id bigint not null,
+    task_id uuid not null,
+    constraint pk_tb_sim_task primary key (sim_id, task_id)
+);
+create index ix_tb_sim_task_task_id on tb_sim_task (task_id);
 
 create table tb_sim_event (
     id bigint generated always as identity,
-    iccid text not null,
+    iccid text collate "C" not null,
     at timestamptz default now() not null,
     old_state text not null,
     new_state text not null,
@@ -291,7 +333,7 @@ create table tb_sim_event (
 create index ix_tb_sim_event_iccid_id on tb_sim_event (iccid, id);
 
 create table tb_sim_usage (
-    iccid text not null,
+    iccid text collate "C" not null,
     day date not null,
     carrier text not null,
     data_bytes bigint not null,
@@ -414,8 +456,9 @@ insert into tb_seal (id) values (1)
 """
 TABLES = (
     "tb_task", "tb_outbox", "tb_work", "tb_task_event", "tb_ordering", "tb_vanished", "tb_broker", "tb_seal",
-    "tb_schedule", "tb_concern", "tb_user", "tb_order", "tb_sim", "tb_sim_event", "tb_sim_usage",
-    "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key", "tb_audit",
+    "tb_schedule", "tb_concern", "tb_user", "tb_order", "tb_sim", "tb_sim_profile", "tb_sim_task", "tb_sim_event",
+    "tb_sim_usage", "tb_sync_checkpoint", "tb_email_delivery", "tb_api_token", "tb_session", "tb_idempotency_key",
+    "tb_audit",
 )  # fmt: skip
 
 

@@ -114,7 +114,9 @@ def items_of(items: list[dict[str, Any]]) -> dict[str, Any]:
 def largest_sims() -> bytes:
     """一千张卡，每个字段都最长，每个字都写成转义。"""
     long = ASTRAL * 64
-    card = {"iccid": long, "carrier": "control_center", "msisdn": long, "imsi": long, "remark": ASTRAL * 500}
+    numbers = dict.fromkeys(("iccid", "eid", "msisdn", "imsi", "imei"), long)
+    names = dict.fromkeys(("plan", "group", "customer"), ASTRAL * 50)
+    card = {**numbers, **names, "carrier": "control_center", "tags": [ASTRAL * 20] * 10, "remark": ASTRAL * 500}
     return packed({"sims": [card] * 1_000}, escaped=True)
 
 
@@ -126,6 +128,11 @@ def registrable_sims() -> bytes:
             "carrier": "onelink",
             "msisdn": "1064700000000",
             "imsi": "460040000000000",
+            "imei": "490154203237518",
+            "plan": "套餐" * 25,
+            "group": "分组" * 25,
+            "customer": "客户" * 25,
+            "tags": [f"{tag}标签" * 6 for tag in range(10)],
             "remark": "备注" * 250,
         }
         for number in range(1_000)

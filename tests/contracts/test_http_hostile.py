@@ -24,7 +24,21 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 VALID: dict[str, dict[str, Any]] = {
     "/api/v1/users": {"username": "alice", "email": "a@example.com", "password": "correct horse"},
     "/api/v1/orders": {"user_id": 1, "amount": 1, "order_id": "A-1", "currency": "CNY", "remark": "r"},
-    "/api/v1/sims": {"sims": [{"iccid": "8986001234567890123", "carrier": "onelink", "remark": "r"}]},
+    "/api/v1/sims": {
+        "sims": [
+            {
+                "iccid": "8986001234567890123",
+                "carrier": "onelink",
+                "eid": "89049032123451234512345678901235",
+                "imei": "490154203237518",
+                "plan": "p",
+                "group": "g",
+                "tags": ["t"],
+                "customer": "c",
+                "remark": "r",
+            }
+        ]
+    },
     "/api/v1/tasks/email": {
         "request_id": "r",
         "to": ["a@example.com"],
@@ -58,7 +72,19 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "/api/v1/orders/{id}": ("/orders/1", {"status": "paid", "remark": "r"}),
     "/api/v1/sims/{iccid}": (
         f"/sims/{ICCID}",
-        {"msisdn": "8613800138000", "imsi": "460040123456789", "remark": "r"},
+        {
+            "iccid": ICCID,
+            "carrier": "onelink",
+            "eid": "89049032123451234512345678901235",
+            "msisdn": "8613800138000",
+            "imsi": "460040123456789",
+            "imei": "490154203237518",
+            "plan": "p",
+            "group": "g",
+            "tags": ["t"],
+            "customer": "c",
+            "remark": "r",
+        },
     ),
 }
 HOSTILE = [

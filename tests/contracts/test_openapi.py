@@ -83,7 +83,15 @@ def test_every_list_is_paged_in_one_way_and_says_so() -> None:
             given = {item["name"]: item for item in DOCUMENT["paths"][route.pattern]["get"]["parameters"]}
             assert given.keys() >= {"page_size", "cursor"}
             assert {"items", "page_size", "next_cursor"} <= set(answer["required"])
-    assert [path.rsplit("/", 1)[1] for path in lists] == ["users", "orders", "sims", "tasks", "vanished", "schedules"]
+    assert [path.rsplit("/", 1)[1] for path in lists] == [
+        "users",
+        "orders",
+        "sims",
+        "events",
+        "tasks",
+        "vanished",
+        "schedules",
+    ]
 
 
 def test_two_models_of_one_name_are_a_mistake_not_a_mixture() -> None:

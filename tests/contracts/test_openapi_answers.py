@@ -85,12 +85,14 @@ async def test_every_route_answers_its_example_with_the_status_body_and_headers_
     for kind, number in (("orders", 1), ("users", 1)):
         await caller.call("DELETE", f"{V1}/{kind}/{{id}}", id=number)
     registered = await caller.call("POST", f"{V1}/sims", times=2)
-    for path in ("/{iccid}", "/{iccid}/usage"):
+    for path in ("/{iccid}", "/{iccid}/usage", "/{iccid}/events"):
         await caller.call("GET", f"{V1}/sims{path}", iccid=registered["items"][0]["iccid"])
     await caller.call("GET", f"{V1}/sims")
     card = {"iccid": registered["items"][0]["iccid"]}
     await caller.call("PUT", f"{V1}/sims/{{iccid}}", {"If-Match": '"1"'}, **card)
-    await caller.call("DELETE", f"{V1}/sims/{{iccid}}", {"If-Match": '"2"'}, **card)
+    await caller.call("PATCH", f"{V1}/sims/{{iccid}}", {"If-Match": '"2"'}, **card)
+    await caller.call("POST", f"{V1}/sims/{{iccid}}/refresh", {"Idempotency-Key": "refresh"}, times=2, **card)
+    await caller.call("DELETE", f"{V1}/sims/{{iccid}}", {"If-Match": '"3"'}, **card)
     for kind in ("sync", "sim", "batch", "replay", "email"):
         accepted = await caller.call("POST", f"{V1}/tasks/{kind}", {"Idempotency-Key": f"task-{kind}"}, times=2)
     task_id = accepted["task_id"]

@@ -32,7 +32,7 @@ MAIL = {"tb_task", "tb_email_delivery"}
 HOMES = {
     "users": {"tb_user", *MAIL},
     "orders": {"tb_user", "tb_order", *MAIL},
-    "sims": {"tb_sim"},
+    "sims": {"tb_sim", "tb_sim_profile"},
     "tasks": {"tb_ordering", *MAIL},
 }
 

@@ -93,6 +93,9 @@ class Api:
     async def put(self, path: str, json: object, headers: Mapping[str, str] | None = None) -> Reply:
         return await self.call("PUT", path, json, headers)
 
+    async def patch(self, path: str, json: object, headers: Mapping[str, str] | None = None) -> Reply:
+        return await self.call("PATCH", path, json, headers)
+
     async def delete(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         return await self.call("DELETE", path, headers=headers)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
+
+from kaguan.database.engine import driver_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +53,7 @@ class UnitOfWork:
             if self._direct is None:
                 self._direct = await self._services.pool.getconn()
             return self._direct
-        connection = await self.connection()
-        return cast("Connection", (await connection.get_raw_connection()).driver_connection)
+        return await driver_of(await self.connection())
 
     async def release(self) -> None:
         """提前还连接（如事件流在等待时不该占着它）。未提交的回滚。"""

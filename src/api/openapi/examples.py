@@ -35,7 +35,20 @@ CREATED_ORDER = {**ORDER, "order_task_id": TASK_ID, "user": None}
 CHANGED_ORDER = {**ORDER, "status": "paid", "version": 2, "updated_at": LATER}
 ORDERS = {"items": [ORDER], **PAGE}
 
-SIMS_IN = {"sims": [{"iccid": ICCID, "carrier": "onelink", "remark": "测试卡"}]}
+SIMS_IN: dict[str, Any] = {
+    "sims": [
+        {
+            "iccid": ICCID,
+            "carrier": "onelink",
+            "imei": "490154203237518",
+            "plan": "30M",
+            "group": "一号仓",
+            "tags": ["展会"],
+            "customer": "示例公司",
+            "remark": "测试卡",
+        },
+    ]
+}
 REGISTERED_SIMS: dict[str, Any] = {
     "created": 1,
     "conflict": 0,
@@ -45,14 +58,63 @@ REGISTERED_SIMS: dict[str, Any] = {
     ],
 }
 SIM: dict[str, Any] = {
-    "id": 1, "iccid": ICCID, "carrier": "onelink", "msisdn": None, "imsi": None, "remark": "测试卡", "luhn_valid": True,
-    "lifecycle_state": "active", "suspend_reason": None, "session_state": "online", "carrier_status": "2",
-    "status_source": "onelink", "status_changed_at": LATER, "status_synced_at": LATER, "info_synced_at": None,
-    "activated_on": "2026-01-01", **ROW,
-}  # fmt: skip
-SIM_PATCH = {"remark": "展会样卡"}
-CHANGED_SIM = {**SIM, "remark": "展会样卡", "version": 2, "updated_at": LATER}
-SIMS = {"items": [SIM], **PAGE}
+    "id": 1,
+    "iccid": ICCID,
+    "carrier": "onelink",
+    "eid": None,
+    "msisdn": None,
+    "imsi": None,
+    "imei": "490154203237518",
+    "plan": "30M",
+    "group": "一号仓",
+    "tags": ["展会"],
+    "customer": "示例公司",
+    "remark": "测试卡",
+    "luhn_valid": True,
+    "lifecycle_state": "active",
+    "suspend_reason": None,
+    "session_state": "online",
+    "carrier_status": "2",
+    "status_source": "onelink",
+    "status_changed_at": LATER,
+    "status_synced_at": LATER,
+    "info_synced_at": None,
+    "activated_on": "2026-01-01",
+    "profile_since": AT,
+    **ROW,
+}
+SIM_PATCH: dict[str, Any] = {"plan": "100M", "tags": ["展会", "样卡"], "remark": "展会样卡"}
+CHANGED_SIM = {**SIM, **SIM_PATCH, "version": 2, "updated_at": LATER}
+SIMS = {"items": [SIM], **PAGE, "not_found": []}
+CARD: dict[str, Any] = {
+    **SIM,
+    "month": {
+        "start_date": "2026-01-01",
+        "end_date": "2026-01-07",
+        "data_bytes": 1048576,
+        "sms_count": 0,
+        "items": [{"day": "2026-01-01", "data_bytes": 1048576, "sms_count": 0}],
+    },
+    "profiles": [
+        {"iccid": "8986001234567890115", "carrier": "onelink", "msisdn": None, "imsi": None, "since": AT, "until": AT}
+    ],
+}
+SIM_EVENTS: dict[str, Any] = {
+    "items": [
+        {
+            "id": 1,
+            "iccid": ICCID,
+            "at": LATER,
+            "old_state": "inventory",
+            "new_state": "active",
+            "carrier_status": "2",
+            "source": "onelink",
+            "task_id": TASK_ID,
+        },
+    ],
+    "page_size": 20,
+    "next_cursor": None,
+}
 SIM_USAGE: dict[str, Any] = {
     "iccid": ICCID,
     "start_date": "2026-01-01",
@@ -79,11 +141,25 @@ BATCH: dict[str, Any] = {
     "items": [{"index": 0, "code": 0, "msg": "成功", "task": accepted("sim:status_sync")}],
 }
 LISTED_TASK: dict[str, Any] = {
-    "task_id": TASK_ID, "type": "email:send", "queue": "default", "status": "succeeded", "request_id": "welcome-42",
-    "attempts": 1, "max_attempts": 6, "progress": None, "result": None, "error": None, "trace_id": TRACE_ID,
-    "created_at": AT, "available_at": AT, "queued_at": AT, "started_at": AT, "finished_at": LATER,
-    "cancel_requested_at": None, "ordering_key": "order:42",
-}  # fmt: skip
+    "task_id": TASK_ID,
+    "type": "email:send",
+    "queue": "default",
+    "status": "succeeded",
+    "request_id": "welcome-42",
+    "attempts": 1,
+    "max_attempts": 6,
+    "progress": None,
+    "result": None,
+    "error": None,
+    "trace_id": TRACE_ID,
+    "created_at": AT,
+    "available_at": AT,
+    "queued_at": AT,
+    "started_at": AT,
+    "finished_at": LATER,
+    "cancel_requested_at": None,
+    "ordering_key": "order:42",
+}
 TASK: dict[str, Any] = {
     **LISTED_TASK,
     "position": None,
@@ -132,13 +208,20 @@ TASK_EVENT = f'id: {TASK_ID}\r\nevent: task\r\ndata: {{"task_id":"{TASK_ID}","st
 SCHEDULES: dict[str, Any] = {
     "items": [
         {
-            "name": "daily-usage", "cron": "30 2 * * *", "timezone": "Asia/Shanghai", "type": "data:sync",
-            "queue": "low", "misfire": "once", "enabled": True, "last_fired_at": AT,
+            "name": "daily-usage",
+            "cron": "30 2 * * *",
+            "timezone": "Asia/Shanghai",
+            "type": "data:sync",
+            "queue": "low",
+            "misfire": "once",
+            "enabled": True,
+            "last_fired_at": AT,
             "next_due_at": "2026-01-01T18:30:00Z",
         }
     ],
-    "page_size": 100, "next_cursor": None,
-}  # fmt: skip
+    "page_size": 100,
+    "next_cursor": None,
+}
 HEALTH: dict[str, Any] = {
     "status": "ok",
     "parts": {"database": {"status": "ok", "latency_ms": 0.8}, "redis": {"status": "ok", "latency_ms": 0.3}},

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Annotated
+from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from api.endpoints.listing import Listing, ListQuery
-from api.endpoints.patch import PatchModel
+from api.endpoints.listing import Listing, ListQuery, Paging
+from api.endpoints.patch import Optional, PatchModel
+from api.endpoints.reasons import reason
 from api.endpoints.shapes import Choice, Day, QueryModel, RequestModel, View
 from api.resources.fields import Remark
+from kaguan.sims.search import DIGITS_MIN, FOUND_MAX, QUERY_MAX, TEXTS_MAX
 from kaguan.sims.service import Registered
 from kaguan.sims.vocabulary import Carrier, LifecycleState
 
 BATCH_MAX = 1_000
 
+TAGS_MAX = 10
+
+
+def _label(text: str) -> str:
+    """人起的名字：看得见的字，两头没有空白，筛选时才对得上。"""
+    if text != text.strip() or not text.isprintable():
+        raise reason("两头不得有空白，不得有控制字符", "no blanks at either end, no control characters")
+    return text
+
+
 Number = Annotated[str, Field(min_length=1, max_length=64)]
+Label = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_label)]
+Tag = Annotated[str, Field(min_length=1, max_length=20), AfterValidator(_label)]
+Search = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=QUERY_MAX,
+        description=f"任一种号码（ICCID，换下的也算；EID、MSISDN、IMSI、IMEI）的开头或结尾，至少 {DIGITS_MIN} 位；"
+        f"几个用空白、逗号、换行隔开，至多 {TEXTS_MAX} 个。对得上的超过 {FOUND_MAX} 张就要多给几位",
+    ),
+]
+Tags = Annotated[list[Tag], Field(max_length=TAGS_MAX)]
 
 
 class SimIn(RequestModel):
@@ -24,8 +49,14 @@ class SimIn(RequestModel):
 
     iccid: Number
     carrier: Choice[Carrier]
+    eid: Number | None = None
     msisdn: Number | None = None
     imsi: Number | None = None
+    imei: Number | None = None
+    plan: Label | None = None
+    group: Label | None = None
+    tags: Tags = Field(default_factory=list)
+    customer: Label | None = None
     remark: Remark | None = None
 
 
@@ -56,10 +87,21 @@ class SimBatchView(View):
 
 
 class SimPatch(PatchModel):
-    """要改的字段；给 null 即清除。号码下次同步资料时仍以运营商说的为准；换了运营商的，删了再登记。"""
+    """要改的字段；给 null 即清除。号码下次同步资料时仍以运营商说的为准。
 
+    给另一个 `iccid` 就是换了 profile，可连同 `carrier`、`msisdn`、`imsi`：旧的进 `profiles`，只属于它的没给就清掉。
+    """
+
+    iccid: Optional[Number] = None
+    carrier: Optional[Choice[Carrier]] = None
+    eid: Number | None = None
     msisdn: Number | None = None
     imsi: Number | None = None
+    imei: Number | None = None
+    plan: Label | None = None
+    group: Label | None = None
+    tags: Tags | None = None
+    customer: Label | None = None
     remark: Remark | None = None
 
 
@@ -70,6 +112,11 @@ class SimQuery(ListQuery):
     lifecycle_state: LifecycleState | None = None
     msisdn: Annotated[Number, Field(description="恰好是它")] | None = None
     imsi: Annotated[Number, Field(description="恰好是它")] | None = None
+    plan: Label | None = None
+    group: Label | None = None
+    tag: Tag | None = None
+    customer: Label | None = None
+    q: Search | None = None
 
 
 class SimView(View):
@@ -78,8 +125,14 @@ class SimView(View):
     id: int
     iccid: str
     carrier: Carrier
+    eid: str | None
     msisdn: str | None
     imsi: str | None
+    imei: str | None
+    plan: str | None
+    group: str | None
+    tags: list[str]
+    customer: str | None
     remark: str | None
     luhn_valid: bool
     lifecycle_state: LifecycleState
@@ -91,6 +144,7 @@ class SimView(View):
     status_synced_at: datetime | None
     info_synced_at: datetime | None
     activated_on: date | None
+    profile_since: datetime = Field(description="眼下的 profile 从何时起")
     version: int
     created_at: datetime
     updated_at: datetime
@@ -98,6 +152,69 @@ class SimView(View):
 
 class SimList(Listing[SimView]):
     """一页卡。"""
+
+    not_found: list[str] = Field([], description="`q` 里一张卡也没对上的那几段")
+
+
+class ProfileView(View):
+    """换下的一个 profile。"""
+
+    iccid: str
+    carrier: str
+    msisdn: str | None
+    imsi: str | None
+    since: datetime
+    until: datetime
+
+
+class MonthDayView(View):
+    """本月的一天。"""
+
+    day: date
+    data_bytes: int
+    sms_count: int
+
+
+class MonthView(View):
+    """本月（业务月）到今天为止的用量，连同本月换下的 profile 的；没有记录的日子不在其中。"""
+
+    start_date: date
+    end_date: date
+    data_bytes: int
+    sms_count: int
+    items: list[MonthDayView]
+
+
+class CardView(SimView):
+    """一张卡的全部：另有本月用量与换下的 profile。"""
+
+    month: MonthView
+    profiles: list[ProfileView]
+
+
+class SimEventView(View):
+    """一次状态变更；``iccid`` 是当时的，``carrier_status`` 是运营商原文，``task_id`` 是看到它的任务。"""
+
+    id: int
+    iccid: str
+    at: datetime
+    old_state: LifecycleState
+    new_state: LifecycleState
+    carrier_status: str | None
+    source: str
+    task_id: UUID | None
+
+
+class SimEventQuery(Paging):
+    """状态变更的翻页。"""
+
+
+class SimEventList(View):
+    """一页状态变更，新的在前；``next_cursor`` 为 null 就到头了。"""
+
+    items: list[SimEventView]
+    page_size: int
+    next_cursor: str | None
 
 
 class UsageQuery(QueryModel):

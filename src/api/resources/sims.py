@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,16 @@ from api.endpoints.preconditions import etag, expected_version
 from api.openapi import examples
 from api.resources.audit import audited, audited_change
 from api.resources.sim_models import (
+    CardView,
+    MonthDayView,
+    MonthView,
+    ProfileView,
     RegistrationView,
     SimBatch,
     SimBatchView,
+    SimEventList,
+    SimEventQuery,
+    SimEventView,
     SimList,
     SimPatch,
     SimQuery,
@@ -22,9 +31,16 @@ from api.resources.sim_models import (
     UsageQuery,
     UsageView,
 )
-from kaguan.audit.actions import SIM_DELETE, SIM_REGISTER, SIM_UPDATE
-from kaguan.sims import service, store
+from api.resources.task_models import ACCEPT_ERRORS, ACCEPT_HEADERS, PATH
+from api.resources.task_views import AcceptedView, accepted_view
+from kaguan.audit.actions import SIM_DELETE, SIM_REFRESH, SIM_REGISTER, SIM_UPDATE
+from kaguan.database.paging import Position, decode_cursor, encode_cursor
+from kaguan.outbox.vocabulary import Priority
+from kaguan.sims import history, service, store
+from kaguan.sims.refreshing import refresh
+from kaguan.sims.search import find, texts_of
 from kaguan.sims.service import Registered, usage_range
+from kaguan.sims.tasks import SIM_STATUS_SYNC
 from kaguan.tokens.service import SIMS_READ as READ
 from kaguan.tokens.service import SIMS_WRITE as WRITE
 from kaguan.words.errors import Code
@@ -46,7 +62,7 @@ ITEM = COLLECTION + "/{iccid:str}"
     summary="登记一批卡，逐张回答",
     tag=TAG,
     body=SimBatch,
-    body_limit=8 * MIB,  # 1000 张卡，备注 500 字，全写成 \u 转义
+    body_limit=14 * MIB,  # 1000 张卡，每个字段都写满，全写成 \u 转义
     data=SimBatchView,
     body_example=examples.SIMS_IN,
     example=examples.REGISTERED_SIMS,
@@ -54,7 +70,7 @@ ITEM = COLLECTION + "/{iccid:str}"
     other_success=(HTTPStatus.OK,),
 )
 async def register_sims(call: Call[SimBatch, None]) -> Answer:
-    given = [service.NewSim(sim.iccid, sim.carrier, sim.msisdn, sim.imsi, sim.remark) for sim in call.body.sims]
+    given = [service.NewSim(**sim.model_dump()) for sim in call.body.sims]
     answers = await service.register_sims(await call.unit.connection(), given, call.unit.after_commit)
     counts = {outcome: sum(answer.outcome is outcome for answer in answers) for outcome in Registered}
     view = SimBatchView(
@@ -80,35 +96,83 @@ def _registration_view(answer: Registration, language: str) -> RegistrationView:
     )
 
 
-@endpoint("GET", COLLECTION, scope=READ, summary="列出卡", tag=TAG, query=SimQuery, data=SimList, example=examples.SIMS)
+@endpoint(
+    "GET", COLLECTION, scope=READ, summary="列出卡、找卡", tag=TAG, query=SimQuery, data=SimList, example=examples.SIMS
+)
 async def list_sims(call: Call[None, SimQuery]) -> Answer:
     query = call.query
-    wanted = store.SimFilter(query.carrier, query.lifecycle_state, query.msisdn, query.imsi)
-    page = await store.list_sims(await call.unit.connection(), query.request(), wanted)
-    return Answer(SimList.of(query, page))
-
-
-@endpoint("GET", ITEM, scope=READ, summary="查卡", tag=TAG, data=SimView, errors=(Code.NOT_FOUND,),
-          headers=("ETag",), example=examples.SIM)  # fmt: skip
-async def get_sim(call: Call[None, None]) -> Answer:
-    sim = await service.get_sim(await call.unit.connection(), call.text("iccid"))
-    return Answer(SimView.model_validate(sim), headers={"ETag": etag(sim.version)})
+    request = query.request()
+    texts = [] if query.q is None else texts_of(query.q)
+    connection = await call.unit.connection()
+    found = await find(await call.unit.raw(), texts) if texts else None
+    wanted = store.SimFilter(
+        query.carrier,
+        query.lifecycle_state,
+        query.msisdn,
+        query.imsi,
+        query.plan,
+        query.group,
+        query.customer,
+        query.tag,
+        None if found is None else found.ids,
+    )
+    page = await store.list_sims(connection, request, wanted)
+    listed = SimList.of(query, page)
+    return Answer(listed if found is None else listed.model_copy(update={"not_found": found.missing}))
 
 
 @endpoint(
-    "PUT",
+    "GET",
     ITEM,
+    scope=READ,
+    summary="查卡，连同本月用量与换下的 profile",
+    tag=TAG,
+    data=CardView,
+    errors=(Code.NOT_FOUND,),
+    headers=("ETag",),
+    example=examples.CARD,
+)
+async def get_sim(call: Call[None, None]) -> Answer:
+    card = await service.get_card(await call.unit.connection(), call.text("iccid"))
+    month = MonthView(
+        start_date=card.month.start,
+        end_date=card.month.today,
+        data_bytes=card.month.data_bytes,
+        sms_count=card.month.sms_count,
+        items=[
+            MonthDayView(day=day, data_bytes=data, sms_count=count) for day, (data, count) in card.month.days.items()
+        ],
+    )
+    profiles = [ProfileView.model_validate(profile) for profile in card.profiles]
+    view = CardView.model_validate({**asdict(card.sim), "month": month, "profiles": profiles})
+    return Answer(view, headers={"ETag": etag(card.sim.version)})
+
+
+_change = partial(
+    endpoint,
+    path=ITEM,
     scope=WRITE,
-    summary="改卡的号码、备注",
     tag=TAG,
     body=SimPatch,
     data=SimView,
     headers=("ETag",),
     body_example=examples.SIM_PATCH,
     example=examples.CHANGED_SIM,
-    errors=(Code.NOT_FOUND, Code.PRECONDITION_FAILED),
+    errors=(Code.NOT_FOUND, Code.CONFLICT, Code.PRECONDITION_FAILED),
 )
+
+
+@_change("PATCH", summary="改卡的档案：号码、套餐、分组、标签、客户、备注，或换 profile")
+async def change_sim(call: Call[SimPatch, None]) -> Answer:
+    return await _update(call)
+
+
+@_change("PUT", summary="同 PATCH")
 async def update_sim(call: Call[SimPatch, None]) -> Answer:
+    return await _update(call)
+
+
+async def _update(call: Call[SimPatch, None]) -> Answer:
     version = expected_version(call.request)
     change = call.body.model_dump(include=call.body.model_fields_set)
     connection = await call.unit.connection()
@@ -158,4 +222,60 @@ async def get_sim_usage(call: Call[None, UsageQuery]) -> Answer:
     return Answer(view)
 
 
-ROUTES: tuple[Endpoint, ...] = (register_sims, list_sims, get_sim, update_sim, delete_sim, get_sim_usage)
+@endpoint(
+    "GET",
+    ITEM + "/events",
+    scope=READ,
+    summary="一张卡的状态变更，新的在前",
+    tag=TAG,
+    query=SimEventQuery,
+    data=SimEventList,
+    example=examples.SIM_EVENTS,
+    errors=(Code.NOT_FOUND,),
+)
+async def list_sim_events(call: Call[None, SimEventQuery]) -> Answer:
+    size, cursor = call.query.page_size, call.query.cursor
+    before = history.NEWEST if cursor is None else decode_cursor(cursor).id
+    iccids = await service.numbers_of(await call.unit.connection(), call.text("iccid"))
+    rows = await history.events(await call.unit.raw(), iccids, size + 1, before)
+    kept = rows[:size]
+    more = encode_cursor(Position(kept[-1].id)) if len(rows) > size else None
+    items = [SimEventView.model_validate(row) for row in kept]
+    return Answer(SimEventList(items=items, page_size=size, next_cursor=more))
+
+
+@endpoint(
+    "POST",
+    ITEM + "/refresh",
+    scope=WRITE,
+    summary="此刻就去问运营商这张卡的状态，不管新鲜期；排在 critical 队列",
+    tag=TAG,
+    data=AcceptedView,
+    success=HTTPStatus.ACCEPTED,
+    errors=(Code.NOT_FOUND, *ACCEPT_ERRORS),
+    guards_backlog=True,
+    headers=ACCEPT_HEADERS,
+    example={**examples.accepted(SIM_STATUS_SYNC.name), "queue": Priority.CRITICAL.value},
+)
+async def refresh_sim(call: Call[None, None]) -> Answer:
+    services, after_commit = call.services, call.unit.after_commit
+    sim = await service.get_sim(await call.unit.connection(), call.text("iccid"))
+    attempts, count = services.settings.tasks.max_retries + 1, services.metrics.count_accepted
+    accepted = await refresh(await call.unit.raw(), sim, call.principal.name, attempts, after_commit, count)
+    await audited(call, SIM_REFRESH, sim.iccid, task_id=str(accepted.task_id))
+    after_commit(services.ring)
+    data = accepted_view(accepted, SIM_STATUS_SYNC.name, Priority.CRITICAL)
+    return Answer(data, headers={"Location": f"{PATH}/{accepted.task_id}", "Retry-After": "1"})
+
+
+ROUTES: tuple[Endpoint, ...] = (
+    register_sims,
+    list_sims,
+    get_sim,
+    change_sim,
+    update_sim,
+    delete_sim,
+    get_sim_usage,
+    list_sim_events,
+    refresh_sim,
+)

@@ -19,6 +19,7 @@ from kaguan.outbox.vocabulary import Priority
 from kaguan.sims.iccid import digits_of
 from kaguan.sims.tasks import DataSyncPayload, SimStatusPayload
 from kaguan.sims.vocabulary import Carrier, SyncType
+from kaguan.words.errors import Code
 from kaguan.words.zones import BUSINESS_ZONE, business_today
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # 任务的路由都用
 PATH = "/api/v1/tasks"
 TAG = "tasks"
+ACCEPT_ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
+ACCEPT_HEADERS = ("Location", "Retry-After")
 
 FIRST_BUSINESS_DAY = date(1970, 1, 1)
 MAX_SYNC_DAYS = 366

@@ -13,14 +13,22 @@ from api.endpoints.unit_of_work import Mode
 from api.http.keys import SERVICES
 from api.openapi import examples
 from api.resources import task_batch, task_operations
-from api.resources.task_models import PATH, TAG, EmailTask, SimTask, SyncTask, submission_of
+from api.resources.task_models import (
+    ACCEPT_ERRORS,
+    ACCEPT_HEADERS,
+    PATH,
+    TAG,
+    EmailTask,
+    SimTask,
+    SyncTask,
+    submission_of,
+)
 from api.resources.task_notices import accept_with_notice
 from api.resources.task_views import AcceptedView, accepted_view
 from kaguan.mail.task import EMAIL_SEND
 from kaguan.outbox.accept.acceptance import GroupAccept, accept_one
 from kaguan.sims.tasks import DATA_SYNC, SIM_STATUS_SYNC
 from kaguan.tokens.service import TASKS_WRITE as WRITE
-from kaguan.words.errors import Code
 from kaguan.words.units import KIB
 
 if TYPE_CHECKING:
@@ -30,14 +38,12 @@ GROUPED = web.AppKey("GROUPED", GroupAccept)
 
 ACCEPTED = 202
 WRITE_SHARE = 0.8  # 合并的一批至多用去请求时限的这么多：等不到同步备库的，还来得及自己说
-ERRORS = (Code.IDEMPOTENCY_KEY_REUSED, Code.REQUEST_IN_FLIGHT)
-HEADERS = ("Location", "Retry-After")
 
 
 # 三种任务各一条路由，除了请求体都一样
 _submission = partial(
-    endpoint, "POST", scope=WRITE, tag=TAG, data=AcceptedView, success=ACCEPTED, errors=ERRORS, mode=Mode.DIRECT,
-    guards_backlog=True, headers=HEADERS,
+    endpoint, "POST", scope=WRITE, tag=TAG, data=AcceptedView, success=ACCEPTED, errors=ACCEPT_ERRORS, mode=Mode.DIRECT,
+    guards_backlog=True, headers=ACCEPT_HEADERS,
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from kaguan.cli import configuration, migrations, outbox, processes, schedules, tasks, tokens
+from kaguan.cli import configuration, migrations, outbox, processes, schedules, sims, tasks, tokens
 from kaguan.cli.doctor import doctor
 from kaguan.cli.failure import explain
 from kaguan.cli.printing import echo
@@ -30,6 +30,7 @@ processes.register(app)
 app.add_typer(migrations.app, name="migrate")
 app.add_typer(tokens.app, name="token")
 app.add_typer(tasks.app, name="task")
+app.add_typer(sims.app, name="sim")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(schedules.app, name="schedule")
 app.command(name="doctor")(doctor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
@@ -12,6 +12,8 @@ from sqlalchemy.pool import NullPool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.connecting import Connection
     from kaguan.database.pool import Pool
@@ -35,7 +37,17 @@ def engine_on(pool: Pool) -> AsyncEngine:
             raise
         return connection
 
+    return engine_over(checkout)
+
+
+def engine_over(checkout: Callable[[], Awaitable[Connection]]) -> AsyncEngine:
+    """SQLAlchemy 异步引擎，连接由 ``checkout`` 给，不在自动提交。"""
     return create_async_engine("postgresql+psycopg://", poolclass=NullPool, async_creator=checkout)
+
+
+async def driver_of(connection: AsyncConnection) -> Connection:
+    """SQLAlchemy 连接里头的那条 psycopg 连接，给手写 SQL 用：同一条、同一事务。"""
+    return cast("Connection", (await connection.get_raw_connection()).driver_connection)
 
 
 def was_cut(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ from kaguan.mail.model import EmailDelivery
 from kaguan.orders.model import Order
 from kaguan.outbox.tables import Broker, Ordering, Outbox, ScheduleState, Task, TaskEvent, Vanished, Work
 from kaguan.sessions.model import Session
-from kaguan.sims.model import Sim, SimEvent, SimUsage, SyncCheckpoint
+from kaguan.sims.model import Sim, SimEvent, SimProfile, SimTask, SimUsage, SyncCheckpoint
 from kaguan.tokens.model import ApiToken
 from kaguan.users.model import User
 from kaguan.verdict.table import RememberedConcern
@@ -16,6 +16,6 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiToken", "Audit", "Broker", "EmailDelivery", "IdempotencyKey", "Order", "Ordering", "Outbox",
-    "RememberedConcern", "ScheduleState", "Session", "Sim", "SimEvent", "SimUsage", "SyncCheckpoint", "Task",
-    "TaskEvent", "User", "Vanished", "Work", "metadata",
+    "RememberedConcern", "ScheduleState", "Session", "Sim", "SimEvent", "SimProfile", "SimTask", "SimUsage",
+    "SyncCheckpoint", "Task", "TaskEvent", "User", "Vanished", "Work", "metadata",
 ]  # fmt: skip

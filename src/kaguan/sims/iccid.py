@@ -54,12 +54,17 @@ class Iccid:
         return self.digits
 
 
+def bare(text: str) -> str:
+    """去掉人写的空白与连字符。"""
+    return _SEPARATORS.sub("", text.strip())
+
+
 def digits_of(text: str) -> str | None:
     """去掉空白、连字符与 F 填充，得到规范形；不像 ICCID 的返回 ``None``。"""
     if len(text) > _LONGEST_INPUT:
         return None
     # 一批可有几十万个号码，几乎个个本就规范
-    match = _ACCEPTED.fullmatch(text) or _ACCEPTED.fullmatch(_SEPARATORS.sub("", text.strip()))
+    match = _ACCEPTED.fullmatch(text) or _ACCEPTED.fullmatch(bare(text))
     return None if match is None else match[1]
 
 

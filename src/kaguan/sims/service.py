@@ -1,19 +1,21 @@
-"""SIM 库存的规则：成批登记（逐张回答）、查卡、查用量。"""
+"""SIM 库存的规则：成批登记（逐张回答）、查卡、改卡、换 profile、查用量。"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from kaguan.database.entities import require_version
+from kaguan.database.violations import conflicts_named
 from kaguan.logging.operation import operation
 from kaguan.sims import store
 from kaguan.sims.iccid import Iccid, normalise
+from kaguan.sims.identity import READERS, read_number
+from kaguan.sims.model import EID_UNIQUE, ICCID_UNIQUE
 from kaguan.words.errors import Code, DomainError, FieldError, invalid, not_found
-from kaguan.words.zones import business_today
+from kaguan.words.zones import BUSINESS_ZONE, business_today
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,15 +23,17 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from kaguan.database.pool import AfterCommit
-    from kaguan.sims.store import SimRow, UsageRow
+    from kaguan.sims.store import ProfileRow, SimRow, UsageRow
     from kaguan.sims.vocabulary import Carrier
 
 USAGE_DAYS_DEFAULT = 30
 USAGE_DAYS_MAX = 366
-# E.164：国家码加号码至多 15 位；物联网号码 13 位
-_MSISDN = re.compile(r"[0-9]{5,15}")
-# E.212：至多 15 位，现网为 14 或 15 位
-_IMSI = re.compile(r"[0-9]{14,15}")
+NOT_ICCID = FieldError("iccid", "应为 89 开头的 19 或 20 位数字", "must be 19 or 20 digits starting with 89")
+STAYS = FieldError(
+    "carrier",
+    "换 profile（连同新的 iccid）时才改得了；登记错了的，删了再登记",
+    "changes only with the profile, together with a new iccid; delete and register a card entered wrongly",
+)
 
 
 class Registered(StrEnum):
@@ -46,8 +50,14 @@ class NewSim:
 
     iccid: str
     carrier: Carrier
+    eid: str | None = None
     msisdn: str | None = None
     imsi: str | None = None
+    imei: str | None = None
+    plan: str | None = None
+    group: str | None = None
+    tags: Sequence[str] = ()
+    customer: str | None = None
     remark: str | None = None
 
 
@@ -75,51 +85,66 @@ async def register_sims(
         checked = [_check(sim) for sim in sims]
         # 同一批里重复的号码只登记头一张
         first_at: dict[str, int] = {}
-        rows: list[dict[str, Any]] = []
-        for index, (sim, number) in enumerate(zip(sims, checked, strict=True)):
-            if isinstance(number, Iccid) and number.digits not in first_at:
-                first_at[number.digits] = index
-                rows.append(_values(sim, number))
+        for index, card in enumerate(checked):
+            if isinstance(card, _Checked):
+                first_at.setdefault(card.number.digits, index)
+        rows = [card.values for index, card in enumerate(checked) if _is_first(card, index, first_at)]
         created = await store.insert_sims(connection, rows) if rows else {}
         facts["created"] = len(created)
+        # 没写进去而 ICCID 不在库的，撞的是 EID
+        doubtful = [row["iccid"] for row in rows if row["eid"] is not None and row["iccid"] not in created]
+        known = await store.registered(connection, doubtful) if doubtful else set()
+        taken = set(doubtful) - known
         return [
-            _registration(sim, number, created if first_at.get(str(number)) == index else {})
-            for index, (sim, number) in enumerate(zip(sims, checked, strict=True))
+            _registration(sim, card, created if _is_first(card, index, first_at) else {}, taken)
+            for index, (sim, card) in enumerate(zip(sims, checked, strict=True))
         ]
 
 
-def _check(sim: NewSim) -> Iccid | FieldError:
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """号码都合标准的一张卡。"""
+
+    number: Iccid
+    values: dict[str, Any]
+
+
+def _is_first(card: _Checked | FieldError, index: int, first_at: Mapping[str, int]) -> TypeGuard[_Checked]:
+    return isinstance(card, _Checked) and first_at[card.number.digits] == index
+
+
+def _check(sim: NewSim) -> _Checked | FieldError:
     number = normalise(sim.iccid)
     if number is None:
-        return FieldError("iccid", "应为 89 开头的 19 或 20 位数字", "must be 19 or 20 digits starting with 89")
-    return _check_numbers(sim.msisdn, sim.imsi) or number
-
-
-def _check_numbers(msisdn: str | None, imsi: str | None) -> FieldError | None:
-    if msisdn is not None and not _MSISDN.fullmatch(msisdn):
-        return FieldError("msisdn", "应为 5 到 15 位数字", "must be 5 to 15 digits")
-    if imsi is not None and not _IMSI.fullmatch(imsi):
-        return FieldError("imsi", "应为 14 或 15 位数字", "must be 14 or 15 digits")
-    return None
-
-
-def _values(sim: NewSim, number: Iccid) -> dict[str, Any]:
-    return {
+        return NOT_ICCID
+    values: dict[str, Any] = {
         "iccid": number.digits,
         "carrier": sim.carrier,
-        "msisdn": sim.msisdn,
-        "imsi": sim.imsi,
+        "plan": sim.plan,
+        "group_name": sim.group,
+        "tags": list(dict.fromkeys(sim.tags)),
+        "customer": sim.customer,
         "remark": sim.remark,
         "luhn_valid": number.luhn_valid,
     }
+    for name in READERS:
+        given = getattr(sim, name)
+        read = None if given is None else read_number(name, given)
+        if isinstance(read, FieldError):
+            return read
+        values[name] = read
+    return _Checked(number, values)
 
 
-def _registration(sim: NewSim, number: Iccid | FieldError, created: dict[str, int]) -> Registration:
-    if isinstance(number, FieldError):
-        return Registration(sim.iccid, Registered.INVALID, error=number)
+def _registration(
+    sim: NewSim, card: _Checked | FieldError, created: Mapping[str, int], taken: set[str]
+) -> Registration:
+    if isinstance(card, FieldError):
+        return Registration(sim.iccid, Registered.INVALID, error=card)
+    number = card.number
     sim_id = created.get(number.digits)
     if sim_id is None:
-        already = FieldError("iccid", "已登记", "already registered")
+        already = FieldError(*store.TAKEN[EID_UNIQUE if number.digits in taken else ICCID_UNIQUE])
         return Registration(number.digits, Registered.CONFLICT, luhn_valid=number.luhn_valid, error=already)
     return Registration(number.digits, Registered.CREATED, sim_id, number.luhn_valid)
 
@@ -140,23 +165,110 @@ async def get_sim(connection: AsyncConnection, iccid: str) -> SimRow:
 async def update_sim(
     connection: AsyncConnection,
     iccid: str,
-    change: Mapping[str, str | None],
+    change: Mapping[str, Any],
     expected_version: int | None,
     after_commit: AfterCommit,
 ) -> SimRow:
-    """改号码或备注：``change`` 是列名到新值，空值即清除；``expected_version`` 为空即不问版本。
+    """改卡的档案：``change`` 是字段名到新值，空值即清除；``expected_version`` 为空即不问版本。
+
+    给了另一个 ``iccid`` 就是换 profile：旧的进历史，只属于它的（号码、状态、激活日）没给新的就清掉，等下次同步。
 
     Raises:
-        DomainError: 1001 号码不合写法；1004 不在库；1013 版本已变。
+        DomainError: 1001 号码不合写法；1004 不在库；1005 号码是别的卡的；1013 版本已变。
     """
-    fault = _check_numbers(change.get("msisdn"), change.get("imsi"))
-    if fault is not None:
-        raise DomainError(Code.INVALID_PARAMETERS, fields=(fault,))
+    values = _read(change)
     with operation("sim.update", after_commit, columns=sorted(change)) as facts:
         sim = await _lock(connection, iccid, expected_version)
-        changed = await store.update_sim(connection, sim.id, dict(change))
-        facts.update(iccid=changed.iccid, version=changed.version)
+        if values.get("iccid", sim.iccid) != sim.iccid:
+            await store.end_profile(connection, sim.id)
+            values = {**store.FRESH_PROFILE, **values}
+        elif values.get("carrier", sim.carrier) != sim.carrier:
+            raise DomainError(Code.INVALID_PARAMETERS, fields=(STAYS,))
+        with conflicts_named(store.TAKEN):
+            changed = await store.update_sim(connection, sim.id, values)
+        facts.update(sim_id=changed.id, version=changed.version)
         return changed
+
+
+def _read(change: Mapping[str, Any]) -> dict[str, Any]:
+    """列名到新值，号码都是规范写法。
+
+    Raises:
+        DomainError: 1001，逐个说明。
+    """
+    values = dict(change)
+    faults: list[FieldError] = []
+    if "group" in values:
+        values["group_name"] = values.pop("group")
+    if "tags" in values:
+        values["tags"] = list(dict.fromkeys(values["tags"] or ()))
+    if "iccid" in values:
+        number = normalise(values["iccid"])
+        if number is None:
+            faults.append(NOT_ICCID)
+        else:
+            values |= {"iccid": number.digits, "luhn_valid": number.luhn_valid}
+    for name in READERS:
+        if values.get(name) is not None:
+            values[name] = read_number(name, values[name])
+    faults += [value for value in values.values() if isinstance(value, FieldError)]
+    if faults:
+        raise DomainError(Code.INVALID_PARAMETERS, fields=tuple(faults))
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """本月（业务月）到今天为止的用量，连同本月换下的 profile 的；没有记录的日子不在 ``days`` 中。"""
+
+    start: date
+    today: date
+    days: Mapping[date, tuple[int, int]] = field(default_factory=dict)  # 字节、条
+
+    @property
+    def data_bytes(self) -> int:
+        return sum(data for data, _ in self.days.values())
+
+    @property
+    def sms_count(self) -> int:
+        return sum(count for _, count in self.days.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """一张卡与它的历史。"""
+
+    sim: SimRow
+    profiles: list[ProfileRow]
+    month: Month
+
+    @property
+    def iccids(self) -> list[str]:
+        return _used(self.sim, self.profiles)
+
+
+def _used(sim: SimRow, profiles: Sequence[ProfileRow]) -> list[str]:
+    """用过的全部 ICCID，眼下的在前；换回来过的只算一次。"""
+    return list(dict.fromkeys((sim.iccid, *(profile.iccid for profile in profiles))))
+
+
+async def get_card(connection: AsyncConnection, iccid: str) -> Card:
+    """一张卡，连同换下的 profile、本月用量。
+
+    Raises:
+        DomainError: 1004，不是 ICCID 或不在库。
+    """
+    sim = await get_sim(connection, iccid)
+    profiles = await store.list_profiles(connection, sim.id)
+    today = business_today()
+    month = Month(today.replace(day=1), today)
+    recent = [one.iccid for one in profiles if one.until.astimezone(BUSINESS_ZONE).date() >= month.start]
+    days: dict[date, tuple[int, int]] = {}
+    for number in dict.fromkeys((sim.iccid, *recent)):
+        for row in await store.list_usage(connection, number, month.start, month.today):
+            data, count = days.get(row.day, (0, 0))
+            days[row.day] = (data + row.data_bytes, count + row.sms_count)
+    return Card(sim, profiles, Month(month.start, month.today, dict(sorted(days.items()))))
 
 
 async def delete_sim(
@@ -206,3 +318,13 @@ async def get_usage(connection: AsyncConnection, iccid: str, since: date, until:
     """
     sim = await get_sim(connection, iccid)
     return sim, await store.list_usage(connection, sim.iccid, since, until)
+
+
+async def numbers_of(connection: AsyncConnection, iccid: str) -> list[str]:
+    """一张卡用过的全部 ICCID，眼下的在前。
+
+    Raises:
+        DomainError: 1004，不在库。
+    """
+    sim = await get_sim(connection, iccid)
+    return _used(sim, await store.list_profiles(connection, sim.id))

@@ -1,4 +1,4 @@
-"""SIM 库存与日用量的 SQL。连接是参数，从不提交。"""
+"""SIM 库存、档案与日用量的 SQL。连接是参数，从不提交。"""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, any_, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from kaguan.database.entities import changing, deleting, matching
-from kaguan.database.metadata import NOT_DELETED
 from kaguan.database.paging import fetch_page
-from kaguan.sims.model import Sim, SimUsage
+from kaguan.sims.model import EID_UNIQUE, ICCID_UNIQUE, NUMBER, Sim, SimProfile, SimUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
     from sqlalchemy import ColumnElement
@@ -28,8 +27,14 @@ COLUMNS: Columns = (
     Sim.id,
     Sim.iccid,
     Sim.carrier,
+    Sim.eid,
     Sim.msisdn,
     Sim.imsi,
+    Sim.imei,
+    Sim.plan,
+    Sim.group_name,
+    Sim.tags,
+    Sim.customer,
     Sim.remark,
     Sim.luhn_valid,
     Sim.lifecycle_state,
@@ -41,12 +46,33 @@ COLUMNS: Columns = (
     Sim.status_synced_at,
     Sim.info_synced_at,
     Sim.activated_on,
+    Sim.profile_since,
     Sim.version,
     Sim.created_at,
     Sim.updated_at,
 )
 USAGE_COLUMNS: Columns = (SimUsage.day, SimUsage.data_bytes, SimUsage.sms_count, SimUsage.revision, SimUsage.synced_at)
+PROFILES_MAX = 100
 LIVE = Sim.deleted_at.is_(None)
+TAKEN = {
+    ICCID_UNIQUE: ("iccid", "已登记", "already registered"),
+    EID_UNIQUE: ("eid", "已是别的卡的", "belongs to another card"),
+}
+# 属于 profile 的，换了它就从头来过
+FRESH_PROFILE: Mapping[str, Any] = {
+    "msisdn": None,
+    "imsi": None,
+    "lifecycle_state": "unknown",
+    "suspend_reason": None,
+    "session_state": None,
+    "carrier_status": None,
+    "status_source": None,
+    "status_changed_at": None,
+    "status_synced_at": None,
+    "info_synced_at": None,
+    "activated_on": None,
+    "profile_since": func.now(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +82,14 @@ class SimRow:
     id: int
     iccid: str
     carrier: str
+    eid: str | None
     msisdn: str | None
     imsi: str | None
+    imei: str | None
+    plan: str | None
+    group: str | None
+    tags: list[str]
+    customer: str | None
     remark: str | None
     luhn_valid: bool
     lifecycle_state: str
@@ -69,6 +101,7 @@ class SimRow:
     status_synced_at: datetime | None
     info_synced_at: datetime | None
     activated_on: date | None
+    profile_since: datetime
     version: int
     created_at: datetime
     updated_at: datetime
@@ -77,6 +110,18 @@ class SimRow:
     def of(cls, columns: Sequence[Any]) -> SimRow:
         """按 ``COLUMNS`` 的次序。"""
         return cls(*columns)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """一张卡换下的一个 profile。"""
+
+    iccid: str
+    carrier: str
+    msisdn: str | None
+    imsi: str | None
+    since: datetime
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +136,38 @@ class UsageRow:
 
 
 async def insert_sims(connection: AsyncConnection, values: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """成批写入，已在库的跳过；返回写进去的 ``{iccid: id}``。"""
-    statement = (
-        insert(Sim)
-        .on_conflict_do_nothing(index_elements=[Sim.iccid], index_where=NOT_DELETED)
-        .returning(Sim.iccid, Sim.id)
-    )
+    """成批写入，号码已在库的（ICCID 或 EID）跳过；返回写进去的 ``{iccid: id}``。"""
+    statement = insert(Sim).on_conflict_do_nothing().returning(Sim.iccid, Sim.id)
     # 按号码的次序写：两批重叠的卡互相等待时不会死锁
     ordered = sorted(values, key=itemgetter("iccid"))
     return {row.iccid: row.id for row in await connection.execute(statement, ordered)}
+
+
+async def registered(connection: AsyncConnection, iccids: Sequence[str]) -> set[str]:
+    """其中在库的。"""
+    wanted = any_(bindparam("iccids", list(iccids), ARRAY(NUMBER)))
+    return set(await connection.scalars(select(Sim.iccid).where(Sim.iccid == wanted, LIVE)))
+
+
+async def end_profile(connection: AsyncConnection, sim_id: int) -> None:
+    """记下要换下的 profile；调用方已锁住这张卡。"""
+    kept = (Sim.id, Sim.iccid, Sim.carrier, Sim.msisdn, Sim.imsi, Sim.profile_since)
+    columns = ["sim_id", "iccid", "carrier", "msisdn", "imsi", "since"]
+    await connection.execute(insert(SimProfile).from_select(columns, select(*kept).where(Sim.id == sim_id)))
+
+
+async def list_profiles(connection: AsyncConnection, sim_id: int) -> list[ProfileRow]:
+    """换下的 profile，新的在前。"""
+    columns = (
+        SimProfile.iccid,
+        SimProfile.carrier,
+        SimProfile.msisdn,
+        SimProfile.imsi,
+        SimProfile.since,
+        SimProfile.until,
+    )
+    statement = select(*columns).where(SimProfile.sim_id == sim_id).order_by(SimProfile.id.desc())
+    return [ProfileRow(*row) for row in await connection.execute(statement.limit(PROFILES_MAX))]
 
 
 def get_statement(iccid: str) -> Query:
@@ -130,12 +198,17 @@ async def delete_sim(connection: AsyncConnection, sim_id: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SimFilter:
-    """列表的条件。"""
+    """列表的条件；``ids`` 是按号码找到的卡，给了就只在其中。"""
 
     carrier: Carrier | None = None
     lifecycle_state: LifecycleState | None = None
     msisdn: str | None = None
     imsi: str | None = None
+    plan: str | None = None
+    group: str | None = None
+    customer: str | None = None
+    tag: str | None = None
+    ids: Sequence[int] | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         named = (
@@ -143,8 +216,16 @@ class SimFilter:
             (Sim.lifecycle_state, self.lifecycle_state),
             (Sim.msisdn, self.msisdn),
             (Sim.imsi, self.imsi),
+            (Sim.plan, self.plan),
+            (Sim.group_name, self.group),
+            (Sim.customer, self.customer),
         )
-        return matching(Sim, *named)
+        where = matching(Sim, *named)
+        if self.tag is not None:
+            where.append(Sim.tags.contains([self.tag]))
+        if self.ids is not None:
+            where.append(Sim.id == any_(bindparam("ids", list(self.ids), ARRAY(BigInteger))))
+        return where
 
 
 async def list_sims(connection: AsyncConnection, request: PageRequest, wanted: SimFilter) -> Page[SimRow]:

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from kaguan.database.sql import load
 from kaguan.sims.sync_tally import Tally
-from kaguan.sims.vocabulary import Carrier, SyncType
+from kaguan.sims.vocabulary import PACKAGE, Carrier, SyncType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from kaguan.database.pool import Connection
     from kaguan.sims.cards import CardInfo, CardStatus, DayUsage
-
-PACKAGE = "kaguan.sims"
 
 
 @dataclass(frozen=True, slots=True)

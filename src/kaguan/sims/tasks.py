@@ -61,7 +61,12 @@ DATA_SYNC = TaskType(
     "data:sync", DataSyncPayload, Effect.REPEATABLE, rows=("tb_sync_checkpoint",), resources=_places(Carriers())
 )
 SIM_STATUS_SYNC = TaskType(
-    "sim:status_sync", SimStatusPayload, Effect.REPEATABLE, shareable=True, resources=_places(Carriers())
+    "sim:status_sync",
+    SimStatusPayload,
+    Effect.REPEATABLE,
+    shareable=True,
+    rows=("tb_sync_checkpoint", "tb_sim_task"),
+    resources=_places(Carriers()),
 )
 # 对方凭 webhook-id 认得重复（Standard Webhooks）
 EVENT_PUBLISH = TaskType("event:publish", EventPayload, Effect.REPEATABLE, shareable=True, limit=PUSHES)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+PACKAGE = "kaguan.sims"  # .sql 文件在的包
+
 
 class Carrier(StrEnum):
     ONELINK = "onelink"

@@ -17,6 +17,8 @@ BIG_TABLES = frozenset(
         "tb_user",
         "tb_order",
         "tb_sim",
+        "tb_sim_profile",
+        "tb_sim_task",
         "tb_sim_usage",
         "tb_sim_event",
         "tb_task",
@@ -44,10 +46,21 @@ FILL = (
     from generate_series(1, {rows}) as n
     """,
     """
-    insert into tb_sim (iccid, carrier, luhn_valid, created_at, lifecycle_state)
+    insert into tb_sim (iccid, carrier, luhn_valid, created_at, lifecycle_state, eid, msisdn, imsi, imei, plan,
+                        group_name, customer, tags)
     select '8986' || lpad(n::text, 16, '0'), (array['onelink', 'control_center'])[n % 2 + 1], true, {created},
-           (array['active', 'active', 'suspended', 'inventory', 'cancelled'])[n % 5 + 1]
+           (array['active', 'active', 'suspended', 'inventory', 'cancelled'])[n % 5 + 1],
+           '89' || lpad(n::text, 30, '0'), '10647' || lpad(n::text, 8, '0'), '46004' || lpad(n::text, 10, '0'),
+           '86' || lpad(n::text, 13, '0'), 'plan' || n % 5, 'group' || n % 500, 'customer' || n % 1000,
+           array['all', 'one of 2000-' || n % 2000]
     from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_sim_profile (sim_id, iccid, carrier, since)
+    select n, '8985' || lpad(n::text, 16, '0'), 'onelink', now() from generate_series(1, {rows}) as n
+    """,
+    """
+    insert into tb_sim_task (sim_id, task_id) select n, {task} from generate_series(1, {rows}) as n
     """,
     """
     insert into tb_sim_usage (iccid, day, carrier, data_bytes)

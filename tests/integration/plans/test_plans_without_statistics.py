@@ -53,13 +53,14 @@ TABLES = BIG_TABLES - {"tb_outbox", "tb_task_event"}
 KEYS = 100  # 一批这么多张卡：运营商一次应答至多这么多
 ROWS_MAX = 80 * KEYS  # 各个节点看过的行合计，千行的表看遍也在内；猜错的那个计划在十万行上至少要看十万行
 BLOCKS_MAX = 5_000
-LISTED = 45_000  # 列表数到一万为止，没有索引的条件至多看两万行，另有上限的用例
+LISTED = 65_000  # 列表数到一万为止，没有索引的条件至多看两万行、过三个节点，另有上限的用例
 UNKNOWN = 250_000  # 从没分析过的表，数总数的那条把它排一遍：一次看遍，分析过就好
 
 CARDS = [f"8986{number:016}" for number in range(1, KEYS + 1)]
 EVERY_OTHER = ["onelink", "control_center"]
 LISTS: dict[str, Any] = {
     "iccids": CARDS,
+    "texts": CARDS,
     "recipients": [f"r{number}@example.com" for number in range(KEYS)],
     "states": ["active"] * KEYS,
     "reasons": [None] * KEYS,
@@ -85,11 +86,27 @@ GIVEN: Mapping[str, Sequence[tuple[Any, ...]]] = {
     "sims.insert_sims": [
         ([{"iccid": f"8985{n:016}", "carrier": EVERY_OTHER[n % 2], "luhn_valid": True} for n in range(KEYS)],)
     ],
+    "sims.registered": [(CARDS,)],
+    "sims.end_profile": [(77,)],
+    "sims.list_profiles": [(77,)],
     "sims.get_sim": [(CARDS[0],)],
     "sims.lock_sim": [(CARDS[0],)],
     "sims.update_sim": [(77, {"remark": "x"})],
     "sims.delete_sim": [(77,)],
-    "sims.list_sims": [(PageRequest(), SimFilter()), (PageRequest(), SimFilter(carrier=Carrier.ONELINK))],
+    "sims.list_sims": [
+        (PageRequest(), wanted)
+        for wanted in (
+            SimFilter(),
+            SimFilter(carrier=Carrier.ONELINK),
+            SimFilter(plan="plan1"),
+            SimFilter(group="group1"),
+            SimFilter(customer="customer1"),
+            SimFilter(tag="all"),
+            SimFilter(tag="one of 2000-7"),
+            SimFilter(tag="all", carrier=Carrier.ONELINK),
+            SimFilter(ids=range(1, KEYS)),
+        )
+    ],
     "sims.list_usage": [(ICCID, date(2026, 1, 1), date(2026, 3, 1))],
 }
 FILES = {

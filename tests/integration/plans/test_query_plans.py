@@ -47,6 +47,12 @@ READS = [
     "/sims?carrier=control_center&lifecycle_state=cancelled", f"/sims?cursor={CURSOR}",
     f"/sims?carrier=onelink&lifecycle_state=active&cursor={CURSOR}", f"/sims/{ICCID}",
     f"/sims/{ICCID}/usage?start_date=2026-01-01&end_date=2026-03-01",
+    f"/sims/{ICCID}/events", f"/sims/{ICCID}/events?cursor={CURSOR}", f"/sims?q={ICCID}", "/sims?q=1064700001999",
+    "/sims?q=0001999",
+    f"/sims?q=898600000000000000,1064700002,89{'0' * 26}1&page_size=100", "/sims?q=00019&carrier=onelink",
+    "/sims?plan=plan1", "/sims?group=group7&lifecycle_state=active", "/sims?customer=customer9&carrier=onelink",
+    "/sims?tag=all", "/sims?tag=one of 2000-7", "/sims?tag=all&carrier=onelink&plan=plan3",
+    f"/sims?tag=all&cursor={CURSOR}", f"/sims?tag=all&{SECOND_DAY}",
     "/users?username=USER77", "/users?email=user77@example.com", "/users?sort=id&status=banned",
     f"/users?sort=id&cursor={OLDER}", f"/users?sort=updated_at&cursor={TIMED}", "/users?since=2026-01-01T00:00:00Z",
     "/orders?order_id=ORD77", "/orders?sort=id&user_id=123&status=paid", "/orders?until=2026-01-01T00:00:00Z",
@@ -82,7 +88,9 @@ WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("PUT", "/orders/78", {"status": "cancelled", "remark": "x"}),
     ("DELETE", "/orders/79", None),
     ("PUT", f"/sims/{SPARE}", {"msisdn": "1064700000001", "remark": "x"}),
-    ("DELETE", f"/sims/{SPARE}", None),
+    ("PATCH", f"/sims/{SPARE}", {"iccid": "8986" + "9" * 16, "tags": ["new"], "plan": "plan2"}),
+    ("POST", f"/sims/{ICCID}/refresh", None),
+    ("DELETE", "/sims/" + "8986" + "9" * 16, None),
     (
         "POST",
         "/sims",
@@ -130,7 +138,7 @@ async def test_no_route_scans_a_large_table(environ: dict[str, str], large_datab
         scanning: dict[str, list[str]] = {}
         for method, path, body in [("GET", read, None) for read in READS] + WRITES:
             reply = await api.call(method, path, body)
-            assert reply.status in {200, 201}, reply.text
+            assert reply.status in {200, 201, 202}, reply.text
             if found := plans.take_scanning():
                 scanning[f"{method} {path}"] = found
         assert scanning == {}

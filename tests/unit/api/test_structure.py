@@ -92,7 +92,8 @@ async def test_one_more_than_allowed_is_refused_before_anything_is_built(raw: by
         # 邮件：自己、收件人、抄送、附件清单、十个附件；十二个字段，每个附件三个
         (EmailTask, Structure(14, 11 + 30, 11 + 100 + 100 + 10 + 30)),
         (SimTask, Structure(2, 7, 7 + 1_000)),
-        (SimBatch, Structure(2 + 1_000, 1 + 5_000, 1 + 1_000 + 5_000)),
+        # 卡：十一个字段，其一是至多十个标签
+        (SimBatch, Structure(2 + 2_000, 1 + 11_000, 1 + 1_000 + 11_000 + 10_000)),
         # 批量：每一项按三种任务里最大的算
         (TaskBatchDocument, Structure(2 + 14_000, 1 + 42_000, 1 + 1_000 + 1_008_000)),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-METHODS = "GET, POST, PUT, DELETE"
+METHODS = "GET, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, X-Request-ID, Accept-Language, traceparent"
 RESPONSE_HEADERS = "ETag, Location, Retry-After, X-Request-ID, RateLimit, RateLimit-Policy, Idempotency-Replayed"
 MAX_AGE = "600"

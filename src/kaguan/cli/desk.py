@@ -1,0 +1,113 @@
+"""`kaguan sim` 背后的事。另成一个模块：SQLAlchemy 只有用得着的命令才导入。"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from kaguan.audit.actions import SIM_REFRESH
+from kaguan.audit.command_line import actor, audited
+from kaguan.cli.session import open_connection
+from kaguan.config import load_settings
+from kaguan.database.engine import driver_of, engine_over
+from kaguan.database.paging import PageRequest
+from kaguan.database.pool import at_once
+from kaguan.sims import history, service, store
+from kaguan.sims.refreshing import refresh
+from kaguan.sims.search import find, texts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from kaguan.database.pool import Connection
+    from kaguan.sims.service import Card
+    from kaguan.sims.store import SimRow
+    from kaguan.sims.vocabulary import Carrier, LifecycleState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """要列哪些卡；``text`` 是粘贴进来的几段号码。"""
+
+    text: str | None
+    carrier: Carrier | None
+    state: LifecycleState | None
+    plan: str | None
+    group: str | None
+    tag: str | None
+    customer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """列出的卡、合计约多少张、一张也没对上的那几段。"""
+
+    cards: Sequence[SimRow]
+    total: int
+    missing: Sequence[str]
+
+
+def list_cards(wanted: Wanted, limit: int) -> Listed:
+    async def work(connection: AsyncConnection) -> Listed:
+        found = None if wanted.text is None else await find(await driver_of(connection), texts_of(wanted.text))
+        where = store.SimFilter(
+            wanted.carrier,
+            wanted.state,
+            plan=wanted.plan,
+            group=wanted.group,
+            customer=wanted.customer,
+            tag=wanted.tag,
+            ids=None if found is None else found.ids,
+        )
+        page = await store.list_sims(connection, PageRequest(page_size=limit), where)
+        return Listed(page.items, page.total, [] if found is None else found.missing)
+
+    return _with_entities(work)
+
+
+def card(iccid: str) -> Card:
+    return _with_entities(lambda connection: service.get_card(connection, iccid))
+
+
+def events_of(iccid: str, limit: int) -> list[history.SimEvent]:
+    async def work(connection: AsyncConnection) -> list[history.SimEvent]:
+        iccids = await service.numbers_of(connection, iccid)
+        return await history.events(await driver_of(connection), iccids, limit)
+
+    return _with_entities(work)
+
+
+def refresh_card(iccid: str) -> UUID:
+    attempts = load_settings().tasks.max_retries + 1
+
+    async def work(connection: AsyncConnection) -> UUID:
+        sim = await service.get_sim(connection, iccid)
+        driver = await driver_of(connection)
+        accepted = await refresh(driver, sim, actor(), attempts, at_once)
+        await audited(driver, SIM_REFRESH, sim.iccid, task_id=str(accepted.task_id))
+        return accepted.task_id
+
+    return _with_entities(work)
+
+
+def _with_entities(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """连上数据库做一件事，给的是实体的 ``store`` 用的那种连接；整件事一个事务。"""
+    settings = load_settings()
+
+    async def run() -> T:
+        async with open_connection(settings) as connection:
+
+            async def lend() -> Connection:
+                await connection.set_autocommit(False)
+                return connection
+
+            async with engine_over(lend).begin() as opened:
+                return await work(opened)
+
+    return asyncio.run(run())

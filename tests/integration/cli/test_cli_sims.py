@@ -1,0 +1,87 @@
+"""`kaguan sim`：找卡、看一张、看它的状态变更、马上刷新。"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kaguan.words.zones import business_today
+from tests.support.invocation import Invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ICCID = "89860012345678901238"
+OLD = "89860012345678901246"
+CARD = """
+insert into tb_sim (iccid, carrier, luhn_valid, msisdn, plan, tags, lifecycle_state)
+values (%s, 'onelink', true, '1064712345678', '30M', '{展会}', 'active') returning id
+"""
+PROFILE = "insert into tb_sim_profile (sim_id, iccid, carrier, since) values (%s, %s, 'control_center', now())"
+USAGE = "insert into tb_sim_usage (iccid, day, carrier, data_bytes) values (%s, %s, 'onelink', 3145728)"
+EVENT = "insert into tb_sim_event (iccid, old_state, new_state, source) values (%s, 'inventory', 'active', 'onelink')"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], environ: dict[str, str]) -> Invocation:
+    for key, value in environ.items():
+        monkeypatch.setenv(key, value)
+    return Invocation(monkeypatch, capsys)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[psycopg.Connection]:
+    """一张换过 profile 的卡。"""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        [(sim_id,)] = connection.execute(CARD, (ICCID,)).fetchall()
+        connection.execute(PROFILE, (sim_id, OLD))
+        connection.execute(USAGE, (ICCID, business_today()))
+        for number in (OLD, ICCID):
+            connection.execute(EVENT, (number,))
+        yield connection
+
+
+def answered(run: Invocation, *arguments: str) -> Any:
+    code, out, err = run(*arguments, "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+@pytest.mark.usefixtures("database")
+def test_cards_are_found_shown_and_their_history_read(run: Invocation) -> None:
+    assert [card["iccid"] for card in answered(run, "sim", "list", "--find", f"45678,{OLD}", "--tag", "展会")] == [
+        ICCID
+    ]
+    assert answered(run, "sim", "list", "--state", "suspended") == []
+    listed = run("sim", "list", "--find", "901238 99999")[1]
+    assert ICCID in listed
+    assert "没有对上的：99999" in listed
+    card = answered(run, "sim", "show", ICCID)
+    assert (card["plan"], card["month"]["data_bytes"], card["profiles"][0]["iccid"]) == ("30M", 3145728, OLD)
+    shown = run("sim", "show", ICCID)[1]
+    assert "3.0 MiB" in shown
+    assert OLD in shown
+    assert [event["iccid"] for event in answered(run, "sim", "events", ICCID)] == [ICCID, OLD]
+    assert "inventory" in run("sim", "events", ICCID)[1]
+
+
+def test_a_card_is_refreshed_on_the_record(run: Invocation, database: psycopg.Connection) -> None:
+    task_id = answered(run, "sim", "refresh", ICCID)["task_id"]
+    [(kept, queue)] = database.execute("select id::text, queue from tb_task").fetchall()
+    assert (kept, queue) == (task_id, "critical")
+    assert database.execute("select action, target from tb_audit").fetchall() == [("sim.refresh", ICCID)]
+    assert task_id in run("task", "list")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("show", "8986"), "卡不存在"), (("refresh", OLD), "卡不存在"), (("list", "--find", "12"), "q：应为号码")],
+)
+def test_what_cannot_be_done_is_one_line(run: Invocation, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = run("sim", *arguments)
+    assert (code, out) == (1, "")
+    assert said in err
+    assert err.count("\n") == 1
