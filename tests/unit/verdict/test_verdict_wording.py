@@ -42,7 +42,7 @@ TROUBLES = [
                 held=[held(expired=1)],
                 parked=1,
                 wiped_at=ago(20),
-                is_settled=False,
+                gate_is_open=False,
                 vanished=(2, ago(60)),
                 flow=[flow("attempt_failed", detail=REASON.stored(), minute=9, moment=9), flow("failed", total=9)],
                 blocked=[blocked()],
